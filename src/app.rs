@@ -1,0 +1,1 @@
+//! Wiring: build the server from its configuration, serve, drain.

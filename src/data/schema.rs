@@ -1,0 +1,120 @@
+//! What a column is: its kind, its statistics, and how a training call asks for it to be read.
+
+use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
+
+/// How a column is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ColumnKind {
+    /// A finite number.
+    Number,
+    /// One of a set of names.
+    Category,
+    /// True or false.
+    Boolean,
+    /// A moment, kept as Unix seconds.
+    Timestamp,
+    /// Free text.
+    Text,
+    /// A list of numbers of one fixed length.
+    Vector,
+    /// A list of any length: of numbers, of vectors (channels), or of strings.
+    Sequence,
+    /// A base64 PNG or JPEG.
+    Image,
+}
+
+/// One column of a dataset with its statistics over the whole file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ColumnInfo {
+    /// Column name; for a group of numbered columns, their stem.
+    pub name: String,
+    /// How it is read unless a training call overrides it.
+    pub kind: ColumnKind,
+    /// Rows without a value.
+    pub missing: u64,
+    /// Different values, counted exactly up to a bound and estimated above.
+    pub distinct: u64,
+    /// Smallest number (or Unix second).
+    pub min: Option<f64>,
+    /// Largest number (or Unix second).
+    pub max: Option<f64>,
+    /// Mean of the numbers.
+    pub mean: Option<f64>,
+    /// A few values as they stand in the data.
+    pub examples: Vec<serde_json::Value>,
+    /// Shape of a vector or image (`[28, 28]`), channels of a sequence (`[6]`).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Vec<usize>>,
+    /// The file's own columns where this one groups several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub members: Option<Vec<String>>,
+    /// Counts in equal bins between `min` and `max`, or of the most frequent categories.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub histogram: Vec<(String, u64)>,
+}
+
+/// How a training call wants a column read: `"zip":"category"`, `"id":"ignore"`, or a group.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum FeatureSpec {
+    /// A kind by name, or `ignore`.
+    Kind(FeatureKind),
+    /// A kind with the columns it is made of.
+    Group(FeatureGroup),
+}
+
+/// A column kind, or the wish to leave the column out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FeatureKind {
+    /// See [`ColumnKind::Number`].
+    Number,
+    /// See [`ColumnKind::Category`].
+    Category,
+    /// See [`ColumnKind::Boolean`].
+    Boolean,
+    /// See [`ColumnKind::Timestamp`].
+    Timestamp,
+    /// See [`ColumnKind::Text`].
+    Text,
+    /// See [`ColumnKind::Vector`].
+    Vector,
+    /// See [`ColumnKind::Sequence`].
+    Sequence,
+    /// See [`ColumnKind::Image`].
+    Image,
+    /// Leave it out.
+    Ignore,
+}
+
+/// Several columns read as one feature.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FeatureGroup {
+    /// What they are together: `vector`, `sequence` or `image`.
+    pub kind: FeatureKind,
+    /// A pattern (`t*`) or a list of names; the feature's own name when missing.
+    #[serde(default)]
+    pub columns: Option<ColumnsPattern>,
+    /// Channels of a sequence; its columns hold step-major values.
+    #[serde(default)]
+    pub channels: Option<usize>,
+    /// Shape of a vector or image, rows first.
+    #[serde(default)]
+    pub shape: Option<Vec<usize>>,
+}
+
+/// Which columns a group is made of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ColumnsPattern {
+    /// A stem with a trailing `*`, matching the numbered columns in numeric order.
+    Pattern(String),
+    /// The names, in order.
+    Names(Vec<String>),
+}
+
+/// The `features` object of a training call, in its own order.
+pub type Features = IndexMap<String, FeatureSpec>;

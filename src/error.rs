@@ -1,0 +1,164 @@
+//! The one error of the crate. It knows nothing of HTTP or gRPC: `http::error` and `oip` map [`Kind`].
+
+use serde::{Deserialize, Serialize};
+
+/// What every fallible function of the crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// How a failure is to be treated by whoever receives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// The request cannot be read: bad JSON, an unknown field, a bad name.
+    Malformed,
+    /// No key, or one that is not known.
+    Unauthorized,
+    /// The key lacks the scope.
+    Forbidden,
+    /// There is no such thing.
+    NotFound,
+    /// It exists already, or is in use.
+    Conflict,
+    /// Larger than the configured limit.
+    TooLarge,
+    /// A format or encoding that is not understood.
+    Unsupported,
+    /// Readable, but the data does not fit.
+    Unprocessable,
+    /// A queue is full or a rate limit is reached.
+    Overloaded,
+    /// Starting, draining, or nothing ready to answer.
+    Unavailable,
+    /// The deadline passed.
+    Deadline,
+    /// No space is left where it must be stored.
+    DiskFull,
+    /// The job was cancelled.
+    Canceled,
+    /// A fault of ours; the cause is logged and never sent.
+    Internal,
+}
+
+/// One thing that is wrong, with where it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// JSON path of the offending value, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Row number, counted from 0 in a request's `rows` and from 1 (the first data row) in a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<u64>,
+    /// Column name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// Why, in plain words.
+    pub reason: String,
+}
+
+impl Detail {
+    /// A detail about one cell.
+    pub fn cell(row: u64, column: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { path: None, row: Some(row), column: Some(column.into()), reason: reason.into() }
+    }
+
+    /// A detail about a whole row.
+    pub fn row(row: u64, reason: impl Into<String>) -> Self {
+        Self { row: Some(row), reason: reason.into(), ..Self::default() }
+    }
+
+    /// A detail about a whole column.
+    pub fn column(column: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { column: Some(column.into()), reason: reason.into(), ..Self::default() }
+    }
+
+    /// A detail about a value of the request, by its JSON path.
+    pub fn path(path: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { path: Some(path.into()), reason: reason.into(), ..Self::default() }
+    }
+}
+
+/// How many details an error carries at most.
+pub const MAX_DETAILS: usize = 20;
+
+/// A failure: how to treat it, a stable code, a sentence for a person, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct Error {
+    /// How to treat it.
+    pub kind: Kind,
+    /// Stable `snake_case` code.
+    pub code: &'static str,
+    /// One sentence for the person who sent the request.
+    pub detail: String,
+    /// Where, at most [`MAX_DETAILS`].
+    pub details: Vec<Detail>,
+    /// Seconds after which trying again makes sense.
+    pub retry_after: Option<u64>,
+    /// The internal cause: logged once, never sent.
+    #[source]
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` with a stable `code` and a sentence.
+    pub fn new(kind: Kind, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { kind, code, detail: detail.into(), details: Vec::new(), retry_after: None, cause: None }
+    }
+
+    /// The request cannot be read.
+    pub fn malformed(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(Kind::Malformed, code, detail)
+    }
+
+    /// There is no such thing.
+    pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(Kind::NotFound, code, detail)
+    }
+
+    /// The data does not fit.
+    pub fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(Kind::Unprocessable, code, detail)
+    }
+
+    /// It exists already, or is in use.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(Kind::Conflict, code, detail)
+    }
+
+    /// A fault of ours with its cause.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let mut error = Self::new(Kind::Internal, "internal", "something went wrong on our side");
+        error.cause = Some(cause.into());
+        error
+    }
+
+    /// Adds details, keeping the first [`MAX_DETAILS`].
+    pub fn with_details(mut self, details: impl IntoIterator<Item = Detail>) -> Self {
+        let room = MAX_DETAILS.saturating_sub(self.details.len());
+        self.details.extend(details.into_iter().take(room));
+        self
+    }
+
+    /// Says after how many seconds trying again makes sense.
+    pub fn with_retry_after(mut self, seconds: u64) -> Self {
+        self.retry_after = Some(seconds);
+        self
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        if error.kind() == std::io::ErrorKind::StorageFull {
+            let mut full = Self::new(Kind::DiskFull, "disk_full", "no space is left on the server's disk");
+            full.cause = Some(error.into());
+            return full;
+        }
+        Self::internal(error)
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::internal(error)
+    }
+}

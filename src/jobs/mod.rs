@@ -1,0 +1,1 @@
+//! What trains later: claim, lease, heartbeat, cancel, resume; progress.

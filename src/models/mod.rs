@@ -1,0 +1,197 @@
+//! The families, and what every network and every network in training can do.
+//!
+//! A new family is one file here, one arm in [`Family`], and nothing else.
+
+use crate::Result;
+use crate::data::Batch;
+use crate::data::encoder::Encoder;
+use crate::nn::Tensors;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+/// What kind of answer is learned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Task {
+    /// One of several classes.
+    Classification,
+    /// A number.
+    Regression,
+}
+
+/// The kinds of network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// Embed the bag, k-winners, softmax readout.
+    SparseMlp,
+    /// Embed tokens, attention blocks, pool, readout.
+    Attention,
+    /// A question attends over memory slots in several hops.
+    Memory,
+    /// Local k-winner code with a streaming readout, beside an episodic memory.
+    Hybrid,
+}
+
+/// The labels of a mini-batch.
+#[derive(Clone, Copy, Debug)]
+pub enum Targets<'a> {
+    /// Class ids below the number of outputs, or [`UNLABELLED`]; with a weight per class, if any.
+    Classes(&'a [u32], Option<&'a [f32]>),
+    /// Standardised values (mean 0, deviation 1 on the training rows); NaN where there is none.
+    Values(&'a [f32]),
+}
+
+/// The class id of a row without a label. Only families that can learn from it get such rows.
+pub const UNLABELLED: u32 = u32::MAX;
+
+/// Where a training is: families derive learning rate, annealing and randomness from it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Passes over the data that are finished.
+    pub epoch: usize,
+    /// Passes that are planned.
+    pub epochs: usize,
+    /// Mini-batches finished since the start.
+    pub step: u64,
+    /// Mini-batches planned in all.
+    pub steps: u64,
+}
+
+impl Position {
+    /// Share of the planned steps that is done, in `[0, 1]`.
+    pub fn fraction(&self) -> f32 {
+        self.step as f32 / self.steps.max(1) as f32
+    }
+}
+
+/// What a family's [`Learner::end_epoch`] wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Go on; early stopping may end it.
+    Go,
+    /// Go on, and forget the best so far: what is learned now is not comparable with it.
+    Restart,
+    /// It has learned all it can.
+    Stop,
+}
+
+/// What a new learner is told.
+#[derive(Clone, Debug)]
+pub struct LearnerSpec<'a> {
+    /// The fitted encoder: width of the feature space, fields, shapes.
+    pub encoder: &'a Encoder,
+    /// What kind of answer.
+    pub task: Task,
+    /// Classes, or 1 for a number.
+    pub outputs: usize,
+    /// Rows to train on.
+    pub rows: usize,
+    /// The family's settings as [`Family::settings`] describes them, defaults filled in.
+    pub config: &'a Map<String, Value>,
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// Threads this job may use; the weights do not depend on it.
+    pub threads: usize,
+}
+
+/// A network in training. A step with the same state, batch and position always does the same.
+pub trait Learner: Send {
+    /// Learns from one mini-batch and returns its mean loss before the step.
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) -> Result<f32>;
+
+    /// The answers as they stand, `[rows, outputs]` row-major: logits, or standardised values.
+    fn forward(&self, batch: &Batch) -> Result<Vec<f32>>;
+
+    /// A pass over the data has ended with this training loss and validation loss.
+    fn end_epoch(&mut self, _position: Position, _train_loss: f32, _validation_loss: f32) -> Result<Next> {
+        Ok(Next::Go)
+    }
+
+    /// The weights alone, as they stand; kept by the caller for the best epoch.
+    fn weights(&self) -> Result<Tensors>;
+
+    /// Everything that decides the future: weights, moments, counters, running statistics.
+    fn state(&self) -> Result<Tensors>;
+
+    /// Continues from an earlier [`Learner::state`], bit for bit.
+    fn restore(&mut self, state: &Tensors) -> Result<()>;
+
+    /// The finished network, with these weights (the best) or the present ones.
+    fn finish(self: Box<Self>, weights: Option<Tensors>) -> Result<Box<dyn Network>>;
+}
+
+/// A trained network. Shared between threads; answers rows independently of their neighbours.
+pub trait Network: Send + Sync {
+    /// Its family.
+    fn family(&self) -> Family;
+
+    /// Classes, or 1 for a number.
+    fn outputs(&self) -> usize;
+
+    /// The answers, `[rows, outputs]` row-major: logits, or standardised values.
+    fn forward(&self, batch: &Batch) -> Result<Vec<f32>>;
+
+    /// Width of [`Network::features`].
+    fn feature_width(&self) -> usize;
+
+    /// The code the readout sees, `[rows, feature_width]` row-major. Memories are keyed by it.
+    fn features(&self, batch: &Batch) -> Result<Vec<f32>>;
+
+    /// Why row `row` of `batch` got the answer `output`.
+    fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation>;
+
+    /// What was active while these rows were answered, counted while it ran.
+    fn activity(&self, batch: &Batch) -> Result<Activity>;
+
+    /// Everything [`Family::load`] needs beside the configuration.
+    fn save(&self) -> Result<Tensors>;
+}
+
+/// Terms of an answer. `bias` plus the sum of `entries` is the logit (or standardised value).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Explanation {
+    /// What the answer would be without any input.
+    pub bias: f32,
+    /// Contribution of each entry of the row, in the batch's order of entries.
+    pub entries: Vec<f32>,
+    /// For families that attend: one weight a token of the row (of the last hop), summing to 1.
+    pub attention: Vec<f32>,
+    /// Units that were active, strongest first: (unit, activation).
+    pub active_units: Vec<(u32, f32)>,
+}
+
+/// A layer's activity over some rows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct LayerActivity {
+    /// Its name.
+    pub name: String,
+    /// Units it has.
+    pub units: usize,
+    /// Units active a row, on average.
+    pub winners: f64,
+    /// `winners / units`.
+    pub active_share: f64,
+    /// Units active in none of the rows.
+    pub dead_units: usize,
+    /// Share of the rows each unit was active in, `[units]`.
+    #[serde(skip)]
+    pub duty: Vec<f32>,
+}
+
+/// What a network did, per row.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Activity {
+    /// Layers in order.
+    pub layers: Vec<LayerActivity>,
+    /// Multiply-accumulates of the dense network of the same size.
+    pub dense_macs: f64,
+    /// Multiply-accumulates with both operands non-zero.
+    pub effective_macs: f64,
+    /// Comparisons to find the winners (NeuroBench leaves them out).
+    pub top_k_operations: f64,
+    /// Multiply-accumulates of memory search (left out there, too).
+    pub memory_macs: f64,
+    /// Bytes of weights and memories.
+    pub bytes: u64,
+}

@@ -1,0 +1,1 @@
+//! What answers now: live models, traffic split, micro-batches, observe.

@@ -1,0 +1,1 @@
+//! What lasts: SQL and objects. Nothing here has seen a tensor.
