@@ -33,6 +33,57 @@ pub enum Family {
     Hybrid,
 }
 
+impl Family {
+    /// All of them, in the order they are shown.
+    pub const ALL: [Self; 4] = [Self::SparseMlp, Self::Attention, Self::Memory, Self::Hybrid];
+
+    /// Its name in requests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SparseMlp => "sparse_mlp",
+            Self::Attention => "attention",
+            Self::Memory => "memory",
+            Self::Hybrid => "hybrid",
+        }
+    }
+}
+
+/// One setting of a family: enough to check a request, draw a form and write JSON Schema.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Setting {
+    /// Its name in `config`.
+    pub name: &'static str,
+    /// Its value when the request does not name it; `null` means chosen from the data.
+    pub default: Value,
+    /// What values it takes.
+    pub range: Range,
+    /// One sentence for a form.
+    pub help: &'static str,
+}
+
+/// The values a [`Setting`] takes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Range {
+    /// A whole number between two bounds, both included.
+    Integer(i64, i64),
+    /// A number between two bounds, both included.
+    Number(f64, f64),
+    /// True or false.
+    Boolean,
+    /// One of some words.
+    Choice(&'static [&'static str]),
+    /// A list of whole numbers, each between two bounds, both included.
+    Integers(i64, i64),
+}
+
+impl Setting {
+    /// A setting with its default, range and help.
+    pub fn new(name: &'static str, default: impl Into<Value>, range: Range, help: &'static str) -> Self {
+        Self { name, default: default.into(), range, help }
+    }
+}
+
 /// The labels of a mini-batch.
 #[derive(Clone, Copy, Debug)]
 pub enum Targets<'a> {
