@@ -146,8 +146,57 @@ pub struct LearnerSpec<'a> {
     pub threads: usize,
 }
 
+/// How long and in what portions a learner wants to be trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Passes over the training rows.
+    pub epochs: usize,
+    /// Rows a mini-batch.
+    pub batch_size: usize,
+    /// Passes without a better validation loss after which it ends early; 0 for never.
+    pub patience: usize,
+}
+
+impl LearnerSpec<'_> {
+    /// The family's own schedule, with what the request's `epochs`, `batch_size` and
+    /// `early_stopping` say instead.
+    pub fn schedule(&self, default: Schedule) -> Schedule {
+        let named = |name: &str, default: usize| {
+            self.config.get(name).and_then(Value::as_u64).map_or(default, |value| value as usize)
+        };
+        Schedule {
+            epochs: named("epochs", default.epochs),
+            batch_size: named("batch_size", default.batch_size).max(1),
+            patience: named("early_stopping", default.patience),
+        }
+    }
+}
+
+/// The settings every family has, beside its own.
+pub fn common_settings() -> Vec<Setting> {
+    vec![
+        Setting::new("epochs", Value::Null, Range::Integer(1, 10_000), "Passes over the training rows."),
+        Setting::new("batch_size", Value::Null, Range::Integer(1, 8192), "Rows learned from at once."),
+        Setting::new(
+            "early_stopping",
+            Value::Null,
+            Range::Integer(0, 10_000),
+            "Passes without a better validation loss before training ends; 0 for never.",
+        ),
+        Setting::new(
+            "class_weights",
+            "none",
+            Range::Choice(&["none", "balanced"]),
+            "Whether rare classes weigh more, by the inverse of their share.",
+        ),
+    ]
+}
+
 /// A network in training. A step with the same state, batch and position always does the same.
 pub trait Learner: Send {
+    /// How long it wants to be trained: `spec.schedule(the family's default)`.
+    fn schedule(&self) -> Schedule;
+
     /// Learns from one mini-batch and returns its mean loss before the step.
     fn step(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) -> Result<f32>;
 
