@@ -51,7 +51,7 @@ const system = (info) => tiles([
 ]);
 
 export function overview(signal) {
-  const state = h('div', { class: 'busy' });
+  const state = h('div', { class: 'calm' });
   const running = h('div', { class: 'busy' });
   const answering = h('div', { class: 'busy' });
   const start = h('div');
