@@ -1,1 +1,67 @@
-//! What lasts: SQL and objects. Nothing here has seen a tensor.
+//! What lasts: SQL and objects. Nothing here has seen a tensor, and nothing above sees SQL.
+//!
+//! A [`Store`] is cheap to clone. Embedded, it is SQLite (write-ahead log, every acknowledged write
+//! synced) and a folder; grown out, Postgres and an object store. One folder of migrations and one
+//! SQL text serve both. Reading order:
+//!
+//! | room | what | main calls |
+//! | --- | --- | --- |
+//! | [`datasets`] | ordered parts + schema, replaced and appended atomically | [`Store::stage`], [`Store::put_dataset`], [`Store::append_dataset`], [`Store::dataset`], [`Store::datasets`], [`Store::delete_dataset`], [`Store::part_path`] |
+//! | [`models`] | models, versions, traffic | [`Store::create_model`], [`Store::model`], [`Store::models`], [`Store::delete_model`], [`Store::versions`], [`Store::version`], [`Store::publish_version`], [`Store::version_files`], [`Store::promote`], [`Store::rollback`], [`Store::set_traffic`] |
+//! | [`jobs`] | the queue | [`Store::submit_job`], [`Store::job`], [`Store::jobs`], [`Store::cancel_job`], [`Store::retry_job`], [`Store::queue_depth`]; for workers [`Store::claim_job`] and what takes a [`jobs::Claim`] |
+//! | [`events`] | a job's events and curves | [`Store::job_events`], [`Store::job_curve`] |
+//! | [`observations`] | a model's ordered log | [`Store::append_observations`], [`Store::read_observations`], [`Store::rewrite_observations`], [`Store::save_log_snapshot`], [`Store::log_snapshot`] |
+//! | [`predictions`] | answered rows, kept a while in memory for `feedback` | [`predictions::Predictions`] |
+//! | [`keys`] | API keys | [`Store::create_key`], [`Store::authenticate`], [`Store::keys`], [`Store::delete_key`] |
+//! | [`idempotency`] | a retried request answers as before | [`Store::begin_idempotent`], [`Store::finish_idempotent`], [`Store::abandon_idempotent`] |
+//! | [`snapshot`] | a consistent copy of everything in one file | [`Store::write_snapshot`], [`snapshot::restore`] |
+//!
+//! Waking: [`Store::changes`] tells what changed on any replica (LISTEN/NOTIFY on Postgres, in
+//! process on SQLite). A message may be lost, never invented: subscribe, then look, and poll slowly.
+
+pub mod datasets;
+mod db;
+pub mod events;
+pub mod idempotency;
+pub mod jobs;
+pub mod keys;
+pub mod models;
+pub mod names;
+pub mod objects;
+pub mod observations;
+pub mod open;
+pub mod predictions;
+pub mod snapshot;
+
+pub use datasets::{Dataset, NewPart, Part, Staged};
+pub use events::JobEvent;
+pub use idempotency::{Begun, IdempotencyKey};
+pub use jobs::{Job, JobFilter, JobKind, JobStatus, NewJob};
+pub use keys::{ApiKey, NewKey, Scope};
+pub use models::{Canary, Model, NewModel, NewVersion, Traffic, Version, VersionState};
+pub use names::{DatasetName, JobId, ModelName};
+pub use objects::Objects;
+pub use observations::{Appended, LogSnapshot, NewRecord, Record};
+pub use open::{Change, Store, StoreOptions};
+pub use predictions::Predictions;
+
+use serde::{Deserialize, Serialize};
+
+/// One page of a list, in the form the interface answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Page<T> {
+    /// The entries.
+    pub items: Vec<T>,
+    /// Where the next page starts; none after the last.
+    pub next_cursor: Option<String>,
+}
+
+impl<T> Page<T> {
+    /// Makes a page from `limit + 1` fetched entries; `cursor` names the last one that is kept.
+    fn from_fetched(mut items: Vec<T>, limit: usize, cursor: impl Fn(&T) -> String) -> Self {
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next_cursor = if more { items.last().map(cursor) } else { None };
+        Self { items, next_cursor }
+    }
+}

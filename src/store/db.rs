@@ -1,0 +1,359 @@
+//! Two pools in one enum and one SQL text for both. Only `store` sees this.
+
+use super::open::Change;
+use super::{DatasetName, JobId, ModelName};
+use crate::{Error, Kind, Result};
+use futures::TryStreamExt;
+use jiff::Timestamp;
+use serde_json::Value;
+use sqlx::postgres::{PgArguments, PgPool, PgRow};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
+use sqlx::{AssertSqlSafe, Decode, Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite, Transaction, Type};
+use std::borrow::Cow;
+use tokio::sync::broadcast;
+
+/// The database, and the channel on which changes are told.
+#[derive(Debug)]
+pub(super) struct Db {
+    pub(super) pools: Pools,
+    pub(super) changes: broadcast::Sender<Change>,
+}
+
+/// SQLite has one writer whatever one does, so it gets one connection and readers never wait for it.
+#[derive(Debug)]
+pub(super) enum Pools {
+    Sqlite { read: SqlitePool, write: SqlitePool },
+    Postgres(PgPool),
+}
+
+/// A value to bind. `None` carries its type, because Postgres wants to know it.
+#[derive(Clone, Debug)]
+pub(super) enum Arg {
+    Text(Option<String>),
+    Int(Option<i64>),
+    Real(Option<f64>),
+    Bool(bool),
+    Blob(Option<Vec<u8>>),
+}
+
+macro_rules! arg {
+    ($($from:ty, $name:ident => $to:expr;)*) => {
+        $(impl From<$from> for Arg {
+            fn from($name: $from) -> Self {
+                $to
+            }
+        })*
+    };
+}
+arg! {
+    &str, v => Self::Text(Some(v.to_owned()));
+    String, v => Self::Text(Some(v));
+    &String, v => Self::Text(Some(v.clone()));
+    Option<String>, v => Self::Text(v);
+    Option<&str>, v => Self::Text(v.map(str::to_owned));
+    &ModelName, v => Self::Text(Some(v.to_string()));
+    &DatasetName, v => Self::Text(Some(v.to_string()));
+    JobId, v => Self::Text(Some(v.to_string()));
+    &Value, v => Self::Text(Some(v.to_string()));
+    i64, v => Self::Int(Some(v));
+    u64, v => Self::Int(Some(v as i64));
+    usize, v => Self::Int(Some(v as i64));
+    Option<i64>, v => Self::Int(v);
+    Option<u64>, v => Self::Int(v.map(|v| v as i64));
+    Option<f64>, v => Self::Real(v);
+    bool, v => Self::Bool(v);
+    Vec<u8>, v => Self::Blob(Some(v));
+    Option<Vec<u8>>, v => Self::Blob(v);
+}
+
+/// A statement with its values. `{now}` (milliseconds by the database's clock) and `{skip_locked}`
+/// are the only fragments that differ.
+#[derive(Clone, Debug)]
+pub(super) struct Sql {
+    text: Cow<'static, str>,
+    args: Vec<Arg>,
+}
+
+/// A statement; values are `$1`, `$2` … in the order of [`Sql::bind`].
+pub(super) fn sql(text: impl Into<Cow<'static, str>>) -> Sql {
+    Sql { text: text.into(), args: Vec::new() }
+}
+
+impl Sql {
+    pub(super) fn bind(mut self, value: impl Into<Arg>) -> Self {
+        self.args.push(value.into());
+        self
+    }
+
+    fn text(&self, now: &str, skip_locked: &str) -> SqlStr {
+        match &self.text {
+            Cow::Borrowed(text) if !text.contains('{') => text.into_sql_str(),
+            // Text that is not a constant is put together from constants of `store`, never from input.
+            text => AssertSqlSafe(text.replace("{now}", now).replace("{skip_locked}", skip_locked)).into_sql_str(),
+        }
+    }
+
+    fn sqlite(self) -> Query<'static, Sqlite, SqliteArguments> {
+        let text = self.text("CAST(unixepoch('subsec') * 1000 AS INTEGER)", "");
+        let mut query = sqlx::query(text);
+        for arg in self.args {
+            query = match arg {
+                Arg::Text(v) => query.bind(v),
+                Arg::Int(v) => query.bind(v),
+                Arg::Real(v) => query.bind(v),
+                Arg::Bool(v) => query.bind(v),
+                Arg::Blob(v) => query.bind(v),
+            };
+        }
+        query
+    }
+
+    fn postgres(self) -> Query<'static, Postgres, PgArguments> {
+        let text = self.text("CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)", "FOR UPDATE SKIP LOCKED");
+        let mut query = sqlx::query(text);
+        for arg in self.args {
+            query = match arg {
+                Arg::Text(v) => query.bind(v),
+                Arg::Int(v) => query.bind(v),
+                Arg::Real(v) => query.bind(v),
+                Arg::Bool(v) => query.bind(v),
+                Arg::Blob(v) => query.bind(v),
+            };
+        }
+        query
+    }
+}
+
+/// A fetched row of either database.
+pub(super) enum Row {
+    Sqlite(SqliteRow),
+    Postgres(PgRow),
+}
+
+/// What both databases can give: `i64`, `f64`, `bool`, `String`, `Vec<u8>` and their options.
+pub(super) trait Both:
+    for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>
+{
+}
+impl<T> Both for T where T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres> {}
+
+impl Row {
+    pub(super) fn get<T: Both>(&self, column: &str) -> Result<T> {
+        Ok(match self {
+            // SQLite does not know the declared type BYTEA; the value's own type decides.
+            Self::Sqlite(row) => row.try_get_unchecked(column)?,
+            Self::Postgres(row) => row.try_get(column)?,
+        })
+    }
+
+    pub(super) fn u64(&self, column: &str) -> Result<u64> {
+        Ok(self.get::<i64>(column)?.max(0) as u64)
+    }
+
+    pub(super) fn opt_u64(&self, column: &str) -> Result<Option<u64>> {
+        Ok(self.get::<Option<i64>>(column)?.map(|v| v.max(0) as u64))
+    }
+
+    pub(super) fn json(&self, column: &str) -> Result<Value> {
+        Ok(self.opt_json(column)?.unwrap_or(Value::Null))
+    }
+
+    pub(super) fn opt_json(&self, column: &str) -> Result<Option<Value>> {
+        let text: Option<String> = self.get(column)?;
+        text.map(|t| serde_json::from_str(&t).map_err(Error::internal)).transpose()
+    }
+
+    pub(super) fn time(&self, column: &str) -> Result<Timestamp> {
+        time(self.get(column)?)
+    }
+
+    pub(super) fn opt_time(&self, column: &str) -> Result<Option<Timestamp>> {
+        self.get::<Option<i64>>(column)?.map(time).transpose()
+    }
+
+    /// Parses a column whose text was checked before it was stored.
+    pub(super) fn parse<T: std::str::FromStr<Err = Error>>(&self, column: &str) -> Result<T> {
+        self.get::<String>(column)?.parse().map_err(Error::internal)
+    }
+}
+
+fn time(ms: i64) -> Result<Timestamp> {
+    Timestamp::from_millisecond(ms).map_err(Error::internal)
+}
+
+/// Now, in epoch milliseconds by this machine's clock.
+pub(super) fn now() -> i64 {
+    Timestamp::now().as_millisecond()
+}
+
+impl Db {
+    pub(super) fn is_postgres(&self) -> bool {
+        matches!(self.pools, Pools::Postgres(_))
+    }
+
+    /// All rows, outside a transaction and beside the writer.
+    pub(super) async fn all(&self, sql: Sql) -> Result<Vec<Row>> {
+        Ok(match &self.pools {
+            Pools::Sqlite { read, .. } => sql.sqlite().fetch_all(read).await?.into_iter().map(Row::Sqlite).collect(),
+            Pools::Postgres(pool) => sql.postgres().fetch_all(pool).await?.into_iter().map(Row::Postgres).collect(),
+        })
+    }
+
+    /// The first row, if any.
+    pub(super) async fn opt(&self, sql: Sql) -> Result<Option<Row>> {
+        Ok(match &self.pools {
+            Pools::Sqlite { read, .. } => sql.sqlite().fetch_optional(read).await?.map(Row::Sqlite),
+            Pools::Postgres(pool) => sql.postgres().fetch_optional(pool).await?.map(Row::Postgres),
+        })
+    }
+
+    /// Starts a transaction that may write. SQLite takes the write lock at once, so that what is
+    /// read cannot be overtaken before it is written.
+    pub(super) async fn begin(&self) -> Result<Tx> {
+        let inner = match &self.pools {
+            Pools::Sqlite { write, .. } => Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Postgres(pool) => Inner::Postgres(pool.begin().await?),
+        };
+        Ok(Tx { inner, told: Vec::new(), changes: self.changes.clone() })
+    }
+
+    /// Starts a transaction that sees one state of everything, for copies.
+    pub(super) async fn begin_read(&self) -> Result<Tx> {
+        let inner = match &self.pools {
+            Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await?),
+            Pools::Postgres(pool) => {
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+                Inner::Postgres(pool.begin_with(begin).await?)
+            }
+        };
+        Ok(Tx { inner, told: Vec::new(), changes: self.changes.clone() })
+    }
+
+    /// One writing statement in its own transaction; the number of rows it changed.
+    pub(super) async fn exec(&self, sql: Sql) -> Result<u64> {
+        Ok(match &self.pools {
+            Pools::Sqlite { write, .. } => sql.sqlite().execute(write).await?.rows_affected(),
+            Pools::Postgres(pool) => sql.postgres().execute(pool).await?.rows_affected(),
+        })
+    }
+
+    /// One writing statement with `RETURNING`, in its own transaction.
+    pub(super) async fn exec_all(&self, sql: Sql) -> Result<Vec<Row>> {
+        Ok(match &self.pools {
+            Pools::Sqlite { write, .. } => sql.sqlite().fetch_all(write).await?.into_iter().map(Row::Sqlite).collect(),
+            Pools::Postgres(pool) => sql.postgres().fetch_all(pool).await?.into_iter().map(Row::Postgres).collect(),
+        })
+    }
+}
+
+enum Inner {
+    Sqlite(Transaction<'static, Sqlite>),
+    Postgres(Transaction<'static, Postgres>),
+}
+
+/// A transaction; dropped without [`Tx::commit`] it never happened.
+pub(super) struct Tx {
+    inner: Inner,
+    told: Vec<Change>,
+    changes: broadcast::Sender<Change>,
+}
+
+impl Tx {
+    pub(super) async fn all(&mut self, sql: Sql) -> Result<Vec<Row>> {
+        Ok(match &mut self.inner {
+            Inner::Sqlite(tx) => sql.sqlite().fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect(),
+            Inner::Postgres(tx) => sql.postgres().fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect(),
+        })
+    }
+
+    pub(super) async fn opt(&mut self, sql: Sql) -> Result<Option<Row>> {
+        Ok(match &mut self.inner {
+            Inner::Sqlite(tx) => sql.sqlite().fetch_optional(&mut **tx).await?.map(Row::Sqlite),
+            Inner::Postgres(tx) => sql.postgres().fetch_optional(&mut **tx).await?.map(Row::Postgres),
+        })
+    }
+
+    pub(super) async fn exec(&mut self, sql: Sql) -> Result<u64> {
+        Ok(match &mut self.inner {
+            Inner::Sqlite(tx) => sql.sqlite().execute(&mut **tx).await?.rows_affected(),
+            Inner::Postgres(tx) => sql.postgres().execute(&mut **tx).await?.rows_affected(),
+        })
+    }
+
+    /// Hands over row by row what may be too much to hold.
+    pub(super) async fn each(&mut self, sql: Sql, mut take: impl FnMut(Row) -> Result<()>) -> Result<()> {
+        match &mut self.inner {
+            Inner::Sqlite(tx) => {
+                let mut rows = sql.sqlite().fetch(&mut **tx);
+                while let Some(row) = rows.try_next().await? {
+                    take(Row::Sqlite(row))?;
+                }
+            }
+            Inner::Postgres(tx) => {
+                let mut rows = sql.postgres().fetch(&mut **tx);
+                while let Some(row) = rows.try_next().await? {
+                    take(Row::Postgres(row))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells every replica of `change`, if and once the transaction commits.
+    pub(super) fn tell(&mut self, change: Change) {
+        if !self.told.contains(&change) {
+            self.told.push(change);
+        }
+    }
+
+    pub(super) async fn commit(mut self) -> Result<()> {
+        match self.inner {
+            Inner::Sqlite(tx) => {
+                tx.commit().await?;
+                for change in self.told.drain(..) {
+                    // Nobody listening is no failure.
+                    let _ = self.changes.send(change);
+                }
+            }
+            Inner::Postgres(mut tx) => {
+                for change in self.told.drain(..) {
+                    sqlx::query("SELECT pg_notify('kenyon', $1)").bind(change.to_string()).execute(&mut *tx).await?;
+                }
+                tx.commit().await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl From<sqlx::Error> for Error {
+    fn from(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(|e| e.code()).map(|c| c.into_owned());
+        let (kind, name, detail) = match (&error, code.as_deref()) {
+            (_, Some("13" | "53100")) => (Kind::DiskFull, "disk_full", "no space is left on the server's disk"),
+            (_, Some("8" | "776" | "1032")) => {
+                (Kind::Unavailable, "storage_read_only", "the server's storage cannot be written")
+            }
+            // Busy, locked, deadlock, serialisation, too many connections, shutting down.
+            (_, Some("5" | "6" | "261" | "517" | "40001" | "40P01" | "53300" | "57P01" | "57P03"))
+            | (
+                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed,
+                _,
+            ) => (Kind::Unavailable, "database_unavailable", "the database cannot be reached; try again"),
+            _ => return Self::internal(error),
+        };
+        let mut mapped = Self::new(kind, name, detail);
+        if kind == Kind::Unavailable {
+            mapped.retry_after = Some(1);
+        }
+        mapped.cause = Some(error.into());
+        mapped
+    }
+}
+
+/// Whether the statement failed because such a row exists already.
+pub(super) fn is_duplicate(error: &Error) -> bool {
+    let cause = error.cause.as_ref().and_then(|c| c.downcast_ref::<sqlx::Error>());
+    cause.and_then(|e| e.as_database_error()).is_some_and(|e| e.is_unique_violation())
+}

@@ -1,0 +1,511 @@
+//! Models, their versions, and which version gets how much traffic.
+//!
+//! A version is a handful of files in the object store and one row. It is visible from the
+//! transaction that inserts the row, which is also the one that ends its job.
+
+use super::db::{Row, Tx, is_duplicate, now, sql};
+use super::jobs::Claim;
+use super::objects::digest;
+use super::open::Change;
+use super::{JobId, ModelName, Page, Store};
+use crate::{Error, Result};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// How many versions that were served before are remembered for going back.
+const HISTORY: usize = 32;
+
+/// A model; its versions are asked for separately.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Its name.
+    pub name: ModelName,
+    /// Tells a model from an earlier one of the same name.
+    #[serde(skip)]
+    pub id: Uuid,
+    /// Family, once it is known.
+    pub family: Option<String>,
+    /// `classification` or `regression`, once it is known.
+    pub task: Option<String>,
+    /// Column that is predicted.
+    pub target: String,
+    /// Whatever else its makers keep: feature kinds, configuration, classes.
+    pub info: Value,
+    /// Who answers.
+    pub traffic: Traffic,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it, its versions or its traffic last changed.
+    pub updated_at: Timestamp,
+}
+
+/// A model to make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewModel {
+    /// Its name.
+    pub name: ModelName,
+    /// Family, if it is known.
+    pub family: Option<String>,
+    /// Task, if it is known.
+    pub task: Option<String>,
+    /// Column that is predicted.
+    pub target: String,
+    /// Whatever else its makers keep.
+    pub info: Value,
+}
+
+/// Which versions answer.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Traffic {
+    /// The version that is served.
+    pub stable: Option<u64>,
+    /// A version that gets a share of the requests.
+    #[serde(default)]
+    pub canary: Option<Canary>,
+    /// A version that answers beside, unseen, to be compared.
+    #[serde(default)]
+    pub shadow: Option<u64>,
+}
+
+/// A version that gets a share of the requests.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Canary {
+    /// Which.
+    pub version: u64,
+    /// Share of the requests, in `[0, 1]`.
+    pub weight: f64,
+}
+
+/// What a version is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VersionState {
+    /// It answers.
+    Served,
+    /// It may be promoted and never answered yet.
+    Ready,
+    /// It answers unseen.
+    Shadow,
+    /// It answers a share of the requests.
+    Canary,
+    /// It answered once and may be promoted again.
+    Retired,
+}
+
+/// A version's file in the object store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionFile {
+    /// Name inside the bundle (`weights.safetensors`).
+    pub name: String,
+    /// Key in the object store.
+    pub key: String,
+    /// Size.
+    pub bytes: u64,
+    /// SHA-256, hexadecimal.
+    pub digest: String,
+}
+
+/// A finished version of a model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Version {
+    /// Its number, from 1.
+    pub version: u64,
+    /// What it is used for.
+    pub state: VersionState,
+    /// Its family.
+    pub family: String,
+    /// What was measured when it was made.
+    pub metrics: Value,
+    /// Whatever else its maker keeps.
+    #[serde(skip)]
+    pub info: Value,
+    /// Size of all files.
+    pub bytes: u64,
+    /// Its files.
+    #[serde(skip)]
+    pub files: Vec<VersionFile>,
+    /// The job that made it.
+    pub job_id: Option<JobId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// A version to publish.
+#[derive(Clone, Debug)]
+pub struct NewVersion {
+    /// Its family.
+    pub family: String,
+    /// `classification` or `regression`.
+    pub task: Option<String>,
+    /// What was measured.
+    pub metrics: Value,
+    /// Whatever else its maker keeps; also becomes what the model shows, where not null.
+    pub info: Value,
+    /// Name and content of each file of the bundle.
+    pub files: Vec<(String, Vec<u8>)>,
+    /// Whether it is to answer at once. It does not when a canary or shadow is being tried, nor when
+    /// a newer version answers already.
+    pub serve: bool,
+}
+
+impl Store {
+    /// Makes a model without versions; 409 `model_exists`.
+    pub async fn create_model(&self, new: &NewModel) -> Result<Model> {
+        let mut tx = self.inner.db.begin().await?;
+        insert_model(&mut tx, new).await.map_err(|error| {
+            let exists = || Error::conflict("model_exists", format!("there is a model {} already", new.name));
+            if is_duplicate(&error) { exists() } else { error }
+        })?;
+        tx.commit().await?;
+        self.model(&new.name).await
+    }
+
+    /// One model; 404 `model_not_found`.
+    pub async fn model(&self, name: &ModelName) -> Result<Model> {
+        let row = self.inner.db.opt(sql("SELECT * FROM models WHERE name = $1").bind(name)).await?;
+        from_row(&row.ok_or_else(|| no_model(name))?)
+    }
+
+    /// Models by name.
+    pub async fn models(&self, limit: usize, cursor: Option<&str>) -> Result<Page<Model>> {
+        let list = "SELECT * FROM models WHERE name > $1 ORDER BY name LIMIT $2";
+        let rows = self.inner.db.all(sql(list).bind(cursor.unwrap_or("")).bind(limit + 1)).await?;
+        let items = rows.iter().map(from_row).collect::<Result<_>>()?;
+        Ok(Page::from_fetched(items, limit, |m| m.name.to_string()))
+    }
+
+    /// Changes what a model keeps beside its versions.
+    pub async fn set_model_info(&self, name: &ModelName, info: &Value) -> Result<()> {
+        let mut tx = self.inner.db.begin().await?;
+        let update = "UPDATE models SET info = $2, updated_at = $3 WHERE name = $1";
+        if tx.exec(sql(update).bind(name).bind(info).bind(now())).await? == 0 {
+            return Err(no_model(name));
+        }
+        tx.tell(Change::Model(name.clone()));
+        tx.commit().await
+    }
+
+    /// Removes a model with its versions and its log, and cancels its jobs.
+    pub async fn delete_model(&self, name: &ModelName) -> Result<()> {
+        let mut tx = self.inner.db.begin().await?;
+        let lock = "UPDATE models SET updated_at = updated_at WHERE name = $1 RETURNING id";
+        let row = tx.opt(sql(lock).bind(name)).await?.ok_or_else(|| no_model(name))?;
+        let id: String = row.get("id")?;
+        super::jobs::cancel_all_of(&mut tx, name).await?;
+        for version in tx.all(sql("SELECT files FROM versions WHERE model_id = $1").bind(&id)).await? {
+            for file in files(&version)? {
+                discard(&mut tx, &file.key).await?;
+            }
+        }
+        let snapshot = "SELECT snapshot_key FROM logs WHERE model_id = $1 AND snapshot_key IS NOT NULL";
+        if let Some(row) = tx.opt(sql(snapshot).bind(&id)).await? {
+            discard(&mut tx, &row.get::<String>("snapshot_key")?).await?;
+        }
+        tx.exec(sql("DELETE FROM models WHERE name = $1").bind(name)).await?;
+        tx.tell(Change::Model(name.clone()));
+        tx.commit().await?;
+        self.sweep().await.map(|_| ())
+    }
+
+    /// A model's versions, newest first.
+    pub async fn versions(&self, name: &ModelName) -> Result<Vec<Version>> {
+        let model = self.model(name).await?;
+        let list = "SELECT * FROM versions WHERE model_id = $1 ORDER BY version DESC";
+        let rows = self.inner.db.all(sql(list).bind(model.id.to_string())).await?;
+        rows.iter().map(|row| version_from_row(&model, row)).collect()
+    }
+
+    /// One version; 404 `version_not_found`.
+    pub async fn version(&self, name: &ModelName, version: u64) -> Result<Version> {
+        let model = self.model(name).await?;
+        let one = "SELECT * FROM versions WHERE model_id = $1 AND version = $2";
+        let row = self.inner.db.opt(sql(one).bind(model.id.to_string()).bind(version)).await?;
+        version_from_row(&model, &row.ok_or_else(|| no_version(version))?)
+    }
+
+    /// The files of a version, checked against their digests.
+    pub async fn version_files(&self, version: &Version) -> Result<Vec<(String, Bytes)>> {
+        let mut files = Vec::with_capacity(version.files.len());
+        for file in &version.files {
+            let bytes = self.inner.objects.get(&file.key).await?;
+            if digest(&bytes) != file.digest {
+                return Err(Error::internal(format!("{} does not match its digest", file.key)));
+            }
+            files.push((file.name.clone(), bytes));
+        }
+        Ok(files)
+    }
+
+    /// Makes a version visible without a job (import, a model that only observes): 404
+    /// `model_not_found`.
+    pub async fn publish_version(&self, name: &ModelName, new: NewVersion) -> Result<Version> {
+        let model = self.model(name).await?;
+        let number = "UPDATE models SET next_version = next_version + 1 WHERE id = $1 RETURNING next_version - 1 AS v";
+        let row = self.inner.db.exec_all(sql(number).bind(model.id.to_string())).await?;
+        let version = row.first().ok_or_else(|| no_model(name))?.u64("v")?;
+        let files = self.write_files(name, model.id, version, "0", &new).await?;
+        let mut tx = self.inner.db.begin().await?;
+        insert_version(&mut tx, &model.id.to_string(), version, None, &new, &files).await?;
+        tx.tell(Change::Model(name.clone()));
+        tx.commit().await?;
+        self.version(name, version).await
+    }
+
+    /// Makes a job's version visible and ends the job, in one transaction. Fails with
+    /// `lease_lost` when the job is no longer this worker's, and then nothing is visible.
+    pub async fn publish_job(&self, claim: &Claim, new: NewVersion) -> Result<()> {
+        let version = claim.job.version.ok_or_else(|| Error::internal("a job without a version publishes"))?;
+        let attempt = claim.job.attempt.to_string();
+        let files = self.write_files(&claim.job.model, claim.model_id, version, &attempt, &new).await?;
+        let mut tx = self.inner.db.begin().await?;
+        super::jobs::succeed(&mut tx, claim, &new.metrics, &json!({ "version": version })).await?;
+        insert_version(&mut tx, &claim.model_id.to_string(), version, Some(claim.job.id), &new, &files).await?;
+        tx.tell(Change::Model(claim.job.model.clone()));
+        tx.commit().await?;
+        self.drop_checkpoints(claim.job.id).await;
+        Ok(())
+    }
+
+    /// Serves `version` at once.
+    pub async fn promote(&self, name: &ModelName, version: u64) -> Result<Model> {
+        let mut tx = self.inner.db.begin().await?;
+        let model = locked(&mut tx, name).await?;
+        has_version(&mut tx, &model, version).await?;
+        let mut traffic = model.traffic.clone();
+        traffic.stable = Some(version);
+        traffic.canary = traffic.canary.filter(|c| c.version != version);
+        traffic.shadow = traffic.shadow.filter(|s| *s != version);
+        steer(&mut tx, &model, &traffic).await?;
+        tx.commit().await?;
+        self.model(name).await
+    }
+
+    /// Serves the version that was served before; 409 `no_earlier_version`.
+    pub async fn rollback(&self, name: &ModelName) -> Result<Model> {
+        let mut tx = self.inner.db.begin().await?;
+        let model = locked(&mut tx, name).await?;
+        let mut history = history(&mut tx, name).await?;
+        let Some(version) = history.pop() else {
+            return Err(Error::conflict("no_earlier_version", format!("model {name} has not served another version")));
+        };
+        let traffic = Traffic { stable: Some(version), ..Traffic::default() };
+        steer(&mut tx, &model, &traffic).await?;
+        // Going back twice goes back two versions, not forth again.
+        let keep = "UPDATE models SET history = $2 WHERE name = $1";
+        tx.exec(sql(keep).bind(name).bind(&json!(history))).await?;
+        tx.commit().await?;
+        self.model(name).await
+    }
+
+    /// Splits the traffic; every version named must exist.
+    pub async fn set_traffic(&self, name: &ModelName, traffic: &Traffic) -> Result<Model> {
+        if traffic.canary.is_some_and(|c| !(0.0..=1.0).contains(&c.weight)) {
+            return Err(Error::unprocessable("invalid_weight", "a canary's weight is between 0 and 1"));
+        }
+        let mut tx = self.inner.db.begin().await?;
+        let model = locked(&mut tx, name).await?;
+        let mut traffic = traffic.clone();
+        traffic.stable = traffic.stable.or(model.traffic.stable);
+        let named = [traffic.stable, traffic.canary.map(|c| c.version), traffic.shadow];
+        for version in named.into_iter().flatten() {
+            has_version(&mut tx, &model, version).await?;
+        }
+        steer(&mut tx, &model, &traffic).await?;
+        tx.commit().await?;
+        self.model(name).await
+    }
+
+    /// The part of the key after the version tells attempts apart: a worker that lost its lease may
+    /// still be writing beside its successor.
+    async fn write_files(
+        &self,
+        name: &ModelName,
+        model: Uuid,
+        version: u64,
+        attempt: &str,
+        new: &NewVersion,
+    ) -> Result<Vec<VersionFile>> {
+        let mut files = Vec::with_capacity(new.files.len());
+        for (file, bytes) in &new.files {
+            let key = format!("models/{name}/{model}/{version}/{attempt}/{file}");
+            let stored = self.inner.objects.put(&key, bytes.clone()).await?;
+            let (bytes, digest) = (stored.bytes, stored.digest);
+            files.push(VersionFile { name: file.clone(), key, bytes, digest });
+        }
+        Ok(files)
+    }
+
+    /// Removes model files, log snapshots and checkpoints that a crash left without an owner.
+    pub(super) async fn collect_model_garbage(&self, grace_ms: i64) -> Result<()> {
+        let mut known = std::collections::HashSet::new();
+        for row in self.inner.db.all(sql("SELECT files FROM versions")).await? {
+            known.extend(files(&row)?.into_iter().map(|f| f.key));
+        }
+        let keys = "SELECT snapshot_key AS k FROM logs WHERE snapshot_key IS NOT NULL
+            UNION ALL SELECT checkpoint_key FROM jobs WHERE checkpoint_key IS NOT NULL";
+        for row in self.inner.db.all(sql(keys)).await? {
+            known.insert(row.get::<String>("k")?);
+        }
+        for folder in ["models", "logs", "checkpoints"] {
+            for listed in self.inner.objects.list(folder).await? {
+                if listed.age_ms >= grace_ms && !known.contains(&listed.key) {
+                    self.inner.objects.delete(&listed.key).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Marks an object as needed by nobody.
+pub(super) async fn discard(tx: &mut Tx, key: &str) -> Result<()> {
+    let insert = "INSERT INTO garbage (object_key, since) VALUES ($1, $2) ON CONFLICT (object_key) DO NOTHING";
+    tx.exec(sql(insert).bind(key).bind(now())).await.map(|_| ())
+}
+
+pub(super) async fn insert_model(tx: &mut Tx, new: &NewModel) -> Result<String> {
+    let id = Uuid::now_v7().to_string();
+    let insert = "INSERT INTO models
+        (name, id, family, task, target, info, next_version, history, created_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, 1, '[]', $7, $7)";
+    let insert = sql(insert).bind(&new.name).bind(&id).bind(new.family.clone()).bind(new.task.clone());
+    tx.exec(insert.bind(&new.target).bind(&new.info).bind(now())).await?;
+    tx.exec(sql("INSERT INTO logs (model_id, next_seq) VALUES ($1, 0)").bind(&id)).await?;
+    tx.tell(Change::Model(new.name.clone()));
+    Ok(id)
+}
+
+async fn insert_version(
+    tx: &mut Tx,
+    model_id: &str,
+    version: u64,
+    job: Option<JobId>,
+    new: &NewVersion,
+    files: &[VersionFile],
+) -> Result<()> {
+    let lock = "UPDATE models SET updated_at = $2, family = $3, task = COALESCE($4, task) WHERE id = $1 RETURNING *";
+    let lock = sql(lock).bind(model_id).bind(now()).bind(&new.family).bind(new.task.clone());
+    let row = tx.opt(lock).await?;
+    let row = row.ok_or_else(|| Error::not_found("model_not_found", "the model was removed meanwhile"))?;
+    let model = from_row(&row)?;
+    let bytes: u64 = files.iter().map(|f| f.bytes).sum();
+    let insert = "INSERT INTO versions
+        (model_id, version, family, metrics, info, files, bytes, job_id, created_at)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+    let insert = sql(insert).bind(model_id).bind(version).bind(&new.family).bind(&new.metrics).bind(&new.info);
+    let insert = insert.bind(&json!(files)).bind(bytes).bind(job.map(|j| j.to_string())).bind(now());
+    tx.exec(insert).await?;
+    if !new.info.is_null() {
+        tx.exec(sql("UPDATE models SET info = $2 WHERE id = $1").bind(model_id).bind(&new.info)).await?;
+    }
+    let tried = model.traffic.canary.is_some() || model.traffic.shadow.is_some();
+    if new.serve && !tried && model.traffic.stable.is_none_or(|stable| stable < version) {
+        steer(tx, &model, &Traffic { stable: Some(version), ..Traffic::default() }).await?;
+    }
+    Ok(())
+}
+
+/// Reads a model and holds its row until the transaction ends.
+async fn locked(tx: &mut Tx, name: &ModelName) -> Result<Model> {
+    let lock = "UPDATE models SET updated_at = $2 WHERE name = $1 RETURNING *";
+    from_row(&tx.opt(sql(lock).bind(name).bind(now())).await?.ok_or_else(|| no_model(name))?)
+}
+
+async fn has_version(tx: &mut Tx, model: &Model, version: u64) -> Result<()> {
+    let one = "SELECT 1 AS one FROM versions WHERE model_id = $1 AND version = $2";
+    let found = tx.opt(sql(one).bind(model.id.to_string()).bind(version)).await?;
+    found.map(|_| ()).ok_or_else(|| no_version(version))
+}
+
+async fn history(tx: &mut Tx, name: &ModelName) -> Result<Vec<u64>> {
+    let row = tx.opt(sql("SELECT history FROM models WHERE name = $1").bind(name)).await?;
+    let value = row.map(|r| r.json("history")).transpose()?.unwrap_or(Value::Null);
+    Ok(serde_json::from_value(value).unwrap_or_default())
+}
+
+/// Points the traffic elsewhere, and remembers what was served.
+async fn steer(tx: &mut Tx, model: &Model, traffic: &Traffic) -> Result<()> {
+    let mut history = history(tx, &model.name).await?;
+    if let Some(old) = model.traffic.stable.filter(|old| Some(*old) != traffic.stable) {
+        history.retain(|v| *v != old);
+        history.push(old);
+        history.drain(..history.len().saturating_sub(HISTORY));
+    }
+    history.retain(|v| Some(*v) != traffic.stable);
+    let update = "UPDATE models SET stable = $2, canary = $3, canary_weight = $4, shadow = $5, history = $6
+        WHERE name = $1";
+    let update = sql(update).bind(&model.name).bind(traffic.stable).bind(traffic.canary.map(|c| c.version));
+    let update = update.bind(traffic.canary.map(|c| c.weight)).bind(traffic.shadow).bind(&json!(history));
+    tx.exec(update).await?;
+    let served = "UPDATE versions SET served_at = $3 WHERE model_id = $1 AND version = $2";
+    for version in [traffic.stable, traffic.canary.map(|c| c.version)].into_iter().flatten() {
+        tx.exec(sql(served).bind(model.id.to_string()).bind(version).bind(now())).await?;
+    }
+    tx.tell(Change::Model(model.name.clone()));
+    Ok(())
+}
+
+fn from_row(row: &Row) -> Result<Model> {
+    let canary = row.opt_u64("canary")?;
+    let weight: Option<f64> = row.get("canary_weight")?;
+    Ok(Model {
+        name: row.parse("name")?,
+        id: row.get::<String>("id")?.parse().map_err(Error::internal)?,
+        family: row.get("family")?,
+        task: row.get("task")?,
+        target: row.get("target")?,
+        info: row.json("info")?,
+        traffic: Traffic {
+            stable: row.opt_u64("stable")?,
+            canary: canary.map(|version| Canary { version, weight: weight.unwrap_or(0.0) }),
+            shadow: row.opt_u64("shadow")?,
+        },
+        created_at: row.time("created_at")?,
+        updated_at: row.time("updated_at")?,
+    })
+}
+
+fn files(row: &Row) -> Result<Vec<VersionFile>> {
+    serde_json::from_value(row.json("files")?).map_err(Error::internal)
+}
+
+fn version_from_row(model: &Model, row: &Row) -> Result<Version> {
+    let version = row.u64("version")?;
+    let traffic = &model.traffic;
+    let state = if traffic.stable == Some(version) {
+        VersionState::Served
+    } else if traffic.canary.is_some_and(|c| c.version == version) {
+        VersionState::Canary
+    } else if traffic.shadow == Some(version) {
+        VersionState::Shadow
+    } else if row.get::<Option<i64>>("served_at")?.is_some() {
+        VersionState::Retired
+    } else {
+        VersionState::Ready
+    };
+    Ok(Version {
+        version,
+        state,
+        family: row.get("family")?,
+        metrics: row.json("metrics")?,
+        info: row.json("info")?,
+        bytes: row.u64("bytes")?,
+        files: files(row)?,
+        job_id: row.get::<Option<String>>("job_id")?.map(|id| id.parse()).transpose()?,
+        created_at: row.time("created_at")?,
+    })
+}
+
+/// 404 for a model.
+pub(super) fn no_model(name: impl std::fmt::Display) -> Error {
+    Error::not_found("model_not_found", format!("there is no model {name}"))
+}
+
+fn no_version(version: u64) -> Error {
+    Error::not_found("version_not_found", format!("the model has no version {version}"))
+}

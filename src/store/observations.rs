@@ -1,0 +1,389 @@
+//! A model's observation log: what was observed, in one order that every replica sees.
+//!
+//! A record is one batch of rows (or another operation, such as forgetting) in whatever bytes the
+//! caller keeps. Records are numbered by rows: a record of 10 rows at 5 is followed by one at 15.
+//! State = last snapshot + the records from its number on; older records are then deleted.
+//!
+//! Appends of all requests that wait share one transaction, so that one sync to disk acknowledges
+//! them together. The head's row is locked meanwhile: on Postgres, too, records become visible in
+//! the order of their numbers, and a reader that has seen number n never misses one below it.
+
+use super::db::{Db, Tx, now, sql};
+use super::idempotency::IdempotencyKey;
+use super::models::discard;
+use super::open::Change;
+use super::{ModelName, Store};
+use crate::{Error, Result};
+use bytes::Bytes;
+use jiff::Timestamp;
+use serde_json::Value;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use tokio::sync::{mpsc, oneshot};
+use uuid::Uuid;
+
+/// Requests that wait at most; more wait in their senders.
+const WAITING: usize = 1024;
+/// Bytes after which a transaction takes no further request.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// A record to append.
+#[derive(Clone, Debug)]
+pub struct NewRecord {
+    /// What it is (`rows`, `forget` …), for whoever replays it.
+    pub kind: String,
+    /// How many rows it stands for; 0 for an operation, which takes up one number.
+    pub rows: u64,
+    /// The rows as the caller keeps them.
+    pub payload: Vec<u8>,
+    /// The request it belongs to: the same key never appends twice. A request of several records
+    /// tells them apart in the key (`abc#3`).
+    pub idempotency: Option<IdempotencyKey>,
+}
+
+/// Where a record lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Its number.
+    pub seq: u64,
+    /// The number after it.
+    pub next: u64,
+    /// Whether it was there already, from an earlier try of the same request.
+    pub replayed: bool,
+}
+
+/// A record that was read.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its number.
+    pub seq: u64,
+    /// The number after it.
+    pub next: u64,
+    /// What it is.
+    pub kind: String,
+    /// How many rows it stands for.
+    pub rows: u64,
+    /// The rows.
+    pub payload: Vec<u8>,
+    /// When it was appended.
+    pub at: Timestamp,
+}
+
+/// A state that has taken in every record below `seq`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LogSnapshot {
+    /// The first record that is not in it.
+    pub seq: u64,
+    /// The state.
+    pub bytes: Bytes,
+    /// What its maker wants to know without reading it.
+    pub info: Value,
+}
+
+impl Store {
+    /// Appends records to a model's log, all or none, and returns once they are durable.
+    /// `model` is [`super::Model::id`].
+    pub async fn append_observations(
+        &self,
+        name: &ModelName,
+        model: Uuid,
+        records: Vec<NewRecord>,
+    ) -> Result<Vec<Appended>> {
+        self.inner.log.append(name, model, records).await
+    }
+
+    /// Records from number `from` on: at most `limit` of them and, past the first, 16 MiB.
+    pub async fn read_observations(&self, model: Uuid, from: u64, limit: usize) -> Result<Vec<Record>> {
+        let list = "SELECT * FROM observations WHERE model_id = $1 AND seq >= $2 ORDER BY seq LIMIT $3";
+        let rows = self.inner.db.all(sql(list).bind(model.to_string()).bind(from).bind(limit.min(1000))).await?;
+        let mut records = Vec::with_capacity(rows.len());
+        let mut bytes = 0;
+        for row in rows {
+            let (seq, rows) = (row.u64("seq")?, row.u64("row_count")?);
+            let payload: Vec<u8> = row.get("payload")?;
+            bytes += payload.len();
+            let at = row.time("created_at")?;
+            records.push(Record { seq, next: seq + rows.max(1), kind: row.get("kind")?, rows, payload, at });
+            if bytes > BATCH_BYTES {
+                break;
+            }
+        }
+        Ok(records)
+    }
+
+    /// The number the next record gets; 0 for an empty log.
+    pub async fn log_head(&self, model: Uuid) -> Result<u64> {
+        let one = "SELECT next_seq FROM logs WHERE model_id = $1";
+        let row = self.inner.db.opt(sql(one).bind(model.to_string())).await?;
+        row.ok_or_else(gone)?.u64("next_seq")
+    }
+
+    /// Replaces the payloads of records, so that what was to be forgotten is gone from the log, too.
+    /// Numbers stay as they are; a record without payload (`None`) is deleted.
+    pub async fn rewrite_observations(
+        &self,
+        name: &ModelName,
+        model: Uuid,
+        payloads: Vec<(u64, Option<Vec<u8>>)>,
+    ) -> Result<()> {
+        let mut tx = self.inner.db.begin().await?;
+        for (seq, payload) in payloads {
+            let statement = match payload {
+                Some(payload) => {
+                    let update = "UPDATE observations SET payload = $3 WHERE model_id = $1 AND seq = $2";
+                    sql(update).bind(model.to_string()).bind(seq).bind(payload)
+                }
+                None => {
+                    let delete = "DELETE FROM observations WHERE model_id = $1 AND seq = $2";
+                    sql(delete).bind(model.to_string()).bind(seq)
+                }
+            };
+            tx.exec(statement).await?;
+        }
+        tx.tell(Change::Log(name.clone()));
+        tx.commit().await
+    }
+
+    /// Keeps a state and deletes the records that are in it. A state older than the one that is
+    /// kept changes nothing.
+    pub async fn save_log_snapshot(&self, name: &ModelName, model: Uuid, snapshot: LogSnapshot) -> Result<()> {
+        let key = format!("logs/{model}/{}-{}", snapshot.seq, Uuid::now_v7().simple());
+        self.inner.objects.put(&key, snapshot.bytes).await?;
+        let mut tx = self.inner.db.begin().await?;
+        let old = lock(&mut tx, model).await;
+        let old = match old {
+            Ok(row) => row,
+            Err(error) => {
+                self.inner.objects.delete(&key).await?;
+                return Err(error);
+            }
+        };
+        if old.snapshot_seq.is_some_and(|seq| seq > snapshot.seq) {
+            drop(tx);
+            return self.inner.objects.delete(&key).await;
+        }
+        let update = "UPDATE logs SET snapshot_seq = $2, snapshot_key = $3, snapshot_info = $4 WHERE model_id = $1";
+        let id = model.to_string();
+        tx.exec(sql(update).bind(&id).bind(snapshot.seq).bind(&key).bind(&snapshot.info)).await?;
+        let compact = "DELETE FROM observations WHERE model_id = $1 AND seq < $2";
+        tx.exec(sql(compact).bind(&id).bind(snapshot.seq)).await?;
+        if let Some(old) = old.snapshot_key {
+            discard(&mut tx, &old).await?;
+        }
+        tx.tell(Change::Log(name.clone()));
+        tx.commit().await?;
+        self.sweep().await.map(|_| ())
+    }
+
+    /// The state that is kept, if any.
+    pub async fn log_snapshot(&self, model: Uuid) -> Result<Option<LogSnapshot>> {
+        // Another replica may replace it between the two reads; then there is a newer one to read.
+        for _ in 0..3 {
+            let one = "SELECT * FROM logs WHERE model_id = $1";
+            let row = self.inner.db.opt(sql(one).bind(model.to_string())).await?.ok_or_else(gone)?;
+            let (Some(seq), Some(key)) = (row.opt_u64("snapshot_seq")?, row.get::<Option<String>>("snapshot_key")?)
+            else {
+                return Ok(None);
+            };
+            match self.inner.objects.get(&key).await {
+                Ok(bytes) => return Ok(Some(LogSnapshot { seq, bytes, info: row.json("snapshot_info")? })),
+                Err(error) if error.code == "object_not_found" => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Err(Error::internal(format!("the log snapshot of model {model} is missing")))
+    }
+}
+
+fn gone() -> Error {
+    Error::not_found("model_not_found", "the model was removed")
+}
+
+struct Head {
+    next: u64,
+    snapshot_seq: Option<u64>,
+    snapshot_key: Option<String>,
+}
+
+/// Reads a log's head and keeps others from appending until the transaction ends.
+async fn lock(tx: &mut Tx, model: Uuid) -> Result<Head> {
+    let lock = "UPDATE logs SET next_seq = next_seq WHERE model_id = $1 RETURNING *";
+    let row = tx.opt(sql(lock).bind(model.to_string())).await?.ok_or_else(gone)?;
+    let (snapshot_seq, snapshot_key) = (row.opt_u64("snapshot_seq")?, row.get("snapshot_key")?);
+    Ok(Head { next: row.u64("next_seq")?, snapshot_seq, snapshot_key })
+}
+
+struct Request {
+    name: ModelName,
+    model: Uuid,
+    records: Vec<NewRecord>,
+    reply: oneshot::Sender<Result<Vec<Appended>>>,
+}
+
+enum Message {
+    Append(Request),
+    Flush(oneshot::Sender<()>),
+}
+
+/// The one task that appends, for all requests of this process.
+#[derive(Clone, Debug)]
+pub(super) struct LogWriter {
+    sender: mpsc::Sender<Message>,
+}
+
+impl LogWriter {
+    pub(super) fn start(db: Arc<Db>) -> Self {
+        let (sender, receiver) = mpsc::channel(WAITING);
+        tokio::spawn(write_all(db, receiver));
+        Self { sender }
+    }
+
+    async fn append(&self, name: &ModelName, model: Uuid, records: Vec<NewRecord>) -> Result<Vec<Appended>> {
+        let (reply, answer) = oneshot::channel();
+        let request = Request { name: name.clone(), model, records, reply };
+        let ended = || Error::new(crate::Kind::Unavailable, "draining", "the server is ending");
+        self.sender.send(Message::Append(request)).await.map_err(|_| ended())?;
+        answer.await.map_err(|_| ended())?
+    }
+
+    /// Waits until everything that was sent before is written.
+    pub(super) async fn flush(&self) {
+        let (reply, done) = oneshot::channel();
+        if self.sender.send(Message::Flush(reply)).await.is_ok() {
+            let _ = done.await;
+        }
+    }
+}
+
+async fn write_all(db: Arc<Db>, mut receiver: mpsc::Receiver<Message>) {
+    while let Some(first) = receiver.recv().await {
+        let (mut batch, mut flushes, mut bytes) = (Vec::new(), Vec::new(), 0);
+        let mut next = Some(first);
+        while let Some(message) = next {
+            match message {
+                Message::Append(request) => {
+                    bytes += request.records.iter().map(|r| r.payload.len()).sum::<usize>();
+                    batch.push(request);
+                }
+                Message::Flush(reply) => flushes.push(reply),
+            }
+            next = if bytes < BATCH_BYTES { receiver.try_recv().ok() } else { None };
+        }
+        write_batch(&db, batch).await;
+        flushes.into_iter().for_each(|reply| {
+            let _ = reply.send(());
+        });
+    }
+}
+
+/// Requests of one batch by model; sorted, so that two replicas lock heads in the same order.
+async fn write_batch(db: &Db, batch: Vec<Request>) {
+    let mut models: BTreeMap<Uuid, Vec<Request>> = BTreeMap::new();
+    for request in batch {
+        models.entry(request.model).or_default().push(request);
+    }
+    let outcome = async {
+        let mut tx = db.begin().await?;
+        let mut answers = Vec::new();
+        for (model, requests) in &mut models {
+            append(&mut tx, *model, requests, &mut answers).await?;
+        }
+        tx.commit().await?;
+        Ok::<_, Error>(answers)
+    };
+    let requests = |models: BTreeMap<Uuid, Vec<Request>>| models.into_values().flatten();
+    match outcome.await {
+        Ok(answers) => {
+            for (request, answer) in requests(models).zip(answers) {
+                // A caller that has gone does not mind.
+                let _ = request.reply.send(answer);
+            }
+        }
+        Err(error) => {
+            tracing::error!(%error, cause = ?error.cause, "observations could not be written");
+            for request in requests(models) {
+                let mut copy = Error::new(error.kind, error.code, error.detail.clone());
+                copy.retry_after = error.retry_after;
+                let _ = request.reply.send(Err(copy));
+            }
+        }
+    }
+}
+
+/// Appends to one log and pushes one answer a request. Only what concerns the whole transaction
+/// fails here; what one request did wrong is its own answer.
+async fn append(
+    tx: &mut Tx,
+    model: Uuid,
+    requests: &mut [Request],
+    answers: &mut Vec<Result<Vec<Appended>>>,
+) -> Result<()> {
+    let id = model.to_string();
+    let head = match lock(tx, model).await {
+        Err(error) if error.kind == crate::Kind::NotFound => {
+            answers.extend(requests.iter().map(|_| Err(gone())));
+            return Ok(());
+        }
+        other => other?,
+    };
+    let (at, mut next) = (now(), head.next);
+    for request in requests.iter_mut() {
+        // Looked up before anything is written, so that a request lands whole or not at all.
+        let known = match known_keys(tx, &id, &request.records).await? {
+            Ok(known) => known,
+            Err(error) => {
+                answers.push(Err(error));
+                continue;
+            }
+        };
+        let mut appended = Vec::with_capacity(request.records.len());
+        for (record, known) in request.records.iter_mut().zip(known) {
+            let length = record.rows.max(1);
+            if let Some(seq) = known {
+                appended.push(Appended { seq, next: seq + length, replayed: true });
+                continue;
+            }
+            let insert = "INSERT INTO observations (model_id, seq, row_count, kind, payload, created_at)
+                VALUES ($1, $2, $3, $4, $5, $6)";
+            let insert = sql(insert).bind(&id).bind(next).bind(record.rows).bind(&record.kind);
+            tx.exec(insert.bind(std::mem::take(&mut record.payload)).bind(at)).await?;
+            if let Some(key) = &record.idempotency {
+                let insert = "INSERT INTO observation_keys (model_id, key, body_hash, seq, created_at)
+                    VALUES ($1, $2, $3, $4, $5)";
+                let insert = sql(insert).bind(&id).bind(log_key(key)).bind(&key.body_hash);
+                tx.exec(insert.bind(next).bind(at)).await?;
+            }
+            appended.push(Appended { seq: next, next: next + length, replayed: false });
+            next += length;
+        }
+        answers.push(Ok(appended));
+        tx.tell(Change::Log(request.name.clone()));
+    }
+    let update = "UPDATE logs SET next_seq = $2 WHERE model_id = $1";
+    tx.exec(sql(update).bind(&id).bind(next)).await.map(|_| ())
+}
+
+/// The number each record got in an earlier try, or why the request cannot be done.
+async fn known_keys(tx: &mut Tx, model: &str, records: &[NewRecord]) -> Result<Result<Vec<Option<u64>>>> {
+    let mut known = Vec::with_capacity(records.len());
+    for record in records {
+        let Some(key) = &record.idempotency else {
+            known.push(None);
+            continue;
+        };
+        let one = "SELECT body_hash, seq FROM observation_keys WHERE model_id = $1 AND key = $2";
+        match tx.opt(sql(one).bind(model).bind(log_key(key))).await? {
+            None => known.push(None),
+            Some(row) if row.get::<String>("body_hash")? == key.body_hash => known.push(Some(row.u64("seq")?)),
+            Some(_) => {
+                let detail = "this Idempotency-Key was sent before with another body";
+                return Ok(Err(Error::unprocessable("idempotency_mismatch", detail)));
+            }
+        }
+    }
+    Ok(Ok(known))
+}
+
+fn log_key(key: &IdempotencyKey) -> String {
+    format!("{} {}", key.scope, key.key)
+}

@@ -1,0 +1,326 @@
+//! Opening, closing and waking: the [`Store`] itself.
+
+use super::db::{Db, Pools, sql};
+use super::keys::KeyCache;
+use super::observations::LogWriter;
+use super::{DatasetName, JobId, ModelName, Objects};
+use crate::{Error, Kind, Result};
+use sqlx::postgres::{PgListener, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use std::fmt;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast;
+use tokio::task::JoinHandle;
+
+/// Where everything is kept.
+#[derive(Clone, Debug, Default)]
+pub struct StoreOptions {
+    /// The data folder; always needed (database and objects by default, caches otherwise).
+    pub data_dir: PathBuf,
+    /// `sqlite://FILE` or `postgres://…`; a file in the data folder when missing.
+    pub database_url: Option<String>,
+    /// A folder, `file://…` or `s3://…`; a folder in the data folder when missing.
+    pub objects_url: Option<String>,
+}
+
+/// Something changed, on this replica or another.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// A job became ready to be claimed.
+    Queue,
+    /// A job's state, progress, events or cancel wish.
+    Job(JobId),
+    /// A model was made or removed, or its versions or traffic changed.
+    Model(ModelName),
+    /// A model's observation log grew or was compacted.
+    Log(ModelName),
+    /// A dataset changed.
+    Dataset(DatasetName),
+    /// Keys were made or revoked.
+    Keys,
+    /// Messages may have been lost: look at everything.
+    Unknown,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Queue => f.write_str("queue"),
+            Self::Job(id) => write!(f, "job:{id}"),
+            Self::Model(name) => write!(f, "model:{name}"),
+            Self::Log(name) => write!(f, "log:{name}"),
+            Self::Dataset(name) => write!(f, "dataset:{name}"),
+            Self::Keys => f.write_str("keys"),
+            Self::Unknown => f.write_str("unknown"),
+        }
+    }
+}
+
+impl FromStr for Change {
+    type Err = std::convert::Infallible;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // A newer replica may tell of what this one does not know: that is [`Change::Unknown`].
+        let parsed = match text.split_once(':') {
+            None if text == "queue" => Some(Self::Queue),
+            None if text == "keys" => Some(Self::Keys),
+            Some(("job", id)) => id.parse().ok().map(Self::Job),
+            Some(("model", name)) => name.parse().ok().map(Self::Model),
+            Some(("log", name)) => name.parse().ok().map(Self::Log),
+            Some(("dataset", name)) => name.parse().ok().map(Self::Dataset),
+            _ => None,
+        };
+        Ok(parsed.unwrap_or(Self::Unknown))
+    }
+}
+
+/// Everything that lasts. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Store {
+    pub(super) inner: Arc<Inside>,
+}
+
+pub(super) struct Inside {
+    pub(super) db: Arc<Db>,
+    pub(super) objects: Objects,
+    pub(super) keys: KeyCache,
+    pub(super) log: LogWriter,
+    /// Held shared while a snapshot copies objects, exclusively while garbage is removed.
+    pub(super) copying: tokio::sync::RwLock<()>,
+    replica: String,
+    data_dir: PathBuf,
+    listener: Option<JoinHandle<()>>,
+    /// Held for life on SQLite: two processes on one data folder would not hear each other.
+    _lock: File,
+    /// A temporary store's folder; removed last.
+    pub(super) _folder: Option<tempfile::TempDir>,
+}
+
+impl fmt::Debug for Inside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("replica", &self.replica).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Inside {
+    fn drop(&mut self) {
+        if let Some(task) = &self.listener {
+            task.abort();
+        }
+    }
+}
+
+impl Store {
+    /// Opens the database and the object store, and brings the tables up to date. A database that
+    /// a newer Kenyon has used is refused.
+    pub async fn open(options: &StoreOptions) -> Result<Self> {
+        Self::open_in(options, None).await
+    }
+
+    /// A fresh store for a test: SQLite in a temporary folder that goes when the store is dropped.
+    pub async fn open_temporary() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let options = StoreOptions { data_dir: folder.path().to_owned(), ..StoreOptions::default() };
+        Self::open_in(&options, Some(folder)).await
+    }
+
+    pub(super) async fn open_in(options: &StoreOptions, folder: Option<tempfile::TempDir>) -> Result<Self> {
+        tokio::fs::create_dir_all(&options.data_dir).await?;
+        let (changes, _) = broadcast::channel(1024);
+        let postgres = options.database_url.as_deref().filter(|url| is_postgres(url));
+        let lock = lock_folder(&options.data_dir, postgres.is_none()).await?;
+        let pools = match postgres {
+            Some(url) => open_postgres(url).await?,
+            None => open_sqlite(options).await?,
+        };
+        migrate(&pools).await?;
+        let listener = match &pools {
+            Pools::Postgres(pool) => {
+                let mut listener = PgListener::connect_with(pool).await?;
+                listener.listen("kenyon").await?;
+                Some(tokio::spawn(listen(listener, changes.clone())))
+            }
+            Pools::Sqlite { .. } => None,
+        };
+        let db = Arc::new(Db { pools, changes });
+        let folder_url = options.data_dir.join("objects").to_string_lossy().into_owned();
+        let url = options.objects_url.clone().unwrap_or(folder_url);
+        let objects = Objects::open(&url, options.data_dir.join("cache")).await?;
+        let inside = Inside {
+            log: LogWriter::start(db.clone()),
+            db,
+            objects,
+            keys: KeyCache::default(),
+            copying: tokio::sync::RwLock::new(()),
+            replica: uuid::Uuid::now_v7().to_string(),
+            data_dir: options.data_dir.clone(),
+            listener,
+            _lock: lock,
+            _folder: folder,
+        };
+        let store = Self { inner: Arc::new(inside) };
+        if postgres.is_none() {
+            // Nobody else can have this database: whatever ran when the process died is orphaned.
+            store.requeue_orphans().await?;
+        }
+        store.collect_garbage_at_start().await?;
+        Ok(store)
+    }
+
+    /// Lets go of the database. Other clones answer `database_unavailable` from then on.
+    pub async fn close(&self) {
+        self.inner.log.flush().await;
+        match &self.inner.db.pools {
+            Pools::Sqlite { read, write } => {
+                read.close().await;
+                write.close().await;
+            }
+            Pools::Postgres(pool) => pool.close().await,
+        }
+    }
+
+    /// What changes from now on, here or on another replica. Slow receivers see `Lagged`, which
+    /// they take as [`Change::Unknown`].
+    pub fn changes(&self) -> broadcast::Receiver<Change> {
+        self.inner.db.changes.subscribe()
+    }
+
+    /// The object store.
+    pub fn objects(&self) -> &Objects {
+        &self.inner.objects
+    }
+
+    /// This process among all that share the database; fresh at every start.
+    pub fn replica(&self) -> &str {
+        &self.inner.replica
+    }
+
+    /// The data folder, for caches and temporary files.
+    pub fn data_dir(&self) -> &Path {
+        &self.inner.data_dir
+    }
+
+    /// `sqlite` or `postgres`.
+    pub fn backend(&self) -> &'static str {
+        if self.inner.db.is_postgres() { "postgres" } else { "sqlite" }
+    }
+
+    /// Whether the database answers: for readiness.
+    pub async fn ping(&self) -> Result<()> {
+        self.inner.db.opt(sql("SELECT 1 AS one")).await.map(|_| ())
+    }
+}
+
+fn is_postgres(url: &str) -> bool {
+    url.starts_with("postgres://") || url.starts_with("postgresql://")
+}
+
+async fn lock_folder(folder: &Path, exclusive: bool) -> Result<File> {
+    let file = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
+    // A process that was just killed, or is just ending, lets go in a moment.
+    for _ in 0..50 {
+        let locked = if exclusive { file.try_lock() } else { file.try_lock_shared() };
+        match locked {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::WouldBlock) => tokio::time::sleep(Duration::from_millis(100)).await,
+            Err(std::fs::TryLockError::Error(error)) => return Err(error.into()),
+        }
+    }
+    let detail = "another kenyon process uses this data folder; several need --database-url postgres://…";
+    Err(Error::conflict("data_dir_in_use", detail))
+}
+
+async fn open_sqlite(options: &StoreOptions) -> Result<Pools> {
+    let file = match &options.database_url {
+        Some(url) => PathBuf::from(url.strip_prefix("sqlite:").map_or(url.as_str(), |r| r.trim_start_matches("//"))),
+        None => options.data_dir.join("kenyon.db"),
+    };
+    let connect = SqliteConnectOptions::new()
+        .filename(&file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(Duration::from_secs(5))
+        // Checkpoint the log every 4 MB: small enough to stay cheap, rare enough not to matter.
+        .pragma("wal_autocheckpoint", "1000");
+    let write = SqlitePoolOptions::new().max_connections(1).min_connections(1).max_lifetime(None).idle_timeout(None);
+    let write = write.acquire_timeout(Duration::from_secs(30)).connect_with(connect.clone()).await?;
+    let read = SqlitePoolOptions::new().max_connections(4).max_lifetime(None);
+    let read = read.acquire_timeout(Duration::from_secs(30)).connect_lazy_with(connect);
+    Ok(Pools::Sqlite { read, write })
+}
+
+async fn open_postgres(url: &str) -> Result<Pools> {
+    let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(Duration::from_secs(10));
+    Ok(Pools::Postgres(pool.connect(url).await.map_err(|cause| {
+        let mut error = Error::new(Kind::Unavailable, "database_unavailable", "the database cannot be reached");
+        error.cause = Some(cause.into());
+        error
+    })?))
+}
+
+/// Forward only, checksummed, under a lock (Postgres: an advisory lock; SQLite: the folder's lock).
+async fn migrate(pools: &Pools) -> Result<()> {
+    use sqlx::migrate::MigrateError;
+    static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+    let outcome = match pools {
+        Pools::Sqlite { write, .. } => MIGRATIONS.run(write).await,
+        Pools::Postgres(pool) => MIGRATIONS.run(pool).await,
+    };
+    outcome.map_err(|cause| {
+        let detail = match &cause {
+            MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
+                "the database was made by a newer version of kenyon; use that version or restore a snapshot"
+            }
+            MigrateError::VersionMismatch(_) => "the database's tables do not match this version of kenyon",
+            _ => "the database's tables could not be brought up to date",
+        };
+        let mut error = Error::new(Kind::Unavailable, "database_incompatible", detail);
+        error.cause = Some(cause.into());
+        error
+    })
+}
+
+async fn listen(mut listener: PgListener, changes: broadcast::Sender<Change>) {
+    loop {
+        let change = match listener.try_recv().await {
+            Ok(Some(message)) => message.payload().parse().unwrap_or(Change::Unknown),
+            // The connection was lost and is being made again: what was told meanwhile is gone.
+            Ok(None) => Change::Unknown,
+            Err(error) => {
+                tracing::warn!(%error, "listening to the database failed");
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                Change::Unknown
+            }
+        };
+        // Nobody listening is no failure.
+        let _ = changes.send(change);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn changes_travel_as_text() {
+        let changes = [
+            Change::Queue,
+            Change::Job(JobId::fresh()),
+            Change::Model("iris".parse().unwrap()),
+            Change::Log("a-b_c".parse().unwrap()),
+            Change::Dataset("d".parse().unwrap()),
+            Change::Keys,
+            Change::Unknown,
+        ];
+        for change in changes {
+            assert_eq!(change.to_string().parse::<Change>().unwrap(), change);
+        }
+        assert_eq!("later:thing".parse::<Change>().unwrap(), Change::Unknown);
+    }
+}

@@ -1,0 +1,124 @@
+//! What was answered lately, so that a label that comes late can be learned by `prediction_id`
+//! alone. In memory and bounded: predicting never waits for a disk, and the oldest go first.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Rows by prediction id, bounded by bytes and age. The rows are whatever bytes the caller keeps.
+#[derive(Debug)]
+pub struct Predictions {
+    ring: Mutex<Ring>,
+    max_bytes: usize,
+    max_age: Duration,
+}
+
+#[derive(Debug, Default)]
+struct Ring {
+    rows: HashMap<Box<str>, (Instant, Box<[u8]>)>,
+    order: VecDeque<Box<str>>,
+    bytes: usize,
+}
+
+/// What an entry costs beside its id and row, roughly.
+const OVERHEAD: usize = 128;
+
+impl Predictions {
+    /// Keeps at most `max_bytes`, none for longer than `max_age`.
+    pub fn new(max_bytes: usize, max_age: Duration) -> Self {
+        Self { ring: Mutex::default(), max_bytes, max_age }
+    }
+
+    /// Keeps the rows of one call: one lock for all of them.
+    pub fn insert(&self, rows: impl IntoIterator<Item = (String, Vec<u8>)>) {
+        let now = Instant::now();
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        for (id, row) in rows {
+            let id: Box<str> = id.into();
+            ring.bytes += cost(&id, &row);
+            ring.order.push_back(id.clone());
+            if let Some((_, old)) = ring.rows.insert(id.clone(), (now, row.into())) {
+                ring.bytes -= cost(&id, &old);
+            }
+        }
+        while ring.bytes > self.max_bytes || ring.oldest().is_some_and(|at| now - at > self.max_age) {
+            let Some(id) = ring.order.pop_front() else { break };
+            ring.remove(&id);
+        }
+    }
+
+    /// Takes a row out: a label is learned once.
+    pub fn take(&self, id: &str) -> Option<Vec<u8>> {
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let (at, row) = ring.remove(id)?;
+        (at.elapsed() <= self.max_age).then(|| row.into_vec())
+    }
+
+    /// How many rows are kept.
+    pub fn len(&self) -> usize {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner).rows.len()
+    }
+
+    /// Whether none is kept.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Ring {
+    fn oldest(&mut self) -> Option<Instant> {
+        // Ids that were taken still stand in the order; they are skipped here.
+        while let Some(id) = self.order.front() {
+            if let Some((at, _)) = self.rows.get(id) {
+                return Some(*at);
+            }
+            self.order.pop_front();
+        }
+        None
+    }
+
+    fn remove(&mut self, id: &str) -> Option<(Instant, Box<[u8]>)> {
+        let entry = self.rows.remove(id)?;
+        self.bytes -= cost(id, &entry.1);
+        if self.order.len() > 2 * self.rows.len() + 1024 {
+            // Mostly ids that were taken: they would wait here for as long as the oldest row lives.
+            self.order.retain(|id| self.rows.contains_key(id));
+        }
+        Some(entry)
+    }
+}
+
+fn cost(id: &str, row: &[u8]) -> usize {
+    2 * id.len() + row.len() + OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_oldest_go_first_and_a_row_is_taken_once() {
+        let kept = Predictions::new(10 * (OVERHEAD + 2 + 100), Duration::from_secs(60));
+        kept.insert((0..10).map(|i| (i.to_string(), vec![i as u8; 100])));
+        assert_eq!(kept.len(), 10);
+        assert_eq!(kept.take("3").unwrap(), vec![3; 100]);
+        assert_eq!(kept.take("3"), None);
+        kept.insert([("a".to_owned(), vec![0; 100]), ("b".to_owned(), vec![0; 100])]);
+        assert_eq!(kept.len(), 10);
+        assert_eq!(kept.take("0"), None, "room for b was made by the oldest");
+        assert!(kept.take("b").is_some());
+    }
+
+    #[test]
+    fn age_ends_a_row_and_memory_stays_bounded() {
+        let kept = Predictions::new(100_000, Duration::ZERO);
+        kept.insert([("a".to_owned(), vec![1])]);
+        std::thread::yield_now();
+        assert_eq!(kept.take("a"), None);
+        let kept = Predictions::new(100_000, Duration::from_secs(60));
+        kept.insert((0..10_000).map(|i| (format!("id-{i}"), vec![0; 100])));
+        let ring = kept.ring.lock().unwrap();
+        assert!(ring.bytes <= 100_000 && ring.order.len() == ring.rows.len());
+    }
+}
