@@ -13,6 +13,7 @@ pub mod learning;
 pub mod models;
 pub mod nn;
 pub mod oip;
+pub mod random;
 pub mod serving;
 pub mod store;
 pub mod telemetry;

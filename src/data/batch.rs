@@ -111,6 +111,23 @@ impl Batch {
         self.fields.extend_from_slice(&other.fields);
     }
 
+    /// Appends the rows `rows` of `other`, copying whole ranges.
+    pub fn append_rows(&mut self, other: &Self, rows: std::ops::Range<usize>) {
+        let tokens = other.row_offsets[rows.start] as usize..other.row_offsets[rows.end] as usize;
+        let entries = other.token_offsets[tokens.start] as usize..other.token_offsets[tokens.end] as usize;
+        let token_shift = (self.tokens() as u32).wrapping_sub(tokens.start as u32);
+        let entry_shift = (self.indices.len() as u32).wrapping_sub(entries.start as u32);
+        let ends = &other.row_offsets[rows.start + 1..=rows.end];
+        self.row_offsets.extend(ends.iter().map(|o| o.wrapping_add(token_shift)));
+        let ends = &other.token_offsets[tokens.start + 1..=tokens.end];
+        self.token_offsets.extend(ends.iter().map(|o| o.wrapping_add(entry_shift)));
+        self.indices.extend_from_slice(&other.indices[entries.clone()]);
+        self.values.extend_from_slice(&other.values[entries]);
+        if !other.fields.is_empty() {
+            self.fields.extend_from_slice(&other.fields[tokens]);
+        }
+    }
+
     /// Empties it, keeping the allocations.
     pub fn clear(&mut self) {
         self.row_offsets.clear();

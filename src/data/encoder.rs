@@ -16,6 +16,29 @@ pub enum Layout {
     Tokens,
 }
 
+/// Choices of the encoder that are not the data's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EncoderOptions {
+    /// Quantile bins of the piecewise-linear number encoding (bags only); 0 gives one standardised
+    /// entry a number instead. Gorishniy et al. 2022, "On Embeddings for Numerical Features".
+    pub bins: usize,
+    /// Binary logarithm of the number of indices text is hashed into.
+    pub text_bits: u32,
+    /// Free category slots kept for names that turn up after fitting (streams).
+    pub reserve: usize,
+    /// Steps a window token of a series covers.
+    pub window: usize,
+    /// Steps between two window tokens.
+    pub stride: usize,
+}
+
+impl Default for EncoderOptions {
+    fn default() -> Self {
+        Self { bins: 0, text_bits: 18, reserve: 0, window: 7, stride: 3 }
+    }
+}
+
 /// One column as the network sees it: a range of the feature space.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Field {
@@ -58,12 +81,46 @@ pub struct Encoder {
 
 impl Encoder {
     /// Fits vocabularies, means and scales on `rows` of `table` (the training rows only).
-    pub fn fit(_table: &Table, _rows: &[usize], _inputs: &[ColumnPlan], _layout: Layout) -> Result<Self> {
+    pub fn fit(table: &Table, rows: &[usize], inputs: &[ColumnPlan], layout: Layout) -> Result<Self> {
+        Self::fit_with(table, rows, inputs, layout, EncoderOptions::default())
+    }
+
+    /// [`Encoder::fit`] with options.
+    pub fn fit_with(
+        table: &Table,
+        rows: &[usize],
+        inputs: &[ColumnPlan],
+        layout: Layout,
+        options: EncoderOptions,
+    ) -> Result<Self> {
+        let _ = (table, rows, inputs, layout, options);
         Err(crate::Error::unprocessable("not_yet", "not yet"))
     }
 
-    /// Encodes all rows of `table`, whose columns are those of `inputs`.
-    pub fn encode(&self, _table: &Table) -> Result<Batch> {
+    /// An encoder that has seen nothing, for a model that learns only by [`Encoder::observe`]. Every
+    /// category has `options.reserve` free slots (64 when 0), so the width never changes.
+    pub fn empty(inputs: &[ColumnPlan], layout: Layout, options: EncoderOptions) -> Result<Self> {
+        let _ = (inputs, layout, options);
+        Err(crate::Error::unprocessable("not_yet", "not yet"))
+    }
+
+    /// Takes running statistics on: means and scales, new categories into free slots.
+    pub fn observe(&mut self, table: &Table) -> Result<()> {
+        let _ = table;
+        Err(crate::Error::unprocessable("not_yet", "not yet"))
+    }
+
+    /// Encodes all rows of `table`, whose columns are those of `inputs` (others are not looked at).
+    pub fn encode(&self, table: &Table) -> Result<Batch> {
+        let mut batch = Batch::new();
+        self.encode_into(table, &mut batch)?;
+        Ok(batch)
+    }
+
+    /// [`Encoder::encode`] into a batch whose allocations are reused.
+    pub fn encode_into(&self, table: &Table, batch: &mut Batch) -> Result<()> {
+        batch.clear();
+        let _ = table;
         Err(crate::Error::unprocessable("not_yet", "not yet"))
     }
 }

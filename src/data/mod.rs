@@ -1,11 +1,17 @@
 //! What comes in: formats, schema, encoder, splits, batches. Nothing here learns weights.
 
 pub mod batch;
+pub mod bundled;
 pub mod encoder;
+pub mod formats;
 pub mod plan;
+pub mod rows;
 pub mod schema;
+pub mod split;
 pub mod table;
+pub mod target;
 
 pub use batch::Batch;
 pub use schema::{ColumnInfo, ColumnKind, FeatureSpec};
 pub use table::{Column, Table};
+pub use target::{TargetEncoder, Task};

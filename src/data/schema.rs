@@ -1,7 +1,36 @@
 //! What a column is: its kind, its statistics, and how a training call asks for it to be read.
 
+use super::formats::{Limits, Part};
+use crate::Result;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
+
+/// What one pass over a dataset's files finds. Store it whole: appends are checked against it and
+/// merged into it without reading the earlier parts again.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Rows in all parts.
+    pub rows: u64,
+    /// Columns in the order of the file, groups of numbered columns as one.
+    pub columns: Vec<ColumnInfo>,
+    /// What counting different values needs to go on, a column each; opaque.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sketches: Vec<Vec<u64>>,
+}
+
+/// Reads `part` from end to end and says what it holds. Fails on the first broken row, and on cells
+/// that cannot be stored (infinite numbers, nested objects) with the first 20 of them.
+pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
+    let _ = (part, limits);
+    Err(crate::Error::unprocessable("not_yet", "not yet"))
+}
+
+/// Reads `part` as more rows of a dataset summarised by `known`. Returns the summary of all and how
+/// many rows `part` adds; fails when columns or cells do not fit, with the first 20.
+pub fn infer_append(part: &Part, known: &Summary, limits: &Limits) -> Result<(Summary, u64)> {
+    let _ = (part, known, limits);
+    Err(crate::Error::unprocessable("not_yet", "not yet"))
+}
 
 /// How a column is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -42,6 +71,9 @@ pub struct ColumnInfo {
     pub max: Option<f64>,
     /// Mean of the numbers.
     pub mean: Option<f64>,
+    /// Whether all its numbers are whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub whole: bool,
     /// A few values as they stand in the data.
     pub examples: Vec<serde_json::Value>,
     /// Shape of a vector or image (`[28, 28]`), channels of a sequence (`[6]`).

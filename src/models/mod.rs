@@ -9,15 +9,7 @@ use crate::nn::Tensors;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What kind of answer is learned.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Task {
-    /// One of several classes.
-    Classification,
-    /// A number.
-    Regression,
-}
+pub use crate::data::Task;
 
 /// The kinds of network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

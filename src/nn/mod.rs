@@ -1,6 +1,6 @@
 //! The blocks networks are built of, and their kernels. All candle custom ops live here.
 
-pub mod random;
+pub use crate::random;
 
 /// Named tensors: weights, or everything that decides a training's future.
 pub type Tensors = std::collections::BTreeMap<String, candle_core::Tensor>;

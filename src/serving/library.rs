@@ -1,0 +1,37 @@
+//! Where the engine gets versions and traffic from: the store in a server, memory in tests.
+
+use crate::Result;
+use bytes::Bytes;
+use futures::future::BoxFuture;
+
+/// Name and content of each file of a bundle.
+pub type Files = Vec<(String, Bytes)>;
+
+/// Which versions of a model answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Traffic {
+    /// The version that is served; none before the first is ready.
+    pub stable: Option<u64>,
+    /// A version that gets a share of the requests.
+    pub canary: Option<Canary>,
+    /// A version that answers beside, unseen, to be compared.
+    pub shadow: Option<u64>,
+}
+
+/// A version that gets a share of the requests.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Canary {
+    /// Which.
+    pub version: u64,
+    /// Share of the requests, in `[0, 1]`.
+    pub weight: f64,
+}
+
+/// Stored models, as far as answering needs them. Asked off the hot path only.
+pub trait Library: Send + Sync + 'static {
+    /// Who answers for `model`; `model_not_found` when there is no such model.
+    fn traffic<'a>(&'a self, model: &'a str) -> BoxFuture<'a, Result<Traffic>>;
+
+    /// The files of a version; `version_not_found` when there is none.
+    fn files<'a>(&'a self, model: &'a str, version: u64) -> BoxFuture<'a, Result<Files>>;
+}

@@ -1,0 +1,93 @@
+// An answer as a person reads it: what, how sure, how unlike anything known, and why.
+
+import { h, num, percent, cell, words, select } from './dom.js';
+import { post } from './api.js';
+import { act, meter, toast } from './parts.js';
+import { bars, raster, picture } from './charts.js';
+import { square, shown } from './forms.js';
+import { units } from './models.js';
+
+function novelty(p) {
+  if (p.novelty == null) return null;
+  const bar = meter('Novelty');
+  bar.set(p.novelty);
+  if (p.novelty > 0.5) bar.node.classList.add('warm');
+  const text = p.abstained ? 'Unlike anything it has seen: better not trust this answer.' : p.novelty > 0.8 ? 'Rather unlike what it knows.' : p.novelty > 0.4 ? 'Somewhat unusual.' : 'Much like what it knows.';
+  return h('div', null, h('h3', null, 'Novelty ', h('span', { class: 'mute' }, num(p.novelty, 2))), bar.node, h('p', { class: p.abstained ? 'small warm' : 'small mute' }, text));
+}
+
+/** Text with the words that mattered marked. `weights` by position. */
+function tokens(parts, weights) {
+  const top = Math.max(...weights.map(Math.abs), 1e-9);
+  return h('p', { class: 'tokens' }, parts.map((part, i) => {
+    const shade = h('i', { 'aria-hidden': 'true' });
+    shade.style.opacity = (Math.abs(weights[i] ?? 0) / top) * 0.6;
+    return [h('span', { title: `weight ${num(weights[i] ?? 0)}` }, shade, part), ' '];
+  }));
+}
+
+/** Attention as a picture over the row: over pixels for patches, over words for text. */
+function attended(attention, list, row) {
+  if (!attention?.length) return null;
+  const named = attention.every((a) => typeof a === 'object' && !Array.isArray(a));
+  const weights = attention.map((a) => (typeof a === 'number' ? a : a.weight ?? 0));
+  const image = list.find((f) => square(f) && Array.isArray(row[f.name]));
+  const side = Math.sqrt(weights.length);
+  if (image && Number.isInteger(side) && side > 1) {
+    const [rows, cols] = square(image);
+    const tint = Array.from({ length: rows * cols }, (_, i) => weights[Math.floor((Math.floor(i / cols) / rows) * side) * side + Math.floor(((i % cols) / cols) * side)]);
+    return picture(row[image.name], rows, cols, 168, tint);
+  }
+  if (named) return tokens(attention.map((a) => a.token ?? a.name ?? ''), weights);
+  const text = list.find((f) => f.kind === 'text');
+  const parts = text && String(row[text.name] ?? '').split(/\s+/).filter(Boolean);
+  if (parts && Math.abs(parts.length - weights.length) < 2) return tokens(parts, weights);
+  return bars(weights.map((value, i) => ({ name: list.length === weights.length ? list[i].name : `token ${i + 1}`, value })).sort((a, b) => b.value - a.value), percent, 8);
+}
+
+/** Weights of a square vector's cells are drawn over it; all others are bars. */
+function reasons(weights, list, row) {
+  if (!weights?.length) return null;
+  const image = list.find((f) => square(f) && Array.isArray(row[f.name]));
+  if (image) {
+    const [rows, cols] = square(image);
+    const tint = new Array(rows * cols).fill(0);
+    let hits = 0;
+    for (const { name, weight } of weights) {
+      const at = /(\d+)\]?$/.exec(name);
+      if (at && name.startsWith(image.name) && Number(at[1]) < tint.length) { tint[Number(at[1])] += weight; hits += 1; }
+    }
+    if (hits > 1) return picture(row[image.name], rows, cols, 168, tint);
+  }
+  return bars(weights.map((w) => ({ name: w.name, value: w.weight })).sort((a, b) => Math.abs(b.value) - Math.abs(a.value)), (v) => num(v, 2), 10);
+}
+
+const block = (title, node, note) => (node ? h('div', { class: 'stack tight' }, h('h3', null, title), node, note ? h('p', { class: 'small mute' }, note) : null) : null);
+
+/** Draws the first prediction of a predict call. */
+export function answer(made, it, list, row, path) {
+  const p = made.predictions[0];
+  const why = p.explanation ?? {};
+  const numeric = p.label == null && p.value != null;
+  const fired = units(p);
+  const labels = Object.entries(p.probabilities ?? {}).sort((a, b) => b[1] - a[1]);
+  const known = it.classes ?? labels.map(([name]) => name);
+  const truth = numeric ? h('input', { type: 'number', step: 'any', 'aria-label': 'The right value', value: p.value }) : select(known.map(String), String(p.label), { 'aria-label': 'The right answer' });
+  return h('div', { class: 'answer' },
+    h('p', { class: 'big', id: 'answer' }, numeric ? num(p.value, 5) : String(p.label), h('small', null, numeric ? (p.interval ? `${num(p.interval[0], 4)} to ${num(p.interval[1], 4)}` : '') : percent(p.probability))),
+    labels.length > 1 ? bars(labels.map(([name, value]) => ({ name, value, of: 1 })), percent, 10) : null,
+    p.set ? h('p', { class: 'row' }, h('span', { class: 'small mute' }, 'Set that holds the truth as often as asked:'), p.set.length ? p.set.map((one) => h('span', { class: 'chip good' }, String(one))) : h('span', { class: 'chip warn' }, 'empty: none fits')) : null,
+    novelty(p),
+    block('What it attended to', attended(why.attention, list, row)),
+    block('What spoke for and against', reasons(why.features, list, row), why.method),
+    why.memories?.length ? block('Memories it recalled', h('ul', { class: 'bars' }, why.memories.slice(0, 6).map((m) => {
+      const view = Object.entries(m.row ?? {}).map(([name, v]) => shown(v, list.find((f) => f.name === name))).find(Boolean);
+      return h('li', null, h('strong', { class: 'name' }, cell(m.label ?? m.value)), view ?? h('span', { class: 'cell mute' }, Object.entries(m.row ?? {}).map(([k, v]) => `${words(k)} ${cell(v, 20)}`).join(', ')), h('span', { class: 'val' }, num(m.similarity, 2)));
+    })), 'with how alike they are') : null,
+    fired.length ? block('Active units', raster([{ label: '', units: fired }], `${fired.length} active units`), `${fired.length} units spoke; all others were silent.`) : null,
+    p.prediction_id ? h('div', { class: 'row' }, h('span', { class: 'small mute' }, 'The right answer is'), truth, act('Teach', async () => {
+      await post(`${path}/feedback`, { prediction_id: p.prediction_id, target: numeric ? Number(truth.value) : truth.value });
+      toast('Learned.');
+    }, { class: 'slim' })) : null,
+    h('p', { class: 'small mute' }, `Answered by version ${made.version}.`));
+}

@@ -1,0 +1,124 @@
+// Datasets: upload, look, train from.
+
+import { h, put, num, bytes, words, to, ago, select, field, table, cell } from './dom.js';
+import { get, post, call } from './api.js';
+import { heading, card, tiles, empty, paged, act, sure, keep, trouble, into } from './parts.js';
+import { histogram, bin } from './charts.js';
+import { settingsForm, shown } from './forms.js';
+import { dropZone, nameOf } from './upload.js';
+
+const KINDS = ['number', 'category', 'boolean', 'timestamp', 'text', 'vector', 'sequence', 'image'];
+
+/** `#/datasets`. */
+export function datasets(signal) {
+  const list = paged((cursor) => get(`/datasets?limit=50${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`, signal), (items) => (items.length
+    ? table('Datasets', [['Name'], ['Rows', 'num'], ['Columns', 'num'], ['Size', 'num'], ['Updated']], items.map((set) => h('tr', null,
+      h('th', { scope: 'row' }, h('a', { href: to('datasets', set.name) }, set.name)), h('td', { class: 'num' }, num(set.rows)),
+      h('td', { class: 'num' }, num(set.columns?.length ?? set.columns)), h('td', { class: 'num' }, bytes(set.bytes)), h('td', null, ago(set.updated_at)))))
+    : empty('No data yet', 'Drop a file above: its columns and their kinds are read from it.')), signal);
+  return [heading('Datasets'), h('div', { class: 'stack' }, dropZone(signal), card(null, list.node))];
+}
+
+const rowsOf = (page) => page.items ?? page.rows ?? page;
+
+/** `#/datasets/{name}`: columns, rows, training. */
+export async function dataset(signal, name) {
+  const path = `/datasets/${encodeURIComponent(name)}`;
+  const set = await get(path, signal);
+  const hist = new Map(set.columns.map((column) => [column.name, h('div')]));
+  const preview = h('div', { class: 'busy' });
+  let offset = 0;
+  const size = 10;
+  const rows = () => into(preview, async () => {
+    const page = rowsOf(await get(`${path}/rows?offset=${offset}&limit=${size}`, signal));
+    const columns = set.columns.slice(0, 40);
+    return [table('Rows', [['Row', 'num'], ...columns.map((c) => [c.name])], page.map((row, i) => h('tr', null, h('td', { class: 'num mute' }, num(offset + i + 1)),
+      columns.map((c) => h('td', { class: 'cell' }, shown(row[c.name], c) ?? cell(row[c.name])))))),
+    h('nav', { class: 'pager', 'aria-label': 'Rows' }, `${num(offset + 1)} to ${num(offset + page.length)} of ${num(set.rows)}`,
+      h('button', { class: 'slim', type: 'button', disabled: offset === 0, onclick: () => { offset = Math.max(0, offset - size); rows(); } }, 'Previous'),
+      h('button', { class: 'slim', type: 'button', disabled: offset + size >= set.rows, onclick: () => { offset += size; rows(); } }, 'Next'))];
+  });
+  rows();
+  drawHistograms(set, hist, path, signal);
+
+  return [
+    heading(name, h('a', { href: '#/datasets' }, 'Datasets'), act('Delete', async () => {
+      if (!(await sure(`Delete ${name}?`, 'The rows are gone then. Models trained from them stay.', 'Delete'))) return;
+      await call('DELETE', path);
+      location.hash = '#/datasets';
+    }, { class: 'danger' })),
+    h('div', { class: 'stack' },
+      tiles([['Rows', num(set.rows)], ['Columns', num(set.columns.length)], ['Size', bytes(set.bytes)], ['Revision', num(set.revision)], ['Updated', ago(set.updated_at)]]),
+      card('Train a model', await trainForm(set, signal)),
+      card('Columns', table('Columns', [['Column'], ['Kind'], ['Spread'], ['Missing', 'num'], ['Distinct', 'num'], ['Range'], ['Mean', 'num'], ['Examples']], set.columns.map((c) => h('tr', null,
+        h('th', { scope: 'row' }, c.name), h('td', null, c.kind, c.shape?.length ? h('span', { class: 'mute' }, ` ${c.shape.join('×')}`) : null), h('td', null, hist.get(c.name)), h('td', { class: 'num' }, c.missing ? num(c.missing) : '–'), h('td', { class: 'num' }, num(c.distinct)),
+        h('td', { class: 'cell num' }, c.min != null ? `${cell(c.min)} to ${cell(c.max)}` : '–'), h('td', { class: 'num' }, num(c.mean)), h('td', { class: 'cell mute' }, (c.examples ?? []).slice(0, 3).map((e) => cell(e, 24)).join(', ')))))),
+      card('Rows', preview)),
+  ];
+}
+
+/** From the server's own counts where it gives them, else from the first rows. */
+async function drawHistograms(set, boxes, path, signal) {
+  try {
+    const wanted = set.columns.filter((c) => !c.histogram && ['number', 'category', 'boolean'].includes(c.kind));
+    const rows = wanted.length ? rowsOf(await get(`${path}/rows?offset=0&limit=${set.columns.some((c) => c.kind === 'vector' || c.kind === 'image') ? 100 : 500}`, signal)) : [];
+    for (const c of set.columns) {
+      let counts = c.histogram?.counts ?? c.histogram;
+      if (!counts && c.kind === 'number') counts = bin(rows.map((row) => row[c.name]).filter((v) => typeof v === 'number'));
+      else if (!counts) {
+        const seen = new Map();
+        for (const row of rows) if (row[c.name] != null) seen.set(row[c.name], (seen.get(row[c.name]) ?? 0) + 1);
+        counts = wanted.includes(c) ? [...seen.values()].sort((a, b) => b - a).slice(0, 20) : [];
+      }
+      if (counts.length) put(boxes.get(c.name), histogram(counts, `How ${c.name} is spread${rows.length ? ` in the first ${rows.length} rows` : ''}`));
+    }
+  } catch { /* Without histograms the table still says what matters. */ }
+}
+
+async function trainForm(set, signal) {
+  const answer = await get('/families', signal);
+  const families = answer.items ?? answer.families ?? answer;
+  const list = Array.isArray(families) ? families : Object.entries(families).map(([name, one]) => ({ name, ...one }));
+  const likely = set.columns.findLast((c) => /^(label|class|target|species|y|output)$/i.test(c.name)) ?? set.columns.at(-1);
+  const target = select(set.columns.filter((c) => !['vector', 'sequence', 'image'].includes(c.kind)).map((c) => c.name), likely.name, { name: 'target' });
+  const model = h('input', { name: 'model', value: nameOf(set.name), pattern: '[a-z0-9][a-z0-9_\\-]{0,62}', required: true, spellcheck: 'false' });
+  const family = select([['', 'Let Kenyon choose'], ...list.map((f) => [f.name, words(f.name)])], '', { name: 'family' });
+  const task = select([['', 'from the target'], 'classification', 'regression'], '', { name: 'task' });
+  const share = h('input', { name: 'validation', type: 'number', min: 0.05, max: 0.9, step: 0.05, value: 0.2 });
+  const seed = h('input', { name: 'seed', type: 'number', step: 1, min: 0, placeholder: 'any' });
+  const settings = h('div');
+  let drawn = null;
+  const kinds = set.columns.slice(0, 60).map((c) => [c.name, select([['', `${c.kind} (as read)`], ...KINDS.filter((k) => k !== c.kind), 'ignore'], '', { name: `k:${c.name}` })]);
+  const said = h('div');
+  const form = h('form', { class: 'stack', onsubmit: async (event) => {
+    event.preventDefault();
+    const features = Object.fromEntries(kinds.filter(([, node]) => node.value).map(([name, node]) => [name, node.value]));
+    const config = drawn?.config() ?? {};
+    const body = { dataset: set.name, target: target.value, validation: Number(share.value) };
+    if (family.value) body.family = family.value;
+    if (task.value) body.task = task.value;
+    if (seed.value !== '') body.seed = Number(seed.value);
+    if (Object.keys(features).length) body.features = features;
+    if (Object.keys(config).length) body.config = config;
+    try {
+      const job = await post(`/models/${model.value}/train`, body);
+      location.hash = to('jobs', job.id);
+    } catch (error) { put(said, trouble(error)); }
+  } });
+  const draw = () => {
+    const one = list.find((f) => f.name === family.value);
+    drawn = one ? settingsForm(one) : null;
+    put(settings, drawn ? h('details', null, h('summary', null, `Settings of ${words(one.name)}`), drawn.node) : null);
+  };
+  family.addEventListener('change', draw);
+  form.append(
+    h('div', { class: 'fields' }, field('Predict', target), field('Name of the model', model), field('Family', family, 'left to itself, Kenyon says why it chose')),
+    h('details', null, h('summary', null, 'More: task, hold-out, seed, kinds of columns'), h('div', { class: 'stack' },
+      h('div', { class: 'fields' }, field('Task', task), field('Share held out', share, '0.2 is usual'), field('Seed', seed)),
+      h('div', { class: 'fields' }, kinds.map(([name, node]) => field(name, node))))),
+    settings, h('div', { class: 'row' }, h('button', { class: 'main' }, 'Train')), said);
+  keep(form, `train:${set.name}`);
+  draw();
+  keep(form, `train:${set.name}`);
+  return form;
+}

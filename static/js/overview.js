@@ -1,0 +1,128 @@
+// The first page: what runs, what answers, how the server is.
+
+import { h, put, num, seconds, bytes, percent, to, words, table, short } from './dom.js';
+import { get, text } from './api.js';
+import { clock } from './live.js';
+import { card, tiles, empty, jobCard, quality, heading, trouble, chip } from './parts.js';
+import { dropZone } from './upload.js';
+
+const SHOWN = 8;
+
+/** Sums a Prometheus counter by its `model` label. */
+function byModel(metrics, name) {
+  const sums = new Map();
+  for (const line of metrics.split('\n')) {
+    if (!line.startsWith(name) || !' {'.includes(line[name.length])) continue;
+    const model = /model="([^"]*)"/.exec(line)?.[1] ?? '';
+    sums.set(model, (sums.get(model) ?? 0) + Number(line.slice(line.lastIndexOf(' '))));
+  }
+  return sums;
+}
+
+/** Requests a second and mean latency per model, from two readings of the server's metrics. */
+function traffic() {
+  let before = null;
+  return async (signal) => {
+    const now = { at: performance.now(), metrics: await text('/metrics', signal) };
+    const read = (reading, name) => byModel(reading.metrics, name);
+    const rates = new Map();
+    if (before) {
+      const span = (now.at - before.at) / 1000;
+      const counts = read(now, 'kenyon_predict_seconds_count');
+      const earlier = read(before, 'kenyon_predict_seconds_count');
+      const sums = read(now, 'kenyon_predict_seconds_sum');
+      const sumsEarlier = read(before, 'kenyon_predict_seconds_sum');
+      for (const [model, count] of counts) {
+        const more = count - (earlier.get(model) ?? 0);
+        rates.set(model, { rate: more / span, latency: more > 0 ? ((sums.get(model) ?? 0) - (sumsEarlier.get(model) ?? 0)) / more : null });
+      }
+    }
+    before = now;
+    return rates;
+  };
+}
+
+const system = (info) => tiles([
+  ['Queue', info.queue_depth ?? 0, 'waiting'],
+  ['Up', seconds(info.uptime_seconds)],
+  ['Memory', bytes(info.memory_bytes)],
+  ['Cores', info.cores ?? '–', info.device],
+  ['Version', info.version ?? '–'],
+]);
+
+export function overview(signal) {
+  const state = h('div', { class: 'calm' });
+  const running = h('div', { class: 'busy' });
+  const answering = h('div', { class: 'busy' });
+  const start = h('div');
+  let ids = null;
+  let cards = new AbortController();
+  const shownModels = new Map();
+  const read = traffic();
+
+  const drawJobs = (items) => {
+    const now = items.map((job) => job.id).join();
+    // Cards follow their own streams; they are made anew only when other jobs run.
+    if (now === ids) return;
+    ids = now;
+    cards.abort();
+    cards = new AbortController();
+    const until = AbortSignal.any([signal, cards.signal]);
+    put(running, items.length ? items.map((job) => jobCard(job, until, () => setTimeout(() => refresh().catch(() => {}), 400)))
+      : empty('Nothing is training', 'Upload a dataset, then start a training from its page.', h('a', { class: 'button', href: '#/datasets' }, 'Go to datasets')));
+  };
+
+  const drawModels = (page) => {
+    shownModels.clear();
+    put(answering, page.items.length ? [table('Models', [['Model'], ['Family'], ['Quality', 'num'], ['Requests/s', 'num'], ['Latency', 'num'], ['Active', 'num']],
+      page.items.slice(0, SHOWN).map((model) => {
+        const rate = h('td', { class: 'num' }, '–');
+        const latency = h('td', { class: 'num' }, '–');
+        shownModels.set(model.name, { rate, latency });
+        return h('tr', null,
+          h('th', { scope: 'row' }, h('a', { href: to('models', model.name) }, model.name), model.version ? h('span', { class: 'mute' }, ` v${model.version}`) : null),
+          h('td', null, words(model.family ?? '–')), h('td', { class: 'num' }, quality(model.metrics)), rate, latency,
+          h('td', { class: 'num' }, percent(model.active_share ?? model.sparsity?.active_share)));
+      })), h('p', { class: 'pager' }, h('a', { href: '#/models' }, 'All models'))]
+      : empty('No model yet', 'A model appears here once its first training has begun.'));
+  };
+
+  async function refresh() {
+    const [run, wait] = await Promise.all([get(`/jobs?status=running&limit=${SHOWN}`, signal), get(`/jobs?status=queued&limit=${SHOWN}`, signal)]);
+    drawJobs([...run.items, ...wait.items].slice(0, SHOWN));
+    return run.items.length + wait.items.length;
+  }
+
+  let lively = false;
+  const tick = async () => {
+    const [info, busy, rates] = await Promise.all([get('/system', signal), refresh(), read(signal).catch(() => new Map())]);
+    lively = busy > 0;
+    put(state, system(info));
+    for (const [name, { rate, latency }] of shownModels) {
+      const seen = rates.get(name);
+      put(rate, seen ? num(seen.rate, 2) : '–');
+      put(latency, seen?.latency != null ? seconds(seen.latency) : '–');
+    }
+  };
+
+  (async () => {
+    try {
+      const [page, sets] = await Promise.all([get(`/models?limit=${SHOWN}`, signal), get('/datasets?limit=1', signal)]);
+      drawModels(page);
+      if (!sets.items.length) put(start, welcome(signal));
+      await tick();
+    } catch (error) {
+      if (error.name !== 'AbortError') put(state, trouble(error));
+    }
+    clock(tick, () => (lively ? 5000 : 15_000), signal);
+  })();
+
+  return [heading('Overview'), h('div', { class: 'stack' }, start, state, card('Training', running), card('Models', answering))];
+}
+
+/** For someone who has just started the server. */
+const welcome = (signal) => card('From nothing to a prediction',
+  h('div', { class: 'grid2' },
+    dropZone(signal),
+    h('div', { class: 'stack tight' }, h('p', { class: 'mute small' }, 'Or on the command line:'), h('pre', { tabindex: '0' },
+      `curl -T iris.csv ${location.host}/api/v1/datasets/iris\ncurl ${location.host}/api/v1/models/iris/train \\\n  --json '{"dataset":"iris","target":"species"}'`))));
