@@ -1,6 +1,17 @@
 //! How models learn, pure and synchronous: fit, observe, consolidate, calibrate, evaluate, drift.
 //! Nothing here knows SQL, tokio or HTTP.
 
+pub mod bundle;
+pub mod calibrate;
+pub mod choose;
+pub mod evaluate;
+pub mod fit;
+pub mod metrics;
+pub mod settings;
+
+pub use bundle::Bundle;
+pub use fit::{Fitted, fit};
+
 use crate::Result;
 use crate::models::{Family, Task};
 use serde::{Deserialize, Serialize};

@@ -4,7 +4,7 @@
 
 use crate::Result;
 use crate::data::Batch;
-use crate::data::encoder::Encoder;
+use crate::data::encoder::{Encoder, Layout};
 use crate::nn::Tensors;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -36,6 +36,56 @@ impl Family {
             Self::Attention => "attention",
             Self::Memory => "memory",
             Self::Hybrid => "hybrid",
+        }
+    }
+
+    /// What it is for, in one sentence.
+    pub fn summary(self) -> &'static str {
+        match self {
+            Self::SparseMlp => "tables, vectors and bags of words; the fastest",
+            Self::Attention => "sequences, text, images as patches, tables with interactions",
+            Self::Memory => "questions over facts, and recall of similar rows",
+            Self::Hybrid => "learning from a stream, new classes, few labels, images in one pass",
+        }
+    }
+
+    /// The form of batch it wants.
+    pub fn layout(self) -> Layout {
+        match self {
+            Self::SparseMlp | Self::Hybrid => Layout::Bag,
+            Self::Attention | Self::Memory => Layout::Tokens,
+        }
+    }
+
+    /// Its settings: its own, then those every family has.
+    pub fn settings(self) -> Vec<Setting> {
+        let mut settings = match self {
+            _ => Vec::new(),
+        };
+        settings.extend(common_settings());
+        settings
+    }
+
+    /// A network in training.
+    pub fn learner(self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+        match self {
+            _ => Err(crate::Error::unprocessable("family_unavailable", format!("{} {}", self.name(), spec.rows))),
+        }
+    }
+
+    /// A trained network from what [`Network::save`] gave. The tensors may come from a stranger:
+    /// shapes that do not fit are an error.
+    pub fn load(
+        self,
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        config: &Map<String, Value>,
+        tensors: &Tensors,
+    ) -> Result<Box<dyn Network>> {
+        let _ = (encoder, task, outputs, config, tensors);
+        match self {
+            _ => Err(crate::Error::unprocessable("family_unavailable", self.name())),
         }
     }
 }
@@ -229,6 +279,11 @@ pub trait Network: Send + Sync {
 
     /// The code the readout sees, `[rows, feature_width]` row-major. Memories are keyed by it.
     fn features(&self, batch: &Batch) -> Result<Vec<f32>>;
+
+    /// [`Network::forward`] and [`Network::features`] of the same rows, in one pass where that is cheaper.
+    fn forward_with_features(&self, batch: &Batch) -> Result<(Vec<f32>, Vec<f32>)> {
+        Ok((self.forward(batch)?, self.features(batch)?))
+    }
 
     /// Why row `row` of `batch` got the answer `output`.
     fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation>;

@@ -1,0 +1,138 @@
+//! How good a model is on some labelled rows.
+
+use super::bundle::Bundle;
+use super::metrics::{self, CalibrationBin};
+use crate::Result;
+use crate::data::Table;
+use crate::data::target::{Encoded, TargetEncoder};
+use crate::models::UNLABELLED;
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+/// Rows answered in one go.
+const CHUNK: usize = 512;
+
+/// Coverages whose conformal sets or intervals are checked.
+const COVERAGES: [f64; 3] = [0.8, 0.9, 0.95];
+
+/// The figures of a model on a dataset.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Evaluation {
+    /// Rows with a known target.
+    pub rows: usize,
+    /// Rows left out: no target, or a class the model has never seen.
+    pub skipped: usize,
+    /// `accuracy`, `macro_f1`, `log_loss` … or `mae`, `rmse`, `r2`.
+    pub metrics: Map<String, Value>,
+    /// The classes, in the order of the matrix; empty for regression.
+    pub classes: Vec<Value>,
+    /// Rows by true class (outer) and answer (inner).
+    pub confusion: Vec<Vec<u64>>,
+    /// Share of each class's rows that was answered right.
+    pub recall: Vec<Option<f64>>,
+    /// Confidence against accuracy.
+    pub calibration: Vec<CalibrationBin>,
+    /// How often conformal sets (or intervals) hold the truth.
+    pub coverage: Vec<Coverage>,
+}
+
+/// Reliability of the sets at one coverage.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Coverage {
+    /// The share asked for.
+    pub asked: f64,
+    /// The share reached.
+    pub reached: f64,
+    /// Mean number of classes in a set, or mean width of an interval.
+    pub size: f64,
+}
+
+/// Answers all rows of `table` (inputs and target, as the model's plan reads them) and compares.
+pub fn evaluate(bundle: &Bundle, table: &Table) -> Result<Evaluation> {
+    let column = table
+        .column(&bundle.config.target.name)
+        .ok_or_else(|| crate::Error::unprocessable("unknown_column", "the data has no target column"))?;
+    let targets = bundle.config.target_encoder.encode(column)?;
+    let batch = bundle.encode(table)?;
+    let known: Vec<usize> = (0..table.rows)
+        .filter(|&row| match &targets {
+            Encoded::Classes(ids) => ids[row] != UNLABELLED,
+            Encoded::Values(values) => values[row].is_finite(),
+        })
+        .collect();
+    let mut values = Vec::new();
+    for rows in known.chunks(CHUNK) {
+        values.extend(bundle.run(&batch.select(rows))?.values);
+    }
+    let skipped = table.rows - known.len();
+    Ok(match (&targets, &bundle.config.target_encoder) {
+        (Encoded::Classes(ids), TargetEncoder::Classes(classes)) => {
+            let truths: Vec<u32> = known.iter().map(|&row| ids[row]).collect();
+            classified(bundle, classes, &values, &truths, skipped)
+        }
+        (Encoded::Values(standardised), TargetEncoder::Number { mean, std }) => {
+            let truths: Vec<f64> = known.iter().map(|&row| f64::from(standardised[row]) * std + mean).collect();
+            let answers: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
+            regressed(bundle, &answers, &truths, skipped)
+        }
+        _ => return Err(crate::Error::internal("target and task differ")),
+    })
+}
+
+fn classified(bundle: &Bundle, classes: &[Value], values: &[f32], truths: &[u32], skipped: usize) -> Evaluation {
+    let count = classes.len();
+    let confusion = metrics::confusion(values, count, truths);
+    let recall = confusion
+        .iter()
+        .enumerate()
+        .map(|(class, row)| {
+            let rows: u64 = row.iter().sum();
+            (rows > 0).then(|| row[class] as f64 / rows as f64)
+        })
+        .collect();
+    let coverage = COVERAGES
+        .iter()
+        .map(|&asked| {
+            let (mut held, mut size) = (0usize, 0usize);
+            for (p, &truth) in values.chunks_exact(count).zip(truths) {
+                let set = bundle.set(p, asked);
+                held += usize::from(set.contains(&(truth as usize)));
+                size += set.len();
+            }
+            let rows = truths.len().max(1) as f64;
+            Coverage { asked, reached: held as f64 / rows, size: size as f64 / rows }
+        })
+        .collect();
+    Evaluation {
+        rows: truths.len(),
+        skipped,
+        metrics: metrics::to_map(&metrics::classification(values, count, truths)),
+        classes: classes.to_vec(),
+        confusion,
+        recall,
+        calibration: metrics::calibration_curve(values, count, truths),
+        coverage,
+    }
+}
+
+fn regressed(bundle: &Bundle, answers: &[f64], truths: &[f64], skipped: usize) -> Evaluation {
+    let coverage = COVERAGES
+        .iter()
+        .filter_map(|&asked| {
+            let [low, high] = bundle.interval(0.0, asked)?;
+            let half = (high - low) / 2.0;
+            let held = answers.iter().zip(truths).filter(|(a, t)| (*a - *t).abs() <= half).count();
+            Some(Coverage { asked, reached: held as f64 / truths.len().max(1) as f64, size: high - low })
+        })
+        .collect();
+    Evaluation {
+        rows: truths.len(),
+        skipped,
+        metrics: metrics::regression(answers, truths),
+        classes: Vec::new(),
+        confusion: Vec::new(),
+        recall: Vec::new(),
+        calibration: Vec::new(),
+        coverage,
+    }
+}

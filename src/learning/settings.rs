@@ -1,0 +1,89 @@
+//! A family's settings: a request's `config` checked and completed, and as JSON Schema.
+
+use crate::models::{Family, Range, Setting};
+use crate::{Detail, Error, Kind, Result};
+use serde_json::{Map, Value, json};
+
+/// The request's `config` with every default filled in. Names and ranges are checked; `null`
+/// stands for "chosen from the data".
+pub fn complete(family: Family, config: &Map<String, Value>) -> Result<Map<String, Value>> {
+    let settings = family.settings();
+    let mut details = Vec::new();
+    for (name, value) in config {
+        match settings.iter().find(|s| s.name == name) {
+            None => {
+                let known: Vec<&str> = settings.iter().map(|s| s.name).collect();
+                let reason = format!("{} has no such setting; it has {}", family.name(), known.join(", "));
+                return Err(Error::malformed("unknown_field", format!("unknown field config.{name}"))
+                    .with_details([Detail::path(format!("config.{name}"), reason)]));
+            }
+            Some(setting) => {
+                if let Some(reason) = misfit(setting, value) {
+                    details.push(Detail::path(format!("config.{name}"), reason));
+                }
+            }
+        }
+    }
+    if !details.is_empty() {
+        let first = details[0].reason.clone();
+        return Err(Error::new(Kind::Unprocessable, "bad_setting", first).with_details(details));
+    }
+    let mut full = Map::new();
+    for setting in &settings {
+        let value = config.get(setting.name).filter(|v| !v.is_null()).unwrap_or(&setting.default);
+        if !value.is_null() {
+            full.insert(setting.name.to_owned(), value.clone());
+        }
+    }
+    Ok(full)
+}
+
+/// Why a value does not fit its setting, if it does not.
+fn misfit(setting: &Setting, value: &Value) -> Option<String> {
+    let name = setting.name;
+    if value.is_null() {
+        return None;
+    }
+    match &setting.range {
+        Range::Integer(low, high) => (!value.as_i64().is_some_and(|v| (*low..=*high).contains(&v)))
+            .then(|| format!("{name} must be a whole number from {low} to {high}")),
+        Range::Number(low, high) => (!value.as_f64().is_some_and(|v| (*low..=*high).contains(&v)))
+            .then(|| format!("{name} must be a number from {low} to {high}")),
+        Range::Boolean => (!value.is_boolean()).then(|| format!("{name} must be true or false")),
+        Range::Choice(words) => (!value.as_str().is_some_and(|v| words.contains(&v)))
+            .then(|| format!("{name} must be one of {}", words.join(", "))),
+        Range::Integers(low, high) => {
+            let fits = value.as_array().is_some_and(|list| {
+                list.len() <= 16 && list.iter().all(|v| v.as_i64().is_some_and(|v| (*low..=*high).contains(&v)))
+            });
+            (!fits).then(|| format!("{name} must be a list of at most 16 whole numbers from {low} to {high}"))
+        }
+    }
+}
+
+/// The settings of a family as JSON Schema (draft 2020-12), with defaults, to draw a form from.
+pub fn schema(family: Family) -> Value {
+    let mut properties = Map::new();
+    for setting in family.settings() {
+        let mut property = match &setting.range {
+            Range::Integer(low, high) => json!({"type": "integer", "minimum": low, "maximum": high}),
+            Range::Number(low, high) => json!({"type": "number", "minimum": low, "maximum": high}),
+            Range::Boolean => json!({"type": "boolean"}),
+            Range::Choice(words) => json!({"type": "string", "enum": words}),
+            Range::Integers(low, high) => json!({
+                "type": "array", "maxItems": 16,
+                "items": {"type": "integer", "minimum": low, "maximum": high}
+            }),
+        };
+        property["default"] = setting.default.clone();
+        property["description"] = setting.help.into();
+        properties.insert(setting.name.to_owned(), property);
+    }
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": family.name(),
+        "type": "object",
+        "additionalProperties": false,
+        "properties": properties
+    })
+}
