@@ -16,7 +16,8 @@ pub fn family(plan: &Resolved, rows: usize) -> (Family, String) {
     }
     let picture = |c: &ColumnPlan| {
         c.kind == ColumnKind::Image
-            || (c.kind == ColumnKind::Vector && c.shape.as_ref().is_some_and(|s| s.len() >= 2 && s[0] >= 7 && s[1] >= 7))
+            || (c.kind == ColumnKind::Vector
+                && c.shape.as_ref().is_some_and(|s| s.len() >= 2 && s[0] >= 7 && s[1] >= 7))
     };
     if plan.task == Task::Classification && any(&picture) {
         return (
