@@ -1,1 +1,150 @@
-//! Wiring: build the server from its configuration, serve, drain.
+//! Wiring: what a server is made of, in which order it starts, and how it stops without losing
+//! anything: no new connections, running requests finish, workers put their jobs back, then the
+//! database closes.
+
+use crate::config::Config;
+use crate::http::server::{self, Certificates};
+use crate::http::{Api, Parts};
+use crate::serving::{Engine, Limits, Settings, StoredModels};
+use crate::store::{Store, StoreOptions};
+use crate::{Error, Kind, Result, telemetry};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// How often small regular work is done.
+const TIDY_EVERY: Duration = Duration::from_secs(5);
+
+/// The server.
+#[derive(Debug)]
+pub struct App;
+
+/// A server that runs; it stops when told to, not when dropped.
+#[derive(Debug)]
+pub struct Running {
+    /// Where HTTP is served.
+    pub addr: SocketAddr,
+    /// Where gRPC is served, unless it is off.
+    pub grpc_addr: Option<SocketAddr>,
+    api: Api,
+    stop: CancellationToken,
+    tasks: Vec<JoinHandle<()>>,
+    background: Vec<JoinHandle<()>>,
+}
+
+impl App {
+    /// Starts everything; when this returns, requests are answered.
+    pub async fn start(config: Config) -> Result<Running> {
+        config.check()?;
+        // Fails where the host program has installed one, which serves as well.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        telemetry::metrics();
+        let config = Arc::new(config);
+        let tls = config.tls().map(|(certificate, key)| Certificates::load(certificate, key)).transpose()?;
+        let listener = bind(config.http_address()?).await?;
+        let addr = listener.local_addr()?;
+        let store = Store::open(&store_options(&config)).await?;
+        let engine = Engine::new(Arc::new(StoredModels(store.clone())), settings(&config));
+        let stop = CancellationToken::new();
+        let parts = Parts { config: config.clone(), store, engine, stop: stop.clone() };
+        let (api, router) = Api::new(parts);
+        let mut background = vec![tokio::spawn(tidy(api.clone()))];
+        if let Some(tls) = tls.clone() {
+            background.push(tokio::spawn(tls.watch()));
+        }
+        let tasks = vec![tokio::spawn(server::serve(listener, router, config.clone(), tls, stop.clone()))];
+        Ok(Running { addr, grpc_addr: None, api, stop, tasks, background })
+    }
+
+    /// Starts, and serves until the process is asked to end; a second signal ends it at once.
+    pub async fn run(config: Config) -> Result<()> {
+        let signals = Signals::listen()?;
+        let running = Self::start(config).await?;
+        let scheme = if running.api.config.tls().is_some() { "https" } else { "http" };
+        tracing::info!(address = %running.addr, "kenyon serves {scheme}://{}", running.addr);
+        signals.wait(running).await
+    }
+}
+
+impl Running {
+    /// Stops: running requests get the drain timeout to finish.
+    pub async fn shutdown(self) {
+        self.api.draining.store(true, Ordering::Relaxed);
+        self.stop.cancel();
+        for task in self.tasks {
+            let _ = task.await;
+        }
+        self.background.iter().for_each(JoinHandle::abort);
+        self.api.store.close().await;
+    }
+}
+
+async fn tidy(api: Api) {
+    loop {
+        tokio::time::sleep(TIDY_EVERY).await;
+        api.tidy();
+    }
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|cause| {
+        let detail = format!("the address {address} cannot be listened on: {cause}");
+        Error::new(Kind::Unavailable, "address_unavailable", detail)
+    })
+}
+
+fn store_options(config: &Config) -> StoreOptions {
+    StoreOptions {
+        data_dir: config.data_dir.clone(),
+        database_url: config.database_url().map(Into::into),
+        objects_url: config.objects().map(Into::into),
+        ..StoreOptions::default()
+    }
+}
+
+fn settings(config: &Config) -> Settings {
+    Settings {
+        limits: Limits {
+            max_batch_rows: config.max_batch_rows,
+            max_queue_rows: config.max_queue_rows,
+            max_batch_delay: Duration::from_micros(config.max_batch_delay_us),
+            ..Limits::default()
+        },
+        cache_bytes: config.model_cache_bytes,
+        deadline: config.request_timeout(),
+    }
+}
+
+/// What asks the process to end.
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    /// Listens from now on, so that a signal during the start is not lost.
+    fn listen() -> Result<Self> {
+        use tokio::signal::unix::{SignalKind, signal};
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
+
+    async fn wait(mut self, running: Running) -> Result<()> {
+        self.next().await;
+        tracing::info!("stopping: running requests finish");
+        tokio::select! {
+            () = running.shutdown() => Ok(()),
+            () = self.next() => Err(Error::new(Kind::Canceled, "stopped", "stopped by a second signal")),
+        }
+    }
+}

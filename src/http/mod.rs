@@ -1,1 +1,155 @@
-//! The web interface: a file a resource, each with its `router()`. Status codes live in `error.rs` alone.
+//! HTTP: each resource is a file with its `router()`; [`error`] holds the only table of statuses.
+//! Handlers parse, call one method, render. What a route needs (a scope, a limit) stands in its
+//! OpenAPI description and is enforced by [`edge`] from there.
+
+mod body;
+mod context;
+mod edge;
+mod error;
+mod health;
+mod pages;
+mod read;
+mod routes;
+pub(crate) mod server;
+mod system;
+
+use crate::config::Config;
+use crate::serving::Engine;
+use crate::store::Store;
+use crate::store::access::Access;
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use bytes::Bytes;
+use routes::{Class, Routes};
+use std::ops::Deref;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa_axum::router::OpenApiRouter;
+
+/// What handlers work with. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Api(Arc<Inside>);
+
+/// Behind [`Api`].
+#[derive(Debug)]
+pub struct Inside {
+    pub(crate) config: Arc<Config>,
+    pub(crate) store: Store,
+    pub(crate) engine: Engine,
+    pub(crate) access: Access,
+    pub(crate) limits: edge::Limits,
+    pub(crate) routes: Routes,
+    pub(crate) document: Bytes,
+    pub(crate) draining: AtomicBool,
+    /// Streams without an end end with this.
+    pub(crate) stop: CancellationToken,
+    pub(crate) started: Instant,
+    pub(crate) loopback_only: bool,
+}
+
+impl Deref for Api {
+    type Target = Inside;
+
+    fn deref(&self) -> &Inside {
+        &self.0
+    }
+}
+
+/// What the interface is built from.
+#[derive(Debug)]
+pub struct Parts {
+    /// Settings.
+    pub config: Arc<Config>,
+    /// What lasts.
+    pub store: Store,
+    /// What answers.
+    pub engine: Engine,
+    /// Ends streams that have no end.
+    pub stop: CancellationToken,
+}
+
+impl Api {
+    /// The interface over these parts, and the router to serve.
+    pub fn new(parts: Parts) -> (Self, Router) {
+        let (router, document) = described();
+        let access = Access::new(parts.store.clone(), parts.config.master_key());
+        let open = parts.config.http_address().is_ok_and(|a| a.ip().is_loopback());
+        let api = Self(Arc::new(Inside {
+            limits: edge::Limits::new(&parts.config),
+            routes: Routes::new(&document),
+            document: serde_json::to_vec(&document).unwrap_or_default().into(),
+            draining: AtomicBool::new(false),
+            started: Instant::now(),
+            loopback_only: open && !access.closed() && !parts.config.insecure,
+            access,
+            config: parts.config,
+            store: parts.store,
+            engine: parts.engine,
+            stop: parts.stop,
+        }));
+        let router = router
+            .fallback(pages::fallback)
+            .method_not_allowed_fallback(error::method_not_allowed)
+            .layer(CatchPanicLayer::custom(error::panicked))
+            .layer(DefaultBodyLimit::disable())
+            .layer(axum::middleware::from_fn_with_state(api.clone(), edge::edge))
+            .layer(CompressionLayer::new())
+            .with_state(api.clone());
+        let router = match cors(&api.config.cors_origins) {
+            Some(cors) => router.layer(cors),
+            None => router,
+        };
+        (api, router)
+    }
+
+    /// Bytes a body of this kind of route may have.
+    pub(crate) fn limit_of(&self, class: Class) -> u64 {
+        match class {
+            Class::Upload => self.config.max_upload_bytes,
+            Class::Stream => u64::MAX,
+            Class::Plain | Class::Hot | Class::Health => self.config.max_body_bytes,
+        }
+    }
+
+    /// Regular small work: forgets strangers.
+    pub fn tidy(&self) {
+        self.limits.forget();
+        crate::telemetry::metrics().run_upkeep();
+    }
+}
+
+/// All routes with their description.
+fn described() -> (Router<Api>, OpenApi) {
+    let mut document = OpenApi::default();
+    document.info.title = "Kenyon".into();
+    document.info.version = env!("CARGO_PKG_VERSION").into();
+    document.info.description = Some("A learning server: rows go in, trained models answer.".into());
+    let router =
+        OpenApiRouter::with_openapi(document).merge(pages::router()).merge(health::router()).merge(system::router());
+    let (router, mut document) = router.split_for_parts();
+    let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
+    document.components.get_or_insert_default().add_security_scheme("key", key);
+    (router, document)
+}
+
+/// The description alone.
+pub fn openapi() -> OpenApi {
+    described().1
+}
+
+fn cors(origins: &str) -> Option<CorsLayer> {
+    let allowed = match origins.trim() {
+        "" => return None,
+        "*" => AllowOrigin::any(),
+        list => AllowOrigin::list(list.split(',').filter_map(|o| o.trim().parse().ok())),
+    };
+    let layer = CorsLayer::new().allow_origin(allowed).allow_methods(tower_http::cors::Any);
+    Some(layer.allow_headers(tower_http::cors::Any).expose_headers([edge::REQUEST_ID]))
+}

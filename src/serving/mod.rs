@@ -9,8 +9,10 @@ pub mod engine;
 mod fair;
 pub mod lane;
 pub mod library;
+mod stored;
 
 pub use answer::{Answer, Reply, Timing};
 pub use engine::{Ask, Caller, Engine, Rows, Settings};
 pub use lane::Limits;
 pub use library::{Canary, Files, Library, Traffic};
+pub use stored::StoredModels;

@@ -13,12 +13,14 @@
 //! | [`observations`] | a model's ordered log | [`Store::append_observations`], [`Store::read_observations`], [`Store::rewrite_observations`], [`Store::save_log_snapshot`], [`Store::log_snapshot`] |
 //! | [`predictions`] | answered rows, kept a while in memory for `feedback` | [`predictions::Predictions`] |
 //! | [`keys`] | API keys | [`Store::create_key`], [`Store::authenticate`], [`Store::keys`], [`Store::delete_key`] |
+//! | [`access`] | who may do what, for HTTP and gRPC | [`Access::caller`] |
 //! | [`idempotency`] | a retried request answers as before | [`Store::begin_idempotent`], [`Store::finish_idempotent`], [`Store::abandon_idempotent`] |
 //! | [`snapshot`] | a consistent copy of everything in one file | [`Store::write_snapshot`], [`snapshot::restore`] |
 //!
 //! Waking: [`Store::changes`] tells what changed on any replica (LISTEN/NOTIFY on Postgres, in
 //! process on SQLite). A message may be lost, never invented: subscribe, then look, and poll slowly.
 
+pub mod access;
 pub mod datasets;
 mod db;
 pub mod events;
@@ -33,6 +35,7 @@ pub mod open;
 pub mod predictions;
 pub mod snapshot;
 
+pub use access::{Access, Caller};
 pub use datasets::{Dataset, NewPart, Part, Staged};
 pub use events::JobEvent;
 pub use idempotency::{Begun, IdempotencyKey};

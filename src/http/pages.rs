@@ -1,0 +1,106 @@
+//! What is read by people: the dashboard, the interface's description and its pages, all from inside
+//! the binary, under a policy that runs nothing but our own files.
+
+use super::Api;
+use super::error::{Answer, Failure};
+use crate::Error;
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use bytes::Bytes;
+use std::borrow::Cow;
+use std::sync::{Arc, LazyLock};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; \
+    form-action 'self'; frame-ancestors 'none'";
+
+#[derive(rust_embed::RustEmbed)]
+#[folder = "static/"]
+#[allow_missing = true]
+struct Assets;
+
+static DOCS: LazyLock<Arc<utoipa_swagger_ui::Config<'static>>> = LazyLock::new(|| {
+    let config = utoipa_swagger_ui::Config::from("/openapi.json");
+    Arc::new(config.try_it_out_enabled(true).display_request_duration(true).persist_authorization(false))
+});
+
+pub(crate) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(dashboard))
+        .routes(routes!(description))
+        .routes(routes!(docs))
+        .routes(routes!(docs_file))
+}
+
+/// The dashboard.
+#[utoipa::path(get, path = "/", tag = "pages", responses((status = 200, content_type = "text/html", body = String)))]
+async fn dashboard(headers: HeaderMap) -> Answer<Response> {
+    asset("index.html", &headers).ok_or_else(nothing)
+}
+
+/// This description of the interface.
+#[utoipa::path(get, path = "/openapi.json", tag = "pages", responses((status = 200, body = Object)))]
+async fn description(State(api): State<Api>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], api.document.clone()).into_response()
+}
+
+/// The description as pages.
+#[utoipa::path(get, path = "/docs", tag = "pages", responses((status = 303, description = "to /docs/")))]
+async fn docs() -> Redirect {
+    Redirect::to("/docs/index.html")
+}
+
+/// Files of those pages.
+#[utoipa::path(get, path = "/docs/{file}", tag = "pages", params(("file" = String, Path)),
+    responses((status = 200, description = "the file", content_type = "*/*", body = String), (status = 404, body = super::error::Problem)))]
+async fn docs_file(Path(file): Path<String>) -> Answer<Response> {
+    let found = utoipa_swagger_ui::serve(&file, DOCS.clone()).ok().flatten().ok_or_else(nothing)?;
+    let bytes = Bytes::from(found.bytes.into_owned());
+    let kind = HeaderValue::from_str(&found.content_type).unwrap_or(HeaderValue::from_static("text/plain"));
+    let mut response = page(kind, bytes);
+    if found.gzpipped {
+        response.headers_mut().insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    Ok(response)
+}
+
+/// Every path that no route has: a file of the dashboard, or nothing.
+pub(crate) async fn fallback(request: Request) -> Response {
+    let file = request.uri().path().trim_start_matches('/');
+    let asked = matches!(*request.method(), Method::GET | Method::HEAD);
+    match asked.then(|| asset(file, request.headers())).flatten() {
+        Some(response) => response,
+        None => super::error::not_found(request).await.into_response(),
+    }
+}
+
+fn nothing() -> Failure {
+    Error::not_found("route_not_found", "there is nothing at this path").into()
+}
+
+fn asset(name: &str, headers: &HeaderMap) -> Option<Response> {
+    let file = Assets::get(name)?;
+    let hash = file.metadata.sha256_hash();
+    let tag = format!("\"{:016x}\"", u64::from_be_bytes(hash[..8].try_into().unwrap_or_default()));
+    let known = headers.get(header::IF_NONE_MATCH).is_some_and(|t| t.as_bytes() == tag.as_bytes());
+    let kind = HeaderValue::from_str(file.metadata.mimetype()).unwrap_or(HeaderValue::from_static("text/plain"));
+    let bytes = match file.data {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { page(kind, bytes) };
+    response.headers_mut().insert(header::ETAG, HeaderValue::from_str(&tag).ok()?);
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    Some(response)
+}
+
+fn page(kind: HeaderValue, bytes: Bytes) -> Response {
+    let headers = [
+        (header::CONTENT_TYPE, kind),
+        (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY)),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+    ];
+    (headers, bytes).into_response()
+}

@@ -1,0 +1,93 @@
+//! What each route needs, read from the OpenAPI document: its `security` names the scope, its tags
+//! say what kind of work it is. Document and guard cannot disagree, since they are one.
+
+use crate::store::Scope;
+use axum::http::Method;
+use std::collections::HashMap;
+use utoipa::openapi::OpenApi;
+use utoipa::openapi::path::Operation;
+
+/// What kind of work a route is, which decides how large its body and how long its work may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Small in, small out, soon.
+    Plain,
+    /// The way of predictions, which has its own deadline.
+    Hot,
+    /// A body of a file's size.
+    Upload,
+    /// A body or an answer without an end.
+    Stream,
+    /// Probes, answered whatever the load.
+    Health,
+}
+
+/// What is known of a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Route {
+    /// What a key must be good for; none for what everyone may see.
+    pub(crate) scope: Option<Scope>,
+    /// What kind of work it is.
+    pub(crate) class: Class,
+    /// Whether the path names a model.
+    pub(crate) of_model: bool,
+}
+
+impl Route {
+    /// A path that no route has: nothing is there to be protected.
+    pub(crate) const UNKNOWN: Self = Self { scope: None, class: Class::Plain, of_model: false };
+}
+
+/// All routes.
+#[derive(Debug, Default)]
+pub(crate) struct Routes(HashMap<String, Vec<(Method, Route)>>);
+
+impl Routes {
+    /// Reads the document.
+    pub(crate) fn new(document: &OpenApi) -> Self {
+        let mut routes = HashMap::<_, Vec<_>>::new();
+        for (path, item) in &document.paths.paths {
+            let operations = [
+                (Method::GET, &item.get),
+                (Method::PUT, &item.put),
+                (Method::POST, &item.post),
+                (Method::DELETE, &item.delete),
+            ];
+            for (method, operation) in operations {
+                let Some(operation) = operation else { continue };
+                routes.entry(path.clone()).or_default().push((method, route(path, operation)));
+            }
+        }
+        Self(routes)
+    }
+
+    /// What the route with this path, as the router writes it, needs. What the document does not
+    /// describe is for administrators.
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Route {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        let Some(methods) = self.0.get(path) else {
+            return Route { scope: Some(Scope::Admin), class: Class::Plain, of_model: false };
+        };
+        // A method the path does not have is answered with 405, which tells nothing.
+        methods.iter().find(|(m, _)| m == method).map_or(Route::UNKNOWN, |(_, route)| *route)
+    }
+}
+
+fn route(path: &str, operation: &Operation) -> Route {
+    let tagged = |tag: &str| operation.tags.iter().flatten().any(|t| t == tag);
+    let class = match operation.operation_id.as_deref() {
+        _ if tagged("health") => Class::Health,
+        Some("predict" | "v2_infer" | "v2_infer_version") => Class::Hot,
+        Some("put_dataset" | "append_rows" | "import_model") => Class::Upload,
+        Some("observe" | "job_events" | "export_version" | "make_snapshot") => Class::Stream,
+        _ => Class::Plain,
+    };
+    Route { scope: scope(operation), class, of_model: path.contains("/models/{") }
+}
+
+/// The scope that `security(("key" = ["scope"]))` names.
+fn scope(operation: &Operation) -> Option<Scope> {
+    let requirements = serde_json::to_value(operation.security.as_ref()?).ok()?;
+    let name = requirements.get(0)?.get("key")?.get(0)?.clone();
+    serde_json::from_value(name).ok()
+}
