@@ -1,0 +1,185 @@
+//! The k strongest of many, exactly, without sorting.
+//!
+//! A threshold is guessed (from the last row: neighbours in a batch are alike), everything at or
+//! above it is packed together in one pass, and the k-th largest of that short list is found by
+//! halving the range of its keys. A wrong guess only costs another pass; it never changes the answer.
+
+use super::Isa;
+
+/// Scratch of [`top_k`], kept from row to row.
+#[derive(Clone, Debug, Default)]
+pub struct TopK {
+    guess: Option<u32>,
+    keys: Vec<u32>,
+    units: Vec<u32>,
+}
+
+/// Order-preserving key: `a < b` as numbers exactly when `key(a) < key(b)`; -0 counts as 0, and NaN
+/// as the smallest of all, so that a bad value never wins.
+#[inline(always)]
+fn key(value: f32) -> u32 {
+    let bits = (value + 0.0).to_bits();
+    let flip = ((bits as i32 >> 31) as u32) | 0x8000_0000;
+    if value.is_nan() { 0 } else { bits ^ flip }
+}
+
+/// Appends the indices of the `k` largest `scores` to `out`, ascending by index. Always exactly
+/// `min(k, scores.len())`; of equal scores the lower index wins.
+pub fn top_k(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK, out: &mut Vec<u32>) {
+    if k >= scores.len() {
+        out.extend(0..scores.len() as u32);
+        return;
+    }
+    if k == 0 {
+        return;
+    }
+    let room = 2 * k + 64;
+    // All keys are at or above 0, so `low` = 0 always packs enough; `high` never does.
+    let (mut low, mut high) = (0u32, u32::MAX);
+    let mut threshold = scratch.guess.unwrap_or_else(|| first_guess(isa, scores, k));
+    scratch.keys.resize(scores.len() + 16, 0);
+    scratch.units.resize(scores.len() + 16, 0);
+    // Neighbouring rows are alike, so a miss first moves a little, then twice as far each time, and
+    // halves what is left once both sides are known.
+    let mut stride = 1u32 << 20;
+    let found = loop {
+        let found = pack(isa, scores, threshold, &mut scratch.keys, &mut scratch.units);
+        if found == k {
+            break found;
+        }
+        if found < k {
+            high = threshold;
+        } else {
+            low = threshold;
+            // Few enough to go on with, or no threshold packs fewer: many equal scores.
+            if found <= room || high - low <= 1 {
+                break found;
+            }
+        }
+        threshold = match (low, high) {
+            (0, _) => high.saturating_sub(stride),
+            (_, u32::MAX) => low.saturating_add(stride).min(u32::MAX - 1),
+            _ => low + (high - low) / 2,
+        };
+        stride = stride.saturating_mul(2);
+    };
+    let (keys, units) = (&scratch.keys[..found], &scratch.units[..found]);
+    if found == k {
+        out.extend_from_slice(units);
+        // Aim a little lower next time, so that the next row likely packs enough at once.
+        scratch.guess = Some(lowered(keys.iter().fold(u32::MAX, |least, &key| least.min(key))));
+        return;
+    }
+    let kth = kth_largest(isa, keys, k, threshold);
+    scratch.guess = Some(lowered(kth));
+    let above = count_at_least(isa, keys, kth.saturating_add(1));
+    let mut ties = k - above;
+    let before = out.len();
+    for (&key, &unit) in keys.iter().zip(units) {
+        let tie = key == kth && ties > 0;
+        ties -= usize::from(tie);
+        if key > kth || tie {
+            out.push(unit);
+        }
+    }
+    debug_assert_eq!(out.len() - before, k);
+}
+
+/// A key a few percent below, in the value it stands for.
+fn lowered(key: u32) -> u32 {
+    // An eighth of an octave is 2^20 steps of the key.
+    key.saturating_sub(1 << 20)
+}
+
+/// Mean plus the deviations above which a share `k / n` of a normal distribution lies, roughly.
+fn first_guess(isa: Isa, scores: &[f32], k: usize) -> u32 {
+    let n = scores.len() as f32;
+    let mean = scores.iter().sum::<f32>() / n;
+    let variance = super::squared_norm(isa, scores) / n - mean * mean;
+    let share = (k as f32 / n).min(0.5);
+    let deviations = (-2.0 * (share * 1.6).min(1.0).ln()).max(0.0).sqrt() - 0.3;
+    let guess = mean + deviations * variance.max(0.0).sqrt();
+    if guess.is_finite() { key(guess) } else { 1 << 31 }
+}
+
+/// Packs keys and indices of all scores whose key is at least `threshold`; returns how many.
+fn pack(isa: Isa, scores: &[f32], threshold: u32, keys: &mut [u32], units: &mut [u32]) -> usize {
+    assert!(keys.len() >= scores.len() && units.len() >= scores.len(), "room for all");
+    #[cfg(target_arch = "x86_64")]
+    if isa.is_avx512() || isa.is_avx2() {
+        // SAFETY: both levels of `Isa` were made after the processor reported AVX2.
+        return unsafe { pack_avx2(scores, threshold, keys, units) };
+    }
+    let _ = isa;
+    let mut found = 0;
+    for (unit, &score) in scores.iter().enumerate() {
+        let key = key(score);
+        keys[found] = key;
+        units[found] = unit as u32;
+        found += usize::from(key >= threshold);
+        if found == keys.len() {
+            break;
+        }
+    }
+    found
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn pack_avx2(scores: &[f32], threshold: u32, keys: &mut [u32], units: &mut [u32]) -> usize {
+    let mut found = 0;
+    let (chunks, rest) = scores.as_chunks::<8>();
+    let mut first = 0;
+    for chunk in chunks {
+        let mut chunk_keys = [0u32; 8];
+        let mut mask = 0u32;
+        for l in 0..8 {
+            chunk_keys[l] = key(chunk[l]);
+            mask |= u32::from(chunk_keys[l] >= threshold) << l;
+        }
+        while mask != 0 {
+            let l = mask.trailing_zeros();
+            keys[found] = chunk_keys[l as usize];
+            units[found] = first + l;
+            found += 1;
+            mask &= mask - 1;
+        }
+        first += 8;
+    }
+    for &score in rest {
+        let key = key(score);
+        if key >= threshold {
+            keys[found] = key;
+            units[found] = first;
+            found += 1;
+        }
+        first += 1;
+    }
+    found
+}
+
+/// How many keys are at least `bound`.
+fn count_at_least(isa: Isa, keys: &[u32], bound: u32) -> usize {
+    super::vectors::count_at_least(isa, keys, bound) as usize
+}
+
+/// The `k`-th largest key, all of which are at least `low`; `k` is at least 1 and at most their number.
+fn kth_largest(isa: Isa, keys: &[u32], k: usize, low: u32) -> u32 {
+    let high = keys.iter().fold(0, |most, &key| most.max(key));
+    // At least k keys are >= low; fewer than k are >= high + 1.
+    let (mut low, mut high) = (low, u64::from(high) + 1);
+    while u64::from(low) + 1 < high {
+        let middle = (u64::from(low) + high).div_euclid(2) as u32;
+        let count = count_at_least(isa, keys, middle);
+        if count >= k {
+            low = middle;
+            if count == k {
+                // The smallest of exactly k is the k-th.
+                return keys.iter().fold(u32::MAX, |least, &key| if key >= middle { least.min(key) } else { least });
+            }
+        } else {
+            high = u64::from(middle);
+        }
+    }
+    low
+}

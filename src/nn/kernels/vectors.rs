@@ -1,0 +1,66 @@
+//! Dense vector helpers.
+
+use super::{dispatch, fused};
+
+dispatch! {
+    /// `y += a * x`.
+    pub fn axpy(a: f32, x: &[f32], y: &mut [f32]) = axpy_body
+}
+
+#[inline(always)]
+fn axpy_body<const FMA: bool>(a: f32, x: &[f32], y: &mut [f32]) {
+    assert!(x.len() == y.len(), "axpy takes two vectors of one length");
+    for (y, &x) in y.iter_mut().zip(x) {
+        *y = fused::<FMA>(a, x, *y);
+    }
+}
+
+dispatch! {
+    /// The inner product, summed in 32 interleaved partial sums.
+    pub fn dot(x: &[f32], y: &[f32]) -> f32 = dot_body
+}
+
+#[inline(always)]
+fn dot_body<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
+    assert!(x.len() == y.len(), "dot takes two vectors of one length");
+    let mut sums = [0.0f32; 32];
+    let (xs, x_rest) = x.as_chunks::<32>();
+    let (ys, y_rest) = y.as_chunks::<32>();
+    for (x, y) in xs.iter().zip(ys) {
+        for l in 0..32 {
+            sums[l] = fused::<FMA>(x[l], y[l], sums[l]);
+        }
+    }
+    for l in 0..x_rest.len() {
+        sums[l] = fused::<FMA>(x_rest[l], y_rest[l], sums[l]);
+    }
+    tree_sum(sums)
+}
+
+/// Sums halves onto each other, so that the order is the same for every instruction set.
+#[inline(always)]
+fn tree_sum(mut sums: [f32; 32]) -> f32 {
+    let mut width = 16;
+    while width > 0 {
+        for l in 0..width {
+            sums[l] += sums[l + width];
+        }
+        width /= 2;
+    }
+    sums[0]
+}
+
+dispatch! {
+    /// How many keys are at least `bound`.
+    pub fn count_at_least(keys: &[u32], bound: u32) -> u32 = count_at_least_body
+}
+
+#[inline(always)]
+fn count_at_least_body<const FMA: bool>(keys: &[u32], bound: u32) -> u32 {
+    keys.iter().map(|&key| u32::from(key >= bound)).sum()
+}
+
+/// The sum of squares.
+pub fn squared_norm(isa: super::Isa, x: &[f32]) -> f32 {
+    dot(isa, x, x)
+}

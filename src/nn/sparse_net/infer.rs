@@ -1,0 +1,113 @@
+//! Answers without training: rows through all layers, one after the other.
+
+use super::{Layer, SparseNet};
+use crate::nn::kernels::{self, Isa, LANE, Lane, Rows, TopK};
+
+/// The winners of some rows and what they pass on, in compressed form.
+#[derive(Clone, Debug, Default)]
+pub struct Code {
+    /// `[rows + 1]`.
+    pub offsets: Vec<u32>,
+    /// Winning units, ascending in each row.
+    pub units: Vec<u32>,
+    /// What each passes on, at least 0.
+    pub values: Vec<f32>,
+}
+
+impl Code {
+    /// Empties it, keeping the allocations.
+    pub fn clear(&mut self) {
+        self.offsets.clear();
+        self.offsets.push(0);
+        self.units.clear();
+        self.values.clear();
+    }
+
+    /// As rows of a layer of `units` units.
+    pub fn rows(&self, units: usize) -> Rows<'_> {
+        match Rows::new(&self.offsets, &self.units, &self.values, units) {
+            Some(rows) => rows,
+            None => unreachable!("winners are units of their layer"),
+        }
+    }
+}
+
+/// Buffers of [`SparseNet::infer`], kept from call to call.
+#[derive(Clone, Debug, Default)]
+pub struct Scratch {
+    /// Pre-activations of the layer at work, `[rows, blocks]`.
+    z: Vec<Lane>,
+    top: TopK,
+    /// A code a hidden layer.
+    pub codes: Vec<Code>,
+    /// `[rows, output blocks]`.
+    pub answers: Vec<Lane>,
+}
+
+impl SparseNet {
+    /// Runs `rows` and leaves the codes and answers in `scratch`. Does not allocate once it has run
+    /// as many rows before.
+    pub fn infer(&self, isa: Isa, rows: &Rows<'_>, scratch: &mut Scratch) {
+        let Scratch { z, top, codes, answers } = scratch;
+        codes.resize_with(self.hidden.len(), Code::default);
+        for (index, layer) in self.hidden.iter().enumerate() {
+            let (before, after) = codes.split_at_mut(index);
+            match before.last() {
+                None => layer.forward(isa, rows, z),
+                Some(code) => layer.forward(isa, &code.rows(layer.inputs), z),
+            }
+            let code = &mut after[0];
+            code.clear();
+            for row in z.chunks_exact(layer.blocks()) {
+                let z = &Lane::flat(row)[..layer.units];
+                let from = code.units.len();
+                kernels::top_k(isa, z, self.shape.hidden[index].1, top, &mut code.units);
+                code.values.extend(code.units[from..].iter().map(|&unit| pass(z[unit as usize])));
+                code.offsets.push(code.units.len() as u32);
+            }
+        }
+        match (&self.readout, codes.last()) {
+            (Some(readout), Some(code)) => readout.forward(isa, &code.rows(readout.inputs), answers),
+            _ => {
+                answers.clear();
+                answers.resize(rows.len() * self.shape.outputs.div_ceil(LANE), Lane::ZERO);
+            }
+        }
+        if let Some(skip) = &self.skip {
+            skip.forward(isa, rows, z);
+            for (answer, z) in answers.iter_mut().zip(z.iter()) {
+                for l in 0..LANE {
+                    answer.0[l] += z.0[l];
+                }
+            }
+        }
+    }
+
+    /// Appends the answers of the last [`Self::infer`] to `out`, `[rows, outputs]`.
+    pub fn answers(&self, scratch: &Scratch, out: &mut Vec<f32>) {
+        for row in scratch.answers.chunks_exact(self.shape.outputs.div_ceil(LANE)) {
+            out.extend_from_slice(&Lane::flat(row)[..self.shape.outputs]);
+        }
+    }
+}
+
+impl Layer {
+    /// Pre-activations `[rows, blocks]` of all rows.
+    pub fn forward(&self, isa: Isa, rows: &Rows<'_>, z: &mut Vec<Lane>) {
+        let blocks = self.blocks();
+        z.clear();
+        z.resize(rows.len() * blocks, Lane::ZERO);
+        if rows.is_empty() {
+            return;
+        }
+        for (block, tile) in self.tiles().enumerate() {
+            kernels::forward(isa, &tile.weights, &tile.bias, rows, &mut z[block..], blocks);
+        }
+    }
+}
+
+/// What a winner passes on: its pre-activation where positive, and never more than can be counted with.
+#[inline(always)]
+pub fn pass(z: f32) -> f32 {
+    if z > 0.0 { z.min(1e30) } else { 0.0 }
+}
