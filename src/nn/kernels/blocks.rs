@@ -38,13 +38,7 @@ dispatch! {
 }
 
 #[inline(always)]
-fn forward_body<const FMA: bool>(
-    weights: &[Lane],
-    bias: &Lane,
-    rows: &Rows<'_>,
-    out: &mut [Lane],
-    stride: usize,
-) {
+fn forward_body<const FMA: bool>(weights: &[Lane], bias: &Lane, rows: &Rows<'_>, out: &mut [Lane], stride: usize) {
     covers(weights, rows);
     for r in 0..rows.len() {
         let (indices, values) = rows.row(r);

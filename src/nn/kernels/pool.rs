@@ -10,7 +10,7 @@ use std::thread::JoinHandle;
 /// between two phases, short enough that an idle training leaves the processor to others.
 const SPINS: u32 = 4_000;
 
-type Job = dyn Fn(usize) + Sync;
+type Job<'a> = dyn Fn(usize) + Sync + 'a;
 
 /// Threads that run the same job side by side. The caller is one of them.
 ///
@@ -27,7 +27,7 @@ struct Shared {
     /// Raised once a job; helpers wait for it to change.
     generation: AtomicU64,
     /// The job of this generation. Written only while no helper is working.
-    job: Mutex<Option<&'static Job>>,
+    job: Mutex<Option<&'static Job<'static>>>,
     /// Helpers that have not finished this generation.
     working: AtomicUsize,
     ending: AtomicBool,
@@ -87,7 +87,9 @@ impl Pool {
         let (mut rest, mut first, mut passed) = (items, 0, 0);
         for thread in 0..threads {
             let mut take = 0;
-            while take < rest.len() && (thread + 1 == threads || (passed + weight(&rest[take]) / 2) * threads < total * (thread + 1)) {
+            while take < rest.len()
+                && (thread + 1 == threads || (passed + weight(&rest[take]) / 2) * threads < total * (thread + 1))
+            {
                 passed += weight(&rest[take]);
                 take += 1;
             }
@@ -105,13 +107,13 @@ impl Pool {
     }
 
     /// Runs `job(thread)` once on every thread and returns when all are done.
-    fn run(&self, job: &Job) {
+    fn run(&self, job: &Job<'_>) {
         let _turn = lock(&self.turn);
         // SAFETY: only the lifetime is changed. Helpers use the reference between the rise of
         // `generation` below and their decrement of `working`; this function does not return, nor
         // unwind (the caller's own panic is held back), before `working` is 0 again and the
         // reference is taken out, so it is never used after `job` ends.
-        let forever = unsafe { std::mem::transmute::<&Job, &'static Job>(job) };
+        let forever = unsafe { std::mem::transmute::<&Job, &'static Job<'static>>(job) };
         *lock(&self.shared.job) = Some(forever);
         self.shared.working.store(self.helpers.len(), Ordering::Release);
         self.shared.next_generation();

@@ -21,8 +21,7 @@ impl<'a> Rows<'a> {
         let inside = offsets.last().is_some_and(|&end| end as usize <= indices.len());
         let largest = indices.iter().fold(0, |most, &i| most.max(i));
         let below = indices.is_empty() || (largest as usize) < bound;
-        (rising && inside && indices.len() == values.len() && below)
-            .then_some(Self { offsets, indices, values, bound })
+        (rising && inside && indices.len() == values.len() && below).then_some(Self { offsets, indices, values, bound })
     }
 
     /// How many rows there are.

@@ -9,7 +9,7 @@ mod infer;
 mod layer;
 pub mod train;
 
-pub use infer::Scratch;
+pub use infer::{Code, Scratch};
 pub use layer::Layer;
 
 use super::Tensors;
@@ -28,6 +28,13 @@ pub struct Shape {
     pub outputs: usize,
     /// Whether the row also reaches the answers directly. Always so without a hidden layer.
     pub skip: bool,
+}
+
+impl Shape {
+    /// The same for rows of `inputs` entries.
+    pub fn with_inputs(&self, inputs: usize) -> Self {
+        Self { inputs, ..self.clone() }
+    }
 }
 
 /// The weights of a network.

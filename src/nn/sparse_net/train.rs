@@ -264,9 +264,13 @@ impl Trainer {
             Optimiser::Sgd => -step.rate,
             Optimiser::Adam => 1.0 / labelled as f32,
         };
-        pool.each(&mut self.parts, |part| part.count, |i, part| {
-            part.answer(isa, net, &feeds[i], targets, step, scale);
-        });
+        pool.each(
+            &mut self.parts,
+            |part| part.count,
+            |i, part| {
+                part.answer(isa, net, &feeds[i], targets, step, scale);
+            },
+        );
     }
 
     /// Gradients downwards, and the update of every layer.
@@ -327,9 +331,13 @@ impl Trainer {
             if level > 0 {
                 let layer = &self.net.hidden[level];
                 let scale = if step.optimiser == Optimiser::Sgd { -step.rate } else { 1.0 / rows as f32 };
-                pool.each(&mut self.parts, |part| part.count, |i, part| {
-                    part.gather(level, i, layer, scale, step.dropout);
-                });
+                pool.each(
+                    &mut self.parts,
+                    |part| part.count,
+                    |i, part| {
+                        part.gather(level, i, layer, scale, step.dropout);
+                    },
+                );
             }
         }
     }
@@ -339,12 +347,16 @@ impl Trainer {
         const CHUNK: usize = 64;
         let mut chunks: Vec<(usize, Vec<f32>)> =
             (0..rows.len()).step_by(CHUNK).map(|first| (first, Vec::new())).collect();
-        self.pool.each(&mut chunks, |_| 1, |_, (first, out)| {
-            SCRATCH.with_borrow_mut(|scratch| {
-                self.net.infer(self.isa, &rows.slice(*first, CHUNK.min(rows.len() - *first)), scratch);
-                self.net.answers(scratch, out);
-            });
-        });
+        self.pool.each(
+            &mut chunks,
+            |_| 1,
+            |_, (first, out)| {
+                SCRATCH.with_borrow_mut(|scratch| {
+                    self.net.infer(self.isa, &rows.slice(*first, CHUNK.min(rows.len() - *first)), scratch);
+                    self.net.answers(scratch, out);
+                });
+            },
+        );
         chunks.into_iter().flat_map(|(_, out)| out).collect()
     }
 
@@ -694,15 +706,7 @@ impl Part {
     }
 
     /// Answers of this part's rows, their losses, and all gradients a row alone decides.
-    fn answer(
-        &mut self,
-        isa: Isa,
-        net: &SparseNet,
-        rows: &Rows<'_>,
-        targets: Targets<'_>,
-        step: &Step,
-        scale: f32,
-    ) {
+    fn answer(&mut self, isa: Isa, net: &SparseNet, rows: &Rows<'_>, targets: Targets<'_>, step: &Step, scale: f32) {
         let outputs = net.shape.outputs;
         let blocks = outputs.div_ceil(LANE);
         self.answers.clear();
@@ -777,9 +781,9 @@ impl Part {
     /// Sums the groups' shares of the gradient of the code below `level`.
     fn gather(&mut self, level: usize, part: usize, layer: &Layer, scale: f32, dropout: f32) {
         let below = level - 1;
-        let deltas = &mut self.codes[below].deltas;
+        let PartCode { code, deltas, .. } = &mut self.codes[below];
         deltas.clear();
-        deltas.resize(self.codes[below].code.units.len(), 0.0);
+        deltas.resize(code.units.len(), 0.0);
         for group in &layer.groups {
             for (delta, share) in deltas.iter_mut().zip(&group.back[part]) {
                 *delta += share;

@@ -1,0 +1,121 @@
+//! `sparse_mlp`: embed the bag, k-winners, (sparse linear, k-winners)*, softmax readout, and a direct
+//! way from the row to the answers, so that the family is never less than a linear model.
+
+mod config;
+mod network;
+mod vocabulary;
+
+use super::{Family, Learner, LearnerSpec, Network, Next, Position, Schedule, Setting, Targets, Task};
+use crate::data::Batch;
+use crate::data::encoder::Encoder;
+use crate::nn::Tensors;
+use crate::nn::sparse_net::SparseNet;
+use crate::nn::sparse_net::train::{Step, Trainer};
+use crate::{Error, Result};
+use config::Plan;
+use network::SparseMlp;
+use serde_json::{Map, Value};
+use std::cell::RefCell;
+use vocabulary::{Entries, Vocabulary};
+
+/// The family's own settings.
+pub fn settings() -> Vec<Setting> {
+    config::settings()
+}
+
+/// A fresh network in training.
+pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+    let plan = Plan::new(spec.encoder, spec.task, spec.outputs, Some(spec.rows), spec.config);
+    let vocabulary = Vocabulary::new(spec.encoder.width as usize);
+    let trainer = Trainer::new(plan.shape(vocabulary.rows()), spec.seed, spec.threads);
+    let schedule = spec.schedule(plan.schedule);
+    Ok(Box::new(Training { schedule, trainer, vocabulary, plan, entries: Entries::default() }))
+}
+
+/// A trained network from what [`Network::save`] gave.
+pub fn load(
+    encoder: &Encoder,
+    task: Task,
+    outputs: usize,
+    config: &Map<String, Value>,
+    tensors: &Tensors,
+) -> Result<Box<dyn Network>> {
+    let mut plan = Plan::new(encoder, task, outputs, None, config);
+    plan.resize(tensors);
+    let vocabulary = Vocabulary::load(encoder.width as usize, tensors)?;
+    let mut net = SparseNet::new(plan.shape(vocabulary.rows()), 0);
+    net.load(tensors)?;
+    Ok(Box::new(SparseMlp::new(net, vocabulary)))
+}
+
+/// The network in training.
+struct Training {
+    plan: Plan,
+    schedule: Schedule,
+    trainer: Trainer,
+    vocabulary: Vocabulary,
+    entries: Entries,
+}
+
+thread_local! {
+    static ENTRIES: RefCell<Entries> = RefCell::default();
+}
+
+impl Learner for Training {
+    fn schedule(&self) -> Schedule {
+        self.schedule
+    }
+
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) -> Result<f32> {
+        self.vocabulary.learn(batch);
+        self.trainer.grow(self.vocabulary.rows());
+        let rows = self.vocabulary.translate(batch, &mut self.entries)?;
+        let step: Step = self.plan.step(position);
+        let loss = self.trainer.step(&rows, targets, &step)?;
+        if loss.is_finite() { Ok(loss) } else { Err(diverged()) }
+    }
+
+    fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
+        ENTRIES.with_borrow_mut(|entries| Ok(self.trainer.infer(&self.vocabulary.translate(batch, entries)?)))
+    }
+
+    fn end_epoch(&mut self, position: Position, _train_loss: f32, _validation_loss: f32) -> Result<Next> {
+        // Units drawn anew need time to learn; in the last fifth they would only be noise.
+        if self.plan.revives && position.fraction() < 0.8 {
+            self.trainer.revive(position.epoch as u64);
+        }
+        Ok(Next::Go)
+    }
+
+    fn weights(&self) -> Result<Tensors> {
+        let mut tensors = self.trainer.net.save()?;
+        self.vocabulary.save(&mut tensors)?;
+        Ok(tensors)
+    }
+
+    fn state(&self) -> Result<Tensors> {
+        let mut tensors = self.trainer.state()?;
+        self.vocabulary.save(&mut tensors)?;
+        Ok(tensors)
+    }
+
+    fn restore(&mut self, state: &Tensors) -> Result<()> {
+        self.vocabulary = Vocabulary::load(self.vocabulary.width(), state)?;
+        self.trainer.grow(self.vocabulary.rows());
+        self.trainer.restore(state)
+    }
+
+    fn finish(self: Box<Self>, weights: Option<Tensors>) -> Result<Box<dyn Network>> {
+        let Self { mut trainer, mut vocabulary, .. } = *self;
+        if let Some(weights) = weights {
+            vocabulary = Vocabulary::load(vocabulary.width(), &weights)?;
+            trainer.net = SparseNet::new(trainer.net.shape.with_inputs(vocabulary.rows()), 0);
+            trainer.net.load(&weights)?;
+        }
+        Ok(Box::new(SparseMlp::new(trainer.net, vocabulary)))
+    }
+}
+
+fn diverged() -> Error {
+    Error::unprocessable("diverged", "the loss is no longer a number; try a smaller learning rate")
+}

@@ -1,0 +1,137 @@
+//! Settings of the family, and what follows from them and from the data where they are left open.
+
+use crate::data::encoder::Encoder;
+use crate::data::schema::ColumnKind;
+use crate::models::{Position, Range, Schedule, Setting, Task};
+use crate::nn::Tensors;
+use crate::nn::sparse_net::train::{Optimiser, Step};
+use crate::nn::sparse_net::{Shape, hidden_name};
+use serde_json::{Map, Value};
+
+/// See [`super::settings`].
+pub(super) fn settings() -> Vec<Setting> {
+    use Range::{Boolean, Choice, Integers, Number};
+    vec![
+        Setting::new("hidden", Value::Null, Integers(1, 65_536), "Units of each hidden layer; [] for a linear model."),
+        Setting::new("active_share", Value::Null, Number(0.001, 1.0), "Share of a layer's units that win a row."),
+        Setting::new("learning_rate", Value::Null, Number(0.0, 10.0), "Learning rate at its highest."),
+        Setting::new("optimizer", "auto", Choice(&["auto", "sgd", "adam"]), "How weights follow gradients."),
+        Setting::new("weight_decay", Value::Null, Number(0.0, 10.0), "Decoupled weight decay; with adam."),
+        Setting::new("dropout", Value::Null, Number(0.0, 0.9), "Chance that a winner passes nothing on in training."),
+        Setting::new("boost", Value::Null, Number(0.0, 10.0), "How much units that win too rarely are helped."),
+        Setting::new("anneal", Value::Null, Number(0.0, 1.0), "Share of training in which winners get fewer, from all."),
+        Setting::new("label_smoothing", 0.0, Number(0.0, 0.9), "Probability that is given to all classes alike."),
+        Setting::new("skip", true, Boolean, "Whether the row also reaches the answers directly."),
+        Setting::new("revive", true, Boolean, "Whether units that win nothing in an epoch start anew."),
+    ]
+}
+
+/// What is built and how it is trained.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    hidden: Vec<(usize, usize)>,
+    outputs: usize,
+    skip: bool,
+    optimiser: Optimiser,
+    rate: f32,
+    decay: f32,
+    dropout: f32,
+    boost: f32,
+    anneal: f32,
+    smoothing: f32,
+    /// Whether units that win nothing are drawn anew.
+    pub(super) revives: bool,
+    /// Passes and mini-batches where the request names none.
+    pub(super) schedule: Schedule,
+}
+
+impl Plan {
+    /// The plan for some data. Without `rows` (a trained network is loaded) only sizes matter.
+    pub(super) fn new(
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        rows: Option<usize>,
+        config: &Map<String, Value>,
+    ) -> Self {
+        let rows = rows.unwrap_or(0);
+        let number = |name: &str, default: f32| config.get(name).and_then(Value::as_f64).map_or(default, |v| v as f32);
+        let truth = |name: &str| config.get(name).and_then(Value::as_bool).unwrap_or(true);
+        let text = encoder.fields.iter().any(|field| field.kind == ColumnKind::Text);
+        let pixels = |field: &&crate::data::encoder::Field| matches!(field.kind, ColumnKind::Image | ColumnKind::Vector);
+        let picture = encoder.fields.iter().filter(pixels).map(|field| field.width).sum::<u32>() >= 256;
+        let large = picture && rows >= 20_000;
+        let units: Vec<usize> = match config.get("hidden").and_then(Value::as_array) {
+            Some(sizes) => sizes.iter().filter_map(Value::as_u64).map(|size| size as usize).collect(),
+            None if text => Vec::new(),
+            None if picture => vec![1024],
+            None => vec![512],
+        };
+        let share = number("active_share", if picture { 0.05 } else { 0.1 });
+        let winners = |units: usize| ((units as f32 * share).round() as usize).clamp(1, units);
+        let optimiser = match config.get("optimizer").and_then(Value::as_str) {
+            Some("sgd") => Optimiser::Sgd,
+            Some("adam") => Optimiser::Adam,
+            _ if large => Optimiser::Sgd,
+            _ => Optimiser::Adam,
+        };
+        let rate = match optimiser {
+            Optimiser::Sgd => 0.02,
+            Optimiser::Adam if text => 0.01,
+            Optimiser::Adam => 0.002,
+        };
+        let epochs = if large { 8 } else { (200_000 / rows.max(1)).clamp(20, 200) };
+        let batch_size = if rows < 5_000 || large { 32 } else { 128 };
+        Self {
+            hidden: units.into_iter().map(|units| (units, winners(units))).collect(),
+            outputs: if task == Task::Regression { 1 } else { outputs },
+            skip: truth("skip"),
+            optimiser,
+            rate: number("learning_rate", rate),
+            decay: number("weight_decay", if optimiser == Optimiser::Adam { 0.01 } else { 0.0 }),
+            dropout: number("dropout", if large { 0.0 } else { 0.1 }),
+            boost: number("boost", if large { 0.0 } else { 0.1 }),
+            anneal: number("anneal", 0.0),
+            smoothing: number("label_smoothing", 0.0),
+            revives: truth("revive"),
+            schedule: Schedule { epochs, batch_size, patience: if large { 0 } else { (epochs / 4).max(5) } },
+        }
+    }
+
+    /// Sizes for rows of `inputs` lines.
+    pub(super) fn shape(&self, inputs: usize) -> Shape {
+        Shape { inputs, hidden: self.hidden.clone(), outputs: self.outputs, skip: self.skip }
+    }
+
+    /// Takes hidden sizes from saved weights: they may have been chosen from the number of rows.
+    pub(super) fn resize(&mut self, tensors: &Tensors) {
+        let sizes = (0..).map_while(|index| tensors.get(&format!("{}.bias", hidden_name(index))));
+        let units: Vec<usize> = sizes.map(candle_core::Tensor::elem_count).collect();
+        let winners = tensors.get("winners").and_then(|winners| winners.to_vec1::<u32>().ok()).unwrap_or_default();
+        if winners.len() == units.len() {
+            self.hidden = units.into_iter().zip(winners).map(|(units, k)| (units, k as usize)).collect();
+        }
+        self.skip = tensors.contains_key("skip.bias");
+    }
+
+    /// What the step at `position` does: a short warm-up, then the rate falls linearly to nothing.
+    pub(super) fn step(&self, position: Position) -> Step {
+        let done = position.fraction();
+        let warm = 0.05;
+        let falling = (1.0 - done) / (1.0 - warm);
+        let rate = match self.optimiser {
+            Optimiser::Sgd => 1.0 - done,
+            Optimiser::Adam => falling.min((done + 1.0 / position.steps.max(1) as f32) / warm),
+        };
+        Step {
+            optimiser: self.optimiser,
+            rate: self.rate * rate.max(0.001),
+            decay: self.decay,
+            dropout: self.dropout,
+            boost: self.boost * (1.0 - done),
+            smoothing: self.smoothing,
+            anneal: if self.anneal > 0.0 { done / self.anneal } else { 1.0 },
+            number: position.step,
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Which features have a line of weights: all of a narrow space, of a wide (hashed) one only those
+//! that training rows hold, so that memory follows the data and not the 2^20 possible features.
+
+use crate::data::Batch;
+use crate::nn::Tensors;
+use crate::nn::kernels::Rows;
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+
+/// Feature spaces above this width get lines only for features that occur.
+const WIDE: usize = 1 << 15;
+
+const ABSENT: u32 = u32::MAX;
+
+/// From features to lines of the first layer.
+#[derive(Clone, Debug)]
+pub(super) struct Vocabulary {
+    width: usize,
+    /// The line of each feature; `None` where line and feature are the same.
+    lines: Option<Vec<u32>>,
+    /// The feature of each line, in the order they occurred; empty where they are the same.
+    features: Vec<u32>,
+}
+
+/// Rows with lines in the place of features; the buffers of [`Vocabulary::translate`].
+#[derive(Clone, Debug, Default)]
+pub(super) struct Entries {
+    offsets: Vec<u32>,
+    indices: Vec<u32>,
+    values: Vec<f32>,
+}
+
+impl Vocabulary {
+    /// For `width` features, none of which has occurred yet.
+    pub(super) fn new(width: usize) -> Self {
+        Self { width, lines: (width > WIDE).then(|| vec![ABSENT; width]), features: Vec::new() }
+    }
+
+    /// Size of the feature space.
+    pub(super) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// How many lines there are.
+    pub(super) fn rows(&self) -> usize {
+        if self.lines.is_some() { self.features.len() } else { self.width }
+    }
+
+    /// Gives a line to each feature that occurs for the first time.
+    pub(super) fn learn(&mut self, batch: &Batch) {
+        let Some(lines) = &mut self.lines else { return };
+        for &index in &batch.indices {
+            if let Some(line) = lines.get_mut(index as usize)
+                && *line == ABSENT
+            {
+                *line = self.features.len() as u32;
+                self.features.push(index);
+            }
+        }
+    }
+
+    /// The rows of a batch, tokens of a row together; features without a line are left out.
+    pub(super) fn translate<'a>(&self, batch: &'a Batch, entries: &'a mut Entries) -> Result<Rows<'a>> {
+        let Entries { offsets, indices, values } = entries;
+        offsets.clear();
+        let rows = match &self.lines {
+            None => {
+                offsets.extend(batch.row_offsets.iter().map(|&token| batch.token_offsets[token as usize]));
+                Rows::new(offsets, &batch.indices, &batch.values, self.width)
+            }
+            Some(lines) => {
+                indices.clear();
+                values.clear();
+                offsets.push(0);
+                for row in 0..batch.rows() {
+                    let (features, row_values) = batch.entries(row);
+                    for (&feature, &value) in features.iter().zip(row_values) {
+                        let line = lines.get(feature as usize).copied().unwrap_or(ABSENT);
+                        if line != ABSENT {
+                            indices.push(line);
+                            values.push(value);
+                        }
+                    }
+                    offsets.push(indices.len() as u32);
+                }
+                Rows::new(offsets, indices, values, self.features.len())
+            }
+        };
+        rows.ok_or_else(|| Error::internal("a batch holds features beyond the encoder's width"))
+    }
+
+    /// For each entry of row `row`, whether it has a line.
+    pub(super) fn known(&self, batch: &Batch, row: usize) -> Vec<bool> {
+        let (features, _) = batch.entries(row);
+        let known = |&feature: &u32| {
+            self.lines.as_ref().is_none_or(|lines| lines.get(feature as usize).is_some_and(|&line| line != ABSENT))
+        };
+        features.iter().map(known).collect()
+    }
+
+    /// Adds what [`Self::load`] needs.
+    pub(super) fn save(&self, tensors: &mut Tensors) -> Result<()> {
+        if self.lines.is_some() {
+            let features = Tensor::from_vec(self.features.clone(), self.features.len(), &Device::Cpu)?;
+            tensors.insert("features".to_owned(), features);
+        }
+        Ok(())
+    }
+
+    /// The vocabulary that was saved.
+    pub(super) fn load(width: usize, tensors: &Tensors) -> Result<Self> {
+        let mut loaded = Self::new(width);
+        if let (Some(lines), Some(features)) = (&mut loaded.lines, tensors.get("features")) {
+            loaded.features = features.to_vec1::<u32>()?;
+            for (line, &feature) in loaded.features.iter().enumerate() {
+                let slot = lines.get_mut(feature as usize);
+                *slot.ok_or_else(|| Error::internal("saved features lie beyond the encoder's width"))? = line as u32;
+            }
+        }
+        Ok(loaded)
+    }
+}
