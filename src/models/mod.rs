@@ -2,6 +2,8 @@
 //!
 //! A new family is one file here, one arm in [`Family`], and nothing else.
 
+pub mod sparse_mlp;
+
 use crate::Result;
 use crate::data::Batch;
 use crate::data::encoder::{Encoder, Layout};

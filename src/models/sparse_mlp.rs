@@ -5,7 +5,7 @@ mod config;
 mod network;
 mod vocabulary;
 
-use super::{Family, Learner, LearnerSpec, Network, Next, Position, Schedule, Setting, Targets, Task};
+use super::{Learner, LearnerSpec, Network, Next, Position, Schedule, Setting, Targets, Task};
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
 use crate::nn::Tensors;

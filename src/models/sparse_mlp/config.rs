@@ -19,7 +19,12 @@ pub(super) fn settings() -> Vec<Setting> {
         Setting::new("weight_decay", Value::Null, Number(0.0, 10.0), "Decoupled weight decay; with adam."),
         Setting::new("dropout", Value::Null, Number(0.0, 0.9), "Chance that a winner passes nothing on in training."),
         Setting::new("boost", Value::Null, Number(0.0, 10.0), "How much units that win too rarely are helped."),
-        Setting::new("anneal", Value::Null, Number(0.0, 1.0), "Share of training in which winners get fewer, from all."),
+        Setting::new(
+            "anneal",
+            Value::Null,
+            Number(0.0, 1.0),
+            "Share of training in which winners get fewer, from all.",
+        ),
         Setting::new("label_smoothing", 0.0, Number(0.0, 0.9), "Probability that is given to all classes alike."),
         Setting::new("skip", true, Boolean, "Whether the row also reaches the answers directly."),
         Setting::new("revive", true, Boolean, "Whether units that win nothing in an epoch start anew."),
@@ -58,7 +63,8 @@ impl Plan {
         let number = |name: &str, default: f32| config.get(name).and_then(Value::as_f64).map_or(default, |v| v as f32);
         let truth = |name: &str| config.get(name).and_then(Value::as_bool).unwrap_or(true);
         let text = encoder.fields.iter().any(|field| field.kind == ColumnKind::Text);
-        let pixels = |field: &&crate::data::encoder::Field| matches!(field.kind, ColumnKind::Image | ColumnKind::Vector);
+        let pixels =
+            |field: &&crate::data::encoder::Field| matches!(field.kind, ColumnKind::Image | ColumnKind::Vector);
         let picture = encoder.fields.iter().filter(pixels).map(|field| field.width).sum::<u32>() >= 256;
         let large = picture && rows >= 20_000;
         let units: Vec<usize> = match config.get("hidden").and_then(Value::as_array) {

@@ -97,7 +97,8 @@ impl Network for SparseMlp {
         self.run(&one, |_, rows, scratch| explanation = self.decompose(rows, scratch, output))?;
         // Entries without a line have no say.
         let mut terms = std::mem::take(&mut explanation.entries).into_iter();
-        explanation.entries = known.into_iter().map(|known| if known { terms.next().unwrap_or(0.0) } else { 0.0 }).collect();
+        explanation.entries =
+            known.into_iter().map(|known| if known { terms.next().unwrap_or(0.0) } else { 0.0 }).collect();
         Ok(explanation)
     }
 

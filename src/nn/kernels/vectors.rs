@@ -52,6 +52,7 @@ fn tree_sum(mut sums: [f32; 32]) -> f32 {
 
 dispatch! {
     /// How many keys are at least `bound`.
+    #[allow(unreachable_pub)]
     pub fn count_at_least(keys: &[u32], bound: u32) -> u32 = count_at_least_body
 }
 

@@ -108,6 +108,6 @@ impl Layer {
 
 /// What a winner passes on: its pre-activation where positive, and never more than can be counted with.
 #[inline(always)]
-pub fn pass(z: f32) -> f32 {
+pub(super) fn pass(z: f32) -> f32 {
     if z > 0.0 { z.min(1e30) } else { 0.0 }
 }
