@@ -2,7 +2,6 @@
 
 pub use crate::random;
 pub mod kernels;
-pub mod random;
 pub mod sparse_net;
 
 /// Named tensors: weights, or everything that decides a training's future.
