@@ -1,1 +1,26 @@
 //! What trains later: claim, lease, heartbeat, cancel, resume; progress.
+//!
+//! [`Queue`] is for whoever asks: it checks a request and queues it. [`Workers`] is for whoever
+//! works: every process that has some claims jobs from the same table. A job runs on a thread of its
+//! own ([`Runner`]), tells how it is doing through a monitor that remembers and is written down once
+//! a second, and keeps checkpoints, from which another attempt goes on. [`follow`] is what happens
+//! to a job, as a stream, on any replica.
+//!
+//! Of one model's trainings and consolidations one at a time runs; others wait in the queue's order,
+//! and each makes the version whose number it was given when it was submitted. Evaluations run
+//! beside them. A worker that dies loses its lease, and the job is queued again and goes on from its
+//! checkpoint. Three attempts in a row that got no further fail the job; one that died before its
+//! first heartbeat counts a third of that, because a power cut is not the job's fault.
+
+mod control;
+mod follow;
+mod memory;
+mod queue;
+mod reporter;
+mod runner;
+mod worker;
+
+pub use follow::follow;
+pub use queue::{Queue, TrainRequest};
+pub use runner::{Outcome, Runner, Work};
+pub use worker::{WorkerConfig, Workers};

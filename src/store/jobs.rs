@@ -365,7 +365,8 @@ impl Store {
         for row in &rows {
             let model_id = row.get::<String>("model_id")?.parse().map_err(Error::internal)?;
             let claim = Claim { job: from_row(row)?, model_id, owner: row.get("owner")? };
-            give_back(&mut tx, &claim, row).await?;
+            let strike = if row.u64("heartbeats")? > 0 { STRIKE } else { YOUNG_STRIKE };
+            give_back(&mut tx, &claim, row, strike).await?;
         }
         tx.commit().await?;
         Ok(rows.len())
@@ -379,6 +380,16 @@ impl Store {
         fenced(tx.exec(sql(release).bind(claim.job.id).bind(&claim.owner).bind(claim.job.attempt)).await?)?;
         add_event(&mut tx, claim.job.id, "status", &json!({ "status": "queued" })).await?;
         tx.tell(Change::Queue);
+        tx.commit().await
+    }
+
+    /// Gives a job back that could not be run now: it is tried again, and fails after three times.
+    pub async fn give_back_job(&self, claim: &Claim) -> Result<()> {
+        let mut tx = self.inner.db.begin().await?;
+        let one = "SELECT * FROM jobs WHERE id = $1 AND owner = $2 AND attempt = $3 AND status = 'running'";
+        let row = tx.opt(sql(one).bind(claim.job.id).bind(&claim.owner).bind(claim.job.attempt)).await?;
+        let Some(row) = row else { return fenced(0) };
+        give_back(&mut tx, claim, &row, STRIKE).await?;
         tx.commit().await
     }
 
@@ -522,16 +533,16 @@ async fn fix_input(tx: &mut Tx, claim: &Claim, fixed: bool) -> Result<()> {
 }
 
 /// What becomes of a job whose worker was lost.
-async fn give_back(tx: &mut Tx, claim: &Claim, row: &Row) -> Result<()> {
+async fn give_back(tx: &mut Tx, claim: &Claim, row: &Row, strike: u64) -> Result<()> {
     if claim.job.cancel_requested {
         return end(tx, claim, JobStatus::Canceled, None, None).await;
     }
     let step = row.u64("checkpoint_step")?;
-    let strike = if row.u64("heartbeats")? > 0 { STRIKE } else { YOUNG_STRIKE };
     let strikes = if step > claim.job.resumed_from_step { 0 } else { row.u64("strikes")? + strike };
     if strikes >= MAX_STRIKES {
         let detail = format!(
-            "the worker was lost {} times and no attempt got past step {step}; it may need more memory than there is",
+            "{} attempts ended without an answer and the last ones got no further than step {step}; \
+             the job may need more memory than there is",
             claim.job.attempt
         );
         let error = Error::new(Kind::Internal, "no_progress", detail);
@@ -541,7 +552,7 @@ async fn give_back(tx: &mut Tx, claim: &Claim, row: &Row) -> Result<()> {
         WHERE id = $1 AND owner = $2 AND attempt = $3 AND status = 'running'";
     let again = sql(again).bind(claim.job.id).bind(&claim.owner).bind(claim.job.attempt).bind(strikes);
     if tx.exec(again).await? == 1 {
-        let status = json!({ "status": "queued", "reason": "its worker was lost", "from_step": step });
+        let status = json!({ "status": "queued", "reason": "its attempt ended without an answer", "from_step": step });
         add_event(tx, claim.job.id, "status", &status).await?;
         tx.tell(Change::Queue);
     }

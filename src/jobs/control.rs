@@ -1,0 +1,79 @@
+//! The wish that a running job ends, and why.
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long a job may take to reach its next checkpoint when the process ends.
+const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
+
+/// Why a job is to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub(super) enum Stop {
+    /// It is not.
+    No,
+    /// The process ends: another one goes on from a checkpoint.
+    Drain,
+    /// Somebody wants it to.
+    Cancel,
+    /// It is somebody else's by now: nothing may be written any more.
+    Lost,
+}
+
+/// One running attempt, as its worker sees it.
+#[derive(Debug)]
+pub(super) struct Control {
+    pub(super) attempt: u64,
+    stop: AtomicU8,
+    /// When the wish came, and whether a checkpoint was kept since.
+    since: Mutex<Option<(Instant, bool)>>,
+    pub(super) changed: tokio::sync::Notify,
+}
+
+impl Control {
+    pub(super) fn new(attempt: u64) -> Self {
+        Self { attempt, stop: AtomicU8::new(0), since: Mutex::default(), changed: tokio::sync::Notify::new() }
+    }
+
+    pub(super) fn get(&self) -> Stop {
+        match self.stop.load(Ordering::Acquire) {
+            0 => Stop::No,
+            1 => Stop::Drain,
+            2 => Stop::Cancel,
+            _ => Stop::Lost,
+        }
+    }
+
+    /// A stronger reason replaces a weaker one, never the other way round.
+    pub(super) fn wish(&self, stop: Stop) {
+        if self.stop.fetch_max(stop as u8, Ordering::AcqRel) < stop as u8 {
+            self.since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((Instant::now(), false));
+            self.changed.notify_waiters();
+        }
+    }
+
+    /// Whether the mathematics should stop now. A process that ends lets it reach a checkpoint.
+    pub(super) fn should_stop(&self) -> bool {
+        match self.get() {
+            Stop::No => false,
+            Stop::Cancel | Stop::Lost => true,
+            Stop::Drain => {
+                let since = *self.since.lock().unwrap_or_else(PoisonError::into_inner);
+                since.is_none_or(|(at, kept)| kept || at.elapsed() > LAST_CHECKPOINT)
+            }
+        }
+    }
+
+    /// A checkpoint was kept: a job that drains may stop here.
+    pub(super) fn checkpointed(&self) {
+        if let Some((_, kept)) = self.since.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            *kept = true;
+        }
+    }
+
+    /// How long ago the wish came.
+    pub(super) fn wished_for(&self) -> Option<Duration> {
+        self.since.lock().unwrap_or_else(PoisonError::into_inner).map(|(at, _)| at.elapsed())
+    }
+}

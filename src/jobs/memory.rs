@@ -1,0 +1,56 @@
+//! How much memory a job will need and how much there is: said before it starts, not found out by
+//! the system's killer half-way.
+
+use crate::{Error, Result};
+
+/// Refuses a job that will need more than is there.
+pub(super) fn check(needed: u64, limit: Option<u64>) -> Result<()> {
+    let Some(there) = limit.or_else(available) else { return Ok(()) };
+    if needed <= there {
+        return Ok(());
+    }
+    let mib = |bytes: u64| bytes.div_ceil(1 << 20);
+    let detail = format!(
+        "this job needs about {} MiB of memory and {} MiB are available; use fewer rows, a smaller model or a larger machine",
+        mib(needed),
+        mib(there)
+    );
+    Err(Error::unprocessable("not_enough_memory", detail))
+}
+
+/// Bytes that may still be used: what the system has, or what the control group leaves.
+fn available() -> Option<u64> {
+    let free = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_of(&text));
+    let number = |file: &str| std::fs::read_to_string(file).ok()?.trim().parse::<u64>().ok();
+    let group = number("/sys/fs/cgroup/memory.max")
+        .map(|max| max.saturating_sub(number("/sys/fs/cgroup/memory.current").unwrap_or(0)));
+    match (free, group) {
+        (Some(free), Some(group)) => Some(free.min(group)),
+        (free, group) => free.or(group),
+    }
+}
+
+fn available_of(meminfo: &str) -> Option<u64> {
+    let line = meminfo.lines().find(|line| line.starts_with("MemAvailable:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? * 1024)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn the_refusal_names_the_figures() {
+        assert!(check(10, Some(10)).is_ok());
+        let error = check(3 << 30, Some(1 << 30)).unwrap_err();
+        assert_eq!(error.code, "not_enough_memory");
+        assert!(error.detail.contains("3072 MiB") && error.detail.contains("1024 MiB"), "{error}");
+    }
+
+    #[test]
+    fn reads_what_the_system_says() {
+        assert_eq!(available_of("MemTotal: 9 kB\nMemAvailable:   12 kB\n"), Some(12 * 1024));
+        assert_eq!(available_of("nothing"), None);
+    }
+}
