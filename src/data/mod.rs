@@ -2,8 +2,10 @@
 
 pub mod batch;
 pub mod bundled;
+mod cell;
 pub mod encoder;
 pub mod formats;
+mod image;
 pub mod plan;
 pub mod rows;
 pub mod schema;

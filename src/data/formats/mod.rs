@@ -1,8 +1,33 @@
 //! Files of rows: which format they are in, how they are compressed, and a reader that goes through
 //! them row by row with flat memory. What the values mean is not decided here.
 
-use crate::{Error, Kind, Result};
+mod babi;
+mod csv;
+mod decode;
+pub(crate) mod json;
+#[cfg(feature = "parquet")]
+mod parquet;
+#[cfg(not(feature = "parquet"))]
+mod parquet {
+    //! Says that this build reads no Parquet.
+    use super::{Limits, Part, RowSink, Source};
+
+    pub(super) fn read(_: &Part, _: Source, _: &Limits, _: &mut impl RowSink) -> crate::Result<u64> {
+        Err(crate::Error::new(
+            crate::Kind::Unsupported,
+            "unsupported_media_type",
+            "this server was built without Parquet",
+        ))
+    }
+}
+
+use super::cell::Cell;
+use super::schema::ColumnKind;
+use crate::{Detail, Error, Kind, Result};
+use decode::Source;
 use serde::{Deserialize, Serialize};
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// A format of rows.
@@ -55,6 +80,25 @@ impl Format {
             }
         }))
     }
+
+    /// The format that the first bytes of the content show.
+    pub fn sniff(head: &[u8]) -> Result<Self> {
+        if head.starts_with(b"PAR1") {
+            return Ok(Self::Parquet);
+        }
+        let text = head.strip_prefix(b"\xef\xbb\xbf".as_slice()).unwrap_or(head).trim_ascii_start();
+        let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
+        match text.first() {
+            None => Err(Error::unprocessable("empty_file", "the file is empty")),
+            Some(b'[') => Ok(Self::Json),
+            // One object a line is NDJSON; an object over several lines is read like an array's elements.
+            Some(b'{') if line.trim_ascii_end().ends_with(b"}") => Ok(Self::Ndjson),
+            Some(b'{') => Ok(Self::Json),
+            Some(b'1') if line.starts_with(b"1 ") && babi::recognises(text) => Ok(Self::Babi),
+            Some(_) if line.contains(&b'\t') && !line.contains(&b',') => Ok(Self::Tsv),
+            Some(_) => Ok(Self::Csv),
+        }
+    }
 }
 
 /// How a file is compressed.
@@ -82,6 +126,17 @@ impl Compression {
                 "unsupported_encoding",
                 format!("the encoding '{other}' is not understood: use gzip or zstd"),
             )),
+        }
+    }
+
+    /// What the first four bytes of a file show.
+    pub fn sniff(magic: &[u8]) -> Self {
+        if magic.starts_with(&[0x1f, 0x8b]) {
+            Self::Gzip
+        } else if magic.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]) {
+            Self::Zstd
+        } else {
+            Self::None
         }
     }
 }
@@ -115,6 +170,90 @@ impl Default for Limits {
 /// Finds out what the file at `path` is: from the request's headers where they say it, else from the
 /// content. Reads its first bytes only.
 pub fn detect(path: &Path, content_type: Option<&str>, content_encoding: Option<&str>) -> Result<Part> {
-    let _ = (path, content_type, content_encoding);
-    Err(Error::unprocessable("not_yet", "not yet"))
+    let mut magic = [0u8; 4];
+    let read = read_up_to(&mut File::open(path)?, &mut magic)?;
+    let compression = match content_encoding.map(Compression::from_content_encoding).transpose()? {
+        None | Some(Compression::None) => Compression::sniff(&magic[..read]),
+        Some(named) => named,
+    };
+    let named = content_type.map(Format::from_content_type).transpose()?.flatten();
+    let format = match named {
+        Some(format) => format,
+        None => Format::sniff(&Source::open(path, compression, u64::MAX)?.head)?,
+    };
+    Ok(Part { path: path.to_owned(), format, compression })
+}
+
+fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match reader.read(&mut buffer[filled..])? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    Ok(filled)
+}
+
+/// Takes what a reader finds, row by row. Cells of a column that a row does not have are not sent.
+pub(crate) trait RowSink {
+    /// A new column, numbered in order of discovery, before its first cell. `kind` where the format knows it.
+    fn column(&mut self, name: &str, kind: Option<ColumnKind>) -> Result<()>;
+
+    /// The value of a column in the present row.
+    fn cell(&mut self, column: usize, cell: Cell<'_>);
+
+    /// The present row is complete. False ends the reading.
+    fn end_row(&mut self) -> Result<bool>;
+}
+
+/// Sends all rows of `part` to `sink`; returns how many there were.
+pub(crate) fn read(part: &Part, limits: &Limits, sink: &mut impl RowSink) -> Result<u64> {
+    let mut source = Source::open(&part.path, part.compression, limits.decompressed)?;
+    if source.head.is_empty() {
+        return Err(Error::unprocessable("empty_file", "the file is empty"));
+    }
+    if part.format != Format::Parquet {
+        if source.head.starts_with(&[0xff, 0xfe]) || source.head.starts_with(&[0xfe, 0xff]) {
+            return Err(Error::malformed("not_utf8", "the file is UTF-16: save it as UTF-8"));
+        }
+        if source.head.starts_with(b"\xef\xbb\xbf") {
+            source.skip(3);
+        }
+    }
+    match part.format {
+        Format::Csv => csv::read(source, None, limits, sink),
+        Format::Tsv => csv::read(source, Some(b'\t'), limits, sink),
+        Format::Ndjson => json::read_lines(source, limits, sink),
+        Format::Json => json::read_array(source, limits, sink),
+        Format::Babi => babi::read(source, sink),
+        Format::Parquet => parquet::read(part, source, limits, sink),
+    }
+}
+
+/// Checks the names of a header: none empty, none twice, not too many.
+fn check_names<'a>(names: impl Iterator<Item = &'a str>, limits: &Limits) -> Result<()> {
+    let mut seen = std::collections::HashMap::new();
+    let mut details = Vec::new();
+    for (i, name) in names.enumerate() {
+        if i >= limits.columns {
+            return Err(too_many_columns(limits));
+        }
+        if name.trim().is_empty() {
+            details.push(Detail::column(name, format!("column {} has no name", i + 1)));
+        } else if let Some(first) = seen.insert(name, i) {
+            details.push(Detail::column(name, format!("columns {} and {} have the same name", first + 1, i + 1)));
+        }
+    }
+    let code = match details.first() {
+        None => return Ok(()),
+        Some(detail) if detail.reason.ends_with("no name") => "empty_column_name",
+        Some(_) => "duplicate_column",
+    };
+    let sentence = details[0].reason.clone();
+    Err(Error::unprocessable(code, sentence).with_details(details))
+}
+
+fn too_many_columns(limits: &Limits) -> Error {
+    Error::unprocessable("too_many_columns", format!("the data has more than {} columns", limits.columns))
 }

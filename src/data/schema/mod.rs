@@ -1,7 +1,12 @@
 //! What a column is: its kind, its statistics, and how a training call asks for it to be read.
 
-use super::formats::{Limits, Part};
-use crate::Result;
+pub(in crate::data) mod group;
+mod infer;
+mod sketch;
+pub(in crate::data) mod stats;
+
+pub use infer::{infer, infer_append};
+
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -16,20 +21,6 @@ pub struct Summary {
     /// What counting different values needs to go on, a column each; opaque.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sketches: Vec<Vec<u64>>,
-}
-
-/// Reads `part` from end to end and says what it holds. Fails on the first broken row, and on cells
-/// that cannot be stored (infinite numbers, nested objects) with the first 20 of them.
-pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
-    let _ = (part, limits);
-    Err(crate::Error::unprocessable("not_yet", "not yet"))
-}
-
-/// Reads `part` as more rows of a dataset summarised by `known`. Returns the summary of all and how
-/// many rows `part` adds; fails when columns or cells do not fit, with the first 20.
-pub fn infer_append(part: &Part, known: &Summary, limits: &Limits) -> Result<(Summary, u64)> {
-    let _ = (part, known, limits);
-    Err(crate::Error::unprocessable("not_yet", "not yet"))
 }
 
 /// How a column is read.
@@ -52,6 +43,22 @@ pub enum ColumnKind {
     Sequence,
     /// A base64 PNG or JPEG.
     Image,
+}
+
+impl ColumnKind {
+    /// Its name in requests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Number => "number",
+            Self::Category => "category",
+            Self::Boolean => "boolean",
+            Self::Timestamp => "timestamp",
+            Self::Text => "text",
+            Self::Vector => "vector",
+            Self::Sequence => "sequence",
+            Self::Image => "image",
+        }
+    }
 }
 
 /// One column of a dataset with its statistics over the whole file.
@@ -85,6 +92,26 @@ pub struct ColumnInfo {
     /// Counts in equal bins between `min` and `max`, or of the most frequent categories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub histogram: Vec<(String, u64)>,
+}
+
+impl ColumnInfo {
+    /// A column of which nothing is known.
+    pub fn empty(name: impl Into<String>, kind: ColumnKind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            missing: 0,
+            distinct: 0,
+            min: None,
+            max: None,
+            mean: None,
+            whole: false,
+            examples: Vec::new(),
+            shape: None,
+            members: None,
+            histogram: Vec::new(),
+        }
+    }
 }
 
 /// How a training call wants a column read: `"zip":"category"`, `"id":"ignore"`, or a group.

@@ -1,0 +1,64 @@
+//! Images in cells: base64 or raw PNG and JPEG to pixel values, with a bound on their size.
+
+use super::cell::image_body;
+use base64::Engine;
+use image::{DynamicImage, ImageReader, imageops::FilterType};
+use std::io::Cursor;
+
+/// Pixels an image may have before it is decoded.
+const MOST_PIXELS: u64 = 1 << 24;
+
+/// The longest side images are read at unless a shape is asked for.
+const DEFAULT_SIDE: usize = 64;
+
+/// The bytes of a base64 image, with or without a `data:` prefix.
+pub(super) fn unpack(text: &str) -> Result<Vec<u8>, String> {
+    base64::engine::general_purpose::STANDARD
+        .decode(image_body(text).trim())
+        .map_err(|_| "the image is not valid base64".to_owned())
+}
+
+fn reader(bytes: &[u8]) -> Result<ImageReader<Cursor<&[u8]>>, String> {
+    let reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().map_err(|e| e.to_string())?;
+    match reader.format() {
+        Some(image::ImageFormat::Png | image::ImageFormat::Jpeg) => Ok(reader),
+        _ => Err("the image is neither PNG nor JPEG".into()),
+    }
+}
+
+/// `[height, width]` an image of this size is read at by default, or why it cannot be read.
+pub(super) fn size(bytes: &[u8]) -> Result<Vec<usize>, String> {
+    let (width, height) = reader(bytes)?.into_dimensions().map_err(|_| "the image is damaged".to_owned())?;
+    if u64::from(width) * u64::from(height) > MOST_PIXELS {
+        return Err(format!("an image of {width}×{height} pixels is too large"));
+    }
+    let (width, height) = (width as usize, height as usize);
+    let longest = width.max(height);
+    if longest <= DEFAULT_SIDE {
+        return Ok(vec![height, width]);
+    }
+    let scaled = |side: usize| (side * DEFAULT_SIDE).div_ceil(longest).max(1);
+    Ok(vec![scaled(height), scaled(width)])
+}
+
+/// Appends the pixels of an image, 0–255, scaled to `shape`: `[height, width]` in grey or
+/// `[height, width, 3]` in colour, channels last.
+pub(super) fn pixels(bytes: &[u8], shape: &[usize], out: &mut Vec<f32>) -> Result<(), String> {
+    size(bytes)?;
+    let image = reader(bytes)?.decode().map_err(|_| "the image is damaged".to_owned())?;
+    let (height, width) = (shape[0] as u32, shape[1] as u32);
+    let image = if (image.width(), image.height()) == (width, height) {
+        image
+    } else {
+        image.resize_exact(width, height, FilterType::Triangle)
+    };
+    match shape.get(2) {
+        Some(3) => out.extend(image.to_rgb8().as_raw().iter().map(|p| f32::from(*p))),
+        _ => out.extend(grey(&image).iter().map(|p| f32::from(*p))),
+    }
+    Ok(())
+}
+
+fn grey(image: &DynamicImage) -> Vec<u8> {
+    image.to_luma8().into_raw()
+}
