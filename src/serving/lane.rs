@@ -14,17 +14,39 @@ use tokio::sync::oneshot;
 
 /// What a lane runs: a network, or in tests any function of a batch.
 pub trait Forward: Send + Sync + 'static {
-    /// The answers `[rows, outputs]` and, where `features`, the codes `[rows, feature_width]`, row-major.
-    fn forward(&self, batch: &Batch, features: bool) -> Result<Outputs>;
+    /// The answers `[rows, outputs]` row-major and, where `novelty`, the novelty of each row.
+    fn forward(&self, batch: &Batch, novelty: bool) -> Result<Outputs>;
 }
 
-/// Raw answers of some rows, before calibration.
+/// What a network said about some rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outputs {
-    /// `[rows, outputs]` row-major: logits, or standardised values.
-    pub answers: Vec<f32>,
-    /// `[rows, feature_width]` row-major, empty unless asked for.
-    pub features: Vec<f32>,
+    /// `[rows, outputs]` row-major: probabilities, or values.
+    pub values: Vec<f32>,
+    /// Numbers a row in `values`.
+    pub width: usize,
+    /// Distance to what is known, `[rows]`; empty unless asked for.
+    pub novelty: Vec<f32>,
+}
+
+impl Outputs {
+    /// Appends rows `from..from + count` of a pass. A network that learns while it serves may have
+    /// met a new class between two passes of one request: rows answered before have 0 for it.
+    fn append(&mut self, pass: &Self, from: usize, count: usize, novelty: bool) {
+        if self.width < pass.width && !self.values.is_empty() {
+            let rows = self.values.chunks_exact(self.width);
+            let added = std::iter::repeat_n(0.0, pass.width - self.width);
+            self.values = rows.flat_map(|row| row.iter().copied().chain(added.clone())).collect();
+        }
+        self.width = self.width.max(pass.width);
+        for row in pass.values[from * pass.width..(from + count) * pass.width].chunks_exact(pass.width.max(1)) {
+            self.values.extend_from_slice(row);
+            self.values.extend(std::iter::repeat_n(0.0, self.width - pass.width));
+        }
+        if novelty {
+            self.novelty.extend_from_slice(&pass.novelty[from..from + count]);
+        }
+    }
 }
 
 /// Where the time of a request went.
@@ -66,7 +88,7 @@ impl Default for Limits {
 /// Rows that wait for the model's thread.
 struct Waiting {
     batch: Batch,
-    features: bool,
+    novelty: bool,
     /// Rows already answered; a large request passes through several batches.
     done: usize,
     outputs: Outputs,
@@ -150,11 +172,11 @@ impl Lane {
 
     /// Answers all rows of `batch`, or turns them away whole. The future may be dropped at any
     /// time: rows that did not start are then never run.
-    pub async fn run(&self, batch: Batch, features: bool, deadline: Instant) -> Result<(Outputs, Spent)> {
-        if let Some(result) = self.run_inline(&batch, features) {
+    pub async fn run(&self, batch: Batch, novelty: bool, deadline: Instant) -> Result<(Outputs, Spent)> {
+        if let Some(result) = self.run_inline(&batch, novelty) {
             return result;
         }
-        let reply = self.admit(batch, features, deadline)?;
+        let reply = self.admit(batch, novelty, deadline)?;
         match tokio::time::timeout_at(deadline.into(), reply).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::internal("the model's thread ended with requests waiting")),
@@ -164,7 +186,7 @@ impl Lane {
 
     /// Runs the rows on the caller's thread if that is quicker than waking another: the network
     /// is known to be quick, nobody waits, and a core is free.
-    fn run_inline(&self, batch: &Batch, features: bool) -> Option<Result<(Outputs, Spent)>> {
+    fn run_inline(&self, batch: &Batch, novelty: bool) -> Option<Result<(Outputs, Spent)>> {
         let shared = &*self.shared;
         let row_nanos = shared.row_nanos.load(Ordering::Relaxed);
         let work = row_nanos.saturating_mul(batch.rows() as u64);
@@ -176,7 +198,7 @@ impl Lane {
             shared.inline.fetch_sub(1, Ordering::Relaxed);
             return None;
         }
-        let (result, compute) = shared.forward(batch, features);
+        let (result, compute) = shared.forward(batch, novelty);
         shared.inline.fetch_sub(1, Ordering::Relaxed);
         Some(result.map(|outputs| (outputs, Spent { queue: Duration::ZERO, compute })))
     }
@@ -185,7 +207,7 @@ impl Lane {
     fn admit(
         &self,
         batch: Batch,
-        features: bool,
+        novelty: bool,
         deadline: Instant,
     ) -> Result<oneshot::Receiver<Result<(Outputs, Spent)>>> {
         let rows = batch.rows();
@@ -206,7 +228,7 @@ impl Lane {
         let (reply, receiver) = oneshot::channel();
         let waiting = Waiting {
             batch,
-            features,
+            novelty,
             done: 0,
             outputs: Outputs::default(),
             spent: Spent::default(),
@@ -268,13 +290,16 @@ impl Shared {
     }
 
     /// One forward pass, timed; a panic becomes an error and poisons the lane.
-    fn forward(&self, batch: &Batch, features: bool) -> (Result<Outputs>, Duration) {
+    fn forward(&self, batch: &Batch, novelty: bool) -> (Result<Outputs>, Duration) {
         let started = Instant::now();
-        let result = catch_unwind(AssertUnwindSafe(|| self.network.forward(batch, features)));
+        let result = catch_unwind(AssertUnwindSafe(|| self.network.forward(batch, novelty)));
         let compute = started.elapsed();
         let rows = batch.rows();
         let result = match result {
-            Ok(Ok(outputs)) if outputs.answers.iter().all(|v| v.is_finite()) => Ok(outputs),
+            Ok(Ok(outputs)) if outputs.values.len() != batch.rows() * outputs.width => {
+                Err(Error::internal("the network answered with the wrong number of values"))
+            }
+            Ok(Ok(outputs)) if outputs.values.iter().all(|v| v.is_finite()) => Ok(outputs),
             Ok(Ok(_)) => Err(Error::internal("the network answered with a number that is not finite")),
             Ok(Err(error)) => Err(error),
             Err(panic) => {
@@ -362,7 +387,7 @@ impl Work {
     fn run(&mut self, shared: &Shared) {
         let left: Vec<usize> = self.items.iter().map(|w| w.batch.rows() - w.done).collect();
         let parts = fair::share(&left, shared.limits.max_batch_rows);
-        let features = self.items.iter().zip(&parts).any(|(w, &part)| part > 0 && w.features);
+        let novelty = self.items.iter().zip(&parts).any(|(w, &part)| part > 0 && w.novelty);
         let started = Instant::now();
         for (waiting, &part) in self.items.iter_mut().zip(&parts) {
             if part > 0 && waiting.done == 0 {
@@ -372,13 +397,13 @@ impl Work {
         // A lone request that fits is run where it lies.
         let whole = self.items.len() == 1 && self.items[0].done == 0 && parts[0] == left[0];
         let (result, compute) = if whole {
-            shared.forward(&self.items[0].batch, features)
+            shared.forward(&self.items[0].batch, novelty)
         } else {
             self.together.clear();
             for (waiting, &part) in self.items.iter().zip(&parts) {
                 self.together.append_rows(&waiting.batch, waiting.done..waiting.done + part);
             }
-            shared.forward(&self.together, features)
+            shared.forward(&self.together, novelty)
         };
         match result {
             Ok(outputs) => self.deliver(shared, &parts, &outputs, compute),
@@ -389,15 +414,10 @@ impl Work {
     /// Gives every request its own rows of a pass; answers those that are complete.
     fn deliver(&mut self, shared: &Shared, parts: &[usize], outputs: &Outputs, compute: Duration) {
         let rows: usize = parts.iter().sum();
-        let (width, feature_width) = (outputs.answers.len() / rows.max(1), outputs.features.len() / rows.max(1));
         let mut from = 0;
         for (waiting, &part) in self.items.iter_mut().zip(parts) {
-            waiting.outputs.answers.extend_from_slice(&outputs.answers[from * width..(from + part) * width]);
-            if waiting.features {
-                let codes = &outputs.features[from * feature_width..(from + part) * feature_width];
-                waiting.outputs.features.extend_from_slice(codes);
-            }
             if part > 0 {
+                waiting.outputs.append(outputs, from, part, waiting.novelty);
                 waiting.spent.compute += compute;
             }
             waiting.done += part;
@@ -429,16 +449,167 @@ impl Work {
             }
             self.together.clear();
             self.together.append_rows(&waiting.batch, waiting.done..waiting.batch.rows());
-            let (result, compute) = shared.forward(&self.together, waiting.features);
+            let (result, compute) = shared.forward(&self.together, waiting.novelty);
             let result = result.map(|outputs| {
-                waiting.outputs.answers.extend(outputs.answers);
-                if waiting.features {
-                    waiting.outputs.features.extend(outputs.features);
-                }
+                waiting.outputs.append(&outputs, 0, self.together.rows(), waiting.novelty);
                 waiting.spent.compute += compute;
                 (waiting.outputs, waiting.spent)
             });
             let _ = waiting.reply.send(result);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Answers each row with its first index doubled; index 13 panics. Passes wait for `gate`.
+    struct Doubler {
+        gate: Option<Mutex<mpsc::Receiver<()>>>,
+        batches: Mutex<Vec<usize>>,
+    }
+
+    impl Doubler {
+        fn new(gate: Option<mpsc::Receiver<()>>) -> Arc<Self> {
+            Arc::new(Self { gate: gate.map(Mutex::new), batches: Mutex::default() })
+        }
+    }
+
+    impl Forward for Doubler {
+        fn forward(&self, batch: &Batch, novelty: bool) -> Result<Outputs> {
+            if let Some(gate) = &self.gate {
+                gate.lock().unwrap().recv().unwrap();
+            }
+            self.batches.lock().unwrap().push(batch.rows());
+            let values: Vec<f32> = (0..batch.rows()).map(|r| batch.entries(r).0[0] as f32 * 2.0).collect();
+            assert!(!values.contains(&26.0), "thirteen");
+            let novelty = if novelty { values.clone() } else { Vec::new() };
+            Ok(Outputs { values, width: 1, novelty })
+        }
+    }
+
+    fn rows(range: std::ops::Range<u32>) -> Batch {
+        let mut batch = Batch::new();
+        for index in range {
+            batch.push_entry(index, 1.0);
+            batch.end_bag();
+        }
+        batch
+    }
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_secs(20)
+    }
+
+    fn small() -> Limits {
+        Limits { max_batch_rows: 8, max_queue_rows: 20, inline_slots: 0, ..Limits::default() }
+    }
+
+    #[tokio::test]
+    async fn everyone_gets_exactly_its_own_rows() {
+        let network = Doubler::new(None);
+        let lane = Arc::new(Lane::new("m", network.clone(), small(), |_, _| {}));
+        let calls = (0..40u32).map(|i| {
+            let lane = Arc::clone(&lane);
+            async move {
+                let from = 100 + i * 50;
+                // Only 20 rows may wait; those turned away try again.
+                loop {
+                    match lane.run(rows(from..from + 1 + i % 11), i % 2 == 0, soon()).await {
+                        Ok((out, _)) => {
+                            let expected: Vec<f32> = (from..from + 1 + i % 11).map(|v| v as f32 * 2.0).collect();
+                            assert_eq!(out.values, expected);
+                            assert_eq!(out.novelty.len(), if i % 2 == 0 { expected.len() } else { 0 });
+                            break;
+                        }
+                        Err(error) => assert_eq!(error.kind, Kind::Overloaded),
+                    }
+                    tokio::task::yield_now().await;
+                }
+            }
+        });
+        futures::future::join_all(calls).await;
+        assert_eq!(lane.queued_rows(), 0);
+        assert!(network.batches.lock().unwrap().iter().all(|&rows| rows <= 8));
+    }
+
+    #[tokio::test]
+    async fn whole_requests_are_admitted_or_turned_away_and_waiting_ones_share_a_pass() {
+        let (open, gate) = mpsc::channel();
+        let network = Doubler::new(Some(gate));
+        let lane = Lane::new("m", network.clone(), small(), |_, _| {});
+        let mut first = Box::pin(lane.run(rows(0..2), false, soon()));
+        assert!(futures::poll!(&mut first).is_pending());
+        let mut second = Box::pin(lane.run(rows(20..35), false, soon()));
+        assert!(futures::poll!(&mut second).is_pending());
+        let refused = lane.run(rows(0..4), false, soon()).await.unwrap_err();
+        assert_eq!((refused.kind, refused.code), (Kind::Overloaded, "queue_full"));
+        assert!(refused.retry_after.is_some());
+        assert_eq!(lane.run(rows(0..21), false, soon()).await.unwrap_err().kind, Kind::TooLarge);
+        let mut third = Box::pin(lane.run(rows(40..43), false, soon()));
+        assert!(futures::poll!(&mut third).is_pending());
+        for _ in 0..5 {
+            open.send(()).unwrap();
+        }
+        let (first, second, third) = tokio::join!(first, second, third);
+        assert_eq!(first.unwrap().0.values, [0.0, 2.0]);
+        assert_eq!(second.unwrap().0.values.len(), 15);
+        assert_eq!(third.unwrap().0.values, [80.0, 82.0, 84.0]);
+        // 20 rows in passes of at most 8, the small ones not behind the large one.
+        assert!(network.batches.lock().unwrap().len() <= 4);
+    }
+
+    #[tokio::test]
+    async fn abandoned_and_late_requests_are_not_run() {
+        let (open, gate) = mpsc::channel();
+        let network = Doubler::new(Some(gate));
+        let lane = Lane::new("m", network.clone(), small(), |_, _| {});
+        let mut first = Box::pin(lane.run(rows(0..1), false, soon()));
+        assert!(futures::poll!(&mut first).is_pending());
+        // The thread is at the gate with the first row once its queue is seen empty.
+        let mut gone = Box::pin(lane.run(rows(5..6), false, soon()));
+        assert!(futures::poll!(&mut gone).is_pending());
+        drop(gone);
+        let late = lane.run(rows(6..7), false, Instant::now()).await.unwrap_err();
+        assert_eq!(late.kind, Kind::Deadline);
+        open.send(()).unwrap();
+        open.send(()).unwrap();
+        first.await.unwrap();
+        let (last, _) = lane.run(rows(9..10), false, soon()).await.unwrap();
+        assert_eq!(last.values, [18.0]);
+        assert_eq!(network.batches.lock().unwrap().iter().sum::<usize>(), 2);
+        assert_eq!(lane.queued_rows(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_panic_costs_its_sender_and_nobody_else() {
+        let (open, gate) = mpsc::channel();
+        let lane = Lane::new("m", Doubler::new(Some(gate)), small(), |_, _| {});
+        let mut calls: Vec<_> =
+            [1, 13, 3].into_iter().map(|i| Box::pin(lane.run(rows(i..i + 1), false, soon()))).collect();
+        for call in &mut calls {
+            assert!(futures::poll!(call).is_pending());
+        }
+        for _ in 0..9 {
+            open.send(()).unwrap();
+        }
+        let answers = futures::future::join_all(calls).await;
+        assert_eq!(answers[0].as_ref().unwrap().0.values, [2.0]);
+        assert_eq!(answers[1].as_ref().unwrap_err().kind, Kind::Internal);
+        assert_eq!(answers[2].as_ref().unwrap().0.values, [6.0]);
+        assert!(lane.poisoned());
+    }
+
+    #[tokio::test]
+    async fn a_quick_idle_network_is_run_by_the_caller() {
+        let limits = Limits { inline_slots: 1, inline_budget: Duration::from_secs(1), ..Limits::default() };
+        let lane = Lane::new("m", Doubler::new(None), limits, |_, _| {});
+        // The first request measures the network on its own thread; from then on callers run it.
+        lane.run(rows(1..2), false, soon()).await.unwrap();
+        let (out, spent) = lane.run(rows(2..3), false, soon()).await.unwrap();
+        assert_eq!((out.values.as_slice(), spent.queue), ([4.0].as_slice(), Duration::ZERO));
     }
 }

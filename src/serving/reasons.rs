@@ -1,0 +1,167 @@
+//! A network's explanation of one answer, put into the words of the data.
+//!
+//! `bias` plus the weights of all features is the logit of the answered class (or the standardised
+//! value): the terms are those of the network itself at this input, not an estimate around it.
+//! Attention is a weight, not a reason.
+
+use crate::data::Batch;
+use crate::data::encoder::{Encoder, Field, Layout};
+use crate::data::schema::ColumnKind;
+use crate::models::Explanation;
+use serde::Serialize;
+
+/// Features listed at most; the rest is summed up in one entry.
+const MAX_FEATURES: usize = 50;
+
+/// Active units listed at most.
+const MAX_UNITS: usize = 32;
+
+/// Why a row was answered as it was.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Reasons {
+    /// What the logit (or the standardised value) would be without any input.
+    pub bias: f32,
+    /// Contributions, the largest first.
+    pub features: Vec<Weight>,
+    /// Sum of the contributions that are not listed.
+    pub other: f32,
+    /// For families that attend, a weight a token; they sum to 1.
+    pub attention: Vec<Attended>,
+    /// For families that remember: what was recalled.
+    pub memories: Vec<serde_json::Value>,
+    /// Units that were active, strongest first.
+    pub active_units: Vec<Unit>,
+}
+
+/// A feature's contribution.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Weight {
+    /// The column, or `column[i]` for an element of a vector or image.
+    pub name: String,
+    /// What it adds to the logit (or the standardised value).
+    pub weight: f32,
+}
+
+/// A token's share of the attention.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Attended {
+    /// The column it comes from.
+    pub name: String,
+    /// Its place among the row's tokens.
+    pub token: usize,
+    /// Its share.
+    pub weight: f32,
+}
+
+/// An active unit.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Unit {
+    /// Its number.
+    pub unit: u32,
+    /// Its activation.
+    pub activation: f32,
+}
+
+impl Reasons {
+    /// Names the parts of `explanation`, which is about row `row` of `batch`.
+    pub(super) fn new(explanation: &Explanation, encoder: &Encoder, batch: &Batch, row: usize) -> Self {
+        let mut sums: Vec<(Part, f32)> = Vec::new();
+        let mut entry = 0;
+        for token in batch.row(row) {
+            let (indices, _) = batch.token(token);
+            for &index in indices {
+                let Some(&weight) = explanation.entries.get(entry) else { break };
+                entry += 1;
+                let field = match encoder.layout {
+                    Layout::Bag => field_of(&encoder.fields, index),
+                    Layout::Tokens => batch.fields.get(token).map_or(0, |&f| usize::from(f)),
+                };
+                let part = Part::of(encoder.fields.get(field), field, index);
+                match sums.iter_mut().rev().find(|(p, _)| *p == part) {
+                    Some((_, sum)) => *sum += weight,
+                    None => sums.push((part, weight)),
+                }
+            }
+        }
+        sums.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        let other = sums.iter().skip(MAX_FEATURES).map(|(_, w)| w).sum();
+        let named = |(part, weight): (Part, f32)| Weight { name: part.name(&encoder.fields), weight };
+        let attended = |(token, &weight): (usize, &f32)| {
+            let field = batch.fields.get(batch.row(row).start + token).map_or(0, |&f| usize::from(f));
+            let name = encoder.fields.get(field).map(|f| f.name.clone()).unwrap_or_default();
+            Attended { name, token, weight }
+        };
+        Self {
+            bias: explanation.bias,
+            other,
+            features: sums.into_iter().take(MAX_FEATURES).map(named).collect(),
+            attention: explanation.attention.iter().enumerate().map(attended).collect(),
+            memories: Vec::new(),
+            active_units: explanation
+                .active_units
+                .iter()
+                .take(MAX_UNITS)
+                .map(|&(unit, activation)| Unit { unit, activation })
+                .collect(),
+        }
+    }
+}
+
+/// What a contribution is attributed to: a column, or one element of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Part {
+    field: usize,
+    element: Option<u32>,
+}
+
+impl Part {
+    fn of(field: Option<&Field>, at: usize, index: u32) -> Self {
+        // Elements of a vector mean something one by one; words and bins of a number do not.
+        let element = field
+            .filter(|f| matches!(f.kind, ColumnKind::Vector | ColumnKind::Image))
+            .and_then(|f| index.checked_sub(f.start));
+        Self { field: at, element }
+    }
+
+    fn name(self, fields: &[Field]) -> String {
+        let name = fields.get(self.field).map(|f| f.name.as_str()).unwrap_or_default();
+        match self.element {
+            Some(element) => format!("{name}[{element}]"),
+            None => name.to_owned(),
+        }
+    }
+}
+
+/// The field whose range of the feature space holds `index`.
+fn field_of(fields: &[Field], index: u32) -> usize {
+    fields.iter().position(|f| (f.start..f.start + f.width).contains(&index)).unwrap_or(fields.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contributions_are_summed_by_column_and_nothing_is_lost() {
+        let field = |name: &str, kind, start, width| Field { name: name.into(), kind, start, width, shape: None };
+        let encoder = Encoder {
+            layout: Layout::Bag,
+            inputs: Vec::new(),
+            fields: vec![field("words", ColumnKind::Text, 0, 100), field("image", ColumnKind::Vector, 100, 80)],
+            ..Encoder::default()
+        };
+        let mut batch = Batch::new();
+        let indices = [3, 50].into_iter().chain(100..170);
+        for index in indices {
+            batch.push_entry(index, 1.0);
+        }
+        batch.end_bag();
+        let entries: Vec<f32> = (0..72).map(|i| i as f32).collect();
+        let explanation = Explanation { bias: 0.5, entries: entries.clone(), ..Explanation::default() };
+        let reasons = Reasons::new(&explanation, &encoder, &batch, 0);
+        let total = reasons.other + reasons.features.iter().map(|f| f.weight).sum::<f32>();
+        assert_eq!(total, entries.iter().sum::<f32>());
+        assert_eq!(reasons.features[0], Weight { name: "image[69]".into(), weight: 71.0 });
+        assert_eq!(reasons.features.len(), MAX_FEATURES);
+    }
+}

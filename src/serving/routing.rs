@@ -1,0 +1,175 @@
+//! Which version of a model answers a request: the stable one, a canary's share, and a shadow beside.
+
+use super::live::Live;
+use super::stats::Stats;
+use arc_swap::ArcSwapOption;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+/// A version's place: loaded or not.
+pub(super) struct Slot {
+    pub(super) version: u64,
+    pub(super) live: ArcSwapOption<Live>,
+    /// Held while it is being loaded, so that it is loaded once.
+    pub(super) loading: tokio::sync::Mutex<()>,
+    pub(super) stats: Arc<Stats>,
+    pub(super) shadow: Shadow,
+}
+
+impl Slot {
+    pub(super) fn new(version: u64) -> Self {
+        Self {
+            version,
+            live: ArcSwapOption::empty(),
+            loading: tokio::sync::Mutex::default(),
+            stats: Arc::default(),
+            shadow: Shadow::default(),
+        }
+    }
+
+    /// The loaded version, unless a panic has made it untrustworthy.
+    pub(super) fn ready(&self) -> Option<Arc<Live>> {
+        self.live.load_full().filter(|live| !live.lane.poisoned())
+    }
+}
+
+/// How a shadow's answers compared with those that were sent.
+#[derive(Debug, Default)]
+pub(super) struct Shadow {
+    rows: AtomicU64,
+    disagreed: AtomicU64,
+    skipped: AtomicU64,
+    /// Sum of absolute differences (of the first probability, or of the value), in millionths.
+    difference: AtomicU64,
+}
+
+/// A shadow's figures since this process began to compare.
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+pub struct ShadowFigures {
+    /// The version that answers unseen.
+    pub version: u64,
+    /// Rows it answered.
+    pub rows: u64,
+    /// Rows it gave another label.
+    pub disagreed: u64,
+    /// `disagreed / rows`.
+    pub disagreement: f64,
+    /// Mean absolute difference: of the answered class's probability, or of the value.
+    pub mean_difference: f64,
+    /// Requests it did not get because it was busy.
+    pub skipped: u64,
+}
+
+impl Shadow {
+    /// Compares `theirs` with the answers that were sent, both `[rows, width]`.
+    pub(super) fn compare(&self, ours: &[f32], width: usize, theirs: &[f32], their_width: usize) {
+        let (mut rows, mut disagreed, mut difference) = (0, 0, 0.0f64);
+        for (a, b) in ours.chunks_exact(width.max(1)).zip(theirs.chunks_exact(their_width.max(1))) {
+            let label = largest(a);
+            rows += 1;
+            disagreed += u64::from(width > 1 && label != largest(b));
+            difference += f64::from((a[label] - b.get(label).copied().unwrap_or(0.0)).abs());
+        }
+        self.rows.fetch_add(rows, Relaxed);
+        self.disagreed.fetch_add(disagreed, Relaxed);
+        self.difference.fetch_add((difference * 1e6) as u64, Relaxed);
+    }
+
+    pub(super) fn skip(&self) {
+        self.skipped.fetch_add(1, Relaxed);
+    }
+
+    pub(super) fn figures(&self, version: u64) -> ShadowFigures {
+        let (rows, disagreed) = (self.rows.load(Relaxed), self.disagreed.load(Relaxed));
+        let mean = |sum: f64| if rows == 0 { 0.0 } else { sum / rows as f64 };
+        ShadowFigures {
+            version,
+            rows,
+            disagreed,
+            disagreement: mean(disagreed as f64),
+            mean_difference: mean(self.difference.load(Relaxed) as f64 / 1e6),
+            skipped: self.skipped.load(Relaxed),
+        }
+    }
+}
+
+fn largest(values: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, v) in values.iter().enumerate() {
+        if *v > values[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+/// A model's routing table. Replaced whole, read without a lock.
+pub(super) struct Route {
+    /// Tells the model from an earlier one of the same name.
+    pub(super) id: uuid::Uuid,
+    pub(super) stable: Option<Arc<Slot>>,
+    /// A version and the hashes below which a request is its.
+    pub(super) canary: Option<(Arc<Slot>, u64)>,
+    pub(super) shadow: Option<Arc<Slot>>,
+    /// Every version known here, for requests that name one.
+    pub(super) slots: HashMap<u64, Arc<Slot>>,
+}
+
+impl Route {
+    /// The version for a request with this id; none when no version is ready.
+    pub(super) fn pick(&self, request_id: &str) -> Option<&Arc<Slot>> {
+        match &self.canary {
+            Some((canary, below)) if hash(request_id) < *below => Some(canary),
+            _ => self.stable.as_ref(),
+        }
+    }
+}
+
+/// The hash value below which a share `weight` of all ids lies.
+pub(super) fn threshold(weight: f64) -> u64 {
+    // The cast saturates, so that weight 1 takes everything but one id in 2^64.
+    (weight.clamp(0.0, 1.0) * 2f64.powi(64)) as u64
+}
+
+/// FNV-1a with a final mix: the same on every replica, so an id sticks to its side everywhere.
+pub(super) fn hash(id: &str) -> u64 {
+    let mut h = 0xcbf2_9ce4_8422_2325u64;
+    for byte in id.bytes() {
+        h = (h ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    }
+    h = (h ^ (h >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    h = (h ^ (h >> 33)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    h ^ (h >> 33)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_canary_gets_its_share_and_an_id_sticks() {
+        let slots = [Arc::new(Slot::new(1)), Arc::new(Slot::new(2))];
+        let route = Route {
+            id: uuid::Uuid::nil(),
+            stable: Some(Arc::clone(&slots[0])),
+            canary: Some((Arc::clone(&slots[1]), threshold(0.1))),
+            shadow: None,
+            slots: HashMap::new(),
+        };
+        let picked = |id: &str| route.pick(id).map(|slot| slot.version);
+        let canary = (0..10_000).filter(|i| picked(&format!("request-{i}")) == Some(2)).count();
+        assert!((900..1100).contains(&canary), "{canary}");
+        assert_eq!(picked("the same"), picked("the same"));
+        assert_eq!(threshold(1.0), u64::MAX);
+    }
+
+    #[test]
+    fn disagreement_is_counted_by_row() {
+        let shadow = Shadow::default();
+        shadow.compare(&[0.9, 0.1, 0.2, 0.8], 2, &[0.7, 0.3, 0.6, 0.4], 2);
+        let figures = shadow.figures(5);
+        assert_eq!((figures.rows, figures.disagreed, figures.disagreement), (2, 1, 0.5));
+        assert!((figures.mean_difference - 0.3).abs() < 1e-6, "{figures:?}");
+    }
+}
