@@ -49,10 +49,11 @@ impl App {
         let addr = listener.local_addr()?;
         let store = Store::open(&store_options(&config)).await?;
         let engine = Engine::new(Arc::new(StoredModels(store.clone())), settings(&config));
+        let changes = tokio::spawn(engine.clone().follow(store.changes()));
         let stop = CancellationToken::new();
         let parts = Parts { config: config.clone(), store, engine, stop: stop.clone() };
         let (api, router) = Api::new(parts);
-        let mut background = vec![tokio::spawn(tidy(api.clone()))];
+        let mut background = vec![tokio::spawn(tidy(api.clone())), changes];
         if let Some(tls) = tls.clone() {
             background.push(tokio::spawn(tls.watch()));
         }
@@ -116,6 +117,7 @@ fn settings(config: &Config) -> Settings {
         },
         cache_bytes: config.model_cache_bytes,
         deadline: config.request_timeout(),
+        ..Settings::default()
     }
 }
 

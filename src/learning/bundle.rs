@@ -121,8 +121,20 @@ impl Bundle {
 
     /// One forward pass: calibrated answers and novelty of every row.
     pub fn run(&self, batch: &Batch) -> Result<Answers> {
+        let (values, codes) = self.network.forward_with_features(batch)?;
+        let width = self.network.feature_width();
+        let novelty = codes.chunks_exact(width.max(1)).map(|code| self.novelty.distance(code)).collect();
+        Ok(Answers { novelty, ..self.calibrated(values) })
+    }
+
+    /// One forward pass: calibrated answers alone, for those who do not ask for novelty.
+    pub fn run_plain(&self, batch: &Batch) -> Result<Answers> {
+        Ok(self.calibrated(self.network.forward(batch)?))
+    }
+
+    /// Probabilities from logits, or values in the target's own unit.
+    fn calibrated(&self, mut values: Vec<f32>) -> Answers {
         let outputs = self.network.outputs();
-        let (mut values, codes) = self.network.forward_with_features(batch)?;
         match &self.config.target_encoder {
             TargetEncoder::Classes(_) => {
                 for row in values.chunks_exact_mut(outputs) {
@@ -135,9 +147,7 @@ impl Bundle {
                 }
             }
         }
-        let width = self.network.feature_width();
-        let novelty = codes.chunks_exact(width.max(1)).map(|code| self.novelty.distance(code)).collect();
-        Ok(Answers { values, novelty, outputs })
+        Answers { values, novelty: Vec::new(), outputs }
     }
 
     /// Whether an answer with this novelty abstains.

@@ -27,7 +27,7 @@ impl Ids {
     }
 
     /// `count` ids of one moment; `each` gets them in rising order of row.
-    pub(crate) fn take(&self, count: usize) -> impl Iterator<Item = Id> + use<> {
+    pub(crate) fn take(&self, count: usize) -> impl Iterator<Item = Id> + Clone + use<> {
         let millis = unix_millis();
         let first = self.counter.fetch_add(count as u64, Ordering::Relaxed);
         let secret = self.secret;

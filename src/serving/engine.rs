@@ -1,12 +1,31 @@
 //! The engine: from a model's name and rows to answers.
 
-use super::answer::{Answer, Reply};
+use super::answer::{Answer, Reply, Timing, Wishes};
+use super::clock::{Ids, unix_millis};
 use super::lane::Limits;
 use super::library::Library;
-use crate::data::Table;
-use crate::{Error, Kind, Result};
+use super::live::Live;
+use super::reasons::Reasons;
+use super::routing::{ShadowFigures, Slot};
+use super::stats::{self, Figures, Rejected};
+use super::table::{Picked, Table};
+use crate::data::Batch;
+use crate::models::Family;
+use crate::store::{Change, Predictions};
+use crate::{Detail, Error, Kind, Result};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use tokio::sync::broadcast;
+
+/// Bodies above this size are read on a thread for blocking work: milliseconds of parsing would
+/// hold up everybody else on an async thread.
+const LARGE_BODY: usize = 96 << 10;
+
+/// Batches with more rows than this are encoded and put into words on a thread for blocking work.
+const LARGE_ROWS: usize = 256;
 
 /// How the engine serves.
 #[derive(Clone, Copy, Debug)]
@@ -17,11 +36,21 @@ pub struct Settings {
     pub cache_bytes: u64,
     /// How long a request may take when its caller names no deadline.
     pub deadline: Duration,
+    /// Bytes of answered rows that are kept for `feedback`.
+    pub feedback_bytes: usize,
+    /// How long an answered row waits for its label.
+    pub feedback_age: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { limits: Limits::default(), cache_bytes: 2 << 30, deadline: Duration::from_secs(30) }
+        Self {
+            limits: Limits::default(),
+            cache_bytes: 2 << 30,
+            deadline: Duration::from_secs(30),
+            feedback_bytes: 16 << 20,
+            feedback_age: Duration::from_secs(24 * 3600),
+        }
     }
 }
 
@@ -34,32 +63,13 @@ pub struct Caller<'a> {
     pub deadline: Option<Instant>,
 }
 
-/// Rows to be answered.
-#[derive(Debug)]
-pub enum Rows<'a> {
-    /// The bytes of a JSON array of objects.
-    Json(&'a [u8]),
-    /// Columns by the model's own plan.
-    Table(Table),
-}
-
-/// A question to a model.
-#[derive(Debug)]
-pub struct Ask<'a> {
-    /// The model's name.
-    pub model: &'a str,
-    /// A version by number; whatever the traffic split says when missing.
-    pub version: Option<u64>,
-    /// The rows.
-    pub rows: Rows<'a>,
-    /// Labels with their probability that are listed, most likely first; all up to 20 when missing.
-    pub top_k: Option<usize>,
-    /// Share of the time that `set` and `interval` are to hold the truth, in `(0, 1)`.
-    pub coverage: Option<f64>,
-    /// Whether reasons are wanted.
-    pub explain: bool,
-    /// Whoever asks.
-    pub caller: Caller<'a>,
+/// A version that was chosen to answer a request.
+#[derive(Clone)]
+pub struct Chosen {
+    /// It.
+    pub live: Arc<Live>,
+    shadow: Option<Arc<Slot>>,
+    started: Instant,
 }
 
 /// Answers questions. Cheap to clone.
@@ -69,8 +79,10 @@ pub struct Engine {
 }
 
 struct Inner {
-    library: Arc<dyn Library>,
+    table: Table,
     settings: Settings,
+    ids: Ids,
+    answered: Predictions,
 }
 
 impl std::fmt::Debug for Engine {
@@ -79,40 +91,271 @@ impl std::fmt::Debug for Engine {
     }
 }
 
+/// A predict request as it is sent.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Body<'a> {
+    #[serde(borrow)]
+    rows: &'a RawValue,
+    top_k: Option<usize>,
+    coverage: Option<f64>,
+    #[serde(default)]
+    explain: bool,
+    version: Option<u64>,
+}
+
 impl Engine {
     /// An engine that loads from `library`.
     pub fn new(library: Arc<dyn Library>, settings: Settings) -> Self {
-        Self { inner: Arc::new(Inner { library, settings }) }
+        let inner = Inner {
+            table: Table::new(library, settings),
+            settings,
+            ids: Ids::new(),
+            answered: Predictions::new(settings.feedback_bytes, settings.feedback_age),
+        };
+        Self { inner: Arc::new(inner) }
     }
 
     /// Answers a predict request's body, `{"rows":[…],"top_k":…,"coverage":…,"explain":…,"version":…}`,
     /// with the bytes to send.
-    pub async fn predict_json(&self, model: &str, body: &[u8], caller: Caller<'_>) -> Result<Reply> {
-        let _ = (body, caller);
-        self.inner.library.traffic(model).await?;
-        Err(Error::new(Kind::Unavailable, "starting", "no version is ready"))
+    pub async fn predict_json(&self, model: &str, body: &Bytes, caller: Caller<'_>) -> Result<Reply> {
+        let started = Instant::now();
+        let parsed = parse(body)?;
+        let wishes = Wishes { top_k: parsed.top_k, coverage: parsed.coverage, explain: parsed.explain };
+        let mut chosen = self.choose(model, parsed.version, caller.request_id).await?;
+        chosen.started = started;
+        let rows = parsed.rows.get();
+        let batch = if body.len() > LARGE_BODY {
+            let (live, rows) = (Arc::clone(&chosen.live), body.slice_ref(rows.as_bytes()));
+            blocking(move || read(&live, &rows)).await
+        } else {
+            read(&chosen.live, rows.as_bytes())
+        };
+        let batch = batch.inspect_err(|_| chosen.live.stats.rejected(Rejected::Rows))?;
+        let answer = self.answer(&chosen, batch, &wishes, true, caller.deadline).await?;
+        let ids = self.inner.ids.take(answer.rows());
+        // Only what can learn from a late label needs its rows remembered.
+        let learns = answer.snapshot.bundle.config.family == Family::Hybrid;
+        if learns {
+            self.remember(model, rows, &ids.clone().collect::<Vec<_>>());
+        }
+        let (version, timing) = (answer.live.version, answer.timing);
+        let body = if answer.rows() > LARGE_ROWS {
+            blocking(move || Ok(answer.to_json(&wishes, ids))).await?
+        } else {
+            answer.to_json(&wishes, ids)
+        };
+        Ok(Reply { version, body, timing: Timing { total: started.elapsed(), ..timing } })
     }
 
-    /// Answers rows.
-    pub async fn predict(&self, ask: Ask<'_>) -> Result<Answer> {
-        self.inner.library.traffic(ask.model).await?;
-        Err(Error::new(Kind::Unavailable, "starting", "no version is ready"))
+    /// Chooses the version that answers: the one named, or what the traffic split says. It is loaded
+    /// when this returns, and answers even if it is replaced meanwhile.
+    pub async fn choose(&self, model: &str, version: Option<u64>, request_id: &str) -> Result<Chosen> {
+        let Picked { live, shadow } = self.inner.table.pick(model, version, request_id).await?;
+        Ok(Chosen { live, shadow, started: Instant::now() })
+    }
+
+    /// Answers encoded rows by the chosen version.
+    pub async fn answer(
+        &self,
+        chosen: &Chosen,
+        batch: Batch,
+        wishes: &Wishes,
+        novelty: bool,
+        deadline: Option<Instant>,
+    ) -> Result<Answer> {
+        let live = &chosen.live;
+        live.touch(unix_millis());
+        let deadline = deadline.unwrap_or_else(|| chosen.started + self.inner.settings.deadline);
+        let input = chosen.started.elapsed();
+        let rows = batch.rows();
+        let again = (wishes.explain || chosen.shadow.is_some()).then(|| Arc::new(batch.clone()));
+        let ran = live.lane.run(batch, novelty, deadline).await;
+        let (outputs, spent) = ran.inspect_err(|error| live.stats.rejected(reason(error)))?;
+        let total = chosen.started.elapsed();
+        live.stats.answered(rows, spent.queue, spent.compute, input, total);
+        let snapshot = Arc::clone(&live.snapshot());
+        let timing = Timing::new(spent, total);
+        let mut answer = Answer { live: Arc::clone(live), snapshot, outputs, reasons: Vec::new(), timing };
+        live.stats.abstained(answer.abstained() as u64);
+        if let Some(batch) = again {
+            if let Some(shadow) = &chosen.shadow {
+                self.shadow(shadow, live, &batch, &answer);
+            }
+            if wishes.explain {
+                answer.reasons = explain(&answer, batch).await?;
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Lets the shadow answer beside, unless it is busy. It encodes with its own encoder only when
+    /// that equals ours: rows are not kept for it otherwise.
+    fn shadow(&self, slot: &Arc<Slot>, live: &Arc<Live>, batch: &Arc<Batch>, answer: &Answer) {
+        let (engine, slot, live, batch) = (self.clone(), Arc::clone(slot), Arc::clone(live), Arc::clone(batch));
+        let (ours, width) = (answer.outputs.values.clone(), answer.outputs.width);
+        tokio::spawn(async move {
+            let theirs = match slot.ready() {
+                Some(theirs) => theirs,
+                None => match engine.inner.table.load(&live.model, &slot).await {
+                    Ok(theirs) => theirs,
+                    Err(_) => return slot.shadow.skip(),
+                },
+            };
+            let busy = theirs.lane.queued_rows() * 2 > engine.inner.settings.limits.max_queue_rows;
+            if busy || theirs.bundle().encoder != live.bundle().encoder {
+                return slot.shadow.skip();
+            }
+            let deadline = Instant::now() + engine.inner.settings.deadline;
+            match theirs.lane.run(Batch::clone(&batch), false, deadline).await {
+                Ok((outputs, _)) => slot.shadow.compare(&ours, width, &outputs.values, outputs.width),
+                Err(_) => slot.shadow.skip(),
+            }
+        });
     }
 
     /// Takes a model's traffic and versions from the library anew: after training, promote,
-    /// rollback, a traffic change, removal. The version it names is loaded before the switch.
+    /// rollback, a traffic change, removal. The version it names is loaded before the switch, so
+    /// that requests meet either the one or the other, ready.
     pub async fn refresh(&self, model: &str) -> Result<()> {
-        self.inner.library.traffic(model).await.map(|_| ())
+        match self.inner.table.refresh(model).await {
+            // A model that is gone is no failure of the one who tells so.
+            Err(error) if error.kind == Kind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    /// Follows what changes in the store, on this replica or another, until the store closes.
+    /// Messages can be lost, so everything that is open is looked at every minute as well.
+    pub async fn follow(self, mut changes: broadcast::Receiver<Change>) {
+        let mut regularly = tokio::time::interval(Duration::from_secs(60));
+        regularly.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let models = tokio::select! {
+                change = changes.recv() => match change {
+                    Ok(Change::Model(model)) => vec![model.as_str().into()],
+                    Ok(Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => self.inner.table.names(),
+                    Ok(_) => continue,
+                    Err(broadcast::error::RecvError::Closed) => return,
+                },
+                _ = regularly.tick() => self.inner.table.names(),
+            };
+            for model in models {
+                if let Err(error) = self.refresh(&model).await {
+                    tracing::warn!(model = &*model, %error, "a model's traffic could not be read");
+                }
+            }
+        }
+    }
+
+    /// The version if it is loaded already; the stable one when none is named.
+    pub fn loaded(&self, model: &str, version: Option<u64>) -> Option<Arc<Live>> {
+        self.inner.table.peek(model, version)
     }
 
     /// Whether the model (or the given version of it) can answer without loading anything first.
     pub fn is_live(&self, model: &str, version: Option<u64>) -> bool {
-        let _ = (model, version);
-        false
+        self.loaded(model, version).is_some()
+    }
+
+    /// How the shadow of a model compares with what was sent.
+    pub fn shadow_figures(&self, model: &str) -> Option<ShadowFigures> {
+        let slot = self.inner.table.shadow(model)?;
+        Some(slot.shadow.figures(slot.version))
+    }
+
+    /// Counts and times of a model's versions that were asked here, by version.
+    pub fn figures(&self, model: &str) -> Vec<(u64, Figures)> {
+        let mut figures = Vec::new();
+        self.inner.table.each_slot(|name, slot| {
+            if **name == *model {
+                figures.push((slot.version, slot.stats.figures()));
+            }
+        });
+        figures.sort_by_key(|(version, _)| *version);
+        figures
+    }
+
+    /// Takes out what was answered under a prediction id: the model and the row as JSON. Only rows
+    /// of models that learn while they serve are kept, for a while.
+    pub fn recall(&self, prediction_id: &str) -> Option<(String, Vec<u8>)> {
+        let kept = self.inner.answered.take(prediction_id)?;
+        let end = kept.iter().position(|&b| b == b'\n')?;
+        let model = String::from_utf8(kept[..end].to_vec()).ok()?;
+        Some((model, kept[end + 1..].to_vec()))
+    }
+
+    fn remember(&self, model: &str, rows: &str, ids: &[super::clock::Id]) {
+        let Ok(rows) = serde_json::from_str::<Vec<&RawValue>>(rows) else { return };
+        let kept = ids.iter().zip(rows).filter_map(|(id, row)| {
+            let id = std::str::from_utf8(id).ok()?.to_owned();
+            Some((id, [model.as_bytes(), b"\n", row.get().as_bytes()].concat()))
+        });
+        self.inner.answered.insert(kept);
     }
 
     /// Appends the `kenyon_predict_*` metrics in the Prometheus text format.
     pub fn write_metrics(&self, out: &mut String) {
-        let _ = out;
+        self.inner.table.series(|series| stats::write(out, series));
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Body<'_>> {
+    let parsed: Body<'_> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+    if parsed.coverage.is_some_and(|c| !(c > 0.0 && c < 1.0)) {
+        return Err(Error::malformed("invalid_coverage", "coverage must lie between 0 and 1")
+            .with_details([Detail::path("coverage", "must lie between 0 and 1, both excluded")]));
+    }
+    if parsed.top_k == Some(0) {
+        return Err(Error::malformed("invalid_top_k", "top_k must be at least 1")
+            .with_details([Detail::path("top_k", "must be at least 1")]));
+    }
+    Ok(parsed)
+}
+
+/// Names the field that is unknown, missing or of the wrong type, where serde names it.
+fn unreadable(error: &serde_json::Error) -> Error {
+    let text = error.to_string();
+    let field = text.split('`').nth(1).filter(|_| text.contains("field"));
+    let code = match error.classify() {
+        serde_json::error::Category::Data if text.starts_with("unknown field") => "unknown_field",
+        serde_json::error::Category::Data => "invalid_request",
+        _ => "malformed_json",
+    };
+    let detail = field.map(|field| Detail::path(field, text.clone()));
+    Error::malformed(code, format!("the request cannot be read: {text}")).with_details(detail)
+}
+
+fn read(live: &Live, rows: &[u8]) -> Result<Batch> {
+    let snapshot = live.snapshot();
+    let table = snapshot.bundle.reader().from_json(rows)?;
+    snapshot.bundle.encode(&table)
+}
+
+async fn explain(answer: &Answer, batch: Arc<Batch>) -> Result<Vec<Reasons>> {
+    let (snapshot, width) = (Arc::clone(&answer.snapshot), answer.outputs.width);
+    let largest = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a))).unwrap_or(0);
+    let answered: Vec<usize> = answer.outputs.values.chunks_exact(width.max(1)).map(largest).collect();
+    blocking(move || {
+        let bundle = &snapshot.bundle;
+        let one = |(row, &output): (usize, &usize)| {
+            let explanation = bundle.network.explain(&batch, row, output)?;
+            Ok(Reasons::new(&explanation, &bundle.encoder, &batch, row))
+        };
+        answered.iter().enumerate().map(one).collect()
+    })
+    .await
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
+}
+
+fn reason(error: &Error) -> Rejected {
+    match error.kind {
+        Kind::Overloaded => Rejected::Queue,
+        Kind::TooLarge => Rejected::TooLarge,
+        Kind::Deadline => Rejected::Deadline,
+        _ => Rejected::Internal,
     }
 }

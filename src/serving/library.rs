@@ -1,7 +1,6 @@
 //! Where the engine gets versions and traffic from: the store in a server, memory in tests.
 
-use crate::store::{ModelName, Store};
-use crate::{Error, Result};
+use crate::Result;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 
@@ -37,26 +36,4 @@ pub trait Library: Send + Sync + 'static {
 
     /// The files of a version; `version_not_found` when there is none.
     fn files<'a>(&'a self, model: &'a str, version: u64) -> BoxFuture<'a, Result<Files>>;
-}
-
-impl Library for Store {
-    fn traffic<'a>(&'a self, model: &'a str) -> BoxFuture<'a, Result<Traffic>> {
-        Box::pin(async move {
-            let model = self.model(&name(model)?).await?;
-            let canary = model.traffic.canary.map(|c| Canary { version: c.version, weight: c.weight });
-            Ok(Traffic { id: model.id, stable: model.traffic.stable, canary, shadow: model.traffic.shadow })
-        })
-    }
-
-    fn files<'a>(&'a self, model: &'a str, version: u64) -> BoxFuture<'a, Result<Files>> {
-        Box::pin(async move {
-            let version = self.version(&name(model)?, version).await?;
-            self.version_files(&version).await
-        })
-    }
-}
-
-/// What is not a name cannot be a model's.
-fn name(model: &str) -> Result<ModelName> {
-    model.parse().map_err(|_| Error::not_found("model_not_found", "there is no such model"))
 }

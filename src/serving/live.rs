@@ -36,7 +36,8 @@ struct Current(ArcSwap<Snapshot>);
 impl Forward for Current {
     fn forward(&self, batch: &Batch, novelty: bool) -> Result<Outputs> {
         let snapshot = self.0.load();
-        let answers = snapshot.bundle.run(batch, novelty)?;
+        let bundle = &snapshot.bundle;
+        let answers = if novelty { bundle.run(batch)? } else { bundle.run_plain(batch)? };
         Ok(Outputs { values: answers.values, width: answers.outputs, novelty: answers.novelty })
     }
 }

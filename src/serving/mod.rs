@@ -5,14 +5,23 @@
 //! and shared, and its rows pass a [`lane::Lane`], which batches only when there is company.
 
 pub mod answer;
+mod clock;
 pub mod engine;
 mod fair;
+pub(crate) mod json;
 pub mod lane;
 pub mod library;
+pub mod live;
+pub mod reasons;
+mod routing;
+pub mod stats;
 mod stored;
+mod table;
 
-pub use answer::{Answer, Reply, Timing};
-pub use engine::{Ask, Caller, Engine, Rows, Settings};
+pub use answer::{Answer, Reply, Timing, Wishes};
+pub use engine::{Caller, Engine, Settings};
 pub use lane::Limits;
 pub use library::{Canary, Files, Library, Traffic};
+pub use live::Live;
+pub use routing::ShadowFigures;
 pub use stored::StoredModels;
