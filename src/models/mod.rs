@@ -2,6 +2,7 @@
 //!
 //! A new family is one file here, one arm in [`Family`], and nothing else.
 
+pub mod attention;
 pub mod sparse_mlp;
 
 use crate::Result;
@@ -62,6 +63,7 @@ impl Family {
     /// Its settings: its own, then those every family has.
     pub fn settings(self) -> Vec<Setting> {
         let mut settings = match self {
+            Self::Attention => attention::settings(),
             _ => Vec::new(),
         };
         settings.extend(common_settings());
@@ -71,6 +73,7 @@ impl Family {
     /// A network in training.
     pub fn learner(self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         match self {
+            Self::Attention => attention::learner(spec),
             _ => Err(crate::Error::unprocessable("family_unavailable", format!("{} {}", self.name(), spec.rows))),
         }
     }
@@ -87,6 +90,7 @@ impl Family {
     ) -> Result<Box<dyn Network>> {
         let _ = (encoder, task, outputs, config, tensors);
         match self {
+            Self::Attention => attention::load(encoder, task, outputs, config, tensors),
             _ => Err(crate::Error::unprocessable("family_unavailable", self.name())),
         }
     }

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 mod blocks;
+pub mod dense;
 mod isa;
 mod pool;
 mod rows;

@@ -1,0 +1,483 @@
+//! The attention family: tokens attend to each other, and the answer is a weighted sum over them.
+
+use super::{Activity, Explanation, Family, LayerActivity, Learner, LearnerSpec, Network, Position, Range, Setting, Targets, Task, UNLABELLED};
+use crate::data::encoder::Encoder;
+use crate::data::{Batch, ColumnKind};
+use crate::nn::adam::{Moments, RowGradients, Schedule, clip, constants};
+use crate::nn::attention::{Dropout, Gradients, Plan, Shape, Tape, Weights};
+use crate::nn::kernels::dense;
+use crate::nn::{Tensors, parallel};
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use serde_json::{Map, Value};
+
+/// What a training request may set.
+pub fn settings() -> Vec<Setting> {
+    vec![
+        Setting::new("width", 64, Range::Integer(8, 1024), "Numbers a token is described by."),
+        Setting::new("heads", 4, Range::Integer(1, 32), "Attention heads; they share the width."),
+        Setting::new("layers", 2, Range::Integer(0, 16), "Attention blocks."),
+        Setting::new("hidden", Value::Null, Range::Integer(8, 8192), "Feed-forward units a block; twice the width by default."),
+        Setting::new("active_share", 0.25, Range::Number(0.01, 1.0), "Share of feed-forward units that stay active."),
+        Setting::new("reads", 2, Range::Integer(1, 16), "Soft reads over the tokens, beside the one that takes the largest values."),
+        Setting::new("positions", 1024, Range::Integer(1, 65536), "Positions within a column that are told apart."),
+        Setting::new("dropout", 0.1, Range::Number(0.0, 0.9), "Share of values dropped while training."),
+        Setting::new("label_smoothing", 0.05, Range::Number(0.0, 0.5), "Share of certainty taken from the labels while training."),
+        Setting::new("learning_rate", 0.002, Range::Number(1e-6, 1.0), "Largest learning rate; reached by a warm-up, left by a cosine."),
+        Setting::new("weight_decay", 0.01, Range::Number(0.0, 10.0), "Decay of the weight matrices."),
+    ]
+}
+
+/// Passes over `rows` rows when the request does not say: enough steps for a small table,
+/// and no more than a few minutes for a large one.
+pub fn epochs(rows: usize, batch_size: usize) -> usize {
+    let steps = rows.div_ceil(batch_size.max(1)).max(1);
+    (3000 / steps).clamp(12, 300)
+}
+
+/// A setting as a number; `default` where it is missing or of another kind.
+fn number(config: &Map<String, Value>, name: &str, default: f64) -> f64 {
+    config.get(name).and_then(Value::as_f64).unwrap_or(default)
+}
+
+fn whole(config: &Map<String, Value>, name: &str, default: usize) -> usize {
+    config.get(name).and_then(Value::as_u64).map_or(default, |v| v as usize)
+}
+
+/// How the sizes follow from the encoder and the settings.
+fn shape(encoder: &Encoder, outputs: usize, config: &Map<String, Value>) -> Result<Shape> {
+    let width = whole(config, "width", 64);
+    let heads = whole(config, "heads", 4).max(1);
+    if width % heads != 0 {
+        return Err(Error::unprocessable("bad_config", format!("heads ({heads}) must divide width ({width})")));
+    }
+    let hidden = whole(config, "hidden", 2 * width).max(1);
+    let winners = ((number(config, "active_share", 0.25) * hidden as f64).round() as usize).clamp(1, hidden);
+    Ok(Shape {
+        features: encoder.width as usize,
+        fields: encoder.fields.len().max(1),
+        positions: whole(config, "positions", 1024).max(1),
+        width,
+        heads,
+        layers: whole(config, "layers", 2),
+        hidden,
+        winners,
+        reads: whole(config, "reads", 2).max(1),
+        outputs,
+    })
+}
+
+/// Entries a token of each feature's column has, about.
+fn fan_in(encoder: &Encoder) -> Vec<f32> {
+    let mut out = vec![1.0; encoder.width as usize];
+    for field in &encoder.fields {
+        let entries = match field.kind {
+            ColumnKind::Sequence => field.width.min(64) as f32,
+            ColumnKind::Vector | ColumnKind::Image => field.width.min(16) as f32,
+            ColumnKind::Text => 2.0,
+            _ => 1.0,
+        };
+        let end = (field.start + field.width).min(encoder.width) as usize;
+        out[(field.start as usize).min(end)..end].fill(entries);
+    }
+    out
+}
+
+fn tensor(values: &[f32], shape: &[usize]) -> Result<Tensor> {
+    Ok(Tensor::from_slice(values, shape, &Device::Cpu)?)
+}
+
+/// Copies tensor `name` over `values`; their sizes must agree.
+fn read(tensors: &Tensors, name: &str, values: &mut [f32]) -> Result<()> {
+    let found = tensors.get(name).map(|t| t.flatten_all()?.to_vec1::<f32>()).transpose()?;
+    match found {
+        Some(found) if found.len() == values.len() => {
+            values.copy_from_slice(&found);
+            Ok(())
+        }
+        _ => Err(Error::unprocessable("bad_weights", format!("the weights lack `{name}` in the right size"))),
+    }
+}
+
+/// The network: sizes and weights.
+#[derive(Debug)]
+struct Attention {
+    plan: Plan,
+    weights: Weights,
+}
+
+impl Attention {
+    fn save(&self) -> Result<Tensors> {
+        let (shape, mut out) = (&self.plan.shape, Tensors::new());
+        for part in &self.plan.parts {
+            out.insert(part.name.clone(), tensor(&self.weights.dense[part.range.clone()], &part.shape)?);
+        }
+        out.insert("tokens".into(), tensor(&self.weights.tokens, &[shape.features, shape.width])?);
+        out.insert("positions".into(), tensor(&self.weights.positions, &[shape.positions, shape.width])?);
+        Ok(out)
+    }
+
+    fn read(&mut self, tensors: &Tensors) -> Result<()> {
+        for part in &self.plan.parts {
+            read(tensors, &part.name, &mut self.weights.dense[part.range.clone()])?;
+        }
+        read(tensors, "tokens", &mut self.weights.tokens)?;
+        read(tensors, "positions", &mut self.weights.positions)
+    }
+
+    /// Runs all rows, chunk by chunk, and gathers what `take` reads from each chunk.
+    fn run(&self, batch: &Batch, threads: usize, take: impl Fn(&Tape) -> Vec<f32> + Sync) -> Vec<f32> {
+        let cuts = parallel::cut(batch, usize::MAX, 256);
+        let mut out = Vec::new();
+        let mut lanes: Vec<(Tape, Vec<f32>)> = Vec::new();
+        lanes.resize_with(threads.clamp(1, cuts.len().max(1)), Default::default);
+        for group in cuts.chunks(lanes.len()) {
+            parallel::each(&mut lanes[..group.len()], threads, |i, (tape, taken)| {
+                tape.forward(&self.plan, &self.weights, batch, group[i].clone(), None);
+                *taken = take(tape);
+            });
+            for (_, taken) in &lanes[..group.len()] {
+                out.extend_from_slice(taken);
+            }
+        }
+        out
+    }
+}
+
+/// Chunks a mini-batch is cut into at most: the grain of parallel work, whatever the threads.
+const CHUNKS: usize = 8;
+/// Below this many tokens a chunk is not worth its own gradient.
+const LEAST_TOKENS: usize = 96;
+
+struct AttentionLearner {
+    net: Attention,
+    moments: Moments,
+    token_moments: Moments,
+    position_moments: Moments,
+    token_gradients: RowGradients,
+    position_gradients: RowGradients,
+    lanes: Vec<(Tape, Gradients, f32)>,
+    task: Task,
+    schedule: Schedule,
+    decay: f32,
+    dropout: f32,
+    smoothing: f32,
+    seed: u64,
+    threads: usize,
+}
+
+/// A network with fresh weights, ready to learn.
+pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+    let config = spec.config;
+    let plan = Plan::new(shape(spec.encoder, spec.outputs, config)?);
+    let fan_in = fan_in(spec.encoder);
+    let weights = Weights::new(&plan, |feature| fan_in.get(feature).copied().unwrap_or(1.0), spec.seed);
+    let shape = plan.shape.clone();
+    Ok(Box::new(AttentionLearner {
+        moments: Moments::new(plan.len()),
+        token_moments: Moments::new(weights.tokens.len()),
+        position_moments: Moments::new(weights.positions.len()),
+        token_gradients: RowGradients::new(shape.features, shape.width),
+        position_gradients: RowGradients::new(shape.positions, shape.width),
+        net: Attention { plan, weights },
+        lanes: Vec::new(),
+        task: spec.task,
+        schedule: Schedule { peak: number(config, "learning_rate", 0.002) as f32, warm_up: 200 },
+        decay: number(config, "weight_decay", 0.01) as f32,
+        dropout: number(config, "dropout", 0.1) as f32,
+        smoothing: number(config, "label_smoothing", 0.05) as f32,
+        seed: spec.seed,
+        threads: spec.threads.max(1),
+    }))
+}
+
+/// The network saved as `tensors`.
+pub fn load(
+    encoder: &Encoder,
+    _task: Task,
+    outputs: usize,
+    config: &Map<String, Value>,
+    tensors: &Tensors,
+) -> Result<Box<dyn Network>> {
+    let plan = Plan::new(shape(encoder, outputs, config)?);
+    let weights = Weights {
+        dense: vec![0.0; plan.len()],
+        tokens: vec![0.0; plan.shape.features * plan.shape.width],
+        positions: vec![0.0; plan.shape.positions * plan.shape.width],
+    };
+    let mut net = Attention { plan, weights };
+    net.read(tensors)?;
+    Ok(Box::new(net))
+}
+
+/// Weight of each row in the mean loss, and their sum.
+pub(super) fn row_weights(targets: Targets<'_>) -> (Vec<f32>, f32) {
+    let weights: Vec<f32> = match targets {
+        Targets::Classes(classes, weights) => classes
+            .iter()
+            .map(|c| if *c == UNLABELLED { 0.0 } else { weights.map_or(1.0, |w| w[*c as usize]) })
+            .collect(),
+        Targets::Values(values) => values.iter().map(|v| if v.is_nan() { 0.0 } else { 1.0 }).collect(),
+    };
+    let sum = weights.iter().sum();
+    (weights, sum)
+}
+
+/// Turns `logits` of rows `rows` into the gradient of the weighted loss; returns its share.
+pub(super) fn loss_gradient(
+    logits: &mut [f32],
+    outputs: usize,
+    rows: std::ops::Range<usize>,
+    targets: Targets<'_>,
+    (weights, sum): (&[f32], f32),
+    smoothing: f32,
+) -> f32 {
+    let mut loss = 0.0;
+    for (row, logits) in rows.zip(logits.chunks_exact_mut(outputs)) {
+        let weight = weights[row] / sum.max(f32::MIN_POSITIVE);
+        if weight == 0.0 {
+            logits.fill(0.0);
+            continue;
+        }
+        match targets {
+            Targets::Classes(classes, _) => {
+                let class = classes[row] as usize;
+                dense::softmax(logits);
+                loss -= weight * logits[class].max(1e-30).ln();
+                for (i, p) in logits.iter_mut().enumerate() {
+                    let goal = smoothing / outputs as f32 + if i == class { 1.0 - smoothing } else { 0.0 };
+                    *p = weight * (*p - goal);
+                }
+            }
+            Targets::Values(values) => {
+                let error = logits[0] - values[row];
+                loss += weight * 0.5 * error * error;
+                logits[0] = weight * error;
+            }
+        }
+    }
+    loss
+}
+
+impl AttentionLearner {
+    /// Gradients of the mean loss over the batch, summed over its chunks in their order into the
+    /// first lane's dense part and the two tables.
+    fn gradients(&mut self, batch: &Batch, targets: Targets<'_>, step: u64) -> f32 {
+        let cuts = parallel::cut(batch, CHUNKS, LEAST_TOKENS);
+        self.lanes.resize_with(cuts.len().max(1), Default::default);
+        let (row_weights, sum) = row_weights(targets);
+        let (plan, weights) = (&self.net.plan, &self.net.weights);
+        let dropout =
+            (self.dropout > 0.0).then_some(Dropout { share: self.dropout, seed: self.seed, step });
+        let (outputs, smoothing) = (plan.shape.outputs, if self.task == Task::Classification { self.smoothing } else { 0.0 });
+        for (_, gradients, loss) in &mut self.lanes {
+            gradients.dense.clear();
+            gradients.dense.resize(plan.len(), 0.0);
+            *loss = 0.0;
+        }
+        parallel::each(&mut self.lanes[..cuts.len()], self.threads, |i, (tape, gradients, loss)| {
+            tape.forward(plan, weights, batch, cuts[i].clone(), dropout);
+            let mut dlogits = tape.logits().to_vec();
+            *loss = loss_gradient(&mut dlogits, outputs, cuts[i].clone(), targets, (&row_weights, sum), smoothing);
+            tape.backward(plan, weights, &dlogits, gradients);
+            tape.field_gradient(plan, batch, gradients);
+        });
+        let d = plan.shape.width;
+        let mut loss = 0.0;
+        for (tape, gradients, part) in &self.lanes[..cuts.len()] {
+            loss += part;
+            for ((token, place), dx) in tape.tokens().zip(tape.positions()).zip(gradients.inputs.chunks_exact(d)) {
+                self.position_gradients.add(*place, 1.0, dx);
+                let (indices, values) = batch.token(token);
+                for (index, value) in indices.iter().zip(values) {
+                    self.token_gradients.add(*index, *value, dx);
+                }
+            }
+        }
+        let (first, rest) = self.lanes.split_at_mut(1);
+        for (_, gradients, _) in rest.iter().take(cuts.len().saturating_sub(1)) {
+            dense::add(&mut first[0].1.dense, &gradients.dense);
+        }
+        loss
+    }
+}
+
+impl Learner for AttentionLearner {
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) -> Result<f32> {
+        let loss = self.gradients(batch, targets, position.step);
+        let gradients = &self.lanes[0].1.dense;
+        let squares =
+            dense::square_sum(gradients) + self.token_gradients.square_sum() + self.position_gradients.square_sum();
+        let step = constants(position.step, self.schedule.rate(position.step, position.steps), clip(squares, 1.0));
+        let decaying = dense::AdamStep { decay: self.decay, ..step };
+        for part in &self.net.plan.parts {
+            let step = if part.decays { decaying } else { step };
+            let gradient = &gradients[part.range.clone()];
+            self.moments.update(&mut self.net.weights.dense, part.range.clone(), gradient, step);
+        }
+        self.token_gradients.apply(&mut self.net.weights.tokens, &mut self.token_moments, decaying);
+        self.position_gradients.apply(&mut self.net.weights.positions, &mut self.position_moments, step);
+        Ok(loss)
+    }
+
+    fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
+        Ok(self.net.run(batch, self.threads, |tape| tape.logits().to_vec()))
+    }
+
+    fn weights(&self) -> Result<Tensors> {
+        self.net.save()
+    }
+
+    fn state(&self) -> Result<Tensors> {
+        let mut out = self.net.save()?;
+        for (name, moments) in self.moments() {
+            out.insert(format!("adam.{name}.first"), tensor(&moments.first, &[moments.first.len()])?);
+            out.insert(format!("adam.{name}.second"), tensor(&moments.second, &[moments.second.len()])?);
+        }
+        Ok(out)
+    }
+
+    fn restore(&mut self, state: &Tensors) -> Result<()> {
+        self.net.read(state)?;
+        for (name, moments) in [
+            ("dense", &mut self.moments),
+            ("tokens", &mut self.token_moments),
+            ("positions", &mut self.position_moments),
+        ] {
+            read(state, &format!("adam.{name}.first"), &mut moments.first)?;
+            read(state, &format!("adam.{name}.second"), &mut moments.second)?;
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, weights: Option<Tensors>) -> Result<Box<dyn Network>> {
+        let mut net = self.net;
+        if let Some(weights) = weights {
+            net.read(&weights)?;
+        }
+        Ok(Box::new(net))
+    }
+}
+
+impl AttentionLearner {
+    fn moments(&self) -> [(&'static str, &Moments); 3] {
+        [("dense", &self.moments), ("tokens", &self.token_moments), ("positions", &self.position_moments)]
+    }
+}
+
+impl Network for Attention {
+    fn family(&self) -> Family {
+        Family::Attention
+    }
+
+    fn outputs(&self) -> usize {
+        self.plan.shape.outputs
+    }
+
+    fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
+        Ok(self.run(batch, 1, |tape| tape.logits().to_vec()))
+    }
+
+    fn feature_width(&self) -> usize {
+        self.plan.pooled()
+    }
+
+    fn features(&self, batch: &Batch) -> Result<Vec<f32>> {
+        Ok(self.run(batch, 1, |tape| tape.pooled().to_vec()))
+    }
+
+    fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
+        let mut tape = Tape::default();
+        tape.forward(&self.plan, &self.weights, batch, row..row + 1, None);
+        let (mut bias, terms, attention) = tape.terms(&self.plan, &self.weights, output);
+        let mut entries = Vec::new();
+        for (token, term) in batch.row(row).zip(&terms) {
+            let (_, values) = batch.token(token);
+            // A token's term belongs to all it is made of: shares follow the size of its values.
+            let sum: f32 = values.iter().map(|v| v.abs()).sum();
+            match (values.len(), sum > 0.0) {
+                (0, _) => bias += term,
+                (_, true) => entries.extend(values.iter().map(|v| term * v.abs() / sum)),
+                (n, false) => entries.extend(std::iter::repeat_n(term / n as f32, n)),
+            }
+        }
+        let mut active_units = Vec::new();
+        if self.plan.shape.layers > 0 && !terms.is_empty() {
+            let hidden = tape.hidden(self.plan.shape.layers - 1);
+            let mut sums = vec![0f32; self.plan.shape.hidden];
+            for row in hidden.chunks_exact(self.plan.shape.hidden) {
+                dense::add(&mut sums, row);
+            }
+            active_units = sums.iter().map(|s| s / terms.len() as f32).enumerate().map(|(u, s)| (u as u32, s)).collect();
+            active_units.retain(|(_, s)| *s > 0.0);
+            active_units.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            active_units.truncate(self.plan.shape.winners);
+        }
+        Ok(Explanation { bias, entries, attention, active_units })
+    }
+
+    fn activity(&self, batch: &Batch) -> Result<Activity> {
+        let shape = &self.plan.shape;
+        let (rows, d, h) = (batch.rows().max(1) as f64, shape.width as f64, shape.hidden as f64);
+        let mut tape = Tape::default();
+        let mut counts = vec![vec![0u64; shape.hidden]; shape.layers];
+        let mut rows_active = vec![vec![0u64; shape.hidden]; shape.layers];
+        let (mut dense_macs, mut effective_macs, mut top_k) = (0.0, 0.0, 0.0);
+        for row in 0..batch.rows() {
+            tape.forward(&self.plan, &self.weights, batch, row..row + 1, None);
+            let t = batch.row(row).len() as f64;
+            let entries = batch.entries(row).0.len() as f64;
+            let read = (shape.reads as f64) * t * d * 2.0 + (self.plan.pooled() * shape.outputs) as f64;
+            let block = t * (4.0 * d * d + 2.0 * t * d);
+            dense_macs += t * shape.features as f64 * d + shape.layers as f64 * (block + t * 2.0 * d * h) + read;
+            effective_macs += entries * d + shape.layers as f64 * (block + t * d * h) + read;
+            top_k += shape.layers as f64 * t * h;
+            for layer in 0..shape.layers {
+                let mut seen = vec![false; shape.hidden];
+                for token in tape.hidden(layer).chunks_exact(shape.hidden) {
+                    for (unit, value) in token.iter().enumerate() {
+                        if *value > 0.0 {
+                            counts[layer][unit] += 1;
+                            seen[unit] = true;
+                            effective_macs += d;
+                        }
+                    }
+                }
+                for (unit, seen) in seen.iter().enumerate() {
+                    rows_active[layer][unit] += u64::from(*seen);
+                }
+            }
+        }
+        let tokens = batch.tokens().max(1) as f64;
+        let layers = counts
+            .iter()
+            .zip(&rows_active)
+            .enumerate()
+            .map(|(layer, (counts, rows_active))| {
+                // A unit's share is counted over tokens: that is where winners compete.
+                let winners = counts.iter().sum::<u64>() as f64 / tokens;
+                LayerActivity {
+                    name: format!("blocks.{layer}"),
+                    units: shape.hidden,
+                    winners,
+                    active_share: winners / h,
+                    dead_units: counts.iter().filter(|c| **c == 0).count(),
+                    duty: rows_active.iter().map(|c| *c as f32 / rows as f32).collect(),
+                }
+            })
+            .collect();
+        let weights = self.weights.dense.len() + self.weights.tokens.len() + self.weights.positions.len();
+        Ok(Activity {
+            layers,
+            dense_macs: dense_macs / rows,
+            effective_macs: effective_macs / rows,
+            top_k_operations: top_k / rows,
+            memory_macs: 0.0,
+            bytes: 4 * weights as u64,
+        })
+    }
+
+    fn save(&self) -> Result<Tensors> {
+        Attention::save(self)
+    }
+}

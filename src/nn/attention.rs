@@ -1,0 +1,673 @@
+//! The attention network on slices: an embedding that sums the rows of its active inputs, pre-norm
+//! attention blocks whose feed-forward part keeps k winners, and an additive read at the end.
+//! Rows stand one after the other without padding, so a row's answer cannot depend on its neighbours.
+//!
+//! Forward and backward are written out: at this size candle's overhead per operation would be
+//! most of the time, and its fused normalisation and softmax cut gradients. The plain candle
+//! expression of the same network is the reference in the tests.
+
+use super::kernels::dense::{self, View, product};
+use super::random::Random;
+use crate::data::Batch;
+use std::ops::Range;
+
+/// Sizes of the network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Shape {
+    /// Feature indices of the encoder.
+    pub features: usize,
+    /// Fields of the encoder.
+    pub fields: usize,
+    /// Positions within a field that are told apart; later ones share the last.
+    pub positions: usize,
+    /// Numbers a token.
+    pub width: usize,
+    /// Attention heads; divide `width`.
+    pub heads: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Feed-forward units.
+    pub hidden: usize,
+    /// Feed-forward units that stay active a token.
+    pub winners: usize,
+    /// Soft reads at the end, beside one that takes the largest value of each unit.
+    pub reads: usize,
+    /// Classes, or 1.
+    pub outputs: usize,
+}
+
+/// One named part of the dense weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// Its path, as in the saved file.
+    pub name: String,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Where it lies.
+    pub range: Range<usize>,
+    /// Whether weight decay applies (matrices, not gains and biases).
+    pub decays: bool,
+}
+
+/// Where the weights of one block lie.
+#[derive(Clone, Debug, PartialEq)]
+struct Block {
+    norm1: Range<usize>,
+    qkv: Range<usize>,
+    out: Range<usize>,
+    norm2: Range<usize>,
+    up: Range<usize>,
+    up_bias: Range<usize>,
+    down: Range<usize>,
+    down_bias: Range<usize>,
+}
+
+/// Where all dense weights lie.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Plan {
+    /// The sizes it follows from.
+    pub shape: Shape,
+    /// All parts, in the order they lie.
+    pub parts: Vec<Part>,
+    fields: Range<usize>,
+    blocks: Vec<Block>,
+    norm: Range<usize>,
+    queries: Range<usize>,
+    readout: Range<usize>,
+    bias: Range<usize>,
+}
+
+impl Plan {
+    /// Lays the weights of `shape` out.
+    pub fn new(shape: Shape) -> Self {
+        let mut parts: Vec<Part> = Vec::new();
+        let mut part = |name: String, shape: Vec<usize>, decays: bool| {
+            let start = parts.last().map_or(0, |p| p.range.end);
+            let range = start..start + shape.iter().product::<usize>();
+            parts.push(Part { name, shape, range: range.clone(), decays });
+            range
+        };
+        let (d, h) = (shape.width, shape.hidden);
+        let fields = part("fields".into(), vec![shape.fields, d], false);
+        let blocks = (0..shape.layers)
+            .map(|i| Block {
+                norm1: part(format!("blocks.{i}.norm1"), vec![d], false),
+                qkv: part(format!("blocks.{i}.qkv"), vec![d, 3 * d], true),
+                out: part(format!("blocks.{i}.out"), vec![d, d], true),
+                norm2: part(format!("blocks.{i}.norm2"), vec![d], false),
+                up: part(format!("blocks.{i}.up"), vec![d, h], true),
+                up_bias: part(format!("blocks.{i}.up_bias"), vec![h], false),
+                down: part(format!("blocks.{i}.down"), vec![h, d], true),
+                down_bias: part(format!("blocks.{i}.down_bias"), vec![d], false),
+            })
+            .collect();
+        let norm = part("norm".into(), vec![d], false);
+        let queries = part("read.queries".into(), vec![shape.reads, d], false);
+        let readout = part("read.weight".into(), vec![(shape.reads + 1) * d, shape.outputs], true);
+        let bias = part("read.bias".into(), vec![shape.outputs], false);
+        Self { shape, parts, fields, blocks, norm, queries, readout, bias }
+    }
+
+    /// How many dense weights there are.
+    pub fn len(&self) -> usize {
+        self.bias.end
+    }
+
+    /// Whether there are none; never so.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Width of the pooled state that the readout sees.
+    pub fn pooled(&self) -> usize {
+        (self.shape.reads + 1) * self.shape.width
+    }
+}
+
+/// All weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weights {
+    /// The parts of [`Plan`].
+    pub dense: Vec<f32>,
+    /// `[features, width]`, touched row by row.
+    pub tokens: Vec<f32>,
+    /// `[positions, width]`, touched row by row.
+    pub positions: Vec<f32>,
+}
+
+impl Weights {
+    /// Fresh weights. `fan_in[f]` is how many entries a token of feature `f`'s field has, so that
+    /// a token starts with the same size whatever it is made of.
+    pub fn new(plan: &Plan, fan_in: impl Fn(usize) -> f32, seed: u64) -> Self {
+        let shape = &plan.shape;
+        let d = shape.width;
+        let mut dense = vec![0.0; plan.len()];
+        let mut random = Random::stream(seed, "attention.dense", 0);
+        let mut fill = |range: &Range<usize>, std: f32| {
+            for w in &mut dense[range.clone()] {
+                *w = random.normal() * std;
+            }
+        };
+        let root = |n: usize| 1.0 / (n as f32).sqrt();
+        fill(&plan.fields, 0.2);
+        // Deeper residual branches start smaller, so that the sum keeps its size.
+        let depth = root(2 * shape.layers.max(1));
+        for block in &plan.blocks {
+            fill(&block.qkv, root(d));
+            fill(&block.out, root(d) * depth);
+            fill(&block.up, root(d) * std::f32::consts::SQRT_2);
+            fill(&block.down, root(shape.winners) * depth);
+        }
+        fill(&plan.queries, 0.02);
+        fill(&plan.readout, 0.5 * root(plan.pooled()));
+        for block in &plan.blocks {
+            dense[block.norm1.clone()].fill(1.0);
+            dense[block.norm2.clone()].fill(1.0);
+        }
+        dense[plan.norm.clone()].fill(1.0);
+        let mut tokens = vec![0.0; shape.features * d];
+        let mut random = Random::stream(seed, "attention.tokens", 0);
+        for (feature, row) in tokens.chunks_exact_mut(d).enumerate() {
+            let std = 0.5 / fan_in(feature).max(1.0).sqrt();
+            row.fill_with(|| random.normal() * std);
+        }
+        // Sinusoids (Vaswani et al. 2017) to start from: near positions look alike before any training.
+        let mut positions = vec![0.0; shape.positions * d];
+        for (p, row) in positions.chunks_exact_mut(d).enumerate() {
+            for (i, value) in row.iter_mut().enumerate() {
+                let angle = p as f32 / 1000f32.powf((i / 2 * 2) as f32 / d as f32);
+                *value = 0.3 * if i % 2 == 0 { angle.sin() } else { angle.cos() };
+            }
+        }
+        Self { dense, tokens, positions }
+    }
+}
+
+/// What is kept of one block's forward pass for its backward pass, over the tokens of a chunk.
+#[derive(Debug, Default)]
+struct Saved {
+    input: Vec<f32>,
+    inverse1: Vec<f32>,
+    normed1: Vec<f32>,
+    qkv: Vec<f32>,
+    weights: Vec<f32>,
+    mixed: Vec<f32>,
+    middle: Vec<f32>,
+    inverse2: Vec<f32>,
+    normed2: Vec<f32>,
+    hidden: Vec<f32>,
+    drop1: Vec<f32>,
+    drop2: Vec<f32>,
+}
+
+/// Everything computed for a chunk of rows; reused from chunk to chunk.
+#[derive(Debug, Default)]
+pub struct Tape {
+    tokens: Range<usize>,
+    /// `[rows + 1]`, in tokens of the chunk.
+    offsets: Vec<usize>,
+    /// Position within its field of each token.
+    position: Vec<u32>,
+    x: Vec<f32>,
+    saved: Vec<Saved>,
+    inverse: Vec<f32>,
+    normed: Vec<f32>,
+    /// Soft reads' weights, `[reads, tokens]`.
+    reads: Vec<f32>,
+    /// Token of the largest value, `[rows, width]`, in tokens of the chunk.
+    largest: Vec<u32>,
+    pooled: Vec<f32>,
+    drop_pooled: Vec<f32>,
+    logits: Vec<f32>,
+    scratch: Vec<f32>,
+    scratch2: Vec<f32>,
+    select: Vec<u32>,
+}
+
+/// Gradients of a chunk.
+#[derive(Debug, Default)]
+pub struct Gradients {
+    /// As [`Weights::dense`].
+    pub dense: Vec<f32>,
+    /// Of each token's embedded input, `[tokens of the chunk, width]`.
+    pub inputs: Vec<f32>,
+}
+
+/// Random dropping while training.
+#[derive(Clone, Copy, Debug)]
+pub struct Dropout {
+    /// Share of values that are dropped.
+    pub share: f32,
+    /// Seed of the training.
+    pub seed: u64,
+    /// Step of the training.
+    pub step: u64,
+}
+
+fn reset(buffer: &mut Vec<f32>, len: usize) {
+    buffer.clear();
+    buffer.resize(len, 0.0);
+}
+
+fn drop_mask(mask: &mut Vec<f32>, len: usize, share: f32, random: &mut Random) {
+    mask.clear();
+    mask.reserve(len + 3);
+    // Four 16-bit draws a random number.
+    let (limit, scale) = ((share * 65536.0) as u64, 1.0 / (1.0 - share));
+    while mask.len() < len {
+        let mut bits = random.next_u64();
+        for _ in 0..4 {
+            mask.push(if bits & 0xffff < limit { 0.0 } else { scale });
+            bits >>= 16;
+        }
+    }
+    mask.truncate(len);
+}
+
+impl Tape {
+    /// The answers of the chunk's rows, `[rows, outputs]`.
+    pub fn logits(&self) -> &[f32] {
+        &self.logits
+    }
+
+    /// The pooled state of the chunk's rows, `[rows, (reads + 1) width]`.
+    pub fn pooled(&self) -> &[f32] {
+        &self.pooled
+    }
+
+    /// Tokens of the batch this chunk covers.
+    pub fn tokens(&self) -> Range<usize> {
+        self.tokens.clone()
+    }
+
+    /// Position within its field of each token of the chunk.
+    pub fn positions(&self) -> &[u32] {
+        &self.position
+    }
+
+    /// Activations of the feed-forward units of block `layer`, `[tokens, hidden]`.
+    pub fn hidden(&self, layer: usize) -> &[f32] {
+        &self.saved[layer].hidden
+    }
+
+    /// Sums the active inputs' rows, the position's and the field's for each token.
+    fn embed(&mut self, plan: &Plan, weights: &Weights, batch: &Batch, rows: Range<usize>) {
+        let d = plan.shape.width;
+        self.tokens = batch.row_offsets[rows.start] as usize..batch.row_offsets[rows.end] as usize;
+        self.offsets.clear();
+        self.offsets.extend(
+            batch.row_offsets[rows.start..=rows.end].iter().map(|o| *o as usize - self.tokens.start),
+        );
+        self.position.clear();
+        reset(&mut self.x, self.tokens.len() * d);
+        for row in rows {
+            let (mut last, mut position) = (u16::MAX, 0u32);
+            for token in batch.row(row) {
+                let field = batch.fields.get(token).copied().unwrap_or(0);
+                position = if field == last { position + 1 } else { 0 };
+                last = field;
+                let place = (position as usize).min(plan.shape.positions - 1);
+                self.position.push(place as u32);
+                let at = (token - self.tokens.start) * d;
+                let x = &mut self.x[at..at + d];
+                x.copy_from_slice(&weights.positions[place * d..(place + 1) * d]);
+                let field = usize::from(field).min(plan.shape.fields - 1);
+                let part = plan.fields.start + field * d;
+                dense::add(x, &weights.dense[part..part + d]);
+                let (indices, values) = batch.token(token);
+                gather(x, &weights.tokens, indices, values);
+            }
+        }
+    }
+
+    /// Answers rows `rows` of `batch`, keeping what [`Tape::backward`] needs.
+    pub fn forward(
+        &mut self,
+        plan: &Plan,
+        weights: &Weights,
+        batch: &Batch,
+        rows: Range<usize>,
+        dropout: Option<Dropout>,
+    ) {
+        let shape = &plan.shape;
+        let (d, w) = (shape.width, &weights.dense[..]);
+        let mut random =
+            dropout.map(|o| (o.share, Random::stream(o.seed, "dropout", o.step.wrapping_mul(1 << 20) + rows.start as u64)));
+        self.embed(plan, weights, batch, rows);
+        let n = self.tokens.len();
+        self.saved.resize_with(shape.layers, Saved::default);
+        for (block, saved) in plan.blocks.iter().zip(&mut self.saved) {
+            saved.input.clone_from(&self.x);
+            reset(&mut saved.inverse1, n);
+            reset(&mut saved.normed1, n * d);
+            dense::rms_norm(&self.x, &w[block.norm1.clone()], &mut saved.normed1, &mut saved.inverse1);
+            reset(&mut saved.qkv, n * 3 * d);
+            linear(&saved.normed1, &w[block.qkv.clone()], &mut saved.qkv, (n, d, 3 * d), false);
+            attend(shape, &self.offsets, saved);
+            reset(&mut self.scratch, n * d);
+            linear(&saved.mixed, &w[block.out.clone()], &mut self.scratch, (n, d, d), false);
+            saved.drop1.clear();
+            if let Some((share, random)) = &mut random {
+                drop_mask(&mut saved.drop1, n * d, *share, random);
+                dense::multiply(&mut self.scratch, &saved.drop1);
+            }
+            dense::add(&mut self.x, &self.scratch);
+            saved.middle.clone_from(&self.x);
+            reset(&mut saved.inverse2, n);
+            reset(&mut saved.normed2, n * d);
+            dense::rms_norm(&self.x, &w[block.norm2.clone()], &mut saved.normed2, &mut saved.inverse2);
+            reset(&mut saved.hidden, n * shape.hidden);
+            linear(&saved.normed2, &w[block.up.clone()], &mut saved.hidden, (n, d, shape.hidden), false);
+            dense::add_bias(&mut saved.hidden, &w[block.up_bias.clone()]);
+            dense::winners_rows(&mut saved.hidden, shape.hidden, shape.winners, &mut self.select);
+            reset(&mut self.scratch, n * d);
+            linear(&saved.hidden, &w[block.down.clone()], &mut self.scratch, (n, shape.hidden, d), false);
+            dense::add_bias(&mut self.scratch, &w[block.down_bias.clone()]);
+            saved.drop2.clear();
+            if let Some((share, random)) = &mut random {
+                drop_mask(&mut saved.drop2, n * d, *share, random);
+                dense::multiply(&mut self.scratch, &saved.drop2);
+            }
+            dense::add(&mut self.x, &self.scratch);
+        }
+        reset(&mut self.inverse, n);
+        reset(&mut self.normed, n * d);
+        dense::rms_norm(&self.x, &w[plan.norm.clone()], &mut self.normed, &mut self.inverse);
+        self.read(plan, w);
+        self.drop_pooled.clear();
+        let rows = self.offsets.len() - 1;
+        if let Some((share, random)) = &mut random {
+            drop_mask(&mut self.drop_pooled, rows * plan.pooled(), *share, random);
+            dense::multiply(&mut self.pooled, &self.drop_pooled);
+        }
+        reset(&mut self.logits, rows * shape.outputs);
+        linear(&self.pooled, &w[plan.readout.clone()], &mut self.logits, (rows, plan.pooled(), shape.outputs), false);
+        dense::add_bias(&mut self.logits, &w[plan.bias.clone()]);
+    }
+
+    /// Pools the normed tokens of each row: `reads` softmax averages and the largest values.
+    fn read(&mut self, plan: &Plan, w: &[f32]) {
+        let shape = &plan.shape;
+        let (d, n, rows) = (shape.width, self.tokens.len(), self.offsets.len() - 1);
+        let scale = 1.0 / (d as f32).sqrt();
+        reset(&mut self.reads, shape.reads * n);
+        let queries = &w[plan.queries.clone()];
+        product((shape.reads, d, n), scale, queries, View::rows(d), &self.normed, View::transposed(d), false, &mut self.reads, View::rows(n));
+        reset(&mut self.pooled, rows * plan.pooled());
+        self.largest.clear();
+        self.largest.resize(rows * d, 0);
+        for row in 0..rows {
+            let tokens = self.offsets[row]..self.offsets[row + 1];
+            if tokens.is_empty() {
+                continue;
+            }
+            let pooled = &mut self.pooled[row * plan.pooled()..(row + 1) * plan.pooled()];
+            let values = &self.normed[tokens.start * d..tokens.end * d];
+            let (soft, peak) = pooled.split_at_mut(shape.reads * d);
+            for (read, pooled) in soft.chunks_exact_mut(d).enumerate() {
+                let weights = &mut self.reads[read * n + tokens.start..read * n + tokens.end];
+                let len = weights.len();
+                dense::softmax_rows(weights, len);
+                weighted_sum(pooled, weights, values);
+            }
+            largest(values, peak, &mut self.largest[row * d..(row + 1) * d], tokens.start as u32);
+        }
+    }
+
+    /// Adds the gradients for `dlogits` `[rows, outputs]` to `out`, whose `inputs` are replaced.
+    pub fn backward(&mut self, plan: &Plan, weights: &Weights, dlogits: &[f32], out: &mut Gradients) {
+        let shape = &plan.shape;
+        let (d, n, rows, w) = (shape.width, self.tokens.len(), self.offsets.len() - 1, &weights.dense[..]);
+        out.dense.resize(plan.len(), 0.0);
+        let g = &mut out.dense;
+        let pooled = plan.pooled();
+        dense::sum_rows(dlogits, &mut g[plan.bias.clone()]);
+        linear_weight_grad(&self.pooled, dlogits, &mut g[plan.readout.clone()], (rows, pooled, shape.outputs));
+        reset(&mut self.scratch, rows * pooled);
+        linear_input_grad(dlogits, &w[plan.readout.clone()], &mut self.scratch, (rows, pooled, shape.outputs), false);
+        if !self.drop_pooled.is_empty() {
+            dense::multiply(&mut self.scratch, &self.drop_pooled);
+        }
+        // Through the read, to the gradient of the normed tokens.
+        let scale = 1.0 / (d as f32).sqrt();
+        let mut dy = std::mem::take(&mut self.scratch2);
+        reset(&mut dy, n * d);
+        let mut dweights = Vec::new();
+        for row in 0..rows {
+            let tokens = self.offsets[row]..self.offsets[row + 1];
+            let dpooled = &self.scratch[row * pooled..(row + 1) * pooled];
+            let values = &self.normed[tokens.start * d..tokens.end * d];
+            let dvalues = &mut dy[tokens.start * d..tokens.end * d];
+            for read in 0..shape.reads {
+                let dpooled = &dpooled[read * d..(read + 1) * d];
+                let weights = &self.reads[read * n + tokens.start..read * n + tokens.end];
+                reset(&mut dweights, tokens.len());
+                let query = plan.queries.start + read * d;
+                read_backward(values, weights, dpooled, &w[query..query + d], scale, dvalues, &mut dweights, &mut g[query..query + d]);
+            }
+            if !tokens.is_empty() {
+                for (unit, token) in self.largest[row * d..(row + 1) * d].iter().enumerate() {
+                    dy[*token as usize * d + unit] += dpooled[shape.reads * d + unit];
+                }
+            }
+        }
+        let dx = &mut out.inputs;
+        reset(dx, n * d);
+        dense::rms_norm_backward(&self.x, &w[plan.norm.clone()], &self.inverse, &dy, dx, &mut g[plan.norm.clone()]);
+        let mut branch = std::mem::take(&mut self.scratch);
+        let mut wide = Vec::new();
+        for (block, saved) in plan.blocks.iter().zip(&mut self.saved).rev() {
+            // Feed-forward part.
+            branch.clone_from(dx);
+            if !saved.drop2.is_empty() {
+                dense::multiply(&mut branch, &saved.drop2);
+            }
+            dense::sum_rows(&branch, &mut g[block.down_bias.clone()]);
+            linear_weight_grad(&saved.hidden, &branch, &mut g[block.down.clone()], (n, shape.hidden, d));
+            reset(&mut wide, n * shape.hidden);
+            linear_input_grad(&branch, &w[block.down.clone()], &mut wide, (n, shape.hidden, d), false);
+            dense::mask_losers(&mut wide, &saved.hidden);
+            dense::sum_rows(&wide, &mut g[block.up_bias.clone()]);
+            linear_weight_grad(&saved.normed2, &wide, &mut g[block.up.clone()], (n, d, shape.hidden));
+            reset(&mut dy, n * d);
+            linear_input_grad(&wide, &w[block.up.clone()], &mut dy, (n, d, shape.hidden), false);
+            dense::rms_norm_backward(&saved.middle, &w[block.norm2.clone()], &saved.inverse2, &dy, dx, &mut g[block.norm2.clone()]);
+            // Attention part.
+            branch.clone_from(dx);
+            if !saved.drop1.is_empty() {
+                dense::multiply(&mut branch, &saved.drop1);
+            }
+            linear_weight_grad(&saved.mixed, &branch, &mut g[block.out.clone()], (n, d, d));
+            reset(&mut dy, n * d);
+            linear_input_grad(&branch, &w[block.out.clone()], &mut dy, (n, d, d), false);
+            reset(&mut wide, n * 3 * d);
+            attend_backward(shape, &self.offsets, saved, &dy, &mut wide, &mut branch);
+            linear_weight_grad(&saved.normed1, &wide, &mut g[block.qkv.clone()], (n, d, 3 * d));
+            reset(&mut dy, n * d);
+            linear_input_grad(&wide, &w[block.qkv.clone()], &mut dy, (n, d, 3 * d), false);
+            dense::rms_norm_backward(&saved.input, &w[block.norm1.clone()], &saved.inverse1, &dy, dx, &mut g[block.norm1.clone()]);
+        }
+        self.scratch = branch;
+        self.scratch2 = dy;
+    }
+
+    /// Adds the gradient of the field embedding, which the caller sums with the other tables.
+    pub fn field_gradient(&self, plan: &Plan, batch: &Batch, out: &mut Gradients) {
+        let d = plan.shape.width;
+        for (token, dx) in self.tokens.clone().zip(out.inputs.chunks_exact(d)) {
+            let field = usize::from(batch.fields.get(token).copied().unwrap_or(0)).min(plan.shape.fields - 1);
+            let part = plan.fields.start + field * d;
+            dense::add(&mut out.dense[part..part + d], dx);
+        }
+    }
+
+    /// What each token of the chunk's only row adds to answer `output`: `bias + Σ terms` is the
+    /// answer. Also the mean weight the soft reads give each token.
+    pub fn terms(&self, plan: &Plan, weights: &Weights, output: usize) -> (f32, Vec<f32>, Vec<f32>) {
+        let shape = &plan.shape;
+        let (d, n, w) = (shape.width, self.tokens.len(), &weights.dense[..]);
+        let column = |unit: usize| w[plan.readout.start + unit * shape.outputs + output];
+        let mut terms = vec![0f32; n];
+        let mut attention = vec![0f32; n];
+        for read in 0..shape.reads {
+            for token in 0..n {
+                let weight = self.reads[read * n + token];
+                let value: f32 = (0..d).map(|u| self.normed[token * d + u] * column(read * d + u)).sum();
+                terms[token] += weight * value;
+                attention[token] += weight / shape.reads as f32;
+            }
+        }
+        if n > 0 {
+            for unit in 0..d {
+                let token = self.largest[unit] as usize;
+                terms[token] += self.normed[token * d + unit] * column(shape.reads * d + unit);
+            }
+        }
+        (w[plan.bias.start + output], terms, attention)
+    }
+}
+
+dense::widths! {
+    /// `x += Σ value · table[index]`, rows of `x.len()`.
+    pub fn gather(x: &mut [f32], table: &[f32], indices: &[u32], values: &[f32]) {
+        let d = x.len();
+        for (index, value) in indices.iter().zip(values) {
+            let at = *index as usize * d;
+            dense::add_scaled(x, *value, &table[at..at + d]);
+        }
+    }
+}
+
+dense::widths! {
+    /// `out = Σ_i weights[i] values[i]`, rows of `out.len()`.
+    pub fn weighted_sum(out: &mut [f32], weights: &[f32], values: &[f32]) {
+        out.fill(0.0);
+        for (weight, value) in weights.iter().zip(values.chunks_exact(out.len())) {
+            dense::add_scaled(out, *weight, value);
+        }
+    }
+}
+
+dense::widths! {
+    /// The largest value of each column and the row (counted from `first`) that has it.
+    pub fn largest(values: &[f32], peak: &mut [f32], token: &mut [u32], first: u32) {
+        peak.fill(f32::NEG_INFINITY);
+        for (i, row) in values.chunks_exact(peak.len()).enumerate() {
+            for ((peak, token), value) in peak.iter_mut().zip(token.iter_mut()).zip(row) {
+                let larger = *value > *peak;
+                *peak = if larger { *value } else { *peak };
+                *token = if larger { first + i as u32 } else { *token };
+            }
+        }
+    }
+}
+
+dense::widths! {
+    /// Backward of one soft read of one row.
+    pub fn read_backward(
+        values: &[f32],
+        weights: &[f32],
+        dpooled: &[f32],
+        query: &[f32],
+        scale: f32,
+        dvalues: &mut [f32],
+        dweights: &mut [f32],
+        dquery: &mut [f32],
+    ) {
+        let d = query.len();
+        let mut mean = 0.0;
+        for ((value, dweight), weight) in values.chunks_exact(d).zip(dweights.iter_mut()).zip(weights) {
+            *dweight = dense::dot(value, dpooled);
+            mean += *dweight * weight;
+        }
+        for (((value, dvalue), dweight), weight) in
+            values.chunks_exact(d).zip(dvalues.chunks_exact_mut(d)).zip(dweights.iter()).zip(weights)
+        {
+            let dscore = weight * (dweight - mean) * scale;
+            dense::add_scaled(dquery, dscore, value);
+            for i in 0..d {
+                dvalue[i] += weight * dpooled[i] + dscore * query[i];
+            }
+        }
+    }
+}
+
+/// `y (+)= x w` for `x` `[n, input]`, `w` `[input, output]`.
+fn linear(x: &[f32], w: &[f32], y: &mut [f32], (n, input, output): (usize, usize, usize), keep: bool) {
+    product((n, input, output), 1.0, x, View::rows(input), w, View::rows(output), keep, y, View::rows(output));
+}
+
+/// `dw += xᵀ dy`.
+fn linear_weight_grad(x: &[f32], dy: &[f32], dw: &mut [f32], (n, input, output): (usize, usize, usize)) {
+    product((input, n, output), 1.0, x, View::transposed(input), dy, View::rows(output), true, dw, View::rows(output));
+}
+
+/// `dx (+)= dy wᵀ`.
+fn linear_input_grad(dy: &[f32], w: &[f32], dx: &mut [f32], (n, input, output): (usize, usize, usize), keep: bool) {
+    product((n, output, input), 1.0, dy, View::rows(output), w, View::transposed(output), keep, dx, View::rows(input));
+}
+
+/// Multi-head attention of each row over its own tokens: fills `weights` and `mixed`.
+fn attend(shape: &Shape, offsets: &[usize], saved: &mut Saved) {
+    let (d, heads) = (shape.width, shape.heads);
+    let size = d / heads;
+    let scale = 1.0 / (size as f32).sqrt();
+    let total: usize = offsets.windows(2).map(|o| (o[1] - o[0]).pow(2) * heads).sum();
+    reset(&mut saved.weights, total);
+    reset(&mut saved.mixed, saved.normed1.len());
+    let mut at = 0;
+    for row in offsets.windows(2) {
+        let (start, t) = (row[0], row[1] - row[0]);
+        if t == 0 {
+            continue;
+        }
+        let qkv = View::rows(3 * d).at(start * 3 * d);
+        for head in 0..heads {
+            let weights = &mut saved.weights[at + head * t * t..at + (head + 1) * t * t];
+            let q = qkv.at(qkv.offset + head * size);
+            let k = View { offset: qkv.offset + d + head * size, row: 1, column: 3 * d };
+            product((t, size, t), scale, &saved.qkv, q, &saved.qkv, k, false, weights, View::rows(t));
+        }
+        dense::softmax_rows(&mut saved.weights[at..at + heads * t * t], t);
+        for head in 0..heads {
+            let weights = &saved.weights[at + head * t * t..at + (head + 1) * t * t];
+            let v = qkv.at(qkv.offset + 2 * d + head * size);
+            let mixed = View::rows(d).at(start * d + head * size);
+            product((t, t, size), 1.0, weights, View::rows(t), &saved.qkv, v, false, &mut saved.mixed, mixed);
+        }
+        at += heads * t * t;
+    }
+}
+
+/// Backward of [`attend`]: `dqkv` from the gradient of `mixed`.
+fn attend_backward(shape: &Shape, offsets: &[usize], saved: &Saved, dmixed: &[f32], dqkv: &mut [f32], scratch: &mut Vec<f32>) {
+    let (d, heads) = (shape.width, shape.heads);
+    let size = d / heads;
+    let scale = 1.0 / (size as f32).sqrt();
+    let mut at = 0;
+    for row in offsets.windows(2) {
+        let (start, t) = (row[0], row[1] - row[0]);
+        if t == 0 {
+            continue;
+        }
+        let qkv = View::rows(3 * d).at(start * 3 * d);
+        let weights = &saved.weights[at..at + heads * t * t];
+        reset(scratch, heads * t * t);
+        for head in 0..heads {
+            let (p, dp) = (&weights[head * t * t..(head + 1) * t * t], &mut scratch[head * t * t..(head + 1) * t * t]);
+            let dm = View::rows(d).at(start * d + head * size);
+            let v_transposed = View { offset: qkv.offset + 2 * d + head * size, row: 1, column: 3 * d };
+            product((t, size, t), 1.0, dmixed, dm, &saved.qkv, v_transposed, false, dp, View::rows(t));
+            let dv = qkv.at(qkv.offset + 2 * d + head * size);
+            product((t, t, size), 1.0, p, View::transposed(t), dmixed, dm, false, dqkv, dv);
+        }
+        dense::softmax_rows_backward(weights, scratch, t, scale);
+        for head in 0..heads {
+            let ds = &scratch[head * t * t..(head + 1) * t * t];
+            let (q, k) = (qkv.at(qkv.offset + head * size), qkv.at(qkv.offset + d + head * size));
+            product((t, t, size), 1.0, ds, View::rows(t), &saved.qkv, k, false, dqkv, q);
+            product((t, t, size), 1.0, ds, View::transposed(t), &saved.qkv, q, false, dqkv, k);
+        }
+        at += heads * t * t;
+    }
+}
