@@ -1,9 +1,9 @@
 //! The attention family: tokens attend to each other, and the answer is a weighted sum over them.
 
-use super::{Activity, Explanation, Family, LayerActivity, Learner, LearnerSpec, Network, Position, Range, Setting, Targets, Task, UNLABELLED};
+use super::{Activity, Explanation, Family, LayerActivity, Learner, LearnerSpec, Network, Position, Range, Schedule, Setting, Targets, Task, UNLABELLED};
 use crate::data::encoder::Encoder;
 use crate::data::{Batch, ColumnKind};
-use crate::nn::adam::{Moments, RowGradients, Schedule, clip, constants};
+use crate::nn::adam::{Moments, RowGradients, WarmCosine, clip, constants};
 use crate::nn::attention::{Dropout, Gradients, Plan, Shape, Tape, Weights};
 use crate::nn::kernels::dense;
 use crate::nn::{Tensors, parallel};
@@ -28,11 +28,13 @@ pub fn settings() -> Vec<Setting> {
     ]
 }
 
-/// Passes over `rows` rows when the request does not say: enough steps for a small table,
-/// and no more than a few minutes for a large one.
-pub fn epochs(rows: usize, batch_size: usize) -> usize {
-    let steps = rows.div_ceil(batch_size.max(1)).max(1);
-    (3000 / steps).clamp(12, 300)
+/// How long to train on `rows` rows: enough steps for a small table, and no more passes than a
+/// large one needs.
+fn default_schedule(rows: usize) -> Schedule {
+    let batch_size = if rows < 256 { 16 } else { 64 };
+    let steps = rows.div_ceil(batch_size).max(1);
+    let epochs = (3000 / steps).clamp(12, 300);
+    Schedule { epochs, batch_size, patience: epochs / 3 }
 }
 
 /// A setting as a number; `default` where it is missing or of another kind.
@@ -158,6 +160,7 @@ struct AttentionLearner {
     position_gradients: RowGradients,
     lanes: Vec<(Tape, Gradients, f32)>,
     task: Task,
+    rate: WarmCosine,
     schedule: Schedule,
     decay: f32,
     dropout: f32,
@@ -182,7 +185,8 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         net: Attention { plan, weights },
         lanes: Vec::new(),
         task: spec.task,
-        schedule: Schedule { peak: number(config, "learning_rate", 0.002) as f32, warm_up: 200 },
+        rate: WarmCosine { peak: number(config, "learning_rate", 0.002) as f32, warm_up: 200 },
+        schedule: spec.schedule(default_schedule(spec.rows)),
         decay: number(config, "weight_decay", 0.01) as f32,
         dropout: number(config, "dropout", 0.1) as f32,
         smoothing: number(config, "label_smoothing", 0.05) as f32,
@@ -303,12 +307,16 @@ impl AttentionLearner {
 }
 
 impl Learner for AttentionLearner {
+    fn schedule(&self) -> Schedule {
+        self.schedule
+    }
+
     fn step(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) -> Result<f32> {
         let loss = self.gradients(batch, targets, position.step);
         let gradients = &self.lanes[0].1.dense;
         let squares =
             dense::square_sum(gradients) + self.token_gradients.square_sum() + self.position_gradients.square_sum();
-        let step = constants(position.step, self.schedule.rate(position.step, position.steps), clip(squares, 1.0));
+        let step = constants(position.step, self.rate.rate(position.step, position.steps), clip(squares, 1.0));
         let decaying = dense::AdamStep { decay: self.decay, ..step };
         for part in &self.net.plan.parts {
             let step = if part.decays { decaying } else { step };

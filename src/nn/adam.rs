@@ -5,14 +5,14 @@ use super::kernels::dense::{self, AdamStep};
 
 /// Warm-up to the peak rate, then a half cosine down to zero.
 #[derive(Clone, Copy, Debug)]
-pub struct Schedule {
+pub struct WarmCosine {
     /// The largest learning rate.
     pub peak: f32,
     /// Steps of warm-up at most; never more than a tenth of all steps.
     pub warm_up: u64,
 }
 
-impl Schedule {
+impl WarmCosine {
     /// The rate of step `step` (from 0) of `steps`.
     pub fn rate(&self, step: u64, steps: u64) -> f32 {
         let warm_up = self.warm_up.min(steps / 10).max(1);
@@ -139,7 +139,7 @@ mod tests {
 
     #[test]
     fn rate_rises_then_falls_to_nothing() {
-        let schedule = Schedule { peak: 1.0, warm_up: 200 };
+        let schedule = WarmCosine { peak: 1.0, warm_up: 200 };
         assert!(schedule.rate(0, 10_000) < 0.01);
         assert!((schedule.rate(199, 10_000) - 1.0).abs() < 1e-6);
         assert!(schedule.rate(9_999, 10_000) < 1e-4);
