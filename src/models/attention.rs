@@ -1,6 +1,9 @@
 //! The attention family: tokens attend to each other, and the answer is a weighted sum over them.
 
-use super::{Activity, Explanation, Family, LayerActivity, Learner, LearnerSpec, Network, Position, Range, Schedule, Setting, Targets, Task, UNLABELLED};
+use super::{
+    Activity, Explanation, Family, LayerActivity, Learner, LearnerSpec, Network, Position, Range, Schedule, Setting,
+    Targets, Task, UNLABELLED,
+};
 use crate::data::encoder::Encoder;
 use crate::data::{Batch, ColumnKind};
 use crate::nn::adam::{Moments, RowGradients, WarmCosine, clip, constants};
@@ -17,13 +20,33 @@ pub fn settings() -> Vec<Setting> {
         Setting::new("width", 64, Range::Integer(8, 1024), "Numbers a token is described by."),
         Setting::new("heads", 4, Range::Integer(1, 32), "Attention heads; they share the width."),
         Setting::new("layers", 2, Range::Integer(0, 16), "Attention blocks."),
-        Setting::new("hidden", Value::Null, Range::Integer(8, 8192), "Feed-forward units a block; twice the width by default."),
+        Setting::new(
+            "hidden",
+            Value::Null,
+            Range::Integer(8, 8192),
+            "Feed-forward units a block; twice the width by default.",
+        ),
         Setting::new("active_share", 0.25, Range::Number(0.01, 1.0), "Share of feed-forward units that stay active."),
-        Setting::new("reads", 2, Range::Integer(1, 16), "Soft reads over the tokens, beside the one that takes the largest values."),
+        Setting::new(
+            "reads",
+            2,
+            Range::Integer(1, 16),
+            "Soft reads over the tokens, beside the one that takes the largest values.",
+        ),
         Setting::new("positions", 1024, Range::Integer(1, 65536), "Positions within a column that are told apart."),
         Setting::new("dropout", 0.1, Range::Number(0.0, 0.9), "Share of values dropped while training."),
-        Setting::new("label_smoothing", 0.05, Range::Number(0.0, 0.5), "Share of certainty taken from the labels while training."),
-        Setting::new("learning_rate", 0.002, Range::Number(1e-6, 1.0), "Largest learning rate; reached by a warm-up, left by a cosine."),
+        Setting::new(
+            "label_smoothing",
+            0.05,
+            Range::Number(0.0, 0.5),
+            "Share of certainty taken from the labels while training.",
+        ),
+        Setting::new(
+            "learning_rate",
+            0.002,
+            Range::Number(1e-6, 1.0),
+            "Largest learning rate; reached by a warm-up, left by a cosine.",
+        ),
         Setting::new("weight_decay", 0.01, Range::Number(0.0, 10.0), "Decay of the weight matrices."),
     ]
 }
@@ -271,9 +294,9 @@ impl AttentionLearner {
         self.lanes.resize_with(cuts.len().max(1), Default::default);
         let (row_weights, sum) = row_weights(targets);
         let (plan, weights) = (&self.net.plan, &self.net.weights);
-        let dropout =
-            (self.dropout > 0.0).then_some(Dropout { share: self.dropout, seed: self.seed, step });
-        let (outputs, smoothing) = (plan.shape.outputs, if self.task == Task::Classification { self.smoothing } else { 0.0 });
+        let dropout = (self.dropout > 0.0).then_some(Dropout { share: self.dropout, seed: self.seed, step });
+        let (outputs, smoothing) =
+            (plan.shape.outputs, if self.task == Task::Classification { self.smoothing } else { 0.0 });
         for (_, gradients, loss) in &mut self.lanes {
             gradients.dense.clear();
             gradients.dense.resize(plan.len(), 0.0);
@@ -416,7 +439,8 @@ impl Network for Attention {
             for row in hidden.chunks_exact(self.plan.shape.hidden) {
                 dense::add(&mut sums, row);
             }
-            active_units = sums.iter().map(|s| s / terms.len() as f32).enumerate().map(|(u, s)| (u as u32, s)).collect();
+            active_units =
+                sums.iter().map(|s| s / terms.len() as f32).enumerate().map(|(u, s)| (u as u32, s)).collect();
             active_units.retain(|(_, s)| *s > 0.0);
             active_units.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             active_units.truncate(self.plan.shape.winners);

@@ -161,7 +161,10 @@ mod tests {
         grads.add(3, 1.0, &[1.0, 2.0]);
         grads.add(1, 2.0, &[1.0, 1.0]);
         grads.add(3, 1.0, &[1.0, 2.0]);
-        assert_eq!(grads.iter().map(|(r, g)| (r, g.to_vec())).collect::<Vec<_>>(), [(3, vec![2.0, 4.0]), (1, vec![2.0, 2.0])]);
+        assert_eq!(
+            grads.iter().map(|(r, g)| (r, g.to_vec())).collect::<Vec<_>>(),
+            [(3, vec![2.0, 4.0]), (1, vec![2.0, 2.0])]
+        );
         grads.clear();
         assert_eq!(grads.iter().count(), 0);
     }

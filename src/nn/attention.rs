@@ -7,6 +7,7 @@
 //! expression of the same network is the reference in the tests.
 
 use super::kernels::dense::{self, View, product};
+use super::kernels::reads::{gather, largest, read_backward, weighted_sum};
 use super::random::Random;
 use crate::data::Batch;
 use std::ops::Range;
@@ -295,9 +296,7 @@ impl Tape {
         let d = plan.shape.width;
         self.tokens = batch.row_offsets[rows.start] as usize..batch.row_offsets[rows.end] as usize;
         self.offsets.clear();
-        self.offsets.extend(
-            batch.row_offsets[rows.start..=rows.end].iter().map(|o| *o as usize - self.tokens.start),
-        );
+        self.offsets.extend(batch.row_offsets[rows.start..=rows.end].iter().map(|o| *o as usize - self.tokens.start));
         self.position.clear();
         reset(&mut self.x, self.tokens.len() * d);
         for row in rows {
@@ -331,8 +330,8 @@ impl Tape {
     ) {
         let shape = &plan.shape;
         let (d, w) = (shape.width, &weights.dense[..]);
-        let mut random =
-            dropout.map(|o| (o.share, Random::stream(o.seed, "dropout", o.step.wrapping_mul(1 << 20) + rows.start as u64)));
+        let mut random = dropout
+            .map(|o| (o.share, Random::stream(o.seed, "dropout", o.step.wrapping_mul(1 << 20) + rows.start as u64)));
         self.embed(plan, weights, batch, rows);
         let n = self.tokens.len();
         self.saved.resize_with(shape.layers, Saved::default);
@@ -392,7 +391,17 @@ impl Tape {
         let scale = 1.0 / (d as f32).sqrt();
         reset(&mut self.reads, shape.reads * n);
         let queries = &w[plan.queries.clone()];
-        product((shape.reads, d, n), scale, queries, View::rows(d), &self.normed, View::transposed(d), false, &mut self.reads, View::rows(n));
+        product(
+            (shape.reads, d, n),
+            scale,
+            queries,
+            View::rows(d),
+            &self.normed,
+            View::transposed(d),
+            false,
+            &mut self.reads,
+            View::rows(n),
+        );
         reset(&mut self.pooled, rows * plan.pooled());
         self.largest.clear();
         self.largest.resize(rows * d, 0);
@@ -443,7 +452,16 @@ impl Tape {
                 let weights = &self.reads[read * n + tokens.start..read * n + tokens.end];
                 reset(&mut dweights, tokens.len());
                 let query = plan.queries.start + read * d;
-                read_backward(values, weights, dpooled, &w[query..query + d], scale, dvalues, &mut dweights, &mut g[query..query + d]);
+                read_backward(
+                    values,
+                    weights,
+                    dpooled,
+                    &w[query..query + d],
+                    scale,
+                    dvalues,
+                    &mut dweights,
+                    &mut g[query..query + d],
+                );
             }
             if !tokens.is_empty() {
                 for (unit, token) in self.largest[row * d..(row + 1) * d].iter().enumerate() {
@@ -471,7 +489,14 @@ impl Tape {
             linear_weight_grad(&saved.normed2, &wide, &mut g[block.up.clone()], (n, d, shape.hidden));
             reset(&mut dy, n * d);
             linear_input_grad(&wide, &w[block.up.clone()], &mut dy, (n, d, shape.hidden), false);
-            dense::rms_norm_backward(&saved.middle, &w[block.norm2.clone()], &saved.inverse2, &dy, dx, &mut g[block.norm2.clone()]);
+            dense::rms_norm_backward(
+                &saved.middle,
+                &w[block.norm2.clone()],
+                &saved.inverse2,
+                &dy,
+                dx,
+                &mut g[block.norm2.clone()],
+            );
             // Attention part.
             branch.clone_from(dx);
             if !saved.drop1.is_empty() {
@@ -485,7 +510,14 @@ impl Tape {
             linear_weight_grad(&saved.normed1, &wide, &mut g[block.qkv.clone()], (n, d, 3 * d));
             reset(&mut dy, n * d);
             linear_input_grad(&wide, &w[block.qkv.clone()], &mut dy, (n, d, 3 * d), false);
-            dense::rms_norm_backward(&saved.input, &w[block.norm1.clone()], &saved.inverse1, &dy, dx, &mut g[block.norm1.clone()]);
+            dense::rms_norm_backward(
+                &saved.input,
+                &w[block.norm1.clone()],
+                &saved.inverse1,
+                &dy,
+                dx,
+                &mut g[block.norm1.clone()],
+            );
         }
         self.scratch = branch;
         self.scratch2 = dy;
@@ -524,71 +556,6 @@ impl Tape {
             }
         }
         (w[plan.bias.start + output], terms, attention)
-    }
-}
-
-dense::widths! {
-    /// `x += Σ value · table[index]`, rows of `x.len()`.
-    pub fn gather(x: &mut [f32], table: &[f32], indices: &[u32], values: &[f32]) {
-        let d = x.len();
-        for (index, value) in indices.iter().zip(values) {
-            let at = *index as usize * d;
-            dense::add_scaled(x, *value, &table[at..at + d]);
-        }
-    }
-}
-
-dense::widths! {
-    /// `out = Σ_i weights[i] values[i]`, rows of `out.len()`.
-    pub fn weighted_sum(out: &mut [f32], weights: &[f32], values: &[f32]) {
-        out.fill(0.0);
-        for (weight, value) in weights.iter().zip(values.chunks_exact(out.len())) {
-            dense::add_scaled(out, *weight, value);
-        }
-    }
-}
-
-dense::widths! {
-    /// The largest value of each column and the row (counted from `first`) that has it.
-    pub fn largest(values: &[f32], peak: &mut [f32], token: &mut [u32], first: u32) {
-        peak.fill(f32::NEG_INFINITY);
-        for (i, row) in values.chunks_exact(peak.len()).enumerate() {
-            for ((peak, token), value) in peak.iter_mut().zip(token.iter_mut()).zip(row) {
-                let larger = *value > *peak;
-                *peak = if larger { *value } else { *peak };
-                *token = if larger { first + i as u32 } else { *token };
-            }
-        }
-    }
-}
-
-dense::widths! {
-    /// Backward of one soft read of one row.
-    pub fn read_backward(
-        values: &[f32],
-        weights: &[f32],
-        dpooled: &[f32],
-        query: &[f32],
-        scale: f32,
-        dvalues: &mut [f32],
-        dweights: &mut [f32],
-        dquery: &mut [f32],
-    ) {
-        let d = query.len();
-        let mut mean = 0.0;
-        for ((value, dweight), weight) in values.chunks_exact(d).zip(dweights.iter_mut()).zip(weights) {
-            *dweight = dense::dot(value, dpooled);
-            mean += *dweight * weight;
-        }
-        for (((value, dvalue), dweight), weight) in
-            values.chunks_exact(d).zip(dvalues.chunks_exact_mut(d)).zip(dweights.iter()).zip(weights)
-        {
-            let dscore = weight * (dweight - mean) * scale;
-            dense::add_scaled(dquery, dscore, value);
-            for i in 0..d {
-                dvalue[i] += weight * dpooled[i] + dscore * query[i];
-            }
-        }
     }
 }
 
@@ -640,7 +607,14 @@ fn attend(shape: &Shape, offsets: &[usize], saved: &mut Saved) {
 }
 
 /// Backward of [`attend`]: `dqkv` from the gradient of `mixed`.
-fn attend_backward(shape: &Shape, offsets: &[usize], saved: &Saved, dmixed: &[f32], dqkv: &mut [f32], scratch: &mut Vec<f32>) {
+fn attend_backward(
+    shape: &Shape,
+    offsets: &[usize],
+    saved: &Saved,
+    dmixed: &[f32],
+    dqkv: &mut [f32],
+    scratch: &mut Vec<f32>,
+) {
     let (d, heads) = (shape.width, shape.heads);
     let size = d / heads;
     let scale = 1.0 / (size as f32).sqrt();

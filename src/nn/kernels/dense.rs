@@ -109,7 +109,7 @@ macro_rules! widths {
         }
     };
 }
-pub(crate) use widths;
+pub(super) use widths;
 
 /// Lanes of the sums below: the widest vector in f32.
 const LANES: usize = 16;

@@ -14,6 +14,7 @@ mod blocks;
 pub mod dense;
 mod isa;
 mod pool;
+pub mod reads;
 mod rows;
 mod top_k;
 mod vectors;
