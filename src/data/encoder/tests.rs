@@ -1,0 +1,180 @@
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use proptest::prelude::*;
+
+fn plan(name: &str, kind: ColumnKind) -> ColumnPlan {
+    ColumnPlan { name: name.into(), kind, members: None, shape: None, channels: None }
+}
+
+fn names(values: &[&str]) -> Column {
+    Column::Category(values.iter().map(|v| (!v.is_empty()).then(|| Box::from(*v))).collect())
+}
+
+fn table(columns: Vec<(&str, Column)>) -> Table {
+    let rows = columns[0].1.len();
+    Table { rows, columns: columns.into_iter().map(|(n, c)| (n.to_owned(), c)).collect() }
+}
+
+fn row(batch: &Batch, row: usize) -> Vec<(u32, f32)> {
+    let (indices, values) = batch.entries(row);
+    indices.iter().copied().zip(values.iter().copied()).collect()
+}
+
+#[test]
+fn a_table_becomes_a_bag() {
+    let t = table(vec![
+        ("age", Column::Number(vec![1.0, 3.0, f64::NAN])),
+        ("colour", names(&["red", "blue", ""])),
+        ("ok", Column::Boolean(vec![Some(true), Some(false), None])),
+    ]);
+    let inputs =
+        [plan("age", ColumnKind::Number), plan("colour", ColumnKind::Category), plan("ok", ColumnKind::Boolean)];
+    let encoder = Encoder::fit(&t, &[0, 1, 2], &inputs, Layout::Bag).unwrap();
+    assert_eq!(encoder.width, 2 + 4 + 2);
+    let batch = encoder.encode(&t).unwrap();
+    // Names are sorted: blue 0, red 1, unseen 2, missing 3.
+    assert_eq!(row(&batch, 0), [(0, -1.0), (3, 1.0), (6, 1.0)]);
+    assert_eq!(row(&batch, 1), [(0, 1.0), (2, 1.0), (6, -1.0)]);
+    assert_eq!(row(&batch, 2), [(1, 1.0), (5, 1.0), (7, 1.0)]);
+    let other = table(vec![
+        ("age", Column::Number(vec![1e30])),
+        ("colour", names(&["green"])),
+        ("ok", Column::Boolean(vec![None])),
+    ]);
+    assert_eq!(row(&encoder.encode(&other).unwrap(), 0), [(0, 8.0), (4, 1.0), (7, 1.0)]);
+}
+
+#[test]
+fn columns_without_information_are_left_out_with_the_reason() {
+    let rows: Vec<usize> = (0..30).collect();
+    let ids: Vec<String> = rows.iter().map(|r| format!("x{r}")).collect();
+    let t = table(vec![
+        ("count", Column::Number(rows.iter().map(|&r| r as f64 + 5.0).collect())),
+        ("same", Column::Number(vec![2.0; 30])),
+        ("gone", Column::Number(vec![f64::NAN; 30])),
+        ("id", names(&ids.iter().map(String::as_str).collect::<Vec<_>>())),
+        ("good", Column::Number(rows.iter().map(|&r| (r * r % 7) as f64).collect())),
+    ]);
+    let inputs: Vec<ColumnPlan> = ["count", "same", "gone", "id", "good"]
+        .iter()
+        .map(|n| plan(n, if *n == "id" { ColumnKind::Category } else { ColumnKind::Number }))
+        .collect();
+    let encoder = Encoder::fit(&t, &rows, &inputs, Layout::Bag).unwrap();
+    let left: Vec<&str> = encoder.left_out.iter().map(|l| l.name.as_str()).collect();
+    assert_eq!(left, ["count", "same", "gone", "id"]);
+    assert!(encoder.left_out[3].reason.contains("identifier"));
+    assert_eq!(encoder.fields.len(), 1);
+}
+
+#[test]
+fn bins_are_piecewise_linear() {
+    let t = table(vec![("x", Column::Number((0..=100).map(|v| f64::from(v) * f64::from(v)).collect()))]);
+    let rows: Vec<usize> = (0..=100).collect();
+    let options = EncoderOptions { bins: 4, ..EncoderOptions::default() };
+    let encoder = Encoder::fit_with(&t, &rows, &[plan("x", ColumnKind::Number)], Layout::Bag, options).unwrap();
+    let query = table(vec![("x", Column::Number(vec![625.0 + (2500.0 - 625.0) / 2.0]))]);
+    let entries = row(&encoder.encode(&query).unwrap(), 0);
+    assert_eq!(&entries[1..], [(1, 1.0), (2, 0.5)]);
+}
+
+#[test]
+fn fitting_sees_only_the_training_rows() {
+    let t = table(vec![("x", Column::Number(vec![0.0, 2.0, 1e9])), ("c", names(&["a", "b", "secret"]))]);
+    let inputs = [plan("x", ColumnKind::Number), plan("c", ColumnKind::Category)];
+    let encoder = Encoder::fit(&t, &[0, 1], &inputs, Layout::Bag).unwrap();
+    assert!(!serde_json::to_string(&encoder).unwrap().contains("secret"));
+    assert_eq!(row(&encoder.encode(&t).unwrap(), 1)[0], (0, 1.0));
+}
+
+#[test]
+fn texts_with_the_same_words_are_alike() {
+    let texts =
+        ["my card was stolen", "the card was stolen today", "exchange rate of euros", "what is the exchange rate"];
+    let t = table(vec![("t", Column::Text(texts.iter().map(|v| Some(Box::from(*v))).collect()))]);
+    let encoder = Encoder::fit(&t, &[0, 1, 2, 3], &[plan("t", ColumnKind::Text)], Layout::Bag).unwrap();
+    let batch = encoder.encode(&t).unwrap();
+    let dot = |a: usize, b: usize| -> f32 {
+        let other: std::collections::HashMap<u32, f32> = row(&batch, b).into_iter().collect();
+        row(&batch, a).iter().map(|(i, v)| v * other.get(i).copied().unwrap_or(0.0)).sum()
+    };
+    assert!((dot(0, 0) - 1.0).abs() < 1e-5);
+    assert!(dot(0, 1) > 0.3 && dot(2, 3) > 0.3 && dot(0, 2) < 0.1);
+    let again: Encoder = serde_json::from_str(&serde_json::to_string(&encoder).unwrap()).unwrap();
+    assert_eq!(again.encode(&t).unwrap(), batch);
+}
+
+#[test]
+fn a_story_and_its_question_share_words() {
+    let t = table(vec![
+        (
+            "context",
+            Column::Strings {
+                offsets: vec![0, 2],
+                values: vec!["Mary went to the kitchen.".into(), "John sat.".into()],
+            },
+        ),
+        ("question", Column::Text(vec![Some("Where is Mary?".into())])),
+    ]);
+    let mut context = plan("context", ColumnKind::Sequence);
+    context.channels = Some(0);
+    let inputs = [context, plan("question", ColumnKind::Text)];
+    let encoder = Encoder::fit(&t, &[0], &inputs, Layout::Tokens).unwrap();
+    let batch = encoder.encode(&t).unwrap();
+    assert_eq!(batch.tokens(), 3);
+    assert_eq!(batch.fields, [0, 0, 1]);
+    assert_eq!(batch.token(0).0.len(), 5);
+    assert_eq!(batch.token(0).0[0], batch.token(2).0[2], "Mary is Mary in both");
+}
+
+#[test]
+fn series_and_pictures_become_tokens() {
+    let series = Column::Series { channels: 2, offsets: vec![0, 40, 42], values: (0..84).map(|v| v as f32).collect() };
+    let picture = Column::Vector { width: 64, shape: Some(vec![8, 8]), values: vec![1.0; 128] };
+    let t = table(vec![("s", series), ("p", picture)]);
+    let inputs = [plan("s", ColumnKind::Sequence), plan("p", ColumnKind::Vector)];
+    let encoder = Encoder::fit(&t, &[0, 1], &inputs, Layout::Tokens).unwrap();
+    let batch = encoder.encode(&t).unwrap();
+    let windows = (40usize - 7).div_ceil(3) + 1;
+    assert_eq!(batch.row(0).len(), windows + 16);
+    assert_eq!(batch.row(1).len(), 1 + 16);
+    let bag = Encoder::fit(&t, &[0, 1], &inputs, Layout::Bag).unwrap();
+    assert_eq!(bag.encode(&t).unwrap().tokens(), 2);
+}
+
+#[test]
+fn a_stream_adds_categories_and_moves_scales() {
+    let inputs = [plan("x", ColumnKind::Number), plan("c", ColumnKind::Category)];
+    let mut encoder = Encoder::empty(&inputs, Layout::Bag, EncoderOptions::default()).unwrap();
+    let t = table(vec![("x", Column::Number(vec![10.0, 20.0])), ("c", names(&["new", "newer"]))]);
+    let before = encoder.encode(&t).unwrap();
+    assert_eq!(row(&before, 0)[1].0, row(&before, 1)[1].0, "both unseen");
+    encoder.observe(&t).unwrap();
+    let after = encoder.encode(&t).unwrap();
+    assert_eq!(row(&after, 0)[0], (0, -1.0));
+    assert_ne!(row(&after, 0)[1].0, row(&after, 1)[1].0);
+    assert_eq!(encoder.width, before.indices.iter().max().map_or(0, |m| m + 2));
+}
+
+proptest! {
+    #[test]
+    fn bags_are_sorted_finite_and_inside_the_space(
+        numbers in prop::collection::vec(prop_oneof![Just(f64::NAN), -1e30f64..1e30, Just(0.0)], 2..40),
+        bins in 0usize..20,
+        text in "\\PC{0,60}",
+    ) {
+        let rows: Vec<usize> = (0..numbers.len()).collect();
+        let texts = Column::Text(rows.iter().map(|r| (r % 3 > 0).then(|| format!("{text} {r}").into())).collect());
+        let t = table(vec![("x", Column::Number(numbers)), ("t", texts)]);
+        let inputs = [plan("x", ColumnKind::Number), plan("t", ColumnKind::Text)];
+        let options = EncoderOptions { bins, ..EncoderOptions::default() };
+        let encoder = Encoder::fit_with(&t, &rows, &inputs, Layout::Bag, options).unwrap();
+        let batch = encoder.encode(&t).unwrap();
+        prop_assert_eq!(batch.rows(), rows.len());
+        for r in 0..batch.rows() {
+            let (indices, values) = batch.entries(r);
+            prop_assert!(indices.is_sorted_by(|a, b| a < b));
+            prop_assert!(indices.iter().all(|&i| i < encoder.width) && values.iter().all(|v| v.is_finite()));
+        }
+    }
+}
