@@ -63,6 +63,7 @@ impl Family {
     /// Its settings: its own, then those every family has.
     pub fn settings(self) -> Vec<Setting> {
         let mut settings = match self {
+            Self::SparseMlp => sparse_mlp::settings(),
             Self::Attention => attention::settings(),
             _ => Vec::new(),
         };
@@ -73,6 +74,7 @@ impl Family {
     /// A network in training.
     pub fn learner(self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         match self {
+            Self::SparseMlp => sparse_mlp::learner(spec),
             Self::Attention => attention::learner(spec),
             _ => Err(crate::Error::unprocessable("family_unavailable", format!("{} {}", self.name(), spec.rows))),
         }
@@ -90,6 +92,7 @@ impl Family {
     ) -> Result<Box<dyn Network>> {
         let _ = (encoder, task, outputs, config, tensors);
         match self {
+            Self::SparseMlp => sparse_mlp::load(encoder, task, outputs, config, tensors),
             Self::Attention => attention::load(encoder, task, outputs, config, tensors),
             _ => Err(crate::Error::unprocessable("family_unavailable", self.name())),
         }
