@@ -1,6 +1,7 @@
 //! What comes in: formats, schema, encoder, splits, batches. Nothing here learns weights.
 
 pub mod batch;
+mod builder;
 pub mod bundled;
 mod cell;
 pub mod encoder;

@@ -1,13 +1,16 @@
 //! How the columns of some data are to be read: the schema with a training call's wishes applied.
 //! The same plan reads files for training and JSON rows for prediction.
 
-use super::Table;
-use super::formats::{Limits, Part};
-use super::schema::{ColumnInfo, ColumnKind, Features, Summary};
+mod read;
+mod resolve;
+
+pub use read::{read_rows, read_table};
+pub use resolve::{declare, resolve};
+
+use super::schema::ColumnKind;
 use super::target::Task;
-use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 /// One column (or group of columns) to read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,34 +48,29 @@ impl Resolved {
     pub fn all(&self) -> Vec<ColumnPlan> {
         std::iter::once(&self.target).chain(&self.inputs).cloned().collect()
     }
+
+    /// The same with the kind of the target's names taken from its declared classes.
+    pub fn with_classes(mut self, classes: &[Value]) -> Self {
+        if let Some(kind) = classes.first().and_then(label_kind) {
+            self.target.kind = kind;
+        }
+        self
+    }
 }
 
-/// Applies a training call's wishes to a dataset's columns. Errors carry the JSON path of the field.
-pub fn resolve(summary: &Summary, features: &Features, target: &str, task: Option<Task>) -> Result<Resolved> {
-    let _ = (summary, features, target, task);
-    Err(Error::unprocessable("not_yet", "not yet"))
+/// The column kind that keeps labels such as `label` as they are: numbers stay numbers.
+pub fn label_kind(label: &Value) -> Option<ColumnKind> {
+    match label {
+        Value::Number(_) => Some(ColumnKind::Number),
+        Value::Bool(_) => Some(ColumnKind::Boolean),
+        Value::String(_) => Some(ColumnKind::Category),
+        _ => None,
+    }
 }
 
-/// The reading of rows for a model made empty by `PUT`, whose features are all declared.
-pub fn declare(features: &Features, target: &str, task: Option<Task>) -> Result<Resolved> {
-    let _ = (features, target, task);
-    Err(Error::unprocessable("not_yet", "not yet"))
-}
-
-/// Reads the planned columns of all parts of a dataset into memory, in the order of `plans`.
-pub fn read_table(parts: &[Part], plans: &[ColumnPlan], limits: &Limits) -> Result<Table> {
-    let _ = (parts, plans, limits);
-    Err(Error::unprocessable("not_yet", "not yet"))
-}
-
-/// Rows `offset..offset + limit` of a dataset as JSON objects with the file's own columns.
-pub fn read_rows(
-    parts: &[Part],
-    columns: &[ColumnInfo],
-    offset: u64,
-    limit: usize,
-    limits: &Limits,
-) -> Result<Vec<Map<String, Value>>> {
-    let _ = (parts, columns, offset, limit, limits);
-    Err(Error::unprocessable("not_yet", "not yet"))
+impl ColumnPlan {
+    /// A column read as `kind` without more ado.
+    pub fn new(name: impl Into<String>, kind: ColumnKind) -> Self {
+        Self { name: name.into(), kind, members: None, shape: None, channels: None }
+    }
 }
