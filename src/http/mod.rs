@@ -3,12 +3,12 @@
 //! OpenAPI description and is enforced by [`edge`] from there.
 
 mod body;
-mod context;
+pub(crate) mod context;
 mod edge;
-mod error;
+pub(crate) mod error;
 mod health;
 mod pages;
-mod read;
+pub(crate) mod read;
 mod routes;
 pub(crate) mod server;
 mod system;
@@ -131,8 +131,11 @@ fn described() -> (Router<Api>, OpenApi) {
     document.info.title = "Kenyon".into();
     document.info.version = env!("CARGO_PKG_VERSION").into();
     document.info.description = Some("A learning server: rows go in, trained models answer.".into());
-    let router =
-        OpenApiRouter::with_openapi(document).merge(pages::router()).merge(health::router()).merge(system::router());
+    let router = OpenApiRouter::with_openapi(document)
+        .merge(pages::router())
+        .merge(health::router())
+        .merge(system::router())
+        .merge(crate::oip::rest::router());
     let (router, mut document) = router.split_for_parts();
     let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     document.components.get_or_insert_default().add_security_scheme("key", key);

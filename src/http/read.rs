@@ -34,6 +34,18 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         json_type(request.headers())?;
+        Decoded::from_request(request, state).await.map(|Decoded(bytes)| Self(bytes))
+    }
+}
+
+/// The bytes of a body of any type, decompressed, within the limit.
+#[derive(Debug)]
+pub(crate) struct Decoded(pub(crate) Bytes);
+
+impl<S: Send + Sync> FromRequest<S> for Decoded {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, Failure> {
         let limit = request.extensions().get::<BodyLimit>().map_or(1 << 20, |l| l.0);
         let encoding = request.headers().get(CONTENT_ENCODING).cloned();
         let bytes = Bytes::from_request(request, state).await.map_err(body_failure)?;
@@ -55,13 +67,13 @@ impl<S: Send + Sync> FromRequest<S> for Raw {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyLimit(pub(crate) u64);
 
-fn inflate(reader: impl Read, limit: u64) -> Result<Raw, Failure> {
+fn inflate(reader: impl Read, limit: u64) -> Result<Decoded, Failure> {
     let mut bytes = Vec::new();
     reader.take(limit + 1).read_to_end(&mut bytes).map_err(|_| broken_encoding())?;
     if bytes.len() as u64 > limit {
         return Err(too_large().into());
     }
-    Ok(Raw(bytes.into()))
+    Ok(Decoded(bytes.into()))
 }
 
 fn broken_encoding() -> Error {

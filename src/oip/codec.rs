@@ -1,0 +1,333 @@
+//! Between tensors and the columns of a model: the one place both transports share.
+//!
+//! Every feature is an input tensor of its own name, `[batch]` or `[batch, …]`; a model whose
+//! features are all numbers, or that has a single vector, also takes one tensor `input`
+//! `[batch, features]`. Outputs are `label` and `probabilities`, or `value`.
+
+use super::tensor::{Datatype, Tensor, Values};
+use crate::data::encoder::Encoder;
+use crate::data::plan::ColumnPlan;
+use crate::data::schema::ColumnKind;
+use crate::data::{Batch, Column, Table};
+use crate::learning::bundle::Bundle;
+use crate::serving::Answer;
+use crate::{Detail, Error, Result};
+use serde_json::{Map, Value};
+
+/// Name of the tensor that carries all features at once.
+const ALL: &str = "input";
+
+/// A tensor in a model's metadata; -1 stands for any size.
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+pub(super) struct Described {
+    pub(super) name: String,
+    pub(super) datatype: &'static str,
+    pub(super) shape: Vec<i64>,
+}
+
+/// The inputs of a model.
+pub(super) fn inputs(encoder: &Encoder) -> Vec<Described> {
+    let one = |plan: &ColumnPlan| {
+        let (datatype, rest) = match plan.kind {
+            ColumnKind::Number | ColumnKind::Timestamp => (Datatype::Fp64, vec![]),
+            ColumnKind::Boolean => (Datatype::Bool, vec![]),
+            ColumnKind::Category | ColumnKind::Text | ColumnKind::Image => (Datatype::Bytes, vec![]),
+            ColumnKind::Vector => (Datatype::Fp32, vec![width(encoder, plan).map_or(-1, |w| w as i64)]),
+            ColumnKind::Sequence => match plan.channels {
+                Some(0) => (Datatype::Bytes, vec![-1]),
+                Some(channels) if channels > 1 => (Datatype::Fp32, vec![-1, channels as i64]),
+                _ => (Datatype::Fp32, vec![-1]),
+            },
+        };
+        let shape = std::iter::once(-1).chain(rest).collect();
+        Described { name: plan.name.clone(), datatype: datatype.name(), shape }
+    };
+    encoder.inputs.iter().map(one).collect()
+}
+
+/// The outputs of a model.
+pub(super) fn outputs(bundle: &Bundle) -> Vec<Described> {
+    let output = |name: &str, datatype: Datatype, shape: Vec<i64>| Described {
+        name: name.to_owned(),
+        datatype: datatype.name(),
+        shape,
+    };
+    let classes = bundle.classes();
+    if classes.is_empty() {
+        return vec![output("value", Datatype::Fp64, vec![-1])];
+    }
+    vec![
+        output("label", label_type(classes), vec![-1]),
+        output("probabilities", Datatype::Fp32, vec![-1, classes.len() as i64]),
+    ]
+}
+
+/// Numbers of a vector column.
+fn width(encoder: &Encoder, plan: &ColumnPlan) -> Option<usize> {
+    let product = |shape: &Vec<usize>| shape.iter().product();
+    let members = plan.members.as_ref().map(Vec::len).filter(|&n| n > 0);
+    let field = encoder.fields.iter().find(|f| f.name == plan.name);
+    members.or_else(|| plan.shape.as_ref().map(product)).or_else(|| field.map(|f| f.width as usize))
+}
+
+/// The type that holds every class: whole numbers, numbers, truth values, or text.
+fn label_type(classes: &[Value]) -> Datatype {
+    if classes.iter().all(Value::is_i64) {
+        Datatype::Int64
+    } else if classes.iter().all(Value::is_number) {
+        Datatype::Fp64
+    } else if classes.iter().all(Value::is_boolean) {
+        Datatype::Bool
+    } else {
+        Datatype::Bytes
+    }
+}
+
+/// Input tensors as an encoded batch.
+pub(super) fn encode(bundle: &Bundle, tensors: Vec<Tensor>) -> Result<Batch> {
+    let encoder = &bundle.encoder;
+    let rows = rows(&tensors)?;
+    let tensors = spread(encoder, tensors)?;
+    for tensor in &tensors {
+        if tensor.shape.first().copied().unwrap_or(1) != rows {
+            return Err(shape_error(tensor, "all inputs must have the same number of rows"));
+        }
+        if !encoder.inputs.iter().any(|plan| plan.name == tensor.name) {
+            return Err(unexpected(&tensor.name));
+        }
+    }
+    let direct = encoder.inputs.iter().all(|p| matches!(p.kind, ColumnKind::Number | ColumnKind::Vector));
+    if !direct || tensors.iter().any(|t| matches!(t.values, Values::Text(_))) {
+        let rows = as_rows(encoder, &tensors, rows)?;
+        return bundle.encode(&bundle.reader().from_values(&rows)?);
+    }
+    let mut table = Table { rows, columns: Vec::with_capacity(tensors.len()) };
+    let mut tensors = tensors;
+    for plan in &encoder.inputs {
+        let at = tensors.iter().position(|t| t.name == plan.name).ok_or_else(|| missing(&plan.name))?;
+        let tensor = tensors.swap_remove(at);
+        let column = match plan.kind {
+            ColumnKind::Vector => vector(encoder, plan, tensor, rows)?,
+            _ => Column::Number(numbers(tensor, rows)?),
+        };
+        table.columns.push((plan.name.clone(), column));
+    }
+    if let Some(twice) = tensors.first() {
+        return Err(Error::malformed("duplicate_input", format!("input '{}' stands twice", shown(&twice.name))));
+    }
+    bundle.encode(&table)
+}
+
+/// Rows of a request: the first dimension of its tensors.
+fn rows(tensors: &[Tensor]) -> Result<usize> {
+    let first = tensors.first().ok_or_else(|| Error::malformed("invalid_request", "the request has no inputs"))?;
+    first.shape.first().copied().ok_or_else(|| shape_error(first, "the first dimension must be the batch"))
+}
+
+/// Splits the one tensor that carries all features, if it is there, into those of the columns.
+fn spread(encoder: &Encoder, mut tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
+    let plans = &encoder.inputs;
+    let named = |name: &str| plans.iter().any(|p| p.name == name);
+    if tensors.len() != 1 || tensors[0].name != ALL || named(ALL) {
+        return Ok(tensors);
+    }
+    if let [plan] = &plans[..]
+        && matches!(plan.kind, ColumnKind::Vector | ColumnKind::Sequence)
+    {
+        tensors[0].name.clone_from(&plan.name);
+        return Ok(tensors);
+    }
+    if plans.iter().any(|p| p.kind != ColumnKind::Number) {
+        return Err(unexpected(ALL));
+    }
+    let (rows, width) = (rows(&tensors)?, plans.len());
+    let values = numbers(tensors.remove(0), rows * width)?;
+    let column = |(at, plan): (usize, &ColumnPlan)| Tensor {
+        name: plan.name.clone(),
+        datatype: Datatype::Fp64,
+        shape: vec![rows],
+        values: Values::F64(values.iter().skip(at).step_by(width).copied().collect()),
+    };
+    Ok(plans.iter().enumerate().map(column).collect())
+}
+
+/// `count` finite numbers (NaN stands for a missing one).
+fn numbers(tensor: Tensor, count: usize) -> Result<Vec<f64>> {
+    if tensor.values.len() != count {
+        return Err(shape_error(&tensor, "the number of elements does not fit the model"));
+    }
+    let values: Vec<f64> = match tensor.values {
+        Values::Bool(v) => v.into_iter().map(|b| f64::from(u8::from(b))).collect(),
+        Values::Int(v) => v.into_iter().map(|x| x as f64).collect(),
+        Values::Uint(v) => v.into_iter().map(|x| x as f64).collect(),
+        Values::F32(v) => v.into_iter().map(f64::from).collect(),
+        Values::F64(v) => v,
+        Values::Text(_) => return Err(type_error(&tensor.name, "numbers")),
+    };
+    if values.iter().any(|v| v.is_infinite()) {
+        return Err(Error::unprocessable("not_finite", format!("input '{}' holds an infinite number", tensor.name)));
+    }
+    Ok(values)
+}
+
+fn vector(encoder: &Encoder, plan: &ColumnPlan, tensor: Tensor, rows: usize) -> Result<Column> {
+    let elements = tensor.values.len();
+    let width = width(encoder, plan).unwrap_or(if rows == 0 { 0 } else { elements / rows });
+    if elements != width * rows {
+        return Err(shape_error(&tensor, &format!("the model takes {width} numbers a row")));
+    }
+    let name = tensor.name.clone();
+    let values: Vec<f32> = match tensor.values {
+        Values::F32(v) => v,
+        Values::Bool(v) => v.into_iter().map(|b| f32::from(u8::from(b))).collect(),
+        Values::Int(v) => v.into_iter().map(|x| x as f32).collect(),
+        Values::Uint(v) => v.into_iter().map(|x| x as f32).collect(),
+        Values::F64(v) => v.into_iter().map(|x| x as f32).collect(),
+        Values::Text(_) => return Err(type_error(&name, "numbers")),
+    };
+    if !values.iter().all(|v| v.is_finite()) {
+        return Err(Error::unprocessable("not_finite", format!("input '{name}' holds a number that is not finite")));
+    }
+    Ok(Column::Vector { width, shape: plan.shape.clone(), values })
+}
+
+/// Any tensors as rows in JSON, which the model's reader takes: text, times, images and sequences
+/// are read by the same code as in a predict request.
+fn as_rows(encoder: &Encoder, tensors: &[Tensor], rows: usize) -> Result<Vec<Map<String, Value>>> {
+    let mut out = vec![Map::new(); rows];
+    for plan in &encoder.inputs {
+        let tensor = tensors.iter().find(|t| t.name == plan.name).ok_or_else(|| missing(&plan.name))?;
+        let each = if rows == 0 { 0 } else { tensor.values.len() / rows };
+        let list = matches!(plan.kind, ColumnKind::Vector | ColumnKind::Sequence);
+        if !list && each != 1 {
+            return Err(shape_error(tensor, "the model takes one value a row"));
+        }
+        let channels = plan.channels.filter(|&c| c > 1);
+        for (row, cells) in out.iter_mut().enumerate() {
+            let range = row * each..(row + 1) * each;
+            let value = match (list, channels) {
+                (false, _) => element(&tensor.values, row, plan.kind)?,
+                (true, None) => range.map(|i| element(&tensor.values, i, plan.kind)).collect::<Result<_>>()?,
+                (true, Some(channels)) => {
+                    if !each.is_multiple_of(channels) {
+                        return Err(shape_error(tensor, &format!("the model takes {channels} numbers a step")));
+                    }
+                    let steps = range.step_by(channels);
+                    let step = |at: usize| (at..at + channels).map(|i| element(&tensor.values, i, plan.kind)).collect();
+                    steps.map(step).collect::<Result<_>>()?
+                }
+            };
+            cells.insert(plan.name.clone(), value);
+        }
+    }
+    Ok(out)
+}
+
+fn element(values: &Values, at: usize, kind: ColumnKind) -> Result<Value> {
+    let number = |x: f64| {
+        let whole = x.fract() == 0.0 && x.abs() < 9e15 && kind == ColumnKind::Category;
+        if whole { Value::from(x as i64) } else { Value::from(x) }
+    };
+    Ok(match values {
+        Values::Bool(v) => Value::from(v[at]),
+        Values::Int(v) if kind == ColumnKind::Boolean => Value::from(v[at] != 0),
+        Values::Int(v) => Value::from(v[at]),
+        Values::Uint(v) => Value::from(v[at]),
+        Values::F32(v) if v[at].is_finite() => number(f64::from(v[at])),
+        Values::F64(v) if v[at].is_finite() => number(v[at]),
+        Values::F32(_) | Values::F64(_) => Value::Null,
+        Values::Text(v) => Value::from(&*v[at]),
+    })
+}
+
+/// The outputs a request wants by name; all when it names none.
+pub(super) fn check_wanted<'a>(bundle: &Bundle, names: impl Iterator<Item = &'a str>) -> Result<()> {
+    let known: &[&str] = if bundle.classes().is_empty() { &["value"] } else { &["label", "probabilities"] };
+    for name in names {
+        if !known.contains(&name) {
+            let detail = format!("there is no output '{}'; this model has {}", shown(name), known.join(", "));
+            return Err(Error::malformed("unknown_output", detail));
+        }
+    }
+    Ok(())
+}
+
+/// The output `name` of an answer.
+pub(super) fn output(answer: &Answer, name: &str) -> Tensor {
+    let rows = answer.rows();
+    let width = answer.outputs.width;
+    let (datatype, shape, values) = match name {
+        "label" => {
+            let classes = answer.snapshot.bundle.classes();
+            let datatype = label_type(classes);
+            let best = answer.outputs.values.chunks_exact(width.max(1)).map(|row| &classes[largest(row)]);
+            let values = match datatype {
+                Datatype::Int64 => Values::Int(best.map(|c| c.as_i64().unwrap_or_default()).collect()),
+                Datatype::Fp64 => Values::F64(best.map(|c| c.as_f64().unwrap_or_default()).collect()),
+                Datatype::Bool => Values::Bool(best.map(|c| c.as_bool().unwrap_or_default()).collect()),
+                _ => Values::Text(best.map(class_text).collect()),
+            };
+            (datatype, vec![rows], values)
+        }
+        "value" => {
+            let values = answer.outputs.values.iter().map(|&v| f64::from(v)).collect();
+            (Datatype::Fp64, vec![rows], Values::F64(values))
+        }
+        _ => (Datatype::Fp32, vec![rows, width], Values::F32(answer.outputs.values.clone())),
+    };
+    Tensor { name: name.to_owned(), datatype, shape, values }
+}
+
+/// The `count` most likely classes as `probability:index:label` (Triton's classification extension).
+pub(super) fn classification(answer: &Answer, name: &str, count: usize) -> Tensor {
+    let width = answer.outputs.width;
+    let count = count.min(width);
+    let classes = answer.snapshot.bundle.classes();
+    let mut texts = Vec::with_capacity(answer.rows() * count);
+    for row in answer.outputs.values.chunks_exact(width.max(1)) {
+        let mut order: Vec<usize> = (0..width).collect();
+        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
+        for &class in order.iter().take(count) {
+            texts.push(format!("{}:{class}:{}", row[class], class_text(&classes[class])).into());
+        }
+    }
+    let shape = vec![answer.rows(), count];
+    Tensor { name: name.to_owned(), datatype: Datatype::Bytes, shape, values: Values::Text(texts) }
+}
+
+fn class_text(class: &Value) -> Box<str> {
+    crate::learning::bundle::class_name(class).into()
+}
+
+fn largest(row: &[f32]) -> usize {
+    let mut best = 0;
+    for (i, v) in row.iter().enumerate() {
+        if *v > row[best] {
+            best = i;
+        }
+    }
+    best
+}
+
+/// A stranger's name, short enough to be shown.
+fn shown(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
+fn unexpected(name: &str) -> Error {
+    Error::malformed("unexpected_input", format!("the model has no input '{}'", shown(name)))
+}
+
+fn missing(name: &str) -> Error {
+    Error::malformed("missing_input", format!("input '{name}' is missing"))
+}
+
+fn type_error(name: &str, wants: &str) -> Error {
+    Error::malformed("invalid_tensor", format!("input '{}' must hold {wants}", shown(name)))
+        .with_details([Detail::column(shown(name), format!("must hold {wants}"))])
+}
+
+fn shape_error(tensor: &Tensor, why: &str) -> Error {
+    let detail = format!("input '{}' has shape {:?}: {why}", shown(&tensor.name), tensor.shape);
+    Error::malformed("invalid_shape", detail)
+}

@@ -1,0 +1,52 @@
+//! An inference, whatever the transport: which outputs, from which version, by when.
+
+use super::codec;
+use super::tensor::{Datatype, Tensor};
+use crate::Result;
+use crate::serving::engine::Chosen;
+use crate::serving::stats::Rejected;
+use crate::serving::{Answer, Caller, Engine, Wishes};
+use std::borrow::Cow;
+
+/// Requests with more elements than this are encoded on a thread for blocking work.
+const LARGE: usize = 1 << 18;
+
+/// An output that is asked for.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Output {
+    pub(super) name: Cow<'static, str>,
+    /// So many classes as text instead of the tensor itself.
+    pub(super) classes: Option<usize>,
+}
+
+/// Encodes the tensors, runs the chosen version, and makes the outputs that were asked for.
+pub(super) async fn run(
+    engine: &Engine,
+    chosen: &Chosen,
+    inputs: Vec<Tensor>,
+    wanted: &mut Vec<Output>,
+    caller: Caller<'_>,
+) -> Result<(Answer, Vec<Tensor>)> {
+    let bundle = chosen.live.bundle();
+    codec::check_wanted(&bundle, wanted.iter().map(|w| &*w.name))?;
+    if wanted.is_empty() {
+        let all: &[&str] = if bundle.classes().is_empty() { &["value"] } else { &["label", "probabilities"] };
+        wanted.extend(all.iter().map(|&name| Output { name: name.into(), classes: None }));
+    }
+    let elements: usize = inputs.iter().map(|t| t.values.len()).sum();
+    let plain = inputs.iter().all(|t| t.datatype != Datatype::Bytes);
+    let batch = if elements > LARGE || (!plain && elements > LARGE / 256) {
+        let work = move || codec::encode(&bundle, inputs);
+        tokio::task::spawn_blocking(work).await.map_err(crate::Error::internal)?
+    } else {
+        codec::encode(&bundle, inputs)
+    };
+    let batch = batch.inspect_err(|_| chosen.live.stats.rejected(Rejected::Rows))?;
+    let answer = engine.answer(chosen, batch, &Wishes::default(), false, caller.deadline).await?;
+    let output = |wanted: &Output| match wanted.classes {
+        Some(count) if wanted.name != "value" => codec::classification(&answer, &wanted.name, count),
+        _ => codec::output(&answer, &wanted.name),
+    };
+    let outputs = wanted.iter().map(output).collect();
+    Ok((answer, outputs))
+}
