@@ -57,8 +57,15 @@ impl App {
         if let Some(tls) = tls.clone() {
             background.push(tokio::spawn(tls.watch()));
         }
-        let tasks = vec![tokio::spawn(server::serve(listener, router, config.clone(), tls, stop.clone()))];
-        Ok(Running { addr, grpc_addr: None, api, stop, tasks, background })
+        let mut tasks = vec![tokio::spawn(server::serve(listener, router, config.clone(), tls.clone(), stop.clone()))];
+        let mut grpc_addr = None;
+        if let Some(address) = config.grpc_address()? {
+            let listener = bind(address).await?;
+            grpc_addr = Some(listener.local_addr()?);
+            let router = crate::oip::grpc::router(api.clone())?;
+            tasks.push(tokio::spawn(server::serve(listener, router, config.clone(), tls, stop.clone())));
+        }
+        Ok(Running { addr, grpc_addr, api, stop, tasks, background })
     }
 
     /// Starts, and serves until the process is asked to end; a second signal ends it at once.

@@ -213,7 +213,9 @@ fn as_rows(encoder: &Encoder, tensors: &[Tensor], rows: usize) -> Result<Vec<Map
                         return Err(shape_error(tensor, &format!("the model takes {channels} numbers a step")));
                     }
                     let steps = range.step_by(channels);
-                    let step = |at: usize| (at..at + channels).map(|i| element(&tensor.values, i, plan.kind)).collect();
+                    let step = |at: usize| -> Result<Value> {
+                        (at..at + channels).map(|i| element(&tensor.values, i, plan.kind)).collect()
+                    };
                     steps.map(step).collect::<Result<_>>()?
                 }
             };

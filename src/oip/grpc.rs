@@ -167,8 +167,8 @@ fn deadline(metadata: &MetadataMap) -> Option<Instant> {
 }
 
 fn classes(parameters: &std::collections::HashMap<String, super::proto::InferParameter>) -> Option<usize> {
-    match parameters.get("classification")?.parameter_choice? {
-        ParameterChoice::Int64Param(count) => usize::try_from(count).ok().filter(|&c| c > 0),
+    match parameters.get("classification")?.parameter_choice.as_ref()? {
+        ParameterChoice::Int64Param(count) => usize::try_from(*count).ok().filter(|&c| c > 0),
         _ => None,
     }
 }

@@ -2,15 +2,15 @@
 
 use super::codec;
 use super::infer::{self, Output};
-use super::reader::{self, Data, Parsed};
+use super::reader::{self, Data};
 use super::tensor::{Tensor, Values};
 use crate::http::Api;
 use crate::http::context;
-use crate::http::error::{Answer, Failure};
+use crate::http::error::Answer;
 use crate::http::read::Decoded;
 use crate::serving::{Caller, Timing, json, stats::Figures};
 use crate::store::ModelName;
-use crate::{Error, Kind, Result};
+use crate::{Error, Result};
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
