@@ -3,6 +3,7 @@
 //! A new family is one file here, one arm in [`Family`], and nothing else.
 
 pub mod attention;
+pub mod hybrid;
 pub mod sparse_mlp;
 
 use crate::Result;
@@ -64,6 +65,7 @@ impl Family {
     pub fn settings(self) -> Vec<Setting> {
         let mut settings = match self {
             Self::SparseMlp => sparse_mlp::settings(),
+            Self::Hybrid => hybrid::settings(),
             Self::Attention => attention::settings(),
             _ => Vec::new(),
         };
@@ -75,6 +77,7 @@ impl Family {
     pub fn learner(self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         match self {
             Self::SparseMlp => sparse_mlp::learner(spec),
+            Self::Hybrid => hybrid::learner(spec),
             Self::Attention => attention::learner(spec),
             _ => Err(crate::Error::unprocessable("family_unavailable", format!("{} {}", self.name(), spec.rows))),
         }
@@ -93,6 +96,7 @@ impl Family {
         let _ = (encoder, task, outputs, config, tensors);
         match self {
             Self::SparseMlp => sparse_mlp::load(encoder, task, outputs, config, tensors),
+            Self::Hybrid => hybrid::load(encoder, task, outputs, config, tensors),
             Self::Attention => attention::load(encoder, task, outputs, config, tensors),
             _ => Err(crate::Error::unprocessable("family_unavailable", self.name())),
         }
@@ -299,6 +303,11 @@ pub trait Network: Send + Sync {
 
     /// What was active while these rows were answered, counted while it ran.
     fn activity(&self, batch: &Batch) -> Result<Activity>;
+
+    /// The running sums behind the readout, for families that have them: a stream learns on from these.
+    fn sums(&self) -> Option<&crate::nn::discriminant::Sums> {
+        None
+    }
 
     /// Everything [`Family::load`] needs beside the configuration.
     fn save(&self) -> Result<Tensors>;

@@ -13,6 +13,7 @@
 mod blocks;
 pub mod dense;
 mod isa;
+pub mod matrix;
 mod pool;
 pub mod reads;
 mod rows;

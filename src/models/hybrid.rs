@@ -1,0 +1,610 @@
+//! `hybrid`: local groups of k-winners, learned without labels, give a sparse code; a streaming
+//! discriminant reads it out. One pass over the data, no gradient, and nothing is forgotten when
+//! classes come one after the other. The episodic memory beside it lives in `learning::online`,
+//! which goes on learning from a stream with what is trained here.
+
+use super::{
+    Activity, Explanation, Family, LayerActivity, Learner, LearnerSpec, Network, Next, Position, Range, Schedule,
+    Setting, Targets, Task, UNLABELLED,
+};
+use crate::data::Batch;
+use crate::data::encoder::Encoder;
+use crate::data::schema::ColumnKind;
+use crate::nn::Tensors;
+use crate::nn::discriminant::{Readout, Sums};
+use crate::nn::local_groups::{Columns, Hashed, LocalGroups, Part, PatchShape, Patches};
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use serde_json::{Map, Value};
+use std::sync::Mutex;
+
+/// Rows gathered before the filters are learned from them.
+const PLASTIC_ROWS: usize = 4_000;
+/// Patches the filters learn from.
+const PLASTIC_PATCHES: usize = 60_000;
+/// Rows set aside to choose the shrinkage by, before they are learned, too.
+const PROBES: usize = 2_000;
+/// A vector shorter than this is read as columns of a table.
+const SHORTEST_SERIES: usize = 24;
+
+/// The family's own settings.
+pub fn settings() -> Vec<Setting> {
+    vec![
+        Setting::new("units", 128, Range::Integer(4, 1024), "Filters of a patch, or units of a text projection / 16."),
+        Setting::new("winners", 6, Range::Integer(1, 256), "Filters that win at each place."),
+        Setting::new("patch", Value::Null, Range::Integer(2, 64), "Side of a patch; null: 5, or 3 for small images."),
+        Setting::new("stride", Value::Null, Range::Integer(1, 64), "Distance between patches; null: from the size."),
+        Setting::new("pool", 4, Range::Integer(1, 16), "Cells a side that places are pooled to."),
+        Setting::new("groups", Value::Null, Range::Integer(0, 256), "Groups of units over columns of a table."),
+        Setting::new("shrinkage", Value::Null, Range::Number(0.0, 1.0), "Null: chosen on rows set aside."),
+        Setting::new(
+            "plasticity",
+            "hebbian",
+            Range::Choice(&["hebbian", "none"]),
+            "Whether the filters learn from the inputs before they are frozen.",
+        ),
+        Setting::new("memory_per_class", 100, Range::Integer(0, 10_000), "Episodes remembered of each class."),
+    ]
+}
+
+/// A part of the code before its filters exist.
+#[derive(Clone, Debug)]
+enum Plan {
+    Patches(PatchShape),
+    Ready(Part),
+}
+
+/// Which parts the fields of the encoder get. A pure function, so that a loaded model has the same.
+fn plan(encoder: &Encoder, config: &Map<String, Value>, seed: u64) -> Vec<Plan> {
+    let whole = |name: &str| config.get(name).and_then(Value::as_u64).map(|v| v as usize);
+    let (units, winners) = (whole("units").unwrap_or(128), whole("winners").unwrap_or(6));
+    let pool = whole("pool").unwrap_or(4);
+    let mut plans = Vec::new();
+    let mut columns: Vec<Vec<u32>> = Vec::new();
+    for field in &encoder.fields {
+        let (start, width) = (field.start as usize, field.width as usize);
+        let listed = matches!(field.kind, ColumnKind::Vector | ColumnKind::Image);
+        let cells = field.shape.as_ref().map_or(width, |s| s.iter().product::<usize>()).min(width);
+        if listed && cells >= SHORTEST_SERIES {
+            let image = match field.shape.as_deref() {
+                Some([h, w]) if *h > 1 && h * w <= width => [*h, *w, 1],
+                Some([h, w, c]) if h * w * c <= width => [*h, *w, *c],
+                _ => [1, width, 1],
+            };
+            let flat = image[0] == 1;
+            let small = image[0].max(image[1]) < 16;
+            let patch = whole("patch").unwrap_or(if flat {
+                9
+            } else if small {
+                3
+            } else {
+                5
+            });
+            let patch = [patch.min(image[0]), patch.min(image[1])];
+            let side = if flat { image[1].div_ceil(400) } else { image[0].max(image[1]).div_ceil(40) };
+            let stride = whole("stride").unwrap_or(side).max(1);
+            let mut shape =
+                PatchShape { start, image, patch, stride, pool: [1, 1], units, winners: winners.min(units) };
+            let places = shape.places();
+            shape.pool = if flat { [1, (pool * pool).min(places[1])] } else { places.map(|p| pool.min(p)) };
+            plans.push(Plan::Patches(shape));
+        } else if width > 512 {
+            let units = (units * 16).min(width.next_power_of_two());
+            let seed = seed ^ start as u64;
+            plans.push(Plan::Ready(Part::Hashed(Hashed { start, inputs: width, units, spread: 2, seed })));
+        } else {
+            columns.push((field.start..field.start + field.width).collect());
+        }
+    }
+    if !columns.is_empty() {
+        let alone = plans.is_empty();
+        let groups = whole("groups").unwrap_or(if alone { 16 } else { 0 });
+        plans.push(Plan::Ready(Part::Columns(Columns::random(&columns, groups, 32, 4, seed))));
+    }
+    plans
+}
+
+/// Width of the code that stands as it is in the data; the rest are units.
+fn plain_width(groups: &LocalGroups) -> usize {
+    match groups.parts.as_slice() {
+        [Part::Columns(c)] => c.raw.len(),
+        _ => groups.width(),
+    }
+}
+
+/// A `hybrid` in training.
+pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+    Ok(Box::new(Growing {
+        schedule: spec.schedule(Schedule { epochs: 1, batch_size: 512, patience: 0 }),
+        encoder: spec.encoder.clone(),
+        config: spec.config.clone(),
+        plans: plan(spec.encoder, spec.config, spec.seed),
+        task: spec.task,
+        outputs: spec.outputs,
+        seed: spec.seed,
+        threads: spec.threads.max(1),
+        wait: spec.rows.min(PLASTIC_ROWS),
+        stride: (spec.rows / PROBES).max(3),
+        seen: 0,
+        groups: None,
+        waiting: (Batch::new(), Vec::new()),
+        sums: None,
+        probes: (Vec::new(), Vec::new()),
+        readout: Mutex::new(None),
+    }))
+}
+
+struct Growing {
+    schedule: Schedule,
+    encoder: Encoder,
+    config: Map<String, Value>,
+    plans: Vec<Plan>,
+    task: Task,
+    outputs: usize,
+    seed: u64,
+    threads: usize,
+    wait: usize,
+    stride: usize,
+    seen: usize,
+    groups: Option<LocalGroups>,
+    /// Rows that wait for the filters, with their labels.
+    waiting: (Batch, Vec<f32>),
+    sums: Option<Sums>,
+    /// Codes and labels set aside.
+    probes: (Vec<f32>, Vec<f32>),
+    readout: Mutex<Option<Readout>>,
+}
+
+/// Class ids as numbers: exact below 2^24, and one form for both tasks; NaN where there is none.
+fn labels(targets: Targets<'_>) -> Vec<f32> {
+    match targets {
+        Targets::Classes(ids, _) => ids.iter().map(|&id| if id == UNLABELLED { f32::NAN } else { id as f32 }).collect(),
+        Targets::Values(values) => values.to_vec(),
+    }
+}
+
+impl Growing {
+    fn grow(&mut self) {
+        let batch = std::mem::take(&mut self.waiting.0);
+        let labels = std::mem::take(&mut self.waiting.1);
+        self.waiting.0 = Batch::new();
+        let plastic = self.config.get("plasticity").and_then(Value::as_str) != Some("none");
+        let patches = if plastic { PLASTIC_PATCHES } else { 0 };
+        let parts = self.plans.iter().map(|plan| match plan {
+            Plan::Patches(shape) => Part::Patches(Patches::learn(shape.clone(), &batch, patches, self.seed)),
+            Plan::Ready(part) => part.clone(),
+        });
+        let groups = LocalGroups { parts: parts.collect() };
+        let classes = if self.task == Task::Regression { 1 } else { self.outputs };
+        self.sums = Some(Sums::new(groups.width(), classes, self.task == Task::Regression));
+        self.groups = Some(groups);
+        self.learn(&batch, &labels);
+    }
+
+    fn learn(&mut self, batch: &Batch, labels: &[f32]) {
+        let (Some(groups), Some(sums)) = (&self.groups, &mut self.sums) else { return };
+        let codes = groups.code(batch, self.threads);
+        for (code, &label) in codes.chunks_exact(groups.width().max(1)).zip(labels) {
+            self.seen += 1;
+            if label.is_nan() {
+                sums.add_unlabelled(code, self.threads);
+                continue;
+            }
+            match self.task {
+                Task::Classification => sums.add(code, label as usize, 1.0, self.threads),
+                Task::Regression => sums.add_value(code, label, self.threads),
+            }
+            if self.seen.is_multiple_of(self.stride) && self.probes.1.len() < PROBES {
+                self.probes.0.extend_from_slice(code);
+                self.probes.1.push(label);
+            }
+        }
+        if let Ok(mut readout) = self.readout.lock() {
+            *readout = None;
+        }
+    }
+
+    /// The readout for the sums as they stand, with the shrinkage that does best on rows set aside.
+    fn solve(&self) -> Result<Readout> {
+        let Some(sums) = &self.sums else {
+            return Ok(Readout { width: 0, weights: Vec::new(), bias: vec![0.0; self.outputs] });
+        };
+        let soft = self.groups.as_ref().map_or(0, plain_width);
+        let mut whole = sums.clone();
+        let (shrink, extra) = match self.config.get("shrinkage").and_then(Value::as_f64) {
+            Some(shrink) => (shrink, 1.0),
+            None => self.choose(&whole, soft)?,
+        };
+        let factor = whole.factor(shrink, (soft, extra), self.threads)?;
+        Ok(read(&whole, &factor, self.task))
+    }
+
+    /// Takes the rows set aside out of the sums and tries settings on them.
+    fn choose(&self, sums: &Sums, soft: usize) -> Result<(f64, f64)> {
+        let width = sums.width();
+        let (codes, labels) = (&self.probes.0, &self.probes.1);
+        let mut least = (f64::INFINITY, 0.01, 1.0);
+        if labels.len() < 20 {
+            return Ok((0.1, 30.0));
+        }
+        let mut rest = sums.clone();
+        for (code, &label) in codes.chunks_exact(width).zip(labels) {
+            match self.task {
+                Task::Classification => rest.take(code, label as usize),
+                Task::Regression => rest.take_value(code, label),
+            }
+        }
+        rest.scatter_rows(codes, -1.0, self.threads);
+        let extras: &[f64] = if soft < width { &[1.0, 10.0, 1000.0] } else { &[1.0] };
+        for &extra in extras {
+            for shrink in [0.001, 0.01, 0.1, 0.4] {
+                let Ok(factor) = rest.factor(shrink, (soft, extra), self.threads) else { continue };
+                let answers = read(&rest, &factor, self.task).forward(codes);
+                let loss = match self.task {
+                    Task::Regression => mean_square(&answers, labels),
+                    Task::Classification => best_log_loss(&answers, self.outputs, labels),
+                };
+                if loss < least.0 {
+                    least = (loss, shrink, extra);
+                }
+            }
+        }
+        Ok((least.1, least.2))
+    }
+
+    fn with_readout<T>(&self, work: impl FnOnce(&Readout) -> T) -> Result<T> {
+        let mut readout = self.readout.lock().map_err(|_| Error::internal("a training thread panicked"))?;
+        if readout.is_none() {
+            *readout = Some(self.solve()?);
+        }
+        readout.as_ref().map(work).ok_or_else(|| Error::internal("no readout"))
+    }
+}
+
+fn read(sums: &Sums, factor: &crate::nn::discriminant::Factor, task: Task) -> Readout {
+    match task {
+        Task::Classification => sums.read(factor, 1.0),
+        Task::Regression => sums.read_values(factor),
+    }
+}
+
+fn mean_square(answers: &[f32], labels: &[f32]) -> f64 {
+    answers.iter().zip(labels).map(|(a, l)| f64::from(a - l).powi(2)).sum::<f64>() / labels.len().max(1) as f64
+}
+
+/// Log loss at the best of some temperatures: discriminants are overconfident, and the temperature
+/// is fitted on held-out rows anyway.
+fn best_log_loss(answers: &[f32], outputs: usize, labels: &[f32]) -> f64 {
+    let loss_at = |t: f32| -> f64 {
+        let rows = answers.chunks_exact(outputs.max(1)).zip(labels);
+        rows.map(|(row, &label)| {
+            let top = row.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
+            let sum: f32 = row.iter().map(|v| ((v - top) / t).exp()).sum();
+            f64::from(sum.ln() - (row[label as usize] - top) / t)
+        })
+        .sum::<f64>()
+            / labels.len().max(1) as f64
+    };
+    [0.7, 1.0, 1.5, 2.5, 4.0, 8.0, 16.0].into_iter().map(loss_at).fold(f64::INFINITY, f64::min)
+}
+
+impl Learner for Growing {
+    fn schedule(&self) -> Schedule {
+        self.schedule
+    }
+
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) -> Result<f32> {
+        if position.epoch > 0 {
+            return Ok(0.0);
+        }
+        let labels = labels(targets);
+        if self.groups.is_none() {
+            self.waiting.0.append(batch);
+            self.waiting.1.extend_from_slice(&labels);
+            if self.waiting.1.len() >= self.wait {
+                self.grow();
+            }
+        } else {
+            self.learn(batch, &labels);
+        }
+        Ok(0.0)
+    }
+
+    fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
+        let Some(groups) = &self.groups else { return Ok(vec![0.0; batch.rows() * self.outputs]) };
+        let codes = groups.code(batch, self.threads);
+        self.with_readout(|readout| readout.forward(&codes))
+    }
+
+    fn end_epoch(&mut self, _position: Position, _train_loss: f32, _validation_loss: f32) -> Result<Next> {
+        Ok(Next::Stop)
+    }
+
+    fn weights(&self) -> Result<Tensors> {
+        let Some(groups) = &self.groups else { return Err(Error::unprocessable("no_rows", "no row was learned")) };
+        let mut out = self.with_readout(|readout| save_readout(readout, self.seed))??;
+        save_filters(groups, &mut out)?;
+        if let Some(sums) = &self.sums {
+            save_sums(sums, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    fn state(&self) -> Result<Tensors> {
+        let mut out = Tensors::new();
+        let bytes = serde_json::to_vec(&(self.seen as u64)).map_err(Error::internal)?;
+        out.insert("seen".into(), Tensor::from_vec(bytes.clone(), bytes.len(), &Device::Cpu)?);
+        let (batch, labels) = &self.waiting;
+        put(&mut out, "waiting.rows", &batch.row_offsets)?;
+        put(&mut out, "waiting.tokens", &batch.token_offsets)?;
+        put(&mut out, "waiting.indices", &batch.indices)?;
+        put(&mut out, "waiting.values", &batch.values)?;
+        put(&mut out, "waiting.labels", labels)?;
+        put(&mut out, "probes.codes", &self.probes.0)?;
+        put(&mut out, "probes.labels", &self.probes.1)?;
+        if let (Some(groups), Some(sums)) = (&self.groups, &self.sums) {
+            save_filters(groups, &mut out)?;
+            save_sums(sums, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    fn restore(&mut self, state: &Tensors) -> Result<()> {
+        let seen: Vec<u8> = get(state, "seen")?;
+        self.seen = serde_json::from_slice::<u64>(&seen).map_err(Error::internal)? as usize;
+        self.waiting.0 = Batch {
+            row_offsets: get(state, "waiting.rows")?,
+            token_offsets: get(state, "waiting.tokens")?,
+            indices: get(state, "waiting.indices")?,
+            values: get(state, "waiting.values")?,
+            fields: Vec::new(),
+        };
+        self.waiting.1 = get(state, "waiting.labels")?;
+        self.probes = (get(state, "probes.codes")?, get(state, "probes.labels")?);
+        self.sums = load_sums(state)?;
+        self.groups = match self.sums {
+            Some(_) => Some(load_groups(&self.plans, state)?),
+            None => None,
+        };
+        if let Ok(mut readout) = self.readout.lock() {
+            *readout = None;
+        }
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, weights: Option<Tensors>) -> Result<Box<dyn Network>> {
+        let weights = match weights {
+            Some(weights) => weights,
+            None => self.weights()?,
+        };
+        load(&self.encoder, self.task, self.outputs, &self.config, &weights)
+    }
+}
+
+/// A trained `hybrid`.
+#[derive(Debug)]
+pub struct Hybrid {
+    groups: LocalGroups,
+    readout: Readout,
+    sums: Option<Sums>,
+    seed: u64,
+}
+
+/// Reads a network; tensors may come from a stranger.
+pub fn load(
+    encoder: &Encoder,
+    task: Task,
+    outputs: usize,
+    config: &Map<String, Value>,
+    tensors: &Tensors,
+) -> Result<Box<dyn Network>> {
+    let seed: Vec<u8> = get(tensors, "seed")?;
+    let seed = u64::from_le_bytes(seed.try_into().map_err(|_| bad("seed"))?);
+    let groups = load_groups(&plan(encoder, config, seed), tensors)?;
+    let weights: Vec<f32> = get(tensors, "readout.weights")?;
+    let bias: Vec<f32> = get(tensors, "readout.bias")?;
+    let width = groups.width();
+    if bias.len() != outputs || weights.len() != outputs * width {
+        return Err(bad("readout"));
+    }
+    let sums = load_sums(tensors)?;
+    if sums.as_ref().is_some_and(|s| s.width() != width) {
+        return Err(bad("sums"));
+    }
+    let _ = task;
+    Ok(Box::new(Hybrid { groups, readout: Readout { width, weights, bias }, sums, seed }))
+}
+
+impl Network for Hybrid {
+    fn family(&self) -> Family {
+        Family::Hybrid
+    }
+
+    fn outputs(&self) -> usize {
+        self.readout.bias.len()
+    }
+
+    fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
+        Ok(self.readout.forward(&self.groups.code(batch, 1)))
+    }
+
+    fn feature_width(&self) -> usize {
+        self.groups.width()
+    }
+
+    fn features(&self, batch: &Batch) -> Result<Vec<f32>> {
+        Ok(self.groups.code(batch, 1))
+    }
+
+    fn forward_with_features(&self, batch: &Batch) -> Result<(Vec<f32>, Vec<f32>)> {
+        let codes = self.groups.code(batch, 1);
+        Ok((self.readout.forward(&codes), codes))
+    }
+
+    fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
+        let (indices, values) = batch.entries(row);
+        let answer = |kept: &Batch| -> Vec<f32> {
+            let outputs = self.outputs();
+            let answers = self.readout.forward(&self.groups.code(kept, 1));
+            answers.chunks_exact(outputs).map(|a| a[output]).collect()
+        };
+        // Entries are put back one block after the other, once in order and once in reverse: the
+        // steps add up to the answer whatever the code does (Shapley values from two orders).
+        let block = indices.len().div_ceil(64).max(1);
+        let blocks = indices.len().div_ceil(block);
+        let mut kept = Batch::new();
+        for first in (0..=blocks).chain((0..=blocks).rev()) {
+            let backwards = kept.rows() > blocks;
+            let range = if backwards { first * block..indices.len() } else { 0..(first * block).min(indices.len()) };
+            for at in range.start.min(indices.len())..range.end {
+                kept.push_entry(indices[at], values[at]);
+            }
+            kept.end_bag();
+        }
+        let answers = answer(&kept);
+        let mut entries = vec![0.0; indices.len()];
+        for b in 0..blocks {
+            let range = b * block..((b + 1) * block).min(indices.len());
+            let forwards = answers[b + 1] - answers[b];
+            let last = 2 * blocks + 1;
+            // Row `blocks + 1 + i` keeps the entries from block `blocks - i` on.
+            let backwards = answers[last - b] - answers[last - b - 1];
+            let sum: f32 = values[range.clone()].iter().map(|v| v.abs()).sum();
+            for at in range.clone() {
+                let share = if sum > 0.0 { values[at].abs() / sum } else { 1.0 / range.len() as f32 };
+                entries[at] = share * 0.5 * (forwards + backwards);
+            }
+        }
+        let code = self.groups.code(&batch.select(&[row]), 1);
+        let mut active: Vec<(u32, f32)> =
+            code.iter().enumerate().filter(|(_, v)| **v != 0.0).map(|(u, v)| (u as u32, *v)).collect();
+        active.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+        active.truncate(64);
+        Ok(Explanation { bias: answers[0], entries, attention: Vec::new(), active_units: active })
+    }
+
+    fn activity(&self, batch: &Batch) -> Result<Activity> {
+        let (rows, width, outputs) = (batch.rows().max(1) as f64, self.groups.width(), self.outputs());
+        let codes = self.groups.code(batch, 1);
+        let mut out = Activity::default();
+        let mut first = 0;
+        for (number, part) in self.groups.parts.iter().enumerate() {
+            let units = part.width();
+            let mut duty = vec![0.0f32; units];
+            for code in codes.chunks_exact(width) {
+                duty.iter_mut().zip(&code[first..first + units]).for_each(|(d, v)| *d += f32::from(*v != 0.0));
+            }
+            let winners: f64 = duty.iter().map(|d| f64::from(*d)).sum::<f64>() / rows;
+            duty.iter_mut().for_each(|d| *d /= rows as f32);
+            let (kind, dense, effective, comparisons) = self.groups.work(number, batch);
+            out.dense_macs += dense / rows + (units * outputs) as f64;
+            out.effective_macs += effective / rows + winners * outputs as f64;
+            out.top_k_operations += comparisons / rows;
+            out.layers.push(LayerActivity {
+                name: format!("{kind}_{number}"),
+                units,
+                winners,
+                active_share: winners / units.max(1) as f64,
+                dead_units: duty.iter().filter(|d| **d == 0.0).count(),
+                duty,
+            });
+            first += units;
+        }
+        out.bytes = ((self.readout.weights.len() + self.readout.bias.len()) * 4 + self.groups.weights() * 4) as u64;
+        Ok(out)
+    }
+
+    fn save(&self) -> Result<Tensors> {
+        let mut out = save_readout(&self.readout, self.seed)?;
+        save_filters(&self.groups, &mut out)?;
+        if let Some(sums) = &self.sums {
+            save_sums(sums, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    fn sums(&self) -> Option<&Sums> {
+        self.sums.as_ref()
+    }
+}
+
+fn save_readout(readout: &Readout, seed: u64) -> Result<Tensors> {
+    let mut out = Tensors::new();
+    put(&mut out, "readout.weights", &readout.weights)?;
+    put(&mut out, "readout.bias", &readout.bias)?;
+    put(&mut out, "seed", &seed.to_le_bytes())?;
+    Ok(out)
+}
+
+fn save_filters(groups: &LocalGroups, out: &mut Tensors) -> Result<()> {
+    for (number, part) in groups.parts.iter().enumerate() {
+        if let Part::Patches(patches) = part {
+            put(out, &format!("filters.{number}"), &patches.filters)?;
+            put(out, &format!("floor.{number}"), &[patches.floor])?;
+        }
+    }
+    Ok(())
+}
+
+fn load_groups(plans: &[Plan], tensors: &Tensors) -> Result<LocalGroups> {
+    let mut parts = Vec::new();
+    for (number, plan) in plans.iter().enumerate() {
+        parts.push(match plan {
+            Plan::Ready(part) => part.clone(),
+            Plan::Patches(shape) => {
+                let filters: Vec<f32> = get(tensors, &format!("filters.{number}"))?;
+                let floor: Vec<f32> = get(tensors, &format!("floor.{number}"))?;
+                if filters.len() != shape.inputs() * shape.units || floor.len() != 1 {
+                    return Err(bad("filters"));
+                }
+                Part::Patches(Patches { shape: shape.clone(), filters, floor: floor[0] })
+            }
+        });
+    }
+    Ok(LocalGroups { parts })
+}
+
+fn save_sums(sums: &Sums, out: &mut Tensors) -> Result<()> {
+    let parts = sums.to_parts();
+    put(out, "sums.width", &[parts.width as u32])?;
+    put(out, "sums.scatter", &parts.scatter)?;
+    put(out, "sums.classes", &parts.sums)?;
+    put(out, "sums.counts", &parts.counts)?;
+    put(out, "sums.unlabelled", &parts.unlabelled)?;
+    put(out, "sums.waiting", &parts.waiting)?;
+    put(out, "sums.moments", &parts.moments)
+}
+
+fn load_sums(tensors: &Tensors) -> Result<Option<Sums>> {
+    if !tensors.contains_key("sums.width") {
+        return Ok(None);
+    }
+    let width: Vec<u32> = get(tensors, "sums.width")?;
+    let parts = crate::nn::discriminant::SumsParts {
+        width: width.first().copied().unwrap_or(0) as usize,
+        scatter: get(tensors, "sums.scatter")?,
+        sums: get(tensors, "sums.classes")?,
+        counts: get(tensors, "sums.counts")?,
+        unlabelled: get(tensors, "sums.unlabelled")?,
+        waiting: get(tensors, "sums.waiting")?,
+        moments: get(tensors, "sums.moments")?,
+    };
+    Sums::from_parts(parts).map(Some)
+}
+
+/// Adds numbers under a name. An empty list is left out: safetensors has no use for it.
+fn put<T: candle_core::WithDType>(out: &mut Tensors, name: &str, values: &[T]) -> Result<()> {
+    if !values.is_empty() {
+        out.insert(name.to_owned(), Tensor::from_slice(values, values.len(), &Device::Cpu)?);
+    }
+    Ok(())
+}
+
+fn get<T: candle_core::WithDType>(tensors: &Tensors, name: &str) -> Result<Vec<T>> {
+    let Some(tensor) = tensors.get(name) else { return Ok(Vec::new()) };
+    tensor.flatten_all().and_then(|t| t.to_vec1()).map_err(|_| bad(name))
+}
+
+fn bad(what: &str) -> Error {
+    Error::unprocessable("bad_model", format!("the hybrid's {what} does not fit"))
+}
