@@ -1,1 +1,244 @@
-//! Kernels against plain loops.
+//! Kernels against plain loops, on every instruction set this machine has.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::random::Random;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// Random rows, some of them empty, some all zeros.
+struct Sparse {
+    offsets: Vec<u32>,
+    indices: Vec<u32>,
+    values: Vec<f32>,
+    bound: usize,
+}
+
+impl Sparse {
+    fn random(random: &mut Random, rows: usize, bound: usize) -> Self {
+        let mut made = Self { offsets: vec![0], indices: vec![], values: vec![], bound };
+        for row in 0..rows {
+            let share = [0.0, 0.1, 0.5, 1.0][row % 4];
+            for index in 0..bound {
+                if random.uniform() < share {
+                    made.indices.push(index as u32);
+                    made.values.push(if row % 5 == 3 { 0.0 } else { random.normal() });
+                }
+            }
+            made.offsets.push(made.indices.len() as u32);
+        }
+        made
+    }
+
+    fn rows(&self) -> Rows<'_> {
+        Rows::new(&self.offsets, &self.indices, &self.values, self.bound).unwrap()
+    }
+}
+
+fn lanes(random: &mut Random, n: usize) -> Vec<Lane> {
+    (0..n).map(|_| Lane(std::array::from_fn(|_| random.normal()))).collect()
+}
+
+fn close(a: f32, b: f32) -> bool {
+    (a - b).abs() <= 1e-4 * (1.0 + a.abs().max(b.abs()))
+}
+
+#[test]
+fn rows_are_checked_once_and_for_all() {
+    assert!(Rows::new(&[0, 1], &[3], &[1.0], 4).is_some());
+    assert!(Rows::new(&[0, 1], &[3], &[1.0], 3).is_none(), "an index at the bound");
+    assert!(Rows::new(&[0, 2], &[1], &[1.0], 3).is_none(), "offsets beyond the entries");
+    assert!(Rows::new(&[1, 0], &[1], &[1.0], 3).is_none(), "falling offsets");
+    assert!(Rows::new(&[0, 1], &[1], &[], 3).is_none(), "an index without a value");
+    assert!(Rows::new(&[0, 0], &[], &[], 0).is_some(), "an empty row of an empty space");
+}
+
+#[test]
+fn block_kernels_equal_plain_loops() {
+    for isa in Isa::available() {
+        for (rows, inputs) in [(1, 1), (3, 5), (9, 33), (32, 100)] {
+            let mut random = Random::new(rows as u64 * 1000 + inputs as u64);
+            let sparse = Sparse::random(&mut random, rows, inputs);
+            let sparse = sparse.rows();
+            let weights = lanes(&mut random, inputs);
+            let bias = lanes(&mut random, 1)[0];
+            let mut out = vec![Lane::ZERO; rows * 2];
+            forward(isa, &weights, &bias, &sparse, &mut out, 2);
+            let deltas = lanes(&mut random, rows);
+            // Winners: up to 3 lanes a row, in the second of two blocks.
+            let (mut starts, mut units, mut moves) = (vec![], vec![], vec![]);
+            for row in 0..rows {
+                starts.extend([units.len() as u32; 2]);
+                for lane in 0..row % 4 {
+                    units.push(16 + 5 * lane as u32);
+                    moves.push(random.normal());
+                }
+                starts.push(units.len() as u32);
+            }
+            let winners = Winners::new(&starts, 2, &units, &moves);
+            let (mut updated, mut updated_bias) = (weights.clone(), bias);
+            update(isa, &mut updated, &mut updated_bias, &sparse, &winners, 1);
+            let (mut dense, mut dense_bias) = (weights.clone(), bias);
+            update_dense(isa, &mut dense, &mut dense_bias, &sparse, &deltas, 1);
+            let mut back = vec![0.0; sparse.entries()];
+            back_sparse(isa, &weights, &sparse, &winners, 1, &mut back);
+            let mut back_all = vec![0.0; sparse.entries()];
+            back_dense(isa, &weights, &sparse, &deltas, 1, &mut back_all);
+
+            let (mut want, mut want_dense) = (weights.clone(), weights.clone());
+            let (mut want_bias, mut want_dense_bias) = (bias, bias);
+            for row in 0..rows {
+                let (indices, values) = sparse.row(row);
+                let (units, moves) = winners.block(row, 1);
+                for l in 0..LANE {
+                    let plain: f32 = indices.iter().zip(values).map(|(&i, v)| v * weights[i as usize].0[l]).sum();
+                    assert!(close(out[row * 2].0[l], bias.0[l] + plain), "forward {} {rows} {inputs}", isa.name());
+                    want_dense_bias.0[l] += deltas[row].0[l];
+                }
+                units.iter().zip(moves).for_each(|(&u, d)| want_bias.0[u as usize % LANE] += d);
+                for (at, (&i, v)) in sparse.range(row).zip(indices.iter().zip(values)) {
+                    let line = &weights[i as usize].0;
+                    for l in 0..LANE {
+                        want_dense[i as usize].0[l] += v * deltas[row].0[l];
+                    }
+                    units.iter().zip(moves).for_each(|(&u, d)| want[i as usize].0[u as usize % LANE] += v * d);
+                    let sparse: f32 = units.iter().zip(moves).map(|(&u, d)| line[u as usize % LANE] * d).sum();
+                    let all: f32 = line.iter().zip(&deltas[row].0).map(|(w, d)| w * d).sum();
+                    assert!(close(back[at], sparse) && close(back_all[at], all), "backward {}", isa.name());
+                }
+            }
+            let flat = |lanes: &[Lane]| Lane::flat(lanes).to_vec();
+            let same = |a: Vec<f32>, b: Vec<f32>| a.iter().zip(&b).all(|(&a, &b)| close(a, b));
+            assert!(same(flat(&updated), flat(&want)) && same(flat(&dense), flat(&want_dense)), "{}", isa.name());
+            assert!(same(updated_bias.0.to_vec(), want_bias.0.to_vec()));
+            assert!(same(dense_bias.0.to_vec(), want_dense_bias.0.to_vec()));
+        }
+    }
+}
+
+#[test]
+fn adam_moves_only_what_the_mask_and_the_ids_name() {
+    for isa in Isa::available() {
+        let mut random = Random::new(5);
+        let before = lanes(&mut random, 6);
+        let gradients = lanes(&mut random, 2);
+        let (mut weights, mut first, mut second) = (before.clone(), vec![Lane::ZERO; 6], vec![Lane::ZERO; 6]);
+        let mask = Lane(std::array::from_fn(|l| (l % 2) as f32));
+        let step = Adam {
+            rate: 0.1,
+            beta1: 0.9,
+            beta2: 0.999,
+            correction1: 10.0,
+            correction2: 1000.0,
+            epsilon: 1e-8,
+            decay: 0.5,
+        };
+        adam(isa, &mut weights, &mut first, &mut second, &[1, 4], &gradients, &mask, &step);
+        for (i, (after, before)) in weights.iter().zip(&before).enumerate() {
+            for l in 0..LANE {
+                let gradient = [1, 4].iter().position(|&id| id == i).map(|at| gradients[at].0[l]);
+                let want = match gradient {
+                    // In the first step the corrected moments are the gradient and its square.
+                    Some(g) if l % 2 == 1 => before.0[l] - 0.1 * (g.signum() + 0.5 * before.0[l]),
+                    _ => before.0[l],
+                };
+                assert!((after.0[l] - want).abs() < 1e-3, "{} line {i} lane {l}", isa.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn vectors_equal_plain_loops() {
+    for isa in Isa::available() {
+        for n in [0, 1, 7, 32, 33, 200] {
+            let mut random = Random::new(n as u64);
+            let (x, mut y) = (random.normals(n, 1.0), random.normals(n, 1.0));
+            let plain: f32 = x.iter().zip(&y).map(|(a, b)| a * b).sum();
+            assert!(close(dot(isa, &x, &y), plain));
+            let want: Vec<f32> = x.iter().zip(&y).map(|(x, y)| 0.5 * x + y).collect();
+            axpy(isa, 0.5, &x, &mut y);
+            assert!(y.iter().zip(&want).all(|(&a, &b)| close(a, b)));
+        }
+    }
+}
+
+/// The definition: sort by falling score, then by rising index.
+fn plain_top_k(scores: &[f32], k: usize) -> Vec<u32> {
+    let mut order: Vec<u32> = (0..scores.len() as u32).collect();
+    let value = |i: u32| {
+        let score = scores[i as usize];
+        if score.is_nan() { f32::NEG_INFINITY } else { score + 0.0 }
+    };
+    order.sort_by(|&a, &b| {
+        let nan = |i: u32| scores[i as usize].is_nan();
+        (nan(a), value(b)).partial_cmp(&(nan(b), value(a))).unwrap().then(a.cmp(&b))
+    });
+    order.truncate(k);
+    order.sort_unstable();
+    order
+}
+
+#[test]
+fn top_k_is_exact_whatever_the_scores() {
+    for isa in Isa::available() {
+        let mut scratch = TopK::default();
+        let mut random = Random::new(9);
+        for round in 0..400 {
+            let n = 1 + random.below(if round % 10 == 0 { 3000 } else { 100 });
+            let k = random.below(n + 2);
+            let spread = [1.0, 1e-30, 1e30, 0.0][round % 4];
+            let mut scores = random.normals(n, spread);
+            match round % 7 {
+                // Many ties, at different places.
+                1 => scores.iter_mut().for_each(|s| *s = (*s / spread.max(1e-30)).round().clamp(-1.0, 1.0)),
+                2 => scores.iter_mut().for_each(|s| *s = 0.0),
+                3 => scores.iter_mut().step_by(3).for_each(|s| *s = -0.0),
+                4 => scores.iter_mut().step_by(2).for_each(|s| *s = f32::NAN),
+                5 => scores.iter_mut().step_by(4).for_each(|s| *s = f32::INFINITY),
+                0 if round % 3 == 0 => scores.iter_mut().for_each(|s| *s = f32::NAN),
+                6 => scores.iter_mut().step_by(5).for_each(|s| *s = f32::NEG_INFINITY),
+                _ => {}
+            }
+            let mut out = vec![];
+            top_k(isa, &scores, k, &mut scratch, &mut out);
+            assert_eq!(out.len(), k.min(n), "{} round {round}: exactly k", isa.name());
+            assert_eq!(out, plain_top_k(&scores, k), "{} round {round} n {n} k {k}", isa.name());
+        }
+    }
+}
+
+#[test]
+fn pool_does_every_item_once_in_its_place() {
+    for threads in [1, 2, 3, 5] {
+        let pool = Pool::new(threads);
+        for n in [0, 1, 2, 3, 7, 100] {
+            for _ in 0..20 {
+                let mut items = vec![0usize; n];
+                pool.each(&mut items, |_| 1, |i, item| *item += i + 1);
+                assert!(items.iter().enumerate().all(|(i, &item)| item == i + 1), "{threads} threads, {n} items");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_panic_of_any_thread_reaches_the_caller_and_the_pool_lives_on() {
+    let pool = Pool::new(3);
+    for bad in [0, 5, 8] {
+        let ended = AtomicUsize::new(0);
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            pool.each(
+                &mut [0; 9],
+                |_| 1,
+                |i, _| {
+                    assert!(i != bad, "item {bad} is bad");
+                    ended.fetch_add(1, Ordering::Relaxed);
+                },
+            );
+        }));
+        assert!(caught.is_err());
+        let mut items = [1; 9];
+        pool.each(&mut items, |_| 1, |_, item| *item += 1);
+        assert_eq!(items, [2; 9]);
+    }
+}

@@ -34,8 +34,8 @@ pub fn top_k(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK, out: &mut V
         return;
     }
     let room = 2 * k + 64;
-    // All keys are at or above 0, so `low` = 0 always packs enough; `high` never does.
-    let (mut low, mut high) = (0u32, u32::MAX);
+    // `low` packs enough, once that is known; `high` never does.
+    let (mut low, mut high) = (None, u32::MAX);
     let mut threshold = scratch.guess.unwrap_or_else(|| first_guess(isa, scores, k));
     scratch.keys.resize(scores.len() + 16, 0);
     scratch.units.resize(scores.len() + 16, 0);
@@ -50,16 +50,17 @@ pub fn top_k(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK, out: &mut V
         if found < k {
             high = threshold;
         } else {
-            low = threshold;
+            low = Some(threshold);
             // Few enough to go on with, or no threshold packs fewer: many equal scores.
-            if found <= room || high - low <= 1 {
+            if found <= room || high - threshold <= 1 {
                 break found;
             }
         }
-        threshold = match (low, high) {
-            (0, _) => high.saturating_sub(stride),
-            (_, u32::MAX) => low.saturating_add(stride).min(u32::MAX - 1),
-            _ => low + (high - low) / 2,
+        threshold = match low {
+            // All keys are at or above 0, so this ends.
+            None => high.saturating_sub(stride),
+            Some(low) if high == u32::MAX => low.saturating_add(stride).min(u32::MAX - 1),
+            Some(low) => low + (high - low) / 2,
         };
         stride = stride.saturating_mul(2);
     };
@@ -106,50 +107,57 @@ fn first_guess(isa: Isa, scores: &[f32], k: usize) -> u32 {
 fn pack(isa: Isa, scores: &[f32], threshold: u32, keys: &mut [u32], units: &mut [u32]) -> usize {
     assert!(keys.len() >= scores.len() && units.len() >= scores.len(), "room for all");
     #[cfg(target_arch = "x86_64")]
-    if isa.is_avx512() || isa.is_avx2() {
+    if (isa.is_avx512() || isa.is_avx2()) && !unkey(threshold).is_nan() {
         // SAFETY: both levels of `Isa` were made after the processor reported AVX2.
-        return unsafe { pack_avx2(scores, threshold, keys, units) };
+        return unsafe { pack_avx2(scores, unkey(threshold), keys, units) };
     }
     let _ = isa;
     let mut found = 0;
     for (unit, &score) in scores.iter().enumerate() {
         let key = key(score);
-        keys[found] = key;
-        units[found] = unit as u32;
-        found += usize::from(key >= threshold);
-        if found == keys.len() {
-            break;
+        if key >= threshold {
+            keys[found] = key;
+            units[found] = unit as u32;
+            found += 1;
         }
     }
     found
 }
 
+/// The number that has this key; not a number for keys that none has.
+#[cfg(target_arch = "x86_64")]
+fn unkey(key: u32) -> f32 {
+    f32::from_bits(if key >> 31 == 1 { key ^ 0x8000_0000 } else { !key })
+}
+
+/// As [`pack`], comparing the numbers themselves: `threshold` is one, so bad values compare false.
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn pack_avx2(scores: &[f32], threshold: u32, keys: &mut [u32], units: &mut [u32]) -> usize {
+fn pack_avx2(scores: &[f32], threshold: f32, keys: &mut [u32], units: &mut [u32]) -> usize {
+    use std::arch::x86_64::{_CMP_GE_OQ, _mm256_cmp_ps, _mm256_loadu_ps, _mm256_movemask_ps, _mm256_set1_ps};
+    let bound = _mm256_set1_ps(threshold);
     let mut found = 0;
-    let (chunks, rest) = scores.as_chunks::<8>();
-    let mut first = 0;
+    let mut first = 0u32;
+    let (chunks, rest) = scores.as_chunks::<32>();
     for chunk in chunks {
-        let mut chunk_keys = [0u32; 8];
         let mut mask = 0u32;
-        for l in 0..8 {
-            chunk_keys[l] = key(chunk[l]);
-            mask |= u32::from(chunk_keys[l] >= threshold) << l;
+        for part in 0..4 {
+            // SAFETY: `chunk` holds 32 numbers, and this reads 8 from 8 * part on, part < 4.
+            let eight = unsafe { _mm256_loadu_ps(chunk.as_ptr().add(8 * part)) };
+            mask |= (_mm256_movemask_ps(_mm256_cmp_ps::<_CMP_GE_OQ>(eight, bound)) as u32) << (8 * part);
         }
         while mask != 0 {
             let l = mask.trailing_zeros();
-            keys[found] = chunk_keys[l as usize];
+            keys[found] = key(chunk[l as usize % 32]);
             units[found] = first + l;
             found += 1;
             mask &= mask - 1;
         }
-        first += 8;
+        first += 32;
     }
     for &score in rest {
-        let key = key(score);
-        if key >= threshold {
-            keys[found] = key;
+        if score >= threshold {
+            keys[found] = key(score);
             units[found] = first;
             found += 1;
         }

@@ -9,12 +9,15 @@ mod infer;
 mod layer;
 pub mod train;
 
+#[cfg(test)]
+mod tests;
+
 pub use infer::{Code, Scratch};
 pub use layer::Layer;
 
 use super::Tensors;
-use super::random::Random;
 use crate::Result;
+use crate::random::Random;
 use candle_core::Tensor;
 
 /// Layer sizes of a [`SparseNet`].

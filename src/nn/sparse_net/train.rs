@@ -11,7 +11,7 @@ use super::{Layer, Shape, SparseNet, values};
 use crate::models::{Targets, UNLABELLED};
 use crate::nn::Tensors;
 use crate::nn::kernels::{self, Adam, Isa, LANE, Lane, Pool, Rows, TopK, Winners};
-use crate::nn::random::Random;
+use crate::random::Random;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 
@@ -735,6 +735,11 @@ impl Part {
             self.losses[i] = loss(answer, targets, self.first + i, step.smoothing, gradient);
         }
         self.limit(0, isa, rows);
+        for level in 1..=levels {
+            let code = std::mem::take(&mut self.codes[level - 1].code);
+            self.limit(level, isa, &code.rows(net.shape.hidden[level - 1].0));
+            self.codes[level - 1].code = code;
+        }
         let factors = &self.factors[0];
         scaled_into(&self.gradients, factors, scale, blocks, &mut self.skip_steps);
         if let Some(readout) = &net.readout {
@@ -742,7 +747,6 @@ impl Part {
             let last = levels - 1;
             let code = std::mem::take(&mut self.codes[last].code);
             let feed = code.rows(width);
-            self.limit(levels, isa, &feed);
             scaled_into(&self.gradients, &self.factors[levels], scale, blocks, &mut self.readout_steps);
             let PartCode { deltas, .. } = &mut self.codes[last];
             deltas.clear();

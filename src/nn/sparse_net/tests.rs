@@ -1,0 +1,234 @@
+//! Gradients against differences, bits against threads, and what must never happen.
+#![allow(clippy::unwrap_used)]
+
+use super::train::{Optimiser, Step, Trainer};
+use super::{Scratch, Shape, SparseNet};
+use crate::models::{Targets, UNLABELLED};
+use crate::nn::Tensors;
+use crate::nn::kernels::{Isa, Rows};
+use crate::random::Random;
+
+struct Data {
+    offsets: Vec<u32>,
+    indices: Vec<u32>,
+    values: Vec<f32>,
+    width: usize,
+}
+
+impl Data {
+    fn random(seed: u64, rows: usize, width: usize) -> Self {
+        let mut random = Random::new(seed);
+        let mut data = Self { offsets: vec![0], indices: vec![], values: vec![], width };
+        for row in 0..rows {
+            for index in 0..width {
+                // Row 3 is empty, row 5 all zeros.
+                if row != 3 && random.uniform() < 0.5 {
+                    data.indices.push(index as u32);
+                    data.values.push(if row == 5 { 0.0 } else { random.normal() });
+                }
+            }
+            data.offsets.push(data.indices.len() as u32);
+        }
+        data
+    }
+
+    fn rows(&self) -> Rows<'_> {
+        Rows::new(&self.offsets, &self.indices, &self.values, self.width).unwrap()
+    }
+
+    fn classes(&self, classes: u32) -> Vec<u32> {
+        (0..self.offsets.len() as u32 - 1).map(|row| row % classes).collect()
+    }
+}
+
+fn shape(inputs: usize, hidden: &[(usize, usize)], outputs: usize) -> Shape {
+    Shape { inputs, hidden: hidden.to_vec(), outputs, skip: true }
+}
+
+fn step(optimiser: Optimiser, rate: f32) -> Step {
+    Step { optimiser, rate, decay: 0.0, dropout: 0.0, boost: 0.0, smoothing: 0.0, anneal: 1.0, number: 0 }
+}
+
+fn numbers(tensors: &Tensors) -> Vec<(String, Vec<f32>)> {
+    let floats = tensors.iter().filter(|(name, _)| name.as_str() != "counters");
+    floats.map(|(name, t)| (name.clone(), t.flatten_all().unwrap().to_vec1::<f32>().unwrap())).collect()
+}
+
+/// Mean cross-entropy in plain f64, from the answers.
+fn loss(net: &SparseNet, rows: &Rows<'_>, classes: &[u32]) -> f64 {
+    let mut scratch = Scratch::default();
+    net.infer(Isa::best(), rows, &mut scratch);
+    let mut answers = vec![];
+    net.answers(&scratch, &mut answers);
+    let of_row = |(answer, &class): (&[f32], &u32)| {
+        let sum: f64 = answer.iter().map(|&a| f64::from(a).exp()).sum();
+        sum.ln() - f64::from(answer[class as usize])
+    };
+    answers.chunks(net.shape.outputs).zip(classes).map(of_row).sum::<f64>() / classes.len() as f64
+}
+
+#[test]
+fn gradients_equal_differences() {
+    let data = Data::random(1, 12, 20);
+    let classes = data.classes(3);
+    for hidden in [vec![], vec![(40, 7)], vec![(40, 7), (24, 5)], vec![(24, 24), (33, 4), (20, 6)]] {
+        let mut trainer = Trainer::new(shape(20, &hidden, 3), 7, 1);
+        // A few steps, so that the readouts are not zero.
+        for _ in 0..5 {
+            trainer.step(&data.rows(), Targets::Classes(&classes, None), &step(Optimiser::Sgd, 0.05)).unwrap();
+        }
+        let before = trainer.net.clone();
+        // With rate 1/rows, SGD takes off exactly the gradient of the mean loss.
+        trainer.step(&data.rows(), Targets::Classes(&classes, None), &step(Optimiser::Sgd, 1.0 / 12.0)).unwrap();
+        let (old, new) = (before.save().unwrap(), trainer.net.save().unwrap());
+        let mut random = Random::new(3);
+        let (mut checked, mut moved) = (0, 0);
+        for ((name, old), (_, new)) in numbers(&old).iter().zip(&numbers(&new)) {
+            let mut any = false;
+            for _ in 0..25 {
+                let at = random.below(old.len());
+                let gradient = f64::from(old[at] - new[at]);
+                let loss_at = |move_by: f32| {
+                    let mut net = before.clone();
+                    let mut tensors = net.save().unwrap();
+                    let mut values = old.clone();
+                    values[at] += move_by;
+                    let dims = tensors[name].dims().to_vec();
+                    tensors.insert(
+                        name.clone(),
+                        candle_core::Tensor::from_vec(values, dims, &candle_core::Device::Cpu).unwrap(),
+                    );
+                    net.load(&tensors).unwrap();
+                    loss(&net, &data.rows(), &classes)
+                };
+                let (wide, narrow) = (2e-3f32, 1e-3f32);
+                let slope = |h: f32| (loss_at(h) - loss_at(-h)) / (2.0 * f64::from(h));
+                let (slope_wide, slope_narrow) = (slope(wide), slope(narrow));
+                // Where the winners change within the step, there is no slope to compare with.
+                if (slope_wide - slope_narrow).abs() > 1e-3 {
+                    continue;
+                }
+                checked += 1;
+                any |= gradient != 0.0;
+                assert!((gradient - slope_narrow).abs() < 2e-3, "{hidden:?} {name}[{at}]: {gradient} {slope_narrow}");
+            }
+            moved += usize::from(any);
+        }
+        assert!(checked > 40, "{hidden:?}: {checked} slopes were checked");
+        assert_eq!(moved, old.len(), "{hidden:?}: every tensor has a gradient");
+    }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let data = Data::random(2, 37, 50);
+    let classes = data.classes(4);
+    for optimiser in [Optimiser::Sgd, Optimiser::Adam] {
+        let run = |threads: usize| {
+            let mut trainer = Trainer::new(shape(50, &[(90, 9), (70, 5)], 4), 11, threads);
+            let mut losses = vec![];
+            for number in 0..6 {
+                let settings =
+                    Step { dropout: 0.2, boost: 0.3, number, anneal: number as f32 / 5.0, ..step(optimiser, 0.01) };
+                losses.push(trainer.step(&data.rows(), Targets::Classes(&classes, None), &settings).unwrap());
+            }
+            (losses, numbers(&trainer.state().unwrap()), trainer.infer(&data.rows()))
+        };
+        let one = run(1);
+        assert_eq!(one, run(2));
+        assert_eq!(one, run(3));
+    }
+}
+
+#[test]
+fn training_resumes_bit_for_bit_and_learns() {
+    let data = Data::random(3, 40, 30);
+    let classes = data.classes(5);
+    for optimiser in [Optimiser::Sgd, Optimiser::Adam] {
+        let settings = |number| Step { dropout: 0.1, boost: 0.1, number, ..step(optimiser, 0.02) };
+        let fresh = || Trainer::new(shape(30, &[(64, 8), (40, 6)], 5), 5, 2);
+        let targets = Targets::Classes(&classes, None);
+        let mut through = fresh();
+        let losses: Vec<f32> = (0..40).map(|n| through.step(&data.rows(), targets, &settings(n)).unwrap()).collect();
+        let mut first = fresh();
+        (0..20).for_each(|n| drop(first.step(&data.rows(), targets, &settings(n)).unwrap()));
+        let mut second = Trainer::new(shape(30, &[(64, 8), (40, 6)], 5), 999, 1);
+        second = Trainer::of(second.net, 5, 1);
+        second.restore(&first.state().unwrap()).unwrap();
+        let rest: Vec<f32> = (20..40).map(|n| second.step(&data.rows(), targets, &settings(n)).unwrap()).collect();
+        assert_eq!(rest, losses[20..]);
+        assert_eq!(numbers(&second.state().unwrap()), numbers(&through.state().unwrap()));
+        assert!(losses[39] < 0.3 * losses[0], "{optimiser:?} learns: {} to {}", losses[0], losses[39]);
+    }
+}
+
+#[test]
+fn absurd_rows_leave_numbers_behind() {
+    for hidden in [vec![], vec![(33, 4)], vec![(1, 1)], vec![(48, 48), (17, 3)]] {
+        for optimiser in [Optimiser::Sgd, Optimiser::Adam] {
+            let mut data = Data::random(4, 8, 9);
+            let mut trainer = Trainer::new(shape(9, &hidden, 2), 1, 2);
+            let classes = data.classes(2);
+            let values = [1e30, -1e30, 0.5, f32::NAN, 2.0, 1e30, -3.0, 0.0];
+            for round in 0..6 {
+                data.values.iter_mut().for_each(|v| *v = if round % 2 == 0 { v.signum() * 1e30 } else { v.signum() });
+                let targets = Targets::Classes(&classes, None);
+                let loss = trainer.step(&data.rows(), targets, &step(optimiser, 0.1)).unwrap();
+                assert!(!loss.is_nan());
+                let mut numbers_too = Trainer::new(shape(9, &hidden, 1), 1, 1);
+                assert!(
+                    !numbers_too.step(&data.rows(), Targets::Values(&values), &step(optimiser, 0.1)).unwrap().is_nan()
+                );
+            }
+            assert!(numbers(&trainer.net.save().unwrap()).iter().all(|(_, v)| v.iter().all(|v| v.is_finite())));
+            assert!(trainer.infer(&data.rows()).iter().all(|a| !a.is_nan()));
+        }
+    }
+}
+
+#[test]
+fn rows_do_not_depend_on_their_neighbours_and_k_win() {
+    let data = Data::random(6, 70, 25);
+    let classes = data.classes(3);
+    let mut trainer = Trainer::new(shape(25, &[(50, 6), (19, 3)], 3), 2, 1);
+    for _ in 0..3 {
+        trainer.step(&data.rows(), Targets::Classes(&classes, None), &step(Optimiser::Adam, 0.01)).unwrap();
+    }
+    let all = trainer.infer(&data.rows());
+    let mut scratch = Scratch::default();
+    for row in 0..70 {
+        trainer.net.infer(Isa::best(), &data.rows().slice(row, 1), &mut scratch);
+        let mut one = vec![];
+        trainer.net.answers(&scratch, &mut one);
+        assert_eq!(one, all[row * 3..row * 3 + 3], "row {row}");
+        assert_eq!(scratch.codes.iter().map(|code| code.units.len()).collect::<Vec<_>>(), [6, 3]);
+    }
+}
+
+#[test]
+fn rows_without_label_teach_nothing() {
+    let data = Data::random(7, 6, 10);
+    let mut trainer = Trainer::new(shape(10, &[(20, 4)], 2), 2, 1);
+    let labelled = Targets::Classes(&[0, 1, 0, 1, 0, 1], None);
+    trainer.step(&data.rows(), labelled, &step(Optimiser::Sgd, 0.01)).unwrap();
+    let before = numbers(&trainer.net.save().unwrap());
+    let loss =
+        trainer.step(&data.rows(), Targets::Classes(&[UNLABELLED; 6], None), &step(Optimiser::Sgd, 0.1)).unwrap();
+    assert_eq!(loss, 0.0);
+    assert_eq!(before, numbers(&trainer.net.save().unwrap()));
+}
+
+#[test]
+fn new_inputs_leave_old_answers_alone() {
+    let data = Data::random(8, 20, 12);
+    let classes = data.classes(2);
+    let mut trainer = Trainer::new(shape(12, &[(40, 5)], 2), 2, 1);
+    for _ in 0..3 {
+        trainer.step(&data.rows(), Targets::Classes(&classes, None), &step(Optimiser::Adam, 0.01)).unwrap();
+    }
+    let before = trainer.infer(&data.rows());
+    trainer.grow(30);
+    assert_eq!(before, trainer.infer(&data.rows()));
+    let wide = Data::random(9, 20, 30);
+    assert!(trainer.step(&wide.rows(), Targets::Classes(&classes, None), &step(Optimiser::Adam, 0.01)).is_ok());
+}
