@@ -1,31 +1,95 @@
-//! The command line. Client commands speak the HTTP interface like anyone else.
+//! The command line. Client commands speak the HTTP interface like anyone else; without a server,
+//! `train`, `predict` and `evaluate` work on files alone.
+
+mod bench;
+mod client;
+mod demo;
+mod doctor;
+mod files;
+mod remote;
+mod show;
 
 use crate::app::App;
 use crate::config::{Config, Flags};
 use crate::telemetry;
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// A self-hosted learning server: send rows, get a trained model that answers and keeps learning.
 #[derive(Debug, Parser)]
 #[command(name = "kenyon", version, propagate_version = true)]
 struct Cli {
+    /// Print machine-readable JSON.
+    #[arg(long, global = true)]
+    json: bool,
+    #[command(flatten)]
+    connection: Connection,
     #[command(subcommand)]
     command: Command,
+}
+
+/// Which server, and as whom.
+#[derive(Clone, Debug, Args)]
+struct Connection {
+    /// Address of the server a client command speaks to. [default: http://127.0.0.1:8080]
+    #[arg(long, global = true, env = "KENYON_SERVER", value_name = "URL")]
+    server: Option<String>,
+    /// API key for the server.
+    #[arg(long, global = true, env = "KENYON_KEY", hide_env_values = true)]
+    key: Option<String>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve: HTTP, gRPC, and the workers that train.
     Serve(Box<Flags>),
+    /// Only train: take jobs from the database that other replicas serve from.
+    Worker(Box<Flags>),
+    /// The main job on bundled real data; ends with the server still serving.
+    Demo {
+        /// End instead of serving on.
+        #[arg(long)]
+        exit: bool,
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
+    /// Train a model on a file.
+    Train(remote::Train),
+    /// Answer the rows of a file.
+    Predict(remote::Predict),
+    /// Learn from the rows of a file, or of the standard input, now.
+    Observe(remote::Observe),
+    /// How good a model is on the labelled rows of a file.
+    Evaluate(remote::Evaluate),
+    /// Look at models and change what they serve.
+    #[command(subcommand)]
+    Models(remote::Models),
+    /// Look at jobs, cancel and retry them.
+    #[command(subcommand)]
+    Jobs(remote::Jobs),
+    /// Send, look at and remove datasets.
+    #[command(subcommand)]
+    Datasets(remote::Datasets),
+    /// Take a model away as a file.
+    Export(remote::Export),
+    /// Bring a model's file to a server.
+    Import(remote::Import),
+    /// Make a consistent copy of everything the server holds.
+    Snapshot,
+    /// Make, list and revoke API keys.
+    #[command(subcommand)]
+    Keys(remote::Keys),
+    /// Measure how fast a served model answers.
+    Bench(bench::Bench),
+    /// Check folder, database, objects, clock and limits.
+    Doctor(Box<Flags>),
 }
 
 /// Runs the program and tells how it went.
 pub fn main() -> ExitCode {
-    let result = match Cli::parse().command {
-        Command::Serve(flags) => serve(*flags),
-    };
-    match result {
+    let cli = Cli::parse();
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kenyon: {error:#}");
@@ -34,9 +98,78 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve(flags: Flags) -> anyhow::Result<()> {
-    let config = Config::load(flags)?;
+fn run(cli: Cli) -> anyhow::Result<()> {
+    let at = remote::Context { connection: cli.connection, json: cli.json };
+    match cli.command {
+        Command::Serve(flags) => serve(Config::load(*flags)?),
+        Command::Worker(flags) => {
+            let config = Config::load(*flags)?;
+            telemetry::init_logs(&config);
+            Ok(workers()?.block_on(App::run_worker(config))?)
+        }
+        Command::Demo { exit, flags } => {
+            let config = Config::load(*flags)?;
+            telemetry::init_logs(&Config { log: "warn".into(), ..config.clone() });
+            workers()?.block_on(demo::run(config, exit, at.json))
+        }
+        Command::Doctor(flags) => workers()?.block_on(doctor::run(Config::load(*flags)?, at.json)),
+        Command::Train(args) => client(args.run(at)),
+        Command::Predict(args) => client(args.run(at)),
+        Command::Observe(args) => client(args.run(at)),
+        Command::Evaluate(args) => client(args.run(at)),
+        Command::Models(args) => client(args.run(at)),
+        Command::Jobs(args) => client(args.run(at)),
+        Command::Datasets(args) => client(args.run(at)),
+        Command::Export(args) => client(args.run(at)),
+        Command::Import(args) => client(args.run(at)),
+        Command::Snapshot => client(remote::snapshot(at)),
+        Command::Keys(args) => client(args.run(at)),
+        Command::Bench(args) => workers()?.block_on(args.run(at)),
+    }
+}
+
+fn serve(config: Config) -> anyhow::Result<()> {
     telemetry::init_logs(&config);
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("kenyon").build()?;
-    Ok(runtime.block_on(App::run(config))?)
+    Ok(workers()?.block_on(App::run(config))?)
+}
+
+fn workers() -> anyhow::Result<tokio::runtime::Runtime> {
+    Ok(tokio::runtime::Builder::new_multi_thread().enable_all().thread_name("kenyon").build()?)
+}
+
+/// A client command needs one thread only.
+fn client(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+}
+
+/// The name a model gets from a file: its stem, made to fit.
+fn name_of(path: &std::path::Path) -> String {
+    let file = path.file_name().and_then(|n| n.to_str()).unwrap_or("model");
+    let stem = file.split('.').next().unwrap_or(file);
+    let fits = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_' { c } else { '-' };
+    let name: String = stem.to_lowercase().chars().map(fits).take(63).collect();
+    let name = name.trim_matches(['-', '_']);
+    if name.is_empty() { "model".into() } else { name.into() }
+}
+
+/// Where a model trained without a server is kept.
+fn local_bundle(name: &str) -> PathBuf {
+    PathBuf::from(format!("{name}.kenyon"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn names_are_made_of_file_names() {
+        assert_eq!(name_of("data/Iris Data.csv.gz".as_ref()), "iris-data");
+        assert_eq!(name_of("__.csv".as_ref()), "model");
+    }
 }

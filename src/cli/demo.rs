@@ -1,0 +1,103 @@
+//! `kenyon demo`: the main job on real data that the program carries, from upload to answers.
+
+use super::client::Client;
+use super::{Connection, show};
+use crate::app::App;
+use crate::config::Config;
+use crate::data::bundled;
+use anyhow::Context as _;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+use std::io::Read;
+
+/// Every fifth row is held back from training and asked about afterwards.
+const HELD_BACK: usize = 5;
+
+/// Starts a server, sends it the UCI optical digits, trains, asks, and goes on serving.
+pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Result<()> {
+    let key = config.master_key.reveal().to_owned();
+    let running = App::start(config).await?;
+    let server = format!("http://{}", running.addr);
+    let connection = Connection { server: Some(server.clone()), key: (!key.is_empty()).then_some(key) };
+    let client = Client::new(&connection)?;
+    let say = |line: String| {
+        if !json {
+            println!("{line}");
+        }
+    };
+
+    say(format!("Kenyon serves {server}"));
+    let (training, asked) = digits()?;
+    let sent = client
+        .checked(client.request(Method::PUT, "/api/v1/datasets/digits").header("content-type", "text/csv").body(training))
+        .await?
+        .json::<Value>()
+        .await?;
+    say(format!("sent {} images of 8×8 grey values (UCI optical digits, CC BY 4.0)", sent["rows"]));
+    let request = json!({"dataset": "digits", "target": "label", "seed": 7});
+    let job = client.json(Method::POST, "/api/v1/models/digits/train", Some(&request)).await?;
+    let job = client.follow(job["id"].as_str().unwrap_or_default(), json).await?;
+    say(format!("trained version {}: on held-out rows {}", job["version"], show::metrics(&job["metrics"])));
+
+    let rows: Vec<&Map<String, Value>> = asked.iter().map(|(row, _)| row).collect();
+    let body = json!({"rows": rows, "coverage": 0.95});
+    let answer = client.json(Method::POST, "/api/v1/models/digits/predict", Some(&body)).await?;
+    let predictions = answer["predictions"].as_array().context("the server did not answer")?;
+    let right = predictions.iter().zip(&asked).filter(|(p, (_, truth))| p["label"] == *truth).count();
+    let accuracy = right as f64 / asked.len().max(1) as f64;
+    say(format!("test accuracy {accuracy:.4} on {} images it has never seen", asked.len()));
+    for (prediction, (_, truth)) in predictions.iter().zip(&asked).take(5) {
+        say(format!(
+            "  truth {truth}  answer {}  probability {:.3}  95 % set {}",
+            prediction["label"],
+            prediction["probability"].as_f64().unwrap_or(0.0),
+            prediction["set"]
+        ));
+    }
+    if json {
+        println!("{}", json!({"server": server, "test_accuracy": accuracy, "test_rows": asked.len(), "job": job}));
+    }
+    if exit {
+        running.shutdown().await;
+        return Ok(());
+    }
+    say(format!("look at it: {server}/  (stop with Ctrl-C)"));
+    running.wait().await?;
+    Ok(())
+}
+
+/// Rows to ask about, each with its true label.
+type Asked = Vec<(Map<String, Value>, Value)>;
+
+/// The digits as CSV to train on, and every fifth row to ask about.
+fn digits() -> anyhow::Result<(Vec<u8>, Asked)> {
+    let mut text = Vec::new();
+    flate2::read::GzDecoder::new(bundled::DIGITS).read_to_end(&mut text)?;
+    let mut reader = csv::Reader::from_reader(text.as_slice());
+    let names: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
+    let label = names.iter().position(|name| name == "target").context("the digits have no label")?;
+    // Numbered columns `p0`…`p63` are read as one vector `p` of 8×8 without being told.
+    let mut header: Vec<String> = (0..names.len()).map(|i| format!("p{i}")).collect();
+    header[label] = "label".into();
+    let mut training = csv::Writer::from_writer(Vec::new());
+    training.write_record(&header)?;
+    let mut asked = Vec::new();
+    for (number, record) in reader.records().enumerate() {
+        let record = record?;
+        if number % HELD_BACK != 0 {
+            training.write_record(&record)?;
+            continue;
+        }
+        let mut row = Map::new();
+        let mut pixels = Vec::with_capacity(record.len());
+        for (i, cell) in record.iter().enumerate() {
+            if i != label {
+                pixels.push(Value::from(cell.parse::<f64>()?));
+            }
+        }
+        row.insert("p".into(), pixels.into());
+        let truth = record[label].parse::<i64>()?;
+        asked.push((row, truth.into()));
+    }
+    Ok((training.into_inner()?, asked))
+}

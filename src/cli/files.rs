@@ -1,0 +1,236 @@
+//! Work on files alone, without a server.
+
+use super::client::Client;
+use super::remote::Train;
+use super::{Connection, local_bundle, show};
+use crate::data::formats::{self, Format, Limits, Part};
+use crate::data::{ColumnInfo, Features, Table, plan, schema};
+use crate::learning::{self, Bundle, FitSpec, Monitor, Progress, fit::default_validation};
+use crate::models::{Family, Task};
+use crate::serving::exchange;
+use anyhow::{Context as _, bail};
+use serde_json::{Map, Value, json};
+use std::path::{Path, PathBuf};
+
+/// Bytes of a bundle's files that are read at most.
+const LIMIT: u64 = 4 << 30;
+
+/// Rows read from a file in one go; a file is read once for each portion.
+const PORTION: usize = 50_000;
+
+/// Shows a training on the terminal.
+struct Shown(show::Bar);
+
+impl Monitor for Shown {
+    fn progress(&self, progress: &Progress, epoch_ended: bool) {
+        if (epoch_ended || progress.step.is_multiple_of(16))
+            && let Ok(value) = serde_json::to_value(progress)
+        {
+            self.0.progress(&value);
+        }
+    }
+    fn log(&self, line: &str) {
+        self.0.log(line);
+    }
+    fn canceled(&self) -> bool {
+        false
+    }
+    fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
+        false
+    }
+    fn checkpoint(&self, _step: u64, _bytes: Vec<u8>) -> crate::Result<()> {
+        Ok(())
+    }
+}
+
+/// Trains on a file and writes the bundle beside.
+pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> {
+    let part = formats::detect(&args.file, None, None)
+        .with_context(|| format!("cannot read {}", args.file.display()))?;
+    let limits = Limits::default();
+    let summary = schema::infer(&part, &limits).map_err(explain)?;
+    let features: Features =
+        serde_json::from_value(Value::Object(args.features.iter().cloned().collect())).context("--feature")?;
+    let word = |text: &Option<String>| text.clone().map(Value::String);
+    let task: Option<Task> = word(&args.task).map(serde_json::from_value).transpose().context("--task")?;
+    let family: Option<Family> = word(&args.family).map(serde_json::from_value).transpose().context("--family")?;
+    let resolved = plan::resolve(&summary, &features, &args.target, task).map_err(explain)?;
+    let table = plan::read_table(std::slice::from_ref(&part), &resolved.all(), &limits).map_err(explain)?;
+    let spec = FitSpec {
+        target: args.target.clone(),
+        family,
+        task,
+        validation: args.validation.unwrap_or_else(|| default_validation(table.rows)),
+        seed: args.seed.unwrap_or(0),
+        config: args.settings.iter().cloned().collect(),
+    };
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    let bar = show::Bar::job(json);
+    let fitted = learning::fit(&table, &resolved, &spec, threads, None, &Shown(bar.clone())).map_err(explain)?;
+    bar.finish();
+    let files = fitted.bundle.files().map_err(explain)?;
+    let packed = exchange::pack(files.iter().map(|(name, bytes)| (*name, bytes.as_slice()))).map_err(explain)?;
+    write_atomically(out, &packed)?;
+    if json {
+        println!("{}", json!({"file": out, "metrics": fitted.metrics, "notes": fitted.notes}));
+    } else {
+        for note in &fitted.notes {
+            println!("{note}");
+        }
+        println!("{}: {}", out.display(), show::metrics(&Value::Object(fitted.metrics)));
+    }
+    Ok(())
+}
+
+fn write_atomically(out: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let folder = out.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let file = tempfile::NamedTempFile::new_in(folder)?;
+    std::fs::write(file.path(), bytes)?;
+    file.as_file().sync_all()?;
+    file.persist(out).with_context(|| format!("cannot write {}", out.display()))?;
+    Ok(())
+}
+
+/// The bundle's file that `model` means: a path, or what `train` wrote where no server runs.
+pub(super) async fn find_bundle(model: &str, connection: &Connection) -> anyhow::Result<Option<PathBuf>> {
+    let path = PathBuf::from(model);
+    if path.is_file() {
+        return Ok(Some(path));
+    }
+    let local = local_bundle(model);
+    if local.is_file() && Client::if_running(connection).await?.is_none() {
+        return Ok(Some(local));
+    }
+    Ok(None)
+}
+
+fn load(path: &Path) -> anyhow::Result<Bundle> {
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let files = exchange::unpack(&bytes, LIMIT).map_err(explain)?;
+    Bundle::load(|name| files.iter().find(|(n, _)| *n == name).map(|(_, b)| b.as_slice())).map_err(explain)
+}
+
+/// Reads a file by a model's plan, with its target where `labelled`.
+fn read(bundle: &Bundle, file: &Path, labelled: bool) -> anyhow::Result<Table> {
+    let part = formats::detect(file, None, None).with_context(|| format!("cannot read {}", file.display()))?;
+    let mut plans = bundle.encoder.inputs.clone();
+    if labelled {
+        plans.insert(0, bundle.config.target.clone());
+    }
+    plan::read_table(&[part], &plans, &Limits::default()).map_err(explain)
+}
+
+/// Answers the rows of a file.
+pub(super) fn predict(bundle: &Path, file: &Path, coverage: Option<f64>, json: bool) -> anyhow::Result<()> {
+    if coverage.is_some_and(|c| !(c > 0.0 && c < 1.0)) {
+        bail!("--coverage must lie between 0 and 1");
+    }
+    let bundle = load(bundle)?;
+    let table = read(&bundle, file, false)?;
+    let answers = bundle.run(&bundle.encode(&table).map_err(explain)?).map_err(explain)?;
+    for (row, novelty) in answers.values.chunks_exact(answers.outputs).zip(&answers.novelty) {
+        let mut out = Map::new();
+        match bundle.label(row) {
+            Some(label) => {
+                out.insert("label".into(), label.clone());
+                out.insert("probability".into(), row.iter().copied().fold(0.0, f32::max).into());
+                if let Some(coverage) = coverage {
+                    let set: Vec<Value> =
+                        bundle.set(row, coverage).into_iter().map(|c| bundle.classes()[c].clone()).collect();
+                    out.insert("set".into(), set.into());
+                }
+            }
+            None => {
+                out.insert("value".into(), row[0].into());
+                if let Some(interval) = coverage.and_then(|c| bundle.interval(row[0], c)) {
+                    out.insert("interval".into(), json!(interval));
+                }
+            }
+        }
+        out.insert("novelty".into(), (*novelty).into());
+        out.insert("abstained".into(), bundle.abstains(*novelty).into());
+        print_prediction(&Value::Object(out), json);
+    }
+    Ok(())
+}
+
+/// One answer: the whole object as a line of JSON, or what was answered.
+pub(super) fn print_prediction(prediction: &Value, json: bool) {
+    if json {
+        println!("{prediction}");
+        return;
+    }
+    let answer = if prediction["label"].is_null() { &prediction["value"] } else { &prediction["label"] };
+    let mut line = answer.as_str().map_or_else(|| answer.to_string(), str::to_owned);
+    for (name, text) in [("set", "set"), ("interval", "interval")] {
+        if !prediction[name].is_null() {
+            line.push_str(&format!("\t{text} {}", prediction[name]));
+        }
+    }
+    if prediction["abstained"] == true {
+        line.push_str("\tunlike anything seen");
+    }
+    println!("{line}");
+}
+
+/// How good a bundle is on a file.
+pub(super) fn evaluate(bundle: &Path, file: &Path, json: bool) -> anyhow::Result<()> {
+    let bundle = load(bundle)?;
+    let table = read(&bundle, file, true)?;
+    let evaluation = learning::evaluate::evaluate(&bundle, &table).map_err(explain)?;
+    if json {
+        println!("{}", serde_json::to_string(&evaluation)?);
+    } else {
+        println!("{} rows: {}", evaluation.rows, show::metrics(&Value::Object(evaluation.metrics)));
+    }
+    Ok(())
+}
+
+/// Whether a file holds JSON lines.
+pub(super) fn is_ndjson(file: &Path) -> anyhow::Result<bool> {
+    let part = detected(file)?;
+    Ok(part.format == Format::Ndjson && part.compression == formats::Compression::None)
+}
+
+fn detected(file: &Path) -> anyhow::Result<Part> {
+    formats::detect(file, None, None).with_context(|| format!("cannot read {}", file.display()))
+}
+
+/// Reads a file of any format as JSON rows and hands them on in chunks.
+pub(super) async fn each_chunk(
+    file: &Path,
+    size: usize,
+    mut take: impl AsyncFnMut(Vec<Map<String, Value>>) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let part = detected(file)?;
+    let limits = Limits::default();
+    let columns: Vec<ColumnInfo> = schema::infer(&part, &limits).map_err(explain)?.columns;
+    let mut offset = 0u64;
+    loop {
+        let rows = plan::read_rows(std::slice::from_ref(&part), &columns, offset, PORTION, &limits).map_err(explain)?;
+        let read = rows.len();
+        for chunk in rows.chunks(size) {
+            take(chunk.to_vec()).await?;
+        }
+        if read < PORTION {
+            return Ok(());
+        }
+        offset += read as u64;
+    }
+}
+
+/// An error of the crate with its details, for a terminal.
+pub(super) fn explain(error: crate::Error) -> anyhow::Error {
+    let mut text = format!("{} ({})", error.detail, error.code);
+    for detail in &error.details {
+        let mut place = Vec::new();
+        place.extend(detail.path.clone());
+        place.extend(detail.row.map(|row| format!("row {row}")));
+        place.extend(detail.column.as_ref().map(|column| format!("column {column}")));
+        text.push_str(&format!("\n  {}: {}", place.join(", "), detail.reason));
+    }
+    if let Some(cause) = &error.cause {
+        text.push_str(&format!("\n  {cause}"));
+    }
+    anyhow::anyhow!(text)
+}

@@ -1,0 +1,440 @@
+//! The client commands.
+
+use super::client::{Client, read_input};
+use super::{Connection, files, local_bundle, name_of, show};
+use anyhow::Context as _;
+use clap::{Args, Subcommand};
+use futures::StreamExt;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+
+/// Which server, and how to print.
+#[derive(Clone, Debug)]
+pub(super) struct Context {
+    /// Which server, and as whom.
+    pub(super) connection: Connection,
+    /// Print JSON.
+    pub(super) json: bool,
+}
+
+impl Context {
+    fn client(&self) -> anyhow::Result<Client> {
+        Client::new(&self.connection)
+    }
+
+    async fn show(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<()> {
+        let answer = self.client()?.json(method, path, body).await?;
+        show::answer(&answer, self.json);
+        Ok(())
+    }
+}
+
+/// `kenyon train`.
+#[derive(Debug, Args)]
+pub(super) struct Train {
+    /// CSV, TSV, NDJSON, JSON or Parquet, plain or compressed.
+    pub(super) file: PathBuf,
+    /// Column to predict.
+    #[arg(long)]
+    pub(super) target: String,
+    /// Name of the model; made from the file's name when missing.
+    #[arg(long)]
+    pub(super) model: Option<String>,
+    /// `sparse_mlp`, `attention`, `memory` or `hybrid`; chosen when missing.
+    #[arg(long)]
+    pub(super) family: Option<String>,
+    /// `classification` or `regression`; inferred when missing.
+    #[arg(long)]
+    pub(super) task: Option<String>,
+    /// Everything random follows from it.
+    #[arg(long)]
+    pub(super) seed: Option<u64>,
+    /// Share of the rows held out.
+    #[arg(long)]
+    pub(super) validation: Option<f32>,
+    /// A setting of the family, `epochs=20`; may be repeated.
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
+    pub(super) settings: Vec<(String, Value)>,
+    /// How a column is read, `zip=category` or `id=ignore`; may be repeated.
+    #[arg(long = "feature", value_name = "COLUMN=KIND", value_parser = setting)]
+    pub(super) features: Vec<(String, Value)>,
+}
+
+/// A `name=value`, the value JSON where it is any and a word otherwise.
+fn setting(text: &str) -> Result<(String, Value), String> {
+    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
+    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
+    Ok((name.to_owned(), value))
+}
+
+impl Train {
+    /// The request's body, without the dataset.
+    pub(super) fn request(&self) -> Map<String, Value> {
+        let mut request = Map::new();
+        request.insert("target".into(), self.target.clone().into());
+        let mut put = |name: &str, value: Option<Value>| {
+            if let Some(value) = value {
+                request.insert(name.into(), value);
+            }
+        };
+        put("family", self.family.clone().map(Value::from));
+        put("task", self.task.clone().map(Value::from));
+        put("seed", self.seed.map(Value::from));
+        put("validation", self.validation.map(|v| (f64::from(v) * 1e6).round() / 1e6).map(Value::from));
+        let object = |pairs: &[(String, Value)]| Value::Object(pairs.iter().cloned().collect());
+        put("config", (!self.settings.is_empty()).then(|| object(&self.settings)));
+        put("features", (!self.features.is_empty()).then(|| object(&self.features)));
+        request
+    }
+
+    pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        let name = self.model.clone().unwrap_or_else(|| name_of(&self.file));
+        let Some(client) = Client::if_running(&at.connection).await? else {
+            return files::train(&self, &local_bundle(&name), at.json);
+        };
+        client.send_file(Method::PUT, &format!("/api/v1/datasets/{name}"), &self.file, at.json).await?;
+        let mut request = self.request();
+        request.insert("dataset".into(), name.clone().into());
+        let path = format!("/api/v1/models/{name}/train");
+        let job = client.json(Method::POST, &path, Some(&request.into())).await?;
+        let job = client.follow(job["id"].as_str().unwrap_or_default(), at.json).await?;
+        if at.json {
+            println!("{job}");
+        } else {
+            println!("{name} version {}: {}", job["version"], show::metrics(&job["metrics"]));
+            println!("ask it: kenyon predict {name} FILE, or look at {}/#/models/{name}", client.base());
+        }
+        Ok(())
+    }
+}
+
+/// `kenyon predict`.
+#[derive(Debug, Args)]
+pub(super) struct Predict {
+    /// A model of the server, or a bundle's file.
+    model: String,
+    /// The rows to answer.
+    file: PathBuf,
+    /// Share of the time the set or interval is to hold the truth.
+    #[arg(long)]
+    coverage: Option<f64>,
+}
+
+/// Rows sent in one predict call.
+const ROWS: usize = 1000;
+
+impl Predict {
+    pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        if let Some(bundle) = files::find_bundle(&self.model, &at.connection).await? {
+            return files::predict(&bundle, &self.file, self.coverage, at.json);
+        }
+        let client = at.client()?;
+        let model = client.json(Method::GET, &format!("/api/v1/models/{}", self.model), None).await?;
+        let target = model["target"].as_str().unwrap_or_default().to_owned();
+        files::each_chunk(&self.file, ROWS, async |mut rows: Vec<Map<String, Value>>| {
+            rows.iter_mut().for_each(|row| {
+                row.shift_remove(&target);
+            });
+            let mut body = json!({"rows": rows});
+            if let Some(coverage) = self.coverage {
+                body["coverage"] = coverage.into();
+            }
+            let path = format!("/api/v1/models/{}/predict", self.model);
+            let answer = client.json(Method::POST, &path, Some(&body)).await?;
+            for prediction in answer["predictions"].as_array().into_iter().flatten() {
+                files::print_prediction(prediction, at.json);
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// `kenyon observe`.
+#[derive(Debug, Args)]
+pub(super) struct Observe {
+    /// A model of the server.
+    model: String,
+    /// NDJSON rows with their target, or `-` for the standard input; other formats are converted.
+    file: PathBuf,
+}
+
+impl Observe {
+    pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        let client = at.client()?;
+        let path = format!("/api/v1/models/{}/observe", self.model);
+        if self.file.as_os_str() == "-" || files::is_ndjson(&self.file)? {
+            let request = client
+                .request(Method::POST, &path)
+                .header("content-type", "application/x-ndjson")
+                .header("accept", "application/x-ndjson")
+                .body(read_input(&self.file).await?);
+            let mut answer = client.checked(request).await?.bytes_stream();
+            let (mut text, mut last) = (String::new(), Value::Null);
+            while let Some(chunk) = answer.next().await {
+                text.push_str(&String::from_utf8_lossy(&chunk?));
+                while let Some(end) = text.find('\n') {
+                    let line: String = text.drain(..=end).collect();
+                    last = serde_json::from_str(&line).unwrap_or(last);
+                }
+            }
+            let last = serde_json::from_str(&text).unwrap_or(last);
+            show::answer(&last, at.json);
+            return Ok(());
+        }
+        let mut last = Value::Null;
+        files::each_chunk(&self.file, ROWS, async |rows: Vec<Map<String, Value>>| {
+            last = client.json(Method::POST, &path, Some(&json!({"rows": rows}))).await?;
+            Ok(())
+        })
+        .await?;
+        show::answer(&last, at.json);
+        Ok(())
+    }
+}
+
+/// `kenyon evaluate`.
+#[derive(Debug, Args)]
+pub(super) struct Evaluate {
+    /// A model of the server, or a bundle's file.
+    model: String,
+    /// Rows with their target.
+    file: PathBuf,
+}
+
+impl Evaluate {
+    pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        if let Some(bundle) = files::find_bundle(&self.model, &at.connection).await? {
+            return files::evaluate(&bundle, &self.file, at.json);
+        }
+        let client = at.client()?;
+        let dataset = format!("{}-evaluate", name_of(&self.file));
+        let at_dataset = format!("/api/v1/datasets/{dataset}");
+        client.send_file(Method::PUT, &at_dataset, &self.file, at.json).await?;
+        let path = format!("/api/v1/models/{}/evaluate", self.model);
+        let answer = client.json(Method::POST, &path, Some(&json!({"dataset": dataset}))).await;
+        client.json(Method::DELETE, &at_dataset, None).await?;
+        let answer = answer?;
+        if at.json {
+            println!("{answer}");
+        } else {
+            println!("{} rows: {}", answer["rows"], show::metrics(&answer["metrics"]));
+        }
+        Ok(())
+    }
+}
+
+/// `kenyon models …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Models {
+    /// All of them.
+    List,
+    /// One, with its versions.
+    Show { model: String },
+    /// Its versions.
+    Versions { model: String },
+    /// Serve another version at once.
+    Promote { model: String, version: u64 },
+    /// Serve the version before.
+    Rollback { model: String },
+    /// Remove it.
+    Delete { model: String },
+}
+
+impl Models {
+    pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        let base = "/api/v1/models";
+        match self {
+            Self::List => at.show(Method::GET, base, None).await,
+            Self::Show { model } => at.show(Method::GET, &format!("{base}/{model}"), None).await,
+            Self::Versions { model } => at.show(Method::GET, &format!("{base}/{model}/versions"), None).await,
+            Self::Promote { model, version } => {
+                at.show(Method::POST, &format!("{base}/{model}/versions/{version}/promote"), None).await
+            }
+            Self::Rollback { model } => at.show(Method::POST, &format!("{base}/{model}/rollback"), None).await,
+            Self::Delete { model } => at.show(Method::DELETE, &format!("{base}/{model}"), None).await,
+        }
+    }
+}
+
+/// `kenyon jobs …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Jobs {
+    /// The latest.
+    List {
+        /// `queued`, `running`, `succeeded`, `failed` or `canceled`.
+        #[arg(long)]
+        status: Option<String>,
+    },
+    /// One.
+    Show { id: String },
+    /// Follow one to its end.
+    Follow { id: String },
+    /// Stop one.
+    Cancel { id: String },
+    /// Queue one again.
+    Retry { id: String },
+}
+
+impl Jobs {
+    pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        let base = "/api/v1/jobs";
+        match self {
+            Self::List { status } => {
+                let query = status.map(|s| format!("?status={s}")).unwrap_or_default();
+                at.show(Method::GET, &format!("{base}{query}"), None).await
+            }
+            Self::Show { id } => at.show(Method::GET, &format!("{base}/{id}"), None).await,
+            Self::Cancel { id } => at.show(Method::POST, &format!("{base}/{id}/cancel"), None).await,
+            Self::Retry { id } => at.show(Method::POST, &format!("{base}/{id}/retry"), None).await,
+            Self::Follow { id } => {
+                let job = at.client()?.follow(&id, at.json).await?;
+                show::answer(&job, at.json);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// `kenyon datasets …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Datasets {
+    /// All of them.
+    List,
+    /// One, with its columns.
+    Show { name: String },
+    /// Send a file.
+    Put {
+        file: PathBuf,
+        /// Made from the file's name when missing.
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Add a file's rows.
+    Append { name: String, file: PathBuf },
+    /// Remove it.
+    Delete { name: String },
+}
+
+impl Datasets {
+    pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        let base = "/api/v1/datasets";
+        match self {
+            Self::List => at.show(Method::GET, base, None).await,
+            Self::Show { name } => at.show(Method::GET, &format!("{base}/{name}"), None).await,
+            Self::Delete { name } => at.show(Method::DELETE, &format!("{base}/{name}"), None).await,
+            Self::Put { file, name } => {
+                let name = name.unwrap_or_else(|| name_of(&file));
+                let path = format!("{base}/{name}");
+                show::answer(&at.client()?.send_file(Method::PUT, &path, &file, at.json).await?, at.json);
+                Ok(())
+            }
+            Self::Append { name, file } => {
+                let path = format!("{base}/{name}/rows");
+                show::answer(&at.client()?.send_file(Method::POST, &path, &file, at.json).await?, at.json);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// `kenyon export`.
+#[derive(Debug, Args)]
+pub(super) struct Export {
+    /// A model of the server.
+    model: String,
+    /// Its version; the served one when missing.
+    #[arg(long)]
+    version: Option<u64>,
+    /// `bundle`, `safetensors` or `onnx`.
+    #[arg(long, default_value = "bundle")]
+    format: String,
+    /// Where to write it; made from the model's name when missing.
+    #[arg(long, short)]
+    out: Option<PathBuf>,
+}
+
+impl Export {
+    pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        let client = at.client()?;
+        let version = match self.version {
+            Some(version) => version,
+            None => {
+                let model = client.json(Method::GET, &format!("/api/v1/models/{}", self.model), None).await?;
+                model["version"].as_u64().context("the model serves no version yet")?
+            }
+        };
+        let path = format!("/api/v1/models/{}/versions/{version}/export?format={}", self.model, self.format);
+        let bytes = client.checked(client.request(Method::GET, &path)).await?.bytes().await?;
+        let ending = if self.format == "bundle" { "kenyon" } else { &self.format };
+        let out = self.out.unwrap_or_else(|| PathBuf::from(format!("{}.{ending}", self.model)));
+        tokio::fs::write(&out, &bytes).await.with_context(|| format!("cannot write {}", out.display()))?;
+        show::answer(&json!({"file": out, "bytes": bytes.len(), "version": version}), at.json);
+        Ok(())
+    }
+}
+
+/// `kenyon import`.
+#[derive(Debug, Args)]
+pub(super) struct Import {
+    /// A bundle's file.
+    file: PathBuf,
+    /// Name of the model; made from the file's name when missing.
+    #[arg(long)]
+    model: Option<String>,
+}
+
+impl Import {
+    pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        let name = self.model.unwrap_or_else(|| name_of(&self.file));
+        let path = format!("/api/v1/models/{name}/import");
+        show::answer(&at.client()?.send_file(Method::POST, &path, &self.file, at.json).await?, at.json);
+        Ok(())
+    }
+}
+
+/// `kenyon snapshot`.
+pub(super) async fn snapshot(at: Context) -> anyhow::Result<()> {
+    at.show(Method::POST, "/api/v1/snapshots", None).await
+}
+
+/// `kenyon keys …`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Keys {
+    /// Make one; it is shown once.
+    Create {
+        name: String,
+        /// `predict`, `observe`, `train`, `datasets`, `admin` or `read`; may be repeated.
+        #[arg(long = "scope", required = true)]
+        scopes: Vec<String>,
+        /// Models it is good for; all when missing.
+        #[arg(long = "model")]
+        models: Vec<String>,
+        /// When it ends, RFC 3339.
+        #[arg(long)]
+        expires_at: Option<String>,
+    },
+    /// All of them.
+    List,
+    /// End one at once.
+    Revoke { id: String },
+}
+
+impl Keys {
+    pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        let base = "/api/v1/keys";
+        match self {
+            Self::List => at.show(Method::GET, base, None).await,
+            Self::Revoke { id } => at.show(Method::DELETE, &format!("{base}/{id}"), None).await,
+            Self::Create { name, scopes, models, expires_at } => {
+                let models = if models.is_empty() { vec!["*".to_owned()] } else { models };
+                let mut body = json!({"name": name, "scopes": scopes, "models": models});
+                if let Some(expires_at) = expires_at {
+                    body["expires_at"] = expires_at.into();
+                }
+                at.show(Method::POST, base, Some(&body)).await
+            }
+        }
+    }
+}
