@@ -88,7 +88,8 @@ impl Client {
                 sent.add(chunk.len() as u64);
             }
         });
-        let mut request = self.request(method, path).body(reqwest::Body::wrap_stream(stream)).header("content-length", size);
+        let mut request =
+            self.request(method, path).body(reqwest::Body::wrap_stream(stream)).header("content-length", size);
         if file.extension().is_some_and(|e| e == "tsv") {
             request = request.header("content-type", "text/tab-separated-values");
         }
@@ -163,10 +164,7 @@ fn problem_text(problem: &Value) -> Option<String> {
 
 /// Reads a file, or the standard input for `-`.
 pub(super) async fn read_input(path: &Path) -> anyhow::Result<reqwest::Body> {
-    if path.as_os_str() == "-" {
-        let stream = tokio_util::io::ReaderStream::with_capacity(tokio::io::stdin(), 1 << 16);
-        return Ok(reqwest::Body::wrap_stream(stream));
-    }
+    let path = if path.as_os_str() == "-" { Path::new("/dev/stdin") } else { path };
     let mut file = tokio::fs::File::open(path).await.with_context(|| format!("cannot open {}", path.display()))?;
     if file.metadata().await?.len() < 1 << 16 {
         let mut bytes = Vec::new();

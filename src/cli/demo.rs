@@ -29,7 +29,9 @@ pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Resul
     say(format!("Kenyon serves {server}"));
     let (training, asked) = digits()?;
     let sent = client
-        .checked(client.request(Method::PUT, "/api/v1/datasets/digits").header("content-type", "text/csv").body(training))
+        .checked(
+            client.request(Method::PUT, "/api/v1/datasets/digits").header("content-type", "text/csv").body(training),
+        )
         .await?
         .json::<Value>()
         .await?;
@@ -62,7 +64,8 @@ pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Resul
         return Ok(());
     }
     say(format!("look at it: {server}/  (stop with Ctrl-C)"));
-    running.wait().await?;
+    tokio::signal::ctrl_c().await?;
+    running.shutdown().await;
     Ok(())
 }
 

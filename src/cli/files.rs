@@ -4,7 +4,8 @@ use super::client::Client;
 use super::remote::Train;
 use super::{Connection, local_bundle, show};
 use crate::data::formats::{self, Format, Limits, Part};
-use crate::data::{ColumnInfo, Features, Table, plan, schema};
+use crate::data::schema::Features;
+use crate::data::{ColumnInfo, Table, plan, schema};
 use crate::learning::{self, Bundle, FitSpec, Monitor, Progress, fit::default_validation};
 use crate::models::{Family, Task};
 use crate::serving::exchange;
@@ -45,8 +46,8 @@ impl Monitor for Shown {
 
 /// Trains on a file and writes the bundle beside.
 pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> {
-    let part = formats::detect(&args.file, None, None)
-        .with_context(|| format!("cannot read {}", args.file.display()))?;
+    let part =
+        formats::detect(&args.file, None, None).with_context(|| format!("cannot read {}", args.file.display()))?;
     let limits = Limits::default();
     let summary = schema::infer(&part, &limits).map_err(explain)?;
     let features: Features =

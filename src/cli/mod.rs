@@ -44,8 +44,6 @@ struct Connection {
 enum Command {
     /// Serve: HTTP, gRPC, and the workers that train.
     Serve(Box<Flags>),
-    /// Only train: take jobs from the database that other replicas serve from.
-    Worker(Box<Flags>),
     /// The main job on bundled real data; ends with the server still serving.
     Demo {
         /// End instead of serving on.
@@ -102,11 +100,6 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     let at = remote::Context { connection: cli.connection, json: cli.json };
     match cli.command {
         Command::Serve(flags) => serve(Config::load(*flags)?),
-        Command::Worker(flags) => {
-            let config = Config::load(*flags)?;
-            telemetry::init_logs(&config);
-            Ok(workers()?.block_on(App::run_worker(config))?)
-        }
         Command::Demo { exit, flags } => {
             let config = Config::load(*flags)?;
             telemetry::init_logs(&Config { log: "warn".into(), ..config.clone() });

@@ -7,6 +7,7 @@
 pub mod answer;
 mod clock;
 pub mod engine;
+pub mod exchange;
 mod fair;
 pub(crate) mod json;
 pub mod lane;
