@@ -1,0 +1,22 @@
+# The daily commands.
+
+# Everything CI checks.
+check:
+    bash .ci/run
+
+# Format.
+fmt:
+    cargo fmt
+
+# The quick tests.
+test:
+    cargo test --release
+
+# The main job on bundled data.
+demo:
+    cargo run --release -- demo
+
+# Licences, advisories, unused dependencies.
+audit:
+    cargo deny check
+    cargo machete
