@@ -3,8 +3,10 @@
 //! database closes.
 
 use crate::config::Config;
+use crate::data::formats;
 use crate::http::server::{self, Certificates};
 use crate::http::{Api, Parts};
+use crate::jobs::{Trainer, WorkerConfig, Workers};
 use crate::serving::{Engine, Limits, Settings, StoredModels};
 use crate::store::{Store, StoreOptions};
 use crate::{Error, Kind, Result, telemetry};
@@ -51,6 +53,8 @@ impl App {
         let engine = Engine::new(Arc::new(StoredModels(store.clone())), settings(&config));
         let changes = tokio::spawn(engine.clone().follow(store.changes()));
         let stop = CancellationToken::new();
+        let limits = formats::Limits { decompressed: config.max_decompressed_bytes, columns: config.max_columns };
+        let workers = Workers::new(store.clone(), Arc::new(Trainer { limits }), worker_config(&config));
         let parts = Parts { config: config.clone(), store, engine, stop: stop.clone() };
         let (api, router) = Api::new(parts);
         let mut background = vec![tokio::spawn(tidy(api.clone())), changes];
@@ -58,6 +62,10 @@ impl App {
             background.push(tokio::spawn(tls.watch()));
         }
         let mut tasks = vec![tokio::spawn(server::serve(listener, router, config.clone(), tls.clone(), stop.clone()))];
+        if config.workers > 0 {
+            let stop = stop.clone();
+            tasks.push(tokio::spawn(async move { workers.run(stop).await }));
+        }
         let mut grpc_addr = None;
         if let Some(address) = config.grpc_address()? {
             let listener = bind(address).await?;
@@ -111,6 +119,16 @@ fn store_options(config: &Config) -> StoreOptions {
         database_url: config.database_url().map(Into::into),
         objects_url: config.objects().map(Into::into),
         ..StoreOptions::default()
+    }
+}
+
+fn worker_config(config: &Config) -> WorkerConfig {
+    WorkerConfig {
+        workers: config.workers,
+        threads: config.job_threads(),
+        checkpoint_every: Duration::from_secs_f64(config.checkpoint_seconds),
+        retention: Duration::from_secs_f64(config.job_retention_days * 86_400.0),
+        ..WorkerConfig::default()
     }
 }
 

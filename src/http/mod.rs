@@ -4,16 +4,23 @@
 
 mod body;
 pub(crate) mod context;
+mod datasets;
 mod edge;
 pub(crate) mod error;
+mod families;
 mod health;
+mod jobs;
+mod keys;
+mod models;
 mod pages;
 pub(crate) mod read;
 mod routes;
+mod schemas;
 pub(crate) mod server;
 mod system;
 
 use crate::config::Config;
+use crate::jobs::Queue;
 use crate::serving::Engine;
 use crate::store::Store;
 use crate::store::access::Access;
@@ -44,6 +51,7 @@ pub struct Inside {
     pub(crate) store: Store,
     pub(crate) engine: Engine,
     pub(crate) access: Access,
+    pub(crate) queue: Queue,
     pub(crate) limits: edge::Limits,
     pub(crate) routes: Routes,
     pub(crate) document: Bytes,
@@ -89,6 +97,7 @@ impl Api {
             started: Instant::now(),
             loopback_only: open && !access.closed() && !parts.config.insecure,
             access,
+            queue: Queue::new(parts.store.clone(), parts.config.max_queued_jobs),
             config: parts.config,
             store: parts.store,
             engine: parts.engine,
@@ -135,6 +144,11 @@ fn described() -> (Router<Api>, OpenApi) {
         .merge(pages::router())
         .merge(health::router())
         .merge(system::router())
+        .merge(families::router())
+        .merge(datasets::router())
+        .merge(models::router())
+        .merge(jobs::router())
+        .merge(keys::router())
         .merge(crate::oip::rest::router());
     let (router, mut document) = router.split_for_parts();
     let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));

@@ -9,6 +9,7 @@ use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
 use bytes::Bytes;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::io::Read;
 
@@ -208,6 +209,54 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
         })?;
         Ok(Self(value))
     }
+}
+
+/// Which part of a list.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct Paging {
+    /// Entries of a page, at most 1,000; 100 when missing.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+impl Paging {
+    pub(crate) fn limit(&self) -> Result<usize, Error> {
+        page_limit(self.limit)
+    }
+
+    pub(crate) fn cursor(&self) -> Result<Option<&str>, Error> {
+        page_cursor(self.cursor.as_deref())
+    }
+}
+
+/// Entries of a page.
+pub(crate) fn page_limit(limit: Option<usize>) -> Result<usize, Error> {
+    within("limit", limit.unwrap_or(100), 1, 1000)
+}
+
+/// A cursor that may be one of ours.
+pub(crate) fn page_cursor(cursor: Option<&str>) -> Result<Option<&str>, Error> {
+    let ours = |c: &str| c.len() <= 128 && c.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+    match cursor {
+        Some(cursor) if !ours(cursor) => {
+            let reason = "not a cursor of this server";
+            Err(Error::malformed("invalid_request", reason).with_details([Detail::path("cursor", reason)]))
+        }
+        cursor => Ok(cursor),
+    }
+}
+
+/// A number between two bounds, both included.
+pub(crate) fn within(name: &str, value: usize, low: usize, high: usize) -> Result<usize, Error> {
+    if (low..=high).contains(&value) {
+        return Ok(value);
+    }
+    let reason = format!("is to be between {low} and {high}");
+    Err(Error::malformed("invalid_request", format!("{name} {reason}")).with_details([Detail::path(name, reason)]))
 }
 
 /// Text of a stranger as it may stand in a sentence: short and without control characters.

@@ -14,13 +14,17 @@
 
 mod control;
 mod follow;
+mod inputs;
 mod memory;
 mod queue;
 mod reporter;
 mod runner;
+mod trainer;
 mod worker;
 
 pub use follow::follow;
+pub use inputs::local_parts;
 pub use queue::{Queue, TrainRequest};
 pub use runner::{Outcome, Runner, Work};
+pub use trainer::{Trainer, describe};
 pub use worker::{WorkerConfig, Workers};

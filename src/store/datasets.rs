@@ -178,6 +178,17 @@ impl Store {
         mut part: NewPart,
         columns: &Value,
     ) -> Result<Dataset> {
+        self.try_append_dataset(name, revision, &mut part, columns).await
+    }
+
+    /// As [`Store::append_dataset`], but a part that could not be added is still there to try again.
+    pub async fn try_append_dataset(
+        &self,
+        name: &DatasetName,
+        revision: u64,
+        part: &mut NewPart,
+        columns: &Value,
+    ) -> Result<Dataset> {
         let mut tx = self.inner.db.begin().await?;
         let update = "UPDATE datasets SET revision = revision + 1, columns = $2, updated_at = $3
             WHERE name = $1 AND revision = $4";

@@ -21,6 +21,7 @@
 //! process on SQLite). A message may be lost, never invented: subscribe, then look, and poll slowly.
 
 pub mod access;
+pub mod counts;
 pub mod datasets;
 mod db;
 pub mod events;

@@ -1,0 +1,253 @@
+//! Datasets: uploads as they come, rows back as JSON.
+
+use super::Api;
+use super::error::{Answer, Problem};
+use super::read::{Paging, Path, Query, body_error};
+use crate::data::formats::{self, Format, Limits};
+use crate::data::schema::{self, Summary};
+use crate::store::{Dataset, DatasetName, NewPart};
+use crate::{Error, Kind, Result, jobs};
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::TryStreamExt;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Rows shown with a dataset.
+const PREVIEW: usize = 10;
+/// Rows of one call at most.
+const MAX_ROWS: usize = 10_000;
+/// Tries of an append when others append at the same time.
+const TRIES: usize = 8;
+
+pub(crate) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list_datasets))
+        .routes(routes!(get_dataset, put_dataset, delete_dataset))
+        .routes(routes!(get_rows, append_rows))
+}
+
+/// All datasets, by name.
+#[utoipa::path(get, path = "/api/v1/datasets", tag = "datasets", security(("key" = ["read"])), params(Paging),
+    responses((status = 200, body = Object), (status = 400, body = Problem, content_type = "application/problem+json")))]
+async fn list_datasets(State(api): State<Api>, Query(paging): Query<Paging>) -> Answer<axum::Json<Value>> {
+    let page = api.store.datasets(paging.limit()?, paging.cursor()?).await?;
+    let items: Vec<Value> = page.items.iter().map(shown).collect::<Result<_>>()?;
+    Ok(axum::Json(json!({ "items": items, "next_cursor": page.next_cursor })))
+}
+
+/// One dataset with its schema, statistics and first rows.
+#[utoipa::path(get, path = "/api/v1/datasets/{name}", tag = "datasets", security(("key" = ["read"])),
+    params(("name" = String, Path)), responses((status = 200, body = Object),
+    (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn get_dataset(State(api): State<Api>, Path(name): Path<DatasetName>) -> Answer<axum::Json<Value>> {
+    let dataset = api.store.dataset(&name).await?;
+    let mut value = shown(&dataset)?;
+    value["preview"] = rows(&api, &dataset, 0, PREVIEW).await?;
+    Ok(axum::Json(value))
+}
+
+/// Creates the dataset from a file, or replaces it.
+///
+/// The format comes from `Content-Type`, else from the content. gzip and zstd are decoded.
+#[utoipa::path(put, path = "/api/v1/datasets/{name}", operation_id = "put_dataset", tag = "datasets",
+    security(("key" = ["datasets"])), params(("name" = String, Path)),
+    request_body(content((String = "text/csv"), (String = "text/tab-separated-values"), (String = "application/x-ndjson"),
+        (Vec<Object> = "application/json"), (String = "application/vnd.apache.parquet"), (String = "application/octet-stream"))),
+    responses((status = 201, description = "new", body = Object), (status = 200, description = "replaced", body = Object),
+    (status = 422, description = "the data does not fit", body = Problem, content_type = "application/problem+json")))]
+async fn put_dataset(
+    State(api): State<Api>,
+    Path(name): Path<DatasetName>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<Response> {
+    api.room_for_dataset(&name).await?;
+    let Taken { part, summary, .. } = take_in(&api, &headers, body, None).await?;
+    let columns = serde_json::to_value(&summary).map_err(Error::internal)?;
+    let (dataset, new) = api.store.put_dataset(&name, vec![part], &columns).await?;
+    let status = if new { StatusCode::CREATED } else { StatusCode::OK };
+    let location = [(header::LOCATION, format!("/api/v1/datasets/{name}"))];
+    Ok((status, location, axum::Json(shown(&dataset)?)).into_response())
+}
+
+/// Rows that were appended.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Appended {
+    /// Rows of this call.
+    appended: u64,
+    /// Rows now.
+    rows: u64,
+}
+
+/// Appends the rows of a file, all or none.
+#[utoipa::path(post, path = "/api/v1/datasets/{name}/rows", operation_id = "append_rows", tag = "datasets",
+    security(("key" = ["datasets"])), params(("name" = String, Path)),
+    request_body(content((String = "text/csv"), (String = "text/tab-separated-values"), (String = "application/x-ndjson"),
+        (Vec<Object> = "application/json"), (String = "application/vnd.apache.parquet"), (String = "application/octet-stream"))),
+    responses((status = 200, body = Appended),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "the data does not fit", body = Problem, content_type = "application/problem+json")))]
+async fn append_rows(
+    State(api): State<Api>,
+    Path(name): Path<DatasetName>,
+    headers: HeaderMap,
+    body: Body,
+) -> Answer<axum::Json<Appended>> {
+    let mut known = api.store.dataset(&name).await?;
+    api.room_for_bytes().await?;
+    let mut taken = take_in(&api, &headers, body, Some(summary_of(&known)?)).await?;
+    for _ in 0..TRIES {
+        let columns = serde_json::to_value(&taken.summary).map_err(Error::internal)?;
+        match api.store.try_append_dataset(&name, known.revision, &mut taken.part, &columns).await {
+            Ok(dataset) => return Ok(axum::Json(Appended { appended: taken.part.rows, rows: dataset.rows })),
+            Err(error) if error.code == "dataset_changed" => {
+                known = api.store.dataset(&name).await?;
+                taken = summarise(taken.part, taken.file, Some(summary_of(&known)?), api.file_limits()).await?;
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(Error::conflict("dataset_changed", "the dataset keeps changing; try again").into())
+}
+
+/// Which rows.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Window {
+    /// Rows to skip.
+    #[serde(default)]
+    offset: u64,
+    /// Rows to show, at most 10,000; 100 when missing.
+    #[param(minimum = 1, maximum = 10000)]
+    limit: Option<usize>,
+}
+
+/// Rows as JSON.
+#[utoipa::path(get, path = "/api/v1/datasets/{name}/rows", tag = "datasets", security(("key" = ["read"])),
+    params(("name" = String, Path), Window), responses((status = 200, body = Object),
+    (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn get_rows(
+    State(api): State<Api>,
+    Path(name): Path<DatasetName>,
+    Query(window): Query<Window>,
+) -> Answer<axum::Json<Value>> {
+    let limit = super::read::within("limit", window.limit.unwrap_or(100), 1, MAX_ROWS)?;
+    let dataset = api.store.dataset(&name).await?;
+    let rows = rows(&api, &dataset, window.offset, limit).await?;
+    Ok(axum::Json(json!({ "rows": rows, "offset": window.offset, "total": dataset.rows })))
+}
+
+/// Removes it.
+#[utoipa::path(delete, path = "/api/v1/datasets/{name}", tag = "datasets", security(("key" = ["datasets"])),
+    params(("name" = String, Path)), responses((status = 204),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "a job reads it", body = Problem, content_type = "application/problem+json")))]
+async fn delete_dataset(State(api): State<Api>, Path(name): Path<DatasetName>) -> Answer<StatusCode> {
+    api.store.delete_dataset(&name).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// An upload that was read to its end.
+struct Taken {
+    part: NewPart,
+    file: formats::Part,
+    summary: Summary,
+}
+
+/// Streams an upload to storage, then reads it from there. Whatever goes wrong, nothing is kept.
+async fn take_in(api: &Api, headers: &HeaderMap, body: Body, known: Option<Summary>) -> Result<Taken> {
+    let header = |name| headers.get(name).and_then(|v: &axum::http::HeaderValue| v.to_str().ok()).map(str::to_owned);
+    let (kind, encoding) = (header(header::CONTENT_TYPE), header(header::CONTENT_ENCODING));
+    if let Some(kind) = &kind {
+        Format::from_content_type(kind)?;
+    }
+    let stream = body.into_data_stream().map_err(|error| body_error(&error));
+    let file = api.store.stage(stream, api.config.max_upload_bytes).await?;
+    let path = file.path().to_owned();
+    let detected = blocking(move || formats::detect(&path, kind.as_deref(), encoding.as_deref())).await?;
+    let part =
+        NewPart { file, format: name_of(&detected.format)?, compression: name_of(&detected.compression)?, rows: 0 };
+    summarise(part, detected, known, api.file_limits()).await
+}
+
+/// Reads a stored file: alone, or as more rows of what is known.
+async fn summarise(part: NewPart, file: formats::Part, known: Option<Summary>, limits: Limits) -> Result<Taken> {
+    let read = file.clone();
+    let (summary, rows) = blocking(move || match known {
+        Some(known) => schema::infer_append(&read, &known, &limits),
+        None => schema::infer(&read, &limits).map(|summary| {
+            let rows = summary.rows;
+            (summary, rows)
+        }),
+    })
+    .await?;
+    Ok(Taken { part: NewPart { rows, ..part }, file, summary })
+}
+
+/// Runs work of the processor or the disk on a thread for it.
+pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(error.to_string()))?
+}
+
+fn name_of(value: &impl Serialize) -> Result<String> {
+    let name = serde_json::to_value(value).map_err(Error::internal)?;
+    Ok(name.as_str().unwrap_or_default().to_owned())
+}
+
+fn summary_of(dataset: &Dataset) -> Result<Summary> {
+    Summary::deserialize(&dataset.columns).map_err(Error::internal)
+}
+
+async fn rows(api: &Api, dataset: &Dataset, offset: u64, limit: usize) -> Result<Value> {
+    let parts = jobs::local_parts(&api.store, dataset).await?;
+    let (summary, limits) = (summary_of(dataset)?, api.file_limits());
+    let rows = blocking(move || crate::data::plan::read_rows(&parts, &summary.columns, offset, limit, &limits)).await?;
+    serde_json::to_value(rows).map_err(Error::internal)
+}
+
+/// A dataset as it is shown; how it is stored is nobody's business.
+fn shown(dataset: &Dataset) -> Result<Value> {
+    Ok(json!({
+        "name": dataset.name,
+        "rows": dataset.rows,
+        "bytes": dataset.bytes,
+        "digest": dataset.digest,
+        "revision": dataset.revision,
+        "columns": summary_of(dataset)?.columns,
+        "created_at": dataset.created_at,
+        "updated_at": dataset.updated_at,
+    }))
+}
+
+impl Api {
+    /// Bounds on files.
+    pub(crate) fn file_limits(&self) -> Limits {
+        Limits { decompressed: self.config.max_decompressed_bytes, columns: self.config.max_columns }
+    }
+
+    /// 507 `quota_reached` when another dataset would be one too many.
+    async fn room_for_dataset(&self, name: &DatasetName) -> Result<()> {
+        self.room_for_bytes().await?;
+        let full = self.store.counts().await?.datasets >= self.config.max_datasets;
+        if full && self.store.dataset(name).await.is_err() {
+            let detail = format!("this server keeps at most {} datasets", self.config.max_datasets);
+            return Err(Error::new(Kind::DiskFull, "too_many_datasets", detail));
+        }
+        Ok(())
+    }
+
+    async fn room_for_bytes(&self) -> Result<()> {
+        let limit = self.config.max_dataset_bytes;
+        if limit > 0 && self.store.counts().await?.dataset_bytes >= limit {
+            let detail = format!("the datasets of this server may take {limit} bytes, and do");
+            return Err(Error::new(Kind::DiskFull, "quota_reached", detail));
+        }
+        Ok(())
+    }
+}

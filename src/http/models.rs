@@ -1,0 +1,304 @@
+//! Models: training, answering, versions.
+
+use super::Api;
+use super::error::{Answer, Problem};
+use super::jobs::queued;
+use super::read::{self, Json, Paging, Path, Query, Raw};
+use crate::jobs::TrainRequest;
+use crate::store::{Caller, DatasetName, IdempotencyKey, JobStatus, Model, ModelName, Traffic, Version};
+use crate::{Error, Kind, Result, serving};
+use axum::Extension;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::time::Duration;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const QUEUE_TIME: HeaderName = HeaderName::from_static("x-queue-time");
+const INFERENCE_TIME: HeaderName = HeaderName::from_static("x-inference-time");
+const TOTAL_TIME: HeaderName = HeaderName::from_static("x-total-time");
+
+pub(crate) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(list_models))
+        .routes(routes!(get_model, delete_model))
+        .routes(routes!(train))
+        .routes(routes!(predict))
+        .routes(routes!(evaluate))
+        .routes(routes!(versions))
+        .routes(routes!(promote))
+        .routes(routes!(rollback))
+        .routes(routes!(traffic))
+        .routes(routes!(consolidate))
+}
+
+/// All models, by name.
+#[utoipa::path(get, path = "/api/v1/models", tag = "models", security(("key" = ["read"])), params(Paging),
+    responses((status = 200, body = Object), (status = 400, body = Problem, content_type = "application/problem+json")))]
+async fn list_models(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Query(paging): Query<Paging>,
+) -> Answer<axum::Json<Value>> {
+    let page = api.store.models(paging.limit()?, paging.cursor()?).await?;
+    let mut items = Vec::with_capacity(page.items.len());
+    for model in page.items.iter().filter(|m| caller.allows_model(m.name.as_str())) {
+        let served = match model.traffic.stable {
+            Some(version) => api.store.version(&model.name, version).await.ok(),
+            None => None,
+        };
+        items.push(shown(model, served.as_ref()));
+    }
+    Ok(axum::Json(json!({ "items": items, "next_cursor": page.next_cursor })))
+}
+
+/// One model with its schema, versions, figures, size and sparsity.
+#[utoipa::path(get, path = "/api/v1/models/{name}", tag = "models", security(("key" = ["read"])),
+    params(("name" = String, Path)), responses((status = 200, body = Object),
+    (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn get_model(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<Value>> {
+    let model = api.store.model(&name).await?;
+    let versions = api.store.versions(&name).await?;
+    let served = versions.iter().find(|v| Some(v.version) == model.traffic.stable);
+    let mut value = shown(&model, served);
+    value["versions"] = versions.iter().map(shown_version).collect();
+    value["shadow"] = json!(api.engine.shadow_figures(name.as_str()));
+    Ok(axum::Json(value))
+}
+
+/// Removes the model with all it has learned.
+#[utoipa::path(delete, path = "/api/v1/models/{name}", tag = "models", security(("key" = ["train"])),
+    params(("name" = String, Path)), responses((status = 204),
+    (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn delete_model(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<StatusCode> {
+    api.store.delete_model(&name).await?;
+    // The model is gone whatever the refresh finds.
+    let _ = api.engine.refresh(name.as_str()).await;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Queues a training: makes the model at the first call, its next version later.
+#[utoipa::path(post, path = "/api/v1/models/{name}/train", tag = "models", security(("key" = ["train"])),
+    params(("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    request_body = inline(super::schemas::Train),
+    responses((status = 202, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 429, body = Problem, content_type = "application/problem+json")))]
+async fn train(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<ModelName>,
+    headers: HeaderMap,
+    Raw(body): Raw,
+) -> Answer<Response> {
+    let request: TrainRequest = read::json(&body)?;
+    api.room_for_model(&name).await?;
+    let key = idempotency(&headers, &caller, &Method::POST, &format!("/models/{name}/train"), &body)?;
+    let (job, _) = api.queue.train(&name, &request, key.as_ref()).await?;
+    Ok(queued(&job))
+}
+
+/// Answers rows.
+#[utoipa::path(post, path = "/api/v1/models/{name}/predict", operation_id = "predict", tag = "models",
+    security(("key" = ["predict"])), params(("name" = String, Path)), request_body = inline(super::schemas::Predict),
+    responses((status = 200, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "rows do not fit", body = Problem, content_type = "application/problem+json"),
+    (status = 429, body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "no version is ready", body = Problem, content_type = "application/problem+json"),
+    (status = 504, body = Problem, content_type = "application/problem+json")))]
+async fn predict(State(api): State<Api>, Path(name): Path<ModelName>, Raw(body): Raw) -> Answer<Response> {
+    let id = super::context::request_id();
+    let caller = serving::Caller { request_id: &id, deadline: None };
+    let reply = api.engine.predict_json(name.as_str(), &body, caller).await?;
+    let timing = reply.timing;
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
+        (QUEUE_TIME, seconds(timing.queue)),
+        (INFERENCE_TIME, seconds(timing.compute)),
+        (TOTAL_TIME, seconds(timing.total)),
+    ];
+    Ok((headers, reply.body).into_response())
+}
+
+/// A dataset to evaluate on.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct EvaluateRequest {
+    /// Its name.
+    #[schema(value_type = String)]
+    dataset: DatasetName,
+}
+
+/// Figures of the served version on a dataset.
+#[utoipa::path(post, path = "/api/v1/models/{name}/evaluate", operation_id = "evaluate", tag = "models",
+    security(("key" = ["predict"])), params(("name" = String, Path)), request_body = EvaluateRequest,
+    responses((status = 200, body = Object), (status = 202, description = "takes long: look at the job", body = Object),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json")))]
+async fn evaluate(
+    State(api): State<Api>,
+    Path(name): Path<ModelName>,
+    Json(request): Json<EvaluateRequest>,
+) -> Answer<Response> {
+    let (job, _) = api.queue.evaluate(&name, &request.dataset, None).await?;
+    let patience = api.config.request_timeout().mul_f64(0.9);
+    let Ok(job) = tokio::time::timeout(patience, api.queue.wait(job.id)).await else {
+        return Ok(queued(&job));
+    };
+    let job = job?;
+    match (job.status, job.result) {
+        (JobStatus::Succeeded, Some(result)) => Ok(axum::Json(result).into_response()),
+        _ => Err(Error::unprocessable("evaluation_failed", reason(job.error.as_ref())).into()),
+    }
+}
+
+/// Versions, newest first.
+#[utoipa::path(get, path = "/api/v1/models/{name}/versions", tag = "models", security(("key" = ["read"])),
+    params(("name" = String, Path)), responses((status = 200, body = Object),
+    (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn versions(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<Value>> {
+    let items: Vec<Value> = api.store.versions(&name).await?.iter().map(shown_version).collect();
+    Ok(axum::Json(json!({ "items": items, "next_cursor": null })))
+}
+
+/// Serves this version at once.
+#[utoipa::path(post, path = "/api/v1/models/{name}/versions/{version}/promote", tag = "models", security(("key" = ["train"])),
+    params(("name" = String, Path), ("version" = u64, Path)), responses((status = 200, body = Object),
+    (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn promote(State(api): State<Api>, Path((name, version)): Path<(ModelName, u64)>) -> Answer<axum::Json<Value>> {
+    let model = api.store.promote(&name, version).await?;
+    api.switched(&model).await
+}
+
+/// Serves the version that was served before.
+#[utoipa::path(post, path = "/api/v1/models/{name}/rollback", tag = "models", security(("key" = ["train"])),
+    params(("name" = String, Path)), responses((status = 200, body = Object),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "no earlier version", body = Problem, content_type = "application/problem+json")))]
+async fn rollback(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<Value>> {
+    let model = api.store.rollback(&name).await?;
+    api.switched(&model).await
+}
+
+/// Splits the requests between versions.
+#[utoipa::path(put, path = "/api/v1/models/{name}/traffic", tag = "models", security(("key" = ["train"])),
+    params(("name" = String, Path)), request_body = inline(super::schemas::TrafficSplit),
+    responses((status = 200, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json")))]
+async fn traffic(
+    State(api): State<Api>,
+    Path(name): Path<ModelName>,
+    Json(traffic): Json<Traffic>,
+) -> Answer<axum::Json<Value>> {
+    let model = api.store.set_traffic(&name, &traffic).await?;
+    api.switched(&model).await
+}
+
+/// Queues a consolidation of what was observed.
+#[utoipa::path(post, path = "/api/v1/models/{name}/consolidate", tag = "models", security(("key" = ["train"])),
+    params(("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 202, body = Object), (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn consolidate(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<ModelName>,
+    headers: HeaderMap,
+) -> Answer<Response> {
+    let key = idempotency(&headers, &caller, &Method::POST, &format!("/models/{name}/consolidate"), b"")?;
+    let (job, _) = api.queue.consolidate(&name, json!({}), key.as_ref()).await?;
+    Ok(queued(&job))
+}
+
+/// The request's `Idempotency-Key`, told apart by who sent it where.
+pub(crate) fn idempotency(
+    headers: &HeaderMap,
+    caller: &Caller,
+    method: &Method,
+    path: &str,
+    body: &[u8],
+) -> Result<Option<IdempotencyKey>> {
+    let Some(value) = headers.get(IDEMPOTENCY_KEY) else { return Ok(None) };
+    let key = value.to_str().ok().filter(|k| (1..=255).contains(&k.len()));
+    let key =
+        key.ok_or_else(|| Error::malformed("invalid_idempotency_key", "an Idempotency-Key is 1 to 255 characters"))?;
+    Ok(Some(IdempotencyKey::new(format!("{} {method} {path}", caller.id()), key, body)))
+}
+
+fn seconds(duration: Duration) -> HeaderValue {
+    let text = format!("{:.6}", duration.as_secs_f64());
+    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("0"))
+}
+
+fn reason(error: Option<&Value>) -> String {
+    let detail = error.and_then(|e| e["detail"].as_str());
+    detail.unwrap_or("the evaluation did not end well").to_owned()
+}
+
+/// A model as it is shown, with figures of the version that is served.
+pub(crate) fn shown(model: &Model, served: Option<&Version>) -> Value {
+    let info = served.map_or(&model.info, |v| &v.info);
+    json!({
+        "name": model.name,
+        "family": model.family,
+        "family_reason": info["family_reason"],
+        "task": model.task,
+        "target": model.target,
+        "version": model.traffic.stable,
+        "schema": {
+            "features": info["features"],
+            "target": info["target"],
+            "classes": info["classes"],
+            "left_out": info["left_out"],
+        },
+        "config": info["config"],
+        "notes": info["notes"],
+        "metrics": served.map(|v| &v.metrics),
+        "bytes": served.map(|v| v.bytes),
+        "sparsity": info["sparsity"],
+        "traffic": model.traffic,
+        "created_at": model.created_at,
+        "updated_at": model.updated_at,
+    })
+}
+
+fn shown_version(version: &Version) -> Value {
+    json!({
+        "version": version.version,
+        "state": version.state,
+        "family": version.family,
+        "metrics": version.metrics,
+        "bytes": version.bytes,
+        "job_id": version.job_id,
+        "dataset": version.info["dataset"],
+        "created_at": version.created_at,
+    })
+}
+
+impl Api {
+    /// The answer to a change of versions: what is served now is served by us, too, when we say so.
+    async fn switched(&self, model: &Model) -> Answer<axum::Json<Value>> {
+        self.engine.refresh(model.name.as_str()).await?;
+        let served = match model.traffic.stable {
+            Some(version) => Some(self.store.version(&model.name, version).await?),
+            None => None,
+        };
+        Ok(axum::Json(shown(model, served.as_ref())))
+    }
+
+    /// 507 `too_many_models` when another model would be one too many.
+    pub(crate) async fn room_for_model(&self, name: &ModelName) -> Result<()> {
+        if self.store.counts().await?.models < self.config.max_models || self.store.model(name).await.is_ok() {
+            return Ok(());
+        }
+        let detail = format!("this server keeps at most {} models", self.config.max_models);
+        Err(Error::new(Kind::DiskFull, "too_many_models", detail))
+    }
+}

@@ -1,0 +1,104 @@
+//! Requests whose types belong to other rooms, described for the interface's document.
+#![expect(dead_code, reason = "descriptions only: the types they describe are parsed elsewhere")]
+
+use serde::Deserialize;
+use serde_json::Value;
+use std::collections::HashMap;
+use utoipa::ToSchema;
+
+/// A training to queue.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(title = "TrainRequest")]
+pub(crate) struct Train {
+    /// Dataset to learn from.
+    #[schema(example = "iris")]
+    dataset: String,
+    /// Column to predict.
+    #[schema(example = "species")]
+    target: String,
+    /// Chosen from the data when missing.
+    family: Option<FamilyName>,
+    /// Inferred from the target when missing.
+    task: Option<TaskName>,
+    /// How columns are to be read: a kind, `ignore`, or a group.
+    #[schema(value_type = Option<HashMap<String, Value>>)]
+    features: Option<HashMap<String, Value>>,
+    /// Share of the rows held out.
+    #[schema(exclusive_minimum = 0.0, maximum = 0.9)]
+    validation: Option<f64>,
+    /// Everything random follows from it.
+    #[schema(minimum = 0)]
+    seed: Option<u64>,
+    /// Higher runs first.
+    priority: Option<i64>,
+    /// Settings of the family, see `/api/v1/families`.
+    #[schema(value_type = Option<Object>)]
+    config: Option<Value>,
+}
+
+/// A family's name.
+#[derive(Deserialize, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum FamilyName {
+    SparseMlp,
+    Attention,
+    Memory,
+    Hybrid,
+}
+
+/// A kind of answer.
+#[derive(Deserialize, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum TaskName {
+    Classification,
+    Regression,
+}
+
+/// Rows to answer.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(title = "PredictRequest")]
+pub(crate) struct Predict {
+    /// Objects with the model's features.
+    #[schema(value_type = Vec<Object>, example = json!([{"sepal_length": 5.1, "sepal_width": 3.5}]))]
+    rows: Vec<Value>,
+    /// Labels listed, most likely first.
+    #[schema(minimum = 1)]
+    top_k: Option<usize>,
+    /// Share of the time that `set` and `interval` are to hold the truth.
+    #[schema(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
+    coverage: Option<f64>,
+    /// Whether reasons are wanted.
+    explain: Option<bool>,
+    /// A version by number.
+    #[schema(minimum = 1)]
+    version: Option<u64>,
+}
+
+/// Which versions answer.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(title = "Traffic")]
+pub(crate) struct TrafficSplit {
+    /// The version that is served.
+    #[schema(minimum = 1)]
+    stable: Option<u64>,
+    /// A version that gets a share of the requests.
+    canary: Option<CanaryShare>,
+    /// A version that answers beside, unseen, to be compared.
+    #[schema(minimum = 1)]
+    shadow: Option<u64>,
+}
+
+/// A version that gets a share of the requests.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CanaryShare {
+    /// Which.
+    #[schema(minimum = 1)]
+    version: u64,
+    /// Share of the requests.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    weight: f64,
+}

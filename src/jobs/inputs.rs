@@ -1,0 +1,22 @@
+//! Stored datasets as files that `data` can read.
+
+use crate::data::formats::Part;
+use crate::store::{Dataset, Store};
+use crate::{Error, Result};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+/// The parts of a dataset as local files, in order.
+pub async fn local_parts(store: &Store, dataset: &Dataset) -> Result<Vec<Part>> {
+    let mut parts = Vec::with_capacity(dataset.parts.len());
+    for part in &dataset.parts {
+        let path = store.part_path(part).await?;
+        parts.push(Part { path, format: named(&part.format)?, compression: named(&part.compression)? });
+    }
+    Ok(parts)
+}
+
+/// A word that an enum was stored as.
+fn named<T: DeserializeOwned>(name: &str) -> Result<T> {
+    T::deserialize(Value::from(name)).map_err(Error::internal)
+}

@@ -1,0 +1,115 @@
+//! The runner of a real server: trains, and evaluates.
+
+use super::inputs::local_parts;
+use super::queue::{TrainRequest, summary};
+use super::runner::{Outcome, Runner, Work};
+use crate::data::formats::Limits;
+use crate::data::{Table, plan};
+use crate::learning::bundle::Bundle;
+use crate::learning::{Monitor, evaluate, fit};
+use crate::store::{Dataset, JobKind, NewVersion};
+use crate::{Error, Kind, Result};
+use serde_json::{Value, json};
+
+/// Rows on which a new model's activity is counted.
+const SAMPLE: usize = 256;
+
+/// Trains and evaluates models on stored datasets.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Trainer {
+    /// Bounds on files, as when they were uploaded.
+    pub limits: Limits,
+}
+
+impl Runner for Trainer {
+    fn run(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
+        match work.job.kind {
+            JobKind::Train => self.train(work, monitor),
+            JobKind::Evaluate => self.evaluate(work),
+            JobKind::Consolidate => {
+                Err(Error::unprocessable("nothing_to_consolidate", "this model has nothing to consolidate"))
+            }
+        }
+    }
+}
+
+impl Trainer {
+    fn train(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
+        let request: TrainRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
+        let dataset = input(work)?;
+        let plan = plan::resolve(&summary(&dataset.columns)?, &request.features, &request.target, request.task)?;
+        let table = self.read(work, dataset, &plan.all())?;
+        let validation = request.validation.unwrap_or_else(|| fit::default_validation(table.rows));
+        let spec = request.fit_spec(validation);
+        let fitted = fit::fit(&table, &plan, &spec, work.threads, work.resume.as_deref(), monitor)?;
+        fitted.notes.iter().for_each(|note| monitor.log(note));
+        let files = fitted.bundle.files()?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+        let mut info = describe(&fitted.bundle);
+        info["notes"] = json!(fitted.notes);
+        info["dataset"] = json!({ "name": dataset.name, "revision": dataset.revision, "digest": dataset.digest });
+        info["sparsity"] = activity(&fitted.bundle, &table)?;
+        Ok(Outcome::Version(NewVersion {
+            family: fitted.bundle.config.family.name().to_owned(),
+            task: Some(fit::task_name(fitted.bundle.config.task).to_owned()),
+            metrics: Value::Object(fitted.metrics),
+            info,
+            files,
+            serve: true,
+        }))
+    }
+
+    fn evaluate(&self, work: &Work) -> Result<Outcome> {
+        let store = &work.store;
+        let stable = work.wait(store.model(&work.job.model))?.traffic.stable;
+        let missing = || Error::new(Kind::Unprocessable, "no_version", "the model has no version to evaluate");
+        let version = work.wait(store.version(&work.job.model, stable.ok_or_else(missing)?))?;
+        let files = work.wait(store.version_files(&version))?;
+        let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
+        let mut plans = vec![bundle.config.target.clone()];
+        plans.extend(bundle.encoder.inputs.iter().cloned());
+        let table = self.read(work, input(work)?, &plans)?;
+        let evaluation = evaluate::evaluate(&bundle, &table)?;
+        let metrics = Value::Object(evaluation.metrics.clone());
+        let mut result = serde_json::to_value(&evaluation).map_err(Error::internal)?;
+        result["version"] = json!(version.version);
+        Ok(Outcome::Result { metrics, result })
+    }
+
+    fn read(&self, work: &Work, dataset: &Dataset, plans: &[plan::ColumnPlan]) -> Result<Table> {
+        let parts = work.wait(local_parts(&work.store, dataset))?;
+        plan::read_table(&parts, plans, &self.limits)
+    }
+}
+
+fn input(work: &Work) -> Result<&Dataset> {
+    work.input.as_ref().ok_or_else(|| Error::unprocessable("dataset_not_found", "the job's dataset is gone"))
+}
+
+/// What a version shows of itself.
+pub fn describe(bundle: &Bundle) -> Value {
+    let config = &bundle.config;
+    json!({
+        "features": bundle.encoder.inputs,
+        "target": config.target,
+        "classes": bundle.classes(),
+        "left_out": bundle.encoder.left_out,
+        "family_reason": config.family_reason,
+        "config": config.config,
+        "rows": config.rows,
+        "seed": config.seed,
+    })
+}
+
+/// How sparse the network is at work, counted on some of its rows.
+fn activity(bundle: &Bundle, table: &Table) -> Result<Value> {
+    let rows: Vec<usize> = (0..table.rows.min(SAMPLE)).collect();
+    let batch = bundle.encode(table)?.select(&rows);
+    let activity = bundle.network.activity(&batch)?;
+    let (winners, units) = activity.layers.iter().fold((0.0, 0), |(w, u), layer| (w + layer.winners, u + layer.units));
+    Ok(json!({
+        "active_share": if units == 0 { 1.0 } else { winners / units as f64 },
+        "dense_macs": activity.dense_macs,
+        "effective_macs": activity.effective_macs,
+        "bytes": activity.bytes,
+    }))
+}
