@@ -7,6 +7,7 @@ pub mod choose;
 pub mod evaluate;
 pub mod fit;
 pub mod metrics;
+pub mod onnx;
 pub mod settings;
 
 pub use bundle::Bundle;

@@ -18,6 +18,7 @@ mod routing;
 pub mod stats;
 mod stored;
 mod table;
+pub mod transfer;
 
 pub use answer::{Answer, Reply, Timing, Wishes};
 pub use engine::{Caller, Engine, Settings};

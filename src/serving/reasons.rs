@@ -139,17 +139,14 @@ fn field_of(fields: &[Field], index: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
     fn contributions_are_summed_by_column_and_nothing_is_lost() {
         let field = |name: &str, kind, start, width| Field { name: name.into(), kind, start, width, shape: None };
-        let encoder = Encoder {
-            layout: Layout::Bag,
-            inputs: Vec::new(),
-            fields: vec![field("words", ColumnKind::Text, 0, 100), field("image", ColumnKind::Vector, 100, 80)],
-            ..Encoder::default()
-        };
+        let mut encoder = Encoder::empty(&[], Layout::Bag, crate::data::encoder::EncoderOptions::default()).unwrap();
+        encoder.fields = vec![field("words", ColumnKind::Text, 0, 100), field("image", ColumnKind::Vector, 100, 80)];
         let mut batch = Batch::new();
         let indices = [3, 50].into_iter().chain(100..170);
         for index in indices {

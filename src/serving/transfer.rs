@@ -1,0 +1,123 @@
+//! Models in and out of the store: a bundle as one archive, its weights alone, or ONNX.
+
+use super::exchange::{pack, unpack};
+use super::library::Files;
+use crate::learning::bundle::Bundle;
+use crate::learning::onnx;
+use crate::models::Task;
+use crate::store::{ModelName, NewModel, NewVersion, Store, Version};
+use crate::{Error, Kind, Result};
+use bytes::Bytes;
+use serde_json::json;
+use std::borrow::Cow;
+use std::io::Read;
+
+/// A bundle larger than this, unpacked, is not taken.
+const MAX_BYTES: u64 = 4 << 30;
+
+/// The forms a version can be taken away in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Format {
+    /// All files, as a tar archive that can be imported.
+    #[default]
+    Bundle,
+    /// The weights alone.
+    Safetensors,
+    /// The network as ONNX.
+    Onnx,
+}
+
+/// A file to send.
+#[derive(Clone, Debug)]
+pub struct Exported {
+    /// A name to save it under.
+    pub name: String,
+    /// Its media type.
+    pub content_type: &'static str,
+    /// Its content.
+    pub bytes: Vec<u8>,
+}
+
+/// A version of a model as a file; 404 `model_not_found` or `version_not_found`.
+pub async fn export(store: &Store, model: &ModelName, version: u64, format: Format) -> Result<Exported> {
+    let found = store.version(model, version).await?;
+    let files = store.version_files(&found).await?;
+    let (ending, content_type) = match format {
+        Format::Bundle => ("tar", "application/x-tar"),
+        Format::Safetensors => ("safetensors", "application/octet-stream"),
+        Format::Onnx => ("onnx", "application/octet-stream"),
+    };
+    let work = move || match format {
+        Format::Bundle => pack(files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..]))),
+        Format::Safetensors => file(&files, "weights.safetensors").map(<[u8]>::to_vec),
+        Format::Onnx => onnx::export(&load(&files)?),
+    };
+    let bytes = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
+    Ok(Exported { name: format!("{model}-{version}.{ending}"), content_type, bytes })
+}
+
+/// Brings a bundle back: makes the model if there is none of this name, else its next version, and
+/// serves it. 422 `bad_bundle` when anything about the archive is wrong; 409 `other_target` when the
+/// model predicts another column.
+pub async fn import(store: &Store, model: &ModelName, archive: Bytes) -> Result<Version> {
+    let work = move || {
+        let files = unpack(&plain(&archive)?, MAX_BYTES)?;
+        let bundle = Bundle::load(|name| files.iter().find(|(n, _)| *n == name).map(|(_, bytes)| &bytes[..]))?;
+        Ok::<_, Error>((files, bundle.config))
+    };
+    let (files, config) = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
+    let task = match config.task {
+        Task::Classification => "classification",
+        Task::Regression => "regression",
+    };
+    let info = json!({ "imported": true, "config": config.config, "family_reason": config.family_reason });
+    match store.model(model).await {
+        Ok(known) if known.target != config.target.name => {
+            let detail = format!("model {model} predicts {}, the bundle {}", known.target, config.target.name);
+            return Err(Error::conflict("other_target", detail));
+        }
+        Ok(_) => {}
+        Err(error) if error.kind == Kind::NotFound => {
+            let new = NewModel {
+                name: model.clone(),
+                family: Some(config.family.name().to_owned()),
+                task: Some(task.to_owned()),
+                target: config.target.name.clone(),
+                info: info.clone(),
+            };
+            store.create_model(&new).await?;
+        }
+        Err(error) => return Err(error),
+    }
+    let new = NewVersion {
+        family: config.family.name().to_owned(),
+        task: Some(task.to_owned()),
+        metrics: config.metrics.into(),
+        info,
+        files: files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect(),
+        serve: true,
+    };
+    store.publish_version(model, new).await
+}
+
+fn load(files: &Files) -> Result<Bundle> {
+    Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &bytes[..]))
+}
+
+fn file<'a>(files: &'a Files, name: &str) -> Result<&'a [u8]> {
+    let found = files.iter().find(|(n, _)| n == name);
+    found.map(|(_, bytes)| &bytes[..]).ok_or_else(|| Error::internal(format!("a stored bundle lacks {name}")))
+}
+
+/// The archive itself, also of a gzipped one.
+fn plain(archive: &[u8]) -> Result<Cow<'_, [u8]>> {
+    if !archive.starts_with(&[0x1f, 0x8b]) {
+        return Ok(archive.into());
+    }
+    let mut bytes = Vec::new();
+    let bounded = flate2::read::MultiGzDecoder::new(archive).take(MAX_BYTES);
+    let broken = |_| Error::unprocessable("bad_bundle", "the archive is damaged or cut short");
+    { bounded }.read_to_end(&mut bytes).map_err(broken)?;
+    Ok(bytes.into())
+}
