@@ -74,7 +74,7 @@ mod tests {
             assert!(cuts.len() <= parts + 1);
             assert_eq!(cuts.iter().cloned().flatten().collect::<Vec<_>>(), (0..37).collect::<Vec<_>>());
         }
-        assert_eq!(cut(&Batch::new(), 4, 1), vec![]);
+        assert!(cut(&Batch::new(), 4, 1).is_empty());
     }
 
     #[test]

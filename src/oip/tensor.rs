@@ -5,7 +5,7 @@ use half::{bf16, f16};
 
 /// An element type of the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Datatype {
+pub(super) enum Datatype {
     /// One byte, 0 or 1.
     Bool,
     /// Unsigned, 1 byte.
@@ -55,7 +55,7 @@ const NAMES: [(&str, Datatype); 14] = [
 
 impl Datatype {
     /// By its name in the protocol.
-    pub fn parse(name: &str) -> Result<Self> {
+    pub(super) fn parse(name: &str) -> Result<Self> {
         NAMES.iter().find(|(n, _)| *n == name).map(|(_, d)| *d).ok_or_else(|| {
             let shown: String = name.chars().take(32).collect();
             Error::malformed("unknown_datatype", format!("'{shown}' is not a datatype of the protocol"))
@@ -63,12 +63,12 @@ impl Datatype {
     }
 
     /// Its name in the protocol.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         NAMES.iter().find(|(_, d)| *d == self).map_or("BYTES", |(n, _)| n)
     }
 
     /// Bytes an element takes; none for strings.
-    pub fn size(self) -> Option<usize> {
+    pub(super) fn size(self) -> Option<usize> {
         match self {
             Self::Bool | Self::Uint8 | Self::Int8 => Some(1),
             Self::Uint16 | Self::Int16 | Self::Fp16 | Self::Bf16 => Some(2),
@@ -95,7 +95,7 @@ impl Datatype {
 
 /// Elements in row-major order, in the widest type of their kind.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Values {
+pub(super) enum Values {
     /// `BOOL`.
     Bool(Vec<bool>),
     /// All integers but `UINT64`.
@@ -112,7 +112,7 @@ pub enum Values {
 
 impl Values {
     /// None yet, of this type.
-    pub fn empty(datatype: Datatype) -> Self {
+    pub(super) fn empty(datatype: Datatype) -> Self {
         match datatype {
             Datatype::Bool => Self::Bool(Vec::new()),
             Datatype::Uint64 => Self::Uint(Vec::new()),
@@ -124,7 +124,7 @@ impl Values {
     }
 
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         match self {
             Self::Bool(v) => v.len(),
             Self::Int(v) => v.len(),
@@ -136,12 +136,12 @@ impl Values {
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// From little-endian bytes, which must be whole elements.
-    pub fn from_raw(datatype: Datatype, raw: &[u8]) -> Result<Self> {
+    pub(super) fn from_raw(datatype: Datatype, raw: &[u8]) -> Result<Self> {
         let Some(size) = datatype.size() else { return strings(raw).map(Self::Text) };
         if !raw.len().is_multiple_of(size) {
             let detail = format!("{} bytes are not whole elements of {}", raw.len(), datatype.name());
@@ -165,7 +165,7 @@ impl Values {
     }
 
     /// Appends the elements as little-endian bytes of `datatype`, which must be of their kind.
-    pub fn write_raw(&self, datatype: Datatype, out: &mut Vec<u8>) {
+    pub(super) fn write_raw(&self, datatype: Datatype, out: &mut Vec<u8>) {
         match self {
             Self::Bool(v) => out.extend(v.iter().map(|&b| u8::from(b))),
             Self::Int(v) => {
@@ -189,7 +189,7 @@ impl Values {
     }
 
     /// Bytes [`Values::write_raw`] writes.
-    pub fn raw_len(&self, datatype: Datatype) -> usize {
+    pub(super) fn raw_len(&self, datatype: Datatype) -> usize {
         match self {
             Self::Text(v) => v.iter().map(|t| 4 + t.len()).sum(),
             other => other.len() * datatype.size().unwrap_or(0),
@@ -215,20 +215,20 @@ fn strings(mut raw: &[u8]) -> Result<Vec<Box<str>>> {
 
 /// A named array.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tensor {
+pub(super) struct Tensor {
     /// Its name.
-    pub name: String,
+    pub(super) name: String,
     /// Its element type.
-    pub datatype: Datatype,
+    pub(super) datatype: Datatype,
     /// Its dimensions, outermost first.
-    pub shape: Vec<usize>,
+    pub(super) shape: Vec<usize>,
     /// Its elements.
-    pub values: Values,
+    pub(super) values: Values,
 }
 
 impl Tensor {
     /// Checks that the shape holds exactly the values.
-    pub fn new(name: String, datatype: Datatype, shape: Vec<usize>, values: Values) -> Result<Self> {
+    pub(super) fn new(name: String, datatype: Datatype, shape: Vec<usize>, values: Values) -> Result<Self> {
         let elements = shape.iter().try_fold(1usize, |product, &dim| product.checked_mul(dim));
         if elements != Some(values.len()) {
             let shown: String = name.chars().take(64).collect();
