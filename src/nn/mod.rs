@@ -7,7 +7,10 @@ pub mod episodic;
 pub mod hebbian;
 pub mod kernels;
 pub mod local_groups;
+pub mod memory;
 pub mod parallel;
+pub mod recall;
+pub mod reduction;
 pub mod sparse_net;
 
 pub use crate::random;

@@ -16,6 +16,7 @@ mod isa;
 pub mod matrix;
 mod pool;
 pub mod reads;
+pub mod walks;
 mod rows;
 mod top_k;
 mod vectors;

@@ -66,3 +66,21 @@ widths! {
         }
     }
 }
+
+widths! {
+    /// `out += value · row ⊙ mask`.
+    pub fn slot_sum(out: &mut [f32], row: &[f32], mask: &[f32], value: f32) {
+        for ((o, r), m) in out.iter_mut().zip(row).zip(mask) {
+            *o += r * m * value;
+        }
+    }
+}
+
+widths! {
+    /// `row += value · gradient ⊙ mask`: the backward pass of [`slot_sum`].
+    pub fn add_masked(row: &mut [f32], gradient: &[f32], mask: &[f32], value: f32) {
+        for ((r, g), m) in row.iter_mut().zip(gradient).zip(mask) {
+            *r += g * m * value;
+        }
+    }
+}
