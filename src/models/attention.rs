@@ -61,11 +61,11 @@ fn default_schedule(rows: usize) -> Schedule {
 }
 
 /// A setting as a number; `default` where it is missing or of another kind.
-fn number(config: &Map<String, Value>, name: &str, default: f64) -> f64 {
+pub(super) fn number(config: &Map<String, Value>, name: &str, default: f64) -> f64 {
     config.get(name).and_then(Value::as_f64).unwrap_or(default)
 }
 
-fn whole(config: &Map<String, Value>, name: &str, default: usize) -> usize {
+pub(super) fn whole(config: &Map<String, Value>, name: &str, default: usize) -> usize {
     config.get(name).and_then(Value::as_u64).map_or(default, |v| v as usize)
 }
 
@@ -108,12 +108,12 @@ fn fan_in(encoder: &Encoder) -> Vec<f32> {
     out
 }
 
-fn tensor(values: &[f32], shape: &[usize]) -> Result<Tensor> {
+pub(super) fn tensor(values: &[f32], shape: &[usize]) -> Result<Tensor> {
     Ok(Tensor::from_slice(values, shape, &Device::Cpu)?)
 }
 
 /// Copies tensor `name` over `values`; their sizes must agree.
-fn read(tensors: &Tensors, name: &str, values: &mut [f32]) -> Result<()> {
+pub(super) fn read(tensors: &Tensors, name: &str, values: &mut [f32]) -> Result<()> {
     let found = tensors.get(name).map(|t| t.flatten_all()?.to_vec1::<f32>()).transpose()?;
     match found {
         Some(found) if found.len() == values.len() => {

@@ -3,7 +3,10 @@
 //! A new family is one file here, one arm in [`Family`], and nothing else.
 
 pub mod attention;
+#[cfg(test)]
+mod conformance;
 pub mod hybrid;
+pub mod memory;
 pub mod sparse_mlp;
 
 use crate::Result;
@@ -67,7 +70,7 @@ impl Family {
             Self::SparseMlp => sparse_mlp::settings(),
             Self::Hybrid => hybrid::settings(),
             Self::Attention => attention::settings(),
-            _ => Vec::new(),
+            Self::Memory => memory::settings(),
         };
         settings.extend(common_settings());
         settings
@@ -79,7 +82,7 @@ impl Family {
             Self::SparseMlp => sparse_mlp::learner(spec),
             Self::Hybrid => hybrid::learner(spec),
             Self::Attention => attention::learner(spec),
-            _ => Err(crate::Error::unprocessable("family_unavailable", format!("{} {}", self.name(), spec.rows))),
+            Self::Memory => memory::learner(spec),
         }
     }
 
@@ -93,12 +96,11 @@ impl Family {
         config: &Map<String, Value>,
         tensors: &Tensors,
     ) -> Result<Box<dyn Network>> {
-        let _ = (encoder, task, outputs, config, tensors);
         match self {
             Self::SparseMlp => sparse_mlp::load(encoder, task, outputs, config, tensors),
             Self::Hybrid => hybrid::load(encoder, task, outputs, config, tensors),
             Self::Attention => attention::load(encoder, task, outputs, config, tensors),
-            _ => Err(crate::Error::unprocessable("family_unavailable", self.name())),
+            Self::Memory => memory::load(encoder, task, outputs, config, tensors),
         }
     }
 }

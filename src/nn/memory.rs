@@ -414,7 +414,8 @@ fn hop_scores_backward(
     du: &mut [f32],
 ) {
     let d = state.len();
-    for ((dscore, slot), gradient) in dscores.iter().zip(slots.chunks_exact(size)).zip(gradient.chunks_exact_mut(size)) {
+    for ((dscore, slot), gradient) in dscores.iter().zip(slots.chunks_exact(size)).zip(gradient.chunks_exact_mut(size))
+    {
         dense::add_scaled(&mut gradient[at..at + d], *dscore, state);
         dense::add_scaled(du, *dscore, &slot[at..at + d]);
     }

@@ -197,7 +197,15 @@ impl Tape {
     }
 
     /// Answers one row; an episode that is the row itself is not asked if `training`.
-    pub fn forward(&mut self, plan: &Plan, w: &[f32], episodes: &Episodes, keys: &Keys, row: (&[u32], &[f32]), training: bool) {
+    pub fn forward(
+        &mut self,
+        plan: &Plan,
+        w: &[f32],
+        episodes: &Episodes,
+        keys: &Keys,
+        row: (&[u32], &[f32]),
+        training: bool,
+    ) {
         let (d, outputs) = (plan.shape.width, plan.shape.outputs);
         self.raw.clear();
         self.raw.resize(d, 0.0);
@@ -209,9 +217,13 @@ impl Tape {
         let own = if training { Some(mark(row.0, row.1)) } else { None };
         let sharpness = w[plan.sharpness.start];
         self.weights.clear();
-        self.weights.extend(self.similarity.iter().zip(&episodes.marks).map(|(s, mark)| {
-            if own == Some(*mark) { -1e9 } else { sharpness * s }
-        }));
+        self.weights.extend(
+            self.similarity.iter().zip(&episodes.marks).map(
+                |(s, mark)| {
+                    if own == Some(*mark) { -1e9 } else { sharpness * s }
+                },
+            ),
+        );
         let count = self.weights.len();
         if count > 0 {
             dense::softmax_rows(&mut self.weights, count);

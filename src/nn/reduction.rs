@@ -177,6 +177,12 @@ impl Tape {
         &self.last
     }
 
+    /// What hop `hop` carries at the end of the chunk's only row, `[width]`.
+    pub fn carried(&self, hop: usize) -> &[f32] {
+        let forward = &self.walked[hop].forward;
+        &forward[forward.len() - self.last.len()..]
+    }
+
     /// Embeds questions and slots. A row without slots reads its own question once.
     fn embed(&mut self, plan: &Plan, places: &Places, w: &[f32], stories: &Stories) {
         let d = plan.shape.width;
@@ -239,10 +245,9 @@ impl Tape {
             }
             walked.matches.clone_from(&self.slots);
             dense::multiply(&mut walked.matches, &walked.questions);
-            for (gate, weight, bias) in [
-                (&mut walked.update, &hop.update, &hop.update_bias),
-                (&mut walked.reset, &hop.reset, &hop.reset_bias),
-            ] {
+            for (gate, weight, bias) in
+                [(&mut walked.update, &hop.update, &hop.update_bias), (&mut walked.reset, &hop.reset, &hop.reset_bias)]
+            {
                 reset(gate, n * g);
                 linear(&walked.matches, &w[weight.clone()], gate, (n, d, g), false);
                 dense::add_bias(gate, &w[bias.clone()]);
@@ -278,7 +283,15 @@ impl Tape {
     }
 
     /// Adds the gradients for `dlogits` to `out`.
-    pub fn backward(&mut self, plan: &Plan, places: &Places, w: &[f32], stories: &Stories, dlogits: &[f32], out: &mut [f32]) {
+    pub fn backward(
+        &mut self,
+        plan: &Plan,
+        places: &Places,
+        w: &[f32],
+        stories: &Stories,
+        dlogits: &[f32],
+        out: &mut [f32],
+    ) {
         let (shape, d, g) = (&plan.shape, plan.shape.width, plan.shape.gates());
         let (n, rows) = (self.seen.len(), self.rows.len());
         dense::sum_rows(dlogits, &mut out[plan.bias.clone()]);
@@ -307,9 +320,25 @@ impl Tape {
                     width: d,
                 };
                 let (dz, dr, dh) = (&mut dz[gates.clone()], &mut dr[gates], &mut dh[values.clone()]);
-                walks::walk_backward(known, &walked.forward[values.clone()], &mut dforward[values.clone()], dz, dr, dh, false);
+                walks::walk_backward(
+                    known,
+                    &walked.forward[values.clone()],
+                    &mut dforward[values.clone()],
+                    dz,
+                    dr,
+                    dh,
+                    false,
+                );
                 if k + 1 < shape.hops {
-                    walks::walk_backward(known, &walked.backward[values.clone()], &mut dbackward[values], dz, dr, dh, true);
+                    walks::walk_backward(
+                        known,
+                        &walked.backward[values.clone()],
+                        &mut dbackward[values],
+                        dz,
+                        dr,
+                        dh,
+                        true,
+                    );
                 }
             }
             walks::tanh_backward(&mut dh, &walked.candidate);

@@ -294,6 +294,15 @@ widths! {
 }
 
 widths! {
+    /// `y −= s x`.
+    pub fn subtract_scaled(y: &mut [f32], s: f32, x: &[f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y -= s * x;
+        }
+    }
+}
+
+widths! {
     /// `y = x ⊙ mask` where `keep` is the mask.
     pub fn multiply(y: &mut [f32], mask: &[f32]) {
         for (y, m) in y.iter_mut().zip(mask) {
