@@ -35,6 +35,8 @@ pub mod observations;
 pub mod open;
 pub mod predictions;
 pub mod snapshot;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use access::{Access, Caller};
 pub use datasets::{Dataset, NewPart, Part, Staged};

@@ -262,11 +262,22 @@ impl Store {
         let version = claim.job.version.ok_or_else(|| Error::internal("a job without a version publishes"))?;
         let attempt = claim.job.attempt.to_string();
         let files = self.write_files(&claim.job.model, claim.model_id, version, &attempt, &new).await?;
-        let mut tx = self.inner.db.begin().await?;
-        super::jobs::succeed(&mut tx, claim, &new.metrics, &json!({ "version": version })).await?;
-        insert_version(&mut tx, &claim.model_id.to_string(), version, Some(claim.job.id), &new, &files).await?;
-        tx.tell(Change::Model(claim.job.model.clone()));
-        tx.commit().await?;
+        let visible = async {
+            let mut tx = self.inner.db.begin().await?;
+            super::jobs::succeed(&mut tx, claim, &new.metrics, &json!({ "version": version })).await?;
+            insert_version(&mut tx, &claim.model_id.to_string(), version, Some(claim.job.id), &new, &files).await?;
+            tx.tell(Change::Model(claim.job.model.clone()));
+            tx.commit().await
+        };
+        if let Err(error) = visible.await {
+            // Whether a transaction that was cut off took place is not known: then the files stay.
+            if error.kind != crate::Kind::Unavailable {
+                for file in &files {
+                    self.inner.objects.delete(&file.key).await?;
+                }
+            }
+            return Err(error);
+        }
         self.drop_checkpoints(claim.job.id).await;
         Ok(())
     }

@@ -38,7 +38,8 @@ pub struct Stored {
 impl Objects {
     /// Opens `file:///folder`, a plain folder, or `s3://bucket/prefix` (credentials and endpoint
     /// from the usual `AWS_…` variables); `cache` is a folder for copies of remote objects.
-    pub async fn open(url: &str, cache: PathBuf) -> Result<Self> {
+    /// `alone` says that no other process writes there, so that whatever is half-written is nobody's.
+    pub async fn open(url: &str, cache: PathBuf, alone: bool) -> Result<Self> {
         if let Some(rest) = url.strip_prefix("s3://") {
             return Self::open_s3(rest, cache);
         }
@@ -46,7 +47,7 @@ impl Objects {
         tokio::fs::create_dir_all(&root).await?;
         let root = tokio::fs::canonicalize(&root).await?;
         let swept = root.clone();
-        tokio::task::spawn_blocking(move || remove_half_written(&swept)).await.map_err(Error::internal)?;
+        tokio::task::spawn_blocking(move || remove_half_written(&swept, alone)).await.map_err(Error::internal)?;
         let store = LocalFileSystem::new_with_prefix(&root)?.with_fsync(true).with_automatic_cleanup(true);
         Ok(Self { store: Arc::new(store), root: Some(root), cache })
     }
@@ -202,13 +203,17 @@ where
 }
 
 /// Uploads that a crash cut off are files named `…#n`; nobody will finish them.
-fn remove_half_written(folder: &Path) {
+fn remove_half_written(folder: &Path, alone: bool) {
+    let old = |path: &Path| {
+        let age = path.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
+        age.is_some_and(|age| age.as_secs() > 24 * 3600)
+    };
     let Ok(entries) = std::fs::read_dir(folder) else { return };
     for entry in entries.flatten() {
         let path = entry.path();
         if path.is_dir() {
-            remove_half_written(&path);
-        } else if path.file_name().is_some_and(|n| n.to_string_lossy().contains('#')) {
+            remove_half_written(&path, alone);
+        } else if path.file_name().is_some_and(|n| n.to_string_lossy().contains('#')) && (alone || old(&path)) {
             let _ = std::fs::remove_file(&path);
         }
     }

@@ -92,7 +92,7 @@ pub(super) struct Inside {
     pub(super) copying: tokio::sync::RwLock<()>,
     replica: String,
     data_dir: PathBuf,
-    listener: Option<JoinHandle<()>>,
+    listener: std::sync::Mutex<Option<JoinHandle<()>>>,
     /// Held for life on SQLite: two processes on one data folder would not hear each other.
     _lock: File,
     /// A temporary store's folder; removed last.
@@ -105,9 +105,15 @@ impl fmt::Debug for Inside {
     }
 }
 
+impl Inside {
+    fn listener(&self) -> Option<JoinHandle<()>> {
+        self.listener.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    }
+}
+
 impl Drop for Inside {
     fn drop(&mut self) {
-        if let Some(task) = &self.listener {
+        if let Some(task) = self.listener() {
             task.abort();
         }
     }
@@ -148,7 +154,7 @@ impl Store {
         let db = Arc::new(Db { pools, changes });
         let folder_url = options.data_dir.join("objects").to_string_lossy().into_owned();
         let url = options.objects_url.clone().unwrap_or(folder_url);
-        let objects = Objects::open(&url, options.data_dir.join("cache")).await?;
+        let objects = Objects::open(&url, options.data_dir.join("cache"), postgres.is_none()).await?;
         let inside = Inside {
             log: LogWriter::start(db.clone()),
             db,
@@ -157,7 +163,7 @@ impl Store {
             copying: tokio::sync::RwLock::new(()),
             replica: uuid::Uuid::now_v7().to_string(),
             data_dir: options.data_dir.clone(),
-            listener,
+            listener: listener.into(),
             _lock: lock,
             _folder: folder,
         };
@@ -173,6 +179,11 @@ impl Store {
     /// Lets go of the database. Other clones answer `database_unavailable` from then on.
     pub async fn close(&self) {
         self.inner.log.flush().await;
+        if let Some(task) = self.inner.listener() {
+            // It holds a connection, and closing waits for every one of them.
+            task.abort();
+            let _ = task.await;
+        }
         match &self.inner.db.pools {
             Pools::Sqlite { read, write } => {
                 read.close().await;

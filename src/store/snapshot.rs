@@ -349,3 +349,10 @@ fn list_files(folder: &Path, prefix: &str, into: &mut Vec<(String, PathBuf)>) ->
     }
     Ok(())
 }
+
+/// Table and column of everything that is copied.
+#[cfg(test)]
+pub(super) fn known_columns() -> Vec<(String, String)> {
+    let pairs = TABLES.iter().flat_map(|(table, columns)| columns.iter().map(move |(c, _)| (*table, *c)));
+    pairs.map(|(table, column)| (table.to_owned(), column.to_owned())).collect()
+}
