@@ -19,6 +19,8 @@ mod memory;
 mod queue;
 mod reporter;
 mod runner;
+#[cfg(test)]
+mod tests;
 mod trainer;
 mod worker;
 

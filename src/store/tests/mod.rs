@@ -38,6 +38,15 @@ impl Fixture {
         Store::open(&self.options).await.unwrap()
     }
 
+    /// Lets go of the store while `other` has it, and opens it again.
+    pub(crate) async fn away<F: Future<Output = ()>>(self, other: impl FnOnce(StoreOptions) -> F) -> Self {
+        let Self { store, options, _folder } = self;
+        store.close().await;
+        drop(store);
+        other(options.clone()).await;
+        Self { store: Store::open(&options).await.unwrap(), options, _folder }
+    }
+
     /// Ends everything that holds the store and opens it again.
     pub(crate) async fn reopen(self) -> Self {
         let Self { store, options, _folder } = self;
