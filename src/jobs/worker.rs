@@ -75,7 +75,8 @@ impl Workers {
     /// Workers that do jobs of `store` with `runner`. Nothing happens until [`Workers::run`] or
     /// [`Workers::tick`].
     pub fn new(store: Store, runner: Arc<dyn Runner>, config: WorkerConfig) -> Self {
-        let owner = format!("{}-{}", std::process::id(), store.replica());
+        // Two of one process are told apart, too: leases are theirs, not the process's.
+        let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7());
         let inner = Inner { store, runner, config, owner, running: Mutex::default(), freed: Notify::new() };
         Self { inner: Arc::new(inner) }
     }
