@@ -1,0 +1,71 @@
+//! Models taken away and brought back.
+
+use super::Api;
+use super::error::{Answer, Problem};
+use super::read::{Decoded, Path, Query};
+use crate::serving::transfer::{self, Format};
+use crate::store::ModelName;
+use axum::extract::State;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde::Deserialize;
+use serde_json::json;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(export_version)).routes(routes!(import_model))
+}
+
+/// In which form.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Form {
+    /// `bundle` (a tar archive, to be imported again), `safetensors` (the weights alone) or `onnx`.
+    #[serde(default)]
+    #[param(value_type = Option<String>, pattern = "^(bundle|safetensors|onnx)$")]
+    format: Format,
+}
+
+/// Takes a version away.
+#[utoipa::path(get, path = "/api/v1/models/{name}/versions/{version}/export", operation_id = "export_version", tag = "models",
+    security(("key" = ["read"])), params(("name" = String, Path), ("version" = u64, Path), Form),
+    responses((status = 200, description = "the file", content_type = "application/octet-stream", body = Vec<u8>),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "the family has no ONNX form", body = Problem, content_type = "application/problem+json")))]
+async fn export_version(
+    State(api): State<Api>,
+    Path((name, version)): Path<(ModelName, u64)>,
+    Query(form): Query<Form>,
+) -> Answer<Response> {
+    let file = transfer::export(&api.store, &name, version, form.format).await?;
+    let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{}\"", file.name))
+        .unwrap_or(HeaderValue::from_static("attachment"));
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(file.content_type)),
+        (header::CONTENT_DISPOSITION, disposition),
+    ];
+    Ok((headers, file.bytes).into_response())
+}
+
+/// Brings an exported bundle back, as a new model or as the next version of one, and serves it.
+#[utoipa::path(post, path = "/api/v1/models/{name}/import", operation_id = "import_model", tag = "models",
+    security(("key" = ["train"])), params(("name" = String, Path)),
+    request_body(content = Vec<u8>, content_type = "application/x-tar"),
+    responses((status = 201, body = Object),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "the model predicts another column", body = Problem, content_type = "application/problem+json"),
+    (status = 413, body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "the archive is no bundle", body = Problem, content_type = "application/problem+json")))]
+async fn import_model(
+    State(api): State<Api>,
+    Path(name): Path<ModelName>,
+    Decoded(archive): Decoded,
+) -> Answer<Response> {
+    let version = transfer::import(&api.store, &name, archive).await?;
+    api.engine.refresh(name.as_str()).await?;
+    let shown = json!({ "model": name, "version": version.version, "family": version.family, "metrics": version.metrics });
+    Ok((StatusCode::CREATED, axum::Json(shown)).into_response())
+}
