@@ -64,8 +64,10 @@ async fn import_model(
     Path(name): Path<ModelName>,
     Decoded(archive): Decoded,
 ) -> Answer<Response> {
+    api.room_for_model(&name).await?;
     let version = transfer::import(&api.store, &name, archive).await?;
     api.engine.refresh(name.as_str()).await?;
-    let shown = json!({ "model": name, "version": version.version, "family": version.family, "metrics": version.metrics });
+    let shown =
+        json!({ "model": name, "version": version.version, "family": version.family, "metrics": version.metrics });
     Ok((StatusCode::CREATED, axum::Json(shown)).into_response())
 }

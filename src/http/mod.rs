@@ -7,6 +7,7 @@ pub(crate) mod context;
 mod datasets;
 mod edge;
 pub(crate) mod error;
+mod exchange;
 mod families;
 mod health;
 mod jobs;
@@ -147,6 +148,7 @@ fn described() -> (Router<Api>, OpenApi) {
         .merge(families::router())
         .merge(datasets::router())
         .merge(models::router())
+        .merge(exchange::router())
         .merge(jobs::router())
         .merge(keys::router())
         .merge(crate::oip::rest::router());

@@ -28,5 +28,5 @@ pub use follow::follow;
 pub use inputs::local_parts;
 pub use queue::{Queue, TrainRequest};
 pub use runner::{Outcome, Runner, Work};
-pub use trainer::{Trainer, describe};
+pub use trainer::Trainer;
 pub use worker::{WorkerConfig, Workers};

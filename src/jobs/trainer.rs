@@ -44,7 +44,7 @@ impl Trainer {
         let fitted = fit::fit(&table, &plan, &spec, work.threads, work.resume.as_deref(), monitor)?;
         fitted.notes.iter().for_each(|note| monitor.log(note));
         let files = fitted.bundle.files()?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
-        let mut info = describe(&fitted.bundle);
+        let mut info = fitted.bundle.describe();
         info["notes"] = json!(fitted.notes);
         info["dataset"] = json!({ "name": dataset.name, "revision": dataset.revision, "digest": dataset.digest });
         info["sparsity"] = activity(&fitted.bundle, &table)?;
@@ -83,21 +83,6 @@ impl Trainer {
 
 fn input(work: &Work) -> Result<&Dataset> {
     work.input.as_ref().ok_or_else(|| Error::unprocessable("dataset_not_found", "the job's dataset is gone"))
-}
-
-/// What a version shows of itself.
-pub fn describe(bundle: &Bundle) -> Value {
-    let config = &bundle.config;
-    json!({
-        "features": bundle.encoder.inputs,
-        "target": config.target,
-        "classes": bundle.classes(),
-        "left_out": bundle.encoder.left_out,
-        "family_reason": config.family_reason,
-        "config": config.config,
-        "rows": config.rows,
-        "seed": config.seed,
-    })
 }
 
 /// How sparse the network is at work, counted on some of its rows.

@@ -101,6 +101,21 @@ impl Bundle {
         &self.reader
     }
 
+    /// What a version shows of itself beside its figures.
+    pub fn describe(&self) -> Value {
+        let config = &self.config;
+        serde_json::json!({
+            "features": self.encoder.inputs,
+            "target": config.target,
+            "classes": self.classes(),
+            "left_out": self.encoder.left_out,
+            "family_reason": config.family_reason,
+            "config": config.config,
+            "rows": config.rows,
+            "seed": config.seed,
+        })
+    }
+
     /// The classes as in the data; empty for regression.
     pub fn classes(&self) -> &[Value] {
         match &self.config.target_encoder {

@@ -135,11 +135,6 @@ impl Values {
         }
     }
 
-    /// Whether there are none.
-    pub(super) fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
     /// From little-endian bytes, which must be whole elements.
     pub(super) fn from_raw(datatype: Datatype, raw: &[u8]) -> Result<Self> {
         let Some(size) = datatype.size() else { return strings(raw).map(Self::Text) };

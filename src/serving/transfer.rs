@@ -8,7 +8,6 @@ use crate::models::Task;
 use crate::store::{ModelName, NewModel, NewVersion, Store, Version};
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
-use serde_json::json;
 use std::borrow::Cow;
 use std::io::Read;
 
@@ -64,14 +63,13 @@ pub async fn import(store: &Store, model: &ModelName, archive: Bytes) -> Result<
     let work = move || {
         let files = unpack(&plain(&archive)?, MAX_BYTES)?;
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| *n == name).map(|(_, bytes)| &bytes[..]))?;
-        Ok::<_, Error>((files, bundle.config))
+        Ok::<_, Error>((files, bundle.describe(), bundle.config))
     };
-    let (files, config) = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
+    let (files, info, config) = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
     let task = match config.task {
         Task::Classification => "classification",
         Task::Regression => "regression",
     };
-    let info = json!({ "imported": true, "config": config.config, "family_reason": config.family_reason });
     match store.model(model).await {
         Ok(known) if known.target != config.target.name => {
             let detail = format!("model {model} predicts {}, the bundle {}", known.target, config.target.name);
