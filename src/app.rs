@@ -54,7 +54,7 @@ impl App {
         let changes = tokio::spawn(engine.clone().follow(store.changes()));
         let stop = CancellationToken::new();
         let limits = formats::Limits { decompressed: config.max_decompressed_bytes, columns: config.max_columns };
-        let workers = Workers::new(store.clone(), Arc::new(Trainer { limits }), worker_config(&config));
+        let workers = Workers::new(store.clone(), Arc::new(Trainer { limits, memory: None }), worker_config(&config));
         let parts = Parts { config: config.clone(), store, engine, stop: stop.clone() };
         let (api, router) = Api::new(parts);
         let mut background = vec![tokio::spawn(tidy(api.clone())), changes];

@@ -1,7 +1,44 @@
 //! How much memory a job will need and how much there is: said before it starts, not found out by
 //! the system's killer half-way.
 
+use crate::data::plan::Resolved;
+use crate::data::schema::{ColumnKind, Summary};
+use crate::store::Dataset;
 use crate::{Error, Result};
+
+/// Bytes of a number in the table and of its entry in the encoded batch.
+const CELL: u64 = 8 + 8;
+/// Bytes that one byte of text becomes: itself, and entries for words and pieces of words.
+const TEXT: u64 = 9;
+/// How much smaller a compressed file is, roughly.
+const COMPRESSION: u64 = 5;
+
+/// About how much a training holds at once: the table as it is read and the batch it is encoded to.
+/// Networks are small beside them. Rather too low than too high, for what would have worked must
+/// not be refused.
+pub(super) fn estimate(summary: &Summary, dataset: &Dataset, plan: &Resolved) -> u64 {
+    let stored: u64 =
+        dataset.parts.iter().map(|p| if p.compression == "none" { p.bytes } else { p.bytes * COMPRESSION }).sum();
+    let mut bytes = 0;
+    let mut wordy = false;
+    for input in &plan.inputs {
+        let info = summary.columns.iter().find(|c| c.name == input.name);
+        let width = |shape: Option<&Vec<usize>>| shape.map_or(1, |s| s.iter().product::<usize>().max(1)) as u64;
+        match input.kind {
+            ColumnKind::Number | ColumnKind::Timestamp | ColumnKind::Boolean | ColumnKind::Category => {
+                bytes += summary.rows * CELL;
+            }
+            ColumnKind::Vector | ColumnKind::Image => {
+                let members = input.members.as_ref().map_or(1, Vec::len) as u64;
+                let shape = input.shape.as_ref().or(info.and_then(|i| i.shape.as_ref()));
+                // Zeros are stored in the table and not in the batch; half is a fair guess.
+                bytes += summary.rows * width(shape).max(members) * 8;
+            }
+            ColumnKind::Text | ColumnKind::Sequence => wordy = true,
+        }
+    }
+    bytes + if wordy { stored * TEXT } else { 0 }
+}
 
 /// Refuses a job that will need more than is there.
 pub(super) fn check(needed: u64, limit: Option<u64>) -> Result<()> {

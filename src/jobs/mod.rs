@@ -19,6 +19,7 @@ mod memory;
 mod queue;
 mod reporter;
 mod runner;
+mod search;
 #[cfg(test)]
 mod tests;
 mod trainer;
@@ -28,5 +29,6 @@ pub use follow::follow;
 pub use inputs::local_parts;
 pub use queue::{Queue, TrainRequest};
 pub use runner::{Outcome, Runner, Work};
+pub use search::SearchRequest;
 pub use trainer::Trainer;
 pub use worker::{WorkerConfig, Workers};

@@ -1,5 +1,6 @@
 //! Asking for jobs: a request is checked against what is stored, then queued.
 
+use super::search::{self, SearchRequest};
 use crate::data::schema::{Features, Summary};
 use crate::learning::FitSpec;
 use crate::models::{Family, Task};
@@ -38,6 +39,9 @@ pub struct TrainRequest {
     /// Settings of the family and of training itself.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub config: Map<String, Value>,
+    /// Tries several configurations and trains the best in full.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchRequest>,
 }
 
 impl TrainRequest {
@@ -157,5 +161,11 @@ fn check(request: &TrainRequest, summary: &Summary) -> Result<()> {
         return wrong("validation", "the share held out is above 0 and at most 0.9".to_owned());
     }
     crate::data::plan::resolve(summary, &request.features, &request.target, request.task)?;
+    if let Some(family) = request.family {
+        crate::learning::settings::complete(family, &request.config)?;
+    }
+    if let Some(search) = &request.search {
+        search::check(search, request.family)?;
+    }
     Ok(())
 }

@@ -1,15 +1,18 @@
 //! The runner of a real server: trains, and evaluates.
 
 use super::inputs::local_parts;
+use super::memory;
 use super::queue::{TrainRequest, summary};
 use super::runner::{Outcome, Runner, Work};
+use super::search::{self, SearchRequest, Tried};
 use crate::data::formats::Limits;
 use crate::data::{Table, plan};
 use crate::learning::bundle::Bundle;
-use crate::learning::{Monitor, evaluate, fit};
+use crate::learning::fit::Fitted;
+use crate::learning::{FitSpec, Monitor, choose, evaluate, fit};
 use crate::store::{Dataset, JobKind, NewVersion};
 use crate::{Error, Kind, Result};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 /// Rows on which a new model's activity is counted.
 const SAMPLE: usize = 256;
@@ -19,6 +22,8 @@ const SAMPLE: usize = 256;
 pub struct Trainer {
     /// Bounds on files, as when they were uploaded.
     pub limits: Limits,
+    /// Bytes a job may need; what the system has left when missing.
+    pub memory: Option<u64>,
 }
 
 impl Runner for Trainer {
@@ -37,15 +42,26 @@ impl Trainer {
     fn train(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
         let request: TrainRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
         let dataset = input(work)?;
-        let plan = plan::resolve(&summary(&dataset.columns)?, &request.features, &request.target, request.task)?;
+        let summary = summary(&dataset.columns)?;
+        let plan = plan::resolve(&summary, &request.features, &request.target, request.task)?;
+        memory::check(memory::estimate(&summary, dataset, &plan), self.memory)?;
         let table = self.read(work, dataset, &plan.all())?;
         let validation = request.validation.unwrap_or_else(|| fit::default_validation(table.rows));
         let spec = request.fit_spec(validation);
-        let fitted = fit::fit(&table, &plan, &spec, work.threads, work.resume.as_deref(), monitor)?;
+        let (fitted, tried) = match &request.search {
+            None => (fit::fit(&table, &plan, &spec, work.threads, work.resume.as_deref(), monitor)?, None),
+            Some(search) => {
+                let (fitted, tried) = searched(search, &table, &plan, &spec, work, monitor)?;
+                (fitted, Some(tried))
+            }
+        };
         fitted.notes.iter().for_each(|note| monitor.log(note));
         let files = fitted.bundle.files()?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
         let mut info = fitted.bundle.describe();
         info["notes"] = json!(fitted.notes);
+        if let Some(tried) = tried {
+            info["search"] = json!(tried);
+        }
         info["dataset"] = json!({ "name": dataset.name, "revision": dataset.revision, "digest": dataset.digest });
         info["sparsity"] = activity(&fitted.bundle, &table)?;
         Ok(Outcome::Version(NewVersion {
@@ -79,6 +95,34 @@ impl Trainer {
         let parts = work.wait(local_parts(&work.store, dataset))?;
         plan::read_table(&parts, plans, &self.limits)
     }
+}
+
+/// Tries configurations on the same rows and the same split.
+fn searched(
+    search: &SearchRequest,
+    table: &Table,
+    plan: &plan::Resolved,
+    spec: &FitSpec,
+    work: &Work,
+    monitor: &dyn Monitor,
+) -> Result<(Fitted, Vec<Tried>)> {
+    let (family, reason) = match spec.family {
+        Some(family) => (family, None),
+        None => {
+            let (family, reason) = choose::family(plan, table.rows);
+            (family, Some(reason))
+        }
+    };
+    let one = |config: &Map<String, Value>, resume: Option<&[u8]>, monitor: &dyn Monitor| {
+        let spec = FitSpec { family: Some(family), config: config.clone(), ..spec.clone() };
+        let fitted = fit::fit(table, plan, &spec, work.threads, resume, monitor)?;
+        let measure = ["log_loss", "rmse"].into_iter().find_map(|name| fitted.metrics.get(name)?.as_f64());
+        Ok((measure.unwrap_or(f64::INFINITY), fitted))
+    };
+    let resume = work.resume.as_deref();
+    let (mut fitted, tried) = search::run(search, family, &spec.config, spec.seed, resume, monitor, &one)?;
+    fitted.bundle.config.family_reason = reason;
+    Ok((fitted, tried))
 }
 
 fn input(work: &Work) -> Result<&Dataset> {

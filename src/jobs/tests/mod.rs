@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod crash;
+mod real;
 pub(crate) mod toy;
 
 use super::*;

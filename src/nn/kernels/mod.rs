@@ -16,10 +16,10 @@ mod isa;
 pub mod matrix;
 mod pool;
 pub mod reads;
-pub mod walks;
 mod rows;
 mod top_k;
 mod vectors;
+pub mod walks;
 
 pub use blocks::{Adam, adam, back_dense, back_sparse, forward, update, update_dense};
 pub use isa::Isa;

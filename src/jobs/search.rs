@@ -1,0 +1,451 @@
+//! Hyper-parameter search: random trials, of which the better third goes on with three times the
+//! passes (successive halving, Jamieson & Talwalkar 2016), and the best is trained in full.
+//!
+//! Trial 0 is the request's own configuration, so a search never ends worse than none by its own
+//! measure. Everything is a function of (seed, trial), and every finished trial is in the
+//! checkpoint, so a search that was interrupted goes on as if it had not been.
+
+use crate::learning::{Monitor, Progress};
+use crate::models::{Family, Range, Setting};
+use crate::random::Random;
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+/// Trials when the request does not say.
+const TRIALS: usize = 20;
+/// One in this many goes on to the next rung, with this many times the passes.
+const ETA: usize = 3;
+/// Passes of a full training when neither request nor family says.
+const EPOCHS: i64 = 18;
+
+/// What to search.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SearchRequest {
+    /// Configurations to try.
+    #[serde(default = "trials")]
+    pub trials: usize,
+    /// Settings to vary; what suits the family when missing.
+    #[serde(default)]
+    pub space: Map<String, Value>,
+}
+
+fn trials() -> usize {
+    TRIALS
+}
+
+/// The values one setting may take.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(untagged)]
+enum Space {
+    Choices(Vec<Value>),
+    Between(Between),
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Between {
+    min: f64,
+    max: f64,
+    /// Equal chances for equal ratios instead of equal differences.
+    #[serde(default)]
+    log: bool,
+}
+
+/// A training that was tried.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Tried {
+    trial: usize,
+    /// How often its passes had been multiplied.
+    rung: usize,
+    epochs: i64,
+    /// What is minimised; none when the training failed.
+    score: Option<f64>,
+    config: Map<String, Value>,
+}
+
+/// Where a search is: what a checkpoint holds, before the inner training's own.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Course {
+    tried: Vec<Tried>,
+}
+
+/// One training: configuration, checkpoint to go on from, monitor. Gives what is minimised with it.
+pub(super) type Fit<'a, T> = &'a dyn Fn(&Map<String, Value>, Option<&[u8]>, &dyn Monitor) -> Result<(f64, T)>;
+
+/// Checks a request before it waits.
+pub(super) fn check(request: &SearchRequest, family: Option<Family>) -> Result<()> {
+    if !(1..=1000).contains(&request.trials) {
+        return Err(bad("search.trials is a whole number from 1 to 1000"));
+    }
+    for (name, space) in &request.space {
+        let parsed = parse(name, space)?;
+        if let Some(setting) = family.map(|f| find(f, name)) {
+            let setting = setting.ok_or_else(|| bad(format!("the family has no setting {name}")))?;
+            let mut config = Map::new();
+            config.insert(name.clone(), draw(&parsed, Some(&setting), &mut Random::stream(0, name, 0)));
+            if let Some(family) = family {
+                crate::learning::settings::complete(family, &config)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Searches, and trains the best configuration in full.
+pub(super) fn run<T>(
+    request: &SearchRequest,
+    family: Family,
+    base: &Map<String, Value>,
+    seed: u64,
+    resume: Option<&[u8]>,
+    monitor: &dyn Monitor,
+    fit: Fit<'_, T>,
+) -> Result<(T, Vec<Tried>)> {
+    let (mut course, inner) = resume.map(unpack).transpose()?.unwrap_or_default();
+    let full = base.get("epochs").and_then(Value::as_i64).unwrap_or(EPOCHS).max(1);
+    let rungs = rungs(request.trials);
+    let total: usize = (0..=rungs).map(|r| request.trials.div_ceil(ETA.pow(r as u32))).sum();
+    let mut alive: Vec<usize> = (0..request.trials).collect();
+    for rung in 0..=rungs {
+        let epochs = (full / (ETA as i64).pow((rungs - rung) as u32)).max(1);
+        for &trial in &alive {
+            if course.tried.iter().any(|t| t.trial == trial && t.rung == rung) {
+                continue;
+            }
+            let mut config = configuration(request, family, base, seed, trial)?;
+            config.insert("epochs".to_owned(), epochs.into());
+            let score = match fit(&config, None, &Quiet(monitor)) {
+                Ok((score, _)) => Some(score).filter(|s| s.is_finite()),
+                // A configuration that does not work is the worst one, not the end of the search.
+                Err(error) if error.kind == crate::Kind::Unprocessable => None,
+                Err(error) => return Err(error),
+            };
+            let tried = Tried { trial, rung, epochs, score, config };
+            monitor.log(&format!("trial {trial}: {}", json!(tried)));
+            course.tried.push(tried);
+            tell(monitor, &course, total);
+            monitor.checkpoint(course.tried.len() as u64, pack(&course, &[])?)?;
+        }
+        alive = survivors(&course, rung, alive.len().div_ceil(ETA));
+    }
+    let best = alive.first().copied().unwrap_or(0);
+    let config = configuration(request, family, base, seed, best)?;
+    monitor.log(&format!("trial {best} is the best and is trained in full: {}", Value::Object(config.clone())));
+    let wrapped = Last { monitor, course: &course };
+    let inner = Some(inner).filter(|bytes| !bytes.is_empty());
+    let (_, fitted) = fit(&config, inner.as_deref(), &wrapped)?;
+    Ok((fitted, course.tried))
+}
+
+/// How often the better third goes on, so that at least one is left.
+fn rungs(trials: usize) -> usize {
+    (0..).take_while(|r| ETA.pow(*r as u32 + 1) <= trials).count().min(2)
+}
+
+/// The best `keep` of a rung, best first; equal ones by their number.
+fn survivors(course: &Course, rung: usize, keep: usize) -> Vec<usize> {
+    let mut scored: Vec<(f64, usize)> =
+        course.tried.iter().filter(|t| t.rung == rung).map(|t| (t.score.unwrap_or(f64::INFINITY), t.trial)).collect();
+    scored.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+    scored.into_iter().take(keep.max(1)).map(|(_, trial)| trial).collect()
+}
+
+/// The configuration of a trial.
+fn configuration(
+    request: &SearchRequest,
+    family: Family,
+    base: &Map<String, Value>,
+    seed: u64,
+    trial: usize,
+) -> Result<Map<String, Value>> {
+    let mut config = base.clone();
+    if trial == 0 {
+        return Ok(config);
+    }
+    let default;
+    let space = if request.space.is_empty() {
+        default = default_space(family);
+        &default
+    } else {
+        &request.space
+    };
+    for (name, values) in space {
+        let mut random = Random::stream(seed, name, trial as u64);
+        let value = draw(&parse(name, values)?, find(family, name).as_ref(), &mut random);
+        config.insert(name.clone(), value);
+    }
+    Ok(config)
+}
+
+fn find(family: Family, name: &str) -> Option<Setting> {
+    family.settings().into_iter().find(|s| s.name == name)
+}
+
+fn parse(name: &str, values: &Value) -> Result<Space> {
+    let wrong = || bad(format!("search.space.{name} is a list of values, or {{\"min\", \"max\", \"log\"}}"));
+    let space: Space = serde_json::from_value(values.clone()).map_err(|_| wrong())?;
+    let valid = match &space {
+        Space::Choices(choices) => !choices.is_empty(),
+        Space::Between(b) => b.min <= b.max && (!b.log || b.min > 0.0),
+    };
+    if valid { Ok(space) } else { Err(wrong()) }
+}
+
+fn draw(space: &Space, setting: Option<&Setting>, random: &mut Random) -> Value {
+    let share = f64::from(random.uniform());
+    match space {
+        Space::Choices(choices) => {
+            let place = (share * choices.len() as f64) as usize;
+            choices[place.min(choices.len() - 1)].clone()
+        }
+        Space::Between(b) => {
+            let value = match b.log {
+                true => (b.min.ln() + share * (b.max.ln() - b.min.ln())).exp(),
+                false => b.min + share * (b.max - b.min),
+            };
+            match setting.map(|s| &s.range) {
+                Some(Range::Integer(..)) => (value.round() as i64).into(),
+                _ => value.into(),
+            }
+        }
+    }
+}
+
+/// What is worth varying, by family.
+fn default_space(family: Family) -> Map<String, Value> {
+    let rate = json!({ "min": 0.0003, "max": 0.01, "log": true });
+    let space = match family {
+        Family::SparseMlp => json!({
+            "hidden": [[256], [512], [1024], [512, 256]],
+            "active_share": { "min": 0.02, "max": 0.3, "log": true },
+            "dropout": [0.0, 0.1, 0.2],
+            "optimizer": ["adam"],
+            "learning_rate": rate,
+        }),
+        Family::Attention => json!({
+            "width": [32, 64, 96],
+            "layers": [1, 2, 3],
+            "dropout": [0.0, 0.1, 0.2],
+            "learning_rate": rate,
+        }),
+        Family::Memory => json!({
+            "width": [32, 64, 96],
+            "hops": [2, 3, 4],
+            "dropout": [0.0, 0.1, 0.2],
+            "learning_rate": rate,
+        }),
+        Family::Hybrid => json!({
+            "units": [64, 128, 192],
+            "winners": [3, 6, 12],
+            "pool": [2, 3, 4],
+        }),
+    };
+    match space {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}
+
+/// Progress counts trials until the last training begins.
+fn tell(monitor: &dyn Monitor, course: &Course, total: usize) {
+    let done = course.tried.len();
+    let mut metrics = Map::new();
+    let best = course.tried.iter().filter_map(|t| t.score).fold(f64::INFINITY, f64::min);
+    metrics.insert("trials".to_owned(), done.into());
+    metrics.insert("best_score".to_owned(), json!(best));
+    if let Some(last) = course.tried.last() {
+        metrics.insert("trial".to_owned(), last.trial.into());
+        metrics.insert("score".to_owned(), json!(last.score));
+    }
+    let progress = Progress {
+        epoch: done,
+        epochs: total + 1,
+        step: done as u64,
+        steps: total as u64 + 1,
+        fraction: done as f64 / (total + 1) as f64,
+        metrics,
+        ..Progress::default()
+    };
+    monitor.progress(&progress, true);
+}
+
+/// Passes on the wish to stop and nothing else: a trial is a step, and is done again if cut off.
+struct Quiet<'a>(&'a dyn Monitor);
+
+impl Monitor for Quiet<'_> {
+    fn progress(&self, _progress: &Progress, _epoch_ended: bool) {}
+    fn log(&self, _line: &str) {}
+    fn canceled(&self) -> bool {
+        self.0.canceled()
+    }
+    fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
+        false
+    }
+    fn checkpoint(&self, _step: u64, _bytes: Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The last training's checkpoints carry what was found before.
+struct Last<'a> {
+    monitor: &'a dyn Monitor,
+    course: &'a Course,
+}
+
+impl Monitor for Last<'_> {
+    fn progress(&self, progress: &Progress, epoch_ended: bool) {
+        let before = self.course.tried.len() as u64;
+        let progress = Progress { step: progress.step + before, steps: progress.steps + before, ..progress.clone() };
+        self.monitor.progress(&progress, epoch_ended);
+    }
+    fn log(&self, line: &str) {
+        self.monitor.log(line);
+    }
+    fn canceled(&self) -> bool {
+        self.monitor.canceled()
+    }
+    fn checkpoint_due(&self, epoch_ended: bool) -> bool {
+        self.monitor.checkpoint_due(epoch_ended)
+    }
+    fn checkpoint(&self, step: u64, bytes: Vec<u8>) -> Result<()> {
+        self.monitor.checkpoint(self.course.tried.len() as u64 + step, pack(self.course, &bytes)?)
+    }
+}
+
+fn pack(course: &Course, inner: &[u8]) -> Result<Vec<u8>> {
+    let text = serde_json::to_vec(course).map_err(Error::internal)?;
+    let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
+    bytes.extend_from_slice(&text);
+    bytes.extend_from_slice(inner);
+    Ok(bytes)
+}
+
+fn unpack(bytes: &[u8]) -> Result<(Course, Vec<u8>)> {
+    let broken = || Error::internal("a search's checkpoint cannot be read");
+    let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(broken)?;
+    let length = u64::from_le_bytes(*length) as usize;
+    let text = rest.get(..length).ok_or_else(broken)?;
+    Ok((serde_json::from_slice(text).map_err(Error::internal)?, rest[length..].to_vec()))
+}
+
+fn bad(detail: impl Into<String>) -> Error {
+    let detail = detail.into();
+    let at = crate::Detail::path("search", detail.clone());
+    Error::unprocessable("invalid_search", detail).with_details([at])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::cell::RefCell;
+
+    /// Keeps checkpoints and stops after `left` of them.
+    struct Cut {
+        left: std::sync::Mutex<usize>,
+        kept: std::sync::Mutex<Option<Vec<u8>>>,
+    }
+
+    impl Cut {
+        fn after(left: usize) -> Self {
+            Self { left: left.into(), kept: None.into() }
+        }
+    }
+
+    impl Monitor for Cut {
+        fn progress(&self, progress: &Progress, _epoch_ended: bool) {
+            assert!((0.0..=1.0).contains(&progress.fraction));
+        }
+        fn log(&self, _line: &str) {}
+        fn canceled(&self) -> bool {
+            *self.left.lock().unwrap() == 0
+        }
+        fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
+            true
+        }
+        fn checkpoint(&self, _step: u64, bytes: Vec<u8>) -> Result<()> {
+            *self.left.lock().unwrap() -= 1;
+            *self.kept.lock().unwrap() = Some(bytes);
+            Ok(())
+        }
+    }
+
+    fn request(trials: usize) -> SearchRequest {
+        let space =
+            json!({ "learning_rate": { "min": 0.001, "max": 1.0, "log": true }, "hops": { "min": 1, "max": 9 } });
+        SearchRequest { trials, space: space.as_object().cloned().unwrap() }
+    }
+
+    /// Best at a learning rate of 0.1; more passes are better; the trained thing is its configuration.
+    fn fit(config: &Map<String, Value>, _: Option<&[u8]>, monitor: &dyn Monitor) -> Result<(f64, Map<String, Value>)> {
+        if monitor.canceled() {
+            return Err(Error::new(crate::Kind::Canceled, "canceled", "x"));
+        }
+        let rate = config.get("learning_rate").and_then(Value::as_f64).unwrap_or(10.0);
+        let epochs = config.get("epochs").and_then(Value::as_f64).unwrap_or(18.0);
+        monitor.checkpoint(1, vec![1])?;
+        Ok(((rate.ln() - 0.1f64.ln()).abs() + 1.0 / epochs, config.clone()))
+    }
+
+    #[test]
+    fn the_best_is_found_with_a_third_of_the_work() {
+        let seen = RefCell::new(Vec::new());
+        let counted = |config: &Map<String, Value>, resume: Option<&[u8]>, monitor: &dyn Monitor| {
+            seen.borrow_mut().push(config.get("epochs").and_then(Value::as_i64).unwrap_or(18));
+            fit(config, resume, monitor)
+        };
+        let monitor = Cut::after(1000);
+        let (best, tried) = run(&request(27), Family::Memory, &Map::new(), 7, None, &monitor, &counted).unwrap();
+        assert_eq!(tried.len(), 27 + 9 + 3);
+        let lowest = tried.iter().filter_map(|t| t.score).fold(f64::INFINITY, f64::min);
+        assert!(best["hops"].is_i64() && lowest < 0.4);
+        let rate = best["learning_rate"].as_f64().unwrap();
+        assert!((0.05..0.2).contains(&rate), "{rate}");
+        assert!(seen.borrow().iter().sum::<i64>() < 27 * 18 / 3 + 60, "{seen:?}");
+    }
+
+    #[test]
+    fn cut_off_anywhere_it_ends_the_same() {
+        let undisturbed = run(&request(9), Family::Memory, &Map::new(), 1, None, &Cut::after(1000), &fit).unwrap();
+        let mut resume: Option<Vec<u8>> = None;
+        for _ in 0..100 {
+            let monitor = Cut::after(2);
+            let outcome = run(&request(9), Family::Memory, &Map::new(), 1, resume.as_deref(), &monitor, &fit);
+            match outcome {
+                Ok(done) => {
+                    assert_eq!(done, undisturbed);
+                    return;
+                }
+                Err(error) => assert_eq!(error.code, "canceled"),
+            }
+            resume = monitor.kept.into_inner().unwrap().or(resume);
+        }
+        panic!("it never ended");
+    }
+
+    #[test]
+    fn requests_are_checked() {
+        let with = |space: Value| SearchRequest { trials: 3, space: space.as_object().cloned().unwrap() };
+        assert!(check(&request(3), Some(Family::Memory)).is_ok());
+        assert!(check(&SearchRequest { trials: 0, space: Map::new() }, None).is_err());
+        for bad in [
+            json!({ "hops": [] }),
+            json!({ "hops": 3 }),
+            json!({ "hops": { "min": 3, "max": 1 } }),
+            json!({ "learning_rate": { "min": 0, "max": 1, "log": true } }),
+            json!({ "nonsense": [1] }),
+            json!({ "hops": ["many"] }),
+        ] {
+            assert!(check(&with(bad.clone()), Some(Family::Memory)).is_err(), "{bad}");
+        }
+        for family in Family::ALL {
+            let default = SearchRequest { trials: 4, space: Map::new() };
+            for trial in 0..4 {
+                let config = configuration(&default, family, &Map::new(), 5, trial).unwrap();
+                crate::learning::settings::complete(family, &config).unwrap();
+            }
+        }
+    }
+}
