@@ -4,10 +4,12 @@
 pub mod bundle;
 pub mod calibrate;
 pub mod choose;
+pub mod drift;
 pub mod evaluate;
 pub mod fit;
 pub mod metrics;
 pub mod onnx;
+pub mod online;
 pub mod settings;
 
 pub use bundle::Bundle;

@@ -54,6 +54,17 @@ enum Plan {
     Ready(Part),
 }
 
+/// A code whose filters have not learned yet, or have learned from `rows`; for models that learn
+/// from a stream alone.
+pub fn groups(encoder: &Encoder, config: &Map<String, Value>, seed: u64, rows: &Batch, plastic: bool) -> LocalGroups {
+    let patches = if plastic { PLASTIC_PATCHES } else { 0 };
+    let parts = plan(encoder, config, seed).into_iter().map(|plan| match plan {
+        Plan::Patches(shape) => Part::Patches(Patches::learn(shape, rows, patches, seed)),
+        Plan::Ready(part) => part,
+    });
+    LocalGroups { parts: parts.collect() }
+}
+
 /// Which parts the fields of the encoder get. A pure function, so that a loaded model has the same.
 fn plan(encoder: &Encoder, config: &Map<String, Value>, seed: u64) -> Vec<Plan> {
     let whole = |name: &str| config.get(name).and_then(Value::as_u64).map(|v| v as usize);
@@ -442,45 +453,10 @@ impl Network for Hybrid {
     }
 
     fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
-        let (indices, values) = batch.entries(row);
-        let answer = |kept: &Batch| -> Vec<f32> {
-            let outputs = self.outputs();
-            let answers = self.readout.forward(&self.groups.code(kept, 1));
-            answers.chunks_exact(outputs).map(|a| a[output]).collect()
-        };
-        // Entries are put back one block after the other, once in order and once in reverse: the
-        // steps add up to the answer whatever the code does (Shapley values from two orders).
-        let block = indices.len().div_ceil(64).max(1);
-        let blocks = indices.len().div_ceil(block);
-        let mut kept = Batch::new();
-        for first in (0..=blocks).chain((0..=blocks).rev()) {
-            let backwards = kept.rows() > blocks;
-            let range = if backwards { first * block..indices.len() } else { 0..(first * block).min(indices.len()) };
-            for at in range.start.min(indices.len())..range.end {
-                kept.push_entry(indices[at], values[at]);
-            }
-            kept.end_bag();
-        }
-        let answers = answer(&kept);
-        let mut entries = vec![0.0; indices.len()];
-        for b in 0..blocks {
-            let range = b * block..((b + 1) * block).min(indices.len());
-            let forwards = answers[b + 1] - answers[b];
-            let last = 2 * blocks + 1;
-            // Row `blocks + 1 + i` keeps the entries from block `blocks - i` on.
-            let backwards = answers[last - b] - answers[last - b - 1];
-            let sum: f32 = values[range.clone()].iter().map(|v| v.abs()).sum();
-            for at in range.clone() {
-                let share = if sum > 0.0 { values[at].abs() / sum } else { 1.0 / range.len() as f32 };
-                entries[at] = share * 0.5 * (forwards + backwards);
-            }
-        }
+        let mut explanation = explain_by_steps(batch, row, output, self.outputs(), |kept| self.forward(kept))?;
         let code = self.groups.code(&batch.select(&[row]), 1);
-        let mut active: Vec<(u32, f32)> =
-            code.iter().enumerate().filter(|(_, v)| **v != 0.0).map(|(u, v)| (u as u32, *v)).collect();
-        active.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
-        active.truncate(64);
-        Ok(Explanation { bias: answers[0], entries, attention: Vec::new(), active_units: active })
+        explanation.active_units = strongest_units(&code);
+        Ok(explanation)
     }
 
     fn activity(&self, batch: &Batch) -> Result<Activity> {
@@ -526,6 +502,54 @@ impl Network for Hybrid {
     fn sums(&self) -> Option<&Sums> {
         self.sums.as_ref()
     }
+}
+
+/// Terms that add up to an answer whatever `forward` does with its entries.
+pub fn explain_by_steps(
+    batch: &Batch,
+    row: usize,
+    output: usize,
+    outputs: usize,
+    forward: impl Fn(&Batch) -> Result<Vec<f32>>,
+) -> Result<Explanation> {
+    let (indices, values) = batch.entries(row);
+    // Entries are put back one block after the other, once in order and once in reverse: the
+    // steps add up to the answer whatever the code does (Shapley values from two orders).
+    let block = indices.len().div_ceil(64).max(1);
+    let blocks = indices.len().div_ceil(block);
+    let mut kept = Batch::new();
+    for first in (0..=blocks).chain((0..=blocks).rev()) {
+        let backwards = kept.rows() > blocks;
+        let range = if backwards { first * block..indices.len() } else { 0..(first * block).min(indices.len()) };
+        for at in range.start.min(indices.len())..range.end {
+            kept.push_entry(indices[at], values[at]);
+        }
+        kept.end_bag();
+    }
+    let answers: Vec<f32> = forward(&kept)?.chunks_exact(outputs.max(1)).map(|a| a[output]).collect();
+    let mut entries = vec![0.0; indices.len()];
+    for b in 0..blocks {
+        let range = b * block..((b + 1) * block).min(indices.len());
+        let forwards = answers[b + 1] - answers[b];
+        let last = 2 * blocks + 1;
+        // Row `blocks + 1 + i` keeps the entries from block `blocks - i` on.
+        let backwards = answers[last - b] - answers[last - b - 1];
+        let sum: f32 = values[range.clone()].iter().map(|v| v.abs()).sum();
+        for at in range.clone() {
+            let share = if sum > 0.0 { values[at].abs() / sum } else { 1.0 / range.len() as f32 };
+            entries[at] = share * 0.5 * (forwards + backwards);
+        }
+    }
+    Ok(Explanation { bias: answers[0], entries, attention: Vec::new(), active_units: Vec::new() })
+}
+
+/// The active units of one code, strongest first, at most 64.
+pub fn strongest_units(code: &[f32]) -> Vec<(u32, f32)> {
+    let mut active: Vec<(u32, f32)> =
+        code.iter().enumerate().filter(|(_, v)| **v != 0.0).map(|(u, v)| (u as u32, *v)).collect();
+    active.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+    active.truncate(64);
+    active
 }
 
 fn save_readout(readout: &Readout, seed: u64) -> Result<Tensors> {

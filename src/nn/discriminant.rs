@@ -14,7 +14,8 @@ const BLOCK: usize = 512;
 const PANEL: usize = 128;
 
 /// Running sums over features of one width.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(into = "SumsParts", try_from = "SumsParts")]
 pub struct Sums {
     width: usize,
     /// `[width, width]`, row-major; only the part at and below the diagonal counts.
@@ -51,7 +52,7 @@ pub struct SumsParts {
 }
 
 /// A solved readout: `logit_c = weights_c · φ + bias_c`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Readout {
     /// Inputs.
     pub width: usize,
@@ -352,6 +353,20 @@ impl Sums {
     }
 }
 
+impl From<Sums> for SumsParts {
+    fn from(sums: Sums) -> Self {
+        sums.to_parts()
+    }
+}
+
+impl TryFrom<SumsParts> for Sums {
+    type Error = Error;
+
+    fn try_from(parts: SumsParts) -> Result<Self> {
+        Self::from_parts(parts)
+    }
+}
+
 /// `scatter += scale · rowsᵀ · rows` at and below the diagonal, panel by panel. Which thread takes a
 /// panel changes nothing in its sums.
 fn fold_into(scatter: &mut [f64], width: usize, rows: &[f32], scale: f32, threads: usize) {
@@ -396,7 +411,7 @@ fn fold_into(scatter: &mut [f64], width: usize, rows: &[f32], scale: f32, thread
 }
 
 /// A lower-triangular Cholesky factor `L` with `L Lᵀ` the factored matrix.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Factor {
     width: usize,
     lower: Vec<f64>,

@@ -73,6 +73,11 @@ impl Episodic {
         Self { width, capacity, entries: Vec::new(), keys: Vec::new(), next_id: 0 }
     }
 
+    /// Width of the keys.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
     /// What is remembered, oldest first.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
@@ -85,14 +90,26 @@ impl Episodic {
     }
 
     /// Writes an episode. Returns the id it has now: its own, or that of the one it was merged into.
-    pub fn write(&mut self, key: &Key, label: u32, value: f32, row: Option<Box<str>>) -> u64 {
+    ///
+    /// `similarities` are those of `key`, as [`Episodic::similarities`] gives them.
+    pub fn write(
+        &mut self,
+        key: &Key,
+        similarities: &[f32],
+        label: u32,
+        value: f32,
+        row: impl FnOnce() -> Option<Box<str>>,
+    ) -> u64 {
+        if self.capacity == 0 {
+            return self.next_id;
+        }
         let (mut count, mut nearest, mut least) = (0, (f32::NEG_INFINITY, 0), (u32::MAX, 0));
         for (at, entry) in self.entries.iter().enumerate() {
             if entry.label != label {
                 continue;
             }
             count += 1;
-            let similarity = self.cosine(at, key);
+            let similarity = similarities.get(at).copied().unwrap_or(0.0);
             if similarity > nearest.0 {
                 nearest = (similarity, at);
             }
@@ -114,7 +131,7 @@ impl Episodic {
         }
         let id = self.next_id;
         self.next_id += 1;
-        self.entries.push(Entry { id, label, value, uses: 0, norm: key.norm, row });
+        self.entries.push(Entry { id, label, value, uses: 0, norm: key.norm, row: row() });
         self.keys.extend_from_slice(&key.bytes);
         id
     }
@@ -216,12 +233,18 @@ fn product(a: &[i8], b: &[i8]) -> i64 {
 mod tests {
     use super::*;
 
+    fn write(memory: &mut Episodic, code: &[f32], label: u32) -> u64 {
+        let (key, mut similarities) = (Key::new(code), Vec::new());
+        memory.similarities(&key, &mut similarities);
+        memory.write(&key, &similarities, label, 0.0, || Some("{}".into()))
+    }
+
     #[test]
     fn recalls_merges_and_forgets() {
         let mut memory = Episodic::new(4, 3);
-        let a = memory.write(&Key::new(&[1.0, 0.0, 0.0, 0.1]), 0, 0.0, Some("{}".into()));
-        memory.write(&Key::new(&[0.0, 1.0, 0.0, 0.0]), 1, 0.0, None);
-        assert_eq!(memory.write(&Key::new(&[2.0, 0.0, 0.0, 0.2]), 0, 0.0, None), a);
+        let a = write(&mut memory, &[1.0, 0.0, 0.0, 0.1], 0);
+        write(&mut memory, &[0.0, 1.0, 0.0, 0.0], 1);
+        assert_eq!(write(&mut memory, &[2.0, 0.0, 0.0, 0.2], 0), a);
         assert_eq!(memory.entries().len(), 2);
         let mut similarities = Vec::new();
         memory.similarities(&Key::new(&[0.9, 0.1, 0.0, 0.0]), &mut similarities);
@@ -235,17 +258,17 @@ mod tests {
     #[test]
     fn stays_balanced_and_keeps_what_is_used() {
         let mut memory = Episodic::new(16, 5);
-        let key = |i: usize| {
+        let code = |i: usize| {
             let mut code = [0.05f32; 16];
             code[i % 16] = 1.0;
-            Key::new(&code)
+            code
         };
-        let kept = memory.write(&key(0), 7, 0.0, None);
+        let kept = write(&mut memory, &code(0), 7);
         memory.praise(0);
         for i in 1..16 {
-            memory.write(&key(i), 7, 0.0, None);
+            write(&mut memory, &code(i), 7);
         }
-        memory.write(&key(3), 2, 0.0, None);
+        write(&mut memory, &code(3), 2);
         assert_eq!(memory.entries().len(), 6);
         assert!(memory.entries().iter().any(|e| e.id == kept));
     }

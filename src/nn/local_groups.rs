@@ -9,9 +9,10 @@ use super::hebbian::Competition;
 use super::kernels::matrix::{Shape, in_parts, product};
 use super::random::Random;
 use crate::data::Batch;
+use serde::{Deserialize, Serialize};
 
 /// How patches are cut and pooled.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PatchShape {
     /// First feature index of the image.
     pub start: usize,
@@ -47,7 +48,7 @@ impl PatchShape {
 }
 
 /// Patches of an image with their filters.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Patches {
     /// How they are cut.
     pub shape: PatchShape,
@@ -58,7 +59,7 @@ pub struct Patches {
 }
 
 /// Columns as they are, and groups of units that each see a few of them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Columns {
     /// Feature indices that are passed on as they are, in order.
     pub raw: Vec<u32>,
@@ -75,7 +76,7 @@ pub struct Columns {
 }
 
 /// Hashed text, projected by a sparse random matrix that is computed, not stored.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Hashed {
     /// First feature index.
     pub start: usize,
@@ -90,7 +91,7 @@ pub struct Hashed {
 }
 
 /// A part of the code.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Part {
     /// See [`Patches`].
     Patches(Patches),
@@ -112,7 +113,7 @@ impl Part {
 }
 
 /// The whole code: its parts side by side.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct LocalGroups {
     /// The parts, in order.
     pub parts: Vec<Part>,
@@ -200,6 +201,11 @@ impl LocalGroups {
                 ("text", (h.inputs * h.units * batch.rows()) as f64, (active * h.spread) as f64, 0.0)
             }
         }
+    }
+
+    /// Whether some part has filters that learn from inputs.
+    pub fn learns(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Patches(_)))
     }
 
     /// How many weights it holds.

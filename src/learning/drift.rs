@@ -1,0 +1,168 @@
+//! Noticing change: ADWIN (Bifet & Gavaldà 2007, "Learning from time-changing data with adaptive
+//! windowing") over one number a row, such as whether the answer was wrong.
+//!
+//! The window is kept as an exponential histogram, so that it costs O(log n) memory; whenever two
+//! of its parts differ more than chance allows, the older part is dropped.
+
+use serde::{Deserialize, Serialize};
+
+/// Buckets of one size before two of them are merged.
+const SAME_SIZE: usize = 5;
+/// Rows between two looks.
+const CLOCK: u64 = 16;
+/// Rows a part must have to be compared.
+const SHORTEST: f64 = 16.0;
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+struct Bucket {
+    count: f64,
+    sum: f64,
+    /// Sum of squared deviations from the bucket's mean.
+    spread: f64,
+}
+
+/// An adaptive window over numbers in `[0, 1]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Adwin {
+    delta: f64,
+    /// Whether a change counts only when numbers grow (errors) or in either direction (inputs).
+    upwards_only: bool,
+    /// Newest first; sizes are powers of two.
+    buckets: Vec<Bucket>,
+    seen: u64,
+    changes: u64,
+    last_change: Option<u64>,
+}
+
+impl Adwin {
+    /// A window that is wrong about a change with probability `delta`, about.
+    pub fn new(delta: f64, upwards_only: bool) -> Self {
+        Self { delta, upwards_only, buckets: Vec::new(), seen: 0, changes: 0, last_change: None }
+    }
+
+    /// Takes a number in; whether a change shows with it.
+    pub fn add(&mut self, value: f64) -> bool {
+        self.seen += 1;
+        self.buckets.insert(0, Bucket { count: 1.0, sum: value.clamp(0.0, 1.0), spread: 0.0 });
+        self.compress();
+        if !self.seen.is_multiple_of(CLOCK) {
+            return false;
+        }
+        let changed = self.cut();
+        if changed {
+            self.changes += 1;
+            self.last_change = Some(self.seen);
+        }
+        changed
+    }
+
+    /// Mean over the window.
+    pub fn mean(&self) -> f64 {
+        let (count, sum) = self.buckets.iter().fold((0.0, 0.0), |(n, s), b| (n + b.count, s + b.sum));
+        if count > 0.0 { sum / count } else { 0.0 }
+    }
+
+    /// Rows in the window.
+    pub fn window(&self) -> u64 {
+        self.buckets.iter().map(|b| b.count).sum::<f64>() as u64
+    }
+
+    /// Changes so far, and the row of the last one.
+    pub fn changes(&self) -> (u64, Option<u64>) {
+        (self.changes, self.last_change)
+    }
+
+    fn compress(&mut self) {
+        let (mut start, mut size) = (0, 1.0);
+        loop {
+            let run = self.buckets[start..].iter().take_while(|b| b.count == size).count();
+            if run <= SAME_SIZE {
+                return;
+            }
+            let (a, b) = (self.buckets[start + run - 2], self.buckets[start + run - 1]);
+            let apart = a.sum / a.count - b.sum / b.count;
+            self.buckets[start + run - 2] = Bucket {
+                count: a.count + b.count,
+                sum: a.sum + b.sum,
+                spread: a.spread + b.spread + apart * apart * a.count * b.count / (a.count + b.count),
+            };
+            self.buckets.remove(start + run - 1);
+            start += run - 2;
+            size *= 2.0;
+        }
+    }
+
+    /// Drops old buckets while some cut shows a difference; whether one counts as a change.
+    fn cut(&mut self) -> bool {
+        let mut changed = false;
+        'again: loop {
+            let total: f64 = self.buckets.iter().map(|b| b.count).sum();
+            let sum: f64 = self.buckets.iter().map(|b| b.sum).sum();
+            if total < 2.0 * SHORTEST {
+                return changed;
+            }
+            let mean = sum / total;
+            let squares: f64 = self.buckets.iter().map(|b| b.spread + b.count * (b.sum / b.count - mean).powi(2)).sum();
+            let variance = squares / total;
+            let confidence = (2.0 * total.ln() / self.delta).ln();
+            let (mut count, mut part) = (0.0, 0.0);
+            for bucket in &self.buckets {
+                count += bucket.count;
+                part += bucket.sum;
+                let rest = total - count;
+                if rest < SHORTEST {
+                    break;
+                }
+                if count < SHORTEST {
+                    continue;
+                }
+                let harmonic = 1.0 / count + 1.0 / rest;
+                let bound = (2.0 * harmonic * variance * confidence).sqrt() + 2.0 / 3.0 * harmonic * confidence;
+                let difference = part / count - (sum - part) / rest;
+                if difference.abs() > bound {
+                    changed |= difference > 0.0 || !self.upwards_only;
+                    self.buckets.pop();
+                    continue 'again;
+                }
+            }
+            return changed;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::random::Random;
+
+    fn errors(rate: f32, random: &mut Random) -> f64 {
+        f64::from(u8::from(random.uniform() < rate))
+    }
+
+    #[test]
+    fn finds_an_abrupt_change_soon_and_nothing_where_there_is_none() {
+        for seed in 1..=3 {
+            let mut random = Random::new(seed);
+            let mut it = Adwin::new(0.002, true);
+            for row in 0..50_000 {
+                assert!(!it.add(errors(0.15, &mut random)), "false alarm at {row}, seed {seed}");
+            }
+            let found = (1..=300).find(|_| it.add(errors(0.8, &mut random)));
+            assert!(found.is_some_and(|row| row <= 300), "{found:?}");
+            // After the old part is dropped, the new rate is what is normal.
+            for _ in 0..2_000 {
+                it.add(errors(0.8, &mut random));
+            }
+            assert!((it.mean() - 0.8).abs() < 0.05 && it.window() < 4_000);
+        }
+    }
+
+    #[test]
+    fn getting_better_is_no_alarm() {
+        let mut random = Random::new(9);
+        let mut it = Adwin::new(0.002, true);
+        assert!((0..3_000).all(|_| !it.add(errors(0.5, &mut random))));
+        assert!((0..3_000).all(|_| !it.add(errors(0.1, &mut random))));
+        assert!(it.mean() < 0.15);
+    }
+}
