@@ -18,3 +18,6 @@ pub use batch::Batch;
 pub use schema::{ColumnInfo, ColumnKind, FeatureSpec};
 pub use table::{Column, Table};
 pub use target::{TargetEncoder, Task};
+
+#[cfg(test)]
+mod tests;

@@ -22,10 +22,11 @@ use serde::{Deserialize, Serialize};
 use text::{Lexicon, Words};
 
 /// Which form of batch a family wants.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
     /// One token a row, entries sorted by index and unique.
+    #[default]
     Bag,
     /// A token a number, category, word, patch or window; see the table above.
     Tokens,
@@ -80,8 +81,8 @@ pub struct LeftOut {
     pub reason: String,
 }
 
-/// The fitted encoder.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The fitted encoder; by default one over no columns.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Encoder {
     /// Bag or tokens.
     pub layout: Layout,

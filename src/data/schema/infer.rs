@@ -232,8 +232,9 @@ impl<'k> Inference<'k> {
                     stats.text(text);
                 } else if raw && cell::says_not_finite(text) {
                     stats.present += 1;
-                    if stats.not_finite.len() < MAX_DETAILS {
-                        stats.not_finite.push((self.rows + 1, text.to_owned()));
+                    stats.not_finite += 1;
+                    if stats.not_finite_at.len() < MAX_DETAILS {
+                        stats.not_finite_at.push((self.rows + 1, text.to_owned()));
                     }
                 } else if let Some(b) = raw.then(|| cell::parse_boolean(text)).flatten() {
                     stats.boolean(b);
@@ -397,7 +398,7 @@ impl RowSink for Inference<'_> {
 /// Decides a column's kind and describes it.
 fn describe(stats: &mut Stats, rows: u64, errors: &mut Vec<(&'static str, Detail)>) -> ColumnInfo {
     let present = stats.present;
-    let finite = stats.numbers + stats.not_finite.len() as u64;
+    let finite = stats.numbers + stats.not_finite;
     if stats.numbers + stats.texts + stats.booleans + stats.moments < present
         && stats.lists.count > 0
         && stats.lists.count < present
@@ -408,9 +409,7 @@ fn describe(stats: &mut Stats, rows: u64, errors: &mut Vec<(&'static str, Detail
     let kind = match stats.expected {
         Some(kind) => kind,
         None if present == 0 => ColumnKind::Number,
-        None if finite >= present && (stats.numbers > 0 || stats.not_finite.len() as u64 == present) => {
-            ColumnKind::Number
-        }
+        None if finite >= present && (stats.numbers > 0 || stats.not_finite == present) => ColumnKind::Number,
         None if stats.booleans == present => ColumnKind::Boolean,
         None if stats.moments == present => ColumnKind::Timestamp,
         None if stats.images == present => ColumnKind::Image,
@@ -425,7 +424,7 @@ fn describe(stats: &mut Stats, rows: u64, errors: &mut Vec<(&'static str, Detail
         None => text_or_category(stats),
     };
     if kind == ColumnKind::Number {
-        let cells = stats.not_finite.iter().map(|(row, word)| {
+        let cells = stats.not_finite_at.iter().map(|(row, word)| {
             let reason = format!("'{word}' is not a finite number; leave the cell empty for a missing value");
             ("not_finite", Detail::cell(*row, stats.name.clone(), reason))
         });
