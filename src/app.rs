@@ -2,21 +2,27 @@
 //! anything: no new connections, running requests finish, workers put their jobs back, then the
 //! database closes.
 
+mod webhook;
+
 use crate::config::Config;
 use crate::data::formats;
 use crate::http::server::{self, Certificates};
 use crate::http::{Api, Parts};
-use crate::jobs::{Trainer, WorkerConfig, Workers};
-use crate::serving::{Engine, Limits, Settings, StoredModels};
-use crate::store::{Store, StoreOptions};
+use crate::jobs::{Outcome, Runner, Trainer, Work, WorkerConfig, Workers};
+use crate::learning::Monitor;
+use crate::serving::{Engine, Limits, Settings, StoredModels, Streams};
+use crate::store::{Change, JobKind, Store, StoreOptions};
 use crate::{Error, Kind, Result, telemetry};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use webhook::Webhook;
 
 /// How often small regular work is done.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
@@ -47,17 +53,22 @@ impl App {
         telemetry::metrics();
         let config = Arc::new(config);
         let tls = config.tls().map(|(certificate, key)| Certificates::load(certificate, key)).transpose()?;
+        let webhook = Webhook::new(&config)?;
         let listener = bind(config.http_address()?).await?;
         let addr = listener.local_addr()?;
         let store = Store::open(&store_options(&config)).await?;
         let engine = Engine::new(Arc::new(StoredModels(store.clone())), settings(&config));
+        let streams = Streams::new(store.clone(), engine.clone(), config.job_threads());
         let changes = tokio::spawn(engine.clone().follow(store.changes()));
+        let followed = tokio::spawn(follow_streams(streams.clone(), store.changes()));
         let stop = CancellationToken::new();
-        let limits = formats::Limits { decompressed: config.max_decompressed_bytes, columns: config.max_columns };
-        let workers = Workers::new(store.clone(), Arc::new(Trainer { limits, memory: None }), worker_config(&config));
-        let parts = Parts { config: config.clone(), store, engine, stop: stop.clone() };
+        let workers = workers(&store, streams.clone(), &config);
+        let parts = Parts { config: config.clone(), store, engine, streams, stop: stop.clone() };
         let (api, router) = Api::new(parts);
-        let mut background = vec![tokio::spawn(tidy(api.clone())), changes];
+        let mut background = vec![tokio::spawn(tidy(api.clone())), changes, followed];
+        if let Some(webhook) = webhook {
+            background.push(tokio::spawn(webhook.follow(api.store.clone(), api.store.changes())));
+        }
         if let Some(tls) = tls.clone() {
             background.push(tokio::spawn(tls.watch()));
         }
@@ -74,6 +85,36 @@ impl App {
             tasks.push(tokio::spawn(server::serve(listener, router, config.clone(), tls, stop.clone())));
         }
         Ok(Running { addr, grpc_addr, api, stop, tasks, background })
+    }
+
+    /// Fills an empty data folder from a snapshot.
+    pub async fn restore(config: &Config, file: &Path) -> Result<()> {
+        let manifest = crate::store::snapshot::restore(file, &store_options(config)).await?;
+        tracing::info!(rows = manifest.rows, objects = manifest.objects, "restored a snapshot");
+        Ok(())
+    }
+
+    /// Only works on jobs, until the process is asked to end; then gives them back at a checkpoint.
+    pub async fn work(config: Config) -> Result<()> {
+        config.check()?;
+        let mut signals = Signals::listen()?;
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        telemetry::metrics();
+        let config = Config { workers: config.workers.max(1), ..config };
+        let store = Store::open(&store_options(&config)).await?;
+        let engine = Engine::new(Arc::new(StoredModels(store.clone())), settings(&config));
+        let streams = Streams::new(store.clone(), engine, config.job_threads());
+        let stop = CancellationToken::new();
+        let working = tokio::spawn({
+            let (workers, stop) = (workers(&store, streams, &config), stop.clone());
+            async move { workers.run(stop).await }
+        });
+        tracing::info!(workers = config.workers, "kenyon works");
+        signals.next().await;
+        stop.cancel();
+        let _ = working.await;
+        store.close().await;
+        Ok(())
     }
 
     /// Starts, and serves until the process is asked to end; a second signal ends it at once.
@@ -99,10 +140,41 @@ impl Running {
     }
 }
 
+/// Does the jobs of a server: trainings by themselves, consolidations where the streams are.
+#[derive(Clone, Debug)]
+struct Jobs {
+    trainer: Trainer,
+    streams: Streams,
+}
+
+impl Runner for Jobs {
+    fn run(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
+        if work.job.kind != JobKind::Consolidate {
+            return self.trainer.run(work, monitor);
+        }
+        let result = work.wait(self.streams.consolidate(&work.job.model))?;
+        Ok(Outcome::Result { metrics: result["prequential"].clone(), result })
+    }
+}
+
+fn workers(store: &Store, streams: Streams, config: &Config) -> Workers {
+    let limits = formats::Limits { decompressed: config.max_decompressed_bytes, columns: config.max_columns };
+    let runner = Jobs { trainer: Trainer { limits, memory: None }, streams };
+    Workers::new(store.clone(), Arc::new(runner), worker_config(config))
+}
+
+/// Opens what has learned before, then keeps up with what other replicas learn.
+async fn follow_streams(streams: Streams, changes: broadcast::Receiver<Change>) {
+    if let Err(error) = streams.start().await {
+        tracing::error!(%error, cause = ?error.cause, "the streams could not be opened");
+    }
+    streams.follow(changes).await;
+}
+
 async fn tidy(api: Api) {
     loop {
         tokio::time::sleep(TIDY_EVERY).await;
-        api.tidy();
+        api.tidy().await;
     }
 }
 

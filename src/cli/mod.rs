@@ -43,7 +43,15 @@ struct Connection {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve: HTTP, gRPC, and the workers that train.
-    Serve(Box<Flags>),
+    Serve {
+        /// Start from this snapshot; the data folder must be empty.
+        #[arg(long, value_name = "FILE")]
+        restore: Option<std::path::PathBuf>,
+        #[command(flatten)]
+        flags: Box<Flags>,
+    },
+    /// Only train: takes jobs from the database that it shares with servers.
+    Worker(Box<Flags>),
     /// The main job on bundled real data; ends with the server still serving.
     Demo {
         /// End instead of serving on.
@@ -99,7 +107,12 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> anyhow::Result<()> {
     let at = remote::Context { connection: cli.connection, json: cli.json };
     match cli.command {
-        Command::Serve(flags) => serve(Config::load(*flags)?),
+        Command::Serve { restore, flags } => serve(Config::load(*flags)?, restore.as_deref()),
+        Command::Worker(flags) => {
+            let config = Config::load(*flags)?;
+            telemetry::init_logs(&config);
+            Ok(workers()?.block_on(App::work(config))?)
+        }
         Command::Demo { exit, flags } => {
             let config = Config::load(*flags)?;
             telemetry::init_logs(&Config { log: "warn".into(), ..config.clone() });
@@ -121,9 +134,14 @@ fn run(cli: Cli) -> anyhow::Result<()> {
     }
 }
 
-fn serve(config: Config) -> anyhow::Result<()> {
+fn serve(config: Config, restore: Option<&std::path::Path>) -> anyhow::Result<()> {
     telemetry::init_logs(&config);
-    Ok(workers()?.block_on(App::run(config))?)
+    workers()?.block_on(async {
+        if let Some(file) = restore {
+            App::restore(&config, file).await?;
+        }
+        Ok(App::run(config).await?)
+    })
 }
 
 fn workers() -> anyhow::Result<tokio::runtime::Runtime> {

@@ -204,7 +204,7 @@ fn summary_of(dataset: &Dataset) -> Result<Summary> {
     Summary::deserialize(&dataset.columns).map_err(Error::internal)
 }
 
-async fn rows(api: &Api, dataset: &Dataset, offset: u64, limit: usize) -> Result<Value> {
+pub(crate) async fn rows(api: &Api, dataset: &Dataset, offset: u64, limit: usize) -> Result<Value> {
     let parts = jobs::local_parts(&api.store, dataset).await?;
     let (summary, limits) = (summary_of(dataset)?, api.file_limits());
     let rows = blocking(move || crate::data::plan::read_rows(&parts, &summary.columns, offset, limit, &limits)).await?;

@@ -129,6 +129,13 @@ fn problem(error: Error, status: StatusCode, request_id: Box<str>) -> Problem {
     }
 }
 
+/// A failure in the middle of a streamed answer, which has its status already.
+pub(crate) fn described(error: Error, request_id: &str) -> serde_json::Value {
+    let status = status(&error);
+    log(&error, status, request_id);
+    serde_json::to_value(problem(error, status, request_id.into())).unwrap_or_default()
+}
+
 /// The error in one sentence with its first place, for clients that read nothing else.
 fn sentence(error: &Error) -> String {
     match error.details.first() {

@@ -18,13 +18,16 @@ pub(crate) mod read;
 mod routes;
 mod schemas;
 pub(crate) mod server;
+mod snapshots;
+mod streams;
 mod system;
 
 use crate::config::Config;
 use crate::jobs::Queue;
-use crate::serving::Engine;
+use crate::serving::{Engine, Streams};
 use crate::store::Store;
 use crate::store::access::Access;
+use crate::telemetry;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use bytes::Bytes;
@@ -51,6 +54,7 @@ pub struct Inside {
     pub(crate) config: Arc<Config>,
     pub(crate) store: Store,
     pub(crate) engine: Engine,
+    pub(crate) streams: Streams,
     pub(crate) access: Access,
     pub(crate) queue: Queue,
     pub(crate) limits: edge::Limits,
@@ -80,6 +84,8 @@ pub struct Parts {
     pub store: Store,
     /// What answers.
     pub engine: Engine,
+    /// What learns while it answers.
+    pub streams: Streams,
     /// Ends streams that have no end.
     pub stop: CancellationToken,
 }
@@ -102,6 +108,7 @@ impl Api {
             config: parts.config,
             store: parts.store,
             engine: parts.engine,
+            streams: parts.streams,
             stop: parts.stop,
         }));
         let router = router
@@ -128,10 +135,16 @@ impl Api {
         }
     }
 
-    /// Regular small work: forgets strangers.
-    pub fn tidy(&self) {
+    /// Regular small work: forgets strangers, counts jobs.
+    pub async fn tidy(&self) {
         self.limits.forget();
-        crate::telemetry::metrics().run_upkeep();
+        telemetry::metrics().run_upkeep();
+        if let Ok(counts) = self.store.counts().await {
+            let names = ["queued", "running", "succeeded", "failed", "canceled"];
+            for (status, count) in names.into_iter().zip(counts.jobs) {
+                metrics::gauge!(telemetry::JOBS, "status" => status).set(count as f64);
+            }
+        }
     }
 }
 
@@ -148,6 +161,8 @@ fn described() -> (Router<Api>, OpenApi) {
         .merge(families::router())
         .merge(datasets::router())
         .merge(models::router())
+        .merge(streams::router())
+        .merge(snapshots::router())
         .merge(exchange::router())
         .merge(jobs::router())
         .merge(keys::router())

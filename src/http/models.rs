@@ -5,6 +5,7 @@ use super::error::{Answer, Problem};
 use super::jobs::queued;
 use super::read::{self, Json, Paging, Path, Query, Raw};
 use crate::jobs::TrainRequest;
+use crate::serving::MemoryPage;
 use crate::store::{Caller, DatasetName, IdempotencyKey, JobStatus, Model, ModelName, Traffic, Version};
 use crate::{Error, Kind, Result, serving};
 use axum::Extension;
@@ -12,7 +13,7 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -29,6 +30,7 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(train))
         .routes(routes!(predict))
         .routes(routes!(evaluate))
+        .routes(routes!(activity))
         .routes(routes!(versions))
         .routes(routes!(promote))
         .routes(routes!(rollback))
@@ -217,6 +219,20 @@ async fn consolidate(
     Ok(queued(&job))
 }
 
+/// How much of the network works for a prediction, and what that costs.
+#[utoipa::path(get, path = "/api/v1/models/{name}/activity", operation_id = "activity", tag = "models",
+    security(("key" = ["read"])), params(("name" = String, Path)), responses((status = 200, body = Object),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json")))]
+async fn activity(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<Value>> {
+    let id = super::context::request_id();
+    let chosen = api.engine.choose(name.as_str(), None, &id).await?;
+    let rows = api.sample(&name).await?;
+    let (bundle, version) = (chosen.live.bundle(), chosen.live.version);
+    let value = super::datasets::blocking(move || crate::serving::activity::report(&bundle, version, &rows)).await?;
+    Ok(axum::Json(value))
+}
+
 /// The request's `Idempotency-Key`, told apart by who sent it where.
 pub(crate) fn idempotency(
     headers: &HeaderMap,
@@ -291,6 +307,26 @@ impl Api {
             None => None,
         };
         Ok(axum::Json(shown(model, served.as_ref())))
+    }
+
+    /// Rows such as the model is asked: the first of what it was trained on, or what it remembers.
+    async fn sample(&self, name: &ModelName) -> Result<Vec<Map<String, Value>>> {
+        let model = self.store.model(name).await?;
+        let info = match model.traffic.stable {
+            Some(version) => self.store.version(name, version).await?.info,
+            None => model.info,
+        };
+        let dataset = info["dataset"]["name"].as_str().and_then(|n| n.parse().ok());
+        if let Some(dataset) = dataset
+            && let Ok(dataset) = self.store.dataset(&dataset).await
+        {
+            let rows = super::datasets::rows(self, &dataset, 0, crate::serving::activity::SAMPLE).await?;
+            return serde_json::from_value(rows).map_err(Error::internal);
+        }
+        let page = MemoryPage { limit: crate::serving::activity::SAMPLE, ..MemoryPage::default() };
+        let remembered = self.streams.memory(name, &page).await.unwrap_or_else(|_| json!({ "items": [] }));
+        let items = remembered["items"].as_array().into_iter().flatten();
+        Ok(items.filter_map(|item| item["row"].as_object().cloned()).collect())
     }
 
     /// 507 `too_many_models` when another model would be one too many.

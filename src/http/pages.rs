@@ -23,7 +23,13 @@ struct Assets;
 
 static DOCS: LazyLock<Arc<utoipa_swagger_ui::Config<'static>>> = LazyLock::new(|| {
     let config = utoipa_swagger_ui::Config::from("/openapi.json");
-    Arc::new(config.try_it_out_enabled(true).display_request_duration(true).persist_authorization(false))
+    Arc::new(
+        config
+            .validator_url("none")
+            .try_it_out_enabled(true)
+            .display_request_duration(true)
+            .persist_authorization(false),
+    )
 });
 
 pub(crate) fn router() -> OpenApiRouter<Api> {
@@ -69,6 +75,9 @@ async fn docs_file(Path(file): Path<String>) -> Answer<Response> {
 /// Every path that no route has: a file of the dashboard, or nothing.
 pub(crate) async fn fallback(request: Request) -> Response {
     let file = request.uri().path().trim_start_matches('/');
+    if file == "docs/" {
+        return docs().await.into_response();
+    }
     let asked = matches!(*request.method(), Method::GET | Method::HEAD);
     match asked.then(|| asset(file, request.headers())).flatten() {
         Some(response) => response,

@@ -102,3 +102,13 @@ pub(crate) struct CanaryShare {
     #[schema(minimum = 0.0, maximum = 1.0)]
     weight: f64,
 }
+
+/// Rows to learn from.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(title = "ObserveRequest")]
+pub(crate) struct Observe {
+    /// Objects with the model's features and its target.
+    #[schema(value_type = Vec<Object>)]
+    rows: Vec<Value>,
+}

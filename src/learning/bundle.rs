@@ -301,7 +301,11 @@ fn check_config(config: &BundleConfig) -> Result<()> {
         return Err(bad("config.json: the calibration scores do not fit"));
     }
     match &config.target_encoder {
-        TargetEncoder::Classes(classes) if classes.len() < 2 || classes.len() > 100_000 => {
+        // A model that learns only by observing starts without classes.
+        TargetEncoder::Classes(classes)
+            if (classes.len() < 2 && config.config.get("stream") != Some(&Value::Bool(true)))
+                || classes.len() > 100_000 =>
+        {
             Err(bad("config.json: there must be 2 to 100,000 classes"))
         }
         TargetEncoder::Number { mean, std } if !mean.is_finite() || !std.is_finite() || *std <= 0.0 => {

@@ -8,8 +8,8 @@ pub mod drift;
 pub mod evaluate;
 pub mod fit;
 pub mod metrics;
-pub mod onnx;
 pub mod online;
+pub mod onnx;
 pub mod settings;
 
 pub use bundle::Bundle;

@@ -409,6 +409,9 @@ pub fn load(
     config: &Map<String, Value>,
     tensors: &Tensors,
 ) -> Result<Box<dyn Network>> {
+    if config.get("stream").and_then(Value::as_bool) == Some(true) && !tensors.contains_key("seed") {
+        return Ok(Box::new(Blank { outputs }));
+    }
     let seed: Vec<u8> = get(tensors, "seed")?;
     let seed = u64::from_le_bytes(seed.try_into().map_err(|_| bad("seed"))?);
     let groups = load_groups(&plan(encoder, config, seed), tensors)?;
@@ -424,6 +427,51 @@ pub fn load(
     }
     let _ = task;
     Ok(Box::new(Hybrid { groups, readout: Readout { width, weights, bias }, sums, seed }))
+}
+
+/// What stands for a model that learns only by observing, until its stream is there.
+#[derive(Debug)]
+struct Blank {
+    outputs: usize,
+}
+
+fn nothing<T>() -> Result<T> {
+    let detail = "the model has not learned anything yet: observe labelled rows first";
+    Err(Error::new(crate::Kind::Unavailable, "nothing_learned", detail).with_retry_after(1))
+}
+
+impl Network for Blank {
+    fn family(&self) -> Family {
+        Family::Hybrid
+    }
+
+    fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    fn forward(&self, _batch: &Batch) -> Result<Vec<f32>> {
+        nothing()
+    }
+
+    fn feature_width(&self) -> usize {
+        1
+    }
+
+    fn features(&self, _batch: &Batch) -> Result<Vec<f32>> {
+        nothing()
+    }
+
+    fn explain(&self, _batch: &Batch, _row: usize, _output: usize) -> Result<Explanation> {
+        nothing()
+    }
+
+    fn activity(&self, _batch: &Batch) -> Result<Activity> {
+        Ok(Activity::default())
+    }
+
+    fn save(&self) -> Result<Tensors> {
+        Ok(Tensors::new())
+    }
 }
 
 impl Network for Hybrid {

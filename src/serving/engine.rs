@@ -116,6 +116,12 @@ impl Engine {
         Self { inner: Arc::new(inner) }
     }
 
+    /// Calls `hook` with every version right after it was loaded, before anyone is answered by it.
+    /// Only the first hook counts.
+    pub fn on_load(&self, hook: super::table::LoadHook) {
+        self.inner.table.on_load(hook);
+    }
+
     /// Answers a predict request's body, `{"rows":[…],"top_k":…,"coverage":…,"explain":…,"version":…}`,
     /// with the bytes to send.
     pub async fn predict_json(&self, model: &str, body: &Bytes, caller: Caller<'_>) -> Result<Reply> {

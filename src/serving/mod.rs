@@ -4,6 +4,7 @@
 //! across work: the routing table of the model is an `ArcSwap`, the version it names is loaded once
 //! and shared, and its rows pass a [`lane::Lane`], which batches only when there is company.
 
+pub mod activity;
 pub mod answer;
 mod clock;
 pub mod engine;
@@ -13,6 +14,7 @@ pub(crate) mod json;
 pub mod lane;
 pub mod library;
 pub mod live;
+pub mod observe;
 pub mod reasons;
 mod routing;
 pub mod stats;
@@ -25,5 +27,6 @@ pub use engine::{Caller, Engine, Settings};
 pub use lane::Limits;
 pub use library::{Canary, Files, Library, Traffic};
 pub use live::Live;
+pub use observe::{EmptyModel, MemoryPage, Streams};
 pub use routing::ShadowFigures;
 pub use stored::StoredModels;

@@ -15,10 +15,14 @@ use std::sync::Arc;
 
 type Models = HashMap<Arc<str>, Arc<ArcSwap<Route>>>;
 
+/// Told of each version that was loaded.
+pub type LoadHook = Arc<dyn Fn(&Live) + Send + Sync>;
+
 /// See the module.
 pub(super) struct Table {
     library: Arc<dyn Library>,
     settings: Settings,
+    loaded: std::sync::OnceLock<LoadHook>,
     models: ArcSwap<Models>,
     /// Held while tables change, so that changes follow one another.
     changing: tokio::sync::Mutex<()>,
@@ -32,7 +36,18 @@ pub(super) struct Picked {
 
 impl Table {
     pub(super) fn new(library: Arc<dyn Library>, settings: Settings) -> Self {
-        Self { library, settings, models: ArcSwap::default(), changing: tokio::sync::Mutex::default() }
+        Self {
+            library,
+            settings,
+            loaded: std::sync::OnceLock::new(),
+            models: ArcSwap::default(),
+            changing: tokio::sync::Mutex::default(),
+        }
+    }
+
+    pub(super) fn on_load(&self, hook: LoadHook) {
+        // The first stays: there is one set of streams a process.
+        let _ = self.loaded.set(hook);
     }
 
     /// The version that answers: the one that is named, or what the traffic split says.
@@ -83,6 +98,9 @@ impl Table {
         let live = Live::new(model.into(), slot.version, bundle, self.settings.limits, Arc::clone(&slot.stats));
         let live = Arc::new(live);
         live.touch(unix_millis());
+        if let Some(hook) = self.loaded.get() {
+            hook(&live);
+        }
         slot.live.store(Some(Arc::clone(&live)));
         tracing::info!(model, version = slot.version, bytes = live.bytes(), "a version was loaded");
         self.make_room(&live);

@@ -12,7 +12,7 @@ const LEAST: f32 = 1e-3;
 
 /// Logistic regression over inputs of a fixed width and a growing number of classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Expert {
+pub(super) struct Expert {
     width: usize,
     rate: f32,
     decay: f32,
@@ -24,18 +24,18 @@ pub struct Expert {
 
 impl Expert {
     /// An expert that knows nothing.
-    pub fn new(width: usize, rate: f32, decay: f32) -> Self {
+    pub(super) fn new(width: usize, rate: f32, decay: f32) -> Self {
         Self { width, rate, decay, weights: Vec::new(), squares: Vec::new() }
     }
 
     /// Makes room for classes up to `classes`.
-    pub fn grow(&mut self, classes: usize) {
+    pub(super) fn grow(&mut self, classes: usize) {
         self.weights.resize(self.weights.len().max(classes * self.width), 0.0);
         self.squares.resize(self.squares.len().max(classes * self.width), 1e-2);
     }
 
     /// Class probabilities for a dense input, `[classes]`.
-    pub fn predict(&self, input: &[f32], out: &mut [f32]) {
+    pub(super) fn predict(&self, input: &[f32], out: &mut [f32]) {
         for (slot, row) in out.iter_mut().zip(self.weights.chunks_exact(self.width.max(1))) {
             *slot = dot(input, row);
         }
@@ -43,7 +43,7 @@ impl Expert {
     }
 
     /// Class probabilities for a sparse input.
-    pub fn predict_sparse(&self, indices: &[u32], values: &[f32], out: &mut [f32]) {
+    pub(super) fn predict_sparse(&self, indices: &[u32], values: &[f32], out: &mut [f32]) {
         for (slot, row) in out.iter_mut().zip(self.weights.chunks_exact(self.width.max(1))) {
             *slot = indices.iter().zip(values).map(|(&i, &v)| v * row[self.place(i)]).sum();
         }
@@ -51,7 +51,7 @@ impl Expert {
     }
 
     /// Learns a dense row whose probabilities were `predicted`.
-    pub fn learn(&mut self, input: &[f32], class: usize, predicted: &[f32]) {
+    pub(super) fn learn(&mut self, input: &[f32], class: usize, predicted: &[f32]) {
         for (c, &p) in predicted.iter().enumerate() {
             let error = p - f32::from(u8::from(c == class));
             let range = c * self.width..(c + 1) * self.width;
@@ -65,7 +65,7 @@ impl Expert {
     }
 
     /// Learns a sparse row.
-    pub fn learn_sparse(&mut self, indices: &[u32], values: &[f32], class: usize, predicted: &[f32]) {
+    pub(super) fn learn_sparse(&mut self, indices: &[u32], values: &[f32], class: usize, predicted: &[f32]) {
         for (c, &p) in predicted.iter().enumerate() {
             let error = p - f32::from(u8::from(c == class));
             if error.abs() < 1e-4 {
@@ -82,14 +82,14 @@ impl Expert {
     }
 
     /// After a change: large steps again.
-    pub fn wake(&mut self) {
+    pub(super) fn wake(&mut self) {
         if self.decay < 1.0 {
             self.squares.iter_mut().for_each(|s| *s = (*s * 0.05).max(1e-2));
         }
     }
 
     /// Bytes it takes.
-    pub fn bytes(&self) -> u64 {
+    pub(super) fn bytes(&self) -> u64 {
         (self.weights.len() * 8) as u64
     }
 
@@ -102,7 +102,7 @@ impl Expert {
 
 /// Recursive least squares with forgetting, for one number.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Squares {
+pub(super) struct Squares {
     width: usize,
     forget: f64,
     /// Inverse of the weighted scatter, `[width, width]`, kept symmetric.
@@ -112,19 +112,19 @@ pub struct Squares {
 
 impl Squares {
     /// A regressor that knows nothing; `forget` below 1 lets old rows fade.
-    pub fn new(width: usize, forget: f64) -> Self {
+    pub(super) fn new(width: usize, forget: f64) -> Self {
         let mut inverse = vec![0.0; width * width];
         (0..width).for_each(|i| inverse[i * width + i] = 1.0);
         Self { width, forget, inverse, weights: vec![0.0; width] }
     }
 
     /// The answer for one input.
-    pub fn predict(&self, input: &[f32]) -> f32 {
+    pub(super) fn predict(&self, input: &[f32]) -> f32 {
         self.weights.iter().zip(input).map(|(w, &x)| w * f64::from(x)).sum::<f64>() as f32
     }
 
     /// Learns one row.
-    pub fn learn(&mut self, input: &[f32], value: f32) {
+    pub(super) fn learn(&mut self, input: &[f32], value: f32) {
         let n = self.width;
         let x: Vec<f64> = input.iter().map(|&v| f64::from(v)).collect();
         let gain: Vec<f64> =
@@ -146,44 +146,44 @@ impl Squares {
 
 /// Weights of experts by their recent losses.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Hedge {
+pub(super) struct Hedge {
     /// Logarithms of the weights, one an expert.
     scores: Vec<f32>,
 }
 
 impl Hedge {
     /// All experts alike.
-    pub fn new(experts: usize) -> Self {
+    pub(super) fn new(experts: usize) -> Self {
         Self { scores: vec![0.0; experts] }
     }
 
     /// The weights, summing to 1.
-    pub fn weights(&self, out: &mut Vec<f32>) {
+    pub(super) fn weights(&self, out: &mut Vec<f32>) {
         out.clear();
         out.extend_from_slice(&self.scores);
         softmax(out);
     }
 
     /// Charges each expert with its loss; losses of long ago fade.
-    pub fn charge(&mut self, losses: impl Iterator<Item = f32>) {
+    pub(super) fn charge(&mut self, losses: impl Iterator<Item = f32>) {
         for (score, loss) in self.scores.iter_mut().zip(losses) {
             *score = 0.99 * *score - 0.3 * loss;
         }
     }
 
     /// After a change: all alike again.
-    pub fn level(&mut self) {
+    pub(super) fn level(&mut self) {
         self.scores.iter_mut().for_each(|s| *s *= 0.1);
     }
 }
 
 /// The loss an expert is charged with for the probability it gave to the truth.
-pub fn log_loss(probability: f32) -> f32 {
+pub(super) fn log_loss(probability: f32) -> f32 {
     -probability.max(LEAST).ln()
 }
 
 /// Exponentials over their sum, in place.
-pub fn softmax(values: &mut [f32]) {
+pub(super) fn softmax(values: &mut [f32]) {
     let top = values.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
     let mut total = 0.0;
     for v in values.iter_mut() {

@@ -21,7 +21,7 @@ const WINNERS: usize = 12;
 
 /// Running statistics that make inputs of rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Inputs {
+pub(super) struct Inputs {
     /// Feature indices of the columns, in order.
     columns: Vec<u32>,
     rows: f64,
@@ -40,27 +40,27 @@ pub struct Inputs {
 
 /// One row as the experts see it.
 #[derive(Clone, Debug, Default)]
-pub struct View {
+pub(super) struct View {
     /// Bias, standardised columns, differences from the recent past, then the last labels.
-    pub context: Vec<f32>,
+    pub(super) context: Vec<f32>,
     /// Where the label part starts.
-    pub row_width: usize,
+    pub(super) row_width: usize,
     /// `context` followed by the k-winner code.
-    pub full: Vec<f32>,
+    pub(super) full: Vec<f32>,
     picked: Vec<(f32, u32)>,
     scores: Vec<f32>,
 }
 
 impl View {
     /// Bias and standardised columns alone.
-    pub fn plain(&self) -> &[f32] {
+    pub(super) fn plain(&self) -> &[f32] {
         &self.context[..self.row_width]
     }
 }
 
 impl Inputs {
     /// Nothing seen yet. `labels`: whether the last labels are inputs.
-    pub fn new(columns: Vec<u32>, labels: bool, seed: u64) -> Self {
+    pub(super) fn new(columns: Vec<u32>, labels: bool, seed: u64) -> Self {
         let width = columns.len();
         let mut it = Self {
             columns,
@@ -79,30 +79,30 @@ impl Inputs {
     }
 
     /// Computes what is not kept: the units' weights, which follow from the seed.
-    pub fn prepare(&mut self) {
+    pub(super) fn prepare(&mut self) {
         let inputs = self.columns.len() * (1 + PACES.len()) + 1;
         let scale = 1.0 / (inputs as f32).sqrt();
         self.units = Random::stream(self.seed, "stream units", 0).normals(UNITS * inputs, scale);
     }
 
     /// Width of bias and columns.
-    pub fn plain_width(&self) -> usize {
+    pub(super) fn plain_width(&self) -> usize {
         1 + self.columns.len()
     }
 
     /// Width of [`View::context`].
-    pub fn context_width(&self) -> usize {
+    pub(super) fn context_width(&self) -> usize {
         let labels = if self.labels { MOST_CLASSES * (LABEL_PACES.len() + LAGS.len()) } else { 0 };
         1 + self.columns.len() * (1 + PACES.len()) + labels
     }
 
     /// Width of [`View::full`].
-    pub fn full_width(&self) -> usize {
+    pub(super) fn full_width(&self) -> usize {
         self.context_width() + UNITS
     }
 
     /// What the experts see of a row, given the past.
-    pub fn view(&self, indices: &[u32], values: &[f32], view: &mut View) {
+    pub(super) fn view(&self, indices: &[u32], values: &[f32], view: &mut View) {
         let context = &mut view.context;
         context.clear();
         context.push(1.0);
@@ -162,7 +162,7 @@ impl Inputs {
 
     /// Takes a row's columns into the statistics; before [`Inputs::view`], so that the first row
     /// already has a scale.
-    pub fn observe(&mut self, indices: &[u32], values: &[f32]) {
+    pub(super) fn observe(&mut self, indices: &[u32], values: &[f32]) {
         self.rows += 1.0;
         let mut at = 0;
         for (i, &column) in self.columns.iter().enumerate() {
@@ -177,7 +177,7 @@ impl Inputs {
     }
 
     /// The row of `view` is past now.
-    pub fn pass(&mut self, view: &View) {
+    pub(super) fn pass(&mut self, view: &View) {
         for (pace, share) in self.paces.iter_mut().zip(PACES) {
             for (mean, x) in pace.iter_mut().zip(&view.context[1..view.row_width]) {
                 *mean += share * (x - *mean);
@@ -186,7 +186,7 @@ impl Inputs {
     }
 
     /// Its label was this.
-    pub fn label(&mut self, class: u32) {
+    pub(super) fn label(&mut self, class: u32) {
         for (shares, pace) in self.shares.iter_mut().zip(LABEL_PACES) {
             for (c, share) in shares.iter_mut().enumerate() {
                 *share += pace * (f32::from(u8::from(c == class as usize)) - *share);

@@ -21,6 +21,7 @@ pub use figures::Figures;
 pub use model::{Join, Model};
 
 use super::bundle::Bundle;
+use super::calibrate::Novelty;
 use crate::data::encoder::{Encoder, EncoderOptions, Layout};
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
@@ -82,6 +83,8 @@ pub struct Online {
     reader: RowsReader,
     scratch: Scratch,
     threads: usize,
+    /// What is near to what is remembered, and the rows at which it was found out.
+    novelty: Option<(u64, Novelty)>,
 }
 
 /// What some rows did.
@@ -205,6 +208,7 @@ impl Online {
             consolidations: Vec::new(),
             scratch: Scratch::default(),
             threads: 1,
+            novelty: None,
         }
     }
 
@@ -384,6 +388,14 @@ impl Online {
         match &self.target_encoder {
             TargetEncoder::Classes(classes) => classes,
             TargetEncoder::Number { .. } => &[],
+        }
+    }
+
+    /// A remembered value in the target's own unit.
+    pub fn value(&self, standardised: f32) -> f64 {
+        match &self.target_encoder {
+            TargetEncoder::Number { mean, std } => f64::from(standardised) * std + mean,
+            TargetEncoder::Classes(_) => f64::from(standardised),
         }
     }
 

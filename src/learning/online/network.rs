@@ -153,7 +153,7 @@ impl Network for Published {
 impl Online {
     /// The stream as it stands, as a bundle that answers. Its probabilities need no temperature;
     /// sets and intervals come from the newest rows.
-    pub fn publish(&self) -> Bundle {
+    pub fn publish(&mut self) -> Bundle {
         let mut code = self.code.clone();
         // Rows that wait are of no use for answering.
         if let Code::Own { waiting, labels, texts, .. } = &mut code {
@@ -195,7 +195,13 @@ impl Online {
             Some(base) => {
                 Novelty::with_keys(base.novelty.keys.clone(), base.network.feature_width(), base.novelty.threshold)
             }
-            None => self.novelty(),
+            None => {
+                let due = self.novelty.as_ref().is_none_or(|(rows, _)| self.rows >= rows + rows / 4 + 10);
+                if due {
+                    self.novelty = Some((self.rows, self.find_novelty()));
+                }
+                self.novelty.as_ref().map(|(_, found)| found.clone()).unwrap_or_default()
+            }
         };
         Bundle::new(
             BundleConfig { novelty_threshold: novelty.threshold, ..config },
@@ -207,7 +213,7 @@ impl Online {
 
     /// What is near to what is remembered: every second episode is known, the others tell how far
     /// known things are.
-    fn novelty(&self) -> Novelty {
+    fn find_novelty(&self) -> Novelty {
         let (memory, width) = (&self.model.memory, self.model.key_width());
         if memory.entries().len() < 40 {
             return Novelty::with_keys(Vec::new(), width, f32::MAX);

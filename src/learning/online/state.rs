@@ -157,6 +157,7 @@ impl Online {
             reader: RowsReader::new(&plans, &ignored),
             scratch: Scratch::default(),
             threads: 1,
+            novelty: None,
         })
     }
 }

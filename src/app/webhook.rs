@@ -1,0 +1,177 @@
+//! Webhooks: somebody's server is told when a job has ended here. Signed, tried again for a while,
+//! and never sent to an address inside the own network unless that is allowed.
+
+use crate::config::Config;
+use crate::store::{Change, Job, Store};
+use crate::{Error, Kind, Result};
+use hmac::{Hmac, KeyInit, Mac};
+use reqwest::{Client, Url};
+use serde_json::json;
+use sha2::Sha256;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+/// Pauses between tries; after the last one it is given up.
+const PAUSES: [u64; 6] = [1, 5, 30, 120, 600, 3600];
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where to tell, and how to sign.
+#[derive(Debug)]
+pub(super) struct Webhook {
+    url: Url,
+    secret: String,
+    allow_private: bool,
+}
+
+impl Webhook {
+    /// The configured webhook, if there is one.
+    pub(super) fn new(config: &Config) -> Result<Option<Arc<Self>>> {
+        if config.webhook_url.is_empty() {
+            return Ok(None);
+        }
+        let url = config.webhook_url.parse::<Url>().ok().filter(|u| matches!(u.scheme(), "http" | "https"));
+        let wrong = || Error::malformed("bad_configuration", "--webhook-url is to be an http or https address");
+        let secret = config.webhook_secret.reveal().to_owned();
+        Ok(Some(Arc::new(Self { url: url.ok_or_else(wrong)?, secret, allow_private: config.webhook_allow_private })))
+    }
+
+    /// Tells of every job that ends here, until the store closes.
+    pub(super) async fn follow(self: Arc<Self>, store: Store, mut changes: broadcast::Receiver<Change>) {
+        let mut told = std::collections::VecDeque::new();
+        loop {
+            let id = match changes.recv().await {
+                Ok(Change::Job(id)) => id,
+                Ok(_) | Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Closed) => return,
+            };
+            let Ok(job) = store.job(id).await else { continue };
+            // Each job is told of by the replica that ran it, so that it is told once.
+            let ours = job.worker.as_ref().is_some_and(|w| w.ends_with(store.replica()));
+            if !job.status.is_final() || !ours || told.contains(&(id, job.attempt)) {
+                continue;
+            }
+            told.push_back((id, job.attempt));
+            if told.len() > 1000 {
+                told.pop_front();
+            }
+            tokio::spawn(self.clone().deliver(job));
+        }
+    }
+
+    async fn deliver(self: Arc<Self>, job: Job) {
+        let event = json!({ "event": format!("job.{}", job.status.name()), "job": job });
+        let body = event.to_string().into_bytes();
+        for pause in PAUSES {
+            match self.send(&body).await {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(job = %job.id, %error, "a webhook was not delivered"),
+            }
+            tokio::time::sleep(Duration::from_secs(pause)).await;
+        }
+        tracing::error!(job = %job.id, "a webhook was given up");
+    }
+
+    async fn send(&self, body: &[u8]) -> Result<()> {
+        let failed = |cause: reqwest::Error| {
+            let mut error = Error::new(Kind::Unavailable, "webhook_failed", "the webhook's server did not take it");
+            error.cause = Some(cause.without_url().into());
+            error
+        };
+        let request = self.client().await?.post(self.url.clone()).header("content-type", "application/json");
+        let request = request.header("x-kenyon-signature", self.signature(body)).body(body.to_vec());
+        request.send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
+        Ok(())
+    }
+
+    /// A client that can reach only the addresses that were looked at. Redirects are not followed:
+    /// they could lead inside.
+    async fn client(&self) -> Result<Client> {
+        let host = self.url.host_str().unwrap_or_default();
+        let port = self.url.port_or_known_default().unwrap_or(443);
+        let found = tokio::net::lookup_host((host.trim_matches(['[', ']']), port)).await;
+        let found: Vec<SocketAddr> = found.map(Iterator::collect).unwrap_or_default();
+        let allowed: Vec<SocketAddr> = found.into_iter().filter(|a| self.allow_private || is_public(a.ip())).collect();
+        if allowed.is_empty() {
+            let detail = "the webhook's address is unknown or private; --webhook-allow-private allows it";
+            return Err(Error::new(Kind::Forbidden, "webhook_refused", detail));
+        }
+        let builder = Client::builder().timeout(TIMEOUT).redirect(reqwest::redirect::Policy::none());
+        builder.resolve_to_addrs(host, &allowed).build().map_err(Error::internal)
+    }
+
+    /// `sha256=` and the HMAC of the body.
+    fn signature(&self, body: &[u8]) -> String {
+        // HMAC takes keys of any length.
+        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()) else { return String::new() };
+        mac.update(body);
+        let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+        format!("sha256={hex}")
+    }
+}
+
+/// Whether an address is out on the internet.
+fn is_public(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            let [a, b, ..] = v4.octets();
+            let shared = a == 100 && (64..128).contains(&b);
+            let reserved = a == 0 || a >= 224 || (a == 198 && (b == 18 || b == 19)) || (a == 192 && b == 0);
+            !(v4.is_private()
+                || v4.is_loopback()
+                || v4.is_link_local()
+                || v4 == Ipv4Addr::BROADCAST
+                || shared
+                || reserved)
+        }
+        IpAddr::V6(v6) => {
+            if let Some(v4) = v6.to_ipv4_mapped() {
+                return is_public(v4.into());
+            }
+            let head = v6.segments()[0];
+            // Global unicast is 2000::/3; 64:ff9b::/96 and 2002::/16 wrap addresses of the other kind.
+            head & 0xe000 == 0x2000 && head != 0x2002
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn only_public_addresses_are_told() {
+        for private in [
+            "127.0.0.1",
+            "10.1.2.3",
+            "192.168.0.1",
+            "172.16.0.1",
+            "169.254.169.254",
+            "100.64.0.1",
+            "0.0.0.0",
+            "::1",
+            "fe80::1",
+            "fd00::1",
+            "::ffff:10.0.0.1",
+            "2002:a00:1::",
+        ] {
+            assert!(!is_public(private.parse().unwrap()), "{private}");
+        }
+        for public in ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111"] {
+            assert!(is_public(public.parse().unwrap()), "{public}");
+        }
+    }
+
+    #[test]
+    fn bodies_are_signed() {
+        let url = "https://example.com/".parse().unwrap();
+        let webhook = Webhook { url, secret: "key".into(), allow_private: false };
+        // The known answer of RFC-style test vectors for this key and text.
+        assert_eq!(
+            webhook.signature(b"The quick brown fox jumps over the lazy dog"),
+            "sha256=f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8"
+        );
+    }
+}

@@ -1,0 +1,341 @@
+//! Models that learn while they serve: observe, feedback, memory, forgetting, figures of the stream.
+
+use super::Api;
+use super::body::Bounded;
+use super::error::{Answer, Failure, Problem};
+use super::models::{idempotency, shown};
+use super::read::{BodyLimit, Json, Path, Query, Raw, body_error, json, page_limit};
+use crate::data::Task;
+use crate::data::plan::ColumnPlan;
+use crate::data::schema::{ColumnKind, ColumnsPattern, FeatureKind, FeatureSpec, Features};
+use crate::serving::{EmptyModel, MemoryPage};
+use crate::store::{Caller, IdempotencyKey, ModelName};
+use crate::{Detail, Error, Kind, Result};
+use axum::Extension;
+use axum::body::{Body, Bytes};
+use axum::extract::{FromRequest, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::future::BoxFuture;
+use futures::{StreamExt, TryStreamExt};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Portions of an answer in lines that wait for a slow reader.
+const PARTS_WAITING: usize = 4;
+
+pub(crate) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new()
+        .routes(routes!(put_model))
+        .routes(routes!(observe))
+        .routes(routes!(feedback))
+        .routes(routes!(memory))
+        .routes(routes!(forget_entry))
+        .routes(routes!(forget))
+        .routes(routes!(stream))
+}
+
+/// A model that learns only by observing.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Empty {
+    /// `hybrid`, the family that learns row by row.
+    #[serde(default)]
+    family: Option<String>,
+    /// Column to predict.
+    target: String,
+    /// `classification` (default) or `regression`.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    task: Option<Task>,
+    /// A kind per column, or a group of columns.
+    #[schema(value_type = Object)]
+    features: Features,
+    /// Settings; `seed` among them.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    config: Map<String, Value>,
+    /// Classes that are known beforehand.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    classes: Vec<Value>,
+}
+
+/// Makes an empty model that learns only by observing.
+#[utoipa::path(put, path = "/api/v1/models/{name}", operation_id = "put_model", tag = "models",
+    security(("key" = ["train"])), params(("name" = String, Path)), request_body = Empty,
+    responses((status = 201, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "there is one", body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json")))]
+async fn put_model(State(api): State<Api>, Path(name): Path<ModelName>, Json(empty): Json<Empty>) -> Answer<Response> {
+    api.room_for_model(&name).await?;
+    let model = api.streams.create(planned(name, empty)?).await?;
+    Ok((StatusCode::CREATED, axum::Json(shown(&model, None))).into_response())
+}
+
+/// Learns from labelled rows now: JSON (`{"rows":[…]}`), or `application/x-ndjson` of any length.
+#[utoipa::path(post, path = "/api/v1/models/{name}/observe", operation_id = "observe", tag = "models",
+    security(("key" = ["observe"])), params(("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    request_body(content((super::schemas::Observe = "application/json"), (String = "application/x-ndjson"))),
+    responses((status = 200, content((Object = "application/json"), (String = "application/x-ndjson"))), (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "rows do not fit", body = Problem, content_type = "application/problem+json"),
+    (status = 503, description = "no version is ready", body = Problem, content_type = "application/problem+json")))]
+async fn observe(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<ModelName>,
+    request: Request,
+) -> Answer<Response> {
+    let (headers, path) = (request.headers().clone(), format!("/models/{name}/observe"));
+    if is_lines(&headers)? {
+        let key = idempotency(&headers, &caller, &Method::POST, &path, b"")?;
+        return in_lines(api, name, &headers, request.into_body(), key).await;
+    }
+    let bytes = api.small_body(request).await?;
+    let key = idempotency(&headers, &caller, &Method::POST, &path, &bytes)?;
+    let rows = json::<Rows>(&bytes)?.rows;
+    Ok(axum::Json(api.streams.observe(&name, rows.get().as_bytes(), key).await?).into_response())
+}
+
+/// Learns lines as they arrive, and tells of it as it goes where that is wanted.
+async fn in_lines(
+    api: Api,
+    name: ModelName,
+    headers: &HeaderMap,
+    body: Body,
+    key: Option<IdempotencyKey>,
+) -> Answer<Response> {
+    let body = Box::pin(body.into_data_stream().map_err(|error| body_error(&error)));
+    let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    if !accept.contains("ndjson") {
+        let answer = api.streams.observe_lines(&name, body, key, |_| Box::pin(std::future::ready(Ok(())))).await?;
+        return Ok(axum::Json(answer).into_response());
+    }
+    let (sender, mut receiver) = mpsc::channel::<Result<Value>>(PARTS_WAITING);
+    let id = super::context::request_id();
+    tokio::spawn(async move {
+        let parts = sender.clone();
+        let tell = move |value: &Value| -> BoxFuture<'static, Result<()>> {
+            let (parts, value) = (parts.clone(), value.clone());
+            let gone = |_| Error::new(Kind::Canceled, "client_gone", "nobody reads the answer any more");
+            Box::pin(async move { parts.send(Ok(value)).await.map_err(gone) })
+        };
+        let last = api.streams.observe_lines(&name, body, key, tell).await;
+        // Whoever has gone does not mind.
+        let _ = sender.send(last).await;
+    });
+    // A failure before the first figures still has a status of its own.
+    let first = receiver.recv().await.ok_or_else(|| Error::internal("the observation ended without an answer"))??;
+    let rest = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let lines = futures::stream::iter([Ok(first)]).chain(rest).map(move |part| {
+        let value = part.unwrap_or_else(|error| super::error::described(error, &id));
+        Ok::<_, std::convert::Infallible>(Bytes::from(format!("{value}\n")))
+    });
+    Ok(([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(lines)).into_response())
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Rows {
+    rows: Box<RawValue>,
+}
+
+/// The label of an earlier prediction.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Feedback {
+    /// As `predict` gave it.
+    prediction_id: String,
+    /// What it was.
+    #[schema(value_type = Object)]
+    target: Value,
+}
+
+/// Learns the late label of a prediction.
+#[utoipa::path(post, path = "/api/v1/models/{name}/feedback", operation_id = "feedback", tag = "models",
+    security(("key" = ["observe"])), params(("name" = String, Path)), request_body = Feedback,
+    responses((status = 200, body = Object),
+    (status = 404, description = "the prediction is not known any more", body = Problem, content_type = "application/problem+json"),
+    (status = 422, body = Problem, content_type = "application/problem+json")))]
+async fn feedback(
+    State(api): State<Api>,
+    Path(name): Path<ModelName>,
+    Json(feedback): Json<Feedback>,
+) -> Answer<axum::Json<Value>> {
+    Ok(axum::Json(api.streams.feedback(&name, &feedback.prediction_id, &feedback.target).await?))
+}
+
+/// A page of a memory.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct MemoryQuery {
+    /// Entries of a page, at most 1,000; 100 when missing.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+    /// Only entries of this class.
+    label: Option<String>,
+}
+
+/// What it remembers, oldest first.
+#[utoipa::path(get, path = "/api/v1/models/{name}/memory", operation_id = "memory", tag = "models",
+    security(("key" = ["read"])), params(("name" = String, Path), MemoryQuery), responses((status = 200, body = Object),
+    (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn memory(
+    State(api): State<Api>,
+    Path(name): Path<ModelName>,
+    Query(query): Query<MemoryQuery>,
+) -> Answer<axum::Json<Value>> {
+    let after = query.cursor.as_deref().map(|c| {
+        c.parse().map_err(|_| {
+            Error::malformed("invalid_cursor", "that cursor was not given by this list")
+                .with_details([Detail::path("cursor", "was not given by this list")])
+        })
+    });
+    let page = MemoryPage { limit: page_limit(query.limit)?, after: after.transpose()?, label: query.label };
+    Ok(axum::Json(api.streams.memory(&name, &page).await?))
+}
+
+/// Forgets one entry.
+#[utoipa::path(delete, path = "/api/v1/models/{name}/memory/{id}", operation_id = "forget_entry", tag = "models",
+    security(("key" = ["observe"])), params(("name" = String, Path), ("id" = String, Path)),
+    responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn forget_entry(State(api): State<Api>, Path((name, id)): Path<(ModelName, String)>) -> Answer<StatusCode> {
+    let missing = || Error::not_found("entry_not_found", "nothing of that id is remembered");
+    api.streams.forget_entry(&name, id.parse().map_err(|_| missing())?).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Which entries are to go.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+struct Forget {
+    /// A value per column; an entry goes when it has all of them.
+    #[serde(rename = "where")]
+    #[schema(value_type = Object)]
+    filter: Map<String, Value>,
+}
+
+/// Forgets every entry that matches; the log holds them no longer, either.
+#[utoipa::path(post, path = "/api/v1/models/{name}/forget", operation_id = "forget", tag = "models",
+    security(("key" = ["observe"])), params(("name" = String, Path)), request_body = Forget,
+    responses((status = 200, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn forget(
+    State(api): State<Api>,
+    Path(name): Path<ModelName>,
+    Json(forget): Json<Forget>,
+) -> Answer<axum::Json<Value>> {
+    Ok(axum::Json(api.streams.forget(&name, &forget.filter).await?))
+}
+
+/// Prequential figures, drift, consolidations.
+#[utoipa::path(get, path = "/api/v1/models/{name}/stream", operation_id = "stream", tag = "models",
+    security(("key" = ["read"])), params(("name" = String, Path)), responses((status = 200, body = Object),
+    (status = 404, body = Problem, content_type = "application/problem+json")))]
+async fn stream(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<Value>> {
+    Ok(axum::Json(api.streams.stream(&name).await?))
+}
+
+/// Whether the body is lines of JSON.
+fn is_lines(headers: &HeaderMap) -> Result<bool> {
+    let kind = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let lines = ["application/x-ndjson", "application/ndjson", "application/jsonl", "application/x-jsonlines"];
+    let ndjson = lines.iter().any(|l| kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(l));
+    let encoded = headers.get(header::CONTENT_ENCODING).is_some_and(|e| e.as_bytes() != b"identity");
+    if ndjson && encoded {
+        let detail = "lines of JSON are learned as they arrive, and are taken as they are";
+        return Err(Error::new(Kind::Unsupported, "unsupported_encoding", detail));
+    }
+    Ok(ndjson)
+}
+
+impl Api {
+    /// The body of a route without a limit, where it has to fit in memory after all.
+    async fn small_body(&self, request: Request) -> std::result::Result<Bytes, Failure> {
+        let limit = self.config.max_body_bytes;
+        let (mut parts, body) = request.into_parts();
+        parts.extensions.insert(BodyLimit(limit));
+        let body = Body::new(Bounded::new(body, limit, self.config.client_timeout()));
+        let Raw(bytes) = Raw::from_request(Request::from_parts(parts, body), &()).await?;
+        Ok(bytes)
+    }
+}
+
+/// The request with its columns read.
+fn planned(name: ModelName, empty: Empty) -> Result<EmptyModel> {
+    if let Some(family) = empty.family.as_deref().filter(|f| *f != "hybrid") {
+        let detail = format!("{family} learns from datasets: only hybrid starts empty");
+        return Err(Error::unprocessable("family_learns_by_training", detail)
+            .with_details([Detail::path("family", "must be hybrid")]));
+    }
+    let mut inputs = Vec::new();
+    for (column, spec) in &empty.features {
+        inputs.extend(input(column, spec)?);
+    }
+    if inputs.is_empty() {
+        return Err(Error::malformed("no_features", "name at least one feature")
+            .with_details([Detail::path("features", "must name at least one")]));
+    }
+    if inputs.iter().any(|i| i.name == empty.target) {
+        return Err(Error::malformed("target_is_feature", "the target must not be a feature, too")
+            .with_details([Detail::path("target", "is a feature, too")]));
+    }
+    let task = empty.task.unwrap_or(Task::Classification);
+    let numbers = !empty.classes.is_empty() && empty.classes.iter().all(Value::is_number);
+    let truths = !empty.classes.is_empty() && empty.classes.iter().all(Value::is_boolean);
+    let kind = match task {
+        Task::Regression => ColumnKind::Number,
+        Task::Classification if numbers => ColumnKind::Number,
+        Task::Classification if truths => ColumnKind::Boolean,
+        Task::Classification => ColumnKind::Category,
+    };
+    let target = ColumnPlan { name: empty.target, kind, members: None, shape: None, channels: None };
+    let seed = empty.config.get("seed").and_then(Value::as_u64).unwrap_or(0);
+    Ok(EmptyModel { name, task, inputs, target, classes: empty.classes, config: empty.config, seed })
+}
+
+fn input(name: &str, spec: &FeatureSpec) -> Result<Option<ColumnPlan>> {
+    let bad = |reason: &str| {
+        Error::unprocessable("invalid_feature", format!("{name}: {reason}"))
+            .with_details([Detail::path(format!("features.{name}"), reason)])
+    };
+    let (kind, group) = match spec {
+        FeatureSpec::Kind(kind) => (*kind, None),
+        FeatureSpec::Group(group) => (group.kind, Some(group)),
+    };
+    let kind = match kind {
+        FeatureKind::Ignore => return Ok(None),
+        FeatureKind::Number => ColumnKind::Number,
+        FeatureKind::Category => ColumnKind::Category,
+        FeatureKind::Boolean => ColumnKind::Boolean,
+        FeatureKind::Timestamp => ColumnKind::Timestamp,
+        FeatureKind::Text => ColumnKind::Text,
+        FeatureKind::Vector => ColumnKind::Vector,
+        FeatureKind::Sequence => ColumnKind::Sequence,
+        FeatureKind::Image => ColumnKind::Image,
+    };
+    let shape = group.and_then(|g| g.shape.clone());
+    if shape.as_ref().is_some_and(|s| s.contains(&0) || s.iter().product::<usize>() > 1 << 20) {
+        return Err(bad("the shape must have sizes above 0 and at most 1,048,576 elements"));
+    }
+    let size = shape.as_ref().map(|s| s.iter().product::<usize>());
+    let members = match group.and_then(|g| g.columns.as_ref()) {
+        None => None,
+        Some(ColumnsPattern::Names(names)) => Some(names.clone()),
+        Some(ColumnsPattern::Pattern(pattern)) => {
+            let stem = pattern.strip_suffix('*').ok_or_else(|| bad("a pattern ends with *"))?;
+            let size = size.ok_or_else(|| bad("a pattern needs a shape where there is no data to look at"))?;
+            Some((0..size).map(|i| format!("{stem}{i}")).collect())
+        }
+    };
+    let shape = shape.or_else(|| members.as_ref().map(|m: &Vec<String>| vec![m.len()]));
+    Ok(Some(ColumnPlan { name: name.into(), kind, members, shape, channels: group.and_then(|g| g.channels) }))
+}

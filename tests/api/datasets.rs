@@ -1,0 +1,85 @@
+//! Datasets: formats, appends, rows back, removal.
+
+use crate::server::{TestServer, clouds, send};
+use reqwest::Method;
+use serde_json::json;
+use std::io::Write;
+
+fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    encoder.write_all(text.as_bytes()).unwrap();
+    encoder.finish().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_format_and_encoding_gives_the_same_rows() {
+    let server = TestServer::start().await;
+    let csv = "a,b\n1,x\n2,y\n";
+    let zstd = zstd::encode_all(csv.as_bytes(), 1).unwrap();
+    let table: Vec<(&str, Option<&str>, Option<&str>, Vec<u8>)> = vec![
+        ("csv", Some("text/csv"), None, csv.into()),
+        ("untyped", None, None, csv.into()),
+        ("form", Some("application/x-www-form-urlencoded"), None, csv.into()),
+        ("tsv", Some("text/tab-separated-values"), None, csv.replace(',', "\t").into()),
+        ("ndjson", Some("application/x-ndjson"), None, b"{\"a\":1,\"b\":\"x\"}\n{\"a\":2,\"b\":\"y\"}\n".to_vec()),
+        ("json", Some("application/json"), None, b"[{\"a\":1,\"b\":\"x\"},{\"a\":2,\"b\":\"y\"}]".to_vec()),
+        ("gzip", Some("text/csv"), Some("gzip"), gzip(csv)),
+        ("bare-gzip", None, None, gzip(csv)),
+        ("zstd", Some("text/csv"), Some("zstd"), zstd),
+        ("bom", None, None, [b"\xef\xbb\xbf", csv.as_bytes()].concat()),
+    ];
+    for (name, kind, encoding, body) in table {
+        let mut request = server.request(Method::PUT, &format!("/api/v1/datasets/{name}")).body(body);
+        request = kind.into_iter().fold(request, |r, kind| r.header("content-type", kind));
+        request = encoding.into_iter().fold(request, |r, encoding| r.header("content-encoding", encoding));
+        let answer = send(request).await;
+        assert_eq!(answer.status, 201, "{name}: {}", answer.body);
+        let rows = server.get(&format!("/api/v1/datasets/{name}/rows")).await.ok();
+        assert_eq!(rows["rows"], json!([{"a": 1, "b": "x"}, {"a": 2, "b": "y"}]), "{name}");
+    }
+    let listed = server.get("/api/v1/datasets?limit=4").await.ok();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 4);
+    let next = listed["next_cursor"].as_str().unwrap();
+    let rest = server.get(&format!("/api/v1/datasets?cursor={next}")).await.ok();
+    assert_eq!((rest["items"].as_array().unwrap().len(), &rest["next_cursor"]), (6, &json!(null)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn replaced_appended_shown_and_removed() {
+    let server = TestServer::start().await;
+    let first = server.put("/api/v1/datasets/d", clouds(10)).await;
+    assert_eq!((first.status, &first.body["revision"]), (201, &json!(1)));
+    assert_eq!(server.put("/api/v1/datasets/d", clouds(20)).await.status, 200);
+    let answer =
+        send(server.request(Method::POST, "/api/v1/datasets/d/rows").body("x,y,colour,label\n1,2,red,left\n")).await;
+    assert_eq!(answer.ok(), json!({"appended": 1, "rows": 21}));
+    // All rows of a call, or none.
+    let bad =
+        send(server.request(Method::POST, "/api/v1/datasets/d/rows").body("x,y,colour,label\n1,2,red,left\n1,2\n"))
+            .await;
+    assert_eq!(bad.status, 422, "{}", bad.body);
+    assert_eq!(bad.body["details"][0]["row"], 2, "{}", bad.body);
+    let one = server.get("/api/v1/datasets/d").await.ok();
+    assert_eq!((&one["rows"], one["preview"].as_array().unwrap().len()), (&json!(21), 10));
+    let kinds: Vec<_> =
+        one["columns"].as_array().unwrap().iter().map(|c| (c["name"].clone(), c["kind"].clone())).collect();
+    assert_eq!(kinds[0], (json!("x"), json!("number")));
+    assert_eq!(kinds[2], (json!("colour"), json!("category")));
+    let window = server.get("/api/v1/datasets/d/rows?offset=20&limit=5").await.ok();
+    assert_eq!(window["rows"].as_array().unwrap().len(), 1);
+    assert_eq!(server.delete("/api/v1/datasets/d").await.status, 204);
+    assert_eq!(server.get("/api/v1/datasets/d").await.problem(), (404, "dataset_not_found"));
+    assert_eq!(server.delete("/api/v1/datasets/d").await.problem(), (404, "dataset_not_found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_at_the_same_time_all_land() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/d", "a\n1\n").await.ok();
+    let appends =
+        (0..6).map(|i| send(server.request(Method::POST, "/api/v1/datasets/d/rows").body(format!("a\n{i}\n"))));
+    for answer in futures::future::join_all(appends).await {
+        answer.ok();
+    }
+    assert_eq!(server.get("/api/v1/datasets/d").await.ok()["rows"], 7);
+}
