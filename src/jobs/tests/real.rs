@@ -19,7 +19,7 @@ async fn upload(store: &Store) -> DatasetName {
 
 fn request(more: Value) -> TrainRequest {
     let mut request = json!({
-        "dataset": "cancer", "target": "diagnosis", "family": "sparse_mlp", "seed": 5,
+        "dataset": "cancer", "target": "target", "family": "sparse_mlp", "seed": 5,
         "config": { "epochs": 12, "hidden": [32], "early_stopping": 0 },
     });
     for (name, value) in more.as_object().unwrap() {
@@ -93,7 +93,7 @@ async fn what_cannot_work_is_said_early() {
     assert_eq!(ask(json!({})).await, "dataset_not_found");
     upload(&store).await;
     assert_eq!(ask(json!({ "validation": 0.0 })).await, "invalid_training");
-    assert_eq!(ask(json!({ "target": "nope" })).await, "unknown_column");
+    assert_eq!(ask(json!({ "target": "nope" })).await, "unknown_target");
     assert_eq!(ask(json!({ "config": { "nope": 1 } })).await, "unknown_field");
     assert_eq!(ask(json!({ "config": { "epochs": 0 } })).await, "bad_setting");
     assert_eq!(ask(json!({ "search": { "trials": 0 } })).await, "invalid_search");
