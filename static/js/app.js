@@ -54,6 +54,7 @@ async function show() {
     if (signal.aborted) return;
     put(main, h('h1', { tabindex: '-1' }, name), trouble(error));
   }
+  main.querySelector('.tabs [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
   // A screen reader hears the new page's title; on the first load the browser does that itself.
   if (!first) main.querySelector('h1')?.focus({ preventScroll: true });
   if (!first) scrollTo(0, 0);

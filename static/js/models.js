@@ -128,14 +128,14 @@ async function versionsTab({ it, path, name, signal }) {
   return h('div', { class: 'stack' },
     card(null, h('div', { class: 'row between' }, h('h2', null, 'Versions'),
       act('Roll back', async () => { const made = await post(`${path}/rollback`, {}); done(`Version ${made?.version ?? 'before'} answers now.`); })),
-    table('Versions', [['Version'], ['State'], ['Family'], ['Quality', 'num'], ['Size', 'num'], ['Made'], ['']], items.toSorted((a, b) => b.version - a.version).map((v) => h('tr', null,
+    table('Versions', [['Version'], ['State'], ['Family'], ['Quality', 'num'], ['Size', 'num'], ['Made'], ['Actions']], items.toSorted((a, b) => b.version - a.version).map((v) => h('tr', null,
       h('th', { scope: 'row' }, v.job_id ? h('a', { href: to('jobs', v.job_id) }, `v${v.version}`) : `v${v.version}`), h('td', null, chip(v.state)), h('td', null, words(v.family ?? '–')),
       h('td', { class: 'num' }, quality(v.metrics)), h('td', { class: 'num' }, bytes(v.bytes)), h('td', null, ago(v.created_at)),
       h('td', null, h('span', { class: 'row' },
         v.state === 'served' ? null : act('Promote', async () => { await post(`${path}/versions/${v.version}/promote`, {}); done(`Version ${v.version} answers now.`); }, { class: 'slim', 'aria-label': `Promote version ${v.version}` }),
         act('Export', () => download(`${path}/versions/${v.version}/export?format=bundle`, `${name}-v${v.version}.bundle`), { class: 'slim', 'aria-label': `Export version ${v.version}` }))))))),
     card('Traffic', h('form', { class: 'stack', onsubmit: (event) => event.preventDefault() }, h('div', { class: 'fields' },
-      field('Stable', stable), field('Canary', canary), h('div', null, field('Canary share', weight), share), field('Shadow (answers are compared, not sent)', shadow)),
+      field('Stable', stable), field('Canary', canary), h('div', null, field('Canary share', weight), share), field('Shadow', shadow, 'answers are compared, not sent')),
     h('div', { class: 'row' }, act('Set traffic', async () => {
       await call('PUT', `${path}/traffic`, { stable: Number(stable.value), ...(canary.value ? { canary: { version: Number(canary.value), weight: weight.value / 100 } } : {}), ...(shadow.value ? { shadow: Number(shadow.value) } : {}) });
       done('The traffic is split as you said.');
@@ -209,7 +209,7 @@ function memoryTab({ it, path, signal }) {
   const column = select(features(it).map((f) => f.name).concat(it.target ?? []), it.target, { 'aria-label': 'Column' });
   const value = h('input', { 'aria-label': 'Value', placeholder: 'value', required: true });
   const load = (cursor) => get(`${path}/memory?${new URLSearchParams({ limit: 25, ...(cursor ? { cursor } : {}), ...(label.value.trim() ? { label: label.value.trim() } : {}) })}`, signal);
-  const list = paged(load, (items) => (items.length ? table('Memories', [['Label'], ['Row'], ['Since'], ['']], items.map((m) => h('tr', null,
+  const list = paged(load, (items) => (items.length ? table('Memories', [['Label'], ['Row'], ['Since'], ['Actions']], items.map((m) => h('tr', null,
     h('th', { scope: 'row' }, cell(m.label ?? m.value ?? m.target)), h('td', { class: 'cell' }, m.row ? Object.entries(m.row).map(([k, v]) => `${k} ${cell(v, 24)}`).join(', ') : '–'), h('td', null, ago(m.created_at ?? m.at)),
     h('td', null, act('Forget', async () => {
       await call('DELETE', `${path}/memory/${encodeURIComponent(m.id)}`);

@@ -44,8 +44,8 @@ function traffic() {
 
 const system = (info) => tiles([
   ['Queue', info.queue_depth ?? 0, 'waiting'],
-  ['Up', seconds(info.uptime_seconds)],
-  ['Memory', bytes(info.memory_bytes)],
+  ['Up', seconds(info.uptime)],
+  ['Memory', bytes(info.memory?.resident_bytes)],
   ['Cores', info.cores ?? '–', info.device],
   ['Version', info.version ?? '–'],
 ]);

@@ -1,0 +1,95 @@
+//! Every page, in both themes and at both ends of the widths: without an error in the console, without
+//! anything axe would complain of, without scrolling sideways; and its picture for those who look.
+
+use super::support::{Browser, Server, points};
+use serde_json::{Value, json};
+use std::io::Read;
+use std::path::PathBuf;
+
+/// Axe-core, see README.md beside this file.
+static AXE: &[u8] = include_bytes!("axe.min.js.gz");
+
+/// Route, and what must be there before the page counts as drawn.
+const PAGES: [(&str, &str, &str); 12] = [
+    ("overview", "/", "document.querySelector('.tile') && document.querySelector('[aria-label=Models] a')"),
+    ("models", "/models", "document.querySelector('[aria-label=Models] a')"),
+    ("try", "/models/points/try", "document.querySelector('form input')"),
+    ("quality", "/models/points/quality", "document.querySelector('figure svg')"),
+    ("versions", "/models/points/versions", "document.querySelector('[aria-label=Versions] a')"),
+    ("activity", "/models/points/activity", "document.querySelector('[aria-label=Layers] th')"),
+    ("stream", "/models/points/stream", "document.querySelector('.tile')"),
+    ("memory", "/models/points/memory", "document.querySelector('[aria-label=Memories] button')"),
+    ("datasets", "/datasets", "document.querySelector('[aria-label=Datasets] a')"),
+    (
+        "dataset",
+        "/datasets/points",
+        "document.querySelector('svg.hist') && document.querySelector('[aria-label=Rows] td')",
+    ),
+    ("jobs", "/jobs", "document.querySelector('[aria-label=Jobs] a')"),
+    ("job", "", "document.querySelector('figure svg')"),
+];
+
+async fn populate(server: &Server) -> String {
+    server.upload("points", points(400)).await;
+    let job = server.train("points", json!({"dataset": "points", "target": "side", "family": "hybrid"})).await;
+    server.train("points", json!({"dataset": "points", "target": "side", "family": "hybrid"})).await;
+    server
+        .train("slope", json!({"dataset": "points", "target": "y", "family": "sparse_mlp", "config": {"epochs": 12}}))
+        .await;
+    let rows: Vec<Value> = points(120)
+        .lines()
+        .skip(1)
+        .map(|line| {
+            let cells: Vec<&str> = line.split(',').collect();
+            json!({"x": cells[0].parse::<f64>().unwrap(), "y": cells[1].parse::<f64>().unwrap(), "word": cells[2], "side": cells[3]})
+        })
+        .collect();
+    server.call("POST", "/models/points/observe", Some(json!({"rows": rows}))).await;
+    server.call("POST", "/models/points/predict", Some(json!({"rows": [{"x": 0.5, "y": 0.2, "word": "high"}]}))).await;
+    job["id"].as_str().unwrap().to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn screenshots() {
+    let server = Server::start(None).await;
+    let Some(browser) = Browser::open(&server).await else { return };
+    let wanted = std::env::var_os("KENYON_SCREENSHOTS").map(PathBuf::from);
+    let folder = wanted.unwrap_or_else(|| server.folder.path().join("pictures"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let job = populate(&server).await;
+    let mut axe = String::new();
+    flate2::read::GzDecoder::new(AXE).read_to_string(&mut axe).unwrap();
+
+    for (size, width, height) in [("desktop", 1200, 900), ("phone", 500, 900)] {
+        browser.size(width, height).await;
+        for theme in ["light", "dark"] {
+            browser.go("/").await;
+            browser.script(&format!("localStorage.setItem('kenyon-theme', '{theme}')")).await;
+            for (name, route, drawn) in PAGES {
+                let route = if name == "job" { format!("/jobs/{job}") } else { route.to_owned() };
+                browser.go(&route).await;
+                browser.reload().await;
+                browser.until(drawn).await;
+                if name == "try" {
+                    browser.press("Predict").await;
+                    browser.until("document.querySelector('#answer')").await;
+                }
+                let faults = browser
+                    .script("return [...document.querySelectorAll('[role=alert]')].map((e) => e.innerText)")
+                    .await;
+                assert_eq!(faults, json!([]), "{name} {theme}");
+                let overhang = browser.script("return document.documentElement.scrollWidth - innerWidth").await;
+                assert!(overhang.as_i64().unwrap() <= 0, "{name} is {overhang} too wide at {width}");
+                if size == "desktop" {
+                    browser.script(&axe).await;
+                    let found = browser
+                        .promise("axe.run(document).then((r) => r.violations.map((v) => [v.id, v.nodes.map((n) => n.html)]))")
+                        .await;
+                    assert_eq!(found, json!([]), "{name} {theme}");
+                }
+                browser.picture(&folder.join(format!("{name}-{theme}-{size}.png"))).await;
+            }
+        }
+    }
+    browser.close().await;
+}
