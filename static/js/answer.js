@@ -13,13 +13,13 @@ function novelty(p) {
   bar.set(p.novelty);
   if (p.novelty > 0.5) bar.node.classList.add('warm');
   const text = p.abstained ? 'Unlike anything it has seen: better not trust this answer.' : p.novelty > 0.8 ? 'Rather unlike what it knows.' : p.novelty > 0.4 ? 'Somewhat unusual.' : 'Much like what it knows.';
-  return h('div', null, h('h3', null, 'Novelty ', h('span', { class: 'mute' }, num(p.novelty, 2))), bar.node, h('p', { class: p.abstained ? 'small warm' : 'small mute' }, text));
+  return h('div', h('h3', 'Novelty ', h('span.mute', num(p.novelty, 2))), bar.node, h('p', { class: p.abstained ? 'small warm' : 'small mute' }, text));
 }
 
 /** Text with the words that mattered marked. `weights` by position. */
 function tokens(parts, weights) {
   const top = Math.max(...weights.map(Math.abs), 1e-9);
-  return h('p', { class: 'tokens' }, parts.map((part, i) => {
+  return h('p.tokens', parts.map((part, i) => {
     const shade = h('i', { 'aria-hidden': 'true' });
     shade.style.opacity = (Math.abs(weights[i] ?? 0) / top) * 0.6;
     return [h('span', { title: `weight ${num(weights[i] ?? 0)}` }, shade, part), ' '];
@@ -62,7 +62,7 @@ function reasons(weights, list, row) {
   return bars(weights.map((w) => ({ name: w.name, value: w.weight })).sort((a, b) => Math.abs(b.value) - Math.abs(a.value)), (v) => num(v, 2), 10);
 }
 
-const block = (title, node, note) => (node ? h('div', { class: 'stack tight' }, h('h3', null, title), node, note ? h('p', { class: 'small mute' }, note) : null) : null);
+const block = (title, node, note) => (node ? h('div.stack.tight', h('h3', title), node, note ? h('p.small.mute', note) : null) : null);
 
 /** Draws the first prediction of a predict call. */
 export function answer(made, it, list, row, path) {
@@ -73,21 +73,21 @@ export function answer(made, it, list, row, path) {
   const labels = Object.entries(p.probabilities ?? {}).sort((a, b) => b[1] - a[1]);
   const known = it.classes ?? labels.map(([name]) => name);
   const truth = numeric ? h('input', { type: 'number', step: 'any', 'aria-label': 'The right value', value: p.value }) : select(known.map(String), String(p.label), { 'aria-label': 'The right answer' });
-  return h('div', { class: 'answer' },
-    h('p', { class: 'big', id: 'answer' }, numeric ? num(p.value, 5) : String(p.label), h('small', null, numeric ? (p.interval ? `${num(p.interval[0], 4)} to ${num(p.interval[1], 4)}` : '') : percent(p.probability))),
+  return h('div.answer',
+    h('p.big', { id: 'answer' }, numeric ? num(p.value, 5) : String(p.label), h('small', numeric ? (p.interval ? `${num(p.interval[0], 4)} to ${num(p.interval[1], 4)}` : '') : percent(p.probability))),
     labels.length > 1 ? bars(labels.map(([name, value]) => ({ name, value, of: 1 })), percent, 10) : null,
-    p.set ? h('p', { class: 'row' }, h('span', { class: 'small mute' }, 'Set that holds the truth as often as asked:'), p.set.length ? p.set.map((one) => h('span', { class: 'chip good' }, String(one))) : h('span', { class: 'chip warn' }, 'empty: none fits')) : null,
+    p.set ? h('p.row', h('span.small.mute', 'Set that holds the truth as often as asked:'), p.set.length ? p.set.map((one) => h('span.chip.good', String(one))) : h('span.chip.warn', 'empty: none fits')) : null,
     novelty(p),
     block('What it attended to', attended(why.attention, list, row)),
     block('What spoke for and against', reasons(why.features, list, row), why.method),
-    why.memories?.length ? block('Memories it recalled', h('ul', { class: 'bars' }, why.memories.slice(0, 6).map((m) => {
+    why.memories?.length ? block('Memories it recalled', h('ul.bars', why.memories.slice(0, 6).map((m) => {
       const view = Object.entries(m.row ?? {}).map(([name, v]) => shown(v, list.find((f) => f.name === name))).find(Boolean);
-      return h('li', null, h('strong', { class: 'name' }, cell(m.label ?? m.value)), view ?? h('span', { class: 'cell mute' }, Object.entries(m.row ?? {}).map(([k, v]) => `${words(k)} ${cell(v, 20)}`).join(', ')), h('span', { class: 'val' }, num(m.similarity, 2)));
+      return h('li', h('strong.name', cell(m.label ?? m.value)), view ?? h('span.cell.mute', Object.entries(m.row ?? {}).map(([k, v]) => `${words(k)} ${cell(v, 20)}`).join(', ')), h('span.val', num(m.similarity, 2)));
     })), 'with how alike they are') : null,
     fired.length ? block('Active units', raster([{ label: '', units: fired }], `${fired.length} active units`), `${fired.length} units spoke; all others were silent.`) : null,
-    p.prediction_id ? h('div', { class: 'row' }, h('span', { class: 'small mute' }, 'The right answer is'), truth, act('Teach', async () => {
+    p.prediction_id ? h('div.row', h('span.small.mute', 'The right answer is'), truth, act('Teach', async () => {
       await post(`${path}/feedback`, { prediction_id: p.prediction_id, target: numeric ? Number(truth.value) : truth.value });
       toast('Learned.');
     }, { class: 'slim' })) : null,
-    h('p', { class: 'small mute' }, `Answered by version ${made.version}.`));
+    h('p.small.mute', `Answered by version ${made.version}.`));
 }

@@ -39,7 +39,7 @@ async function show() {
     else link.removeAttribute('aria-current');
   }
   if (!route) {
-    put(main, h('h1', { tabindex: '-1' }, 'There is no such page'), h('p', null, 'Perhaps the link is old. ', h('a', { href: '#/' }, 'Go to the overview'), '.'));
+    put(main, h('h1', { tabindex: '-1' }, 'There is no such page'), h('p', 'Perhaps the link is old. ', h('a', { href: '#/' }, 'Go to the overview'), '.'));
     return;
   }
   const [pattern, page, name] = route;

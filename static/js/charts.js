@@ -48,13 +48,13 @@ function thin(points, limit) {
  */
 export function lines(title, series, { height = 200, format = num, range, xLabel = 'epoch', marks = [] } = {}) {
   const shown = series.filter((one) => one.points.length);
-  const legend = h('ul', { class: 'legend' }, shown.map((one) => {
+  const legend = h('ul.legend', shown.map((one) => {
     const last = one.points.at(-1);
-    return h('li', null, h('i', { class: `k${one.color}` }), one.name, ' ', h('b', null, format(last[1])));
-  }), marks.length ? h('li', null, h('i', { class: 'k4' }), 'drift') : null);
+    return h('li', h('i', { class: `k${one.color}` }), one.name, ' ', h('b', format(last[1])));
+  }), marks.length ? h('li', h('i.k4'), 'drift') : null);
   const summary = `${title}. ${shown.map((one) => `${one.name}: from ${format(one.points[0][1])} to ${format(one.points.at(-1)[1])} over ${one.points.length} points`).join('; ')}`;
   const box = canvasBox(height, (w) => {
-    if (!shown.length) return h('p', { class: 'mute small' }, 'No points yet.');
+    if (!shown.length) return h('p.mute.small', 'No points yet.');
     const pad = { l: 46, r: 10, t: 6, b: 24 };
     const all = shown.flatMap((one) => one.points);
     let [x0, x1] = bounds(all.map((p) => p[0]));
@@ -65,13 +65,13 @@ export function lines(title, series, { height = 200, format = num, range, xLabel
     const Y = (v) => height - pad.b - ((v - y0) / (y1 - y0)) * (height - pad.t - pad.b);
     return s('svg', { width: w, height, role: 'img', 'aria-label': summary },
       ticks(y0, y1, 4).map((v) => [
-        s('line', { class: 'grid', x1: pad.l, x2: w - pad.r, y1: Y(v), y2: Y(v) }),
+        s('line.grid', { x1: pad.l, x2: w - pad.r, y1: Y(v), y2: Y(v) }),
         s('text', { x: pad.l - 7, y: Y(v) + 4, 'text-anchor': 'end' }, format(v)),
       ]),
       ticks(x0, x1, Math.max(2, Math.floor(w / 90))).map((v) => s('text', { x: X(v), y: height - 7, 'text-anchor': 'middle' }, num(v))),
       s('text', { x: 0, y: height - 7 }, xLabel),
       marks.filter((mark) => mark.x >= x0 && mark.x <= x1).map((mark) =>
-        s('line', { class: 'mark', x1: X(mark.x), x2: X(mark.x), y1: pad.t, y2: height - pad.b }, s('title', null, mark.label))),
+        s('line.mark', { x1: X(mark.x), x2: X(mark.x), y1: pad.t, y2: height - pad.b }, s('title', mark.label))),
       shown.map((one) => {
         const points = thin(one.points, Math.max(60, Math.floor(w / 2)));
         return points.length === 1
@@ -79,7 +79,7 @@ export function lines(title, series, { height = 200, format = num, range, xLabel
           : s('path', { class: `line s${one.color}`, d: points.map((p, i) => `${i ? 'L' : 'M'}${X(p[0]).toFixed(1)} ${Y(p[1]).toFixed(1)}`).join('') });
       }));
   });
-  return h('figure', null, legend, box);
+  return h('figure', legend, box);
 }
 
 /** A line without axes, for a list. */
@@ -89,7 +89,7 @@ export function spark(points, label) {
     const [x0, x1] = bounds(points.map((p) => p[0]));
     const [y0, y1] = bounds(points.map((p) => p[1]));
     return s('svg', { width: w, height, role: 'img', 'aria-label': label },
-      s('path', { class: 'line s1', d: thin(points, 120).map((p, i) =>
+      s('path.line.s1', { d: thin(points, 120).map((p, i) =>
         `${i ? 'L' : 'M'}${(((p[0] - x0) / (x1 - x0 || 1)) * (w - 4) + 2).toFixed(1)} ${(height - 4 - ((p[1] - y0) / (y1 - y0 || 1)) * (height - 8)).toFixed(1)}`).join('') }));
   }, 'spark');
 }
@@ -98,7 +98,7 @@ export function spark(points, label) {
 export function histogram(counts, label) {
   const top = Math.max(...counts, 1);
   const w = 110 / counts.length;
-  return s('svg', { class: 'hist', viewBox: '0 0 110 26', role: 'img', 'aria-label': label },
+  return s('svg.hist', { viewBox: '0 0 110 26', role: 'img', 'aria-label': label },
     counts.map((n, i) => {
       const tall = n ? Math.max(1, (n / top) * 25) : 0.5;
       return s('rect', { class: n ? 'f1' : 'f0', x: i * w, y: 26 - tall, width: Math.max(0.5, w - 1), height: tall });
@@ -118,7 +118,7 @@ export function bars(items, format = num, limit = 12) {
   const shown = items.slice(0, limit);
   const signed = shown.some((item) => item.value < 0);
   const top = Math.max(...shown.map((item) => Math.abs(item.value)), 1e-12);
-  return h('ul', { class: 'bars' }, shown.map((item, i) => {
+  return h('ul.bars', shown.map((item, i) => {
     const bar = h('i', { class: item.value < 0 ? 'neg' : null });
     const share = Math.abs(item.value) / (item.of ?? top);
     if (signed) {
@@ -126,7 +126,7 @@ export function bars(items, format = num, limit = 12) {
       bar.style.left = item.value < 0 ? `${50 - share * 50}%` : '50%';
     } else width(bar, share);
     return h('li', { class: i === 0 && !signed ? 'first' : null },
-      h('span', { class: 'name', title: item.name }, item.name), h('span', { class: 'track', 'aria-hidden': 'true' }, bar), h('span', { class: 'val' }, format(item.value)));
+      h('span.name', { title: item.name }, item.name), h('span.track', { 'aria-hidden': 'true' }, bar), h('span.val', format(item.value)));
   }));
 }
 
@@ -137,21 +137,21 @@ export function confusion(labels, matrix) {
   matrix.forEach((row, i) => row.forEach((n, j) => { if (i !== j && n > 0) wrong.push([n, i, j]); }));
   wrong.sort((a, b) => b[0] - a[0]);
   const worst = wrong.length
-    ? h('p', { class: 'small mute' }, 'Most often mixed up: ', wrong.slice(0, 3).map(([n, i, j]) => `${labels[i]} taken for ${labels[j]} (${n})`).join(', '), '.')
-    : h('p', { class: 'small mute' }, 'Nothing was mixed up.');
+    ? h('p.small.mute', 'Most often mixed up: ', wrong.slice(0, 3).map(([n, i, j]) => `${labels[i]} taken for ${labels[j]} (${n})`).join(', '), '.')
+    : h('p.small.mute', 'Nothing was mixed up.');
   if (labels.length > 24) {
-    return h('div', { class: 'stack tight' }, worst, bars(labels.map((name, i) => ({ name, value: sums[i] ? matrix[i][i] / sums[i] : 0, of: 1 }))
-      .sort((a, b) => a.value - b.value), percent, 16), h('p', { class: 'small mute' }, 'Share of each class that was recognised, the weakest first.'));
+    return h('div.stack.tight', worst, bars(labels.map((name, i) => ({ name, value: sums[i] ? matrix[i][i] / sums[i] : 0, of: 1 }))
+      .sort((a, b) => a.value - b.value), percent, 16), h('p.small.mute', 'Share of each class that was recognised, the weakest first.'));
   }
-  return h('div', { class: 'stack tight' },
-    h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': 'Confusion matrix' },
-      h('table', { class: 'heat' },
-        h('caption', { class: 'sr' }, 'Rows are the truth, columns the answers'),
-        h('thead', null, h('tr', null, h('th', { scope: 'col' }, h('span', { class: 'sr' }, 'truth')), labels.map((name) => h('th', { scope: 'col', title: name }, name)))),
-        h('tbody', null, matrix.map((row, i) => h('tr', null, h('th', { scope: 'row', title: labels[i] }, labels[i]), row.map((n, j) => {
+  return h('div.stack.tight',
+    h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': 'Confusion matrix' },
+      h('table.heat',
+        h('caption.sr', 'Rows are the truth, columns the answers'),
+        h('thead', h('tr', h('th', { scope: 'col' }, h('span.sr', 'truth')), labels.map((name) => h('th', { scope: 'col', title: name }, name)))),
+        h('tbody', matrix.map((row, i) => h('tr', h('th', { scope: 'row', title: labels[i] }, labels[i]), row.map((n, j) => {
           const shade = h('i', { 'aria-hidden': 'true' });
           shade.style.opacity = sums[i] ? (n / sums[i]) * 0.45 : 0;
-          return h('td', { class: i === j ? null : 'off', title: `${labels[i]} answered as ${labels[j]}: ${n}` }, shade, n || h('span', { class: 'mute' }, '·'));
+          return h('td', { class: i === j ? null : 'off', title: `${labels[i]} answered as ${labels[j]}: ${n}` }, shade, n || h('span.mute', '·'));
         })))))), worst);
 }
 
@@ -166,16 +166,16 @@ export function calibration(points) {
     const most = Math.max(...points.map((p) => p.count ?? 1), 1);
     return s('svg', { width: w, height: size, role: 'img', 'aria-label': `Calibration. ${points.map((p) => `said ${percent(p.confidence, 0)}, was right ${percent(p.accuracy, 0)}`).join('; ')}` },
       [0, 0.5, 1].map((v) => [
-        s('line', { class: 'grid', x1: X(0), x2: X(1), y1: Y(v), y2: Y(v) }),
+        s('line.grid', { x1: X(0), x2: X(1), y1: Y(v), y2: Y(v) }),
         s('text', { x: pad.l - 6, y: Y(v) + 4, 'text-anchor': 'end' }, percent(v, 0)),
         s('text', { x: X(v), y: size - 10, 'text-anchor': v === 1 ? 'end' : 'middle' }, percent(v, 0)),
       ]),
-      s('line', { class: 'dash', x1: X(0), y1: Y(0), x2: X(1), y2: Y(1) }),
-      s('path', { class: 'line s1', d: points.map((p, i) => `${i ? 'L' : 'M'}${X(p.confidence)} ${Y(p.accuracy)}`).join('') }),
-      points.map((p) => s('circle', { class: 'f1', cx: X(p.confidence), cy: Y(p.accuracy), r: 2 + 4 * Math.sqrt((p.count ?? 1) / most) },
-        s('title', null, `${p.count ?? ''} answers: said ${percent(p.confidence)}, right ${percent(p.accuracy)}`))));
+      s('line.dash', { x1: X(0), y1: Y(0), x2: X(1), y2: Y(1) }),
+      s('path.line.s1', { d: points.map((p, i) => `${i ? 'L' : 'M'}${X(p.confidence)} ${Y(p.accuracy)}`).join('') }),
+      points.map((p) => s('circle.f1', { cx: X(p.confidence), cy: Y(p.accuracy), r: 2 + 4 * Math.sqrt((p.count ?? 1) / most) },
+        s('title', `${p.count ?? ''} answers: said ${percent(p.confidence)}, right ${percent(p.accuracy)}`))));
   });
-  return h('figure', null, box, h('figcaption', { class: 'small mute' }, 'How sure it was (across) against how often it was right (up). On the dashed line the two agree.'));
+  return h('figure', box, h('figcaption.small.mute', 'How sure it was (across) against how often it was right (up). On the dashed line the two agree.'));
 }
 
 /** Which units fire: a lit dot per active unit. `rows`: `[{label, units: [[unit, strength]]}]`. */
@@ -183,7 +183,7 @@ export function raster(rows, label) {
   const most = Math.max(1, ...rows.flatMap((row) => row.units.map((unit) => unit[0]))) + 1;
   const cols = Math.min(most, 512);
   const scale = rows.length > 1 ? 6 : 18;
-  const canvas = h('canvas', { class: 'raster', width: cols, height: rows.length * scale, role: 'img', 'aria-label': label });
+  const canvas = h('canvas.raster', { width: cols, height: rows.length * scale, role: 'img', 'aria-label': label });
   canvas.style.height = `${rows.length * (rows.length > 1 ? 10 : 26)}px`;
   const dots = canvas.getContext('2d');
   rows.forEach((row, y) => {
@@ -198,7 +198,7 @@ export function raster(rows, label) {
 
 /** A grid of values as a small picture; `tint` lays a second grid over it. */
 export function picture(values, rows, cols, size, tint) {
-  const canvas = h('canvas', { class: 'thumb', width: cols, height: rows, role: 'img', 'aria-label': `picture of ${rows} by ${cols}` });
+  const canvas = h('canvas.thumb', { width: cols, height: rows, role: 'img', 'aria-label': `picture of ${rows} by ${cols}` });
   canvas.style.width = `${size}px`;
   canvas.style.height = `${Math.round((size * rows) / cols)}px`;
   const [low, high] = bounds(values);

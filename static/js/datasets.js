@@ -12,11 +12,11 @@ const KINDS = ['number', 'category', 'boolean', 'timestamp', 'text', 'vector', '
 /** `#/datasets`. */
 export function datasets(signal) {
   const list = paged((cursor) => get(`/datasets?limit=50${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`, signal), (items) => (items.length
-    ? table('Datasets', [['Name'], ['Rows', 'num'], ['Columns', 'num'], ['Size', 'num'], ['Updated']], items.map((set) => h('tr', null,
-      h('th', { scope: 'row' }, h('a', { href: to('datasets', set.name) }, set.name)), h('td', { class: 'num' }, num(set.rows)),
-      h('td', { class: 'num' }, num(set.columns?.length ?? set.columns)), h('td', { class: 'num' }, bytes(set.bytes)), h('td', null, ago(set.updated_at)))))
+    ? table('Datasets', [['Name'], ['Rows', 'num'], ['Columns', 'num'], ['Size', 'num'], ['Updated']], items.map((set) => h('tr',
+      h('th', { scope: 'row' }, h('a', { href: to('datasets', set.name) }, set.name)), h('td.num', num(set.rows)),
+      h('td.num', num(set.columns?.length ?? set.columns)), h('td.num', bytes(set.bytes)), h('td', ago(set.updated_at)))))
     : empty('No data yet', 'Drop a file above: its columns and their kinds are read from it.')), signal);
-  return [heading('Datasets'), h('div', { class: 'stack' }, dropZone(signal), card(null, list.node))];
+  return [heading('Datasets'), h('div.stack', dropZone(signal), card(null, list.node))];
 }
 
 const rowsOf = (page) => page.items ?? page.rows ?? page;
@@ -26,17 +26,17 @@ export async function dataset(signal, name) {
   const path = `/datasets/${encodeURIComponent(name)}`;
   const set = await get(path, signal);
   const hist = new Map(set.columns.map((column) => [column.name, h('div')]));
-  const preview = h('div', { class: 'busy' });
+  const preview = h('div.busy');
   let offset = 0;
   const size = 10;
   const rows = () => into(preview, async () => {
     const page = rowsOf(await get(`${path}/rows?offset=${offset}&limit=${size}`, signal));
     const columns = set.columns.slice(0, 40);
-    return [table('Rows', [['Row', 'num'], ...columns.map((c) => [c.name])], page.map((row, i) => h('tr', null, h('td', { class: 'num mute' }, num(offset + i + 1)),
-      columns.map((c) => h('td', { class: 'cell' }, shown(row[c.name], c) ?? cell(row[c.name])))))),
-    h('nav', { class: 'pager', 'aria-label': 'Rows' }, `${num(offset + 1)} to ${num(offset + page.length)} of ${num(set.rows)}`,
-      h('button', { class: 'slim', type: 'button', disabled: offset === 0, onclick: () => { offset = Math.max(0, offset - size); rows(); } }, 'Previous'),
-      h('button', { class: 'slim', type: 'button', disabled: offset + size >= set.rows, onclick: () => { offset += size; rows(); } }, 'Next'))];
+    return [table('Rows', [['Row', 'num'], ...columns.map((c) => [c.name])], page.map((row, i) => h('tr', h('td.num.mute', num(offset + i + 1)),
+      columns.map((c) => h('td.cell', shown(row[c.name], c) ?? cell(row[c.name])))))),
+    h('nav.pager', { 'aria-label': 'Rows' }, `${num(offset + 1)} to ${num(offset + page.length)} of ${num(set.rows)}`,
+      h('button.slim', { type: 'button', disabled: offset === 0, onclick: () => { offset = Math.max(0, offset - size); rows(); } }, 'Previous'),
+      h('button.slim', { type: 'button', disabled: offset + size >= set.rows, onclick: () => { offset += size; rows(); } }, 'Next'))];
   });
   rows();
   drawHistograms(set, hist, path, signal);
@@ -47,12 +47,12 @@ export async function dataset(signal, name) {
       await call('DELETE', path);
       location.hash = '#/datasets';
     }, { class: 'danger' })),
-    h('div', { class: 'stack' },
+    h('div.stack',
       tiles([['Rows', num(set.rows)], ['Columns', num(set.columns.length)], ['Size', bytes(set.bytes)], ['Revision', num(set.revision)], ['Updated', ago(set.updated_at)]]),
       card('Train a model', await trainForm(set, signal)),
-      card('Columns', table('Columns', [['Column'], ['Kind'], ['Spread'], ['Missing', 'num'], ['Distinct', 'num'], ['Range'], ['Mean', 'num'], ['Examples']], set.columns.map((c) => h('tr', null,
-        h('th', { scope: 'row' }, c.name), h('td', null, c.kind, c.shape?.length ? h('span', { class: 'mute' }, ` ${c.shape.join('×')}`) : null), h('td', null, hist.get(c.name)), h('td', { class: 'num' }, c.missing ? num(c.missing) : '–'), h('td', { class: 'num' }, num(c.distinct)),
-        h('td', { class: 'cell num' }, c.min != null ? `${cell(c.min)} to ${cell(c.max)}` : '–'), h('td', { class: 'num' }, num(c.mean)), h('td', { class: 'cell mute' }, (c.examples ?? []).slice(0, 3).map((e) => cell(e, 24)).join(', ')))))),
+      card('Columns', table('Columns', [['Column'], ['Kind'], ['Spread'], ['Missing', 'num'], ['Distinct', 'num'], ['Range'], ['Mean', 'num'], ['Examples']], set.columns.map((c) => h('tr',
+        h('th', { scope: 'row' }, c.name), h('td', c.kind, c.shape?.length ? h('span.mute', ` ${c.shape.join('×')}`) : null), h('td', hist.get(c.name)), h('td.num', c.missing ? num(c.missing) : '–'), h('td.num', num(c.distinct)),
+        h('td.cell.num', c.min != null ? `${cell(c.min)} to ${cell(c.max)}` : '–'), h('td.num', num(c.mean)), h('td.cell.mute', (c.examples ?? []).slice(0, 3).map((e) => cell(e, 24)).join(', ')))))),
       card('Rows', preview)),
   ];
 }
@@ -90,7 +90,7 @@ async function trainForm(set, signal) {
   let drawn = null;
   const kinds = set.columns.slice(0, 60).map((c) => [c.name, select([['', `${c.kind} (as read)`], ...KINDS.filter((k) => k !== c.kind), 'ignore'], '', { name: `k:${c.name}` })]);
   const said = h('div');
-  const form = h('form', { class: 'stack', onsubmit: async (event) => {
+  const form = h('form.stack', { onsubmit: async (event) => {
     event.preventDefault();
     const features = Object.fromEntries(kinds.filter(([, node]) => node.value).map(([name, node]) => [name, node.value]));
     const config = drawn?.config() ?? {};
@@ -108,15 +108,15 @@ async function trainForm(set, signal) {
   const draw = () => {
     const one = list.find((f) => f.name === family.value);
     drawn = one ? settingsForm(one) : null;
-    put(settings, drawn ? h('details', null, h('summary', null, `Settings of ${words(one.name)}`), drawn.node) : null);
+    put(settings, drawn ? h('details', h('summary', `Settings of ${words(one.name)}`), drawn.node) : null);
   };
   family.addEventListener('change', draw);
   form.append(
-    h('div', { class: 'fields' }, field('Predict', target), field('Name of the model', model), field('Family', family, 'left to itself, Kenyon says why it chose')),
-    h('details', null, h('summary', null, 'More: task, hold-out, seed, kinds of columns'), h('div', { class: 'stack' },
-      h('div', { class: 'fields' }, field('Task', task), field('Share held out', share, '0.2 is usual'), field('Seed', seed)),
-      h('div', { class: 'fields' }, kinds.map(([name, node]) => field(name, node))))),
-    settings, h('div', { class: 'row' }, h('button', { class: 'main' }, 'Train')), said);
+    h('div.fields', field('Predict', target), field('Name of the model', model), field('Family', family, 'left to itself, Kenyon says why it chose')),
+    h('details', h('summary', 'More: task, hold-out, seed, kinds of columns'), h('div.stack',
+      h('div.fields', field('Task', task), field('Share held out', share, '0.2 is usual'), field('Seed', seed)),
+      h('div.fields', kinds.map(([name, node]) => field(name, node))))),
+    settings, h('div.row', h('button.main', 'Train')), said);
   keep(form, `train:${set.name}`);
   draw();
   keep(form, `train:${set.name}`);

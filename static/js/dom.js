@@ -3,15 +3,16 @@
 
 const SVG = 'http://www.w3.org/2000/svg';
 
-function fill(node, props, children) {
-  for (const [name, value] of Object.entries(props ?? {})) {
-    if (value == null || value === false) continue;
-    if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
-    else if (name === 'value' || name === 'checked' || name === 'disabled' || name === 'selected') node[name] = value;
-    else node.setAttribute(name, value === true ? '' : value);
-  }
-  add(node, children);
-  return node;
+function make(node, props, children) {
+  if (props?.constructor === Object) {
+    for (const [name, value] of Object.entries(props)) {
+      if (value == null || value === false) continue;
+      if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
+      else if (['value', 'checked', 'disabled'].includes(name)) node[name] = value;
+      else node.setAttribute(name, value === true ? '' : value);
+    }
+  } else children.unshift(props);
+  return add(node, children);
 }
 
 /** Appends children: nodes, text, nested lists; nothing for null and false. */
@@ -23,11 +24,18 @@ export function add(node, ...children) {
   return node;
 }
 
-/** An HTML element. A name starting with `on` is a listener. */
-export const h = (tag, props, ...children) => fill(document.createElement(tag), props, children);
+function named(create, name) {
+  const [tag, ...classes] = name.split('.');
+  const node = create(tag);
+  if (classes.length) node.setAttribute('class', classes.join(' '));
+  return node;
+}
+
+/** An HTML element: `h('p.mute.small', { title }, 'text')`. A property starting with `on` is a listener. */
+export const h = (name, props, ...children) => make(named((tag) => document.createElement(tag), name), props, children);
 
 /** An SVG element. */
-export const s = (tag, props, ...children) => fill(document.createElementNS(SVG, tag), props, children);
+export const s = (name, props, ...children) => make(named((tag) => document.createElementNS(SVG, tag), name), props, children);
 
 /** Replaces what a node holds. */
 export function put(node, ...children) {
@@ -53,7 +61,7 @@ export function field(label, input, hint, wide) {
     note = h('span', { class: 'hint', id: uid() }, hint);
     input.setAttribute('aria-describedby', note.id);
   }
-  return h('div', { class: wide ? 'field wide' : 'field' }, h('label', { for: input.id }, label), input, note);
+  return h(wide ? 'div.field.wide' : 'div.field', h('label', { for: input.id }, label), input, note);
 }
 
 /** A select from `[value, text]` pairs or plain values. */
@@ -68,10 +76,10 @@ export function select(options, value, props) {
 
 /** A table in its own scroller; `columns` are `[title, class]`. */
 export function table(caption, columns, rows) {
-  return h('div', { class: 'scroll', tabindex: '0', role: 'region', 'aria-label': caption },
-    h('table', null,
-      h('thead', null, h('tr', null, columns.map(([title, cls]) => h('th', { class: cls, scope: 'col' }, title)))),
-      h('tbody', null, rows)));
+  return h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': caption },
+    h('table',
+      h('thead', h('tr', columns.map(([title, cls]) => h('th', { class: cls, scope: 'col' }, title)))),
+      h('tbody', rows)));
 }
 
 /** A figure without needless digits. */
@@ -118,12 +126,12 @@ export function seconds(value) {
 
 /** How long ago, with the exact time on hover. */
 export function ago(time) {
-  if (!time) return h('span', { class: 'mute' }, '–');
+  if (!time) return h('span.mute', '–');
   const date = new Date(time);
   const past = (Date.now() - date.getTime()) / 1000;
   const text = past < 5 ? 'just now' : past < 60 ? `${Math.round(past)} s ago` : past < 3600 ? `${Math.round(past / 60)} min ago`
     : past < 86400 ? `${Math.round(past / 3600)} h ago` : date.toLocaleDateString('en', { year: 'numeric', month: 'short', day: 'numeric' });
-  return h('time', { datetime: time, title: date.toLocaleString(), class: 'mute' }, text);
+  return h('time.mute', { datetime: time, title: date.toLocaleString() }, text);
 }
 
 /** A value of a data row as short text. */

@@ -108,10 +108,10 @@ export function drawingPad(feature, changed) {
   });
   clear();
   return {
-    node: h('div', { class: 'pad wide' }, h('span', { class: 'hint' }, `${feature.name}: draw with mouse or finger`), canvas,
-      h('div', { class: 'row' }, h('button', { type: 'button', class: 'slim', onclick: () => { clear(); told(); } }, 'Clear'),
-        h('span', { class: 'check small' }, centre, h('label', { for: centre.id }, 'centre it'))),
-      h('details', null, h('summary', null, 'As numbers'), field(`${rows * cols} numbers from 0 to ${num(top)}`, typed))),
+    node: h('div.pad.wide', h('span.hint', `${feature.name}: draw with mouse or finger`), canvas,
+      h('div.row', h('button', { type: 'button', class: 'slim', onclick: () => { clear(); told(); } }, 'Clear'),
+        h('span.check.small', centre, h('label', { for: centre.id }, 'centre it'))),
+      h('details', h('summary', 'As numbers'), field(`${rows * cols} numbers from 0 to ${num(top)}`, typed))),
     value: () => values,
     set: (list) => { values = list.map(Number); show(); typed.value = JSON.stringify(list); typed.dispatchEvent(new Event('input', { bubbles: true })); },
     restore: () => { const list = numbers(typed.value); if (list.length === values.length) { values = list; show(); } },
@@ -146,7 +146,7 @@ export function control(feature, changed) {
     };
     input.addEventListener('change', show);
     return {
-      node: h('div', { class: 'wide stack tight' }, field(name, input, feature.length ? `${feature.length} numbers` : null), view),
+      node: h('div.wide.stack.tight', field(name, input, feature.length ? `${feature.length} numbers` : null), view),
       value: () => (input.value.trim() ? (kind === 'vector' ? numbers(input.value) : readSequence(input.value)) : undefined),
       set: (v) => { input.value = Array.isArray(v) && typeof v[0] === 'string' ? v.join('\n') : JSON.stringify(v); show(); },
       restore: show,
@@ -161,7 +161,7 @@ export function control(feature, changed) {
       if (input.files[0]) reader.readAsDataURL(input.files[0]);
     } });
     const show = () => put(view, data ? h('img', { src: `data:image/${data.startsWith('/9j') ? 'jpeg' : 'png'};base64,${data}`, alt: `The picture chosen for ${name}`, height: 120 }) : null);
-    return { node: h('div', { class: 'wide stack tight' }, field(name, input, 'PNG or JPEG'), view), value: () => data, set: (v) => { data = v; show(); } };
+    return { node: h('div.wide.stack.tight', field(name, input, 'PNG or JPEG'), view), value: () => data, set: (v) => { data = v; show(); } };
   }
   if (kind === 'boolean') {
     const input = select([['', 'not known'], 'true', 'false'], '', { name: id });
@@ -174,7 +174,7 @@ export function control(feature, changed) {
   if (kind === 'category') {
     const list = h('datalist', { id: uid() }, known.slice(0, 200).map((v) => h('option', { value: String(v) })));
     const input = h('input', { name: id, list: list.id, autocomplete: 'off' });
-    return { node: h('div', null, field(name, input, known.length ? `such as ${known.slice(0, 3).join(', ')}` : null), list), value: () => input.value || undefined, set: (v) => { input.value = v ?? ''; } };
+    return { node: h('div', field(name, input, known.length ? `such as ${known.slice(0, 3).join(', ')}` : null), list), value: () => input.value || undefined, set: (v) => { input.value = v ?? ''; } };
   }
   if (kind === 'timestamp') {
     const input = h('input', { name: id, placeholder: '2026-01-31T12:00:00Z' });
@@ -193,7 +193,7 @@ export function control(feature, changed) {
     input.addEventListener('input', () => { slide.value = input.value; });
   }
   return {
-    node: h('div', { class: 'field' }, field(name, input, ranged ? `${num(min)} to ${num(max)}` : null), slide),
+    node: h('div.field', field(name, input, ranged ? `${num(min)} to ${num(max)}` : null), slide),
     value: () => (input.value === '' ? undefined : Number(input.value)),
     set: (v) => { input.value = v ?? ''; if (slide) slide.value = v; },
     restore: () => { if (slide) slide.value = input.value; },
@@ -206,8 +206,8 @@ export function rowForm(list, changed) {
   const few = controls.slice(0, 40);
   const rest = controls.slice(40);
   return {
-    node: h('div', { class: 'stack tight' }, h('div', { class: 'fields' }, few.map(([, c]) => c.node)),
-      rest.length ? h('details', null, h('summary', null, `${rest.length} more columns`), h('div', { class: 'fields' }, rest.map(([, c]) => c.node))) : null),
+    node: h('div.stack.tight', h('div.fields', few.map(([, c]) => c.node)),
+      rest.length ? h('details', h('summary', `${rest.length} more columns`), h('div.fields', rest.map(([, c]) => c.node))) : null),
     row: () => Object.fromEntries(controls.map(([name, c]) => [name, c.value()]).filter(([, v]) => v !== undefined)),
     set: (row) => { for (const [name, c] of controls) if (name in row) c.set(row[name]); },
     restore: () => { for (const [, c] of controls) c.restore?.(); },
@@ -225,7 +225,7 @@ export function settingsForm(family) {
     const hint = `${spec.description ?? ''}${limits}`;
     if (type === 'boolean') {
       const input = h('input', { type: 'checkbox', name: id, id: uid(), checked: start === true });
-      return { name, node: h('div', { class: 'field' }, h('span', { class: 'check' }, input, h('label', { for: input.id }, words(name))), h('span', { class: 'hint' }, hint)), value: () => (input.checked === (start === true) ? undefined : input.checked) };
+      return { name, node: h('div.field', h('span.check', input, h('label', { for: input.id }, words(name))), h('span.hint', hint)), value: () => (input.checked === (start === true) ? undefined : input.checked) };
     }
     const choices = spec.enum?.filter((v) => v != null);
     const input = choices ? select([['', start == null ? 'chosen from the data' : `${start} (default)`], ...choices.filter((v) => v !== start)], '', { name: id })
@@ -235,7 +235,7 @@ export function settingsForm(family) {
       return choices ? input.value : type === 'array' ? numbers(input.value) : Number(input.value);
     } };
   });
-  return { node: h('div', { class: 'fields' }, made.map((one) => one.node)), config: () => Object.fromEntries(made.map((one) => [one.name, one.value()]).filter(([, v]) => v !== undefined)) };
+  return { node: h('div.fields', made.map((one) => one.node)), config: () => Object.fromEntries(made.map((one) => [one.name, one.value()]).filter(([, v]) => v !== undefined)) };
 }
 
 /** A row's value in a table: small pictures for square vectors, text for all else. */

@@ -20,7 +20,7 @@ export function jobs(signal) {
   let lively = false;
   const list = paged(load, (items) => {
     lively = items.some((job) => !ended(job));
-    return items.length ? jobRows(items) : empty('No such job', 'Jobs appear here when a training, a consolidation or an evaluation is asked for.', h('a', { class: 'button', href: '#/datasets' }, 'Start one from a dataset'));
+    return items.length ? jobRows(items) : empty('No such job', 'Jobs appear here when a training, a consolidation or an evaluation is asked for.', h('a.button', { href: '#/datasets' }, 'Start one from a dataset'));
   }, signal);
   for (const node of [status, kind, model]) node.addEventListener('change', list.restart);
   clock(async () => {
@@ -34,14 +34,14 @@ export function jobs(signal) {
 export async function job(signal, id) {
   const first = await get(`/jobs/${encodeURIComponent(id)}`, signal);
   const state = h('span');
-  const tools = h('div', { class: 'row' });
+  const tools = h('div.row');
   const bar = meter('Progress');
-  const text = h('span', { class: 'mute' });
+  const text = h('span.mute');
   const figures = h('div');
-  const losses = h('div', { class: 'busy' });
-  const scores = h('div', { class: 'busy' });
-  const log = h('pre', { class: 'log', tabindex: '0', 'aria-label': 'Log' });
-  const logCard = h('section', { class: 'card hide' }, h('h2', null, 'Log'), log);
+  const losses = h('div.busy');
+  const scores = h('div.busy');
+  const log = h('pre.log', { tabindex: '0', 'aria-label': 'Log' });
+  const logCard = h('section.card.hide', h('h2', 'Log'), log);
   let shown = '';
   let drawn = '';
 
@@ -51,7 +51,7 @@ export async function job(signal, id) {
       shown = now.status;
       put(state, chip(now.status));
       put(tools, ended(now)
-        ? [now.status === 'succeeded' ? h('a', { class: 'button main', href: to('models', now.model) }, 'See the model') : act('Try again', async () => {
+        ? [now.status === 'succeeded' ? h('a.button.main', { href: to('models', now.model) }, 'See the model') : act('Try again', async () => {
           const made = await post(`/jobs/${now.id}/retry`, {});
           toast('Queued again.');
           if (made?.id && made.id !== now.id) location.hash = to('jobs', made.id);
@@ -73,7 +73,7 @@ export async function job(signal, id) {
       put(losses, lines('Loss', lossSeries(curves)));
       const other = [...curves].filter(([name]) => /accuracy|r2|rmse|f1/.test(name)).slice(0, 3);
       put(scores, other.length ? lines('Quality', other.map(([name, points], i) => ({ name: words(name), points, color: i + 1 })), { format: other.every(([name]) => /accuracy|f1/.test(name)) ? (v) => percent(v) : num })
-        : h('p', { class: 'mute small' }, 'Measured at the end of each epoch.'));
+        : h('p.mute.small', 'Measured at the end of each epoch.'));
     }
   };
   draw({ job: first, curves: new Map() });
@@ -84,16 +84,16 @@ export async function job(signal, id) {
     if (end) log.scrollTop = log.scrollHeight;
   });
 
-  const facts = [['Asked for', ago(first.created_at)], ['Attempt', num(first.attempt)], first.resumed_from_step ? ['Resumed from step', num(first.resumed_from_step)] : null, ['Priority', num(first.priority)], ['Id', h('span', { class: 'mono' }, first.id)]].filter(Boolean);
+  const facts = [['Asked for', ago(first.created_at)], ['Attempt', num(first.attempt)], first.resumed_from_step ? ['Resumed from step', num(first.resumed_from_step)] : null, ['Priority', num(first.priority)], ['Id', h('span.mono', first.id)]].filter(Boolean);
   return [
     heading(`${words(first.kind)} ${first.model}`, [h('a', { href: '#/jobs' }, 'Jobs'), first.version ? ` / version ${first.version}` : ''], state, tools),
-    h('div', { class: 'stack' },
+    h('div.stack',
       first.error ? trouble(Object.assign(new Error(first.error.detail ?? first.error), { details: first.error.details })) : null,
-      h('section', { class: 'card stack tight', 'aria-label': 'Progress' }, h('div', { class: 'row between' }, text), bar.node),
+      h('section.card.stack.tight', { 'aria-label': 'Progress' }, h('div.row.between', text), bar.node),
       figures,
-      h('div', { class: 'grid2' }, card('Loss', losses), card('Quality', scores)),
+      h('div.grid2', card('Loss', losses), card('Quality', scores)),
       logCard,
-      card('About', h('dl', { class: 'kv' }, facts.map(([name, value]) => [h('dt', null, name), h('dd', null, value)])))),
+      card('About', h('dl.kv', facts.map(([name, value]) => [h('dt', name), h('dd', value)])))),
   ];
 }
 

@@ -51,9 +51,9 @@ const system = (info) => tiles([
 ]);
 
 export function overview(signal) {
-  const state = h('div', { class: 'calm' });
-  const running = h('div', { class: 'busy' });
-  const answering = h('div', { class: 'busy' });
+  const state = h('div.calm');
+  const running = h('div.busy');
+  const answering = h('div.busy');
   const start = h('div');
   let ids = null;
   let cards = new AbortController();
@@ -69,21 +69,21 @@ export function overview(signal) {
     cards = new AbortController();
     const until = AbortSignal.any([signal, cards.signal]);
     put(running, items.length ? items.map((job) => jobCard(job, until, () => setTimeout(() => refresh().catch(() => {}), 400)))
-      : empty('Nothing is training', 'Upload a dataset, then start a training from its page.', h('a', { class: 'button', href: '#/datasets' }, 'Go to datasets')));
+      : empty('Nothing is training', 'Upload a dataset, then start a training from its page.', h('a.button', { href: '#/datasets' }, 'Go to datasets')));
   };
 
   const drawModels = (page) => {
     shownModels.clear();
     put(answering, page.items.length ? [table('Models', [['Model'], ['Family'], ['Quality', 'num'], ['Requests/s', 'num'], ['Latency', 'num'], ['Active', 'num']],
       page.items.slice(0, SHOWN).map((model) => {
-        const rate = h('td', { class: 'num' }, '–');
-        const latency = h('td', { class: 'num' }, '–');
+        const rate = h('td.num', '–');
+        const latency = h('td.num', '–');
         shownModels.set(model.name, { rate, latency });
-        return h('tr', null,
-          h('th', { scope: 'row' }, h('a', { href: to('models', model.name) }, model.name), model.version ? h('span', { class: 'mute' }, ` v${model.version}`) : null),
-          h('td', null, words(model.family ?? '–')), h('td', { class: 'num' }, quality(model.metrics)), rate, latency,
-          h('td', { class: 'num' }, percent(model.active_share ?? model.sparsity?.active_share)));
-      })), h('p', { class: 'pager' }, h('a', { href: '#/models' }, 'All models'))]
+        return h('tr',
+          h('th', { scope: 'row' }, h('a', { href: to('models', model.name) }, model.name), model.version ? h('span.mute', ` v${model.version}`) : null),
+          h('td', words(model.family ?? '–')), h('td.num', quality(model.metrics)), rate, latency,
+          h('td.num', percent(model.active_share ?? model.sparsity?.active_share)));
+      })), h('p.pager', h('a', { href: '#/models' }, 'All models'))]
       : empty('No model yet', 'A model appears here once its first training has begun.'));
   };
 
@@ -117,12 +117,12 @@ export function overview(signal) {
     clock(tick, () => (lively ? 5000 : 15_000), signal);
   })();
 
-  return [heading('Overview'), h('div', { class: 'stack' }, start, state, card('Training', running), card('Models', answering))];
+  return [heading('Overview'), h('div.stack', start, state, card('Training', running), card('Models', answering))];
 }
 
 /** For someone who has just started the server. */
 const welcome = (signal) => card('From nothing to a prediction',
-  h('div', { class: 'grid2' },
+  h('div.grid2',
     dropZone(signal),
-    h('div', { class: 'stack tight' }, h('p', { class: 'mute small' }, 'Or on the command line:'), h('pre', { tabindex: '0' },
+    h('div.stack.tight', h('p.mute.small', 'Or on the command line:'), h('pre', { tabindex: '0' },
       `curl -T iris.csv ${location.host}/api/v1/datasets/iris\ncurl ${location.host}/api/v1/models/iris/train \\\n  --json '{"dataset":"iris","target":"species"}'`))));

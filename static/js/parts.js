@@ -17,10 +17,10 @@ export function trouble(error) {
   if (!(error instanceof Problem)) console.error(error);
   const help = { 0: 'Start it with “kenyon serve”, then reload.', 401: 'This server asks for an API key: the key button is at the top right.', 403: 'The key in use may not do this.', 429: 'The server is busy; try again in a moment.', 503: 'The server is starting or going down; try again in a moment.' }[error.status];
   const details = error.details ?? [];
-  return h('div', { class: 'note fail', role: 'alert' },
-    h('p', null, error.message, help ? ` ${help}` : ''),
+  return h('div.note.fail', { role: 'alert' },
+    h('p', error.message, help ? ` ${help}` : ''),
     details.length ? table('What is wrong and where', [['Row', 'num'], ['Column'], ['Why']],
-      details.map((d) => h('tr', null, h('td', { class: 'num' }, d.row ?? '–'), h('td', null, d.column ?? d.path ?? '–'), h('td', null, d.reason)))) : null);
+      details.map((d) => h('tr', h('td.num', d.row ?? '–'), h('td', d.column ?? d.path ?? '–'), h('td', d.reason)))) : null);
 }
 
 /** Fills `box` with what `load` answers, or with what went wrong. */
@@ -50,7 +50,7 @@ function ask(title, content, confirm, danger) {
     const id = `d${Date.now()}`;
     const form = h('form', { method: 'dialog', class: 'stack' },
       h('h2', { id }, title), content,
-      h('div', { class: 'row' },
+      h('div.row',
         h('button', { value: 'yes', class: danger ? 'danger' : 'main' }, confirm),
         h('button', { value: '', type: 'button', onclick: () => dialog.close('') }, 'Cancel')));
     const dialog = h('dialog', { 'aria-labelledby': id, onclose: () => { dialog.remove(); resolve(dialog.returnValue === 'yes'); } }, form);
@@ -60,28 +60,28 @@ function ask(title, content, confirm, danger) {
 }
 
 /** Asks before something that cannot be undone. */
-export const sure = (title, text, confirm) => ask(title, h('p', null, text), confirm, true);
+export const sure = (title, text, confirm) => ask(title, h('p', text), confirm, true);
 
 /** Asks for an API key; `refused` when one was given and not accepted. */
 export async function askKey(refused) {
   const input = h('input', { type: 'password', autocomplete: 'off', spellcheck: 'false', name: 'key', required: true });
-  const yes = await ask('API key', h('div', { class: 'stack tight' },
+  const yes = await ask('API key', h('div.stack.tight',
     h('p', { class: refused ? 'bad' : 'mute' }, refused ? 'That key was not accepted.' : 'This server wants a key. It stays in this tab and is forgotten when the tab closes.'),
     field('Key', input)), 'Use this key');
   return yes ? input.value.trim() : null;
 }
 
 /** What to show where there is nothing yet: what it is, and what to do next. */
-export const empty = (title, text, ...actions) => h('div', { class: 'empty' }, h('strong', null, title), h('p', null, text), ...actions);
+export const empty = (title, text, ...actions) => h('div.empty', h('strong', title), h('p', text), ...actions);
 
-export const heading = (title, crumbs, ...tools) => h('div', { class: 'head' },
-  h('div', null, crumbs ? h('p', { class: 'crumb' }, crumbs) : null, h('h1', { tabindex: '-1' }, title)), h('div', { class: 'row' }, tools));
+export const heading = (title, crumbs, ...tools) => h('div.head',
+  h('div', crumbs ? h('p.crumb', crumbs) : null, h('h1', { tabindex: '-1' }, title)), h('div.row', tools));
 
-export const card = (title, ...content) => h('section', { class: 'card' }, title ? h('h2', null, title) : null, content);
+export const card = (title, ...content) => h('section.card', title ? h('h2', title) : null, content);
 
 /** Named figures side by side. */
-export const tiles = (items) => h('dl', { class: 'tiles' }, items.map(([name, value, unit]) =>
-  h('div', { class: 'tile' }, h('dt', null, name), h('dd', null, value, unit ? h('small', null, unit) : null))));
+export const tiles = (items) => h('dl.tiles', items.map(([name, value, unit]) =>
+  h('div.tile', h('dt', name), h('dd', value, unit ? h('small', unit) : null))));
 
 const CHIP = { succeeded: 'good', served: 'good', ready: '', running: 'good live', queued: '', failed: 'fail', canceled: 'warn', canary: 'warn', shadow: 'warn', retired: '' };
 export const chip = (state) => h('span', { class: `chip ${CHIP[state] ?? ''}` }, words(state ?? 'unknown'));
@@ -100,13 +100,13 @@ export function quality(metrics) {
  * Answers the box and a `refresh` for the page that is shown.
  */
 export function paged(load, draw, signal) {
-  const box = h('div', { class: 'busy' });
+  const box = h('div.busy');
   const info = h('span');
   const trail = [null];
   let following = null;
   const back = h('button', { type: 'button', class: 'slim', onclick: () => { trail.pop(); refresh(); } }, 'Previous');
   const forth = h('button', { type: 'button', class: 'slim', onclick: () => { trail.push(following); refresh(); } }, 'Next');
-  const pager = h('nav', { class: 'pager hide', 'aria-label': 'Pages' }, info, back, forth);
+  const pager = h('nav.pager.hide', { 'aria-label': 'Pages' }, info, back, forth);
   const show = async () => {
     const page = await load(trail.at(-1));
     if (signal.aborted) return;
@@ -119,7 +119,7 @@ export function paged(load, draw, signal) {
   };
   const refresh = () => into(box, show);
   refresh();
-  return { node: h('div', null, box, pager), refresh, quiet: show, restart: () => { trail.length = 1; refresh(); } };
+  return { node: h('div', box, pager), refresh, quiet: show, restart: () => { trail.length = 1; refresh(); } };
 }
 
 /** Keeps what was typed into the named fields of `form` for this tab, so that a reload loses nothing. */
@@ -143,7 +143,7 @@ export function keep(form, name) {
 
 export function meter(label) {
   const bar = h('i');
-  const node = h('div', { class: 'meter', role: 'progressbar', 'aria-label': label, 'aria-valuemin': 0, 'aria-valuemax': 100 }, bar);
+  const node = h('div.meter', { role: 'progressbar', 'aria-label': label, 'aria-valuemin': 0, 'aria-valuemax': 100 }, bar);
   return { node, set: (share) => { width(bar, share); node.setAttribute('aria-valuenow', Math.round((share || 0) * 100)); } };
 }
 
@@ -229,9 +229,9 @@ export const cancel = (job, after) => act('Cancel', async () => {
 /** A running or waiting job with a bar, its pace and its loss. */
 export function jobCard(job, signal, onEnd) {
   const bar = meter(`Progress of ${job.model}`);
-  const text = h('span', { class: 'mute small' });
+  const text = h('span.mute.small');
   const state = h('span');
-  const picture = h('div', { class: 'spark' });
+  const picture = h('div.spark');
   const draw = ({ job: now, curves: made }) => {
     put(state, chip(now.status));
     put(text, pace(now));
@@ -242,17 +242,17 @@ export function jobCard(job, signal, onEnd) {
   };
   draw({ job, curves: new Map() });
   follow(job, draw, signal);
-  return h('div', { class: 'jobcard' },
-    h('div', { class: 'stack tight' },
-      h('div', { class: 'row between' },
-        h('span', { class: 'row' }, h('a', { href: to('jobs', job.id) }, h('strong', null, job.model)), h('span', { class: 'mute' }, `${words(job.kind)}${job.version ? ` · version ${job.version}` : ''}`), state),
+  return h('div.jobcard',
+    h('div.stack.tight',
+      h('div.row.between',
+        h('span.row', h('a', { href: to('jobs', job.id) }, h('strong', job.model)), h('span.mute', `${words(job.kind)}${job.version ? ` · version ${job.version}` : ''}`), state),
         text), bar.node), picture);
 }
 
 /** Rows of a job list. */
-export const jobRows = (jobs) => table('Jobs', [['Model'], ['Kind'], ['Status'], ['Progress', 'num'], ['Quality', 'num'], ['Created']], jobs.map((job) => h('tr', null,
-  h('td', null, h('a', { href: to('jobs', job.id) }, job.model, job.version ? h('span', { class: 'mute' }, ` v${job.version}`) : null)),
-  h('td', null, words(job.kind)), h('td', null, chip(job.status)),
-  h('td', { class: 'num' }, job.status === 'succeeded' ? '100 %' : percent(job.progress?.fraction ?? 0, 0)),
-  h('td', { class: 'num' }, quality(job.metrics)), h('td', null, ago(job.created_at)))));
+export const jobRows = (jobs) => table('Jobs', [['Model'], ['Kind'], ['Status'], ['Progress', 'num'], ['Quality', 'num'], ['Created']], jobs.map((job) => h('tr',
+  h('td', h('a', { href: to('jobs', job.id) }, job.model, job.version ? h('span.mute', ` v${job.version}`) : null)),
+  h('td', words(job.kind)), h('td', chip(job.status)),
+  h('td.num', job.status === 'succeeded' ? '100 %' : percent(job.progress?.fraction ?? 0, 0)),
+  h('td.num', quality(job.metrics)), h('td', ago(job.created_at)))));
 

@@ -12,15 +12,15 @@ export const nameOf = (file) => file.replace(/(\.(csv|tsv|jsonl?|ndjson|parquet|
 export function dropZone(signal) {
   const input = h('input', { type: 'file', class: 'sr', tabindex: '-1', 'aria-label': 'File to upload', accept: '.csv,.tsv,.json,.jsonl,.ndjson,.parquet,.gz,.zst,.txt' });
   const choose = h('button', { type: 'button', class: 'main', onclick: () => input.click() }, 'Choose a file');
-  const under = h('div', { class: 'stack tight' });
-  const zone = h('div', { class: 'drop', id: 'drop' }, h('strong', null, 'Drop a data file here'),
-    h('p', { class: 'mute small' }, 'CSV, TSV, JSON lines, JSON or Parquet; gzip and zstd are read as they are.'), choose, input, under);
+  const under = h('div.stack.tight');
+  const zone = h('div.drop', { id: 'drop' }, h('strong', 'Drop a data file here'),
+    h('p.mute.small', 'CSV, TSV, JSON lines, JSON or Parquet; gzip and zstd are read as they are.'), choose, input, under);
 
   const take = (file) => {
     if (!file) return;
     const name = h('input', { value: nameOf(file.name), pattern: '[a-z0-9][a-z0-9_\\-]{0,62}', required: true, spellcheck: 'false', title: 'Lower-case letters, digits, _ and -' });
-    const form = h('form', { class: 'row', onsubmit: (event) => { event.preventDefault(); send(file, name.value); } },
-      field(`Name for ${file.name} (${bytes(file.size)})`, name), h('button', { class: 'main' }, 'Upload'));
+    const form = h('form.row', { onsubmit: (event) => { event.preventDefault(); send(file, name.value); } },
+      field(`Name for ${file.name} (${bytes(file.size)})`, name), h('button.main', 'Upload'));
     put(under, form);
     name.focus();
     name.select();
@@ -28,7 +28,7 @@ export function dropZone(signal) {
 
   async function send(file, name) {
     const bar = meter(`Uploading ${name}`);
-    const text = h('p', { class: 'mute small' }, 'Sending…');
+    const text = h('p.mute.small', 'Sending…');
     put(under, bar.node, text);
     try {
       const made = await upload(`/datasets/${name}`, file, (share) => {
