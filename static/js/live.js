@@ -37,18 +37,15 @@ class Watch {
         if (id) this.lastId = id;
         this.failures = 0;
         if (signal.aborted) return;
-        if (type === 'status' && ENDED.has(data?.status ?? data)) this.done = true;
         for (const listener of this.listeners) listener(type, data);
       }, signal);
-      if (!this.done && !signal.aborted) {
-        // The stream ended with the job, or a proxy cut it: the job itself knows.
-        const job = await get(`/jobs/${this.id}`, signal);
-        this.done = ended(job);
-        for (const listener of this.listeners) listener('job', job);
-      }
+      // The stream ended with the job, or a proxy cut it: the job itself knows.
+      const job = await get(`/jobs/${this.id}`, signal);
+      this.done = ended(job);
+      for (const listener of this.listeners) listener('job', job);
     } catch (error) {
       if (error.name === 'AbortError') return;
-      if (error.status === 404 || error.status === 401 || error.status === 403) this.done = true;
+      if ([401, 403, 404].includes(error.status)) this.done = true;
     }
     if (!this.done && !signal.aborted && this.listeners.size) {
       this.failures += 1;

@@ -2,7 +2,7 @@
 
 import { h, put, num, percent, bytes, short, words, to, ago, select, field, table, cell } from './dom.js';
 import { get, post, call, download } from './api.js';
-import { heading, card, tiles, empty, paged, into, act, toast, sure, chip, quality, keep, curves, lossSeries, meter } from './parts.js';
+import { heading, card, tiles, empty, paged, into, act, toast, sure, chip, quality, keep, curvesOf, lossSeries, meter } from './parts.js';
 import { lines, bars, confusion, calibration, raster } from './charts.js';
 import { features, rowForm } from './forms.js';
 import { answer } from './answer.js';
@@ -83,7 +83,7 @@ function qualityTab({ it, path, signal }) {
   const draw = () => into(body, async () => {
     const version = versions.find((v) => v.version === Number(pick.value));
     const m = version.metrics ?? {};
-    const made = version.job_id ? curves(await get(`/jobs/${version.job_id}/metrics`, signal).catch(() => null)) : new Map();
+    const made = version.job_id ? await curvesOf(version.job_id, signal).catch(() => new Map()) : new Map();
     const figures = Object.entries(m).filter(([, v]) => typeof v === 'number');
     const matrix = m.confusion?.matrix ?? m.confusion_matrix?.matrix ?? m.confusion_matrix ?? m.confusion;
     const labels = m.confusion?.labels ?? m.confusion_matrix?.labels ?? m.labels ?? m.classes ?? it.classes ?? [];

@@ -55,20 +55,22 @@ export function overview(signal) {
   const running = h('div.busy');
   const answering = h('div.busy');
   const start = h('div');
-  let ids = null;
-  let cards = new AbortController();
+  let cards = new Map();
+  let leave = new AbortController();
   const shownModels = new Map();
   const read = traffic();
 
   const drawJobs = (items) => {
-    const now = items.map((job) => job.id).join();
     // Cards follow their own streams; they are made anew only when other jobs run.
-    if (now === ids) return;
-    ids = now;
-    cards.abort();
-    cards = new AbortController();
-    const until = AbortSignal.any([signal, cards.signal]);
-    put(running, items.length ? items.map((job) => jobCard(job, until, () => setTimeout(() => refresh().catch(() => {}), 400)))
+    if (items.length && items.length === cards.size && items.every((job) => cards.has(job.id))) {
+      for (const job of items) cards.get(job.id).update(job);
+      return;
+    }
+    leave.abort();
+    leave = new AbortController();
+    const until = AbortSignal.any([signal, leave.signal]);
+    cards = new Map(items.map((job) => [job.id, jobCard(job, until, () => setTimeout(() => refresh().catch(() => {}), 400))]));
+    put(running, items.length ? [...cards.values()].map((card) => card.node)
       : empty('Nothing is training', 'Upload a dataset, then start a training from its page.', h('a.button', { href: '#/datasets' }, 'Go to datasets')));
   };
 

@@ -147,67 +147,42 @@ export function meter(label) {
   return { node, set: (share) => { width(bar, share); node.setAttribute('aria-valuenow', Math.round((share || 0) * 100)); } };
 }
 
-const CURVE = [/^train_loss$/, /^validation_loss$/];
-
-/** Turns what `/jobs/{id}/metrics` answers into `name → [[x, y]]`. */
-export function curves(answer) {
-  const made = new Map();
-  const push = (name, x, y) => {
-    if (typeof y !== 'number' || !Number.isFinite(y)) return;
-    if (!made.has(name)) made.set(name, []);
-    made.get(name).push([x, y]);
-  };
-  const points = answer?.points ?? answer?.items ?? (Array.isArray(answer) ? answer : null);
-  if (points) for (const point of points) curvePoint(point, push);
-  const named = answer?.series ?? answer?.curves ?? answer?.metrics;
-  if (named && !points) {
-    for (const [name, list] of Object.entries(named)) {
-      if (Array.isArray(list)) list.forEach((p, i) => (typeof p === 'number' ? push(name, i + 1, p) : Array.isArray(p) ? push(name, p[0], p[1]) : push(name, p.epoch ?? p.step ?? i + 1, p.value)));
-    }
+/** Adds a point of a job's curves to `curves`: `name → [[epoch, value]]`. A point that comes again replaces the first. */
+function addPoint(curves, { epoch, step, ...values }) {
+  for (const [name, y] of Object.entries(values)) {
+    if (!Number.isFinite(y)) continue;
+    if (!curves.has(name)) curves.set(name, []);
+    const points = curves.get(name);
+    while (points.length && points.at(-1)[0] >= epoch) points.pop();
+    points.push([epoch, y]);
   }
-  return made;
 }
 
-/** One point of the curves, in whatever of the two shapes it comes: one figure, or several at once. */
-export function curvePoint(point, push) {
-  if (point == null || typeof point !== 'object') return;
-  const x = point.epoch ?? point.step ?? 0;
-  if (typeof point.name === 'string') push(point.name, x, point.value);
-  else for (const [name, y] of Object.entries(point.metrics ?? point)) if (!['epoch', 'step', 'at', 'time'].includes(name)) push(name, x, y);
+/** The curves of a job so far. */
+export async function curvesOf(id, signal) {
+  const curves = new Map();
+  const answer = await get(`/jobs/${id}/metrics`, signal);
+  for (const point of answer.points ?? answer.items ?? answer) addPoint(curves, point);
+  return curves;
 }
 
-export const lossSeries = (made) => [...made].filter(([name]) => CURVE.some((test) => test.test(name)))
-  .map(([name, points]) => ({ name: words(name), points, color: name.startsWith('train') ? 1 : 2 }));
+export const lossSeries = (curves) => ['train_loss', 'validation_loss'].filter((name) => curves.has(name))
+  .map((name, i) => ({ name: words(name), points: curves.get(name), color: i + 1 }));
 
-/** A job's state that follows its event stream; `changed` is called calmly, `line` for each log line. */
+/** A job and its curves that follow its event stream; `changed` is called calmly, `line` for each log line. */
 export function follow(job, changed, signal, line) {
   const state = { job, curves: new Map() };
   const draw = calm(() => changed(state), signal);
-  const push = (name, x, y) => {
-    if (typeof y !== 'number' || !Number.isFinite(y)) return;
-    if (!state.curves.has(name)) state.curves.set(name, []);
-    const points = state.curves.get(name);
-    if (points.length && points.at(-1)[0] >= x) {
-      const at = points.findIndex((p) => p[0] >= x);
-      if (points[at][0] === x) points[at][1] = y;
-      else points.splice(at, 0, [x, y]);
-    } else points.push([x, y]);
-  };
-  state.ready = get(`/jobs/${job.id}/metrics`, signal).then((answer) => {
-    for (const [name, points] of curves(answer)) for (const [x, y] of points) push(name, x, y);
-    changed(state);
-  }).catch(() => {});
-  if (!ended(job) || line) {
-    watch(job.id, (type, data) => {
-      if (type === 'job') state.job = data;
-      else if (type === 'status') state.job = { ...state.job, ...(typeof data === 'string' ? { status: data } : data) };
-      else if (type === 'progress') {
-        state.job = { ...state.job, progress: { ...state.job.progress, ...(data.progress ?? data) }, metrics: { ...state.job.metrics, ...data.metrics } };
-      } else if (type === 'metric') curvePoint(data, push);
-      else if (type === 'log') line?.(typeof data === 'string' ? data : data.line ?? data.message ?? JSON.stringify(data));
-      draw();
-    }, signal);
-  }
+  watch(job.id, (type, data) => {
+    if (type === 'status' || type === 'job') state.job = { ...state.job, ...data };
+    else if (type === 'progress') state.job = { ...state.job, progress: data };
+    else if (type === 'metric') {
+      addPoint(state.curves, data);
+      const { epoch, step, ...metrics } = data;
+      state.job = { ...state.job, metrics: { ...state.job.metrics, ...metrics } };
+    } else if (type === 'log') line?.(data.line);
+    draw();
+  }, signal);
   return state;
 }
 
@@ -226,27 +201,25 @@ export const cancel = (job, after) => act('Cancel', async () => {
   after?.();
 }, { class: 'slim' });
 
-/** A running or waiting job with a bar, its pace and its loss. */
+/** A running or waiting job with a bar, its pace and its loss: `{node, update(job)}`. */
 export function jobCard(job, signal, onEnd) {
   const bar = meter(`Progress of ${job.model}`);
   const text = h('span.mute.small');
-  const state = h('span');
+  const status = h('span');
   const picture = h('div.spark');
-  const draw = ({ job: now, curves: made }) => {
-    put(state, chip(now.status));
+  const draw = ({ job: now, curves }) => {
+    put(status, chip(now.status));
     put(text, pace(now));
     bar.set(ended(now) ? 1 : now.progress?.fraction);
-    const loss = made.get('train_loss') ?? [];
+    const loss = curves.get('train_loss') ?? [];
     if (loss.length > 1) put(picture, spark(loss, `Training loss, now ${num(loss.at(-1)[1])}`));
     if (ended(now)) onEnd?.(now);
   };
-  draw({ job, curves: new Map() });
-  follow(job, draw, signal);
-  return h('div.jobcard',
-    h('div.stack.tight',
-      h('div.row.between',
-        h('span.row', h('a', { href: to('jobs', job.id) }, h('strong', job.model)), h('span.mute', `${words(job.kind)}${job.version ? ` · version ${job.version}` : ''}`), state),
-        text), bar.node), picture);
+  const state = follow(job, draw, signal);
+  draw(state);
+  const node = h('div.jobcard', h('div.stack.tight', h('div.row.between',
+    h('span.row', h('a', { href: to('jobs', job.id) }, h('strong', job.model)), h('span.mute', `${words(job.kind)}${job.version ? ` · version ${job.version}` : ''}`), status), text), bar.node), picture);
+  return { node, update: (now) => { state.job = { ...now, metrics: state.job.metrics }; draw(state); } };
 }
 
 /** Rows of a job list. */
