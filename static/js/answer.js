@@ -5,7 +5,9 @@ import { post } from './api.js';
 import { act, meter, toast } from './parts.js';
 import { bars, raster, picture } from './charts.js';
 import { square, shown } from './forms.js';
-import { units } from './models.js';
+
+/** Active units of an explained answer as `[unit, strength]`. */
+export const units = (p) => (p.explanation?.active_units ?? []).map((u) => [u.unit, u.activation]);
 
 function novelty(p) {
   if (p.novelty == null) return null;
@@ -26,23 +28,21 @@ function tokens(parts, weights) {
   }));
 }
 
-/** Attention as a picture over the row: over pixels for patches, over words for text. */
+/** Attention over the row: a picture for patches, marked words for text, bars for all else. */
 function attended(attention, list, row) {
   if (!attention?.length) return null;
-  const named = attention.every((a) => typeof a === 'object' && !Array.isArray(a));
-  const weights = attention.map((a) => (typeof a === 'number' ? a : a.weight ?? 0));
-  const image = list.find((f) => square(f) && Array.isArray(row[f.name]));
+  const weights = attention.map((a) => a.weight);
+  const one = attention.every((a) => a.name === attention[0].name) && list.find((f) => f.name === attention[0].name);
+  const value = one && row[one.name];
   const side = Math.sqrt(weights.length);
-  if (image && Number.isInteger(side) && side > 1) {
-    const [rows, cols] = square(image);
-    const tint = Array.from({ length: rows * cols }, (_, i) => weights[Math.floor((Math.floor(i / cols) / rows) * side) * side + Math.floor(((i % cols) / cols) * side)]);
-    return picture(row[image.name], rows, cols, 168, tint);
+  if (one && square(one) && Number.isInteger(side)) {
+    const [rows, cols] = square(one);
+    const at = (i) => Math.floor((Math.floor(i / cols) / rows) * side) * side + Math.floor(((i % cols) / cols) * side);
+    return picture(value, rows, cols, 168, Array.from({ length: rows * cols }, (_, i) => weights[at(i)]));
   }
-  if (named) return tokens(attention.map((a) => a.token ?? a.name ?? ''), weights);
-  const text = list.find((f) => f.kind === 'text');
-  const parts = text && String(row[text.name] ?? '').split(/\s+/).filter(Boolean);
-  if (parts && Math.abs(parts.length - weights.length) < 2) return tokens(parts, weights);
-  return bars(weights.map((value, i) => ({ name: list.length === weights.length ? list[i].name : `token ${i + 1}`, value })).sort((a, b) => b.value - a.value), percent, 8);
+  const parts = typeof value === 'string' ? value.split(/\s+/).filter(Boolean) : [];
+  if (parts.length && parts.length === weights.length) return tokens(parts, weights);
+  return bars(attention.map((a) => ({ name: one ? `${a.name} ${a.token + 1}` : a.name, value: a.weight })).sort((x, y) => y.value - x.value), percent, 10);
 }
 
 /** Weights of a square vector's cells are drawn over it; all others are bars. */
@@ -79,7 +79,7 @@ export function answer(made, it, list, row, path) {
     p.set ? h('p.row', h('span.small.mute', 'Set that holds the truth as often as asked:'), p.set.length ? p.set.map((one) => h('span.chip.good', String(one))) : h('span.chip.warn', 'empty: none fits')) : null,
     novelty(p),
     block('What it attended to', attended(why.attention, list, row)),
-    block('What spoke for and against', reasons(why.features, list, row), why.method),
+    block('What spoke for and against', reasons(why.features, list, row)),
     why.memories?.length ? block('Memories it recalled', h('ul.bars', why.memories.slice(0, 6).map((m) => {
       const view = Object.entries(m.row ?? {}).map(([name, v]) => shown(v, list.find((f) => f.name === name))).find(Boolean);
       return h('li', h('strong.name', cell(m.label ?? m.value)), view ?? h('span.cell.mute', Object.entries(m.row ?? {}).map(([k, v]) => `${words(k)} ${cell(v, 20)}`).join(', ')), h('span.val', num(m.similarity, 2)));

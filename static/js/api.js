@@ -72,6 +72,11 @@ export async function call(method, path, body, signal, headers) {
 }
 
 export const get = (path, signal) => call('GET', path, undefined, signal);
+/** A GET with those of the parameters that say something. */
+export function list(path, params, signal) {
+  const said = Object.entries(params).filter(([, value]) => value != null && value !== '');
+  return get(`${path}?${new URLSearchParams(said)}`, signal);
+}
 export const post = (path, body, signal) => call('POST', path, body, signal);
 
 /** Text of an address outside the interface, such as the metrics. */

@@ -43,8 +43,8 @@ async function show() {
     return;
   }
   const [pattern, page, name] = route;
-  let parts;
-  try { parts = pattern.exec(plain).slice(1).map((part) => part && decodeURIComponent(part)); } catch { parts = [plain]; }
+  // Names need no escapes, so the parts go into the server's paths as they stand in the address.
+  const parts = pattern.exec(plain).slice(1);
   document.title = `${parts[0] ?? name} · Kenyon`;
   try {
     const node = await page(signal, ...parts);

@@ -3,7 +3,7 @@
 import { h, s, put, num, percent, width } from './dom.js';
 
 /** A box of fixed height whose content is drawn again when its width changes: no jumps. */
-export function canvasBox(height, draw, className = 'chart') {
+function canvasBox(height, draw, className = 'chart') {
   const box = h('div', { class: className });
   box.style.height = `${height}px`;
   let last = 0;
@@ -155,7 +155,7 @@ export function confusion(labels, matrix) {
         })))))), worst);
 }
 
-/** Claimed probability against how often it was right. `points`: `[{confidence, accuracy, count}]`. */
+/** Claimed probability against how often it was right. `points`: `[{confidence, accuracy, rows}]`. */
 export function calibration(points) {
   const size = 220;
   const box = canvasBox(size, (full) => {
@@ -163,7 +163,7 @@ export function calibration(points) {
     const pad = { l: 40, r: 8, t: 8, b: 28 };
     const X = (v) => pad.l + v * (w - pad.l - pad.r);
     const Y = (v) => size - pad.b - v * (size - pad.t - pad.b);
-    const most = Math.max(...points.map((p) => p.count ?? 1), 1);
+    const most = Math.max(...points.map((p) => p.rows ?? 1), 1);
     return s('svg', { width: w, height: size, role: 'img', 'aria-label': `Calibration. ${points.map((p) => `said ${percent(p.confidence, 0)}, was right ${percent(p.accuracy, 0)}`).join('; ')}` },
       [0, 0.5, 1].map((v) => [
         s('line.grid', { x1: X(0), x2: X(1), y1: Y(v), y2: Y(v) }),
@@ -172,8 +172,8 @@ export function calibration(points) {
       ]),
       s('line.dash', { x1: X(0), y1: Y(0), x2: X(1), y2: Y(1) }),
       s('path.line.s1', { d: points.map((p, i) => `${i ? 'L' : 'M'}${X(p.confidence)} ${Y(p.accuracy)}`).join('') }),
-      points.map((p) => s('circle.f1', { cx: X(p.confidence), cy: Y(p.accuracy), r: 2 + 4 * Math.sqrt((p.count ?? 1) / most) },
-        s('title', `${p.count ?? ''} answers: said ${percent(p.confidence)}, right ${percent(p.accuracy)}`))));
+      points.map((p) => s('circle.f1', { cx: X(p.confidence), cy: Y(p.accuracy), r: 2 + 4 * Math.sqrt((p.rows ?? 1) / most) },
+        s('title', `${p.rows} answers: said ${percent(p.confidence)}, right ${percent(p.accuracy)}`))));
   });
   return h('figure', box, h('figcaption.small.mute', 'How sure it was (across) against how often it was right (up). On the dashed line the two agree.'));
 }

@@ -1,7 +1,7 @@
 // Datasets: upload, look, train from.
 
-import { h, put, num, bytes, words, to, ago, select, field, table, cell } from './dom.js';
-import { get, post, call } from './api.js';
+import { h, put, num, bytes, words, to, link, ago, select, field, table, cell } from './dom.js';
+import { get, list, post, call } from './api.js';
 import { heading, card, tiles, empty, paged, act, sure, keep, trouble, into } from './parts.js';
 import { histogram, bin } from './charts.js';
 import { settingsForm, shown } from './forms.js';
@@ -11,30 +11,25 @@ const KINDS = ['number', 'category', 'boolean', 'timestamp', 'text', 'vector', '
 
 /** `#/datasets`. */
 export function datasets(signal) {
-  const list = paged((cursor) => get(`/datasets?limit=50${cursor ? `&cursor=${encodeURIComponent(cursor)}` : ''}`, signal), (items) => (items.length
-    ? table('Datasets', [['Name'], ['Rows', 'num'], ['Columns', 'num'], ['Size', 'num'], ['Updated']], items.map((set) => h('tr',
-      h('th', { scope: 'row' }, h('a', { href: to('datasets', set.name) }, set.name)), h('td.num', num(set.rows)),
-      h('td.num', num(set.columns?.length ?? set.columns)), h('td.num', bytes(set.bytes)), h('td', ago(set.updated_at)))))
+  const pages = paged((cursor) => list('/datasets', { limit: 50, cursor }, signal), (items) => (items.length
+    ? table('Datasets', ['Name', '#Rows', '#Columns', '#Size', 'Updated'], items.map((set) => [link(set.name, 'datasets', set.name), num(set.rows), num(set.columns.length), bytes(set.bytes), ago(set.updated_at)]))
     : empty('No data yet', 'Drop a file above: its columns and their kinds are read from it.')), signal);
-  return [heading('Datasets'), h('div.stack', dropZone(signal), card(null, list.node))];
+  return [heading('Datasets'), h('div.stack', dropZone(signal), card(null, pages.node))];
 }
-
-const rowsOf = (page) => page.items ?? page.rows ?? page;
 
 /** `#/datasets/{name}`: columns, rows, training. */
 export async function dataset(signal, name) {
-  const path = `/datasets/${encodeURIComponent(name)}`;
+  const path = `/datasets/${name}`;
   const set = await get(path, signal);
   const hist = new Map(set.columns.map((column) => [column.name, h('div')]));
   const preview = h('div.busy');
   let offset = 0;
   const size = 10;
   const rows = () => into(preview, async () => {
-    const page = rowsOf(await get(`${path}/rows?offset=${offset}&limit=${size}`, signal));
+    const { items } = await list(`${path}/rows`, { offset, limit: size }, signal);
     const columns = set.columns.slice(0, 40);
-    return [table('Rows', [['Row', 'num'], ...columns.map((c) => [c.name])], page.map((row, i) => h('tr', h('td.num.mute', num(offset + i + 1)),
-      columns.map((c) => h('td.cell', shown(row[c.name], c) ?? cell(row[c.name])))))),
-    h('nav.pager', { 'aria-label': 'Rows' }, `${num(offset + 1)} to ${num(offset + page.length)} of ${num(set.rows)}`,
+    return [table('Rows', ['Row', ...columns.map((c) => c.name)], items.map((row, i) => [num(offset + i + 1), ...columns.map((c) => h('div.cell', shown(row[c.name], c) ?? cell(row[c.name])))])),
+    h('nav.pager', { 'aria-label': 'Rows' }, `${num(offset + 1)} to ${num(offset + items.length)} of ${num(set.rows)}`,
       h('button.slim', { type: 'button', disabled: offset === 0, onclick: () => { offset = Math.max(0, offset - size); rows(); } }, 'Previous'),
       h('button.slim', { type: 'button', disabled: offset + size >= set.rows, onclick: () => { offset += size; rows(); } }, 'Next'))];
   });
@@ -42,7 +37,7 @@ export async function dataset(signal, name) {
   drawHistograms(set, hist, path, signal);
 
   return [
-    heading(name, h('a', { href: '#/datasets' }, 'Datasets'), act('Delete', async () => {
+    heading(name, link('Datasets', 'datasets'), act('Delete', async () => {
       if (!(await sure(`Delete ${name}?`, 'The rows are gone then. Models trained from them stay.', 'Delete'))) return;
       await call('DELETE', path);
       location.hash = '#/datasets';
@@ -50,9 +45,9 @@ export async function dataset(signal, name) {
     h('div.stack',
       tiles([['Rows', num(set.rows)], ['Columns', num(set.columns.length)], ['Size', bytes(set.bytes)], ['Revision', num(set.revision)], ['Updated', ago(set.updated_at)]]),
       card('Train a model', await trainForm(set, signal)),
-      card('Columns', table('Columns', [['Column'], ['Kind'], ['Spread'], ['Missing', 'num'], ['Distinct', 'num'], ['Range'], ['Mean', 'num'], ['Examples']], set.columns.map((c) => h('tr',
-        h('th', { scope: 'row' }, c.name), h('td', c.kind, c.shape?.length ? h('span.mute', ` ${c.shape.join('×')}`) : null), h('td', hist.get(c.name)), h('td.num', c.missing ? num(c.missing) : '–'), h('td.num', num(c.distinct)),
-        h('td.cell.num', c.min != null ? `${cell(c.min)} to ${cell(c.max)}` : '–'), h('td.num', num(c.mean)), h('td.cell.mute', (c.examples ?? []).slice(0, 3).map((e) => cell(e, 24)).join(', ')))))),
+      card('Columns', table('Columns', ['Column', 'Kind', 'Spread', '#Missing', '#Distinct', 'Range', '#Mean', 'Examples'], set.columns.map((c) => [
+        c.name, [c.kind, c.shape?.length ? h('span.mute', ` ${c.shape.join('×')}`) : null], hist.get(c.name), c.missing ? num(c.missing) : '–', num(c.distinct),
+        h('div.cell', c.min == null ? '–' : `${cell(c.min)} to ${cell(c.max)}`), num(c.mean), h('div.cell.mute', (c.examples ?? []).slice(0, 3).map((e) => cell(e, 24)).join(', '))]))),
       card('Rows', preview)),
   ];
 }
@@ -61,7 +56,8 @@ export async function dataset(signal, name) {
 async function drawHistograms(set, boxes, path, signal) {
   try {
     const wanted = set.columns.filter((c) => !c.histogram && ['number', 'category', 'boolean'].includes(c.kind));
-    const rows = wanted.length ? rowsOf(await get(`${path}/rows?offset=0&limit=${set.columns.some((c) => c.kind === 'vector' || c.kind === 'image') ? 100 : 500}`, signal)) : [];
+    const limit = set.columns.some((c) => c.kind === 'vector' || c.kind === 'image') ? 100 : 500;
+    const rows = wanted.length ? (await list(`${path}/rows`, { limit }, signal)).items : [];
     for (const c of set.columns) {
       let counts = c.histogram?.counts ?? c.histogram;
       if (!counts && c.kind === 'number') counts = bin(rows.map((row) => row[c.name]).filter((v) => typeof v === 'number'));
@@ -76,13 +72,11 @@ async function drawHistograms(set, boxes, path, signal) {
 }
 
 async function trainForm(set, signal) {
-  const answer = await get('/families', signal);
-  const families = answer.items ?? answer.families ?? answer;
-  const list = Array.isArray(families) ? families : Object.entries(families).map(([name, one]) => ({ name, ...one }));
+  const { items: families } = await get('/families', signal);
   const likely = set.columns.findLast((c) => /^(label|class|target|species|y|output)$/i.test(c.name)) ?? set.columns.at(-1);
   const target = select(set.columns.filter((c) => !['vector', 'sequence', 'image'].includes(c.kind)).map((c) => c.name), likely.name, { name: 'target' });
   const model = h('input', { name: 'model', value: nameOf(set.name), pattern: '[a-z0-9][a-z0-9_\\-]{0,62}', required: true, spellcheck: 'false' });
-  const family = select([['', 'Let Kenyon choose'], ...list.map((f) => [f.name, words(f.name)])], '', { name: 'family' });
+  const family = select([['', 'Let Kenyon choose'], ...families.map((f) => [f.name, words(f.name)])], '', { name: 'family' });
   const task = select([['', 'from the target'], 'classification', 'regression'], '', { name: 'task' });
   const share = h('input', { name: 'validation', type: 'number', min: 0.05, max: 0.9, step: 0.05, value: 0.2 });
   const seed = h('input', { name: 'seed', type: 'number', step: 1, min: 0, placeholder: 'any' });
@@ -106,7 +100,7 @@ async function trainForm(set, signal) {
     } catch (error) { put(said, trouble(error)); }
   } });
   const draw = () => {
-    const one = list.find((f) => f.name === family.value);
+    const one = families.find((f) => f.name === family.value);
     drawn = one ? settingsForm(one) : null;
     put(settings, drawn ? h('details', h('summary', `Settings of ${words(one.name)}`), drawn.node) : null);
   };

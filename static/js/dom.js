@@ -16,7 +16,7 @@ function make(node, props, children) {
 }
 
 /** Appends children: nodes, text, nested lists; nothing for null and false. */
-export function add(node, ...children) {
+function add(node, ...children) {
   for (const child of children.flat(Infinity)) {
     if (child == null || child === false) continue;
     node.append(child instanceof Node ? child : document.createTextNode(String(child)));
@@ -74,12 +74,12 @@ export function select(options, value, props) {
   return node;
 }
 
-/** A table in its own scroller; `columns` are `[title, class]`. */
+/** A table in its own scroller. A column starting with `#` holds figures; a row's first cell is its heading. */
 export function table(caption, columns, rows) {
-  return h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': caption },
-    h('table',
-      h('thead', h('tr', columns.map(([title, cls]) => h('th', { class: cls, scope: 'col' }, title)))),
-      h('tbody', rows)));
+  const right = columns.map((name) => name[0] === '#');
+  return h('div.scroll', { tabindex: '0', role: 'region', 'aria-label': caption }, h('table',
+    h('thead', h('tr', columns.map((name, i) => h(right[i] ? 'th.num' : 'th', { scope: 'col' }, name.replace('#', ''))))),
+    h('tbody', rows.map((row) => h('tr', row.map((one, i) => (i ? h(right[i] ? 'td.num' : 'td', one ?? '–') : h('th', { scope: 'row' }, one))))))));
 }
 
 /** A figure without needless digits. */
@@ -146,4 +146,10 @@ export function cell(value, limit = 80) {
 export const words = (name) => String(name).replaceAll('_', ' ');
 
 /** A hash address from path parts. */
-export const to = (...parts) => `#/${parts.map((part) => encodeURIComponent(part)).join('/')}`;
+export const to = (...parts) => `#/${parts.map(encodeURIComponent).join('/')}`;
+
+/** A link to a page. */
+export const link = (text, ...parts) => h('a', { href: to(...parts) }, text);
+
+/** The same as a button. */
+export const go = (text, ...parts) => h('a.button', { href: to(...parts) }, text);

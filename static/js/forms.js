@@ -19,7 +19,7 @@ export function square(feature) {
 }
 
 /** A pad to draw on. `value()` is the list of numbers, `set` shows such a list. */
-export function drawingPad(feature, changed) {
+function drawingPad(feature, changed) {
   const [rows, cols] = square(feature);
   const top = feature.max > 0 ? feature.max : 1;
   const fine = 10;
@@ -119,7 +119,7 @@ export function drawingPad(feature, changed) {
 }
 
 /** Numbers from a JSON list or anything with separators. */
-export const numbers = (text) => (text.match(/-?\d+(\.\d+)?(e[+-]?\d+)?/gi) ?? []).map(Number);
+const numbers = (text) => (text.match(/-?\d+(\.\d+)?(e[+-]?\d+)?/gi) ?? []).map(Number);
 
 function readSequence(text) {
   const trimmed = text.trim();
@@ -129,7 +129,7 @@ function readSequence(text) {
 }
 
 /** One field for one column: `{node, value(), set(v)}`. */
-export function control(feature, changed) {
+function control(feature, changed) {
   const { name, kind } = feature;
   const id = `v:${name}`;
   const known = feature.categories ?? feature.values ?? feature.examples ?? [];
@@ -165,20 +165,12 @@ export function control(feature, changed) {
   }
   if (kind === 'boolean') {
     const input = select([['', 'not known'], 'true', 'false'], '', { name: id });
-    return { node: field(name, input), value: () => (input.value ? input.value === 'true' : undefined), set: (v) => { input.value = v == null ? '' : String(v); } };
+    return { node: field(name, input), value: () => (input.value ? input.value === 'true' : undefined), set: (v) => { input.value = String(v ?? ''); } };
   }
-  if (kind === 'text') {
-    const input = h('textarea', { name: id, spellcheck: 'false' });
-    return { node: field(name, input, null, true), value: () => input.value, set: (v) => { input.value = v ?? ''; } };
-  }
-  if (kind === 'category') {
-    const list = h('datalist', { id: uid() }, known.slice(0, 200).map((v) => h('option', { value: String(v) })));
-    const input = h('input', { name: id, list: list.id, autocomplete: 'off' });
-    return { node: h('div', field(name, input, known.length ? `such as ${known.slice(0, 3).join(', ')}` : null), list), value: () => input.value || undefined, set: (v) => { input.value = v ?? ''; } };
-  }
-  if (kind === 'timestamp') {
-    const input = h('input', { name: id, placeholder: '2026-01-31T12:00:00Z' });
-    return { node: field(name, input), value: () => input.value || undefined, set: (v) => { input.value = v ?? ''; } };
+  if (kind === 'text' || kind === 'category' || kind === 'timestamp') {
+    const list = known.length && kind === 'category' ? h('datalist', { id: uid() }, known.slice(0, 200).map((v) => h('option', { value: String(v) }))) : null;
+    const input = h(kind === 'text' ? 'textarea' : 'input', { name: id, list: list?.id, spellcheck: 'false', autocomplete: 'off', placeholder: kind === 'timestamp' ? '2026-01-31T12:00:00Z' : null });
+    return { node: h(kind === 'text' ? 'div.wide' : 'div', field(name, input, list ? `such as ${known.slice(0, 3).join(', ')}` : null), list), value: () => input.value || undefined, set: (v) => { input.value = v ?? ''; } };
   }
   const { min, max } = feature;
   const ranged = typeof min === 'number' && typeof max === 'number' && max > min;

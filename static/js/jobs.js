@@ -1,9 +1,9 @@
 // The queue as a list, and one job as it goes.
 
-import { h, put, num, percent, short, words, to, ago, select } from './dom.js';
-import { get, post } from './api.js';
+import { h, put, num, percent, short, words, to, link, go, ago, select } from './dom.js';
+import { get, list, post } from './api.js';
 import { clock, ended } from './live.js';
-import { heading, card, tiles, empty, paged, jobRows, follow, pace, meter, chip, lossSeries, act, toast, cancel, trouble } from './parts.js';
+import { heading, card, tiles, empty, paged, jobTable, follow, pace, meter, chip, lossSeries, act, toast, cancel, trouble } from './parts.js';
 import { lines } from './charts.js';
 
 /** `#/jobs`: all of them, newest first, a page at a time. */
@@ -11,28 +11,22 @@ export function jobs(signal) {
   const status = select([['', 'any status'], 'queued', 'running', 'succeeded', 'failed', 'canceled'], '', { 'aria-label': 'Status' });
   const kind = select([['', 'any kind'], 'train', 'consolidate', 'evaluate'], '', { 'aria-label': 'Kind' });
   const model = h('input', { type: 'search', placeholder: 'model', 'aria-label': 'Model', spellcheck: 'false' });
-  const load = (cursor) => {
-    const query = new URLSearchParams({ limit: 50 });
-    for (const [name, node] of [['status', status], ['kind', kind], ['model', model]]) if (node.value.trim()) query.set(name, node.value.trim());
-    if (cursor) query.set('cursor', cursor);
-    return get(`/jobs?${query}`, signal);
-  };
   let lively = false;
-  const list = paged(load, (items) => {
+  const pages = paged((cursor) => list('/jobs', { limit: 50, status: status.value, kind: kind.value, model: model.value.trim(), cursor }, signal), (items) => {
     lively = items.some((job) => !ended(job));
-    return items.length ? jobRows(items) : empty('No such job', 'Jobs appear here when a training, a consolidation or an evaluation is asked for.', h('a.button', { href: '#/datasets' }, 'Start one from a dataset'));
+    return items.length ? jobTable(items) : empty('No such job', 'Jobs appear here when a training, a consolidation or an evaluation is asked for.', go('Start one from a dataset', 'datasets'));
   }, signal);
-  for (const node of [status, kind, model]) node.addEventListener('change', list.restart);
+  for (const node of [status, kind, model]) node.addEventListener('change', pages.restart);
   clock(async () => {
     // The list is not redrawn under someone's keyboard focus.
-    if (lively && !list.node.contains(document.activeElement)) await list.quiet();
+    if (lively && !pages.node.contains(document.activeElement)) await pages.quiet();
   }, () => 5000, signal);
-  return [heading('Jobs', null, status, kind, model), card(null, list.node)];
+  return [heading('Jobs', null, status, kind, model), card(null, pages.node)];
 }
 
 /** `#/jobs/{id}`: progress, curves and log, live. */
 export async function job(signal, id) {
-  const first = await get(`/jobs/${encodeURIComponent(id)}`, signal);
+  const first = await get(`/jobs/${id}`, signal);
   const state = h('span');
   const tools = h('div.row');
   const bar = meter('Progress');
@@ -51,7 +45,7 @@ export async function job(signal, id) {
       shown = now.status;
       put(state, chip(now.status));
       put(tools, ended(now)
-        ? [now.status === 'succeeded' ? h('a.button.main', { href: to('models', now.model) }, 'See the model') : act('Try again', async () => {
+        ? [now.status === 'succeeded' ? go('See the model', 'models', now.model) : act('Try again', async () => {
           const made = await post(`/jobs/${now.id}/retry`, {});
           toast('Queued again.');
           if (made?.id && made.id !== now.id) location.hash = to('jobs', made.id);
@@ -86,7 +80,7 @@ export async function job(signal, id) {
 
   const facts = [['Asked for', ago(first.created_at)], ['Attempt', num(first.attempt)], first.resumed_from_step ? ['Resumed from step', num(first.resumed_from_step)] : null, ['Priority', num(first.priority)], ['Id', h('span.mono', first.id)]].filter(Boolean);
   return [
-    heading(`${words(first.kind)} ${first.model}`, [h('a', { href: '#/jobs' }, 'Jobs'), first.version ? ` / version ${first.version}` : ''], state, tools),
+    heading(`${words(first.kind)} ${first.model}`, [link('Jobs', 'jobs'), first.version ? ` / version ${first.version}` : ''], state, tools),
     h('div.stack',
       first.error ? trouble(Object.assign(new Error(first.error.detail ?? first.error), { details: first.error.details })) : null,
       h('section.card.stack.tight', { 'aria-label': 'Progress' }, h('div.row.between', text), bar.node),

@@ -1,9 +1,9 @@
 // The first page: what runs, what answers, how the server is.
 
-import { h, put, num, seconds, bytes, percent, to, words, table, short } from './dom.js';
+import { h, put, num, seconds, bytes, percent, words, table, link, go } from './dom.js';
 import { get, text } from './api.js';
 import { clock } from './live.js';
-import { card, tiles, empty, jobCard, quality, heading, trouble, chip } from './parts.js';
+import { card, tiles, empty, jobCard, quality, heading, trouble, named } from './parts.js';
 import { dropZone } from './upload.js';
 
 const SHOWN = 8;
@@ -28,10 +28,10 @@ function traffic() {
     const rates = new Map();
     if (before) {
       const span = (now.at - before.at) / 1000;
-      const counts = read(now, 'kenyon_predict_seconds_count');
-      const earlier = read(before, 'kenyon_predict_seconds_count');
-      const sums = read(now, 'kenyon_predict_seconds_sum');
-      const sumsEarlier = read(before, 'kenyon_predict_seconds_sum');
+      const counts = read(now, 'kenyon_predict_total_duration_seconds_count');
+      const earlier = read(before, 'kenyon_predict_total_duration_seconds_count');
+      const sums = read(now, 'kenyon_predict_total_duration_seconds_sum');
+      const sumsEarlier = read(before, 'kenyon_predict_total_duration_seconds_sum');
       for (const [model, count] of counts) {
         const more = count - (earlier.get(model) ?? 0);
         rates.set(model, { rate: more / span, latency: more > 0 ? ((sums.get(model) ?? 0) - (sumsEarlier.get(model) ?? 0)) / more : null });
@@ -70,22 +70,18 @@ export function overview(signal) {
     leave = new AbortController();
     const until = AbortSignal.any([signal, leave.signal]);
     cards = new Map(items.map((job) => [job.id, jobCard(job, until, () => setTimeout(() => refresh().catch(() => {}), 400))]));
-    put(running, items.length ? [...cards.values()].map((card) => card.node)
-      : empty('Nothing is training', 'Upload a dataset, then start a training from its page.', h('a.button', { href: '#/datasets' }, 'Go to datasets')));
+    put(running, items.length ? [...cards.values()].map((one) => one.node)
+      : empty('Nothing is training', 'Upload a dataset, then start a training from its page.', go('Go to datasets', 'datasets')));
   };
 
   const drawModels = (page) => {
     shownModels.clear();
-    put(answering, page.items.length ? [table('Models', [['Model'], ['Family'], ['Quality', 'num'], ['Requests/s', 'num'], ['Latency', 'num'], ['Active', 'num']],
-      page.items.slice(0, SHOWN).map((model) => {
-        const rate = h('td.num', '–');
-        const latency = h('td.num', '–');
-        shownModels.set(model.name, { rate, latency });
-        return h('tr',
-          h('th', { scope: 'row' }, h('a', { href: to('models', model.name) }, model.name), model.version ? h('span.mute', ` v${model.version}`) : null),
-          h('td', words(model.family ?? '–')), h('td.num', quality(model.metrics)), rate, latency,
-          h('td.num', percent(model.active_share ?? model.sparsity?.active_share)));
-      })), h('p.pager', h('a', { href: '#/models' }, 'All models'))]
+    put(answering, page.items.length ? [table('Models', ['Model', 'Family', '#Quality', '#Requests/s', '#Latency', '#Active'], page.items.slice(0, SHOWN).map((m) => {
+      const rate = h('span', '–');
+      const latency = h('span', '–');
+      shownModels.set(m.name, { rate, latency });
+      return [named(m), words(m.family ?? '–'), quality(m.metrics), rate, latency, percent(m.active_share)];
+    })), h('p.pager', link('All models', 'models'))]
       : empty('No model yet', 'A model appears here once its first training has begun.'));
   };
 

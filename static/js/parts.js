@@ -1,6 +1,6 @@
 // Parts that several pages share: notes, dialogs, pages of lists, a job's moving card.
 
-import { h, put, words, percent, seconds, short, num, width, to, ago, table, field } from './dom.js';
+import { h, put, words, percent, seconds, short, num, width, link, ago, table, field } from './dom.js';
 import { get, post, Problem } from './api.js';
 import { watch, calm, ended } from './live.js';
 import { spark } from './charts.js';
@@ -19,8 +19,7 @@ export function trouble(error) {
   const details = error.details ?? [];
   return h('div.note.fail', { role: 'alert' },
     h('p', error.message, help ? ` ${help}` : ''),
-    details.length ? table('What is wrong and where', [['Row', 'num'], ['Column'], ['Why']],
-      details.map((d) => h('tr', h('td.num', d.row ?? '–'), h('td', d.column ?? d.path ?? '–'), h('td', d.reason)))) : null);
+    details.length ? table('What is wrong and where', ['Row', 'Column', 'Why'], details.map((d) => [d.row ?? '–', d.column ?? d.path, d.reason])) : null);
 }
 
 /** Fills `box` with what `load` answers, or with what went wrong. */
@@ -88,12 +87,15 @@ export const chip = (state) => h('span', { class: `chip ${CHIP[state] ?? ''}` },
 
 /** The one figure that stands for a model's quality. */
 export function quality(metrics) {
-  if (!metrics) return '–';
-  for (const [name, text] of [['accuracy', null], ['validation_accuracy', null], ['r2', 'R²'], ['rmse', 'RMSE'], ['validation_rmse', 'RMSE'], ['mae', 'MAE']]) {
-    if (typeof metrics[name] === 'number') return text ? `${text} ${num(metrics[name])}` : percent(metrics[name]);
+  for (const name of ['accuracy', 'validation_accuracy', 'rmse', 'validation_rmse', 'r2']) {
+    const value = metrics?.[name];
+    if (typeof value === 'number') return name.endsWith('accuracy') ? percent(value) : `${name === 'r2' ? 'R²' : 'RMSE'} ${num(value)}`;
   }
   return '–';
 }
+
+/** A model's name and version as a link. */
+export const named = (m) => [link(m.name, 'models', m.name), m.version ? h('span.mute', ` v${m.version}`) : null];
 
 /**
  * A list in pages: `load(cursor)` answers `{items, next_cursor}`, `draw(items)` the rows.
@@ -218,14 +220,11 @@ export function jobCard(job, signal, onEnd) {
   const state = follow(job, draw, signal);
   draw(state);
   const node = h('div.jobcard', h('div.stack.tight', h('div.row.between',
-    h('span.row', h('a', { href: to('jobs', job.id) }, h('strong', job.model)), h('span.mute', `${words(job.kind)}${job.version ? ` · version ${job.version}` : ''}`), status), text), bar.node), picture);
+    h('span.row', h('strong', link(job.model, 'jobs', job.id)), h('span.mute', `${words(job.kind)}${job.version ? ` · version ${job.version}` : ''}`), status), text), bar.node), picture);
   return { node, update: (now) => { state.job = { ...now, metrics: state.job.metrics }; draw(state); } };
 }
 
-/** Rows of a job list. */
-export const jobRows = (jobs) => table('Jobs', [['Model'], ['Kind'], ['Status'], ['Progress', 'num'], ['Quality', 'num'], ['Created']], jobs.map((job) => h('tr',
-  h('td', h('a', { href: to('jobs', job.id) }, job.model, job.version ? h('span.mute', ` v${job.version}`) : null)),
-  h('td', words(job.kind)), h('td', chip(job.status)),
-  h('td.num', job.status === 'succeeded' ? '100 %' : percent(job.progress?.fraction ?? 0, 0)),
-  h('td.num', quality(job.metrics)), h('td', ago(job.created_at)))));
-
+/** A job list. */
+export const jobTable = (jobs) => table('Jobs', ['Model', 'Kind', 'Status', '#Progress', '#Quality', 'Created'], jobs.map((job) => [
+  [link(job.model, 'jobs', job.id), job.version ? h('span.mute', ` v${job.version}`) : null], words(job.kind), chip(job.status),
+  percent(job.status === 'succeeded' ? 1 : job.progress?.fraction ?? 0, 0), quality(job.metrics), ago(job.created_at)]));
