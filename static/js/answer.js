@@ -71,7 +71,7 @@ export function answer(made, it, list, row, path) {
   const numeric = p.label == null && p.value != null;
   const fired = units(p);
   const labels = Object.entries(p.probabilities ?? {}).sort((a, b) => b[1] - a[1]);
-  const known = it.classes ?? labels.map(([name]) => name);
+  const known = it.schema.classes ?? labels.map(([name]) => name);
   const truth = numeric ? h('input', { type: 'number', step: 'any', 'aria-label': 'The right value', value: p.value }) : select(known.map(String), String(p.label), { 'aria-label': 'The right answer' });
   return h('div.answer',
     h('p.big', { id: 'answer' }, numeric ? num(p.value, 5) : String(p.label), h('small', numeric ? (p.interval ? `${num(p.interval[0], 4)} to ${num(p.interval[1], 4)}` : '') : percent(p.probability))),

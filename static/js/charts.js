@@ -105,14 +105,6 @@ export function histogram(counts, label) {
     }));
 }
 
-/** Counts numbers into `bins` equal parts. */
-export function bin(values, bins = 16) {
-  const [low, high] = bounds(values);
-  const counts = new Array(bins).fill(0);
-  for (const v of values) counts[Math.min(bins - 1, Math.floor(((v - low) / (high - low || 1)) * bins))] += 1;
-  return counts;
-}
-
 /** Named bars from zero; negative ones are drawn to the left of the middle. */
 export function bars(items, format = num, limit = 12) {
   const shown = items.slice(0, limit);

@@ -3,8 +3,8 @@
 import { h, put, num, bytes, words, to, link, ago, select, field, table, cell } from './dom.js';
 import { get, list, post, call } from './api.js';
 import { heading, card, tiles, empty, paged, act, sure, keep, trouble, into } from './parts.js';
-import { histogram, bin } from './charts.js';
-import { settingsForm, shown } from './forms.js';
+import { histogram } from './charts.js';
+import { settingsForm, shown, valueOf } from './forms.js';
 import { dropZone, nameOf } from './upload.js';
 
 const KINDS = ['number', 'category', 'boolean', 'timestamp', 'text', 'vector', 'sequence', 'image'];
@@ -21,20 +21,18 @@ export function datasets(signal) {
 export async function dataset(signal, name) {
   const path = `/datasets/${name}`;
   const set = await get(path, signal);
-  const hist = new Map(set.columns.map((column) => [column.name, h('div')]));
   const preview = h('div.busy');
   let offset = 0;
   const size = 10;
   const rows = () => into(preview, async () => {
-    const { items } = await list(`${path}/rows`, { offset, limit: size }, signal);
+    const page = await list(`${path}/rows`, { offset, limit: size }, signal);
     const columns = set.columns.slice(0, 40);
-    return [table('Rows', ['Row', ...columns.map((c) => c.name)], items.map((row, i) => [num(offset + i + 1), ...columns.map((c) => h('div.cell', shown(row[c.name], c) ?? cell(row[c.name])))])),
-    h('nav.pager', { 'aria-label': 'Rows' }, `${num(offset + 1)} to ${num(offset + items.length)} of ${num(set.rows)}`,
+    return [table('Rows', ['Row', ...columns.map((c) => c.name)], page.rows.map((row, i) => [num(offset + i + 1), ...columns.map((c) => h('div.cell', shown(valueOf(row, c), c) ?? cell(valueOf(row, c))))])),
+    h('nav.pager', { 'aria-label': 'Rows' }, `${num(offset + 1)} to ${num(offset + page.rows.length)} of ${num(set.rows)}`,
       h('button.slim', { type: 'button', disabled: offset === 0, onclick: () => { offset = Math.max(0, offset - size); rows(); } }, 'Previous'),
       h('button.slim', { type: 'button', disabled: offset + size >= set.rows, onclick: () => { offset += size; rows(); } }, 'Next'))];
   });
   rows();
-  drawHistograms(set, hist, path, signal);
 
   return [
     heading(name, link('Datasets', 'datasets'), act('Delete', async () => {
@@ -46,29 +44,10 @@ export async function dataset(signal, name) {
       tiles([['Rows', num(set.rows)], ['Columns', num(set.columns.length)], ['Size', bytes(set.bytes)], ['Revision', num(set.revision)], ['Updated', ago(set.updated_at)]]),
       card('Train a model', await trainForm(set, signal)),
       card('Columns', table('Columns', ['Column', 'Kind', 'Spread', '#Missing', '#Distinct', 'Range', '#Mean', 'Examples'], set.columns.map((c) => [
-        c.name, [c.kind, c.shape?.length ? h('span.mute', ` ${c.shape.join('×')}`) : null], hist.get(c.name), c.missing ? num(c.missing) : '–', num(c.distinct),
+        c.name, [c.kind, c.shape?.length ? h('span.mute', ` ${c.shape.join('×')}`) : null], c.histogram?.length ? histogram(c.histogram.map(([, n]) => n), `How ${c.name} is spread`) : '', c.missing ? num(c.missing) : '–', num(c.distinct),
         h('div.cell', c.min == null ? '–' : `${cell(c.min)} to ${cell(c.max)}`), num(c.mean), h('div.cell.mute', (c.examples ?? []).slice(0, 3).map((e) => cell(e, 24)).join(', '))]))),
       card('Rows', preview)),
   ];
-}
-
-/** From the server's own counts where it gives them, else from the first rows. */
-async function drawHistograms(set, boxes, path, signal) {
-  try {
-    const wanted = set.columns.filter((c) => !c.histogram && ['number', 'category', 'boolean'].includes(c.kind));
-    const limit = set.columns.some((c) => c.kind === 'vector' || c.kind === 'image') ? 100 : 500;
-    const rows = wanted.length ? (await list(`${path}/rows`, { limit }, signal)).items : [];
-    for (const c of set.columns) {
-      let counts = c.histogram?.counts ?? c.histogram;
-      if (!counts && c.kind === 'number') counts = bin(rows.map((row) => row[c.name]).filter((v) => typeof v === 'number'));
-      else if (!counts) {
-        const seen = new Map();
-        for (const row of rows) if (row[c.name] != null) seen.set(row[c.name], (seen.get(row[c.name]) ?? 0) + 1);
-        counts = wanted.includes(c) ? [...seen.values()].sort((a, b) => b - a).slice(0, 20) : [];
-      }
-      if (counts.length) put(boxes.get(c.name), histogram(counts, `How ${c.name} is spread${rows.length ? ` in the first ${rows.length} rows` : ''}`));
-    }
-  } catch { /* Without histograms the table still says what matters. */ }
 }
 
 async function trainForm(set, signal) {
@@ -102,7 +81,7 @@ async function trainForm(set, signal) {
   const draw = () => {
     const one = families.find((f) => f.name === family.value);
     drawn = one ? settingsForm(one) : null;
-    put(settings, drawn ? h('details', h('summary', `Settings of ${words(one.name)}`), drawn.node) : null);
+    put(settings, drawn ? h('details', h('summary', `Settings of ${words(one.name)}`), h('p.hint', one.description), drawn.node) : null);
   };
   family.addEventListener('change', draw);
   form.append(

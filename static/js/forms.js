@@ -3,20 +3,16 @@
 import { h, put, field, select, num, words, uid } from './dom.js';
 import { lines, picture } from './charts.js';
 
-/** A model's columns as a list, whether they come as a list or by name. */
-export function features(model) {
-  const given = model.schema?.features ?? model.schema?.columns ?? model.features ?? model.schema ?? [];
-  const list = Array.isArray(given) ? given : Object.entries(given).map(([name, spec]) => (typeof spec === 'string' ? { name, kind: spec } : { name, ...spec }));
-  return list.filter((one) => one.name !== model.target && one.kind !== 'ignore');
+/** A model's columns, with what its dataset knows of their values. */
+export function features(model, dataset) {
+  return (model.schema?.features ?? []).map((one) => ({ ...dataset?.columns.find((c) => c.name === one.name), ...one }));
 }
 
+/** A column's value in a row, where a group of columns may stand for a list. */
+export const valueOf = (row, column) => row[column.name] ?? (column.members && column.members[0] in row ? column.members.map((name) => row[name]) : undefined);
+
 /** Rows and columns of a vector that can be drawn, or null. */
-export function square(feature) {
-  if (Array.isArray(feature.shape) && feature.shape.length === 2) return feature.shape;
-  const n = feature.length ?? feature.size ?? feature.width;
-  const side = Math.round(Math.sqrt(n ?? 0));
-  return feature.kind === 'vector' && side >= 4 && side * side === n ? [side, side] : null;
-}
+export const square = ({ kind, shape }) => (kind === 'vector' && shape?.length === 2 ? shape : null);
 
 /** A pad to draw on. `value()` is the list of numbers, `set` shows such a list. */
 function drawingPad(feature, changed) {
@@ -113,7 +109,7 @@ function drawingPad(feature, changed) {
         h('span.check.small', centre, h('label', { for: centre.id }, 'centre it'))),
       h('details', h('summary', 'As numbers'), field(`${rows * cols} numbers from 0 to ${num(top)}`, typed))),
     value: () => values,
-    set: (list) => { values = list.map(Number); show(); typed.value = JSON.stringify(list); typed.dispatchEvent(new Event('input', { bubbles: true })); },
+    set: (list) => { values = (list ?? values).map(Number); show(); typed.value = JSON.stringify(values); typed.dispatchEvent(new Event('input', { bubbles: true })); },
     restore: () => { const list = numbers(typed.value); if (list.length === values.length) { values = list; show(); } },
   };
 }
@@ -124,102 +120,101 @@ const numbers = (text) => (text.match(/-?\d+(\.\d+)?(e[+-]?\d+)?/gi) ?? []).map(
 function readSequence(text) {
   const trimmed = text.trim();
   if (trimmed.startsWith('[')) return JSON.parse(trimmed);
-  if (/^[-\d\s.,;e+]+$/i.test(trimmed)) return numbers(trimmed);
-  return trimmed.split('\n').map((line) => line.trim()).filter(Boolean);
+  return /^[-\d\s.,;e+]+$/i.test(trimmed) ? numbers(trimmed) : trimmed.split('\n').map((line) => line.trim()).filter(Boolean);
 }
 
-/** One field for one column: `{node, value(), set(v)}`. */
-function control(feature, changed) {
-  const { name, kind } = feature;
-  const id = `v:${name}`;
-  const known = feature.categories ?? feature.values ?? feature.examples ?? [];
-  if (kind === 'vector' && square(feature)) return drawingPad(feature, changed);
-  if (kind === 'vector' || kind === 'sequence') {
-    const input = h('textarea', { name: id, spellcheck: 'false', placeholder: kind === 'vector' ? '0.1, 0.2, …' : 'numbers, a JSON list, or a line a step' });
-    const view = h('div');
-    const show = () => {
-      let list = [];
-      try { list = readSequence(input.value || '[]'); } catch { /* Half-typed JSON has no picture yet. */ }
-      const flat = Array.isArray(list[0]) ? list[0].map((_, c) => list.map((step) => step[c])) : [list];
-      put(view, list.length > 2 && typeof flat[0][0] === 'number'
-        ? lines(name, flat.slice(0, 4).map((c, i) => ({ name: flat.length > 1 ? `channel ${i + 1}` : name, points: c.map((v, t) => [t, v]), color: i + 1 })), { height: 110, xLabel: 'step' }) : null);
-    };
-    input.addEventListener('change', show);
-    return {
-      node: h('div.wide.stack.tight', field(name, input, feature.length ? `${feature.length} numbers` : null), view),
-      value: () => (input.value.trim() ? (kind === 'vector' ? numbers(input.value) : readSequence(input.value)) : undefined),
-      set: (v) => { input.value = Array.isArray(v) && typeof v[0] === 'string' ? v.join('\n') : JSON.stringify(v); show(); },
-      restore: show,
-    };
-  }
-  if (kind === 'image') {
-    let data;
-    const view = h('div');
-    const input = h('input', { type: 'file', accept: 'image/png,image/jpeg', onchange: () => {
-      const reader = new FileReader();
-      reader.onload = () => { data = reader.result.split(',')[1]; show(); changed(); };
-      if (input.files[0]) reader.readAsDataURL(input.files[0]);
-    } });
-    const show = () => put(view, data ? h('img', { src: `data:image/${data.startsWith('/9j') ? 'jpeg' : 'png'};base64,${data}`, alt: `The picture chosen for ${name}`, height: 120 }) : null);
-    return { node: h('div.wide.stack.tight', field(name, input, 'PNG or JPEG'), view), value: () => data, set: (v) => { data = v; show(); } };
-  }
-  if (kind === 'boolean') {
-    const input = select([['', 'not known'], 'true', 'false'], '', { name: id });
-    return { node: field(name, input), value: () => (input.value ? input.value === 'true' : undefined), set: (v) => { input.value = String(v ?? ''); } };
-  }
-  if (kind === 'text' || kind === 'category' || kind === 'timestamp') {
-    const list = known.length && kind === 'category' ? h('datalist', { id: uid() }, known.slice(0, 200).map((v) => h('option', { value: String(v) }))) : null;
-    const input = h(kind === 'text' ? 'textarea' : 'input', { name: id, list: list?.id, spellcheck: 'false', autocomplete: 'off', placeholder: kind === 'timestamp' ? '2026-01-31T12:00:00Z' : null });
-    return { node: h(kind === 'text' ? 'div.wide' : 'div', field(name, input, list ? `such as ${known.slice(0, 3).join(', ')}` : null), list), value: () => input.value || undefined, set: (v) => { input.value = v ?? ''; } };
-  }
-  const { min, max } = feature;
-  const ranged = typeof min === 'number' && typeof max === 'number' && max > min;
-  const input = h('input', { name: id, type: 'number', step: 'any', inputmode: 'decimal' });
-  const middle = feature.mean ?? (ranged ? (min + max) / 2 : null);
-  if (middle != null) input.value = +middle.toPrecision(3);
-  const slide = ranged ? h('input', { type: 'range', min, max, step: 'any', 'aria-label': `${name}, slider`, value: middle }) : null;
-  if (slide) {
-    slide.value = middle;
-    slide.addEventListener('input', () => { input.value = +Number(slide.value).toPrecision(4); });
-    slide.addEventListener('change', () => { input.dispatchEvent(new Event('input', { bubbles: true })); changed(); });
-    input.addEventListener('input', () => { slide.value = input.value; });
+/** A list as numbers in a text area, with its picture. */
+function series({ name, kind, members }) {
+  const input = h('textarea', { name: `v:${name}`, spellcheck: 'false', placeholder: kind === 'vector' ? '0.1, 0.2, …' : 'numbers, a JSON list, or a line a step', onchange: () => show() });
+  const view = h('div');
+  const value = () => (input.value.trim() ? (kind === 'vector' ? numbers(input.value) : readSequence(input.value)) : undefined);
+  function show() {
+    let list = [];
+    try { list = value() ?? []; } catch { /* Half-typed JSON has no picture yet. */ }
+    const channels = Array.isArray(list[0]) ? list[0].map((_, c) => list.map((step) => step[c])) : [list];
+    put(view, list.length > 2 && typeof channels[0][0] === 'number'
+      ? lines(name, channels.slice(0, 4).map((c, i) => ({ name: channels.length > 1 ? `channel ${i + 1}` : name, points: c.map((v, t) => [t, v]), color: i + 1 })), { height: 110, xLabel: 'step' }) : null);
   }
   return {
-    node: h('div.field', field(name, input, ranged ? `${num(min)} to ${num(max)}` : null), slide),
-    value: () => (input.value === '' ? undefined : Number(input.value)),
-    set: (v) => { input.value = v ?? ''; if (slide) slide.value = v; },
-    restore: () => { if (slide) slide.value = input.value; },
+    node: h('div.wide.stack.tight', field(name, input, members ? `${members.length} numbers` : null), view), value, restore: show,
+    set: (v) => { input.value = typeof v?.[0] === 'string' ? v.join('\n') : JSON.stringify(v ?? ''); show(); },
+  };
+}
+
+/** A picture's file, sent as base64. */
+function imageFile({ name }, changed) {
+  let data;
+  const view = h('div');
+  const show = () => put(view, data ? h('img', { src: `data:image/${data.startsWith('/9j') ? 'jpeg' : 'png'};base64,${data}`, alt: `The picture chosen for ${name}`, height: 120 }) : null);
+  const set = (v) => { data = v; show(); };
+  const input = h('input', { type: 'file', accept: 'image/png,image/jpeg', onchange: () => {
+    const reader = new FileReader();
+    reader.onload = () => { set(reader.result.split(',')[1]); changed(); };
+    if (input.files[0]) reader.readAsDataURL(input.files[0]);
+  } });
+  return { node: h('div.wide.stack.tight', field(name, input, 'PNG or JPEG'), view), value: () => data, set };
+}
+
+/** A number with a slider where its range is known. */
+function number({ name, min, max, mean }, changed) {
+  const ranged = max > min;
+  const middle = mean ?? (ranged ? (min + max) / 2 : null);
+  const input = h('input', { name: `v:${name}`, type: 'number', step: 'any', inputmode: 'decimal', value: middle == null ? null : +middle.toPrecision(3) });
+  const slide = ranged ? h('input', { type: 'range', min, max, step: 'any', 'aria-label': `${name}, slider`, value: middle }) : null;
+  const follow = () => { if (slide) slide.value = input.value; };
+  slide?.addEventListener('input', () => { input.value = +Number(slide.value).toPrecision(4); });
+  slide?.addEventListener('change', () => { input.dispatchEvent(new Event('input', { bubbles: true })); changed(); });
+  input.addEventListener('input', follow);
+  return {
+    node: h('div.field', field(name, input, ranged ? `${num(min)} to ${num(max)}` : null), slide), restore: follow,
+    value: () => (input.value === '' ? undefined : Number(input.value)), set: (v) => { input.value = v ?? ''; follow(); },
+  };
+}
+
+/** One field for one column: `{node, value(), set(v), restore?()}`. */
+function control(feature, changed) {
+  const { name, kind } = feature;
+  if (kind === 'vector' && square(feature)) return drawingPad(feature, changed);
+  if (kind === 'vector' || kind === 'sequence') return series(feature);
+  if (kind === 'image') return imageFile(feature, changed);
+  if (kind === 'number') return number(feature, changed);
+  const known = kind === 'category' ? (feature.histogram ?? []).map(([value]) => value) : [];
+  const list = known.length ? h('datalist', { id: uid() }, known.slice(0, 200).map((v) => h('option', { value: String(v) }))) : null;
+  const input = kind === 'boolean' ? select([['', 'not known'], 'true', 'false'], '', { name: `v:${name}` })
+    : h(kind === 'text' ? 'textarea' : 'input', { name: `v:${name}`, list: list?.id, spellcheck: 'false', autocomplete: 'off', placeholder: kind === 'timestamp' ? '2026-01-31T12:00:00Z' : null });
+  return {
+    node: h(kind === 'text' ? 'div.wide' : 'div', field(name, input, list ? `such as ${known.slice(0, 3).join(', ')}` : null), list),
+    value: () => (input.value === '' ? undefined : kind === 'boolean' ? input.value === 'true' : input.value), set: (v) => { input.value = String(v ?? ''); },
   };
 }
 
 /** A whole row: `{node, row(), set(row), restore()}`. */
 export function rowForm(list, changed) {
-  const controls = list.map((feature) => [feature.name, control(feature, changed)]);
+  const controls = list.map((feature) => [feature, control(feature, changed)]);
   const few = controls.slice(0, 40);
   const rest = controls.slice(40);
   return {
     node: h('div.stack.tight', h('div.fields', few.map(([, c]) => c.node)),
       rest.length ? h('details', h('summary', `${rest.length} more columns`), h('div.fields', rest.map(([, c]) => c.node))) : null),
-    row: () => Object.fromEntries(controls.map(([name, c]) => [name, c.value()]).filter(([, v]) => v !== undefined)),
-    set: (row) => { for (const [name, c] of controls) if (name in row) c.set(row[name]); },
+    row: () => Object.fromEntries(controls.map(([{ name }, c]) => [name, c.value()]).filter(([, v]) => v !== undefined)),
+    set: (row) => { for (const [feature, c] of controls) c.set(valueOf(row, feature)); },
     restore: () => { for (const [, c] of controls) c.restore?.(); },
   };
 }
 
 /** A form from a family's JSON Schema: `{node, config()}`; only what differs from the default is sent. */
 export function settingsForm(family) {
-  const schema = family.schema ?? family.config ?? family.settings ?? family;
-  const made = Object.entries(schema.properties ?? {}).map(([name, spec]) => {
+  const made = Object.entries(family.schema.properties).map(([name, spec]) => {
     const id = `c:${name}`;
     const start = spec.default;
-    const type = Array.isArray(spec.type) ? spec.type.find((t) => t !== 'null') : spec.type ?? (spec.enum ? 'string' : 'number');
+    const { type } = spec;
     const limits = spec.minimum != null && spec.maximum != null ? ` ${num(spec.minimum)} to ${num(spec.maximum)}.` : '';
-    const hint = `${spec.description ?? ''}${limits}`;
+    const hint = `${spec.description}${limits}`;
     if (type === 'boolean') {
       const input = h('input', { type: 'checkbox', name: id, id: uid(), checked: start === true });
       return { name, node: h('div.field', h('span.check', input, h('label', { for: input.id }, words(name))), h('span.hint', hint)), value: () => (input.checked === (start === true) ? undefined : input.checked) };
     }
-    const choices = spec.enum?.filter((v) => v != null);
+    const choices = spec.enum;
     const input = choices ? select([['', start == null ? 'chosen from the data' : `${start} (default)`], ...choices.filter((v) => v !== start)], '', { name: id })
       : h('input', { name: id, placeholder: start == null ? 'chosen from the data' : Array.isArray(start) ? start.join(', ') : String(start), ...(type === 'array' ? { inputmode: 'numeric' } : { type: 'number', step: type === 'integer' ? 1 : 'any', min: spec.minimum, max: spec.maximum }) });
     return { name, node: field(words(name), input, hint), value: () => {

@@ -4,7 +4,7 @@ import { h, put, num, percent, bytes, short, words, to, link, go, ago, select, f
 import { get, list, post, call, download } from './api.js';
 import { heading, card, tiles, empty, paged, into, act, toast, sure, chip, quality, keep, curvesOf, lossSeries, meter, named } from './parts.js';
 import { lines, bars, confusion, calibration, raster } from './charts.js';
-import { features, rowForm } from './forms.js';
+import { features, rowForm, valueOf } from './forms.js';
 import { answer, units } from './answer.js';
 
 /** `#/models`: a page at a time. */
@@ -34,16 +34,22 @@ export async function model(signal, name, tab = 'try') {
 
 const reload = () => dispatchEvent(new HashChangeEvent('hashchange'));
 
-/** Rows of the dataset a model was trained on, only the columns it reads and the target. */
-async function someRows(it, offset, limit, signal) {
-  const page = await list(`/datasets/${it.dataset}/rows`, { offset, limit }, signal);
-  const names = new Set([it.target, ...features(it).flatMap((one) => [one.name, ...(one.columns ?? [])])]);
-  return page.items.map((row) => Object.fromEntries(Object.entries(row).filter(([key]) => names.has(key))));
+/** The dataset the served version learned from, if it is still there. */
+async function source(it, signal) {
+  const name = it.versions.find((v) => v.version === it.version)?.dataset?.name;
+  return name ? get(`/datasets/${name}`, signal).catch(() => null) : null;
 }
 
-function tryIt({ it, path, name, signal }) {
-  const columns = features(it);
+/** Rows of that dataset, with the columns that the model reads. */
+async function someRows(set, columns, offset, limit, signal) {
+  const { rows } = await list(`/datasets/${set.name}/rows`, { offset, limit }, signal);
+  return rows.map((row) => [row, Object.fromEntries(columns.map((column) => [column.name, valueOf(row, column)]))]);
+}
+
+async function tryIt({ it, path, name, signal }) {
   if (!it.version) return empty('Nothing answers yet', 'The first version appears when its training ends.', go('See the jobs', 'jobs'));
+  const set = await source(it, signal);
+  const columns = features(it, set);
   const out = h('div.busy', { 'aria-live': 'polite' }, empty('The answer shows here', 'Fill in a row, or take one from the data.'));
   let truth = null;
   const predict = () => into(out, async () => {
@@ -55,10 +61,9 @@ function tryIt({ it, path, name, signal }) {
   const cover = select([[0.8, '80 %'], [0.9, '90 %'], [0.95, '95 %'], [0.99, '99 %']], 0.9, { name: 'coverage', id: 'cover' });
   const node = h('form.stack', { onsubmit: (event) => { event.preventDefault(); predict(); } }, form.node,
     h('div.row', h('button.main', 'Predict'),
-      it.dataset ? act('Take a row from the data', async () => {
-        const set = await get(`/datasets/${it.dataset}`, signal);
-        const [row] = await someRows(it, Math.floor(Math.random() * set.rows), 1, signal);
-        form.set(row);
+      set ? act('Take a row from the data', async () => {
+        const [[row, seen]] = await someRows(set, columns, Math.floor(Math.random() * set.rows), 1, signal);
+        form.set(seen);
         truth = h('p.small.mute', 'The data say: ', h('strong', cell(row[it.target])));
         await predict();
         truth = null;
@@ -89,10 +94,11 @@ async function qualityTab({ it, path, signal }) {
   const draw = () => into(body, async () => {
     const version = items.find((v) => v.version === Number(pick.value));
     const curves = version.job_id ? await curvesOf(version.job_id, signal).catch(() => new Map()) : new Map();
-    return [figures(version.metrics), curves.size ? card('Learning', lines('Loss', lossSeries(curves))) : null, evaluated(version.held_out ?? {})];
+    return [figures(version.metrics), h('div.grid2', curves.size ? card('Learning', lines('Loss', lossSeries(curves))) : null,
+      version.version === it.version && (it.family_reason || it.notes?.length) ? card('Why this model', h('ul.list', [it.family_reason, ...(it.notes ?? [])].filter(Boolean).map((line) => h('li', line)))) : null), evaluated(version.held_out ?? {})];
   });
   draw();
-  const set = h('input', { 'aria-label': 'Dataset', placeholder: 'dataset', value: it.dataset ?? '', spellcheck: 'false' });
+  const set = h('input', { 'aria-label': 'Dataset', placeholder: 'dataset', value: items[0].dataset?.name ?? '', spellcheck: 'false' });
   const result = h('div.stack');
   return h('div.stack', h('div.row', pick), body,
     card('Measure on a dataset', h('div.stack', h('form.row', { onsubmit: (event) => {
@@ -143,6 +149,7 @@ async function versionsTab({ it, path, name, signal }) {
 async function activityTab({ it, path, signal }) {
   const a = await get(`${path}/activity`, signal);
   if (!a.layers?.length) return empty('No activity counted yet', 'Ask for a prediction first: activity is counted from the running network.', go('Try it', 'models', it.name, 'try'));
+  const set = await source(it, signal);
   const { macs, energy_joules: energy } = a;
   const joules = energy.measured ?? energy.estimated;
   const fires = h('div');
@@ -156,11 +163,10 @@ async function activityTab({ it, path, signal }) {
       return [layer.name, num(layer.units), num(layer.winners), [bar.node, h('span.small.mute', percent(layer.active_share))], num(layer.dead_units), [duty.min, duty.median, duty.max].map((v) => percent(v)).join(' · ')];
     }))),
     card('Operations a prediction', bars([['dense network', macs.dense], ['effective', macs.effective], ['finding winners', macs.top_k], ['memory search', macs.memory]].map(([name, value]) => ({ name, value: value ?? 0 })), short), energy.method ? h('p.small.mute', `Energy: ${energy.method}`) : null),
-    it.dataset ? card('Which units fire for what', h('div.stack.tight', h('p.small.mute', 'A line a row of the data, grouped by answer; a dot is an active unit.'),
+    set ? card('Which units fire for what', h('div.stack.tight', h('p.small.mute', 'A line a row of the data, grouped by answer; a dot is an active unit.'),
       act('Look at 40 rows', () => into(fires, async () => {
-        const rows = await someRows(it, 0, 40, signal);
-        for (const row of rows) delete row[it.target];
-        const made = await post(`${path}/predict`, { rows, explain: true }, signal);
+        const rows = await someRows(set, features(it), 0, 40, signal);
+        const made = await post(`${path}/predict`, { rows: rows.map(([, row]) => row), explain: true }, signal);
         const seen = made.predictions.map((p) => ({ label: String(p.label ?? num(p.value)), units: units(p) })).sort((x, y) => x.label.localeCompare(y.label, 'en', { numeric: true }));
         if (!seen.some((row) => row.units.length)) return h('p.mute', 'This family does not tell its active units.');
         return [raster(seen, `Active units of ${seen.length} rows`), h('p.small.mute', 'From top to bottom: ', [...new Set(seen.map((row) => row.label))].join(', '))];

@@ -80,7 +80,7 @@ export function overview(signal) {
       const rate = h('span', '–');
       const latency = h('span', '–');
       shownModels.set(m.name, { rate, latency });
-      return [named(m), words(m.family ?? '–'), quality(m.metrics), rate, latency, percent(m.active_share)];
+      return [named(m), words(m.family ?? '–'), quality(m.metrics), rate, latency, percent(m.sparsity?.active_share)];
     })), h('p.pager', link('All models', 'models'))]
       : empty('No model yet', 'A model appears here once its first training has begun.'));
   };
