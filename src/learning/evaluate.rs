@@ -79,7 +79,13 @@ pub fn evaluate(bundle: &Bundle, table: &Table) -> Result<Evaluation> {
     })
 }
 
-fn classified(bundle: &Bundle, classes: &[Value], values: &[f32], truths: &[u32], skipped: usize) -> Evaluation {
+pub(super) fn classified(
+    bundle: &Bundle,
+    classes: &[Value],
+    values: &[f32],
+    truths: &[u32],
+    skipped: usize,
+) -> Evaluation {
     let count = classes.len();
     let confusion = metrics::confusion(values, count, truths);
     let recall = confusion
@@ -115,7 +121,7 @@ fn classified(bundle: &Bundle, classes: &[Value], values: &[f32], truths: &[u32]
     }
 }
 
-fn regressed(bundle: &Bundle, answers: &[f64], truths: &[f64], skipped: usize) -> Evaluation {
+pub(super) fn regressed(bundle: &Bundle, answers: &[f64], truths: &[f64], skipped: usize) -> Evaluation {
     let coverage = COVERAGES
         .iter()
         .filter_map(|&asked| {

@@ -5,6 +5,7 @@
 
 use super::bundle::{Bundle, BundleConfig, FORMAT, tensors_from_bytes, tensors_to_bytes};
 use super::calibrate::{Calibration, Novelty, fit_temperature, log_loss};
+use super::evaluate::{self, Evaluation};
 use super::metrics::{self, argmax, softmax};
 use super::{FitSpec, Monitor, Progress, choose, settings};
 use crate::data::encoder::{Encoder, EncoderOptions};
@@ -28,6 +29,9 @@ pub struct Fitted {
     pub bundle: Bundle,
     /// Figures on the held-out rows, and the training loss.
     pub metrics: Map<String, Value>,
+    /// The held-out rows in detail: confusion, recall of each class, calibration. Without coverage, since
+    /// the sets were fitted on the same rows.
+    pub held_out: Evaluation,
     /// Notes for the person who asked: the family's reason, columns left out, rows without a target.
     pub notes: Vec<String>,
 }
@@ -148,7 +152,9 @@ pub fn fit(
         rows: parts.training.len(),
         seed: spec.seed,
     };
-    Ok(Fitted { bundle: Bundle::new(config, encoder, network, novelty), metrics: figures, notes })
+    let bundle = Bundle::new(config, encoder, network, novelty);
+    let held_out = data.held_out(&bundle, &calibration_answers);
+    Ok(Fitted { bundle, metrics: figures, held_out, notes })
 }
 
 /// How each family wants its columns encoded.
@@ -239,6 +245,25 @@ impl Data<'_> {
             Some(truths) => Calibration::classification(answers, self.outputs, &truths),
             None => Calibration::regression(answers, &self.validation_values()),
         }
+    }
+
+    fn held_out(&self, bundle: &Bundle, answers: &[f32]) -> Evaluation {
+        let mut found = match (self.validation_classes(), &bundle.config.target_encoder) {
+            (Some(truths), TargetEncoder::Classes(classes)) => {
+                let mut probabilities = answers.to_vec();
+                let temperature = bundle.config.calibration.temperature;
+                probabilities.chunks_exact_mut(self.outputs).for_each(|row| softmax(row, temperature));
+                evaluate::classified(bundle, classes, &probabilities, &truths, 0)
+            }
+            (_, TargetEncoder::Number { mean, std }) => {
+                let scale = |v: &f32| f64::from(*v) * std + mean;
+                let truths: Vec<f64> = self.validation_values().iter().map(scale).collect();
+                evaluate::regressed(bundle, &answers.iter().map(scale).collect::<Vec<_>>(), &truths, 0)
+            }
+            (None, TargetEncoder::Classes(classes)) => evaluate::classified(bundle, classes, &[], &[], 0),
+        };
+        found.coverage.clear();
+        found
     }
 
     fn figures(&self, answers: &[f32], calibration: &Calibration, target: &TargetEncoder) -> Map<String, Value> {
