@@ -7,12 +7,11 @@ function canvasBox(height, draw, className = 'chart') {
   const box = h('div', { class: className });
   box.style.height = `${height}px`;
   let last = 0;
-  const redraw = () => {
+  new ResizeObserver(() => {
+    if (box.clientWidth === last) return;
     last = box.clientWidth;
-    if (last > 0) put(box, draw(last, height));
-  };
-  new ResizeObserver(() => { if (box.clientWidth !== last) redraw(); }).observe(box);
-  box.redraw = redraw;
+    put(box, draw(last, height));
+  }).observe(box);
   return box;
 }
 
@@ -43,10 +42,10 @@ function thin(points, limit) {
 }
 
 /**
- * Lines over one axis. `series`: `[{name, points: [[x, y]], color: 1..4}]`; `marks`: `[{x, label}]`.
- * `format` writes y values; `range` fixes the y axis.
+ * Lines over one axis. `series`: `[{name, points: [[x, y]], color: 1..4}]`; `marks`: places of drift.
+ * `format` writes y values.
  */
-export function lines(title, series, { height = 200, format = num, range, xLabel = 'epoch', marks = [] } = {}) {
+export function lines(title, series, { height = 200, format = num, xLabel = 'epoch', marks = [] } = {}) {
   const shown = series.filter((one) => one.points.length);
   const legend = h('ul.legend', shown.map((one) => {
     const last = one.points.at(-1);
@@ -58,9 +57,9 @@ export function lines(title, series, { height = 200, format = num, range, xLabel
     const pad = { l: 46, r: 10, t: 6, b: 24 };
     const all = shown.flatMap((one) => one.points);
     let [x0, x1] = bounds(all.map((p) => p[0]));
-    let [y0, y1] = range ?? bounds(all.map((p) => p[1]));
+    let [y0, y1] = bounds(all.map((p) => p[1]));
     if (x0 === x1) { x0 -= 1; x1 += 1; }
-    if (y0 === y1) { y0 -= 0.5; y1 += 0.5; } else if (!range) { const m = (y1 - y0) * 0.06; y0 -= m; y1 += m; }
+    if (y0 === y1) { y0 -= 0.5; y1 += 0.5; } else { const m = (y1 - y0) * 0.06; y0 -= m; y1 += m; }
     const X = (v) => pad.l + ((v - x0) / (x1 - x0)) * (w - pad.l - pad.r);
     const Y = (v) => height - pad.b - ((v - y0) / (y1 - y0)) * (height - pad.t - pad.b);
     return s('svg', { width: w, height, role: 'img', 'aria-label': summary },
@@ -70,8 +69,7 @@ export function lines(title, series, { height = 200, format = num, range, xLabel
       ]),
       ticks(x0, x1, Math.max(2, Math.floor(w / 90))).map((v) => s('text', { x: X(v), y: height - 7, 'text-anchor': 'middle' }, num(v))),
       s('text', { x: 0, y: height - 7 }, xLabel),
-      marks.filter((mark) => mark.x >= x0 && mark.x <= x1).map((mark) =>
-        s('line.mark', { x1: X(mark.x), x2: X(mark.x), y1: pad.t, y2: height - pad.b }, s('title', mark.label))),
+      marks.map((x) => s('line.mark', { x1: X(x), x2: X(x), y1: pad.t, y2: height - pad.b })),
       shown.map((one) => {
         const points = thin(one.points, Math.max(60, Math.floor(w / 2)));
         return points.length === 1

@@ -105,7 +105,7 @@ async function qualityTab({ it, path, signal }) {
       event.preventDefault();
       into(result, async () => {
         const made = await post(`${path}/evaluate`, { dataset: set.value.trim() }, signal);
-        return [figures(made.metrics), evaluated(made)];
+        return made.kind ? h('p', 'This takes a while: ', link('see the job', 'jobs', made.id), '.') : [figures(made.metrics), evaluated(made)];
       });
     } }, set, h('button', 'Evaluate')), result)));
 }
@@ -187,7 +187,7 @@ async function streamTab({ it, path, name, signal }) {
       ['Drift', s.drift?.detected ? 'yes' : 'none'], ['Memory', num(s.memory?.entries), s.memory?.capacity ? `of ${num(s.memory.capacity)}` : '']]),
     card('Tested on each row before learning from it', lines(figure, [
       { name: 'lately', points: points((p) => p.window?.[figure] ?? p[figure]), color: 1 }, { name: 'whole life', points: points((p) => p.lifetime?.[figure]), color: 3 }],
-    { format: show, xLabel: 'rows', height: 240, marks: history.filter((p) => p.drift).map((p) => ({ x: p.observed, label: 'drift' })) })),
+    { format: show, xLabel: 'rows', height: 240, marks: history.filter((p) => p.drift).map((p) => p.observed) })),
     card(null, h('div.row.between', h('h2', 'Consolidations'), act('Consolidate now', async () => {
       const job = await post(`${path}/consolidate`, {});
       location.hash = to('jobs', job.id);
