@@ -2,23 +2,20 @@
 //!
 //!     cargo run --release --example medicine
 //!
-//! Not a medical device: an example of tables, and of saying "I do not know".
+//! The data travel with Kenyon: UCI breast cancer Wisconsin (diagnostic), 569 rows, CC BY 4.0. Not a medical device: an example of tables, and of saying "I do not know".
 
 mod common;
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
-const SOURCE: &str = "the breast cancer data of scikit-learn (UCI Wisconsin diagnostic, 569 rows, CC BY 4.0): \
-    python3 -c \"from sklearn.datasets import load_breast_cancer; load_breast_cancer(as_frame=True).frame.to_csv('breast_cancer.csv', index=False)\"";
-
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Some(csv) = common::data("sklearn_small/breast_cancer.csv", SOURCE)? else { return Ok(()) };
+    let csv = std::str::from_utf8(kenyon::data::bundled::BREAST_CANCER)?;
     let kenyon = common::Kenyon::connect().await?;
     println!("breast cancer, the family of Kenyon's own choice");
     let request = json!({"target": "target", "task": "classification", "validation": 0.15, "seed": 1});
-    let accuracy = common::cross_validate(&kenyon, "tumours", &csv, &request).await?;
+    let accuracy = common::cross_validate(&kenyon, "tumours", csv, &request).await?;
     println!(
         "accuracy {accuracy:.4} (peers, five-fold: logistic .979, MLP .977, CatBoost .969, LightGBM .966, random forest .959)"
     );

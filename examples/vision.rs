@@ -3,18 +3,16 @@
 //!     cargo run --release --example vision
 //!
 //! Sixty-four numbered columns are read as one `vector` of shape 8 × 8, so that the model sees a picture.
+//! The data travel with Kenyon: UCI optdigits' test set, 1,797 rows, CC BY 4.0 (`src/data/bundled/SOURCES.md`).
 
 mod common;
 
 use anyhow::Result;
 use serde_json::json;
 
-const SOURCE: &str = "the digits of scikit-learn (UCI optdigits test set, 1,797 rows, CC BY 4.0): \
-    python3 -c \"from sklearn.datasets import load_digits; load_digits(as_frame=True).frame.to_csv('digits_8x8.csv', index=False)\"";
-
 #[tokio::main]
 async fn main() -> Result<()> {
-    let Some(csv) = common::data("sklearn_small/digits_8x8.csv.gz", SOURCE)? else { return Ok(()) };
+    let csv = common::inflated(kenyon::data::bundled::DIGITS)?;
     // Columns named by row and column become p0 … p63; the target keeps its name.
     let (header, rows) = csv.split_once('\n').unwrap_or((&csv, ""));
     let width = header.split(',').count() - 1;

@@ -116,12 +116,14 @@ pub fn data(file: &str, source: &str) -> Result<Option<String>> {
         return Ok(None);
     }
     let bytes = std::fs::read(&path)?;
-    if file.ends_with(".gz") {
-        let mut text = String::new();
-        flate2::read::MultiGzDecoder::new(&*bytes).read_to_string(&mut text)?;
-        return Ok(Some(text));
-    }
-    Ok(Some(String::from_utf8(bytes)?))
+    Ok(Some(if file.ends_with(".gz") { inflated(&bytes)? } else { String::from_utf8(bytes)? }))
+}
+
+/// Text that was compressed with gzip.
+pub fn inflated(bytes: &[u8]) -> Result<String> {
+    let mut text = String::new();
+    flate2::read::MultiGzDecoder::new(bytes).read_to_string(&mut text)?;
+    Ok(text)
 }
 
 /// Splits a CSV file's rows into `folds` parts by chance: for each, what to train on and what to test on.

@@ -56,17 +56,11 @@ function drawingPad(feature, changed) {
     }
     const dx = centre.checked && mass ? Math.round(mx / mass - canvas.width / 2) : 0;
     const dy = centre.checked && mass ? Math.round(my / mass - canvas.height / 2) : 0;
-    values = values.map((_, i) => {
-      let sum = 0;
-      for (let y = 0; y < fine; y += 1) {
-        for (let x = 0; x < fine; x += 1) {
-          const px = (i % cols) * fine + x + dx;
-          const py = Math.floor(i / cols) * fine + y + dy;
-          if (px >= 0 && py >= 0 && px < canvas.width && py < canvas.height) sum += data[(py * canvas.width + px) * 4];
-        }
-      }
-      return (sum / (fine * fine * 255)) * top;
-    });
+    const soft = new OffscreenCanvas(cols, rows).getContext('2d');
+    soft.imageSmoothingQuality = 'high';
+    soft.drawImage(canvas, -dx / fine, -dy / fine, cols, rows);
+    const small = soft.getImageData(0, 0, cols, rows).data;
+    values = values.map((_, i) => (small[i * 4] / 255) * top);
   }
 
   let last = null;
