@@ -294,6 +294,7 @@ fn shown_version(version: &Version) -> Value {
         "bytes": version.bytes,
         "job_id": version.job_id,
         "dataset": version.info["dataset"],
+        "held_out": version.info["held_out"],
         "created_at": version.created_at,
     })
 }

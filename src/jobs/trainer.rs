@@ -8,14 +8,18 @@ use super::search::{self, SearchRequest, Tried};
 use crate::data::formats::Limits;
 use crate::data::{Table, plan};
 use crate::learning::bundle::Bundle;
+use crate::learning::evaluate::{self, Evaluation};
 use crate::learning::fit::Fitted;
-use crate::learning::{FitSpec, Monitor, choose, evaluate, fit};
+use crate::learning::{FitSpec, Monitor, choose, fit};
 use crate::store::{Dataset, JobKind, NewVersion};
 use crate::{Error, Kind, Result};
 use serde_json::{Map, Value, json};
 
 /// Rows on which a new model's activity is counted.
 const SAMPLE: usize = 256;
+
+/// Classes whose confusion is kept with a version.
+const MAX_CONFUSION: usize = 40;
 
 /// Trains and evaluates models on stored datasets.
 #[derive(Clone, Copy, Debug, Default)]
@@ -63,6 +67,7 @@ impl Trainer {
             info["search"] = json!(tried);
         }
         info["dataset"] = json!({ "name": dataset.name, "revision": dataset.revision, "digest": dataset.digest });
+        info["held_out"] = held_out(&fitted.held_out)?;
         info["sparsity"] = activity(&fitted.bundle, &table)?;
         Ok(Outcome::Version(NewVersion {
             family: fitted.bundle.config.family.name().to_owned(),
@@ -127,6 +132,15 @@ fn searched(
 
 fn input(work: &Work) -> Result<&Dataset> {
     work.input.as_ref().ok_or_else(|| Error::unprocessable("dataset_not_found", "the job's dataset is gone"))
+}
+
+/// Confusion and calibration of the held-out rows, small enough to travel with every list of versions.
+fn held_out(found: &Evaluation) -> Result<Value> {
+    let mut value = serde_json::to_value(found).map_err(Error::internal)?;
+    if found.classes.len() > MAX_CONFUSION {
+        value["confusion"] = json!([]);
+    }
+    Ok(value)
 }
 
 /// How sparse the network is at work, counted on some of its rows.
