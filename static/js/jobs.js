@@ -1,9 +1,9 @@
 // The queue as a list, and one job as it goes.
 
-import { h, put, num, percent, short, words, to, link, go, ago, select } from './dom.js';
+import { h, put, num, percent, short, words, link, go, ago, select } from './dom.js';
 import { get, list, post } from './api.js';
 import { clock, ended } from './live.js';
-import { heading, card, tiles, empty, paged, jobTable, follow, pace, meter, chip, lossSeries, act, toast, cancel, trouble } from './parts.js';
+import { heading, card, empty, paged, jobTable, follow, pace, meter, chip, lossSeries, act, toast, cancel, trouble, figures, reload } from './parts.js';
 import { lines } from './charts.js';
 
 /** `#/jobs`: all of them, newest first, a page at a time. */
@@ -31,13 +31,13 @@ export async function job(signal, id) {
   const tools = h('div.row');
   const bar = meter('Progress');
   const text = h('span.mute');
-  const figures = h('div');
+  const tilesBox = h('div');
   const losses = h('div.busy');
   const scores = h('div.busy');
   const log = h('pre.log', { tabindex: '0', 'aria-label': 'Log' });
   const logCard = h('section.card.hide', h('h2', 'Log'), log);
   let shown = '';
-  let drawn = '';
+  let drawn = -1;
 
   const draw = ({ job: now, curves }) => {
     const p = now.progress ?? {};
@@ -46,29 +46,22 @@ export async function job(signal, id) {
       put(state, chip(now.status));
       put(tools, ended(now)
         ? [now.status === 'succeeded' ? go('See the model', 'models', now.model) : act('Try again', async () => {
-          const made = await post(`/jobs/${now.id}/retry`, {});
+          await post(`/jobs/${now.id}/retry`, {});
           toast('Queued again.');
-          if (made?.id && made.id !== now.id) location.hash = to('jobs', made.id);
-          else dispatchEvent(new HashChangeEvent('hashchange'));
+          reload();
         }, { class: 'main' })]
         : cancel(now));
     }
-    bar.set(now.status === 'succeeded' ? 1 : p.fraction);
-    put(text, `${percent(now.status === 'succeeded' ? 1 : p.fraction ?? 0, 0)} · ${pace(now)}`);
-    const m = now.metrics ?? {};
-    put(figures, tiles([
-      ['Epoch', p.epochs ? `${p.epoch ?? 0} / ${p.epochs}` : '–'],
-      ['Speed', short(p.rows_per_second), 'rows/s'],
-      ...Object.entries(m).filter(([, v]) => typeof v === 'number').slice(0, 4).map(([name, v]) => [words(name), /accuracy|coverage/.test(name) ? percent(v) : num(v)]),
-    ]));
-    const key = [...curves].map(([name, points]) => `${name}${points.length}${points.at(-1)?.[1]}`).join();
-    if (key !== drawn) {
-      drawn = key;
-      put(losses, lines('Loss', lossSeries(curves)));
-      const other = [...curves].filter(([name]) => /accuracy|r2|rmse|f1/.test(name)).slice(0, 3);
-      put(scores, other.length ? lines('Quality', other.map(([name, points], i) => ({ name: words(name), points, color: i + 1 })), { format: other.every(([name]) => /accuracy|f1/.test(name)) ? (v) => percent(v) : num })
-        : h('p.mute.small', 'Measured at the end of each epoch.'));
-    }
+    const share = now.status === 'succeeded' ? 1 : p.fraction ?? 0;
+    bar.set(share);
+    put(text, `${percent(share, 0)} · ${pace(now)}`);
+    put(tilesBox, figures(now.metrics, [['Epoch', p.epochs ? `${p.epoch} / ${p.epochs}` : '–'], ['Speed', short(p.rows_per_second), 'rows/s']]));
+    const points = [...curves.values()].flat().length;
+    if (points === drawn) return;
+    drawn = points;
+    put(losses, lines('Loss', lossSeries(curves)));
+    const other = [...curves].filter(([name]) => /accuracy|r2|rmse/.test(name)).map(([name, line], i) => ({ name: words(name), points: line, color: i + 1 }));
+    put(scores, lines('Quality', other, { format: curves.has('validation_accuracy') ? (v) => percent(v) : num }));
   };
   draw({ job: first, curves: new Map() });
   follow(first, draw, signal, (line) => {
@@ -84,7 +77,7 @@ export async function job(signal, id) {
     h('div.stack',
       first.error ? trouble(Object.assign(new Error(first.error.detail ?? first.error), { details: first.error.details })) : null,
       h('section.card.stack.tight', { 'aria-label': 'Progress' }, h('div.row.between', text), bar.node),
-      figures,
+      tilesBox,
       h('div.grid2', card('Loss', losses), card('Quality', scores)),
       logCard,
       card('About', h('dl.kv', facts.map(([name, value]) => [h('dt', name), h('dd', value)])))),

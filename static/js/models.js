@@ -2,7 +2,7 @@
 
 import { h, put, num, percent, bytes, short, words, to, link, go, ago, select, field, table, cell } from './dom.js';
 import { get, list, post, call, download } from './api.js';
-import { heading, card, tiles, empty, paged, into, act, toast, sure, chip, quality, keep, curvesOf, lossSeries, meter, named } from './parts.js';
+import { heading, card, tiles, empty, paged, into, act, toast, sure, chip, quality, keep, curvesOf, lossSeries, meter, named, figures, reload } from './parts.js';
 import { lines, bars, confusion, calibration, raster } from './charts.js';
 import { features, rowForm, valueOf } from './forms.js';
 import { answer, units } from './answer.js';
@@ -31,8 +31,6 @@ export async function model(signal, name, tab = 'try') {
     body,
   ];
 }
-
-const reload = () => dispatchEvent(new HashChangeEvent('hashchange'));
 
 /** The dataset the served version learned from, if it is still there. */
 async function source(it, signal) {
@@ -73,10 +71,6 @@ async function tryIt({ it, path, name, signal }) {
   form.restore();
   return h('div.grid2', card('A row', node), card('Answer', out));
 }
-
-/** Figures as tiles, shares as percent. */
-const figures = (metrics) => tiles(Object.entries(metrics ?? {}).filter(([, v]) => typeof v === 'number').slice(0, 12)
-  .map(([name, v]) => [words(name), /accuracy|f1|auc/.test(name) ? percent(v) : num(v)]));
 
 /** What an evaluation found, as pictures. */
 const evaluated = (e) => [

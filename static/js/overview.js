@@ -1,54 +1,24 @@
 // The first page: what runs, what answers, how the server is.
 
 import { h, put, num, seconds, bytes, percent, words, table, link, go } from './dom.js';
-import { get, text } from './api.js';
+import { get, list, text } from './api.js';
 import { clock } from './live.js';
 import { card, tiles, empty, jobCard, quality, heading, trouble, named } from './parts.js';
 import { dropZone } from './upload.js';
 
 const SHOWN = 8;
 
-/** Sums a Prometheus counter by its `model` label. */
-function byModel(metrics, name) {
-  const sums = new Map();
-  for (const line of metrics.split('\n')) {
-    if (!line.startsWith(name) || !' {'.includes(line[name.length])) continue;
-    const model = /model="([^"]*)"/.exec(line)?.[1] ?? '';
-    sums.set(model, (sums.get(model) ?? 0) + Number(line.slice(line.lastIndexOf(' '))));
+/** Requests answered and the seconds they took so far, by model, from the server's metrics. */
+function totals(metrics) {
+  const sums = {};
+  for (const [, part, model, value] of metrics.matchAll(/^kenyon_predict_total_duration_seconds_(count|sum)\{.*?model="([^"]*)".*\} (\S+)$/gm)) {
+    (sums[model] ??= { count: 0, sum: 0 })[part] += Number(value);
   }
   return sums;
 }
 
-/** Requests a second and mean latency per model, from two readings of the server's metrics. */
-function traffic() {
-  let before = null;
-  return async (signal) => {
-    const now = { at: performance.now(), metrics: await text('/metrics', signal) };
-    const read = (reading, name) => byModel(reading.metrics, name);
-    const rates = new Map();
-    if (before) {
-      const span = (now.at - before.at) / 1000;
-      const counts = read(now, 'kenyon_predict_total_duration_seconds_count');
-      const earlier = read(before, 'kenyon_predict_total_duration_seconds_count');
-      const sums = read(now, 'kenyon_predict_total_duration_seconds_sum');
-      const sumsEarlier = read(before, 'kenyon_predict_total_duration_seconds_sum');
-      for (const [model, count] of counts) {
-        const more = count - (earlier.get(model) ?? 0);
-        rates.set(model, { rate: more / span, latency: more > 0 ? ((sums.get(model) ?? 0) - (sumsEarlier.get(model) ?? 0)) / more : null });
-      }
-    }
-    before = now;
-    return rates;
-  };
-}
-
-const system = (info) => tiles([
-  ['Queue', info.queue_depth ?? 0, 'waiting'],
-  ['Up', seconds(info.uptime)],
-  ['Memory', bytes(info.memory?.resident_bytes)],
-  ['Cores', info.cores ?? '–', info.device],
-  ['Version', info.version ?? '–'],
-]);
+const system = (info) => tiles([['Queue', info.queue_depth, 'waiting'], ['Up', seconds(info.uptime)], ['Memory', bytes(info.memory.resident_bytes)],
+  ['Cores', info.cores, info.device], ['Version', info.version]]);
 
 export function overview(signal) {
   const state = h('div.calm');
@@ -57,8 +27,8 @@ export function overview(signal) {
   const start = h('div');
   let cards = new Map();
   let leave = new AbortController();
-  const shownModels = new Map();
-  const read = traffic();
+  const cells = new Map();
+  let before = null;
 
   const drawJobs = (items) => {
     // Cards follow their own streams; they are made anew only when other jobs run.
@@ -74,38 +44,43 @@ export function overview(signal) {
       : empty('Nothing is training', 'Upload a dataset, then start a training from its page.', go('Go to datasets', 'datasets')));
   };
 
-  const drawModels = (page) => {
-    shownModels.clear();
-    put(answering, page.items.length ? [table('Models', ['Model', 'Family', '#Quality', '#Requests/s', '#Latency', '#Active'], page.items.slice(0, SHOWN).map((m) => {
-      const rate = h('span', '–');
-      const latency = h('span', '–');
-      shownModels.set(m.name, { rate, latency });
-      return [named(m), words(m.family ?? '–'), quality(m.metrics), rate, latency, percent(m.sparsity?.active_share)];
+  const drawModels = ({ items }) => put(answering, items.length ? [
+    table('Models', ['Model', 'Family', '#Quality', '#Requests/s', '#Latency', '#Active'], items.map((m) => {
+      const live = [h('span', '–'), h('span', '–')];
+      cells.set(m.name, live);
+      return [named(m), words(m.family ?? '–'), quality(m.metrics), ...live, percent(m.sparsity?.active_share)];
     })), h('p.pager', link('All models', 'models'))]
-      : empty('No model yet', 'A model appears here once its first training has begun.'));
-  };
+    : empty('No model yet', 'A model appears here once its first training has begun.'));
 
-  async function refresh() {
-    const [run, wait] = await Promise.all([get(`/jobs?status=running&limit=${SHOWN}`, signal), get(`/jobs?status=queued&limit=${SHOWN}`, signal)]);
-    drawJobs([...run.items, ...wait.items].slice(0, SHOWN));
-    return run.items.length + wait.items.length;
+  /** Rates between this reading of the metrics and the one before. */
+  async function drawRates() {
+    const now = { at: performance.now(), sums: totals(await text('/metrics', signal)) };
+    for (const [name, [rate, latency]] of cells) {
+      const [one, last] = [now.sums[name], before?.sums[name] ?? { count: 0, sum: 0 }];
+      if (!before || !one) continue;
+      const more = one.count - last.count;
+      put(rate, num((more * 1000) / (now.at - before.at), 2));
+      put(latency, more ? seconds((one.sum - last.sum) / more) : '–');
+    }
+    before = now;
   }
 
   let lively = false;
+  async function refresh() {
+    const [run, wait] = await Promise.all(['running', 'queued'].map((status) => list('/jobs', { status, limit: SHOWN }, signal)));
+    const items = [...run.items, ...wait.items].slice(0, SHOWN);
+    lively = items.length > 0;
+    drawJobs(items);
+  }
+
   const tick = async () => {
-    const [info, busy, rates] = await Promise.all([get('/system', signal), refresh(), read(signal).catch(() => new Map())]);
-    lively = busy > 0;
+    const [info] = await Promise.all([get('/system', signal), refresh(), drawRates().catch(() => {})]);
     put(state, system(info));
-    for (const [name, { rate, latency }] of shownModels) {
-      const seen = rates.get(name);
-      put(rate, seen ? num(seen.rate, 2) : '–');
-      put(latency, seen?.latency != null ? seconds(seen.latency) : '–');
-    }
   };
 
   (async () => {
     try {
-      const [page, sets] = await Promise.all([get(`/models?limit=${SHOWN}`, signal), get('/datasets?limit=1', signal)]);
+      const [page, sets] = await Promise.all([list('/models', { limit: SHOWN }, signal), list('/datasets', { limit: 1 }, signal)]);
       drawModels(page);
       if (!sets.items.length) put(start, welcome(signal));
       await tick();

@@ -5,6 +5,9 @@ import { get, post, Problem } from './api.js';
 import { watch, calm, ended } from './live.js';
 import { spark } from './charts.js';
 
+/** Draws the page anew. */
+export const reload = () => dispatchEvent(new HashChangeEvent('hashchange'));
+
 /** A short message that goes away by itself; read out by screen readers. */
 export function toast(text, bad) {
   const node = h('div', { class: bad ? 'toast fail' : 'toast' }, text);
@@ -82,8 +85,12 @@ export const card = (title, ...content) => h('section.card', title ? h('h2', tit
 export const tiles = (items) => h('dl.tiles', items.map(([name, value, unit]) =>
   h('div.tile', h('dt', name), h('dd', value, unit ? h('small', unit) : null))));
 
-const CHIP = { succeeded: 'good', served: 'good', ready: '', running: 'good live', queued: '', failed: 'fail', canceled: 'warn', canary: 'warn', shadow: 'warn', retired: '' };
-export const chip = (state) => h('span', { class: `chip ${CHIP[state] ?? ''}` }, words(state ?? 'unknown'));
+/** A model's or a job's metrics as tiles, shares as percent. */
+export const figures = (metrics, before = []) => tiles([...before, ...Object.entries(metrics ?? {}).filter(([, v]) => typeof v === 'number')
+  .map(([name, v]) => [words(name), /accuracy|f1|auc/.test(name) ? percent(v) : num(v)])].slice(0, 12));
+
+const CHIP = { succeeded: 'good', served: 'good', running: 'good live', failed: 'fail', canceled: 'warn', canary: 'warn', shadow: 'warn' };
+export const chip = (state) => h('span', { class: `chip ${CHIP[state] ?? ''}` }, words(state));
 
 /** The one figure that stands for a model's quality. */
 export function quality(metrics) {
