@@ -98,14 +98,14 @@ export function num(value, digits = 3) {
 export function percent(value, digits = 1) {
   if (value == null || !Number.isFinite(value)) return '–';
   const p = value * 100;
-  return `${p === 0 || p === 100 ? p : p < 0.1 ? p.toPrecision(1) : p.toFixed(digits)} %`;
+  return `${p > 0 && p < 0.05 ? '< 0.1' : p === 100 ? p : p.toFixed(digits)} %`;
 }
 
 /** Large counts in short: 12.3 k, 4.5 M. */
 export function short(value) {
   if (value == null || !Number.isFinite(value)) return '–';
   for (const [size, unit] of [[1e12, 'T'], [1e9, 'G'], [1e6, 'M'], [1e3, 'k']]) {
-    if (Math.abs(value) >= size) return `${+(value / size).toPrecision(3)} ${unit}`;
+    if (Math.abs(value) >= size) return `${+(value / size).toPrecision(3)}\u00a0${unit}`;
   }
   return num(value);
 }

@@ -86,7 +86,7 @@ export const tiles = (items) => h('dl.tiles', items.map(([name, value, unit]) =>
   h('div.tile', h('dt', name), h('dd', value, unit ? h('small', unit) : null))));
 
 /** A model's or a job's metrics as tiles, shares as percent. */
-export const figures = (metrics, before = []) => tiles([...before, ...Object.entries(metrics ?? {}).filter(([, v]) => typeof v === 'number')
+export const figures = (metrics, before = []) => tiles([...before, ...Object.entries(metrics ?? {}).filter(([name, v]) => typeof v === 'number' && !(name.replace('validation_', '') in metrics && name.startsWith('validation')))
   .map(([name, v]) => [words(name), /accuracy|f1|auc/.test(name) ? percent(v) : num(v)])].slice(0, 12));
 
 const CHIP = { succeeded: 'good', served: 'good', running: 'good live', failed: 'fail', canceled: 'warn', canary: 'warn', shadow: 'warn' };
