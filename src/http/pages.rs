@@ -100,6 +100,9 @@ fn asset(name: &str, headers: &HeaderMap) -> Option<Response> {
         Cow::Owned(bytes) => bytes.into(),
     };
     let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { page(kind, bytes) };
+    // Also with 304, whose headers replace those of the copy the browser has: without it the edge's policy
+    // for answers that are no pages would hold, and nothing would run after a reload.
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response.headers_mut().insert(header::ETAG, HeaderValue::from_str(&tag).ok()?);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Some(response)

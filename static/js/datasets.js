@@ -53,7 +53,7 @@ export async function dataset(signal, name) {
 async function trainForm(set, signal) {
   const { items: families } = await get('/families', signal);
   const answers = set.columns.filter((c) => !['vector', 'sequence', 'image'].includes(c.kind)).map((c) => c.name);
-  const target = select(answers, answers.findLast((name) => /^(label|class|target|species|answer|y|output)$/i.test(name)) ?? answers.at(-1), { name: 'target' });
+  const target = select(answers, answers.findLast((name) => /^(label|class|target|species|answer)$/i.test(name)) ?? answers.at(-1), { name: 'target' });
   const model = h('input', { name: 'model', value: nameOf(set.name), pattern: '[a-z0-9][a-z0-9_\\-]{0,62}', required: true, spellcheck: 'false' });
   const family = select([['', 'Let Kenyon choose'], ...families.map((f) => [f.name, words(f.name)])], '', { name: 'family' });
   const task = select([['', 'from the target'], 'classification', 'regression'], '', { name: 'task' });
