@@ -69,7 +69,7 @@ export function lines(title, series, { height = 200, format = num, xLabel = 'epo
       ]),
       ticks(x0, x1, Math.max(2, Math.floor(w / 90))).map((v) => s('text', { x: X(v), y: height - 7, 'text-anchor': 'middle' }, num(v))),
       s('text', { x: 0, y: height - 7 }, xLabel),
-      marks.map((x) => s('line.mark', { x1: X(x), x2: X(x), y1: pad.t, y2: height - pad.b })),
+      marks.filter((x) => x >= x0 && x <= x1).map((x) => s('line.mark', { x1: X(x), x2: X(x), y1: pad.t, y2: height - pad.b })),
       shown.map((one) => {
         const points = thin(one.points, Math.max(60, Math.floor(w / 2)));
         return points.length === 1

@@ -169,23 +169,23 @@ async function activityTab({ it, path, signal }) {
 
 async function streamTab({ it, path, name, signal }) {
   const s = await get(`${path}/stream`, signal);
-  const { lifetime = {}, window = {}, history = [], consolidations = [] } = s;
+  const { prequential: p, history, consolidations } = s;
   if (!s.observed) {
     return empty('Nothing was observed yet', 'Send labelled rows as they happen; the model learns from each at once.', h('pre', { tabindex: '0' }, `curl ${location.host}/api/v1/models/${name}/observe \\\n  --json '{"rows":[{ … , "${it.target}": … }]}'`));
   }
-  const figure = lifetime.accuracy == null ? 'mae' : 'accuracy';
+  const figure = p.accuracy == null ? 'mae' : 'accuracy';
   const show = figure === 'mae' ? num : (v) => percent(v);
-  const points = (value) => history.map((p) => [p.observed, value(p)]).filter((p) => typeof p[1] === 'number');
   return h('div.stack',
-    tiles([['Observed', num(s.observed), 'rows'], [`${figure}, whole life`, show(lifetime[figure])], ['lately', show(window[figure])], ['Kappa', num(lifetime.kappa)],
-      ['Drift', s.drift?.detected ? 'yes' : 'none'], ['Memory', num(s.memory?.entries), s.memory?.capacity ? `of ${num(s.memory.capacity)}` : '']]),
-    card('Tested on each row before learning from it', lines(figure, [
-      { name: 'lately', points: points((p) => p.window?.[figure] ?? p[figure]), color: 1 }, { name: 'whole life', points: points((p) => p.lifetime?.[figure]), color: 3 }],
-    { format: show, xLabel: 'rows', height: 240, marks: history.filter((p) => p.drift).map((p) => p.observed) })),
+    tiles([['Observed', num(s.observed), 'rows'], [`${figure}, whole life`, show(p[figure])], ['lately', show(p.window)],
+      p.kappa_last == null ? ['Last value', num(p.window_last_value)] : ['Kappa against “as before”', num(p.kappa_last)],
+      ['Drift', s.drift.detected ? 'now' : s.drift.count ? `${s.drift.count} times` : 'none'], ['Memory', num(s.memory.entries), `of ${num(s.memory.capacity)}`]]),
+    card('Tested on each row before learning from it', lines(figure, [{ name: `${figure} lately`, points: history.map((one) => [one.row, one[figure]]), color: 1 }],
+      { format: show, xLabel: 'rows', height: 240, marks: s.drift.rows })),
+    Object.keys(s.classes ?? {}).length ? card('Recall by class', bars(Object.entries(s.classes).map(([name, c]) => ({ name, value: c.recall, of: 1 })), percent, 20)) : null,
     card(null, h('div.row.between', h('h2', 'Consolidations'), act('Consolidate now', async () => {
       const job = await post(`${path}/consolidate`, {});
       location.hash = to('jobs', job.id);
-    })), consolidations.length ? table('Consolidations', ['When', '#Version', 'Result'], consolidations.map((c) => [ago(c.at), num(c.version), c.accepted === false ? 'not taken over' : 'taken over']))
+    })), consolidations.length ? table('Consolidations', ['After rows', '#Before', '#After', 'Result'], consolidations.map((c) => [num(c.rows), show(c.before), show(c.after), c.accepted ? 'taken over' : 'not taken over']))
       : h('p.mute.small', 'None yet. In a consolidation, as in sleep, what was remembered is replayed into the slow part.')));
 }
 
@@ -195,7 +195,7 @@ function memoryTab({ it, path, signal }) {
   const column = select([it.target, ...columns.map((f) => f.name)], it.target, { 'aria-label': 'Column' });
   const value = h('input', { 'aria-label': 'Value', placeholder: 'value', required: true });
   const pages = paged((cursor) => list(`${path}/memory`, { limit: 25, cursor, label: label.value.trim() }, signal), (items) => (items.length
-    ? table('Memories', ['Label', 'Row', 'Since', 'Actions'], items.map((m) => [cell(m.label ?? m.value), h('div.cell', Object.entries(m.row ?? {}).map(([k, v]) => `${k} ${cell(v, 24)}`).join(', ')), ago(m.created_at),
+    ? table('Memories', ['Label', 'Row', '#Used', 'Actions'], items.map((m) => [cell(m.label ?? m.value), h('div.cell', Object.entries(m.row ?? {}).map(([k, v]) => `${k} ${cell(v, 24)}`).join(', ')), num(m.uses),
       act('Forget', async () => {
         await call('DELETE', `${path}/memory/${encodeURIComponent(m.id)}`);
         toast('Forgotten.');

@@ -6,7 +6,7 @@ mod pages;
 mod support;
 
 use serde_json::json;
-use support::{Browser, Server, points};
+use support::{Browser, Server, labelled, points};
 
 /// A test with a server and, where there is one, a browser.
 macro_rules! with_browser {
@@ -138,6 +138,7 @@ async fn one_memory_and_then_many_are_forgotten() {
     with_browser!(server, browser);
     server.upload("points", points(200)).await;
     server.train("points", json!({"dataset": "points", "target": "side", "family": "hybrid"})).await;
+    server.call("POST", "/models/points/observe", Some(json!({"rows": labelled(80)}))).await;
     let rows = "document.querySelectorAll('[aria-label=Memories] tbody tr').length";
     browser.go("/models/points/memory").await;
     browser.until(&format!("{rows} === 25")).await;

@@ -1,8 +1,8 @@
 //! Every page, in both themes and at both ends of the widths: without an error in the console, without
 //! anything axe would complain of, without scrolling sideways; and its picture for those who look.
 
-use super::support::{Browser, Server, points};
-use serde_json::{Value, json};
+use super::support::{Browser, Server, labelled, points};
+use serde_json::json;
 use std::io::Read;
 use std::path::PathBuf;
 
@@ -36,15 +36,7 @@ async fn populate(server: &Server) -> String {
     server
         .train("slope", json!({"dataset": "points", "target": "y", "family": "sparse_mlp", "config": {"epochs": 12}}))
         .await;
-    let rows: Vec<Value> = points(120)
-        .lines()
-        .skip(1)
-        .map(|line| {
-            let cells: Vec<&str> = line.split(',').collect();
-            json!({"x": cells[0].parse::<f64>().unwrap(), "y": cells[1].parse::<f64>().unwrap(), "word": cells[2], "side": cells[3]})
-        })
-        .collect();
-    server.call("POST", "/models/points/observe", Some(json!({"rows": rows}))).await;
+    server.call("POST", "/models/points/observe", Some(json!({"rows": labelled(120)}))).await;
     server.call("POST", "/models/points/predict", Some(json!({"rows": [{"x": 0.5, "y": 0.2, "word": "high"}]}))).await;
     job["id"].as_str().unwrap().to_owned()
 }

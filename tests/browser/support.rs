@@ -286,3 +286,13 @@ pub(crate) fn points(rows: usize) -> String {
     }
     csv
 }
+
+/// The same as rows of JSON.
+pub(crate) fn labelled(rows: usize) -> Vec<Value> {
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split(',').collect();
+        let number = |i: usize| cells[i].parse::<f64>().unwrap();
+        json!({"x": number(0), "y": number(1), "word": cells[2], "side": cells[3]})
+    };
+    points(rows).lines().skip(1).map(row).collect()
+}
