@@ -125,8 +125,6 @@ settings! {
     max_decompressed_bytes: u64 = 16 << 30, "KENYON_MAX_DECOMPRESSED_BYTES";
     /// Columns of a dataset at most. [default: 10000]
     max_columns: usize = 10_000, "KENYON_MAX_COLUMNS";
-    /// Rows of one predict call at most. [default: 8192]
-    max_rows: usize = 8192, "KENYON_MAX_ROWS";
     /// Models at most. [default: 1000]
     max_models: u64 = 1000, "KENYON_MAX_MODELS";
     /// Datasets at most. [default: 1000]
@@ -151,7 +149,7 @@ settings! {
     drain_timeout: f64 = 25.0, "KENYON_DRAIN_TIMEOUT";
     /// Rows in one forward pass at most. [default: 256]
     max_batch_rows: usize = 256, "KENYON_MAX_BATCH_ROWS";
-    /// Rows that may wait for a model. [default: 8192]
+    /// Rows that may wait for a model; no call may have more. [default: 8192]
     max_queue_rows: usize = 8192, "KENYON_MAX_QUEUE_ROWS";
     /// Microseconds a batch waits for company while requests keep coming. [default: 0]
     max_batch_delay_us: u64 = 0, "KENYON_MAX_BATCH_DELAY_US";
@@ -161,7 +159,7 @@ settings! {
     checkpoint_seconds: f64 = 10.0, "KENYON_CHECKPOINT_SECONDS";
     /// Days that finished jobs are kept. [default: 30]
     job_retention_days: f64 = 30.0, "KENYON_JOB_RETENTION_DAYS";
-    /// Address that is told of finished jobs and drift.
+    /// Address that is told of finished jobs.
     webhook_url: String = String::new(), "KENYON_WEBHOOK_URL";
     /// Secret that signs webhooks (HMAC-SHA256 in `X-Kenyon-Signature`).
     webhook_secret: Secret = Secret(String::new()), "KENYON_WEBHOOK_SECRET";
@@ -320,8 +318,8 @@ mod tests {
 
     #[test]
     fn a_flag_beats_the_file_and_the_file_beats_the_default() {
-        let config = config(&["--workers", "3"], "workers = 5\nmax_rows = 7").unwrap();
-        assert_eq!((config.workers, config.max_rows, config.max_models), (3, 7, 1000));
+        let config = config(&["--workers", "3"], "workers = 5\nmax_columns = 7").unwrap();
+        assert_eq!((config.workers, config.max_columns, config.max_models), (3, 7, 1000));
     }
 
     #[test]

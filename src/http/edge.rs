@@ -80,9 +80,12 @@ async fn check(api: &Api, route: Route, request: &Parts) -> Result<(Caller, Runn
     let address = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
     let caller = match route.scope {
         Some(scope) => {
-            let caller = match api.access.caller(secret(headers)?).await {
+            let secret = secret(headers)?;
+            let caller = match api.access.caller(secret).await {
                 Ok(caller) => caller,
-                Err(error) => return Err(api.limits.guess(address).err().unwrap_or(error)),
+                // Only a wrong key is a guess; to come without one is not.
+                Err(error) if secret.is_some() => return Err(api.limits.guess(address).err().unwrap_or(error)),
+                Err(error) => return Err(error),
             };
             caller.require(scope)?;
             caller

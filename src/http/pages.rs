@@ -86,7 +86,7 @@ pub(crate) async fn fallback(request: Request) -> Response {
 }
 
 fn nothing() -> Failure {
-    Error::not_found("route_not_found", "there is nothing at this path").into()
+    Error::not_found("file_not_found", "there is no such file").into()
 }
 
 fn asset(name: &str, headers: &HeaderMap) -> Option<Response> {

@@ -6,7 +6,7 @@ use super::reporter::Reporter;
 use super::runner::{Outcome, Runner, Work};
 use crate::store::jobs::Claim;
 use crate::store::{Change, JobId, Store};
-use crate::{Error, Kind, Result};
+use crate::{Error, Kind, Result, telemetry};
 use std::collections::HashMap;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -93,6 +93,10 @@ impl Workers {
             return Ok(false);
         }
         let Some(claim) = inner.store.claim_job(&inner.owner, inner.config.lease).await? else { return Ok(false) };
+        if let (1, Some(started)) = (claim.job.attempt, claim.job.started_at) {
+            let waited = started.duration_since(claim.job.created_at).as_secs_f64();
+            metrics::histogram!(telemetry::JOB_QUEUE_SECONDS).record(waited.max(0.0));
+        }
         let control = Arc::new(Control::new(claim.job.attempt));
         inner.jobs().insert(claim.job.id, control.clone());
         let inner = inner.clone();

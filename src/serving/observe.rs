@@ -16,7 +16,7 @@ use crate::models::Task;
 use crate::store::{
     Change, IdempotencyKey, LogSnapshot, Model, ModelName, NewModel, NewRecord, NewVersion, Record, Store,
 };
-use crate::{Detail, Error, Kind, Result};
+use crate::{Detail, Error, Kind, Result, telemetry};
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::{Stream as Flow, StreamExt};
@@ -475,7 +475,7 @@ impl Streams {
             self.inner.store.append_observations(&learning.model.name, learning.model.id, vec![record]).await?;
         let Some(appended) = appended.first().copied() else { return Err(Error::internal("nothing was appended")) };
         if !appended.replayed {
-            metrics::counter!("kenyon_observed_rows_total", "model" => learning.model.name.as_str().to_owned())
+            metrics::counter!(telemetry::OBSERVED_ROWS, "model" => learning.model.name.as_str().to_owned())
                 .increment(rows);
         }
         let own = Own { seq: appended.seq, next: appended.next, table, payload };
@@ -689,10 +689,10 @@ impl Learning {
         let model = self.model.name.as_str();
         if observed.drift {
             tracing::warn!(model, row = state.online.rows(), "the error of a stream has changed");
-            metrics::counter!("kenyon_drift_total", "model" => model.to_owned(), "in" => "error").increment(1);
+            metrics::counter!(telemetry::DRIFT_DETECTED, "model" => model.to_owned(), "in" => "error").increment(1);
         }
         if observed.input_drift {
-            metrics::counter!("kenyon_drift_total", "model" => model.to_owned(), "in" => "inputs").increment(1);
+            metrics::counter!(telemetry::DRIFT_DETECTED, "model" => model.to_owned(), "in" => "inputs").increment(1);
         }
         metrics::gauge!("kenyon_prequential_window", "model" => model.to_owned()).set(state.online.figures().window());
     }

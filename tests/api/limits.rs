@@ -31,21 +31,10 @@ async fn one_model_or_dataset_too_many() {
     server.put("/api/v1/datasets/a", clouds(30)).await.ok();
     assert_eq!(server.put("/api/v1/datasets/b", clouds(30)).await.problem(), (507, "too_many_datasets"));
     assert_eq!(server.put("/api/v1/datasets/a", clouds(40)).await.status, 200);
-    let train = |model: &str| {
-        server.post(&format!("/api/v1/models/{model}/train"), json!({"dataset": "a", "target": "label"})).status_of()
-    };
-    assert_eq!(train("a").await, 202);
-    assert_eq!(train("b").await, 507);
-    assert_eq!(train("a").await, 202);
-}
-
-trait StatusOf {
-    async fn status_of(self) -> u16;
-}
-
-impl<F: Future<Output = crate::server::Answer>> StatusOf for F {
-    async fn status_of(self) -> u16 {
-        self.await.status
+    for (model, status) in [("a", 202), ("b", 507), ("a", 202)] {
+        let path = format!("/api/v1/models/{model}/train");
+        let answer = server.post(&path, json!({"dataset": "a", "target": "label"})).await;
+        assert_eq!(answer.status, status, "{model}");
     }
 }
 

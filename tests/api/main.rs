@@ -10,3 +10,4 @@ mod jobs;
 mod limits;
 mod main_job;
 mod server;
+mod streams;

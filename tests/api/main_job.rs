@@ -42,7 +42,7 @@ async fn digits_are_uploaded_learned_and_read() {
     let model = server.get("/api/v1/models/digits").await.ok();
     assert_eq!(
         (&model["version"], &model["task"], &model["target"]),
-        (&json!(1), &json!("classification"), &json!("label"))
+        (&json!(1), &json!("classification"), &json!("target"))
     );
     assert_eq!(model["versions"][0]["state"], "served");
     let listed = server.get("/api/v1/models").await.ok();

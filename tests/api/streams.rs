@@ -1,0 +1,120 @@
+//! Models that learn while they serve.
+
+use crate::server::{TestServer, send};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+fn row(i: usize) -> Value {
+    let side = if i % 2 == 0 { 1.0 } else { -1.0 };
+    json!({"x": side * 2.0 + (i % 7) as f64 / 10.0, "y": (i % 5) as f64, "label": if side > 0.0 { "right" } else { "left" }})
+}
+
+async fn empty(server: &TestServer) {
+    let request = json!({"family": "hybrid", "target": "label", "features": {"x": "number", "y": "number"}});
+    let made = send(server.request(Method::PUT, "/api/v1/models/s").json(&request)).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let again = send(server.request(Method::PUT, "/api/v1/models/s").json(&request)).await;
+    assert_eq!(again.problem(), (409, "model_exists"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_model_learns_row_by_row() {
+    let server = TestServer::start().await;
+    empty(&server).await;
+    let rows: Vec<Value> = (0..200).map(row).collect();
+    let answer = server.post("/api/v1/models/s/observe", json!({"rows": rows})).await.ok();
+    assert_eq!((&answer["observed"], &answer["version"]), (&json!(200), &json!(1)), "{answer}");
+    assert!(
+        answer["prequential"].is_object()
+            && answer["drift"]["detected"].is_boolean()
+            && answer["memory"]["capacity"].is_number()
+    );
+    let asked =
+        server.post("/api/v1/models/s/predict", json!({"rows": [{"x": 2.1, "y": 1}, {"x": -1.9, "y": 1}]})).await.ok();
+    let labels: Vec<&Value> = asked["predictions"].as_array().unwrap().iter().map(|p| &p["label"]).collect();
+    assert_eq!(labels, [&json!("right"), &json!("left")], "{asked}");
+    let late = json!({"prediction_id": asked["predictions"][0]["prediction_id"], "target": "right"});
+    assert_eq!(server.post("/api/v1/models/s/feedback", &late).await.ok()["observed"], 1);
+    assert_eq!(
+        server.post("/api/v1/models/s/feedback", json!({"prediction_id": "none", "target": "right"})).await.status,
+        404
+    );
+    let stream = server.get("/api/v1/models/s/stream").await.ok();
+    assert!(stream["history"].is_array() || stream["history"].is_object(), "{stream}");
+    let activity = server.get("/api/v1/models/s/activity").await.ok();
+    assert!(activity["layers"].is_array() && activity["macs"]["dense"].is_number(), "{activity}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lines_are_learned_as_they_arrive_and_told_of() {
+    let server = TestServer::start().await;
+    empty(&server).await;
+    let lines: String = (0..2500).map(|i| format!("{}\n", row(i))).collect();
+    let request =
+        server.request(Method::POST, "/api/v1/models/s/observe").header("content-type", "application/x-ndjson");
+    let response = request.header("accept", "application/x-ndjson").body(lines.clone()).send().await.unwrap();
+    assert_eq!(response.headers()["content-type"], "application/x-ndjson");
+    let text = response.text().await.unwrap();
+    let parts: Vec<Value> = text.lines().map(|l| serde_json::from_str(l).unwrap()).collect();
+    assert!(parts.len() >= 3, "{text}");
+    assert_eq!(parts.last().unwrap()["observed"], 2500);
+    let request =
+        server.request(Method::POST, "/api/v1/models/s/observe").header("content-type", "application/x-ndjson");
+    let bad =
+        send(request.header("accept", "application/x-ndjson").body("{\"x\":1,\"y\":2,\"label\":\"left\"}\n{\"x\":\n"))
+            .await;
+    assert!((400..500).contains(&bad.status), "{} {}", bad.status, bad.body);
+    let wrong = server.post("/api/v1/models/s/observe", json!({"rows": [{"x": 1, "z": 2}]})).await;
+    assert_eq!(wrong.problem().0, 422);
+    assert_eq!(
+        server.post("/api/v1/models/none/observe", json!({"rows": []})).await.problem(),
+        (404, "model_not_found")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_same_key_never_learns_twice() {
+    let server = TestServer::start().await;
+    empty(&server).await;
+    let rows: Vec<Value> = (0..50).map(row).collect();
+    for _ in 0..3 {
+        let request = server.request(Method::POST, "/api/v1/models/s/observe").header("idempotency-key", "once");
+        send(request.json(&json!({"rows": rows}))).await.ok();
+    }
+    assert_eq!(server.get("/api/v1/models/s/stream").await.ok()["observed"], 50);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_remembered_can_be_seen_and_forgotten() {
+    let server = TestServer::start().await;
+    empty(&server).await;
+    let rows: Vec<Value> = (0..60).map(row).collect();
+    server.post("/api/v1/models/s/observe", json!({"rows": rows})).await.ok();
+    let page = server.get("/api/v1/models/s/memory?limit=5&label=left").await.ok();
+    let items = page["items"].as_array().unwrap();
+    assert!(!items.is_empty() && items.iter().all(|e| e["label"] == "left"), "{page}");
+    let id = items[0]["id"].as_str().unwrap();
+    assert_eq!(server.delete(&format!("/api/v1/models/s/memory/{id}")).await.status, 204);
+    assert_eq!(server.delete(&format!("/api/v1/models/s/memory/{id}")).await.status, 404);
+    server.post("/api/v1/models/s/forget", json!({"where": {"label": "left"}})).await.ok();
+    assert_eq!(server.get("/api/v1/models/s/memory?label=left").await.ok()["items"], json!([]));
+    assert_eq!(server.post("/api/v1/models/s/forget", json!({"where": {}})).await.problem().0, 400);
+    let job = server.post("/api/v1/models/s/consolidate", json!({})).await;
+    assert_eq!(job.status, 202, "{}", job.body);
+    let job = server.ended(job.body["id"].as_str().unwrap()).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_made_and_can_be_fetched() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/d", "a,b\n1,2\n").await.ok();
+    let made = server.post("/api/v1/snapshots", json!({})).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    assert!(!made.body.to_string().contains('/'), "{}", made.body);
+    let path = made.header("location").unwrap().to_owned();
+    let file = server.request(Method::GET, &path).send().await.unwrap();
+    assert_eq!(file.status(), 200);
+    assert!(file.bytes().await.unwrap().len() > 1000);
+    assert_eq!(server.get("/api/v1/snapshots/..%2f..%2fkenyon.db").await.status, 404);
+}
