@@ -10,7 +10,7 @@ use crate::data::Batch;
 use crate::data::encoder::Encoder;
 use crate::nn::Tensors;
 use crate::nn::sparse_net::SparseNet;
-use crate::nn::sparse_net::train::{Step, Trainer};
+use crate::nn::sparse_net::train::{Labels, Step, Trainer};
 use crate::{Error, Result};
 use config::Plan;
 use network::SparseMlp;
@@ -71,7 +71,11 @@ impl Learner for Training {
         self.trainer.grow(self.vocabulary.rows());
         let rows = self.vocabulary.translate(batch, &mut self.entries)?;
         let step: Step = self.plan.step(position);
-        let loss = self.trainer.step(&rows, targets, &step)?;
+        let labels = match targets {
+            Targets::Classes(classes, weights) => Labels::Classes(classes, weights),
+            Targets::Values(values) => Labels::Values(values),
+        };
+        let loss = self.trainer.step(&rows, labels, &step)?;
         if loss.is_finite() { Ok(loss) } else { Err(diverged()) }
     }
 
@@ -115,6 +119,9 @@ impl Learner for Training {
         Ok(Box::new(SparseMlp::new(trainer.net, vocabulary)))
     }
 }
+
+// Both floors mark a row without a label in the same way.
+const _: () = assert!(super::UNLABELLED == crate::nn::sparse_net::train::NO_LABEL);
 
 fn diverged() -> Error {
     Error::unprocessable("diverged", "the loss is no longer a number; try a smaller learning rate")

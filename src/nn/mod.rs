@@ -5,12 +5,15 @@ pub mod attention;
 pub mod discriminant;
 pub mod episodic;
 pub mod hebbian;
+pub mod k_winners;
 pub mod kernels;
 pub mod local_groups;
 pub mod memory;
 pub mod parallel;
 pub mod recall;
 pub mod reduction;
+pub mod sparse_embedding;
+pub mod sparse_linear;
 pub mod sparse_net;
 
 pub use crate::random;

@@ -1,9 +1,8 @@
 //! Gradients against differences, bits against threads, and what must never happen.
 #![allow(clippy::unwrap_used)]
 
-use super::train::{Optimiser, Step, Trainer};
+use super::train::{Labels, NO_LABEL, Optimiser, Step, Trainer};
 use super::{Scratch, Shape, SparseNet};
-use crate::models::{Targets, UNLABELLED};
 use crate::nn::Tensors;
 use crate::nn::kernels::{Isa, Rows};
 use crate::random::Random;
@@ -75,11 +74,11 @@ fn gradients_equal_differences() {
         let mut trainer = Trainer::new(shape(20, &hidden, 3), 7, 1);
         // A few steps, so that the readouts are not zero.
         for _ in 0..5 {
-            trainer.step(&data.rows(), Targets::Classes(&classes, None), &step(Optimiser::Sgd, 0.05)).unwrap();
+            trainer.step(&data.rows(), Labels::Classes(&classes, None), &step(Optimiser::Sgd, 0.05)).unwrap();
         }
         let before = trainer.net.clone();
         // With rate 1/rows, SGD takes off exactly the gradient of the mean loss.
-        trainer.step(&data.rows(), Targets::Classes(&classes, None), &step(Optimiser::Sgd, 1.0 / 12.0)).unwrap();
+        trainer.step(&data.rows(), Labels::Classes(&classes, None), &step(Optimiser::Sgd, 1.0 / 12.0)).unwrap();
         let (old, new) = (before.save().unwrap(), trainer.net.save().unwrap());
         let mut random = Random::new(3);
         let (mut checked, mut moved) = (0, 0);
@@ -130,7 +129,7 @@ fn any_number_of_threads_gives_the_same_bits() {
             for number in 0..6 {
                 let settings =
                     Step { dropout: 0.2, boost: 0.3, number, anneal: number as f32 / 5.0, ..step(optimiser, 0.01) };
-                losses.push(trainer.step(&data.rows(), Targets::Classes(&classes, None), &settings).unwrap());
+                losses.push(trainer.step(&data.rows(), Labels::Classes(&classes, None), &settings).unwrap());
             }
             (losses, numbers(&trainer.state().unwrap()), trainer.infer(&data.rows()))
         };
@@ -147,7 +146,7 @@ fn training_resumes_bit_for_bit_and_learns() {
     for optimiser in [Optimiser::Sgd, Optimiser::Adam] {
         let settings = |number| Step { dropout: 0.1, boost: 0.1, number, ..step(optimiser, 0.02) };
         let fresh = || Trainer::new(shape(30, &[(64, 8), (40, 6)], 5), 5, 2);
-        let targets = Targets::Classes(&classes, None);
+        let targets = Labels::Classes(&classes, None);
         let mut through = fresh();
         let losses: Vec<f32> = (0..40).map(|n| through.step(&data.rows(), targets, &settings(n)).unwrap()).collect();
         let mut first = fresh();
@@ -172,12 +171,12 @@ fn absurd_rows_leave_numbers_behind() {
             let values = [1e30, -1e30, 0.5, f32::NAN, 2.0, 1e30, -3.0, 0.0];
             for round in 0..6 {
                 data.values.iter_mut().for_each(|v| *v = if round % 2 == 0 { v.signum() * 1e30 } else { v.signum() });
-                let targets = Targets::Classes(&classes, None);
+                let targets = Labels::Classes(&classes, None);
                 let loss = trainer.step(&data.rows(), targets, &step(optimiser, 0.1)).unwrap();
                 assert!(!loss.is_nan());
                 let mut numbers_too = Trainer::new(shape(9, &hidden, 1), 1, 1);
                 assert!(
-                    !numbers_too.step(&data.rows(), Targets::Values(&values), &step(optimiser, 0.1)).unwrap().is_nan()
+                    !numbers_too.step(&data.rows(), Labels::Values(&values), &step(optimiser, 0.1)).unwrap().is_nan()
                 );
             }
             assert!(numbers(&trainer.net.save().unwrap()).iter().all(|(_, v)| v.iter().all(|v| v.is_finite())));
@@ -192,7 +191,7 @@ fn rows_do_not_depend_on_their_neighbours_and_k_win() {
     let classes = data.classes(3);
     let mut trainer = Trainer::new(shape(25, &[(50, 6), (19, 3)], 3), 2, 1);
     for _ in 0..3 {
-        trainer.step(&data.rows(), Targets::Classes(&classes, None), &step(Optimiser::Adam, 0.01)).unwrap();
+        trainer.step(&data.rows(), Labels::Classes(&classes, None), &step(Optimiser::Adam, 0.01)).unwrap();
     }
     let all = trainer.infer(&data.rows());
     let mut scratch = Scratch::default();
@@ -209,11 +208,10 @@ fn rows_do_not_depend_on_their_neighbours_and_k_win() {
 fn rows_without_label_teach_nothing() {
     let data = Data::random(7, 6, 10);
     let mut trainer = Trainer::new(shape(10, &[(20, 4)], 2), 2, 1);
-    let labelled = Targets::Classes(&[0, 1, 0, 1, 0, 1], None);
+    let labelled = Labels::Classes(&[0, 1, 0, 1, 0, 1], None);
     trainer.step(&data.rows(), labelled, &step(Optimiser::Sgd, 0.01)).unwrap();
     let before = numbers(&trainer.net.save().unwrap());
-    let loss =
-        trainer.step(&data.rows(), Targets::Classes(&[UNLABELLED; 6], None), &step(Optimiser::Sgd, 0.1)).unwrap();
+    let loss = trainer.step(&data.rows(), Labels::Classes(&[NO_LABEL; 6], None), &step(Optimiser::Sgd, 0.1)).unwrap();
     assert_eq!(loss, 0.0);
     assert_eq!(before, numbers(&trainer.net.save().unwrap()));
 }
@@ -224,11 +222,11 @@ fn new_inputs_leave_old_answers_alone() {
     let classes = data.classes(2);
     let mut trainer = Trainer::new(shape(12, &[(40, 5)], 2), 2, 1);
     for _ in 0..3 {
-        trainer.step(&data.rows(), Targets::Classes(&classes, None), &step(Optimiser::Adam, 0.01)).unwrap();
+        trainer.step(&data.rows(), Labels::Classes(&classes, None), &step(Optimiser::Adam, 0.01)).unwrap();
     }
     let before = trainer.infer(&data.rows());
     trainer.grow(30);
     assert_eq!(before, trainer.infer(&data.rows()));
     let wide = Data::random(9, 20, 30);
-    assert!(trainer.step(&wide.rows(), Targets::Classes(&classes, None), &step(Optimiser::Adam, 0.01)).is_ok());
+    assert!(trainer.step(&wide.rows(), Labels::Classes(&classes, None), &step(Optimiser::Adam, 0.01)).is_ok());
 }
