@@ -1,0 +1,125 @@
+//! `sparse_mlp` with its defaults on tables and texts, through the whole path of a training job:
+//! `cargo bench --bench tables -- [--only adult] [--seeds 1] [--config '{"hidden":[256]}']`.
+//! Rows for testing are the set's own, else every fifth row of a seeded shuffle.
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::{argument, cpu_seconds, shared};
+use kenyon::data::formats::{self, Limits};
+use kenyon::data::plan::{self, Resolved};
+use kenyon::data::{Column, Table, schema};
+use kenyon::learning::{self, FitSpec, Monitor, Progress};
+use kenyon::models::Family;
+use kenyon::random::Random;
+use std::time::Instant;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// Name, file, test file, target, what others reach.
+const SETS: &[(&str, &str, Option<&str>, &str, &str)] = &[
+    ("adult", "adult/train.csv.gz", Some("adult/test.csv.gz"), "income", "TabM .870, MLP .854"),
+    ("california", "california_housing/housing.csv.gz", None, "median_house_value", "boosting R2 .826"),
+    ("covertype", "covertype_20k/covtype20k.csv.gz", None, "Cover_Type", "5-NN .799, logistic .723"),
+    ("breast_cancer", "sklearn_small/breast_cancer.csv", None, "target", "logistic .979, boosting .966"),
+    ("wine", "sklearn_small/wine.csv", None, "target", "logistic .981, boosting .970"),
+    ("digits", "sklearn_small/digits_8x8.csv.gz", None, "target", "SVM .982, CatBoost .982"),
+    ("diabetes", "sklearn_small/diabetes.csv", None, "target", "ridge R2 .392"),
+    ("iris", "sklearn_small/iris.csv", None, "target", "logistic .978"),
+    (
+        "banking77",
+        "banking77/train.jsonl.gz",
+        Some("banking77/test.jsonl.gz"),
+        "label",
+        "TF-IDF + logistic .893, SVM .913",
+    ),
+    ("sms", "sms_spam/sms.jsonl.gz", None, "label", "TF-IDF + SVM .985"),
+];
+
+struct Quiet;
+
+impl Monitor for Quiet {
+    fn progress(&self, _progress: &Progress, _epoch_ended: bool) {}
+    fn log(&self, _line: &str) {}
+    fn canceled(&self) -> bool {
+        false
+    }
+    fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
+        false
+    }
+    fn checkpoint(&self, _step: u64, _bytes: Vec<u8>) -> kenyon::Result<()> {
+        Ok(())
+    }
+}
+
+fn pick(table: &Table, rows: &[usize]) -> Table {
+    fn of<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {
+        rows.iter().map(|&row| values[row].clone()).collect()
+    }
+    let column = |column: &Column| match column {
+        Column::Number(v) => Column::Number(of(v, rows)),
+        Column::Timestamp(v) => Column::Timestamp(of(v, rows)),
+        Column::Boolean(v) => Column::Boolean(of(v, rows)),
+        Column::Category(v) => Column::Category(of(v, rows)),
+        Column::Text(v) => Column::Text(of(v, rows)),
+        Column::Vector { width, shape, values } => Column::Vector {
+            width: *width,
+            shape: shape.clone(),
+            values: rows.iter().flat_map(|&row| &values[row * width..(row + 1) * width]).copied().collect(),
+        },
+        other => other.clone(),
+    };
+    Table { rows: rows.len(), columns: table.columns.iter().map(|(name, c)| (name.clone(), column(c))).collect() }
+}
+
+fn read(file: &str, target: &str, resolved: Option<Resolved>) -> Option<(Table, Resolved)> {
+    let part = formats::detect(&shared(file)?, None, None).unwrap();
+    let limits = Limits::default();
+    let resolved = resolved.unwrap_or_else(|| {
+        let summary = schema::infer(&part, &limits).unwrap();
+        plan::resolve(&summary, &Default::default(), target, None).unwrap()
+    });
+    Some((plan::read_table(std::slice::from_ref(&part), &resolved.all(), &limits).unwrap(), resolved))
+}
+
+fn main() {
+    let only = argument("--only");
+    let config = argument("--config").unwrap_or_else(|| "{}".to_owned());
+    let seeds: u64 = argument("--seeds").map_or(1, |text| text.parse().unwrap());
+    for &(name, file, test, target, others) in SETS {
+        if only.as_deref().is_some_and(|only| !only.split(',').any(|o| o == name)) {
+            continue;
+        }
+        let Some((table, resolved)) = read(file, target, None) else { continue };
+        for seed in 1..=seeds {
+            let (train, test) = match test {
+                Some(test) => (table.clone(), read(test, target, Some(resolved.clone())).unwrap().0),
+                None => {
+                    let mut order: Vec<usize> = (0..table.rows).collect();
+                    Random::stream(seed, "test", 0).shuffle(&mut order);
+                    let (test, train) = order.split_at(table.rows / 5);
+                    (pick(&table, train), pick(&table, test))
+                }
+            };
+            let spec = FitSpec {
+                target: target.to_owned(),
+                family: Some(Family::SparseMlp),
+                task: None,
+                validation: if train.rows > 2_000 { 0.1 } else { 0.2 },
+                seed,
+                config: serde_json::from_str(&config).unwrap(),
+            };
+            let (start, cpu) = (Instant::now(), cpu_seconds());
+            let fitted = learning::fit(&train, &resolved, &spec, 2, None, &Quiet).unwrap();
+            let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
+            let figures = learning::evaluate(&fitted.bundle, &test).unwrap().metrics;
+            let figure = |name: &str| figures.get(name).and_then(|v| v.as_f64());
+            let score = ["accuracy", "r2", "log_loss", "rmse"]
+                .into_iter()
+                .filter_map(|name| Some(format!("{name} {:.4}", figure(name)?)))
+                .collect::<Vec<_>>();
+            println!("{name} seed {seed}: {} in {wall:.1} s ({cpu:.1} CPU s); others: {others}", score.join(", "));
+        }
+    }
+}
