@@ -90,6 +90,8 @@ enum Command {
     Bench(bench::Bench),
     /// Check folder, database, objects, clock and limits.
     Doctor(Box<Flags>),
+    /// Ask the server on this machine whether it is ready; for a container's health check.
+    Health(Box<Flags>),
 }
 
 /// Runs the program and tells how it went.
@@ -119,6 +121,12 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             workers()?.block_on(demo::run(config, exit, at.json))
         }
         Command::Doctor(flags) => workers()?.block_on(doctor::run(Config::load(*flags)?, at.json)),
+        Command::Health(flags) => {
+            let port = Config::load(*flags)?.http_address()?.port();
+            let connection = Connection { server: Some(format!("http://127.0.0.1:{port}")), key: None };
+            let at = remote::Context { connection, json: at.json };
+            client(at.show(reqwest::Method::GET, "/readyz", None))
+        }
         Command::Train(args) => client(args.run(at)),
         Command::Predict(args) => client(args.run(at)),
         Command::Observe(args) => client(args.run(at)),

@@ -23,7 +23,8 @@ impl Context {
         Client::new(&self.connection)
     }
 
-    async fn show(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<()> {
+    /// Sends a request and shows its answer.
+    pub(super) async fn show(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<()> {
         let answer = self.client()?.json(method, path, body).await?;
         show::answer(&answer, self.json);
         Ok(())
