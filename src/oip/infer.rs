@@ -3,7 +3,8 @@
 use super::codec;
 use super::tensor::{Datatype, Tensor};
 use crate::Result;
-use crate::serving::engine::Chosen;
+use crate::learning::bundle::Bundle;
+use crate::serving::engine::{Again, Chosen, Question};
 use crate::serving::stats::Rejected;
 use crate::serving::{Answer, Caller, Engine, Wishes};
 use std::borrow::Cow;
@@ -33,6 +34,10 @@ pub(super) async fn run(
         let all: &[&str] = if bundle.classes().is_empty() { &["value"] } else { &["label", "probabilities"] };
         wanted.extend(all.iter().map(|&name| Output { name: name.into(), classes: None }));
     }
+    let again = chosen.has_shadow().then(|| {
+        let inputs = inputs.clone();
+        Box::new(move |bundle: &Bundle| codec::encode(bundle, inputs)) as Again
+    });
     let elements: usize = inputs.iter().map(|t| t.values.len()).sum();
     let plain = inputs.iter().all(|t| t.datatype != Datatype::Bytes);
     let batch = if elements > LARGE || (!plain && elements > LARGE / 256) {
@@ -42,7 +47,9 @@ pub(super) async fn run(
         codec::encode(&bundle, inputs)
     };
     let batch = batch.inspect_err(|_| chosen.live.stats.rejected(Rejected::Rows))?;
-    let answer = engine.answer(chosen, batch, &Wishes::default(), false, caller.deadline).await?;
+    let wishes = &Wishes::default();
+    let question = Question { batch, wishes, novelty: false, deadline: caller.deadline, again };
+    let answer = engine.answer(chosen, question).await?;
     let output = |wanted: &Output| match wanted.classes {
         Some(count) if wanted.name != "value" => codec::classification(&answer, &wanted.name, count),
         _ => codec::output(&answer, &wanted.name),

@@ -10,6 +10,7 @@ use super::routing::{ShadowFigures, Slot};
 use super::stats::{self, Figures, Rejected};
 use super::table::{Picked, Table};
 use crate::data::Batch;
+use crate::learning::bundle::Bundle;
 use crate::models::Family;
 use crate::store::{Change, Predictions};
 use crate::{Detail, Error, Kind, Result};
@@ -70,6 +71,30 @@ pub struct Chosen {
     pub live: Arc<Live>,
     shadow: Option<Arc<Slot>>,
     started: Instant,
+}
+
+impl Chosen {
+    /// Whether another version answers beside, which needs the rows once more.
+    pub fn has_shadow(&self) -> bool {
+        self.shadow.is_some()
+    }
+}
+
+/// Encodes the rows of a question once more, for a version with an encoder of its own.
+pub type Again = Box<dyn FnOnce(&Bundle) -> Result<Batch> + Send>;
+
+/// Encoded rows and what is wanted of their answers.
+pub struct Question<'a> {
+    /// The rows, by the chosen version's encoder.
+    pub batch: Batch,
+    /// What answers are to hold.
+    pub wishes: &'a Wishes,
+    /// Whether novelty is wanted.
+    pub novelty: bool,
+    /// When the answer is worthless; the engine's own limit when missing.
+    pub deadline: Option<Instant>,
+    /// For the shadow, where there is one ([`Chosen::has_shadow`]).
+    pub again: Option<Again>,
 }
 
 /// Answers questions. Cheap to clone.
@@ -138,7 +163,12 @@ impl Engine {
             read(&chosen.live, rows.as_bytes())
         };
         let batch = batch.inspect_err(|_| chosen.live.stats.rejected(Rejected::Rows))?;
-        let answer = self.answer(&chosen, batch, &wishes, true, caller.deadline).await?;
+        let again = chosen.has_shadow().then(|| {
+            let rows = body.slice_ref(rows.as_bytes());
+            Box::new(move |bundle: &Bundle| bundle.encode(&bundle.reader().from_json(&rows)?)) as Again
+        });
+        let question = Question { batch, wishes: &wishes, novelty: true, deadline: caller.deadline, again };
+        let answer = self.answer(&chosen, question).await?;
         let ids = self.inner.ids.take(answer.rows());
         // Only what can learn from a late label needs its rows remembered.
         let learns = answer.snapshot.bundle.config.family == Family::Hybrid;
@@ -162,21 +192,14 @@ impl Engine {
     }
 
     /// Answers encoded rows by the chosen version.
-    pub async fn answer(
-        &self,
-        chosen: &Chosen,
-        batch: Batch,
-        wishes: &Wishes,
-        novelty: bool,
-        deadline: Option<Instant>,
-    ) -> Result<Answer> {
+    pub async fn answer(&self, chosen: &Chosen, question: Question<'_>) -> Result<Answer> {
         let live = &chosen.live;
         live.touch(unix_millis());
-        let deadline = deadline.unwrap_or_else(|| chosen.started + self.inner.settings.deadline);
+        let deadline = question.deadline.unwrap_or_else(|| chosen.started + self.inner.settings.deadline);
         let input = chosen.started.elapsed();
-        let rows = batch.rows();
-        let again = (wishes.explain || chosen.shadow.is_some()).then(|| Arc::new(batch.clone()));
-        let ran = live.lane.run(batch, novelty, deadline).await;
+        let rows = question.batch.rows();
+        let explained = question.wishes.explain.then(|| question.batch.clone());
+        let ran = live.lane.run(question.batch, question.novelty, deadline).await;
         let (outputs, spent) = ran.inspect_err(|error| live.stats.rejected(reason(error)))?;
         let total = chosen.started.elapsed();
         live.stats.answered(rows, spent.queue, spent.compute, input, total);
@@ -184,38 +207,38 @@ impl Engine {
         let timing = Timing::new(spent, total);
         let mut answer = Answer { live: Arc::clone(live), snapshot, outputs, reasons: Vec::new(), timing };
         live.stats.abstained(answer.abstained() as u64);
-        if let Some(batch) = again {
-            if let Some(shadow) = &chosen.shadow {
-                self.shadow(shadow, live, &batch, &answer);
-            }
-            if wishes.explain {
-                answer.reasons = explain(&answer, batch).await?;
-            }
+        if let (Some(shadow), Some(again)) = (&chosen.shadow, question.again) {
+            self.shadow(Arc::clone(shadow), &answer, again);
+        }
+        if let Some(batch) = explained {
+            answer.reasons = explain(&answer, batch).await?;
         }
         Ok(answer)
     }
 
-    /// Lets the shadow answer beside, unless it is busy. It encodes with its own encoder only when
-    /// that equals ours: rows are not kept for it otherwise.
-    fn shadow(&self, slot: &Arc<Slot>, live: &Arc<Live>, batch: &Arc<Batch>, answer: &Answer) {
-        let (engine, slot, live, batch) = (self.clone(), Arc::clone(slot), Arc::clone(live), Arc::clone(batch));
-        let (ours, width) = (answer.outputs.values.clone(), answer.outputs.width);
+    /// Lets the shadow answer beside, unless it is busy, and compares.
+    fn shadow(&self, slot: Arc<Slot>, answer: &Answer, again: Again) {
+        let (engine, ours) = (self.clone(), answer.outputs.clone());
+        let (live, snapshot) = (Arc::clone(&answer.live), Arc::clone(&answer.snapshot));
         tokio::spawn(async move {
-            let theirs = match slot.ready() {
-                Some(theirs) => theirs,
-                None => match engine.inner.table.load(&live.model, &slot).await {
-                    Ok(theirs) => theirs,
-                    Err(_) => return slot.shadow.skip(),
-                },
+            let compared = async {
+                let theirs = match slot.ready() {
+                    Some(theirs) => theirs,
+                    None => engine.inner.table.load(&live.model, &slot).await?,
+                };
+                if theirs.lane.queued_rows() * 2 > engine.inner.settings.limits.max_queue_rows {
+                    return Err(Error::new(Kind::Overloaded, "queue_full", "the shadow is busy"));
+                }
+                let bundle = theirs.bundle();
+                let reading = Arc::clone(&bundle);
+                let batch = blocking(move || again(&reading)).await?;
+                let deadline = Instant::now() + engine.inner.settings.deadline;
+                let (outputs, _) = theirs.lane.run(batch, false, deadline).await?;
+                slot.shadow.compare(&ours, &outputs, &places(&snapshot.bundle, &bundle));
+                Ok(())
             };
-            let busy = theirs.lane.queued_rows() * 2 > engine.inner.settings.limits.max_queue_rows;
-            if busy || theirs.bundle().encoder != live.bundle().encoder {
-                return slot.shadow.skip();
-            }
-            let deadline = Instant::now() + engine.inner.settings.deadline;
-            match theirs.lane.run(Batch::clone(&batch), false, deadline).await {
-                Ok((outputs, _)) => slot.shadow.compare(&ours, width, &outputs.values, outputs.width),
-                Err(_) => slot.shadow.skip(),
+            if compared.await.is_err() {
+                slot.shadow.skip();
             }
         });
     }
@@ -338,7 +361,15 @@ fn read(live: &Live, rows: &[u8]) -> Result<Batch> {
     snapshot.bundle.encode(&table)
 }
 
-async fn explain(answer: &Answer, batch: Arc<Batch>) -> Result<Vec<Reasons>> {
+/// For each class of `ours`, its place among the classes of `theirs`; a number has one place.
+fn places(ours: &Bundle, theirs: &Bundle) -> Vec<Option<usize>> {
+    if ours.classes().is_empty() {
+        return vec![Some(0)];
+    }
+    ours.classes().iter().map(|class| theirs.classes().iter().position(|c| c == class)).collect()
+}
+
+async fn explain(answer: &Answer, batch: Batch) -> Result<Vec<Reasons>> {
     let (snapshot, width) = (Arc::clone(&answer.snapshot), answer.outputs.width);
     let largest = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a))).unwrap_or(0);
     let answered: Vec<usize> = answer.outputs.values.chunks_exact(width.max(1)).map(largest).collect();

@@ -30,3 +30,6 @@ pub use live::Live;
 pub use observe::{EmptyModel, MemoryPage, Streams};
 pub use routing::ShadowFigures;
 pub use stored::StoredModels;
+
+#[cfg(test)]
+mod tests;

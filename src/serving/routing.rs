@@ -1,5 +1,6 @@
 //! Which version of a model answers a request: the stable one, a canary's share, and a shadow beside.
 
+use super::lane::Outputs;
 use super::live::Live;
 use super::stats::Stats;
 use arc_swap::ArcSwapOption;
@@ -62,14 +63,17 @@ pub struct ShadowFigures {
 }
 
 impl Shadow {
-    /// Compares `theirs` with the answers that were sent, both `[rows, width]`.
-    pub(super) fn compare(&self, ours: &[f32], width: usize, theirs: &[f32], their_width: usize) {
+    /// Compares the shadow's answers with those that were sent; `places` says where each class of
+    /// ours stands in theirs.
+    pub(super) fn compare(&self, ours: &Outputs, theirs: &Outputs, places: &[Option<usize>]) {
         let (mut rows, mut disagreed, mut difference) = (0, 0, 0.0f64);
-        for (a, b) in ours.chunks_exact(width.max(1)).zip(theirs.chunks_exact(their_width.max(1))) {
+        let theirs = theirs.values.chunks_exact(theirs.width.max(1));
+        for (a, b) in ours.values.chunks_exact(ours.width.max(1)).zip(theirs) {
             let label = largest(a);
+            let place = places.get(label).copied().flatten();
             rows += 1;
-            disagreed += u64::from(width > 1 && label != largest(b));
-            difference += f64::from((a[label] - b.get(label).copied().unwrap_or(0.0)).abs());
+            disagreed += u64::from(ours.width > 1 && place != Some(largest(b)));
+            difference += f64::from((a[label] - place.and_then(|p| b.get(p)).copied().unwrap_or(0.0)).abs());
         }
         self.rows.fetch_add(rows, Relaxed);
         self.disagreed.fetch_add(disagreed, Relaxed);
@@ -167,7 +171,10 @@ mod tests {
     #[test]
     fn disagreement_is_counted_by_row() {
         let shadow = Shadow::default();
-        shadow.compare(&[0.9, 0.1, 0.2, 0.8], 2, &[0.7, 0.3, 0.6, 0.4], 2);
+        let outputs = |values: &[f32]| Outputs { values: values.to_vec(), width: 2, ..Outputs::default() };
+        // Their classes stand the other way round.
+        let (ours, theirs) = (outputs(&[0.9, 0.1, 0.2, 0.8]), outputs(&[0.3, 0.7, 0.4, 0.6]));
+        shadow.compare(&ours, &theirs, &[Some(1), Some(0)]);
         let figures = shadow.figures(5);
         assert_eq!((figures.rows, figures.disagreed, figures.disagreement), (2, 1, 0.5));
         assert!((figures.mean_difference - 0.3).abs() < 1e-6, "{figures:?}");

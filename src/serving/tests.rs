@@ -1,0 +1,209 @@
+//! The engine over a library in memory, with real small networks.
+
+#![allow(clippy::unwrap_used)]
+
+use super::engine::{Caller, Engine, Settings};
+use super::library::{Canary, Files, Library, Traffic};
+use crate::data::plan::{ColumnPlan, Resolved};
+use crate::data::schema::ColumnKind;
+use crate::data::target::Task;
+use crate::data::{Column, Table};
+use crate::learning::FitSpec;
+use crate::learning::fit::{Silent, fit};
+use crate::models::Family;
+use crate::{Error, Kind, Result};
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock, Mutex};
+
+/// Versions 1 and 2 of a model that tells small numbers from large ones; 2 has the names swapped.
+static VERSIONS: LazyLock<[Files; 2]> = LazyLock::new(|| [toy("small", "large"), toy("large", "small")]);
+
+fn toy(low: &str, high: &str) -> Files {
+    let plan = |name: &str, kind| ColumnPlan { name: name.into(), kind, members: None, shape: None, channels: None };
+    let x: Vec<f64> = (0..200).map(|i| f64::from(i) / 200.0).collect();
+    let label = |x: &f64| Some(if *x < 0.5 { low.into() } else { high.into() });
+    let labels = x.iter().map(label).collect();
+    let table =
+        Table { rows: 200, columns: vec![("size".into(), Column::Category(labels)), ("x".into(), Column::Number(x))] };
+    let resolved = Resolved {
+        target: plan("size", ColumnKind::Category),
+        task: Task::Classification,
+        inputs: vec![plan("x", ColumnKind::Number)],
+        ignored: vec!["id".into()],
+    };
+    let config = json!({ "epochs": 30, "hidden": [16], "learning_rate": 0.02 });
+    let spec = FitSpec {
+        target: "size".into(),
+        family: Some(Family::SparseMlp),
+        task: None,
+        validation: 0.3,
+        seed: 1,
+        config: config.as_object().unwrap().clone(),
+    };
+    let fitted = fit(&table, &resolved, &spec, 1, None, &Silent).unwrap();
+    fitted.bundle.files().unwrap().into_iter().map(|(name, bytes)| (name.to_owned(), bytes.into())).collect()
+}
+
+/// A library with one model, `m`.
+#[derive(Default)]
+struct Shelf {
+    traffic: Mutex<Traffic>,
+    loads: AtomicUsize,
+    gone: AtomicBool,
+}
+
+impl Library for Shelf {
+    fn traffic<'a>(&'a self, model: &'a str) -> BoxFuture<'a, Result<Traffic>> {
+        let known = model == "m" && !self.gone.load(Ordering::Relaxed);
+        let traffic = self.traffic.lock().unwrap().clone();
+        let none = || Error::not_found("model_not_found", "there is no such model");
+        async move { known.then_some(traffic).ok_or_else(none) }.boxed()
+    }
+
+    fn files<'a>(&'a self, _: &'a str, version: u64) -> BoxFuture<'a, Result<Files>> {
+        self.loads.fetch_add(1, Ordering::Relaxed);
+        let none = || Error::not_found("version_not_found", "there is no such version");
+        async move { VERSIONS.get(version as usize - 1).cloned().ok_or_else(none) }.boxed()
+    }
+}
+
+fn engine(traffic: Traffic) -> (Arc<Shelf>, Engine) {
+    let shelf = Arc::new(Shelf { traffic: Mutex::new(traffic), ..Shelf::default() });
+    (Arc::clone(&shelf), Engine::new(shelf, Settings::default()))
+}
+
+fn stable(version: u64) -> Traffic {
+    Traffic { stable: Some(version), ..Traffic::default() }
+}
+
+async fn ask(engine: &Engine, id: &str, body: Value) -> Result<Value> {
+    let body = Bytes::from(body.to_string());
+    let reply = engine.predict_json("m", &body, Caller { request_id: id, deadline: None }).await?;
+    Ok(serde_json::from_slice(&reply.body).unwrap())
+}
+
+#[tokio::test]
+async fn an_answer_has_everything_that_was_asked_for() {
+    let (shelf, engine) = engine(stable(1));
+    let body = json!({ "rows": [{ "x": 0.1 }, { "x": 0.95, "id": 7 }], "coverage": 0.9, "explain": true });
+    let answer = ask(&engine, "", body).await.unwrap();
+    assert_eq!((&answer["model"], &answer["version"]), (&json!("m"), &json!(1)));
+    let [first, second] = &answer["predictions"].as_array().unwrap()[..] else { panic!("{answer}") };
+    assert_eq!((&first["label"], &second["label"]), (&json!("small"), &json!("large")));
+    for p in [first, second] {
+        let label = p["label"].as_str().unwrap();
+        assert_eq!(p["probabilities"][label], p["probability"]);
+        assert!(
+            (p["probabilities"].as_object().unwrap().values().map(|v| v.as_f64().unwrap()).sum::<f64>() - 1.0).abs()
+                < 1e-5
+        );
+        assert!(p["set"].as_array().unwrap().contains(&p["label"]));
+        assert!(p["novelty"].is_number() && p["abstained"].is_boolean());
+        assert_eq!(p["explanation"]["features"][0]["name"], "x");
+    }
+    assert_ne!(first["prediction_id"], second["prediction_id"]);
+    let top = ask(&engine, "", json!({ "rows": [{ "x": 0.1 }], "top_k": 1 })).await.unwrap();
+    assert_eq!(top["predictions"][0]["probabilities"].as_object().unwrap().len(), 1);
+    let none = ask(&engine, "", json!({ "rows": [] })).await.unwrap();
+    assert_eq!(none["predictions"], json!([]));
+    assert_eq!(shelf.loads.load(Ordering::Relaxed), 1);
+    let mut metrics = String::new();
+    engine.write_metrics(&mut metrics);
+    assert!(metrics.contains("kenyon_predict_total_duration_seconds_count{model=\"m\",version=\"1\"} 3"), "{metrics}");
+}
+
+#[tokio::test]
+async fn what_does_not_fit_is_refused_with_its_place() {
+    let (_, engine) = engine(stable(1));
+    for (body, code, kind) in [
+        (json!({ "rows": [{ "x": 1 }], "topk": 3 }), "unknown_field", Kind::Malformed),
+        (json!({ "rows": [{ "x": 1 }], "coverage": 1.0 }), "invalid_coverage", Kind::Malformed),
+        (json!({ "rows": [{ "x": 1 }], "top_k": 0 }), "invalid_top_k", Kind::Malformed),
+        (json!({}), "invalid_request", Kind::Malformed),
+        (json!({ "rows": [{ "x": 1 }], "version": 9 }), "version_not_found", Kind::NotFound),
+    ] {
+        let error = ask(&engine, "", body.clone()).await.unwrap_err();
+        assert_eq!((error.code, error.kind), (code, kind), "{body}");
+    }
+    let error = ask(&engine, "", json!({ "rows": [{ "x": 1 }, { "x": "one" }] })).await.unwrap_err();
+    assert_eq!(error.kind, Kind::Unprocessable);
+    assert_eq!((error.details[0].row, error.details[0].column.as_deref()), (Some(1), Some("x")));
+    let caller = Caller { request_id: "", deadline: None };
+    let error = engine.predict_json("other", &Bytes::from_static(b"{\"rows\":[]}"), caller).await.unwrap_err();
+    assert_eq!(error.code, "model_not_found");
+    let error = engine.predict_json("m", &Bytes::from_static(b"{\"rows\":["), caller).await.unwrap_err();
+    assert_eq!(error.code, "malformed_json");
+}
+
+#[tokio::test]
+async fn without_a_version_the_model_is_not_available_yet() {
+    let (shelf, engine) = engine(Traffic::default());
+    assert_eq!(ask(&engine, "", json!({ "rows": [] })).await.unwrap_err().kind, Kind::Unavailable);
+    *shelf.traffic.lock().unwrap() = stable(2);
+    engine.refresh("m").await.unwrap();
+    assert_eq!(ask(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 2);
+    shelf.gone.store(true, Ordering::Relaxed);
+    engine.refresh("m").await.unwrap();
+    assert_eq!(ask(&engine, "", json!({ "rows": [] })).await.unwrap_err().code, "model_not_found");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn versions_switch_under_load_without_a_failed_or_mixed_answer() {
+    let (shelf, engine) = engine(stable(1));
+    let done = Arc::new(AtomicBool::new(false));
+    let clients: Vec<_> = (0..4)
+        .map(|_| {
+            let (engine, done) = (engine.clone(), Arc::clone(&done));
+            tokio::spawn(async move {
+                let mut asked = 0;
+                while !done.load(Ordering::Relaxed) {
+                    let answer = ask(&engine, "", json!({ "rows": [{ "x": 0.05 }] })).await.unwrap();
+                    let expected = if answer["version"] == 1 { "small" } else { "large" };
+                    assert_eq!(answer["predictions"][0]["label"], expected);
+                    asked += 1;
+                }
+                asked
+            })
+        })
+        .collect();
+    for turn in 0..20 {
+        *shelf.traffic.lock().unwrap() = stable(turn % 2 + 1);
+        engine.refresh("m").await.unwrap();
+        tokio::task::yield_now().await;
+    }
+    done.store(true, Ordering::Relaxed);
+    for client in clients {
+        client.await.unwrap();
+    }
+    let answer = ask(&engine, "", json!({ "rows": [{ "x": 0.05 }], "version": 1 })).await.unwrap();
+    assert_eq!((&answer["version"], &answer["predictions"][0]["label"]), (&json!(1), &json!("small")));
+}
+
+#[tokio::test]
+async fn a_canary_and_a_shadow_see_their_requests() {
+    let canary = Some(Canary { version: 2, weight: 0.5 });
+    let (shelf, engine) = engine(Traffic { canary, ..stable(1) });
+    let mut by_version = [0, 0];
+    for id in 0..40 {
+        let id = format!("id-{id}");
+        let first = ask(&engine, &id, json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"].as_u64().unwrap();
+        let again = ask(&engine, &id, json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"].as_u64().unwrap();
+        assert_eq!(first, again);
+        by_version[first as usize - 1] += 1;
+    }
+    assert!(by_version.iter().all(|&n| n > 8), "{by_version:?}");
+    *shelf.traffic.lock().unwrap() = Traffic { shadow: Some(2), ..stable(1) };
+    engine.refresh("m").await.unwrap();
+    for _ in 0..5 {
+        assert_eq!(ask(&engine, "", json!({ "rows": [{ "x": 0.1 }] })).await.unwrap()["version"], 1);
+    }
+    while engine.shadow_figures("m").unwrap().rows < 5 {
+        tokio::task::yield_now().await;
+    }
+    let figures = engine.shadow_figures("m").unwrap();
+    // Version 2 calls small what is large.
+    assert_eq!((figures.version, figures.rows, figures.disagreed, figures.skipped), (2, 5, 5, 0));
+}
