@@ -14,7 +14,7 @@ use std::time::Duration;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A server: the one `KENYON_SERVER` names, else one of its own on a free port with a temporary folder.
-pub struct Kenyon {
+pub(crate) struct Kenyon {
     url: String,
     client: reqwest::Client,
     own: Option<(Running, tempfile::TempDir)>,
@@ -22,7 +22,7 @@ pub struct Kenyon {
 
 impl Kenyon {
     /// Connects, or starts.
-    pub async fn connect() -> Result<Self> {
+    pub(crate) async fn connect() -> Result<Self> {
         if let Ok(url) = std::env::var("KENYON_SERVER") {
             let _ = rustls::crypto::ring::default_provider().install_default();
             let mut headers = reqwest::header::HeaderMap::new();
@@ -33,24 +33,26 @@ impl Kenyon {
             return Ok(Self { url: url.trim_end_matches('/').to_owned(), client, own: None });
         }
         let folder = tempfile::tempdir()?;
-        let mut config = Config::default();
-        config.listen = "127.0.0.1:0".into();
-        config.grpc_listen = "off".into();
-        config.data_dir = folder.path().into();
+        let config = Config {
+            listen: "127.0.0.1:0".into(),
+            grpc_listen: "off".into(),
+            data_dir: folder.path().into(),
+            ..Config::default()
+        };
         let running = App::start(config).await?;
         let url = format!("http://{}", running.addr);
         Ok(Self { url, client: reqwest::Client::new(), own: Some((running, folder)) })
     }
 
     /// Stops a server that was started here.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         if let Some((running, _folder)) = self.own {
             running.shutdown().await;
         }
     }
 
     /// One call; refusals become errors with the server's own words.
-    pub async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
+    pub(crate) async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         let mut request = self.client.request(method.parse()?, format!("{}/api/v1{path}", self.url));
         if let Some(body) = body {
             request = request.json(body);
@@ -59,13 +61,13 @@ impl Kenyon {
     }
 
     /// `PUT /datasets/{name}`.
-    pub async fn upload(&self, name: &str, kind: &'static str, body: String) -> Result<Value> {
+    pub(crate) async fn upload(&self, name: &str, kind: &'static str, body: String) -> Result<Value> {
         let request = self.client.put(format!("{}/api/v1/datasets/{name}", self.url));
         answer(request.header("content-type", kind).body(body).send().await?).await
     }
 
     /// `POST /models/{model}/train`, then its job until it ends.
-    pub async fn train(&self, model: &str, request: Value) -> Result<Value> {
+    pub(crate) async fn train(&self, model: &str, request: Value) -> Result<Value> {
         let queued = self.call("POST", &format!("/models/{model}/train"), Some(&request)).await?;
         let path = format!("/jobs/{}", queued["id"].as_str().context("a job has an id")?);
         loop {
@@ -79,12 +81,12 @@ impl Kenyon {
     }
 
     /// `POST /models/{model}/evaluate`: the figures on a dataset it was not trained on.
-    pub async fn evaluate(&self, model: &str, dataset: &str) -> Result<Value> {
+    pub(crate) async fn evaluate(&self, model: &str, dataset: &str) -> Result<Value> {
         self.call("POST", &format!("/models/{model}/evaluate"), Some(&json!({ "dataset": dataset }))).await
     }
 
     /// `POST /models/{model}/predict` with one row.
-    pub async fn predict(&self, model: &str, row: Value) -> Result<Value> {
+    pub(crate) async fn predict(&self, model: &str, row: Value) -> Result<Value> {
         let request = json!({ "rows": [row], "top_k": 3, "coverage": 0.9, "explain": true });
         let mut answer = self.call("POST", &format!("/models/{model}/predict"), Some(&request)).await?;
         Ok(answer["predictions"][0].take())
@@ -101,13 +103,13 @@ async fn answer(response: reqwest::Response) -> Result<Value> {
 }
 
 /// A metric of an evaluation.
-pub fn metric(evaluation: &Value, name: &str) -> Result<f64> {
+pub(crate) fn metric(evaluation: &Value, name: &str) -> Result<f64> {
     evaluation["metrics"][name].as_f64().with_context(|| format!("no {name} in {evaluation}"))
 }
 
 /// The text of a data file below `KENYON_SHARED_DATA` or `../shared/data`, decompressed; or `None`,
 /// after saying what is missing and where it comes from.
-pub fn data(file: &str, source: &str) -> Result<Option<String>> {
+pub(crate) fn data(file: &str, source: &str) -> Result<Option<String>> {
     let folder = std::env::var_os("KENYON_SHARED_DATA")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
     let path = folder.join(file);
@@ -120,14 +122,14 @@ pub fn data(file: &str, source: &str) -> Result<Option<String>> {
 }
 
 /// Text that was compressed with gzip.
-pub fn inflated(bytes: &[u8]) -> Result<String> {
+pub(crate) fn inflated(bytes: &[u8]) -> Result<String> {
     let mut text = String::new();
     flate2::read::MultiGzDecoder::new(bytes).read_to_string(&mut text)?;
     Ok(text)
 }
 
 /// Splits a CSV file's rows into `folds` parts by chance: for each, what to train on and what to test on.
-pub fn folds(csv: &str, folds: usize) -> Vec<(String, String)> {
+pub(crate) fn folds(csv: &str, folds: usize) -> Vec<(String, String)> {
     let (header, body) = csv.split_once('\n').unwrap_or((csv, ""));
     let mut rows: Vec<&str> = body.lines().filter(|line| !line.is_empty()).collect();
     let mut state = 1u64;
@@ -144,7 +146,7 @@ pub fn folds(csv: &str, folds: usize) -> Vec<(String, String)> {
 }
 
 /// Trains and tests on each of five parts; the mean accuracy.
-pub async fn cross_validate(kenyon: &Kenyon, name: &str, csv: &str, request: &Value) -> Result<f64> {
+pub(crate) async fn cross_validate(kenyon: &Kenyon, name: &str, csv: &str, request: &Value) -> Result<f64> {
     let mut sum = 0.0;
     let parts = folds(csv, 5);
     for (fold, (train, test)) in parts.iter().enumerate() {

@@ -59,7 +59,7 @@ export function lines(title, series, { height = 200, format = num, xLabel = 'epo
     let [x0, x1] = bounds(all.map((p) => p[0]));
     let [y0, y1] = bounds(all.map((p) => p[1]));
     if (x0 === x1) { x0 -= 1; x1 += 1; }
-    if (y0 === y1) { y0 -= 0.5; y1 += 0.5; } else { const m = (y1 - y0) * 0.06; y0 -= m; y1 += m; }
+    if (y0 === y1) { const m = Math.abs(y0) / 20 || 0.5; y0 -= m; y1 += m; } else { const m = (y1 - y0) * 0.06; y0 -= m; y1 += m; }
     const X = (v) => pad.l + ((v - x0) / (x1 - x0)) * (w - pad.l - pad.r);
     const Y = (v) => height - pad.b - ((v - y0) / (y1 - y0)) * (height - pad.t - pad.b);
     return s('svg', { width: w, height, role: 'img', 'aria-label': summary },

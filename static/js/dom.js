@@ -88,7 +88,7 @@ export function num(value, digits = 3) {
   if (typeof value !== 'number') return String(value);
   if (!Number.isFinite(value)) return '–';
   const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e12) return value.toLocaleString('en');
+  if (Number.isInteger(value) && size < 1e12) return (value || 0).toLocaleString('en');
   if (size >= 1e9 || (size < 1e-3 && size > 0)) return value.toExponential(1);
   if (size >= 1000) return Math.round(value).toLocaleString('en');
   return String(+value.toPrecision(digits));

@@ -4,7 +4,7 @@
 use super::support::{Browser, Server, labelled, points};
 use serde_json::json;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Axe-core, see README.md beside this file.
 static AXE: &[u8] = include_bytes!("axe.min.js.gz");
@@ -83,5 +83,29 @@ async fn screenshots() {
             }
         }
     }
+    if std::env::var_os("KENYON_SCREENSHOTS").is_some() {
+        digits(&server, &browser, &folder).await;
+    }
     browser.close().await;
+}
+
+/// A model that sees: a digit from the data in the drawing pad, and what spoke for the answer.
+async fn digits(server: &Server, browser: &Browser, folder: &Path) {
+    let mut csv = String::new();
+    flate2::read::GzDecoder::new(kenyon::data::bundled::DIGITS).read_to_string(&mut csv).unwrap();
+    let (_, rows) = csv.split_once('\n').unwrap();
+    let header: String = (0..64).map(|i| format!("p{i},")).collect();
+    server.upload("digits", format!("{header}digit\n{rows}")).await;
+    server
+        .train("digits", json!({"dataset": "digits", "target": "digit", "family": "hybrid", "task": "classification"}))
+        .await;
+    browser.size(1200, 1000).await;
+    for theme in ["light", "dark"] {
+        browser.script(&format!("localStorage.setItem('kenyon-theme', '{theme}')")).await;
+        browser.go("/models/digits/try").await;
+        browser.reload().await;
+        browser.press("Take a row from the data").await;
+        browser.until("document.querySelector('#answer')").await;
+        browser.picture(&folder.join(format!("digits-{theme}-desktop.png"))).await;
+    }
 }
