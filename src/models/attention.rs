@@ -8,6 +8,8 @@ use crate::data::encoder::Encoder;
 use crate::data::{Batch, ColumnKind};
 use crate::nn::adam::{Moments, RowGradients, WarmCosine, clip, constants};
 use crate::nn::attention::{Dropout, Gradients, Plan, Shape, Tape, Weights};
+use crate::nn::filter_branch::{Branch, Column, Training};
+use crate::nn::filters::Bank;
 use crate::nn::kernels::dense;
 use crate::nn::{Tensors, parallel};
 use crate::{Error, Result};
@@ -56,7 +58,7 @@ pub fn settings() -> Vec<Setting> {
 fn default_schedule(rows: usize) -> Schedule {
     let batch_size = if rows < 256 { 16 } else { 64 };
     let steps = rows.div_ceil(batch_size).max(1);
-    let epochs = (3000 / steps).clamp(12, 300);
+    let epochs = (3000 / steps).clamp(12, 120);
     Schedule { epochs, batch_size, patience: epochs / 3 }
 }
 
@@ -124,18 +126,44 @@ pub(super) fn read(tensors: &Tensors, name: &str, values: &mut [f32]) -> Result<
     }
 }
 
-/// The network: sizes and weights.
+/// The network: sizes and weights, and the filters where there are series.
 #[derive(Debug)]
 struct Attention {
     plan: Plan,
     weights: Weights,
+    branch: Option<Branch>,
 }
+
+/// Filters for the series columns, if there are any and `filters` are wanted.
+fn branch(encoder: &Encoder, outputs: usize, config: &Map<String, Value>) -> Option<Branch> {
+    let wanted = whole(config, "filters", FILTERS);
+    let cuts: Vec<_> = (0..encoder.fields.len()).filter_map(|f| Some((f, encoder.windows(f)?))).collect();
+    if wanted == 0 || cuts.is_empty() {
+        return None;
+    }
+    // The filters are the same for every seed: what is fixed need not be drawn anew.
+    let column = |(field, (channels, _, stride)): &(usize, (usize, usize, usize))| Column {
+        field: *field as u16,
+        start: encoder.fields[*field].start,
+        stride: *stride,
+        bank: Bank::new(*channels, *stride, wanted / cuts.len(), *field as u64),
+    };
+    Some(Branch::new(cuts.iter().map(column).collect(), outputs))
+}
+
+/// Pooled filter values by default, in all series columns together.
+const FILTERS: usize = 4000;
 
 impl Attention {
     fn save(&self) -> Result<Tensors> {
         let (shape, mut out) = (&self.plan.shape, Tensors::new());
         for part in &self.plan.parts {
             out.insert(part.name.clone(), tensor(&self.weights.dense[part.range.clone()], &part.shape)?);
+        }
+        if let Some(branch) = &self.branch {
+            for part in &branch.plan.parts {
+                out.insert(part.name.clone(), tensor(&branch.numbers[part.range.clone()], &part.shape)?);
+            }
         }
         out.insert("tokens".into(), tensor(&self.weights.tokens, &[shape.features, shape.width])?);
         out.insert("positions".into(), tensor(&self.weights.positions, &[shape.positions, shape.width])?);
@@ -146,8 +174,29 @@ impl Attention {
         for part in &self.plan.parts {
             read(tensors, &part.name, &mut self.weights.dense[part.range.clone()])?;
         }
+        if let Some(branch) = &mut self.branch {
+            for part in &branch.plan.parts {
+                read(tensors, &part.name, &mut branch.numbers[part.range.clone()])?;
+            }
+        }
         read(tensors, "tokens", &mut self.weights.tokens)?;
         read(tensors, "positions", &mut self.weights.positions)
+    }
+
+    /// The answers: those of the blocks, mixed with those of the filters if there are any.
+    fn answers(&self, batch: &Batch, threads: usize) -> Vec<f32> {
+        let mut out = self.run(batch, threads, |tape| tape.logits().to_vec());
+        if let Some(branch) = &self.branch {
+            let cuts = parallel::cut(batch, usize::MAX, 256);
+            let mut parts: Vec<Vec<f32>> = vec![Vec::new(); cuts.len()];
+            parallel::each(&mut parts, threads, |i, part| {
+                *part = branch.logits(&branch.pooled(batch, cuts[i].clone(), true));
+            });
+            for (answer, other) in out.iter_mut().zip(parts.iter().flatten()) {
+                *answer = branch.mix(*answer, *other);
+            }
+        }
+        out
     }
 
     /// Runs all rows, chunk by chunk, and gathers what `take` reads from each chunk.
@@ -173,6 +222,19 @@ impl Attention {
 const CHUNKS: usize = 8;
 /// Below this many tokens a chunk is not worth its own gradient.
 const LEAST_TOKENS: usize = 96;
+/// Steps after which the filters' means are settled though the first pass goes on.
+const MAX_COUNTED: u64 = 200;
+
+/// What one chunk of a mini-batch is worked on with.
+#[derive(Default)]
+struct Lane {
+    tape: Tape,
+    gradients: Gradients,
+    /// Pooled filter values of the chunk's rows, and the gradient of their readout.
+    pooled: Vec<f32>,
+    readout: Vec<f32>,
+    loss: f32,
+}
 
 struct AttentionLearner {
     net: Attention,
@@ -181,7 +243,8 @@ struct AttentionLearner {
     position_moments: Moments,
     token_gradients: RowGradients,
     position_gradients: RowGradients,
-    lanes: Vec<(Tape, Gradients, f32)>,
+    lanes: Vec<Lane>,
+    training: Training,
     task: Task,
     rate: WarmCosine,
     schedule: Schedule,
@@ -199,14 +262,19 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let fan_in = fan_in(spec.encoder);
     let weights = Weights::new(&plan, |feature| fan_in.get(feature).copied().unwrap_or(1.0), spec.seed);
     let shape = plan.shape.clone();
+    let mut branch = branch(spec.encoder, spec.outputs, config);
+    if let Some(branch) = &mut branch {
+        branch.weigh(spec.rows);
+    }
     Ok(Box::new(AttentionLearner {
         moments: Moments::new(plan.len()),
         token_moments: Moments::new(weights.tokens.len()),
         position_moments: Moments::new(weights.positions.len()),
         token_gradients: RowGradients::new(shape.features, shape.width),
         position_gradients: RowGradients::new(shape.positions, shape.width),
-        net: Attention { plan, weights },
+        net: Attention { plan, weights, branch },
         lanes: Vec::new(),
+        training: Training::default(),
         task: spec.task,
         rate: WarmCosine { peak: number(config, "learning_rate", 0.002) as f32, warm_up: 200 },
         schedule: spec.schedule(default_schedule(spec.rows)),
@@ -232,7 +300,7 @@ pub fn load(
         tokens: vec![0.0; plan.shape.features * plan.shape.width],
         positions: vec![0.0; plan.shape.positions * plan.shape.width],
     };
-    let mut net = Attention { plan, weights };
+    let mut net = Attention { plan, weights, branch: branch(encoder, outputs, config) };
     net.read(tensors)?;
     Ok(Box::new(net))
 }
@@ -288,32 +356,51 @@ pub(super) fn loss_gradient(
 
 impl AttentionLearner {
     /// Gradients of the mean loss over the batch, summed over its chunks in their order into the
-    /// first lane's dense part and the two tables.
+    /// first lane's dense part and the two tables. Blocks and filters each answer for themselves.
     fn gradients(&mut self, batch: &Batch, targets: Targets<'_>, step: u64) -> f32 {
         let cuts = parallel::cut(batch, CHUNKS, LEAST_TOKENS);
-        self.lanes.resize_with(cuts.len().max(1), Default::default);
+        self.lanes.resize_with(self.lanes.len().max(cuts.len()).max(1), Default::default);
         let (row_weights, sum) = row_weights(targets);
-        let (plan, weights) = (&self.net.plan, &self.net.weights);
+        let (plan, weights, branch) = (&self.net.plan, &self.net.weights, self.net.branch.as_ref());
         let dropout = (self.dropout > 0.0).then_some(Dropout { share: self.dropout, seed: self.seed, step });
-        let (outputs, smoothing) =
-            (plan.shape.outputs, if self.task == Task::Classification { self.smoothing } else { 0.0 });
-        for (_, gradients, loss) in &mut self.lanes {
-            gradients.dense.clear();
-            gradients.dense.resize(plan.len(), 0.0);
-            *loss = 0.0;
+        let outputs = plan.shape.outputs;
+        let smoothing = if self.task == Task::Classification { self.smoothing } else { 0.0 };
+        let settled = self.training.count == 0.0;
+        for lane in &mut self.lanes {
+            lane.gradients.dense.clear();
+            lane.gradients.dense.resize(plan.len(), 0.0);
+            lane.readout.clear();
+            lane.readout.resize(branch.map_or(0, |b| b.plan.readout.len() + b.plan.bias.len()), 0.0);
+            lane.loss = 0.0;
         }
-        parallel::each(&mut self.lanes[..cuts.len()], self.threads, |i, (tape, gradients, loss)| {
-            tape.forward(plan, weights, batch, cuts[i].clone(), dropout);
-            let mut dlogits = tape.logits().to_vec();
-            *loss = loss_gradient(&mut dlogits, outputs, cuts[i].clone(), targets, (&row_weights, sum), smoothing);
-            tape.backward(plan, weights, &dlogits, gradients);
-            tape.field_gradient(plan, batch, gradients);
+        parallel::each(&mut self.lanes[..cuts.len()], self.threads, |i, lane| {
+            let rows = cuts[i].clone();
+            let weighted = (&row_weights[..], sum);
+            lane.tape.forward(plan, weights, batch, rows.clone(), dropout);
+            let mut dlogits = lane.tape.logits().to_vec();
+            if let Some(branch) = branch {
+                lane.pooled = branch.pooled(batch, rows.clone(), settled);
+                if settled {
+                    let mut other = branch.logits(&lane.pooled);
+                    let mut both: Vec<f32> = dlogits.iter().zip(&other).map(|(a, b)| branch.mix(*a, *b)).collect();
+                    lane.loss = loss_gradient(&mut both, outputs, rows.clone(), targets, weighted, smoothing);
+                    loss_gradient(&mut other, outputs, rows.clone(), targets, weighted, smoothing);
+                    branch.gradient(&lane.pooled, &other, &mut lane.readout);
+                }
+            }
+            let loss = loss_gradient(&mut dlogits, outputs, rows, targets, weighted, smoothing);
+            if branch.is_none() || !settled {
+                lane.loss = loss;
+            }
+            lane.tape.backward(plan, weights, &dlogits, &mut lane.gradients);
+            lane.tape.field_gradient(plan, batch, &mut lane.gradients);
         });
         let d = plan.shape.width;
         let mut loss = 0.0;
-        for (tape, gradients, part) in &self.lanes[..cuts.len()] {
-            loss += part;
-            for ((token, place), dx) in tape.tokens().zip(tape.positions()).zip(gradients.inputs.chunks_exact(d)) {
+        for lane in &self.lanes[..cuts.len()] {
+            loss += lane.loss;
+            let places = lane.tape.positions().iter().zip(lane.gradients.inputs.chunks_exact(d));
+            for (token, (place, dx)) in lane.tape.tokens().zip(places) {
                 self.position_gradients.add(*place, 1.0, dx);
                 let (indices, values) = batch.token(token);
                 for (index, value) in indices.iter().zip(values) {
@@ -322,10 +409,27 @@ impl AttentionLearner {
             }
         }
         let (first, rest) = self.lanes.split_at_mut(1);
-        for (_, gradients, _) in rest.iter().take(cuts.len().saturating_sub(1)) {
-            dense::add(&mut first[0].1.dense, &gradients.dense);
+        for lane in rest.iter().take(cuts.len().saturating_sub(1)) {
+            dense::add(&mut first[0].gradients.dense, &lane.gradients.dense);
+            dense::add(&mut first[0].readout, &lane.readout);
         }
         loss
+    }
+
+    /// The filters' part of a step: levels from the first batch, means from the first pass, then
+    /// gradient steps on the readout.
+    fn step_branch(&mut self, parts: usize, position: Position) {
+        let Some(branch) = &mut self.net.branch else { return };
+        if self.training.count == 0.0 {
+            branch.descend(&mut self.training, &self.lanes[0].readout, position.fraction());
+            return;
+        }
+        if self.training.count < 0.0 {
+            self.training.count = 0.0;
+        }
+        for lane in &self.lanes[..parts] {
+            branch.count(&mut self.training, &lane.pooled);
+        }
     }
 }
 
@@ -335,8 +439,19 @@ impl Learner for AttentionLearner {
     }
 
     fn step(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) -> Result<f32> {
+        if let Some(branch) = &mut self.net.branch {
+            if position.step == 0 {
+                branch.draw(batch, self.seed);
+                // Below zero: nothing is counted yet, and nothing is settled either.
+                self.training.count = -1.0;
+            } else if position.epoch > 0 || position.step > MAX_COUNTED {
+                self.training.count = 0.0;
+                self.training.sums.clear();
+            }
+        }
         let loss = self.gradients(batch, targets, position.step);
-        let gradients = &self.lanes[0].1.dense;
+        self.step_branch(parallel::cut(batch, CHUNKS, LEAST_TOKENS).len(), position);
+        let gradients = &self.lanes[0].gradients.dense;
         let squares =
             dense::square_sum(gradients) + self.token_gradients.square_sum() + self.position_gradients.square_sum();
         let step = constants(position.step, self.rate.rate(position.step, position.steps), clip(squares, 1.0));
@@ -352,7 +467,7 @@ impl Learner for AttentionLearner {
     }
 
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
-        Ok(self.net.run(batch, self.threads, |tape| tape.logits().to_vec()))
+        Ok(self.net.answers(batch, self.threads))
     }
 
     fn weights(&self) -> Result<Tensors> {
@@ -364,6 +479,18 @@ impl Learner for AttentionLearner {
         for (name, moments) in self.moments() {
             out.insert(format!("adam.{name}.first"), tensor(&moments.first, &[moments.first.len()])?);
             out.insert(format!("adam.{name}.second"), tensor(&moments.second, &[moments.second.len()])?);
+        }
+        if self.net.branch.is_some() {
+            let training = &self.training;
+            // An empty tensor is not something every reader takes, so what is not there is left out.
+            if !training.velocity.is_empty() {
+                out.insert("filters.velocity".into(), tensor(&training.velocity, &[training.velocity.len()])?);
+            }
+            if !training.sums.is_empty() {
+                let sums = Tensor::from_slice(&training.sums, training.sums.len(), &Device::Cpu)?;
+                out.insert("filters.sums".into(), sums);
+            }
+            out.insert("filters.count".into(), Tensor::from_slice(&[training.count], 1, &Device::Cpu)?);
         }
         Ok(out)
     }
@@ -378,6 +505,11 @@ impl Learner for AttentionLearner {
             read(state, &format!("adam.{name}.first"), &mut moments.first)?;
             read(state, &format!("adam.{name}.second"), &mut moments.second)?;
         }
+        self.training = Training {
+            velocity: state.get("filters.velocity").map(Tensor::to_vec1).transpose()?.unwrap_or_default(),
+            sums: state.get("filters.sums").map(Tensor::to_vec1).transpose()?.unwrap_or_default(),
+            count: state.get("filters.count").map(Tensor::to_vec1).transpose()?.map_or(0.0, |c| c.iter().sum()),
+        };
         Ok(())
     }
 
@@ -406,7 +538,7 @@ impl Network for Attention {
     }
 
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
-        Ok(self.run(batch, 1, |tape| tape.logits().to_vec()))
+        Ok(self.answers(batch, 1))
     }
 
     fn feature_width(&self) -> usize {
@@ -420,7 +552,14 @@ impl Network for Attention {
     fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
         let mut tape = Tape::default();
         tape.forward(&self.plan, &self.weights, batch, row..row + 1, None);
-        let (mut bias, terms, attention) = tape.terms(&self.plan, &self.weights, output);
+        let (mut bias, mut terms, attention) = tape.terms(&self.plan, &self.weights, output);
+        if let Some(branch) = &self.branch {
+            let (other_bias, others) = branch.terms(batch, row, output);
+            bias = branch.mix(bias, other_bias);
+            for (term, other) in terms.iter_mut().zip(others) {
+                *term = branch.mix(*term, other);
+            }
+        }
         let mut entries = Vec::new();
         for (token, term) in batch.row(row).zip(&terms) {
             let (_, values) = batch.token(token);
@@ -464,6 +603,13 @@ impl Network for Attention {
             dense_macs += t * shape.features as f64 * d + shape.layers as f64 * (block + t * 2.0 * d * h) + read;
             effective_macs += entries * d + shape.layers as f64 * (block + t * d * h) + read;
             top_k += shape.layers as f64 * t * h;
+            if let Some(branch) = &self.branch {
+                for column in &branch.columns {
+                    let macs = column.bank.macs(column.series(batch, row).steps as f64);
+                    dense_macs += macs;
+                    effective_macs += macs;
+                }
+            }
             for layer in 0..shape.layers {
                 let mut seen = vec![false; shape.hidden];
                 for token in tape.hidden(layer).chunks_exact(shape.hidden) {

@@ -334,7 +334,7 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         schedule: spec.schedule(default_schedule(spec.rows, ordered || softmax)),
         rate: WarmCosine { peak: rate, warm_up: 200 },
         decay: number(config, "weight_decay", 0.01) as f32,
-        dropout: number(config, "dropout", 0.0) as f32,
+        dropout: number(config, "dropout", if ordered { 0.2 } else { 0.0 }) as f32,
         time_noise: number(config, "time_noise", 0.1) as f32,
         quota,
         linear_best: f32::INFINITY,

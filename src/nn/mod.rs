@@ -4,6 +4,8 @@ pub mod adam;
 pub mod attention;
 pub mod discriminant;
 pub mod episodic;
+pub mod filter_branch;
+pub mod filters;
 pub mod hebbian;
 pub mod k_winners;
 pub mod kernels;

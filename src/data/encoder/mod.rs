@@ -173,6 +173,14 @@ impl Encoder {
         Ok(())
     }
 
+    /// How field `field` is cut into window tokens: channels, steps a window, steps between two.
+    pub fn windows(&self, field: usize) -> Option<(usize, usize, usize)> {
+        match self.fitted.get(field)? {
+            Fitted::Windows { windows } => Some(windows.cut()),
+            _ => None,
+        }
+    }
+
     /// Learns running statistics and new categories from rows of a stream.
     pub fn observe(&mut self, table: &Table) -> Result<()> {
         for (field, fitted) in self.fields.iter().zip(&mut self.fitted) {

@@ -50,6 +50,11 @@ impl Windows {
         self.window * self.channels + 1
     }
 
+    /// Channels, steps a window, steps between two windows.
+    pub(super) fn cut(&self) -> (usize, usize, usize) {
+        (self.channels, self.window, self.stride)
+    }
+
     /// One token a window; a series shorter than a window is one token.
     pub(super) fn push(&self, values: &[f32], start: u32, field: u16, batch: &mut Batch) {
         let steps = values.len() / self.channels;

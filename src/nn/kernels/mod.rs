@@ -12,6 +12,7 @@
 
 mod blocks;
 pub mod dense;
+pub mod filters;
 mod isa;
 pub mod matrix;
 mod pool;
