@@ -113,7 +113,7 @@ fn main() {
             let (start, cpu) = (Instant::now(), cpu_seconds());
             let fitted = learning::fit(&train, &resolved, &spec, 2, None, &Quiet).unwrap();
             let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
-            let figures = learning::evaluate(&fitted.bundle, &test).unwrap().metrics;
+            let figures = learning::evaluate::evaluate(&fitted.bundle, &test).unwrap().metrics;
             let figure = |name: &str| figures.get(name).and_then(|v| v.as_f64());
             let score = ["accuracy", "r2", "log_loss", "rmse"]
                 .into_iter()

@@ -359,7 +359,7 @@ impl Growing {
                     *channels = found;
                 }
                 // A plain list may hold the steps of several channels one after the other.
-                let flat = list.inner.is_empty() && *channels > 0 && list.numbers.len() % *channels == 0;
+                let flat = list.inner.is_empty() && *channels > 0 && list.numbers.len().is_multiple_of(*channels);
                 if found != *channels && !flat {
                     return Err(format!("expected steps of {channels} numbers, found {found}"));
                 }

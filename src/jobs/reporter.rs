@@ -102,7 +102,7 @@ impl Monitor for Reporter {
         state.pending.metrics = Some(Value::Object(state.metrics.clone()));
         if epoch_ended {
             let stride = progress.epochs.div_ceil(MAX_POINTS).max(1);
-            if state.epochs_seen % stride == 0 || progress.epoch >= progress.epochs {
+            if state.epochs_seen.is_multiple_of(stride) || progress.epoch >= progress.epochs {
                 let mut point = Map::new();
                 point.insert("epoch".to_owned(), progress.epoch.into());
                 point.insert("step".to_owned(), progress.step.into());

@@ -75,7 +75,7 @@ pub(super) fn whole(config: &Map<String, Value>, name: &str, default: usize) -> 
 fn shape(encoder: &Encoder, outputs: usize, config: &Map<String, Value>) -> Result<Shape> {
     let width = whole(config, "width", 64);
     let heads = whole(config, "heads", 4).max(1);
-    if width % heads != 0 {
+    if !width.is_multiple_of(heads) {
         return Err(Error::unprocessable("bad_config", format!("heads ({heads}) must divide width ({width})")));
     }
     let hidden = whole(config, "hidden", 2 * width).max(1);

@@ -13,7 +13,7 @@ pub fn cut(batch: &Batch, parts: usize, least_tokens: usize) -> Vec<Range<usize>
     for part in 0..parts {
         let goal = tokens * (part + 1) / parts;
         let mut end = start;
-        while end < rows && (part + 1 == parts || batch.row_offsets[end + 1] as usize + end + 1 <= goal) {
+        while end < rows && (part + 1 == parts || batch.row_offsets[end + 1] as usize + end < goal) {
             end += 1;
         }
         if end > start {

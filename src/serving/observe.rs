@@ -508,7 +508,10 @@ impl Streams {
             tokio::spawn(async move {
                 tokio::time::sleep(PUBLISH_EVERY).await;
                 if learning.stale.load(Ordering::Relaxed) {
-                    let _ = blocking(move || Ok(streams.publish(&learning))).await;
+                    let _ = blocking(move || {
+                        let _: () = streams.publish(&learning);
+                        Ok(())
+                    }).await;
                 }
             });
         }

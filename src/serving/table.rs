@@ -16,7 +16,7 @@ use std::sync::Arc;
 type Models = HashMap<Arc<str>, Arc<ArcSwap<Route>>>;
 
 /// Told of each version that was loaded.
-pub type LoadHook = Arc<dyn Fn(&Live) + Send + Sync>;
+pub(super) type LoadHook = Arc<dyn Fn(&Live) + Send + Sync>;
 
 /// See the module.
 pub(super) struct Table {

@@ -214,13 +214,12 @@ impl Store {
         idempotency: Option<&IdempotencyKey>,
     ) -> Result<(Job, bool)> {
         let mut tx = self.inner.db.begin().await?;
-        if let Some(key) = idempotency {
-            if let Some(answer) = claim_key(&mut tx, key).await? {
+        if let Some(key) = idempotency
+            && let Some(answer) = claim_key(&mut tx, key).await? {
                 let id: JobId = String::from_utf8_lossy(&answer.body).parse()?;
                 tx.commit().await?;
                 return Ok((self.job(id).await?, false));
             }
-        }
         let id = match insert_job(&mut tx, &new, max_queued).await {
             Err(error) if is_duplicate(&error) => {
                 return Err(Error::conflict("conflict", "the model was just made by another request; try again"));

@@ -5,7 +5,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 fn row(i: usize) -> Value {
-    let side = if i % 2 == 0 { 1.0 } else { -1.0 };
+    let side = if i.is_multiple_of(2) { 1.0 } else { -1.0 };
     json!({"x": side * 2.0 + (i % 7) as f64 / 10.0, "y": (i % 5) as f64, "label": if side > 0.0 { "right" } else { "left" }})
 }
 

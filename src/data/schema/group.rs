@@ -83,7 +83,7 @@ fn shape(keys: &[Key<'_>]) -> Option<Vec<usize>> {
     let n = keys.len();
     if let (Some(Some((_, Some(r0), _))), Some(Some((_, Some(r1), _)))) = (keys.first(), keys.last()) {
         let rows = (r1 - r0 + 1) as usize;
-        return (rows > 1 && n % rows == 0).then(|| vec![rows, n / rows]);
+        return (rows > 1 && n.is_multiple_of(rows)).then(|| vec![rows, n / rows]);
     }
     square(n)
 }

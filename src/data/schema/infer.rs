@@ -390,7 +390,7 @@ impl RowSink for Inference<'_> {
             }
             self.stride *= 2;
         }
-        self.sampled = self.rows % self.stride == 0;
+        self.sampled = self.rows.is_multiple_of(self.stride);
         Ok(self.errors.len() < MAX_DETAILS)
     }
 }

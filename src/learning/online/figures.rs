@@ -38,7 +38,7 @@ pub struct Figures {
 
 /// What a change was seen in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Change {
+pub(super) struct Change {
     /// The error grew.
     pub error: bool,
     /// The inputs look different.

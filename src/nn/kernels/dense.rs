@@ -166,7 +166,7 @@ pub fn exp(x: f32) -> f32 {
     let p = p * f + 8.333_452e-3;
     let p = p * f + 4.166_579_6e-2;
     let p = p * f + 1.666_666_5e-1;
-    let p = p * f + 5.000_000_1e-1;
+    let p = p * f + 5e-1;
     let e = p * f * f + f + 1.0;
     e * f32::from_bits(((n as i32 + 127) << 23) as u32)
 }

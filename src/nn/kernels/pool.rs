@@ -165,11 +165,10 @@ impl Shared {
                 return;
             }
             let job = *lock(&self.job);
-            if let Some(job) = job {
-                if let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(id))) {
+            if let Some(job) = job
+                && let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(id))) {
                     *lock(&self.panic) = Some(panic);
                 }
-            }
             self.working.fetch_sub(1, Ordering::Release);
         }
     }

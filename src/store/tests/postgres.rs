@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 
 /// A running server.
-pub struct Server {
+pub(crate) struct Server {
     /// Up to and without the database's name.
     url: String,
     /// Its standard input is what tells it that we still live.
@@ -14,7 +14,7 @@ pub struct Server {
 }
 
 /// The server of this process, started by the first who asks; none where no binaries are found.
-pub fn server() -> Option<&'static Server> {
+pub(crate) fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     let started = SERVER.get_or_init(|| match Server::start() {
         Ok(server) => Some(server),
@@ -89,7 +89,7 @@ impl Server {
     }
 
     /// A fresh database.
-    pub async fn database(&self) -> String {
+    pub(crate) async fn database(&self) -> String {
         let name = format!("t{}", uuid::Uuid::now_v7().simple());
         let admin = loop {
             match sqlx::postgres::PgPoolOptions::new().connect(&format!("{}/postgres", self.url)).await {

@@ -265,11 +265,11 @@ impl Trainer {
             if level + 1 == levels {
                 let readout = net.readout.iter_mut();
                 let groups = readout.flat_map(|layer| layer.groups.iter_mut());
-                work.extend(groups.map(|group| Work::Readout(group)));
+                work.extend(groups.map(Work::Readout));
             }
             if level == 0 {
                 let skip = net.skip.iter_mut();
-                work.extend(skip.flat_map(|layer| layer.groups.iter_mut()).map(|group| Work::Skip(group)));
+                work.extend(skip.flat_map(|layer| layer.groups.iter_mut()).map(Work::Skip));
             }
             pool.each(&mut work, Work::weight, |_, work| match work {
                 Work::Hidden { level, blocks, winners, group } => here.hidden(*level, *blocks, *winners, group),
