@@ -190,7 +190,6 @@ fn store_options(config: &Config) -> StoreOptions {
         data_dir: config.data_dir.clone(),
         database_url: config.database_url().map(Into::into),
         objects_url: config.objects().map(Into::into),
-        ..StoreOptions::default()
     }
 }
 

@@ -85,7 +85,6 @@ async fn storage(config: &Config) -> Vec<Finding> {
         database_url: config.database_url().map(str::to_owned),
         objects_url: config.objects().map(str::to_owned),
         data_dir: config.data_dir.clone(),
-        ..StoreOptions::default()
     };
     let started = Instant::now();
     let finding = match Store::open(&options).await {

@@ -251,6 +251,7 @@ impl Inner {
         let outcome = async {
             self.store.prune_jobs(self.config.retention).await?;
             self.store.prune_idempotency(day).await?;
+            self.store.collect_checkpoints().await?;
             self.store.sweep().await
         };
         if let Err(error) = outcome.await {

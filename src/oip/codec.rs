@@ -172,7 +172,7 @@ fn numbers(tensor: Tensor, count: usize) -> Result<Vec<f64>> {
 
 fn vector(encoder: &Encoder, plan: &ColumnPlan, tensor: Tensor, rows: usize) -> Result<Column> {
     let elements = tensor.values.len();
-    let width = width(encoder, plan).unwrap_or(if rows == 0 { 0 } else { elements / rows });
+    let width = width(encoder, plan).unwrap_or(elements.checked_div(rows).unwrap_or(0));
     if elements != width * rows {
         return Err(shape_error(&tensor, &format!("the model takes {width} numbers a row")));
     }
@@ -197,7 +197,7 @@ fn as_rows(encoder: &Encoder, tensors: &[Tensor], rows: usize) -> Result<Vec<Map
     let mut out = vec![Map::new(); rows];
     for plan in &encoder.inputs {
         let tensor = tensors.iter().find(|t| t.name == plan.name).ok_or_else(|| missing(&plan.name))?;
-        let each = if rows == 0 { 0 } else { tensor.values.len() / rows };
+        let each = tensor.values.len().checked_div(rows).unwrap_or(0);
         let list = matches!(plan.kind, ColumnKind::Vector | ColumnKind::Sequence);
         if !list && each != 1 {
             return Err(shape_error(tensor, "the model takes one value a row"));

@@ -511,7 +511,8 @@ impl Streams {
                     let _ = blocking(move || {
                         let _: () = streams.publish(&learning);
                         Ok(())
-                    }).await;
+                    })
+                    .await;
                 }
             });
         }

@@ -215,11 +215,12 @@ impl Store {
     ) -> Result<(Job, bool)> {
         let mut tx = self.inner.db.begin().await?;
         if let Some(key) = idempotency
-            && let Some(answer) = claim_key(&mut tx, key).await? {
-                let id: JobId = String::from_utf8_lossy(&answer.body).parse()?;
-                tx.commit().await?;
-                return Ok((self.job(id).await?, false));
-            }
+            && let Some(answer) = claim_key(&mut tx, key).await?
+        {
+            let id: JobId = String::from_utf8_lossy(&answer.body).parse()?;
+            tx.commit().await?;
+            return Ok((self.job(id).await?, false));
+        }
         let id = match insert_job(&mut tx, &new, max_queued).await {
             Err(error) if is_duplicate(&error) => {
                 return Err(Error::conflict("conflict", "the model was just made by another request; try again"));
@@ -453,6 +454,19 @@ impl Store {
     pub async fn prune_jobs(&self, age: Duration) -> Result<u64> {
         let old = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE finished_at < $1 LIMIT 1000)";
         self.inner.db.exec(sql(old).bind(now() - age.as_millis() as i64)).await
+    }
+
+    /// Removes checkpoints of jobs that have ended: whose worker was killed between the job's end and
+    /// tidying up. However young they are, nobody will read them.
+    pub async fn collect_checkpoints(&self) -> Result<()> {
+        for listed in self.inner.objects.list("checkpoints").await? {
+            let id = listed.key.split('/').nth(1).unwrap_or_default();
+            let wanted = "SELECT 1 AS one FROM jobs WHERE id = $1 AND status IN ('queued', 'running')";
+            if self.inner.db.opt(sql(wanted).bind(id)).await?.is_none() {
+                self.inner.objects.delete(&listed.key).await?;
+            }
+        }
+        Ok(())
     }
 
     /// Checkpoints are of use to nobody once a job has ended. What is missed here goes at the next start.

@@ -362,6 +362,7 @@ impl Store {
         for row in self.inner.db.all(sql(keys)).await? {
             known.insert(row.get::<String>("k")?);
         }
+        self.collect_checkpoints().await?;
         for folder in ["models", "logs", "checkpoints"] {
             for listed in self.inner.objects.list(folder).await? {
                 if listed.age_ms >= grace_ms && !known.contains(&listed.key) {

@@ -36,15 +36,6 @@ pub struct Figures {
     input_drifts: Vec<u64>,
 }
 
-/// What a change was seen in.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Change {
-    /// The error grew.
-    pub error: bool,
-    /// The inputs look different.
-    pub inputs: bool,
-}
-
 impl Figures {
     /// Nothing seen yet.
     pub fn new(regression: bool) -> Self {

@@ -166,9 +166,10 @@ impl Shared {
             }
             let job = *lock(&self.job);
             if let Some(job) = job
-                && let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(id))) {
-                    *lock(&self.panic) = Some(panic);
-                }
+                && let Err(panic) = catch_unwind(AssertUnwindSafe(|| job(id)))
+            {
+                *lock(&self.panic) = Some(panic);
+            }
             self.working.fetch_sub(1, Ordering::Release);
         }
     }

@@ -150,7 +150,9 @@ fn training_resumes_bit_for_bit_and_learns() {
         let mut through = fresh();
         let losses: Vec<f32> = (0..40).map(|n| through.step(&data.rows(), targets, &settings(n)).unwrap()).collect();
         let mut first = fresh();
-        (0..20).for_each(|n| drop(first.step(&data.rows(), targets, &settings(n)).unwrap()));
+        for n in 0..20 {
+            first.step(&data.rows(), targets, &settings(n)).unwrap();
+        }
         let mut second = Trainer::new(shape(30, &[(64, 8), (40, 6)], 5), 999, 1);
         second = Trainer::of(second.net, 5, 1);
         second.restore(&first.state().unwrap()).unwrap();
