@@ -516,7 +516,7 @@ impl Learner for MemoryLearner {
     fn end_epoch(&mut self, position: Position, _train_loss: f32, validation_loss: f32) -> Result<Next> {
         let mut next = Next::Go;
         if self.net.linear {
-            let stalled = !(validation_loss < self.linear_best);
+            let stalled = validation_loss >= self.linear_best || validation_loss.is_nan();
             self.linear_best = self.linear_best.min(validation_loss);
             if stalled || position.fraction() > 0.25 {
                 self.net.linear = false;
