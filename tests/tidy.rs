@@ -45,8 +45,8 @@ const ROOMS_OF_CRATES: [(&str, &[&str]); 5] = [
     ("clap", &["cli", "config"]),
 ];
 
-/// Lines a source file may have.
-const LONGEST: usize = 700;
+/// Lines a source file may have; half of it is the aim.
+const LONGEST: usize = 800;
 
 fn sources() -> BTreeMap<PathBuf, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
@@ -159,7 +159,7 @@ fn files_can_be_read_in_a_sitting() {
 fn every_file_says_what_lives_there() {
     let silent: Vec<String> = sources()
         .into_iter()
-        .filter(|(path, text)| !text.starts_with("//!") && !path.ends_with("tests.rs"))
+        .filter(|(path, text)| !text.starts_with("//!") && !path.to_string_lossy().contains("tests"))
         .map(|(path, _)| path.display().to_string())
         .collect();
     assert!(silent.is_empty(), "files without a first sentence:\n{}", silent.join("\n"));
