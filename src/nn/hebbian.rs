@@ -20,8 +20,11 @@ pub struct Competition {
     scores: Vec<f32>,
 }
 
-/// How strongly a unit above its share is handicapped.
+/// How strongly a unit above its share is handicapped, at least.
 const CONSCIENCE: f32 = 0.1;
+/// The same for each unit's fair share of the inputs (DeSieno 1988): among few units a unit that has
+/// never won must be able to beat one that points the right way.
+const FAIRNESS: f32 = 10.0;
 /// Exponent of the falling step.
 const FALL: f32 = -0.6;
 
@@ -51,11 +54,12 @@ impl Competition {
             }
         }
         let share = 1.0 / self.units as f32;
+        let conscience = CONSCIENCE.max(FAIRNESS * share);
         let seen = self.total.max(1.0);
         let mut winner = 0;
         let mut best = f32::NEG_INFINITY;
         for (unit, (score, wins)) in self.scores.iter().zip(&self.wins).enumerate() {
-            let handicapped = score + CONSCIENCE * (1.0 - wins / seen / share).max(-10.0);
+            let handicapped = score + conscience * (1.0 - wins / seen / share).max(-10.0);
             if handicapped > best {
                 (winner, best) = (unit, handicapped);
             }
