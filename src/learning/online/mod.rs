@@ -294,7 +294,7 @@ impl Online {
             out.drift = true;
             self.model.wake();
             // Errors that come with new classes are no reason to forget the old ones.
-            if self.rows - self.newest_class > 2_000 {
+            if self.rows - self.newest_class > 20_000 {
                 self.slow.fade(self.threads);
             }
         }
