@@ -15,7 +15,12 @@ pub(super) fn settings() -> Vec<Setting> {
         Setting::new("hidden", Value::Null, Integers(1, 65_536), "Units of each hidden layer; [] for a linear model."),
         Setting::new("active_share", Value::Null, Number(0.001, 1.0), "Share of a layer's units that win a row."),
         Setting::new("learning_rate", Value::Null, Number(0.0, 10.0), "Learning rate at its highest."),
-        Setting::new("optimizer", "auto", Choice(&["auto", "sgd", "adam"]), "How weights follow gradients."),
+        Setting::new(
+            "optimizer",
+            "auto",
+            Choice(&["auto", "sgd", "adam"]),
+            "How weights follow gradients; the rate of sgd is per row, that of adam per mini-batch.",
+        ),
         Setting::new("weight_decay", Value::Null, Number(0.0, 10.0), "Decoupled weight decay; with adam."),
         Setting::new("dropout", Value::Null, Number(0.0, 0.9), "Chance that a winner passes nothing on in training."),
         Setting::new("boost", Value::Null, Number(0.0, 10.0), "How much units that win too rarely are helped."),
@@ -81,8 +86,10 @@ impl Plan {
             _ if large => Optimiser::Sgd,
             _ => Optimiser::Adam,
         };
+        // Plain SGD sums over its rows, so more than 32 of them at once take shorter steps.
+        let together = config.get("batch_size").and_then(Value::as_u64).unwrap_or(32).max(32) as f32;
         let rate = match optimiser {
-            Optimiser::Sgd => 0.02,
+            Optimiser::Sgd => 0.02 * 32.0 / together,
             Optimiser::Adam if text => 0.01,
             Optimiser::Adam => 0.002,
         };
