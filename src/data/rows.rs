@@ -3,7 +3,7 @@
 //! [`RowsBuilder::seed`] parses the array of `rows` straight from the request's bytes into columns,
 //! without a tree of values between. A request type embeds it in its own map visitor:
 //!
-//! ```ignore
+//! ```text
 //! let mut builder = reader.builder();
 //! // in `Visitor::visit_map`, on the key "rows":
 //! map.next_value_seed(builder.seed())?;

@@ -123,13 +123,16 @@ fn thin(mut scores: Vec<f32>) -> Vec<f32> {
     (1..=MAX_SCORES).map(|i| scores[(i * rows).div_ceil(MAX_SCORES) - 1]).collect()
 }
 
-/// The temperature with the smallest log loss, by golden-section search over its logarithm (the
-/// loss is convex in 1/T, so there is one minimum).
+/// The temperature with the smallest log loss, by golden-section search over its logarithm.
+///
+/// A few dozen rows that are all answered right would ask for a temperature near 0 and answers without
+/// any doubt, so each call starts from a belief worth one row: ln T is normal around 0.
 pub fn fit_temperature(logits: &[f32], classes: usize, truths: &[u32]) -> f32 {
     if truths.is_empty() || classes < 2 {
         return 1.0;
     }
-    let loss = |log_t: f64| log_loss(logits, classes, truths, log_t.exp() as f32);
+    let belief = 1.0 / truths.len() as f64;
+    let loss = |log_t: f64| log_loss(logits, classes, truths, log_t.exp() as f32) + belief * log_t * log_t;
     let ratio = (5.0f64.sqrt() - 1.0) / 2.0;
     let (mut low, mut high) = ((0.05f64).ln(), (100.0f64).ln());
     let (mut left, mut right) = (high - ratio * (high - low), low + ratio * (high - low));
@@ -284,6 +287,14 @@ mod tests {
         let (logits, truths) = drawn(20_000, 5, 2.5, 1);
         let t = fit_temperature(&logits, 5, &truths);
         assert!((t - 2.5).abs() < 0.1, "{t}");
+    }
+
+    #[test]
+    fn a_few_right_answers_do_not_end_all_doubt() {
+        let logits: Vec<f32> = (0..24).flat_map(|row| if row % 2 == 0 { [1.0, 0.0] } else { [0.0, 1.0] }).collect();
+        let truths: Vec<u32> = (0..24).map(|row| row % 2).collect();
+        let t = fit_temperature(&logits, 2, &truths);
+        assert!((0.1..0.5).contains(&t), "{t}");
     }
 
     #[test]
