@@ -3,8 +3,7 @@
 //! Rows stand one after the other without padding, so a row's answer cannot depend on its neighbours.
 //!
 //! Forward and backward are written out: at this size candle's overhead per operation would be
-//! most of the time, and its fused normalisation and softmax cut gradients. The plain candle
-//! expression of the same network is the reference in the tests.
+//! most of the time, and its fused normalisation and softmax cut gradients.
 
 use super::kernels::dense::{self, View, product};
 use super::kernels::reads::{gather, largest, read_backward, weighted_sum};
