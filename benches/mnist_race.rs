@@ -1,6 +1,6 @@
 //! Time to 98.0 % test accuracy on MNIST through the same interface as a training job; the protocol
 //! of ../shared/peers/a_train.py. `cargo bench --bench mnist_race -- [--seeds 5] [--threads 2]
-//! [--epochs 3] [--rate 0.03] [--hidden 1024] [--share 0.05] [--set fashion_mnist] [--goal 0.98]`
+//! [--epochs 3] [--rate 0.03] [--hidden 1024] [--share 0.0625] [--set fashion_mnist] [--goal 0.98]`
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -41,7 +41,7 @@ fn main() {
         argument("--hidden").map_or(vec![1024], |text| text.split(',').map(|size| size.parse().unwrap()).collect());
     let config = json!({
         "learning_rate": number("--rate", 0.03),
-        "active_share": number("--share", 0.05),
+        "active_share": number("--share", 0.0625),
         "hidden": hidden,
     });
     let (epochs, threads) = (number("--epochs", 3.0) as usize, number("--threads", 2.0) as usize);

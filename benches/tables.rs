@@ -1,6 +1,7 @@
 //! `sparse_mlp` with its defaults on tables and texts, through the whole path of a training job:
-//! `cargo bench --bench tables -- [--only adult] [--seeds 1] [--config '{"hidden":[256]}']`.
-//! Rows for testing are the set's own, else every fifth row of a seeded shuffle.
+//! `cargo bench --bench tables -- [--only adult] [--seeds 1] [--folds 5] [--config '{"hidden":[256]}']`.
+//! Rows for testing are the set's own, else each fifth of a seeded shuffle in turn (`--folds 1`: the
+//! first only). The last line of a set is the mean over seeds and folds.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -9,7 +10,8 @@ use common::{argument, cpu_seconds, shared};
 use kenyon::data::formats::{self, Limits};
 use kenyon::data::plan::{self, Resolved};
 use kenyon::data::{Column, Table, schema};
-use kenyon::learning::{self, FitSpec, Monitor, Progress};
+use kenyon::learning::fit::{Silent, default_validation};
+use kenyon::learning::{self, FitSpec};
 use kenyon::models::Family;
 use kenyon::random::Random;
 use std::time::Instant;
@@ -36,22 +38,6 @@ const SETS: &[(&str, &str, Option<&str>, &str, &str)] = &[
     ),
     ("sms", "sms_spam/sms.jsonl.gz", None, "label", "TF-IDF + SVM .985"),
 ];
-
-struct Quiet;
-
-impl Monitor for Quiet {
-    fn progress(&self, _progress: &Progress, _epoch_ended: bool) {}
-    fn log(&self, _line: &str) {}
-    fn canceled(&self) -> bool {
-        false
-    }
-    fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
-        false
-    }
-    fn checkpoint(&self, _step: u64, _bytes: Vec<u8>) -> kenyon::Result<()> {
-        Ok(())
-    }
-}
 
 fn pick(table: &Table, rows: &[usize]) -> Table {
     fn of<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {
@@ -87,39 +73,47 @@ fn main() {
     let only = argument("--only");
     let config = argument("--config").unwrap_or_else(|| "{}".to_owned());
     let seeds: u64 = argument("--seeds").map_or(1, |text| text.parse().unwrap());
+    let folds: usize = argument("--folds").map_or(5, |text| text.parse().unwrap());
     for &(name, file, test, target, others) in SETS {
         if only.as_deref().is_some_and(|only| !only.split(',').any(|o| o == name)) {
             continue;
         }
         let Some((table, resolved)) = read(file, target, None) else { continue };
-        for seed in 1..=seeds {
+        let mut scores: Vec<f64> = Vec::new();
+        let folds = if test.is_some() { 1 } else { folds };
+        for (seed, fold) in (1..=seeds).flat_map(|seed| (0..folds).map(move |fold| (seed, fold))) {
             let (train, test) = match test {
                 Some(test) => (table.clone(), read(test, target, Some(resolved.clone())).unwrap().0),
                 None => {
                     let mut order: Vec<usize> = (0..table.rows).collect();
                     Random::stream(seed, "test", 0).shuffle(&mut order);
-                    let (test, train) = order.split_at(table.rows / 5);
-                    (pick(&table, train), pick(&table, test))
+                    let test = fold * table.rows / 5..(fold + 1) * table.rows / 5;
+                    let train = [&order[..test.start], &order[test.end..]].concat();
+                    (pick(&table, &train), pick(&table, &order[test]))
                 }
             };
             let spec = FitSpec {
                 target: target.to_owned(),
                 family: Some(Family::SparseMlp),
                 task: None,
-                validation: if train.rows > 2_000 { 0.1 } else { 0.2 },
+                validation: default_validation(train.rows),
                 seed,
                 config: serde_json::from_str(&config).unwrap(),
             };
             let (start, cpu) = (Instant::now(), cpu_seconds());
-            let fitted = learning::fit(&train, &resolved, &spec, 2, None, &Quiet).unwrap();
+            let fitted = learning::fit(&train, &resolved, &spec, 2, None, &Silent).unwrap();
             let (wall, cpu) = (start.elapsed().as_secs_f64(), cpu_seconds() - cpu);
             let figures = learning::evaluate::evaluate(&fitted.bundle, &test).unwrap().metrics;
             let figure = |name: &str| figures.get(name).and_then(|v| v.as_f64());
-            let score = ["accuracy", "r2", "log_loss", "rmse"]
+            let found: Vec<(&str, f64)> = ["accuracy", "r2", "log_loss", "rmse"]
                 .into_iter()
-                .filter_map(|name| Some(format!("{name} {:.4}", figure(name)?)))
-                .collect::<Vec<_>>();
-            println!("{name} seed {seed}: {} in {wall:.1} s ({cpu:.1} CPU s); others: {others}", score.join(", "));
+                .filter_map(|name| Some((name, figure(name)?)))
+                .collect();
+            scores.push(found[0].1);
+            let found: Vec<String> = found.iter().map(|(name, value)| format!("{name} {value:.4}")).collect();
+            println!("{name} seed {seed} fold {fold}: {} in {wall:.1} s ({cpu:.1} CPU s)", found.join(", "));
         }
+        let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+        println!("{name}: mean {mean:.4} of {} fits; others: {others}", scores.len());
     }
 }

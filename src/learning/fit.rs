@@ -3,24 +3,23 @@
 //! Everything random is a function of (seed, purpose, counter), and a checkpoint holds the learner's
 //! state, the best weights, the position and the curves: what continues from it ends bit-identical.
 
-use super::bundle::{Bundle, BundleConfig, FORMAT, tensors_from_bytes, tensors_to_bytes};
-use super::calibrate::{Calibration, Novelty, fit_temperature, log_loss};
-use super::evaluate::{self, Evaluation};
-use super::metrics::{self, argmax, softmax};
+mod data;
+mod run;
+
+use super::bundle::{Bundle, BundleConfig, FORMAT};
+use super::calibrate::Novelty;
+use super::evaluate::Evaluation;
 use super::{FitSpec, Monitor, Progress, choose, settings};
+use crate::data::Table;
 use crate::data::encoder::{Encoder, EncoderOptions};
 use crate::data::plan::Resolved;
 use crate::data::split::{Split, split};
 use crate::data::target::{Encoded, TargetEncoder};
-use crate::data::{Batch, Table};
-use crate::models::{Family, Learner, LearnerSpec, Next, Position, Schedule, Targets, Task, UNLABELLED};
-use crate::nn::Tensors;
-use crate::nn::random::Random;
-use crate::{Error, Kind, Result};
-use candle_core::{Device, Tensor};
-use serde::{Deserialize, Serialize};
+use crate::models::{Family, LearnerSpec, Task, UNLABELLED};
+use crate::{Error, Result};
+use data::Data;
+use run::Run;
 use serde_json::{Map, Value};
-use std::time::Instant;
 
 /// A finished training.
 #[derive(Debug)]
@@ -41,18 +40,6 @@ const CHUNK: usize = 512;
 
 /// Rows whose codes are kept as known when novelty is fitted.
 const KNOWN_ROWS: usize = 1024;
-
-/// Where a training was when a checkpoint was taken.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Course {
-    step: u64,
-    epoch: usize,
-    epoch_loss: f64,
-    epoch_steps: u64,
-    best: Option<f64>,
-    since_best: usize,
-    metrics: Map<String, Value>,
-}
 
 /// Trains a model on `table` (read by `plan.all()`).
 ///
@@ -120,7 +107,6 @@ pub fn fit(
         run.restore(bytes)?;
     }
     run.train()?;
-    let data = run.data;
     let (network, curve) = run.finish()?;
 
     let held_out = data.batch.select(&data.split.validation);
@@ -185,291 +171,6 @@ fn standardise(targets: &Encoded, training: &[usize], mean: &mut f64, std: &mut 
     *mean += centre * *std;
     if spread > 0.0 {
         *std *= spread;
-    }
-}
-
-/// The encoded rows and their targets, split.
-#[derive(Clone, Copy)]
-struct Data<'a> {
-    batch: &'a Batch,
-    targets: &'a Encoded,
-    split: &'a Split,
-    outputs: usize,
-}
-
-impl Data<'_> {
-    /// Inverse class frequencies over the training rows, 1 on average.
-    fn balanced_weights(&self) -> Option<Vec<f32>> {
-        let Encoded::Classes(ids) = self.targets else { return None };
-        let mut counts = vec![0usize; self.outputs];
-        for &row in &self.split.training {
-            if let Some(count) = counts.get_mut(ids[row] as usize) {
-                *count += 1;
-            }
-        }
-        let total: usize = counts.iter().sum();
-        Some(counts.iter().map(|&c| total as f32 / (self.outputs * c.max(1)) as f32).collect())
-    }
-
-    fn validation_classes(&self) -> Option<Vec<u32>> {
-        let Encoded::Classes(ids) = self.targets else { return None };
-        Some(self.split.validation.iter().map(|&row| ids[row]).collect())
-    }
-
-    fn validation_values(&self) -> Vec<f32> {
-        let Encoded::Values(values) = self.targets else { return Vec::new() };
-        self.split.validation.iter().map(|&row| values[row]).collect()
-    }
-
-    /// Loss on the held-out rows for choosing weights: log loss at the best temperature (the
-    /// temperature is refitted at the end anyway), or mean squared error; and the accuracy.
-    fn validate(&self, answers: &[f32]) -> (f64, Option<f64>) {
-        match self.validation_classes() {
-            Some(truths) => {
-                let temperature = fit_temperature(answers, self.outputs, &truths);
-                let right =
-                    answers.chunks_exact(self.outputs).zip(&truths).filter(|(a, t)| argmax(a) == **t as usize).count();
-                let accuracy = right as f64 / truths.len().max(1) as f64;
-                (log_loss(answers, self.outputs, &truths, temperature), Some(accuracy))
-            }
-            None => {
-                let truths = self.validation_values();
-                let sum: f64 = answers.iter().zip(&truths).map(|(a, t)| f64::from(a - t).powi(2)).sum();
-                (sum / truths.len().max(1) as f64, None)
-            }
-        }
-    }
-
-    fn calibrate(&self, answers: &[f32]) -> Calibration {
-        match self.validation_classes() {
-            Some(truths) => Calibration::classification(answers, self.outputs, &truths),
-            None => Calibration::regression(answers, &self.validation_values()),
-        }
-    }
-
-    fn held_out(&self, bundle: &Bundle, answers: &[f32]) -> Evaluation {
-        let mut found = match (self.validation_classes(), &bundle.config.target_encoder) {
-            (Some(truths), TargetEncoder::Classes(classes)) => {
-                let mut probabilities = answers.to_vec();
-                let temperature = bundle.config.calibration.temperature;
-                probabilities.chunks_exact_mut(self.outputs).for_each(|row| softmax(row, temperature));
-                evaluate::classified(bundle, classes, &probabilities, &truths, 0)
-            }
-            (_, TargetEncoder::Number { mean, std }) => {
-                let scale = |v: &f32| f64::from(*v) * std + mean;
-                let truths: Vec<f64> = self.validation_values().iter().map(scale).collect();
-                evaluate::regressed(bundle, &answers.iter().map(scale).collect::<Vec<_>>(), &truths, 0)
-            }
-            (None, TargetEncoder::Classes(classes)) => evaluate::classified(bundle, classes, &[], &[], 0),
-        };
-        found.coverage.clear();
-        found
-    }
-
-    fn figures(&self, answers: &[f32], calibration: &Calibration, target: &TargetEncoder) -> Map<String, Value> {
-        match (self.validation_classes(), target) {
-            (Some(truths), _) => {
-                let mut probabilities = answers.to_vec();
-                probabilities.chunks_exact_mut(self.outputs).for_each(|row| softmax(row, calibration.temperature));
-                metrics::to_map(&metrics::classification(&probabilities, self.outputs, &truths))
-            }
-            (None, TargetEncoder::Number { mean, std }) => {
-                let scale = |v: &f32| f64::from(*v) * std + mean;
-                let truths: Vec<f64> = self.validation_values().iter().map(scale).collect();
-                metrics::regression(&answers.iter().map(scale).collect::<Vec<_>>(), &truths)
-            }
-            (None, TargetEncoder::Classes(_)) => Map::new(),
-        }
-    }
-}
-
-/// A training under way.
-struct Run<'a> {
-    learner: Box<dyn Learner>,
-    schedule: Schedule,
-    data: Data<'a>,
-    weights: Option<Vec<f32>>,
-    seed: u64,
-    monitor: &'a dyn Monitor,
-    course: Course,
-    best: Option<Tensors>,
-    started: Instant,
-    rows_done: u64,
-}
-
-impl<'a> Run<'a> {
-    fn new(
-        learner: Box<dyn Learner>,
-        data: Data<'a>,
-        weights: Option<Vec<f32>>,
-        seed: u64,
-        monitor: &'a dyn Monitor,
-    ) -> Self {
-        let schedule = learner.schedule();
-        Self {
-            learner,
-            schedule,
-            data,
-            weights,
-            seed,
-            monitor,
-            course: Course::default(),
-            best: None,
-            started: Instant::now(),
-            rows_done: 0,
-        }
-    }
-
-    fn steps_per_epoch(&self) -> u64 {
-        self.data.split.training.len().div_ceil(self.schedule.batch_size).max(1) as u64
-    }
-
-    fn position(&self) -> Position {
-        Position {
-            epoch: self.course.epoch,
-            epochs: self.schedule.epochs,
-            step: self.course.step,
-            steps: self.steps_per_epoch() * self.schedule.epochs as u64,
-        }
-    }
-
-    fn train(&mut self) -> Result<()> {
-        let mut mini = Batch::new();
-        while self.course.epoch < self.schedule.epochs {
-            let mut order = self.data.split.training.clone();
-            Random::stream(self.seed, "order", self.course.epoch as u64).shuffle(&mut order);
-            let first = self.course.step - self.steps_per_epoch() * self.course.epoch as u64;
-            for rows in order.chunks(self.schedule.batch_size).skip(first as usize) {
-                self.step(rows, &mut mini)?;
-            }
-            if self.end_epoch()? {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    fn step(&mut self, rows: &[usize], mini: &mut Batch) -> Result<()> {
-        if self.monitor.canceled() {
-            return Err(Error::new(Kind::Canceled, "canceled", "the job was canceled"));
-        }
-        mini.select_into(self.data.batch, rows);
-        let position = self.position();
-        let loss = match self.data.targets {
-            Encoded::Classes(ids) => {
-                let ids: Vec<u32> = rows.iter().map(|&row| ids[row]).collect();
-                self.learner.step(mini, Targets::Classes(&ids, self.weights.as_deref()), position)?
-            }
-            Encoded::Values(values) => {
-                let values: Vec<f32> = rows.iter().map(|&row| values[row]).collect();
-                self.learner.step(mini, Targets::Values(&values), position)?
-            }
-        };
-        if !loss.is_finite() {
-            return Err(Error::unprocessable(
-                "diverged",
-                format!("training diverged at step {}: try a smaller learning_rate", self.course.step),
-            ));
-        }
-        self.course.step += 1;
-        self.course.epoch_steps += 1;
-        self.course.epoch_loss += f64::from(loss);
-        self.rows_done += rows.len() as u64;
-        self.monitor.progress(&self.progress(), false);
-        if self.monitor.checkpoint_due(false) {
-            self.checkpoint()?;
-        }
-        Ok(())
-    }
-
-    /// Validates, keeps the best, tells the monitor; whether training ends here.
-    fn end_epoch(&mut self) -> Result<bool> {
-        let answers = self.validation_answers()?;
-        let (loss, accuracy) = self.data.validate(&answers);
-        let train_loss = self.course.epoch_loss / self.course.epoch_steps.max(1) as f64;
-        self.course.metrics.insert("train_loss".into(), train_loss.into());
-        self.course.metrics.insert("validation_loss".into(), loss.into());
-        if let Some(accuracy) = accuracy {
-            self.course.metrics.insert("validation_accuracy".into(), accuracy.into());
-        }
-        let next = self.learner.end_epoch(self.position(), train_loss as f32, loss as f32)?;
-        if next == Next::Restart {
-            self.course.best = None;
-            self.course.since_best = 0;
-        } else if self.course.best.is_none_or(|best| loss < best) {
-            self.course.best = Some(loss);
-            self.course.since_best = 0;
-            self.best = Some(self.learner.weights()?);
-        } else {
-            self.course.since_best += 1;
-        }
-        self.course.epoch += 1;
-        self.course.epoch_loss = 0.0;
-        self.course.epoch_steps = 0;
-        self.monitor.progress(&self.progress(), true);
-        let patience = self.schedule.patience;
-        let ended = next == Next::Stop || (patience > 0 && self.course.since_best >= patience);
-        if !ended && self.monitor.checkpoint_due(true) {
-            self.checkpoint()?;
-        }
-        Ok(ended)
-    }
-
-    fn validation_answers(&self) -> Result<Vec<f32>> {
-        let mut answers = Vec::with_capacity(self.data.split.validation.len() * self.data.outputs);
-        let mut chunk = Batch::new();
-        for rows in self.data.split.validation.chunks(CHUNK) {
-            chunk.select_into(self.data.batch, rows);
-            answers.extend(self.learner.forward(&chunk)?);
-        }
-        Ok(answers)
-    }
-
-    fn progress(&self) -> Progress {
-        let position = self.position();
-        let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
-        let rate = self.rows_done as f64 / seconds;
-        let left = position.steps.saturating_sub(position.step) as f64 * self.schedule.batch_size as f64;
-        Progress {
-            epoch: position.epoch,
-            epochs: position.epochs,
-            step: position.step,
-            steps: position.steps,
-            fraction: f64::from(position.fraction()),
-            rows_per_second: rate,
-            eta_seconds: if rate > 0.0 { left / rate } else { 0.0 },
-            metrics: self.course.metrics.clone(),
-        }
-    }
-
-    fn checkpoint(&self) -> Result<()> {
-        let mut tensors: Tensors =
-            self.learner.state()?.into_iter().map(|(name, t)| (format!("state.{name}"), t)).collect();
-        for (name, tensor) in self.best.iter().flatten() {
-            tensors.insert(format!("best.{name}"), tensor.clone());
-        }
-        let course = serde_json::to_vec(&self.course).map_err(Error::internal)?;
-        let length = course.len();
-        tensors.insert("course".into(), Tensor::from_vec(course, length, &Device::Cpu)?);
-        self.monitor.checkpoint(self.course.step, tensors_to_bytes(&tensors)?)
-    }
-
-    fn restore(&mut self, bytes: &[u8]) -> Result<()> {
-        let tensors = tensors_from_bytes(bytes)?;
-        let course = tensors.get("course").ok_or_else(|| Error::internal("a checkpoint without its course"))?;
-        self.course = serde_json::from_slice(&course.to_vec1::<u8>()?).map_err(Error::internal)?;
-        let named = |prefix: &str| -> Tensors {
-            tensors.iter().filter_map(|(n, t)| Some((n.strip_prefix(prefix)?.to_owned(), t.clone()))).collect()
-        };
-        self.learner.restore(&named("state."))?;
-        let best = named("best.");
-        self.best = (!best.is_empty()).then_some(best);
-        self.monitor.log(&format!("continues from step {}", self.course.step));
-        Ok(())
-    }
-
-    fn finish(self) -> Result<(Box<dyn crate::models::Network>, Map<String, Value>)> {
-        Ok((self.learner.finish(self.best)?, self.course.metrics))
     }
 }
 

@@ -72,13 +72,15 @@ impl Plan {
             |field: &&crate::data::encoder::Field| matches!(field.kind, ColumnKind::Image | ColumnKind::Vector);
         let picture = encoder.fields.iter().filter(pixels).map(|field| field.width).sum::<u32>() >= 256;
         let large = picture && rows >= 20_000;
+        // With a few hundred rows of a table the linear way is nearly right, and noise is soon learned.
+        let few = rows < 1_000 && !picture && !text;
         let units: Vec<usize> = match config.get("hidden").and_then(Value::as_array) {
             Some(sizes) => sizes.iter().filter_map(Value::as_u64).map(|size| size as usize).collect(),
             None if text => Vec::new(),
             None if picture => vec![1024],
             None => vec![512],
         };
-        let share = number("active_share", if picture { 0.05 } else { 0.1 });
+        let share = number("active_share", if picture { 0.0625 } else { 0.1 });
         let winners = |units: usize| ((units as f32 * share).round() as usize).clamp(1, units);
         let optimiser = match config.get("optimizer").and_then(Value::as_str) {
             Some("sgd") => Optimiser::Sgd,
@@ -91,7 +93,13 @@ impl Plan {
         let rate = match optimiser {
             Optimiser::Sgd => 0.02 * 32.0 / together,
             Optimiser::Adam if text => 0.01,
+            Optimiser::Adam if few => 0.0007,
             Optimiser::Adam => 0.002,
+        };
+        let decay = match optimiser {
+            Optimiser::Sgd => 0.0,
+            Optimiser::Adam if few => 1.0,
+            Optimiser::Adam => 0.01,
         };
         let epochs = if large { 8 } else { (200_000 / rows.max(1)).clamp(20, 200) };
         let batch_size = if rows < 5_000 || large { 32 } else { 128 };
@@ -101,7 +109,7 @@ impl Plan {
             skip: truth("skip"),
             optimiser,
             rate: number("learning_rate", rate),
-            decay: number("weight_decay", if optimiser == Optimiser::Adam { 0.01 } else { 0.0 }),
+            decay: number("weight_decay", decay),
             dropout: number("dropout", if large { 0.0 } else { 0.1 }),
             boost: number("boost", if large { 0.0 } else { 0.1 }),
             anneal: number("anneal", 0.0),

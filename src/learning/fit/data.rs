@@ -1,0 +1,110 @@
+//! The encoded rows of a training, their targets, and what held-out rows say.
+
+use crate::data::Batch;
+use crate::data::split::Split;
+use crate::data::target::{Encoded, TargetEncoder};
+use crate::learning::bundle::Bundle;
+use crate::learning::calibrate::{Calibration, fit_temperature, log_loss};
+use crate::learning::evaluate::{self, Evaluation};
+use crate::learning::metrics::{self, argmax, softmax};
+use serde_json::{Map, Value};
+
+/// The encoded rows and their targets, split.
+#[derive(Clone, Copy)]
+pub(super) struct Data<'a> {
+    pub(super) batch: &'a Batch,
+    pub(super) targets: &'a Encoded,
+    pub(super) split: &'a Split,
+    pub(super) outputs: usize,
+}
+
+impl Data<'_> {
+    /// Inverse class frequencies over the training rows, 1 on average.
+    pub(super) fn balanced_weights(&self) -> Option<Vec<f32>> {
+        let Encoded::Classes(ids) = self.targets else { return None };
+        let mut counts = vec![0usize; self.outputs];
+        for &row in &self.split.training {
+            if let Some(count) = counts.get_mut(ids[row] as usize) {
+                *count += 1;
+            }
+        }
+        let total: usize = counts.iter().sum();
+        Some(counts.iter().map(|&c| total as f32 / (self.outputs * c.max(1)) as f32).collect())
+    }
+
+    fn validation_classes(&self) -> Option<Vec<u32>> {
+        let Encoded::Classes(ids) = self.targets else { return None };
+        Some(self.split.validation.iter().map(|&row| ids[row]).collect())
+    }
+
+    fn validation_values(&self) -> Vec<f32> {
+        let Encoded::Values(values) = self.targets else { return Vec::new() };
+        self.split.validation.iter().map(|&row| values[row]).collect()
+    }
+
+    /// Loss on the held-out rows for choosing weights: log loss at the best temperature (the
+    /// temperature is refitted at the end anyway), or mean squared error; and the accuracy.
+    pub(super) fn validate(&self, answers: &[f32]) -> (f64, Option<f64>) {
+        match self.validation_classes() {
+            Some(truths) => {
+                let temperature = fit_temperature(answers, self.outputs, &truths);
+                let right =
+                    answers.chunks_exact(self.outputs).zip(&truths).filter(|(a, t)| argmax(a) == **t as usize).count();
+                let accuracy = right as f64 / truths.len().max(1) as f64;
+                (log_loss(answers, self.outputs, &truths, temperature), Some(accuracy))
+            }
+            None => {
+                let truths = self.validation_values();
+                let sum: f64 = answers.iter().zip(&truths).map(|(a, t)| f64::from(a - t).powi(2)).sum();
+                (sum / truths.len().max(1) as f64, None)
+            }
+        }
+    }
+
+    pub(super) fn calibrate(&self, answers: &[f32]) -> Calibration {
+        match self.validation_classes() {
+            Some(truths) => Calibration::classification(answers, self.outputs, &truths),
+            None => Calibration::regression(answers, &self.validation_values()),
+        }
+    }
+
+    pub(super) fn held_out(&self, bundle: &Bundle, answers: &[f32]) -> Evaluation {
+        let mut found = match (self.validation_classes(), &bundle.config.target_encoder) {
+            (Some(truths), TargetEncoder::Classes(classes)) => {
+                let mut probabilities = answers.to_vec();
+                let temperature = bundle.config.calibration.temperature;
+                probabilities.chunks_exact_mut(self.outputs).for_each(|row| softmax(row, temperature));
+                evaluate::classified(bundle, classes, &probabilities, &truths, 0)
+            }
+            (_, TargetEncoder::Number { mean, std }) => {
+                let scale = |v: &f32| f64::from(*v) * std + mean;
+                let truths: Vec<f64> = self.validation_values().iter().map(scale).collect();
+                evaluate::regressed(bundle, &answers.iter().map(scale).collect::<Vec<_>>(), &truths, 0)
+            }
+            (None, TargetEncoder::Classes(classes)) => evaluate::classified(bundle, classes, &[], &[], 0),
+        };
+        found.coverage.clear();
+        found
+    }
+
+    pub(super) fn figures(
+        &self,
+        answers: &[f32],
+        calibration: &Calibration,
+        target: &TargetEncoder,
+    ) -> Map<String, Value> {
+        match (self.validation_classes(), target) {
+            (Some(truths), _) => {
+                let mut probabilities = answers.to_vec();
+                probabilities.chunks_exact_mut(self.outputs).for_each(|row| softmax(row, calibration.temperature));
+                metrics::to_map(&metrics::classification(&probabilities, self.outputs, &truths))
+            }
+            (None, TargetEncoder::Number { mean, std }) => {
+                let scale = |v: &f32| f64::from(*v) * std + mean;
+                let truths: Vec<f64> = self.validation_values().iter().map(scale).collect();
+                metrics::regression(&answers.iter().map(scale).collect::<Vec<_>>(), &truths)
+            }
+            (None, TargetEncoder::Classes(_)) => Map::new(),
+        }
+    }
+}
