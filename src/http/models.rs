@@ -47,14 +47,9 @@ async fn list_models(
     Query(paging): Query<Paging>,
 ) -> Answer<axum::Json<Value>> {
     let page = api.store.models(paging.limit()?, paging.cursor()?).await?;
-    let mut items = Vec::with_capacity(page.items.len());
-    for model in page.items.iter().filter(|m| caller.allows_model(m.name.as_str())) {
-        let served = match model.traffic.stable {
-            Some(version) => api.store.version(&model.name, version).await.ok(),
-            None => None,
-        };
-        items.push(shown(model, served.as_ref()));
-    }
+    let served = api.store.served_versions(&page.items).await?;
+    let allowed = page.items.iter().filter(|m| caller.allows_model(m.name.as_str()));
+    let items: Vec<_> = allowed.map(|model| shown(model, served.get(&model.name))).collect();
     Ok(axum::Json(json!({ "items": items, "next_cursor": page.next_cursor })))
 }
 

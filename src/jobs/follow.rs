@@ -17,7 +17,7 @@ const POLL: Duration = Duration::from_secs(1);
 pub fn follow(store: Store, id: JobId, after: u64) -> impl Stream<Item = Result<JobEvent>> + Send {
     // Subscribed before the first look, so that no event falls between.
     let changes = store.changes();
-    let state = Following { store, id, after, changes, fetched: VecDeque::new(), over: false };
+    let state = Following { store, id, after, changes, fetched: VecDeque::new(), caught_up: false, over: false };
     futures::stream::unfold(state, |mut state| async move {
         let item = state.next().await?;
         state.over |= item.is_err();
@@ -31,6 +31,8 @@ struct Following {
     after: u64,
     changes: broadcast::Receiver<Change>,
     fetched: VecDeque<JobEvent>,
+    /// Whether the last look took all there was: then the next one waits until something changes.
+    caught_up: bool,
     over: bool,
 }
 
@@ -50,20 +52,17 @@ impl Following {
         None
     }
 
-    /// Gets what is new, or waits for something to change; whether there may be more.
+    /// Gets what is new, once something has changed; whether there may be more.
     async fn fetch(&mut self) -> Result<bool> {
+        if self.caught_up {
+            // Waiting in vain ends with the next look.
+            let _ = tokio::time::timeout(POLL, self.changed()).await;
+        }
         // The state is read first: events written with the last change of state are then seen.
         let ended = self.store.job(self.id).await?.status.is_final();
         self.fetched.extend(self.store.job_events(self.id, self.after, BATCH).await?);
-        if !self.fetched.is_empty() {
-            return Ok(true);
-        }
-        if ended {
-            return Ok(false);
-        }
-        // Waiting in vain ends with the next look.
-        let _ = tokio::time::timeout(POLL, self.changed()).await;
-        Ok(true)
+        self.caught_up = !ended && self.fetched.len() < BATCH;
+        Ok(!ended || !self.fetched.is_empty())
     }
 
     async fn changed(&mut self) {

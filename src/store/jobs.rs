@@ -242,13 +242,20 @@ impl Store {
 
     /// Jobs, newest first.
     pub async fn jobs(&self, filter: &JobFilter, limit: usize, cursor: Option<&str>) -> Result<Page<Job>> {
-        let list = "SELECT * FROM jobs WHERE id < $1
-            AND (CAST($2 AS TEXT) IS NULL OR status = $2)
-            AND (CAST($3 AS TEXT) IS NULL OR model = $3)
-            AND (CAST($4 AS TEXT) IS NULL OR kind = $4)
-            ORDER BY id DESC LIMIT $5";
-        let list = sql(list).bind(cursor.unwrap_or("g")).bind(filter.status.map(JobStatus::name));
-        let list = list.bind(filter.model.as_ref().map(ModelName::as_str)).bind(filter.kind.map(JobKind::name));
+        // A condition that is not asked for is not written, so that each filter finds its index.
+        let wanted = [
+            ("status", filter.status.map(JobStatus::name)),
+            ("model", filter.model.as_ref().map(ModelName::as_str)),
+            ("kind", filter.kind.map(JobKind::name)),
+        ];
+        let wanted: Vec<_> = wanted.into_iter().filter_map(|(column, value)| Some((column, value?))).collect();
+        let mut list = "SELECT * FROM jobs WHERE id < $1".to_owned();
+        for (i, (column, _)) in wanted.iter().enumerate() {
+            list.push_str(&format!(" AND {column} = ${}", i + 2));
+        }
+        list.push_str(&format!(" ORDER BY id DESC LIMIT ${}", wanted.len() + 2));
+        let list = sql(list).bind(cursor.unwrap_or("g"));
+        let list = wanted.into_iter().fold(list, |list, (_, value)| list.bind(value));
         let rows = self.inner.db.all(list.bind(limit + 1)).await?;
         let items = rows.iter().map(from_row).collect::<Result<_>>()?;
         Ok(Page::from_fetched(items, limit, |j: &Job| j.id.to_string()))

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use uuid::Uuid;
 
 /// How many versions that were served before are remembered for going back.
@@ -177,6 +178,22 @@ impl Store {
         let rows = self.inner.db.all(sql(list).bind(cursor.unwrap_or("")).bind(limit + 1)).await?;
         let items = rows.iter().map(from_row).collect::<Result<_>>()?;
         Ok(Page::from_fetched(items, limit, |m| m.name.to_string()))
+    }
+
+    /// The served versions of a page of models, by model: one statement, however many they are.
+    pub async fn served_versions(&self, page: &[Model]) -> Result<HashMap<ModelName, Version>> {
+        let (Some(first), Some(last)) = (page.first(), page.last()) else { return Ok(HashMap::new()) };
+        let list = "SELECT v.*, m.name AS model FROM models m JOIN versions v ON v.model_id = m.id
+            AND v.version = m.stable WHERE m.name >= $1 AND m.name <= $2";
+        let rows = self.inner.db.all(sql(list).bind(&first.name).bind(&last.name)).await?;
+        let mut found = HashMap::with_capacity(rows.len());
+        for row in &rows {
+            let name: ModelName = row.parse("model")?;
+            if let Some(model) = page.iter().find(|m| m.name == name) {
+                found.insert(name, version_from_row(model, row)?);
+            }
+        }
+        Ok(found)
     }
 
     /// Changes what a model keeps beside its versions.
