@@ -46,6 +46,24 @@ async fn an_empty_model_learns_row_by_row() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn looking_at_a_stream_changes_no_answer() {
+    let server = TestServer::start().await;
+    let csv: String = (0..120).map(|i| format!("{},{},{}\n", row(i)["x"], row(i)["y"], row(i)["label"])).collect();
+    server.put("/api/v1/datasets/d", format!("x,y,label\n{csv}")).await.ok();
+    server.train("t", json!({"dataset": "d", "target": "label", "family": "hybrid"})).await;
+    let ask = json!({"rows": [{"x": 2.1, "y": 1}, {"x": -1.9, "y": 3}, {"x": 0.4, "y": 0}]});
+    let sure = async || -> Vec<f64> {
+        let answer = server.post("/api/v1/models/t/predict", &ask).await.ok();
+        answer["predictions"].as_array().unwrap().iter().map(|p| p["probability"].as_f64().unwrap()).collect()
+    };
+    let before = sure().await;
+    assert_eq!(server.get("/api/v1/models/t/stream").await.ok()["observed"], 0);
+    server.get("/api/v1/models/t/memory").await.ok();
+    let after = sure().await;
+    assert!(before.iter().zip(&after).all(|(b, a)| (b - a).abs() < 1e-4), "{before:?} became {after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn lines_are_learned_as_they_arrive_and_told_of() {
     let server = TestServer::start().await;
     empty(&server).await;

@@ -53,6 +53,8 @@ impl Published {
         };
         let rows = batch.rows().max(1);
         let (width, outputs) = (codes.len() / rows, answers.len() / rows);
+        // A stream that has learned nothing has nothing to add: the trained network's answer stands.
+        let untaught = outputs > 0 && self.model.counts.iter().all(|&rows| rows == 0);
         SCRATCH.with_borrow_mut(|scratch| {
             Ok((0..batch.rows())
                 .map(|r| {
@@ -60,6 +62,10 @@ impl Published {
                     let code = &codes[r * width..(r + 1) * width];
                     let base = &answers[r * outputs..(r + 1) * outputs];
                     self.model.answer(Row { indices, values, code, base }, scratch);
+                    if untaught {
+                        scratch.answer.clear();
+                        scratch.answer.extend_from_slice(base);
+                    }
                     work(scratch, code)
                 })
                 .collect())
