@@ -8,94 +8,89 @@ import { dropZone } from './upload.js';
 
 const SHOWN = 8;
 
-/** Requests answered and the seconds they took so far, by model, from the server's metrics. */
+// Requests answered so far and the seconds they took, by model.
 function totals(metrics) {
-  const sums = {};
-  for (const [, part, model, value] of metrics.matchAll(/^kenyon_predict_total_duration_seconds_(count|sum)\{.*?model="([^"]*)".*\} (\S+)$/gm)) {
-    (sums[model] ??= { count: 0, sum: 0 })[part] += Number(value);
-  }
-  return sums;
+	const sums = {};
+	for (const [, part, model, value] of metrics.matchAll(/^kenyon_predict_total_duration_seconds_(count|sum)\{.*?model="([^"]*)".*\} (\S+)$/gm)) {
+		(sums[model] ??= { count: 0, sum: 0 })[part] += Number(value);
+	}
+	return sums;
 }
 
 const system = (info) => tiles([['Queue', info.queue_depth, 'waiting'], ['Up', seconds(info.uptime)], ['Memory', bytes(info.memory.resident_bytes)],
-  ['Cores', info.cores, info.device], ['Version', info.version]]);
+	['Cores', info.cores, info.device], ['Version', info.version]]);
 
 export function overview(signal) {
-  const state = h('div.calm');
-  const running = h('div.busy');
-  const answering = h('div.busy');
-  const start = h('div');
-  let cards = new Map();
-  let leave = new AbortController();
-  const cells = new Map();
-  let before = null;
+	const state = h('div.calm');
+	const running = h('div.busy');
+	const answering = h('div.busy');
+	const start = h('div');
+	let cards = new Map();
+	let leave = new AbortController();
+	const cells = new Map();
+	let before = null;
 
-  const drawJobs = (items) => {
-    // Cards follow their own streams; they are made anew only when other jobs run.
-    if (items.length && items.length === cards.size && items.every((job) => cards.has(job.id))) {
-      for (const job of items) cards.get(job.id).update(job);
-      return;
-    }
-    leave.abort();
-    leave = new AbortController();
-    const until = AbortSignal.any([signal, leave.signal]);
-    cards = new Map(items.map((job) => [job.id, jobCard(job, until, () => setTimeout(() => refresh().catch(() => {}), 400))]));
-    put(running, items.length ? [...cards.values()].map((one) => one.node)
-      : empty('Nothing is training', 'Upload a dataset, then start a training from its page.', go('Go to datasets', 'datasets')));
-  };
+	const drawJobs = (items) => {
+		// Cards follow their own streams and are made anew only when other jobs run.
+		if (items.length && items.length === cards.size && items.every((job) => cards.has(job.id))) {
+			for (const job of items) cards.get(job.id).update(job);
+			return;
+		}
+		leave.abort();
+		leave = new AbortController();
+		const until = AbortSignal.any([signal, leave.signal]);
+		cards = new Map(items.map((job) => [job.id, jobCard(job, until, () => setTimeout(() => until.aborted || refresh().catch(() => {}), 400))]));
+		put(running, items.length ? [...cards.values()].map((one) => one.node)
+			: empty('Nothing is training', 'Upload a dataset, then start a training from its page.', go('Go to datasets', 'datasets')));
+	};
 
-  const drawModels = ({ items }) => put(answering, items.length ? [
-    table('Models', ['Model', 'Family', '#Quality', '#Requests/s', '#Latency', '#Active'], items.map((m) => {
-      const live = [h('span', '–'), h('span', '–')];
-      cells.set(m.name, live);
-      return [named(m), words(m.family ?? '–'), quality(m.metrics), ...live, percent(m.sparsity?.active_share)];
-    })), h('p.pager', link('All models', 'models'))]
-    : empty('No model yet', 'A model appears here once its first training has begun.'));
+	const drawModels = ({ items }) => put(answering, items.length ? [
+		table('Models', ['Model', 'Family', '#Quality', '#Requests/s', '#Latency', '#Active'], items.map((m) => {
+			const live = [h('span', '–'), h('span', '–')];
+			cells.set(m.name, live);
+			return [named(m.name, m.version, 'models', m.name), words(m.family), quality(m.metrics), ...live, percent(m.sparsity?.active_share)];
+		})), h('p.pager', link('All models', 'models'))]
+		: empty('No model yet', 'A model appears here once its first training has begun.'));
 
-  /** Rates between this reading of the metrics and the one before. */
-  async function drawRates() {
-    const now = { at: performance.now(), sums: totals(await text('/metrics', signal)) };
-    for (const [name, [rate, latency]] of cells) {
-      const [one, last] = [now.sums[name], before?.sums[name] ?? { count: 0, sum: 0 }];
-      if (!before || !one) continue;
-      const more = one.count - last.count;
-      put(rate, num((more * 1000) / (now.at - before.at), 2));
-      put(latency, more ? seconds((one.sum - last.sum) / more) : '–');
-    }
-    before = now;
-  }
+	async function drawRates() {
+		const now = { at: performance.now(), sums: totals(await text('/metrics', signal)) };
+		const none = { count: 0, sum: 0 };
+		for (const [name, [rate, latency]] of before ? cells : []) {
+			const [one, last] = [now.sums[name] ?? none, before.sums[name] ?? none];
+			const more = one.count - last.count;
+			put(rate, num((more * 1000) / (now.at - before.at), 2));
+			put(latency, more ? seconds((one.sum - last.sum) / more) : '–');
+		}
+		before = now;
+	}
 
-  let lively = false;
-  async function refresh() {
-    const [run, wait] = await Promise.all(['running', 'queued'].map((status) => list('/jobs', { status, limit: SHOWN }, signal)));
-    const items = [...run.items, ...wait.items].slice(0, SHOWN);
-    lively = items.length > 0;
-    drawJobs(items);
-  }
+	async function refresh() {
+		const [run, wait] = await Promise.all(['running', 'queued'].map((status) => list('/jobs', { status, limit: SHOWN }, signal)));
+		drawJobs([...run.items, ...wait.items].slice(0, SHOWN));
+	}
 
-  const tick = async () => {
-    const [info] = await Promise.all([get('/system', signal), refresh(), drawRates().catch(() => {})]);
-    put(state, system(info));
-  };
+	const tick = async () => {
+		const [info] = await Promise.all([get('/system', signal), refresh(), drawRates().catch(() => {})]);
+		put(state, system(info));
+	};
 
-  (async () => {
-    try {
-      const [page, sets] = await Promise.all([list('/models', { limit: SHOWN }, signal), list('/datasets', { limit: 1 }, signal)]);
-      drawModels(page);
-      if (!sets.items.length) put(start, welcome(signal));
-      await tick();
-    } catch (error) {
-      if (error.name !== 'AbortError') put(state, trouble(error));
-    }
-    clock(tick, () => (lively ? 5000 : 15_000), signal);
-  })();
+	(async () => {
+		try {
+			const [page, sets] = await Promise.all([list('/models', { limit: SHOWN }, signal), list('/datasets', { limit: 1 }, signal)]);
+			drawModels(page);
+			if (!sets.items.length) put(start, welcome(signal));
+			await tick();
+		} catch (error) {
+			if (error.name !== 'AbortError') put(state, trouble(error));
+		}
+		clock(tick, () => (cards.size ? 5000 : 15_000), signal);
+	})();
 
-  return [heading('Overview'), h('div.stack', start, state, card('Training', running), card('Models', answering))];
+	return [heading('Overview'), h('div.stack', start, state, card('Training', running), card('Models', answering))];
 }
 
-/** For someone who has just started the server. */
 const welcome = (signal) => card('From nothing to a prediction',
-  h('div.grid2',
-    dropZone(signal),
-    h('div.stack.tight', h('p.mute.small', 'Or on the command line:'), h('pre', { tabindex: '0' },
-      `curl -T iris.csv ${location.host}/api/v1/datasets/iris\ncurl ${location.host}/api/v1/models/iris/train \\\n  --json '{"dataset":"iris","target":"species"}'`))));
+	h('div.grid2',
+		dropZone(signal),
+		h('div.stack.tight', h('p.mute.small', 'Or on the command line:'), h('pre', { tabindex: '0' },
+			`curl -T iris.csv ${location.host}/api/v1/datasets/iris\ncurl ${location.host}/api/v1/models/iris/train \\\n  --json '{"dataset":"iris","target":"species"}'`))));

@@ -2,11 +2,12 @@
 //! Without chromedriver and chromium each test prints what is missing and passes.
 #![allow(clippy::unwrap_used)]
 
+mod load;
 mod pages;
 mod support;
 
 use serde_json::json;
-use support::{Browser, Server, labelled, points};
+use support::{Browser, Server, labelled, points, strokes};
 
 /// A test with a server and, where there is one, a browser.
 macro_rules! with_browser {
@@ -66,6 +67,30 @@ async fn from_a_file_to_an_answer() {
     // What was typed is still there after a reload.
     browser.reload().await;
     browser.until("document.querySelector(\"[name='v:x']\")?.value === '0.9'").await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drawing_is_recognised_as_an_image() {
+    with_browser!(server, browser);
+    server.upload("strokes", strokes(80)).await;
+    let columns = server.call("GET", "/datasets/strokes", None).await;
+    assert_eq!(columns["columns"][0]["kind"], "image");
+    server
+        .train(
+            "strokes",
+            json!({"dataset": "strokes", "target": "way", "family": "sparse_mlp", "config": {"epochs": 30}}),
+        )
+        .await;
+    browser.go("/models/strokes/try").await;
+    browser.draw(".pad canvas", (0, -70), (0, 70)).await;
+    browser.until("document.querySelector('#answer')?.textContent.startsWith('up')").await;
+    browser.press("Clear").await;
+    browser.draw(".pad canvas", (-70, 0), (70, 0)).await;
+    browser.until("document.querySelector('#answer')?.textContent.startsWith('across')").await;
+    // The drawing and its answer are still there after a reload.
+    browser.reload().await;
+    browser.until("document.querySelector('#answer')?.textContent.startsWith('across')").await;
     browser.close().await;
 }
 
@@ -241,9 +266,17 @@ async fn long_lists_come_in_pages() {
     browser.press("Next").await;
     browser.shows("Page 3").await;
     browser.until(&format!("{rows} === 20")).await;
+    // The address says which page it is, and the way back is remembered.
+    browser.reload().await;
+    browser.shows("Page 3").await;
+    browser.until(&format!("{rows} === 20")).await;
     browser.press("Previous").await;
     browser.until(&format!("{rows} === 50")).await;
     browser.choose("select[aria-label=Status]", "succeeded").await;
     browser.shows("No such job").await;
+    browser.go("/jobs?status=queued&model=points").await;
+    browser.reload().await;
+    browser.until(&format!("{rows} === 50")).await;
+    browser.until("document.querySelector('select[aria-label=Status]').value === 'queued'").await;
     browser.close().await;
 }

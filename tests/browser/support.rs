@@ -26,7 +26,7 @@ pub(crate) struct Server {
     pub(crate) url: String,
     key: Option<String>,
     client: reqwest::Client,
-    _process: Process,
+    process: Process,
     /// Gone with the server.
     pub(crate) folder: tempfile::TempDir,
 }
@@ -48,8 +48,24 @@ impl Server {
     }
 
     async fn try_start(key: Option<&str>) -> Option<Self> {
+        Self::launch(key, tempfile::tempdir().unwrap()).await
+    }
+
+    /// Stops the server and starts another on the same data, after `between` has had the database's file.
+    pub(crate) async fn again(mut self, between: impl AsyncFnOnce(&Path)) -> Self {
+        self.process.0.kill().unwrap();
+        self.process.0.wait().unwrap();
+        between(&self.folder.path().join("data/kenyon.db")).await;
+        Self::launch(self.key.as_deref(), self.folder).await.unwrap()
+    }
+
+    /// The server's process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
+    async fn launch(key: Option<&str>, folder: tempfile::TempDir) -> Option<Self> {
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let folder = tempfile::tempdir().unwrap();
         let (http, grpc) = (free_port(), free_port());
         let mut command = Command::new(env!("CARGO_BIN_EXE_kenyon"));
         command
@@ -68,7 +84,7 @@ impl Server {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             if client.get(format!("{url}/readyz")).send().await.is_ok_and(|r| r.status().is_success()) {
-                return Some(Self { url, key: key.map(str::to_owned), client, _process: process, folder });
+                return Some(Self { url, key: key.map(str::to_owned), client, process, folder });
             }
             if process.0.try_wait().unwrap().is_some() {
                 return None;
@@ -100,7 +116,7 @@ impl Server {
         if let Some(key) = &self.key {
             request = request.bearer_auth(key);
         }
-        let response = request.header("content-type", "text/csv").send().await.unwrap();
+        let response = request.send().await.unwrap();
         assert!(response.status().is_success(), "{}", response.text().await.unwrap());
     }
 
@@ -183,8 +199,17 @@ impl Browser {
         self.driver.clone().quit().await.unwrap();
     }
 
+    /// Shows pages as on a screen of this size; a window cannot be as narrow as a phone.
     pub(crate) async fn size(&self, width: u32, height: u32) {
-        self.driver.set_window_rect(0, 0, width, height).await.unwrap();
+        let screen = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
+        self.driver.cdp().send_raw("Emulation.setDeviceMetricsOverride", screen).await.unwrap();
+    }
+
+    /// Opens a further window at a route; all of them stay visible to their pages.
+    pub(crate) async fn window(&self, route: &str) {
+        let window = self.driver.new_window().await.unwrap();
+        self.driver.switch_to_window(window).await.unwrap();
+        self.go(route).await;
     }
 
     /// Opens a page by its hash route.
@@ -253,6 +278,15 @@ impl Browser {
         field.send_keys(text.to_owned()).await.unwrap();
     }
 
+    /// Draws a line on an element, from and to a place beside its middle.
+    pub(crate) async fn draw(&self, css: &str, from: (i64, i64), to: (i64, i64)) {
+        let element = self.find(css).await;
+        element.scroll_into_view().await.unwrap();
+        let chain = self.driver.action_chain().move_to_element_center(&element).move_by_offset(from.0, from.1);
+        let chain = chain.click_and_hold().move_by_offset((to.0 - from.0) / 2, (to.1 - from.1) / 2);
+        chain.move_by_offset((to.0 - from.0) / 2, (to.1 - from.1) / 2).release().perform().await.unwrap();
+    }
+
     /// Chooses an option by its value.
     pub(crate) async fn choose(&self, css: &str, value: &str) {
         self.find(css).await;
@@ -295,4 +329,23 @@ pub(crate) fn labelled(rows: usize) -> Vec<Value> {
         json!({"x": number(0), "y": number(1), "word": cells[2], "side": cells[3]})
     };
     points(rows).lines().skip(1).map(row).collect()
+}
+
+/// Pictures of a stroke that goes up or across, somewhere near the middle.
+pub(crate) fn strokes(rows: usize) -> String {
+    let mut lines = String::new();
+    for i in 0..rows {
+        let (up, at) = (i % 2 == 0, 5 + (i / 2 % 3) as u32);
+        let mut picture = image::GrayImage::new(12, 12);
+        for along in 1..11 {
+            let (x, y) = if up { (at, along) } else { (along, at) };
+            picture.put_pixel(x, y, image::Luma([255]));
+        }
+        let mut png = std::io::Cursor::new(Vec::new());
+        picture.write_to(&mut png, image::ImageFormat::Png).unwrap();
+        let text = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, png.into_inner());
+        lines.push_str(&json!({"stroke": text, "way": if up { "up" } else { "across" }}).to_string());
+        lines.push('\n');
+    }
+    lines
 }
