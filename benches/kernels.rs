@@ -3,7 +3,7 @@
 
 use divan::{Bencher, black_box};
 use kenyon::nn::kernels::{Isa, Lane, Rows, TopK, Winners, forward, top_k, update};
-use kenyon::nn::sparse_net::{Scratch, Shape, SparseNet};
+use kenyon::nn::sparse_net::{Scratch, Served, Shape, SparseNet};
 use kenyon::random::Random;
 
 fn main() {
@@ -114,7 +114,7 @@ fn top_k_5_percent(bencher: Bencher, units: usize) {
 /// A whole answer: 784 inputs (19 % active) → units at 5 % → 10, by units.
 #[divan::bench(args = [512, 1024, 2048, 4096])]
 fn one_row_784_answer(bencher: Bencher, units: usize) {
-    let net = SparseNet::new(Shape { inputs: 784, hidden: vec![(units, units / 20)], outputs: 10, skip: true }, 1);
+    let net = served(units, units / 20);
     let (sparse, mut scratch) = (Sparse::new(1, 784, 0.19), Scratch::default());
     bencher.bench_local(|| net.infer(Isa::best(), &sparse.rows(), &mut scratch));
 }
@@ -122,7 +122,15 @@ fn one_row_784_answer(bencher: Bencher, units: usize) {
 /// As above with the same 51 winners whatever the number of units.
 #[divan::bench(args = [1024, 2048, 4096])]
 fn one_row_784_answer_51_winners(bencher: Bencher, units: usize) {
-    let net = SparseNet::new(Shape { inputs: 784, hidden: vec![(units, 51)], outputs: 10, skip: true }, 1);
+    let net = served(units, 51);
     let (sparse, mut scratch) = (Sparse::new(1, 784, 0.19), Scratch::default());
     bencher.bench_local(|| net.infer(Isa::best(), &sparse.rows(), &mut scratch));
+}
+
+/// 784 → units → 10 as it answers after training.
+fn served(units: usize, winners: usize) -> Served {
+    let net = SparseNet::new(Shape { inputs: 784, hidden: vec![(units, winners)], outputs: 10, skip: true }, 1);
+    let mut tensors = net.save().expect("tensors of a network");
+    Served::round(&net.shape, &mut tensors).expect("tensors of a network");
+    Served::load(net.shape, &tensors).expect("tensors of a network")
 }

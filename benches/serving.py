@@ -1,10 +1,13 @@
 """Throughput and latency of serving: one 784-float MNIST row a request, wrk on the same cores.
 
-usage: serving.py BINARY MNIST_FOLDER [SECONDS]. Needs wrk and numpy. Trains sparse_mlp on MNIST
-through the HTTP interface (the accuracy on the test images is printed), then loads it at 1, 16 and
-64 connections: OIP JSON, OIP binary tensors, and Kenyon's own predict. The median of three runs.
+usage: serving.py BINARY MNIST_FOLDER [SECONDS] [--data FOLDER] [--peers FOLDER NAME…]. Needs wrk and numpy.
+Trains sparse_mlp on MNIST through the HTTP interface (the accuracy on the test images is printed),
+then loads it at 1, 16 and 64 connections: OIP JSON, OIP binary tensors, and Kenyon's own predict.
+The median of three runs. With --data the model is kept there for the next time. With --peers the
+servers NAME of FOLDER/c_serve.py get the same load right after, and ratios are printed.
 """
 
+import argparse
 import gzip
 import json
 import os
@@ -60,10 +63,32 @@ def resident(pid):
         return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) // 1024
 
 
+def train(folder):
+    images, labels = idx(folder, "train")
+    pixels = ",".join(f"p{i}" for i in range(784))
+    rows = "\n".join(f"{label},{','.join(map(str, image))}" for image, label in zip(images.tolist(), labels.tolist()))
+    call("PUT", "/api/v1/datasets/mnist", f"label,{pixels}\n{rows}\n".encode(), "text/csv")
+    request = {"dataset": "mnist", "target": "label", "task": "classification", "family": "sparse_mlp", "seed": 1}
+    request["features"] = {"image": {"kind": "vector", "columns": "p*", "shape": [28, 28]}}
+    job = call("POST", "/api/v1/models/mlp/train", json.dumps(request).encode())
+    while job["status"] in ("queued", "running"):
+        time.sleep(0.5)
+        job = call("GET", f"/api/v1/jobs/{job['id']}")
+    assert job["status"] == "succeeded", job
+
+
 def main():
-    binary, folder = sys.argv[1], sys.argv[2]
-    seconds = int(sys.argv[3]) if len(sys.argv) > 3 else 4
-    with tempfile.TemporaryDirectory() as data:
+    options = argparse.ArgumentParser()
+    options.add_argument("binary")
+    options.add_argument("folder")
+    options.add_argument("seconds", type=int, nargs="?", default=4)
+    options.add_argument("--data")
+    options.add_argument("--peers", nargs="+", default=[])
+    options = options.parse_args()
+    binary, folder, seconds = options.binary, options.folder, options.seconds
+    rates = {}
+    with tempfile.TemporaryDirectory() as scratch:
+        data = options.data or scratch
         start = lambda: subprocess.Popen(
             [binary, "serve", "--listen", ADDRESS, "--grpc-listen", "127.0.0.1:8981", "--data-dir", f"{data}/kenyon"],
             env={**os.environ, "KENYON_LOG": "warn"},
@@ -71,17 +96,8 @@ def main():
         server = start()
         wait()
         try:
-            images, labels = idx(folder, "train")
-            pixels = ",".join(f"p{i}" for i in range(784))
-            rows = "\n".join(f"{label},{','.join(map(str, image))}" for image, label in zip(images.tolist(), labels.tolist()))
-            call("PUT", "/api/v1/datasets/mnist", f"label,{pixels}\n{rows}\n".encode(), "text/csv")
-            request = {"dataset": "mnist", "target": "label", "task": "classification", "family": "sparse_mlp", "seed": 1}
-            request["features"] = {"image": {"kind": "vector", "columns": "p*", "shape": [28, 28]}}
-            job = call("POST", "/api/v1/models/mlp/train", json.dumps(request).encode())
-            while job["status"] in ("queued", "running"):
-                time.sleep(0.5)
-                job = call("GET", f"/api/v1/jobs/{job['id']}")
-            assert job["status"] == "succeeded", job
+            if not call("GET", "/api/v1/models")["items"]:
+                train(folder)
             images, labels = idx(folder, "t10k")
             right = 0
             for at in range(0, 10000, 500):
@@ -114,11 +130,32 @@ def main():
                 wrk(path, 16, 1, f"{data}/{name}", length)
                 for connections in (1, 16, 64):
                     rate, p50, p99 = wrk(path, connections, seconds, f"{data}/{name}", length)
+                    rates[name, connections] = rate
                     print(f"{name:8} {connections:3} connections {rate:9.0f}/s  p50 {p50:7.0f} us  p99 {p99:7.0f} us", flush=True)
             print(f"resident memory {resident(server.pid)} MB; body {len(bodies['json'])} bytes")
         finally:
             server.terminate()
             server.wait()
+    if options.peers:
+        peers(options.peers[0], options.peers[1:], rates)
+
+
+def peers(folder, names, rates):
+    """The same load on other servers, by their own program."""
+    out = subprocess.run([sys.executable, "c_serve.py", *names], cwd=folder, capture_output=True, text=True).stdout
+    best = {}
+    for line in out.splitlines():
+        if not line.startswith("{"):
+            print(line)
+            continue
+        peer = json.loads(line)
+        for load in peer["load"]:
+            best[load["conns"]] = max(best.get(load["conns"], 0), load["rps"])
+            print(f"{peer['server']:10} {load['conns']:3} connections {load['rps']:9.0f}/s  p50 {1000 * load['p50_ms']:7.0f} us  p99 {1000 * load['p99_ms']:7.0f} us")
+        print(f"{peer['server']:10} resident memory {peer['rss_mb']} MB (proportional {peer['pss_mb']} MB)")
+    for (name, connections), rate in rates.items():
+        if connections in best:
+            print(f"{name:8} {connections:3} connections: {rate / best[connections]:.1f} times the best of them")
 
 
 def wait():

@@ -18,6 +18,10 @@ pub struct Batch {
     pub values: Vec<f32>,
     /// The field (position in the encoder's `fields`) each token comes from; empty for bags.
     pub fields: Vec<u16>,
+    /// Rows (ascending) with a number far beyond anything the encoder was fitted on, and how far, in
+    /// `(0, 1]`: values above are cut, so nobody could tell from them. Of no use for learning, and not saved.
+    #[serde(skip)]
+    pub outside: Vec<(u32, f32)>,
 }
 
 impl Batch {
@@ -87,7 +91,10 @@ impl Batch {
     /// Replaces the contents by the given rows of `source`, reusing the allocations.
     pub fn select_into(&mut self, source: &Self, rows: &[usize]) {
         self.clear();
-        for &row in rows {
+        for (at, &row) in rows.iter().enumerate() {
+            if let Ok(found) = source.outside.binary_search_by_key(&(row as u32), |(row, _)| *row) {
+                self.outside.push((at as u32, source.outside[found].1));
+            }
             for token in source.row(row) {
                 let (indices, values) = source.token(token);
                 self.indices.extend_from_slice(indices);
@@ -104,6 +111,8 @@ impl Batch {
     /// Appends all rows of `other`.
     pub fn append(&mut self, other: &Self) {
         let (tokens, entries) = (self.tokens() as u32, self.indices.len() as u32);
+        let rows = self.rows() as u32;
+        self.outside.extend(other.outside.iter().map(|&(row, far)| (row + rows, far)));
         self.row_offsets.extend(other.row_offsets.iter().skip(1).map(|o| o + tokens));
         self.token_offsets.extend(other.token_offsets.iter().skip(1).map(|o| o + entries));
         self.indices.extend_from_slice(&other.indices);
@@ -117,6 +126,9 @@ impl Batch {
         let entries = other.token_offsets[tokens.start] as usize..other.token_offsets[tokens.end] as usize;
         let token_shift = (self.tokens() as u32).wrapping_sub(tokens.start as u32);
         let entry_shift = (self.indices.len() as u32).wrapping_sub(entries.start as u32);
+        let before = self.rows() as u32;
+        let outside = other.outside.iter().filter(|(row, _)| rows.contains(&(*row as usize)));
+        self.outside.extend(outside.map(|&(row, far)| (before + row - rows.start as u32, far)));
         let ends = &other.row_offsets[rows.start + 1..=rows.end];
         self.row_offsets.extend(ends.iter().map(|o| o.wrapping_add(token_shift)));
         let ends = &other.token_offsets[tokens.start + 1..=tokens.end];
@@ -137,5 +149,6 @@ impl Batch {
         self.indices.clear();
         self.values.clear();
         self.fields.clear();
+        self.outside.clear();
     }
 }

@@ -7,6 +7,7 @@ mod cell;
 pub mod encoder;
 pub mod formats;
 mod image;
+pub(crate) mod number;
 pub mod plan;
 pub mod rows;
 pub mod schema;

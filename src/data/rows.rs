@@ -11,6 +11,8 @@
 //! let table = builder.finish()?;
 //! ```
 
+mod quick;
+
 use super::Table;
 use super::builder::{Compiled, Slot, TableBuilder};
 use super::formats::json::{CellSeed, KeySeed};
@@ -56,6 +58,10 @@ impl RowsReader {
 
     /// Rows from the bytes of a JSON array of objects, `[{…},{…}]`.
     pub fn from_json(&self, bytes: &[u8]) -> Result<Table> {
+        let mut builder = self.builder();
+        if quick::read(bytes, &mut builder).is_some() {
+            return builder.finish();
+        }
         let mut builder = self.builder();
         let mut deserializer = serde_json::Deserializer::from_slice(bytes);
         let read = builder.seed().deserialize(&mut deserializer).and_then(|()| deserializer.end());

@@ -6,7 +6,7 @@ use super::read::{Paging, Path, Query, body_error};
 use crate::data::formats::{self, Format, Limits};
 use crate::data::schema::{self, Summary};
 use crate::store::{Dataset, DatasetName, NewPart};
-use crate::{Error, Kind, Result, jobs};
+use crate::{Detail, Error, Kind, Result, jobs};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
@@ -57,7 +57,7 @@ async fn get_dataset(State(api): State<Api>, Path(name): Path<DatasetName>) -> A
 #[utoipa::path(put, path = "/api/v1/datasets/{name}", operation_id = "put_dataset", tag = "datasets",
     security(("key" = ["datasets"])), params(("name" = String, Path)),
     request_body(content((String = "text/csv"), (String = "text/tab-separated-values"), (String = "application/x-ndjson"),
-        (Vec<Object> = "application/json"), (String = "application/vnd.apache.parquet"), (String = "application/octet-stream"))),
+        (Value = "application/json"), (String = "application/vnd.apache.parquet"), (String = "application/octet-stream"))),
     responses((status = 201, description = "new", body = Object), (status = 200, description = "replaced", body = Object),
     (status = 422, description = "the data does not fit", body = Problem, content_type = "application/problem+json")))]
 async fn put_dataset(
@@ -88,7 +88,7 @@ struct Appended {
 #[utoipa::path(post, path = "/api/v1/datasets/{name}/rows", operation_id = "append_rows", tag = "datasets",
     security(("key" = ["datasets"])), params(("name" = String, Path)),
     request_body(content((String = "text/csv"), (String = "text/tab-separated-values"), (String = "application/x-ndjson"),
-        (Vec<Object> = "application/json"), (String = "application/vnd.apache.parquet"), (String = "application/octet-stream"))),
+        (Value = "application/json"), (String = "application/vnd.apache.parquet"), (String = "application/octet-stream"))),
     responses((status = 200, body = Appended),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "the data does not fit", body = Problem, content_type = "application/problem+json")))]
@@ -139,6 +139,12 @@ async fn get_rows(
 ) -> Answer<axum::Json<Value>> {
     let limit = super::read::within("limit", window.limit.unwrap_or(100), 1, MAX_ROWS)?;
     let dataset = api.store.dataset(&name).await?;
+    if i64::try_from(window.offset).is_err() {
+        let reason = "is larger than any dataset";
+        return Err(Error::malformed("invalid_request", format!("offset {reason}"))
+            .with_details([Detail::path("offset", reason)])
+            .into());
+    }
     let rows = rows(&api, &dataset, window.offset, limit).await?;
     Ok(axum::Json(json!({ "rows": rows, "offset": window.offset, "total": dataset.rows })))
 }

@@ -53,7 +53,7 @@ async fn export_version(
 /// Brings an exported bundle back, as a new model or as the next version of one, and serves it.
 #[utoipa::path(post, path = "/api/v1/models/{name}/import", operation_id = "import_model", tag = "models",
     security(("key" = ["train"])), params(("name" = String, Path)),
-    request_body(content = Vec<u8>, content_type = "application/x-tar"),
+    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
     responses((status = 201, body = Object),
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the model predicts another column", body = Problem, content_type = "application/problem+json"),

@@ -25,12 +25,12 @@ struct KeyRequest {
     #[schema(min_length = 1, max_length = 100)]
     name: String,
     /// What it may do: `predict`, `observe`, `train`, `datasets`, `read`, or `admin` for everything.
-    #[schema(value_type = Vec<String>, min_items = 1)]
+    #[schema(value_type = Vec<super::schemas::ScopeName>, min_items = 1)]
     scopes: Vec<Scope>,
     /// Names of models it is for; `*`, as when missing, is all.
     models: Option<Vec<String>>,
     /// When it ends.
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
 }
 

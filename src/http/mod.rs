@@ -5,6 +5,7 @@
 mod body;
 pub(crate) mod context;
 mod datasets;
+mod description;
 mod edge;
 pub(crate) mod error;
 mod exchange;
@@ -99,7 +100,7 @@ impl Api {
         let api = Self(Arc::new(Inside {
             limits: edge::Limits::new(&parts.config),
             routes: Routes::new(&document),
-            document: serde_json::to_vec(&document).unwrap_or_default().into(),
+            document: served(&document, !access.closed()),
             draining: AtomicBool::new(false),
             started: Instant::now(),
             loopback_only: open && !access.closed() && !parts.config.insecure,
@@ -114,10 +115,14 @@ impl Api {
         let router = router
             .fallback(pages::fallback)
             .method_not_allowed_fallback(error::method_not_allowed)
-            .layer(CatchPanicLayer::custom(error::panicked))
-            .layer(DefaultBodyLimit::disable())
-            .layer(axum::middleware::from_fn_with_state(api.clone(), edge::edge))
-            .layer(CompressionLayer::new())
+            // The outermost first. One layer of several parts: each layer of its own is an allocation for
+            // the service and one for its future, a request.
+            .layer((
+                CompressionLayer::new(),
+                axum::middleware::from_fn_with_state(api.clone(), edge::edge),
+                DefaultBodyLimit::disable(),
+                CatchPanicLayer::custom(error::panicked),
+            ))
             .with_state(api.clone());
         let router = match cors(&api.config.cors_origins) {
             Some(cors) => router.layer(cors),
@@ -146,6 +151,12 @@ impl Api {
             }
         }
     }
+}
+
+/// The document as it is served.
+fn served(document: &OpenApi, open: bool) -> Bytes {
+    let complete = serde_json::to_value(document).map(|document| description::complete(document, open));
+    complete.and_then(|document| serde_json::to_vec(&document)).unwrap_or_default().into()
 }
 
 /// All routes with their description.

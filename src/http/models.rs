@@ -128,7 +128,7 @@ async fn predict(State(api): State<Api>, Path(name): Path<ModelName>, Raw(body):
 #[serde(deny_unknown_fields)]
 struct EvaluateRequest {
     /// Its name.
-    #[schema(value_type = String)]
+    #[schema(value_type = String, pattern = "^[a-z0-9][a-z0-9_-]{0,62}$")]
     dataset: DatasetName,
 }
 

@@ -60,7 +60,7 @@ async fn docs() -> Redirect {
 
 /// Files of those pages.
 #[utoipa::path(get, path = "/docs/{file}", tag = "pages", params(("file" = String, Path)),
-    responses((status = 200, description = "the file", content_type = "*/*", body = String), (status = 404, body = super::error::Problem)))]
+    responses((status = 200, description = "the file", content_type = "*/*", body = String), (status = 404, body = super::error::Problem, content_type = "application/problem+json")))]
 async fn docs_file(Path(file): Path<String>) -> Answer<Response> {
     let found = utoipa_swagger_ui::serve(&file, DOCS.clone()).ok().flatten().ok_or_else(nothing)?;
     let bytes = Bytes::from(found.bytes.into_owned());

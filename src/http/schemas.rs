@@ -12,7 +12,7 @@ use utoipa::ToSchema;
 #[schema(title = "TrainRequest")]
 pub(crate) struct Train {
     /// Dataset to learn from.
-    #[schema(example = "iris")]
+    #[schema(example = "iris", pattern = "^[a-z0-9][a-z0-9_-]{0,62}$")]
     dataset: String,
     /// Column to predict.
     #[schema(example = "species")]
@@ -22,18 +22,19 @@ pub(crate) struct Train {
     /// Inferred from the target when missing.
     task: Option<TaskName>,
     /// How columns are to be read: a kind, `ignore`, or a group.
-    #[schema(value_type = Option<HashMap<String, Value>>)]
+    #[schema(value_type = HashMap<String, Value>, required = false)]
     features: Option<HashMap<String, Value>>,
     /// Share of the rows held out.
     #[schema(exclusive_minimum = 0.0, maximum = 0.9)]
     validation: Option<f64>,
     /// Everything random follows from it.
-    #[schema(minimum = 0)]
+    #[schema(minimum = 0, value_type = u64, required = false)]
     seed: Option<u64>,
     /// Higher runs first.
+    #[schema(value_type = i64, required = false)]
     priority: Option<i64>,
     /// Settings of the family, see `/api/v1/families`.
-    #[schema(value_type = Option<Object>)]
+    #[schema(value_type = Object, required = false)]
     config: Option<Value>,
 }
 
@@ -53,6 +54,18 @@ pub(crate) enum FamilyName {
 pub(crate) enum TaskName {
     Classification,
     Regression,
+}
+
+/// What a key is good for.
+#[derive(Deserialize, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum ScopeName {
+    Predict,
+    Observe,
+    Train,
+    Datasets,
+    Admin,
+    Read,
 }
 
 /// Rows to answer.

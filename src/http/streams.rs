@@ -45,12 +45,14 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
 struct Empty {
     /// `hybrid`, the family that learns row by row.
     #[serde(default)]
+    #[schema(pattern = "^hybrid$")]
     family: Option<String>,
     /// Column to predict.
+    #[schema(min_length = 1)]
     target: String,
     /// `classification` (default) or `regression`.
     #[serde(default)]
-    #[schema(value_type = Option<String>)]
+    #[schema(value_type = Option<super::schemas::TaskName>)]
     task: Option<Task>,
     /// A kind per column, or a group of columns.
     #[schema(value_type = Object)]

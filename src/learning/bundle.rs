@@ -138,7 +138,12 @@ impl Bundle {
     pub fn run(&self, batch: &Batch) -> Result<Answers> {
         let (values, codes) = self.network.forward_with_features(batch)?;
         let width = self.network.feature_width();
-        let novelty = codes.chunks_exact(width.max(1)).map(|code| self.novelty.distance(code)).collect();
+        let mut novelty: Vec<f32> = codes.chunks_exact(width.max(1)).map(|code| self.novelty.distance(code)).collect();
+        for &(row, far) in &batch.outside {
+            if let Some(novelty) = novelty.get_mut(row as usize) {
+                *novelty = novelty.max(far);
+            }
+        }
         Ok(Answers { novelty, ..self.calibrated(values) })
     }
 

@@ -4,8 +4,8 @@
 //! which goes on learning from a stream with what is trained here.
 
 use super::{
-    Activity, Explanation, Family, LayerActivity, Learner, LearnerSpec, Network, Next, Position, Range, Schedule,
-    Setting, Targets, Task, UNLABELLED,
+    Activity, Explanation, Family, LayerActivity, Learner, LearnerSpec, Network, Next, Position, RECALLED, Range,
+    Recalled, RecalledRow, Schedule, Setting, Targets, Task, UNLABELLED,
 };
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
@@ -368,7 +368,7 @@ impl Learner for Growing {
             token_offsets: get(state, "waiting.tokens")?,
             indices: get(state, "waiting.indices")?,
             values: get(state, "waiting.values")?,
-            fields: Vec::new(),
+            ..Batch::default()
         };
         self.waiting.1 = get(state, "waiting.labels")?;
         self.probes = (get(state, "probes.codes")?, get(state, "probes.labels")?);
@@ -474,6 +474,30 @@ impl Network for Blank {
     }
 }
 
+fn length(numbers: impl Iterator<Item = f64>) -> f64 {
+    numbers.map(|x| x * x).sum::<f64>().sqrt().max(1e-12)
+}
+
+impl Hybrid {
+    /// The classes whose mean code is nearest: all that is kept of the rows it was trained on.
+    fn prototypes(&self, code: &[f32]) -> Vec<Recalled> {
+        let Some(sums) = self.sums.as_ref().filter(|sums| sums.counts().len() > 1) else { return Vec::new() };
+        let own = length(code.iter().map(|&c| f64::from(c)));
+        let classes = (0..sums.counts().len()).filter(|&class| sums.counts()[class] > 0.0);
+        let mut found: Vec<Recalled> = classes
+            .map(|class| {
+                let mean = sums.mean(class);
+                let product: f64 = mean.iter().zip(code).map(|(m, &c)| m * f64::from(c)).sum();
+                let similarity = (product / own / length(mean.iter().copied())) as f32;
+                Recalled { id: class as u64, outcome: class as f32, similarity, row: RecalledRow::None }
+            })
+            .collect();
+        found.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
+        found.truncate(RECALLED);
+        found
+    }
+}
+
 impl Network for Hybrid {
     fn family(&self) -> Family {
         Family::Hybrid
@@ -504,6 +528,7 @@ impl Network for Hybrid {
         let mut explanation = explain_by_steps(batch, row, output, self.outputs(), |kept| self.forward(kept))?;
         let code = self.groups.code(&batch.select(&[row]), 1);
         explanation.active_units = strongest_units(&code);
+        explanation.memories = self.prototypes(&code);
         Ok(explanation)
     }
 
@@ -588,7 +613,7 @@ pub fn explain_by_steps(
             entries[at] = share * 0.5 * (forwards + backwards);
         }
     }
-    Ok(Explanation { bias: answers[0], entries, attention: Vec::new(), active_units: Vec::new() })
+    Ok(Explanation { bias: answers[0], entries, ..Explanation::default() })
 }
 
 /// The active units of one code, strongest first, at most 64.

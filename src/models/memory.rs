@@ -3,8 +3,8 @@
 
 use super::attention::{loss_gradient, number, read, row_weights, tensor, whole};
 use super::{
-    Activity, Explanation, Family, LayerActivity, Learner, LearnerSpec, Network, Next, Position, Schedule, Setting,
-    Targets, Task, UNLABELLED,
+    Activity, Explanation, Family, LayerActivity, Learner, LearnerSpec, Network, Next, Position, RECALLED, Recalled,
+    RecalledRow, Schedule, Setting, Targets, Task, UNLABELLED,
 };
 use crate::data::encoder::Encoder;
 use crate::data::{Batch, ColumnKind};
@@ -213,6 +213,20 @@ impl Memory {
             out.1.extend(states);
         }
         out
+    }
+
+    /// The episodes most like the row last answered.
+    fn nearest(&self, tape: &recall::Tape) -> Vec<Recalled> {
+        let similarity = tape.similarities();
+        let mut order: Vec<usize> = (0..similarity.len()).collect();
+        order.sort_by(|&a, &b| similarity[b].total_cmp(&similarity[a]).then(a.cmp(&b)));
+        let one = |&at: &usize| {
+            let (indices, values) = self.episodes.entries(at);
+            let entries = indices.iter().copied().zip(values.iter().copied()).collect();
+            let (outcome, similarity) = (self.episodes.outcomes[at], similarity[at]);
+            Recalled { id: at as u64, outcome, similarity, row: RecalledRow::Entries(entries) }
+        };
+        order.iter().take(RECALLED).map(one).collect()
     }
 
     /// Describes the episodes anew after the weights changed.
@@ -660,6 +674,7 @@ impl Network for Memory {
                 let (indices, values) = batch.entries(row);
                 tape.forward(plan, &self.weights, &self.episodes, &self.keys, (indices, values), false);
                 out.bias = recall::Tape::bias(plan, &self.weights, output);
+                out.memories = self.nearest(&tape);
                 let recalled = tape.recalled(plan, &self.weights, output);
                 // Recall compares whole rows; its term is shared by the size of the values.
                 let sum: f32 = values.iter().map(|v| v.abs()).sum();

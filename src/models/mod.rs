@@ -326,6 +326,36 @@ pub struct Explanation {
     pub attention: Vec<f32>,
     /// Units that were active, strongest first: (unit, activation).
     pub active_units: Vec<(u32, f32)>,
+    /// For families that remember: what was recalled, most similar first.
+    pub memories: Vec<Recalled>,
+}
+
+/// Memories an explanation lists at most.
+pub const RECALLED: usize = 5;
+
+/// Something remembered that a row recalled.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recalled {
+    /// Its number in the memory.
+    pub id: u64,
+    /// Its class id, or its standardised value.
+    pub outcome: f32,
+    /// Cosine of its key and the row's.
+    pub similarity: f32,
+    /// The remembered row.
+    pub row: RecalledRow,
+}
+
+/// A remembered row, as far as it was kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum RecalledRow {
+    /// Not at all: a class's mean, for example.
+    #[default]
+    None,
+    /// As the JSON that was sent.
+    Text(Box<str>),
+    /// As (feature, value) entries.
+    Entries(Vec<(u32, f32)>),
 }
 
 /// A layer's activity over some rows.

@@ -9,7 +9,7 @@ use super::{Learner, LearnerSpec, Network, Next, Position, Schedule, Setting, Ta
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
 use crate::nn::Tensors;
-use crate::nn::sparse_net::SparseNet;
+use crate::nn::sparse_net::Served;
 use crate::nn::sparse_net::train::{Labels, Step, Trainer};
 use crate::{Error, Result};
 use config::Plan;
@@ -43,8 +43,7 @@ pub fn load(
     let mut plan = Plan::new(encoder, task, outputs, None, config);
     plan.resize(tensors);
     let vocabulary = Vocabulary::load(encoder.width as usize, tensors)?;
-    let mut net = SparseNet::new(plan.shape(vocabulary.rows()), 0);
-    net.load(tensors)?;
+    let net = Served::load(plan.shape(vocabulary.rows()), tensors)?;
     Ok(Box::new(SparseMlp::new(net, vocabulary)))
 }
 
@@ -110,13 +109,17 @@ impl Learner for Training {
     }
 
     fn finish(self: Box<Self>, weights: Option<Tensors>) -> Result<Box<dyn Network>> {
-        let Self { mut trainer, mut vocabulary, .. } = *self;
-        if let Some(weights) = weights {
-            vocabulary = Vocabulary::load(vocabulary.width(), &weights)?;
-            trainer.net = SparseNet::new(trainer.net.shape.with_inputs(vocabulary.rows()), 0);
-            trainer.net.load(&weights)?;
-        }
-        Ok(Box::new(SparseMlp::new(trainer.net, vocabulary)))
+        let Self { trainer, mut vocabulary, .. } = *self;
+        let mut tensors = match weights {
+            Some(weights) => {
+                vocabulary = Vocabulary::load(vocabulary.width(), &weights)?;
+                weights
+            }
+            None => trainer.net.save()?,
+        };
+        let shape = trainer.net.shape.with_inputs(vocabulary.rows());
+        Served::round(&shape, &mut tensors)?;
+        Ok(Box::new(SparseMlp::new(Served::load(shape, &tensors)?, vocabulary)))
     }
 }
 

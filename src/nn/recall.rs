@@ -61,7 +61,8 @@ impl Episodes {
         self.marks.push(mark(indices, values));
     }
 
-    fn entries(&self, episode: usize) -> (&[u32], &[f32]) {
+    /// Features and values of a stored row.
+    pub fn entries(&self, episode: usize) -> (&[u32], &[f32]) {
         let range = self.offsets[episode] as usize..self.offsets[episode + 1] as usize;
         (&self.indices[range.clone()], &self.values[range])
     }
@@ -172,6 +173,11 @@ impl Tape {
     /// The row's description.
     pub fn description(&self) -> &[f32] {
         &self.raw
+    }
+
+    /// Cosine of each episode's description and the row's.
+    pub fn similarities(&self) -> &[f32] {
+        &self.similarity
     }
 
     /// Weight of each episode.

@@ -73,7 +73,7 @@ pub(super) async fn ready(api: &Api) -> bool {
 
 /// All models with their versions.
 #[utoipa::path(post, path = "/v2/repository/index", tag = "inference", security(("key" = ["read"])),
-    request_body(content = Value), responses((status = 200, body = Value)))]
+    request_body(content = Option<Value>), responses((status = 200, body = Value)))]
 async fn v2_index(State(api): State<Api>, Decoded(body): Decoded) -> Answer<Json<Value>> {
     let wish: Value = match body.is_empty() {
         true => Value::Null,

@@ -6,6 +6,7 @@ use super::lane::Limits;
 use super::library::Library;
 use super::live::Live;
 use super::reasons::Reasons;
+use super::request;
 use super::routing::{ShadowFigures, Slot};
 use super::stats::{self, Figures, Rejected};
 use super::table::{Picked, Table};
@@ -13,9 +14,8 @@ use crate::data::Batch;
 use crate::learning::bundle::Bundle;
 use crate::models::Family;
 use crate::store::{Change, Predictions};
-use crate::{Detail, Error, Kind, Result};
+use crate::{Error, Kind, Result};
 use bytes::Bytes;
-use serde::Deserialize;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -116,19 +116,6 @@ impl std::fmt::Debug for Engine {
     }
 }
 
-/// A predict request as it is sent.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Body<'a> {
-    #[serde(borrow)]
-    rows: &'a RawValue,
-    top_k: Option<usize>,
-    coverage: Option<f64>,
-    #[serde(default)]
-    explain: bool,
-    version: Option<u64>,
-}
-
 impl Engine {
     /// An engine that loads from `library`.
     pub fn new(library: Arc<dyn Library>, settings: Settings) -> Self {
@@ -151,20 +138,23 @@ impl Engine {
     /// with the bytes to send.
     pub async fn predict_json(&self, model: &str, body: &Bytes, caller: Caller<'_>) -> Result<Reply> {
         let started = Instant::now();
-        let parsed = parse(body)?;
-        let wishes = Wishes { top_k: parsed.top_k, coverage: parsed.coverage, explain: parsed.explain };
+        let (parsed, rows) = request::parse(body)?;
+        let wishes = Wishes { top_k: parsed.top_k, coverage: parsed.coverage, explain: parsed.explain() };
         let mut chosen = self.choose(model, parsed.version, caller.request_id).await?;
         chosen.started = started;
-        let rows = parsed.rows.get();
         let batch = if body.len() > LARGE_BODY {
-            let (live, rows) = (Arc::clone(&chosen.live), body.slice_ref(rows.as_bytes()));
+            let (live, rows) = (Arc::clone(&chosen.live), body.slice_ref(rows));
             blocking(move || read(&live, &rows)).await
         } else {
-            read(&chosen.live, rows.as_bytes())
+            read(&chosen.live, rows)
         };
+        // Rows that are no JSON at all make the whole request none.
+        if batch.as_ref().is_err_and(|error| error.kind == Kind::Malformed) {
+            request::check(body)?;
+        }
         let batch = batch.inspect_err(|_| chosen.live.stats.rejected(Rejected::Rows))?;
         let again = chosen.has_shadow().then(|| {
-            let rows = body.slice_ref(rows.as_bytes());
+            let rows = body.slice_ref(rows);
             Box::new(move |bundle: &Bundle| bundle.encode(&bundle.reader().from_json(&rows)?)) as Again
         });
         let question = Question { batch, wishes: &wishes, novelty: true, deadline: caller.deadline, again };
@@ -314,8 +304,8 @@ impl Engine {
         Some((model, kept[end + 1..].to_vec()))
     }
 
-    fn remember(&self, model: &str, rows: &str, ids: &[super::clock::Id]) {
-        let Ok(rows) = serde_json::from_str::<Vec<&RawValue>>(rows) else { return };
+    fn remember(&self, model: &str, rows: &[u8], ids: &[super::clock::Id]) {
+        let Ok(rows) = serde_json::from_slice::<Vec<&RawValue>>(rows) else { return };
         let kept = ids.iter().zip(rows).filter_map(|(id, row)| {
             let id = std::str::from_utf8(id).ok()?.to_owned();
             Some((id, [model.as_bytes(), b"\n", row.get().as_bytes()].concat()))
@@ -327,32 +317,6 @@ impl Engine {
     pub fn write_metrics(&self, out: &mut String) {
         self.inner.table.series(|series| stats::write(out, series));
     }
-}
-
-fn parse(body: &[u8]) -> Result<Body<'_>> {
-    let parsed: Body<'_> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
-    if parsed.coverage.is_some_and(|c| !(c > 0.0 && c < 1.0)) {
-        return Err(Error::malformed("invalid_coverage", "coverage must lie between 0 and 1")
-            .with_details([Detail::path("coverage", "must lie between 0 and 1, both excluded")]));
-    }
-    if parsed.top_k == Some(0) {
-        return Err(Error::malformed("invalid_top_k", "top_k must be at least 1")
-            .with_details([Detail::path("top_k", "must be at least 1")]));
-    }
-    Ok(parsed)
-}
-
-/// Names the field that is unknown, missing or of the wrong type, where serde names it.
-fn unreadable(error: &serde_json::Error) -> Error {
-    let text = error.to_string();
-    let field = text.split('`').nth(1).filter(|_| text.contains("field"));
-    let code = match error.classify() {
-        serde_json::error::Category::Data if text.starts_with("unknown field") => "unknown_field",
-        serde_json::error::Category::Data => "invalid_request",
-        _ => "malformed_json",
-    };
-    let detail = field.map(|field| Detail::path(field, text.clone()));
-    Error::malformed(code, format!("the request cannot be read: {text}")).with_details(detail)
 }
 
 fn read(live: &Live, rows: &[u8]) -> Result<Batch> {
@@ -377,7 +341,7 @@ async fn explain(answer: &Answer, batch: Batch) -> Result<Vec<Reasons>> {
         let bundle = &snapshot.bundle;
         let one = |(row, &output): (usize, &usize)| {
             let explanation = bundle.network.explain(&batch, row, output)?;
-            Ok(Reasons::new(&explanation, &bundle.encoder, &batch, row))
+            Ok(Reasons::new(&explanation, &bundle.encoder, &bundle.config.target_encoder, &batch, row))
         };
         answered.iter().enumerate().map(one).collect()
     })

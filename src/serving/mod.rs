@@ -16,6 +16,7 @@ pub mod library;
 pub mod live;
 pub mod observe;
 pub mod reasons;
+mod request;
 mod routing;
 pub mod stats;
 mod stored;

@@ -7,8 +7,10 @@
 use crate::data::Batch;
 use crate::data::encoder::{Encoder, Field, Layout};
 use crate::data::schema::ColumnKind;
-use crate::models::Explanation;
+use crate::data::target::TargetEncoder;
+use crate::models::{Explanation, Recalled, RecalledRow};
 use serde::Serialize;
+use serde_json::Value;
 
 /// Features listed at most; the rest is summed up in one entry.
 const MAX_FEATURES: usize = 50;
@@ -28,7 +30,7 @@ pub struct Reasons {
     /// For families that attend, a weight a token; they sum to 1.
     pub attention: Vec<Attended>,
     /// For families that remember: what was recalled.
-    pub memories: Vec<serde_json::Value>,
+    pub memories: Vec<Memory>,
     /// Units that were active, strongest first.
     pub active_units: Vec<Unit>,
 }
@@ -53,6 +55,19 @@ pub struct Attended {
     pub weight: f32,
 }
 
+/// Something that was recalled.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Memory {
+    /// Its number in the memory, as `GET …/memory` shows it; for a class's mean the number of the class.
+    pub id: String,
+    /// Its class or value.
+    pub label: Value,
+    /// Cosine of its key and the row's.
+    pub similarity: f32,
+    /// The remembered row, as far as it was kept; null for a class's mean.
+    pub row: Value,
+}
+
 /// An active unit.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Unit {
@@ -64,7 +79,13 @@ pub struct Unit {
 
 impl Reasons {
     /// Names the parts of `explanation`, which is about row `row` of `batch`.
-    pub(super) fn new(explanation: &Explanation, encoder: &Encoder, batch: &Batch, row: usize) -> Self {
+    pub(super) fn new(
+        explanation: &Explanation,
+        encoder: &Encoder,
+        target: &TargetEncoder,
+        batch: &Batch,
+        row: usize,
+    ) -> Self {
         let mut sums: Vec<(Part, f32)> = Vec::new();
         let mut entry = 0;
         for token in batch.row(row) {
@@ -96,7 +117,7 @@ impl Reasons {
             other,
             features: sums.into_iter().take(MAX_FEATURES).map(named).collect(),
             attention: explanation.attention.iter().enumerate().map(attended).collect(),
-            memories: Vec::new(),
+            memories: explanation.memories.iter().map(|memory| Memory::new(memory, encoder, target)).collect(),
             active_units: explanation
                 .active_units
                 .iter()
@@ -104,6 +125,21 @@ impl Reasons {
                 .map(|&(unit, activation)| Unit { unit, activation })
                 .collect(),
         }
+    }
+}
+
+impl Memory {
+    fn new(recalled: &Recalled, encoder: &Encoder, target: &TargetEncoder) -> Self {
+        let label = match target {
+            TargetEncoder::Classes(classes) => classes.get(recalled.outcome as usize).cloned().unwrap_or_default(),
+            TargetEncoder::Number { mean, std } => (f64::from(recalled.outcome) * std + mean).into(),
+        };
+        let row = match &recalled.row {
+            RecalledRow::None => Value::Null,
+            RecalledRow::Text(text) => serde_json::from_str(text).unwrap_or_default(),
+            RecalledRow::Entries(entries) => encoder.decode(entries).into(),
+        };
+        Self { id: recalled.id.to_string(), label, similarity: recalled.similarity, row }
     }
 }
 
@@ -155,7 +191,13 @@ mod tests {
         batch.end_bag();
         let entries: Vec<f32> = (0..72).map(|i| i as f32).collect();
         let explanation = Explanation { bias: 0.5, entries: entries.clone(), ..Explanation::default() };
-        let reasons = Reasons::new(&explanation, &encoder, &batch, 0);
+        let classes = TargetEncoder::Classes(vec!["a".into(), "b".into()]);
+        let text = RecalledRow::Text(r#"{"x":1}"#.into());
+        let explanation =
+            Explanation { memories: vec![Recalled { id: 7, outcome: 1.0, similarity: 0.5, row: text }], ..explanation };
+        let reasons = Reasons::new(&explanation, &encoder, &classes, &batch, 0);
+        let row = serde_json::json!({"x": 1});
+        assert_eq!(reasons.memories, [Memory { id: "7".into(), label: "b".into(), similarity: 0.5, row }]);
         let total = reasons.other + reasons.features.iter().map(|f| f.weight).sum::<f32>();
         assert_eq!(total, entries.iter().sum::<f32>());
         assert_eq!(reasons.features[0], Weight { name: "image[69]".into(), weight: 71.0 });

@@ -6,6 +6,7 @@ mod attacks;
 mod bad_input;
 mod datasets;
 mod description;
+mod doubt;
 mod jobs;
 mod limits;
 mod main_job;

@@ -372,6 +372,48 @@ def onnx_answers_the_same(s):
         assert np.abs(ours - theirs).max() < 1e-4, np.abs(ours - theirs).max()
 
 
+@check
+def a_memory_in_onnx_recalls_the_same(s):
+    import onnxruntime
+
+    rows = flowers(150, random.Random(9))
+    s.train("recalled", rows, "species", family="memory", config={"epochs": 8})
+    exported = requests.get(f"{s.url}/api/v1/models/recalled/versions/1/export?format=onnx")
+    assert exported.ok, exported.text
+    session = onnxruntime.InferenceSession(exported.content, providers=["CPUExecutionProvider"])
+    meta = session.get_modelmeta().custom_metadata_map
+    encoder, classes = json.loads(meta["encoder.json"]), json.loads(meta["classes"])
+    rows = [{k: v for k, v in r.items() if k != "species"} for r in rows[:20]]
+    expected = s.predict("recalled", rows, explain=True)
+    encoded = encode_numbers(encoder, rows)
+    ours = np.array([[p["probabilities"][c] for c in classes] for p in expected])
+    theirs = session.run(["probabilities"], {"features": encoded})[0]
+    assert np.abs(ours - theirs).max() < 1e-4, np.abs(ours - theirs).max()
+    nearest = expected[0]["explanation"]["memories"][0]
+    assert nearest["similarity"] > 0.99 and nearest["row"].keys() == rows[0].keys(), nearest
+
+
+@check
+def a_family_without_onnx_says_which_have_it(s):
+    s.train("tokens", flowers(60, random.Random(3)), "species", family="attention", config={"epochs": 1})
+    refused = requests.get(f"{s.url}/api/v1/models/tokens/versions/1/export?format=onnx")
+    assert refused.status_code == 422 and "sparse_mlp" in refused.json()["detail"], refused.text
+
+
+def encode_numbers(encoder, rows):
+    """What the encoder does to number columns; see encoder.json."""
+    out = np.zeros((len(rows), encoder["width"]), np.float32)
+    for field, fitted in zip(encoder["fields"], encoder["fitted"]):
+        scale, edges = fitted["scale"], fitted["edges"]
+        deviation = (scale["squares"] / scale["count"]) ** 0.5
+        for r, row in enumerate(rows):
+            value = row[field["name"]]
+            out[r, field["start"]] = min(8, max(-8, (value - scale["mean"]) / deviation))
+            for bin, (low, high) in enumerate(zip(edges, edges[1:])):
+                out[r, field["start"] + 1 + bin] = min(1, max(0, (value - low) / (high - low)))
+    return out
+
+
 def encode_vectors(encoder, values):
     """What the encoder does to a single vector column; see encoder.json."""
     scaling = encoder["fitted"][0]["scaling"]

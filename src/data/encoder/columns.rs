@@ -49,7 +49,13 @@ pub(super) enum Scaling {
     /// Divided by the largest: pixels and other counts whose zeros mean "nothing".
     Largest(f32),
     /// Each element by its own mean and deviation; a deviation of 0 leaves the element out.
-    Standard { mean: Vec<f32>, inverse: Vec<f32> },
+    Standard {
+        mean: Vec<f32>,
+        inverse: Vec<f32>,
+        /// Least and largest element of all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        span: Option<[f64; 2]>,
+    },
 }
 
 /// Running mean and deviation (Welford).
@@ -58,6 +64,24 @@ pub(super) struct Scale {
     count: f64,
     mean: f64,
     squares: f64,
+    /// Least and largest so far; none in models of before it was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    span: Option<[f64; 2]>,
+}
+
+/// Values from which on the range seen is taken for the range there is.
+const KNOWN: f64 = 20.0;
+
+/// How far beyond the range `low..high` a value lies, as novelty: 0 up to half a range beyond, towards 1
+/// from there on (0.63 at one range, 0.95 at two).
+pub(super) fn beyond([low, high]: [f64; 2], value: f64) -> f32 {
+    let distance = (low - value).max(value - high);
+    if distance.is_nan() || distance <= 0.0 {
+        return 0.0;
+    }
+    let range = if high > low { high - low } else { high.abs().max(1.0) };
+    let past = (distance / range - 0.5).max(0.0);
+    (1.0 - (-2.0 * past).exp()) as f32
 }
 
 impl Scale {
@@ -67,6 +91,22 @@ impl Scale {
             let delta = value - self.mean;
             self.mean += delta / self.count;
             self.squares += delta * (value - self.mean);
+            let [low, high] = self.span.unwrap_or([value, value]);
+            self.span = Some([low.min(value), high.max(value)]);
+        }
+    }
+
+    /// The value that has become `standard`, to six digits: more are rounding alone.
+    pub(super) fn invert(&self, standard: f32) -> f64 {
+        let value = self.mean + f64::from(standard) * (self.squares / self.count.max(1.0)).sqrt();
+        format!("{value:.5e}").parse().unwrap_or(value)
+    }
+
+    /// How far beyond all it has seen a value lies, in `[0, 1]`.
+    pub(super) fn outside(&self, value: f64) -> f32 {
+        match self.span {
+            Some(span) if self.count >= KNOWN => beyond(span, value),
+            _ => 0.0,
         }
     }
 
@@ -255,6 +295,69 @@ impl Fitted {
         }
     }
 
+    /// How far beyond anything seen the cell's numbers lie, in `[0, 1]`. What the network reads is cut
+    /// at [`LARGEST`], so it cannot tell. Times always move on: they do not count.
+    pub(super) fn outside(&self, column: &Column, row: usize) -> f32 {
+        let cells = |values: &'_ [f32], width: usize| -> (f64, f64) {
+            let cells = &values[row * width..(row + 1) * width];
+            // A missing element is NaN, which is neither less nor more.
+            let least = cells.iter().fold(f32::INFINITY, |a, b| a.min(*b));
+            let most = cells.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+            (f64::from(least), f64::from(most))
+        };
+        match (self, column) {
+            (Self::Number { scale, .. }, Column::Number(values)) => scale.outside(values[row]),
+            (Self::Vector { width, scaling, .. }, Column::Vector { values, .. }) => {
+                let (least, most) = cells(values, *width);
+                match scaling {
+                    Scaling::Largest(largest) if *largest > 0.0 => beyond([0.0, f64::from(*largest)], most.max(-least)),
+                    Scaling::Standard { span: Some(span), .. } => beyond(*span, least).max(beyond(*span, most)),
+                    _ => 0.0,
+                }
+            }
+            (Self::Patches { patches }, Column::Vector { width, values, .. }) => {
+                let (least, most) = cells(values, *width);
+                beyond([0.0, f64::from(patches.largest())], most.max(-least))
+            }
+            (Self::Windows { windows }, Column::Vector { width, values, .. }) => {
+                windows.outside(&values[row * width..(row + 1) * width])
+            }
+            (Self::Windows { windows }, Column::Series { channels, offsets, values }) => {
+                windows.outside(&values[offsets[row] * channels..offsets[row + 1] * channels])
+            }
+            (Self::Pooled { pooled }, Column::Series { channels, offsets, values }) => {
+                pooled.outside(&values[offsets[row] * channels..offsets[row + 1] * channels])
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// What a cell was, from its entries relative to the field; none where they do not tell.
+    pub(super) fn decode(&self, entries: &[(u32, f32)]) -> Option<serde_json::Value> {
+        let at = |index: u32| entries.iter().find(|(i, _)| *i == index).map(|(_, value)| *value);
+        match self {
+            Self::Number { scale, edges } => {
+                let missing = 1 + edges.len().saturating_sub(1) as u32;
+                at(missing).is_none().then(|| scale.invert(at(0).unwrap_or(0.0)).into())
+            }
+            Self::Boolean => at(0).map(|value| (value > 0.0).into()),
+            Self::Category { names, .. } => {
+                let (index, _) = entries.first()?;
+                names.get_index(*index as usize).map(|name| name.as_str().into())
+            }
+            Self::Vector { width, scaling: Scaling::Largest(largest), .. } => {
+                let mut cells = vec![0.0f32; *width];
+                entries.iter().for_each(|&(i, value)| {
+                    if let Some(cell) = cells.get_mut(i as usize) {
+                        *cell = value * largest;
+                    }
+                });
+                Some(cells.into())
+            }
+            _ => None,
+        }
+    }
+
     /// Pushes the cell's tokens.
     #[expect(clippy::too_many_arguments, reason = "one hot function with one caller; a struct would only rename them")]
     pub(super) fn tokens(
@@ -394,7 +497,10 @@ fn fit_vector(
                 scale.push(f64::from(value));
             }
         }
+        let spans = || scales.iter().filter_map(|s| s.span);
+        let span = spans().next().map(|first| spans().fold(first, |a, b| [a[0].min(b[0]), a[1].max(b[1])]));
         Scaling::Standard {
+            span: span.filter(|_| rows.len() as f64 >= KNOWN),
             mean: scales.iter().map(|s| s.mean as f32).collect(),
             inverse: scales
                 .iter()
@@ -451,7 +557,7 @@ fn push_vector(scaling: &Scaling, cells: &[f32], start: u32, batch: &mut Batch) 
                 }
             }
         }
-        Scaling::Standard { mean, inverse } => {
+        Scaling::Standard { mean, inverse, .. } => {
             for (i, ((&value, mean), inverse)) in cells.iter().zip(mean).zip(inverse).enumerate() {
                 let standard = (value - mean) * inverse;
                 if standard != 0.0 && standard.is_finite() {

@@ -191,6 +191,20 @@ impl Encoder {
         Ok(())
     }
 
+    /// The row these entries came from, as far as they tell: numbers (rounded), truth values, categories
+    /// and pictures; not times, text and series.
+    pub fn decode(&self, entries: &[(u32, f32)]) -> serde_json::Map<String, serde_json::Value> {
+        let mut row = serde_json::Map::new();
+        for (field, fitted) in self.fields.iter().zip(&self.fitted) {
+            let own = entries.iter().filter(|(index, _)| (field.start..field.start + field.width).contains(index));
+            let own: Vec<(u32, f32)> = own.map(|&(index, value)| (index - field.start, value)).collect();
+            if let Some(value) = fitted.decode(&own) {
+                row.insert(field.name.clone(), value);
+            }
+        }
+        row
+    }
+
     /// Encodes all rows of `table`, whose columns are those of `inputs`.
     pub fn encode(&self, table: &Table) -> Result<Batch> {
         let mut batch = Batch::new();
@@ -210,8 +224,10 @@ impl Encoder {
         }
         let mut scratch = Words::default();
         for row in 0..table.rows {
+            let mut outside = 0.0f32;
             for (index, (field, column)) in self.fields.iter().zip(&columns).enumerate() {
                 let fitted = &self.fitted[index];
+                outside = outside.max(fitted.outside(column, row));
                 match self.layout {
                     Layout::Bag => fitted.bag(column, row, field.start, batch, &mut scratch),
                     Layout::Tokens => {
@@ -230,6 +246,9 @@ impl Encoder {
             match self.layout {
                 Layout::Bag => batch.end_bag(),
                 Layout::Tokens => batch.end_row(),
+            }
+            if outside > 0.0 {
+                batch.outside.push((row as u32, outside));
             }
         }
         Ok(())

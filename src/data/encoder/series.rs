@@ -55,6 +55,12 @@ impl Windows {
         (self.channels, self.window, self.stride)
     }
 
+    /// How far beyond anything seen a step lies, in `[0, 1]`.
+    pub(super) fn outside(&self, values: &[f32]) -> f32 {
+        let one = |(i, value): (usize, &f32)| self.scales[i % self.channels].outside(f64::from(*value));
+        values.iter().enumerate().map(one).fold(0.0, f32::max)
+    }
+
     /// One token a window; a series shorter than a window is one token.
     pub(super) fn push(&self, values: &[f32], start: u32, field: u16, batch: &mut Batch) {
         let steps = values.len() / self.channels;
@@ -100,6 +106,11 @@ impl Patches {
 
     pub(super) fn width(&self) -> usize {
         self.side * self.side * self.channels
+    }
+
+    /// The largest element of the training rows.
+    pub(super) fn largest(&self) -> f32 {
+        self.largest
     }
 
     pub(super) fn push(&self, values: &[f32], start: u32, field: u16, batch: &mut Batch) {
@@ -151,6 +162,15 @@ impl Pooled {
     pub(super) fn width(&self) -> usize {
         // The last entry says that the series is empty.
         self.channels * STATISTICS + 1
+    }
+
+    /// How far beyond anything seen one of its statistics lies, in `[0, 1]`.
+    pub(super) fn outside(&self, steps: &[f32]) -> f32 {
+        if steps.is_empty() {
+            return 0.0;
+        }
+        let all = statistics(steps, self.channels);
+        self.scales.iter().zip(all).map(|(scale, value)| scale.outside(value)).fold(0.0, f32::max)
     }
 
     pub(super) fn push(&self, steps: &[f32], start: u32, batch: &mut Batch) {

@@ -178,3 +178,52 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn numbers_far_beyond_the_known_are_marked_and_stay_with_their_rows() {
+    let known: Vec<f64> = (0..40).map(|i| f64::from(i % 10)).collect();
+    let series = |value: f32| Column::Series {
+        channels: 1,
+        offsets: (0..=40).map(|i| 3 * i).collect(),
+        values: vec![value; 120],
+    };
+    let picture = |value: f32| Column::Vector { width: 16, shape: Some(vec![4, 4]), values: vec![value; 640] };
+    let mixed = |value: f32| Column::Vector {
+        width: 2,
+        shape: None,
+        values: (0..80).map(|i| value - (i % 7) as f32).collect(),
+    };
+    for layout in [Layout::Bag, Layout::Tokens] {
+        let inputs = [
+            plan("n", ColumnKind::Number),
+            ColumnPlan { channels: Some(1), ..plan("s", ColumnKind::Sequence) },
+            ColumnPlan { shape: Some(vec![4, 4]), ..plan("p", ColumnKind::Vector) },
+            plan("v", ColumnKind::Vector),
+        ];
+        let fine = |n: &[f64]| {
+            table(vec![("n", Column::Number(n.to_vec())), ("s", series(3.0)), ("p", picture(1.0)), ("v", mixed(0.0))])
+        };
+        let rows: Vec<usize> = (0..40).collect();
+        let encoder = Encoder::fit(&fine(&known), &rows, &inputs, layout).unwrap();
+        assert_eq!(encoder.encode(&fine(&known)).unwrap().outside, []);
+        let mut odd = known.clone();
+        (odd[3], odd[5], odd[7], odd[9]) = (1e4, 10.0, -40.0, f64::NAN);
+        let batch = encoder.encode(&fine(&odd)).unwrap();
+        // Half a range beyond is no wonder, and a missing value is not far.
+        let rows: Vec<u32> = batch.outside.iter().map(|(row, _)| *row).collect();
+        assert_eq!(rows, [3, 7], "{layout:?}");
+        assert!(batch.outside.iter().all(|(_, far)| *far > 0.95));
+        let chosen = batch.select(&[7, 0, 3]);
+        assert_eq!(chosen.outside.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 2]);
+        let mut together = chosen.clone();
+        together.append(&chosen);
+        together.append_rows(&batch, 2..8);
+        assert_eq!(together.outside.iter().map(|(row, _)| *row).collect::<Vec<_>>(), [0, 2, 3, 5, 7, 11]);
+        for (name, column) in [("s", series(1e4)), ("p", picture(-50.0)), ("v", mixed(1e4))] {
+            let mut far = fine(&known);
+            far.columns.iter_mut().filter(|(n, _)| n == name).for_each(|(_, c)| *c = column.clone());
+            let batch = encoder.encode(&far).unwrap();
+            assert!(batch.outside.len() == 40 && batch.outside.iter().all(|(_, f)| *f > 0.95), "{name} {layout:?}");
+        }
+    }
+}

@@ -48,6 +48,33 @@ fn rows_come_in_three_ways_to_the_same_table() {
 }
 
 #[test]
+fn the_quick_reader_and_the_general_one_agree() {
+    // The last key of each is escaped, which the quick reader leaves to the general one.
+    for row in [
+        r#"{"n":1.5,"c":"x","b":true,"p":[0.0, 1e-1,null,-0.5],"story":["a","b"],"y":1}"#,
+        r#"{"n":-0,"c":null,"p":[0.10588235408067703,0.3294117748737335,1,2],"story":[]}"#,
+        r#"{"n":12345678901234567,"p":[[1,2],[3,4]],"story":[]}"#,
+        r#"{"n":[1],"p":[1,"a",2,3],"story":[1],"zz":true}"#,
+        r#"{"n":1,"n":2,"p0":1,"p":[1,2,3,4],"story":["a"]}"#,
+        r#"{ "p" : [ 1 , 2 , 3 , 4 ] , "story" : [ ] }"#,
+        r#"{"p0":1,"p1":2,"p2":3,"p3":4,"story":["ü"],"c":7}"#,
+    ] {
+        let quick = reader().from_json(format!("[{row},{row}]").as_bytes());
+        let general = reader().from_json(format!("[{row},{row} ]").replace("\"story\"", "\"st\\u006fry\"").as_bytes());
+        match (quick, general) {
+            (Ok(a), Ok(b)) => assert_eq!(format!("{a:?}"), format!("{b:?}"), "{row}"),
+            (Err(a), Err(b)) => assert_eq!((a.code, a.details), (b.code, b.details), "{row}"),
+            other => panic!("{row}: {other:?}"),
+        }
+    }
+    for broken in
+        ["", "[", "[{]", "[{}", "[{\"n\":}]", "[{\"n\":1,}]", "[{}]x", "[1]", "[{\"n\" 1}]", "[{\"n\":01}]", "[{},]"]
+    {
+        assert_eq!(reader().from_json(broken.as_bytes()).unwrap_err().code, "invalid_json", "{broken}");
+    }
+}
+
+#[test]
 fn what_does_not_fit_is_named_by_row_and_column() {
     let good = json!({"n": 1, "p": [1, 2, 3, 4], "story": []});
     for (change, column, reason) in [

@@ -2,6 +2,7 @@
 
 use super::experts::{Expert, Hedge, Squares, log_loss, softmax};
 use super::inputs::{Inputs, View};
+use crate::models::{RECALLED, Recalled, RecalledRow};
 use crate::nn::discriminant::Readout;
 use crate::nn::episodic::{Episodic, Key};
 use serde::{Deserialize, Serialize};
@@ -383,6 +384,17 @@ impl Model {
             expert.learn_sparse(row.indices, row.values, label as usize, &scratch.parts[at]);
             at += 1;
         }
+    }
+
+    /// What the row last answered recalls, most similar first.
+    pub fn recalled(&self, scratch: &Scratch) -> Vec<Recalled> {
+        let one = |(similarity, at): (f32, usize)| {
+            let entry = &self.memory.entries()[at];
+            let outcome = if self.regression { entry.value } else { entry.label as f32 };
+            let row = entry.row.clone().map_or(RecalledRow::None, RecalledRow::Text);
+            Recalled { id: entry.id, outcome, similarity, row }
+        };
+        self.memory.nearest(&scratch.similarities, RECALLED).into_iter().map(one).collect()
     }
 
     /// Width of the keys.

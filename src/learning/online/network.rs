@@ -110,7 +110,12 @@ impl Network for Published {
 
     fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
         let mut explanation = explain_by_steps(batch, row, output, self.outputs(), |kept| self.forward(kept))?;
-        explanation.active_units = strongest_units(&self.features(&batch.select(&[row]))?);
+        let mut found = self.each(&batch.select(&[row]), |scratch, code| {
+            (self.model.recalled(scratch), strongest_units(self.model.key(code, scratch)))
+        })?;
+        if let Some((memories, units)) = found.pop() {
+            (explanation.memories, explanation.active_units) = (memories, units);
+        }
         Ok(explanation)
     }
 

@@ -5,7 +5,7 @@ use crate::data::Batch;
 use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
 use crate::nn::Tensors;
 use crate::nn::kernels::{Isa, Rows};
-use crate::nn::sparse_net::{Scratch, SparseNet};
+use crate::nn::sparse_net::{Scratch, Served};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use std::cell::RefCell;
@@ -16,7 +16,7 @@ const CHUNK: usize = 64;
 /// A trained `sparse_mlp`.
 #[derive(Debug)]
 pub(super) struct SparseMlp {
-    net: SparseNet,
+    net: Served,
     vocabulary: Vocabulary,
     isa: Isa,
 }
@@ -27,7 +27,7 @@ thread_local! {
 }
 
 impl SparseMlp {
-    pub(super) fn new(net: SparseNet, vocabulary: Vocabulary) -> Self {
+    pub(super) fn new(net: Served, vocabulary: Vocabulary) -> Self {
         Self { net, vocabulary, isa: Isa::best() }
     }
 
@@ -56,7 +56,7 @@ impl Network for SparseMlp {
 
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
         let mut out = Vec::with_capacity(batch.rows() * self.outputs());
-        self.run(batch, |_, _, scratch| self.net.answers(scratch, &mut out))?;
+        self.run(batch, |_, _, scratch| scratch.append_answers(self.outputs(), &mut out))?;
         Ok(out)
     }
 
@@ -66,25 +66,19 @@ impl Network for SparseMlp {
 
     fn features(&self, batch: &Batch) -> Result<Vec<f32>> {
         let width = self.feature_width();
-        let mut out = vec![0.0; batch.rows() * width];
-        self.run(batch, |first, portion, scratch| {
-            let out = &mut out[first * width..(first + portion.len()) * width];
-            match scratch.codes.last() {
-                Some(code) => {
-                    let code = code.rows(width);
-                    for (row, out) in out.chunks_exact_mut(width).enumerate() {
-                        let (units, values) = code.row(row);
-                        units.iter().zip(values).for_each(|(&unit, &value)| out[unit as usize] = value);
-                    }
-                }
-                None => {
-                    let mut answers = Vec::with_capacity(out.len());
-                    self.net.answers(scratch, &mut answers);
-                    out.copy_from_slice(&answers);
-                }
-            }
-        })?;
+        let mut out = Vec::with_capacity(batch.rows() * width);
+        self.run(batch, |_, _, scratch| self.append_codes(scratch, &mut out))?;
         Ok(out)
+    }
+
+    fn forward_with_features(&self, batch: &Batch) -> Result<(Vec<f32>, Vec<f32>)> {
+        let mut answers = Vec::with_capacity(batch.rows() * self.outputs());
+        let mut codes = Vec::with_capacity(batch.rows() * self.feature_width());
+        self.run(batch, |_, _, scratch| {
+            scratch.append_answers(self.outputs(), &mut answers);
+            self.append_codes(scratch, &mut codes);
+        })?;
+        Ok((answers, codes))
     }
 
     fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
@@ -157,6 +151,19 @@ impl Network for SparseMlp {
 }
 
 impl SparseMlp {
+    /// Appends the last layer's codes of an inference, `[rows, feature_width]`; the answers where there is no layer.
+    fn append_codes(&self, scratch: &Scratch, out: &mut Vec<f32>) {
+        let Some(code) = scratch.codes.last() else { return scratch.append_answers(self.outputs(), out) };
+        let width = self.feature_width();
+        let code = code.rows(width);
+        for row in 0..code.len() {
+            let from = out.len();
+            out.resize(from + width, 0.0);
+            let (units, values) = code.row(row);
+            units.iter().zip(values).for_each(|(&unit, &value)| out[from + unit as usize] = value);
+        }
+    }
+
     /// Takes an answer apart, exactly: on the units that are active the network is linear, so the
     /// answer is a bias plus, for each entry, its value times the weight along all active paths.
     fn decompose(&self, rows: &Rows<'_>, scratch: &Scratch, output: usize) -> Explanation {

@@ -14,6 +14,7 @@ mod blocks;
 pub mod dense;
 pub mod filters;
 mod isa;
+mod lines;
 pub mod matrix;
 mod pool;
 pub mod reads;
@@ -24,10 +25,11 @@ pub mod walks;
 
 pub use blocks::{Adam, adam, back_dense, back_sparse, forward, update, update_dense};
 pub use isa::Isa;
+pub use lines::{PAIR, Pair, forward_lines, forward_pairs};
 pub use pool::Pool;
 pub use rows::{Rows, Winners};
 pub use top_k::{TopK, top_k};
-pub use vectors::{axpy, dot, squared_norm};
+pub use vectors::{axpy, dot, products, squared_norm};
 
 /// Units of a block, one 64-byte line: a cache line, an AVX-512 register or two AVX registers.
 pub const LANE: usize = 16;

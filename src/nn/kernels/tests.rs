@@ -116,6 +116,43 @@ fn block_kernels_equal_plain_loops() {
 }
 
 #[test]
+fn line_kernels_equal_plain_loops() {
+    for isa in Isa::available() {
+        for (rows, inputs, width) in [(1, 1, 1), (5, 11, 2), (9, 33, 3)] {
+            let mut random = Random::new(rows as u64 * 100 + inputs as u64);
+            let sparse = Sparse::random(&mut random, rows, inputs);
+            let sparse = sparse.rows();
+            let coarse = |random: &mut Random| f32::from_bits(random.normal().to_bits() & 0xffff_0000);
+            let numbers: Vec<[f32; PAIR]> =
+                (0..inputs * width).map(|_| std::array::from_fn(|_| coarse(&mut random))).collect();
+            let halves = |n: &[f32; PAIR]| -> [Lane; 2] {
+                std::array::from_fn(|h| Lane(std::array::from_fn(|l| n[h * LANE + l])))
+            };
+            let pairs: Vec<Pair> = numbers.iter().map(|n| Pair::exact(n).unwrap()).collect();
+            let lines: Vec<[Lane; 2]> = numbers.iter().map(halves).collect();
+            assert!(numbers.iter().zip(&pairs).all(|(n, p)| (0..PAIR).all(|u| p.get(u) == n[u])));
+            let bias: Vec<[Lane; 2]> = (0..width).map(|_| halves(&std::array::from_fn(|_| random.normal()))).collect();
+            let mut out = vec![[Lane::ZERO; 2]; rows * width];
+            forward_pairs(isa, &pairs, &bias, &sparse, &mut out);
+            let mut same = vec![[Lane::ZERO; 2]; rows * width];
+            forward_lines(isa, &lines, &bias, &sparse, &mut same);
+            assert_eq!(out, same, "{}: the same numbers, however they are stored", isa.name());
+            for row in 0..rows {
+                let (indices, values) = sparse.row(row);
+                for unit in 0..width * PAIR {
+                    let (at, half, lane) = (unit / PAIR, unit % PAIR / LANE, unit % LANE);
+                    let sum = |(&i, v): (&u32, &f32)| v * numbers[i as usize * width + at][unit % PAIR];
+                    let plain: f32 = indices.iter().zip(values).map(sum).sum();
+                    let got = out[row * width + at][half].0[lane];
+                    assert!(close(got, bias[at][half].0[lane] + plain), "{} {rows} {inputs} {unit}", isa.name());
+                }
+            }
+        }
+    }
+    assert!(Pair::exact(&[0.1; PAIR]).is_none(), "what 16 bits do not hold stays as it is");
+}
+
+#[test]
 fn adam_moves_only_what_the_mask_and_the_ids_name() {
     for isa in Isa::available() {
         let mut random = Random::new(5);
@@ -155,6 +192,9 @@ fn vectors_equal_plain_loops() {
             let (x, mut y) = (random.normals(n, 1.0), random.normals(n, 1.0));
             let plain: f32 = x.iter().zip(&y).map(|(a, b)| a * b).sum();
             assert!(close(dot(isa, &x, &y), plain));
+            let mut both = [0.0; 2];
+            products(isa, &[&x[..], &y[..]].concat(), &y, &mut both);
+            assert!(n == 0 || (close(both[0], plain) && close(both[1], squared_norm(isa, &y))));
             let want: Vec<f32> = x.iter().zip(&y).map(|(x, y)| 0.5 * x + y).collect();
             axpy(isa, 0.5, &x, &mut y);
             assert!(y.iter().zip(&want).all(|(&a, &b)| close(a, b)));

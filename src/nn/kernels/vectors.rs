@@ -37,6 +37,18 @@ fn dot_body<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
     tree_sum(sums)
 }
 
+dispatch! {
+    /// `out[r] = rows[r] · x`, rows of `x.len()` numbers.
+    pub fn products(rows: &[f32], x: &[f32], out: &mut [f32]) = products_body
+}
+
+#[inline(always)]
+fn products_body<const FMA: bool>(rows: &[f32], x: &[f32], out: &mut [f32]) {
+    for (out, row) in out.iter_mut().zip(rows.chunks_exact(x.len().max(1))) {
+        *out = dot_body::<FMA>(row, x);
+    }
+}
+
 /// Sums halves onto each other, so that the order is the same for every instruction set.
 #[inline(always)]
 fn tree_sum(mut sums: [f32; 32]) -> f32 {

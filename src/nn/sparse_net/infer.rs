@@ -1,6 +1,6 @@
 //! Answers without training: rows through all layers, one after the other.
 
-use super::{Layer, SparseNet};
+use super::{Layer, Shape, SparseNet};
 use crate::nn::kernels::{self, Isa, LANE, Lane, Rows, TopK};
 
 /// The winners of some rows and what they pass on, in compressed form.
@@ -32,7 +32,7 @@ impl Code {
     }
 }
 
-/// Buffers of [`SparseNet::infer`], kept from call to call.
+/// Buffers of an inference, kept from call to call.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
     /// Pre-activations of the layer at work, `[rows, blocks]`.
@@ -44,49 +44,85 @@ pub struct Scratch {
     pub answers: Vec<Lane>,
 }
 
+impl Scratch {
+    /// Appends the answers of the last inference to `out`, `[rows, outputs]`.
+    pub fn append_answers(&self, outputs: usize, out: &mut Vec<f32>) {
+        for row in self.answers.chunks_exact(outputs.div_ceil(LANE).max(1)) {
+            out.extend_from_slice(&Lane::flat(row)[..outputs]);
+        }
+    }
+}
+
+/// A hidden layer, however its weights are laid out.
+pub(super) trait Hidden {
+    /// Width of what it reads.
+    fn inputs(&self) -> usize;
+
+    /// Pre-activations of all rows; returns how many lanes each row has.
+    fn pre_activations(&self, isa: Isa, rows: &Rows<'_>, z: &mut Vec<Lane>) -> usize;
+}
+
+impl Hidden for Layer {
+    fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    fn pre_activations(&self, isa: Isa, rows: &Rows<'_>, z: &mut Vec<Lane>) -> usize {
+        self.forward(isa, rows, z);
+        self.blocks()
+    }
+}
+
 impl SparseNet {
     /// Runs `rows` and leaves the codes and answers in `scratch`. Does not allocate once it has run
     /// as many rows before.
     pub fn infer(&self, isa: Isa, rows: &Rows<'_>, scratch: &mut Scratch) {
-        let Scratch { z, top, codes, answers } = scratch;
-        codes.resize_with(self.hidden.len(), Code::default);
-        for (index, layer) in self.hidden.iter().enumerate() {
-            let (before, after) = codes.split_at_mut(index);
-            match before.last() {
-                None => layer.forward(isa, rows, z),
-                Some(code) => layer.forward(isa, &code.rows(layer.inputs), z),
-            }
-            let code = &mut after[0];
-            code.clear();
-            for row in z.chunks_exact(layer.blocks()) {
-                let z = &Lane::flat(row)[..layer.units];
-                let from = code.units.len();
-                kernels::top_k(isa, z, self.shape.hidden[index].1, top, &mut code.units);
-                code.values.extend(code.units[from..].iter().map(|&unit| pass(z[unit as usize])));
-                code.offsets.push(code.units.len() as u32);
-            }
-        }
-        match (&self.readout, codes.last()) {
-            (Some(readout), Some(code)) => readout.forward(isa, &code.rows(readout.inputs), answers),
-            _ => {
-                answers.clear();
-                answers.resize(rows.len() * self.shape.outputs.div_ceil(LANE), Lane::ZERO);
-            }
-        }
-        if let Some(skip) = &self.skip {
-            skip.forward(isa, rows, z);
-            for (answer, z) in answers.iter_mut().zip(z.iter()) {
-                for l in 0..LANE {
-                    answer.0[l] += z.0[l];
-                }
-            }
+        run(&self.shape, &self.hidden, self.readout.as_ref(), self.skip.as_ref(), isa, rows, scratch);
+    }
+}
+
+/// Rows through all layers.
+pub(super) fn run(
+    shape: &Shape,
+    hidden: &[impl Hidden],
+    readout: Option<&Layer>,
+    skip: Option<&Layer>,
+    isa: Isa,
+    rows: &Rows<'_>,
+    scratch: &mut Scratch,
+) {
+    let Scratch { z, top, codes, answers } = scratch;
+    codes.resize_with(hidden.len(), Code::default);
+    for (index, layer) in hidden.iter().enumerate() {
+        let (units, winners) = shape.hidden[index];
+        let (before, after) = codes.split_at_mut(index);
+        let lanes = match before.last() {
+            None => layer.pre_activations(isa, rows, z),
+            Some(code) => layer.pre_activations(isa, &code.rows(layer.inputs()), z),
+        };
+        let code = &mut after[0];
+        code.clear();
+        for row in z.chunks_exact(lanes) {
+            let z = &Lane::flat(row)[..units];
+            let from = code.units.len();
+            kernels::top_k(isa, z, winners, top, &mut code.units);
+            code.values.extend(code.units[from..].iter().map(|&unit| pass(z[unit as usize])));
+            code.offsets.push(code.units.len() as u32);
         }
     }
-
-    /// Appends the answers of the last [`Self::infer`] to `out`, `[rows, outputs]`.
-    pub fn answers(&self, scratch: &Scratch, out: &mut Vec<f32>) {
-        for row in scratch.answers.chunks_exact(self.shape.outputs.div_ceil(LANE)) {
-            out.extend_from_slice(&Lane::flat(row)[..self.shape.outputs]);
+    match (readout, codes.last()) {
+        (Some(readout), Some(code)) => readout.forward(isa, &code.rows(readout.inputs), answers),
+        _ => {
+            answers.clear();
+            answers.resize(rows.len() * shape.outputs.div_ceil(LANE), Lane::ZERO);
+        }
+    }
+    if let Some(skip) = skip {
+        skip.forward(isa, rows, z);
+        for (answer, z) in answers.iter_mut().zip(z.iter()) {
+            for l in 0..LANE {
+                answer.0[l] += z.0[l];
+            }
         }
     }
 }

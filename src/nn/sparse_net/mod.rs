@@ -1,12 +1,13 @@
 //! A network of sparse layers on the CPU: a sparse row in, k-winners after each hidden layer, a
 //! dense readout, and a direct way from the row to the answers beside it. Weights and inference are
-//! here, training is in [`train`].
+//! here, training is in [`train`], and what answers when training is over is a [`Served`].
 //!
 //! z = Wx + b; the k largest z win; what they pass on is max(z, 0); all else is 0. Work follows what
 //! is active: a forward pass costs units × active inputs, a backward pass winners × active inputs.
 
 mod infer;
 mod layer;
+mod served;
 pub mod train;
 
 #[cfg(test)]
@@ -14,6 +15,7 @@ mod tests;
 
 pub use infer::{Code, Scratch};
 pub use layer::Layer;
+pub use served::{Lines, Served};
 
 use super::Tensors;
 use crate::Result;

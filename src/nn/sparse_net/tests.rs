@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::train::{Labels, NO_LABEL, Optimiser, Step, Trainer};
-use super::{Scratch, Shape, SparseNet};
+use super::{Scratch, Served, Shape, SparseNet};
 use crate::nn::Tensors;
 use crate::nn::kernels::{Isa, Rows};
 use crate::random::Random;
@@ -58,7 +58,7 @@ fn loss(net: &SparseNet, rows: &Rows<'_>, classes: &[u32]) -> f64 {
     let mut scratch = Scratch::default();
     net.infer(Isa::best(), rows, &mut scratch);
     let mut answers = vec![];
-    net.answers(&scratch, &mut answers);
+    scratch.append_answers(net.shape.outputs, &mut answers);
     let of_row = |(answer, &class): (&[f32], &u32)| {
         let sum: f64 = answer.iter().map(|&a| f64::from(a).exp()).sum();
         sum.ln() - f64::from(answer[class as usize])
@@ -200,7 +200,7 @@ fn rows_do_not_depend_on_their_neighbours_and_k_win() {
     for row in 0..70 {
         trainer.net.infer(Isa::best(), &data.rows().slice(row, 1), &mut scratch);
         let mut one = vec![];
-        trainer.net.answers(&scratch, &mut one);
+        scratch.append_answers(trainer.net.shape.outputs, &mut one);
         assert_eq!(one, all[row * 3..row * 3 + 3], "row {row}");
         assert_eq!(scratch.codes.iter().map(|code| code.units.len()).collect::<Vec<_>>(), [6, 3]);
     }
@@ -231,4 +231,41 @@ fn new_inputs_leave_old_answers_alone() {
     assert_eq!(before, trainer.infer(&data.rows()));
     let wide = Data::random(9, 20, 30);
     assert!(trainer.step(&wide.rows(), Labels::Classes(&classes, None), &step(Optimiser::Adam, 0.01)).is_ok());
+}
+
+#[test]
+fn what_is_served_answers_as_what_was_trained() {
+    for hidden in [&[(40, 5)][..], &[(64, 7), (33, 4)], &[]] {
+        for rounded in [false, true] {
+            let mut net = SparseNet::new(shape(17, hidden, 3), 4);
+            let mut random = Random::new(5);
+            for (_, layer) in net.layers_mut() {
+                let (weights, bias) =
+                    (random.normals(layer.inputs * layer.units, 0.5), random.normals(layer.units, 0.1));
+                layer.set_plain(&weights);
+                layer.set_plain_bias(&bias);
+            }
+            let mut tensors = net.save().unwrap();
+            if rounded {
+                Served::round(&net.shape, &mut tensors).unwrap();
+                net.load(&tensors).unwrap();
+            }
+            let served = Served::load(net.shape.clone(), &tensors).unwrap();
+            assert_eq!(numbers(&served.save().unwrap()), numbers(&tensors), "nothing is lost");
+            let half =
+                served.hidden.iter().map(|l| 2 * l.inputs as u64 * l.units.next_multiple_of(32) as u64).sum::<u64>();
+            assert!(!rounded || served.bytes() < half + 2_000, "sixteen bits a weight");
+            let data = Data::random(6, 9, 17);
+            let (rows, mut one, mut other) = (data.rows(), Scratch::default(), Scratch::default());
+            net.infer(Isa::best(), &rows, &mut one);
+            served.infer(Isa::best(), &rows, &mut other);
+            let (mut a, mut b) = (vec![], vec![]);
+            one.append_answers(3, &mut a);
+            other.append_answers(3, &mut b);
+            assert!(a.len() == 27 && a.iter().zip(&b).all(|(a, b)| (a - b).abs() < 1e-4), "{a:?} {b:?}");
+            for (layer, (_, trained)) in served.hidden.iter().zip(net.layers()) {
+                assert_eq!((layer.weight(3, 32), layer.bias(32)), (trained.weight(3, 32), trained.bias(32)));
+            }
+        }
+    }
 }

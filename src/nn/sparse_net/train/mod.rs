@@ -301,7 +301,7 @@ impl Trainer {
             |_, (first, out)| {
                 SCRATCH.with_borrow_mut(|scratch| {
                     self.net.infer(self.isa, &rows.slice(*first, CHUNK.min(rows.len() - *first)), scratch);
-                    self.net.answers(scratch, out);
+                    scratch.append_answers(self.net.shape.outputs, out);
                 });
             },
         );

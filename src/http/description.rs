@@ -1,0 +1,115 @@
+//! The served document, completed by what holds for every route: how errors look, what a name is made
+//! of, and whether keys are asked for at all.
+
+use serde_json::{Value, json};
+
+/// What names of models and datasets are made of.
+const NAME: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
+
+/// Completes `document`. A server that is `open` asks for no keys, and its document says so.
+pub(super) fn complete(mut document: Value, open: bool) -> Value {
+    let items = document["paths"].as_object_mut().into_iter().flatten();
+    for (path, item) in items {
+        for (_, operation) in item.as_object_mut().into_iter().flatten() {
+            if !operation.is_object() {
+                continue;
+            }
+            operation["responses"]["default"] = error_of(path);
+            for (_, response) in operation["responses"].as_object_mut().into_iter().flatten() {
+                // The document must say something, and "as asked" is what a status without words means.
+                if let Some(response) = response.as_object_mut() {
+                    response.entry("description").or_insert_with(|| json!("as asked"));
+                }
+            }
+            if let Some(schema) = operation.pointer_mut("/requestBody/content/application~1json/schema") {
+                body(path, schema);
+            }
+            for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+                bound(path, parameter);
+            }
+            if let (true, Some(operation)) = (open, operation.as_object_mut()) {
+                operation.remove("security");
+            }
+        }
+    }
+    if let Some(schema) = document.pointer_mut("/components/schemas/Empty") {
+        body("", schema);
+    }
+    document
+}
+
+/// What a body's type in Rust cannot say of it.
+fn body(path: &str, schema: &mut Value) {
+    if schema["properties"]["features"].is_object() {
+        let kinds = json!({ "enum": ["number", "category", "boolean", "timestamp", "text", "vector", "sequence", "image", "ignore"] });
+        let columns = json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] });
+        let group = json!({ "type": "object", "required": ["kind"], "additionalProperties": false, "properties": {
+            "kind": kinds, "columns": columns, "channels": { "type": "integer", "minimum": 1, "maximum": 4096 },
+            "shape": { "type": "array", "items": { "type": "integer", "minimum": 1, "maximum": 4096 } } } });
+        // A training may leave all columns to what was found in the data; an empty model has no data yet.
+        let least = usize::from(!path.ends_with("/train"));
+        schema["properties"]["features"] =
+            json!({ "type": "object", "minProperties": least, "additionalProperties": { "anyOf": [kinds, group] } });
+    }
+    if path.contains("/datasets/") && !schema.is_null() {
+        *schema = json!({ "type": ["array", "object"], "items": { "type": "object" } });
+    }
+}
+
+/// Any answer that is not described: what every request may meet (keys, limits, overload, drain).
+fn error_of(path: &str) -> Value {
+    let (kind, schema) = match path.starts_with("/v2") {
+        true => {
+            let text = json!({ "type": "string" });
+            ("application/json", json!({ "type": "object", "required": ["error"], "properties": { "error": text } }))
+        }
+        false => ("application/problem+json", json!({ "$ref": "#/components/schemas/Problem" })),
+    };
+    json!({ "description": "the request was not answered as asked", "content": { kind: { "schema": schema } } })
+}
+
+/// The bounds of a parameter that stands in many routes.
+fn bound(path: &str, parameter: &mut Value) {
+    let named = path.contains("/models/") || path.contains("/datasets/");
+    let limits = match (parameter["in"].as_str(), parameter["name"].as_str()) {
+        (Some("path"), Some("name" | "model")) if named => json!({ "pattern": NAME }),
+        (Some("query"), Some("model")) => json!({ "pattern": NAME }),
+        (Some("query"), Some("cursor")) if path.ends_with("/memory") => json!({ "pattern": "^[0-9]{1,18}$" }),
+        (Some("query"), Some("cursor")) => json!({ "pattern": "^[A-Za-z0-9_-]{0,128}$" }),
+        (Some("query"), Some("kind")) => json!({ "pattern": "^(train|consolidate|evaluate)$" }),
+        (Some("query"), Some("status")) => json!({ "pattern": "^(queued|running|succeeded|failed|canceled)$" }),
+        (Some("query"), Some("offset")) => json!({ "minimum": 0, "maximum": i64::MAX }),
+        (Some("header"), Some("Idempotency-Key")) => json!({ "pattern": "^[!-~]{1,255}$" }),
+        _ => return,
+    };
+    if let (Some(schema), Some(limits)) = (parameter["schema"].as_object_mut(), limits.as_object()) {
+        schema.extend(limits.clone());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn every_route_says_how_it_fails_and_an_open_server_asks_for_no_key() {
+        let document = serde_json::to_value(crate::http::openapi()).unwrap();
+        for open in [true, false] {
+            let mut secured = 0;
+            for (path, item) in complete(document.clone(), open)["paths"].as_object().unwrap() {
+                for (method, operation) in item.as_object().unwrap() {
+                    assert!(operation["responses"]["default"]["content"].is_object(), "{method} {path}");
+                    let responses = operation["responses"].as_object().unwrap();
+                    assert!(responses.values().all(|r| r["description"].is_string()), "{method} {path}");
+                    assert!(operation["requestBody"].is_null() || operation["requestBody"]["content"].is_object());
+                    secured += usize::from(operation["security"].is_array());
+                }
+            }
+            assert_eq!(open, secured == 0);
+        }
+        let closed = complete(document, false);
+        let name = &closed["paths"]["/api/v1/models/{name}/predict"]["post"]["parameters"][0];
+        assert_eq!(name["schema"]["pattern"], NAME);
+    }
+}

@@ -1,0 +1,163 @@
+//! A predict request's body: where its rows lie, and what else it says.
+
+use crate::{Detail, Error, Result};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A predict request without its rows.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Body<R> {
+    rows: R,
+    /// Labels that are listed.
+    pub(super) top_k: Option<usize>,
+    /// Share of the time that sets and intervals are to hold the truth.
+    pub(super) coverage: Option<f64>,
+    /// Whether reasons are wanted.
+    explain: Option<bool>,
+    /// The version that is to answer.
+    pub(super) version: Option<u64>,
+}
+
+/// What the request says, and its rows as they stand in it. The rows are read once, by the model's own
+/// reader: here only their end is looked for.
+pub(super) fn parse(body: &[u8]) -> Result<(Body<()>, &[u8])> {
+    let (head, rows) = match split(body) {
+        Some((rows, rest)) => {
+            let head: Body<Option<()>> = serde_json::from_slice(&rest).map_err(|error| unreadable(&error))?;
+            (head.without_rows(), rows)
+        }
+        None => {
+            let head: Body<&RawValue> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
+            let rows = head.rows.get().as_bytes();
+            (head.without_rows(), rows)
+        }
+    };
+    if head.coverage.is_some_and(|c| !(c > 0.0 && c < 1.0)) {
+        return Err(Error::malformed("invalid_coverage", "coverage must lie between 0 and 1")
+            .with_details([Detail::path("coverage", "must lie between 0 and 1, both excluded")]));
+    }
+    if head.top_k == Some(0) {
+        return Err(Error::malformed("invalid_top_k", "top_k must be at least 1")
+            .with_details([Detail::path("top_k", "must be at least 1")]));
+    }
+    Ok((head, rows))
+}
+
+/// Whether the body is JSON from its first byte to its last.
+pub(super) fn check(body: &[u8]) -> Result<()> {
+    serde_json::from_slice::<Body<&RawValue>>(body).map(|_| ()).map_err(|error| unreadable(&error))
+}
+
+impl<R> Body<R> {
+    /// Whether reasons are wanted.
+    pub(super) fn explain(&self) -> bool {
+        self.explain.unwrap_or(false)
+    }
+
+    fn without_rows(self) -> Body<()> {
+        Body { rows: (), top_k: self.top_k, coverage: self.coverage, explain: self.explain, version: self.version }
+    }
+}
+
+/// The list under the key `rows`, and the body with `null` in its place; none where the body is not
+/// plain enough to be cut without reading it.
+fn split(body: &[u8]) -> Option<(&[u8], Vec<u8>)> {
+    const KEY: &[u8] = b"\"rows\"";
+    // The key is mostly the first; a string that looks like it cannot stand before it, where only
+    // spaces and the brace may be.
+    let brace = body.iter().position(|b| !b.is_ascii_whitespace())?;
+    let after = brace + 1 + body.get(brace + 1..)?.iter().position(|b| !b.is_ascii_whitespace())?;
+    if body[brace] != b'{' || !body[after..].starts_with(KEY) {
+        return None;
+    }
+    let colon = after + KEY.len() + body[after + KEY.len()..].iter().position(|b| !b.is_ascii_whitespace())?;
+    let from = colon + 1 + body.get(colon + 1..)?.iter().position(|b| !b.is_ascii_whitespace())?;
+    if body[colon] != b':' || body[from] != b'[' {
+        return None;
+    }
+    let to = from + closing(&body[from..])?;
+    Some((&body[from..to], [&body[..from], b"null", &body[to..]].concat()))
+}
+
+/// How many bytes the list at the start of `bytes` takes, brackets in strings not counted.
+fn closing(bytes: &[u8]) -> Option<usize> {
+    let (mut depth, mut at) = (0usize, 0);
+    while let Some(&byte) = bytes.get(at) {
+        at += 1;
+        match byte {
+            b'[' | b'{' => depth += 1,
+            b']' | b'}' => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(at);
+                }
+            }
+            b'"' => loop {
+                let next = bytes[at..].iter().position(|&b| b == b'"' || b == b'\\')?;
+                at += next + 1;
+                if bytes[at - 1] == b'"' {
+                    break;
+                }
+                at += 1;
+                if at > bytes.len() {
+                    return None;
+                }
+            },
+            _ => {}
+        }
+    }
+    None
+}
+
+/// Names the field that is unknown, missing or of the wrong type, where serde names it.
+fn unreadable(error: &serde_json::Error) -> Error {
+    let text = error.to_string();
+    let field = text.split('`').nth(1).filter(|_| text.contains("field"));
+    let code = match error.classify() {
+        serde_json::error::Category::Data if text.starts_with("unknown field") => "unknown_field",
+        serde_json::error::Category::Data => "invalid_request",
+        _ => "malformed_json",
+    };
+    let detail = field.map(|field| Detail::path(field, text.clone()));
+    Error::malformed(code, format!("the request cannot be read: {text}")).with_details(detail)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn rows_are_cut_out_wherever_they_stand() {
+        for (body, rows) in [
+            (r#"{"rows":[{"a":"]}"},{"b":"\\\"["}],"top_k":2}"#, r#"[{"a":"]}"},{"b":"\\\"["}]"#),
+            (r#" { "rows" : [] , "top_k" : 2 } "#, "[]"),
+            (r#"{"top_k":2,"rows":[1,[2]]}"#, "[1,[2]]"),
+            (r#"{"rows":7,"top_k":2}"#, "7"),
+        ] {
+            let (head, found) = parse(body.as_bytes()).unwrap();
+            assert_eq!((std::str::from_utf8(found).unwrap(), head.top_k), (rows, Some(2)), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused() {
+        for (body, code) in [
+            ("", "malformed_json"),
+            ("{", "malformed_json"),
+            (r#"{"rows":["#, "malformed_json"),
+            (r#"{"rows":["\"#, "malformed_json"),
+            (r#"{"rows":[]"#, "malformed_json"),
+            (r#"{"rows":[]} x"#, "malformed_json"),
+            (r#"{"top_k":1}"#, "invalid_request"),
+            (r#"{"rows":[],"rows":[]}"#, "invalid_request"),
+            (r#"{"rows":[],"row":1}"#, "unknown_field"),
+            (r#"{"rows":[],"top_k":0}"#, "invalid_top_k"),
+            (r#"{"rows":[],"coverage":1.0}"#, "invalid_coverage"),
+        ] {
+            assert_eq!(parse(body.as_bytes()).unwrap_err().code, code, "{body}");
+        }
+        assert_eq!(check(br#"{"rows":[{"a":}]}"#).unwrap_err().code, "malformed_json");
+    }
+}
