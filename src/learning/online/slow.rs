@@ -14,6 +14,7 @@ const EVENTS: [usize; 2] = [500, 4_000];
 
 /// Where the code of a row comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "a stream has one of these")]
 pub(super) enum Code {
     /// There is none: experts read the columns.
     None,
