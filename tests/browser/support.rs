@@ -205,13 +205,6 @@ impl Browser {
         self.driver.cdp().send_raw("Emulation.setDeviceMetricsOverride", screen).await.unwrap();
     }
 
-    /// Opens a further window at a route; all of them stay visible to their pages.
-    pub(crate) async fn window(&self, route: &str) {
-        let window = self.driver.new_window().await.unwrap();
-        self.driver.switch_to_window(window).await.unwrap();
-        self.go(route).await;
-    }
-
     /// Opens a page by its hash route.
     pub(crate) async fn go(&self, route: &str) {
         self.driver.goto(format!("{}/#{route}", self.base)).await.unwrap();
