@@ -67,7 +67,11 @@ impl App {
         let (api, router) = Api::new(parts);
         let mut background = vec![tokio::spawn(tidy(api.clone())), changes, followed];
         if let Some(webhook) = webhook {
-            background.push(tokio::spawn(webhook.follow(api.store.clone(), api.store.changes())));
+            background.push(tokio::spawn(webhook.follow(
+                workers.owner().to_owned(),
+                api.store.clone(),
+                api.store.changes(),
+            )));
         }
         if let Some(tls) = tls.clone() {
             background.push(tokio::spawn(tls.watch()));
@@ -105,8 +109,12 @@ impl App {
         let engine = Engine::new(Arc::new(StoredModels(store.clone())), settings(&config));
         let streams = Streams::new(store.clone(), engine, config.job_threads());
         let stop = CancellationToken::new();
+        let workers = workers(&store, streams, &config);
+        if let Some(webhook) = Webhook::new(&config)? {
+            tokio::spawn(webhook.follow(workers.owner().to_owned(), store.clone(), store.changes()));
+        }
         let working = tokio::spawn({
-            let (workers, stop) = (workers(&store, streams, &config), stop.clone());
+            let stop = stop.clone();
             async move { workers.run(stop).await }
         });
         tracing::info!(workers = config.workers, "kenyon works");

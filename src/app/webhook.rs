@@ -37,8 +37,10 @@ impl Webhook {
         Ok(Some(Arc::new(Self { url: url.ok_or_else(wrong)?, secret, allow_private: config.webhook_allow_private })))
     }
 
-    /// Tells of every job that ends here, until the store closes.
-    pub(super) async fn follow(self: Arc<Self>, store: Store, mut changes: broadcast::Receiver<Change>) {
+    /// Tells of every job that ends here, until the store closes: that `owner` ran, or nobody.
+    pub(super) async fn follow(self: Arc<Self>, owner: String, store: Store, mut changes: broadcast::Receiver<Change>) {
+        // One that was cancelled while it waited is told of where there is only one process.
+        let alone = store.backend() == "sqlite";
         let mut told = std::collections::VecDeque::new();
         loop {
             let id = match changes.recv().await {
@@ -47,8 +49,8 @@ impl Webhook {
                 Err(RecvError::Closed) => return,
             };
             let Ok(job) = store.job(id).await else { continue };
-            // Each job is told of by the replica that ran it, so that it is told once.
-            let ours = job.worker.as_ref().is_some_and(|w| w.ends_with(store.replica()));
+            // Each job is told of by the process that ran it, so that it is told once.
+            let ours = job.worker.as_ref().map_or(alone, |worker| *worker == owner);
             if !job.status.is_final() || !ours || told.contains(&(id, job.attempt)) {
                 continue;
             }

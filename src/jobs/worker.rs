@@ -81,6 +81,11 @@ impl Workers {
         Self { inner: Arc::new(inner) }
     }
 
+    /// As whom these workers hold jobs: `worker` of every job that they run.
+    pub fn owner(&self) -> &str {
+        &self.inner.owner
+    }
+
     /// Jobs that run here now.
     pub fn running(&self) -> usize {
         self.inner.jobs().len()

@@ -259,38 +259,6 @@ impl Store {
         let input = row.map(|r| r.opt_json("input")).transpose()?.flatten();
         input.map(|value| serde_json::from_value(value).map_err(Error::internal)).transpose()
     }
-
-    /// Deletes objects that nothing needs any more; the number deleted.
-    pub async fn sweep(&self) -> Result<u64> {
-        // Other replicas may be about to open what was just let go of; they get a while to do so.
-        let grace = if self.inner.db.is_postgres() { 15 * 60_000 } else { 0 };
-        let Ok(_alone) = self.inner.copying.try_write() else { return Ok(0) };
-        let due = "SELECT object_key FROM garbage WHERE since <= $1
-            AND NOT EXISTS (SELECT 1 FROM job_inputs i WHERE i.object_key = garbage.object_key) LIMIT 1000";
-        let mut deleted = 0;
-        for row in self.inner.db.all(sql(due).bind(now() - grace)).await? {
-            let key: String = row.get("object_key")?;
-            self.inner.objects.delete(&key).await?;
-            self.inner.db.exec(sql("DELETE FROM garbage WHERE object_key = $1").bind(&key)).await?;
-            deleted += 1;
-        }
-        Ok(deleted)
-    }
-
-    /// Removes objects that a crash left without an owner.
-    pub(super) async fn collect_garbage_at_start(&self) -> Result<()> {
-        self.sweep().await?;
-        // An upload of another replica may be under way: only what is old enough is surely nobody's.
-        let grace = if self.inner.db.is_postgres() { 24 * 3_600_000 } else { 0 };
-        for listed in self.inner.objects.list("datasets").await? {
-            let known = "SELECT 1 AS one FROM dataset_parts WHERE object_key = $1
-                UNION ALL SELECT 1 FROM job_inputs WHERE object_key = $1";
-            if listed.age_ms >= grace && self.inner.db.opt(sql(known).bind(&listed.key)).await?.is_none() {
-                self.inner.objects.delete(&listed.key).await?;
-            }
-        }
-        self.collect_model_garbage(grace).await
-    }
 }
 
 /// The dataset as it stands inside `tx`, which fixes it as a job's input.

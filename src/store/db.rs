@@ -96,32 +96,31 @@ impl Sql {
 
     fn sqlite(self) -> Query<'static, Sqlite, SqliteArguments> {
         let text = self.text("CAST(unixepoch('subsec') * 1000 AS INTEGER)", "");
-        let mut query = sqlx::query(text);
-        for arg in self.args {
-            query = match arg {
-                Arg::Text(v) => query.bind(v),
-                Arg::Int(v) => query.bind(v),
-                Arg::Real(v) => query.bind(v),
-                Arg::Bool(v) => query.bind(v),
-                Arg::Blob(v) => query.bind(v),
-            };
-        }
-        query
+        self.args.into_iter().fold(sqlx::query(text), bound)
     }
 
     fn postgres(self) -> Query<'static, Postgres, PgArguments> {
         let text = self.text("CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)", "FOR UPDATE SKIP LOCKED");
-        let mut query = sqlx::query(text);
-        for arg in self.args {
-            query = match arg {
-                Arg::Text(v) => query.bind(v),
-                Arg::Int(v) => query.bind(v),
-                Arg::Real(v) => query.bind(v),
-                Arg::Bool(v) => query.bind(v),
-                Arg::Blob(v) => query.bind(v),
-            };
-        }
-        query
+        self.args.into_iter().fold(sqlx::query(text), bound)
+    }
+}
+
+/// The query with one more value, on either database.
+fn bound<D>(query: Query<'static, D, D::Arguments>, arg: Arg) -> Query<'static, D, D::Arguments>
+where
+    D: sqlx::Database,
+    Option<String>: for<'q> sqlx::Encode<'q, D> + Type<D>,
+    Option<i64>: for<'q> sqlx::Encode<'q, D> + Type<D>,
+    Option<f64>: for<'q> sqlx::Encode<'q, D> + Type<D>,
+    Option<Vec<u8>>: for<'q> sqlx::Encode<'q, D> + Type<D>,
+    bool: for<'q> sqlx::Encode<'q, D> + Type<D>,
+{
+    match arg {
+        Arg::Text(v) => query.bind(v),
+        Arg::Int(v) => query.bind(v),
+        Arg::Real(v) => query.bind(v),
+        Arg::Bool(v) => query.bind(v),
+        Arg::Blob(v) => query.bind(v),
     }
 }
 
@@ -212,7 +211,15 @@ impl Db {
     /// read cannot be overtaken before it is written.
     pub(super) async fn begin(&self) -> Result<Tx> {
         let inner = match &self.pools {
-            Pools::Sqlite { write, .. } => Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
+            Pools::Sqlite { write, .. } => match write.begin_with("BEGIN IMMEDIATE").await {
+                // A full disk makes SQLite end a transaction by itself, and the driver goes on
+                // counting it: that connection is of no use any more.
+                Err(sqlx::Error::InvalidSavePointStatement) => {
+                    write.acquire().await?.close().await?;
+                    Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)
+                }
+                begun => Inner::Sqlite(begun?),
+            },
             Pools::Postgres(pool) => Inner::Postgres(pool.begin().await?),
         };
         Ok(Tx { inner, told: Vec::new(), changes: self.changes.clone() })
@@ -335,10 +342,19 @@ impl From<sqlx::Error> for Error {
             (_, Some("8" | "776" | "1032")) => {
                 (Kind::Unavailable, "storage_read_only", "the server's storage cannot be written")
             }
+            // SQLite could not read or write a file: 10 with details in the upper bits.
+            (_, Some(code)) if code.parse::<u32>().is_ok_and(|code| code < 10_000 && code & 0xff == 10) => {
+                (Kind::Unavailable, "storage_failed", "the server's storage cannot be read or written")
+            }
             // Busy, locked, deadlock, serialisation, too many connections, shutting down.
             (_, Some("5" | "6" | "261" | "517" | "40001" | "40P01" | "53300" | "57P01" | "57P03"))
             | (
-                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed,
+                // A connection that breaks in the middle of an answer is a protocol error to the driver.
+                sqlx::Error::Io(_)
+                | sqlx::Error::Protocol(_)
+                | sqlx::Error::PoolTimedOut
+                | sqlx::Error::PoolClosed
+                | sqlx::Error::WorkerCrashed,
                 _,
             ) => (Kind::Unavailable, "database_unavailable", "the database cannot be reached; try again"),
             _ => return Self::internal(error),

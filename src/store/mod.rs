@@ -25,6 +25,7 @@ pub mod counts;
 pub mod datasets;
 mod db;
 pub mod events;
+mod garbage;
 pub mod idempotency;
 pub mod jobs;
 pub mod keys;

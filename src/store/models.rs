@@ -296,6 +296,7 @@ impl Store {
             return Err(error);
         }
         self.drop_checkpoints(claim.job.id).await;
+        self.drop_lost_attempts(&format!("models/{}/{}/{version}", claim.job.model, claim.model_id), &attempt).await;
         Ok(())
     }
 
@@ -366,28 +367,6 @@ impl Store {
             files.push(VersionFile { name: file.clone(), key, bytes, digest });
         }
         Ok(files)
-    }
-
-    /// Removes model files, log snapshots and checkpoints that a crash left without an owner.
-    pub(super) async fn collect_model_garbage(&self, grace_ms: i64) -> Result<()> {
-        let mut known = std::collections::HashSet::new();
-        for row in self.inner.db.all(sql("SELECT files FROM versions")).await? {
-            known.extend(files(&row)?.into_iter().map(|f| f.key));
-        }
-        let keys = "SELECT snapshot_key AS k FROM logs WHERE snapshot_key IS NOT NULL
-            UNION ALL SELECT checkpoint_key FROM jobs WHERE checkpoint_key IS NOT NULL";
-        for row in self.inner.db.all(sql(keys)).await? {
-            known.insert(row.get::<String>("k")?);
-        }
-        self.collect_checkpoints().await?;
-        for folder in ["models", "logs", "checkpoints"] {
-            for listed in self.inner.objects.list(folder).await? {
-                if listed.age_ms >= grace_ms && !known.contains(&listed.key) {
-                    self.inner.objects.delete(&listed.key).await?;
-                }
-            }
-        }
-        Ok(())
     }
 }
 
@@ -499,7 +478,7 @@ fn from_row(row: &Row) -> Result<Model> {
     })
 }
 
-fn files(row: &Row) -> Result<Vec<VersionFile>> {
+pub(super) fn files(row: &Row) -> Result<Vec<VersionFile>> {
     serde_json::from_value(row.json("files")?).map_err(Error::internal)
 }
 

@@ -145,6 +145,26 @@ impl Objects {
         }
     }
 
+    /// Removes everything below a folder, also what a crash left half-written there.
+    pub async fn delete_folder(&self, folder: &str) -> Result<()> {
+        for listed in self.list(folder).await? {
+            self.delete(&listed.key).await?;
+        }
+        match &self.root {
+            Some(root) => match tokio::fs::remove_dir_all(root.join(folder)).await {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+                _ => Ok(()),
+            },
+            None => Ok(()),
+        }
+    }
+
+    /// The names of the folders directly below a folder.
+    pub async fn folders(&self, folder: &str) -> Result<Vec<String>> {
+        let found = self.store.list_with_delimiter(Some(&Key::from(folder))).await?;
+        Ok(found.common_prefixes.iter().filter_map(|key| key.filename().map(str::to_owned)).collect())
+    }
+
     /// All objects below a folder (the whole store when empty), with size and age in milliseconds.
     pub async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let prefix = (!folder.is_empty()).then(|| Key::from(folder));

@@ -1,5 +1,6 @@
 //! The interface, tested from outside: a real server on a free port with a data folder of its own,
-//! and a client that speaks HTTP. `KENYON_TEST_DATABASE_URL=postgres://…` runs the same tests there.
+//! and a client that speaks HTTP. `KENYON_TEST_DATABASE=postgres` (or an address)
+//! runs the same tests on Postgres, `KENYON_TEST_BINARY=1` against the built program as a process.
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod attacks;
@@ -12,3 +13,5 @@ mod limits;
 mod main_job;
 mod server;
 mod streams;
+#[path = "../support/mod.rs"]
+mod support;

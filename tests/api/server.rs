@@ -1,7 +1,9 @@
 //! A server to test, and short words for talking to it.
 
+use crate::support::postgres;
+use crate::support::process::{Process, kenyon as program};
 use kenyon::app::{App, Running};
-use kenyon::config::Config;
+use kenyon::config::{Config, LogFormat};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
 use serde_json::Value;
 use std::time::Duration;
@@ -9,8 +11,14 @@ use std::time::Duration;
 pub(crate) struct TestServer {
     pub(crate) url: String,
     pub(crate) client: Client,
-    running: Option<Running>,
+    running: Option<Runs>,
     _folder: tempfile::TempDir,
+}
+
+/// In this process, or as a process of its own.
+enum Runs {
+    Here(Running),
+    There(Process),
 }
 
 /// An answer, read to its end.
@@ -62,14 +70,27 @@ impl TestServer {
             config.database_url = url;
         }
         change(&mut config);
-        let running = App::start(config).await.unwrap();
+        // Chosen once a process; whoever was first is as good.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let (url, running) = match std::env::var_os("KENYON_TEST_BINARY") {
+            Some(_) => {
+                let process = Process::start(program("serve").envs(environment(&config))).unwrap();
+                (process.url.clone(), Runs::There(process))
+            }
+            None => {
+                let running = App::start(config).await.unwrap();
+                (format!("http://{}", running.addr), Runs::Here(running))
+            }
+        };
         let client = Client::builder().timeout(Duration::from_secs(120)).build().unwrap();
-        Self { url: format!("http://{}", running.addr), client, running: Some(running), _folder: folder }
+        Self { url, client, running: Some(running), _folder: folder }
     }
 
     pub(crate) async fn stop(&mut self) {
-        if let Some(running) = self.running.take() {
-            running.shutdown().await;
+        match self.running.take() {
+            Some(Runs::Here(running)) => running.shutdown().await,
+            Some(Runs::There(mut process)) => assert!(process.stop(), "{}", process.log()),
+            None => {}
         }
     }
 
@@ -115,7 +136,7 @@ impl TestServer {
 
 impl Drop for TestServer {
     fn drop(&mut self) {
-        if let (Some(running), Ok(runtime)) = (self.running.take(), tokio::runtime::Handle::try_current()) {
+        if let (Some(Runs::Here(running)), Ok(runtime)) = (self.running.take(), tokio::runtime::Handle::try_current()) {
             runtime.spawn(running.shutdown());
         }
     }
@@ -130,15 +151,66 @@ pub(crate) async fn send(request: RequestBuilder) -> Answer {
     Answer { status, headers, body }
 }
 
-/// A database of its own on the Postgres server that the environment names.
+/// A database of its own where `KENYON_TEST_DATABASE` asks for Postgres: `postgres` starts a private
+/// server, anything else is the address of one.
 async fn fresh_database() -> Option<String> {
-    let server = std::env::var("KENYON_TEST_DATABASE_URL").ok()?;
+    let wanted = std::env::var("KENYON_TEST_DATABASE").ok()?;
+    if wanted == "postgres" {
+        return Some(postgres::server()?.database().await);
+    }
     let name = format!("api_{}", uuid::Uuid::now_v7().simple());
-    let pool = sqlx::postgres::PgPool::connect(&server).await.expect("KENYON_TEST_DATABASE_URL can be reached");
+    let pool = sqlx::postgres::PgPool::connect(&wanted).await.expect("KENYON_TEST_DATABASE can be reached");
     let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
     sqlx::query(create).execute(&pool).await.expect("a database can be made");
-    let (base, _) = server.rsplit_once('/').expect("an address with a database");
+    let (base, _) = wanted.rsplit_once('/').expect("an address with a database");
     Some(format!("{base}/{name}"))
+}
+
+/// The settings as a process takes them, but for those that every test's process has in common.
+fn environment(config: &Config) -> Vec<(String, String)> {
+    macro_rules! variables {
+        ($($name:ident),+ $(,)?) => {
+            vec![$((format!("KENYON_{}", stringify!($name).to_uppercase()), config.$name.to_string())),+]
+        };
+    }
+    assert_eq!(config.log_format, LogFormat::Auto, "the address is read from the log");
+    let mut all = variables![
+        database_url,
+        objects,
+        workers,
+        job_threads,
+        insecure,
+        cors_origins,
+        max_body_bytes,
+        max_upload_bytes,
+        max_decompressed_bytes,
+        max_columns,
+        max_models,
+        max_datasets,
+        max_dataset_bytes,
+        max_queued_jobs,
+        max_requests,
+        max_connections,
+        rate_limit,
+        rate_limit_address,
+        request_timeout,
+        client_timeout,
+        drain_timeout,
+        max_batch_rows,
+        max_queue_rows,
+        max_batch_delay_us,
+        model_cache_bytes,
+        checkpoint_seconds,
+        job_retention_days,
+        webhook_url,
+        webhook_allow_private,
+        log,
+    ];
+    all.push(("KENYON_DATA_DIR".to_owned(), config.data_dir.to_string_lossy().into_owned()));
+    for (name, secret) in [("MASTER_KEY", &config.master_key), ("WEBHOOK_SECRET", &config.webhook_secret)] {
+        all.push((format!("KENYON_{name}"), secret.reveal().to_owned()));
+    }
+    all
 }
 
 /// A small table that can be learned: two clouds of points and a column without information.

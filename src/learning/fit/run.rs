@@ -25,6 +25,9 @@ struct Course {
     best: Option<f64>,
     since_best: usize,
     metrics: Map<String, Value>,
+    /// Nothing is left but to choose the weights and to calibrate.
+    #[serde(default)]
+    ended: bool,
 }
 
 /// A training under way.
@@ -85,16 +88,14 @@ impl<'a> Run<'a> {
 
     pub(super) fn train(&mut self) -> Result<()> {
         let mut mini = Batch::new();
-        while self.course.epoch < self.schedule.epochs {
+        while !self.course.ended && self.course.epoch < self.schedule.epochs {
             let mut order = self.data.split.training.clone();
             Random::stream(self.seed, "order", self.course.epoch as u64).shuffle(&mut order);
             let first = self.course.step - self.steps_per_epoch() * self.course.epoch as u64;
             for rows in order.chunks(self.schedule.batch_size).skip(first as usize) {
                 self.step(rows, &mut mini)?;
             }
-            if self.end_epoch()? {
-                break;
-            }
+            self.end_epoch()?;
         }
         Ok(())
     }
@@ -132,8 +133,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Validates, keeps the best, tells the monitor; whether training ends here.
-    fn end_epoch(&mut self) -> Result<bool> {
+    /// Validates, keeps the best, tells the monitor; finds out whether training ends here.
+    fn end_epoch(&mut self) -> Result<()> {
         let answers = self.validation_answers()?;
         let (loss, accuracy) = self.data.validate(&answers);
         let train_loss = self.course.epoch_loss / self.course.epoch_steps.max(1) as f64;
@@ -158,11 +159,12 @@ impl<'a> Run<'a> {
         self.course.epoch_steps = 0;
         self.monitor.progress(&self.progress(), true);
         let patience = self.schedule.patience;
-        let ended = next == Next::Stop || (patience > 0 && self.course.since_best >= patience);
-        if !ended && self.monitor.checkpoint_due(true) {
+        self.course.ended = next == Next::Stop || (patience > 0 && self.course.since_best >= patience);
+        // Also after the last epoch: what follows takes its time, too.
+        if self.monitor.checkpoint_due(true) {
             self.checkpoint()?;
         }
-        Ok(ended)
+        Ok(())
     }
 
     fn validation_answers(&self) -> Result<Vec<f32>> {

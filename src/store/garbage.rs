@@ -1,0 +1,124 @@
+//! Tidying up: objects that nothing needs any more, and what a crash left behind.
+
+use super::db::{now, sql};
+use super::models::files;
+use super::{JobId, Store};
+use crate::Result;
+use std::collections::HashSet;
+use std::time::Duration;
+
+impl Store {
+    /// Deletes objects that nothing needs any more; the number deleted.
+    pub async fn sweep(&self) -> Result<u64> {
+        // Other replicas may be about to open what was just let go of; they get a while to do so.
+        let grace = if self.inner.db.is_postgres() { 15 * 60_000 } else { 0 };
+        let Ok(_alone) = self.inner.copying.try_write() else { return Ok(0) };
+        let due = "SELECT object_key FROM garbage WHERE since <= $1
+            AND NOT EXISTS (SELECT 1 FROM job_inputs i WHERE i.object_key = garbage.object_key) LIMIT 1000";
+        let mut deleted = 0;
+        for row in self.inner.db.all(sql(due).bind(now() - grace)).await? {
+            let key: String = row.get("object_key")?;
+            self.inner.objects.delete(&key).await?;
+            self.inner.db.exec(sql("DELETE FROM garbage WHERE object_key = $1").bind(&key)).await?;
+            deleted += 1;
+        }
+        Ok(deleted)
+    }
+
+    /// Removes objects that a crash left without an owner.
+    pub(super) async fn collect_garbage_at_start(&self) -> Result<()> {
+        self.sweep().await?;
+        // An upload of another replica may be under way: only what is old enough is surely nobody's.
+        let grace = if self.inner.db.is_postgres() { 24 * 3_600_000 } else { 0 };
+        for listed in self.inner.objects.list("datasets").await? {
+            let known = "SELECT 1 AS one FROM dataset_parts WHERE object_key = $1
+                UNION ALL SELECT 1 FROM job_inputs WHERE object_key = $1";
+            if listed.age_ms >= grace && self.inner.db.opt(sql(known).bind(&listed.key)).await?.is_none() {
+                self.inner.objects.delete(&listed.key).await?;
+            }
+        }
+        self.collect_checkpoints().await?;
+        self.collect_model_garbage(grace).await
+    }
+
+    /// Removes model files, log snapshots and checkpoints that a crash left without an owner.
+    async fn collect_model_garbage(&self, grace_ms: i64) -> Result<()> {
+        let mut known = HashSet::new();
+        for row in self.inner.db.all(sql("SELECT files FROM versions")).await? {
+            known.extend(files(&row)?.into_iter().map(|f| f.key));
+        }
+        // Only one attempt of a version is ever seen; what lies beside it was of one that was lost.
+        let visible: HashSet<_> = known.iter().filter_map(|key| attempt_of(key)).collect();
+        let versions: HashSet<_> = visible.iter().map(|(version, _)| *version).collect();
+        for version in versions.iter().filter(|_| self.inner.objects.folder().is_some()) {
+            for attempt in self.inner.objects.folders(version).await? {
+                if !visible.contains(&(*version, attempt.as_str())) {
+                    self.inner.objects.delete_folder(&format!("{version}/{attempt}")).await?;
+                }
+            }
+        }
+        let keys = "SELECT snapshot_key AS k FROM logs WHERE snapshot_key IS NOT NULL
+            UNION ALL SELECT checkpoint_key FROM jobs WHERE checkpoint_key IS NOT NULL";
+        let mut needed: HashSet<String> = HashSet::new();
+        for row in self.inner.db.all(sql(keys)).await? {
+            needed.insert(row.get("k")?);
+        }
+        for folder in ["models", "logs", "checkpoints"] {
+            for listed in self.inner.objects.list(folder).await? {
+                let lost = attempt_of(&listed.key).is_some_and(|(version, _)| versions.contains(version));
+                let unknown = !known.contains(&listed.key) && !needed.contains(&listed.key);
+                if unknown && (lost || listed.age_ms >= grace_ms) {
+                    self.inner.objects.delete(&listed.key).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes jobs that ended more than `age` ago; the number removed.
+    pub async fn prune_jobs(&self, age: Duration) -> Result<u64> {
+        let old = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE finished_at < $1 LIMIT 1000)";
+        self.inner.db.exec(sql(old).bind(now() - age.as_millis() as i64)).await
+    }
+
+    /// Removes checkpoints of jobs that have ended: whose worker was killed between the job's end and
+    /// tidying up. However young they are, nobody will read them.
+    pub async fn collect_checkpoints(&self) -> Result<()> {
+        for id in self.inner.objects.folders("checkpoints").await? {
+            let wanted = "SELECT 1 AS one FROM jobs WHERE id = $1 AND status IN ('queued', 'running')";
+            if self.inner.db.opt(sql(wanted).bind(&id)).await?.is_none() {
+                self.inner.objects.delete_folder(&format!("checkpoints/{id}")).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Checkpoints are of use to nobody once a job has ended. What is missed here goes at the next start.
+    pub(super) async fn drop_checkpoints(&self, id: JobId) {
+        if let Err(error) = self.inner.objects.delete_folder(&format!("checkpoints/{id}")).await {
+            tracing::warn!(%error, "checkpoints could not be removed");
+        }
+        if let Err(error) = self.sweep().await {
+            tracing::warn!(%error, "garbage could not be removed");
+        }
+    }
+
+    /// Removes what attempts that were lost have written of a version that `attempt` has published.
+    pub(super) async fn drop_lost_attempts(&self, version: &str, attempt: &str) {
+        let outcome = async {
+            for other in self.inner.objects.folders(version).await?.iter().filter(|other| *other != attempt) {
+                self.inner.objects.delete_folder(&format!("{version}/{other}")).await?;
+            }
+            Ok::<_, crate::Error>(())
+        };
+        if let Err(error) = outcome.await {
+            tracing::warn!(%error, "files of a lost attempt could not be removed");
+        }
+    }
+}
+
+/// The version's folder and the attempt in a key such as `models/iris/ID/3/1/weights.safetensors`.
+fn attempt_of(key: &str) -> Option<(&str, &str)> {
+    let (attempt, _) = key.strip_prefix("models/").and(key.rsplit_once('/'))?;
+    attempt.rsplit_once('/')
+}

@@ -1,0 +1,234 @@
+//! The queue: one row a job, and the statements that move it. [`ask`] is for whoever submits, looks
+//! at, cancels and retries; [`work`] for whoever does the jobs. A worker holds a [`Claim`]; every
+//! write of a worker names owner and attempt, so one that lost its lease changes nothing any more.
+
+mod ask;
+mod work;
+
+pub(super) use ask::cancel_all_of;
+pub(super) use work::succeed;
+
+use super::db::Row;
+use super::models::NewModel;
+use super::{DatasetName, JobId, ModelName};
+use crate::{Error, Result};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use std::str::FromStr;
+use uuid::Uuid;
+
+/// What a job does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobKind {
+    /// Makes a version from a dataset.
+    Train,
+    /// Makes a version from the served one and what was observed.
+    Consolidate,
+    /// Measures the served version on a dataset.
+    Evaluate,
+}
+
+impl JobKind {
+    /// Its name in requests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Consolidate => "consolidate",
+            Self::Evaluate => "evaluate",
+        }
+    }
+
+    /// Whether it makes a version; of those, one at a time runs for a model, in the queue's order.
+    pub fn makes_version(self) -> bool {
+        self != Self::Evaluate
+    }
+}
+
+impl FromStr for JobKind {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let all = [Self::Train, Self::Consolidate, Self::Evaluate];
+        let found = all.into_iter().find(|k| k.name() == text);
+        found.ok_or_else(|| Error::malformed("unknown_kind", "a job's kind is train, consolidate or evaluate"))
+    }
+}
+
+/// Where a job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum JobStatus {
+    /// Waiting for a worker.
+    Queued,
+    /// A worker holds it.
+    Running,
+    /// Done.
+    Succeeded,
+    /// Ended by an error.
+    Failed,
+    /// Ended by wish.
+    Canceled,
+}
+
+impl JobStatus {
+    /// Its name in requests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Canceled => "canceled",
+        }
+    }
+
+    /// Whether nothing more will happen to it by itself.
+    pub fn is_final(self) -> bool {
+        !matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+impl FromStr for JobStatus {
+    type Err = Error;
+    fn from_str(text: &str) -> Result<Self> {
+        let all = [Self::Queued, Self::Running, Self::Succeeded, Self::Failed, Self::Canceled];
+        let unknown = || {
+            let detail = "a job's status is queued, running, succeeded, failed or canceled";
+            Error::malformed("unknown_status", detail)
+        };
+        all.into_iter().find(|s| s.name() == text).ok_or_else(unknown)
+    }
+}
+
+/// A job as the interface shows it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// What it does.
+    pub kind: JobKind,
+    /// For which model.
+    pub model: ModelName,
+    /// The version it makes, fixed when it was submitted.
+    pub version: Option<u64>,
+    /// What it reads.
+    pub dataset: Option<DatasetName>,
+    /// Where it stands.
+    pub status: JobStatus,
+    /// Higher runs first.
+    pub priority: i64,
+    /// `epoch`, `step`, `fraction` … as last written.
+    pub progress: Value,
+    /// Last values of what is measured.
+    pub metrics: Value,
+    /// What an evaluation found; which version a training made.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub result: Option<Value>,
+    /// How often it was started.
+    pub attempt: u64,
+    /// Step of the checkpoint this attempt went on from; 0 from the start.
+    pub resumed_from_step: u64,
+    /// Who runs it.
+    pub worker: Option<String>,
+    /// Whether it will end soon because somebody wants it to.
+    pub cancel_requested: bool,
+    /// `code` and `detail` of what ended it.
+    pub error: Option<Value>,
+    /// When it was submitted.
+    pub created_at: Timestamp,
+    /// When it was first started.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// The request, for whoever runs it.
+    #[serde(skip)]
+    pub spec: Value,
+}
+
+/// A job to submit.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    /// What it does.
+    pub kind: JobKind,
+    /// For which model.
+    pub model: ModelName,
+    /// What it reads; must exist.
+    pub dataset: Option<DatasetName>,
+    /// The request, for whoever runs it.
+    pub spec: Value,
+    /// Higher runs first.
+    pub priority: i64,
+    /// Makes the model when there is none; without it a missing model is 404.
+    pub create: Option<NewModel>,
+}
+
+/// Which jobs to list.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct JobFilter {
+    /// Only these.
+    pub status: Option<JobStatus>,
+    /// Only this model's.
+    pub model: Option<ModelName>,
+    /// Only of this kind.
+    pub kind: Option<JobKind>,
+}
+
+/// A job in the hands of a worker. Good for as long as the lease is renewed.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The job as it was claimed.
+    pub job: Job,
+    /// The model it is for, told from a later one of the same name.
+    pub model_id: Uuid,
+    /// Who claimed it.
+    pub owner: String,
+}
+
+/// What a heartbeat found out about a job that is still held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The job.
+    pub id: JobId,
+    /// The attempt that is held.
+    pub attempt: u64,
+    /// Whether it should end.
+    pub cancel_requested: bool,
+}
+
+/// A worker's write that changed nothing was that of one who lost the job.
+pub(super) fn fenced(changed: u64) -> Result<()> {
+    if changed == 1 {
+        return Ok(());
+    }
+    Err(Error::conflict("lease_lost", "the job is no longer this worker's"))
+}
+
+fn from_row(row: &Row) -> Result<Job> {
+    Ok(Job {
+        id: row.parse("id")?,
+        kind: row.parse("kind")?,
+        model: row.parse("model")?,
+        version: row.opt_u64("version")?,
+        dataset: row.get::<Option<String>>("dataset")?.map(|d| d.parse()).transpose()?,
+        status: row.parse("status")?,
+        priority: row.get("priority")?,
+        progress: row.json("progress")?,
+        metrics: row.json("metrics")?,
+        result: row.opt_json("result")?,
+        attempt: row.u64("attempt")?,
+        resumed_from_step: row.u64("resumed_from_step")?,
+        worker: row.get("owner")?,
+        cancel_requested: row.get("cancel_requested")?,
+        error: row.opt_json("error")?,
+        created_at: row.time("created_at")?,
+        started_at: row.opt_time("started_at")?,
+        finished_at: row.opt_time("finished_at")?,
+        spec: row.json("spec")?,
+    })
+}
+
+/// 404 for a job.
+pub(super) fn no_job() -> Error {
+    Error::not_found("job_not_found", "there is no such job")
+}

@@ -1,0 +1,55 @@
+//! Somebody else's server is told when a job has ended, signed and once more when it did not listen.
+
+use crate::client::{Client, clouds};
+use crate::support::process::{Process, kenyon};
+use hmac::{Hmac, KeyInit, Mac};
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+/// The head and the body of the next request, answered with `status`.
+async fn hear(listener: &TcpListener, status: &str) -> (String, Vec<u8>) {
+    let (mut stream, _) = listener.accept().await.unwrap();
+    let mut bytes = Vec::new();
+    loop {
+        let mut piece = [0; 4096];
+        let read = stream.read(&mut piece).await.unwrap();
+        bytes.extend(&piece[..read]);
+        let Some(end) = bytes.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(&bytes[..end]).to_lowercase();
+        let length: usize =
+            head.lines().find_map(|l| l.strip_prefix("content-length: ")).unwrap().trim().parse().unwrap();
+        if bytes.len() >= end + 4 + length {
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+            return (head, bytes[end + 4..].to_vec());
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_end_of_a_job_is_told_signed_and_again() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = kenyon("serve");
+    command.arg("--data-dir").arg(folder.path()).args(["--workers", "1", "--webhook-secret", "shared"]);
+    command.args([
+        "--webhook-url",
+        &format!("http://{}/hook", listener.local_addr().unwrap()),
+        "--webhook-allow-private",
+    ]);
+    let server = Process::start(&mut command).unwrap();
+    let client = Client::new(&server.url);
+    client.put("/api/v1/datasets/d", clouds(100).as_bytes()).await;
+    let request = json!({ "dataset": "d", "target": "label", "family": "sparse_mlp", "config": { "epochs": 1 } });
+    let job = client.post("/api/v1/models/m/train", &request, None).await;
+    let refused = hear(&listener, "500 No").await;
+    let (head, body) = hear(&listener, "200 OK").await;
+    assert_eq!(refused.1, body, "the same again");
+    let told: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&told["event"], &told["job"]["id"]), (&json!("job.succeeded"), &job["id"]));
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"shared").unwrap();
+    mac.update(&body);
+    let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
+    assert!(head.contains(&format!("x-kenyon-signature: sha256={hex}")), "{head}");
+}
