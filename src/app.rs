@@ -148,7 +148,8 @@ impl Running {
     }
 }
 
-/// Does the jobs of a server: trainings by themselves, consolidations where the streams are.
+/// Does the jobs of a server: trainings by themselves, consolidations where the streams are. What
+/// consolidated to something better becomes a version.
 #[derive(Clone, Debug)]
 struct Jobs {
     trainer: Trainer,
@@ -160,8 +161,11 @@ impl Runner for Jobs {
         if work.job.kind != JobKind::Consolidate {
             return self.trainer.run(work, monitor);
         }
-        let result = work.wait(self.streams.consolidate(&work.job.model))?;
-        Ok(Outcome::Result { metrics: result["prequential"].clone(), result })
+        let done = work.wait(self.streams.consolidate(&work.job.model))?;
+        Ok(match done.version {
+            Some(version) => Outcome::Version(version),
+            None => Outcome::Result { metrics: done.result["prequential"].clone(), result: done.result },
+        })
     }
 }
 

@@ -161,6 +161,12 @@ impl Sums {
         self.take(features, 0);
     }
 
+    /// Takes a row without a label out; its part of the scatter goes by [`Sums::scatter_rows`].
+    pub fn take_unlabelled(&mut self, features: &[f32]) {
+        self.unlabelled.1 -= 1.0;
+        self.unlabelled.0.iter_mut().zip(features).for_each(|(s, &f)| *s -= f64::from(f));
+    }
+
     /// Adds many rows' part of the scatter at once, `weight` times each.
     pub fn scatter_rows(&mut self, rows: &[f32], weight: f32, threads: usize) {
         self.fold(threads);

@@ -10,13 +10,15 @@ use super::stats::Series;
 use crate::learning::bundle::Bundle;
 use crate::{Error, Kind, Result};
 use arc_swap::ArcSwap;
+use futures::future::BoxFuture;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 type Models = HashMap<Arc<str>, Arc<ArcSwap<Route>>>;
 
-/// Told of each version that was loaded.
-pub(super) type LoadHook = Arc<dyn Fn(&Live) + Send + Sync>;
+/// Told of each version that was loaded; it answers nobody before the hook has ended. The hook must
+/// not ask for a version to be loaded itself.
+pub(super) type LoadHook = Arc<dyn Fn(Arc<Live>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// See the module.
 pub(super) struct Table {
@@ -99,7 +101,7 @@ impl Table {
         let live = Arc::new(live);
         live.touch(unix_millis());
         if let Some(hook) = self.loaded.get() {
-            hook(&live);
+            hook(Arc::clone(&live)).await;
         }
         slot.live.store(Some(Arc::clone(&live)));
         tracing::info!(model, version = slot.version, bytes = live.bytes(), "a version was loaded");

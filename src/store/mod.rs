@@ -10,7 +10,7 @@
 //! | [`models`] | models, versions, traffic | [`Store::create_model`], [`Store::model`], [`Store::models`], [`Store::delete_model`], [`Store::versions`], [`Store::version`], [`Store::publish_version`], [`Store::version_files`], [`Store::promote`], [`Store::rollback`], [`Store::set_traffic`] |
 //! | [`jobs`] | the queue | [`Store::submit_job`], [`Store::job`], [`Store::jobs`], [`Store::cancel_job`], [`Store::retry_job`], [`Store::queue_depth`]; for workers [`Store::claim_job`] and what takes a [`jobs::Claim`] |
 //! | [`events`] | a job's events and curves | [`Store::job_events`], [`Store::job_curve`] |
-//! | [`observations`] | a model's ordered log | [`Store::append_observations`], [`Store::read_observations`], [`Store::rewrite_observations`], [`Store::save_log_snapshot`], [`Store::log_snapshot`] |
+//! | [`observations`] | a model's ordered log | [`Store::append_observations`], [`Store::read_observations`], [`Store::save_log_snapshot`], [`Store::take_over_log`], [`Store::log_snapshot`] |
 //! | [`predictions`] | answered rows, kept a while in memory for `feedback` | [`predictions::Predictions`] |
 //! | [`keys`] | API keys | [`Store::create_key`], [`Store::authenticate`], [`Store::keys`], [`Store::delete_key`] |
 //! | [`access`] | who may do what, for HTTP and gRPC | [`Access::caller`] |

@@ -118,53 +118,47 @@ impl Store {
         row.ok_or_else(gone)?.u64("next_seq")
     }
 
-    /// Replaces the payloads of records, so that what was to be forgotten is gone from the log, too.
-    /// Numbers stay as they are; a record without payload (`None`) is deleted.
-    pub async fn rewrite_observations(
-        &self,
-        name: &ModelName,
-        model: Uuid,
-        payloads: Vec<(u64, Option<Vec<u8>>)>,
-    ) -> Result<()> {
-        let mut tx = self.inner.db.begin().await?;
-        for (seq, payload) in payloads {
-            let statement = match payload {
-                Some(payload) => {
-                    let update = "UPDATE observations SET payload = $3 WHERE model_id = $1 AND seq = $2";
-                    sql(update).bind(model.to_string()).bind(seq).bind(payload)
-                }
-                None => {
-                    let delete = "DELETE FROM observations WHERE model_id = $1 AND seq = $2";
-                    sql(delete).bind(model.to_string()).bind(seq)
-                }
-            };
-            tx.exec(statement).await?;
-        }
-        tx.tell(Change::Log(name.clone()));
-        tx.commit().await
-    }
-
     /// Keeps a state and deletes the records that are in it. A state older than the one that is
     /// kept changes nothing.
     pub async fn save_log_snapshot(&self, name: &ModelName, model: Uuid, snapshot: LogSnapshot) -> Result<()> {
+        let seq = snapshot.seq;
+        let fits = |head: &Head| head.snapshot_seq.is_none_or(|kept| kept <= seq);
+        self.keep_log_snapshot(name, model, snapshot, seq, fits).await.map(|_| ())
+    }
+
+    /// Puts a state that does not follow from the log in the place of everything below `snapshot.seq`,
+    /// which must be the log's head; whether it still was. The state takes up one number, so that
+    /// whoever applies the log finds that number missing and reads the snapshot.
+    pub async fn take_over_log(&self, name: &ModelName, model: Uuid, snapshot: LogSnapshot) -> Result<bool> {
+        let seq = snapshot.seq;
+        let snapshot = LogSnapshot { seq: seq + 1, ..snapshot };
+        self.keep_log_snapshot(name, model, snapshot, seq + 1, |head: &Head| head.next == seq).await
+    }
+
+    async fn keep_log_snapshot(
+        &self,
+        name: &ModelName,
+        model: Uuid,
+        snapshot: LogSnapshot,
+        next: u64,
+        fits: impl Fn(&Head) -> bool,
+    ) -> Result<bool> {
         let key = format!("logs/{model}/{}-{}", snapshot.seq, Uuid::now_v7().simple());
         self.inner.objects.put(&key, snapshot.bytes).await?;
         let mut tx = self.inner.db.begin().await?;
-        let old = lock(&mut tx, model).await;
-        let old = match old {
-            Ok(row) => row,
-            Err(error) => {
+        let old = match lock(&mut tx, model).await {
+            Ok(row) if fits(&row) => row,
+            refused => {
+                drop(tx);
                 self.inner.objects.delete(&key).await?;
-                return Err(error);
+                return refused.map(|_| false);
             }
         };
-        if old.snapshot_seq.is_some_and(|seq| seq > snapshot.seq) {
-            drop(tx);
-            return self.inner.objects.delete(&key).await;
-        }
-        let update = "UPDATE logs SET snapshot_seq = $2, snapshot_key = $3, snapshot_info = $4 WHERE model_id = $1";
+        let update = "UPDATE logs SET snapshot_seq = $2, snapshot_key = $3, snapshot_info = $4, next_seq = $5
+            WHERE model_id = $1";
         let id = model.to_string();
-        tx.exec(sql(update).bind(&id).bind(snapshot.seq).bind(&key).bind(&snapshot.info)).await?;
+        let update = sql(update).bind(&id).bind(snapshot.seq).bind(&key).bind(&snapshot.info);
+        tx.exec(update.bind(old.next.max(next))).await?;
         let compact = "DELETE FROM observations WHERE model_id = $1 AND seq < $2";
         tx.exec(sql(compact).bind(&id).bind(snapshot.seq)).await?;
         if let Some(old) = old.snapshot_key {
@@ -172,7 +166,7 @@ impl Store {
         }
         tx.tell(Change::Log(name.clone()));
         tx.commit().await?;
-        self.sweep().await.map(|_| ())
+        self.sweep().await.map(|_| true)
     }
 
     /// The state that is kept, if any.

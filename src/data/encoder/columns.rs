@@ -190,7 +190,7 @@ impl Fitted {
     /// What a column knows before its first row.
     pub(super) fn empty(plan: &ColumnPlan, layout: Layout, options: &EncoderOptions) -> Result<Self> {
         let unknown = |what: &str| {
-            let reason = format!("{what} needs a shape in a model that starts empty");
+            let reason = format!("{what} needs a shape in a model that starts empty, such as \"shape\":[28,28]");
             Error::unprocessable("unknown_shape", reason.clone())
                 .with_details([Detail::path(format!("features.{}", plan.name), reason)])
         };
@@ -206,7 +206,18 @@ impl Fitted {
                 let width: usize = shape.iter().product();
                 Self::Vector { width, shape: (shape.len() > 1).then_some(shape), scaling: Scaling::Largest(0.0) }
             }
-            ColumnKind::Sequence => return Err(unknown("a sequence")),
+            // A sequence of strings is read as one text.
+            ColumnKind::Sequence if plan.channels == Some(0) => {
+                Self::Text { grams: Grams::hashed(options.text_bits.min(18)) }
+            }
+            ColumnKind::Sequence => {
+                let reason = "a sequence of numbers has no length that rows could be read by in a model that starts \
+                    empty: give it as a vector with a shape, or train a version first and observe then";
+                return Err(Error::unprocessable("unknown_shape", reason).with_details([Detail::path(
+                    format!("features.{}", plan.name),
+                    "give it as a vector with a shape",
+                )]));
+            }
         })
     }
 

@@ -20,12 +20,20 @@ pub struct Consolidation {
     pub accepted: bool,
     /// Rows it was judged by.
     pub judged: usize,
+    /// Rows that were forgotten before it: then its result is kept whatever it answers, because the
+    /// experts before it still knew them.
+    #[serde(default)]
+    pub forgotten: u64,
 }
 
 impl Online {
     /// Replays the older half of the recent rows into the experts, solves the slow readout anew,
-    /// and keeps the result if the newer half is answered no worse.
+    /// and keeps the result if the newer half is answered no worse. After rows were forgotten the
+    /// experts are made anew from what is still held, and that is kept.
     pub fn consolidate(&mut self) -> Result<Consolidation> {
+        if self.forgotten > 0 {
+            return self.consolidate_without_forgotten();
+        }
         let rows = self.recent_labels.len();
         let half = rows / 2;
         let batch = self.recent.clone();
@@ -49,12 +57,32 @@ impl Online {
             self.model = candidate;
             self.slow = slow;
         }
-        let done = Consolidation { rows: self.rows, before, after, accepted, judged: rows - half };
-        self.consolidations.push(done.clone());
+        let done = Consolidation { rows: self.rows, before, after, accepted, judged: rows - half, forgotten: 0 };
+        self.tell(done.clone());
+        Ok(done)
+    }
+
+    fn consolidate_without_forgotten(&mut self) -> Result<Consolidation> {
+        let forgotten = self.forgotten;
+        let rows = self.recent_labels.len();
+        let batch = self.recent.clone();
+        let labels = self.recent_labels.clone();
+        let codes = self.codes(&batch)?;
+        let replayed = Replay { batch: &batch, labels: &labels, codes: &codes.0, base: &codes.1 };
+        let before = replayed.judge(&self.model, 0..rows, self.task, &mut self.scratch);
+        self.rebuild()?;
+        let after = replayed.judge(&self.model, 0..rows, self.task, &mut self.scratch);
+        let done = Consolidation { rows: self.rows, before, after, accepted: true, judged: rows, forgotten };
+        self.tell(done.clone());
+        Ok(done)
+    }
+
+    /// Puts a consolidation on the list that [`Online::stream`] shows.
+    pub fn tell(&mut self, done: Consolidation) {
+        self.consolidations.push(done);
         if self.consolidations.len() > 100 {
             self.consolidations.remove(0);
         }
-        Ok(done)
     }
 }
 

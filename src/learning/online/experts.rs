@@ -88,6 +88,12 @@ impl Expert {
         }
     }
 
+    /// Forgets everything, for as many classes as before.
+    pub(super) fn restart(&mut self) {
+        self.weights.fill(0.0);
+        self.squares.fill(1e-2);
+    }
+
     /// Bytes it takes.
     pub(super) fn bytes(&self) -> u64 {
         (self.weights.len() * 8) as u64
@@ -116,6 +122,11 @@ impl Squares {
         let mut inverse = vec![0.0; width * width];
         (0..width).for_each(|i| inverse[i * width + i] = 1.0);
         Self { width, forget, inverse, weights: vec![0.0; width] }
+    }
+
+    /// Forgets everything.
+    pub(super) fn restart(&mut self) {
+        *self = Self::new(self.width, self.forget);
     }
 
     /// The answer for one input.
@@ -171,7 +182,12 @@ impl Hedge {
         }
     }
 
-    /// After a change: all alike again.
+    /// All alike, as at first.
+    pub(super) fn restart(&mut self) {
+        self.scores.fill(0.0);
+    }
+
+    /// After a change: all nearly alike again.
     pub(super) fn level(&mut self) {
         self.scores.iter_mut().for_each(|s| *s *= 0.1);
     }

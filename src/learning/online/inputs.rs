@@ -85,6 +85,12 @@ impl Inputs {
         self.units = Random::stream(self.seed, "stream units", 0).normals(UNITS * inputs, scale);
     }
 
+    /// Before the first row of a stream again; the scales stay.
+    pub(super) fn rewind(&mut self) {
+        self.paces.iter_mut().chain(&mut self.shares).for_each(|means| means.fill(0.0));
+        self.last.clear();
+    }
+
     /// Width of bias and columns.
     pub(super) fn plain_width(&self) -> usize {
         1 + self.columns.len()

@@ -10,19 +10,23 @@
 mod consolidate;
 mod experts;
 mod figures;
+mod forget;
 mod inputs;
 mod model;
 mod network;
 mod slow;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use consolidate::Consolidation;
 pub use figures::Figures;
+pub use forget::Forgotten;
 pub use model::{Join, Model};
 
 use super::bundle::Bundle;
 use super::calibrate::Novelty;
-use crate::data::encoder::{Encoder, EncoderOptions, Layout};
+use crate::data::encoder::{Encoder, EncoderOptions, Field, Layout};
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
 use crate::data::schema::ColumnKind;
@@ -37,6 +41,8 @@ use std::sync::Arc;
 
 /// Encoders with more features than this are not read by the experts of tables.
 const NARROW: usize = 96;
+/// Vectors of one dimension with more elements than this are taken for counts of words.
+const LISTED: u32 = 4_096;
 /// Rows kept to judge consolidations by.
 const RECENT: usize = 512;
 
@@ -77,6 +83,10 @@ pub struct Online {
     newest_class: u64,
     recent: Batch,
     recent_labels: Vec<f32>,
+    /// The same rows as JSON, where they came with it.
+    recent_texts: Vec<Option<Box<str>>>,
+    /// Rows forgotten since the last consolidation: the experts still know them.
+    forgotten: u64,
     /// Distance from the answer, of the newest labelled rows: what conformal sets are made of.
     scores: Vec<f32>,
     consolidations: Vec<Consolidation>,
@@ -111,10 +121,10 @@ impl Online {
             Task::Classification => TargetEncoder::Classes(spec.classes.clone()),
             Task::Regression => TargetEncoder::Number { mean: 0.0, std: 1.0 },
         };
-        let pictures = encoder
-            .fields
-            .iter()
-            .any(|f| matches!(f.kind, ColumnKind::Vector | ColumnKind::Image) && f.width >= 24 && f.shape.is_some());
+        // A long list of numbers without rows and columns is a bag of words, and read as one.
+        let picture = |f: &Field| f.width >= 24 && (f.width <= LISTED || f.shape.as_ref().is_some_and(|s| s.len() > 1));
+        let kinds = [ColumnKind::Vector, ColumnKind::Image];
+        let pictures = encoder.fields.iter().any(|f| kinds.contains(&f.kind) && f.shape.is_some() && picture(f));
         let width = encoder.width as usize;
         let narrow = width <= NARROW && !pictures;
         let code = if narrow { Code::None } else { Code::own() };
@@ -204,6 +214,8 @@ impl Online {
             newest_class: 0,
             recent: Batch::new(),
             recent_labels: Vec::new(),
+            recent_texts: Vec::new(),
+            forgotten: 0,
             scores: Vec::new(),
             consolidations: Vec::new(),
             scratch: Scratch::default(),
@@ -247,12 +259,13 @@ impl Online {
             let code = &codes.0[r * width..(r + 1) * width];
             let row = Row { indices, values, code, base: &codes.1[r * outputs..(r + 1) * outputs] };
             self.one(row, label, texts.get(r).copied(), &mut out);
-            self.remember(indices, values, label);
+            self.remember(indices, values, label, texts.get(r).copied());
         }
         // A code that learned anew is for the rows after: those of this batch had the old one.
         if self.code.learn(&self.encoder, &self.config, self.seed, &batch, &labels, texts) {
             self.replay()?;
         }
+        self.renew_novelty();
         out.rows = labels.len() as u64;
         Ok(out)
     }
@@ -359,7 +372,7 @@ impl Online {
         self.scores.push(score);
     }
 
-    fn remember(&mut self, indices: &[u32], values: &[f32], label: f32) {
+    fn remember(&mut self, indices: &[u32], values: &[f32], label: f32, text: Option<&str>) {
         if label.is_nan() {
             return;
         }
@@ -367,10 +380,12 @@ impl Online {
             let rows: Vec<usize> = (RECENT..self.recent_labels.len()).collect();
             self.recent = self.recent.select(&rows);
             self.recent_labels.drain(..RECENT);
+            self.recent_texts.drain(..RECENT);
         }
         indices.iter().zip(values).for_each(|(&i, &v)| self.recent.push_entry(i, v));
         self.recent.end_bag();
         self.recent_labels.push(label);
+        self.recent_texts.push(text.map(Box::from));
     }
 
     /// Rows seen so far.
@@ -410,13 +425,6 @@ impl Online {
         json!({"entries": self.model.memory.entries().len(), "capacity": self.model.memory.capacity * groups})
     }
 
-    /// Removes the remembered episodes for which `gone` holds (their label and row as JSON); returns
-    /// how many. What experts and sums took from them stays until the stream is rebuilt without them.
-    pub fn forget(&mut self, gone: impl Fn(u64, Option<&Value>, Option<&str>) -> bool) -> usize {
-        let classes = self.classes().to_vec();
-        self.model.memory.forget(|entry| gone(entry.id, classes.get(entry.label as usize), entry.row.as_deref()))
-    }
-
     /// Whatever `GET /{name}/stream` tells.
     pub fn stream(&self) -> Value {
         let recalls: Map<String, Value> = self
@@ -429,7 +437,7 @@ impl Online {
             "observed": self.rows, "labelled": self.figures.labelled, "unlabelled": self.figures.unlabelled,
             "prequential": self.figures.prequential(), "drift": self.figures.drift(),
             "history": self.figures.history(), "classes": recalls, "memory": self.memory(),
-            "consolidations": self.consolidations,
+            "consolidations": self.consolidations, "forgotten_since": self.forgotten,
         })
     }
 }

@@ -345,22 +345,13 @@ impl Model {
 
     /// Learns the value of the row last answered.
     pub fn learn_value(&mut self, value: f32, text: impl FnOnce() -> Option<Box<str>>, scratch: &mut Scratch) {
-        let parts = &scratch.parts;
-        let error = |p: &Vec<f32>| (p[0] - value).powi(2);
-        let scale = parts.iter().map(error).fold(f32::INFINITY, f32::min).max(1e-6) + 0.1 * (value - self.mean).powi(2);
-        self.hedge.charge(parts.iter().map(|p| (error(p) / scale).min(10.0)));
-        let mean = self.mean;
-        for (sees, squares) in &mut self.squares {
-            squares.learn(see(*sees, &scratch.view), value - mean);
-        }
+        // The experts learn the difference from the first value, so this comes after them.
+        self.teach_value(value, scratch);
         if self.counts[0] == 0 {
             self.mean = value;
         }
         self.memory.write(&scratch.key, &scratch.similarities, 0, value, text);
         self.counts[0] += 1;
-        if let Some(inputs) = &mut self.inputs {
-            inputs.pass(&scratch.view);
-        }
     }
 
     /// Only the inputs of the row last answered are known.
@@ -395,6 +386,53 @@ impl Model {
             Recalled { id: entry.id, outcome, similarity, row }
         };
         self.memory.nearest(&scratch.similarities, RECALLED).into_iter().map(one).collect()
+    }
+
+    /// Experts that know nothing, all heard alike.
+    pub fn restart_experts(&mut self) {
+        self.experts.iter_mut().for_each(|(_, e)| e.restart());
+        self.squares.iter_mut().for_each(|(_, s)| s.restart());
+        self.sparse.iter_mut().for_each(Expert::restart);
+        self.hedge.restart();
+    }
+
+    /// Teaches experts rows of the past in their order, with the past as it then was. Afterwards the
+    /// recent past is that of these rows; counts, scales and memory stay.
+    pub fn teach_experts<'a>(&mut self, rows: impl Iterator<Item = (Row<'a>, f32)>, scratch: &mut Scratch) {
+        if let Some(inputs) = &mut self.inputs {
+            inputs.rewind();
+        }
+        for (row, label) in rows {
+            self.answer(row, scratch);
+            if self.regression {
+                self.teach_value(label, scratch);
+            } else {
+                self.teach_class(row, label as usize, scratch);
+            }
+        }
+    }
+
+    fn teach_class(&mut self, row: Row<'_>, class: usize, scratch: &mut Scratch) {
+        self.hedge.charge(scratch.parts.iter().map(|p| log_loss(p.get(class).copied().unwrap_or(0.0))));
+        self.rehearse(row, class as f32, scratch);
+        if let Some(inputs) = &mut self.inputs {
+            inputs.pass(&scratch.view);
+            inputs.label(class as u32);
+        }
+    }
+
+    fn teach_value(&mut self, value: f32, scratch: &mut Scratch) {
+        let parts = &scratch.parts;
+        let error = |p: &Vec<f32>| (p[0] - value).powi(2);
+        let scale = parts.iter().map(error).fold(f32::INFINITY, f32::min).max(1e-6) + 0.1 * (value - self.mean).powi(2);
+        self.hedge.charge(parts.iter().map(|p| (error(p) / scale).min(10.0)));
+        let mean = self.mean;
+        for (sees, squares) in &mut self.squares {
+            squares.learn(see(*sees, &scratch.view), value - mean);
+        }
+        if let Some(inputs) = &mut self.inputs {
+            inputs.pass(&scratch.view);
+        }
     }
 
     /// Width of the keys.

@@ -164,7 +164,7 @@ impl Network for Published {
 impl Online {
     /// The stream as it stands, as a bundle that answers. Its probabilities need no temperature;
     /// sets and intervals come from the newest rows.
-    pub fn publish(&mut self) -> Bundle {
+    pub fn publish(&self) -> Bundle {
         let mut code = self.code.clone();
         // Rows that wait are of no use for answering.
         if let Code::Own { waiting, labels, texts, .. } = &mut code {
@@ -206,13 +206,7 @@ impl Online {
             Some(base) => {
                 Novelty::with_keys(base.novelty.keys.clone(), base.network.feature_width(), base.novelty.threshold)
             }
-            None => {
-                let due = self.novelty.as_ref().is_none_or(|(rows, _)| self.rows >= rows + rows / 4 + 10);
-                if due {
-                    self.novelty = Some((self.rows, self.find_novelty()));
-                }
-                self.novelty.as_ref().map(|(_, found)| found.clone()).unwrap_or_default()
-            }
+            None => self.novelty.as_ref().map(|(_, found)| found.clone()).unwrap_or_default(),
         };
         Bundle::new(
             BundleConfig { novelty_threshold: novelty.threshold, ..config },
@@ -220,6 +214,14 @@ impl Online {
             Box::new(network),
             novelty,
         )
+    }
+
+    /// Finds out anew what is near to what is remembered, when a quarter more rows have come. Part of
+    /// learning and not of publishing, so that replicas agree on it.
+    pub(super) fn renew_novelty(&mut self) {
+        if self.base.is_none() && self.novelty.as_ref().is_none_or(|(rows, _)| self.rows >= rows + rows / 4 + 10) {
+            self.novelty = Some((self.rows, self.find_novelty()));
+        }
     }
 
     /// What is near to what is remembered: every second episode is known, the others tell how far

@@ -106,6 +106,18 @@ impl Code {
         }
     }
 
+    /// Rows for which `goes` holds wait no longer.
+    pub(super) fn forget(&mut self, goes: impl Fn(f32, Option<&str>) -> bool) {
+        if let Self::Own { waiting, labels, texts, .. } = self {
+            let kept: Vec<usize> = (0..labels.len()).filter(|&r| !goes(labels[r], texts[r].as_deref())).collect();
+            if kept.len() < labels.len() {
+                *waiting = waiting.select(&kept);
+                *labels = kept.iter().map(|&r| labels[r]).collect();
+                *texts = kept.iter().map(|&r| texts[r].take()).collect();
+            }
+        }
+    }
+
     /// After the last change nothing needs to wait.
     pub(super) fn settled(&mut self) {
         if let Self::Own { waiting, labels, texts, events, .. } = self
@@ -129,13 +141,15 @@ pub(super) struct Slow {
     /// Rows at which it is solved again.
     next: u64,
     seen: u64,
+    /// Whether what came before some row counts less, so that a row's own share is not known any more.
+    faded: bool,
     /// What a class of 1, 2, 5 … rows is due: (rows, bias).
     biases: Vec<(f32, f32)>,
 }
 
 impl Slow {
     pub(super) fn new(on: bool) -> Self {
-        Self { on, sums: None, factor: None, centre: Vec::new(), next: 32, seen: 0, biases: Vec::new() }
+        Self { on, sums: None, factor: None, centre: Vec::new(), next: 32, seen: 0, faded: false, biases: Vec::new() }
     }
 
     /// Goes on from sums of a training.
@@ -163,6 +177,7 @@ impl Slow {
     pub(super) fn fade(&mut self, threads: usize) {
         if let Some(sums) = &mut self.sums {
             sums.decay(0.1, threads);
+            self.faded = true;
             self.next = self.seen + 100;
         }
     }
@@ -185,6 +200,28 @@ impl Slow {
         } else if let Some(class) = label.filter(|_| !regression) {
             self.refresh(class as usize, model);
         }
+    }
+
+    /// Takes rows out that were added before, and answers without them at once. What has faded stays:
+    /// it can only be summed anew.
+    pub(super) fn take(&mut self, codes: &[f32], labels: &[f32], model: &mut Model, threads: usize) {
+        let Some(sums) = self.sums.as_mut().filter(|_| !self.faded) else { return };
+        let width = sums.width().max(1);
+        for (code, &label) in codes.chunks_exact(width).zip(labels) {
+            match (label.is_nan(), model.regression) {
+                (true, _) => sums.take_unlabelled(code),
+                (false, true) => sums.take_value(code, label),
+                (false, false) => sums.take(code, label as usize),
+            }
+        }
+        sums.scatter_rows(codes, -1.0, threads);
+        self.seen = self.seen.saturating_sub(labels.len() as u64);
+        self.solve(model, threads);
+    }
+
+    /// Whether there are sums that have faded, so that rows could not be taken out of them.
+    pub(super) fn is_faded(&self) -> bool {
+        self.faded
     }
 
     /// Solves for all classes.

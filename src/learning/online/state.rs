@@ -9,6 +9,7 @@ use crate::Result;
 use crate::data::Batch;
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
+use crate::learning::calibrate::Novelty;
 use crate::models::Task;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -16,7 +17,7 @@ use serde_json::{Map, Number, Value};
 use std::sync::Arc;
 
 /// Raised whenever the layout below changes: an older snapshot is then rebuilt from the log.
-const LAYOUT: u32 = 1;
+const LAYOUT: u32 = 2;
 
 /// JSON in a form that keeps every bit of its numbers, which its text does not promise.
 #[derive(Serialize, Deserialize)]
@@ -65,7 +66,7 @@ impl From<Exact> for Value {
 
 /// What is kept; borrowed to write, owned to read.
 #[derive(Serialize, Deserialize)]
-struct State<M, C, S, F, B, L> {
+struct State<M, C, S, F, B, L, T> {
     layout: u32,
     described: Exact,
     regression: bool,
@@ -80,11 +81,15 @@ struct State<M, C, S, F, B, L> {
     newest_class: u64,
     recent: B,
     recent_labels: L,
+    recent_texts: T,
     scores: L,
+    forgotten: u64,
+    /// At which row it was found out, keys, width, threshold.
+    novelty: Option<(u64, Vec<f32>, usize, f32)>,
     consolidations: Vec<u8>,
 }
 
-type Read = State<Model, Code, Slow, Figures, Batch, Vec<f32>>;
+type Read = State<Model, Code, Slow, Figures, Batch, Vec<f32>, Vec<Option<Box<str>>>>;
 
 impl Online {
     /// Everything that decides the future.
@@ -107,7 +112,10 @@ impl Online {
             newest_class: self.newest_class,
             recent: &self.recent,
             recent_labels: &self.recent_labels,
+            recent_texts: &self.recent_texts,
             scores: &self.scores,
+            forgotten: self.forgotten,
+            novelty: self.novelty.as_ref().map(|(rows, n)| (*rows, n.keys.clone(), n.width, n.threshold)),
             consolidations: serde_json::to_vec(&self.consolidations).map_err(broken)?,
         };
         postcard::to_stdvec(&state).map_err(broken)
@@ -152,12 +160,16 @@ impl Online {
             newest_class: state.newest_class,
             recent: state.recent,
             recent_labels: state.recent_labels,
+            recent_texts: state.recent_texts,
             scores: state.scores,
+            forgotten: state.forgotten,
             consolidations: serde_json::from_slice::<Vec<Consolidation>>(&state.consolidations).map_err(broken)?,
             reader: RowsReader::new(&plans, &ignored),
             scratch: Scratch::default(),
             threads: 1,
-            novelty: None,
+            novelty: state
+                .novelty
+                .map(|(rows, keys, width, threshold)| (rows, Novelty::with_keys(keys, width, threshold))),
         })
     }
 }

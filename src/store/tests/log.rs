@@ -25,10 +25,13 @@ async fn records_are_numbered_by_rows_and_come_back_in_order() {
         assert_eq!(s.read_observations(id, 0, 1).await.unwrap().len(), 1);
         let error = s.append_observations(&name, Uuid::now_v7(), vec![record("x", 1, None)]).await.unwrap_err();
         assert_eq!(error.code, "model_not_found");
-        s.rewrite_observations(&name, id, vec![(0, Some(b"TEN".to_vec())), (10, None)]).await.unwrap();
-        let read = s.read_observations(id, 0, 100).await.unwrap();
-        assert_eq!(read.iter().map(|r| (r.seq, r.next)).collect::<Vec<_>>(), [(0, 10), (11, 12)]);
-        assert_eq!(read[0].payload, b"TEN");
+        let state = |seq| LogSnapshot { seq, bytes: "state".into(), info: serde_json::json!({}) };
+        assert!(!s.take_over_log(&name, id, state(11)).await.unwrap());
+        assert!(s.take_over_log(&name, id, state(12)).await.unwrap());
+        assert_eq!((s.log_head(id).await.unwrap(), s.log_snapshot(id).await.unwrap().unwrap().seq), (13, 13));
+        assert_eq!(s.read_observations(id, 0, 100).await.unwrap(), []);
+        s.save_log_snapshot(&name, id, state(12)).await.unwrap();
+        assert_eq!(s.log_snapshot(id).await.unwrap().unwrap().seq, 13);
     })
     .await;
 }

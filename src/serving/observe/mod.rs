@@ -1,0 +1,261 @@
+//! Models that learn while they serve: rows become durable in the model's log, then change its
+//! state, then its answers.
+//!
+//! The log is the truth. A state is the last snapshot and every record after it, applied in order;
+//! every replica does the same and arrives at the same state. Answers never wait for learning: the
+//! lane reads a published copy, which is replaced between two passes.
+
+mod consolidate;
+mod learn;
+mod open;
+mod remembered;
+mod state;
+#[cfg(test)]
+mod tests;
+
+pub use consolidate::Consolidated;
+pub use remembered::MemoryPage;
+
+use super::engine::Engine;
+use super::live::Live;
+use crate::data::plan::ColumnPlan;
+use crate::learning::online::{Online, OnlineSpec};
+use crate::models::Task;
+use crate::store::{Change, Model, ModelName, NewModel, NewVersion, Store};
+use crate::{Error, Result};
+use futures::StreamExt;
+use futures::future::BoxFuture;
+use serde_json::{Map, Value, json};
+use state::Learning;
+use std::collections::HashMap;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
+use tokio::sync::broadcast;
+
+/// How long the logs of other replicas gather before they are looked at.
+const FOLLOW_AFTER: Duration = Duration::from_millis(100);
+/// Streams opened at a time after a start. Whoever is asked for first does not wait for its turn.
+const OPENED_AT_ONCE: usize = 4;
+
+/// All models that learn here. Cheap to clone.
+#[derive(Clone)]
+pub struct Streams {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    engine: Engine,
+    threads: usize,
+    open: RwLock<HashMap<ModelName, Arc<Learning>>>,
+    /// One lock a model, held while its stream is opened, so that it is opened once.
+    opening: tokio::sync::Mutex<HashMap<ModelName, Arc<tokio::sync::Mutex<()>>>>,
+}
+
+/// A model to make that learns only by observing: the body of `PUT /models/{name}`, columns read.
+#[derive(Clone, Debug)]
+pub struct EmptyModel {
+    /// Its name.
+    pub name: ModelName,
+    /// What kind of answer.
+    pub task: Task,
+    /// Columns of its rows.
+    pub inputs: Vec<ColumnPlan>,
+    /// The target's column.
+    pub target: ColumnPlan,
+    /// Classes known beforehand.
+    pub classes: Vec<Value>,
+    /// Settings.
+    pub config: Map<String, Value>,
+    /// Everything random follows from it.
+    pub seed: u64,
+}
+
+impl std::fmt::Debug for Streams {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Streams").finish_non_exhaustive()
+    }
+}
+
+impl Streams {
+    /// Streams over this store, published through this engine. `threads` bounds larger sums.
+    pub fn new(store: Store, engine: Engine, threads: usize) -> Self {
+        let inner =
+            Inner { store, engine: engine.clone(), threads, open: RwLock::default(), opening: Default::default() };
+        let inner = Arc::new(inner);
+        let weak = Arc::downgrade(&inner);
+        // A version that is loaded answers with what its stream has learned, from the first answer
+        // on: a stream that is not open yet is opened first.
+        engine.on_load(Arc::new(move |live: Arc<Live>| -> BoxFuture<'static, ()> {
+            let inner = weak.upgrade();
+            Box::pin(async move {
+                if let Some(inner) = inner {
+                    Self { inner }.loaded(&live).await;
+                }
+            })
+        }));
+        Self { inner }
+    }
+
+    /// Opens every model that has observed something, a few at a time, so that whoever asks for one
+    /// later need not wait.
+    pub async fn start(&self) -> Result<()> {
+        let mut cursor = None;
+        loop {
+            let page = self.inner.store.models(100, cursor.as_deref()).await?;
+            let served = page.items.iter().filter(|m| m.traffic.stable.is_some());
+            futures::stream::iter(served).for_each_concurrent(OPENED_AT_ONCE, |model| self.open_if_used(model)).await;
+            cursor = page.next_cursor;
+            if cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    async fn open_if_used(&self, model: &Model) {
+        let observed = self.inner.store.log_head(model.id).await.unwrap_or(0) > 0;
+        if observed && let Err(error) = self.learning(&model.name).await {
+            let name = model.name.as_str();
+            tracing::error!(model = name, %error, cause = ?error.cause, "a stream could not be opened");
+        }
+    }
+
+    /// A version was loaded and has not answered yet.
+    async fn loaded(&self, live: &Live) {
+        let Ok(name) = live.model.parse::<ModelName>() else { return };
+        if self.opened(&name).is_none()
+            && let Ok(model) = self.inner.store.model(&name).await
+            && model.traffic.stable == Some(live.version)
+        {
+            self.open_if_used(&model).await;
+        }
+        let root = open::root_of(&live.bundle()).unwrap_or(live.version);
+        if let Some(learning) = self.opened(&name).filter(|l| l.root == root) {
+            live.publish(learning.bundle());
+        }
+    }
+
+    /// Follows the logs that other replicas write, until the store closes.
+    pub async fn follow(self, mut changes: broadcast::Receiver<Change>) {
+        loop {
+            let names = match changes.recv().await {
+                Ok(Change::Log(name)) => {
+                    // Our own rows are mostly applied by the time we look.
+                    tokio::time::sleep(FOLLOW_AFTER).await;
+                    let (mut names, mut models) = (vec![name], Vec::new());
+                    while let Ok(change) = changes.try_recv() {
+                        match change {
+                            Change::Log(name) if !names.contains(&name) => names.push(name),
+                            Change::Model(name) if !models.contains(&name) => models.push(name),
+                            _ => {}
+                        }
+                    }
+                    for name in models {
+                        self.changed(&name).await;
+                    }
+                    names
+                }
+                Ok(Change::Model(name)) => {
+                    self.changed(&name).await;
+                    continue;
+                }
+                Ok(Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                    let open = self.inner.open.read().unwrap_or_else(PoisonError::into_inner);
+                    open.keys().cloned().collect()
+                }
+                Ok(_) => continue,
+                Err(broadcast::error::RecvError::Closed) => return,
+            };
+            for name in names {
+                // A model nobody asked for here is opened too: its answers must not be old ones.
+                let caught_up = match self.opened(&name) {
+                    Some(learning) => self.catch_up(&learning, None).await,
+                    None => self.learning(&name).await.map(|_| ()),
+                };
+                if let Err(error) = caught_up {
+                    tracing::warn!(model = name.as_str(), %error, "a stream could not be followed");
+                }
+            }
+        }
+    }
+
+    /// A model was removed, made anew, or answers by another version. A version that a consolidation
+    /// made goes on from the same stream; any other starts its own.
+    async fn changed(&self, name: &ModelName) {
+        let Some(learning) = self.opened(name) else { return };
+        let now = self.inner.store.model(name).await.ok().filter(|m| m.id == learning.model.id);
+        let Some(version) = now.and_then(|m| m.traffic.stable) else { return self.close(name) };
+        if version == learning.version() {
+            return;
+        }
+        let root = self.inner.store.version(name, version).await.ok();
+        let root = root.map(|v| v.info["stream_root"].as_u64().unwrap_or(version));
+        if root != Some(learning.root) {
+            return self.close(name);
+        }
+        learning.answer_as(version);
+        // Its state came into the log as a snapshot, which is read here where it was not made here.
+        if let Err(error) = self.catch_up(&learning, None).await {
+            tracing::warn!(model = name.as_str(), %error, "a consolidated stream could not be followed");
+        }
+        self.publish(&learning);
+    }
+
+    fn close(&self, name: &ModelName) {
+        self.inner.open.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+    }
+
+    fn opened(&self, name: &ModelName) -> Option<Arc<Learning>> {
+        self.inner.open.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    /// Makes a model that learns only by observing; 409 when there is one of that name.
+    pub async fn create(&self, empty: EmptyModel) -> Result<Model> {
+        let mut config = empty.config;
+        config.insert("stream".into(), true.into());
+        let spec = OnlineSpec {
+            task: empty.task,
+            target: empty.target,
+            classes: empty.classes,
+            inputs: empty.inputs,
+            config: config.clone(),
+            seed: empty.seed,
+        };
+        let bundle = blocking(move || Ok(Online::new(&spec)?.publish())).await?;
+        let files = bundle.files()?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+        let info = bundle.describe();
+        let task = crate::learning::fit::task_name(bundle.config.task).to_owned();
+        let new = NewModel {
+            name: empty.name.clone(),
+            family: Some(bundle.config.family.name().into()),
+            task: Some(task.clone()),
+            target: bundle.config.target.name.clone(),
+            info: info.clone(),
+        };
+        self.inner.store.create_model(&new).await?;
+        let version = NewVersion {
+            family: bundle.config.family.name().into(),
+            task: Some(task),
+            metrics: json!({}),
+            info,
+            files,
+            serve: true,
+        };
+        self.inner.store.publish_version(&empty.name, version).await?;
+        self.inner.engine.refresh(empty.name.as_str()).await?;
+        self.inner.store.model(&empty.name).await
+    }
+
+    /// The figures of `GET /{name}/stream`.
+    pub async fn stream(&self, name: &ModelName) -> Result<Value> {
+        let learning = self.learning(name).await?;
+        let mut value = learning.lock().online.stream();
+        value["model"] = name.as_str().into();
+        value["version"] = learning.version().into();
+        Ok(value)
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
+}

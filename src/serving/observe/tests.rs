@@ -1,0 +1,167 @@
+//! Two replicas on one store: what one consolidates or compacts the other goes on from.
+
+#![allow(clippy::unwrap_used)]
+
+use super::{EmptyModel, Streams};
+use crate::data::plan::ColumnPlan;
+use crate::data::schema::ColumnKind;
+use crate::models::Task;
+use crate::serving::{Caller, Engine, Settings, StoredModels};
+use crate::store::{Change, JobFilter, JobKind, ModelName, NewJob, Store, StoreOptions};
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
+use std::time::Duration;
+
+struct Replicas {
+    store: Store,
+    all: Vec<(Streams, Engine)>,
+    name: ModelName,
+    _folder: tempfile::TempDir,
+}
+
+fn column(name: &str, kind: ColumnKind) -> ColumnPlan {
+    ColumnPlan { name: name.into(), kind, members: None, shape: None, channels: None }
+}
+
+fn rows(range: std::ops::Range<usize>) -> Value {
+    let one = |i: usize| {
+        let side = if i.is_multiple_of(2) { 1.0 } else { -1.0 };
+        json!({"x": side * 2.0 + (i % 7) as f64 / 3.0, "y": (i % 5) as f64, "label": if side > 0.0 { "right" } else { "left" }})
+    };
+    range.map(one).collect()
+}
+
+impl Replicas {
+    async fn start(count: usize) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let options = StoreOptions { data_dir: folder.path().to_owned(), database_url: None, objects_url: None };
+        let store = Store::open(&options).await.unwrap();
+        let name: ModelName = "s".parse().unwrap();
+        let mut it = Self { store, all: Vec::new(), name: name.clone(), _folder: folder };
+        (0..count).for_each(|_| it.join());
+        let empty = EmptyModel {
+            name,
+            task: Task::Classification,
+            inputs: vec![column("x", ColumnKind::Number), column("y", ColumnKind::Number)],
+            target: column("label", ColumnKind::Category),
+            classes: Vec::new(),
+            config: Map::new(),
+            seed: 1,
+        };
+        it.all[0].0.create(empty).await.unwrap();
+        it
+    }
+
+    fn join(&mut self) {
+        let engine = Engine::new(Arc::new(StoredModels(self.store.clone())), Settings::default());
+        self.all.push((Streams::new(self.store.clone(), engine.clone(), 1), engine));
+    }
+
+    async fn observe(&self, replica: usize, range: std::ops::Range<usize>) {
+        let rows = rows(range).to_string();
+        self.all[replica].0.observe(&self.name, rows.as_bytes(), None).await.unwrap();
+    }
+
+    /// Lets a replica hear of everything that was written.
+    async fn hear(&self, replica: usize) {
+        let (sender, receiver) = tokio::sync::broadcast::channel(8);
+        sender.send(Change::Log(self.name.clone())).unwrap();
+        sender.send(Change::Model(self.name.clone())).unwrap();
+        drop(sender);
+        self.all[replica].1.refresh("s").await.unwrap();
+        self.all[replica].0.clone().follow(receiver).await;
+    }
+
+    async fn state(&self, replica: usize) -> (Value, Vec<u8>, Value) {
+        self.hear(replica).await;
+        let (streams, engine) = &self.all[replica];
+        let figures = streams.stream(&self.name).await.unwrap();
+        let bytes = streams.learning(&self.name).await.unwrap().lock().online.snapshot().unwrap();
+        let body = Bytes::from(r#"{"rows":[{"x":2,"y":1},{"x":-1.5,"y":3},{"x":0.2,"y":0}]}"#);
+        let reply = engine.predict_json("s", &body, Caller { request_id: "r", deadline: None }).await.unwrap();
+        let mut answers: Value = serde_json::from_slice(&reply.body).unwrap();
+        for answer in answers["predictions"].as_array_mut().unwrap() {
+            answer.as_object_mut().unwrap().remove("prediction_id");
+        }
+        (figures, bytes, answers["predictions"].take())
+    }
+
+    /// Does the next consolidation job as a worker does; the version it made.
+    async fn consolidate(&self, replica: usize) -> Option<u64> {
+        let job = NewJob {
+            kind: JobKind::Consolidate,
+            model: self.name.clone(),
+            dataset: None,
+            spec: Value::Null,
+            priority: 0,
+            create: None,
+        };
+        self.store.submit_job(job, 10, None).await.unwrap();
+        let claim = self.store.claim_job("test", Duration::from_secs(60)).await.unwrap().unwrap();
+        let done = self.all[replica].0.consolidate(&self.name).await.unwrap();
+        match done.version {
+            Some(version) => {
+                self.store.publish_job(&claim, version).await.unwrap();
+                claim.job.version
+            }
+            None => {
+                self.store.succeed_job(&claim, &json!({}), &done.result).await.unwrap();
+                None
+            }
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consolidated_state_takes_over_on_every_replica() {
+    let mut replicas = Replicas::start(2).await;
+    replicas.observe(0, 0..300).await;
+    replicas.observe(1, 300..500).await;
+    assert_eq!(replicas.state(0).await, replicas.state(1).await);
+    // Forgetting makes the next consolidation take over whatever it answers.
+    let filter = json!({"y": 4});
+    let answer = replicas.all[0].0.forget(&replicas.name, filter.as_object().unwrap()).await.unwrap();
+    assert_eq!(answer["retrained_at"], "next_consolidation");
+    let version = replicas.consolidate(1).await.expect("a version");
+    // Rows go on through both before either has heard of it.
+    replicas.observe(0, 500..600).await;
+    replicas.observe(1, 600..700).await;
+    let (a, b) = (replicas.state(0).await, replicas.state(1).await);
+    assert_eq!(a, b);
+    assert_eq!((&a.0["version"], &a.0["observed"], &a.0["forgotten_since"]), (&json!(version), &json!(700), &json!(0)));
+    assert_eq!(a.0["consolidations"].as_array().unwrap().len(), 1);
+    // One that starts now arrives at the same state, from the snapshot and the log after it.
+    replicas.join();
+    assert_eq!(replicas.state(2).await, a);
+    // What was forgotten is in no record and in no remembered row.
+    let model = replicas.store.model(&replicas.name).await.unwrap();
+    let log = replicas.store.read_observations(model.id, 0, 100).await.unwrap();
+    assert!(log.iter().all(|r| r.kind == "rows" && r.seq >= 501));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_lags_behind_a_snapshot_misses_nothing() {
+    let replicas = Replicas::start(2).await;
+    replicas.observe(1, 0..10).await;
+    replicas.observe(0, 10..400).await;
+    let learning = replicas.all[0].0.learning(&replicas.name).await.unwrap();
+    replicas.all[0].0.snapshot(&learning).await.unwrap();
+    // The second has seen ten rows, and the log begins at 400.
+    replicas.observe(1, 400..410).await;
+    let (a, b) = (replicas.state(0).await, replicas.state(1).await);
+    assert_eq!(a.0["observed"], 410);
+    assert_eq!(a, b);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consolidation_is_queued_once_when_enough_rows_came() {
+    let replicas = Replicas::start(1).await;
+    for _ in 0..5 {
+        replicas.observe(0, 0..5_000).await;
+    }
+    let filter = JobFilter { kind: Some(JobKind::Consolidate), ..JobFilter::default() };
+    let jobs = replicas.store.jobs(&filter, 10, None).await.unwrap().items;
+    assert_eq!(jobs.len(), 1);
+    assert_eq!(jobs[0].spec["because"], "rows");
+}
