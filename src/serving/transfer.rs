@@ -103,7 +103,7 @@ pub async fn import(store: &Store, model: &ModelName, archive: Bytes) -> Result<
 /// Loads what a stranger sent and answers two rows with it: what its own checks let pass and then
 /// panics is the bundle's fault, and better found here than by the first who asks.
 fn tried(files: &[(&'static str, Vec<u8>)]) -> Result<Bundle> {
-    let attempt = || {
+    let attempt = || -> Result<Bundle> {
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| *n == name).map(|(_, bytes)| &bytes[..]))?;
         // A row that lacks everything, where the columns allow it.
         if let Ok(table) = bundle.reader().from_json(b"[{},{}]") {
@@ -111,8 +111,13 @@ fn tried(files: &[(&'static str, Vec<u8>)]) -> Result<Bundle> {
         }
         Ok(bundle)
     };
-    let unfit = |_| Err(Error::unprocessable("bad_bundle", "not a bundle: its parts do not fit together"));
-    catch_unwind(AssertUnwindSafe(attempt)).unwrap_or_else(unfit)
+    let unfit = || Error::unprocessable("bad_bundle", "not a bundle: its parts do not fit together");
+    match catch_unwind(AssertUnwindSafe(attempt)) {
+        // Tensors of other shapes than the settings say are an internal error anywhere else.
+        Ok(Err(error)) if error.kind == Kind::Internal => Err(unfit()),
+        Ok(outcome) => outcome,
+        Err(_) => Err(unfit()),
+    }
 }
 
 fn load(files: &Files) -> Result<Bundle> {
