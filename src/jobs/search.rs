@@ -2,8 +2,8 @@
 //! passes (successive halving, Jamieson & Talwalkar 2016), and the best is trained in full.
 //!
 //! Trial 0 is the request's own configuration, so a search never ends worse than none by its own
-//! measure. Everything is a function of (seed, trial), and every finished trial is in the
-//! checkpoint, so a search that was interrupted goes on as if it had not been.
+//! measure. Everything is a function of (seed, trial), and a checkpoint holds every finished trial and
+//! the one under way, so a search that was interrupted goes on as if it had not been.
 
 use crate::learning::{Monitor, Progress};
 use crate::models::{Family, Range, Setting};
@@ -11,6 +11,7 @@ use crate::random::Random;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// Trials when the request does not say.
 const TRIALS: usize = 20;
@@ -69,6 +70,9 @@ pub(super) struct Tried {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Course {
     tried: Vec<Tried>,
+    /// Mini-batches of all trainings that have ended: what counts as getting further.
+    #[serde(default)]
+    steps: u64,
 }
 
 /// One training: configuration, checkpoint to go on from, monitor. Gives what is minimised with it.
@@ -104,6 +108,8 @@ pub(super) fn run<T>(
     fit: Fit<'_, T>,
 ) -> Result<(T, Vec<Tried>)> {
     let (mut course, inner) = resume.map(unpack).transpose()?.unwrap_or_default();
+    // The training that was cut off goes on; those after it start from nothing.
+    let mut inner = Some(inner).filter(|bytes| !bytes.is_empty());
     let full = base.get("epochs").and_then(Value::as_i64).unwrap_or(EPOCHS).max(1);
     let rungs = rungs(request.trials);
     let total: usize = (0..=rungs).map(|r| request.trials.div_ceil(ETA.pow(r as u32))).sum();
@@ -116,26 +122,28 @@ pub(super) fn run<T>(
             }
             let mut config = configuration(request, family, base, seed, trial)?;
             config.insert("epochs".to_owned(), epochs.into());
-            let score = match fit(&config, None, &Quiet(monitor)) {
+            let within = Within { monitor, course: &course, shown: false, step: AtomicU64::new(0) };
+            let score = match fit(&config, inner.take().as_deref(), &within) {
                 Ok((score, _)) => Some(short(score)).filter(|s| s.is_finite()),
                 // A configuration that does not work is the worst one, not the end of the search.
                 Err(error) if error.kind == crate::Kind::Unprocessable => None,
                 Err(error) => return Err(error),
             };
+            let steps = within.step.into_inner();
             let tried = Tried { trial, rung, epochs, score, config };
             monitor.log(&format!("trial {trial}: {}", json!(tried)));
             course.tried.push(tried);
+            course.steps += steps + 1;
             tell(monitor, &course, total);
-            monitor.checkpoint(course.tried.len() as u64, pack(&course, &[])?)?;
+            monitor.checkpoint(course.steps, pack(&course, &[])?)?;
         }
         alive = survivors(&course, rung, alive.len().div_ceil(ETA));
     }
     let best = alive.first().copied().unwrap_or(0);
     let config = configuration(request, family, base, seed, best)?;
     monitor.log(&format!("trial {best} is the best and is trained in full: {}", Value::Object(config.clone())));
-    let wrapped = Last { monitor, course: &course };
-    let inner = Some(inner).filter(|bytes| !bytes.is_empty());
-    let (_, fitted) = fit(&config, inner.as_deref(), &wrapped)?;
+    let within = Within { monitor, course: &course, shown: true, step: AtomicU64::new(0) };
+    let (_, fitted) = fit(&config, inner.as_deref(), &within)?;
     Ok((fitted, course.tried))
 }
 
@@ -276,37 +284,29 @@ fn tell(monitor: &dyn Monitor, course: &Course, total: usize) {
     monitor.progress(&progress, true);
 }
 
-/// Passes on the wish to stop and nothing else: a trial is a step, and is done again if cut off.
-struct Quiet<'a>(&'a dyn Monitor);
-
-impl Monitor for Quiet<'_> {
-    fn progress(&self, _progress: &Progress, _epoch_ended: bool) {}
-    fn log(&self, _line: &str) {}
-    fn canceled(&self) -> bool {
-        self.0.canceled()
-    }
-    fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
-        false
-    }
-    fn checkpoint(&self, _step: u64, _bytes: Vec<u8>) -> Result<()> {
-        Ok(())
-    }
-}
-
-/// The last training's checkpoints carry what was found before.
-struct Last<'a> {
+/// A training within the search: its checkpoints carry what was found before.
+struct Within<'a> {
     monitor: &'a dyn Monitor,
     course: &'a Course,
+    /// Whether its progress is the job's; that of trials is counted in trials.
+    shown: bool,
+    step: AtomicU64,
 }
 
-impl Monitor for Last<'_> {
+impl Monitor for Within<'_> {
     fn progress(&self, progress: &Progress, epoch_ended: bool) {
-        let before = self.course.tried.len() as u64;
-        let progress = Progress { step: progress.step + before, steps: progress.steps + before, ..progress.clone() };
-        self.monitor.progress(&progress, epoch_ended);
+        self.step.store(progress.step, Relaxed);
+        if self.shown {
+            let before = self.course.tried.len() as u64;
+            let progress =
+                Progress { step: progress.step + before, steps: progress.steps + before, ..progress.clone() };
+            self.monitor.progress(&progress, epoch_ended);
+        }
     }
     fn log(&self, line: &str) {
-        self.monitor.log(line);
+        if self.shown {
+            self.monitor.log(line);
+        }
     }
     fn canceled(&self) -> bool {
         self.monitor.canceled()
@@ -315,7 +315,7 @@ impl Monitor for Last<'_> {
         self.monitor.checkpoint_due(epoch_ended)
     }
     fn checkpoint(&self, step: u64, bytes: Vec<u8>) -> Result<()> {
-        self.monitor.checkpoint(self.course.tried.len() as u64 + step, pack(self.course, &bytes)?)
+        self.monitor.checkpoint(self.course.steps + step, pack(self.course, &bytes)?)
     }
 }
 
@@ -351,11 +351,12 @@ mod tests {
     struct Cut {
         left: std::sync::Mutex<usize>,
         kept: std::sync::Mutex<Option<Vec<u8>>>,
+        step: AtomicU64,
     }
 
     impl Cut {
         fn after(left: usize) -> Self {
-            Self { left: left.into(), kept: None.into() }
+            Self { left: left.into(), kept: None.into(), step: AtomicU64::new(0) }
         }
     }
 
@@ -370,7 +371,8 @@ mod tests {
         fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
             true
         }
-        fn checkpoint(&self, _step: u64, bytes: Vec<u8>) -> Result<()> {
+        fn checkpoint(&self, step: u64, bytes: Vec<u8>) -> Result<()> {
+            assert!(self.step.swap(step, Relaxed) < step, "a checkpoint that counts as no further");
             *self.left.lock().unwrap() -= 1;
             *self.kept.lock().unwrap() = Some(bytes);
             Ok(())
@@ -390,6 +392,7 @@ mod tests {
         }
         let rate = config.get("learning_rate").and_then(Value::as_f64).unwrap_or(10.0);
         let epochs = config.get("epochs").and_then(Value::as_f64).unwrap_or(18.0);
+        monitor.progress(&Progress { step: 1, ..Progress::default() }, true);
         monitor.checkpoint(1, vec![1])?;
         Ok(((rate.ln() - 0.1f64.ln()).abs() + 1.0 / epochs, config.clone()))
     }
