@@ -224,7 +224,7 @@ impl Bundle {
         }
         let encoder: Encoder = serde_json::from_slice(need("encoder.json")?)
             .map_err(|e| bad(format!("encoder.json cannot be read: {e}")))?;
-        check_encoder(&encoder)?;
+        encoder.check().map_err(|e| bad(format!("encoder.json: {e}")))?;
         check_config(&config)?;
         let tensors = tensors_from_bytes(need("weights.safetensors")?)?;
         if let Some((name, _)) = tensors.iter().find(|(_, tensor)| !is_finite(tensor)) {
@@ -285,16 +285,6 @@ fn is_finite(tensor: &Tensor) -> bool {
     }
     let Ok(values) = tensor.flatten_all().and_then(|t| t.to_dtype(candle_core::DType::F32)) else { return false };
     values.to_vec1::<f32>().is_ok_and(|v| v.iter().all(|x| x.is_finite()))
-}
-
-fn check_encoder(encoder: &Encoder) -> Result<()> {
-    for field in &encoder.fields {
-        let end = field.start.checked_add(field.width);
-        if end.is_none_or(|end| end > encoder.width) {
-            return Err(bad(format!("encoder.json: field {} lies outside the feature space", field.name)));
-        }
-    }
-    Ok(())
 }
 
 fn check_config(config: &BundleConfig) -> Result<()> {

@@ -238,6 +238,23 @@ impl Fitted {
         u32::try_from(width).unwrap_or(u32::MAX)
     }
 
+    /// Whether its own sizes, and those the plan names, are one.
+    pub(super) fn is_consistent(&self, plan: &ColumnPlan) -> bool {
+        match self {
+            Self::Category { names, slots } => names.len() <= *slots && *slots < u32::MAX as usize,
+            Self::Vector { width, shape, scaling } => {
+                let elements = |shape: &Vec<usize>| shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side));
+                let planned = [shape.as_ref(), plan.shape.as_ref()].into_iter().flatten();
+                let scaled = match scaling {
+                    Scaling::Largest(_) => true,
+                    Scaling::Standard { mean, inverse, .. } => mean.len() == *width && inverse.len() == *width,
+                };
+                scaled && planned.into_iter().all(|shape| elements(shape) == Some(*width))
+            }
+            _ => true,
+        }
+    }
+
     /// Shape of the entries where they are elements of a picture or vector.
     pub(super) fn shape(&self) -> Option<Vec<usize>> {
         match self {

@@ -173,6 +173,30 @@ impl Encoder {
         Ok(())
     }
 
+    /// Whether the parts of an encoder that came from elsewhere fit each other; the error says what does not.
+    ///
+    /// # Errors
+    /// Why this cannot have been fitted by [`Encoder::fit`].
+    pub fn check(&self) -> std::result::Result<(), String> {
+        if self.fields.len() != self.fitted.len() {
+            return Err(format!("{} fields and {} of what they learned", self.fields.len(), self.fitted.len()));
+        }
+        for (field, fitted) in self.fields.iter().zip(&self.fitted) {
+            let Field { name, kind, start, width, .. } = field;
+            let Some(plan) = self.inputs.iter().find(|plan| plan.name == *name && plan.kind == *kind) else {
+                return Err(format!("field {name} is no input of this kind"));
+            };
+            if start.checked_add(*width).is_none_or(|end| end > self.width) {
+                return Err(format!("field {name} lies outside the feature space"));
+            }
+            let shared = matches!(fitted, Fitted::Words);
+            if !fitted.is_consistent(plan) || (!shared && fitted.width() != *width) {
+                return Err(format!("field {name} does not fit what it learned"));
+            }
+        }
+        Ok(())
+    }
+
     /// How field `field` is cut into window tokens: channels, steps a window, steps between two.
     pub fn windows(&self, field: usize) -> Option<(usize, usize, usize)> {
         match self.fitted.get(field)? {

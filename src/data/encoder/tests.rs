@@ -227,3 +227,26 @@ fn numbers_far_beyond_the_known_are_marked_and_stay_with_their_rows() {
         }
     }
 }
+
+#[test]
+fn an_encoder_whose_parts_do_not_fit_is_refused() {
+    let table = table(vec![("colour", names(&["a", "b", "a", "c"]))]);
+    let plans = [plan("colour", ColumnKind::Category)];
+    let encoder = Encoder::fit(&table, &[0, 1, 2, 3], &plans, Layout::Bag).unwrap();
+    assert_eq!(encoder.check(), Ok(()));
+    let json = serde_json::to_value(&encoder).unwrap();
+    let changed = |pointer: &str, value: serde_json::Value| {
+        let mut json = json.clone();
+        *json.pointer_mut(pointer).unwrap() = value;
+        serde_json::from_value::<Encoder>(json).unwrap().check()
+    };
+    for (pointer, value) in [
+        ("/fitted", serde_json::json!([])),
+        ("/fitted/0/slots", serde_json::json!(1)),
+        ("/fields/0/width", serde_json::json!(2)),
+        ("/fields/0/name", serde_json::json!("other")),
+        ("/width", serde_json::json!(1)),
+    ] {
+        assert!(changed(pointer, value).is_err(), "{pointer}");
+    }
+}
