@@ -1,5 +1,6 @@
 //! A server to test, and short words for talking to it.
 
+pub(crate) use crate::support::clouds;
 use crate::support::postgres;
 use crate::support::process::{Process, kenyon as program};
 use kenyon::app::{App, Running};
@@ -211,17 +212,4 @@ fn environment(config: &Config) -> Vec<(String, String)> {
         all.push((format!("KENYON_{name}"), secret.reveal().to_owned()));
     }
     all
-}
-
-/// A small table that can be learned: two clouds of points and a column without information.
-pub(crate) fn clouds(rows: usize) -> String {
-    let mut csv = String::from("x,y,colour,label\n");
-    for i in 0..rows {
-        let side = if i % 2 == 0 { 1.0 } else { -1.0 };
-        let noise = |k: usize| ((i * k) % 17) as f64 / 17.0 - 0.5;
-        let colour = ["red", "green", "blue"][i % 3];
-        let label = if side > 0.0 { "right" } else { "left" };
-        csv += &format!("{:.3},{:.3},{colour},{label}\n", side * 2.0 + noise(7), noise(11));
-    }
-    csv
 }
