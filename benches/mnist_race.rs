@@ -1,6 +1,7 @@
 //! Time to 98.0 % test accuracy on MNIST through the same interface as a training job; the protocol
 //! of ../shared/peers/a_train.py. `cargo bench --bench mnist_race -- [--seeds 5] [--threads 2]
-//! [--epochs 3] [--rate 0.03] [--hidden 1024] [--share 0.0625] [--set fashion_mnist] [--goal 0.98]`
+//! [--epochs 3] [--rate 0.03] [--hidden 1024] [--share 0.0625] [--set fashion_mnist] [--goal 0.98]
+//! [--noise 0.2]`: the last reads the test images once more with that share of pixels replaced by any value.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -28,13 +29,17 @@ fn main() {
         rows: values.len() / 784,
         columns: vec![("image".to_owned(), Column::Vector { width: 784, shape: Some(vec![28, 28]), values })],
     };
+    let noise = number("--noise", 0.0) as f32;
+    let mut random = Random::stream(1, "noise", 0);
+    let noisy = test.iter().map(|&v| if random.uniform() < noise { 255.0 * random.uniform() } else { v }).collect();
     let start = Instant::now();
-    let (train, test) = (table(train), table(test));
+    let (train, test, noisy) = (table(train), table(test), table(noisy));
     let mut plan = ColumnPlan::new("image", ColumnKind::Vector);
     plan.shape = Some(vec![28, 28]);
     let all: Vec<usize> = (0..train.rows).collect();
     let encoder = Encoder::fit(&train, &all, &[plan], Layout::Bag).unwrap();
     let (batch, test) = (encoder.encode(&train).unwrap(), encoder.encode(&test).unwrap());
+    let noisy = encoder.encode(&noisy).unwrap();
     println!("encoded {} + {} rows in {:.2} s", batch.rows(), test.rows(), start.elapsed().as_secs_f64());
 
     let hidden: Vec<usize> =
@@ -45,6 +50,13 @@ fn main() {
         "hidden": hidden,
     });
     let (epochs, threads) = (number("--epochs", 3.0) as usize, number("--threads", 2.0) as usize);
+    let accuracy_of = |answers: &[f32]| {
+        let right = |(answer, &class): (&[f32], &u32)| {
+            let best = (0..10).max_by(|&a, &b| answer[a].total_cmp(&answer[b])).unwrap_or(0);
+            usize::from(best as u32 == class)
+        };
+        answers.chunks(10).zip(&truth).map(right).sum::<usize>() as f64 / truth.len() as f64
+    };
     let (goal, rows) = (number("--goal", 0.98), number("--batch", 32.0) as usize);
     let mut times = vec![];
     for seed in 1..=number("--seeds", 5.0) as u64 {
@@ -77,12 +89,7 @@ fn main() {
                 }
                 spent += start.elapsed().as_secs_f64();
                 cpu += cpu_seconds() - cpu_start;
-                let answers = learner.forward(&test).unwrap();
-                let right = |(answer, &class): (&[f32], &u32)| {
-                    let best = (0..10).max_by(|&a, &b| answer[a].total_cmp(&answer[b])).unwrap_or(0);
-                    usize::from(best as u32 == class)
-                };
-                accuracy = answers.chunks(10).zip(&truth).map(right).sum::<usize>() as f64 / truth.len() as f64;
+                accuracy = accuracy_of(&learner.forward(&test).unwrap());
                 if accuracy >= goal && reached.is_none() {
                     reached = Some((spent, cpu));
                 }
@@ -102,6 +109,10 @@ fn main() {
             spent / epochs as f64,
             share
         );
+        if noise > 0.0 {
+            let share = accuracy_of(&network.forward(&noisy).unwrap());
+            println!("        {:.2} % with {noise} of the pixels noise", share * 100.0);
+        }
         times.push(reached.map_or(f64::INFINITY, |(wall, _)| wall));
     }
     times.sort_by(f64::total_cmp);

@@ -65,13 +65,13 @@ impl App {
         let workers = workers(&store, streams.clone(), &config);
         let parts = Parts { config: config.clone(), store, engine, streams, stop: stop.clone() };
         let (api, router) = Api::new(parts);
-        let mut background = vec![tokio::spawn(tidy(api.clone())), changes, followed];
+        let idle = tokio::spawn(api.streams.clone().consolidate_when_idle());
+        let mut background = vec![tokio::spawn(tidy(api.clone())), changes, followed, idle];
         if let Some(webhook) = webhook {
-            background.push(tokio::spawn(webhook.follow(
-                workers.owner().to_owned(),
-                api.store.clone(),
-                api.store.changes(),
-            )));
+            let (store, drifts) = (api.store.clone(), api.streams.drifts());
+            background.push(tokio::spawn(webhook.clone().follow_drifts(store.clone(), drifts)));
+            let owner = workers.owner().to_owned();
+            background.push(tokio::spawn(webhook.follow(owner, store.clone(), store.changes())));
         }
         if let Some(tls) = tls.clone() {
             background.push(tokio::spawn(tls.watch()));

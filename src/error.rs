@@ -139,6 +139,19 @@ impl Error {
         self
     }
 
+    /// What an operator can mend: a disk that is full or that cannot be written.
+    pub(crate) fn of_disk(error: &std::io::Error) -> Option<Self> {
+        match error.kind() {
+            std::io::ErrorKind::StorageFull => {
+                Some(Self::new(Kind::DiskFull, "disk_full", "no space is left on the server's disk"))
+            }
+            std::io::ErrorKind::ReadOnlyFilesystem => {
+                Some(Self::new(Kind::Unavailable, "storage_read_only", "the server's storage cannot be written"))
+            }
+            _ => None,
+        }
+    }
+
     /// Says after how many seconds trying again makes sense.
     pub fn with_retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
@@ -148,12 +161,9 @@ impl Error {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        if error.kind() == std::io::ErrorKind::StorageFull {
-            let mut full = Self::new(Kind::DiskFull, "disk_full", "no space is left on the server's disk");
-            full.cause = Some(error.into());
-            return full;
-        }
-        Self::internal(error)
+        let Some(mut said) = Self::of_disk(&error) else { return Self::internal(error) };
+        said.cause = Some(error.into());
+        said
     }
 }
 

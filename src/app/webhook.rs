@@ -1,12 +1,13 @@
-//! Webhooks: somebody's server is told when a job has ended here. Signed, tried again for a while,
+//! Webhooks: somebody's server is told when a job has ended here or a stream has changed. Signed, tried again for a while,
 //! and never sent to an address inside the own network unless that is allowed.
 
 use crate::config::Config;
-use crate::store::{Change, Job, Store};
+use crate::serving::Drift;
+use crate::store::{Begun, Change, IdempotencyKey, Store};
 use crate::{Error, Kind, Result};
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::{Client, Url};
-use serde_json::json;
+use serde_json::{Value, json};
 use sha2::Sha256;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -58,21 +59,40 @@ impl Webhook {
             if told.len() > 1000 {
                 told.pop_front();
             }
-            tokio::spawn(self.clone().deliver(job));
+            let event = json!({ "event": format!("job.{}", job.status.name()), "job": job });
+            tokio::spawn(self.clone().deliver(event));
         }
     }
 
-    async fn deliver(self: Arc<Self>, job: Job) {
-        let event = json!({ "event": format!("job.{}", job.status.name()), "job": job });
-        let body = event.to_string().into_bytes();
+    /// Tells of every change that streams notice. All replicas notice it; one tells.
+    pub(super) async fn follow_drifts(self: Arc<Self>, store: Store, mut drifts: broadcast::Receiver<Drift>) {
+        loop {
+            let drift = match drifts.recv().await {
+                Ok(drift) => drift,
+                Err(RecvError::Lagged(_)) => continue,
+                Err(RecvError::Closed) => return,
+            };
+            let key = format!("{} {} {}", drift.model_id, drift.row, drift.of.name());
+            let first = store.begin_idempotent(&IdempotencyKey::new("webhook drift", key, b"")).await;
+            if !matches!(first, Ok(Begun::Fresh)) {
+                continue;
+            }
+            let what = json!({ "model": drift.model, "version": drift.version, "in": drift.of.name(),
+                "row": drift.row, "window": drift.window });
+            tokio::spawn(self.clone().deliver(json!({ "event": "drift", "drift": what })));
+        }
+    }
+
+    async fn deliver(self: Arc<Self>, event: Value) {
+        let (name, body) = (event["event"].as_str().unwrap_or_default(), event.to_string().into_bytes());
         for pause in PAUSES {
             match self.send(&body).await {
                 Ok(()) => return,
-                Err(error) => tracing::warn!(job = %job.id, %error, "a webhook was not delivered"),
+                Err(error) => tracing::warn!(event = name, %error, "a webhook was not delivered"),
             }
             tokio::time::sleep(Duration::from_secs(pause)).await;
         }
-        tracing::error!(job = %job.id, "a webhook was given up");
+        tracing::error!(event = name, "a webhook was given up");
     }
 
     async fn send(&self, body: &[u8]) -> Result<()> {

@@ -68,6 +68,21 @@ pub(crate) enum ScopeName {
     Read,
 }
 
+/// Reasons: none, the network's own, or those and what each attended token changes when it is left out.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Explain {
+    Whether(bool),
+    How(ExplainHow),
+}
+
+/// A way to explain.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ExplainHow {
+    LeaveOneOut,
+}
+
 /// Rows to answer.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -82,8 +97,8 @@ pub(crate) struct Predict {
     /// Share of the time that `set` and `interval` are to hold the truth.
     #[schema(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
     coverage: Option<f64>,
-    /// Whether reasons are wanted.
-    explain: Option<bool>,
+    /// Which reasons are wanted.
+    explain: Option<Explain>,
     /// A version by number.
     #[schema(minimum = 1)]
     version: Option<u64>,

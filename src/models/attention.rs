@@ -294,7 +294,7 @@ impl Network for Attention {
             active_units.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
             active_units.truncate(self.plan.shape.winners);
         }
-        Ok(Explanation { bias, entries, attention, active_units, memories: Vec::new() })
+        Ok(Explanation { bias, entries, attention, active_units, ..Explanation::default() })
     }
 
     fn activity(&self, batch: &Batch) -> Result<Activity> {

@@ -324,10 +324,33 @@ pub struct Explanation {
     pub entries: Vec<f32>,
     /// For families that attend: one weight a token of the row (of the last hop), summing to 1.
     pub attention: Vec<f32>,
+    /// What each token adds to the answer, by [`left_out`]; empty unless asked for.
+    pub left_out: Vec<f32>,
     /// Units that were active, strongest first: (unit, activation).
     pub active_units: Vec<(u32, f32)>,
     /// For families that remember: what was recalled, most similar first.
     pub memories: Vec<Recalled>,
+}
+
+/// How much lower output `output` of a row is without what one of its tokens holds, a number a token.
+/// The token's place is kept, so that those after it stay where they are.
+pub fn left_out(network: &dyn Network, batch: &Batch, row: usize, output: usize) -> Result<Vec<f32>> {
+    let tokens = batch.row(row);
+    let mut without = Batch::new();
+    // The row as it is comes first.
+    for gone in std::iter::once(None).chain(tokens.clone().map(Some)) {
+        for token in tokens.clone() {
+            let (indices, values) = batch.token(token);
+            if gone != Some(token) {
+                indices.iter().zip(values).for_each(|(&index, &value)| without.push_entry(index, value));
+            }
+            without.end_token(batch.fields.get(token).copied().unwrap_or_default());
+        }
+        without.end_row();
+    }
+    let answers = network.forward(&without)?;
+    let of: Vec<f32> = answers.chunks_exact(network.outputs().max(1)).map(|answer| answer[output]).collect();
+    Ok(of[1..].iter().map(|answer| of[0] - answer).collect())
 }
 
 /// Memories an explanation lists at most.

@@ -37,8 +37,20 @@ pub struct Wishes {
     pub top_k: Option<usize>,
     /// Share of the time that `set` and `interval` are to hold the truth, in `(0, 1)`.
     pub coverage: Option<f64>,
-    /// Whether reasons are wanted.
-    pub explain: bool,
+    /// Which reasons are wanted.
+    pub explain: Explain,
+}
+
+/// Which reasons are wanted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Explain {
+    /// None.
+    #[default]
+    No,
+    /// The network's own: contributions, attention, memories, active units.
+    Yes,
+    /// Those, and what each token that is attended to changes when it is left out.
+    LeaveOneOut,
 }
 
 /// Answers of some rows by one version.

@@ -1,6 +1,6 @@
 //! The engine: from a model's name and rows to answers.
 
-use super::answer::{Answer, Reply, Timing, Wishes};
+use super::answer::{Answer, Explain, Reply, Timing, Wishes};
 use super::clock::{Ids, unix_millis};
 use super::lane::Limits;
 use super::library::Library;
@@ -12,7 +12,7 @@ use super::stats::{self, Figures, Rejected};
 use super::table::{Picked, Table};
 use crate::data::Batch;
 use crate::learning::bundle::Bundle;
-use crate::models::Family;
+use crate::models::{self, Family};
 use crate::store::{Change, Predictions};
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
@@ -188,7 +188,7 @@ impl Engine {
         let deadline = question.deadline.unwrap_or_else(|| chosen.started + self.inner.settings.deadline);
         let input = chosen.started.elapsed();
         let rows = question.batch.rows();
-        let explained = question.wishes.explain.then(|| question.batch.clone());
+        let explained = (question.wishes.explain != Explain::No).then(|| question.batch.clone());
         let ran = live.lane.run(question.batch, question.novelty, deadline).await;
         let (outputs, spent) = ran.inspect_err(|error| live.stats.rejected(reason(error)))?;
         let total = chosen.started.elapsed();
@@ -201,7 +201,7 @@ impl Engine {
             self.shadow(Arc::clone(shadow), &answer, again);
         }
         if let Some(batch) = explained {
-            answer.reasons = explain(&answer, batch).await?;
+            answer.reasons = explain(&answer, batch, question.wishes.explain).await?;
         }
         Ok(answer)
     }
@@ -333,14 +333,17 @@ fn places(ours: &Bundle, theirs: &Bundle) -> Vec<Option<usize>> {
     ours.classes().iter().map(|class| theirs.classes().iter().position(|c| c == class)).collect()
 }
 
-async fn explain(answer: &Answer, batch: Batch) -> Result<Vec<Reasons>> {
+async fn explain(answer: &Answer, batch: Batch, how: Explain) -> Result<Vec<Reasons>> {
     let (snapshot, width) = (Arc::clone(&answer.snapshot), answer.outputs.width);
     let largest = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a))).unwrap_or(0);
     let answered: Vec<usize> = answer.outputs.values.chunks_exact(width.max(1)).map(largest).collect();
     blocking(move || {
         let bundle = &snapshot.bundle;
         let one = |(row, &output): (usize, &usize)| {
-            let explanation = bundle.network.explain(&batch, row, output)?;
+            let mut explanation = bundle.network.explain(&batch, row, output)?;
+            if how == Explain::LeaveOneOut && !explanation.attention.is_empty() {
+                explanation.left_out = models::left_out(&*bundle.network, &batch, row, output)?;
+            }
             Ok(Reasons::new(&explanation, &bundle.encoder, &bundle.config.target_encoder, &batch, row))
         };
         answered.iter().enumerate().map(one).collect()

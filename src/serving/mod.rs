@@ -23,12 +23,12 @@ mod stored;
 mod table;
 pub mod transfer;
 
-pub use answer::{Answer, Reply, Timing, Wishes};
+pub use answer::{Answer, Explain, Reply, Timing, Wishes};
 pub use engine::{Caller, Engine, Settings};
 pub use lane::Limits;
 pub use library::{Canary, Files, Library, Traffic};
 pub use live::Live;
-pub use observe::{EmptyModel, MemoryPage, Streams};
+pub use observe::{Drift, EmptyModel, MemoryPage, Streams};
 pub use routing::ShadowFigures;
 pub use stored::StoredModels;
 

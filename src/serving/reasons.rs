@@ -53,6 +53,10 @@ pub struct Attended {
     pub token: usize,
     /// Its share.
     pub weight: f32,
+    /// How much lower the logit (or the standardised value) is without what it holds; where
+    /// `"explain": "leave_one_out"` was asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub left_out: Option<f32>,
 }
 
 /// Something that was recalled.
@@ -110,7 +114,7 @@ impl Reasons {
         let attended = |(token, &weight): (usize, &f32)| {
             let field = batch.fields.get(batch.row(row).start + token).map_or(0, |&f| usize::from(f));
             let name = encoder.fields.get(field).map(|f| f.name.clone()).unwrap_or_default();
-            Attended { name, token, weight }
+            Attended { name, token, weight, left_out: explanation.left_out.get(token).copied() }
         };
         Self {
             bias: explanation.bias,

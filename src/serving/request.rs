@@ -1,7 +1,8 @@
 //! A predict request's body: where its rows lie, and what else it says.
 
+use super::answer::Explain;
 use crate::{Detail, Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer, de};
 use serde_json::value::RawValue;
 
 /// A predict request without its rows.
@@ -13,10 +14,35 @@ pub(super) struct Body<R> {
     pub(super) top_k: Option<usize>,
     /// Share of the time that sets and intervals are to hold the truth.
     pub(super) coverage: Option<f64>,
-    /// Whether reasons are wanted.
-    explain: Option<bool>,
+    /// Which reasons are wanted.
+    explain: Option<Explain>,
     /// The version that is to answer.
     pub(super) version: Option<u64>,
+}
+
+impl<'de> Deserialize<'de> for Explain {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        struct Wish;
+        impl de::Visitor<'_> for Wish {
+            type Value = Explain;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("true, false or \"leave_one_out\"")
+            }
+
+            fn visit_bool<E: de::Error>(self, wanted: bool) -> std::result::Result<Explain, E> {
+                Ok(if wanted { Explain::Yes } else { Explain::No })
+            }
+
+            fn visit_str<E: de::Error>(self, how: &str) -> std::result::Result<Explain, E> {
+                match how {
+                    "leave_one_out" => Ok(Explain::LeaveOneOut),
+                    _ => Err(E::invalid_value(de::Unexpected::Str(how), &self)),
+                }
+            }
+        }
+        deserializer.deserialize_any(Wish)
+    }
 }
 
 /// What the request says, and its rows as they stand in it. The rows are read once, by the model's own
@@ -50,9 +76,9 @@ pub(super) fn check(body: &[u8]) -> Result<()> {
 }
 
 impl<R> Body<R> {
-    /// Whether reasons are wanted.
-    pub(super) fn explain(&self) -> bool {
-        self.explain.unwrap_or(false)
+    /// Which reasons are wanted.
+    pub(super) fn explain(&self) -> Explain {
+        self.explain.unwrap_or_default()
     }
 
     fn without_rows(self) -> Body<()> {

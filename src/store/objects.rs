@@ -262,12 +262,9 @@ impl From<object_store::Error> for Error {
         }
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(inner) = cause {
-            if let Some(io) = inner.downcast_ref::<std::io::Error>()
-                && io.kind() == std::io::ErrorKind::StorageFull
-            {
-                let mut full = Self::new(Kind::DiskFull, "disk_full", "no space is left on the server's disk");
-                full.cause = Some(error.into());
-                return full;
+            if let Some(mut said) = inner.downcast_ref().and_then(Self::of_disk) {
+                said.cause = Some(error.into());
+                return said;
             }
             cause = inner.source();
         }

@@ -6,7 +6,7 @@ use super::observations::LogWriter;
 use super::{DatasetName, JobId, ModelName, Objects};
 use crate::{Error, Kind, Result};
 use sqlx::postgres::{PgListener, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,9 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
+
+/// How often SQLite's log is moved into the database.
+const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 
 /// Where everything is kept.
 #[derive(Clone, Debug, Default)]
@@ -92,7 +95,8 @@ pub(super) struct Inside {
     pub(super) copying: tokio::sync::RwLock<()>,
     replica: String,
     data_dir: PathBuf,
-    listener: std::sync::Mutex<Option<JoinHandle<()>>>,
+    /// Listens on Postgres, moves the log on SQLite.
+    aside: std::sync::Mutex<Option<JoinHandle<()>>>,
     /// Held for life on SQLite: two processes on one data folder would not hear each other.
     _lock: File,
     /// A temporary store's folder; removed last.
@@ -106,14 +110,14 @@ impl fmt::Debug for Inside {
 }
 
 impl Inside {
-    fn listener(&self) -> Option<JoinHandle<()>> {
-        self.listener.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
+    fn aside(&self) -> Option<JoinHandle<()>> {
+        self.aside.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 }
 
 impl Drop for Inside {
     fn drop(&mut self) {
-        if let Some(task) = self.listener() {
+        if let Some(task) = self.aside() {
             task.abort();
         }
     }
@@ -143,13 +147,13 @@ impl Store {
             None => open_sqlite(options).await?,
         };
         migrate(&pools).await?;
-        let listener = match &pools {
+        let aside = match &pools {
             Pools::Postgres(pool) => {
                 let mut listener = PgListener::connect_with(pool).await?;
                 listener.listen("kenyon").await?;
                 Some(tokio::spawn(listen(listener, changes.clone())))
             }
-            Pools::Sqlite { .. } => None,
+            Pools::Sqlite { read, .. } => Some(tokio::spawn(checkpoint(read.clone()))),
         };
         let db = Arc::new(Db { pools, changes });
         let folder_url = options.data_dir.join("objects").to_string_lossy().into_owned();
@@ -163,7 +167,7 @@ impl Store {
             copying: tokio::sync::RwLock::new(()),
             replica: uuid::Uuid::now_v7().to_string(),
             data_dir: options.data_dir.clone(),
-            listener: listener.into(),
+            aside: aside.into(),
             _lock: lock,
             _folder: folder,
         };
@@ -179,7 +183,7 @@ impl Store {
     /// Lets go of the database. Other clones answer `database_unavailable` from then on.
     pub async fn close(&self) {
         self.inner.log.flush().await;
-        if let Some(task) = self.inner.listener() {
+        if let Some(task) = self.inner.aside() {
             // It holds a connection, and closing waits for every one of them.
             task.abort();
             let _ = task.await;
@@ -256,13 +260,27 @@ async fn open_sqlite(options: &StoreOptions) -> Result<Pools> {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(5))
-        // Checkpoint the log every 4 MB: small enough to stay cheap, rare enough not to matter.
-        .pragma("wal_autocheckpoint", "1000");
+        // A commit that also moves the log into the database waits ten times as long as one that does
+        // not. That is done aside, by `checkpoint`; this only bounds the log (64 MB) if it cannot keep up.
+        .pragma("wal_autocheckpoint", "16384");
     let write = SqlitePoolOptions::new().max_connections(1).min_connections(1).max_lifetime(None).idle_timeout(None);
     let write = write.acquire_timeout(Duration::from_secs(30)).connect_with(connect.clone()).await?;
     let read = SqlitePoolOptions::new().max_connections(4).max_lifetime(None);
     let read = read.acquire_timeout(Duration::from_secs(30)).connect_lazy_with(connect);
     Ok(Pools::Sqlite { read, write })
+}
+
+/// Moves what is committed from SQLite's log into the database, beside those who read and write.
+async fn checkpoint(pool: SqlitePool) {
+    while !pool.is_closed() {
+        tokio::time::sleep(CHECKPOINT_EVERY).await;
+        // `PASSIVE` waits for nobody; whatever is in use is moved the next time.
+        if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&pool).await
+            && !pool.is_closed()
+        {
+            tracing::warn!(%error, "the database's log could not be moved into the database");
+        }
+    }
 }
 
 async fn open_postgres(url: &str) -> Result<Pools> {

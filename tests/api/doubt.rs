@@ -51,6 +51,26 @@ async fn numbers_far_beyond_the_training_rows_are_novel_to_every_family() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_token_changes_when_it_is_left_out_is_said_on_request() {
+    let server = TestServer::start().await;
+    let lines: String = (0..200).map(|i| format!("{}\n", row(i))).collect();
+    server.put("/api/v1/datasets/d", lines).await.ok();
+    train(&server, "attention").await;
+    let asked = |how: Value| json!({"rows": [{"x": 2.1, "y": 1, "z": 1}], "explain": how});
+    let answer = server.post("/api/v1/models/attention/predict", asked("leave_one_out".into())).await.ok();
+    let tokens = answer["predictions"][0]["explanation"]["attention"].as_array().unwrap();
+    let left_out = |name: &str| -> f64 {
+        tokens.iter().filter(|t| t["name"] == name).map(|t| t["left_out"].as_f64().unwrap()).sum()
+    };
+    let others = left_out("y").abs().max(left_out("z").abs());
+    assert!(left_out("x") > 0.5 && left_out("x") > 2.0 * others, "x alone tells the label: {tokens:?}");
+    let plain = server.post("/api/v1/models/attention/predict", asked(true.into())).await.ok();
+    assert!(plain["predictions"][0]["explanation"]["attention"][0].get("left_out").is_none(), "{plain}");
+    let wrong = server.post("/api/v1/models/attention/predict", asked("why".into())).await;
+    assert!(wrong.status == 400 && wrong.body.to_string().contains("leave_one_out"), "{}", wrong.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_explanation_lists_the_observed_rows_it_recalls() {
     let server = TestServer::start().await;
     let empty = json!({"family": "hybrid", "target": "label",

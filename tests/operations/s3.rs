@@ -2,9 +2,11 @@
 
 use crate::client::{Client, clouds};
 use crate::support::process::{Process, kenyon};
+use crate::trouble::cable;
 use serde_json::json;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::Ordering;
 
 struct S3 {
     child: Child,
@@ -35,9 +37,13 @@ impl S3 {
     }
 
     fn serve(&self, folder: &tempfile::TempDir) -> Process {
+        Self::serve_at(&self.url, folder)
+    }
+
+    fn serve_at(url: &str, folder: &tempfile::TempDir) -> Process {
         let mut command = kenyon("serve");
         command.arg("--data-dir").arg(folder.path()).args(["--objects", "s3://kenyon/here/it/is", "--workers", "1"]);
-        command.env("AWS_ENDPOINT_URL", &self.url).env("AWS_REGION", "us-east-1");
+        command.env("AWS_ENDPOINT_URL", url).env("AWS_REGION", "us-east-1");
         command.env("AWS_ACCESS_KEY_ID", "test").env("AWS_SECRET_ACCESS_KEY", "test");
         Process::start(&mut command).unwrap()
     }
@@ -87,4 +93,31 @@ async fn everything_is_kept_on_s3() {
     client.post("/api/v1/snapshots", &json!({}), None).await;
     client.bytes("DELETE", "/api/v1/datasets/large").await;
     assert_eq!(s3.listed().await.matches("/datasets/").count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_object_store_that_goes_away_comes_back() {
+    let Some(s3) = S3::start().await else { return };
+    let (here, cut) = cable(s3.url.trim_start_matches("http://").to_owned()).await;
+    let folder = tempfile::tempdir().unwrap();
+    let mut server = S3::serve_at(&format!("http://{here}"), &folder);
+    let client = Client::new(&server.url);
+    client.put("/api/v1/datasets/d", clouds(300).as_bytes()).await;
+    let request = json!({ "dataset": "d", "target": "label", "family": "sparse_mlp", "config": { "epochs": 3 } });
+    assert_eq!(client.train("m", &request).await["status"], "succeeded");
+    let rows = json!({ "rows": [{ "x": 2.0, "y": 0.0, "colour": "red" }] });
+    client.post("/api/v1/models/m/predict", &rows, None).await;
+
+    cut.store(true, Ordering::Release);
+    let (status, body) =
+        client.once("PUT", "/api/v1/datasets/e", Some(clouds(300).into_bytes())).await.expect("an answer");
+    let body = String::from_utf8_lossy(&body);
+    assert!(status == 503 && body.contains("objects_unavailable"), "{status} {body}");
+    client.post("/api/v1/models/m/predict", &rows, None).await;
+    let job = client.post("/api/v1/models/m/train", &request, None).await;
+    cut.store(false, Ordering::Release);
+    assert_eq!(client.ended(job["id"].as_str().unwrap()).await["status"], "succeeded");
+    client.put("/api/v1/datasets/e", clouds(300).as_bytes()).await;
+    assert_eq!(client.get("/api/v1/datasets").await["items"].as_array().unwrap().len(), 2);
+    assert!(server.alive());
 }

@@ -23,19 +23,42 @@ async fn predicts(client: &Client) -> bool {
     matches!(client.once("POST", "/api/v1/models/m/predict", Some(rows())).await, Some((200, _)))
 }
 
-/// A small file system in memory; only root may mount one.
+/// A small file system; only root may mount one.
 struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
+    /// In memory.
     fn mount(size: &str) -> Option<Self> {
+        Self::of(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
+    }
+
+    /// In a file, which is made if it is not there: one that can fail as disks do.
+    fn mount_file(file: &Path) -> Option<Self> {
+        if !file.exists() {
+            std::fs::File::create(file).unwrap().set_len(64 << 20).unwrap();
+            let made = Command::new("mkfs.ext4").arg("-q").arg(file).status();
+            if !made.is_ok_and(|status| status.success()) {
+                println!("skipped: no mkfs.ext4 here");
+                return None;
+            }
+        }
+        Self::of(&["-t", "ext4", "-o", "loop", file.to_str().unwrap()])
+    }
+
+    fn of(what: &[&str]) -> Option<Self> {
         let folder = tempfile::tempdir().unwrap();
-        let options = format!("size={size}");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(folder.path()).output();
+        let mounted = Command::new("mount").args(what).arg(folder.path()).output();
         if mounted.is_ok_and(|output| output.status.success()) {
             return Some(Self(folder));
         }
         println!("skipped: a small file system cannot be mounted here (root may)");
         None
+    }
+
+    fn serve(&self) -> Process {
+        let mut command = kenyon("serve");
+        command.arg("--data-dir").arg(self.0.path().join("data")).args(["--workers", "1"]);
+        Process::start(&mut command).unwrap()
     }
 }
 
@@ -48,9 +71,7 @@ impl Drop for SmallDisk {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_is_said_and_survived() {
     let Some(disk) = SmallDisk::mount("24m") else { return };
-    let mut command = kenyon("serve");
-    command.arg("--data-dir").arg(disk.0.path()).args(["--workers", "1"]);
-    let mut server = Process::start(&mut command).unwrap();
+    let mut server = disk.serve();
     let client = Client::new(&server.url);
     client.put("/api/v1/datasets/d", clouds(300).as_bytes()).await;
     assert_eq!(client.train("m", &request(3)).await["status"], "succeeded");
@@ -78,6 +99,79 @@ async fn a_full_disk_is_said_and_survived() {
     assert_eq!(names["items"].as_array().unwrap().len(), 1, "what was refused has left nothing: {names}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_disk_that_turns_read_only_is_said_and_survived() {
+    let files = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount_file(&files.path().join("disk")) else { return };
+    let mut server = disk.serve();
+    let client = Client::new(&server.url);
+    client.put("/api/v1/datasets/d", clouds(300).as_bytes()).await;
+    assert_eq!(client.train("m", &request(3)).await["status"], "succeeded");
+    let observe = br#"{"rows":[{"x":2.0,"y":0.0,"colour":"red","label":"right"}]}"#;
+    assert_eq!(client.once("POST", "/api/v1/models/m/observe", Some(observe.to_vec())).await.unwrap().0, 200);
+    // What the kernel does by itself when a disk reports errors.
+    let failed = Command::new("mount").args(["-o", "remount,abort"]).arg(disk.0.path()).status();
+    assert!(failed.is_ok_and(|status| status.success()));
+    for (method, path, body) in [
+        ("PUT", "/api/v1/datasets/more", clouds(3000).into_bytes()),
+        ("POST", "/api/v1/models/m/observe", observe.to_vec()),
+        ("POST", "/api/v1/models/m/train", serde_json::to_vec(&request(3)).unwrap()),
+    ] {
+        let (status, body) = client.once(method, path, Some(body)).await.expect("an answer");
+        let body = String::from_utf8_lossy(&body);
+        assert!(status == 503 && body.contains("\"storage_"), "{method} {path}: {status} {body}");
+    }
+    assert!(predicts(&client).await, "answering needs no disk");
+    assert!(matches!(client.once("GET", "/livez", None).await, Some((200, _))));
+    server.kill();
+    drop(disk);
+    let Some(disk) = SmallDisk::mount_file(&files.path().join("disk")) else { panic!("the disk is gone") };
+    let server = disk.serve();
+    client.moved(&server.url);
+    assert_eq!(client.get("/api/v1/models/m/stream").await["observed"], 1, "what was acknowledged is there");
+    assert_eq!(client.get("/api/v1/datasets").await["items"].as_array().unwrap().len(), 1);
+    assert_eq!(client.train("m", &request(3)).await["status"], "succeeded");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_clock_that_jumps_back_stops_nothing() {
+    let library = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"]
+        .map(|folder| Path::new(folder).join("faketime/libfaketimeMT.so.1"));
+    let Some(library) = library.iter().find(|file| file.exists()) else {
+        println!("skipped: no libfaketime here");
+        return;
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let clock = folder.path().join("clock");
+    std::fs::write(&clock, "+0").unwrap();
+    let mut command = kenyon("serve");
+    command.arg("--data-dir").arg(folder.path().join("data")).args(["--workers", "1"]);
+    command.env("LD_PRELOAD", library).env("FAKETIME_TIMESTAMP_FILE", &clock);
+    command.env("FAKETIME_NO_CACHE", "1").env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
+    let mut server = Process::start(&mut command).unwrap();
+    let client = Client::new(&server.url);
+    client.put("/api/v1/datasets/d", clouds(3000).as_bytes()).await;
+    let first = client.train("m", &request(3)).await;
+    assert_eq!(first["status"], "succeeded");
+    let running = client.post("/api/v1/models/m/train", &request(100), None).await;
+    let waiting = client.post("/api/v1/models/m/train", &request(3), None).await;
+    std::fs::write(&clock, "-2h").unwrap();
+    let later = client.post("/api/v1/models/m/train", &request(3), None).await;
+    let hour = |job: &Value| job["created_at"].as_str().unwrap()[..13].to_owned();
+    assert_ne!(hour(&later), hour(&waiting), "the clock was not turned back");
+    for job in [&running, &waiting, &later] {
+        let ended = client.ended(job["id"].as_str().unwrap()).await;
+        assert_eq!((&ended["status"], &ended["attempt"]), (&json!("succeeded"), &json!(1)), "{ended}");
+    }
+    assert!(predicts(&client).await && server.alive());
+    let observe = json!({ "rows": [{ "x": 2.0, "y": 0.0, "colour": "red", "label": "right" }] });
+    client.post("/api/v1/models/m/observe", &observe, None).await;
+    assert_eq!(client.get("/api/v1/models/m/stream").await["observed"], 1);
+    let versions = client.get("/api/v1/models/m/versions").await;
+    assert_eq!(versions["items"].as_array().unwrap().len(), 4, "{versions}");
+    assert!(server.stop(), "{}", server.log());
+}
+
 /// Writes so many KiB, or all there are.
 fn fill(path: &Path, kib: Option<usize>) {
     use std::io::Write;
@@ -90,7 +184,7 @@ fn fill(path: &Path, kib: Option<usize>) {
 }
 
 /// Stands between a server and its database, and can be cut.
-async fn cable(to: String) -> (String, Arc<AtomicBool>) {
+pub(crate) async fn cable(to: String) -> (String, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let here = listener.local_addr().unwrap().to_string();
     let cut = Arc::new(AtomicBool::new(false));

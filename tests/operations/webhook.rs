@@ -1,4 +1,5 @@
-//! Somebody else's server is told when a job has ended, signed and once more when it did not listen.
+//! Somebody else's server is told when a job has ended or a stream has changed, signed and once more
+//! when it did not listen.
 
 use crate::client::{Client, clouds};
 use crate::support::process::{Process, kenyon};
@@ -52,4 +53,34 @@ async fn the_end_of_a_job_is_told_signed_and_again() {
     mac.update(&body);
     let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
     assert!(head.contains(&format!("x-kenyon-signature: sha256={hex}")), "{head}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_in_a_stream_is_told_once() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = kenyon("serve");
+    command.arg("--data-dir").arg(folder.path()).args(["--workers", "0", "--webhook-allow-private"]);
+    command.args(["--webhook-url", &format!("http://{}/hook", listener.local_addr().unwrap())]);
+    let server = Process::start(&mut command).unwrap();
+    let client = Client::new(&server.url);
+    let empty = json!({ "family": "hybrid", "target": "label", "features": { "x": "number" } });
+    client.put("/api/v1/models/s", empty.to_string().as_bytes()).await;
+    let rows = |range: std::ops::Range<usize>, swapped: bool| -> Value {
+        let one = |i: usize| {
+            let right = i.is_multiple_of(2);
+            json!({ "x": if right { 2.0 } else { -2.0 } + (i % 7) as f64 / 10.0,
+                "label": if right ^ swapped { "right" } else { "left" } })
+        };
+        json!({ "rows": range.map(one).collect::<Vec<_>>() })
+    };
+    client.post("/api/v1/models/s/observe", &rows(0..2000, false), None).await;
+    client.post("/api/v1/models/s/observe", &rows(0..500, true), None).await;
+    let (_, body) = hear(&listener, "200 OK").await;
+    let told: Value = serde_json::from_slice(&body).unwrap();
+    let drift = &told["drift"];
+    assert_eq!((&told["event"], &drift["model"], &drift["in"]), (&json!("drift"), &json!("s"), &json!("error")));
+    assert_eq!((&drift["version"], &drift["row"]), (&json!(1), &json!(2500)), "{told}");
+    let stream = client.get("/api/v1/models/s/stream").await;
+    assert_eq!(stream["drift"]["count"], 1, "{stream}");
 }

@@ -77,6 +77,11 @@ impl Online {
         Ok(done)
     }
 
+    /// The rows there were when it was last consolidated, whatever came of it.
+    pub fn consolidated_at(&self) -> u64 {
+        self.consolidations.last().map_or(0, |last| last.rows)
+    }
+
     /// Puts a consolidation on the list that [`Online::stream`] shows.
     pub fn tell(&mut self, done: Consolidation) {
         self.consolidations.push(done);

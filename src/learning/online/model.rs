@@ -152,7 +152,7 @@ impl Model {
             heat: 1.0,
             counts: vec![0; usize::from(shape.regression)],
             memory: Episodic::new(key, shape.capacity),
-            hedge: Hedge::new(parts),
+            hedge: Hedge::new(parts, shape.base),
             mean: 0.0,
         };
         it.grow(shape.classes);
@@ -388,12 +388,12 @@ impl Model {
         self.memory.nearest(&scratch.similarities, RECALLED).into_iter().map(one).collect()
     }
 
-    /// Experts that know nothing, all heard alike.
+    /// Experts that know nothing, heard as at first.
     pub fn restart_experts(&mut self) {
         self.experts.iter_mut().for_each(|(_, e)| e.restart());
         self.squares.iter_mut().for_each(|(_, s)| s.restart());
         self.sparse.iter_mut().for_each(Expert::restart);
-        self.hedge.restart();
+        self.hedge.restart(self.base);
     }
 
     /// Teaches experts rows of the past in their order, with the past as it then was. Afterwards the

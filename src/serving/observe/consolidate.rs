@@ -13,11 +13,16 @@ use crate::learning::online::{Consolidation, Online};
 use crate::store::{JobFilter, JobKind, JobStatus, LogSnapshot, ModelName, NewJob, NewRecord, NewVersion};
 use crate::{Error, Kind, Result};
 use serde_json::{Value, json};
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
 /// Jobs that may wait when a consolidation queues itself.
 const MAX_QUEUED: u64 = 1_000;
+/// A stream that learns nothing for so long (and at most twice as long) is idle.
+const IDLE: Duration = Duration::from_secs(30);
+/// The least rows between two consolidations that queue themselves.
+pub(super) const CONSOLIDATE_LEAST: u64 = 1_000;
 /// How often the rest of the log is applied while others go on writing to it.
 const TRIES: usize = 8;
 
@@ -41,7 +46,7 @@ impl Drop for Consolidating {
 
 impl Streams {
     /// Queues a consolidation unless one waits or runs already.
-    pub(super) async fn queue_consolidation(&self, learning: &Learning, because: &str) -> Result<()> {
+    async fn queue_consolidation(&self, learning: &Learning, because: &str) -> Result<()> {
         let store = &self.inner.store;
         let filter = |status| JobFilter {
             status: Some(status),
@@ -56,6 +61,42 @@ impl Streams {
         let (model, spec) = (learning.model.name.clone(), json!({ "because": because }));
         let job = NewJob { kind: JobKind::Consolidate, model, dataset: None, spec, priority: 0, create: None };
         store.submit_job(job, MAX_QUEUED, None).await.map(|_| ())
+    }
+
+    /// Consolidates what is idle: looks at every stream now and then, for ever.
+    pub async fn consolidate_when_idle(self) {
+        loop {
+            tokio::time::sleep(IDLE).await;
+            self.look_for_idle().await;
+        }
+    }
+
+    /// Queues a consolidation of every stream that has learned enough since its last and that
+    /// nothing was added to since it was last looked at.
+    pub(super) async fn look_for_idle(&self) {
+        let open: Vec<_> = self.inner.open.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        for learning in open {
+            let due = {
+                let mut state = learning.lock();
+                let rows = state.online.rows();
+                let idle = std::mem::replace(&mut state.looked_at, rows) == rows;
+                let due = idle && rows.saturating_sub(state.consolidated_at) >= CONSOLIDATE_LEAST;
+                if due {
+                    state.consolidated_at = rows;
+                }
+                due
+            };
+            if due {
+                self.queue_due(&learning, "idle").await;
+            }
+        }
+    }
+
+    /// Queues a consolidation that came due by itself. If that fails it comes due again later.
+    pub(super) async fn queue_due(&self, learning: &Learning, because: &str) {
+        if let Err(error) = self.queue_consolidation(learning, because).await {
+            tracing::warn!(model = learning.model.name.as_str(), %error, "a consolidation could not be queued");
+        }
     }
 
     /// Consolidates what a model has observed. Rows are observed and answered meanwhile.

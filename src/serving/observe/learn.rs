@@ -1,5 +1,6 @@
 //! Observing: rows are checked, made durable, applied, published.
 
+use super::consolidate::CONSOLIDATE_LEAST;
 use super::state::Learning;
 use super::{Streams, blocking};
 use crate::data::Table;
@@ -25,9 +26,8 @@ const LONGEST_ROW: usize = 8 << 20;
 const SNAPSHOT_ROWS: u64 = 50_000;
 /// Bytes of records after which the same is done.
 const SNAPSHOT_BYTES: usize = 64 << 20;
-/// Rows after which a consolidation is due, and the least between two.
+/// Rows after which a consolidation is due.
 const CONSOLIDATE_ROWS: u64 = 20_000;
-const CONSOLIDATE_LEAST: u64 = 1_000;
 /// At least this long between two publications that nobody waits for.
 const PUBLISH_EVERY: Duration = Duration::from_millis(20);
 
@@ -260,11 +260,8 @@ impl Streams {
                 }
             });
         }
-        if let Some(because) = consolidate
-            && let Err(error) = self.queue_consolidation(learning, because).await
-        {
-            // The rows are learned all the same; the next ones ask again.
-            tracing::warn!(model = learning.model.name.as_str(), %error, "a consolidation could not be queued");
+        if let Some(because) = consolidate {
+            self.queue_due(learning, because).await;
         }
         if snapshot {
             self.snapshot(learning).await?;

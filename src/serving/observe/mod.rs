@@ -31,6 +31,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::sync::broadcast;
+use uuid::Uuid;
 
 /// How long the logs of other replicas gather before they are looked at.
 const FOLLOW_AFTER: Duration = Duration::from_millis(100);
@@ -48,6 +49,7 @@ struct Inner {
     engine: Engine,
     threads: usize,
     open: RwLock<HashMap<ModelName, Arc<Learning>>>,
+    drifts: broadcast::Sender<Drift>,
     /// One lock a model, held while its stream is opened, so that it is opened once.
     opening: tokio::sync::Mutex<HashMap<ModelName, Arc<tokio::sync::Mutex<()>>>>,
 }
@@ -71,6 +73,42 @@ pub struct EmptyModel {
     pub seed: u64,
 }
 
+/// What of a stream has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DriftIn {
+    /// How often its answers are wrong.
+    Error,
+    /// Its rows.
+    Inputs,
+}
+
+impl DriftIn {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Inputs => "inputs",
+        }
+    }
+}
+
+/// A change that a stream's detectors have noticed.
+#[derive(Clone, Debug)]
+pub struct Drift {
+    /// The model, and its id: a model made anew has another.
+    pub model: ModelName,
+    /// See `model`.
+    pub model_id: Uuid,
+    /// The version it answered by.
+    pub version: u64,
+    /// What has changed.
+    pub of: DriftIn,
+    /// Rows observed by then.
+    pub row: u64,
+    /// Accuracy (or mean absolute error) over the last rows.
+    pub window: f64,
+}
+
 impl std::fmt::Debug for Streams {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Streams").finish_non_exhaustive()
@@ -80,9 +118,9 @@ impl std::fmt::Debug for Streams {
 impl Streams {
     /// Streams over this store, published through this engine. `threads` bounds larger sums.
     pub fn new(store: Store, engine: Engine, threads: usize) -> Self {
-        let inner =
-            Inner { store, engine: engine.clone(), threads, open: RwLock::default(), opening: Default::default() };
-        let inner = Arc::new(inner);
+        let (drifts, _) = broadcast::channel(64);
+        let (open, opening) = (RwLock::default(), Default::default());
+        let inner = Arc::new(Inner { store, engine: engine.clone(), threads, open, drifts, opening });
         let weak = Arc::downgrade(&inner);
         // A version that is loaded answers with what its stream has learned, from the first answer
         // on: a stream that is not open yet is opened first.
@@ -95,6 +133,11 @@ impl Streams {
             })
         }));
         Self { inner }
+    }
+
+    /// Changes that are noticed from now on, by every replica that applies the rows.
+    pub fn drifts(&self) -> broadcast::Receiver<Drift> {
+        self.inner.drifts.subscribe()
     }
 
     /// Opens every model that has observed something, a few at a time, so that whoever asks for one

@@ -62,6 +62,7 @@ impl Streams {
         online.set_threads(self.inner.threads);
         let learning = Arc::new(Learning::new(model, version, root, base, online, next));
         self.catch_up(&learning, None).await?;
+        let _ = learning.drifts.set(self.inner.drifts.clone());
         // A process may have ended between a wish to forget and the snapshot that fulfils it.
         let to_compact = learning.lock().to_compact;
         if to_compact {

@@ -1,6 +1,7 @@
 //! One model that learns: its state, and what each record of its log does to it.
 
 use super::learn::Own;
+use super::{Drift, DriftIn};
 use crate::data::Table;
 use crate::data::rows::RowsReader;
 use crate::learning::bundle::Bundle;
@@ -9,8 +10,9 @@ use crate::store::{Model, Record};
 use crate::{Error, Result, telemetry};
 use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+use tokio::sync::broadcast;
 
 /// One model that learns.
 pub(super) struct Learning {
@@ -31,6 +33,8 @@ pub(super) struct Learning {
     published: RwLock<Arc<Bundle>>,
     /// The state has changed since it was published.
     pub(super) stale: AtomicBool,
+    /// Where changes are told; nothing yet while the log of the past is applied.
+    pub(super) drifts: OnceLock<broadcast::Sender<Drift>>,
     /// A consolidation needs the log from where it began: no snapshot deletes it meanwhile.
     pub(super) consolidating: AtomicBool,
 }
@@ -41,7 +45,10 @@ pub(super) struct State {
     pub(super) next: u64,
     /// Rows and bytes applied since the last snapshot.
     pub(super) since_snapshot: (u64, usize),
+    /// The rows when a consolidation was last done or asked for.
     pub(super) consolidated_at: u64,
+    /// The rows when this stream was last looked at by whoever waits for it to be idle.
+    pub(super) looked_at: u64,
     pub(super) last_published: Instant,
     pub(super) publishing_took: Duration,
     /// The error has changed since this was last looked at.
@@ -68,7 +75,8 @@ impl Learning {
             target: published.config.target.name.clone(),
             published: RwLock::new(published),
             state: Mutex::new(State {
-                consolidated_at: online.rows(),
+                consolidated_at: online.consolidated_at(),
+                looked_at: online.rows(),
                 online,
                 next,
                 since_snapshot: (0, 0),
@@ -80,6 +88,7 @@ impl Learning {
             applying: tokio::sync::Mutex::default(),
             appending: tokio::sync::RwLock::default(),
             stale: AtomicBool::new(false),
+            drifts: OnceLock::new(),
             consolidating: AtomicBool::new(false),
             model,
         }
@@ -119,7 +128,7 @@ impl Learning {
     /// Another state of the same stream, which has taken in every record below `next`.
     pub(super) fn replace(&self, online: Online, next: u64) {
         let mut state = self.lock();
-        state.consolidated_at = online.rows();
+        state.consolidated_at = online.consolidated_at();
         state.online = online;
         state.next = next;
         state.since_snapshot = (0, 0);
@@ -148,6 +157,7 @@ impl Learning {
             None => {
                 state.to_compact |= record.kind == "forget";
                 operate(&mut state.online, record, &self.target)?;
+                state.consolidated_at = state.consolidated_at.max(state.online.consolidated_at());
             }
         }
         state.next = record.next;
@@ -179,14 +189,23 @@ impl Learning {
         state.since_snapshot.1 += bytes;
         state.drift |= observed.drift;
         let model = self.model.name.as_str();
-        if observed.drift {
-            tracing::warn!(model, row = state.online.rows(), "the error of a stream has changed");
-            metrics::counter!(telemetry::DRIFT_DETECTED, "model" => model.to_owned(), "in" => "error").increment(1);
-        }
-        if observed.input_drift {
-            metrics::counter!(telemetry::DRIFT_DETECTED, "model" => model.to_owned(), "in" => "inputs").increment(1);
+        for (changed, of) in [(observed.drift, DriftIn::Error), (observed.input_drift, DriftIn::Inputs)] {
+            if changed {
+                self.tell(of, state);
+            }
         }
         metrics::gauge!("kenyon_prequential_window", "model" => model.to_owned()).set(state.online.figures().window());
+    }
+
+    fn tell(&self, of: DriftIn, state: &State) {
+        let (model, row, window) = (&self.model.name, state.online.rows(), state.online.figures().window());
+        tracing::warn!(model = model.as_str(), row, of = of.name(), "a stream has changed");
+        metrics::counter!(telemetry::DRIFT_DETECTED, "model" => model.to_string(), "in" => of.name()).increment(1);
+        let drift = Drift { model: model.clone(), model_id: self.model.id, version: self.version(), of, row, window };
+        if let Some(drifts) = self.drifts.get() {
+            // Nobody need listen.
+            let _ = drifts.send(drift);
+        }
     }
 }
 

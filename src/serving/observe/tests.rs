@@ -165,3 +165,34 @@ async fn a_consolidation_is_queued_once_when_enough_rows_came() {
     assert_eq!(jobs.len(), 1);
     assert_eq!(jobs[0].spec["because"], "rows");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_idle_stream_is_consolidated_once() {
+    let replicas = Replicas::start(1).await;
+    let queued = async || {
+        let filter = JobFilter { kind: Some(JobKind::Consolidate), ..JobFilter::default() };
+        replicas.store.jobs(&filter, 10, None).await.unwrap().items
+    };
+    let streams = &replicas.all[0].0;
+    replicas.observe(0, 0..999).await;
+    streams.look_for_idle().await;
+    streams.look_for_idle().await;
+    assert!(queued().await.is_empty(), "too few rows");
+    replicas.observe(0, 0..1).await;
+    streams.look_for_idle().await;
+    assert!(queued().await.is_empty(), "it has just learned something");
+    streams.look_for_idle().await;
+    assert_eq!(queued().await[0].spec["because"], "idle");
+    let claim = replicas.store.claim_job("test", Duration::from_secs(60)).await.unwrap().unwrap();
+    let done = streams.consolidate(&replicas.name).await.unwrap();
+    replicas.store.succeed_job(&claim, &json!({}), &done.result).await.unwrap();
+    streams.look_for_idle().await;
+    streams.look_for_idle().await;
+    assert_eq!(queued().await.len(), 1);
+    // A start does not count the same rows again.
+    let next = Streams::new(replicas.store.clone(), replicas.all[0].1.clone(), 1);
+    next.learning(&replicas.name).await.unwrap();
+    next.look_for_idle().await;
+    next.look_for_idle().await;
+    assert_eq!(queued().await.len(), 1);
+}
