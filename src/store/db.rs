@@ -67,8 +67,9 @@ arg! {
     Option<Vec<u8>>, v => Self::Blob(v);
 }
 
-/// A statement with its values. `{now}` (milliseconds by the database's clock) and `{skip_locked}`
-/// are the only fragments that differ.
+/// A statement with its values. `{now}` (milliseconds by the database's clock), `{skip_locked}` and
+/// `{by_queue}` (SQLite would sort all that waits instead of reading it in order) are the only
+/// fragments that differ.
 #[derive(Clone, Debug)]
 pub(super) struct Sql {
     text: Cow<'static, str>,
@@ -86,21 +87,25 @@ impl Sql {
         self
     }
 
-    fn text(&self, now: &str, skip_locked: &str) -> SqlStr {
+    fn text(&self, now: &str, skip_locked: &str, by_queue: &str) -> SqlStr {
         match &self.text {
             Cow::Borrowed(text) if !text.contains('{') => text.into_sql_str(),
             // Text that is not a constant is put together from constants of `store`, never from input.
-            text => AssertSqlSafe(text.replace("{now}", now).replace("{skip_locked}", skip_locked)).into_sql_str(),
+            text => AssertSqlSafe(
+                text.replace("{now}", now).replace("{skip_locked}", skip_locked).replace("{by_queue}", by_queue),
+            )
+            .into_sql_str(),
         }
     }
 
     fn sqlite(self) -> Query<'static, Sqlite, SqliteArguments> {
-        let text = self.text("CAST(unixepoch('subsec') * 1000 AS INTEGER)", "");
+        let text = self.text("CAST(unixepoch('subsec') * 1000 AS INTEGER)", "", "INDEXED BY jobs_queue");
         self.args.into_iter().fold(sqlx::query(text), bound)
     }
 
     fn postgres(self) -> Query<'static, Postgres, PgArguments> {
-        let text = self.text("CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)", "FOR UPDATE SKIP LOCKED");
+        let text =
+            self.text("CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT)", "FOR UPDATE SKIP LOCKED", "");
         self.args.into_iter().fold(sqlx::query(text), bound)
     }
 }

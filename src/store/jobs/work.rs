@@ -183,7 +183,7 @@ impl Store {
 const CLAIM: &str = "UPDATE jobs SET status = 'running', owner = $1, lease_until = {now} + $2,
         attempt = attempt + 1, heartbeats = 0, resumed_from_step = checkpoint_step,
         started_at = COALESCE(started_at, {now})
-    WHERE id = (SELECT id FROM jobs
+    WHERE id = (SELECT id FROM jobs {by_queue}
         WHERE status = 'queued' AND (NOT exclusive
             OR model NOT IN (SELECT model FROM jobs WHERE status = 'running' AND exclusive))
         ORDER BY priority DESC, created_at, id LIMIT 1 {skip_locked})
