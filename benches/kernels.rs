@@ -60,7 +60,7 @@ fn forward_32_rows_2048(bencher: Bencher, set: &str) {
     let mut z = vec![Lane::ZERO; 32 * 128];
     bencher.bench_local(|| {
         for (block, weights) in weights.iter().enumerate() {
-            forward(isa(set), weights, &Lane::ZERO, &sparse.rows(), &mut z[block..], 128);
+            forward(isa(set), weights, &Lane::ZERO, &sparse.rows(), &mut z[block..], 128, &[]);
         }
     });
 }
@@ -72,7 +72,7 @@ fn one_row_2048_by_active_percent(bencher: Bencher, percent: usize) {
     let mut z = vec![Lane::ZERO; 128];
     bencher.bench_local(|| {
         for (block, weights) in weights.iter().enumerate() {
-            forward(Isa::best(), weights, &Lane::ZERO, &sparse.rows(), &mut z[block..], 128);
+            forward(Isa::best(), weights, &Lane::ZERO, &sparse.rows(), &mut z[block..], 128, &[]);
         }
     });
 }
@@ -93,7 +93,7 @@ fn update_32_rows_2048(bencher: Bencher, set: &str) {
     let mut bias = Lane::ZERO;
     bencher.bench_local(|| {
         for (block, weights) in weights.iter_mut().enumerate() {
-            update(isa(set), weights, &mut bias, &sparse.rows(), &winners, block);
+            update(isa(set), weights, &mut bias, &sparse.rows(), &winners, block, &[]);
         }
     });
 }

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import time
 
-KINDS = {"json": "application/json", "ndjson": "application/x-ndjson"}
+KINDS = {"csv": "text/csv", "json": "application/json", "ndjson": "application/x-ndjson"}
 
 
 class Refused(Exception):

@@ -117,6 +117,21 @@ impl Sums {
         self.sums[class * self.width..(class + 1) * self.width].iter().map(|s| s / n).collect()
     }
 
+    /// Rows without a label.
+    pub fn unlabelled(&self) -> f64 {
+        self.unlabelled.1
+    }
+
+    /// The mean over all rows, with a label or without.
+    pub fn mean_of_all(&self) -> Vec<f64> {
+        let n = (self.rows() + self.unlabelled.1).max(1.0);
+        let labelled = self.sums.chunks_exact(self.width.max(1));
+        let mut mean = self.unlabelled.0.clone();
+        labelled.for_each(|row| mean.iter_mut().zip(row).for_each(|(m, s)| *m += s));
+        mean.iter_mut().for_each(|m| *m /= n);
+        mean
+    }
+
     /// Makes room for classes up to `classes`.
     pub fn grow(&mut self, classes: usize) {
         if classes > self.counts.len() {

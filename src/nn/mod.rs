@@ -14,6 +14,7 @@ pub mod memory;
 pub mod parallel;
 pub mod recall;
 pub mod reduction;
+pub mod ridge;
 pub mod sparse_embedding;
 pub mod sparse_linear;
 pub mod sparse_net;

@@ -6,11 +6,15 @@ use crate::data::encoder::Encoder;
 use crate::models::hybrid;
 use crate::nn::discriminant::{Factor, Readout, Sums};
 use crate::nn::local_groups::LocalGroups;
+use crate::nn::ridge::few_rows;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Labelled or unlabelled rows after which the code learns from what it has seen, and then stays.
 const EVENTS: [usize; 2] = [500, 4_000];
+
+/// Labels are few where there are so many times more rows without.
+const FEW: f64 = 4.0;
 
 /// Where the code of a row comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -195,6 +199,10 @@ impl Slow {
             Some(class) => sums.add(code, class as usize, 1.0, threads),
         }
         self.seen += 1;
+        if label.is_some() && self.factor.is_none() {
+            // Where labels are few, some more change much.
+            self.next = self.next.min(self.seen + (sums.rows() as u64 / 4).max(8));
+        }
         if self.seen >= self.next {
             self.solve(model, threads);
         } else if let Some(class) = label.filter(|_| !regression) {
@@ -230,12 +238,19 @@ impl Slow {
         let Some(sums) = &mut self.sums else { return };
         let (width, rows) = (sums.width() as f64, self.seen as f64);
         let shrink = (0.01 + 0.5 * width / (width + 20.0 * rows)).min(0.5);
-        let Ok(factor) = sums.factor(shrink, (0, 1.0), threads) else { return };
         if model.regression {
+            let Ok(factor) = sums.factor(shrink, (0, 1.0), threads) else { return };
             model.readout = Some(sums.read_values(&factor));
             return;
         }
+        if let Some(readout) = few(sums, model, threads) {
+            model.readout = Some(readout);
+            self.factor = None;
+            model.gate.iter_mut().for_each(|gate| *gate = 0.0);
+            return;
+        }
         sums.grow(model.classes);
+        let Ok(factor) = sums.factor(shrink, (0, 1.0), threads) else { return };
         self.centre = sums.centre();
         model.readout = Some(sums.read(&factor, 0.0));
         self.factor = Some(factor);
@@ -311,6 +326,19 @@ impl Slow {
             self.biases.push((few as f32, sum / pretended as f32));
         }
     }
+}
+
+/// The readout where labels are few among many rows without: the spread of all rows is known well then and the
+/// means are not, so that a discriminant would see little but their noise. None where labels are not that few
+/// or the memory does not hold their rows.
+fn few(sums: &Sums, model: &Model, threads: usize) -> Option<Readout> {
+    let (labelled, entries) = (sums.rows(), model.memory.entries());
+    if labelled < 1.0 || sums.unlabelled() < FEW * labelled || (entries.len() as f64) < labelled / 2.0 {
+        return None;
+    }
+    let codes: Vec<f32> = (0..entries.len()).flat_map(|e| model.memory.code(e)).collect();
+    let labels: Vec<u32> = entries.iter().map(|entry| entry.label).collect();
+    few_rows(&codes, &labels, model.classes, &sums.mean_of_all(), threads).ok()
 }
 
 /// Piecewise linear in the logarithm of rows; nothing from 200 rows on.

@@ -30,17 +30,50 @@ fn covers(weights: &[Lane], rows: &Rows<'_>) {
     assert!(rows.bound() <= weights.len(), "the block has a line for every input");
 }
 
+/// Asks for lines that are read soon, so that they are in the second cache by then.
+#[inline(always)]
+fn prefetch(lines: &[Lane]) {
+    for line in lines {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: every x86-64 has the instruction; it reads nothing, and the address is a reference's.
+        unsafe {
+            use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+            _mm_prefetch::<_MM_HINT_T1>(line.0.as_ptr().cast());
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        let _ = line;
+    }
+}
+
+/// The part of `lines` that is asked for beside row `row` of `rows`.
+#[inline(always)]
+fn beside(lines: &[Lane], row: usize, rows: usize) -> &[Lane] {
+    &lines[row * lines.len() / rows..(row + 1) * lines.len() / rows]
+}
+
 dispatch! {
     /// `out[r * stride] = bias + Σ value · weights[index]` over the entries of row `r`.
     ///
-    /// `weights` is `[inputs]` lines; entries are summed in four interleaved partial sums.
-    pub fn forward(weights: &[Lane], bias: &Lane, rows: &Rows<'_>, out: &mut [Lane], stride: usize) = forward_body
+    /// `weights` is `[inputs]` lines; entries are summed in four interleaved partial sums. `next` are
+    /// the lines that the call after this one reads: rows read theirs in no order that the processor
+    /// could guess, and meanwhile these come from the third cache or from memory.
+    pub fn forward(
+        weights: &[Lane], bias: &Lane, rows: &Rows<'_>, out: &mut [Lane], stride: usize, next: &[Lane],
+    ) = forward_body
 }
 
 #[inline(always)]
-fn forward_body<const FMA: bool>(weights: &[Lane], bias: &Lane, rows: &Rows<'_>, out: &mut [Lane], stride: usize) {
+fn forward_body<const FMA: bool>(
+    weights: &[Lane],
+    bias: &Lane,
+    rows: &Rows<'_>,
+    out: &mut [Lane],
+    stride: usize,
+    next: &[Lane],
+) {
     covers(weights, rows);
     for r in 0..rows.len() {
+        prefetch(beside(next, r, rows.len()));
         let (indices, values) = rows.row(r);
         let mut sums = [bias.0, [0.0; LANE], [0.0; LANE], [0.0; LANE]];
         let (fours, rest) = indices.as_chunks::<4>();
@@ -70,9 +103,9 @@ fn forward_body<const FMA: bool>(weights: &[Lane], bias: &Lane, rows: &Rows<'_>,
 
 dispatch! {
     /// `weights[index][unit] += value · delta` for every entry of a row and every winner of it in
-    /// block `block`; `bias[unit] += delta`. Other weights are not touched.
+    /// block `block`; `bias[unit] += delta`. Other weights are not touched. `next` as for [`forward`].
     pub fn update(
-        weights: &mut [Lane], bias: &mut Lane, rows: &Rows<'_>, winners: &Winners<'_>, block: usize,
+        weights: &mut [Lane], bias: &mut Lane, rows: &Rows<'_>, winners: &Winners<'_>, block: usize, next: &[Lane],
     ) = update_body
 }
 
@@ -83,9 +116,11 @@ fn update_body<const FMA: bool>(
     rows: &Rows<'_>,
     winners: &Winners<'_>,
     block: usize,
+    next: &[Lane],
 ) {
     covers(weights, rows);
     for r in 0..rows.len() {
+        prefetch(beside(next, r, rows.len()));
         let (units, deltas) = winners.block(r, block);
         let (indices, values) = rows.row(r);
         for (&unit, &delta) in units.iter().zip(deltas) {

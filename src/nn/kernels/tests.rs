@@ -62,7 +62,7 @@ fn block_kernels_equal_plain_loops() {
             let weights = lanes(&mut random, inputs);
             let bias = lanes(&mut random, 1)[0];
             let mut out = vec![Lane::ZERO; rows * 2];
-            forward(isa, &weights, &bias, &sparse, &mut out, 2);
+            forward(isa, &weights, &bias, &sparse, &mut out, 2, &weights);
             let deltas = lanes(&mut random, rows);
             // Winners: up to 3 lanes a row, in the second of two blocks.
             let (mut starts, mut units, mut moves) = (vec![], vec![], vec![]);
@@ -76,7 +76,7 @@ fn block_kernels_equal_plain_loops() {
             }
             let winners = Winners::new(&starts, 2, &units, &moves);
             let (mut updated, mut updated_bias) = (weights.clone(), bias);
-            update(isa, &mut updated, &mut updated_bias, &sparse, &winners, 1);
+            update(isa, &mut updated, &mut updated_bias, &sparse, &winners, 1, &weights);
             let (mut dense, mut dense_bias) = (weights.clone(), bias);
             update_dense(isa, &mut dense, &mut dense_bias, &sparse, &deltas, 1);
             let mut back = vec![0.0; sparse.entries()];

@@ -137,7 +137,7 @@ impl Layer {
             return;
         }
         for (block, tile) in self.tiles().enumerate() {
-            kernels::forward(isa, &tile.weights, &tile.bias, rows, &mut z[block..], blocks);
+            kernels::forward(isa, &tile.weights, &tile.bias, rows, &mut z[block..], blocks, &[]);
         }
     }
 }

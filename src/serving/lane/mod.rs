@@ -302,7 +302,10 @@ impl Shared {
                 Err(Error::internal("the network answered with the wrong number of values"))
             }
             Ok(Ok(outputs)) if outputs.values.iter().all(|v| v.is_finite()) => Ok(outputs),
-            Ok(Ok(_)) => Err(Error::internal("the network answered with a number that is not finite")),
+            // Weights that a stranger has made up, or a row that is beyond them.
+            Ok(Ok(_)) => {
+                Err(Error::unprocessable("not_finite", "the model answers one of these rows with no finite number"))
+            }
             Ok(Err(error)) => Err(error),
             Err(panic) => {
                 self.poisoned.store(true, Ordering::Relaxed);

@@ -107,7 +107,7 @@ impl Part {
         if let (Some(readout), true) = (&net.readout, self.count > 0) {
             let feed = self.codes[levels - 1].code.rows(readout.inputs);
             for (block, tile) in readout.tiles().enumerate() {
-                kernels::forward(isa, &tile.weights, &tile.bias, &feed, &mut self.answers[block..], blocks);
+                kernels::forward(isa, &tile.weights, &tile.bias, &feed, &mut self.answers[block..], blocks, &[]);
             }
         }
         if let Some(skip) = &net.skip {

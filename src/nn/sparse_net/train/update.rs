@@ -76,6 +76,21 @@ pub(super) struct Level<'a> {
     pub(super) boost: f32,
 }
 
+/// Groups of more lines than this (a sixteenth of 4 MB) are asked for ahead of their use. Measured with two
+/// megabytes of second cache: an epoch of two layers of 2,048 units takes 2.2 s instead of 3.1; with one of
+/// 1,024, whose weights nearly fit, 0.62 instead of 0.52.
+const AHEAD_FROM: usize = 4096;
+
+/// The lines of `next`, one of so many tiles of a group, where it pays to ask for them ahead.
+fn ahead(next: Option<&Tile>, tiles: usize) -> &[Lane] {
+    next.map(|tile| &tile.weights[..]).filter(|lines| lines.len() * tiles > AHEAD_FROM).unwrap_or_default()
+}
+
+/// The part of `next` that is asked for beside the rows of `part`.
+fn beside<'a>(next: &'a [Lane], part: &Part, rows: usize) -> &'a [Lane] {
+    &next[part.first * next.len() / rows..(part.first + part.count) * next.len() / rows]
+}
+
 impl Level<'_> {
     /// A group of hidden layer `level` of `blocks` blocks: gradient of its input, then its update.
     pub(super) fn hidden(&self, level: usize, blocks: usize, share: f32, group: &mut Group) {
@@ -87,7 +102,10 @@ impl Level<'_> {
                 back.resize(part.codes[level - 1].code.units.len(), 0.0);
             }
         }
-        for (i, tile) in tiles.iter_mut().enumerate() {
+        for i in 0..tiles.len() {
+            let (until, after) = tiles.split_at_mut(i + 1);
+            let tile = &mut until[i];
+            let next = ahead(after.first(), i + 1 + after.len());
             let block = *first_block + i;
             if level > 0 {
                 for ((part, feed), back) in self.parts.iter().zip(&self.feeds).zip(&mut *back) {
@@ -103,7 +121,8 @@ impl Level<'_> {
             };
             let Some(slots) = self.slots else {
                 for (part, feed) in self.feeds.iter().enumerate() {
-                    kernels::update(self.isa, &mut tile.weights, &mut tile.bias, feed, &steps(part), block);
+                    let next = beside(next, &self.parts[part], self.rows);
+                    kernels::update(self.isa, &mut tile.weights, &mut tile.bias, feed, &steps(part), block, next);
                 }
                 continue;
             };
@@ -117,7 +136,7 @@ impl Level<'_> {
                     winners.block(row, block).0.iter().for_each(|&unit| mask.0[Winners::lane(unit)] = 1.0);
                 }
                 let rows = self.slotted(part, slots);
-                kernels::update(self.isa, gradients, &mut bias, &rows, &winners, block);
+                kernels::update(self.isa, gradients, &mut bias, &rows, &winners, block, &[]);
             }
             self.adam(tile, slots, gradients, bias, &mask);
         }
@@ -198,12 +217,15 @@ impl Group {
         let stride = self.tiles.len();
         self.z.resize(rows * stride, Lane::ZERO);
         for (i, tile) in self.tiles.iter().enumerate() {
+            let next = ahead(self.tiles.get(i + 1), stride);
             let mut first = 0;
             for feed in feeds {
+                let (z, end) = (&mut self.z[first * stride + i..], first + feed.len());
+                let next = &next[first * next.len() / rows..end * next.len() / rows];
                 if !feed.is_empty() {
-                    kernels::forward(isa, &tile.weights, &tile.bias, feed, &mut self.z[first * stride + i..], stride);
+                    kernels::forward(isa, &tile.weights, &tile.bias, feed, z, stride, next);
                 }
-                first += feed.len();
+                first = end;
             }
         }
     }
