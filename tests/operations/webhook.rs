@@ -71,7 +71,7 @@ async fn a_change_in_a_stream_is_told_once() {
     // Everything moves by fifty: the rows have changed, and what was learned of them is wrong for a while.
     let rows = |range: std::ops::Range<usize>, moved: f64| -> Value {
         let one = |i: usize| {
-            let right = (i * 2_654_435_761 >> 9) & 1 == 1;
+            let right = ((i * 2_654_435_761) >> 9) & 1 == 1;
             json!({ "x": if right { 2.0 } else { -2.0 } + (i % 7) as f64 / 10.0 + moved,
                 "label": if right { "right" } else { "left" } })
         };
