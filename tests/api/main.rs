@@ -5,6 +5,7 @@
 
 mod attacks;
 mod bad_input;
+mod bundles;
 mod datasets;
 mod description;
 mod doubt;

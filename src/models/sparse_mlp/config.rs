@@ -81,7 +81,7 @@ impl Plan {
             None => vec![512],
         };
         let share = number("active_share", if picture { 0.0625 } else { 0.1 });
-        let winners = |units: usize| ((units as f32 * share).round() as usize).clamp(1, units);
+        let winners = |units: usize| ((units as f32 * share).round() as usize).clamp(1, units.max(1));
         let optimiser = match config.get("optimizer").and_then(Value::as_str) {
             Some("sgd") => Optimiser::Sgd,
             Some("adam") => Optimiser::Adam,
