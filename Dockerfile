@@ -15,6 +15,8 @@ COPY src src
 RUN cargo build --release --locked --bin kenyon
 
 FROM debian:bookworm-slim
+# The base image decides the versions; pinning one would break with its next update.
+# hadolint ignore=DL3008
 RUN apt-get update \
  && apt-get install -y --no-install-recommends ca-certificates \
  && rm -rf /var/lib/apt/lists/* \

@@ -80,6 +80,7 @@ def mnist1d(_):
 def ours(client, name, parts, family, config, seed):
     """Accuracy on the test rows, seconds of training, the family."""
     (x, y), (a, b) = parts
+    name = name.lower()
     body = "".join(json.dumps({"x": s if len(s[0]) > 1 else [v[0] for v in s], "label": l}) + "\n" for s, l in zip(x, y))
     client.call("PUT", f"/api/v1/datasets/{name}", body.encode(), kind="ndjson")
     request = {"dataset": name, "target": "label", "task": "classification", "seed": seed, "features": {"x": "sequence"}}
@@ -134,9 +135,10 @@ def main():
     for what in arguments.what:
         names += {"ucr": UCR, "multivariate": ["BasicMotions", "JapaneseVowels"]}.get(what, [what])
     server = Server(arguments.binary, "--workers", "1")
-    client = Client(server.port)
     figures = []
     for name in names:
+        # The peers take so long that a connection kept meanwhile is closed.
+        client = Client(server.port)
         load = {"watch": watch, "mnist1d": mnist1d}.get(name)
         if load:
             parts = load(arguments.data)
