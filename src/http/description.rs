@@ -24,13 +24,19 @@ pub(super) fn complete(mut document: Value, open: bool) -> Value {
             if let Some(schema) = operation.pointer_mut("/requestBody/content/application~1json/schema") {
                 body(path, schema);
             }
-            for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+            // Looked up, not indexed: that would leave a null where there are none.
+            let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+            for parameter in parameters.into_iter().flatten() {
                 bound(path, parameter);
             }
             if let (true, Some(operation)) = (open, operation.as_object_mut()) {
                 operation.remove("security");
             }
         }
+    }
+    let export = "/paths/~1api~1v1~1models~1{name}~1versions~1{version}~1export/get/responses/200/content";
+    if let Some(content) = document.pointer_mut(export) {
+        content["application/x-tar"] = content["application/octet-stream"].clone();
     }
     if let Some(schema) = document.pointer_mut("/components/schemas/Empty") {
         body("", schema);
@@ -42,10 +48,11 @@ pub(super) fn complete(mut document: Value, open: bool) -> Value {
 fn body(path: &str, schema: &mut Value) {
     if schema["properties"]["features"].is_object() {
         let kinds = json!({ "enum": ["number", "category", "boolean", "timestamp", "text", "vector", "sequence", "image", "ignore"] });
-        let columns = json!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] });
+        let names = json!({ "type": "array", "items": { "type": "string" } });
+        let columns = json!({ "anyOf": [{ "type": ["string", "null"] }, names] });
         let group = json!({ "type": "object", "required": ["kind"], "additionalProperties": false, "properties": {
-            "kind": kinds, "columns": columns, "channels": { "type": "integer", "minimum": 1, "maximum": 4096 },
-            "shape": { "type": "array", "items": { "type": "integer", "minimum": 1, "maximum": 4096 } } } });
+            "kind": kinds, "columns": columns, "channels": { "type": ["integer", "null"], "minimum": 1, "maximum": 4096 },
+            "shape": { "type": ["array", "null"], "items": { "type": "integer", "minimum": 1, "maximum": 4096 } } } });
         // A training may leave all columns to what was found in the data; an empty model has no data yet.
         let least = usize::from(!path.ends_with("/train"));
         schema["properties"]["features"] =

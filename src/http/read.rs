@@ -2,6 +2,7 @@
 
 use super::body::BodyFailure;
 use super::error::Failure;
+use crate::serving::whole_numbers;
 use crate::{Detail, Error, Kind};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -127,7 +128,11 @@ fn json_type(headers: &HeaderMap) -> Result<(), Failure> {
 
 /// Parses JSON; an error names the field.
 pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    serde_json::from_slice(bytes).map_err(|error| explain::<T>(bytes, &error))
+    // Serde would take a list for an object's fields in their order.
+    if bytes.trim_ascii_start().first() == Some(&b'[') {
+        return Err(Error::malformed("invalid_request", "the body is a list; a JSON object is expected"));
+    }
+    serde_json::from_slice(bytes).or_else(|error| whole_numbers(bytes).ok_or_else(|| explain::<T>(bytes, &error)))
 }
 
 /// Reads it again to find the path of what is wrong.

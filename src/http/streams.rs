@@ -283,7 +283,7 @@ fn planned(name: ModelName, empty: Empty) -> Result<EmptyModel> {
         inputs.extend(input(column, spec)?);
     }
     if inputs.is_empty() {
-        return Err(Error::malformed("no_features", "name at least one feature")
+        return Err(Error::unprocessable("no_features", "name at least one feature")
             .with_details([Detail::path("features", "must name at least one")]));
     }
     if inputs.iter().any(|i| i.name == empty.target) {

@@ -437,7 +437,7 @@ struct Blank {
 
 fn nothing<T>() -> Result<T> {
     let detail = "the model has not learned anything yet: observe labelled rows first";
-    Err(Error::new(crate::Kind::Unavailable, "nothing_learned", detail).with_retry_after(1))
+    Err(Error::conflict("nothing_learned", detail))
 }
 
 impl Network for Blank {

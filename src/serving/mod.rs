@@ -29,6 +29,7 @@ pub use lane::Limits;
 pub use library::{Canary, Files, Library, Traffic};
 pub use live::Live;
 pub use observe::{Drift, EmptyModel, MemoryPage, Streams};
+pub(crate) use request::whole_numbers;
 pub use routing::ShadowFigures;
 pub use stored::StoredModels;
 

@@ -2,7 +2,9 @@
 
 use super::answer::Explain;
 use crate::{Detail, Error, Result};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, de};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// A predict request without its rows.
@@ -50,7 +52,8 @@ impl<'de> Deserialize<'de> for Explain {
 pub(super) fn parse(body: &[u8]) -> Result<(Body<()>, &[u8])> {
     let (head, rows) = match split(body) {
         Some((rows, rest)) => {
-            let head: Body<Option<()>> = serde_json::from_slice(&rest).map_err(|error| unreadable(&error))?;
+            let head: Body<Option<()>> = serde_json::from_slice(&rest)
+                .or_else(|error| whole_numbers(&rest).ok_or_else(|| unreadable(&error)))?;
             (head.without_rows(), rows)
         }
         None => {
@@ -68,6 +71,27 @@ pub(super) fn parse(body: &[u8]) -> Result<(Body<()>, &[u8])> {
             .with_details([Detail::path("top_k", "must be at least 1")]));
     }
     Ok((head, rows))
+}
+
+/// Reads JSON whose whole numbers may be written as `1.0`, which means `1` to everybody but serde; for what
+/// could not be read as it stands.
+pub(crate) fn whole_numbers<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
+    fn shorten(value: &mut Value) {
+        match value {
+            Value::Number(number) => {
+                let whole = number.as_f64().filter(|n| n.fract() == 0.0 && n.abs() < 9e15 && !number.is_i64());
+                if let Some(whole) = whole {
+                    *value = (whole as i64).into();
+                }
+            }
+            Value::Array(items) => items.iter_mut().for_each(shorten),
+            Value::Object(fields) => fields.values_mut().for_each(shorten),
+            _ => {}
+        }
+    }
+    let mut value = serde_json::from_slice(bytes).ok()?;
+    shorten(&mut value);
+    serde_json::from_value(value).ok()
 }
 
 /// Whether the body is JSON from its first byte to its last.

@@ -233,3 +233,18 @@ async fn a_client_that_hangs_up_or_falls_asleep() {
     assert_eq!(server.get("/api/v1/datasets/half").await.status, 404);
     server.assert_alive().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn numbers_and_bodies_of_another_form() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/d", clouds(100)).await.ok();
+    let train =
+        json!({"dataset": "d", "target": "label", "family": "sparse_mlp", "priority": 2.0, "config": {"epochs": 2}});
+    assert_eq!(server.train("m", train).await["priority"], 2, "1.0 is 1 to whoever writes JSON");
+    let rows = json!([{"x": 2.0, "y": 0.0, "colour": "red"}]);
+    server.post("/api/v1/models/m/predict", json!({"rows": rows, "version": 1.0, "top_k": 1.0})).await.ok();
+    let half = server.post("/api/v1/models/m/predict", json!({"rows": rows, "version": 1.5})).await;
+    assert_eq!(half.problem(), (400, "invalid_request"));
+    let list = send(server.request(Method::PUT, "/api/v1/models/m/traffic").json(&json!([1, null]))).await;
+    assert_eq!(list.problem(), (400, "invalid_request"), "fields in their order are no object");
+}

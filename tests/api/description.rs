@@ -53,6 +53,18 @@ async fn every_promised_call_is_described_and_every_described_call_is_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn operations_hold_no_nulls() {
+    let server = TestServer::start().await;
+    let document = server.get("/openapi.json").await.ok();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let nulls: Vec<_> = operation.as_object().unwrap().iter().filter(|(_, value)| value.is_null()).collect();
+            assert!(nulls.is_empty(), "{method} {path}: {nulls:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn schemas_are_closed_in_themselves() {
     let document = serde_json::to_value(kenyon::http::openapi()).unwrap();
     let text = document.to_string();

@@ -9,7 +9,7 @@ use crate::learning::calibrate::{Calibration, Novelty};
 use crate::models::hybrid::{explain_by_steps, strongest_units};
 use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
 use crate::nn::Tensors;
-use crate::{Error, Kind, Result};
+use crate::{Error, Result};
 use serde_json::Map;
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ impl Published {
     fn each<T>(&self, batch: &Batch, mut work: impl FnMut(&Scratch, &[f32]) -> T) -> Result<Vec<T>> {
         if !self.model.regression && self.model.classes == 0 {
             let detail = "the model has not learned anything yet: observe labelled rows first";
-            return Err(Error::new(Kind::Unavailable, "nothing_learned", detail).with_retry_after(1));
+            return Err(Error::conflict("nothing_learned", detail));
         }
         let (codes, answers) = match (&self.code, &self.base) {
             (Code::Base, Some(base)) => {
