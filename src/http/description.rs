@@ -52,7 +52,7 @@ fn body(path: &str, schema: &mut Value) {
         let columns = json!({ "anyOf": [{ "type": ["string", "null"] }, names] });
         let group = json!({ "type": "object", "required": ["kind"], "additionalProperties": false, "properties": {
             "kind": kinds, "columns": columns, "channels": { "type": ["integer", "null"], "minimum": 1, "maximum": 4096 },
-            "shape": { "type": ["array", "null"], "items": { "type": "integer", "minimum": 1, "maximum": 4096 } } } });
+            "shape": { "type": ["array", "null"], "items": { "type": "integer", "minimum": 1, "maximum": 1 << 20 } } } });
         // A training may leave all columns to what was found in the data; an empty model has no data yet.
         let least = usize::from(!path.ends_with("/train"));
         schema["properties"]["features"] =

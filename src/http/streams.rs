@@ -325,10 +325,12 @@ fn input(name: &str, spec: &FeatureSpec) -> Result<Option<ColumnPlan>> {
         FeatureKind::Image => ColumnKind::Image,
     };
     let shape = group.and_then(|g| g.shape.clone());
-    if shape.as_ref().is_some_and(|s| s.contains(&0) || s.iter().product::<usize>() > 1 << 20) {
+    let elements = |s: &Vec<usize>| s.iter().try_fold(1usize, |all, &size| all.checked_mul(size));
+    let size = shape.as_ref().map(|s| elements(s).filter(|n| (1..=1 << 20).contains(n)));
+    if size == Some(None) {
         return Err(bad("the shape must have sizes above 0 and at most 1,048,576 elements"));
     }
-    let size = shape.as_ref().map(|s| s.iter().product::<usize>());
+    let size = size.flatten();
     let members = match group.and_then(|g| g.columns.as_ref()) {
         None => None,
         Some(ColumnsPattern::Names(names)) => Some(names.clone()),

@@ -22,6 +22,13 @@ pub(super) struct Body<R> {
     pub(super) version: Option<u64>,
 }
 
+/// The rows alone.
+#[derive(Deserialize)]
+struct Rows<'a> {
+    #[serde(borrow)]
+    rows: &'a RawValue,
+}
+
 impl<'de> Deserialize<'de> for Explain {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
         struct Wish;
@@ -57,9 +64,19 @@ pub(super) fn parse(body: &[u8]) -> Result<(Body<()>, &[u8])> {
             (head.without_rows(), rows)
         }
         None => {
-            let head: Body<&RawValue> = serde_json::from_slice(body).map_err(|error| unreadable(&error))?;
-            let rows = head.rows.get().as_bytes();
-            (head.without_rows(), rows)
+            let read: serde_json::Result<Body<&RawValue>> = serde_json::from_slice(body);
+            match read {
+                Ok(head) => {
+                    let rows = head.rows.get().as_bytes();
+                    (head.without_rows(), rows)
+                }
+                Err(error) => {
+                    let head: Option<Body<de::IgnoredAny>> = whole_numbers(body);
+                    let rows: Option<Rows<'_>> = serde_json::from_slice(body).ok();
+                    let (Some(head), Some(Rows { rows })) = (head, rows) else { return Err(unreadable(&error)) };
+                    (head.without_rows(), rows.get().as_bytes())
+                }
+            }
         }
     };
     if head.coverage.is_some_and(|c| !(c > 0.0 && c < 1.0)) {

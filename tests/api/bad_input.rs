@@ -243,6 +243,10 @@ async fn numbers_and_bodies_of_another_form() {
     assert_eq!(server.train("m", train).await["priority"], 2, "1.0 is 1 to whoever writes JSON");
     let rows = json!([{"x": 2.0, "y": 0.0, "colour": "red"}]);
     server.post("/api/v1/models/m/predict", json!({"rows": rows, "version": 1.0, "top_k": 1.0})).await.ok();
+    server.post("/api/v1/models/m/predict", json!({"top_k": 1.0, "rows": rows})).await.ok();
+    let vast = json!({"family": "hybrid", "target": "t", "features": {"v": {"kind": "vector", "shape": [1u64 << 40, 1u64 << 40]}}});
+    let vast = send(server.request(Method::PUT, "/api/v1/models/v").json(&vast)).await;
+    assert_eq!(vast.problem(), (422, "invalid_feature"));
     let half = server.post("/api/v1/models/m/predict", json!({"rows": rows, "version": 1.5})).await;
     assert_eq!(half.problem(), (400, "invalid_request"));
     let list = send(server.request(Method::PUT, "/api/v1/models/m/traffic").json(&json!([1, null]))).await;
