@@ -287,7 +287,7 @@ fn planned(name: ModelName, empty: Empty) -> Result<EmptyModel> {
             .with_details([Detail::path("features", "must name at least one")]));
     }
     if inputs.iter().any(|i| i.name == empty.target) {
-        return Err(Error::malformed("target_is_feature", "the target must not be a feature, too")
+        return Err(Error::unprocessable("target_is_feature", "the target must not be a feature, too")
             .with_details([Detail::path("target", "is a feature, too")]));
     }
     let task = empty.task.unwrap_or(Task::Classification);
@@ -331,6 +331,10 @@ fn input(name: &str, spec: &FeatureSpec) -> Result<Option<ColumnPlan>> {
         return Err(bad("the shape must have sizes above 0 and at most 1,048,576 elements"));
     }
     let size = size.flatten();
+    let channels = group.and_then(|g| g.channels);
+    if channels.is_some_and(|channels| !(1..=4096).contains(&channels)) {
+        return Err(bad("there must be 1 to 4,096 channels"));
+    }
     let members = match group.and_then(|g| g.columns.as_ref()) {
         None => None,
         Some(ColumnsPattern::Names(names)) => Some(names.clone()),
@@ -341,5 +345,5 @@ fn input(name: &str, spec: &FeatureSpec) -> Result<Option<ColumnPlan>> {
         }
     };
     let shape = shape.or_else(|| members.as_ref().map(|m: &Vec<String>| vec![m.len()]));
-    Ok(Some(ColumnPlan { name: name.into(), kind, members, shape, channels: group.and_then(|g| g.channels) }))
+    Ok(Some(ColumnPlan { name: name.into(), kind, members, shape, channels }))
 }
