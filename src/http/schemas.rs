@@ -92,7 +92,7 @@ pub(crate) struct Predict {
     #[schema(value_type = Vec<Object>, example = json!([{"sepal_length": 5.1, "sepal_width": 3.5}]))]
     rows: Vec<Value>,
     /// Labels listed, most likely first.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
     top_k: Option<usize>,
     /// Share of the time that `set` and `interval` are to hold the truth.
     #[schema(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
@@ -100,7 +100,7 @@ pub(crate) struct Predict {
     /// Which reasons are wanted.
     explain: Option<Explain>,
     /// A version by number.
-    #[schema(minimum = 1)]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
     version: Option<u64>,
 }
 

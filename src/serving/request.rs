@@ -83,9 +83,9 @@ pub(super) fn parse(body: &[u8]) -> Result<(Body<()>, &[u8])> {
         return Err(Error::malformed("invalid_coverage", "coverage must lie between 0 and 1")
             .with_details([Detail::path("coverage", "must lie between 0 and 1, both excluded")]));
     }
-    if head.top_k == Some(0) {
-        return Err(Error::malformed("invalid_top_k", "top_k must be at least 1")
-            .with_details([Detail::path("top_k", "must be at least 1")]));
+    if head.top_k.is_some_and(|k| !(1..=1_000_000).contains(&k)) {
+        return Err(Error::malformed("invalid_top_k", "top_k must lie between 1 and 1,000,000")
+            .with_details([Detail::path("top_k", "must lie between 1 and 1,000,000")]));
     }
     Ok((head, rows))
 }
