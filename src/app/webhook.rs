@@ -1,5 +1,5 @@
-//! Webhooks: somebody's server is told when a job has ended here or a stream has changed. Signed, tried again for a while,
-//! and never sent to an address inside the own network unless that is allowed.
+//! Webhooks: somebody's server is told when a job has ended here or a stream has changed. Signed, tried
+//! again for a while, and never sent to an address inside the own network unless that is allowed.
 
 use crate::config::Config;
 use crate::serving::Drift;

@@ -199,8 +199,8 @@ impl Slow {
             Some(class) => sums.add(code, class as usize, 1.0, threads),
         }
         self.seen += 1;
-        if label.is_some() && self.factor.is_none() {
-            // Where labels are few, some more change much.
+        if label.is_some() && !regression && self.factor.is_none() && model.readout.is_some() {
+            // Solved for few labels: some more change much.
             self.next = self.next.min(self.seen + (sums.rows() as u64 / 4).max(8));
         }
         if self.seen >= self.next {
