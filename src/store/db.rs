@@ -329,10 +329,15 @@ impl Tx {
                 }
             }
             Inner::Postgres(mut tx) => {
-                for change in self.told.drain(..) {
+                for change in &self.told {
                     sqlx::query("SELECT pg_notify('kenyon', $1)").bind(change.to_string()).execute(&mut *tx).await?;
                 }
                 tx.commit().await?;
+                // The notification takes its way through the database. A revoked key must not be good for
+                // the next request here, which may come sooner.
+                if self.told.contains(&Change::Keys) {
+                    let _ = self.changes.send(Change::Keys);
+                }
             }
         }
         Ok(())
