@@ -1,10 +1,12 @@
 """Mixed load: predicting on five models while they are trained, promoted and rolled back, beside
 requests that are wrong and clients that hang up. Every answer is checked.
 
-usage: mixed.py BINARY [SECONDS]; 600 seconds when none are given. Only Python's standard library.
-An answer must be that of the version it names, to 1e-5, whatever was in the same batch; a wrong
-request must get its own status; no request may get a 5xx; resident memory must not grow after the
-first third. Ends with 1 when anything of that did not hold.
+usage: mixed.py BINARY [SECONDS [PAUSE]]; 600 seconds when none are given; each of the four clients that
+predict waits PAUSE milliseconds between two requests, none when it is not given. Only Python's standard
+library. An answer must be that of the version it names, to 1e-5, whatever was in the same batch; a wrong
+request must get its own status; no request may get a 5xx; from the second third to the last, neither
+resident memory, nor open descriptors, nor the 99th percentile of the latency may grow. Ends with 1 when
+anything of that did not hold.
 """
 
 import collections
@@ -36,9 +38,10 @@ def rows(count, seed):
 
 
 class Load:
-    def __init__(self, binary, seconds):
-        self.seconds, self.counts, self.faults = seconds, collections.Counter(), collections.Counter()
+    def __init__(self, binary, seconds, pause):
+        self.seconds, self.pause, self.counts, self.faults = seconds, pause, collections.Counter(), collections.Counter()
         self.known, self.lock, self.memory, self.stop = {}, threading.Lock(), [], threading.Event()
+        self.times, self.parts = [], []
         self.folder = tempfile.TemporaryDirectory()
         command = [binary, "serve", "--listen", "%s:%d" % ADDRESS, "--grpc-listen", "off", "--data-dir", self.folder.name]
         self.server = subprocess.Popen(command, env={**os.environ, "KENYON_LOG": "warn"})
@@ -113,7 +116,7 @@ class Load:
 
     def predict(self, seed):
         rng, connection = random.Random(seed), self.connection()
-        while not self.stop.is_set():
+        while not self.stop.wait(self.pause) if self.pause else not self.stop.is_set():
             model = rng.choice(list(FAMILIES))
             chosen = [rng.randrange(len(self.rows)) for _ in range(rng.choice((1, 1, 1, 3, 20)))]
             asked = [{k: v for k, v in self.rows[i].items() if k not in ("kind", "price")} for i in chosen]
@@ -121,7 +124,9 @@ class Load:
                 self.infer(connection, model, chosen, asked)
                 continue
             body = {"rows": asked, **({"coverage": 0.9} if rng.random() < 0.3 else {}), **({"explain": True} if rng.random() < 0.1 else {})}
+            asked_at = time.monotonic()
             status, answer = self.call(connection, "POST", f"/api/v1/models/{model}/predict", body)
+            self.times.append(time.monotonic() - asked_at)
             self.count(f"predict {status}")
             if status != 200:
                 self.fault(f"predict answered {status}", answer)
@@ -214,6 +219,28 @@ class Load:
         with open(f"/proc/{self.server.pid}/status") as f:
             return int(re.search(r"VmRSS:\s+(\d+)", f.read()).group(1)) / 1024
 
+    # Seconds of processor time: all the machine's that were not idle, and the server's own.
+    def busy(self):
+        with open("/proc/stat") as f:
+            ticks = list(map(int, f.readline().split()[1:9]))
+        with open(f"/proc/{self.server.pid}/stat") as f:
+            own = f.read().rpartition(")")[2].split()
+        hertz = os.sysconf("SC_CLK_TCK")
+        return (sum(ticks) - ticks[3] - ticks[4]) / hertz, (int(own[11]) + int(own[12])) / hertz
+
+    # Prints and keeps what the last of ten parts showed.
+    def part(self, seconds, before):
+        times, self.times = sorted(self.times), []
+        (machine, server), cores = (now - then for now, then in zip(self.busy(), before)), os.cpu_count()
+        descriptors = len(os.listdir(f"/proc/{self.server.pid}/fd"))
+        half, most = (times[int(len(times) * q)] * 1e3 if times else 0.0 for q in (0.5, 0.99))
+        self.parts.append((self.memory[-1], descriptors, most))
+        print(
+            f"part {len(self.parts):2}: {len(times)} predictions, median {half:.1f} ms, p99 {most:.1f} ms; {self.memory[-1]:.0f} MB, {descriptors} descriptors; "
+            f"processors {machine / seconds / cores:.0%} busy, by the server {server / seconds / cores:.0%}",
+            flush=True,
+        )
+
     def guarded(self, work, *arguments):
         try:
             work(*arguments)
@@ -232,11 +259,14 @@ class Load:
         threads = [threading.Thread(target=self.guarded, args=work) for work in works]
         started = time.monotonic()
         [thread.start() for thread in threads]
-        while time.monotonic() - started < self.seconds and self.server.poll() is None:
+        begun, before = started, self.busy()
+        while len(self.parts) < 10 and self.server.poll() is None:
             time.sleep(1)
             self.memory.append(self.resident())
-            if len(self.memory) % 30 == 0:
-                print(f"{len(self.memory):4} s  {self.memory[-1]:.0f} MB  {sum(self.counts.values())} requests", flush=True)
+            now = time.monotonic()
+            if now - started >= self.seconds * (len(self.parts) + 1) / 10:
+                self.part(now - begun, before)
+                begun, before = now, self.busy()
         self.stop.set()
         [thread.join(60) for thread in threads]
         if self.server.poll() is not None:
@@ -249,6 +279,11 @@ class Load:
         early, late = max(self.memory[third : 2 * third]), max(self.memory[2 * third :])
         if late > early * 1.1 + 4:
             self.fault("memory grew", (early, late))
+        descriptors, slowest = ([part[i] for part in self.parts] for i in (1, 2))
+        if max(descriptors[7:], default=0) > max(descriptors[3:6], default=0) + 16:
+            self.fault("descriptors grew", descriptors)
+        if sum(slowest[7:]) > 1.5 * sum(slowest[3:6]):
+            self.fault("the latency grew", slowest)
         self.server.terminate()
         if self.server.wait(60) != 0:
             self.fault("the server did not end well", self.server.returncode)
@@ -260,7 +295,7 @@ class Load:
 
 
 if __name__ == "__main__":
-    load = Load(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 600)
+    load = Load(sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 600, float(sys.argv[3]) / 1e3 if len(sys.argv) > 3 else 0.0)
     try:
         code = load.run()
     finally:
