@@ -2,6 +2,7 @@
 
 pub mod adam;
 pub mod attention;
+pub mod cholesky;
 pub mod discriminant;
 pub mod episodic;
 pub mod filter_branch;

@@ -1,7 +1,8 @@
 //! Ridge regression on classes from few rows: as many equations as there are rows, however many
 //! features (Saunders, Gammerman & Vovk 1998, "Ridge regression learning algorithm in dual variables").
 
-use super::discriminant::{Factor, Readout};
+use super::cholesky::Factor;
+use super::discriminant::Readout;
 use super::kernels::matrix::{Shape, product};
 use crate::Result;
 

@@ -1,5 +1,6 @@
 //! What one column learned from the training rows, and how a cell becomes entries.
 
+use super::scale::{LARGEST, Scale, Scaling, beyond};
 use super::series::{Patches, Pooled, Windows};
 use super::text::{Grams, Lexicon, Words};
 use super::{EncoderOptions, Layout};
@@ -7,14 +8,8 @@ use crate::data::plan::ColumnPlan;
 use crate::data::schema::ColumnKind;
 use crate::data::{Batch, Column};
 use crate::{Detail, Error, Result};
-use indexmap::{IndexMap, IndexSet};
+use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
-
-/// Standardised values are cut here: one absurd cell must not drown a row.
-const LARGEST: f64 = 8.0;
-
-/// Category names kept at most, the most frequent ones.
-const MAX_NAMES: usize = 10_000;
 
 /// Everything a field knows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,151 +37,7 @@ pub(super) enum Fitted {
     Pooled { pooled: Pooled },
 }
 
-/// How a vector's elements are scaled.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Scaling {
-    /// Divided by the largest: pixels and other counts whose zeros mean "nothing".
-    Largest(f32),
-    /// Each element by its own mean and deviation; a deviation of 0 leaves the element out.
-    Standard {
-        mean: Vec<f32>,
-        inverse: Vec<f32>,
-        /// Least and largest element of all.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        span: Option<[f64; 2]>,
-    },
-}
-
-/// Running mean and deviation (Welford).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Scale {
-    count: f64,
-    mean: f64,
-    squares: f64,
-    /// Least and largest so far; none in models of before it was kept.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    span: Option<[f64; 2]>,
-}
-
-/// Values from which on the range seen is taken for the range there is.
-const KNOWN: f64 = 20.0;
-
-/// How far beyond the range `low..high` a value lies, as novelty: 0 up to half a range beyond, towards 1
-/// from there on (0.63 at one range, 0.95 at two).
-pub(super) fn beyond([low, high]: [f64; 2], value: f64) -> f32 {
-    let distance = (low - value).max(value - high);
-    if distance.is_nan() || distance <= 0.0 {
-        return 0.0;
-    }
-    let range = if high > low { high - low } else { high.abs().max(1.0) };
-    let past = (distance / range - 0.5).max(0.0);
-    (1.0 - (-2.0 * past).exp()) as f32
-}
-
-impl Scale {
-    pub(super) fn push(&mut self, value: f64) {
-        if value.is_finite() {
-            self.count += 1.0;
-            let delta = value - self.mean;
-            self.mean += delta / self.count;
-            self.squares += delta * (value - self.mean);
-            let [low, high] = self.span.unwrap_or([value, value]);
-            self.span = Some([low.min(value), high.max(value)]);
-        }
-    }
-
-    /// The value that has become `standard`, to six digits: more are rounding alone.
-    pub(super) fn invert(&self, standard: f32) -> f64 {
-        let value = self.mean + f64::from(standard) * (self.squares / self.count.max(1.0)).sqrt();
-        format!("{value:.5e}").parse().unwrap_or(value)
-    }
-
-    /// How far beyond all it has seen a value lies, in `[0, 1]`.
-    pub(super) fn outside(&self, value: f64) -> f32 {
-        match self.span {
-            Some(span) if self.count >= KNOWN => beyond(span, value),
-            _ => 0.0,
-        }
-    }
-
-    pub(super) fn apply(&self, value: f64) -> f32 {
-        let deviation = (self.squares / self.count.max(1.0)).sqrt();
-        let centred = value - self.mean;
-        let standard = if deviation > 0.0 { centred / deviation } else { centred.clamp(-1.0, 1.0) };
-        if standard.is_finite() { standard.clamp(-LARGEST, LARGEST) as f32 } else { 0.0 }
-    }
-}
-
 impl Fitted {
-    /// Learns from `rows` of a column; the error says why the column is left out.
-    pub(super) fn fit(
-        column: &Column,
-        plan: &ColumnPlan,
-        rows: &[usize],
-        layout: Layout,
-        options: &EncoderOptions,
-    ) -> Result<Self, String> {
-        match column {
-            Column::Number(values) => fit_number(values, rows, options.bins),
-            Column::Timestamp(values) => {
-                let mut scale = Scale::default();
-                rows.iter().for_each(|&row| scale.push(values[row]));
-                if scale.count == 0.0 { Err("no row has a value".into()) } else { Ok(Self::Timestamp { scale }) }
-            }
-            Column::Boolean(values) => {
-                let (mut yes, mut no) = (0, 0);
-                let mut missing = 0;
-                for &row in rows {
-                    match values[row] {
-                        Some(true) => yes += 1,
-                        Some(false) => no += 1,
-                        None => missing += 1,
-                    }
-                }
-                if [yes, no, missing].iter().filter(|&&n| n > 0).count() < 2 {
-                    return Err("the same in every row".into());
-                }
-                Ok(Self::Boolean)
-            }
-            Column::Category(values) => fit_category(values, rows, options.reserve),
-            Column::Text(values) => {
-                if rows.iter().all(|&row| values[row].is_none()) {
-                    return Err("no row has a value".into());
-                }
-                if layout == Layout::Tokens {
-                    return Ok(Self::Words);
-                }
-                let texts = rows.iter().filter_map(|&row| values[row].as_deref());
-                Ok(Self::Text { grams: Grams::fit(texts, options.text_bits) })
-            }
-            Column::Strings { offsets, values } => {
-                if layout == Layout::Tokens {
-                    return Ok(Self::Words);
-                }
-                let joined: Vec<String> =
-                    rows.iter().map(|&row| values[offsets[row]..offsets[row + 1]].join(" ")).collect();
-                Ok(Self::Text { grams: Grams::fit(joined.iter().map(String::as_str), options.text_bits) })
-            }
-            Column::Vector { width, shape, values } => {
-                let shape = shape.clone().or_else(|| plan.shape.clone());
-                fit_vector(values, *width, shape, rows, layout, options)
-            }
-            Column::Series { channels, offsets, values } => {
-                if rows.iter().all(|&row| offsets[row] == offsets[row + 1]) {
-                    return Err("no row has a value".into());
-                }
-                Ok(match layout {
-                    Layout::Tokens => {
-                        let (window, stride) = (options.window, options.stride);
-                        Self::Windows { windows: Windows::fit(values, offsets, *channels, rows, window, stride) }
-                    }
-                    Layout::Bag => Self::Pooled { pooled: Pooled::fit(values, offsets, *channels, rows) },
-                })
-            }
-        }
-    }
-
     /// What a column knows before its first row.
     pub(super) fn empty(plan: &ColumnPlan, layout: Layout, options: &EncoderOptions) -> Result<Self> {
         let unknown = |what: &str| {
@@ -425,121 +276,6 @@ impl Fitted {
             }
         }
     }
-}
-
-fn fit_number(values: &[f64], rows: &[usize], bins: usize) -> Result<Fitted, String> {
-    let mut known: Vec<f64> = rows.iter().map(|&row| values[row]).filter(|v| v.is_finite()).collect();
-    if known.is_empty() {
-        return Err("no row has a value".into());
-    }
-    let counts_up = known.len() == rows.len()
-        && rows.len() >= 20
-        && rows.iter().all(|&row| values[row] - row as f64 == values[rows[0]] - rows[0] as f64);
-    if counts_up {
-        return Err("counts the rows: looks like an identifier".into());
-    }
-    let mut scale = Scale::default();
-    known.iter().for_each(|&v| scale.push(v));
-    known.sort_by(f64::total_cmp);
-    if known[0] == known[known.len() - 1] && known.len() == rows.len() {
-        return Err("the same in every row".into());
-    }
-    let mut edges = Vec::new();
-    if bins > 0 {
-        for bin in 0..=bins {
-            edges.push(known[(bin * (known.len() - 1)) / bins]);
-        }
-        edges.dedup();
-        // Few values are better served by edges between all of them.
-        known.dedup();
-        if known.len() <= bins + 1 {
-            edges = known;
-        }
-        if edges.len() < 3 {
-            edges.clear();
-        }
-    }
-    Ok(Fitted::Number { scale, edges })
-}
-
-fn fit_category(values: &[Option<Box<str>>], rows: &[usize], reserve: usize) -> Result<Fitted, String> {
-    let mut counts: IndexMap<&str, usize> = IndexMap::new();
-    for name in rows.iter().filter_map(|&row| values[row].as_deref()) {
-        *counts.entry(name).or_default() += 1;
-    }
-    let present: usize = counts.values().sum();
-    if counts.is_empty() {
-        return Err("no row has a value".into());
-    }
-    if counts.len() == 1 && present == rows.len() && reserve == 0 {
-        return Err("the same in every row".into());
-    }
-    if present >= 20 && counts.len() * 10 > present * 9 {
-        return Err("different in nearly every row: looks like an identifier".into());
-    }
-    // Names seen once teach nothing and train the entry for unseen names, if there are many.
-    let rare = usize::from(counts.len() > 50);
-    let mut names: Vec<(&str, usize)> = counts.into_iter().filter(|&(_, count)| count > rare).collect();
-    names.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-    names.truncate(MAX_NAMES);
-    names.sort_unstable_by(|a, b| a.0.cmp(b.0));
-    let names: IndexSet<String> = names.into_iter().map(|(name, _)| name.to_owned()).collect();
-    Ok(Fitted::Category { slots: names.len() + reserve, names })
-}
-
-fn fit_vector(
-    values: &[f32],
-    width: usize,
-    shape: Option<Vec<usize>>,
-    rows: &[usize],
-    layout: Layout,
-    options: &EncoderOptions,
-) -> Result<Fitted, String> {
-    let cells = || rows.iter().flat_map(|&row| &values[row * width..(row + 1) * width]).copied();
-    let (mut zeros, mut finite, mut lowest, mut largest) = (0usize, 0usize, f32::INFINITY, 0.0f32);
-    for value in cells().filter(|v| v.is_finite()) {
-        finite += 1;
-        zeros += usize::from(value == 0.0);
-        lowest = lowest.min(value);
-        largest = largest.max(value.abs());
-    }
-    if finite == 0 {
-        return Err("no row has a value".into());
-    }
-    let square = shape.as_ref().is_some_and(|s| s.len() >= 2);
-    let counts = lowest >= 0.0 && (square || zeros * 10 > finite);
-    if layout == Layout::Tokens {
-        if let Some(shape) = shape.filter(|_| square) {
-            return Ok(Fitted::Patches { patches: Patches::new(&shape, largest) });
-        }
-        let offsets: Vec<usize> = (0..=values.len() / width.max(1)).map(|row| row * width).collect();
-        let windows = Windows::fit(values, &offsets, 1, rows, options.window, options.stride);
-        return Ok(Fitted::Windows { windows });
-    }
-    let scaling = if counts {
-        Scaling::Largest(largest)
-    } else {
-        let mut scales = vec![Scale::default(); width];
-        for &row in rows {
-            for (scale, &value) in scales.iter_mut().zip(&values[row * width..(row + 1) * width]) {
-                scale.push(f64::from(value));
-            }
-        }
-        let spans = || scales.iter().filter_map(|s| s.span);
-        let span = spans().next().map(|first| spans().fold(first, |a, b| [a[0].min(b[0]), a[1].max(b[1])]));
-        Scaling::Standard {
-            span: span.filter(|_| rows.len() as f64 >= KNOWN),
-            mean: scales.iter().map(|s| s.mean as f32).collect(),
-            inverse: scales
-                .iter()
-                .map(|s| {
-                    let deviation = (s.squares / s.count.max(1.0)).sqrt();
-                    if deviation > 1e-12 * (1.0 + s.mean.abs()) { (1.0 / deviation) as f32 } else { 0.0 }
-                })
-                .collect(),
-        }
-    };
-    Ok(Fitted::Vector { width, shape, scaling })
 }
 
 fn push_number(scale: &Scale, edges: &[f64], value: f64, start: u32, batch: &mut Batch) {

@@ -10,6 +10,8 @@
 //! | sequence of strings | as text | a token a sentence |
 
 mod columns;
+mod fit;
+mod scale;
 mod series;
 mod text;
 

@@ -1,6 +1,6 @@
 //! Series and pictures as tokens, and a series' statistics for bags.
 
-use super::columns::Scale;
+use super::scale::Scale;
 use crate::data::Batch;
 use serde::{Deserialize, Serialize};
 

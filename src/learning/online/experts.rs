@@ -5,6 +5,7 @@
 //! [`Hedge`] weighs experts by recent loss (fixed share, Herbster & Warmuth 1998), so that what fits
 //! now speaks, and nobody has to choose. [`Squares`] is recursive least squares for numbers.
 
+use crate::nn::cholesky;
 use serde::{Deserialize, Serialize};
 
 /// Smallest probability an expert is charged for, so that one surprise does not silence it for ever.
@@ -138,10 +139,9 @@ impl Squares {
     pub(super) fn learn(&mut self, input: &[f32], value: f32) {
         let n = self.width;
         let x: Vec<f64> = input.iter().map(|&v| f64::from(v)).collect();
-        let gain: Vec<f64> =
-            self.inverse.chunks_exact(n.max(1)).map(|row| crate::nn::discriminant::dot(row, &x)).collect();
-        let scale = self.forget + crate::nn::discriminant::dot(&gain, &x);
-        let error = f64::from(value) - crate::nn::discriminant::dot(&self.weights, &x);
+        let gain: Vec<f64> = self.inverse.chunks_exact(n.max(1)).map(|row| cholesky::dot(row, &x)).collect();
+        let scale = self.forget + cholesky::dot(&gain, &x);
+        let error = f64::from(value) - cholesky::dot(&self.weights, &x);
         for (w, g) in self.weights.iter_mut().zip(&gain) {
             *w += g / scale * error;
         }
