@@ -9,6 +9,7 @@ WHAT is one or more of
   mnist fashion_mnist                      one pass over the 60,000, then the test set
   split_mnist split_fashion                the same, five steps of two classes, no task identity
   few             MNIST, 1/5/10/50 labelled rows a class, the other rows observed without a label
+  shots           MNIST: nine classes observed, then 1, 5 and 20 rows of the tenth; each class in turn
   million         1,000,000 rows: memory, disk and speed at the end against those at 10,000
 
 Data come from KENYON_SHARED_DATA (default ../shared/data). Standard library only.
@@ -20,8 +21,10 @@ import io
 import json
 import os
 import random
+import shutil
 import statistics
 import sys
+import tempfile
 import threading
 import time
 
@@ -80,6 +83,18 @@ class Stream:
     def observe(self, lines, headers=None):
         body = ("\n".join(lines) + "\n").encode()
         return self.client.call("POST", "/api/v1/models/s/observe", body, "ndjson", headers)
+
+    def copy(self):
+        """The same model in another data folder, on a server of its own."""
+        self.server.kill()
+        folder = tempfile.mkdtemp(prefix="kenyon-")
+        shutil.copytree(self.server.folder, folder, dirs_exist_ok=True)
+        self.server.start()
+        self.client = Client(self.server.port)
+        twin = object.__new__(Stream)
+        twin.server = Server(OPTIONS["binary"], folder=folder)
+        twin.client = Client(twin.server.port)
+        return twin
 
     def right(self, images, labels):
         """Share of right answers."""
@@ -162,6 +177,37 @@ def few():
             print(f"  k={k} draw {draw}: {found[-1]:.4f}", flush=True)
             stream.end()
         print(f"few: k={k}: mean of {len(found)} draws {statistics.mean(found):.4f}", flush=True)
+
+
+def shots():
+    images, labels = digits("mnist", "train")
+    tests, wanted = digits("mnist", "t10k")
+    recalls, lost = {1: [], 5: [], 20: []}, {1: [], 5: [], 20: []}
+    for new in range(10):
+        stream = Stream(IMAGE, new, False)
+        known = [i for i in range(len(images)) if labels[i] != new][:OPTIONS["rows"] or None]
+        for at in range(0, len(known), 2_000):
+            stream.observe([f'{{{images[i]},"target":"{labels[i]}"}}' for i in known[at:at + 2_000]])
+        fresh = [i for i in range(len(tests)) if wanted[i] == new]
+        old = [i for i in range(len(tests)) if wanted[i] != new][::4]
+        ask = lambda asked, rows: asked.right([tests[i] for i in rows], [wanted[i] for i in rows])
+        before = ask(stream, old)
+        candidates = [i for i in range(len(images)) if labels[i] == new]
+        for draw in range(OPTIONS["draws"]):
+            twin, shown = stream.copy(), 0
+            drawn = random.Random(100 * new + draw).sample(candidates, 20)
+            for count in recalls:
+                twin.observe([f'{{{images[i]},"target":"{new}"}}' for i in drawn[shown:count]])
+                shown = count
+                recalls[count].append(ask(twin, fresh))
+                lost[count].append(before - ask(twin, old))
+            twin.end()
+        stream.end()
+        told = ", ".join(f"{n} shots {statistics.mean(recalls[n][-OPTIONS['draws']:]):.3f}" for n in recalls)
+        print(f"  new class {new}: old ones {before:.4f}; recall after {told}", flush=True)
+    for count in recalls:
+        print(f"shots: {count}: recall {statistics.mean(recalls[count]):.3f}, old classes lose {100 * statistics.mean(lost[count]):.2f} points"
+              f" (mean of {len(recalls[count])})", flush=True)
 
 
 def speed():
@@ -271,4 +317,4 @@ for what in WORDS[1:]:
     elif what in ("mnist", "fashion_mnist", "split_mnist", "split_fashion"):
         pictures(what.replace("split_mnist", "mnist").replace("split_fashion", "fashion_mnist"), what.startswith("split"))
     else:
-        {"speed": speed, "beside": beside, "few": few, "million": million}[what]()
+        {"speed": speed, "beside": beside, "few": few, "shots": shots, "million": million}[what]()

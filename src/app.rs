@@ -130,7 +130,8 @@ impl App {
         let signals = Signals::listen()?;
         let running = Self::start(config).await?;
         let scheme = if running.api.config.tls().is_some() { "https" } else { "http" };
-        tracing::info!(address = %running.addr, "kenyon serves {scheme}://{}", running.addr);
+        let grpc = running.grpc_addr.map(tracing::field::display);
+        tracing::info!(address = %running.addr, grpc, "kenyon serves {scheme}://{}", running.addr);
         signals.wait(running).await
     }
 }

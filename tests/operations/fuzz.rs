@@ -69,7 +69,7 @@ fn twist(value: &mut Value, random: &mut Random) {
 }
 
 /// Changes bytes: flips, cuts, repeats, inserts.
-fn spoil(body: &mut Vec<u8>, random: &mut Random) {
+pub(crate) fn spoil(body: &mut Vec<u8>, random: &mut Random) {
     for _ in 0..=random.below(4) {
         if body.is_empty() {
             return;
@@ -179,10 +179,15 @@ fn seeds() -> Vec<Seed> {
     ]
 }
 
+/// For how many seconds, and with which chance.
+pub(crate) fn asked() -> (u64, Random) {
+    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
+    (number("KENYON_FUZZ_SECONDS", 0), Random(number("KENYON_FUZZ_SEED", 1)))
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_sent_breaks_it() {
-    let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
-    let (seconds, mut random) = (number("KENYON_FUZZ_SECONDS", 0), Random(number("KENYON_FUZZ_SEED", 1)));
+    let (seconds, mut random) = asked();
     let folder = tempfile::tempdir().unwrap();
     let mut command = kenyon("serve");
     command.arg("--data-dir").arg(folder.path()).args([

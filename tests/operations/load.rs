@@ -90,12 +90,13 @@ async fn a_mixed_load_stays_flat() {
 async fn too_much_is_refused_at_once() {
     let folder = tempfile::tempdir().unwrap();
     let (_server, client) = served(&folder, &["--max-requests", "8"]).await;
+    let body = rows(200);
     let load = async |clients: usize| {
         let asking = (0..clients).map(async |_| {
             let (begun, mut accepted, mut refused) = (Instant::now(), Vec::new(), 0u64);
             while begun.elapsed() < Duration::from_secs(1) {
                 let asked = Instant::now();
-                match client.once("POST", "/api/v1/models/m/predict", Some(rows(200))).await {
+                match client.once("POST", "/api/v1/models/m/predict", Some(body.clone())).await {
                     Some((200, _)) => accepted.push(asked.elapsed()),
                     Some((429 | 503, _)) => {
                         refused += 1;
@@ -124,10 +125,10 @@ async fn too_much_is_refused_at_once() {
         (count, refused)
     };
     assert_eq!(load(6).await.1, 0);
-    let (answered, refused) = load(40).await;
+    let (answered, refused) = load(64).await;
     assert!(answered > 0 && refused > 0);
     let begun = Instant::now();
-    while !matches!(client.once("POST", "/api/v1/models/m/predict", Some(rows(200))).await, Some((200, _))) {
+    while !matches!(client.once("POST", "/api/v1/models/m/predict", Some(body.clone())).await, Some((200, _))) {
         assert!(begun.elapsed() < Duration::from_secs(2), "it does not recover");
     }
 }

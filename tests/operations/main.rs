@@ -6,6 +6,7 @@
 mod client;
 mod crash;
 mod fuzz;
+mod fuzz_grpc;
 mod latency;
 mod load;
 mod rolling;

@@ -14,6 +14,8 @@ pub(crate) struct Process {
     child: Child,
     /// Where it serves; empty for one that only works.
     pub(crate) url: String,
+    /// Where it serves gRPC, if it does.
+    pub(crate) grpc: Option<String>,
     log: Arc<Mutex<String>>,
 }
 
@@ -32,7 +34,8 @@ pub(crate) fn kenyon(command: &str) -> Command {
         program.env_remove(name);
     }
     program.arg(command).current_dir(std::env::temp_dir());
-    program.args(["--grpc-listen", "off", "--log-format", "json"]);
+    // A flag of a test's own goes before the environment.
+    program.env("KENYON_GRPC_LISTEN", "off").args(["--log-format", "json"]);
     program
 }
 
@@ -59,7 +62,7 @@ impl Process {
             }
         });
         match hear.recv_timeout(PATIENCE) {
-            Ok(line) => Ok(Self { child, url: address(&line), log }),
+            Ok(line) => Ok(Self { child, url: address(&line), grpc: grpc_address(&line), log }),
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -140,4 +143,11 @@ impl Drop for Process {
 fn address(line: &str) -> String {
     let Some(at) = line.find("http") else { return String::new() };
     line[at..].chars().take_while(|c| !matches!(c, '"' | ' ')).collect()
+}
+
+/// The field `grpc` of a log line, as a URL.
+fn grpc_address(line: &str) -> Option<String> {
+    let line: serde_json::Value = serde_json::from_str(line).ok()?;
+    let found = line.get("grpc").or_else(|| line.get("fields")?.get("grpc"))?;
+    Some(format!("http://{}", found.as_str()?))
 }

@@ -128,10 +128,10 @@ impl Online {
         };
         let known = |r: &usize| !labels[*r].is_nan();
         self.model.restart_experts();
-        for _ in 0..PASSES {
-            self.model.teach_experts((0..memory).filter(known).map(row), &mut self.scratch);
+        for pass in 0..PASSES {
+            self.model.teach_experts((0..memory).filter(known).map(row), pass == 0, &mut self.scratch);
         }
-        self.model.teach_experts((memory..labels.len()).filter(known).map(row), &mut self.scratch);
+        self.model.teach_experts((memory..labels.len()).filter(known).map(row), true, &mut self.scratch);
         if self.slow.is_faded() {
             self.slow.restart();
             for (row, label) in (0..labels.len()).map(row) {

@@ -10,6 +10,7 @@
 mod consolidate;
 mod experts;
 mod figures;
+mod forest;
 mod forget;
 mod inputs;
 mod model;
@@ -33,6 +34,7 @@ use crate::data::schema::ColumnKind;
 use crate::data::target::{Encoded, TargetEncoder};
 use crate::data::{Batch, Table};
 use crate::models::{Family, Task, UNLABELLED};
+use crate::nn::few_labels::are_few;
 use crate::{Error, Result};
 use model::{Row, Scratch, Shape};
 use serde_json::{Map, Value, json};
@@ -158,8 +160,9 @@ impl Online {
     pub fn over(base: Arc<Bundle>) -> Self {
         let config = base.config.config.clone();
         let width = base.network.feature_width();
+        // Sums of few labels are answered better by what the training made of them.
         let steady = base.config.family == Family::Hybrid
-            && base.network.sums().is_some()
+            && base.network.sums().is_some_and(|sums| !are_few(sums))
             && base.encoder.width as usize > NARROW
             && base.config.task == Task::Classification;
         let narrow = base.encoder.layout == Layout::Bag && base.encoder.width as usize <= NARROW;

@@ -1,6 +1,7 @@
 //! All that answering needs of a model that learns from a stream, and how one row changes it.
 
 use super::experts::{Expert, Hedge, Squares, log_loss, softmax};
+use super::forest::Forest;
 use super::inputs::{Inputs, View};
 use crate::models::{RECALLED, Recalled, RecalledRow};
 use crate::nn::discriminant::Readout;
@@ -43,6 +44,9 @@ pub struct Model {
     experts: Vec<(Sees, Expert)>,
     squares: Vec<(Sees, Squares)>,
     sparse: Vec<Expert>,
+    /// Trees over the columns. In a snapshot it comes after everything else.
+    #[serde(skip)]
+    pub(super) forest: Option<Forest>,
     /// The slow readout as last solved.
     pub readout: Option<Readout>,
     /// Added to each class's answer of the readout: what is due to a mean of few rows.
@@ -80,6 +84,7 @@ pub struct Scratch {
     /// One answer a part, `[classes]` each.
     parts: Vec<Vec<f32>>,
     logits: Vec<f32>,
+    trees: Vec<f32>,
     weights: Vec<f32>,
     /// The joined answer.
     pub answer: Vec<f32>,
@@ -137,7 +142,9 @@ impl Model {
             sparse.push(Expert::new(width, 0.05, 0.9995));
         }
         let key = if shape.code > 0 { shape.code } else { shape.columns.len().max(1) };
-        let parts = usize::from(shape.base) + experts.len() + squares.len() + sparse.len() + 2;
+        let forest = (!experts.is_empty()).then(|| Forest::new(shape.columns.len(), shape.seed));
+        let own = experts.len() + squares.len() + sparse.len() + usize::from(forest.is_some());
+        let parts = usize::from(shape.base) + own + 2;
         let mut it = Self {
             regression: shape.regression,
             classes: 0,
@@ -147,6 +154,7 @@ impl Model {
             experts,
             squares,
             sparse,
+            forest,
             readout: None,
             gate: Vec::new(),
             heat: 1.0,
@@ -180,6 +188,9 @@ impl Model {
         for expert in &mut self.sparse {
             expert.grow(classes);
         }
+        if let Some(forest) = &mut self.forest {
+            forest.grow(classes);
+        }
     }
 
     /// Starts over with keys of another code; the memory is empty afterwards.
@@ -198,7 +209,7 @@ impl Model {
     /// How far the columns of the row last answered are from their means, in `[0, 1]`.
     pub fn strangeness(&self, scratch: &Scratch) -> f64 {
         if self.inputs.is_some() {
-            let plain = &scratch.view.plain()[1..];
+            let plain = columns_of(&scratch.view);
             let sum: f32 = plain.iter().map(|v| v.abs()).sum();
             return f64::from((sum / plain.len().max(1) as f32 / 5.0).min(1.0));
         }
@@ -236,6 +247,9 @@ impl Model {
         }
         for expert in &self.sparse {
             part(&mut |out| expert.predict_sparse(row.indices, row.values, out));
+        }
+        if let Some(forest) = &self.forest {
+            part(&mut |out| forest.predict(columns_of(&scratch.view), &mut scratch.trees, out));
         }
         part(&mut |out| match &self.readout {
             Some(readout) => {
@@ -301,7 +315,7 @@ impl Model {
     }
 
     fn key_of<'a>(&self, row: Row<'a>, view: &'a View) -> &'a [f32] {
-        if row.code.is_empty() && self.inputs.is_some() { &view.plain()[1..] } else { row.code }
+        if row.code.is_empty() && self.inputs.is_some() { columns_of(view) } else { row.code }
     }
 
     /// Learns the class of the row last answered.
@@ -320,6 +334,10 @@ impl Model {
         }
         for expert in &mut self.sparse {
             expert.learn_sparse(row.indices, row.values, class, &parts[at]);
+            at += 1;
+        }
+        if let Some(forest) = &mut self.forest {
+            forest.learn(columns_of(&scratch.view), class, &parts[at], scratch.weights[at]);
             at += 1;
         }
         if self.readout.is_some() && class < scratch.logits.len() && self.counts[class] > 5 {
@@ -393,12 +411,19 @@ impl Model {
         self.experts.iter_mut().for_each(|(_, e)| e.restart());
         self.squares.iter_mut().for_each(|(_, s)| s.restart());
         self.sparse.iter_mut().for_each(Expert::restart);
+        self.forest.iter_mut().for_each(Forest::restart);
         self.hedge.restart(self.base);
     }
 
     /// Teaches experts rows of the past in their order, with the past as it then was. Afterwards the
-    /// recent past is that of these rows; counts, scales and memory stay.
-    pub fn teach_experts<'a>(&mut self, rows: impl Iterator<Item = (Row<'a>, f32)>, scratch: &mut Scratch) {
+    /// recent past is that of these rows; counts, scales and memory stay. What counts rows learns those that are
+    /// taught for the `first` time.
+    pub fn teach_experts<'a>(
+        &mut self,
+        rows: impl Iterator<Item = (Row<'a>, f32)>,
+        first: bool,
+        scratch: &mut Scratch,
+    ) {
         if let Some(inputs) = &mut self.inputs {
             inputs.rewind();
         }
@@ -407,14 +432,18 @@ impl Model {
             if self.regression {
                 self.teach_value(label, scratch);
             } else {
-                self.teach_class(row, label as usize, scratch);
+                self.teach_class(row, label as usize, first, scratch);
             }
         }
     }
 
-    fn teach_class(&mut self, row: Row<'_>, class: usize, scratch: &mut Scratch) {
+    fn teach_class(&mut self, row: Row<'_>, class: usize, first: bool, scratch: &mut Scratch) {
         self.hedge.charge(scratch.parts.iter().map(|p| log_loss(p.get(class).copied().unwrap_or(0.0))));
         self.rehearse(row, class as f32, scratch);
+        let at = usize::from(self.base) + self.experts.len() + self.sparse.len();
+        if let Some(forest) = self.forest.as_mut().filter(|_| first) {
+            forest.learn(columns_of(&scratch.view), class, &scratch.parts[at], scratch.weights[at]);
+        }
         if let Some(inputs) = &mut self.inputs {
             inputs.pass(&scratch.view);
             inputs.label(class as u32);
@@ -442,7 +471,7 @@ impl Model {
 
     /// What the row last answered is remembered by.
     pub fn key<'a>(&self, code: &'a [f32], scratch: &'a Scratch) -> &'a [f32] {
-        if code.is_empty() && self.inputs.is_some() { &scratch.view.plain()[1..] } else { code }
+        if code.is_empty() && self.inputs.is_some() { columns_of(&scratch.view) } else { code }
     }
 
     /// Multiply-accumulates of one search.
@@ -450,8 +479,9 @@ impl Model {
         (self.memory.entries().len() * self.memory.width()) as f64
     }
 
-    /// After a change: experts that follow change take large steps again, and all are heard.
+    /// After a change: experts that follow change take large steps again, trees start anew, and all are heard.
     pub fn wake(&mut self) {
+        self.forest.iter_mut().for_each(Forest::restart);
         self.experts.iter_mut().for_each(|(_, e)| e.wake());
         self.sparse.iter_mut().for_each(Expert::wake);
         self.hedge.level();
@@ -461,7 +491,8 @@ impl Model {
     pub fn bytes(&self) -> u64 {
         let experts: u64 =
             self.experts.iter().map(|(_, e)| e.bytes()).chain(self.sparse.iter().map(Expert::bytes)).sum();
-        experts + self.memory.bytes() + self.readout.as_ref().map_or(0, |r| (r.weights.len() * 4) as u64)
+        let forest = self.forest.as_ref().map_or(0, Forest::bytes);
+        experts + forest + self.memory.bytes() + self.readout.as_ref().map_or(0, |r| (r.weights.len() * 4) as u64)
     }
 }
 
@@ -471,4 +502,9 @@ fn see(sees: Sees, view: &View) -> &[f32] {
         Sees::Context => &view.context,
         Sees::Full => &view.full,
     }
+}
+
+/// The standardised columns alone.
+fn columns_of(view: &View) -> &[f32] {
+    &view.plain()[1..]
 }

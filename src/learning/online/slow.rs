@@ -6,16 +6,14 @@ use crate::data::encoder::Encoder;
 use crate::models::hybrid;
 use crate::nn::cholesky::Factor;
 use crate::nn::discriminant::{Readout, Sums};
+use crate::nn::few_labels;
 use crate::nn::local_groups::LocalGroups;
-use crate::nn::ridge::few_rows;
+use crate::nn::propagation::Pool;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// Labelled or unlabelled rows after which the code learns from what it has seen, and then stays.
 const EVENTS: [usize; 2] = [500, 4_000];
-
-/// Labels are few where there are so many times more rows without.
-const FEW: f64 = 4.0;
 
 /// Where the code of a row comes from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -150,11 +148,24 @@ pub(super) struct Slow {
     faded: bool,
     /// What a class of 1, 2, 5 … rows is due: (rows, bias).
     biases: Vec<(f32, f32)>,
+    /// Rows that labels spread to while these are few. In a snapshot it comes after everything else.
+    #[serde(skip)]
+    pub(super) pool: Pool,
 }
 
 impl Slow {
     pub(super) fn new(on: bool) -> Self {
-        Self { on, sums: None, factor: None, centre: Vec::new(), next: 32, seen: 0, faded: false, biases: Vec::new() }
+        Self {
+            on,
+            sums: None,
+            factor: None,
+            centre: Vec::new(),
+            next: 32,
+            seen: 0,
+            faded: false,
+            biases: Vec::new(),
+            pool: Pool::default(),
+        }
     }
 
     /// Goes on from sums of a training.
@@ -195,7 +206,10 @@ impl Slow {
         let regression = model.regression;
         let sums = self.sums.get_or_insert_with(|| Sums::new(code.len(), usize::from(regression), regression));
         match label {
-            None => sums.add_unlabelled(code, threads),
+            None => {
+                sums.add_unlabelled(code, threads);
+                self.pool.add(code);
+            }
             Some(value) if regression => sums.add_value(code, value, threads),
             Some(class) => sums.add(code, class as usize, 1.0, threads),
         }
@@ -218,7 +232,10 @@ impl Slow {
         let width = sums.width().max(1);
         for (code, &label) in codes.chunks_exact(width).zip(labels) {
             match (label.is_nan(), model.regression) {
-                (true, _) => sums.take_unlabelled(code),
+                (true, _) => {
+                    sums.take_unlabelled(code);
+                    self.pool.take(code);
+                }
                 (false, true) => sums.take_value(code, label),
                 (false, false) => sums.take(code, label as usize),
             }
@@ -244,7 +261,7 @@ impl Slow {
             model.readout = Some(sums.read_values(&factor));
             return;
         }
-        if let Some(readout) = few(sums, model, threads) {
+        if let Some(readout) = few(sums, &self.pool, model, threads) {
             model.readout = Some(readout);
             self.factor = None;
             model.gate.iter_mut().for_each(|gate| *gate = 0.0);
@@ -329,17 +346,15 @@ impl Slow {
     }
 }
 
-/// The readout where labels are few among many rows without: the spread of all rows is known well then and the
-/// means are not, so that a discriminant would see little but their noise. None where labels are not that few
-/// or the memory does not hold their rows.
-fn few(sums: &Sums, model: &Model, threads: usize) -> Option<Readout> {
-    let (labelled, entries) = (sums.rows(), model.memory.entries());
-    if labelled < 1.0 || sums.unlabelled() < FEW * labelled || (entries.len() as f64) < labelled / 2.0 {
+/// The readout of few labels; none where they are not few, or the memory holds too little of their rows.
+fn few(sums: &Sums, pool: &Pool, model: &Model, threads: usize) -> Option<Readout> {
+    let entries = model.memory.entries();
+    if !few_labels::are_few(sums) || (entries.len() as f64) < sums.rows() / 2.0 {
         return None;
     }
-    let codes: Vec<f32> = (0..entries.len()).flat_map(|e| model.memory.code(e)).collect();
+    let rows: Vec<f32> = (0..entries.len()).flat_map(|e| model.memory.code(e)).collect();
     let labels: Vec<u32> = entries.iter().map(|entry| entry.label).collect();
-    few_rows(&codes, &labels, model.classes, &sums.mean_of_all(), threads).ok()
+    few_labels::read(rows, &labels, model.classes, pool, sums, threads)
 }
 
 /// Piecewise linear in the logarithm of rows; nothing from 200 rows on.

@@ -16,8 +16,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 use std::sync::Arc;
 
-/// Raised whenever the layout below changes: an older snapshot is then rebuilt from the log.
-const LAYOUT: u32 = 2;
+/// Raised whenever the layout below changes. What came with a layout stands after everything older, so that
+/// an older snapshot can be read: 3 has the pool of rows without a label and the forest at its end.
+const LAYOUT: u32 = 3;
 
 /// JSON in a form that keeps every bit of its numbers, which its text does not promise.
 #[derive(Serialize, Deserialize)]
@@ -118,15 +119,18 @@ impl Online {
             novelty: self.novelty.as_ref().map(|(rows, n)| (*rows, n.keys.clone(), n.width, n.threshold)),
             consolidations: serde_json::to_vec(&self.consolidations).map_err(broken)?,
         };
-        postcard::to_stdvec(&state).map_err(broken)
+        let bytes = postcard::to_stdvec(&state).map_err(broken)?;
+        postcard::to_extend(&(&self.slow.pool, &self.model.forest), bytes).map_err(broken)
     }
 
     /// The stream that [`Online::snapshot`] was taken of. `base` is the bundle it goes on from, where
     /// it does.
     pub fn restore(bytes: &[u8], base: Option<Arc<Bundle>>) -> Result<Self> {
-        let state: Read = postcard::from_bytes(bytes).map_err(broken)?;
-        if state.layout != LAYOUT {
-            return Err(broken("it was written by another version"));
+        let (mut state, newer) = postcard::take_from_bytes::<Read>(bytes).map_err(broken)?;
+        match state.layout {
+            2 => {}
+            LAYOUT => (state.slow.pool, state.model.forest) = postcard::from_bytes(newer).map_err(broken)?,
+            _ => return Err(broken("it was written by another version")),
         }
         let mut described = match Value::from(state.described) {
             Value::Object(described) => described,

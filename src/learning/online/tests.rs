@@ -187,3 +187,35 @@ fn the_sums_are_as_if_a_row_had_never_been_there() {
     assert!(worst < 1e-2, "{worst}");
     assert_eq!(with.model.counts, without.model.counts);
 }
+
+#[test]
+fn one_label_a_class_spreads_to_rows_without() {
+    let mut stream = online(vec![column("p", ColumnKind::Vector, Some(vec![8, 8]))]);
+    let mut random = Random::new(3);
+    observe(&mut stream, &[0, 1, 2].map(|class| picture(&mut random, class)));
+    for _ in 0..60 {
+        let lines: Vec<String> = (0..10)
+            .map(|_| {
+                let class = random.below(3);
+                let mut row: serde_json::Value = serde_json::from_str(&picture(&mut random, class)).unwrap();
+                row.as_object_mut().unwrap().remove("label");
+                row.to_string()
+            })
+            .collect();
+        observe(&mut stream, &lines);
+    }
+    let snapshot = stream.snapshot().unwrap();
+    let mut again = Online::restore(&snapshot, None).unwrap();
+    assert!(again.snapshot().unwrap() == snapshot);
+    // A snapshot of the layout before, which knew no rows without a label, is read as well.
+    let pool = postcard::to_stdvec(&(&stream.slow.pool, &stream.model.forest)).unwrap();
+    assert!(pool.len() > 600 && snapshot.ends_with(&pool) && snapshot[0] == 3);
+    let mut older = snapshot[..snapshot.len() - pool.len()].to_vec();
+    older[0] = 2;
+    assert_eq!(Online::restore(&older, None).unwrap().rows(), stream.rows());
+    let lines: Vec<String> = (0..90).map(|r| picture(&mut random, r % 3)).collect();
+    let answers = observe(&mut again, &lines).answers;
+    assert_eq!(answers, observe(&mut stream, &lines).answers);
+    let right = answers.iter().enumerate().filter(|(r, answer)| **answer == (r % 3) as f32).count();
+    assert!(right >= 88, "{right} of 90");
+}

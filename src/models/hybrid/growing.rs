@@ -9,7 +9,9 @@ use crate::models::{Learner, LearnerSpec, Network, Next, Position, Schedule, Tar
 use crate::nn::Tensors;
 use crate::nn::cholesky::Factor;
 use crate::nn::discriminant::{Readout, Sums};
+use crate::nn::few_labels;
 use crate::nn::local_groups::{LocalGroups, Part, Patches};
+use crate::nn::propagation::{Pool, to_length_one};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde_json::{Map, Value};
@@ -19,6 +21,8 @@ use std::sync::Mutex;
 const PLASTIC_ROWS: usize = 4_000;
 /// Rows set aside to choose the shrinkage by, before they are learned, too.
 const PROBES: usize = 2_000;
+/// Labelled rows kept for the case that there are few of them.
+const LABELLED: usize = 1_000;
 
 /// Width of the code that stands as it is in the data; the rest are units.
 fn plain_width(groups: &LocalGroups) -> usize {
@@ -46,6 +50,8 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         waiting: (Batch::new(), Vec::new()),
         sums: None,
         probes: (Vec::new(), Vec::new()),
+        labelled: (Vec::new(), Vec::new()),
+        pool: Pool::default(),
         readout: Mutex::new(None),
     }))
 }
@@ -68,6 +74,10 @@ struct Growing {
     sums: Option<Sums>,
     /// Codes and labels set aside.
     probes: (Vec<f32>, Vec<f32>),
+    /// The first codes that have a label, of length 1, and their class ids; one more than [`LABELLED`] at most.
+    labelled: (Vec<f32>, Vec<u32>),
+    /// Rows without a label.
+    pool: Pool,
     readout: Mutex<Option<Readout>>,
 }
 
@@ -104,7 +114,14 @@ impl Growing {
             self.seen += 1;
             if label.is_nan() {
                 sums.add_unlabelled(code, self.threads);
+                self.pool.add(code);
                 continue;
+            }
+            if self.task == Task::Classification && self.labelled.1.len() <= LABELLED {
+                let first = self.labelled.0.len();
+                self.labelled.0.extend_from_slice(code);
+                to_length_one(&mut self.labelled.0[first..]);
+                self.labelled.1.push(label as u32);
             }
             match self.task {
                 Task::Classification => sums.add(code, label as usize, 1.0, self.threads),
@@ -125,6 +142,13 @@ impl Growing {
         let Some(sums) = &self.sums else {
             return Ok(Readout { width: 0, weights: Vec::new(), bias: vec![0.0; self.outputs] });
         };
+        let (codes, ids) = &self.labelled;
+        if few_labels::are_few(sums)
+            && (1..=LABELLED).contains(&ids.len())
+            && let Some(readout) = few_labels::read(codes.clone(), ids, self.outputs, &self.pool, sums, self.threads)
+        {
+            return Ok(readout);
+        }
         let soft = self.groups.as_ref().map_or(0, plain_width);
         let mut whole = sums.clone();
         let (shrink, extra) = match self.config.get("shrinkage").and_then(Value::as_f64) {
@@ -258,6 +282,9 @@ impl Learner for Growing {
         put(&mut out, "waiting.labels", labels)?;
         put(&mut out, "probes.codes", &self.probes.0)?;
         put(&mut out, "probes.labels", &self.probes.1)?;
+        put(&mut out, "labelled.codes", &self.labelled.0)?;
+        put(&mut out, "labelled.ids", &self.labelled.1)?;
+        put(&mut out, "pool", &postcard::to_stdvec(&self.pool).map_err(Error::internal)?)?;
         if let (Some(groups), Some(sums)) = (&self.groups, &self.sums) {
             save_filters(groups, &mut out)?;
             save_sums(sums, &mut out)?;
@@ -277,6 +304,10 @@ impl Learner for Growing {
         };
         self.waiting.1 = get(state, "waiting.labels")?;
         self.probes = (get(state, "probes.codes")?, get(state, "probes.labels")?);
+        self.labelled = (get(state, "labelled.codes")?, get(state, "labelled.ids")?);
+        let pool: Vec<u8> = get(state, "pool")?;
+        self.pool =
+            if pool.is_empty() { Pool::default() } else { postcard::from_bytes(&pool).map_err(Error::internal)? };
         self.sums = load_sums(state)?;
         self.groups = match self.sums {
             Some(_) => Some(load_groups(&self.plans, state)?),
