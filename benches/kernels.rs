@@ -3,7 +3,7 @@
 
 use divan::{Bencher, black_box};
 use kenyon::nn::kernels::{Isa, Lane, Rows, TopK, Winners, forward, top_k, update};
-use kenyon::nn::sparse_net::{Precision, Scratch, Served, Shape, SparseNet};
+use kenyon::nn::sparse_net::{Scratch, Served, Shape, SparseNet};
 use kenyon::random::Random;
 
 fn main() {
@@ -131,6 +131,6 @@ fn one_row_784_answer_51_winners(bencher: Bencher, units: usize) {
 fn served(units: usize, winners: usize) -> Served {
     let net = SparseNet::new(Shape { inputs: 784, hidden: vec![(units, winners)], outputs: 10, skip: true }, 1);
     let mut tensors = net.save().expect("tensors of a network");
-    Served::round(&net.shape, &mut tensors, Precision::Byte).expect("tensors of a network");
+    Served::round(&net.shape, &mut tensors).expect("tensors of a network");
     Served::load(net.shape, &tensors).expect("tensors of a network")
 }

@@ -9,8 +9,8 @@ use super::{Learner, LearnerSpec, Network, Next, Position, Schedule, Setting, Ta
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
 use crate::nn::Tensors;
+use crate::nn::sparse_net::Served;
 use crate::nn::sparse_net::train::{Labels, Step, Trainer};
-use crate::nn::sparse_net::{Precision, Served};
 use crate::{Error, Result};
 use config::Plan;
 use network::SparseMlp;
@@ -29,8 +29,7 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let vocabulary = Vocabulary::new(spec.encoder.width as usize);
     let trainer = Trainer::new(plan.shape(vocabulary.rows()), spec.seed, spec.threads);
     let schedule = spec.schedule(plan.schedule);
-    let task = spec.task;
-    Ok(Box::new(Training { task, schedule, trainer, vocabulary, plan, entries: Entries::default() }))
+    Ok(Box::new(Training { schedule, trainer, vocabulary, plan, entries: Entries::default() }))
 }
 
 /// A trained network from what [`Network::save`] gave.
@@ -50,7 +49,6 @@ pub fn load(
 
 /// The network in training.
 struct Training {
-    task: Task,
     plan: Plan,
     schedule: Schedule,
     trainer: Trainer,
@@ -111,7 +109,7 @@ impl Learner for Training {
     }
 
     fn finish(self: Box<Self>, weights: Option<Tensors>) -> Result<Box<dyn Network>> {
-        let Self { task, trainer, mut vocabulary, .. } = *self;
+        let Self { trainer, mut vocabulary, .. } = *self;
         let mut tensors = match weights {
             Some(weights) => {
                 vocabulary = Vocabulary::load(vocabulary.width(), &weights)?;
@@ -120,9 +118,7 @@ impl Learner for Training {
             None => trainer.net.save()?,
         };
         let shape = trainer.net.shape.with_inputs(vocabulary.rows());
-        // A class is chosen among logits that are far apart; a number shows every rounding.
-        let precision = if task == Task::Regression { Precision::Half } else { Precision::Byte };
-        Served::round(&shape, &mut tensors, precision)?;
+        Served::round(&shape, &mut tensors)?;
         Ok(Box::new(SparseMlp::new(Served::load(shape, &tensors)?, vocabulary)))
     }
 }

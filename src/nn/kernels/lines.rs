@@ -29,25 +29,6 @@ impl Pair {
     }
 }
 
-/// Weights of 32 units in a quarter of the room: each is this many times its unit's scale.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(C, align(32))]
-pub struct Bytes([i8; PAIR]);
-
-impl Bytes {
-    /// Packs 32 numbers; `None` unless each is `-127..=127` times the scale of its unit, so that nothing is lost.
-    pub fn exact(numbers: &[f32; PAIR], scales: &[f32; PAIR]) -> Option<Self> {
-        let times: [f32; PAIR] = std::array::from_fn(|unit| (numbers[unit] / scales[unit]).round());
-        let fits = |unit: usize| times[unit].abs() <= 127.0 && times[unit] * scales[unit] == numbers[unit];
-        (0..PAIR).all(fits).then(|| Self(times.map(|times| times as i8)))
-    }
-
-    /// How many times its scale the weight of `unit` is.
-    pub fn get(&self, unit: usize) -> f32 {
-        f32::from(self.0[unit])
-    }
-}
-
 /// 32 weights side by side, as they are stored.
 trait Line: Copy {
     /// Those of units 0 to 15 and of 16 to 31.
@@ -61,18 +42,6 @@ impl Line for Pair {
         for l in 0..LANE {
             halves[0][l] = f32::from_bits(self.0[l] << 16);
             halves[1][l] = f32::from_bits(self.0[l] & 0xffff_0000);
-        }
-        halves
-    }
-}
-
-impl Line for Bytes {
-    #[inline(always)]
-    fn halves(&self) -> [[f32; LANE]; 2] {
-        let mut halves = [[0.0; LANE]; 2];
-        for l in 0..LANE {
-            halves[0][l] = f32::from(self.0[l]);
-            halves[1][l] = f32::from(self.0[l + LANE]);
         }
         halves
     }
@@ -94,7 +63,7 @@ dispatch! {
 
 #[inline(always)]
 fn pairs_body<const FMA: bool>(weights: &[Pair], bias: &[[Lane; 2]], rows: &Rows<'_>, out: &mut [[Lane; 2]]) {
-    forward::<FMA, Pair>(weights, bias, None, rows, out);
+    forward::<FMA, Pair>(weights, bias, rows, out);
 }
 
 dispatch! {
@@ -104,42 +73,15 @@ dispatch! {
 
 #[inline(always)]
 fn lines_body<const FMA: bool>(weights: &[[Lane; 2]], bias: &[[Lane; 2]], rows: &Rows<'_>, out: &mut [[Lane; 2]]) {
-    forward::<FMA, [Lane; 2]>(weights, bias, None, rows, out);
-}
-
-dispatch! {
-    /// As [`forward_pairs`], from bytes: `out[r] = bias + scale · Σ value · bytes[index]`.
-    pub fn forward_bytes(
-        weights: &[Bytes], scale: &[[Lane; 2]], bias: &[[Lane; 2]], rows: &Rows<'_>, out: &mut [[Lane; 2]],
-    ) = bytes_body
+    forward::<FMA, [Lane; 2]>(weights, bias, rows, out);
 }
 
 #[inline(always)]
-fn bytes_body<const FMA: bool>(
-    weights: &[Bytes],
-    scale: &[[Lane; 2]],
-    bias: &[[Lane; 2]],
-    rows: &Rows<'_>,
-    out: &mut [[Lane; 2]],
-) {
-    forward::<FMA, Bytes>(weights, bias, Some(scale), rows, out);
-}
-
-#[inline(always)]
-fn forward<const FMA: bool, L: Line>(
-    weights: &[L],
-    bias: &[[Lane; 2]],
-    scale: Option<&[[Lane; 2]]>,
-    rows: &Rows<'_>,
-    out: &mut [[Lane; 2]],
-) {
+fn forward<const FMA: bool, L: Line>(weights: &[L], bias: &[[Lane; 2]], rows: &Rows<'_>, out: &mut [[Lane; 2]]) {
     let width = bias.len();
     assert!(rows.bound() * width <= weights.len(), "a line for every input");
     for (r, out) in (0..rows.len()).zip(out.chunks_exact_mut(width.max(1))) {
-        match scale {
-            None => out.copy_from_slice(bias),
-            Some(_) => out.fill([Lane::ZERO; 2]),
-        }
+        out.copy_from_slice(bias);
         let (indices, values) = rows.row(r);
         let line = |index: u32| &weights[index as usize * width..(index as usize + 1) * width];
         let (eights, rest) = indices.as_chunks::<8>();
@@ -154,13 +96,6 @@ fn forward<const FMA: bool, L: Line>(
         }
         for (&index, &value) in last.iter().zip(last_value) {
             add::<FMA, L, 1>([line(index)], &[value], out);
-        }
-        for ((out, scale), bias) in out.iter_mut().zip(scale.unwrap_or_default()).zip(bias) {
-            for half in 0..2 {
-                for l in 0..LANE {
-                    out[half].0[l] = fused::<FMA>(out[half].0[l], scale[half].0[l], bias[half].0[l]);
-                }
-            }
         }
     }
 }

@@ -25,7 +25,7 @@ pub mod walks;
 
 pub use blocks::{Adam, adam, back_dense, back_sparse, forward, update, update_dense};
 pub use isa::Isa;
-pub use lines::{Bytes, PAIR, Pair, forward_bytes, forward_lines, forward_pairs};
+pub use lines::{PAIR, Pair, forward_lines, forward_pairs};
 pub use pool::Pool;
 pub use rows::{Rows, Winners};
 pub use top_k::{TopK, top_k};

@@ -15,7 +15,7 @@ mod tests;
 
 pub use infer::{Code, Scratch};
 pub use layer::Layer;
-pub use served::{Lines, Precision, Served};
+pub use served::{Lines, Served};
 
 use super::Tensors;
 use crate::Result;

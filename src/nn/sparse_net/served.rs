@@ -1,10 +1,10 @@
-//! A trained network laid out for answering: hidden weights line by line, in half or a quarter of the room
-//! where nothing is lost by it.
+//! A trained network laid out for answering: hidden weights line by line, in half the room where
+//! nothing is lost by it.
 
 use super::infer::{Hidden, Scratch, run};
 use super::{Layer, Shape, hidden_name, values};
 use crate::nn::Tensors;
-use crate::nn::kernels::{self, Bytes, Isa, LANE, Lane, PAIR, Pair, Rows};
+use crate::nn::kernels::{self, Isa, LANE, Lane, PAIR, Pair, Rows};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use half::bf16;
@@ -22,15 +22,6 @@ pub struct Served {
     pub skip: Option<Layer>,
 }
 
-/// What hidden weights are rounded to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Precision {
-    /// 16 bits, bfloat16: wrong by 1/512 of a weight at most, far below the noise that a weight has from training.
-    Half,
-    /// 8 bits and a scale for each unit: wrong by 1/254 of a unit's largest weight at most.
-    Byte,
-}
-
 /// A hidden layer's weights, all units of an input side by side.
 #[derive(Clone, Debug)]
 pub struct Lines {
@@ -46,8 +37,6 @@ pub struct Lines {
 /// `[inputs, units / 32]`, the units rounded up.
 #[derive(Clone, Debug)]
 enum Stored {
-    /// With the scale of each unit.
-    Bytes(Vec<Bytes>, Vec<[Lane; 2]>),
     Half(Vec<Pair>),
     Full(Vec<[Lane; 2]>),
 }
@@ -67,9 +56,7 @@ impl Served {
             let name = hidden_name(index);
             let weights = values(tensors, &format!("{name}.weight"), inputs * units)?;
             let bias = values(tensors, &format!("{name}.bias"), units)?;
-            let scale = format!("{name}.scale");
-            let scale = if tensors.contains_key(&scale) { Some(values(tensors, &scale, units)?) } else { None };
-            hidden.push(Lines::new(inputs, units, &weights, &bias, scale.as_deref()));
+            hidden.push(Lines::new(inputs, units, &weights, &bias));
             inputs = units;
         }
         let readout = if hidden.is_empty() { None } else { Some(layer("readout", inputs, shape.outputs)?) };
@@ -78,27 +65,23 @@ impl Served {
         Ok(Self { shape, hidden, readout, skip })
     }
 
-    /// Rounds the hidden weights in `tensors`: what is saved, exported and answered with is then the same, and one
-    /// row reads a half or a quarter of the memory.
-    pub fn round(shape: &Shape, tensors: &mut Tensors, to: Precision) -> Result<()> {
-        for (index, &(units, _)) in shape.hidden.iter().enumerate() {
-            let hidden = hidden_name(index);
-            let name = format!("{hidden}.weight");
+    /// Rounds the hidden weights in `tensors` to 16 bits (bfloat16, to the nearest): what is saved,
+    /// exported and answered with is then the same, and one row reads half as much memory. The
+    /// rounding, 1/512 of a weight at most, is far below the noise a weight has from training.
+    pub fn round(shape: &Shape, tensors: &mut Tensors) -> Result<()> {
+        for index in 0..shape.hidden.len() {
+            let name = format!("{}.weight", hidden_name(index));
             let Some(tensor) = tensors.get(&name) else { continue };
             let dims = tensor.dims().to_vec();
             let mut weights = tensor.flatten_all()?.to_vec1::<f32>()?;
-            let scales = if to == Precision::Byte { scales(&weights, units) } else { None };
-            match &scales {
-                Some(scales) => weights
-                    .chunks_exact_mut(units.max(1))
-                    .flat_map(|line| line.iter_mut().zip(scales))
-                    .for_each(|(weight, scale)| *weight = (*weight / scale).round().clamp(-127.0, 127.0) * scale),
-                None => weights.iter_mut().for_each(|weight| *weight = to_half(*weight)),
+            for weight in &mut weights {
+                let rounded = bf16::from_f32(*weight).to_f32();
+                // The largest singles would round to infinity.
+                if rounded.is_finite() {
+                    *weight = rounded;
+                }
             }
             tensors.insert(name, Tensor::from_vec(weights, dims, &Device::Cpu)?);
-            if let Some(scales) = scales {
-                tensors.insert(format!("{hidden}.scale"), Tensor::from_vec(scales, units, &Device::Cpu)?);
-            }
         }
         Ok(())
     }
@@ -125,13 +108,6 @@ impl Served {
                 put(name, layer.inputs, layer.units, layer.plain(), layer.plain_bias())?;
             }
         }
-        for (index, lines) in self.hidden.iter().enumerate() {
-            if let Stored::Bytes(_, scale) = &lines.stored {
-                let scale =
-                    Tensor::from_slice(&Lane::flat(scale.as_flattened())[..lines.units], lines.units, &Device::Cpu)?;
-                tensors.insert(format!("{}.scale", hidden_name(index)), scale);
-            }
-        }
         Ok(tensors)
     }
 
@@ -152,20 +128,9 @@ impl Served {
 }
 
 impl Lines {
-    /// From weights `[inputs, units]`, biases `[units]` and scales `[units]`, as many as the sizes say.
-    fn new(inputs: usize, units: usize, weights: &[f32], bias: &[f32], scale: Option<&[f32]>) -> Self {
+    /// From weights `[inputs, units]` and biases `[units]`, as many as the sizes say.
+    fn new(inputs: usize, units: usize, weights: &[f32], bias: &[f32]) -> Self {
         let width = units.div_ceil(PAIR);
-        let bytes = || -> Option<Stored> {
-            // Units that are not there have weights of zero, whatever their scale.
-            let scale: Vec<[f32; PAIR]> = scale?.chunks(PAIR).map(|part| padded(part).map(positive)).collect();
-            let mut bytes = Vec::with_capacity(inputs * width);
-            for line in weights.chunks_exact(units.max(1)) {
-                for (part, scale) in line.chunks(PAIR).zip(&scale) {
-                    bytes.push(Bytes::exact(&padded(part), scale)?);
-                }
-            }
-            Some(Stored::Bytes(bytes, scale.iter().map(two).collect()))
-        };
         let half = || -> Option<Vec<Pair>> {
             let mut pairs = Vec::with_capacity(inputs * width);
             for line in weights.chunks_exact(units.max(1)) {
@@ -181,7 +146,7 @@ impl Lines {
                 .flat_map(|line| line.chunks(PAIR).map(|part| two(&padded(part))))
                 .collect()
         };
-        let stored = bytes().or_else(|| half().map(Stored::Half)).unwrap_or_else(|| Stored::Full(full()));
+        let stored = half().map_or_else(|| Stored::Full(full()), Stored::Half);
         Self { inputs, units, stored, bias: bias.chunks(PAIR).map(|part| two(&padded(part))).collect() }
     }
 
@@ -189,9 +154,6 @@ impl Lines {
     pub fn weight(&self, input: usize, unit: usize) -> f32 {
         let at = input * self.bias.len() + unit / PAIR;
         match &self.stored {
-            Stored::Bytes(bytes, scale) => {
-                bytes[at].get(unit % PAIR) * scale[unit / PAIR][unit % PAIR / LANE].0[unit % LANE]
-            }
             Stored::Half(pairs) => pairs[at].get(unit % PAIR),
             Stored::Full(lines) => lines[at][unit % PAIR / LANE].0[unit % LANE],
         }
@@ -212,7 +174,6 @@ impl Lines {
 
     fn bytes(&self) -> usize {
         let weights = match &self.stored {
-            Stored::Bytes(bytes, scale) => size_of_val(&bytes[..]) + size_of_val(&scale[..]),
             Stored::Half(pairs) => size_of_val(&pairs[..]),
             Stored::Full(lines) => size_of_val(&lines[..]),
         };
@@ -231,34 +192,11 @@ impl Hidden for Lines {
         z.resize(rows.len() * lanes, Lane::ZERO);
         let (out, _) = z.as_chunks_mut::<2>();
         match &self.stored {
-            Stored::Bytes(bytes, scale) => kernels::forward_bytes(isa, bytes, scale, &self.bias, rows, out),
             Stored::Half(pairs) => kernels::forward_pairs(isa, pairs, &self.bias, rows, out),
             Stored::Full(lines) => kernels::forward_lines(isa, lines, &self.bias, rows, out),
         }
         lanes
     }
-}
-
-/// The scale of each unit, a 127th of its largest weight; none where singles cannot hold that.
-fn scales(weights: &[f32], units: usize) -> Option<Vec<f32>> {
-    let mut largest = vec![0.0f32; units];
-    for line in weights.chunks_exact(units.max(1)) {
-        line.iter().zip(&mut largest).for_each(|(weight, most)| *most = most.max(weight.abs()));
-    }
-    let scales: Vec<f32> = largest.into_iter().map(|most| positive(most / 127.0)).collect();
-    scales.iter().all(|scale| scale.is_normal()).then_some(scales)
-}
-
-/// A scale to divide by: 1 in place of 0, where all weights are 0.
-fn positive(scale: f32) -> f32 {
-    if scale > 0.0 { scale } else { 1.0 }
-}
-
-/// The nearest bfloat16.
-fn to_half(weight: f32) -> f32 {
-    let rounded = bf16::from_f32(weight).to_f32();
-    // The largest singles would round to infinity.
-    if rounded.is_finite() { rounded } else { weight }
 }
 
 fn padded(part: &[f32]) -> [f32; PAIR] {

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::train::{Labels, NO_LABEL, Optimiser, Step, Trainer};
-use super::{Precision, Scratch, Served, Shape, SparseNet};
+use super::{Scratch, Served, Shape, SparseNet};
 use crate::nn::Tensors;
 use crate::nn::kernels::{Isa, Rows};
 use crate::random::Random;
@@ -236,7 +236,7 @@ fn new_inputs_leave_old_answers_alone() {
 #[test]
 fn what_is_served_answers_as_what_was_trained() {
     for hidden in [&[(40, 5)][..], &[(64, 7), (33, 4)], &[]] {
-        for rounded in [None, Some(Precision::Half), Some(Precision::Byte)] {
+        for rounded in [false, true] {
             let mut net = SparseNet::new(shape(17, hidden, 3), 4);
             let mut random = Random::new(5);
             for (_, layer) in net.layers_mut() {
@@ -246,16 +246,15 @@ fn what_is_served_answers_as_what_was_trained() {
                 layer.set_plain_bias(&bias);
             }
             let mut tensors = net.save().unwrap();
-            if let Some(to) = rounded {
-                Served::round(&net.shape, &mut tensors, to).unwrap();
+            if rounded {
+                Served::round(&net.shape, &mut tensors).unwrap();
                 net.load(&tensors).unwrap();
             }
             let served = Served::load(net.shape.clone(), &tensors).unwrap();
             assert_eq!(numbers(&served.save().unwrap()), numbers(&tensors), "nothing is lost");
-            let weights =
-                served.hidden.iter().map(|l| l.inputs as u64 * l.units.next_multiple_of(32) as u64).sum::<u64>();
-            let each = rounded.map_or(4, |to| if to == Precision::Half { 2 } else { 1 });
-            assert!(served.bytes() < each * weights + 3_000, "{each} bytes a weight");
+            let half =
+                served.hidden.iter().map(|l| 2 * l.inputs as u64 * l.units.next_multiple_of(32) as u64).sum::<u64>();
+            assert!(!rounded || served.bytes() < half + 2_000, "sixteen bits a weight");
             let data = Data::random(6, 9, 17);
             let (rows, mut one, mut other) = (data.rows(), Scratch::default(), Scratch::default());
             net.infer(Isa::best(), &rows, &mut one);
