@@ -6,6 +6,7 @@ mod webhook;
 
 use crate::config::Config;
 use crate::data::formats;
+use crate::http::awake::Awake;
 use crate::http::server::{self, Certificates};
 use crate::http::{Api, Parts};
 use crate::jobs::{Outcome, Runner, Trainer, Work, WorkerConfig, Workers};
@@ -76,7 +77,10 @@ impl App {
         if let Some(tls) = tls.clone() {
             background.push(tokio::spawn(tls.watch()));
         }
-        let mut tasks = vec![tokio::spawn(server::serve(listener, router, config.clone(), tls.clone(), stop.clone()))];
+        let awake = Awake::new(Duration::from_micros(config.busy_poll_us));
+        background.push(tokio::spawn(awake.clone().keep()));
+        let served = server::serve(listener, router, config.clone(), tls.clone(), awake.clone(), stop.clone());
+        let mut tasks = vec![tokio::spawn(served)];
         if config.workers > 0 {
             let stop = stop.clone();
             tasks.push(tokio::spawn(async move { workers.run(stop).await }));
@@ -86,7 +90,7 @@ impl App {
             let listener = bind(address).await?;
             grpc_addr = Some(listener.local_addr()?);
             let router = crate::oip::grpc::router(api.clone())?;
-            tasks.push(tokio::spawn(server::serve(listener, router, config.clone(), tls, stop.clone())));
+            tasks.push(tokio::spawn(server::serve(listener, router, config.clone(), tls, awake, stop.clone())));
         }
         Ok(Running { addr, grpc_addr, api, stop, tasks, background })
     }

@@ -153,6 +153,9 @@ settings! {
     max_queue_rows: usize = 8192, "KENYON_MAX_QUEUE_ROWS";
     /// Microseconds a batch waits for company while requests keep coming. [default: 0]
     max_batch_delay_us: u64 = 0, "KENYON_MAX_BATCH_DELAY_US";
+    /// Microseconds for which a worker looks for the next request after an answer before it sleeps, while no more
+    /// connections are open than half the cores; 0 sleeps at once. [default: 200]
+    busy_poll_us: u64 = 200, "KENYON_BUSY_POLL_US";
     /// Bytes of loaded models that are kept. [default: 2 GiB]
     model_cache_bytes: u64 = 2 << 30, "KENYON_MODEL_CACHE_BYTES";
     /// Seconds between two checkpoints of a job. [default: 10]

@@ -2,6 +2,7 @@
 //! Handlers parse, call one method, render. What a route needs (a scope, a limit) stands in its
 //! OpenAPI description and is enforced by [`edge`] from there.
 
+pub(crate) mod awake;
 mod body;
 pub(crate) mod context;
 mod datasets;

@@ -200,6 +200,7 @@ fn environment(config: &Config) -> Vec<(String, String)> {
         max_batch_rows,
         max_queue_rows,
         max_batch_delay_us,
+        busy_poll_us,
         model_cache_bytes,
         checkpoint_seconds,
         job_retention_days,
