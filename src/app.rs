@@ -133,10 +133,13 @@ impl App {
     pub async fn run(config: Config) -> Result<()> {
         let signals = Signals::listen()?;
         let running = Self::start(config).await?;
+        telemetry::traces::start()?;
         let scheme = if running.api.config.tls().is_some() { "https" } else { "http" };
         let grpc = running.grpc_addr.map(tracing::field::display);
         tracing::info!(address = %running.addr, grpc, "kenyon serves {scheme}://{}", running.addr);
-        signals.wait(running).await
+        let ended = signals.wait(running).await;
+        telemetry::traces::end();
+        ended
     }
 }
 

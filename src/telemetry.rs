@@ -1,5 +1,7 @@
 //! Logs and metrics: how they look and what they are called. What is counted where is said elsewhere.
 
+pub mod traces;
+
 use crate::config::{Config, LogFormat};
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};

@@ -8,6 +8,7 @@ use super::error::Failure;
 use super::read::{self, BodyLimit};
 use super::routes::{Class, Route};
 use crate::store::access::Caller;
+use crate::telemetry::traces::{self, Answered, Parent};
 use crate::{Error, Kind, Result, telemetry};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::request::Parts;
@@ -18,16 +19,17 @@ use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// The middleware.
 pub(crate) async fn edge(State(api): State<Api>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
+    let (started, begun) = (Instant::now(), SystemTime::now());
     let path = request.extensions().get::<MatchedPath>().cloned();
     let route = path.as_ref().map_or(Route::UNKNOWN, |path| api.routes.find(request.method(), path.as_str()));
     let method = request.method().clone();
@@ -37,20 +39,24 @@ pub(crate) async fn edge(State(api): State<Api>, request: Request, next: Next) -
         inference_protocol: uri.path().starts_with("/v2"),
     };
     let id = HeaderValue::from_str(&context.request_id);
+    let parent = request.headers().get(TRACE_PARENT).and_then(|v| v.to_str().ok()).and_then(traces::parent);
     let work = CONTEXT.scope(context, async {
         let mut response = match admit(&api, route, request).await {
             Ok((request, _running)) => within(route, api.config.request_timeout(), next.run(request)).await,
             Err(failure) => failure.into_response(),
         };
         finish(&api, route, &method, &mut response);
-        log(route, &method, &uri, &response, started);
+        log(route, &method, &uri, parent, &response, started);
         response
     });
     let mut response = work.await;
     if let Ok(id) = id {
         response.headers_mut().insert(REQUEST_ID, id);
     }
-    count(method_name(&method), path.as_ref().map_or("none", |p| p.as_str()), response.status().as_u16(), started);
+    let (method, route) = (method_name(&method), path.as_ref().map_or("none", |p| p.as_str()));
+    let status = response.status().as_u16();
+    traces::record(Answered { method, route, status, begun, parent });
+    count(method, route, status, started);
     response
 }
 
@@ -201,15 +207,16 @@ fn finish(api: &Api, route: Route, method: &Method, response: &mut Response) {
 }
 
 /// One line a request: what there are thousands a second of is shown on demand only.
-fn log(route: Route, method: &Method, uri: &Uri, response: &Response, started: Instant) {
+fn log(route: Route, method: &Method, uri: &Uri, parent: Option<Parent>, response: &Response, started: Instant) {
     let (status, seconds) = (response.status().as_u16(), started.elapsed().as_secs_f64());
     let request_id = context::request_id();
     // Paths are percent-encoded as they came, so no line break can be smuggled into the log.
     let path = uri.path();
+    let trace_id = parent.map(|parent| format!("{:032x}", parent.trace));
     if matches!(route.class, Class::Hot | Class::Health) {
-        tracing::debug!(%method, path, status, seconds, request_id = &*request_id, "answered");
+        tracing::debug!(%method, path, status, seconds, request_id = &*request_id, trace_id, "answered");
     } else {
-        tracing::info!(%method, path, status, seconds, request_id = &*request_id, "answered");
+        tracing::info!(%method, path, status, seconds, request_id = &*request_id, trace_id, "answered");
     }
 }
 
