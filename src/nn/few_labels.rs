@@ -19,7 +19,7 @@ pub fn are_few(sums: &Sums) -> bool {
 }
 
 /// A readout of `classes` from labelled codes of length 1, `[rows, width]`, whose class ids are `labels`, and from
-/// the pool; none where the rows do not differ.
+/// the pool; none where that is empty or the rows do not differ.
 pub fn read(
     mut rows: Vec<f32>,
     labels: &[u32],
@@ -28,6 +28,9 @@ pub fn read(
     sums: &Sums,
     threads: usize,
 ) -> Option<Readout> {
+    if pool.is_empty() {
+        return None;
+    }
     let (centre, known) = (sums.mean_of_all(), rows.len());
     if classes <= MOST_CLASSES {
         rows.extend(pool.codes());

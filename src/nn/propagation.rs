@@ -29,8 +29,12 @@ pub struct Pool {
 }
 
 impl Pool {
-    /// Keeps a code, in place of the oldest when there are enough.
+    /// Keeps a code, in place of the oldest when there are enough. Codes that are not of length 1 are not kept:
+    /// nearness is an angle here, and would say too little of them.
     pub fn add(&mut self, code: &[f32]) {
+        if (code.iter().map(|v| v * v).sum::<f32>() - 1.0).abs() > 1e-3 {
+            return;
+        }
         if code.len() != self.width {
             *self = Self { width: code.len(), ..Self::default() };
         }
@@ -62,9 +66,9 @@ impl Pool {
         out
     }
 
-    /// Bytes it takes.
-    pub fn bytes(&self) -> u64 {
-        self.codes.len() as u64
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.codes.is_empty()
     }
 }
 
@@ -74,8 +78,7 @@ fn bytes(code: &[f32]) -> impl Iterator<Item = i8> {
     code.iter().map(move |v| (v * scale).round() as i8)
 }
 
-/// Scales a row to length 1; zeros stay.
-pub fn to_length_one(row: &mut [f32]) {
+fn to_length_one(row: &mut [f32]) {
     let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
     if length > 0.0 {
         row.iter_mut().for_each(|v| *v /= length);
@@ -229,13 +232,18 @@ mod tests {
 
     #[test]
     fn the_pool_keeps_the_newest_and_forgets() {
-        let code = |i: usize| [1.0, (i % 127) as f32 / 127.0, (i / 127) as f32 / 127.0];
+        let code = |i: usize| {
+            let mut code = [1.0, (i % 127) as f32 / 127.0, (i / 127) as f32 / 127.0];
+            to_length_one(&mut code);
+            code
+        };
         let mut pool = Pool::default();
+        pool.add(&[0.5, 0.5, 0.5]);
+        assert!(pool.is_empty());
         (0..KEPT + 5).for_each(|i| pool.add(&code(i)));
         let held = |pool: &Pool, i: usize| {
-            let mut wanted = code(i);
-            to_length_one(&mut wanted);
-            pool.codes().chunks_exact(3).any(|c| c.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-4))
+            let wanted: Vec<i8> = bytes(&code(i)).collect();
+            pool.codes.chunks_exact(3).any(|kept| kept == wanted)
         };
         assert!(!held(&pool, 4) && held(&pool, 5) && held(&pool, KEPT + 4));
         pool.take(&code(9));

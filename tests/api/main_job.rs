@@ -49,6 +49,38 @@ async fn digits_are_uploaded_learned_and_read() {
     assert_eq!(listed["items"][0]["name"], "digits");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn few_labels_are_enough_beside_many_rows_without() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/digits", kenyon::data::bundled::DIGITS).await.ok();
+    let mut rows: Vec<Value> = Vec::new();
+    for page in ["?limit=1000", "?limit=1000&offset=1000"] {
+        let answer = server.get(&format!("/api/v1/datasets/digits/rows{page}")).await.ok();
+        rows.extend(answer["rows"].as_array().unwrap().iter().cloned());
+    }
+    assert_eq!(rows.len(), 1797);
+    // Six of each digit keep their label, one of which is held out to calibrate by.
+    let mut left = std::collections::HashMap::<String, usize>::new();
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|row| {
+            let seen = left.entry(row["target"].to_string()).or_insert(0);
+            *seen += 1;
+            let mut row = row.clone();
+            if *seen > 6 {
+                row["target"] = Value::Null;
+            }
+            row.to_string()
+        })
+        .collect();
+    server.put("/api/v1/datasets/few", lines.join("\n")).await.ok();
+    let request = json!({"dataset": "few", "target": "target", "family": "hybrid", "seed": 1});
+    let job = server.train("few", request).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    let figures = server.post("/api/v1/models/few/evaluate", json!({"dataset": "digits"})).await.ok();
+    assert!(figures["metrics"]["accuracy"].as_f64().unwrap() > 0.9, "{figures}");
+}
+
 fn without_target(row: &Value) -> Value {
     let mut row = row.clone();
     row.as_object_mut().unwrap().shift_remove("target");

@@ -11,7 +11,7 @@ use crate::nn::cholesky::Factor;
 use crate::nn::discriminant::{Readout, Sums};
 use crate::nn::few_labels;
 use crate::nn::local_groups::{LocalGroups, Part, Patches};
-use crate::nn::propagation::{Pool, to_length_one};
+use crate::nn::propagation::Pool;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde_json::{Map, Value};
@@ -74,7 +74,7 @@ struct Growing {
     sums: Option<Sums>,
     /// Codes and labels set aside.
     probes: (Vec<f32>, Vec<f32>),
-    /// The first codes that have a label, of length 1, and their class ids; one more than [`LABELLED`] at most.
+    /// The first codes that have a label, and their class ids; one more than [`LABELLED`] at most.
     labelled: (Vec<f32>, Vec<u32>),
     /// Rows without a label.
     pool: Pool,
@@ -118,9 +118,7 @@ impl Growing {
                 continue;
             }
             if self.task == Task::Classification && self.labelled.1.len() <= LABELLED {
-                let first = self.labelled.0.len();
                 self.labelled.0.extend_from_slice(code);
-                to_length_one(&mut self.labelled.0[first..]);
                 self.labelled.1.push(label as u32);
             }
             match self.task {
