@@ -8,6 +8,8 @@ use super::ridge::{few_rows, one_hot};
 
 /// Labels are few where there are so many times more rows without.
 const FEW: f64 = 4.0;
+/// With more labelled rows than this the equations, which grow with their square, would take too long.
+pub const MOST_LABELS: usize = 1_000;
 /// With more classes than this labels are not spread: that would take seconds.
 const MOST_CLASSES: usize = 100;
 /// Parts of the labelled rows that are held out in turn to see whether spreading helps.
@@ -19,7 +21,8 @@ pub fn are_few(sums: &Sums) -> bool {
 }
 
 /// A readout of `classes` from labelled codes of length 1, `[rows, width]`, whose class ids are `labels`, and from
-/// the pool; none where that is empty or the rows do not differ.
+/// the pool; none where that is empty, there are no labels or too many, or the
+/// rows do not differ.
 pub fn read(
     mut rows: Vec<f32>,
     labels: &[u32],
@@ -28,7 +31,7 @@ pub fn read(
     sums: &Sums,
     threads: usize,
 ) -> Option<Readout> {
-    if pool.is_empty() {
+    if pool.is_empty() || !(1..=MOST_LABELS).contains(&labels.len()) {
         return None;
     }
     let (centre, known) = (sums.mean_of_all(), rows.len());

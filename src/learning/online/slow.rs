@@ -228,14 +228,17 @@ impl Slow {
     /// Takes rows out that were added before, and answers without them at once. What has faded stays:
     /// it can only be summed anew.
     pub(super) fn take(&mut self, codes: &[f32], labels: &[f32], model: &mut Model, threads: usize) {
-        let Some(sums) = self.sums.as_mut().filter(|_| !self.faded) else { return };
+        let Some(sums) = &mut self.sums else { return };
         let width = sums.width().max(1);
-        for (code, &label) in codes.chunks_exact(width).zip(labels) {
+        let rows = || codes.chunks_exact(width).zip(labels);
+        // The pool holds rows and not sums: they go whether or not the sums have faded.
+        rows().filter(|(_, label)| label.is_nan()).for_each(|(code, _)| self.pool.take(code));
+        if self.faded {
+            return;
+        }
+        for (code, &label) in rows() {
             match (label.is_nan(), model.regression) {
-                (true, _) => {
-                    sums.take_unlabelled(code);
-                    self.pool.take(code);
-                }
+                (true, _) => sums.take_unlabelled(code),
                 (false, true) => sums.take_value(code, label),
                 (false, false) => sums.take(code, label as usize),
             }

@@ -21,8 +21,6 @@ use std::sync::Mutex;
 const PLASTIC_ROWS: usize = 4_000;
 /// Rows set aside to choose the shrinkage by, before they are learned, too.
 const PROBES: usize = 2_000;
-/// Labelled rows kept for the case that there are few of them.
-const LABELLED: usize = 1_000;
 
 /// Width of the code that stands as it is in the data; the rest are units.
 fn plain_width(groups: &LocalGroups) -> usize {
@@ -74,7 +72,8 @@ struct Growing {
     sums: Option<Sums>,
     /// Codes and labels set aside.
     probes: (Vec<f32>, Vec<f32>),
-    /// The first codes that have a label, and their class ids; one more than [`LABELLED`] at most.
+    /// The first codes that have a label, and their class ids; one more than
+    /// [`few_labels::MOST_LABELS`] at most, which says that there are too many.
     labelled: (Vec<f32>, Vec<u32>),
     /// Rows without a label.
     pool: Pool,
@@ -117,7 +116,7 @@ impl Growing {
                 self.pool.add(code);
                 continue;
             }
-            if self.task == Task::Classification && self.labelled.1.len() <= LABELLED {
+            if self.task == Task::Classification && self.labelled.1.len() <= few_labels::MOST_LABELS {
                 self.labelled.0.extend_from_slice(code);
                 self.labelled.1.push(label as u32);
             }
@@ -142,7 +141,6 @@ impl Growing {
         };
         let (codes, ids) = &self.labelled;
         if few_labels::are_few(sums)
-            && (1..=LABELLED).contains(&ids.len())
             && let Some(readout) = few_labels::read(codes.clone(), ids, self.outputs, &self.pool, sums, self.threads)
         {
             return Ok(readout);
