@@ -3,7 +3,7 @@
 
 use divan::{Bencher, black_box};
 use kenyon::nn::kernels::{Isa, Lane, Rows, TopK, Winners, forward, top_k, update};
-use kenyon::nn::sparse_net::{Scratch, Served, Shape, SparseNet};
+use kenyon::nn::sparse_net::{Hidden, Picture, Scratch, Sees, Served, Shape, SparseNet};
 use kenyon::random::Random;
 
 fn main() {
@@ -111,26 +111,38 @@ fn top_k_5_percent(bencher: Bencher, units: usize) {
     });
 }
 
-/// A whole answer: 784 inputs (19 % active) → units at 5 % → 10, by units.
+/// A whole answer: 784 inputs (19 % active) → units at 5 % → 10, by units; all see all.
 #[divan::bench(args = [512, 1024, 2048, 4096])]
 fn one_row_784_answer(bencher: Bencher, units: usize) {
-    let net = served(units, units / 20);
-    let (sparse, mut scratch) = (Sparse::new(1, 784, 0.19), Scratch::default());
-    bencher.bench_local(|| net.infer(Isa::best(), &sparse.rows(), &mut scratch));
+    answer(bencher, vec![(units, units / 20).into()]);
 }
 
 /// As above with the same 51 winners whatever the number of units.
 #[divan::bench(args = [1024, 2048, 4096])]
 fn one_row_784_answer_51_winners(bencher: Bencher, units: usize) {
-    let net = served(units, 51);
-    let (sparse, mut scratch) = (Sparse::new(1, 784, 0.19), Scratch::default());
-    bencher.bench_local(|| net.infer(Isa::best(), &sparse.rows(), &mut scratch));
+    answer(bencher, vec![(units, 51).into()]);
 }
 
-/// 784 → units → 10 as it answers after training.
-fn served(units: usize, winners: usize) -> Served {
-    let net = SparseNet::new(Shape { inputs: 784, hidden: vec![(units, winners)], outputs: 10, skip: true }, 1);
-    let mut tensors = net.save().expect("tensors of a network");
-    Served::round(&net.shape, &mut tensors).expect("tensors of a network");
-    Served::load(net.shape, &tensors).expect("tensors of a network")
+/// As above, units seeing windows of the picture, and above them what is near.
+#[divan::bench(args = ["1024", "2048", "2048,2048"])]
+fn one_row_784_answer_windows(bencher: Bencher, hidden: &str) {
+    let picture = Picture { start: 0, height: 28, width: 28, channels: 1 };
+    let sees = |level: usize| if level == 0 { Sees::Windows(0.4, vec![picture]) } else { Sees::Near };
+    let sizes = hidden.split(',').map(|units| units.parse::<usize>().unwrap());
+    let layer = |(level, units)| Hidden { units, winners: units / 20, sees: sees(level) };
+    answer(bencher, sizes.enumerate().map(layer).collect());
+}
+
+/// 784 → hidden → 10 as it answers after training.
+fn answer(bencher: Bencher, hidden: Vec<Hidden>) {
+    let sparse = Sparse::new(1, 784, 0.19);
+    let mut net = SparseNet::new(Shape { inputs: 784, hidden, outputs: 10, skip: true }, 1);
+    // Digits are drawn on the middle 20 by 20 pixels.
+    let drawn = |pixel: usize| [pixel / 28, pixel % 28].iter().all(|at| (4..24).contains(at));
+    net.look(&(0..784).map(|pixel| if drawn(pixel) { 0.4 } else { 0.0 }).collect::<Vec<_>>());
+    let mut tensors = net.save().unwrap();
+    Served::round(&net.shape, &mut tensors).unwrap();
+    let net = Served::load(net.shape, &tensors).unwrap();
+    let mut scratch = Scratch::default();
+    bencher.bench_local(|| net.infer(Isa::best(), &sparse.rows(), &mut scratch));
 }

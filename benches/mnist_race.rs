@@ -1,7 +1,7 @@
 //! Time to 98.0 % test accuracy on MNIST through the same interface as a training job; the protocol
 //! of ../shared/peers/a_train.py. `cargo bench --bench mnist_race -- [--seeds 5] [--threads 2]
-//! [--epochs 3] [--rate 0.03] [--hidden 1024] [--share 0.0625] [--set fashion_mnist] [--goal 0.98]
-//! [--noise 0.2]`: the last reads the test images once more with that share of pixels replaced by any value.
+//! [--epochs 3] [--rate 0.03] [--hidden 1024] [--share 0.0625] [--field 0.4] [--set fashion_mnist]
+//! [--goal 0.98] [--noise 0.2]`: the last reads the test images once more with that share of pixels replaced by any value.
 #![allow(clippy::unwrap_used)]
 
 mod common;
@@ -44,11 +44,14 @@ fn main() {
 
     let hidden: Vec<usize> =
         argument("--hidden").map_or(vec![1024], |text| text.split(',').map(|size| size.parse().unwrap()).collect());
-    let config = json!({
+    let mut config = json!({
         "learning_rate": number("--rate", 0.03),
         "active_share": number("--share", 0.0625),
         "hidden": hidden,
     });
+    if argument("--field").is_some() {
+        config["field"] = number("--field", 1.0).into();
+    }
     let (epochs, threads) = (number("--epochs", 3.0) as usize, number("--threads", 2.0) as usize);
     let accuracy_of = |answers: &[f32]| {
         let right = |(answer, &class): (&[f32], &u32)| {

@@ -1,6 +1,7 @@
 //! What a model's network does for a prediction: counted while it runs on some rows, and estimated
 //! in joules. Counts and estimates are never merged into one number.
 
+use super::energy::{self, Meter};
 use crate::Result;
 use crate::learning::bundle::Bundle;
 use crate::models::LayerActivity;
@@ -26,7 +27,14 @@ pub fn report(bundle: &Bundle, version: u64, rows: &[Map<String, Value>]) -> Res
         |row: &Map<String, Value>| row.iter().filter(|(n, _)| known(n)).map(|(n, v)| (n.clone(), v.clone())).collect();
     let rows: Vec<Map<String, Value>> = rows.iter().take(SAMPLE).map(inputs).collect();
     let table = bundle.reader().from_values(&rows)?;
-    let activity = bundle.network.activity(&bundle.encode(&table)?)?;
+    let batch = bundle.encode(&table)?;
+    let activity = bundle.network.activity(&batch)?;
+    let measured = match Meter::find() {
+        Some(meter) if batch.rows() > 0 => meter.joules(batch.rows(), || bundle.network.forward(&batch).map(drop))?,
+        _ => None,
+    };
+    let method =
+        measured.map_or_else(|| METHOD.to_owned(), |_| format!("measured: {}; estimated: {METHOD}", energy::METHOD));
     let macs = activity.effective_macs + activity.memory_macs;
     let estimated = macs * MAC_JOULES + activity.top_k_operations * ADD_JOULES;
     Ok(json!({
@@ -39,7 +47,7 @@ pub fn report(bundle: &Bundle, version: u64, rows: &[Map<String, Value>]) -> Res
             "top_k": activity.top_k_operations,
             "memory": activity.memory_macs,
         },
-        "energy_joules": { "measured": null, "estimated": estimated, "method": METHOD },
+        "energy_joules": { "measured": measured, "estimated": estimated, "method": method },
         "bytes": activity.bytes,
     }))
 }

@@ -7,6 +7,7 @@
 pub mod activity;
 pub mod answer;
 mod clock;
+pub mod energy;
 pub mod engine;
 pub mod exchange;
 mod fair;

@@ -1,11 +1,12 @@
 //! Settings of the family, and what follows from them and from the data where they are left open.
 
-use crate::data::encoder::Encoder;
+use super::vocabulary;
+use crate::data::encoder::{Encoder, Field};
 use crate::data::schema::ColumnKind;
 use crate::models::{Position, Range, Schedule, Setting, Task};
 use crate::nn::Tensors;
 use crate::nn::sparse_net::train::{Optimiser, Step};
-use crate::nn::sparse_net::{Shape, hidden_name};
+use crate::nn::sparse_net::{Hidden, Picture, Sees, Shape, hidden_name};
 use serde_json::{Map, Value};
 
 /// See [`super::settings`].
@@ -14,6 +15,12 @@ pub(super) fn settings() -> Vec<Setting> {
     vec![
         Setting::new("hidden", Value::Null, Integers(1, 65_536), "Units of each hidden layer; [] for a linear model."),
         Setting::new("active_share", Value::Null, Number(0.001, 1.0), "Share of a layer's units that win a row."),
+        Setting::new(
+            "field",
+            Value::Null,
+            Number(0.01, 1.0),
+            "Share of a picture that a unit of the first layer sees, its window; 1 for all of it.",
+        ),
         Setting::new("learning_rate", Value::Null, Number(0.0, 10.0), "Learning rate at its highest."),
         Setting::new(
             "optimizer",
@@ -39,7 +46,7 @@ pub(super) fn settings() -> Vec<Setting> {
 /// What is built and how it is trained.
 #[derive(Clone, Debug)]
 pub(super) struct Plan {
-    hidden: Vec<(usize, usize)>,
+    hidden: Vec<Hidden>,
     outputs: usize,
     skip: bool,
     optimiser: Optimiser,
@@ -68,8 +75,7 @@ impl Plan {
         let number = |name: &str, default: f32| config.get(name).and_then(Value::as_f64).map_or(default, |v| v as f32);
         let truth = |name: &str| config.get(name).and_then(Value::as_bool).unwrap_or(true);
         let text = encoder.fields.iter().any(|field| field.kind == ColumnKind::Text);
-        let pixels =
-            |field: &&crate::data::encoder::Field| matches!(field.kind, ColumnKind::Image | ColumnKind::Vector);
+        let pixels = |field: &&Field| matches!(field.kind, ColumnKind::Image | ColumnKind::Vector);
         let picture = encoder.fields.iter().filter(pixels).map(|field| field.width).sum::<u32>() >= 256;
         let large = picture && rows >= 20_000;
         // With a few hundred rows of a table the linear way is nearly right, and noise is soon learned.
@@ -82,6 +88,15 @@ impl Plan {
         };
         let share = number("active_share", if picture { 0.0625 } else { 0.1 });
         let winners = |units: usize| ((units as f32 * share).round() as usize).clamp(1, units.max(1));
+        let pictures: Vec<Picture> = encoder.fields.iter().filter(pixels).filter_map(picture_of).collect();
+        // Features that get a line only when they occur are seen by all.
+        let local = picture && !pictures.is_empty() && !vocabulary::grows(encoder.width as usize);
+        let field = number("field", 0.4);
+        let sees = |level: usize| match level {
+            _ if !local || field >= 1.0 => Sees::All,
+            0 => Sees::Windows(field, pictures.clone()),
+            _ => Sees::Near,
+        };
         let optimiser = match config.get("optimizer").and_then(Value::as_str) {
             Some("sgd") => Optimiser::Sgd,
             Some("adam") => Optimiser::Adam,
@@ -104,7 +119,9 @@ impl Plan {
         let epochs = if large { 8 } else { (200_000 / rows.max(1)).clamp(20, 200) };
         let batch_size = if rows < 5_000 || large { 32 } else { 128 };
         Self {
-            hidden: units.into_iter().map(|units| (units, winners(units))).collect(),
+            hidden: (units.into_iter().enumerate())
+                .map(|(level, units)| Hidden { units, winners: winners(units), sees: sees(level) })
+                .collect(),
             outputs: if task == Task::Regression { 1 } else { outputs },
             skip: truth("skip"),
             optimiser,
@@ -130,7 +147,8 @@ impl Plan {
         let units: Vec<usize> = sizes.map(candle_core::Tensor::elem_count).collect();
         let winners = tensors.get("winners").and_then(|winners| winners.to_vec1::<u32>().ok()).unwrap_or_default();
         if winners.len() == units.len() {
-            self.hidden = units.into_iter().zip(winners).map(|(units, k)| (units, k as usize)).collect();
+            // What units see is among the weights.
+            self.hidden = units.into_iter().zip(winners).map(|(units, k)| Hidden::from((units, k as usize))).collect();
         }
         self.skip = tensors.contains_key("skip.bias");
     }
@@ -155,4 +173,15 @@ impl Plan {
             number: position.step,
         }
     }
+}
+
+/// Where the picture of a field lies, if it has height and width.
+fn picture_of(field: &Field) -> Option<Picture> {
+    let (height, width, channels) = match *field.shape.as_deref()? {
+        [height, width] => (height, width, 1),
+        [height, width, channels] => (height, width, channels),
+        _ => return None,
+    };
+    let whole = height > 1 && width > 1 && channels > 0 && height * width * channels <= field.width as usize;
+    whole.then_some(Picture { start: field.start as usize, height, width, channels })
 }

@@ -61,7 +61,7 @@ impl Network for SparseMlp {
     }
 
     fn feature_width(&self) -> usize {
-        self.net.shape.hidden.last().map_or(self.outputs(), |&(units, _)| units)
+        self.net.shape.hidden.last().map_or(self.outputs(), |layer| layer.units)
     }
 
     fn features(&self, batch: &Batch) -> Result<Vec<f32>> {
@@ -98,22 +98,22 @@ impl Network for SparseMlp {
 
     fn activity(&self, batch: &Batch) -> Result<Activity> {
         let rows = batch.rows().max(1) as f64;
-        let mut counts: Vec<Vec<u32>> = self.net.shape.hidden.iter().map(|&(units, _)| vec![0; units]).collect();
-        let mut effective = 0u64;
+        let mut counts: Vec<Vec<u32>> = self.net.shape.hidden.iter().map(|layer| vec![0; layer.units]).collect();
+        let mut effective = 0usize;
         self.run(batch, |_, portion, scratch| {
-            let inputs = (0..portion.len()).flat_map(|row| portion.row(row).1).filter(|&&value| value != 0.0).count();
-            let direct = self.net.skip.as_ref().map_or(0, |skip| skip.units);
-            effective += (inputs * direct) as u64;
-            let mut active = inputs;
+            let entries = (0..portion.len()).flat_map(|row| {
+                let (indices, values) = portion.row(row);
+                indices.iter().zip(values)
+            });
+            let mut active: Vec<u32> = entries.filter(|(_, value)| **value != 0.0).map(|(&index, _)| index).collect();
+            effective += active.len() * self.net.skip.as_ref().map_or(0, |skip| skip.units);
             for ((layer, code), counts) in self.net.hidden.iter().zip(&scratch.codes).zip(&mut counts) {
-                effective += (active * layer.units) as u64;
-                active = 0;
-                for (&unit, _) in code.units.iter().zip(&code.values).filter(|(_, value)| **value > 0.0) {
-                    counts[unit as usize] += 1;
-                    active += 1;
-                }
+                effective += active.iter().map(|&input| layer.seen_by(input as usize)).sum::<usize>();
+                let passed = code.units.iter().zip(&code.values).filter(|(_, value)| **value > 0.0);
+                active = passed.map(|(&unit, _)| unit).collect();
+                active.iter().for_each(|&unit| counts[unit as usize] += 1);
             }
-            effective += self.net.readout.as_ref().map_or(0, |readout| (active * readout.units) as u64);
+            effective += active.len() * self.net.readout.as_ref().map_or(0, |readout| readout.units);
         })?;
         let layers = counts.into_iter().enumerate().map(|(index, counts)| {
             let units = counts.len();
@@ -132,7 +132,7 @@ impl Network for SparseMlp {
             dense_macs: self.net.dense_macs(),
             effective_macs: effective as f64 / rows,
             // One look at every unit; what is packed and halved after it is a fraction of that.
-            top_k_operations: self.net.shape.hidden.iter().map(|&(units, k)| (units + 12 * k) as f64).sum(),
+            top_k_operations: self.net.shape.hidden.iter().map(|layer| (layer.units + 12 * layer.winners) as f64).sum(),
             memory_macs: 0.0,
             bytes: self.net.bytes(),
         })
@@ -140,7 +140,7 @@ impl Network for SparseMlp {
 
     fn save(&self) -> Result<Tensors> {
         let mut tensors = self.net.save()?;
-        let winners: Vec<u32> = self.net.shape.hidden.iter().map(|&(_, winners)| winners as u32).collect();
+        let winners: Vec<u32> = self.net.shape.hidden.iter().map(|layer| layer.winners as u32).collect();
         if !winners.is_empty() {
             let count = winners.len();
             tensors.insert("winners".to_owned(), Tensor::from_vec(winners, count, &Device::Cpu)?);

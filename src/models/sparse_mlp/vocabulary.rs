@@ -12,6 +12,11 @@ const WIDE: usize = 1 << 15;
 
 const ABSENT: u32 = u32::MAX;
 
+/// Whether a space of `width` features gets its lines as they occur.
+pub(super) fn grows(width: usize) -> bool {
+    width > WIDE
+}
+
 /// From features to lines of the first layer.
 #[derive(Clone, Debug)]
 pub(super) struct Vocabulary {
@@ -33,7 +38,7 @@ pub(super) struct Entries {
 impl Vocabulary {
     /// For `width` features, none of which has occurred yet.
     pub(super) fn new(width: usize) -> Self {
-        Self { width, lines: (width > WIDE).then(|| vec![ABSENT; width]), features: Vec::new() }
+        Self { width, lines: grows(width).then(|| vec![ABSENT; width]), features: Vec::new() }
     }
 
     /// Size of the feature space.

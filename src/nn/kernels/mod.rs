@@ -12,6 +12,7 @@
 
 mod blocks;
 pub mod dense;
+mod field;
 pub mod filters;
 mod isa;
 mod lines;
@@ -24,6 +25,7 @@ mod vectors;
 pub mod walks;
 
 pub use blocks::{Adam, adam, back_dense, back_sparse, forward, update, update_dense};
+pub use field::{Field, Narrowed, Viewers};
 pub use isa::Isa;
 pub use lines::{PAIR, Pair, forward_lines, forward_pairs};
 pub use pool::Pool;

@@ -4,13 +4,13 @@ use super::LANE;
 
 /// Rows of (index, value) entries in compressed form, every index below [`Rows::bound`].
 ///
-/// The fields are private and checked by [`Rows::new`]: kernels rely on the bound without asking again.
+/// The fields are the kernels' own and checked by [`Rows::new`]: they rely on the bound without asking again.
 #[derive(Clone, Copy, Debug)]
 pub struct Rows<'a> {
-    offsets: &'a [u32],
-    indices: &'a [u32],
-    values: &'a [f32],
-    bound: usize,
+    pub(super) offsets: &'a [u32],
+    pub(super) indices: &'a [u32],
+    pub(super) values: &'a [f32],
+    pub(super) bound: usize,
 }
 
 impl<'a> Rows<'a> {

@@ -53,6 +53,41 @@ fn rows_are_checked_once_and_for_all() {
 }
 
 #[test]
+fn narrowed_rows_hold_what_the_field_sees() {
+    let mut random = Random::new(9);
+    let mut narrowed = Narrowed::default();
+    for (rows, bound, share) in [(9, 40, 0.5), (4, 1, 1.0), (21, 70, 0.1), (8, 30, 0.0), (5, 300, 1.0)] {
+        let sparse = Sparse::random(&mut random, rows, bound);
+        let fields: Vec<Field> = (0..3)
+            .map(|_| {
+                let sees: Vec<bool> = (0..bound).map(|_| random.uniform() < share).collect();
+                Field::new(bound, |input| sees[input])
+            })
+            .collect();
+        // A slice, whose entries do not begin at 0.
+        let whole = sparse.rows().slice(1, rows - 1);
+        Viewers::new(bound, fields.iter()).narrow(&whole, true, &mut narrowed);
+        for (at, field) in fields.iter().enumerate() {
+            let (seen, mut origins) = (narrowed.rows(at), narrowed.origins(at).iter());
+            assert_eq!((seen.len(), seen.bound()), (rows - 1, field.seen().len()));
+            for row in 0..seen.len() {
+                let (lines, values) = seen.row(row);
+                let inputs = lines.iter().map(|&line| field.seen()[line as usize]);
+                let got: Vec<(u32, f32)> = inputs.zip(values.iter().copied()).collect();
+                let (indices, values) = whole.row(row);
+                let all = indices.iter().copied().zip(values.iter().copied());
+                let wanted: Vec<(u32, f32)> = all.filter(|(index, _)| field.line(*index as usize).is_some()).collect();
+                assert_eq!(got, wanted, "row {row}");
+                for (index, _) in wanted {
+                    assert_eq!(sparse.indices[*origins.next().unwrap() as usize], index);
+                }
+            }
+            assert!(origins.next().is_none());
+        }
+    }
+}
+
+#[test]
 fn block_kernels_equal_plain_loops() {
     for isa in Isa::available() {
         for (rows, inputs) in [(1, 1), (3, 5), (9, 33), (32, 100)] {

@@ -1,7 +1,7 @@
 //! Answers without training: rows through all layers, one after the other.
 
 use super::{Layer, Shape, SparseNet};
-use crate::nn::kernels::{self, Isa, LANE, Lane, Rows, TopK};
+use crate::nn::kernels::{self, Isa, LANE, Lane, Narrowed, Rows, TopK};
 
 /// The winners of some rows and what they pass on, in compressed form.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +37,7 @@ impl Code {
 pub struct Scratch {
     /// Pre-activations of the layer at work, `[rows, blocks]`.
     z: Vec<Lane>,
+    sight: Sight,
     top: TopK,
     /// A code a hidden layer.
     pub codes: Vec<Code>,
@@ -53,23 +54,44 @@ impl Scratch {
     }
 }
 
+/// What some units see of the rows, and their pre-activations.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sight {
+    pub(super) narrowed: Narrowed,
+    pub(super) z: Vec<[Lane; 2]>,
+}
+
 /// A hidden layer, however its weights are laid out.
-pub(super) trait Hidden {
+pub(super) trait Weights {
     /// Width of what it reads.
     fn inputs(&self) -> usize;
 
     /// Pre-activations of all rows; returns how many lanes each row has.
-    fn pre_activations(&self, isa: Isa, rows: &Rows<'_>, z: &mut Vec<Lane>) -> usize;
+    fn pre_activations(&self, isa: Isa, rows: &Rows<'_>, sight: &mut Sight, z: &mut Vec<Lane>) -> usize;
 }
 
-impl Hidden for Layer {
+impl Weights for Layer {
     fn inputs(&self) -> usize {
         self.inputs
     }
 
-    fn pre_activations(&self, isa: Isa, rows: &Rows<'_>, z: &mut Vec<Lane>) -> usize {
-        self.forward(isa, rows, z);
-        self.blocks()
+    fn pre_activations(&self, isa: Isa, rows: &Rows<'_>, sight: &mut Sight, z: &mut Vec<Lane>) -> usize {
+        let blocks = self.blocks();
+        z.clear();
+        z.resize(rows.len() * blocks, Lane::ZERO);
+        if rows.is_empty() {
+            return blocks;
+        }
+        if let Some(viewers) = &self.viewers {
+            viewers.narrow(rows, false, &mut sight.narrowed);
+        }
+        for group in &self.groups {
+            let rows = if self.viewers.is_some() { sight.narrowed.rows(group.number) } else { *rows };
+            for (block, tile) in (group.first_block..).zip(&group.tiles) {
+                kernels::forward(isa, &tile.weights, &tile.bias, &rows, &mut z[block..], blocks, &[]);
+            }
+        }
+        blocks
     }
 }
 
@@ -84,21 +106,21 @@ impl SparseNet {
 /// Rows through all layers.
 pub(super) fn run(
     shape: &Shape,
-    hidden: &[impl Hidden],
+    hidden: &[impl Weights],
     readout: Option<&Layer>,
     skip: Option<&Layer>,
     isa: Isa,
     rows: &Rows<'_>,
     scratch: &mut Scratch,
 ) {
-    let Scratch { z, top, codes, answers } = scratch;
+    let Scratch { z, sight, top, codes, answers } = scratch;
     codes.resize_with(hidden.len(), Code::default);
     for (index, layer) in hidden.iter().enumerate() {
-        let (units, winners) = shape.hidden[index];
+        let super::Hidden { units, winners, .. } = shape.hidden[index];
         let (before, after) = codes.split_at_mut(index);
         let lanes = match before.last() {
-            None => layer.pre_activations(isa, rows, z),
-            Some(code) => layer.pre_activations(isa, &code.rows(layer.inputs()), z),
+            None => layer.pre_activations(isa, rows, sight, z),
+            Some(code) => layer.pre_activations(isa, &code.rows(layer.inputs()), sight, z),
         };
         let code = &mut after[0];
         code.clear();
@@ -111,33 +133,20 @@ pub(super) fn run(
         }
     }
     match (readout, codes.last()) {
-        (Some(readout), Some(code)) => readout.forward(isa, &code.rows(readout.inputs), answers),
+        (Some(readout), Some(code)) => {
+            readout.pre_activations(isa, &code.rows(readout.inputs), sight, answers);
+        }
         _ => {
             answers.clear();
             answers.resize(rows.len() * shape.outputs.div_ceil(LANE), Lane::ZERO);
         }
     }
     if let Some(skip) = skip {
-        skip.forward(isa, rows, z);
+        skip.pre_activations(isa, rows, sight, z);
         for (answer, z) in answers.iter_mut().zip(z.iter()) {
             for l in 0..LANE {
                 answer.0[l] += z.0[l];
             }
-        }
-    }
-}
-
-impl Layer {
-    /// Pre-activations `[rows, blocks]` of all rows.
-    pub fn forward(&self, isa: Isa, rows: &Rows<'_>, z: &mut Vec<Lane>) {
-        let blocks = self.blocks();
-        z.clear();
-        z.resize(rows.len() * blocks, Lane::ZERO);
-        if rows.is_empty() {
-            return;
-        }
-        for (block, tile) in self.tiles().enumerate() {
-            kernels::forward(isa, &tile.weights, &tile.bias, rows, &mut z[block..], blocks, &[]);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! One layer's weights, tiled by blocks of 16 units and dealt to groups that threads own.
 
-use crate::nn::kernels::{LANE, Lane};
+use super::slots::Slots;
+use crate::nn::kernels::{Field, LANE, Lane, Viewers};
 
 /// At most this many groups a layer: enough to share among the cores of a small machine, few enough
 /// that summing a gradient over them costs nothing. Never depends on the number of threads.
@@ -9,11 +10,11 @@ const GROUPS: usize = 16;
 /// Sixteen units: a line of weights an input, their biases, and what the optimiser remembers.
 #[derive(Clone, Debug, Default)]
 pub struct Tile {
-    /// `[inputs]` lines.
+    /// A line for each input that is seen.
     pub weights: Vec<Lane>,
     /// A bias a unit.
     pub bias: Lane,
-    /// First moments, `[inputs]` lines; empty until Adam needs them.
+    /// First moments, as the weights; empty until Adam needs them.
     pub first: Vec<Lane>,
     /// Second moments, as `first`.
     pub second: Vec<Lane>,
@@ -30,10 +31,16 @@ pub struct Tile {
 /// Tiles that one thread works on at a time, with their buffers.
 #[derive(Clone, Debug, Default)]
 pub struct Group {
+    /// Place of the group in the layer.
+    pub number: usize,
     /// Place of the first tile in the layer.
     pub first_block: usize,
+    /// What its units see; none for all inputs.
+    pub field: Option<Field>,
     /// The tiles.
     pub tiles: Vec<Tile>,
+    /// What a mini-batch touches of what is seen.
+    pub slots: Slots,
     /// Pre-activations, `[rows, tiles]`.
     pub z: Vec<Lane>,
     /// This group's share of the gradient of its input, an entry each; a list a row part.
@@ -51,21 +58,44 @@ pub struct Layer {
     pub units: usize,
     /// Its tiles, in order.
     pub groups: Vec<Group>,
+    /// Who sees which input; none where all see all.
+    pub viewers: Option<Viewers>,
 }
 
 impl Layer {
     /// A layer of zeros.
     pub fn zeros(inputs: usize, units: usize) -> Self {
-        let blocks = units.div_ceil(LANE);
-        let count = blocks.clamp(1, GROUPS);
-        let groups = (0..count)
-            .map(|g| {
-                let (from, to) = (g * blocks / count, (g + 1) * blocks / count);
-                let tile = Tile { weights: vec![Lane::ZERO; inputs], boost: Lane([1.0; LANE]), ..Tile::default() };
-                Group { first_block: from, tiles: vec![tile; to - from], ..Group::default() }
-            })
-            .collect();
-        Self { inputs, units, groups }
+        let count = units.div_ceil(LANE).clamp(1, GROUPS);
+        Self::of_groups(inputs, units, vec![None; count])
+    }
+
+    /// A layer of zeros with a group a field, at most one a block.
+    pub fn seeing(inputs: usize, units: usize, fields: Vec<Field>) -> Self {
+        Self::of_groups(inputs, units, fields.into_iter().map(Some).collect())
+    }
+
+    fn of_groups(inputs: usize, units: usize, fields: Vec<Option<Field>>) -> Self {
+        let (blocks, count) = (units.div_ceil(LANE), fields.len());
+        let group = |(g, field): (usize, Option<Field>)| {
+            let (from, to) = (g * blocks / count, (g + 1) * blocks / count);
+            let lines = field.as_ref().map_or(inputs, |field| field.seen().len());
+            let tile = Tile { weights: vec![Lane::ZERO; lines], boost: Lane([1.0; LANE]), ..Tile::default() };
+            Group { number: g, first_block: from, field, tiles: vec![tile; to - from], ..Group::default() }
+        };
+        let groups = fields.into_iter().enumerate().map(group).collect();
+        let mut layer = Self { inputs, units, groups, viewers: None };
+        layer.meet_viewers();
+        layer
+    }
+
+    fn meet_viewers(&mut self) {
+        let narrow = self.groups.iter().any(|group| group.field.is_some());
+        self.viewers = narrow.then(|| Viewers::new(self.inputs, self.groups.iter().filter_map(|g| g.field.as_ref())));
+    }
+
+    /// What each group sees; nothing where all see all.
+    pub fn fields(&self) -> impl Iterator<Item = &Field> {
+        self.groups.iter().filter_map(|group| group.field.as_ref())
     }
 
     /// Blocks of 16 units; the last may be part empty.
@@ -83,16 +113,23 @@ impl Layer {
         self.groups.iter_mut().flat_map(|group| &mut group.tiles)
     }
 
-    /// Adds lines of zeros for new inputs.
+    /// Adds lines of zeros for new inputs, which units that see a part do not see.
     pub fn grow(&mut self, inputs: usize) {
         self.inputs = inputs;
-        for tile in self.tiles_mut() {
-            tile.weights.resize(inputs, Lane::ZERO);
-            if !tile.first.is_empty() {
-                tile.first.resize(inputs, Lane::ZERO);
-                tile.second.resize(inputs, Lane::ZERO);
+        for group in &mut self.groups {
+            if let Some(field) = &mut group.field {
+                *field = Field::new(inputs, |input| field.line(input).is_some());
+                continue;
+            }
+            for tile in &mut group.tiles {
+                tile.weights.resize(inputs, Lane::ZERO);
+                if !tile.first.is_empty() {
+                    tile.first.resize(inputs, Lane::ZERO);
+                    tile.second.resize(inputs, Lane::ZERO);
+                }
             }
         }
+        self.meet_viewers();
     }
 
     /// Draws the lines from input `from` on, normal with deviation 1; units beyond the last stay 0.
@@ -100,18 +137,36 @@ impl Layer {
         let (inputs, units) = (self.inputs, self.units);
         for input in from..inputs {
             let mut random = super::line_stream(seed, name, input);
-            for (block, tile) in self.tiles_mut().enumerate() {
-                for lane in 0..LANE.min(units - block * LANE) {
-                    tile.weights[input].0[lane] = random.normal();
+            for group in &mut self.groups {
+                let line = group.line(input);
+                for (i, tile) in group.tiles.iter_mut().enumerate() {
+                    for lane in 0..LANE.min(units - (group.first_block + i) * LANE) {
+                        let weight = random.normal();
+                        if let Some(line) = line {
+                            tile.weights[line].0[lane] = weight;
+                        }
+                    }
                 }
             }
         }
     }
 
-    /// Multiplies all weights, not the biases, by `factor`.
+    /// Multiplies the weights of each input by its factor.
+    pub fn strengthen(&mut self, factors: &[f32]) {
+        for group in &mut self.groups {
+            for (input, &factor) in factors.iter().enumerate() {
+                let Some(line) = group.line(input) else { continue };
+                for tile in &mut group.tiles {
+                    tile.weights[line].0.iter_mut().for_each(|w| *w *= factor);
+                }
+            }
+        }
+    }
+
+    /// Multiplies the weights of line `from` on, not the biases, by `factor`.
     pub fn scale(&mut self, factor: f32, from: usize) {
         for tile in self.tiles_mut() {
-            for line in &mut tile.weights[from..] {
+            for line in tile.weights.iter_mut().skip(from) {
                 line.0.iter_mut().for_each(|w| *w *= factor);
             }
         }
@@ -119,11 +174,15 @@ impl Layer {
 
     /// Gives every tile moments, zero at first.
     pub fn with_moments(&mut self) {
-        let inputs = self.inputs;
         for tile in self.tiles_mut() {
-            tile.first.resize(inputs, Lane::ZERO);
-            tile.second.resize(inputs, Lane::ZERO);
+            tile.first.resize(tile.weights.len(), Lane::ZERO);
+            tile.second.resize(tile.weights.len(), Lane::ZERO);
         }
+    }
+
+    /// Whether the optimiser remembers anything.
+    pub fn has_moments(&self) -> bool {
+        self.tiles().all(|tile| tile.first.len() == tile.weights.len())
     }
 
     /// The weights as `[inputs, units]`, row-major.
@@ -138,27 +197,32 @@ impl Layer {
 
     fn untile(&self, lines: impl Fn(&Tile) -> &[Lane]) -> Vec<f32> {
         let mut plain = vec![0.0; self.inputs * self.units];
-        for (block, tile) in self.tiles().enumerate() {
-            let from = block * LANE;
-            let width = LANE.min(self.units - from);
-            for (input, line) in lines(tile).iter().enumerate() {
-                let at = input * self.units + from;
-                plain[at..at + width].copy_from_slice(&line.0[..width]);
+        for group in &self.groups {
+            for (block, tile) in (group.first_block..).zip(&group.tiles) {
+                let from = block * LANE;
+                let width = LANE.min(self.units - from);
+                for (i, line) in lines(tile).iter().enumerate() {
+                    let at = group.input(i) * self.units + from;
+                    plain[at..at + width].copy_from_slice(&line.0[..width]);
+                }
             }
         }
         plain
     }
 
     fn retile(&mut self, plain: &[f32], lines: impl Fn(&mut Tile) -> &mut Vec<Lane>) {
-        let (inputs, units) = (self.inputs, self.units);
-        for (block, tile) in self.tiles_mut().enumerate() {
-            let from = block * LANE;
-            let width = LANE.min(units - from);
-            let lines = lines(tile);
-            lines.resize(inputs, Lane::ZERO);
-            for (input, line) in lines.iter_mut().enumerate() {
-                let at = input * units + from;
-                line.0[..width].copy_from_slice(&plain[at..at + width]);
+        let units = self.units;
+        for group in &mut self.groups {
+            let inputs: Vec<usize> = (0..group.lines(self.inputs)).map(|line| group.input(line)).collect();
+            for (block, tile) in (group.first_block..).zip(&mut group.tiles) {
+                let from = block * LANE;
+                let width = LANE.min(units - from);
+                let lines = lines(tile);
+                lines.resize(inputs.len(), Lane::ZERO);
+                for (line, input) in lines.iter_mut().zip(&inputs) {
+                    let at = input * units + from;
+                    line.0[..width].copy_from_slice(&plain[at..at + width]);
+                }
             }
         }
     }
@@ -196,22 +260,40 @@ impl Layer {
         self.set_plain_lane(plain, |tile| &mut tile.bias);
     }
 
-    /// The weight from `input` to `unit`.
+    /// The weight from `input` to `unit`; 0 where it is not seen.
     pub fn weight(&self, input: usize, unit: usize) -> f32 {
-        self.tile(unit / LANE).weights[input].0[unit % LANE]
+        let (group, tile) = self.at(unit / LANE);
+        group.line(input).map_or(0.0, |line| tile.weights[line].0[unit % LANE])
     }
 
     /// The bias of `unit`.
     pub fn bias(&self, unit: usize) -> f32 {
-        self.tile(unit / LANE).bias.0[unit % LANE]
+        self.at(unit / LANE).1.bias.0[unit % LANE]
     }
 
-    /// The tile of block `block`.
-    pub fn tile(&self, block: usize) -> &Tile {
+    /// The tile of block `block`, and its group.
+    fn at(&self, block: usize) -> (&Group, &Tile) {
         // Groups differ by one tile at most, so the right one is near.
         let guess = block * self.groups.len() / self.blocks();
         let near = self.groups[guess.saturating_sub(1)..].iter();
         let group = near.take_while(|group| group.first_block <= block).last().unwrap_or(&self.groups[0]);
-        &group.tiles[block - group.first_block]
+        (group, &group.tiles[block - group.first_block])
+    }
+}
+
+impl Group {
+    /// The line of `input`, if it is seen.
+    fn line(&self, input: usize) -> Option<usize> {
+        self.field.as_ref().map_or(Some(input), |field| field.line(input))
+    }
+
+    /// The input that line `line` belongs to.
+    fn input(&self, line: usize) -> usize {
+        self.field.as_ref().map_or(line, |field| field.seen()[line] as usize)
+    }
+
+    /// How many lines its tiles have, of `inputs` inputs.
+    fn lines(&self, inputs: usize) -> usize {
+        self.field.as_ref().map_or(inputs, |field| field.seen().len())
     }
 }

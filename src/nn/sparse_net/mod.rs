@@ -3,11 +3,14 @@
 //! here, training is in [`train`], and what answers when training is over is a [`Served`].
 //!
 //! z = Wx + b; the k largest z win; what they pass on is max(z, 0); all else is 0. Work follows what
-//! is active: a forward pass costs units × active inputs, a backward pass winners × active inputs.
+//! is active: a forward pass costs units × active inputs, a backward pass winners × active inputs, both
+//! counting only inputs that a unit sees (see [`Sees`]).
 
 mod infer;
 mod layer;
+mod sees;
 mod served;
+mod slots;
 pub mod train;
 
 #[cfg(test)]
@@ -15,20 +18,40 @@ mod tests;
 
 pub use infer::{Code, Scratch};
 pub use layer::Layer;
+pub use sees::{Picture, Sees};
 pub use served::{Lines, Served};
 
 use super::Tensors;
+use super::kernels::Field;
 use crate::Result;
 use crate::random::Random;
-use candle_core::Tensor;
+use candle_core::{Device, Tensor};
+
+/// A hidden layer's sizes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hidden {
+    /// Units it has.
+    pub units: usize,
+    /// Units that win a row.
+    pub winners: usize,
+    /// What its units see.
+    pub sees: Sees,
+}
+
+impl From<(usize, usize)> for Hidden {
+    /// Units and winners; all see all.
+    fn from((units, winners): (usize, usize)) -> Self {
+        Self { units, winners, sees: Sees::All }
+    }
+}
 
 /// Layer sizes of a [`SparseNet`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Shape {
     /// Width of a row.
     pub inputs: usize,
-    /// Units and winners of each hidden layer.
-    pub hidden: Vec<(usize, usize)>,
+    /// Hidden layers, first to last.
+    pub hidden: Vec<Hidden>,
     /// Answers.
     pub outputs: usize,
     /// Whether the row also reaches the answers directly. Always so without a hidden layer.
@@ -60,15 +83,32 @@ impl SparseNet {
     pub fn new(shape: Shape, seed: u64) -> Self {
         let mut inputs = shape.inputs;
         let mut hidden = Vec::new();
-        for (index, &(units, _)) in shape.hidden.iter().enumerate() {
-            let mut layer = Layer::zeros(inputs, units);
+        for (index, size) in shape.hidden.iter().enumerate() {
+            let mut layer = Layer::zeros(inputs, size.units);
             layer.draw(seed, &hidden_name(index), 0);
             hidden.push(layer);
-            inputs = units;
+            inputs = size.units;
         }
         let readout = (!hidden.is_empty()).then(|| Layer::zeros(inputs, shape.outputs));
         let skip = (shape.skip || hidden.is_empty()).then(|| Layer::zeros(shape.inputs, shape.outputs));
         Self { shape, hidden, readout, skip }
+    }
+
+    /// Gives the units of each hidden layer what they see, before any training; the weights to the rest are
+    /// gone. `usage` is the share of rows in which each input is active, by a sample.
+    pub fn look(&mut self, usage: &[f32]) {
+        for (index, (size, layer)) in self.shape.hidden.iter().zip(&mut self.hidden).enumerate() {
+            let all = vec![1.0; layer.inputs];
+            let usage = if index == 0 { usage } else { &all };
+            if let Some(fields) = size.sees.fields(usage, layer.blocks()) {
+                let weights = layer.plain();
+                *layer = Layer::seeing(layer.inputs, layer.units, fields);
+                layer.set_plain(&weights);
+            }
+            if let Some(strengths) = size.sees.strengths(usage) {
+                layer.strengthen(&strengths);
+            }
+        }
     }
 
     /// Makes room for rows of `inputs` entries; new lines are drawn as the first ones were.
@@ -103,14 +143,16 @@ impl SparseNet {
             .chain(self.skip.iter_mut().map(|layer| ("skip".to_owned(), layer)))
     }
 
-    /// `NAME.weight` `[inputs, units]` and `NAME.bias` `[units]` for each layer.
+    /// `NAME.weight` `[inputs, units]` and `NAME.bias` `[units]` for each layer, and `NAME.sees`
+    /// `[groups, inputs]`, 1 for what is seen, where units see a part.
     pub fn save(&self) -> Result<Tensors> {
         let mut tensors = Tensors::new();
         for (name, layer) in self.layers() {
-            let device = &candle_core::Device::Cpu;
+            let device = &Device::Cpu;
             let weight = Tensor::from_vec(layer.plain(), (layer.inputs, layer.units), device)?;
             tensors.insert(format!("{name}.weight"), weight);
             tensors.insert(format!("{name}.bias"), Tensor::from_vec(layer.plain_bias(), layer.units, device)?);
+            save_fields(layer.fields(), layer.inputs, &name, &mut tensors)?;
         }
         Ok(tensors)
     }
@@ -118,20 +160,14 @@ impl SparseNet {
     /// Takes over what [`Self::save`] gave; sizes must be the same.
     pub fn load(&mut self, tensors: &Tensors) -> Result<()> {
         for (name, layer) in self.layers_mut() {
+            *layer = match load_fields(tensors, &name, layer.inputs, layer.blocks())? {
+                Some(fields) => Layer::seeing(layer.inputs, layer.units, fields),
+                None => Layer::zeros(layer.inputs, layer.units),
+            };
             layer.set_plain(&values(tensors, &format!("{name}.weight"), layer.inputs * layer.units)?);
             layer.set_plain_bias(&values(tensors, &format!("{name}.bias"), layer.units)?);
         }
         Ok(())
-    }
-
-    /// Bytes of its weights.
-    pub fn bytes(&self) -> u64 {
-        self.layers().map(|(_, layer)| 4 * (layer.inputs as u64 + 1) * layer.units as u64).sum()
-    }
-
-    /// Multiply-accumulates of the dense network of the same size, per row.
-    pub fn dense_macs(&self) -> f64 {
-        self.layers().map(|(_, layer)| layer.inputs as f64 * layer.units as f64).sum()
     }
 }
 
@@ -146,6 +182,32 @@ pub(super) fn values(tensors: &Tensors, name: &str, length: usize) -> Result<Vec
     let tensor = tensors.get(name).ok_or_else(|| broken("is missing"))?;
     let values = tensor.flatten_all()?.to_vec1::<f32>()?;
     if values.len() == length { Ok(values) } else { Err(broken("has another size")) }
+}
+
+/// Adds `NAME.sees`, if units see a part.
+fn save_fields<'a>(
+    fields: impl Iterator<Item = &'a Field>,
+    inputs: usize,
+    name: &str,
+    tensors: &mut Tensors,
+) -> Result<()> {
+    let seen: Vec<u8> =
+        fields.flat_map(|field| (0..inputs).map(|input| u8::from(field.line(input).is_some()))).collect();
+    if !seen.is_empty() {
+        let groups = seen.len() / inputs;
+        tensors.insert(format!("{name}.sees"), Tensor::from_vec(seen, (groups, inputs), &Device::Cpu)?);
+    }
+    Ok(())
+}
+
+/// What [`save_fields`] added, for a layer of `blocks` blocks.
+fn load_fields(tensors: &Tensors, name: &str, inputs: usize, blocks: usize) -> Result<Option<Vec<Field>>> {
+    let Some(tensor) = tensors.get(&format!("{name}.sees")) else { return Ok(None) };
+    let seen = tensor.to_vec2::<u8>()?;
+    if seen.is_empty() || seen.len() > blocks || seen[0].len() != inputs {
+        return Err(crate::Error::internal(format!("saved weights: {name}.sees has another size")));
+    }
+    Ok(Some(seen.iter().map(|seen| Field::new(inputs, |input| seen[input] != 0)).collect()))
 }
 
 /// A standard normal stream for line `input` of a layer, the same whenever the line is made.

@@ -1,10 +1,10 @@
 //! A trained network laid out for answering: hidden weights line by line, in half the room where
 //! nothing is lost by it.
 
-use super::infer::{Hidden, Scratch, run};
-use super::{Layer, Shape, hidden_name, values};
+use super::infer::{Scratch, Sight, Weights, run};
+use super::{Layer, Shape, hidden_name, load_fields, save_fields, values};
 use crate::nn::Tensors;
-use crate::nn::kernels::{self, Isa, LANE, Lane, PAIR, Pair, Rows};
+use crate::nn::kernels::{self, Field, Isa, LANE, Lane, PAIR, Pair, Rows, Viewers};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use half::bf16;
@@ -22,19 +22,34 @@ pub struct Served {
     pub skip: Option<Layer>,
 }
 
-/// A hidden layer's weights, all units of an input side by side.
+/// A hidden layer's weights: of units that see the same, all of an input side by side.
 #[derive(Clone, Debug)]
 pub struct Lines {
     /// Width of what it reads.
     pub inputs: usize,
     /// Units it has.
     pub units: usize,
+    /// Units that see the same, in the order of the units.
+    regions: Vec<Region>,
+    /// Who sees which input; none where all see all.
+    viewers: Option<Viewers>,
+    /// How many units see each input.
+    seen_by: Vec<u32>,
+}
+
+/// Units that stand together and see the same.
+#[derive(Clone, Debug)]
+struct Region {
+    first: usize,
+    units: usize,
+    /// None for all inputs.
+    field: Option<Field>,
     stored: Stored,
     /// 32 units a step, the last part empty.
     bias: Vec<[Lane; 2]>,
 }
 
-/// `[inputs, units / 32]`, the units rounded up.
+/// `[inputs seen, units / 32]`, the units rounded up.
 #[derive(Clone, Debug)]
 enum Stored {
     Half(Vec<Pair>),
@@ -52,11 +67,12 @@ impl Served {
         };
         let mut inputs = shape.inputs;
         let mut hidden = Vec::with_capacity(shape.hidden.len());
-        for (index, &(units, _)) in shape.hidden.iter().enumerate() {
-            let name = hidden_name(index);
+        for (index, size) in shape.hidden.iter().enumerate() {
+            let (name, units) = (hidden_name(index), size.units);
             let weights = values(tensors, &format!("{name}.weight"), inputs * units)?;
             let bias = values(tensors, &format!("{name}.bias"), units)?;
-            hidden.push(Lines::new(inputs, units, &weights, &bias));
+            let fields = load_fields(tensors, &name, inputs, units.div_ceil(LANE))?;
+            hidden.push(Lines::new(inputs, units, fields.unwrap_or_default(), &weights, &bias));
             inputs = units;
         }
         let readout = if hidden.is_empty() { None } else { Some(layer("readout", inputs, shape.outputs)?) };
@@ -108,6 +124,10 @@ impl Served {
                 put(name, layer.inputs, layer.units, layer.plain(), layer.plain_bias())?;
             }
         }
+        for (index, lines) in self.hidden.iter().enumerate() {
+            let fields = lines.regions.iter().filter_map(|region| region.field.as_ref());
+            save_fields(fields, lines.inputs, &hidden_name(index), &mut tensors)?;
+        }
         Ok(tensors)
     }
 
@@ -128,40 +148,46 @@ impl Served {
 }
 
 impl Lines {
-    /// From weights `[inputs, units]` and biases `[units]`, as many as the sizes say.
-    fn new(inputs: usize, units: usize, weights: &[f32], bias: &[f32]) -> Self {
-        let width = units.div_ceil(PAIR);
-        let half = || -> Option<Vec<Pair>> {
-            let mut pairs = Vec::with_capacity(inputs * width);
-            for line in weights.chunks_exact(units.max(1)) {
-                for part in line.chunks(PAIR) {
-                    pairs.push(Pair::exact(&padded(part))?);
-                }
-            }
-            Some(pairs)
-        };
-        let full = || -> Vec<[Lane; 2]> {
-            weights
-                .chunks_exact(units.max(1))
-                .flat_map(|line| line.chunks(PAIR).map(|part| two(&padded(part))))
-                .collect()
-        };
-        let stored = half().map_or_else(|| Stored::Full(full()), Stored::Half);
-        Self { inputs, units, stored, bias: bias.chunks(PAIR).map(|part| two(&padded(part))).collect() }
+    /// From weights `[inputs, units]` and biases `[units]`, as many as the sizes say; a region a field.
+    fn new(inputs: usize, units: usize, fields: Vec<Field>, weights: &[f32], bias: &[f32]) -> Self {
+        let (blocks, count) = (units.div_ceil(LANE), fields.len().max(1));
+        let viewers = (!fields.is_empty()).then(|| Viewers::new(inputs, fields.iter()));
+        let mut fields = fields.into_iter();
+        let regions: Vec<Region> = (0..count)
+            .map(|g| {
+                let first = (g * blocks / count * LANE).min(units);
+                let end = ((g + 1) * blocks / count * LANE).min(units);
+                Region::new(first..end, fields.next(), (units, weights), &bias[first..end])
+            })
+            .collect();
+        let mut seen_by = vec![0; inputs];
+        for region in &regions {
+            region.inputs(inputs).for_each(|input| seen_by[input] += region.units as u32);
+        }
+        Self { inputs, units, regions, viewers, seen_by }
     }
 
-    /// The weight from `input` to `unit`.
+    /// How many units see `input`.
+    pub fn seen_by(&self, input: usize) -> usize {
+        self.seen_by[input] as usize
+    }
+
+    /// The weight from `input` to `unit`; 0 where it is not seen.
     pub fn weight(&self, input: usize, unit: usize) -> f32 {
-        let at = input * self.bias.len() + unit / PAIR;
-        match &self.stored {
-            Stored::Half(pairs) => pairs[at].get(unit % PAIR),
-            Stored::Full(lines) => lines[at][unit % PAIR / LANE].0[unit % LANE],
-        }
+        let region = self.region(unit);
+        region.line(input).map_or(0.0, |line| region.weight(line, unit - region.first))
     }
 
     /// The bias of `unit`.
     pub fn bias(&self, unit: usize) -> f32 {
-        self.bias[unit / PAIR][unit % PAIR / LANE].0[unit % LANE]
+        let region = self.region(unit);
+        let unit = unit - region.first;
+        region.bias[unit / PAIR][unit % PAIR / LANE].0[unit % LANE]
+    }
+
+    fn region(&self, unit: usize) -> &Region {
+        let after = self.regions.partition_point(|region| region.first <= unit);
+        &self.regions[after.saturating_sub(1)]
     }
 
     fn plain(&self) -> Vec<f32> {
@@ -173,30 +199,90 @@ impl Lines {
     }
 
     fn bytes(&self) -> usize {
+        self.regions.iter().map(Region::bytes).sum()
+    }
+}
+
+impl Region {
+    fn new(units: std::ops::Range<usize>, field: Option<Field>, (width, all): (usize, &[f32]), bias: &[f32]) -> Self {
+        let (first, count) = (units.start, units.len());
+        let mut region =
+            Self { first, units: count, field, stored: Stored::Full(Vec::new()), bias: pairs(bias).collect() };
+        let inputs = all.len() / width.max(1);
+        let parts = || {
+            let lines = region.inputs(inputs).map(|input| &all[input * width..][units.clone()]);
+            lines.flat_map(|line| line.chunks(PAIR).map(padded))
+        };
+        let half: Option<Vec<Pair>> = parts().map(|part| Pair::exact(&part)).collect();
+        region.stored = half.map_or_else(|| Stored::Full(parts().map(|part| two(&part)).collect()), Stored::Half);
+        region
+    }
+
+    /// The inputs it sees, of `inputs`.
+    fn inputs(&self, inputs: usize) -> impl Iterator<Item = usize> {
+        let seen = self.field.as_ref().map(Field::seen);
+        (0..seen.map_or(inputs, <[u32]>::len)).map(move |line| seen.map_or(line, |seen| seen[line] as usize))
+    }
+
+    fn line(&self, input: usize) -> Option<usize> {
+        self.field.as_ref().map_or(Some(input), |field| field.line(input))
+    }
+
+    fn weight(&self, line: usize, unit: usize) -> f32 {
+        let at = line * self.bias.len() + unit / PAIR;
+        match &self.stored {
+            Stored::Half(pairs) => pairs[at].get(unit % PAIR),
+            Stored::Full(lines) => lines[at][unit % PAIR / LANE].0[unit % LANE],
+        }
+    }
+
+    fn bytes(&self) -> usize {
         let weights = match &self.stored {
             Stored::Half(pairs) => size_of_val(&pairs[..]),
             Stored::Full(lines) => size_of_val(&lines[..]),
         };
         weights + size_of_val(&self.bias[..])
     }
-}
 
-impl Hidden for Lines {
-    fn inputs(&self) -> usize {
-        self.inputs
-    }
-
-    fn pre_activations(&self, isa: Isa, rows: &Rows<'_>, z: &mut Vec<Lane>) -> usize {
-        let lanes = 2 * self.bias.len();
-        // Every lane is written below.
-        z.resize(rows.len() * lanes, Lane::ZERO);
-        let (out, _) = z.as_chunks_mut::<2>();
+    /// Pre-activations `[rows, units / 32]`.
+    fn forward(&self, isa: Isa, rows: &Rows<'_>, out: &mut [[Lane; 2]]) {
         match &self.stored {
             Stored::Half(pairs) => kernels::forward_pairs(isa, pairs, &self.bias, rows, out),
             Stored::Full(lines) => kernels::forward_lines(isa, lines, &self.bias, rows, out),
         }
+    }
+}
+
+impl Weights for Lines {
+    fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    fn pre_activations(&self, isa: Isa, rows: &Rows<'_>, sight: &mut Sight, z: &mut Vec<Lane>) -> usize {
+        let lanes = self.units.div_ceil(LANE);
+        // Every lane is written below.
+        z.resize(rows.len() * lanes, Lane::ZERO);
+        let Sight { narrowed, z: own } = sight;
+        if let Some(viewers) = &self.viewers {
+            viewers.narrow(rows, false, narrowed);
+        }
+        for (number, region) in self.regions.iter().enumerate() {
+            let rows = if self.viewers.is_some() { narrowed.rows(number) } else { *rows };
+            let width = region.bias.len();
+            own.resize(rows.len() * width, [Lane::ZERO; 2]);
+            region.forward(isa, &rows, own);
+            let (first, count) = (region.first / LANE, region.units.div_ceil(LANE));
+            for (own, row) in own.chunks_exact(width.max(1)).zip(z.chunks_exact_mut(lanes.max(1))) {
+                row[first..first + count].copy_from_slice(&own.as_flattened()[..count]);
+            }
+        }
         lanes
     }
+}
+
+/// Numbers 32 a step, the last part empty.
+fn pairs(numbers: &[f32]) -> impl Iterator<Item = [Lane; 2]> {
+    numbers.chunks(PAIR).map(|part| two(&padded(part)))
 }
 
 fn padded(part: &[f32]) -> [f32; PAIR] {

@@ -11,12 +11,13 @@ mod update;
 
 use super::infer::Scratch;
 use super::layer::Group;
-use super::{Shape, SparseNet};
-use crate::nn::kernels::{Adam, Isa, LANE, Pool, Rows};
+use super::slots::Slots;
+use super::{Hidden, Shape, SparseNet};
+use crate::nn::kernels::{Adam, Isa, LANE, Narrowed, Pool, Rows};
 use crate::random::Random;
 use crate::{Error, Result};
 use part::{Part, PartCode};
-use update::{Level, Slots, Work};
+use update::{Level, Work};
 
 /// What the rows of a mini-batch should have been answered with.
 #[derive(Clone, Copy, Debug)]
@@ -141,6 +142,9 @@ impl Trainer {
         if rows.is_empty() {
             return Ok(0.0);
         }
+        if !self.scaled {
+            self.net.look(&usage(rows, self.net.shape.inputs));
+        }
         self.deal(rows, step);
         let feeds: Vec<Rows<'_>> = self.parts.iter().map(|part| rows.slice(part.first, part.count)).collect();
         for level in 0..self.net.hidden.len() {
@@ -165,6 +169,7 @@ impl Trainer {
             part.first = i * rows.len() / parts;
             part.count = (i + 1) * rows.len() / parts - part.first;
             part.codes.resize_with(levels, PartCode::default);
+            part.narrowed.resize_with(levels, Narrowed::default);
             part.factors.resize_with(levels + 1, Vec::new);
             part.losses.resize(part.count, 0.0);
         }
@@ -177,13 +182,22 @@ impl Trainer {
     fn forward(&mut self, level: usize, feeds: &[Rows<'_>], step: &Step) {
         let (isa, pool) = (self.isa, &self.pool);
         let total = self.parts.iter().map(|part| part.count).sum();
-        let feeds = feeds_of(level, feeds, &self.parts, &self.net);
+        if let Some(viewers) = &self.net.hidden[level].viewers {
+            let shape = &self.net.shape;
+            pool.each(&mut self.parts, |part| part.count, |i, part| part.narrow(level, viewers, &feeds[i], shape));
+        }
+        let (feeds, parts) = (feeds_of(level, feeds, &self.parts, &self.net), &self.parts);
         let (hidden, skip) = (&mut self.net.hidden, &mut self.net.skip);
         let mut groups: Vec<&mut Group> = hidden[level].groups.iter_mut().collect();
         if level == 0 {
             groups.extend(skip.iter_mut().flat_map(|skip| &mut skip.groups));
         }
-        pool.each(&mut groups, |g| g.tiles.len(), |_, group| group.forward(isa, &feeds, total));
+        let weight = |group: &&mut Group| group.tiles.len();
+        pool.each(&mut groups, weight, |_, group| {
+            let views: Vec<Rows<'_>> =
+                parts.iter().zip(&feeds).map(|(part, feed)| part.view(level, group, feed)).collect();
+            group.forward(isa, &views, total);
+        });
         if !self.scaled {
             let scale = self.net.hidden[level].normalise();
             if level == 0 {
@@ -192,7 +206,7 @@ impl Trainer {
             self.scaled = level + 1 == self.net.hidden.len();
         }
         let layer = &self.net.hidden[level];
-        let winners = annealed(self.net.shape.hidden[level], step.anneal);
+        let winners = annealed(&self.net.shape.hidden[level], step.anneal);
         let seed = self.seed;
         let weight = |part: &Part| part.count;
         pool.each(&mut self.parts, weight, |_, part| part.compete(isa, level, layer, winners, step, seed));
@@ -227,7 +241,7 @@ impl Trainer {
         if step.optimiser == Optimiser::Adam {
             for level in 0..=levels {
                 let feeds = feeds_of(level, feeds, &self.parts, &self.net);
-                let inputs = if level == 0 { self.net.shape.inputs } else { self.net.shape.hidden[level - 1].0 };
+                let inputs = if level == 0 { self.net.shape.inputs } else { self.net.shape.hidden[level - 1].units };
                 self.slots[level].fill(&feeds, inputs);
             }
         }
@@ -258,7 +272,8 @@ impl Trainer {
             let (here, top, bottom) = (at(level), at(levels), at(0));
             let mut work: Vec<Work<'_>> = Vec::new();
             if let Some(layer) = net.hidden.get_mut(level) {
-                let winners = annealed(shape.hidden[level], step.anneal) as f32 / shape.hidden[level].0 as f32;
+                let size = &shape.hidden[level];
+                let winners = annealed(size, step.anneal) as f32 / size.units as f32;
                 let blocks = layer.blocks();
                 work.extend(layer.groups.iter_mut().map(|group| Work::Hidden { level, blocks, winners, group }));
             }
@@ -313,12 +328,11 @@ impl Trainer {
         let mut revived = 0;
         for (index, layer) in self.net.hidden.iter_mut().enumerate() {
             let units = layer.units;
-            let inputs = layer.inputs;
             let mut random = Random::stream(self.seed, "revive", epoch << 8 | index as u64);
             for (block, tile) in layer.tiles_mut().enumerate() {
                 for lane in 0..LANE.min(units - block * LANE) {
                     if tile.wins.0[lane] == 0.0 {
-                        let scale = 1.0 / (inputs as f32).sqrt();
+                        let scale = 1.0 / (tile.weights.len() as f32).sqrt();
                         tile.weights.iter_mut().for_each(|line| line.0[lane] = random.normal() * scale);
                         tile.bias.0[lane] = 0.0;
                         revived += 1;
@@ -335,8 +349,20 @@ thread_local! {
     static SCRATCH: std::cell::RefCell<Scratch> = std::cell::RefCell::default();
 }
 
+/// The share of `rows` in which each of `inputs` inputs is active.
+fn usage(rows: &Rows<'_>, inputs: usize) -> Vec<f32> {
+    let mut usage = vec![0.0; inputs];
+    for row in 0..rows.len() {
+        let (indices, values) = rows.row(row);
+        for (&index, _) in indices.iter().zip(values).filter(|(_, value)| **value != 0.0) {
+            usage[index as usize] += 1.0 / rows.len() as f32;
+        }
+    }
+    usage
+}
+
 /// Winners between all units and their number.
-fn annealed((units, winners): (usize, usize), anneal: f32) -> usize {
+fn annealed(&Hidden { units, winners, .. }: &Hidden, anneal: f32) -> usize {
     let share = anneal.clamp(0.0, 1.0);
     // Geometric, so that the last part, where few units take part, is not passed in a hurry.
     let ratio = (winners as f32 / units as f32).powf(share);

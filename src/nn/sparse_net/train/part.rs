@@ -1,8 +1,9 @@
 //! Some rows of a mini-batch, one thread's at a time: their winners, answers, losses and gradients.
 
 use super::{Labels, NO_LABEL, Step};
-use crate::nn::kernels::{self, Isa, LANE, Lane, Rows, TopK};
+use crate::nn::kernels::{self, Isa, LANE, Lane, Narrowed, Rows, TopK, Viewers};
 use crate::nn::sparse_net::infer::{Code, pass};
+use crate::nn::sparse_net::layer::Group;
 use crate::nn::sparse_net::{Layer, Shape, SparseNet};
 use crate::random::Random;
 
@@ -16,6 +17,8 @@ pub(super) struct Part {
     pub(super) first: usize,
     pub(super) count: usize,
     pub(super) codes: Vec<PartCode>,
+    /// What the groups of each level see of its rows, where they see a part.
+    pub(super) narrowed: Vec<Narrowed>,
     top: TopK,
     scores: Vec<f32>,
     z: Vec<f32>,
@@ -46,8 +49,20 @@ impl Part {
     pub(super) fn feed<'a>(&'a self, level: usize, rows: &Rows<'a>, shape: &Shape) -> Rows<'a> {
         match level.checked_sub(1) {
             None => *rows,
-            Some(below) => self.codes[below].code.rows(shape.hidden[below].0),
+            Some(below) => self.codes[below].code.rows(shape.hidden[below].units),
         }
+    }
+
+    /// What group `group` of level `level` sees of the rows that `feed` is.
+    pub(super) fn view<'a>(&'a self, level: usize, group: &Group, feed: &Rows<'a>) -> Rows<'a> {
+        if group.field.is_some() { self.narrowed[level].rows(group.number) } else { *feed }
+    }
+
+    /// Narrows what it feeds into level `level`, whose layer has `viewers`.
+    pub(super) fn narrow(&mut self, level: usize, viewers: &Viewers, rows: &Rows<'_>, shape: &Shape) {
+        let mut narrowed = std::mem::take(&mut self.narrowed[level]);
+        viewers.narrow(&self.feed(level, rows, shape), level > 0, &mut narrowed);
+        self.narrowed[level] = narrowed;
     }
 
     /// Finds the winners of this part's rows and what they pass on.
@@ -129,7 +144,7 @@ impl Part {
         self.limit(0, isa, rows);
         for level in 1..=levels {
             let code = std::mem::take(&mut self.codes[level - 1].code);
-            self.limit(level, isa, &code.rows(net.shape.hidden[level - 1].0));
+            self.limit(level, isa, &code.rows(net.shape.hidden[level - 1].units));
             self.codes[level - 1].code = code;
         }
         let factors = &self.factors[0];
@@ -181,8 +196,12 @@ impl Part {
         deltas.clear();
         deltas.resize(code.units.len(), 0.0);
         for group in &layer.groups {
-            for (delta, share) in deltas.iter_mut().zip(&group.back[part]) {
-                *delta += share;
+            match &group.field {
+                None => deltas.iter_mut().zip(&group.back[part]).for_each(|(delta, share)| *delta += share),
+                Some(_) => {
+                    let shares = self.narrowed[level].origins(group.number).iter().zip(&group.back[part]);
+                    shares.for_each(|(&origin, share)| deltas[origin as usize] += share);
+                }
             }
         }
         self.finish_deltas(below, scale, dropout);

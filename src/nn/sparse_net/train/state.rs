@@ -14,7 +14,7 @@ impl Trainer {
         let device = &Device::Cpu;
         let mut tensors = self.net.save()?;
         for (name, layer) in self.net.layers() {
-            if layer.tiles().all(|tile| tile.first.len() == layer.inputs) {
+            if layer.has_moments() {
                 let [first, second] = layer.plain_moments();
                 let shape = (layer.inputs, layer.units);
                 tensors.insert(format!("{name}.first"), Tensor::from_vec(first, shape, device)?);

@@ -4,51 +4,7 @@ use super::part::Part;
 use crate::nn::kernels::{self, Adam, Isa, LANE, Lane, Rows, Winners};
 use crate::nn::sparse_net::Layer;
 use crate::nn::sparse_net::layer::{Group, Tile};
-
-/// Which inputs of a level a mini-batch touches; for Adam, whose gradients are kept only for those.
-#[derive(Debug, Default)]
-pub(super) struct Slots {
-    stamp: u64,
-    seen: Vec<u64>,
-    slot: Vec<u32>,
-    unique: Vec<u32>,
-    /// The slot of each entry; a list a part.
-    entries: Vec<Vec<u32>>,
-}
-
-impl Slots {
-    pub(super) fn fill(&mut self, feeds: &[Rows<'_>], inputs: usize) {
-        self.stamp += 1;
-        self.seen.resize(inputs, 0);
-        self.slot.resize(inputs, 0);
-        self.unique.clear();
-        for feed in feeds {
-            for row in 0..feed.len() {
-                for &index in feed.row(row).0 {
-                    let seen = &mut self.seen[index as usize];
-                    if *seen != self.stamp {
-                        *seen = self.stamp;
-                        self.unique.push(index);
-                    }
-                }
-            }
-        }
-        self.unique.sort_unstable();
-        for (slot, &index) in self.unique.iter().enumerate() {
-            self.slot[index as usize] = slot as u32;
-        }
-        self.entries.resize_with(feeds.len(), Vec::new);
-        for (feed, entries) in feeds.iter().zip(&mut self.entries) {
-            entries.clear();
-            entries.resize(feed.stored(), 0);
-            for row in 0..feed.len() {
-                for (slot, &index) in entries[feed.range(row)].iter_mut().zip(feed.row(row).0) {
-                    *slot = self.slot[index as usize];
-                }
-            }
-        }
-    }
-}
+use crate::nn::sparse_net::slots::Slots;
 
 /// A group with what is to be done to it.
 pub(super) enum Work<'a> {
@@ -94,12 +50,21 @@ fn beside<'a>(next: &'a [Lane], part: &Part, rows: usize) -> &'a [Lane] {
 impl Level<'_> {
     /// A group of hidden layer `level` of `blocks` blocks: gradient of its input, then its update.
     pub(super) fn hidden(&self, level: usize, blocks: usize, share: f32, group: &mut Group) {
-        let Group { first_block, tiles, back, gradients, .. } = group;
+        let views = self.parts.iter().zip(&self.feeds).map(|(part, feed)| part.view(level, group, feed));
+        let feeds: Vec<Rows<'_>> = views.collect();
+        let Group { first_block, field, tiles, back, gradients, slots: own, .. } = group;
+        let slots = match (self.slots, &field) {
+            (Some(_), Some(field)) => {
+                own.fill(&feeds, field.seen().len());
+                Some(&*own)
+            }
+            (shared, _) => shared,
+        };
         if level > 0 {
-            back.resize_with(self.parts.len(), Vec::new);
-            for (part, back) in self.parts.iter().zip(&mut *back) {
+            back.resize_with(feeds.len(), Vec::new);
+            for (feed, back) in feeds.iter().zip(&mut *back) {
                 back.clear();
-                back.resize(part.codes[level - 1].code.units.len(), 0.0);
+                back.resize(feed.stored(), 0.0);
             }
         }
         for i in 0..tiles.len() {
@@ -108,7 +73,7 @@ impl Level<'_> {
             let next = ahead(after.first(), i + 1 + after.len());
             let block = *first_block + i;
             if level > 0 {
-                for ((part, feed), back) in self.parts.iter().zip(&self.feeds).zip(&mut *back) {
+                for ((part, feed), back) in self.parts.iter().zip(&feeds).zip(&mut *back) {
                     let code = &part.codes[level];
                     let winners = Winners::new(&code.starts, blocks, &code.code.units, &code.deltas);
                     kernels::back_sparse(self.isa, &tile.weights, feed, &winners, block, back);
@@ -119,8 +84,8 @@ impl Level<'_> {
                 let code = &self.parts[part].codes[level];
                 Winners::new(&code.starts, blocks, &code.code.units, &code.steps)
             };
-            let Some(slots) = self.slots else {
-                for (part, feed) in self.feeds.iter().enumerate() {
+            let Some(slots) = slots else {
+                for (part, feed) in feeds.iter().enumerate() {
                     let next = beside(next, &self.parts[part], self.rows);
                     kernels::update(self.isa, &mut tile.weights, &mut tile.bias, feed, &steps(part), block, next);
                 }
@@ -129,14 +94,13 @@ impl Level<'_> {
             let mut bias = Lane::ZERO;
             let mut mask = Lane::ZERO;
             gradients.clear();
-            gradients.resize(slots.unique.len(), Lane::ZERO);
-            for (part, feed) in self.feeds.iter().enumerate() {
+            gradients.resize(slots.unique().len(), Lane::ZERO);
+            for (part, feed) in feeds.iter().enumerate() {
                 let winners = steps(part);
                 for row in 0..feed.len() {
                     winners.block(row, block).0.iter().for_each(|&unit| mask.0[Winners::lane(unit)] = 1.0);
                 }
-                let rows = self.slotted(part, slots);
-                kernels::update(self.isa, gradients, &mut bias, &rows, &winners, block, &[]);
+                kernels::update(self.isa, gradients, &mut bias, &slots.rows(part, feed), &winners, block, &[]);
             }
             self.adam(tile, slots, gradients, bias, &mask);
         }
@@ -150,7 +114,7 @@ impl Level<'_> {
             let mut bias = Lane::ZERO;
             if let Some(slots) = self.slots {
                 gradients.clear();
-                gradients.resize(slots.unique.len(), Lane::ZERO);
+                gradients.resize(slots.unique().len(), Lane::ZERO);
             }
             for (at, part) in self.parts.iter().enumerate() {
                 let steps = steps(part);
@@ -161,7 +125,7 @@ impl Level<'_> {
                         kernels::update_dense(self.isa, weights, bias, &self.feeds[at], &steps[block..], stride);
                     }
                     Some(slots) => {
-                        let rows = self.slotted(at, slots);
+                        let rows = slots.rows(at, &self.feeds[at]);
                         kernels::update_dense(self.isa, gradients, &mut bias, &rows, &steps[block..], stride);
                     }
                 }
@@ -172,17 +136,9 @@ impl Level<'_> {
         }
     }
 
-    /// The rows of a part with slots in the place of inputs.
-    fn slotted<'a>(&'a self, part: usize, slots: &'a Slots) -> Rows<'a> {
-        match self.feeds[part].with_indices(&slots.entries[part], slots.unique.len()) {
-            Some(rows) => rows,
-            None => unreachable!("every entry has a slot"),
-        }
-    }
-
     fn adam(&self, tile: &mut Tile, slots: &Slots, gradients: &[Lane], bias: Lane, mask: &Lane) {
         let Tile { weights, first, second, .. } = tile;
-        kernels::adam(self.isa, weights, first, second, &slots.unique, gradients, mask, &self.adam);
+        kernels::adam(self.isa, weights, first, second, slots.unique(), gradients, mask, &self.adam);
         let [m, v] = &mut tile.bias_moments;
         let one = std::slice::from_mut;
         let plain = Adam { decay: 0.0, ..self.adam };
