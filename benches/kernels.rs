@@ -114,28 +114,38 @@ fn top_k_5_percent(bencher: Bencher, units: usize) {
 /// A whole answer: 784 inputs (19 % active) → units at 5 % → 10, by units; all see all.
 #[divan::bench(args = [512, 1024, 2048, 4096])]
 fn one_row_784_answer(bencher: Bencher, units: usize) {
-    answer(bencher, vec![(units, units / 20).into()]);
+    answer(bencher, vec![(units, units / 20).into()], 1);
 }
 
 /// As above with the same 51 winners whatever the number of units.
 #[divan::bench(args = [1024, 2048, 4096])]
 fn one_row_784_answer_51_winners(bencher: Bencher, units: usize) {
-    answer(bencher, vec![(units, 51).into()]);
+    answer(bencher, vec![(units, 51).into()], 1);
 }
 
 /// As above, units seeing windows of the picture, and above them what is near.
 #[divan::bench(args = ["1024", "2048", "2048,2048"])]
 fn one_row_784_answer_windows(bencher: Bencher, hidden: &str) {
+    windows(bencher, hidden, 1);
+}
+
+/// As above, 64 rows at once.
+#[divan::bench(args = ["1024", "2048,2048"])]
+fn rows_64_784_answer_windows(bencher: Bencher, hidden: &str) {
+    windows(bencher, hidden, 64);
+}
+
+fn windows(bencher: Bencher, hidden: &str, rows: usize) {
     let picture = Picture { start: 0, height: 28, width: 28, channels: 1 };
     let sees = |level: usize| if level == 0 { Sees::Windows(0.4, vec![picture]) } else { Sees::Near };
     let sizes = hidden.split(',').map(|units| units.parse::<usize>().unwrap());
-    let layer = |(level, units)| Hidden { units, winners: units / 20, sees: sees(level) };
-    answer(bencher, sizes.enumerate().map(layer).collect());
+    let layer = |(level, units)| Hidden { units, winners: units / 20, contests: 1, sees: sees(level) };
+    answer(bencher, sizes.enumerate().map(layer).collect(), rows);
 }
 
 /// 784 → hidden → 10 as it answers after training.
-fn answer(bencher: Bencher, hidden: Vec<Hidden>) {
-    let sparse = Sparse::new(1, 784, 0.19);
+fn answer(bencher: Bencher, hidden: Vec<Hidden>, rows: usize) {
+    let sparse = Sparse::new(rows, 784, 0.19);
     let mut net = SparseNet::new(Shape { inputs: 784, hidden, outputs: 10, skip: true }, 1);
     // Digits are drawn on the middle 20 by 20 pixels.
     let drawn = |pixel: usize| [pixel / 28, pixel % 28].iter().all(|at| (4..24).contains(at));

@@ -81,7 +81,13 @@ pub fn fit(
         standardise(&all_targets, &parts.training, mean, std);
     }
     let all_targets = target_encoder.encode(column)?;
-    let encoder = Encoder::fit_with(table, &parts.training, &plan.inputs, family.layout(), options(family))?;
+    let encoder = Encoder::fit_with(
+        table,
+        &parts.training,
+        &plan.inputs,
+        family.layout(),
+        options(family, parts.training.len()),
+    )?;
     notes.extend(encoder.left_out.iter().map(|l| format!("{}: {}", l.name, l.reason)));
     if encoder.width == 0 {
         return Err(Error::unprocessable("no_features", "no column is left to learn from")
@@ -144,8 +150,12 @@ pub fn fit(
 }
 
 /// How each family wants its columns encoded.
-fn options(family: Family) -> EncoderOptions {
-    let bins = if family == Family::SparseMlp { 16 } else { 0 };
+fn options(family: Family, rows: usize) -> EncoderOptions {
+    let bins = match family {
+        Family::SparseMlp if rows >= 2_000 => 64,
+        Family::SparseMlp => 16,
+        _ => 0,
+    };
     EncoderOptions { bins, ..EncoderOptions::default() }
 }
 

@@ -9,6 +9,7 @@ use super::bundle::Bundle;
 use crate::data::target::TargetEncoder;
 use crate::models::Family;
 use crate::nn::Tensors;
+use crate::nn::sparse_net::saved_winners;
 use crate::{Error, Kind, Result};
 use candle_core::Tensor;
 use prost::Message;
@@ -81,15 +82,14 @@ fn sparse_mlp(graph: &mut Graph, tensors: &Tensors) -> Result<String> {
         graph.node("Gather", &["features", "lines"], &["known"], vec![integer("axis", 1)]);
         row = "known".to_owned();
     }
-    let winners = match tensors.get("winners") {
-        Some(winners) => winners.to_vec1::<u32>()?,
-        None => Vec::new(),
-    };
     let mut code = row.clone();
-    for (index, &k) in winners.iter().enumerate() {
+    for (index, (winners, contests)) in saved_winners(tensors).into_iter().enumerate() {
         let name = format!("hidden.{index}");
         let sum = graph.linear(&name, &code, tensors)?;
-        code = graph.k_winners(&name, &sum, k);
+        let units = tensors.get(&format!("{name}.bias")).map_or(0, Tensor::elem_count);
+        let one = graph.reshaped(&sum, units / contests.max(1), contests);
+        let code_of_one = graph.k_winners(&name, &one, winners);
+        code = graph.reshaped(&code_of_one, units, contests);
     }
     let mut terms = Vec::new();
     if tensors.contains_key("readout.weight") {
@@ -220,12 +220,23 @@ impl Graph {
         Ok(())
     }
 
+    /// Rows of `width` numbers; as they are where there is one contest.
+    fn reshaped(&mut self, rows: &str, width: usize, contests: usize) -> String {
+        if contests == 1 {
+            return rows.to_owned();
+        }
+        let (shape, out) = (format!("{rows}.shape"), format!("{rows}.rows"));
+        self.integers(&shape, &[2], &[-1, width as i64]);
+        self.node("Reshape", &[rows, &shape], &[&out], vec![]);
+        out
+    }
+
     /// The `k` largest of each row, rectified, in their places; zero elsewhere.
-    fn k_winners(&mut self, name: &str, sum: &str, k: u32) -> String {
+    fn k_winners(&mut self, name: &str, sum: &str, k: usize) -> String {
         let at = |part: &str| format!("{name}.{part}");
         let (count, values, places, positive, shape, zeros, code) =
             (at("k"), at("values"), at("places"), at("positive"), at("shape"), at("zeros"), at("code"));
-        self.integers(&count, &[1], &[i64::from(k)]);
+        self.integers(&count, &[1], &[k as i64]);
         let attributes = vec![integer("axis", 1), integer("largest", 1), integer("sorted", 0)];
         self.node("TopK", &[sum, &count], &[&values, &places], attributes);
         self.node("Relu", &[&values], &[&positive], vec![]);

@@ -2,6 +2,7 @@
 //! way from the row to the answers, so that the family is never less than a linear model.
 
 mod config;
+mod members;
 mod network;
 mod vocabulary;
 
@@ -10,9 +11,10 @@ use crate::data::Batch;
 use crate::data::encoder::Encoder;
 use crate::nn::Tensors;
 use crate::nn::sparse_net::Served;
-use crate::nn::sparse_net::train::{Labels, Step, Trainer};
+use crate::nn::sparse_net::train::{Labels, Step};
 use crate::{Error, Result};
 use config::Plan;
+use members::Members;
 use network::SparseMlp;
 use serde_json::{Map, Value};
 use std::cell::RefCell;
@@ -27,9 +29,9 @@ pub fn settings() -> Vec<Setting> {
 pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let plan = Plan::new(spec.encoder, spec.task, spec.outputs, Some(spec.rows), spec.config);
     let vocabulary = Vocabulary::new(spec.encoder.width as usize);
-    let trainer = Trainer::new(plan.shape(vocabulary.rows()), spec.seed, spec.threads);
+    let members = Members::new(&plan.shape(vocabulary.rows()), plan.members, spec.seed, spec.threads);
     let schedule = spec.schedule(plan.schedule);
-    Ok(Box::new(Training { schedule, trainer, vocabulary, plan, entries: Entries::default() }))
+    Ok(Box::new(Training { schedule, members, vocabulary, plan, entries: Entries::default() }))
 }
 
 /// A trained network from what [`Network::save`] gave.
@@ -51,7 +53,7 @@ pub fn load(
 struct Training {
     plan: Plan,
     schedule: Schedule,
-    trainer: Trainer,
+    members: Members,
     vocabulary: Vocabulary,
     entries: Entries,
 }
@@ -67,57 +69,57 @@ impl Learner for Training {
 
     fn step(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) -> Result<f32> {
         self.vocabulary.learn(batch);
-        self.trainer.grow(self.vocabulary.rows());
+        self.members.grow(self.vocabulary.rows());
         let rows = self.vocabulary.translate(batch, &mut self.entries)?;
         let step: Step = self.plan.step(position);
         let labels = match targets {
             Targets::Classes(classes, weights) => Labels::Classes(classes, weights),
             Targets::Values(values) => Labels::Values(values),
         };
-        let loss = self.trainer.step(&rows, labels, &step)?;
+        let loss = self.members.step(&rows, labels, &step)?;
         if loss.is_finite() { Ok(loss) } else { Err(diverged()) }
     }
 
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
-        ENTRIES.with_borrow_mut(|entries| Ok(self.trainer.infer(&self.vocabulary.translate(batch, entries)?)))
+        ENTRIES.with_borrow_mut(|entries| Ok(self.members.infer(&self.vocabulary.translate(batch, entries)?)))
     }
 
     fn end_epoch(&mut self, position: Position, _train_loss: f32, _validation_loss: f32) -> Result<Next> {
         // Units drawn anew need time to learn; in the last fifth they would only be noise.
         if self.plan.revives && position.fraction() < 0.8 {
-            self.trainer.revive(position.epoch as u64);
+            self.members.revive(position.epoch as u64);
         }
         Ok(Next::Go)
     }
 
     fn weights(&self) -> Result<Tensors> {
-        let mut tensors = self.trainer.net.save()?;
+        let mut tensors = self.members.weights()?;
         self.vocabulary.save(&mut tensors)?;
         Ok(tensors)
     }
 
     fn state(&self) -> Result<Tensors> {
-        let mut tensors = self.trainer.state()?;
+        let mut tensors = self.members.state()?;
         self.vocabulary.save(&mut tensors)?;
         Ok(tensors)
     }
 
     fn restore(&mut self, state: &Tensors) -> Result<()> {
         self.vocabulary = Vocabulary::load(self.vocabulary.width(), state)?;
-        self.trainer.grow(self.vocabulary.rows());
-        self.trainer.restore(state)
+        self.members.grow(self.vocabulary.rows());
+        self.members.restore(state)
     }
 
     fn finish(self: Box<Self>, weights: Option<Tensors>) -> Result<Box<dyn Network>> {
-        let Self { trainer, mut vocabulary, .. } = *self;
+        let Self { members, mut vocabulary, .. } = *self;
         let mut tensors = match weights {
             Some(weights) => {
                 vocabulary = Vocabulary::load(vocabulary.width(), &weights)?;
                 weights
             }
-            None => trainer.net.save()?,
+            None => members.weights()?,
         };
-        let shape = trainer.net.shape.with_inputs(vocabulary.rows());
+        let shape = members.merge(vocabulary.rows(), &mut tensors)?;
         Served::round(&shape, &mut tensors)?;
         Ok(Box::new(SparseMlp::new(Served::load(shape, &tensors)?, vocabulary)))
     }

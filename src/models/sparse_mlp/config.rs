@@ -5,13 +5,14 @@ use crate::data::encoder::{Encoder, Field};
 use crate::data::schema::ColumnKind;
 use crate::models::{Position, Range, Schedule, Setting, Task};
 use crate::nn::Tensors;
+use crate::nn::kernels::LANE;
 use crate::nn::sparse_net::train::{Optimiser, Step};
-use crate::nn::sparse_net::{Hidden, Picture, Sees, Shape, hidden_name};
+use crate::nn::sparse_net::{Hidden, Picture, Sees, Shape, hidden_name, saved_winners};
 use serde_json::{Map, Value};
 
 /// See [`super::settings`].
 pub(super) fn settings() -> Vec<Setting> {
-    use Range::{Boolean, Choice, Integers, Number};
+    use Range::{Boolean, Choice, Integer, Integers, Number};
     vec![
         Setting::new("hidden", Value::Null, Integers(1, 65_536), "Units of each hidden layer; [] for a linear model."),
         Setting::new("active_share", Value::Null, Number(0.001, 1.0), "Share of a layer's units that win a row."),
@@ -39,9 +40,18 @@ pub(super) fn settings() -> Vec<Setting> {
         ),
         Setting::new("label_smoothing", 0.0, Number(0.0, 0.9), "Probability that is given to all classes alike."),
         Setting::new("skip", true, Boolean, "Whether the row also reaches the answers directly."),
+        Setting::new(
+            "members",
+            Value::Null,
+            Integer(1, 64),
+            "Networks that are trained side by side and answer together; above 1, sizes are rounded up to sixteens.",
+        ),
         Setting::new("revive", true, Boolean, "Whether units that win nothing in an epoch start anew."),
     ]
 }
+
+/// From so many rows a table is learned by several networks.
+const MANY: usize = 2_000;
 
 /// What is built and how it is trained.
 #[derive(Clone, Debug)]
@@ -56,6 +66,8 @@ pub(super) struct Plan {
     boost: f32,
     anneal: f32,
     smoothing: f32,
+    /// Networks that answer together.
+    pub(super) members: usize,
     /// Whether units that win nothing are drawn anew.
     pub(super) revives: bool,
     /// Passes and mini-batches where the request names none.
@@ -79,19 +91,35 @@ impl Plan {
         let picture = encoder.fields.iter().filter(pixels).map(|field| field.width).sum::<u32>() >= 256;
         let large = picture && rows >= 20_000;
         // With a few hundred rows of a table the linear way is nearly right, and noise is soon learned.
-        let few = rows < 1_000 && !picture && !text;
+        let table = !picture && !text;
+        let (few, many) = (table && rows < 1_000, rows >= MANY);
         let units: Vec<usize> = match config.get("hidden").and_then(Value::as_array) {
             Some(sizes) => sizes.iter().filter_map(Value::as_u64).map(|size| size as usize).collect(),
             None if text => Vec::new(),
             None if picture => vec![1024],
+            None if table && many && task == Task::Classification => vec![512, 256],
             None => vec![512],
         };
-        let share = number("active_share", if picture { 0.0625 } else { 0.1 });
+        // Networks that err in different ways are right more often together; a picture's regions are that already.
+        let members = config.get("members").and_then(Value::as_u64).unwrap_or(if table && many { 4 } else { 1 });
+        let members = if units.is_empty() { 1 } else { members as usize };
+        let deep = table && units.len() > 1;
+        let share = number(
+            "active_share",
+            if picture {
+                0.0625
+            } else if deep {
+                0.2
+            } else {
+                0.1
+            },
+        );
         let winners = |units: usize| ((units as f32 * share).round() as usize).clamp(1, units.max(1));
         let pictures: Vec<Picture> = encoder.fields.iter().filter(pixels).filter_map(picture_of).collect();
         // Features that get a line only when they occur are seen by all.
         let local = picture && !pictures.is_empty() && !vocabulary::grows(encoder.width as usize);
-        let field = number("field", 0.4);
+        // With few rows a smaller window is learned sooner.
+        let field = number("field", if large { 0.4 } else { 0.2 });
         let sees = |level: usize| match level {
             _ if !local || field >= 1.0 => Sees::All,
             0 => Sees::Windows(field, pictures.clone()),
@@ -116,21 +144,39 @@ impl Plan {
             Optimiser::Adam if few => 1.0,
             Optimiser::Adam => 0.01,
         };
-        let epochs = if large { 8 } else { (200_000 / rows.max(1)).clamp(20, 200) };
+        let epochs = match () {
+            () if large => 8,
+            () if table && many => (800_000 / rows).clamp(20, 60),
+            () => (200_000 / rows.max(1)).clamp(20, 200),
+        };
         let batch_size = if rows < 5_000 || large { 32 } else { 128 };
         Self {
             hidden: (units.into_iter().enumerate())
-                .map(|(level, units)| Hidden { units, winners: winners(units), sees: sees(level) })
+                .map(|(level, units)| {
+                    let units = if members > 1 { units.next_multiple_of(LANE) } else { units };
+                    let sees = if members > 1 { Sees::All } else { sees(level) };
+                    Hidden { units, winners: winners(units), contests: 1, sees }
+                })
                 .collect(),
             outputs: if task == Task::Regression { 1 } else { outputs },
             skip: truth("skip"),
             optimiser,
             rate: number("learning_rate", rate),
             decay: number("weight_decay", decay),
-            dropout: number("dropout", if large { 0.0 } else { 0.1 }),
+            dropout: number(
+                "dropout",
+                if large {
+                    0.0
+                } else if deep && many {
+                    0.3
+                } else {
+                    0.1
+                },
+            ),
             boost: number("boost", if large { 0.0 } else { 0.1 }),
             anneal: number("anneal", 0.0),
             smoothing: number("label_smoothing", 0.0),
+            members,
             revives: truth("revive"),
             schedule: Schedule { epochs, batch_size, patience: if large { 0 } else { (epochs / 4).max(5) } },
         }
@@ -145,10 +191,11 @@ impl Plan {
     pub(super) fn resize(&mut self, tensors: &Tensors) {
         let sizes = (0..).map_while(|index| tensors.get(&format!("{}.bias", hidden_name(index))));
         let units: Vec<usize> = sizes.map(candle_core::Tensor::elem_count).collect();
-        let winners = tensors.get("winners").and_then(|winners| winners.to_vec1::<u32>().ok()).unwrap_or_default();
+        let winners = saved_winners(tensors);
         if winners.len() == units.len() {
             // What units see is among the weights.
-            self.hidden = units.into_iter().zip(winners).map(|(units, k)| Hidden::from((units, k as usize))).collect();
+            let layer = |(units, (k, contests))| Hidden { contests, ..Hidden::from((units, k)) };
+            self.hidden = units.into_iter().zip(winners).map(layer).collect();
         }
         self.skip = tensors.contains_key("skip.bias");
     }

@@ -5,9 +5,8 @@ use crate::data::Batch;
 use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
 use crate::nn::Tensors;
 use crate::nn::kernels::{Isa, Rows};
-use crate::nn::sparse_net::{Scratch, Served};
+use crate::nn::sparse_net::{Scratch, Served, save_winners};
 use crate::{Error, Result};
-use candle_core::{Device, Tensor};
 use std::cell::RefCell;
 
 /// Rows that run through the network at once: their pre-activations stay in the second cache.
@@ -132,7 +131,13 @@ impl Network for SparseMlp {
             dense_macs: self.net.dense_macs(),
             effective_macs: effective as f64 / rows,
             // One look at every unit; what is packed and halved after it is a fraction of that.
-            top_k_operations: self.net.shape.hidden.iter().map(|layer| (layer.units + 12 * layer.winners) as f64).sum(),
+            top_k_operations: self
+                .net
+                .shape
+                .hidden
+                .iter()
+                .map(|layer| (layer.units + 12 * layer.winners * layer.contests) as f64)
+                .sum(),
             memory_macs: 0.0,
             bytes: self.net.bytes(),
         })
@@ -140,11 +145,7 @@ impl Network for SparseMlp {
 
     fn save(&self) -> Result<Tensors> {
         let mut tensors = self.net.save()?;
-        let winners: Vec<u32> = self.net.shape.hidden.iter().map(|layer| layer.winners as u32).collect();
-        if !winners.is_empty() {
-            let count = winners.len();
-            tensors.insert("winners".to_owned(), Tensor::from_vec(winners, count, &Device::Cpu)?);
-        }
+        save_winners(&self.net.shape, &mut tensors)?;
         self.vocabulary.save(&mut tensors)?;
         Ok(tensors)
     }

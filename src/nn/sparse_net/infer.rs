@@ -116,7 +116,7 @@ pub(super) fn run(
     let Scratch { z, sight, top, codes, answers } = scratch;
     codes.resize_with(hidden.len(), Code::default);
     for (index, layer) in hidden.iter().enumerate() {
-        let super::Hidden { units, winners, .. } = shape.hidden[index];
+        let super::Hidden { units, winners, contests, .. } = shape.hidden[index];
         let (before, after) = codes.split_at_mut(index);
         let lanes = match before.last() {
             None => layer.pre_activations(isa, rows, sight, z),
@@ -126,9 +126,13 @@ pub(super) fn run(
         code.clear();
         for row in z.chunks_exact(lanes) {
             let z = &Lane::flat(row)[..units];
-            let from = code.units.len();
-            kernels::top_k(isa, z, winners, top, &mut code.units);
-            code.values.extend(code.units[from..].iter().map(|&unit| pass(z[unit as usize])));
+            for (contest, z) in z.chunks_exact(units / contests).enumerate() {
+                let from = code.units.len();
+                kernels::top_k(isa, z, winners, top, &mut code.units);
+                code.values.extend(code.units[from..].iter().map(|&unit| pass(z[unit as usize])));
+                let first = (contest * (units / contests)) as u32;
+                code.units[from..].iter_mut().for_each(|unit| *unit += first);
+            }
             code.offsets.push(code.units.len() as u32);
         }
     }

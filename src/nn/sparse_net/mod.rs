@@ -8,6 +8,7 @@
 
 mod infer;
 mod layer;
+mod members;
 mod sees;
 mod served;
 mod slots;
@@ -18,6 +19,7 @@ mod tests;
 
 pub use infer::{Code, Scratch};
 pub use layer::Layer;
+pub use members::merge;
 pub use sees::{Picture, Sees};
 pub use served::{Lines, Served};
 
@@ -32,16 +34,18 @@ use candle_core::{Device, Tensor};
 pub struct Hidden {
     /// Units it has.
     pub units: usize,
-    /// Units that win a row.
+    /// Units that win a row, of each contest.
     pub winners: usize,
+    /// Contests it is parted into, each of as many units; one in training. See [`merge`].
+    pub contests: usize,
     /// What its units see.
     pub sees: Sees,
 }
 
 impl From<(usize, usize)> for Hidden {
-    /// Units and winners; all see all.
+    /// Units and winners of one contest; all see all.
     fn from((units, winners): (usize, usize)) -> Self {
-        Self { units, winners, sees: Sees::All }
+        Self { units, winners, contests: 1, sees: Sees::All }
     }
 }
 
@@ -182,6 +186,33 @@ pub(super) fn values(tensors: &Tensors, name: &str, length: usize) -> Result<Vec
     let tensor = tensors.get(name).ok_or_else(|| broken("is missing"))?;
     let values = tensor.flatten_all()?.to_vec1::<f32>()?;
     if values.len() == length { Ok(values) } else { Err(broken("has another size")) }
+}
+
+/// Adds `winners`: of each hidden layer the winners of a contest, `[layers]`, and where there is more than one
+/// contest below them their number, `[2, layers]`.
+pub fn save_winners(shape: &Shape, tensors: &mut Tensors) -> Result<()> {
+    let (layers, device) = (shape.hidden.len(), &Device::Cpu);
+    let mut numbers: Vec<u32> = shape.hidden.iter().map(|layer| layer.winners as u32).collect();
+    let tensor = if shape.hidden.iter().any(|layer| layer.contests > 1) {
+        numbers.extend(shape.hidden.iter().map(|layer| layer.contests as u32));
+        Tensor::from_vec(numbers, (2, layers), device)?
+    } else {
+        Tensor::from_vec(numbers, layers, device)?
+    };
+    if layers > 0 {
+        tensors.insert("winners".to_owned(), tensor);
+    }
+    Ok(())
+}
+
+/// Winners of a contest and contests of each hidden layer, as [`save_winners`] gave them; none if it did not.
+pub fn saved_winners(tensors: &Tensors) -> Vec<(usize, usize)> {
+    let Some(tensor) = tensors.get("winners") else { return Vec::new() };
+    let rows = tensor.to_vec2::<u32>().or_else(|_| tensor.to_vec1::<u32>().map(|winners| vec![winners]));
+    let rows = rows.unwrap_or_default();
+    let winners = rows.first().map(Vec::as_slice).unwrap_or_default();
+    let contests = |layer: usize| rows.get(1).and_then(|row| row.get(layer)).map_or(1, |&contests| contests as usize);
+    winners.iter().enumerate().map(|(layer, &winners)| (winners as usize, contests(layer))).collect()
 }
 
 /// Adds `NAME.sees`, if units see a part.

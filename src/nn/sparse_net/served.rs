@@ -69,6 +69,9 @@ impl Served {
         let mut hidden = Vec::with_capacity(shape.hidden.len());
         for (index, size) in shape.hidden.iter().enumerate() {
             let (name, units) = (hidden_name(index), size.units);
+            if size.contests == 0 || units % size.contests != 0 {
+                return Err(Error::internal(format!("saved weights: {name} cannot be parted into its contests")));
+            }
             let weights = values(tensors, &format!("{name}.weight"), inputs * units)?;
             let bias = values(tensors, &format!("{name}.bias"), units)?;
             let fields = load_fields(tensors, &name, inputs, units.div_ceil(LANE))?;

@@ -296,6 +296,41 @@ fn what_is_served_answers_as_what_was_trained() {
 }
 
 #[test]
+fn merged_networks_answer_with_the_mean() {
+    let data = Data::random(6, 9, 17);
+    for shape in [shape(17, &[(48, 5)], 3), shape(17, &[(32, 7), (64, 9), (16, 4)], 3), shape(17, &[], 3)] {
+        let mut random = Random::new(8);
+        let nets: Vec<SparseNet> = (0..3)
+            .map(|seed| {
+                let mut net = SparseNet::new(shape.clone(), seed);
+                for (_, layer) in net.layers_mut() {
+                    layer.set_plain(&random.normals(layer.inputs * layer.units, 0.5));
+                    layer.set_plain_bias(&random.normals(layer.units, 0.1));
+                }
+                net
+            })
+            .collect();
+        let members: Vec<Tensors> = nets.iter().map(|net| net.save().unwrap()).collect();
+        let (merged, tensors) = super::merge(&shape, &members).unwrap();
+        let served = Served::load(merged, &tensors).unwrap();
+        let (rows, mut scratch) = (data.rows(), Scratch::default());
+        let (mut mean, mut one) = (vec![0.0; 27], vec![]);
+        for net in &nets {
+            net.infer(Isa::best(), &rows, &mut scratch);
+            one.clear();
+            scratch.append_answers(3, &mut one);
+            mean.iter_mut().zip(&one).for_each(|(mean, one)| *mean += one / 3.0);
+        }
+        served.infer(Isa::best(), &rows, &mut scratch);
+        one.clear();
+        scratch.append_answers(3, &mut one);
+        assert!(mean.iter().zip(&one).all(|(a, b)| (a - b).abs() < 1e-4), "{mean:?} {one:?}");
+        let winners = scratch.codes.iter().map(|code| code.units.len()).collect::<Vec<_>>();
+        assert_eq!(winners, shape.hidden.iter().map(|layer| 9 * 3 * layer.winners).collect::<Vec<_>>());
+    }
+}
+
+#[test]
 fn units_see_windows_that_cover_what_is_drawn() {
     // Of 12 by 10 pixels with two channels, and five other inputs before them, the middle is drawn on.
     let picture = Picture { start: 5, height: 12, width: 10, channels: 2 };
@@ -304,7 +339,7 @@ fn units_see_windows_that_cover_what_is_drawn() {
     };
     let usage: Vec<f32> = (0..245).map(|input| if drawn(input) { 0.25 } else { 0.1 }).collect();
     let mut shape = shape(245, &[(256, 20)], 2);
-    shape.hidden[0] = Hidden { units: 256, winners: 20, sees: Sees::Windows(0.25, vec![picture]) };
+    shape.hidden[0] = Hidden { units: 256, winners: 20, contests: 1, sees: Sees::Windows(0.25, vec![picture]) };
     let mut net = SparseNet::new(shape, 1);
     net.look(&usage);
     let seen: Vec<Vec<u32>> = net.hidden[0].fields().map(|field| field.seen().to_vec()).collect();
@@ -319,7 +354,7 @@ fn units_see_windows_that_cover_what_is_drawn() {
     // Above it, units see those below whose windows are next to each other: at a corner four groups of
     // sixteen units, in the middle nine.
     let mut shape = net.shape.clone();
-    shape.hidden.push(Hidden { units: 256, winners: 20, sees: Sees::Near });
+    shape.hidden.push(Hidden { units: 256, winners: 20, contests: 1, sees: Sees::Near });
     let mut deep = SparseNet::new(shape, 1);
     deep.look(&usage);
     let seen: Vec<&[u32]> = deep.hidden[1].fields().map(|field| field.seen()).collect();
