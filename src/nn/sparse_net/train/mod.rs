@@ -142,7 +142,7 @@ impl Trainer {
         if rows.is_empty() {
             return Ok(0.0);
         }
-        if !self.scaled {
+        if !self.scaled && !self.net.hidden.is_empty() {
             self.net.look(&usage(rows, self.net.shape.inputs));
         }
         self.deal(rows, step);
