@@ -373,6 +373,26 @@ def onnx_answers_the_same(s):
 
 
 @check
+def networks_that_answer_together_do_so_in_onnx(s):
+    import onnxruntime
+
+    rows = flowers(150, random.Random(9))
+    s.train("together", rows, "species", family="sparse_mlp", config={"epochs": 8, "members": 3, "hidden": [40, 20]})
+    exported = requests.get(f"{s.url}/api/v1/models/together/versions/1/export?format=onnx")
+    assert exported.ok, exported.text
+    session = onnxruntime.InferenceSession(exported.content, providers=["CPUExecutionProvider"])
+    meta = session.get_modelmeta().custom_metadata_map
+    encoder, classes = json.loads(meta["encoder.json"]), json.loads(meta["classes"])
+    rows = [{k: v for k, v in r.items() if k != "species"} for r in rows[:20]]
+    ours = np.array([[p["probabilities"][c] for c in classes] for p in s.predict("together", rows)])
+    theirs = session.run(["probabilities"], {"features": encode_numbers(encoder, rows)})[0]
+    assert np.abs(ours - theirs).max() < 1e-4, np.abs(ours - theirs).max()
+    activity = requests.get(f"{s.url}/api/v1/models/together/activity").json()
+    # Sizes are rounded up to sixteens; each member has a tenth or a fifth of its own units as winners.
+    assert [layer["units"] for layer in activity["layers"]] == [3 * 48, 3 * 32], activity
+
+
+@check
 def a_memory_in_onnx_recalls_the_same(s):
     import onnxruntime
 
