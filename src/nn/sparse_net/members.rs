@@ -13,66 +13,52 @@ use candle_core::{Device, Tensor};
 pub fn merge(shape: &Shape, members: &[Tensors]) -> Result<(Shape, Tensors)> {
     let count = members.len();
     let mut merged = Tensors::new();
-    let mut put = |name: String, rows: usize, columns: usize, data: Vec<f32>| -> Result<()> {
-        merged.insert(name, Tensor::from_vec(data, (rows, columns), &Device::Cpu)?);
-        Ok(())
+    let each = |name: &str, length: usize| -> Result<Vec<Vec<f32>>> {
+        members.iter().map(|tensors| values(tensors, name, length)).collect()
     };
     let mut inputs = shape.inputs;
-    let mut fields: Vec<(String, Vec<Field>, usize)> = Vec::new();
     for (level, &Hidden { units, .. }) in shape.hidden.iter().enumerate() {
         debug_assert!(units % LANE == 0);
-        let (name, below) = (hidden_name(level), if level == 0 { 0 } else { inputs });
+        let name = hidden_name(level);
         // Inputs of the first layer are shared, above it each member has its own.
-        let (rows, width) = (if level == 0 { inputs } else { inputs * count }, units * count);
+        let (rows, below) = if level == 0 { (inputs, 0) } else { (inputs * count, inputs) };
+        let width = units * count;
         let mut weights = vec![0.0; rows * width];
-        for (member, tensors) in members.iter().enumerate() {
-            let own = values(tensors, &format!("{name}.weight"), inputs * units)?;
+        for (member, own) in each(&format!("{name}.weight"), inputs * units)?.iter().enumerate() {
             for (input, line) in own.chunks_exact(units).enumerate() {
                 let at = (input + member * below) * width + member * units;
                 weights[at..at + units].copy_from_slice(line);
             }
         }
-        put(format!("{name}.weight"), rows, width, weights)?;
+        merged.insert(format!("{name}.weight"), Tensor::from_vec(weights, (rows, width), &Device::Cpu)?);
+        let bias = each(&format!("{name}.bias"), units)?.concat();
+        merged.insert(format!("{name}.bias"), Tensor::from_vec(bias, width, &Device::Cpu)?);
         if level > 0 {
-            let own = |member: usize| Field::new(rows, |input| input / below == member);
-            fields.push((name, (0..count).map(own).collect(), rows));
+            let fields: Vec<Field> =
+                (0..count).map(|member| Field::new(rows, |input| input / below == member)).collect();
+            save_fields(fields.iter(), rows, &name, &mut merged)?;
         }
         inputs = units;
     }
-    let hidden = shape.hidden.len();
     let share = 1.0 / count as f32;
-    let mut readout = Vec::new();
-    for tensors in members.iter().filter(|_| hidden > 0) {
-        let own = values(tensors, "readout.weight", inputs * shape.outputs)?;
-        readout.extend(own.iter().map(|weight| weight * share));
-    }
-    if hidden > 0 {
-        put("readout.weight".to_owned(), inputs * count, shape.outputs, readout)?;
-    }
+    let outputs = shape.outputs;
     let mean = |name: &str, length: usize| -> Result<Vec<f32>> {
-        let mut mean = vec![0.0; length];
-        for tensors in members {
-            let own = values(tensors, name, length)?;
-            mean.iter_mut().zip(own).for_each(|(mean, own)| *mean += own * share);
-        }
-        Ok(mean)
+        let own = each(name, length)?;
+        Ok((0..length).map(|at| own.iter().map(|own| own[at] * share).sum()).collect())
     };
-    if members.iter().all(|tensors| tensors.contains_key("skip.weight")) {
-        let weights = mean("skip.weight", shape.inputs * shape.outputs)?;
-        put("skip.weight".to_owned(), shape.inputs, shape.outputs, weights)?;
+    if !shape.hidden.is_empty() {
+        let weights: Vec<f32> =
+            each("readout.weight", inputs * outputs)?.concat().into_iter().map(|weight| weight * share).collect();
+        let weights = Tensor::from_vec(weights, (inputs * count, outputs), &Device::Cpu)?;
+        merged.insert("readout.weight".to_owned(), weights);
+        let bias = Tensor::from_vec(mean("readout.bias", outputs)?, outputs, &Device::Cpu)?;
+        merged.insert("readout.bias".to_owned(), bias);
     }
-    for level in 0..hidden {
-        let (name, units) = (format!("{}.bias", hidden_name(level)), shape.hidden[level].units);
-        let own: Result<Vec<Vec<f32>>> = members.iter().map(|tensors| values(tensors, &name, units)).collect();
-        merged.insert(name, Tensor::from_vec(own?.concat(), units * count, &Device::Cpu)?);
-    }
-    for name in ["readout.bias", "skip.bias"] {
-        if members.iter().all(|tensors| tensors.contains_key(name)) {
-            merged.insert(name.to_owned(), Tensor::from_vec(mean(name, shape.outputs)?, shape.outputs, &Device::Cpu)?);
-        }
-    }
-    for (name, fields, inputs) in &fields {
-        save_fields(fields.iter(), *inputs, name, &mut merged)?;
+    if shape.skip || shape.hidden.is_empty() {
+        let weights = mean("skip.weight", shape.inputs * outputs)?;
+        merged.insert("skip.weight".to_owned(), Tensor::from_vec(weights, (shape.inputs, outputs), &Device::Cpu)?);
+        let bias = Tensor::from_vec(mean("skip.bias", outputs)?, outputs, &Device::Cpu)?;
+        merged.insert("skip.bias".to_owned(), bias);
     }
     let together =
         |layer: &Hidden| Hidden { units: layer.units * count, contests: layer.contests * count, ..layer.clone() };
