@@ -31,6 +31,12 @@ pub fn settings() -> Vec<Setting> {
             "Whether hops walk over the slots in order, or weigh all of them at once (a classic memory network).",
         ),
         Setting::new(
+            "wide_gates",
+            Value::Null,
+            super::Range::Boolean,
+            "A gate for each number that is carried instead of one for a slot (ordered read); by the number of rows if not given.",
+        ),
+        Setting::new(
             "episodes",
             512,
             super::Range::Integer(1, 65536),
@@ -46,7 +52,7 @@ pub fn settings() -> Vec<Setting> {
             "dropout",
             Value::Null,
             super::Range::Number(0.0, 0.9),
-            "Share of slot numbers dropped while training.",
+            "Share of slot numbers dropped while training; by kind of read and number of rows if not given.",
         ),
         Setting::new(
             "time_noise",
@@ -64,9 +70,14 @@ pub fn settings() -> Vec<Setting> {
             "learning_rate",
             Value::Null,
             super::Range::Number(1e-6, 1.0),
-            "Largest learning rate; by kind of read if not given.",
+            "Largest learning rate; by kind of read and number of rows if not given.",
         ),
-        Setting::new("weight_decay", 0.01, super::Range::Number(0.0, 10.0), "Decay of the weights."),
+        Setting::new(
+            "weight_decay",
+            Value::Null,
+            super::Range::Number(0.0, 10.0),
+            "Decay of the weights; by the number of rows if not given.",
+        ),
     ]
 }
 
@@ -93,7 +104,8 @@ struct Memory {
 }
 
 impl Memory {
-    fn new(encoder: &Encoder, task: Task, outputs: usize, config: &Map<String, Value>) -> Self {
+    /// Without weights; `wide_gates` is what an ordered read has where `config` does not say.
+    fn new(encoder: &Encoder, task: Task, outputs: usize, config: &Map<String, Value>, wide_gates: bool) -> Self {
         let is_story = |name: &str| {
             let plan = encoder.inputs.iter().find(|plan| plan.name == name);
             plan.is_some_and(|plan| plan.kind == ColumnKind::Sequence && plan.channels == Some(0))
@@ -108,7 +120,8 @@ impl Memory {
             let shape = memory::Shape { words, width, hops, slots, outputs };
             Kind::Softmax(memory::Plan::new(shape), Places::new(width, hops + 1))
         } else {
-            let shape = reduction::Shape { words, width, hops, slots, outputs, wide_gates: false };
+            let wide_gates = config.get("wide_gates").and_then(Value::as_bool).unwrap_or(wide_gates);
+            let shape = reduction::Shape { words, width, hops, slots, outputs, wide_gates };
             Kind::Ordered(reduction::Plan::new(shape), Places::new(width, 1))
         };
         Self { kind, weights: Vec::new(), linear: false, story, episodes: Episodes::default(), keys: Keys::default() }
@@ -286,7 +299,9 @@ pub fn load(
     config: &Map<String, Value>,
     tensors: &Tensors,
 ) -> Result<Box<dyn Network>> {
-    let mut net = Memory::new(encoder, task, outputs, config);
+    let wide_gates =
+        tensors.get("hops.0.update").is_some_and(|gates| gates.dims().last().is_some_and(|&wide| wide > 1));
+    let mut net = Memory::new(encoder, task, outputs, config, wide_gates);
     net.load(tensors)?;
     Ok(Box::new(net))
 }

@@ -13,6 +13,7 @@ pub mod k_winners;
 pub mod kernels;
 pub mod local_groups;
 pub mod memory;
+pub mod new_class;
 pub mod parallel;
 pub mod propagation;
 pub mod recall;

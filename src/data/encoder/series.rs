@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 /// Window tokens of a typical series at most; longer series get longer strides.
 const TOKENS: usize = 96;
 
+/// Steps of a series up to which a window begins at each.
+const SHORT: usize = 64;
+
 /// Overlapping windows of a series, standardised by channel.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Windows {
@@ -40,7 +43,7 @@ impl Windows {
         }
         lengths.sort_unstable();
         let long = lengths.get(lengths.len() * 9 / 10).copied().unwrap_or(0);
-        let stride = if long < 8 * stride { 1 } else { stride.max(long.div_ceil(TOKENS)) };
+        let stride = if long <= SHORT { 1 } else { stride.max(long.div_ceil(TOKENS)) };
         let window = window.max(2 * stride + 1).min(long.max(1));
         Self { channels, window, stride, scales }
     }

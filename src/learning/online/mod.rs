@@ -9,6 +9,7 @@
 
 mod consolidate;
 mod experts;
+mod few_shots;
 mod figures;
 mod forest;
 mod forget;

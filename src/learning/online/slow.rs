@@ -1,5 +1,6 @@
 //! The slow part of a stream: the code rows are read by, and the streaming discriminant over it.
 
+use super::few_shots::{self, Parts, Spread};
 use super::model::Model;
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
@@ -146,8 +147,8 @@ pub(super) struct Slow {
     seen: u64,
     /// Whether what came before some row counts less, so that a row's own share is not known any more.
     faded: bool,
-    /// What a class of 1, 2, 5 … rows is due: (rows, bias).
-    biases: Vec<(f32, f32)>,
+    /// How far classes and rows lie outside of what known classes differ by; one entry, or none.
+    spread: Vec<Spread>,
     /// Rows that labels spread to while these are few. In a snapshot it comes after everything else.
     #[serde(skip)]
     pub(super) pool: Pool,
@@ -163,7 +164,7 @@ impl Slow {
             next: 32,
             seen: 0,
             faded: false,
-            biases: Vec::new(),
+            spread: Vec::new(),
             pool: Pool::default(),
         }
     }
@@ -275,77 +276,43 @@ impl Slow {
         self.centre = sums.centre();
         model.readout = Some(sums.read(&factor, 0.0));
         self.factor = Some(factor);
-        self.learn_biases(model);
-        for class in 0..model.classes {
-            self.set_gate(class, model);
+        self.spread = self.parts(model).and_then(|parts| parts.spread()).into_iter().collect();
+        model.gate.iter_mut().for_each(|gate| *gate = 0.0);
+        if !self.spread.is_empty() {
+            let few: Vec<usize> =
+                (0..model.classes).filter(|&c| (1..few_shots::MANY).contains(&model.counts[c])).collect();
+            few.into_iter().for_each(|class| self.read_anew(class, model));
         }
     }
 
     /// Keeps a class of few rows up to date between solutions.
     fn refresh(&mut self, class: usize, model: &mut Model) {
         let rows = model.counts.get(class).copied().unwrap_or(0);
-        let due = rows <= 8 || (rows <= 200 && rows.is_multiple_of(rows / 6));
-        let (true, Some(factor), Some(sums), Some(readout)) = (due, &self.factor, &self.sums, &mut model.readout)
-        else {
-            return;
-        };
-        let (weights, bias) = sums.discriminant(factor, &self.centre, class);
+        let due = rows <= 8 || (rows <= few_shots::MANY && rows.is_multiple_of(rows / 6));
+        if due && self.factor.is_some() {
+            self.read_anew(class, model);
+        }
+    }
+
+    /// Answers class `class` by the rows there are of it now, with the bias due to that few.
+    fn read_anew(&self, class: usize, model: &mut Model) {
+        let Some(parts) = self.parts(model) else { return };
+        // Snapshots from before there was a spread have something of another length in its place.
+        let spread = if let [spread] = self.spread[..] { Some(spread) } else { None };
+        let (weights, bias) = parts.discriminant(class, spread);
+        let Some(readout) = &mut model.readout else { return };
         grow(readout, class + 1);
         readout.bias[class] = bias;
         readout.weights[class * readout.width..(class + 1) * readout.width].copy_from_slice(&weights);
-        self.set_gate(class, model);
-    }
-
-    fn set_gate(&self, class: usize, model: &mut Model) {
-        let rows = model.counts.get(class).copied().unwrap_or(0) as f32;
-        if let Some(gate) = model.gate.get_mut(class) {
-            *gate = bias_of(&self.biases, rows);
+        let gate = few_shots::gate(class, model);
+        if let Some(slot) = model.gate.get_mut(class) {
+            *slot = gate;
         }
     }
 
-    /// Learns what bias a class of few rows is due, by pretending that stored classes are new: a
-    /// mean of n rows is further from everything by its own noise. The bias is as large as it can
-    /// be while one in two hundred rows of other classes is lost to the new one.
-    fn learn_biases(&mut self, model: &Model) {
-        let (Some(factor), Some(readout)) = (&self.factor, &model.readout) else { return };
-        let entries = model.memory.entries();
-        let of = |class: usize| -> Vec<usize> {
-            (0..entries.len()).filter(|&e| entries[e].label as usize == class).take(60).collect()
-        };
-        let classes: Vec<usize> = (0..model.classes).filter(|&c| model.counts[c] >= 100 && of(c).len() >= 40).collect();
-        if classes.len() < 3 {
-            return;
-        }
-        let codes: Vec<Vec<f32>> = (0..entries.len()).map(|e| model.memory.code(e)).collect();
-        let outputs = readout.bias.len();
-        let logits: Vec<Vec<f32>> = codes.iter().map(|code| readout.forward(code)).collect();
-        let pretended = classes.len().min(5);
-        let step = classes.len() / pretended;
-        self.biases.clear();
-        for few in [1usize, 2, 5, 10, 20, 40] {
-            let mut sum = 0.0;
-            for &class in classes.iter().step_by(step).take(pretended) {
-                let members = of(class);
-                let mut mean = vec![0.0f64; readout.width];
-                for &e in &members[members.len() - few.min(members.len())..] {
-                    mean.iter_mut().zip(&codes[e]).for_each(|(m, c)| *m += f64::from(*c) / few as f64);
-                }
-                let (weights, bias) = discriminant_of(&mean, factor, &self.centre);
-                let mut lost: Vec<f32> = classes
-                    .iter()
-                    .filter(|&&c| c != class)
-                    .flat_map(|&c| of(c))
-                    .map(|e| {
-                        let new: f32 = weights.iter().zip(&codes[e]).map(|(w, c)| w * c).sum::<f32>() + bias;
-                        let others = (0..outputs).filter(|&o| o != class).map(|o| logits[e][o]);
-                        new - others.fold(f32::NEG_INFINITY, f32::max)
-                    })
-                    .collect();
-                lost.sort_by(|a, b| b.total_cmp(a));
-                sum -= lost[lost.len() / 200];
-            }
-            self.biases.push((few as f32, sum / pretended as f32));
-        }
+    fn parts<'a>(&'a self, model: &'a Model) -> Option<Parts<'a>> {
+        let (Some(factor), Some(sums)) = (&self.factor, &self.sums) else { return None };
+        Parts::new(factor, sums, &self.centre, model)
     }
 }
 
@@ -360,47 +327,10 @@ fn few(sums: &Sums, pool: &Pool, model: &Model, threads: usize) -> Option<Readou
     few_labels::read(rows, &labels, model.classes, pool, sums, threads)
 }
 
-/// Piecewise linear in the logarithm of rows; nothing from 200 rows on.
-fn bias_of(biases: &[(f32, f32)], rows: f32) -> f32 {
-    let (Some(first), Some(last)) = (biases.first(), biases.last()) else { return 0.0 };
-    if rows >= 200.0 {
-        return 0.0;
-    }
-    if rows <= first.0 {
-        return first.1;
-    }
-    let between = |a: (f32, f32), b: (f32, f32)| {
-        let t = (rows / a.0).ln() / (b.0 / a.0).ln();
-        a.1 + t * (b.1 - a.1)
-    };
-    match biases.windows(2).find(|pair| rows <= pair[1].0) {
-        Some(pair) => between(pair[0], pair[1]),
-        None => between(*last, (200.0, 0.0)),
-    }
-}
-
-fn discriminant_of(mean: &[f64], factor: &Factor, centre: &[f64]) -> (Vec<f32>, f32) {
-    let shifted: Vec<f64> = mean.iter().zip(centre).map(|(m, c)| m - c).collect();
-    let mut weights = shifted.clone();
-    factor.solve(&mut weights);
-    let half: f64 = weights.iter().zip(&shifted).map(|(w, m)| w * m).sum::<f64>() * 0.5;
-    let offset: f64 = weights.iter().zip(centre).map(|(w, c)| w * c).sum();
-    (weights.into_iter().map(|w| w as f32).collect(), (-half - offset) as f32)
-}
-
+/// Makes room for outputs up to `outputs`.
 fn grow(readout: &mut Readout, outputs: usize) {
     if readout.bias.len() < outputs {
         readout.bias.resize(outputs, -1e9);
         readout.weights.resize(outputs * readout.width, 0.0);
-    }
-}
-
-trait Discriminant {
-    fn discriminant(&self, factor: &Factor, centre: &[f64], class: usize) -> (Vec<f32>, f32);
-}
-
-impl Discriminant for Sums {
-    fn discriminant(&self, factor: &Factor, centre: &[f64], class: usize) -> (Vec<f32>, f32) {
-        discriminant_of(&self.mean(class), factor, centre)
     }
 }

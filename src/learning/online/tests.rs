@@ -107,7 +107,7 @@ fn what_does_not_change_raises_no_alarm() {
     assert_eq!((stream.rows(), stream.figures().drift_count()), (50_000, 0));
 }
 
-const SIDES: [&str; 3] = ["left", "middle", "right"];
+const SIDES: [&str; 4] = ["left", "middle", "right", "new"];
 
 /// Three kinds of picture, each with its own stripe.
 fn picture(random: &mut Random, class: usize) -> String {
@@ -218,4 +218,33 @@ fn one_label_a_class_spreads_to_rows_without() {
     assert_eq!(answers, observe(&mut stream, &lines).answers);
     let right = answers.iter().enumerate().filter(|(r, answer)| **answer == (r % 3) as f32).count();
     assert!(right >= 88, "{right} of 90");
+}
+
+/// A picture of 12 by 12: strokes that are the class's own, each moved a little.
+fn strokes(random: &mut Random, class: usize) -> String {
+    let mut own = Random::new(100 + class as u64);
+    let mut pixels = vec![0f32; 144];
+    for _ in 0..5 {
+        let (x, y) = (2.0 + own.uniform() * 8.0, 2.0 + own.uniform() * 8.0);
+        let angle = own.uniform() * std::f32::consts::TAU + random.normal() * 0.2;
+        let (x, y) = (x + random.normal() * 0.5, y + random.normal() * 0.5);
+        for step in 0..5 {
+            let at = |from: f32, turn: f32| (from + step as f32 * turn).round().clamp(0.0, 11.0) as usize;
+            pixels[at(y, angle.sin()) * 12 + at(x, angle.cos())] = 1.0;
+        }
+    }
+    json!({"picture": pixels, "label": SIDES[class]}).to_string()
+}
+
+#[test]
+fn a_class_seen_once_is_told_from_those_known_well() {
+    let mut random = Random::new(3);
+    let mut stream = online(vec![column("picture", ColumnKind::Vector, Some(vec![12, 12]))]);
+    let known: Vec<String> = (0..3 * 300).map(|r| strokes(&mut random, r % 3)).collect();
+    known.chunks(100).for_each(|lines| drop(observe(&mut stream, lines)));
+    let before: usize = (0..3).map(|class| answered(&mut stream, &mut random, strokes, class)).sum();
+    observe(&mut stream, &[strokes(&mut random, 3)]);
+    let after: usize = (0..3).map(|class| answered(&mut stream, &mut random, strokes, class)).sum();
+    let new = answered(&mut stream, &mut random, strokes, 3);
+    assert!(before >= 290 && after + 6 >= before && new >= 60, "{before} {after} {new}");
 }

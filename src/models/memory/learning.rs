@@ -17,6 +17,10 @@ use serde_json::Value;
 /// Chunks a mini-batch is cut into at most, whatever the threads.
 const CHUNKS: usize = 4;
 
+/// Stories from which on rows alone keep the network from learning them by heart: what is dropped or
+/// decays then only stands in the way of exact matches.
+const MANY: usize = 50_000;
+
 /// One network in training: the restarts are several of them until the best is known.
 struct Candidate {
     weights: Vec<f32>,
@@ -44,9 +48,9 @@ struct MemoryLearner {
 /// A network with fresh weights, ready to learn.
 pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let config = spec.config;
-    let mut net = Memory::new(spec.encoder, spec.task, spec.outputs, config);
+    let many = spec.rows >= MANY;
+    let mut net = Memory::new(spec.encoder, spec.task, spec.outputs, config, many);
     let softmax = matches!(net.kind, Kind::Softmax(..));
-    let ordered = matches!(net.kind, Kind::Ordered(..));
     net.linear = softmax && config.get("linear_start").and_then(Value::as_bool).unwrap_or(true);
     let restarts = whole(config, "restarts", if softmax { 3 } else { 1 }).max(1);
     let candidates: Vec<Candidate> = (0..restarts)
@@ -62,14 +66,19 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         Task::Regression => vec![capacity],
     };
     // The published rate of plain gradient steps on summed losses, and what serves AdamW here.
-    let rate = number(config, "learning_rate", if softmax { 0.01 } else { 0.003 }) as f32;
+    let (rate, decay, dropout) = match &net.kind {
+        Kind::Softmax(..) => (0.01, 0.01, 0.0),
+        Kind::Ordered(..) if many => (0.01, 0.0, 0.0),
+        Kind::Ordered(..) => (0.003, 0.01, 0.2),
+        Kind::Recall(_) => (0.003, 0.01, 0.0),
+    };
     Ok(Box::new(MemoryLearner {
         candidates,
         lanes: Vec::new(),
-        schedule: spec.schedule(default_schedule(spec.rows, ordered || softmax)),
-        rate: WarmCosine { peak: rate, warm_up: 200 },
-        decay: number(config, "weight_decay", 0.01) as f32,
-        dropout: number(config, "dropout", if ordered { 0.2 } else { 0.0 }) as f32,
+        schedule: spec.schedule(default_schedule(spec.rows, &net.kind)),
+        rate: WarmCosine { peak: number(config, "learning_rate", rate) as f32, warm_up: 200 },
+        decay: number(config, "weight_decay", decay) as f32,
+        dropout: number(config, "dropout", dropout) as f32,
         time_noise: number(config, "time_noise", 0.1) as f32,
         quota,
         linear_best: f32::INFINITY,
@@ -79,8 +88,13 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     }))
 }
 
-fn default_schedule(rows: usize, stories: bool) -> Schedule {
-    let (batch_size, goal, least) = if stories { (32, 34_000, 20) } else { (64, 3000, 12) };
+fn default_schedule(rows: usize, kind: &Kind) -> Schedule {
+    let (batch_size, goal, least) = match kind {
+        // Of twenty kinds of question a small mini-batch holds one or two each: too few to tell the way from.
+        Kind::Ordered(..) if rows >= MANY => return Schedule { epochs: 40, batch_size: 512, patience: 20 },
+        Kind::Ordered(..) | Kind::Softmax(..) => (32, 34_000, 20),
+        Kind::Recall(_) => (64, 3000, 12),
+    };
     let batch_size = if rows < 512 { 16 } else { batch_size };
     let steps = rows.div_ceil(batch_size).max(1);
     let epochs = (goal / steps).clamp(least, 200);
