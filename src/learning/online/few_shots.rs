@@ -2,7 +2,7 @@
 
 use super::model::Model;
 use crate::nn::cholesky::Factor;
-use crate::nn::discriminant::Sums;
+use crate::nn::discriminant::{Readout, Sums};
 use crate::nn::new_class::Known;
 
 /// Rows from which on a class is known like any other.
@@ -29,6 +29,7 @@ pub(super) struct Parts<'a> {
     sums: &'a Sums,
     centre: &'a [f64],
     model: &'a Model,
+    readout: &'a Readout,
     /// None while few classes are known.
     known: Option<Known>,
 }
@@ -53,7 +54,7 @@ impl<'a> Parts<'a> {
             let solved = classes.iter().flat_map(|&class| solved(class).map(|&w| f64::from(w))).collect();
             Known::new(means, solved, sums.width())
         });
-        Some(Self { factor, sums, centre, model, known: known.and_then(crate::Result::ok) })
+        Some(Self { factor, sums, centre, model, readout, known: known.and_then(crate::Result::ok) })
     }
 
     /// How far classes and rows lie outside of what known classes differ by.
@@ -89,38 +90,46 @@ impl<'a> Parts<'a> {
         let offset: f64 = solved.iter().zip(self.centre).map(|(w, c)| w * c).sum();
         (solved.into_iter().map(|w| w as f32).collect(), (-half - offset) as f32)
     }
-}
 
-/// The bias that class `class` of few rows is due: as large as it can be while one in two hundred
-/// remembered rows of known classes is lost to it. A mean of few rows is further from everything by
-/// its own noise, so without that it would hardly ever be the answer.
-pub(super) fn gate(class: usize, model: &Model) -> f32 {
-    let rows = model.counts.get(class).copied().unwrap_or(0);
-    let (Some(readout), false) = (&model.readout, rows >= MANY) else { return 0.0 };
-    let (known, entries) = (known(model), model.memory.entries());
-    if known.len() < *KNOWN.start() {
-        return 0.0;
+    /// The bias that class `class` is due whose discriminant is `weights` and `bias`: as large as it can
+    /// be while one in two hundred remembered rows of known classes is lost to it. A mean of few rows is
+    /// further from everything by its own noise, so without that it would hardly ever be the answer.
+    pub(super) fn gate(&self, class: usize, (weights, bias): (&[f32], f32), spread: Spread) -> f32 {
+        let (entries, outputs) = (self.model.memory.entries(), self.readout.bias.len());
+        let known = known(self.model);
+        let most = ASKED.0.min(ASKED.1 / known.len().max(1));
+        let mut margins: Vec<f64> = Vec::new();
+        for one in known {
+            let of = (0..entries.len()).filter(|&e| entries[e].label as usize == one);
+            let codes: Vec<f32> = of.take(most).flat_map(|e| self.model.memory.code(e)).collect();
+            let logits = self.readout.forward(&codes);
+            let own: Vec<f64> = (logits.chunks_exact(outputs).zip(codes.chunks_exact(weights.len())))
+                .map(|(logits, code)| {
+                    let others = (0..outputs).filter(|&o| o != class).map(|o| logits[o]);
+                    let new: f32 = weights.iter().zip(code).map(|(w, c)| w * c).sum::<f32>() + bias;
+                    f64::from(new - others.fold(f32::NEG_INFINITY, f32::max))
+                })
+                .collect();
+            margins.extend(self.as_if_unseen(&own, one, f64::from(spread.1)));
+        }
+        if margins.len() < LOST {
+            return 0.0;
+        }
+        let lost = margins.len() / LOST;
+        let (_, margin, _) = margins.select_nth_unstable_by(lost, |a, b| b.total_cmp(a));
+        let rows = self.model.counts[class].max(1) as f32;
+        let fade = ((MANY as f32 / rows).ln() / (MANY as f32 / CALIBRATED).ln()).clamp(0.0, 1.0);
+        -*margin as f32 * fade
     }
-    let most = ASKED.0.min(ASKED.1 / known.len());
-    let mut asked = Vec::new();
-    for &one in &known {
-        let of = (0..entries.len()).filter(|&e| entries[e].label as usize == one);
-        of.take(most).for_each(|e| asked.extend(model.memory.code(e)));
+
+    /// What `margins` of remembered rows of class `class` would be had they not been learned. A row at
+    /// square distance `h` from its mean pulls the covariance and the mean its way: without it, its
+    /// deviation is `N / (N − h)` times as large, and its class `h / n` further from it.
+    fn as_if_unseen(&self, margins: &[f64], class: usize, h: f64) -> impl Iterator<Item = f64> {
+        let rows = self.sums.rows() + self.sums.unlabelled();
+        let stretch = rows / (rows - h).max(rows / 10.0);
+        let mean = margins.iter().sum::<f64>() / margins.len().max(1) as f64;
+        let shift = stretch * h / self.sums.counts()[class].max(1.0);
+        margins.iter().map(move |margin| mean + stretch * (margin - mean) + shift)
     }
-    let outputs = readout.bias.len();
-    let logits = readout.forward(&asked);
-    let mut margins: Vec<f32> = logits
-        .chunks_exact(outputs)
-        .map(|row| {
-            let others = (0..outputs).filter(|&o| o != class).map(|o| row[o]);
-            row[class] - others.fold(f32::NEG_INFINITY, f32::max)
-        })
-        .collect();
-    if margins.len() < LOST {
-        return 0.0;
-    }
-    let lost = margins.len() / LOST;
-    let (_, margin, _) = margins.select_nth_unstable_by(lost, |a, b| b.total_cmp(a));
-    let fade = ((MANY as f32 / (rows as f32).max(1.0)).ln() / (MANY as f32 / CALIBRATED).ln()).min(1.0);
-    -*margin * fade
 }

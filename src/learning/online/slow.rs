@@ -300,11 +300,11 @@ impl Slow {
         // Snapshots from before there was a spread have something of another length in its place.
         let spread = if let [spread] = self.spread[..] { Some(spread) } else { None };
         let (weights, bias) = parts.discriminant(class, spread);
+        let gate = spread.map_or(0.0, |spread| parts.gate(class, (&weights, bias), spread));
         let Some(readout) = &mut model.readout else { return };
         grow(readout, class + 1);
         readout.bias[class] = bias;
         readout.weights[class * readout.width..(class + 1) * readout.width].copy_from_slice(&weights);
-        let gate = few_shots::gate(class, model);
         if let Some(slot) = model.gate.get_mut(class) {
             *slot = gate;
         }
