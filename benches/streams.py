@@ -203,7 +203,8 @@ def shots():
                 lost[count].append(before - ask(twin, old))
             twin.end()
         stream.end()
-        told = ", ".join(f"{n} shots {statistics.mean(recalls[n][-OPTIONS['draws']:]):.3f}" for n in recalls)
+        last = lambda figures: statistics.mean(figures[-OPTIONS["draws"]:])
+        told = ", ".join(f"{n} shots {last(recalls[n]):.3f} (old ones lose {100 * last(lost[n]):.2f} points)" for n in recalls)
         print(f"  new class {new}: old ones {before:.4f}; recall after {told}", flush=True)
     for count in recalls:
         print(f"shots: {count}: recall {statistics.mean(recalls[count]):.3f}, old classes lose {100 * statistics.mean(lost[count]):.2f} points"

@@ -13,8 +13,11 @@ const KNOWN: std::ops::RangeInclusive<usize> = 3..=64;
 const CALIBRATED: f32 = 40.0;
 /// Remembered rows of known classes that a bias is calibrated on, a class and in all.
 const ASKED: (usize, usize) = (100, 2000);
-/// One in so many of them may be lost to the new class.
-const LOST: usize = 200;
+/// One in so many of them may be lost to the new class. What is remembered is more typical of its class
+/// than other rows are, of which a few times as many are lost.
+const LOST: usize = 1000;
+/// Remembered rows below which nothing is calibrated.
+const LEAST: usize = 200;
 /// Remembered rows that tell how far rows lie from their class.
 const MEASURED: usize = 24;
 
@@ -92,7 +95,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The bias that class `class` is due whose discriminant is `weights` and `bias`: as large as it can
-    /// be while one in two hundred remembered rows of known classes is lost to it. A mean of few rows is
+    /// be while one in a thousand remembered rows of known classes is lost to it. A mean of few rows is
     /// further from everything by its own noise, so without that it would hardly ever be the answer.
     pub(super) fn gate(&self, class: usize, (weights, bias): (&[f32], f32), spread: Spread) -> f32 {
         let (entries, outputs) = (self.model.memory.entries(), self.readout.bias.len());
@@ -112,7 +115,7 @@ impl<'a> Parts<'a> {
                 .collect();
             margins.extend(self.as_if_unseen(&own, one, f64::from(spread.1)));
         }
-        if margins.len() < LOST {
+        if margins.len() < LEAST {
             return 0.0;
         }
         let lost = margins.len() / LOST;
