@@ -15,7 +15,7 @@ const CALIBRATED: f32 = 40.0;
 const ASKED: (usize, usize) = (100, 2000);
 /// One in so many of them may be lost to the new class. What is remembered is more typical of its class
 /// than other rows are, of which a few times as many are lost.
-const LOST: usize = 1000;
+const LOST: usize = 400;
 /// Remembered rows below which nothing is calibrated.
 const LEAST: usize = 200;
 /// Remembered rows that tell how far rows lie from their class.
@@ -95,7 +95,7 @@ impl<'a> Parts<'a> {
     }
 
     /// The bias that class `class` is due whose discriminant is `weights` and `bias`: as large as it can
-    /// be while one in a thousand remembered rows of known classes is lost to it. A mean of few rows is
+    /// be while one in four hundred remembered rows of known classes is lost to it. A mean of few rows is
     /// further from everything by its own noise, so without that it would hardly ever be the answer.
     pub(super) fn gate(&self, class: usize, (weights, bias): (&[f32], f32), spread: Spread) -> f32 {
         let (entries, outputs) = (self.model.memory.entries(), self.readout.bias.len());
