@@ -136,7 +136,7 @@ struct Attention {
 }
 
 /// Filters for the series columns, if there are any and `filters` are wanted.
-fn branch(encoder: &Encoder, outputs: usize, config: &Map<String, Value>) -> Option<Branch> {
+fn branch(encoder: &Encoder, outputs: usize, config: &Map<String, Value>, banks: NewBank) -> Option<Branch> {
     let wanted = whole(config, "filters", FILTERS);
     let cuts: Vec<_> = (0..encoder.fields.len()).filter_map(|f| Some((f, encoder.windows(f)?))).collect();
     if wanted == 0 || cuts.is_empty() {
@@ -147,10 +147,13 @@ fn branch(encoder: &Encoder, outputs: usize, config: &Map<String, Value>) -> Opt
         field: *field as u16,
         start: encoder.fields[*field].start,
         stride: *stride,
-        bank: Bank::new(*channels, *stride, wanted / cuts.len(), *field as u64),
+        bank: banks(*channels, *stride, wanted / cuts.len(), *field as u64),
     };
     Some(Branch::new(cuts.iter().map(column).collect(), outputs))
 }
+
+/// What makes the filters of a series column.
+type NewBank = fn(usize, usize, usize, u64) -> Bank;
 
 /// Pooled filter values by default, in all series columns together.
 const FILTERS: usize = 4000;
@@ -233,7 +236,11 @@ pub fn load(
         tokens: vec![0.0; plan.shape.features * plan.shape.width],
         positions: vec![0.0; plan.shape.positions * plan.shape.width],
     };
-    let mut net = Attention { plan, weights, branch: branch(encoder, outputs, config) };
+    let of = |banks| branch(encoder, outputs, config, banks);
+    let fits = |branch: &Branch| tensors.get("filters.levels").is_some_and(|t| t.elem_count() == branch.plan.features);
+    // Models of short series from before there was a third dilation have fewer filters.
+    let branch = of(Bank::new).map(|new| if fits(&new) { new } else { of(Bank::narrow).unwrap_or(new) });
+    let mut net = Attention { plan, weights, branch };
     net.read(tensors)?;
     Ok(Box::new(net))
 }

@@ -84,6 +84,21 @@ impl Factor {
         Ok(Self { width: n, lower: a })
     }
 
+    /// The diagonal of the inverse of the factored matrix, `[width]`.
+    pub fn inverse_diagonal(&self) -> Vec<f64> {
+        let (n, l) = (self.width, &self.lower);
+        let mut column = vec![0.0; n];
+        let square_of_column = |i: usize| {
+            // Column `i` of the inverse of L is zero above its diagonal.
+            column[i] = 1.0 / l[i * n + i];
+            for r in i + 1..n {
+                column[r] = -dot(&l[r * n + i..r * n + r], &column[i..r]) / l[r * n + r];
+            }
+            dot(&column[i..], &column[i..])
+        };
+        (0..n).map(square_of_column).collect()
+    }
+
     /// Solves `A x = b` in place for each row of `rhs` `[count, width]`.
     pub fn solve(&self, rhs: &mut [f64]) {
         let (n, l) = (self.width, &self.lower);
@@ -141,6 +156,12 @@ mod tests {
             let mut x: Vec<f64> = (0..n).map(|r| dot(&a[r * n..(r + 1) * n], &truth)).collect();
             factor.solve(&mut x);
             assert!(x.iter().zip(&truth).all(|(a, b)| (a - b).abs() < 1e-6), "n = {n}");
+            for (i, diagonal) in factor.inverse_diagonal().into_iter().enumerate().step_by(7) {
+                let mut unit = vec![0.0; n];
+                unit[i] = 1.0;
+                factor.solve(&mut unit);
+                assert!((unit[i] - diagonal).abs() < 1e-6 * diagonal.abs().max(1.0), "{n}: {} {diagonal}", unit[i]);
+            }
         }
     }
 }

@@ -1,9 +1,10 @@
 //! The filter banks of all series columns with their trained readout, beside the attention blocks.
-//! The readout is logistic (or linear) regression by gradient steps with momentum from zero, which
-//! on few rows finds a small-norm answer, as ridge regression would.
+//! From few rows the readout is solved for after the first pass, by ridge regression; from many it is
+//! learned by gradient steps with momentum.
 
 use super::filters::{Bank, Plan, Scratch, Series};
 use super::kernels::dense::{self, View, product};
+use super::ridge::{self, Rows};
 use crate::data::Batch;
 use std::ops::Range;
 
@@ -64,7 +65,12 @@ pub struct Training {
     pub count: f64,
     /// Sums of the pooled values, then of their squares.
     pub sums: Vec<f64>,
+    /// Pooled values of the rows of the first pass and what they are due, if the readout is solved for.
+    pub seen: Rows,
 }
+
+/// Rows up to which the readout is solved for: the equations grow with their square.
+pub const SOLVED: usize = 1500;
 
 /// Rows at which blocks and filters answer alike.
 const ROWS_FOR_BLOCKS: f32 = 1500.0;
@@ -186,6 +192,15 @@ impl Branch {
             self.numbers[self.plan.mean.start + i] = mean as f32;
             self.numbers[self.plan.inverse.start + i] =
                 if variance > 1e-8 { (1.0 / (variance + 1e-4).sqrt()) as f32 } else { 0.0 };
+        }
+    }
+
+    /// Solves for the readout that serves the rows seen best; it stays empty where they do not differ.
+    pub fn solve(&mut self, mut seen: Rows, threads: usize) {
+        seen.rows.chunks_exact_mut(self.plan.features).for_each(|row| self.standardise(row));
+        if let Ok((readout, bias)) = ridge::tuned(&seen, self.plan.features, self.plan.outputs, threads) {
+            self.numbers[self.plan.readout.clone()].copy_from_slice(&readout);
+            self.numbers[self.plan.bias.clone()].copy_from_slice(&bias);
         }
     }
 

@@ -46,12 +46,22 @@ impl Bank {
     /// Filters for series of `channels` channels that the encoder cuts every `stride` steps, with
     /// about `features` pooled values.
     pub fn new(channels: usize, stride: usize, features: usize, seed: u64) -> Self {
-        // The encoder's stride tells how long the series are: 1 below 24 steps, 3 up to 288.
-        let dilations: Vec<usize> = match stride {
-            0 | 1 => vec![1, 2],
-            2 | 3 => vec![1, 2, 4, 8, 16],
-            _ => vec![1, 2, 4, 8, 16, 32, 64],
+        // The encoder's stride tells how long the series are: 1 up to 64 steps, 3 up to 288.
+        let dilations = match stride {
+            0 | 1 => 3,
+            2 | 3 => 5,
+            _ => 7,
         };
+        Self::with(channels, dilations, features, seed)
+    }
+
+    /// Filters that reach less far in short series.
+    pub fn narrow(channels: usize, stride: usize, features: usize, seed: u64) -> Self {
+        if stride > 1 { Self::new(channels, stride, features, seed) } else { Self::with(channels, 2, features, seed) }
+    }
+
+    fn with(channels: usize, dilations: u32, features: usize, seed: u64) -> Self {
+        let dilations: Vec<usize> = (0..dilations).map(|power| 1 << power).collect();
         let levels = (features / (PATTERNS * dilations.len())).clamp(1, 16);
         let mut strong = Vec::with_capacity(PATTERNS);
         for a in 0..TAPS {

@@ -99,22 +99,38 @@ fn fit_number(values: &[f64], rows: &[usize], bins: usize) -> Result<Fitted, Str
     if known[0] == known[known.len() - 1] && known.len() == rows.len() {
         return Err("the same in every row".into());
     }
-    let mut edges = Vec::new();
-    if bins > 0 {
-        for bin in 0..=bins {
-            edges.push(known[(bin * (known.len() - 1)) / bins]);
-        }
-        edges.dedup();
-        // Few values are better served by edges between all of them.
-        known.dedup();
-        if known.len() <= bins + 1 {
-            edges = known;
-        }
-        if edges.len() < 3 {
-            edges.clear();
-        }
+    let mut edges = if bins > 0 { edges(&known, bins) } else { Vec::new() };
+    if edges.len() < 3 {
+        edges.clear();
     }
     Ok(Fitted::Number { scale, edges })
+}
+
+/// Edges between at most `bins` bins with about as many of the sorted values each. A value that fills a bin
+/// by being repeated counts as one bin and leaves the others to the rest; few values have edges between all of them.
+fn edges(sorted: &[f64], bins: usize) -> Vec<f64> {
+    let runs: Vec<&[f64]> = sorted.chunk_by(|a, b| a == b).collect();
+    if runs.len() <= bins + 1 {
+        return runs.iter().map(|run| run[0]).collect();
+    }
+    let (mut most, mut before) = (sorted.len() as f64 / bins as f64, f64::INFINITY);
+    while most < before {
+        let (full, rest): (Vec<f64>, Vec<f64>) = runs.iter().map(|run| run.len() as f64).partition(|&n| n >= most);
+        before = most;
+        most = most.min(rest.iter().sum::<f64>() / bins.saturating_sub(full.len()).max(1) as f64);
+    }
+    let counted = |run: &&[f64]| (run.len() as f64).min(most.max(1.0));
+    let step = (runs.iter().map(counted).sum::<f64>() - 1.0) / bins as f64;
+    let (mut edges, mut end) = (Vec::with_capacity(bins + 1), 0.0);
+    for run in &runs {
+        end += counted(run);
+        // The first edge is the least value and the last one the largest.
+        while edges.len() <= bins && edges.len() as f64 * step < end - 1e-6 {
+            edges.push(run[0]);
+        }
+    }
+    edges.dedup();
+    edges
 }
 
 fn fit_category(values: &[Option<Box<str>>], rows: &[usize], reserve: usize) -> Result<Fitted, String> {

@@ -79,6 +79,25 @@ fn bins_are_piecewise_linear() {
 }
 
 #[test]
+fn a_value_repeated_often_takes_one_bin_and_no_more() {
+    // Nine rows of ten are zero, the others all differ.
+    let values: Vec<f64> = (0..1000).map(|row| if row < 900 { 0.0 } else { f64::from(row - 899) }).collect();
+    let rows: Vec<usize> = (0..1000).collect();
+    let options = EncoderOptions { bins: 20, ..EncoderOptions::default() };
+    let t = table(vec![("x", Column::Number(values))]);
+    let encoder = Encoder::fit_with(&t, &rows, &[plan("x", ColumnKind::Number)], Layout::Bag, options).unwrap();
+    let bins_of = |value: f64| {
+        let query = table(vec![("x", Column::Number(vec![value]))]);
+        row(&encoder.encode(&query).unwrap(), 0).iter().filter(|(index, _)| *index > 0).count()
+    };
+    assert_eq!((bins_of(0.0), bins_of(100.0)), (0, 20));
+    for value in 1..100 {
+        let expected = 1.0 + f64::from(value) * 0.19;
+        assert!((bins_of(f64::from(value)) as f64 - expected).abs() <= 1.5, "{value}: {}", bins_of(f64::from(value)));
+    }
+}
+
+#[test]
 fn fitting_sees_only_the_training_rows() {
     let t = table(vec![("x", Column::Number(vec![0.0, 2.0, 1e9])), ("c", names(&["a", "b", "secret"]))]);
     let inputs = [plan("x", ColumnKind::Number), plan("c", ColumnKind::Category)];

@@ -15,7 +15,7 @@ const CALIBRATED: f32 = 40.0;
 const ASKED: (usize, usize) = (100, 2000);
 /// One in so many of them may be lost to the new class. What is remembered is more typical of its class
 /// than other rows are, of which a few times as many are lost.
-const LOST: usize = 400;
+const LOST: usize = 600;
 /// Remembered rows below which nothing is calibrated.
 const LEAST: usize = 200;
 /// Remembered rows that tell how far rows lie from their class.
@@ -33,13 +33,16 @@ pub(super) struct Parts<'a> {
     centre: &'a [f64],
     model: &'a Model,
     readout: &'a Readout,
-    /// None while few classes are known.
+    /// The classes with many rows.
+    classes: Vec<usize>,
+    /// None while these are few.
     known: Option<Known>,
 }
 
-/// The classes with many rows, those with most if there are very many.
-fn known(model: &Model) -> Vec<usize> {
-    let mut classes: Vec<usize> = (0..model.classes).filter(|&c| model.counts[c] >= MANY).collect();
+/// The classes with many rows that the readout answers, those with most if there are very many.
+fn known(model: &Model, readout: &Readout) -> Vec<usize> {
+    let answered = model.counts.iter().take(readout.bias.len()).enumerate();
+    let mut classes: Vec<usize> = answered.filter(|(_, rows)| **rows >= MANY).map(|(class, _)| class).collect();
     classes.sort_by_key(|&c| std::cmp::Reverse(model.counts[c]));
     classes.truncate(*KNOWN.end());
     classes
@@ -49,7 +52,7 @@ impl<'a> Parts<'a> {
     /// None before there is a readout.
     pub(super) fn new(factor: &'a Factor, sums: &'a Sums, centre: &'a [f64], model: &'a Model) -> Option<Self> {
         let readout = model.readout.as_ref()?;
-        let classes = known(model);
+        let classes = known(model, readout);
         let of = |class: usize| sums.mean(class).into_iter().zip(centre).map(|(m, c)| m - c);
         let solved = |class: usize| readout.weights[class * readout.width..(class + 1) * readout.width].iter();
         let known = KNOWN.contains(&classes.len()).then(|| {
@@ -57,7 +60,7 @@ impl<'a> Parts<'a> {
             let solved = classes.iter().flat_map(|&class| solved(class).map(|&w| f64::from(w))).collect();
             Known::new(means, solved, sums.width())
         });
-        Some(Self { factor, sums, centre, model, readout, known: known.and_then(crate::Result::ok) })
+        Some(Self { factor, sums, centre, model, readout, classes, known: known.and_then(crate::Result::ok) })
     }
 
     /// How far classes and rows lie outside of what known classes differ by.
@@ -95,14 +98,13 @@ impl<'a> Parts<'a> {
     }
 
     /// The bias that class `class` is due whose discriminant is `weights` and `bias`: as large as it can
-    /// be while one in four hundred remembered rows of known classes is lost to it. A mean of few rows is
+    /// be while one in six hundred remembered rows of known classes is lost to it. A mean of few rows is
     /// further from everything by its own noise, so without that it would hardly ever be the answer.
     pub(super) fn gate(&self, class: usize, (weights, bias): (&[f32], f32), spread: Spread) -> f32 {
         let (entries, outputs) = (self.model.memory.entries(), self.readout.bias.len());
-        let known = known(self.model);
-        let most = ASKED.0.min(ASKED.1 / known.len().max(1));
+        let most = ASKED.0.min(ASKED.1 / self.classes.len().max(1));
         let mut margins: Vec<f64> = Vec::new();
-        for one in known {
+        for &one in &self.classes {
             let of = (0..entries.len()).filter(|&e| entries[e].label as usize == one);
             let codes: Vec<f32> = of.take(most).flat_map(|e| self.model.memory.code(e)).collect();
             let logits = self.readout.forward(&codes);

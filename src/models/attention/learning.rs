@@ -3,11 +3,13 @@
 use super::{Attention, branch, default_schedule, fan_in, number, read, shape, tensor};
 use crate::Result;
 use crate::data::Batch;
-use crate::models::{Learner, LearnerSpec, Network, Position, Schedule, Targets, Task, UNLABELLED};
+use crate::models::{Learner, LearnerSpec, Network, Next, Position, Schedule, Targets, Task, UNLABELLED};
 use crate::nn::adam::{Moments, RowGradients, WarmCosine, clip, constants};
 use crate::nn::attention::{Dropout, Gradients, Plan, Tape, Weights};
-use crate::nn::filter_branch::Training;
+use crate::nn::filter_branch::{SOLVED, Training};
+use crate::nn::filters::Bank;
 use crate::nn::kernels::dense;
+use crate::nn::ridge::Rows;
 use crate::nn::{Tensors, parallel};
 use candle_core::{Device, Tensor};
 
@@ -17,6 +19,9 @@ const CHUNKS: usize = 8;
 const LEAST_TOKENS: usize = 96;
 /// Steps after which the filters' means are settled though the first pass goes on.
 const MAX_COUNTED: u64 = 200;
+
+/// Names in a checkpoint of what the first pass saw.
+const SEEN: [&str; 3] = ["filters.seen.rows", "filters.seen.weights", "filters.seen.due"];
 
 /// What one chunk of a mini-batch is worked on with.
 #[derive(Default)]
@@ -38,6 +43,8 @@ struct AttentionLearner {
     position_gradients: RowGradients,
     lanes: Vec<Lane>,
     training: Training,
+    /// Whether the filters' readout is solved for once all rows have been seen.
+    solves: bool,
     task: Task,
     rate: WarmCosine,
     schedule: Schedule,
@@ -55,7 +62,7 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let fan_in = fan_in(spec.encoder);
     let weights = Weights::new(&plan, |feature| fan_in.get(feature).copied().unwrap_or(1.0), spec.seed);
     let shape = plan.shape.clone();
-    let mut branch = branch(spec.encoder, spec.outputs, config);
+    let mut branch = branch(spec.encoder, spec.outputs, config, Bank::new);
     if let Some(branch) = &mut branch {
         branch.weigh(spec.rows);
     }
@@ -68,6 +75,7 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         net: Attention { plan, weights, branch },
         lanes: Vec::new(),
         training: Training::default(),
+        solves: spec.rows <= SOLVED,
         task: spec.task,
         rate: WarmCosine { peak: number(config, "learning_rate", 0.002) as f32, warm_up: 200 },
         schedule: spec.schedule(default_schedule(spec.rows)),
@@ -140,6 +148,8 @@ impl AttentionLearner {
         let outputs = plan.shape.outputs;
         let smoothing = if self.task == Task::Classification { self.smoothing } else { 0.0 };
         let settled = self.training.count == 0.0;
+        // What has been solved for has nothing to learn, and the loss told is that of the blocks alone.
+        let branch = branch.filter(|_| !(settled && self.solves));
         for lane in &mut self.lanes {
             lane.gradients.dense.clear();
             lane.gradients.dense.resize(plan.len(), 0.0);
@@ -191,18 +201,31 @@ impl AttentionLearner {
     }
 
     /// The filters' part of a step: levels from the first batch, means from the first pass, then
-    /// gradient steps on the readout.
-    fn step_branch(&mut self, parts: usize, position: Position) {
+    /// gradient steps on the readout unless it has been solved for.
+    fn step_branch(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) {
         let Some(branch) = &mut self.net.branch else { return };
         if self.training.count == 0.0 {
-            branch.descend(&mut self.training, &self.lanes[0].readout, position.fraction());
+            if !self.solves {
+                branch.descend(&mut self.training, &self.lanes[0].readout, position.fraction());
+            }
             return;
         }
         if self.training.count < 0.0 {
             self.training.count = 0.0;
         }
-        for lane in &self.lanes[..parts] {
+        let (row_weights, _) = row_weights(targets);
+        for (lane, rows) in self.lanes.iter().zip(parallel::cut(batch, CHUNKS, LEAST_TOKENS)) {
             branch.count(&mut self.training, &lane.pooled);
+            let pooled = lane.pooled.chunks_exact(branch.plan.features);
+            for (row, pooled) in rows.zip(pooled).filter(|(row, _)| self.solves && row_weights[*row] > 0.0) {
+                let seen = &mut self.training.seen;
+                seen.rows.extend_from_slice(pooled);
+                seen.weights.push(row_weights[row]);
+                seen.due.push(match targets {
+                    Targets::Classes(classes, _) => classes[row] as f32,
+                    Targets::Values(values) => values[row],
+                });
+            }
         }
     }
 }
@@ -218,13 +241,13 @@ impl Learner for AttentionLearner {
                 branch.draw(batch, self.seed);
                 // Below zero: nothing is counted yet, and nothing is settled either.
                 self.training.count = -1.0;
-            } else if position.epoch > 0 || position.step > MAX_COUNTED {
+            } else if position.epoch > 0 || (position.step > MAX_COUNTED && !self.solves) {
                 self.training.count = 0.0;
                 self.training.sums.clear();
             }
         }
         let loss = self.gradients(batch, targets, position.step);
-        self.step_branch(parallel::cut(batch, CHUNKS, LEAST_TOKENS).len(), position);
+        self.step_branch(batch, targets, position);
         let gradients = &self.lanes[0].gradients.dense;
         let squares =
             dense::square_sum(gradients) + self.token_gradients.square_sum() + self.position_gradients.square_sum();
@@ -242,6 +265,17 @@ impl Learner for AttentionLearner {
 
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
         Ok(self.net.answers(batch, self.threads))
+    }
+
+    fn end_epoch(&mut self, _position: Position, _train_loss: f32, _validation_loss: f32) -> Result<Next> {
+        let seen = std::mem::take(&mut self.training.seen);
+        match &mut self.net.branch {
+            Some(branch) if !seen.due.is_empty() => {
+                branch.solve(seen, self.threads);
+                Ok(Next::Restart)
+            }
+            _ => Ok(Next::Go),
+        }
     }
 
     fn weights(&self) -> Result<Tensors> {
@@ -265,6 +299,10 @@ impl Learner for AttentionLearner {
                 out.insert("filters.sums".into(), sums);
             }
             out.insert("filters.count".into(), Tensor::from_slice(&[training.count], 1, &Device::Cpu)?);
+            let Rows { rows, weights, due } = &training.seen;
+            for (name, values) in SEEN.into_iter().zip([rows, weights, due]).filter(|(_, values)| !values.is_empty()) {
+                out.insert(name.into(), tensor(values, &[values.len()])?);
+            }
         }
         Ok(out)
     }
@@ -283,7 +321,12 @@ impl Learner for AttentionLearner {
             velocity: state.get("filters.velocity").map(Tensor::to_vec1).transpose()?.unwrap_or_default(),
             sums: state.get("filters.sums").map(Tensor::to_vec1).transpose()?.unwrap_or_default(),
             count: state.get("filters.count").map(Tensor::to_vec1).transpose()?.map_or(0.0, |c| c.iter().sum()),
+            seen: Rows::default(),
         };
+        let seen = &mut self.training.seen;
+        for (name, values) in SEEN.into_iter().zip([&mut seen.rows, &mut seen.weights, &mut seen.due]) {
+            *values = state.get(name).map(Tensor::to_vec1).transpose()?.unwrap_or_default();
+        }
         Ok(())
     }
 
