@@ -1,5 +1,6 @@
 //! What one column learned from the training rows, and how a cell becomes entries.
 
+use super::place::Diagonal;
 use super::scale::{LARGEST, Scale, Scaling, beyond};
 use super::series::{Patches, Pooled, Windows};
 use super::text::{Grams, Lexicon, Words};
@@ -15,8 +16,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub(super) enum Fitted {
-    /// Standardised value, bins, missing.
-    Number { scale: Scale, edges: Vec<f64> },
+    /// Standardised value, bins, missing, bins along a diagonal.
+    Number {
+        scale: Scale,
+        edges: Vec<f64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        diagonal: Option<Diagonal>,
+    },
     /// As a number, with the phase of day, week and year as sine and cosine.
     Timestamp { scale: Scale },
     /// True as 1, false as −1, missing.
@@ -46,7 +52,7 @@ impl Fitted {
                 .with_details([Detail::path(format!("features.{}", plan.name), reason)])
         };
         Ok(match plan.kind {
-            ColumnKind::Number => Self::Number { scale: Scale::default(), edges: Vec::new() },
+            ColumnKind::Number => Self::Number { scale: Scale::default(), edges: Vec::new(), diagonal: None },
             ColumnKind::Timestamp => Self::Timestamp { scale: Scale::default() },
             ColumnKind::Boolean => Self::Boolean,
             ColumnKind::Category => Self::Category { names: IndexSet::new(), slots: options.reserve.max(64) },
@@ -75,7 +81,9 @@ impl Fitted {
     /// Number of feature indices.
     pub(super) fn width(&self) -> u32 {
         let width = match self {
-            Self::Number { edges, .. } => 2 + edges.len().saturating_sub(1),
+            Self::Number { edges, diagonal, .. } => {
+                2 + edges.len().saturating_sub(1) + diagonal.as_ref().map_or(0, Diagonal::width)
+            }
             Self::Timestamp { .. } => 8,
             Self::Boolean => 2,
             Self::Category { slots, .. } => slots + 2,
@@ -114,6 +122,11 @@ impl Fitted {
         }
     }
 
+    /// The bins along a diagonal, if it has some.
+    pub(super) fn diagonal(&self) -> Option<&Diagonal> {
+        if let Self::Number { diagonal, .. } = self { diagonal.as_ref() } else { None }
+    }
+
     /// Learns from rows of a stream.
     pub(super) fn observe(&mut self, column: &Column) {
         match (self, column) {
@@ -135,11 +148,22 @@ impl Fitted {
         }
     }
 
-    /// Pushes the cell's entries in ascending order.
-    pub(super) fn bag(&self, column: &Column, row: usize, start: u32, batch: &mut Batch, words: &mut Words) {
+    /// Pushes the cell's entries in ascending order; `other` is the column its diagonal runs through, too.
+    pub(super) fn bag(
+        &self,
+        (column, other): (&Column, Option<&Column>),
+        row: usize,
+        start: u32,
+        batch: &mut Batch,
+        words: &mut Words,
+    ) {
         match (self, column) {
-            (Self::Number { scale, edges }, Column::Number(values)) => {
-                push_number(scale, edges, values[row], start, batch)
+            (Self::Number { scale, edges, diagonal }, Column::Number(values)) => {
+                push_number(scale, edges, values[row], start, batch);
+                if let (Some(diagonal), Some(Column::Number(others))) = (diagonal, other) {
+                    let start = start + 1 + edges.len().max(1) as u32;
+                    diagonal.push(values[row], others[row], start, batch);
+                }
             }
             (Self::Timestamp { scale }, Column::Timestamp(values)) => push_timestamp(scale, values[row], start, batch),
             (Self::Boolean, Column::Boolean(values)) => match values[row] {
@@ -215,7 +239,7 @@ impl Fitted {
     pub(super) fn decode(&self, entries: &[(u32, f32)]) -> Option<serde_json::Value> {
         let at = |index: u32| entries.iter().find(|(i, _)| *i == index).map(|(_, value)| *value);
         match self {
-            Self::Number { scale, edges } => {
+            Self::Number { scale, edges, .. } => {
                 let missing = 1 + edges.len().saturating_sub(1) as u32;
                 at(missing).is_none().then(|| scale.invert(at(0).unwrap_or(0.0)).into())
             }
@@ -271,7 +295,7 @@ impl Fitted {
                 windows.push(steps, start, field, batch);
             }
             _ => {
-                self.bag(column, row, start, batch, words);
+                self.bag((column, None), row, start, batch, words);
                 batch.end_token(field);
             }
         }
@@ -288,12 +312,17 @@ fn push_number(scale: &Scale, edges: &[f64], value: f64, start: u32, batch: &mut
     if standard != 0.0 {
         batch.push_entry(start, standard);
     }
+    push_bins(edges, value, start + 1, batch);
+}
+
+/// A bin below the value is full, the one it lies in as full as it is far into it.
+pub(super) fn push_bins(edges: &[f64], value: f64, start: u32, batch: &mut Batch) {
     for (bin, edge) in edges.windows(2).enumerate() {
         if value <= edge[0] {
             break;
         }
         let share = if value >= edge[1] { 1.0 } else { (value - edge[0]) / (edge[1] - edge[0]) };
-        batch.push_entry(start + 1 + bin as u32, share as f32);
+        batch.push_entry(start + bin as u32, share as f32);
     }
 }
 

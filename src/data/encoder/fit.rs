@@ -103,12 +103,12 @@ fn fit_number(values: &[f64], rows: &[usize], bins: usize) -> Result<Fitted, Str
     if edges.len() < 3 {
         edges.clear();
     }
-    Ok(Fitted::Number { scale, edges })
+    Ok(Fitted::Number { scale, edges, diagonal: None })
 }
 
 /// Edges between at most `bins` bins with about as many of the sorted values each. A value that fills a bin
 /// by being repeated counts as one bin and leaves the others to the rest; few values have edges between all of them.
-fn edges(sorted: &[f64], bins: usize) -> Vec<f64> {
+pub(super) fn edges(sorted: &[f64], bins: usize) -> Vec<f64> {
     let runs: Vec<&[f64]> = sorted.chunk_by(|a, b| a == b).collect();
     if runs.len() <= bins + 1 {
         return runs.iter().map(|run| run[0]).collect();

@@ -11,6 +11,7 @@
 
 mod columns;
 mod fit;
+mod place;
 mod scale;
 mod series;
 mod text;
@@ -20,6 +21,7 @@ use super::schema::ColumnKind;
 use super::{Batch, Column, Table};
 use crate::{Error, Result};
 use columns::Fitted;
+use place::Diagonal;
 use serde::{Deserialize, Serialize};
 use text::{Lexicon, Words};
 
@@ -132,7 +134,15 @@ impl Encoder {
                 .column(&plan.name)
                 .ok_or_else(|| Error::internal(format!("column {} was planned and not read", plan.name)))?;
             match Fitted::fit(column, plan, rows, layout, &options) {
-                Ok(fitted) => encoder.add(plan, fitted)?,
+                Ok(mut fitted) => {
+                    if let Fitted::Number { edges, diagonal, .. } = &mut fitted
+                        && layout == Layout::Bag
+                        && !edges.is_empty()
+                    {
+                        *diagonal = Diagonal::fit(table, plan, inputs, rows, options.bins);
+                    }
+                    encoder.add(plan, fitted)?;
+                }
                 Err(reason) => encoder.left_out.push(LeftOut { name: plan.name.clone(), reason }),
             }
         }
@@ -248,6 +258,8 @@ impl Encoder {
                 .ok_or_else(|| Error::internal(format!("column {} was not read", field.name)))?;
             columns.push(column);
         }
+        let others: Vec<Option<&Column>> =
+            self.fitted.iter().map(|f| f.diagonal().and_then(|d| table.column(&d.with))).collect();
         let mut scratch = Words::default();
         for row in 0..table.rows {
             let mut outside = 0.0f32;
@@ -255,7 +267,7 @@ impl Encoder {
                 let fitted = &self.fitted[index];
                 outside = outside.max(fitted.outside(column, row));
                 match self.layout {
-                    Layout::Bag => fitted.bag(column, row, field.start, batch, &mut scratch),
+                    Layout::Bag => fitted.bag((column, others[index]), row, field.start, batch, &mut scratch),
                     Layout::Tokens => {
                         fitted.tokens(
                             column,
