@@ -21,7 +21,12 @@ use std::ops::Range;
 /// What a training request may set.
 pub fn settings() -> Vec<Setting> {
     vec![
-        Setting::new("width", 64, super::Range::Integer(4, 1024), "Numbers a slot or question is described by."),
+        Setting::new(
+            "width",
+            Value::Null,
+            super::Range::Integer(4, WIDEST as i64),
+            "Numbers a slot or question is described by; by the number of rows if not given.",
+        ),
         Setting::new("hops", 3, super::Range::Integer(1, 16), "How often the question reads the slots."),
         Setting::new("slots", 256, super::Range::Integer(1, 4096), "Latest slots of a row that are seen."),
         Setting::new(
@@ -81,6 +86,19 @@ pub fn settings() -> Vec<Setting> {
     ]
 }
 
+/// The largest width there is.
+const WIDEST: usize = 1024;
+
+/// Sizes of an ordered read where the settings do not say.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    width: usize,
+    wide_gates: bool,
+}
+
+/// Those for few rows, and of reads that are not ordered.
+const SMALL: Sizes = Sizes { width: 64, wide_gates: false };
+
 /// What kind of slots and reads, with its sizes.
 #[derive(Clone, Debug)]
 enum Kind {
@@ -104,23 +122,31 @@ struct Memory {
 }
 
 impl Memory {
-    /// Without weights; `wide_gates` is what an ordered read has where `config` does not say.
-    fn new(encoder: &Encoder, task: Task, outputs: usize, config: &Map<String, Value>, wide_gates: bool) -> Self {
+    /// Without weights; an ordered read has `sizes` where `config` does not say.
+    fn new(encoder: &Encoder, task: Task, outputs: usize, config: &Map<String, Value>, sizes: Sizes) -> Self {
         let is_story = |name: &str| {
             let plan = encoder.inputs.iter().find(|plan| plan.name == name);
             plan.is_some_and(|plan| plan.kind == ColumnKind::Sequence && plan.channels == Some(0))
         };
         let story: Vec<bool> = encoder.fields.iter().map(|field| is_story(&field.name)).collect();
-        let (width, words) = (whole(config, "width", 64).max(1), encoder.width as usize);
+        let width = |default| whole(config, "width", default).max(1);
+        let words = encoder.width as usize;
         let (hops, slots) = (whole(config, "hops", 3).max(1), whole(config, "slots", 256).max(1));
         let kind = if !story.contains(&true) {
             let regression = task == Task::Regression;
-            Kind::Recall(recall::Plan::new(recall::Shape { features: words, width, outputs, regression }))
+            Kind::Recall(recall::Plan::new(recall::Shape {
+                features: words,
+                width: width(SMALL.width),
+                outputs,
+                regression,
+            }))
         } else if config.get("read").and_then(Value::as_str) == Some("softmax") {
+            let width = width(SMALL.width);
             let shape = memory::Shape { words, width, hops, slots, outputs };
             Kind::Softmax(memory::Plan::new(shape), Places::new(width, hops + 1))
         } else {
-            let wide_gates = config.get("wide_gates").and_then(Value::as_bool).unwrap_or(wide_gates);
+            let width = width(sizes.width);
+            let wide_gates = config.get("wide_gates").and_then(Value::as_bool).unwrap_or(sizes.wide_gates);
             let shape = reduction::Shape { words, width, hops, slots, outputs, wide_gates };
             Kind::Ordered(reduction::Plan::new(shape), Places::new(width, 1))
         };
@@ -299,9 +325,11 @@ pub fn load(
     config: &Map<String, Value>,
     tensors: &Tensors,
 ) -> Result<Box<dyn Network>> {
-    let wide_gates =
-        tensors.get("hops.0.update").is_some_and(|gates| gates.dims().last().is_some_and(|&wide| wide > 1));
-    let mut net = Memory::new(encoder, task, outputs, config, wide_gates);
+    let sizes = match tensors.get("hops.0.update").map(Tensor::dims) {
+        Some(&[width @ 1..=WIDEST, gates]) => Sizes { width, wide_gates: gates > 1 },
+        _ => SMALL,
+    };
+    let mut net = Memory::new(encoder, task, outputs, config, sizes);
     net.load(tensors)?;
     Ok(Box::new(net))
 }

@@ -1,6 +1,6 @@
 //! How the memory family learns: mini-batches in chunks, several networks until the best is known.
 
-use super::{Kind, Memory};
+use super::{Kind, Memory, SMALL, Sizes};
 use crate::data::Batch;
 use crate::models::attention::{loss_gradient, number, read, row_weights, tensor, whole};
 use crate::models::{Learner, LearnerSpec, Network, Next, Position, Schedule, Targets, Task, UNLABELLED};
@@ -49,7 +49,8 @@ struct MemoryLearner {
 pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let config = spec.config;
     let many = spec.rows >= MANY;
-    let mut net = Memory::new(spec.encoder, spec.task, spec.outputs, config, many);
+    let sizes = if many { Sizes { width: 128, wide_gates: true } } else { SMALL };
+    let mut net = Memory::new(spec.encoder, spec.task, spec.outputs, config, sizes);
     let softmax = matches!(net.kind, Kind::Softmax(..));
     net.linear = softmax && config.get("linear_start").and_then(Value::as_bool).unwrap_or(true);
     let restarts = whole(config, "restarts", if softmax { 3 } else { 1 }).max(1);
@@ -68,7 +69,7 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     // The published rate of plain gradient steps on summed losses, and what serves AdamW here.
     let (rate, decay, dropout) = match &net.kind {
         Kind::Softmax(..) => (0.01, 0.01, 0.0),
-        Kind::Ordered(..) if many => (0.01, 0.0, 0.0),
+        Kind::Ordered(..) if many => (0.005, 0.0, 0.0),
         Kind::Ordered(..) => (0.003, 0.01, 0.2),
         Kind::Recall(_) => (0.003, 0.01, 0.0),
     };
@@ -91,7 +92,7 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
 fn default_schedule(rows: usize, kind: &Kind) -> Schedule {
     let (batch_size, goal, least) = match kind {
         // Of twenty kinds of question a small mini-batch holds one or two each: too few to tell the way from.
-        Kind::Ordered(..) if rows >= MANY => return Schedule { epochs: 40, batch_size: 512, patience: 20 },
+        Kind::Ordered(..) if rows >= MANY => return Schedule { epochs: 40, batch_size: 256, patience: 20 },
         Kind::Ordered(..) | Kind::Softmax(..) => (32, 34_000, 20),
         Kind::Recall(_) => (64, 3000, 12),
     };
