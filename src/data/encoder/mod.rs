@@ -252,22 +252,20 @@ impl Encoder {
     pub fn encode_into(&self, table: &Table, batch: &mut Batch) -> Result<()> {
         batch.clear();
         let mut columns = Vec::with_capacity(self.fields.len());
-        for field in &self.fields {
+        for (field, fitted) in self.fields.iter().zip(&self.fitted) {
             let column = table
                 .column(&field.name)
                 .ok_or_else(|| Error::internal(format!("column {} was not read", field.name)))?;
-            columns.push(column);
+            columns.push((column, fitted.diagonal().and_then(|diagonal| table.column(&diagonal.with))));
         }
-        let others: Vec<Option<&Column>> =
-            self.fitted.iter().map(|f| f.diagonal().and_then(|d| table.column(&d.with))).collect();
         let mut scratch = Words::default();
         for row in 0..table.rows {
             let mut outside = 0.0f32;
-            for (index, (field, column)) in self.fields.iter().zip(&columns).enumerate() {
+            for (index, (field, &(column, other))) in self.fields.iter().zip(&columns).enumerate() {
                 let fitted = &self.fitted[index];
                 outside = outside.max(fitted.outside(column, row));
                 match self.layout {
-                    Layout::Bag => fitted.bag((column, others[index]), row, field.start, batch, &mut scratch),
+                    Layout::Bag => fitted.bag((column, other), row, field.start, batch, &mut scratch),
                     Layout::Tokens => {
                         fitted.tokens(
                             column,
