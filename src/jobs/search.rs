@@ -238,13 +238,13 @@ fn default_space(family: Family) -> Map<String, Value> {
             "learning_rate": rate,
         }),
         Family::Attention => json!({
-            "width": [32, 64, 96],
-            "layers": [1, 2, 3],
-            "dropout": [0.0, 0.1, 0.2],
+            "width": [32, 64, 128],
+            "layers": [0, 1, 2],
+            "dropout": [0.0, 0.1, 0.3],
             "learning_rate": rate,
         }),
         Family::Memory => json!({
-            "width": [32, 64, 96],
+            "width": [32, 64, 128],
             "hops": [2, 3, 4],
             "dropout": [0.0, 0.1, 0.2],
             "learning_rate": rate,

@@ -1,14 +1,16 @@
 //! The attention family: tokens attend to each other, and the answer is a weighted sum over them.
 
 mod learning;
+mod settings;
 
 pub use learning::learner;
 pub(super) use learning::{loss_gradient, row_weights};
+pub use settings::settings;
 
-use super::{Activity, Explanation, Family, LayerActivity, Network, Range, Schedule, Setting, Task};
+use super::{Activity, Explanation, Family, LayerActivity, Network, Schedule, Task};
 use crate::data::encoder::Encoder;
 use crate::data::{Batch, ColumnKind};
-use crate::nn::attention::{Plan, Shape, Tape, Weights};
+use crate::nn::attention::{Plan, Tape, Weights};
 use crate::nn::filter_branch::{Branch, Column};
 use crate::nn::filters::Bank;
 use crate::nn::kernels::dense;
@@ -16,43 +18,7 @@ use crate::nn::{Tensors, parallel};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde_json::{Map, Value};
-
-/// What a training request may set.
-pub fn settings() -> Vec<Setting> {
-    vec![
-        Setting::new("width", 64, Range::Integer(8, 1024), "Numbers a token is described by."),
-        Setting::new("heads", 4, Range::Integer(1, 32), "Attention heads; they share the width."),
-        Setting::new("layers", 2, Range::Integer(0, 16), "Attention blocks."),
-        Setting::new(
-            "hidden",
-            Value::Null,
-            Range::Integer(8, 8192),
-            "Feed-forward units a block; twice the width by default.",
-        ),
-        Setting::new("active_share", 0.25, Range::Number(0.01, 1.0), "Share of feed-forward units that stay active."),
-        Setting::new(
-            "reads",
-            2,
-            Range::Integer(1, 16),
-            "Soft reads over the tokens, beside the one that takes the largest values.",
-        ),
-        Setting::new("positions", 1024, Range::Integer(1, 65536), "Positions within a column that are told apart."),
-        Setting::new("dropout", 0.1, Range::Number(0.0, 0.9), "Share of values dropped while training."),
-        Setting::new(
-            "label_smoothing",
-            0.05,
-            Range::Number(0.0, 0.5),
-            "Share of certainty taken from the labels while training.",
-        ),
-        Setting::new(
-            "learning_rate",
-            0.002,
-            Range::Number(1e-6, 1.0),
-            "Largest learning rate; reached by a warm-up, left by a cosine.",
-        ),
-        Setting::new("weight_decay", 0.01, Range::Number(0.0, 10.0), "Decay of the weight matrices."),
-    ]
-}
+use settings::{Sizes, few_texts, shape};
 
 /// How long to train on `rows` rows: enough steps for a small table, and no more passes than a
 /// large one needs.
@@ -70,29 +36,6 @@ pub(super) fn number(config: &Map<String, Value>, name: &str, default: f64) -> f
 
 pub(super) fn whole(config: &Map<String, Value>, name: &str, default: usize) -> usize {
     config.get(name).and_then(Value::as_u64).map_or(default, |v| v as usize)
-}
-
-/// How the sizes follow from the encoder and the settings.
-fn shape(encoder: &Encoder, outputs: usize, config: &Map<String, Value>) -> Result<Shape> {
-    let width = whole(config, "width", 64);
-    let heads = whole(config, "heads", 4).max(1);
-    if !width.is_multiple_of(heads) {
-        return Err(Error::unprocessable("bad_config", format!("heads ({heads}) must divide width ({width})")));
-    }
-    let hidden = whole(config, "hidden", 2 * width).max(1);
-    let winners = ((number(config, "active_share", 0.25) * hidden as f64).round() as usize).clamp(1, hidden);
-    Ok(Shape {
-        features: encoder.width as usize,
-        fields: encoder.fields.len().max(1),
-        positions: whole(config, "positions", 1024).max(1),
-        width,
-        heads,
-        layers: whole(config, "layers", 2),
-        hidden,
-        winners,
-        reads: whole(config, "reads", 2).max(1),
-        outputs,
-    })
 }
 
 /// Entries a token of each feature's column has, about.
@@ -230,7 +173,7 @@ pub fn load(
     config: &Map<String, Value>,
     tensors: &Tensors,
 ) -> Result<Box<dyn Network>> {
-    let plan = Plan::new(shape(encoder, outputs, config)?);
+    let plan = Plan::new(shape(encoder, outputs, config, Sizes::saved(tensors))?);
     let weights = Weights {
         dense: vec![0.0; plan.len()],
         tokens: vec![0.0; plan.shape.features * plan.shape.width],

@@ -122,7 +122,7 @@ async function versionsTab({ it, path, name, signal }) {
 
 async function activityTab({ it, path, signal }) {
 	const a = await get(`${path}/activity`, signal);
-	if (!a.layers?.length) return empty('No activity counted yet', 'Ask for a prediction first: activity is counted from the running network.', go('Try it', 'models', it.name, 'try'));
+	if (!a.rows) return empty('No activity counted yet', 'Ask for a prediction first: activity is counted from the running network.', go('Try it', 'models', it.name, 'try'));
 	const set = await source(it, signal);
 	const { macs, energy_joules: energy } = a;
 	const joules = energy.measured ?? energy.estimated;
@@ -131,10 +131,10 @@ async function activityTab({ it, path, signal }) {
 	return h('div.stack',
 		tiles([['Multiply-adds a prediction', short(macs.effective), `of ${short(macs.dense)} dense`], ['Saved', macs.effective > 0 ? `${num(macs.dense / macs.effective, 2)}×` : '–'],
 			['Energy a prediction', micro(joules), `${energy.measured == null ? 'estimated; ' : ''}dense ${micro((joules * macs.dense) / (macs.effective + macs.memory))}`], ['Size', bytes(a.bytes)], ['Rows counted', num(a.rows)]]),
-		card('Layers', table('Layers', ['Layer', '#Units', '#Active', 'Share', '#Dead', '#Duty cycle: least, median, most'], a.layers.map((layer) => {
+		a.layers.length ? card('Layers', table('Layers', ['Layer', '#Units', '#Active', 'Share', '#Dead', '#Duty cycle: least, median, most'], a.layers.map((layer) => {
 			const duty = layer.duty_cycle ?? {};
 			return [layer.name, num(layer.units), num(layer.winners), [meter(`Active share of ${layer.name}`).set(layer.active_share), h('span.small.mute', percent(layer.active_share))], num(layer.dead_units), [duty.min, duty.median, duty.max].map((v) => percent(v)).join(' · ')];
-		}))),
+		}))) : null,
 		card('Operations a prediction', bars([['dense network', macs.dense], ['effective', macs.effective], ['finding winners', macs.top_k], ['memory search', macs.memory]].filter(([, value]) => value), short), energy.method ? h('p.small.mute', `Energy: ${energy.method}`) : null),
 		set ? card('Which units fire for what', h('div.stack.tight', h('p.small.mute', 'A line for each row of the data, grouped by answer; a dot is one of the units that spoke most for it.'),
 			act('Look at 40 rows', () => into(fires, async () => {

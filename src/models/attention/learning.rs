@@ -1,6 +1,6 @@
 //! How the attention family learns: mini-batches in chunks, each with its own tape and gradients.
 
-use super::{Attention, branch, default_schedule, fan_in, number, read, shape, tensor};
+use super::{Attention, Sizes, branch, default_schedule, fan_in, few_texts, number, read, shape, tensor};
 use crate::Result;
 use crate::data::Batch;
 use crate::models::{Learner, LearnerSpec, Network, Next, Position, Schedule, Targets, Task, UNLABELLED};
@@ -58,7 +58,8 @@ struct AttentionLearner {
 /// A network with fresh weights, ready to learn.
 pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let config = spec.config;
-    let plan = Plan::new(shape(spec.encoder, spec.outputs, config)?);
+    let few_texts = few_texts(spec.encoder, spec.rows);
+    let plan = Plan::new(shape(spec.encoder, spec.outputs, config, Sizes::of(few_texts))?);
     let fan_in = fan_in(spec.encoder);
     let weights = Weights::new(&plan, |feature| fan_in.get(feature).copied().unwrap_or(1.0), spec.seed);
     let shape = plan.shape.clone();
@@ -80,7 +81,7 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         rate: WarmCosine { peak: number(config, "learning_rate", 0.002) as f32, warm_up: 200 },
         schedule: spec.schedule(default_schedule(spec.rows)),
         decay: number(config, "weight_decay", 0.01) as f32,
-        dropout: number(config, "dropout", 0.1) as f32,
+        dropout: number(config, "dropout", if few_texts { 0.3 } else { 0.1 }) as f32,
         smoothing: number(config, "label_smoothing", 0.05) as f32,
         seed: spec.seed,
         threads: spec.threads.max(1),
