@@ -79,7 +79,7 @@ pub(super) struct Sizes {
 impl Sizes {
     /// For few texts, or anything else.
     pub(super) fn of(few_texts: bool) -> Self {
-        if few_texts { Self { width: 128, layers: 0 } } else { Self { width: 64, layers: 2 } }
+        if few_texts { Self { width: 256, layers: 0 } } else { Self { width: 64, layers: 2 } }
     }
 
     /// Those of the network saved as `tensors`.
