@@ -373,3 +373,24 @@ fn damaged_weights_are_refused() {
         assert!(loaded.is_err(), "{}: loads without `{name}`", case.name);
     }
 }
+
+#[test]
+fn a_model_of_short_series_loads_with_the_two_dilations_it_was_made_with() {
+    let (table, plans, classes) = series(40);
+    let case = Case::new("two dilations", Family::Attention, &table, &plans, classes, vec![]);
+    let mut learner = case.learner(3, 1);
+    case.train(&mut *learner, 3, 0..12);
+    let mut saved = learner.finish(None).unwrap().save().unwrap();
+    // 84 patterns at two dilations with 16 levels each, where there are three with 15 now.
+    let filters = 84 * 2 * 16;
+    for name in ["levels", "mean", "inverse", "readout"] {
+        let tensor = saved.get_mut(&format!("filters.{name}")).unwrap();
+        assert_eq!(tensor.dims()[0], 84 * 3 * 15);
+        *tensor = tensor.narrow(0, 0, filters).unwrap();
+    }
+    let loaded = case.family.load(&case.encoder, case.task, case.outputs, &case.config, &saved).unwrap();
+    assert!(loaded.forward(&case.batch).unwrap().iter().all(|answer| answer.is_finite()));
+    assert_eq!(loaded.save().unwrap()["filters.levels"].dims(), [filters]);
+    saved.insert("filters.levels".into(), saved["filters.levels"].narrow(0, 0, 7).unwrap());
+    assert!(case.family.load(&case.encoder, case.task, case.outputs, &case.config, &saved).is_err());
+}
