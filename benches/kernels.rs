@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use divan::{Bencher, black_box};
-use kenyon::nn::kernels::{Isa, Lane, Rows, TopK, Winners, forward, top_k, update};
-use kenyon::nn::sparse_net::{Hidden, Picture, Scratch, Sees, Served, Shape, SparseNet};
-use kenyon::random::Random;
+use kenyon_learn::nn::kernels::{Isa, Lane, Rows, TopK, Winners, forward, top_k, update};
+use kenyon_learn::nn::layers::sparse_net::{Hidden, InferenceNet, Picture, ReceptiveField, Scratch, Shape, SparseNet};
+use kenyon_learn::random::Random;
 
 fn main() {
     divan::main();
@@ -137,9 +137,10 @@ fn rows_64_784_answer_windows(bencher: Bencher, hidden: &str) {
 
 fn windows(bencher: Bencher, hidden: &str, rows: usize) {
     let picture = Picture { start: 0, height: 28, width: 28, channels: 1 };
-    let sees = |level: usize| if level == 0 { Sees::Windows(0.4, vec![picture]) } else { Sees::Near };
+    let sees =
+        |level: usize| if level == 0 { ReceptiveField::Windows(0.4, vec![picture]) } else { ReceptiveField::Near };
     let sizes = hidden.split(',').map(|units| units.parse::<usize>().unwrap());
-    let layer = |(level, units)| Hidden { units, winners: units / 20, contests: 1, sees: sees(level) };
+    let layer = |(level, units)| Hidden { units, winners: units / 20, winner_groups: 1, sees: sees(level) };
     answer(bencher, sizes.enumerate().map(layer).collect(), rows);
 }
 
@@ -151,8 +152,8 @@ fn answer(bencher: Bencher, hidden: Vec<Hidden>, rows: usize) {
     let drawn = |pixel: usize| [pixel / 28, pixel % 28].iter().all(|at| (4..24).contains(at));
     net.look(&(0..784).map(|pixel| if drawn(pixel) { 0.4 } else { 0.0 }).collect::<Vec<_>>());
     let mut tensors = net.save().unwrap();
-    Served::round(&net.shape, &mut tensors).unwrap();
-    let net = Served::load(net.shape, &tensors).unwrap();
+    InferenceNet::round(&net.shape, &mut tensors).unwrap();
+    let net = InferenceNet::load(net.shape, &tensors).unwrap();
     let mut scratch = Scratch::default();
     bencher.bench_local(|| net.infer(Isa::best(), &sparse.rows(), &mut scratch));
 }

@@ -7,11 +7,11 @@
 mod common;
 
 use common::{argument, cpu_seconds, idx};
-use kenyon::data::encoder::{Encoder, Layout};
-use kenyon::data::plan::ColumnPlan;
-use kenyon::data::{Batch, Column, ColumnKind, Table};
-use kenyon::models::{LearnerSpec, Position, Targets, Task, sparse_mlp};
-use kenyon::nn::random::Random;
+use kenyon_learn::data::encoder::{Encoder, Layout};
+use kenyon_learn::data::plan::ColumnPlan;
+use kenyon_learn::data::{Batch, Column, ColumnKind, Table};
+use kenyon_learn::models::{LearnerSpec, Position, Targets, Task, sparse_mlp};
+use kenyon_learn::random::Random;
 use serde_json::json;
 use std::time::Instant;
 

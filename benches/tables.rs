@@ -7,13 +7,13 @@
 mod common;
 
 use common::{argument, cpu_seconds, shared};
-use kenyon::data::formats::{self, Limits};
-use kenyon::data::plan::{self, Resolved};
-use kenyon::data::{Column, Table, schema};
-use kenyon::learning::fit::{Silent, default_validation};
-use kenyon::learning::{self, FitSpec};
-use kenyon::models::Family;
-use kenyon::random::Random;
+use kenyon_learn::data::formats::{self, Limits};
+use kenyon_learn::data::plan::{self, Resolved};
+use kenyon_learn::data::{Column, Table, schema};
+use kenyon_learn::learning::fit::{Silent, default_validation};
+use kenyon_learn::learning::{self, FitSpec};
+use kenyon_learn::models::Family;
+use kenyon_learn::random::Random;
 use std::time::Instant;
 
 #[global_allocator]

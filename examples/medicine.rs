@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let csv = std::str::from_utf8(kenyon::data::bundled::BREAST_CANCER)?;
+    let csv = std::str::from_utf8(kenyon_learn::data::bundled::BREAST_CANCER)?;
     let kenyon = common::Kenyon::connect().await?;
     println!("breast cancer, the family of Kenyon's own choice");
     let request = json!({"target": "target", "task": "classification", "validation": 0.15, "seed": 1});

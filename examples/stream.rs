@@ -3,10 +3,10 @@
 //! `cargo run --release --example stream -- elec2 [weather phishing segments spam mnist …] [--no-label-lags]`
 //! reads `../shared/data` (or `KENYON_SHARED_DATA`).
 
-use kenyon::data::plan::ColumnPlan;
-use kenyon::data::schema::ColumnKind;
-use kenyon::data::{Column, Table, Task};
-use kenyon::learning::online::{Online, OnlineSpec};
+use kenyon_learn::data::plan::ColumnPlan;
+use kenyon_learn::data::schema::ColumnKind;
+use kenyon_learn::data::{Column, Table, Task};
+use kenyon_learn::learning::stream::{Online, OnlineSpec};
 use std::io::Read;
 use std::time::Instant;
 

@@ -12,7 +12,7 @@ use serde_json::json;
 
 #[tokio::main]
 async fn main() -> Result<()> {
-    let csv = common::inflated(kenyon::data::bundled::DIGITS)?;
+    let csv = common::inflated(kenyon_learn::data::bundled::DIGITS)?;
     // Columns named by row and column become p0 … p63; the target keeps its name.
     let (header, rows) = csv.split_once('\n').unwrap_or((&csv, ""));
     let width = header.split(',').count() - 1;

@@ -5,15 +5,15 @@
 mod webhook;
 
 use crate::config::Config;
-use crate::data::formats;
-use crate::http::awake::Awake;
+use crate::http::busy_poll::BusyPoll;
 use crate::http::server::{self, Certificates};
 use crate::http::{Api, Parts};
 use crate::jobs::{Outcome, Runner, Trainer, Work, WorkerConfig, Workers};
-use crate::learning::Monitor;
 use crate::serving::{Engine, Limits, Settings, StoredModels, Streams};
 use crate::store::{Change, JobKind, Store, StoreOptions};
 use crate::{Error, Kind, Result, telemetry};
+use kenyon_learn::data::formats;
+use kenyon_learn::learning::Monitor;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -77,9 +77,9 @@ impl App {
         if let Some(tls) = tls.clone() {
             background.push(tokio::spawn(tls.watch()));
         }
-        let awake = Awake::new(Duration::from_micros(config.busy_poll_us));
-        background.push(tokio::spawn(awake.clone().keep()));
-        let served = server::serve(listener, router, config.clone(), tls.clone(), awake.clone(), stop.clone());
+        let busy_poll = BusyPoll::new(Duration::from_micros(config.busy_poll_us));
+        background.push(tokio::spawn(busy_poll.clone().keep()));
+        let served = server::serve(listener, router, config.clone(), tls.clone(), busy_poll.clone(), stop.clone());
         let mut tasks = vec![tokio::spawn(served)];
         if config.workers > 0 {
             let stop = stop.clone();
@@ -90,7 +90,7 @@ impl App {
             let listener = bind(address).await?;
             grpc_addr = Some(listener.local_addr()?);
             let router = crate::oip::grpc::router(api.clone())?;
-            tasks.push(tokio::spawn(server::serve(listener, router, config.clone(), tls, awake, stop.clone())));
+            tasks.push(tokio::spawn(server::serve(listener, router, config.clone(), tls, busy_poll, stop.clone())));
         }
         Ok(Running { addr, grpc_addr, api, stop, tasks, background })
     }

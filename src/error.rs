@@ -1,6 +1,9 @@
 //! The one error of the crate. It knows nothing of HTTP or gRPC: `http::error` and `oip` map [`Kind`].
 
+use kenyon_learn::error::MAX_DETAILS;
 use serde::{Deserialize, Serialize};
+
+pub use kenyon_learn::Detail;
 
 /// What every fallible function of the crate returns.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -38,47 +41,6 @@ pub enum Kind {
     /// A fault of ours; the cause is logged and never sent.
     Internal,
 }
-
-/// One thing that is wrong, with where it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Detail {
-    /// JSON path of the offending value, where there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub path: Option<String>,
-    /// Row number, counted from 0 in a request's `rows` and from 1 (the first data row) in a file.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub row: Option<u64>,
-    /// Column name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub column: Option<String>,
-    /// Why, in plain words.
-    pub reason: String,
-}
-
-impl Detail {
-    /// A detail about one cell.
-    pub fn cell(row: u64, column: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { path: None, row: Some(row), column: Some(column.into()), reason: reason.into() }
-    }
-
-    /// A detail about a whole row.
-    pub fn row(row: u64, reason: impl Into<String>) -> Self {
-        Self { row: Some(row), reason: reason.into(), ..Self::default() }
-    }
-
-    /// A detail about a whole column.
-    pub fn column(column: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { column: Some(column.into()), reason: reason.into(), ..Self::default() }
-    }
-
-    /// A detail about a value of the request, by its JSON path.
-    pub fn path(path: impl Into<String>, reason: impl Into<String>) -> Self {
-        Self { path: Some(path.into()), reason: reason.into(), ..Self::default() }
-    }
-}
-
-/// How many details an error carries at most.
-pub const MAX_DETAILS: usize = 20;
 
 /// A failure: how to treat it, a stable code, a sentence for a person, and where.
 #[derive(Debug, thiserror::Error)]
@@ -167,8 +129,35 @@ impl From<std::io::Error> for Error {
     }
 }
 
-impl From<candle_core::Error> for Error {
-    fn from(error: candle_core::Error) -> Self {
+impl From<kenyon_learn::Error> for Error {
+    fn from(error: kenyon_learn::Error) -> Self {
+        use kenyon_learn::Kind as Learn;
+        let kind = match error.kind {
+            Learn::Malformed => Kind::Malformed,
+            Learn::Conflict => Kind::Conflict,
+            Learn::TooLarge => Kind::TooLarge,
+            Learn::Unsupported => Kind::Unsupported,
+            Learn::Unprocessable => Kind::Unprocessable,
+            Learn::Canceled => Kind::Canceled,
+            // The cause may be an error of ours that passed through the core, such as a full disk under a checkpoint.
+            Learn::Io | Learn::Internal => {
+                return match error.cause.map(|cause| cause.downcast::<Self>()) {
+                    Some(Ok(ours)) => *ours,
+                    Some(Err(cause)) => match cause.downcast::<std::io::Error>() {
+                        Ok(io) => Self::from(*io),
+                        Err(cause) => Self::internal(cause),
+                    },
+                    None => Self::internal(error.detail),
+                };
+            }
+        };
+        Self { details: error.details, cause: error.cause, ..Self::new(kind, error.code, error.detail) }
+    }
+}
+
+/// An error that passes through the learning core, such as that of a checkpoint, and comes out as it was.
+impl From<Error> for kenyon_learn::Error {
+    fn from(error: Error) -> Self {
         Self::internal(error)
     }
 }

@@ -5,15 +5,10 @@
 pub mod app;
 pub mod cli;
 pub mod config;
-pub mod data;
 pub mod error;
 pub mod http;
 pub mod jobs;
-pub mod learning;
-pub mod models;
-pub mod nn;
 pub mod oip;
-pub mod random;
 pub mod serving;
 pub mod store;
 pub mod telemetry;

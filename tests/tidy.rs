@@ -49,9 +49,19 @@ const ROOMS_OF_CRATES: [(&str, &[&str]); 5] = [
 const LONGEST: usize = 800;
 
 fn sources() -> BTreeMap<PathBuf, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let roots = [root.join("src"), root.join("crates/kenyon-learn/src")];
     let mut found = BTreeMap::new();
-    let mut folders = vec![root.clone()];
+    for root in roots {
+        below(&root, &mut found);
+    }
+    assert!(found.len() > 20, "the source was not found");
+    found
+}
+
+/// The source files below `root`, by their path from there.
+fn below(root: &Path, found: &mut BTreeMap<PathBuf, String>) {
+    let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(&folder).expect("a folder of the source") {
             let path = entry.expect("an entry of the source").path();
@@ -59,12 +69,10 @@ fn sources() -> BTreeMap<PathBuf, String> {
                 folders.push(path);
             } else if path.extension().is_some_and(|e| e == "rs") {
                 let text = fs::read_to_string(&path).expect("a source file is text");
-                found.insert(path.strip_prefix(&root).expect("below the root").to_owned(), text);
+                found.insert(path.strip_prefix(root).expect("below the root").to_owned(), text);
             }
         }
     }
-    assert!(found.len() > 20, "the source was not found");
-    found
 }
 
 /// The room a file belongs to: its first folder, or its own name.

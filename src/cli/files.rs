@@ -3,13 +3,13 @@
 use super::client::Client;
 use super::remote::Train;
 use super::{Connection, local_bundle, show};
-use crate::data::formats::{self, Format, Limits, Part};
-use crate::data::schema::Features;
-use crate::data::{ColumnInfo, Table, plan, schema};
-use crate::learning::{self, Bundle, FitSpec, Monitor, Progress, fit::default_validation};
-use crate::models::{Family, Task};
 use crate::serving::exchange;
 use anyhow::{Context as _, bail};
+use kenyon_learn::data::formats::{self, Format, Limits, Part};
+use kenyon_learn::data::schema::Features;
+use kenyon_learn::data::{ColumnInfo, Table, plan, schema};
+use kenyon_learn::learning::{self, Bundle, FitSpec, Monitor, Progress, fit::default_validation};
+use kenyon_learn::models::{Family, Task};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ impl Monitor for Shown {
     fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
         false
     }
-    fn checkpoint(&self, _step: u64, _bytes: Vec<u8>) -> crate::Result<()> {
+    fn checkpoint(&self, _step: u64, _bytes: Vec<u8>) -> kenyon_learn::Result<()> {
         Ok(())
     }
 }
@@ -221,7 +221,8 @@ pub(super) async fn each_chunk(
 }
 
 /// An error of the crate with its details, for a terminal.
-pub(super) fn explain(error: crate::Error) -> anyhow::Error {
+pub(super) fn explain(error: impl Into<crate::Error>) -> anyhow::Error {
+    let error = error.into();
     let mut text = format!("{} ({})", error.detail, error.code);
     for detail in &error.details {
         let mut place = Vec::new();

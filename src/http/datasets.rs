@@ -3,8 +3,6 @@
 use super::Api;
 use super::error::{Answer, Problem};
 use super::read::{Paging, Path, Query, body_error};
-use crate::data::formats::{self, Format, Limits};
-use crate::data::schema::{self, Summary};
 use crate::store::{Dataset, DatasetName, NewPart};
 use crate::{Detail, Error, Kind, Result, jobs};
 use axum::body::Body;
@@ -12,6 +10,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::TryStreamExt;
+use kenyon_learn::data::formats::{self, Format, Limits};
+use kenyon_learn::data::schema::{self, Summary};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
@@ -197,8 +197,10 @@ async fn summarise(part: NewPart, file: formats::Part, known: Option<Summary>, l
 }
 
 /// Runs work of the processor or the disk on a thread for it.
-pub(crate) async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(error.to_string()))?
+pub(crate) async fn blocking<T: Send + 'static, E: Into<Error> + Send + 'static>(
+    work: impl FnOnce() -> Result<T, E> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(error.to_string()))?.map_err(E::into)
 }
 
 fn name_of(value: &impl Serialize) -> Result<String> {
@@ -213,7 +215,8 @@ fn summary_of(dataset: &Dataset) -> Result<Summary> {
 pub(crate) async fn rows(api: &Api, dataset: &Dataset, offset: u64, limit: usize) -> Result<Value> {
     let parts = jobs::local_parts(&api.store, dataset).await?;
     let (summary, limits) = (summary_of(dataset)?, api.file_limits());
-    let rows = blocking(move || crate::data::plan::read_rows(&parts, &summary.columns, offset, limit, &limits)).await?;
+    let rows =
+        blocking(move || kenyon_learn::data::plan::read_rows(&parts, &summary.columns, offset, limit, &limits)).await?;
     serde_json::to_value(rows).map_err(Error::internal)
 }
 

@@ -64,7 +64,7 @@ async fn import_model(
     Path(name): Path<ModelName>,
     Decoded(archive): Decoded,
 ) -> Answer<Response> {
-    api.room_for_model(&name).await?;
+    api.check_quota(&name).await?;
     let version = transfer::import(&api.store, &name, archive).await?;
     api.engine.refresh(name.as_str()).await?;
     let shown =

@@ -1,9 +1,9 @@
 //! The families of networks, with what can be set, as JSON Schema to draw forms from.
 
 use super::Api;
-use crate::learning::settings;
-use crate::models::Family;
 use axum::Json;
+use kenyon_learn::learning::settings;
+use kenyon_learn::models::Family;
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

@@ -2,18 +2,18 @@
 //! Handlers parse, call one method, render. What a route needs (a scope, a limit) stands in its
 //! OpenAPI description and is enforced by [`edge`] from there.
 
-pub(crate) mod awake;
 mod body;
+pub(crate) mod busy_poll;
 pub(crate) mod context;
 mod datasets;
 mod description;
-mod edge;
 pub(crate) mod error;
 mod exchange;
 mod families;
 mod health;
 mod jobs;
 mod keys;
+mod middleware;
 mod models;
 mod pages;
 pub(crate) mod read;
@@ -48,18 +48,18 @@ use utoipa_axum::router::OpenApiRouter;
 
 /// What handlers work with. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Api(Arc<Inside>);
+pub struct Api(Arc<ApiState>);
 
 /// Behind [`Api`].
 #[derive(Debug)]
-pub struct Inside {
+pub struct ApiState {
     pub(crate) config: Arc<Config>,
     pub(crate) store: Store,
     pub(crate) engine: Engine,
     pub(crate) streams: Streams,
     pub(crate) access: Access,
     pub(crate) queue: Queue,
-    pub(crate) limits: edge::Limits,
+    pub(crate) limits: middleware::Limits,
     pub(crate) routes: Routes,
     pub(crate) document: Bytes,
     pub(crate) draining: AtomicBool,
@@ -70,9 +70,9 @@ pub struct Inside {
 }
 
 impl Deref for Api {
-    type Target = Inside;
+    type Target = ApiState;
 
-    fn deref(&self) -> &Inside {
+    fn deref(&self) -> &ApiState {
         &self.0
     }
 }
@@ -98,8 +98,8 @@ impl Api {
         let (router, document) = described();
         let access = Access::new(parts.store.clone(), parts.config.master_key());
         let open = parts.config.http_address().is_ok_and(|a| a.ip().is_loopback());
-        let api = Self(Arc::new(Inside {
-            limits: edge::Limits::new(&parts.config),
+        let api = Self(Arc::new(ApiState {
+            limits: middleware::Limits::new(&parts.config),
             routes: Routes::new(&document),
             document: served(&document, !access.closed()),
             draining: AtomicBool::new(false),
@@ -120,7 +120,7 @@ impl Api {
             // the service and one for its future, a request.
             .layer((
                 CompressionLayer::new(),
-                axum::middleware::from_fn_with_state(api.clone(), edge::edge),
+                axum::middleware::from_fn_with_state(api.clone(), middleware::guard),
                 DefaultBodyLimit::disable(),
                 CatchPanicLayer::custom(error::panicked),
             ))
@@ -197,5 +197,5 @@ fn cors(origins: &str) -> Option<CorsLayer> {
         list => AllowOrigin::list(list.split(',').filter_map(|o| o.trim().parse().ok())),
     };
     let layer = CorsLayer::new().allow_origin(allowed).allow_methods(tower_http::cors::Any);
-    Some(layer.allow_headers(tower_http::cors::Any).expose_headers([edge::REQUEST_ID]))
+    Some(layer.allow_headers(tower_http::cors::Any).expose_headers([middleware::REQUEST_ID]))
 }

@@ -94,7 +94,7 @@ async fn train(
     Raw(body): Raw,
 ) -> Answer<Response> {
     let request: TrainRequest = read::json(&body)?;
-    api.room_for_model(&name).await?;
+    api.check_quota(&name).await?;
     let key = idempotency(&headers, &caller, &Method::POST, &format!("/models/{name}/train"), &body)?;
     let (job, _) = api.queue.train(&name, &request, key.as_ref()).await?;
     Ok(queued(&job))
@@ -326,7 +326,7 @@ impl Api {
     }
 
     /// 507 `too_many_models` when another model would be one too many.
-    pub(crate) async fn room_for_model(&self, name: &ModelName) -> Result<()> {
+    pub(crate) async fn check_quota(&self, name: &ModelName) -> Result<()> {
         if self.store.counts().await?.models < self.config.max_models || self.store.model(name).await.is_ok() {
             return Ok(());
         }

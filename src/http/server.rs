@@ -1,6 +1,6 @@
 //! The listening side: connections, TLS, timeouts on heads, and a drain that loses no request.
 
-use super::awake::Awake;
+use super::busy_poll::BusyPoll;
 use crate::config::Config;
 use crate::{Error, Result};
 use arc_swap::ArcSwap;
@@ -33,7 +33,7 @@ pub(crate) async fn serve(
     router: Router,
     config: Arc<Config>,
     tls: Option<Arc<Certificates>>,
-    awake: Arc<Awake>,
+    busy_poll: Arc<BusyPoll>,
     stop: CancellationToken,
 ) {
     let builder = Arc::new(builder(&config));
@@ -47,18 +47,18 @@ pub(crate) async fn serve(
             () = stop.cancelled() => break,
         };
         let (router, builder, stop, tls) = (router.clone(), builder.clone(), stop.clone(), tls.clone());
-        let awake = awake.clone();
+        let busy_poll = busy_poll.clone();
         let patience = config.client_timeout();
         connections.spawn(async move {
             let _permit = permit;
             let _ = stream.set_nodelay(true);
             match tls {
-                None => connection(stream, address, router, &builder, awake, stop).await,
+                None => connection(stream, address, router, &builder, busy_poll, stop).await,
                 Some(tls) => {
                     let acceptor = tokio_rustls::TlsAcceptor::from(tls.current.load_full());
                     // A handshake that does not come to an end must not hold a connection for ever.
                     if let Ok(Ok(stream)) = tokio::time::timeout(patience, acceptor.accept(stream)).await {
-                        connection(stream, address, router, &builder, awake, stop).await;
+                        connection(stream, address, router, &builder, busy_poll, stop).await;
                     }
                 }
             }
@@ -102,19 +102,19 @@ async fn connection<S>(
     address: SocketAddr,
     router: Router,
     builder: &Builder<TokioExecutor>,
-    awake: Arc<Awake>,
+    busy_poll: Arc<BusyPoll>,
     stop: CancellationToken,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let _connected = awake.connected();
+    let _connected = busy_poll.connected();
     let service = router
         .map_request(move |mut request: hyper::Request<Incoming>| {
             request.extensions_mut().insert(ConnectInfo(address));
             request.map(axum::body::Body::new)
         })
         .map_response(move |response: axum::response::Response| {
-            awake.answered();
+            busy_poll.answered();
             response
         });
     let served = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service));

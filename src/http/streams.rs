@@ -5,9 +5,6 @@ use super::body::Bounded;
 use super::error::{Answer, Failure, Problem};
 use super::models::{idempotency, shown};
 use super::read::{BodyLimit, Json, Path, Query, Raw, body_error, json, page_limit};
-use crate::data::Task;
-use crate::data::plan::ColumnPlan;
-use crate::data::schema::{ColumnKind, ColumnsPattern, FeatureKind, FeatureSpec, Features};
 use crate::serving::{EmptyModel, MemoryPage};
 use crate::store::{Caller, IdempotencyKey, ModelName};
 use crate::{Detail, Error, Kind, Result};
@@ -18,6 +15,9 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
+use kenyon_learn::data::Task;
+use kenyon_learn::data::plan::ColumnPlan;
+use kenyon_learn::data::schema::{ColumnKind, ColumnsPattern, FeatureKind, FeatureSpec, Features};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -74,7 +74,7 @@ struct Empty {
     (status = 409, description = "there is one", body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json")))]
 async fn put_model(State(api): State<Api>, Path(name): Path<ModelName>, Json(empty): Json<Empty>) -> Answer<Response> {
-    api.room_for_model(&name).await?;
+    api.check_quota(&name).await?;
     let model = api.streams.create(planned(name, empty)?).await?;
     Ok((StatusCode::CREATED, axum::Json(shown(&model, None))).into_response())
 }

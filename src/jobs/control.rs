@@ -1,4 +1,4 @@
-//! The wish that a running job ends, and why.
+//! The request that a running job ends, and why.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -26,7 +26,7 @@ pub(super) enum Stop {
 pub(super) struct Control {
     pub(super) attempt: u64,
     stop: AtomicU8,
-    /// When the wish came, and whether a checkpoint was kept since.
+    /// When the request came, and whether a checkpoint was kept since.
     since: Mutex<Option<(Instant, bool)>>,
     pub(super) changed: tokio::sync::Notify,
 }
@@ -46,7 +46,7 @@ impl Control {
     }
 
     /// A stronger reason replaces a weaker one, never the other way round.
-    pub(super) fn wish(&self, stop: Stop) {
+    pub(super) fn request_stop(&self, stop: Stop) {
         if self.stop.fetch_max(stop as u8, Ordering::AcqRel) < stop as u8 {
             self.since.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert((Instant::now(), false));
             self.changed.notify_waiters();
@@ -72,7 +72,7 @@ impl Control {
         }
     }
 
-    /// How long ago the wish came.
+    /// How long ago the request came.
     pub(super) fn wished_for(&self) -> Option<Duration> {
         self.since.lock().unwrap_or_else(PoisonError::into_inner).map(|(at, _)| at.elapsed())
     }

@@ -1,8 +1,8 @@
 //! Stored datasets as files that `data` can read.
 
-use crate::data::formats::Part;
 use crate::store::{Dataset, Store};
 use crate::{Error, Result};
+use kenyon_learn::data::formats::Part;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 

@@ -1,10 +1,10 @@
 //! How much memory a job will need and how much there is: said before it starts, not found out by
 //! the system's killer half-way.
 
-use crate::data::plan::Resolved;
-use crate::data::schema::{ColumnKind, Summary};
 use crate::store::Dataset;
 use crate::{Error, Result};
+use kenyon_learn::data::plan::Resolved;
+use kenyon_learn::data::schema::{ColumnKind, Summary};
 
 /// Bytes of a number in the table and of its entry in the encoded batch.
 const CELL: u64 = 8 + 8;

@@ -1,12 +1,12 @@
 //! Asking for jobs: a request is checked against what is stored, then queued.
 
 use super::search::{self, SearchRequest};
-use crate::data::schema::{Features, Summary};
-use crate::learning::FitSpec;
-use crate::models::{Family, Task};
 use crate::store::models::NewModel;
 use crate::store::{DatasetName, IdempotencyKey, Job, JobId, JobKind, ModelName, NewJob, Store};
 use crate::{Detail, Error, Result};
+use kenyon_learn::data::schema::{Features, Summary};
+use kenyon_learn::learning::FitSpec;
+use kenyon_learn::models::{Family, Task};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -160,9 +160,9 @@ fn check(request: &TrainRequest, summary: &Summary) -> Result<()> {
     if request.validation.is_some_and(|v| !(v > 0.0 && v <= 0.9)) {
         return wrong("validation", "the share held out is above 0 and at most 0.9".to_owned());
     }
-    crate::data::plan::resolve(summary, &request.features, &request.target, request.task)?;
+    kenyon_learn::data::plan::resolve(summary, &request.features, &request.target, request.task)?;
     if let Some(family) = request.family {
-        crate::learning::settings::complete(family, &request.config)?;
+        kenyon_learn::learning::settings::complete(family, &request.config)?;
     }
     if let Some(search) = &request.search {
         search::check(search, request.family)?;

@@ -1,11 +1,11 @@
 //! How a running job is doing: remembered here, written down once a second by its worker.
 
 use super::control::{Control, Stop};
-use crate::learning::{Monitor, Progress};
+use crate::Kind;
 use crate::store::Store;
 use crate::store::events::Report;
 use crate::store::jobs::Claim;
-use crate::{Error, Kind, Result};
+use kenyon_learn::learning::{Monitor, Progress};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -138,7 +138,7 @@ impl Monitor for Reporter {
         state.last.elapsed() >= gap.max(state.cost * COST_SHARE)
     }
 
-    fn checkpoint(&self, step: u64, bytes: Vec<u8>) -> Result<()> {
+    fn checkpoint(&self, step: u64, bytes: Vec<u8>) -> kenyon_learn::Result<()> {
         let begun = Instant::now();
         let outcome = self.runtime.block_on(self.store.save_checkpoint(&self.claim, step, bytes));
         {
@@ -151,15 +151,15 @@ impl Monitor for Reporter {
                 Ok(())
             }
             Err(error) if error.code == "lease_lost" => {
-                self.control.wish(Stop::Lost);
-                Err(Error::new(Kind::Canceled, "lease_lost", "the job went on elsewhere"))
+                self.control.request_stop(Stop::Lost);
+                Err(kenyon_learn::Error::new(kenyon_learn::Kind::Canceled, "lease_lost", "the job went on elsewhere"))
             }
             // The training itself is unharmed; the next checkpoint may succeed again.
             Err(error) if error.kind == Kind::Unavailable => {
                 self.log(&format!("no checkpoint at step {step}: {error}"));
                 Ok(())
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error.into()),
         }
     }
 }

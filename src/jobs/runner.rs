@@ -1,9 +1,9 @@
 //! What a job does, apart from where and when.
 
 use crate::Result;
-use crate::learning::Monitor;
 use crate::store::{Dataset, Job, NewVersion, Store};
 use bytes::Bytes;
+use kenyon_learn::learning::Monitor;
 use serde_json::Value;
 use std::future::Future;
 use tokio::runtime::Handle;

@@ -5,10 +5,10 @@
 //! measure. Everything is a function of (seed, trial), and a checkpoint holds every finished trial and
 //! the one under way, so a search that was interrupted goes on as if it had not been.
 
-use crate::learning::{Monitor, Progress};
-use crate::models::{Family, Range, Setting};
-use crate::random::Random;
 use crate::{Error, Result};
+use kenyon_learn::learning::{Monitor, Progress};
+use kenyon_learn::models::{Family, Range, Setting};
+use kenyon_learn::random::Random;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -68,7 +68,7 @@ pub(super) struct Tried {
 
 /// Where a search is: what a checkpoint holds, before the inner training's own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-struct Course {
+struct Trial {
     tried: Vec<Tried>,
     /// Mini-batches of all trainings that have ended: what counts as getting further.
     #[serde(default)]
@@ -90,7 +90,7 @@ pub(super) fn check(request: &SearchRequest, family: Option<Family>) -> Result<(
             let mut config = Map::new();
             config.insert(name.clone(), draw(&parsed, Some(&setting), &mut Random::stream(0, name, 0)));
             if let Some(family) = family {
-                crate::learning::settings::complete(family, &config)?;
+                kenyon_learn::learning::settings::complete(family, &config)?;
             }
         }
     }
@@ -153,7 +153,7 @@ fn rungs(trials: usize) -> usize {
 }
 
 /// The best `keep` of a rung, best first; equal ones by their number.
-fn survivors(course: &Course, rung: usize, keep: usize) -> Vec<usize> {
+fn survivors(course: &Trial, rung: usize, keep: usize) -> Vec<usize> {
     let mut scored: Vec<(f64, usize)> =
         course.tried.iter().filter(|t| t.rung == rung).map(|t| (t.score.unwrap_or(f64::INFINITY), t.trial)).collect();
     scored.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
@@ -262,7 +262,7 @@ fn default_space(family: Family) -> Map<String, Value> {
 }
 
 /// Progress counts trials until the last training begins.
-fn tell(monitor: &dyn Monitor, course: &Course, total: usize) {
+fn tell(monitor: &dyn Monitor, course: &Trial, total: usize) {
     let done = course.tried.len();
     let mut metrics = Map::new();
     let best = course.tried.iter().filter_map(|t| t.score).fold(f64::INFINITY, f64::min);
@@ -287,7 +287,7 @@ fn tell(monitor: &dyn Monitor, course: &Course, total: usize) {
 /// A training within the search: its checkpoints carry what was found before.
 struct Within<'a> {
     monitor: &'a dyn Monitor,
-    course: &'a Course,
+    course: &'a Trial,
     /// Whether its progress is the job's; that of trials is counted in trials.
     shown: bool,
     step: AtomicU64,
@@ -314,12 +314,12 @@ impl Monitor for Within<'_> {
     fn checkpoint_due(&self, epoch_ended: bool) -> bool {
         self.monitor.checkpoint_due(epoch_ended)
     }
-    fn checkpoint(&self, step: u64, bytes: Vec<u8>) -> Result<()> {
+    fn checkpoint(&self, step: u64, bytes: Vec<u8>) -> kenyon_learn::Result<()> {
         self.monitor.checkpoint(self.course.steps + step, pack(self.course, &bytes)?)
     }
 }
 
-fn pack(course: &Course, inner: &[u8]) -> Result<Vec<u8>> {
+fn pack(course: &Trial, inner: &[u8]) -> Result<Vec<u8>> {
     let text = serde_json::to_vec(course).map_err(Error::internal)?;
     let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(&text);
@@ -327,7 +327,7 @@ fn pack(course: &Course, inner: &[u8]) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-fn unpack(bytes: &[u8]) -> Result<(Course, Vec<u8>)> {
+fn unpack(bytes: &[u8]) -> Result<(Trial, Vec<u8>)> {
     let broken = || Error::internal("a search's checkpoint cannot be read");
     let (length, rest) = bytes.split_first_chunk::<8>().ok_or_else(broken)?;
     let length = u64::from_le_bytes(*length) as usize;

@@ -5,14 +5,14 @@ use super::memory;
 use super::queue::{TrainRequest, summary};
 use super::runner::{Outcome, Runner, Work};
 use super::search::{self, SearchRequest, Tried};
-use crate::data::formats::Limits;
-use crate::data::{Table, plan};
-use crate::learning::bundle::Bundle;
-use crate::learning::evaluate::{self, Evaluation};
-use crate::learning::fit::Fitted;
-use crate::learning::{FitSpec, Monitor, choose, fit};
 use crate::store::{Dataset, JobKind, NewVersion};
 use crate::{Error, Kind, Result};
+use kenyon_learn::data::formats::Limits;
+use kenyon_learn::data::{Table, plan};
+use kenyon_learn::learning::bundle::Bundle;
+use kenyon_learn::learning::evaluate::{self, Evaluation};
+use kenyon_learn::learning::fit::Fitted;
+use kenyon_learn::learning::{FitSpec, Monitor, choose, fit};
 use serde_json::{Map, Value, json};
 
 /// Rows on which a new model's activity is counted.
@@ -98,7 +98,7 @@ impl Trainer {
 
     fn read(&self, work: &Work, dataset: &Dataset, plans: &[plan::ColumnPlan]) -> Result<Table> {
         let parts = work.wait(local_parts(&work.store, dataset))?;
-        plan::read_table(&parts, plans, &self.limits)
+        Ok(plan::read_table(&parts, plans, &self.limits)?)
     }
 }
 

@@ -160,7 +160,7 @@ impl Workers {
             if running.is_empty() {
                 return;
             }
-            running.iter().for_each(|control| control.wish(Stop::Drain));
+            running.iter().for_each(|control| control.request_stop(Stop::Drain));
             freed.await;
         }
     }
@@ -191,7 +191,7 @@ impl Workers {
                         tracing::warn!(%error, cause = ?error.cause, "the heartbeat failed");
                         // Once the lease is over somebody else may hold the jobs.
                         if self.inner.store.backend() == "postgres" && last_good.elapsed() > config.lease {
-                            self.inner.jobs().values().for_each(|control| control.wish(Stop::Lost));
+                            self.inner.jobs().values().for_each(|control| control.request_stop(Stop::Lost));
                         }
                     }
                 },
@@ -226,9 +226,9 @@ impl Inner {
     fn apply(&self, held: &[crate::store::jobs::Held]) {
         for (id, control) in self.jobs().iter() {
             match held.iter().find(|h| h.id == *id && h.attempt == control.attempt) {
-                Some(held) if held.cancel_requested => control.wish(Stop::Cancel),
+                Some(held) if held.cancel_requested => control.request_stop(Stop::Cancel),
                 Some(_) => {}
-                None => control.wish(Stop::Lost),
+                None => control.request_stop(Stop::Lost),
             }
         }
     }
@@ -245,7 +245,7 @@ impl Inner {
             for held in self.store.held_jobs(&self.owner).await.unwrap_or_default() {
                 let control = self.jobs().get(&held.id).filter(|c| c.attempt == held.attempt).cloned();
                 if let Some(control) = control.filter(|_| held.cancel_requested) {
-                    control.wish(Stop::Cancel);
+                    control.request_stop(Stop::Cancel);
                 }
             }
         }
@@ -368,7 +368,7 @@ impl Inner {
         }
         match self.store.report_job(claim, &report).await {
             Ok(()) => {}
-            Err(error) if error.code == "lease_lost" => control.wish(Stop::Lost),
+            Err(error) if error.code == "lease_lost" => control.request_stop(Stop::Lost),
             Err(error) => {
                 tracing::warn!(%error, cause = ?error.cause, "progress could not be written");
                 reporter.put_back(report);

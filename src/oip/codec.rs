@@ -5,13 +5,13 @@
 //! `[batch, features]`. Outputs are `label` and `probabilities`, or `value`.
 
 use super::tensor::{Datatype, Tensor, Values};
-use crate::data::encoder::Encoder;
-use crate::data::plan::ColumnPlan;
-use crate::data::schema::ColumnKind;
-use crate::data::{Batch, Column, Table};
-use crate::learning::bundle::Bundle;
 use crate::serving::Answer;
 use crate::{Detail, Error, Result};
+use kenyon_learn::data::encoder::Encoder;
+use kenyon_learn::data::plan::ColumnPlan;
+use kenyon_learn::data::schema::ColumnKind;
+use kenyon_learn::data::{Batch, Column, Table};
+use kenyon_learn::learning::bundle::Bundle;
 use serde_json::{Map, Value};
 
 /// Name of the tensor that carries all features at once.
@@ -99,7 +99,7 @@ pub(super) fn encode(bundle: &Bundle, tensors: Vec<Tensor>) -> Result<Batch> {
     let direct = encoder.inputs.iter().all(|p| matches!(p.kind, ColumnKind::Number | ColumnKind::Vector));
     if !direct || tensors.iter().any(|t| matches!(t.values, Values::Text(_))) {
         let rows = as_rows(encoder, &tensors, rows)?;
-        return bundle.encode(&bundle.reader().from_values(&rows)?);
+        return Ok(bundle.encode(&bundle.reader().from_values(&rows)?)?);
     }
     let mut table = Table { rows, columns: Vec::with_capacity(tensors.len()) };
     let mut tensors = tensors;
@@ -115,7 +115,7 @@ pub(super) fn encode(bundle: &Bundle, tensors: Vec<Tensor>) -> Result<Batch> {
     if let Some(twice) = tensors.first() {
         return Err(Error::malformed("duplicate_input", format!("input '{}' stands twice", shown(&twice.name))));
     }
-    bundle.encode(&table)
+    Ok(bundle.encode(&table)?)
 }
 
 /// Rows of a request: the first dimension of its tensors.
@@ -298,7 +298,7 @@ pub(super) fn classification(answer: &Answer, name: &str, count: usize) -> Tenso
 }
 
 fn class_text(class: &Value) -> Box<str> {
-    crate::learning::bundle::class_name(class).into()
+    kenyon_learn::learning::bundle::class_name(class).into()
 }
 
 fn largest(row: &[f32]) -> usize {

@@ -3,10 +3,10 @@
 use super::codec;
 use super::tensor::{Datatype, Tensor};
 use crate::Result;
-use crate::learning::bundle::Bundle;
-use crate::serving::engine::{Again, Chosen, Question};
+use crate::serving::engine::{EncodedRequest, RoutedModel, ShadowEncode};
 use crate::serving::stats::Rejected;
-use crate::serving::{Answer, Caller, Engine, Wishes};
+use crate::serving::{Answer, Caller, Engine, PredictOptions};
+use kenyon_learn::learning::bundle::Bundle;
 use std::borrow::Cow;
 
 /// Requests with more elements than this are encoded on a thread for blocking work.
@@ -23,7 +23,7 @@ pub(super) struct Output {
 /// Encodes the tensors, runs the chosen version, and makes the outputs that were asked for.
 pub(super) async fn run(
     engine: &Engine,
-    chosen: &Chosen,
+    chosen: &RoutedModel,
     inputs: Vec<Tensor>,
     wanted: &mut Vec<Output>,
     caller: Caller<'_>,
@@ -36,7 +36,7 @@ pub(super) async fn run(
     }
     let again = chosen.has_shadow().then(|| {
         let inputs = inputs.clone();
-        Box::new(move |bundle: &Bundle| codec::encode(bundle, inputs)) as Again
+        Box::new(move |bundle: &Bundle| codec::encode(bundle, inputs)) as ShadowEncode
     });
     let elements: usize = inputs.iter().map(|t| t.values.len()).sum();
     let plain = inputs.iter().all(|t| t.datatype != Datatype::Bytes);
@@ -47,8 +47,8 @@ pub(super) async fn run(
         codec::encode(&bundle, inputs)
     };
     let batch = batch.inspect_err(|_| chosen.live.stats.rejected(Rejected::Rows))?;
-    let wishes = &Wishes::default();
-    let question = Question { batch, wishes, novelty: false, deadline: caller.deadline, again };
+    let wishes = &PredictOptions::default();
+    let question = EncodedRequest { batch, wishes, novelty: false, deadline: caller.deadline, again };
     let answer = engine.answer(chosen, question).await?;
     let output = |wanted: &Output| match wanted.classes {
         Some(count) if wanted.name != "value" => codec::classification(&answer, &wanted.name, count),

@@ -2,8 +2,8 @@
 //! of values between, which is several times as fast as a general reader on a row of pixels.
 
 use super::tensor::{Datatype, Values};
-use crate::data::number::Decimal;
 use crate::{Error, Result};
+use kenyon_learn::data::number::Decimal;
 use std::borrow::Cow;
 
 /// How deep lists and objects may nest.

@@ -3,8 +3,8 @@
 
 use super::energy::{self, Meter};
 use crate::Result;
-use crate::learning::bundle::Bundle;
-use crate::models::LayerActivity;
+use kenyon_learn::learning::bundle::Bundle;
+use kenyon_learn::models::LayerActivity;
 use serde_json::{Map, Value, json};
 
 /// Rows it is counted on at most.

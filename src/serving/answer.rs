@@ -1,9 +1,9 @@
 //! What a prediction answers, and its JSON, written once straight into the bytes that are sent.
 
+use super::batch_queue::{Outputs, Spent};
 use super::clock::Id;
 use super::json;
-use super::lane::{Outputs, Spent};
-use super::live::{Live, Snapshot};
+use super::loaded_version::{LoadedVersion, Snapshot};
 use super::reasons::Reasons;
 use std::sync::Arc;
 use std::time::Duration;
@@ -31,7 +31,7 @@ impl Timing {
 
 /// What an answer is to hold beside labels and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Wishes {
+pub struct PredictOptions {
     /// Labels with their probability that are listed, most likely first; up to
     /// [`DEFAULT_TOP_K`] when missing.
     pub top_k: Option<usize>,
@@ -57,7 +57,7 @@ pub enum Explain {
 #[derive(Debug)]
 pub struct Answer {
     /// The version that answered.
-    pub live: Arc<Live>,
+    pub live: Arc<LoadedVersion>,
     /// Its bundle and labels.
     pub snapshot: Arc<Snapshot>,
     /// `[rows, width]` probabilities or values, and `[rows]` novelty.
@@ -96,7 +96,7 @@ impl Answer {
     }
 
     /// The whole answer as JSON; `ids` names each row.
-    pub(super) fn to_json(&self, wishes: &Wishes, ids: impl Iterator<Item = Id>) -> Vec<u8> {
+    pub(super) fn to_json(&self, wishes: &PredictOptions, ids: impl Iterator<Item = Id>) -> Vec<u8> {
         let classes = self.outputs.width.min(wishes.top_k.unwrap_or(DEFAULT_TOP_K));
         let mut out = Vec::with_capacity(128 + self.rows() * (192 + 24 * classes));
         json::raw(&mut out, "{\"model\":\"");
@@ -131,7 +131,7 @@ impl Answer {
         out
     }
 
-    fn write_classes(&self, out: &mut Vec<u8>, values: &[f32], wishes: &Wishes, order: &mut Vec<u32>) {
+    fn write_classes(&self, out: &mut Vec<u8>, values: &[f32], wishes: &PredictOptions, order: &mut Vec<u32>) {
         let shown = values.len().min(wishes.top_k.unwrap_or(DEFAULT_TOP_K));
         most_likely(values, shown, order);
         let best = order[0] as usize;
@@ -156,7 +156,7 @@ impl Answer {
         }
     }
 
-    fn write_value(&self, out: &mut Vec<u8>, value: f32, wishes: &Wishes) {
+    fn write_value(&self, out: &mut Vec<u8>, value: f32, wishes: &PredictOptions) {
         json::raw(out, ",\"value\":");
         json::value(out, &value);
         if let Some(coverage) = wishes.coverage {

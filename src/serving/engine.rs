@@ -1,21 +1,21 @@
 //! The engine: from a model's name and rows to answers.
 
-use super::answer::{Answer, Explain, Reply, Timing, Wishes};
+use super::answer::{Answer, Explain, PredictOptions, Reply, Timing};
+use super::batch_queue::Limits;
 use super::clock::{Ids, unix_millis};
-use super::lane::Limits;
 use super::library::Library;
-use super::live::Live;
+use super::loaded_version::LoadedVersion;
 use super::reasons::Reasons;
 use super::request;
 use super::routing::{ShadowFigures, Slot};
 use super::stats::{self, Figures, Rejected};
-use super::table::{Picked, Table};
-use crate::data::Batch;
-use crate::learning::bundle::Bundle;
-use crate::models::{self, Family};
+use super::table::{Selection, Table};
 use crate::store::{Change, Predictions};
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
+use kenyon_learn::data::Batch;
+use kenyon_learn::learning::bundle::Bundle;
+use kenyon_learn::models::{self, Family};
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,14 +66,14 @@ pub struct Caller<'a> {
 
 /// A version that was chosen to answer a request.
 #[derive(Clone)]
-pub struct Chosen {
+pub struct RoutedModel {
     /// It.
-    pub live: Arc<Live>,
+    pub live: Arc<LoadedVersion>,
     shadow: Option<Arc<Slot>>,
     started: Instant,
 }
 
-impl Chosen {
+impl RoutedModel {
     /// Whether another version answers beside, which needs the rows once more.
     pub fn has_shadow(&self) -> bool {
         self.shadow.is_some()
@@ -81,20 +81,20 @@ impl Chosen {
 }
 
 /// Encodes the rows of a question once more, for a version with an encoder of its own.
-pub type Again = Box<dyn FnOnce(&Bundle) -> Result<Batch> + Send>;
+pub type ShadowEncode = Box<dyn FnOnce(&Bundle) -> Result<Batch> + Send>;
 
 /// Encoded rows and what is wanted of their answers.
-pub struct Question<'a> {
+pub struct EncodedRequest<'a> {
     /// The rows, by the chosen version's encoder.
     pub batch: Batch,
     /// What answers are to hold.
-    pub wishes: &'a Wishes,
+    pub wishes: &'a PredictOptions,
     /// Whether novelty is wanted.
     pub novelty: bool,
     /// When the answer is worthless; the engine's own limit when missing.
     pub deadline: Option<Instant>,
-    /// For the shadow, where there is one ([`Chosen::has_shadow`]).
-    pub again: Option<Again>,
+    /// For the shadow, where there is one ([`RoutedModel::has_shadow`]).
+    pub again: Option<ShadowEncode>,
 }
 
 /// Answers questions. Cheap to clone.
@@ -139,7 +139,7 @@ impl Engine {
     pub async fn predict_json(&self, model: &str, body: &Bytes, caller: Caller<'_>) -> Result<Reply> {
         let started = Instant::now();
         let (parsed, rows) = request::parse(body)?;
-        let wishes = Wishes { top_k: parsed.top_k, coverage: parsed.coverage, explain: parsed.explain() };
+        let wishes = PredictOptions { top_k: parsed.top_k, coverage: parsed.coverage, explain: parsed.explain() };
         let mut chosen = self.choose(model, parsed.version, caller.request_id).await?;
         chosen.started = started;
         let batch = if body.len() > LARGE_BODY {
@@ -155,9 +155,9 @@ impl Engine {
         let batch = batch.inspect_err(|_| chosen.live.stats.rejected(Rejected::Rows))?;
         let again = chosen.has_shadow().then(|| {
             let rows = body.slice_ref(rows);
-            Box::new(move |bundle: &Bundle| bundle.encode(&bundle.reader().from_json(&rows)?)) as Again
+            Box::new(move |bundle: &Bundle| Ok(bundle.encode(&bundle.reader().from_json(&rows)?)?)) as ShadowEncode
         });
-        let question = Question { batch, wishes: &wishes, novelty: true, deadline: caller.deadline, again };
+        let question = EncodedRequest { batch, wishes: &wishes, novelty: true, deadline: caller.deadline, again };
         let answer = self.answer(&chosen, question).await?;
         let ids = self.inner.ids.take(answer.rows());
         // Only what can learn from a late label needs its rows remembered.
@@ -176,13 +176,13 @@ impl Engine {
 
     /// Chooses the version that answers: the one named, or what the traffic split says. It is loaded
     /// when this returns, and answers even if it is replaced meanwhile.
-    pub async fn choose(&self, model: &str, version: Option<u64>, request_id: &str) -> Result<Chosen> {
-        let Picked { live, shadow } = self.inner.table.pick(model, version, request_id).await?;
-        Ok(Chosen { live, shadow, started: Instant::now() })
+    pub async fn choose(&self, model: &str, version: Option<u64>, request_id: &str) -> Result<RoutedModel> {
+        let Selection { live, shadow } = self.inner.table.pick(model, version, request_id).await?;
+        Ok(RoutedModel { live, shadow, started: Instant::now() })
     }
 
     /// Answers encoded rows by the chosen version.
-    pub async fn answer(&self, chosen: &Chosen, question: Question<'_>) -> Result<Answer> {
+    pub async fn answer(&self, chosen: &RoutedModel, question: EncodedRequest<'_>) -> Result<Answer> {
         let live = &chosen.live;
         live.touch(unix_millis());
         let deadline = question.deadline.unwrap_or_else(|| chosen.started + self.inner.settings.deadline);
@@ -207,7 +207,7 @@ impl Engine {
     }
 
     /// Lets the shadow answer beside, unless it is busy, and compares.
-    fn shadow(&self, slot: Arc<Slot>, answer: &Answer, again: Again) {
+    fn shadow(&self, slot: Arc<Slot>, answer: &Answer, again: ShadowEncode) {
         let (engine, ours) = (self.clone(), answer.outputs.clone());
         let (live, snapshot) = (Arc::clone(&answer.live), Arc::clone(&answer.snapshot));
         tokio::spawn(async move {
@@ -268,7 +268,7 @@ impl Engine {
     }
 
     /// The version if it is loaded already; the stable one when none is named.
-    pub fn loaded(&self, model: &str, version: Option<u64>) -> Option<Arc<Live>> {
+    pub fn loaded(&self, model: &str, version: Option<u64>) -> Option<Arc<LoadedVersion>> {
         self.inner.table.peek(model, version)
     }
 
@@ -319,10 +319,10 @@ impl Engine {
     }
 }
 
-fn read(live: &Live, rows: &[u8]) -> Result<Batch> {
+fn read(live: &LoadedVersion, rows: &[u8]) -> Result<Batch> {
     let snapshot = live.snapshot();
     let table = snapshot.bundle.reader().from_json(rows)?;
-    snapshot.bundle.encode(&table)
+    Ok(snapshot.bundle.encode(&table)?)
 }
 
 /// For each class of `ours`, its place among the classes of `theirs`; a number has one place.
@@ -342,7 +342,7 @@ async fn explain(answer: &Answer, batch: Batch, how: Explain) -> Result<Vec<Reas
         let one = |(row, &output): (usize, &usize)| {
             let mut explanation = bundle.network.explain(&batch, row, output)?;
             if how == Explain::LeaveOneOut && !explanation.attention.is_empty() {
-                explanation.left_out = models::left_out(&*bundle.network, &batch, row, output)?;
+                explanation.leave_one_out = models::leave_one_out(&*bundle.network, &batch, row, output)?;
             }
             Ok(Reasons::new(&explanation, &bundle.encoder, &bundle.config.target_encoder, &batch, row))
         };

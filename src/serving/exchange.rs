@@ -1,7 +1,7 @@
 //! A model as one file: a tar archive of the bundle's three files, to be taken to another server.
 //!
 //! An archive may come from a stranger: only the three names are accepted, as plain files, once each,
-//! within a size that the caller sets. What is in them is [`crate::learning::Bundle::load`]'s to check.
+//! within a size that the caller sets. What is in them is [`kenyon_learn::learning::Bundle::load`]'s to check.
 
 use crate::{Error, Result};
 use std::io::Read;

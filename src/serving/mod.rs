@@ -2,19 +2,19 @@
 //!
 //! An [`Engine`] is cheap to clone. A prediction goes through it without SQL and without a lock held
 //! across work: the routing table of the model is an `ArcSwap`, the version it names is loaded once
-//! and shared, and its rows pass a [`lane::Lane`], which batches only when there is company.
+//! and shared, and its rows pass a [`batch_queue::BatchQueue`], which batches only when there is company.
 
 pub mod activity;
 pub mod answer;
+pub mod batch_queue;
 mod clock;
 pub mod energy;
 pub mod engine;
 pub mod exchange;
 mod fair;
 pub(crate) mod json;
-pub mod lane;
 pub mod library;
-pub mod live;
+pub mod loaded_version;
 pub mod observe;
 pub mod reasons;
 mod request;
@@ -24,11 +24,11 @@ mod stored;
 mod table;
 pub mod transfer;
 
-pub use answer::{Answer, Explain, Reply, Timing, Wishes};
+pub use answer::{Answer, Explain, PredictOptions, Reply, Timing};
+pub use batch_queue::Limits;
 pub use engine::{Caller, Engine, Settings};
-pub use lane::Limits;
 pub use library::{Canary, Files, Library, Traffic};
-pub use live::Live;
+pub use loaded_version::LoadedVersion;
 pub use observe::{Drift, EmptyModel, MemoryPage, Streams};
 pub(crate) use request::whole_numbers;
 pub use routing::ShadowFigures;

@@ -4,11 +4,11 @@
 //! value): the terms are those of the network itself at this input, not an estimate around it.
 //! Attention is a weight, not a reason.
 
-use crate::data::Batch;
-use crate::data::encoder::{Encoder, Field, Layout};
-use crate::data::schema::ColumnKind;
-use crate::data::target::TargetEncoder;
-use crate::models::{Explanation, Recalled, RecalledRow};
+use kenyon_learn::data::Batch;
+use kenyon_learn::data::encoder::{Encoder, Field, Layout};
+use kenyon_learn::data::schema::ColumnKind;
+use kenyon_learn::data::target::TargetEncoder;
+use kenyon_learn::models::{Explanation, Recalled, RecalledRow};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -56,7 +56,7 @@ pub struct Attended {
     /// How much lower the logit (or the standardised value) is without what it holds; where
     /// `"explain": "leave_one_out"` was asked.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub left_out: Option<f32>,
+    pub leave_one_out: Option<f32>,
 }
 
 /// Something that was recalled.
@@ -114,7 +114,7 @@ impl Reasons {
         let attended = |(token, &weight): (usize, &f32)| {
             let field = batch.fields.get(batch.row(row).start + token).map_or(0, |&f| usize::from(f));
             let name = encoder.fields.get(field).map(|f| f.name.clone()).unwrap_or_default();
-            Attended { name, token, weight, left_out: explanation.left_out.get(token).copied() }
+            Attended { name, token, weight, leave_one_out: explanation.leave_one_out.get(token).copied() }
         };
         Self {
             bias: explanation.bias,
@@ -185,7 +185,8 @@ mod tests {
     #[test]
     fn contributions_are_summed_by_column_and_nothing_is_lost() {
         let field = |name: &str, kind, start, width| Field { name: name.into(), kind, start, width, shape: None };
-        let mut encoder = Encoder::empty(&[], Layout::Bag, crate::data::encoder::EncoderOptions::default()).unwrap();
+        let mut encoder =
+            Encoder::empty(&[], Layout::Bag, kenyon_learn::data::encoder::EncoderOptions::default()).unwrap();
         encoder.fields = vec![field("words", ColumnKind::Text, 0, 100), field("image", ColumnKind::Vector, 100, 80)];
         let mut batch = Batch::new();
         let indices = [3, 50].into_iter().chain(100..170);

@@ -1,7 +1,7 @@
 //! Which version of a model answers a request: the stable one, a canary's share, and a shadow beside.
 
-use super::lane::Outputs;
-use super::live::Live;
+use super::batch_queue::Outputs;
+use super::loaded_version::LoadedVersion;
 use super::stats::Stats;
 use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 /// A version's place: loaded or not.
 pub(super) struct Slot {
     pub(super) version: u64,
-    pub(super) live: ArcSwapOption<Live>,
+    pub(super) live: ArcSwapOption<LoadedVersion>,
     /// Held while it is being loaded, so that it is loaded once.
     pub(super) loading: tokio::sync::Mutex<()>,
     pub(super) stats: Arc<Stats>,
@@ -30,7 +30,7 @@ impl Slot {
     }
 
     /// The loaded version, unless a panic has made it untrustworthy.
-    pub(super) fn ready(&self) -> Option<Arc<Live>> {
+    pub(super) fn ready(&self) -> Option<Arc<LoadedVersion>> {
         self.live.load_full().filter(|live| !live.lane.poisoned())
     }
 }

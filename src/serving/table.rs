@@ -4,13 +4,13 @@
 use super::clock::unix_millis;
 use super::engine::Settings;
 use super::library::{Library, Traffic};
-use super::live::Live;
+use super::loaded_version::LoadedVersion;
 use super::routing::{Route, Slot, threshold};
 use super::stats::Series;
-use crate::learning::bundle::Bundle;
 use crate::{Error, Kind, Result};
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
+use kenyon_learn::learning::bundle::Bundle;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ type Models = HashMap<Arc<str>, Arc<ArcSwap<Route>>>;
 
 /// Told of each version that was loaded; it answers nobody before the hook has ended. The hook must
 /// not ask for a version to be loaded itself.
-pub(super) type LoadHook = Arc<dyn Fn(Arc<Live>) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(super) type LoadHook = Arc<dyn Fn(Arc<LoadedVersion>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// See the module.
 pub(super) struct Table {
@@ -31,8 +31,8 @@ pub(super) struct Table {
 }
 
 /// What a request needs to be answered.
-pub(super) struct Picked {
-    pub(super) live: Arc<Live>,
+pub(super) struct Selection {
+    pub(super) live: Arc<LoadedVersion>,
     pub(super) shadow: Option<Arc<Slot>>,
 }
 
@@ -53,7 +53,7 @@ impl Table {
     }
 
     /// The version that answers: the one that is named, or what the traffic split says.
-    pub(super) async fn pick(&self, model: &str, version: Option<u64>, request_id: &str) -> Result<Picked> {
+    pub(super) async fn pick(&self, model: &str, version: Option<u64>, request_id: &str) -> Result<Selection> {
         let known = self.models.load().get(model).cloned();
         let route = match known {
             Some(route) => route,
@@ -74,11 +74,11 @@ impl Table {
             Some(live) => live,
             None => self.load(model, &slot).await?,
         };
-        Ok(Picked { live, shadow })
+        Ok(Selection { live, shadow })
     }
 
     /// The version if it is loaded, without loading anything.
-    pub(super) fn peek(&self, model: &str, version: Option<u64>) -> Option<Arc<Live>> {
+    pub(super) fn peek(&self, model: &str, version: Option<u64>) -> Option<Arc<LoadedVersion>> {
         let route = self.models.load().get(model)?.load_full();
         match version {
             Some(version) => route.slots.get(&version)?.ready(),
@@ -87,7 +87,7 @@ impl Table {
     }
 
     /// Loads a version once, however many ask for it, and makes room for it.
-    pub(super) async fn load(&self, model: &str, slot: &Slot) -> Result<Arc<Live>> {
+    pub(super) async fn load(&self, model: &str, slot: &Slot) -> Result<Arc<LoadedVersion>> {
         let _loading = slot.loading.lock().await;
         if let Some(live) = slot.ready() {
             return Ok(live);
@@ -96,8 +96,9 @@ impl Table {
         let loaded = tokio::task::spawn_blocking(move || {
             Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &bytes[..]))
         });
-        let bundle = loaded.await.map_err(Error::internal)?.map_err(unreadable)?;
-        let live = Live::new(model.into(), slot.version, bundle, self.settings.limits, Arc::clone(&slot.stats));
+        let bundle = loaded.await.map_err(Error::internal)?.map_err(|error| unreadable(error.into()))?;
+        let live =
+            LoadedVersion::new(model.into(), slot.version, bundle, self.settings.limits, Arc::clone(&slot.stats));
         let live = Arc::new(live);
         live.touch(unix_millis());
         if let Some(hook) = self.loaded.get() {
@@ -111,8 +112,8 @@ impl Table {
 
     /// Lets go of the versions that were used the longest ago until the rest fits. Requests that
     /// hold one finish with it.
-    fn make_room(&self, keep: &Arc<Live>) {
-        let mut loaded: Vec<(Arc<Slot>, Arc<Live>)> = Vec::new();
+    fn make_room(&self, keep: &Arc<LoadedVersion>) {
+        let mut loaded: Vec<(Arc<Slot>, Arc<LoadedVersion>)> = Vec::new();
         self.each_slot(|_, slot| loaded.extend(slot.live.load_full().map(|live| (Arc::clone(slot), live))));
         let mut bytes: u64 = loaded.iter().map(|(_, live)| live.bytes()).sum();
         loaded.sort_by_key(|(_, live)| live.last_used());

@@ -4,16 +4,16 @@
 
 use super::engine::{Caller, Engine, Settings};
 use super::library::{Canary, Files, Library, Traffic};
-use crate::data::plan::{ColumnPlan, Resolved};
-use crate::data::schema::ColumnKind;
-use crate::data::target::Task;
-use crate::data::{Column, Table};
-use crate::learning::FitSpec;
-use crate::learning::fit::{Silent, fit};
-use crate::models::Family;
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
+use kenyon_learn::data::plan::{ColumnPlan, Resolved};
+use kenyon_learn::data::schema::ColumnKind;
+use kenyon_learn::data::target::Task;
+use kenyon_learn::data::{Column, Table};
+use kenyon_learn::learning::FitSpec;
+use kenyon_learn::learning::fit::{Silent, fit};
+use kenyon_learn::models::Family;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};

@@ -2,12 +2,12 @@
 
 use super::exchange::{pack, unpack};
 use super::library::Files;
-use crate::learning::bundle::Bundle;
-use crate::learning::onnx;
-use crate::models::Task;
 use crate::store::{ModelName, NewModel, NewVersion, Store, Version};
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
+use kenyon_learn::learning::bundle::Bundle;
+use kenyon_learn::learning::onnx;
+use kenyon_learn::models::Task;
 use std::borrow::Cow;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -51,7 +51,7 @@ pub async fn export(store: &Store, model: &ModelName, version: u64, format: Form
     let work = move || match format {
         Format::Bundle => pack(files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..]))),
         Format::Safetensors => file(&files, "weights.safetensors").map(<[u8]>::to_vec),
-        Format::Onnx => onnx::export(&load(&files)?),
+        Format::Onnx => onnx::export(&load(&files)?).map_err(Error::from),
     };
     let bytes = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
     Ok(Exported { name: format!("{model}-{version}.{ending}"), content_type, bytes })
@@ -121,7 +121,7 @@ fn tried(files: &[(&'static str, Vec<u8>)]) -> Result<Bundle> {
 }
 
 fn load(files: &Files) -> Result<Bundle> {
-    Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &bytes[..]))
+    Ok(Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &bytes[..]))?)
 }
 
 fn file<'a>(files: &'a Files, name: &str) -> Result<&'a [u8]> {

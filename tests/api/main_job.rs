@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 #[tokio::test(flavor = "multi_thread")]
 async fn digits_are_uploaded_learned_and_read() {
     let server = TestServer::start().await;
-    let uploaded = server.put("/api/v1/datasets/digits", kenyon::data::bundled::DIGITS).await;
+    let uploaded = server.put("/api/v1/datasets/digits", kenyon_learn::data::bundled::DIGITS).await;
     assert_eq!(uploaded.status, 201);
     assert_eq!(uploaded.body["rows"], 1797);
 
@@ -52,7 +52,7 @@ async fn digits_are_uploaded_learned_and_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn few_labels_are_enough_beside_many_rows_without() {
     let server = TestServer::start().await;
-    server.put("/api/v1/datasets/digits", kenyon::data::bundled::DIGITS).await.ok();
+    server.put("/api/v1/datasets/digits", kenyon_learn::data::bundled::DIGITS).await.ok();
     let mut rows: Vec<Value> = Vec::new();
     for page in ["?limit=1000", "?limit=1000&offset=1000"] {
         let answer = server.get(&format!("/api/v1/datasets/digits/rows{page}")).await.ok();

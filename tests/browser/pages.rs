@@ -102,7 +102,7 @@ async fn screenshots() {
 /// A model that sees: a digit from the data in the drawing pad, and what spoke for the answer.
 async fn digits(server: &Server, browser: &Browser, folder: &Path) {
     let mut csv = String::new();
-    flate2::read::GzDecoder::new(kenyon::data::bundled::DIGITS).read_to_string(&mut csv).unwrap();
+    flate2::read::GzDecoder::new(kenyon_learn::data::bundled::DIGITS).read_to_string(&mut csv).unwrap();
     let (_, rows) = csv.split_once('\n').unwrap();
     let header: String = (0..64).map(|i| format!("p{i},")).collect();
     server.upload("digits", format!("{header}digit\n{rows}")).await;

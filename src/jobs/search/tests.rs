@@ -27,7 +27,7 @@ impl Monitor for Cut {
     fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
         true
     }
-    fn checkpoint(&self, step: u64, bytes: Vec<u8>) -> Result<()> {
+    fn checkpoint(&self, step: u64, bytes: Vec<u8>) -> kenyon_learn::Result<()> {
         assert!(self.step.swap(step, Relaxed) < step, "a checkpoint that counts as no further");
         *self.left.lock().unwrap() -= 1;
         *self.kept.lock().unwrap() = Some(bytes);
@@ -106,7 +106,7 @@ fn requests_are_checked() {
         let default = SearchRequest { trials: 4, space: Map::new() };
         for trial in 0..4 {
             let config = configuration(&default, family, &Map::new(), 5, trial).unwrap();
-            crate::learning::settings::complete(family, &config).unwrap();
+            kenyon_learn::learning::settings::complete(family, &config).unwrap();
         }
     }
 }

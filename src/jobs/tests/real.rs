@@ -1,12 +1,12 @@
 //! The runner of a real server on real data: resumed trainings end with the same bits.
 
 use super::*;
-use crate::data::formats::{self, Limits};
-use crate::data::schema::infer;
 use crate::store::{DatasetName, JobKind, NewPart};
+use kenyon_learn::data::formats::{self, Limits};
+use kenyon_learn::data::schema::infer;
 
 async fn upload(store: &Store) -> DatasetName {
-    let text = include_bytes!("../../data/bundled/breast_cancer.csv");
+    let text = kenyon_learn::data::bundled::BREAST_CANCER;
     let chunks = futures::stream::iter([Ok::<_, crate::Error>(bytes::Bytes::from_static(text))]);
     let file = store.stage(chunks, 1 << 20).await.unwrap();
     let part = formats::detect(file.path(), None, None).unwrap();

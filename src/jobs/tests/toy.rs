@@ -2,9 +2,9 @@
 //! that a step that is missing, repeated or taken from elsewhere shows in the end.
 
 use crate::jobs::{Outcome, Runner, Work};
-use crate::learning::{Monitor, Progress};
 use crate::store::NewVersion;
 use crate::{Error, Kind, Result};
+use kenyon_learn::learning::{Monitor, Progress};
 use serde_json::{Value, json};
 use std::time::Duration;
 

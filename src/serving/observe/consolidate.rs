@@ -8,10 +8,10 @@
 
 use super::state::Learning;
 use super::{Streams, blocking};
-use crate::learning::fit::task_name;
-use crate::learning::online::{Consolidation, Online};
 use crate::store::{JobFilter, JobKind, JobStatus, LogSnapshot, ModelName, NewJob, NewRecord, NewVersion};
 use crate::{Error, Kind, Result};
+use kenyon_learn::learning::fit::task_name;
+use kenyon_learn::learning::stream::{Consolidation, Online};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};

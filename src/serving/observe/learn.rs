@@ -3,12 +3,12 @@
 use super::consolidate::CONSOLIDATE_LEAST;
 use super::state::Learning;
 use super::{Streams, blocking};
-use crate::data::Table;
 use crate::store::{IdempotencyKey, LogSnapshot, ModelName, NewRecord};
 use crate::{Error, Kind, Result, telemetry};
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::{Stream as Flow, StreamExt};
+use kenyon_learn::data::Table;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
@@ -41,14 +41,14 @@ pub(super) struct Own {
 
 /// The lines of a body that have arrived and are not cut off yet.
 #[derive(Default)]
-struct Lines {
+struct BodyRows {
     waiting: BytesMut,
     /// Bytes at the front that are whole lines, and how many of them hold something.
     scanned: usize,
     rows: usize,
 }
 
-impl Lines {
+impl BodyRows {
     /// Portions that are due: whole lines only, what is behind the last line end waits for its rest.
     fn cut(&mut self, ended: bool) -> Vec<(Vec<u8>, u64)> {
         if ended && !self.waiting.is_empty() && !self.waiting.ends_with(b"\n") {
@@ -101,7 +101,7 @@ impl Streams {
         mut part: impl FnMut(&Value) -> BoxFuture<'static, Result<()>>,
     ) -> Result<Value> {
         let learning = self.learning(name).await?;
-        let (mut lines, mut observed, mut number, mut ended) = (Lines::default(), 0, 0, false);
+        let (mut lines, mut observed, mut number, mut ended) = (BodyRows::default(), 0, 0, false);
         let mut answer = None;
         let mut applying: Option<JoinHandle<Result<Value>>> = None;
         while !ended || applying.is_some() {

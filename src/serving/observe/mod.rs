@@ -17,14 +17,14 @@ pub use consolidate::Consolidated;
 pub use remembered::MemoryPage;
 
 use super::engine::Engine;
-use super::live::Live;
-use crate::data::plan::ColumnPlan;
-use crate::learning::online::{Online, OnlineSpec};
-use crate::models::Task;
+use super::loaded_version::LoadedVersion;
 use crate::store::{Change, Model, ModelName, NewModel, NewVersion, Store};
 use crate::{Error, Result};
 use futures::StreamExt;
 use futures::future::BoxFuture;
+use kenyon_learn::data::plan::ColumnPlan;
+use kenyon_learn::learning::stream::{Online, OnlineSpec};
+use kenyon_learn::models::Task;
 use serde_json::{Map, Value, json};
 use state::Learning;
 use std::collections::HashMap;
@@ -124,7 +124,7 @@ impl Streams {
         let weak = Arc::downgrade(&inner);
         // A version that is loaded answers with what its stream has learned, from the first answer
         // on: a stream that is not open yet is opened first.
-        engine.on_load(Arc::new(move |live: Arc<Live>| -> BoxFuture<'static, ()> {
+        engine.on_load(Arc::new(move |live: Arc<LoadedVersion>| -> BoxFuture<'static, ()> {
             let inner = weak.upgrade();
             Box::pin(async move {
                 if let Some(inner) = inner {
@@ -164,7 +164,7 @@ impl Streams {
     }
 
     /// A version was loaded and has not answered yet.
-    async fn loaded(&self, live: &Live) {
+    async fn loaded(&self, live: &LoadedVersion) {
         let Ok(name) = live.model.parse::<ModelName>() else { return };
         if self.opened(&name).is_none()
             && let Ok(model) = self.inner.store.model(&name).await
@@ -267,7 +267,7 @@ impl Streams {
         let bundle = blocking(move || Ok(Online::new(&spec)?.publish())).await?;
         let files = bundle.files()?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
         let info = bundle.describe();
-        let task = crate::learning::fit::task_name(bundle.config.task).to_owned();
+        let task = kenyon_learn::learning::fit::task_name(bundle.config.task).to_owned();
         let new = NewModel {
             name: empty.name.clone(),
             family: Some(bundle.config.family.name().into()),

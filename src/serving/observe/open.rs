@@ -2,10 +2,10 @@
 
 use super::state::Learning;
 use super::{Streams, blocking};
-use crate::learning::bundle::Bundle;
-use crate::learning::online::{Online, OnlineSpec};
 use crate::store::{LogSnapshot, ModelName};
 use crate::{Error, Kind, Result};
+use kenyon_learn::learning::bundle::Bundle;
+use kenyon_learn::learning::stream::{Online, OnlineSpec};
 use serde_json::Value;
 use std::sync::{Arc, PoisonError};
 
@@ -107,12 +107,12 @@ fn from_nothing(bundle: &Bundle) -> bool {
 
 /// A stream from a bundle's columns alone.
 fn begin(bundle: &Bundle) -> Result<Online> {
-    Online::new(&OnlineSpec {
+    Ok(Online::new(&OnlineSpec {
         task: bundle.config.task,
         target: bundle.config.target.clone(),
         classes: bundle.classes().to_vec(),
         inputs: bundle.encoder.inputs.clone(),
         config: bundle.config.config.clone(),
         seed: bundle.config.seed,
-    })
+    })?)
 }

@@ -2,9 +2,9 @@
 
 use super::Streams;
 use super::state::{Learning, lines, matches};
-use crate::learning::bundle::class_name;
 use crate::store::{ModelName, NewRecord};
 use crate::{Detail, Error, Result};
+use kenyon_learn::learning::bundle::class_name;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 

@@ -2,12 +2,12 @@
 
 use super::learn::Own;
 use super::{Drift, DriftIn};
-use crate::data::Table;
-use crate::data::rows::RowsReader;
-use crate::learning::bundle::Bundle;
-use crate::learning::online::{Consolidation, Observed, Online};
 use crate::store::{Model, Record};
 use crate::{Error, Result, telemetry};
+use kenyon_learn::data::Table;
+use kenyon_learn::data::rows::RowsReader;
+use kenyon_learn::learning::bundle::Bundle;
+use kenyon_learn::learning::stream::{Consolidation, Observed, Online};
 use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -211,7 +211,7 @@ impl Learning {
 
 fn learn(online: &mut Online, table: &Table, payload: &[u8]) -> Result<Observed> {
     let texts: Vec<&str> = lines(payload).collect();
-    online.observe(table, &texts)
+    Ok(online.observe(table, &texts)?)
 }
 
 /// The rows of a record.

@@ -3,12 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 use super::{EmptyModel, Streams};
-use crate::data::plan::ColumnPlan;
-use crate::data::schema::ColumnKind;
-use crate::models::Task;
 use crate::serving::{Caller, Engine, Settings, StoredModels};
 use crate::store::{Change, JobFilter, JobKind, ModelName, NewJob, Store, StoreOptions};
 use bytes::Bytes;
+use kenyon_learn::data::plan::ColumnPlan;
+use kenyon_learn::data::schema::ColumnKind;
+use kenyon_learn::models::Task;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,459 @@
+//! Cells into typed columns by plan: the one place where a value becomes what the encoder sees, for
+//! files and requests alike.
+
+use super::cell::{self, Cell, List};
+use super::formats::{RowSink, json};
+use super::image;
+use super::plan::ColumnPlan;
+use super::schema::ColumnKind;
+use super::{Column, Table};
+use crate::error::MAX_DETAILS;
+use crate::{Detail, Error, Result};
+use serde::de::DeserializeSeed;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Where the values of a name go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Slot {
+    /// Nowhere: a known column that is not read.
+    Skip,
+    /// A whole column.
+    Whole(usize),
+    /// One element of a column.
+    Member(usize, usize),
+}
+
+/// Plans with their names looked up once.
+#[derive(Debug)]
+pub(super) struct Compiled {
+    pub(super) plans: Vec<ColumnPlan>,
+    /// Every name with its slot, members in order, so that the next name is mostly the next entry.
+    pub(super) names: Vec<(Box<str>, Slot)>,
+    index: HashMap<Box<str>, usize>,
+}
+
+impl Compiled {
+    pub(super) fn new(plans: &[ColumnPlan], ignored: &[String]) -> Arc<Self> {
+        let mut names: Vec<(Box<str>, Slot)> = Vec::new();
+        for (p, plan) in plans.iter().enumerate() {
+            let members = plan.members.iter().flatten().enumerate();
+            names.extend(members.map(|(i, name)| (name.as_str().into(), Slot::Member(p, i))));
+            names.push((plan.name.as_str().into(), Slot::Whole(p)));
+        }
+        names.extend(ignored.iter().map(|name| (name.as_str().into(), Slot::Skip)));
+        let mut index = HashMap::with_capacity(names.len());
+        for (i, (name, _)) in names.iter().enumerate() {
+            index.entry(name.clone()).or_insert(i);
+        }
+        Arc::new(Self { plans: plans.to_vec(), names, index })
+    }
+
+    /// The entry of `names` for a name, `guess` tried first.
+    pub(super) fn find(&self, name: &str, guess: usize) -> Option<usize> {
+        match self.names.get(guess) {
+            Some((next, _)) if **next == *name => Some(guess),
+            _ => self.index.get(name).copied(),
+        }
+    }
+}
+
+/// A column under construction.
+#[derive(Debug)]
+struct Growing {
+    column: Column,
+    /// Whether the present row has a value.
+    filled: bool,
+    /// For members: how many of them the present row has.
+    members: usize,
+    /// Rows before a vector's width was known, all missing.
+    lead: usize,
+    /// Width of a vector, when known.
+    width: Option<usize>,
+    /// The values of members that make up a series.
+    scratch: Vec<f32>,
+}
+
+/// Columns under construction.
+#[derive(Debug)]
+pub(super) struct TableBuilder {
+    pub(super) compiled: Arc<Compiled>,
+    columns: Vec<Growing>,
+    rows: usize,
+    /// Requests count rows from 0, must have their vectors, and their types must be right.
+    strict: bool,
+    /// Slots of the columns of the file being read.
+    file: Vec<Slot>,
+    found: Vec<bool>,
+    errors: Vec<Detail>,
+    pub(super) list: List,
+}
+
+impl TableBuilder {
+    pub(super) fn new(compiled: &Arc<Compiled>, strict: bool) -> Self {
+        let columns = compiled.plans.iter().map(Growing::new).collect();
+        let found = vec![false; compiled.plans.len()];
+        let (compiled, list) = (Arc::clone(compiled), List::default());
+        Self { compiled, columns, rows: 0, strict, file: Vec::new(), found, errors: Vec::new(), list }
+    }
+
+    /// Another file follows, with columns of its own order.
+    pub(super) fn next_file(&mut self) {
+        self.file.clear();
+    }
+
+    /// The first plan none of whose columns any file had.
+    pub(super) fn never_found(&self) -> Option<&ColumnPlan> {
+        self.found.iter().position(|f| !f).map(|p| &self.compiled.plans[p])
+    }
+
+    fn fault(&mut self, column: &str, reason: impl Into<String>) {
+        if self.errors.len() < MAX_DETAILS {
+            let row = self.rows as u64 + u64::from(!self.strict);
+            self.errors.push(Detail::cell(row, column, reason));
+        }
+    }
+
+    /// A field that no plan knows.
+    pub(super) fn unknown(&mut self, name: &str) {
+        self.fault(name, "the model has no such field");
+    }
+
+    /// Puts a value where `slot` says.
+    #[inline]
+    pub(super) fn put(&mut self, slot: Slot, value: Cell<'_>) {
+        match slot {
+            Slot::Skip => {}
+            Slot::Member(p, i) => {
+                let element = match value {
+                    Cell::Raw(text) => cell::parse_number(text).filter(|x| x.is_finite()),
+                    Cell::Number(x) if x.is_finite() => Some(x),
+                    Cell::Missing => Some(f64::NAN),
+                    Cell::Boolean(b) if !self.strict => Some(f64::from(u8::from(b))),
+                    _ => None,
+                };
+                let width = self.compiled.plans[p].members.as_ref().map_or(0, Vec::len);
+                match element {
+                    Some(x) => self.columns[p].member(i, width, x as f32),
+                    None => {
+                        self.columns[p].member(i, width, f32::NAN);
+                        let name = self.compiled.plans[p].members.as_ref().map_or("", |m| &m[i]).to_owned();
+                        self.fault(&name, format!("expected a number, found {}", value.describe()));
+                    }
+                }
+            }
+            Slot::Whole(p) => {
+                let Self { compiled, columns, strict, list, .. } = self;
+                if columns[p].filled {
+                    let name = compiled.plans[p].name.clone();
+                    return self.fault(&name, "the field stands twice in this row");
+                }
+                if let Err(reason) = columns[p].whole(&compiled.plans[p], value, *strict, list) {
+                    let name = compiled.plans[p].name.clone();
+                    self.fault(&name, reason);
+                }
+            }
+        }
+    }
+
+    /// The present row is complete.
+    pub(super) fn close_row(&mut self) {
+        let (rows, strict) = (self.rows, self.strict);
+        let mut lacking: Vec<(String, String)> = Vec::new();
+        for (growing, plan) in self.columns.iter_mut().zip(&self.compiled.plans) {
+            let wanted = plan.members.as_ref().map_or(0, Vec::len);
+            if strict && growing.filled && growing.members > 0 && growing.members < wanted {
+                let reason = format!("{} of its {wanted} columns are missing", wanted - growing.members);
+                lacking.push((plan.name.clone(), reason));
+            }
+            let list = matches!(plan.kind, ColumnKind::Vector | ColumnKind::Sequence | ColumnKind::Image);
+            if strict && !growing.filled && list {
+                lacking.push((plan.name.clone(), format!("this {} is missing", plan.kind.name())));
+            }
+            growing.close(rows, plan);
+        }
+        for (name, reason) in lacking {
+            self.fault(&name, reason);
+        }
+        self.rows += 1;
+    }
+
+    /// Whether so much is wrong that reading on makes no sense.
+    pub(super) fn error_limit_reached(&self) -> bool {
+        self.errors.len() >= MAX_DETAILS
+    }
+
+    /// The finished table, or what was wrong with its rows.
+    pub(super) fn finish(self) -> Result<Table> {
+        if !self.errors.is_empty() {
+            return Err(Error::unprocessable("bad_rows", "some rows do not fit").with_details(self.errors));
+        }
+        let columns = self.compiled.plans.iter().zip(self.columns);
+        let columns = columns.map(|(plan, growing)| (plan.name.clone(), growing.finish())).collect();
+        Ok(Table { rows: self.rows, columns })
+    }
+}
+
+impl RowSink for TableBuilder {
+    fn column(&mut self, name: &str, _kind: Option<ColumnKind>) -> Result<()> {
+        let slot = self.compiled.find(name, self.file.len()).map_or(Slot::Skip, |i| self.compiled.names[i].1);
+        if let Slot::Whole(p) | Slot::Member(p, _) = slot {
+            self.found[p] = true;
+        }
+        self.file.push(slot);
+        Ok(())
+    }
+
+    #[inline]
+    fn cell(&mut self, column: usize, value: Cell<'_>) {
+        self.put(self.file[column], value);
+    }
+
+    fn end_row(&mut self) -> Result<bool> {
+        self.close_row();
+        Ok(!self.error_limit_reached())
+    }
+}
+
+impl Growing {
+    fn new(plan: &ColumnPlan) -> Self {
+        let mut width = plan.members.as_ref().map(Vec::len);
+        let column = match plan.kind {
+            ColumnKind::Number => Column::Number(Vec::new()),
+            ColumnKind::Timestamp => Column::Timestamp(Vec::new()),
+            ColumnKind::Boolean => Column::Boolean(Vec::new()),
+            ColumnKind::Category => Column::Category(Vec::new()),
+            ColumnKind::Text => Column::Text(Vec::new()),
+            ColumnKind::Vector | ColumnKind::Image => {
+                width = width.or_else(|| plan.shape.as_ref().map(|s| s.iter().product()));
+                Column::Vector { width: width.unwrap_or_default(), shape: plan.shape.clone(), values: Vec::new() }
+            }
+            ColumnKind::Sequence if plan.channels == Some(0) => {
+                Column::Strings { offsets: vec![0], values: Vec::new() }
+            }
+            ColumnKind::Sequence => {
+                Column::Series { channels: plan.channels.unwrap_or_default(), offsets: vec![0], values: Vec::new() }
+            }
+        };
+        Self { column, filled: false, members: 0, lead: 0, width, scratch: Vec::new() }
+    }
+
+    #[inline]
+    fn member(&mut self, i: usize, width: usize, x: f32) {
+        let first = !std::mem::replace(&mut self.filled, true);
+        self.members += 1;
+        let values = match &mut self.column {
+            Column::Vector { values, .. } => values,
+            _ => &mut self.scratch,
+        };
+        if first {
+            values.resize(values.len() + width, f32::NAN);
+        }
+        let base = values.len() - width;
+        values[base + i] = x;
+    }
+
+    /// Takes the value of a whole column; says why it cannot.
+    fn whole(&mut self, plan: &ColumnPlan, value: Cell<'_>, strict: bool, list: &mut List) -> Result<(), String> {
+        if matches!(value, Cell::Missing) {
+            return Ok(());
+        }
+        let wrong = |what: &str| Err(format!("expected {what}, found {}", value.describe()));
+        match &mut self.column {
+            Column::Number(values) => match value {
+                Cell::Raw(text) => match cell::parse_number(text) {
+                    Some(x) if x.is_finite() => values.push(x),
+                    None if !strict && cell::parse_boolean(text).is_some() => {
+                        values.push(f64::from(u8::from(cell::parse_boolean(text) == Some(true))));
+                    }
+                    _ => return wrong("a number"),
+                },
+                Cell::Text(text) if !strict => match cell::parse_number(text) {
+                    Some(x) if x.is_finite() => values.push(x),
+                    _ => return wrong("a number"),
+                },
+                Cell::Number(x) | Cell::Moment(x) if x.is_finite() => values.push(x),
+                Cell::Boolean(b) if !strict => values.push(f64::from(u8::from(b))),
+                _ => return wrong("a number"),
+            },
+            Column::Timestamp(values) => match value {
+                Cell::Number(x) | Cell::Moment(x) if x.is_finite() => values.push(x),
+                Cell::Text(text) => match cell::parse_moment(text) {
+                    Some(x) => values.push(x),
+                    None => return wrong("a date or time"),
+                },
+                Cell::Raw(text) => match cell::parse_moment(text).or_else(|| cell::parse_number(text)) {
+                    Some(x) if x.is_finite() => values.push(x),
+                    _ => return wrong("a date or time"),
+                },
+                _ => return wrong("a date or time"),
+            },
+            Column::Boolean(values) => match value {
+                Cell::Boolean(b) => values.push(Some(b)),
+                Cell::Number(x) if x == 0.0 || x == 1.0 => values.push(Some(x == 1.0)),
+                Cell::Text(text) | Cell::Raw(text) => match (cell::parse_boolean(text), text) {
+                    (Some(b), _) => values.push(Some(b)),
+                    (None, "1" | "yes" | "Yes" | "YES" | "y" | "Y" | "t" | "T") => values.push(Some(true)),
+                    (None, "0" | "no" | "No" | "NO" | "n" | "N" | "f" | "F") => values.push(Some(false)),
+                    _ => return wrong("true or false"),
+                },
+                _ => return wrong("true or false"),
+            },
+            Column::Category(values) | Column::Text(values) => match value {
+                Cell::Text(text) | Cell::Raw(text) => values.push(Some(text.into())),
+                Cell::Number(x) | Cell::Moment(x) if x.is_finite() => values.push(Some(cell::number_text(x).into())),
+                Cell::Boolean(b) => values.push(Some(if b { "true" } else { "false" }.into())),
+                _ => return wrong("a name or text"),
+            },
+            Column::Vector { .. } if plan.kind == ColumnKind::Image => return self.image(plan, value),
+            Column::Vector { .. } | Column::Series { .. } | Column::Strings { .. } => match value {
+                Cell::List(list) => return self.list(list),
+                Cell::Raw(text) if text.starts_with('[') => {
+                    let mut deserializer = serde_json::Deserializer::from_str(text);
+                    let read =
+                        json::CellSeed { list: &mut *list, take: |_: Cell<'_>| () }.deserialize(&mut deserializer);
+                    if read.and_then(|()| deserializer.end()).is_err() {
+                        return wrong("a list");
+                    }
+                    return self.list(list);
+                }
+                _ => return wrong("a list"),
+            },
+        }
+        self.filled = true;
+        Ok(())
+    }
+
+    fn list(&mut self, list: &List) -> Result<(), String> {
+        if let Some(fault) = list.fault() {
+            return Err(fault.to_owned());
+        }
+        if list.numbers.iter().any(|x| x.is_infinite()) {
+            return Err("a number of the list is not finite".into());
+        }
+        match &mut self.column {
+            Column::Vector { width, values, .. } => {
+                if !list.ends.is_empty() {
+                    return Err("expected a list of numbers, found strings".into());
+                }
+                let n = list.numbers.len();
+                match self.width {
+                    Some(expected) if expected != n => {
+                        return Err(format!("expected a list of {expected} numbers, found {n}"));
+                    }
+                    Some(_) => {}
+                    None if n == 0 => return Err("expected a list of numbers, found an empty one".into()),
+                    None => {
+                        (self.width, *width) = (Some(n), n);
+                        values.resize(self.lead * n, f32::NAN);
+                    }
+                }
+                values.extend(list.numbers.iter().map(|x| *x as f32));
+            }
+            Column::Series { channels, offsets, values } => {
+                if !list.ends.is_empty() {
+                    return Err("expected a list of numbers, found strings".into());
+                }
+                let found = if list.len == 0 { *channels } else { list.channels() };
+                if *channels == 0 {
+                    *channels = found;
+                }
+                // A plain list may hold the steps of several channels one after the other.
+                let flat = list.inner.is_empty() && *channels > 0 && list.numbers.len().is_multiple_of(*channels);
+                if found != *channels && !flat {
+                    return Err(format!("expected steps of {channels} numbers, found {found}"));
+                }
+                values.extend(list.numbers.iter().map(|x| *x as f32));
+                offsets.push(values.len() / (*channels).max(1));
+            }
+            Column::Strings { offsets, values } => {
+                if !list.numbers.is_empty() {
+                    return Err("expected a list of strings, found numbers".into());
+                }
+                values.extend(list.strings().map(Box::from));
+                offsets.push(values.len());
+            }
+            _ => return Err("expected no list".into()),
+        }
+        self.filled = true;
+        Ok(())
+    }
+
+    fn image(&mut self, plan: &ColumnPlan, value: Cell<'_>) -> Result<(), String> {
+        let unpacked;
+        let bytes = match value {
+            Cell::Bytes(bytes) => bytes,
+            Cell::Text(text) | Cell::Raw(text) => {
+                unpacked = image::unpack(text)?;
+                &unpacked
+            }
+            Cell::List(list) => return self.list(list),
+            _ => return Err(format!("expected a base64 PNG or JPEG, found {}", value.describe())),
+        };
+        let Column::Vector { width, shape, values } = &mut self.column else {
+            return Err("expected no image".into());
+        };
+        let shape = match shape {
+            Some(shape) if shape.len() >= 2 => shape,
+            _ => shape.insert(image::size(bytes).map(|s| plan.shape.clone().filter(|p| p.len() >= 2).unwrap_or(s))?),
+        };
+        let n = shape.iter().product();
+        if self.width.is_none() {
+            values.resize(self.lead * n, f32::NAN);
+        }
+        (self.width, *width) = (Some(n), n);
+        image::pixels(bytes, shape, values)?;
+        self.filled = true;
+        Ok(())
+    }
+
+    /// Completes row `row`: what had no value is missing.
+    fn close(&mut self, row: usize, plan: &ColumnPlan) {
+        let filled = std::mem::take(&mut self.filled);
+        let members = std::mem::take(&mut self.members);
+        match &mut self.column {
+            Column::Number(v) | Column::Timestamp(v) if !filled => v.push(f64::NAN),
+            Column::Boolean(v) if !filled => v.push(None),
+            Column::Category(v) | Column::Text(v) if !filled => v.push(None),
+            Column::Vector { values, .. } if !filled => match self.width {
+                Some(width) => values.resize((row + 1) * width, f32::NAN),
+                None => self.lead += 1,
+            },
+            Column::Series { channels, offsets, values } => {
+                if members > 0 {
+                    let step = plan.channels.unwrap_or(1).max(1);
+                    *channels = step;
+                    // Shorter series end in empty cells.
+                    let length = self.scratch.iter().rposition(|x| !x.is_nan()).map_or(0, |i| i / step + 1) * step;
+                    values.extend_from_slice(&self.scratch[..length.min(self.scratch.len())]);
+                    self.scratch.clear();
+                }
+                if members > 0 || !filled {
+                    offsets.push(values.len() / (*channels).max(1));
+                }
+            }
+            Column::Strings { offsets, values } if !filled => offsets.push(values.len()),
+            _ => {}
+        }
+    }
+
+    fn finish(mut self) -> Column {
+        if let Column::Vector { shape, width, .. } = &mut self.column
+            && shape.as_ref().is_none_or(|s| s.iter().product::<usize>() != *width)
+        {
+            *shape = super::schema::group::square(*width);
+        }
+        if let Column::Vector { width, values, .. } = &mut self.column
+            && *width == 0
+            && self.lead > 0
+        {
+            // No row had a value: one missing element a row keeps the row count.
+            *width = 1;
+            values.resize(self.lead, f32::NAN);
+        }
+        if let Column::Series { channels, .. } = &mut self.column {
+            *channels = (*channels).max(1);
+        }
+        self.column
+    }
+}

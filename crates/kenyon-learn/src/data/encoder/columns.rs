@@ -1,0 +1,362 @@
+//! What one column learned from the training rows, and how a cell becomes entries.
+
+use super::place::Diagonal;
+use super::scale::{LARGEST, Scale, Scaling, beyond};
+use super::series::{Patches, Pooled, Windows};
+use super::text::{Grams, Lexicon, Words};
+use super::{EncoderOptions, Layout};
+use crate::data::plan::ColumnPlan;
+use crate::data::schema::ColumnKind;
+use crate::data::{Batch, Column};
+use crate::{Detail, Error, Result};
+use indexmap::IndexSet;
+use serde::{Deserialize, Serialize};
+
+/// Everything a field knows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+pub(super) enum Fitted {
+    /// Standardised value, bins, missing, bins along a diagonal.
+    Number {
+        scale: Scale,
+        edges: Vec<f64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        diagonal: Option<Diagonal>,
+    },
+    /// As a number, with the phase of day, week and year as sine and cosine.
+    Timestamp { scale: Scale },
+    /// True as 1, false as −1, missing.
+    Boolean,
+    /// Names, free slots, unseen, missing.
+    Category { names: IndexSet<String>, slots: usize },
+    /// Words and n-grams in a bag.
+    Text { grams: Grams },
+    /// Words as tokens, by the encoder's shared lexicon.
+    Words,
+    /// Elements of a fixed-length list, in a bag.
+    Vector { width: usize, shape: Option<Vec<usize>>, scaling: Scaling },
+    /// A picture's patches as tokens.
+    Patches { patches: Patches },
+    /// A series' windows as tokens (of vectors without a shape, too).
+    Windows { windows: Windows },
+    /// A series' statistics in a bag.
+    Pooled { pooled: Pooled },
+}
+
+impl Fitted {
+    /// What a column knows before its first row.
+    pub(super) fn empty(plan: &ColumnPlan, layout: Layout, options: &EncoderOptions) -> Result<Self> {
+        let unknown = |what: &str| {
+            let reason = format!("{what} needs a shape in a model that starts empty, such as \"shape\":[28,28]");
+            Error::unprocessable("unknown_shape", reason.clone())
+                .with_details([Detail::path(format!("features.{}", plan.name), reason)])
+        };
+        Ok(match plan.kind {
+            ColumnKind::Number => Self::Number { scale: Scale::default(), edges: Vec::new(), diagonal: None },
+            ColumnKind::Timestamp => Self::Timestamp { scale: Scale::default() },
+            ColumnKind::Boolean => Self::Boolean,
+            ColumnKind::Category => Self::Category { names: IndexSet::new(), slots: options.reserve.max(64) },
+            ColumnKind::Text if layout == Layout::Tokens => Self::Words,
+            ColumnKind::Text => Self::Text { grams: Grams::hashed(options.text_bits.min(18)) },
+            ColumnKind::Vector | ColumnKind::Image => {
+                let shape = plan.shape.clone().ok_or_else(|| unknown("a vector"))?;
+                let width: usize = shape.iter().product();
+                Self::Vector { width, shape: (shape.len() > 1).then_some(shape), scaling: Scaling::Largest(0.0) }
+            }
+            // A sequence of strings is read as one text.
+            ColumnKind::Sequence if plan.channels == Some(0) => {
+                Self::Text { grams: Grams::hashed(options.text_bits.min(18)) }
+            }
+            ColumnKind::Sequence => {
+                let reason = "a sequence of numbers has no length that rows could be read by in a model that starts \
+                    empty: give it as a vector with a shape, or train a version first and observe then";
+                return Err(Error::unprocessable("unknown_shape", reason).with_details([Detail::path(
+                    format!("features.{}", plan.name),
+                    "give it as a vector with a shape",
+                )]));
+            }
+        })
+    }
+
+    /// Number of feature indices.
+    pub(super) fn width(&self) -> u32 {
+        let width = match self {
+            Self::Number { edges, diagonal, .. } => {
+                2 + edges.len().saturating_sub(1) + diagonal.as_ref().map_or(0, Diagonal::width)
+            }
+            Self::Timestamp { .. } => 8,
+            Self::Boolean => 2,
+            Self::Category { slots, .. } => slots + 2,
+            Self::Text { grams } => grams.width(),
+            Self::Words => 0,
+            Self::Vector { width, .. } => *width,
+            Self::Patches { patches } => patches.width(),
+            Self::Windows { windows } => windows.width(),
+            Self::Pooled { pooled } => pooled.width(),
+        };
+        u32::try_from(width).unwrap_or(u32::MAX)
+    }
+
+    /// Whether its own sizes, and those the plan names, are one.
+    pub(super) fn is_consistent(&self, plan: &ColumnPlan) -> bool {
+        match self {
+            Self::Category { names, slots } => names.len() <= *slots && *slots < u32::MAX as usize,
+            Self::Vector { width, shape, scaling } => {
+                let elements = |shape: &Vec<usize>| shape.iter().try_fold(1usize, |n, side| n.checked_mul(*side));
+                let planned = [shape.as_ref(), plan.shape.as_ref()].into_iter().flatten();
+                let scaled = match scaling {
+                    Scaling::Largest(_) => true,
+                    Scaling::Standard { mean, inverse, .. } => mean.len() == *width && inverse.len() == *width,
+                };
+                scaled && planned.into_iter().all(|shape| elements(shape) == Some(*width))
+            }
+            _ => true,
+        }
+    }
+
+    /// Shape of the entries where they are elements of a picture or vector.
+    pub(super) fn shape(&self) -> Option<Vec<usize>> {
+        match self {
+            Self::Vector { width, shape, .. } => Some(shape.clone().unwrap_or_else(|| vec![*width])),
+            _ => None,
+        }
+    }
+
+    /// The bins along a diagonal, if it has some.
+    pub(super) fn diagonal(&self) -> Option<&Diagonal> {
+        if let Self::Number { diagonal, .. } = self { diagonal.as_ref() } else { None }
+    }
+
+    /// Learns from rows of a stream.
+    pub(super) fn observe(&mut self, column: &Column) {
+        match (self, column) {
+            (Self::Number { scale, .. }, Column::Number(values))
+            | (Self::Timestamp { scale }, Column::Timestamp(values)) => values.iter().for_each(|&v| scale.push(v)),
+            (Self::Category { names, slots }, Column::Category(values)) => {
+                for name in values.iter().flatten() {
+                    if names.len() < *slots && !names.contains(name.as_ref()) {
+                        names.insert(name.to_string());
+                    }
+                }
+            }
+            (Self::Vector { scaling: Scaling::Largest(largest), .. }, Column::Vector { values, .. }) => {
+                for value in values.iter().filter(|v| v.is_finite()) {
+                    *largest = largest.max(value.abs());
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Pushes the cell's entries in ascending order; `other` is the column its diagonal runs through, too.
+    pub(super) fn bag(
+        &self,
+        (column, other): (&Column, Option<&Column>),
+        row: usize,
+        start: u32,
+        batch: &mut Batch,
+        words: &mut Words,
+    ) {
+        match (self, column) {
+            (Self::Number { scale, edges, diagonal }, Column::Number(values)) => {
+                push_number(scale, edges, values[row], start, batch);
+                if let (Some(diagonal), Some(Column::Number(others))) = (diagonal, other) {
+                    let start = start + 1 + edges.len().max(1) as u32;
+                    diagonal.push(values[row], others[row], start, batch);
+                }
+            }
+            (Self::Timestamp { scale }, Column::Timestamp(values)) => push_timestamp(scale, values[row], start, batch),
+            (Self::Boolean, Column::Boolean(values)) => match values[row] {
+                Some(value) => batch.push_entry(start, if value { 1.0 } else { -1.0 }),
+                None => batch.push_entry(start + 1, 1.0),
+            },
+            (Self::Category { names, slots }, Column::Category(values)) => {
+                let index = match &values[row] {
+                    None => slots + 1,
+                    Some(name) => names.get_index_of(name.as_ref()).unwrap_or(*slots),
+                };
+                batch.push_entry(start + index as u32, 1.0);
+            }
+            (Self::Text { grams }, Column::Text(values)) => {
+                if let Some(text) = &values[row] {
+                    grams.push(text, start, batch, words);
+                }
+            }
+            (Self::Text { grams }, Column::Strings { offsets, values }) => {
+                let joined = values[offsets[row]..offsets[row + 1]].join(" ");
+                grams.push(&joined, start, batch, words);
+            }
+            (Self::Vector { width, scaling, .. }, Column::Vector { values, .. }) => {
+                let cells = &values[row * width..(row + 1) * width];
+                push_vector(scaling, cells, start, batch);
+            }
+            (Self::Pooled { pooled }, Column::Series { channels, offsets, values }) => {
+                let steps = &values[offsets[row] * channels..offsets[row + 1] * channels];
+                pooled.push(steps, start, batch);
+            }
+            _ => {}
+        }
+    }
+
+    /// How far beyond anything seen the cell's numbers lie, in `[0, 1]`. What the network reads is cut
+    /// at [`LARGEST`], so it cannot tell. Times always move on: they do not count.
+    pub(super) fn out_of_range(&self, column: &Column, row: usize) -> f32 {
+        let cells = |values: &'_ [f32], width: usize| -> (f64, f64) {
+            let cells = &values[row * width..(row + 1) * width];
+            // A missing element is NaN, which is neither less nor more.
+            let least = cells.iter().fold(f32::INFINITY, |a, b| a.min(*b));
+            let most = cells.iter().fold(f32::NEG_INFINITY, |a, b| a.max(*b));
+            (f64::from(least), f64::from(most))
+        };
+        match (self, column) {
+            (Self::Number { scale, .. }, Column::Number(values)) => scale.out_of_range(values[row]),
+            (Self::Vector { width, scaling, .. }, Column::Vector { values, .. }) => {
+                let (least, most) = cells(values, *width);
+                match scaling {
+                    Scaling::Largest(largest) if *largest > 0.0 => beyond([0.0, f64::from(*largest)], most.max(-least)),
+                    Scaling::Standard { span: Some(span), .. } => beyond(*span, least).max(beyond(*span, most)),
+                    _ => 0.0,
+                }
+            }
+            (Self::Patches { patches }, Column::Vector { width, values, .. }) => {
+                let (least, most) = cells(values, *width);
+                beyond([0.0, f64::from(patches.largest())], most.max(-least))
+            }
+            (Self::Windows { windows }, Column::Vector { width, values, .. }) => {
+                windows.out_of_range(&values[row * width..(row + 1) * width])
+            }
+            (Self::Windows { windows }, Column::Series { channels, offsets, values }) => {
+                windows.out_of_range(&values[offsets[row] * channels..offsets[row + 1] * channels])
+            }
+            (Self::Pooled { pooled }, Column::Series { channels, offsets, values }) => {
+                pooled.out_of_range(&values[offsets[row] * channels..offsets[row + 1] * channels])
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// What a cell was, from its entries relative to the field; none where they do not tell.
+    pub(super) fn decode(&self, entries: &[(u32, f32)]) -> Option<serde_json::Value> {
+        let at = |index: u32| entries.iter().find(|(i, _)| *i == index).map(|(_, value)| *value);
+        match self {
+            Self::Number { scale, edges, .. } => {
+                let missing = 1 + edges.len().saturating_sub(1) as u32;
+                at(missing).is_none().then(|| scale.invert(at(0).unwrap_or(0.0)).into())
+            }
+            Self::Boolean => at(0).map(|value| (value > 0.0).into()),
+            Self::Category { names, .. } => {
+                let (index, _) = entries.first()?;
+                names.get_index(*index as usize).map(|name| name.as_str().into())
+            }
+            Self::Vector { width, scaling: Scaling::Largest(largest), .. } => {
+                let mut cells = vec![0.0f32; *width];
+                entries.iter().for_each(|&(i, value)| {
+                    if let Some(cell) = cells.get_mut(i as usize) {
+                        *cell = value * largest;
+                    }
+                });
+                Some(cells.into())
+            }
+            _ => None,
+        }
+    }
+
+    /// Pushes the cell's tokens.
+    #[expect(clippy::too_many_arguments, reason = "one hot function with one caller; a struct would only rename them")]
+    pub(super) fn tokens(
+        &self,
+        column: &Column,
+        row: usize,
+        start: u32,
+        field: u16,
+        lexicon: Option<&Lexicon>,
+        batch: &mut Batch,
+        words: &mut Words,
+    ) {
+        match (self, column, lexicon) {
+            (Self::Words, Column::Text(values), Some(lexicon)) => {
+                let story = lexicon.is_for_stories();
+                let text = values[row].as_deref().unwrap_or_default();
+                lexicon.push(text, field, story, batch, words);
+            }
+            (Self::Words, Column::Strings { offsets, values }, Some(lexicon)) => {
+                for sentence in &values[offsets[row]..offsets[row + 1]] {
+                    lexicon.push(sentence, field, true, batch, words);
+                }
+            }
+            (Self::Patches { patches }, Column::Vector { width, values, .. }, _) => {
+                patches.push(&values[row * width..(row + 1) * width], start, field, batch);
+            }
+            (Self::Windows { windows }, Column::Vector { width, values, .. }, _) => {
+                windows.push(&values[row * width..(row + 1) * width], start, field, batch);
+            }
+            (Self::Windows { windows }, Column::Series { channels, offsets, values }, _) => {
+                let steps = &values[offsets[row] * channels..offsets[row + 1] * channels];
+                windows.push(steps, start, field, batch);
+            }
+            _ => {
+                self.bag((column, None), row, start, batch, words);
+                batch.end_token(field);
+            }
+        }
+    }
+}
+
+fn push_number(scale: &Scale, edges: &[f64], value: f64, start: u32, batch: &mut Batch) {
+    let bins = edges.len().saturating_sub(1) as u32;
+    if !value.is_finite() {
+        batch.push_entry(start + 1 + bins, 1.0);
+        return;
+    }
+    let standard = scale.apply(value);
+    if standard != 0.0 {
+        batch.push_entry(start, standard);
+    }
+    push_bins(edges, value, start + 1, batch);
+}
+
+/// A bin below the value is full, the one it lies in as full as it is far into it.
+pub(super) fn push_bins(edges: &[f64], value: f64, start: u32, batch: &mut Batch) {
+    for (bin, edge) in edges.windows(2).enumerate() {
+        if value <= edge[0] {
+            break;
+        }
+        let share = if value >= edge[1] { 1.0 } else { (value - edge[0]) / (edge[1] - edge[0]) };
+        batch.push_entry(start + bin as u32, share as f32);
+    }
+}
+
+fn push_timestamp(scale: &Scale, value: f64, start: u32, batch: &mut Batch) {
+    const DAY: f64 = 86_400.0;
+    if !value.is_finite() {
+        batch.push_entry(start + 7, 1.0);
+        return;
+    }
+    batch.push_entry(start, scale.apply(value));
+    for (i, period) in [DAY, 7.0 * DAY, 365.2425 * DAY].into_iter().enumerate() {
+        let (sine, cosine) = (value / period * std::f64::consts::TAU).sin_cos();
+        batch.push_entry(start + 1 + 2 * i as u32, sine as f32);
+        batch.push_entry(start + 2 + 2 * i as u32, cosine as f32);
+    }
+}
+
+fn push_vector(scaling: &Scaling, cells: &[f32], start: u32, batch: &mut Batch) {
+    match scaling {
+        Scaling::Largest(largest) => {
+            let factor = if *largest > 0.0 { 1.0 / largest } else { 1.0 };
+            for (i, &value) in cells.iter().enumerate() {
+                if value != 0.0 && value.is_finite() {
+                    batch.push_entry(start + i as u32, (value * factor).clamp(-LARGEST as f32, LARGEST as f32));
+                }
+            }
+        }
+        Scaling::Standard { mean, inverse, .. } => {
+            for (i, ((&value, mean), inverse)) in cells.iter().zip(mean).zip(inverse).enumerate() {
+                let standard = (value - mean) * inverse;
+                if standard != 0.0 && standard.is_finite() {
+                    batch.push_entry(start + i as u32, standard.clamp(-LARGEST as f32, LARGEST as f32));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! From a table to sparse tokens. Fitted once on training rows, saved with the model as JSON.
+//!
+//! | kind | in a bag | as tokens |
+//! | --- | --- | --- |
+//! | number, timestamp | standardised value, piecewise-linear bins, missing | one token |
+//! | category, boolean | one-hot with unseen and missing | one token |
+//! | text | hashed words, word pairs, character 3–5-grams, tf·idf | a token a word |
+//! | vector, image | its non-zero elements | a token a window or patch |
+//! | sequence of numbers | pooled statistics | a token a window |
+//! | sequence of strings | as text | a token a sentence |
+
+mod columns;
+mod fit;
+mod place;
+mod scale;
+mod series;
+mod text;
+
+use super::plan::ColumnPlan;
+use super::schema::ColumnKind;
+use super::{Batch, Column, Table};
+use crate::{Error, Result};
+use columns::Fitted;
+use place::Diagonal;
+use serde::{Deserialize, Serialize};
+use text::{Lexicon, Words};
+
+/// Which form of batch a family wants.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// One token a row, entries sorted by index and unique.
+    #[default]
+    Bag,
+    /// A token a number, category, word, patch or window; see the table above.
+    Tokens,
+}
+
+/// Choices of the encoder that are not the data's.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct EncoderOptions {
+    /// Quantile bins of the piecewise-linear number encoding; 0 gives one standardised entry a
+    /// number instead. Gorishniy et al. 2022, "On Embeddings for Numerical Features".
+    pub bins: usize,
+    /// Binary logarithm of the number of indices text is hashed into.
+    pub text_bits: u32,
+    /// Free category slots kept for names that turn up after fitting (streams).
+    pub reserve: usize,
+    /// Steps a window token of a series covers, at least.
+    pub window: usize,
+    /// Steps between two window tokens, at least.
+    pub stride: usize,
+}
+
+impl Default for EncoderOptions {
+    fn default() -> Self {
+        Self { bins: 0, text_bits: 20, reserve: 0, window: 7, stride: 3 }
+    }
+}
+
+/// One column as the network sees it: a range of the feature space. In [`Layout::Tokens`] all text
+/// columns share one range, so that a word is the same word in each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Field {
+    /// Name of the feature.
+    pub name: String,
+    /// Its kind.
+    pub kind: ColumnKind,
+    /// First feature index.
+    pub start: u32,
+    /// Number of feature indices.
+    pub width: u32,
+    /// Shape of a vector or image whose entry `start + i` is element `i` (bags only).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shape: Option<Vec<usize>>,
+}
+
+/// A column the encoder left out, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DroppedColumn {
+    /// Name of the column.
+    pub name: String,
+    /// The reason in plain words.
+    pub reason: String,
+}
+
+/// The fitted encoder; by default one over no columns.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Encoder {
+    /// Bag or tokens.
+    pub layout: Layout,
+    /// How input rows are read, the target not among them.
+    pub inputs: Vec<ColumnPlan>,
+    /// The feature space, field after field.
+    pub fields: Vec<Field>,
+    /// Size of the feature space.
+    pub width: u32,
+    /// Columns without information.
+    #[serde(rename = "left_out")]
+    pub dropped: Vec<DroppedColumn>,
+    /// What each field learned from the training rows, in the order of `fields`.
+    fitted: Vec<Fitted>,
+    /// The words of all text columns ([`Layout::Tokens`] only).
+    lexicon: Option<Lexicon>,
+}
+
+/// Sizes of a feature space beyond this are a mistake or an attack.
+const MAX_WIDTH: u64 = 1 << 28;
+
+impl Encoder {
+    /// Fits with the default options.
+    pub fn fit(table: &Table, rows: &[usize], inputs: &[ColumnPlan], layout: Layout) -> Result<Self> {
+        Self::fit_with(table, rows, inputs, layout, EncoderOptions::default())
+    }
+
+    /// Fits vocabularies, means and scales on `rows` of `table` (the training rows only).
+    pub fn fit_with(
+        table: &Table,
+        rows: &[usize],
+        inputs: &[ColumnPlan],
+        layout: Layout,
+        options: EncoderOptions,
+    ) -> Result<Self> {
+        let stories = inputs.iter().any(|p| p.kind == ColumnKind::Sequence && p.channels == Some(0));
+        let texts: Vec<&Column> = inputs
+            .iter()
+            .filter_map(|plan| table.column(&plan.name))
+            .filter(|column| matches!(column, Column::Text(_) | Column::Strings { .. }))
+            .collect();
+        let lexicon = (layout == Layout::Tokens && !texts.is_empty()).then(|| Lexicon::fit(&texts, rows, !stories));
+        let mut encoder = Self::over(inputs, layout, lexicon);
+        for plan in inputs {
+            let column = table
+                .column(&plan.name)
+                .ok_or_else(|| Error::internal(format!("column {} was planned and not read", plan.name)))?;
+            match Fitted::fit(column, plan, rows, layout, &options) {
+                Ok(mut fitted) => {
+                    if let Fitted::Number { edges, diagonal, .. } = &mut fitted
+                        && layout == Layout::Bag
+                        && !edges.is_empty()
+                    {
+                        *diagonal = Diagonal::fit(table, plan, inputs, rows, options.bins);
+                    }
+                    encoder.add(plan, fitted)?;
+                }
+                Err(reason) => encoder.dropped.push(DroppedColumn { name: plan.name.clone(), reason }),
+            }
+        }
+        Ok(encoder)
+    }
+
+    /// An encoder that has seen nothing: for models that learn only by observing. Numbers get a
+    /// running mean and scale, categories `options.reserve` slots, text is hashed without weights.
+    ///
+    /// # Errors
+    /// A vector without a shape, or a sequence: their sizes cannot be learned row by row.
+    pub fn empty(inputs: &[ColumnPlan], layout: Layout, options: EncoderOptions) -> Result<Self> {
+        let mut encoder = Self::over(inputs, layout, (layout == Layout::Tokens).then(Lexicon::default));
+        for plan in inputs {
+            let fitted = Fitted::empty(plan, layout, &options)?;
+            encoder.add(plan, fitted)?;
+        }
+        Ok(encoder)
+    }
+
+    fn over(inputs: &[ColumnPlan], layout: Layout, lexicon: Option<Lexicon>) -> Self {
+        let width = lexicon.as_ref().map_or(0, Lexicon::width);
+        let inputs = inputs.to_vec();
+        Self { layout, inputs, fields: Vec::new(), width, dropped: Vec::new(), fitted: Vec::new(), lexicon }
+    }
+
+    fn add(&mut self, plan: &ColumnPlan, fitted: Fitted) -> Result<()> {
+        let shared = matches!(fitted, Fitted::Words);
+        let width = if shared { self.lexicon.as_ref().map_or(0, Lexicon::width) } else { fitted.width() };
+        let start = if shared { 0 } else { self.width };
+        if !shared {
+            if u64::from(self.width) + u64::from(width) > MAX_WIDTH {
+                return Err(Error::unprocessable("too_many_features", "the columns make too many features"));
+            }
+            self.width += width;
+        }
+        let shape = fitted.shape();
+        self.fields.push(Field { name: plan.name.clone(), kind: plan.kind, start, width, shape });
+        self.fitted.push(fitted);
+        Ok(())
+    }
+
+    /// Whether the parts of an encoder that came from elsewhere fit each other; the error says what does not.
+    ///
+    /// # Errors
+    /// Why this cannot have been fitted by [`Encoder::fit`].
+    pub fn check(&self) -> std::result::Result<(), String> {
+        if self.fields.len() != self.fitted.len() {
+            return Err(format!("{} fields and {} of what they learned", self.fields.len(), self.fitted.len()));
+        }
+        for (field, fitted) in self.fields.iter().zip(&self.fitted) {
+            let Field { name, kind, start, width, .. } = field;
+            let Some(plan) = self.inputs.iter().find(|plan| plan.name == *name && plan.kind == *kind) else {
+                return Err(format!("field {name} is no input of this kind"));
+            };
+            if start.checked_add(*width).is_none_or(|end| end > self.width) {
+                return Err(format!("field {name} lies outside the feature space"));
+            }
+            let shared = matches!(fitted, Fitted::Words);
+            if !fitted.is_consistent(plan) || (!shared && fitted.width() != *width) {
+                return Err(format!("field {name} does not fit what it learned"));
+            }
+        }
+        Ok(())
+    }
+
+    /// How field `field` is cut into window tokens: channels, steps a window, steps between two.
+    pub fn windows(&self, field: usize) -> Option<(usize, usize, usize)> {
+        match self.fitted.get(field)? {
+            Fitted::Windows { windows } => Some(windows.cut()),
+            _ => None,
+        }
+    }
+
+    /// Learns running statistics and new categories from rows of a stream.
+    pub fn observe(&mut self, table: &Table) -> Result<()> {
+        for (field, fitted) in self.fields.iter().zip(&mut self.fitted) {
+            if let Some(column) = table.column(&field.name) {
+                fitted.observe(column);
+            }
+        }
+        Ok(())
+    }
+
+    /// The row these entries came from, as far as they tell: numbers (rounded), truth values, categories
+    /// and pictures; not times, text and series.
+    pub fn decode(&self, entries: &[(u32, f32)]) -> serde_json::Map<String, serde_json::Value> {
+        let mut row = serde_json::Map::new();
+        for (field, fitted) in self.fields.iter().zip(&self.fitted) {
+            let own = entries.iter().filter(|(index, _)| (field.start..field.start + field.width).contains(index));
+            let own: Vec<(u32, f32)> = own.map(|&(index, value)| (index - field.start, value)).collect();
+            if let Some(value) = fitted.decode(&own) {
+                row.insert(field.name.clone(), value);
+            }
+        }
+        row
+    }
+
+    /// Encodes all rows of `table`, whose columns are those of `inputs`.
+    pub fn encode(&self, table: &Table) -> Result<Batch> {
+        let mut batch = Batch::new();
+        self.encode_into(table, &mut batch)?;
+        Ok(batch)
+    }
+
+    /// [`Encoder::encode`] into a batch whose allocations are reused.
+    pub fn encode_into(&self, table: &Table, batch: &mut Batch) -> Result<()> {
+        batch.clear();
+        let mut columns = Vec::with_capacity(self.fields.len());
+        for (field, fitted) in self.fields.iter().zip(&self.fitted) {
+            let column = table
+                .column(&field.name)
+                .ok_or_else(|| Error::internal(format!("column {} was not read", field.name)))?;
+            columns.push((column, fitted.diagonal().and_then(|diagonal| table.column(&diagonal.with))));
+        }
+        let mut scratch = Words::default();
+        for row in 0..table.rows {
+            let mut out_of_range = 0.0f32;
+            for (index, (field, &(column, other))) in self.fields.iter().zip(&columns).enumerate() {
+                let fitted = &self.fitted[index];
+                out_of_range = out_of_range.max(fitted.out_of_range(column, row));
+                match self.layout {
+                    Layout::Bag => fitted.bag((column, other), row, field.start, batch, &mut scratch),
+                    Layout::Tokens => {
+                        fitted.tokens(
+                            column,
+                            row,
+                            field.start,
+                            index as u16,
+                            self.lexicon.as_ref(),
+                            batch,
+                            &mut scratch,
+                        );
+                    }
+                }
+            }
+            match self.layout {
+                Layout::Bag => batch.end_bag(),
+                Layout::Tokens => batch.end_row(),
+            }
+            if out_of_range > 0.0 {
+                batch.out_of_range.push((row as u32, out_of_range));
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

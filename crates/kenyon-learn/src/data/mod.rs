@@ -1,0 +1,24 @@
+//! What comes in: formats, schema, encoder, splits, batches. Nothing here learns weights.
+
+pub mod batch;
+mod builder;
+pub mod bundled;
+mod cell;
+pub mod encoder;
+pub mod formats;
+mod image;
+pub mod number;
+pub mod plan;
+pub mod rows;
+pub mod schema;
+pub mod split;
+pub mod table;
+pub mod target;
+
+pub use batch::Batch;
+pub use schema::{ColumnInfo, ColumnKind, FeatureSpec};
+pub use table::{Column, Table};
+pub use target::{TargetEncoder, Task};
+
+#[cfg(test)]
+mod tests;

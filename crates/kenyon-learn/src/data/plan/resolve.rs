@@ -1,0 +1,403 @@
+//! A training call's wishes applied to a dataset's columns.
+
+use super::{ColumnPlan, Resolved};
+use crate::data::cell;
+use crate::data::schema::group::{numbered, square};
+use crate::data::schema::{
+    ColumnInfo, ColumnKind, ColumnsPattern, FeatureGroup, FeatureKind, FeatureSpec, Features, Summary,
+};
+use crate::data::target::Task;
+use crate::{Detail, Error, Result};
+use std::collections::{HashMap, HashSet};
+
+/// Whole numbers with at most this many different values are read as classes.
+const MOST_NUMBER_CLASSES: u64 = 20;
+
+/// Applies a training call's wishes to a dataset's columns. Errors carry the JSON path of the field.
+pub fn resolve(summary: &Summary, features: &Features, target: &str, task: Option<Task>) -> Result<Resolved> {
+    let columns = Columns::new(summary);
+    let (target, task) = resolve_target(&columns, features, target, task)?;
+
+    // What the wishes take hold of: a column (or member) by name, to a feature.
+    let mut taken: HashMap<&str, usize> = HashMap::new();
+    let mut wishes: Vec<Option<ColumnPlan>> = Vec::new();
+    for (name, spec) in features.iter().filter(|(name, _)| **name != target.name) {
+        let (members, plan) = resolve_feature(&columns, name, spec, &target.name)?;
+        for member in members {
+            if let Some(other) = taken.insert(member, wishes.len()) {
+                let other = wishes[other].as_ref().map_or("another wish", |p| p.name.as_str());
+                return Err(bad_feature(name, format!("the column '{member}' is already part of '{other}'")));
+            }
+        }
+        wishes.push(plan);
+    }
+
+    let mut inputs: Vec<ColumnPlan> = Vec::new();
+    let mut ignored = vec![target.name.clone()];
+    let mut placed = HashSet::new();
+    for column in &summary.columns {
+        let own = [column.name.clone()];
+        let mut left = Vec::new();
+        for name in column.members.as_deref().unwrap_or(&own) {
+            match taken.get(name.as_str()).map(|&i| (i, &wishes[i])) {
+                _ if *name == target.name => {}
+                Some((_, None)) => ignored.push(name.clone()),
+                Some((i, Some(plan))) => {
+                    if placed.insert(i) {
+                        inputs.push(plan.clone());
+                    }
+                }
+                None => left.push(name.clone()),
+            }
+        }
+        if left.is_empty() {
+            continue;
+        }
+        match &column.members {
+            None => inputs.push(plan_of(column)),
+            Some(members) => {
+                let shape = match left.len() == members.len() {
+                    true => column.shape.clone(),
+                    false => Some(square(left.len()).unwrap_or_else(|| vec![left.len()])),
+                };
+                let name = column.name.clone();
+                inputs.push(ColumnPlan { name, kind: ColumnKind::Vector, members: Some(left), shape, channels: None });
+            }
+        }
+    }
+    if inputs.is_empty() {
+        return Err(Error::unprocessable("no_features", "no column is left to learn from")
+            .with_details([Detail::path("features", "every column is ignored or the target")]));
+    }
+    Ok(Resolved { target, task, inputs, ignored })
+}
+
+/// The reading of rows for a model made empty by `PUT`, whose features are all declared. A `vector` or
+/// `image` may leave its shape to the first rows.
+pub fn declare(features: &Features, target: &str, task: Option<Task>) -> Result<Resolved> {
+    let task = task.unwrap_or(Task::Classification);
+    let kind = match task {
+        Task::Classification => ColumnKind::Category,
+        Task::Regression => ColumnKind::Number,
+    };
+    let (mut inputs, mut ignored) = (Vec::new(), vec![target.to_owned()]);
+    for (name, spec) in features.iter().filter(|(name, _)| *name != target) {
+        let group = match spec {
+            FeatureSpec::Kind(kind) => FeatureGroup { kind: *kind, columns: None, channels: None, shape: None },
+            FeatureSpec::Group(group) => group.clone(),
+        };
+        let Some(kind) = kind_of(group.kind) else {
+            ignored.push(name.clone());
+            continue;
+        };
+        let members = match group.columns {
+            None => None,
+            Some(ColumnsPattern::Names(names)) => Some(names),
+            Some(ColumnsPattern::Pattern(_)) => {
+                return Err(bad_feature(&format!("{name}.columns"), "without a dataset the columns must be listed"));
+            }
+        };
+        check_shape(name, kind, group.shape.as_deref(), group.channels, members.as_ref().map(Vec::len))?;
+        let shape = group.shape.or_else(|| members.as_ref().and_then(|m| square(m.len())));
+        inputs.push(ColumnPlan { name: name.clone(), kind, members, shape, channels: group.channels });
+    }
+    if inputs.is_empty() {
+        return Err(Error::unprocessable("no_features", "a model needs at least one feature")
+            .with_details([Detail::path("features", "name at least one column and its kind")]));
+    }
+    Ok(Resolved { target: ColumnPlan::new(target, kind), task, inputs, ignored })
+}
+
+/// The dataset's columns by name, members of groups among them.
+struct Columns<'s> {
+    rows: u64,
+    all: &'s [ColumnInfo],
+    by_name: HashMap<&'s str, (&'s ColumnInfo, bool)>,
+}
+
+impl<'s> Columns<'s> {
+    fn new(summary: &'s Summary) -> Self {
+        let mut by_name = HashMap::new();
+        for column in &summary.columns {
+            by_name.insert(column.name.as_str(), (column, false));
+            by_name.extend(column.members.iter().flatten().map(|m| (m.as_str(), (column, true))));
+        }
+        Self { rows: summary.rows, all: &summary.columns, by_name }
+    }
+
+    /// The kind of a column, and whether it is a member of a group.
+    fn kind(&self, name: &str) -> Option<(ColumnKind, &'s ColumnInfo, bool)> {
+        self.by_name.get(name).map(|&(c, member)| (if member { ColumnKind::Number } else { c.kind }, c, member))
+    }
+
+    /// The file's own scalar columns in order.
+    fn scalars(&self) -> impl Iterator<Item = &'s str> {
+        self.all.iter().flat_map(|c| {
+            let own = c.members.is_none().then_some(c.name.as_str());
+            own.into_iter().chain(c.members.iter().flatten().map(String::as_str))
+        })
+    }
+}
+
+fn bad_feature(path: &str, reason: impl Into<String>) -> Error {
+    let reason = reason.into();
+    Error::unprocessable("bad_feature", format!("features.{path}: {reason}"))
+        .with_details([Detail::path(format!("features.{path}"), reason)])
+}
+
+fn bad_target(code: &'static str, reason: impl Into<String>) -> Error {
+    let reason = reason.into();
+    Error::unprocessable(code, reason.clone()).with_details([Detail::path("target", reason)])
+}
+
+fn resolve_target(
+    columns: &Columns<'_>,
+    features: &Features,
+    target: &str,
+    task: Option<Task>,
+) -> Result<(ColumnPlan, Task)> {
+    let Some((kind, info, member)) = columns.kind(target) else {
+        return Err(bad_target("unknown_target", format!("the dataset has no column '{target}'")));
+    };
+    let wanted = match features.get(target) {
+        None => kind,
+        Some(FeatureSpec::Kind(kind)) => kind_of(*kind)
+            .ok_or_else(|| bad_target("bad_target", format!("the target '{target}' cannot be ignored")))?,
+        Some(FeatureSpec::Group(_)) => return Err(bad_target("bad_target", "the target cannot be a group of columns")),
+    };
+    if !member && info.missing >= columns.rows {
+        return Err(bad_target("target_missing", format!("no row has a value in '{target}'")));
+    }
+    let kind = match wanted {
+        ColumnKind::Text => ColumnKind::Category,
+        ColumnKind::Number | ColumnKind::Category | ColumnKind::Boolean => wanted,
+        other => return Err(bad_target("bad_target", format!("a {} cannot be predicted", other.name()))),
+    };
+    if !member && info.distinct <= 1 {
+        return Err(bad_target("target_constant", format!("'{target}' has the same value in every row")));
+    }
+    let classes = kind != ColumnKind::Number
+        || (!member
+            && info.whole
+            && info.distinct <= MOST_NUMBER_CLASSES
+            && (info.distinct == 2 || info.distinct * 3 <= columns.rows));
+    let task = match task {
+        None if classes => Task::Classification,
+        None => Task::Regression,
+        Some(Task::Regression) if kind != ColumnKind::Number => {
+            let reason = format!("'{target}' is a {}, not a number", kind.name());
+            return Err(Error::unprocessable("bad_task", reason.clone()).with_details([Detail::path("task", reason)]));
+        }
+        Some(task) => task,
+    };
+    Ok((ColumnPlan::new(target, kind), task))
+}
+
+/// The columns a wish takes hold of and what they become; nothing when they are ignored.
+fn resolve_feature<'s>(
+    columns: &Columns<'s>,
+    name: &str,
+    spec: &FeatureSpec,
+    target: &str,
+) -> Result<(Vec<&'s str>, Option<ColumnPlan>)> {
+    let group = match spec {
+        FeatureSpec::Kind(kind) => FeatureGroup { kind: *kind, columns: None, channels: None, shape: None },
+        FeatureSpec::Group(group) => group.clone(),
+    };
+    let members = match &group.columns {
+        Some(pattern) => matching(columns, name, pattern, target)?,
+        None => {
+            let Some((found, info, member)) = columns.kind(name) else {
+                return Err(bad_feature(name, "the dataset has no such column"));
+            };
+            match (&info.members, member) {
+                (Some(members), false) => members.iter().map(String::as_str).filter(|m| *m != target).collect(),
+                _ => return single(columns, name, &group, found, info, member),
+            }
+        }
+    };
+    let Some(kind) = kind_of(group.kind) else { return Ok((members, None)) };
+    if let [only] = members[..]
+        && let Some((found, info, false)) = columns.kind(only)
+        && matches!(found, ColumnKind::Vector | ColumnKind::Sequence | ColumnKind::Image)
+    {
+        if *only != *name {
+            return Err(bad_feature(&format!("{name}.columns"), format!("name the feature '{only}' as its column")));
+        }
+        return single(columns, name, &group, found, info, false);
+    }
+    if !matches!(kind, ColumnKind::Vector | ColumnKind::Sequence) {
+        return Err(bad_feature(name, format!("several columns cannot be read as one {}", kind.name())));
+    }
+    if let Some(odd) = members.iter().find(|m| columns.kind(m).is_none_or(|(k, ..)| k != ColumnKind::Number)) {
+        return Err(bad_feature(&format!("{name}.columns"), format!("the column '{odd}' is not a number")));
+    }
+    if columns.by_name.get(name).is_some_and(|(c, _)| c.members.is_none() && !members.contains(&c.name.as_str())) {
+        return Err(bad_feature(name, "a column outside the group has this name"));
+    }
+    check_shape(name, kind, group.shape.as_deref(), group.channels, Some(members.len()))?;
+    let shape = (kind == ColumnKind::Vector).then(|| {
+        let known = columns.by_name.get(name).and_then(|(c, _)| c.shape.clone());
+        let known = known.filter(|s| s.iter().product::<usize>() == members.len());
+        group.shape.clone().or(known).or_else(|| square(members.len())).unwrap_or_else(|| vec![members.len()])
+    });
+    let plan = ColumnPlan {
+        name: name.to_owned(),
+        kind,
+        members: Some(members.iter().map(|m| (*m).to_owned()).collect()),
+        shape,
+        channels: (kind == ColumnKind::Sequence).then_some(group.channels.unwrap_or(1)),
+    };
+    Ok((members, Some(plan)))
+}
+
+/// A wish about one column of the data.
+fn single<'s>(
+    columns: &Columns<'s>,
+    name: &str,
+    group: &FeatureGroup,
+    found: ColumnKind,
+    info: &'s ColumnInfo,
+    member: bool,
+) -> Result<(Vec<&'s str>, Option<ColumnPlan>)> {
+    // The name as the data owns it, to outlive the request.
+    let own = columns.by_name.get_key_value(name).map_or("", |(key, _)| *key);
+    let Some(kind) = kind_of(group.kind) else { return Ok((vec![own], None)) };
+    let list = |k| matches!(k, ColumnKind::Vector | ColumnKind::Sequence);
+    let scalar = |k| !list(k) && k != ColumnKind::Image;
+    let readable = |read: fn(&str) -> bool| info.examples.iter().filter_map(|e| e.as_str()).all(read);
+    let fits = match kind {
+        ColumnKind::Category | ColumnKind::Text => scalar(found),
+        ColumnKind::Number => scalar(found) && (member || readable(|e| cell::parse_number(e).is_some())),
+        ColumnKind::Timestamp => {
+            scalar(found) && readable(|e| cell::parse_moment(e).is_some() || cell::parse_number(e).is_some())
+        }
+        ColumnKind::Boolean => scalar(found),
+        ColumnKind::Vector | ColumnKind::Sequence => list(found),
+        ColumnKind::Image => found == ColumnKind::Image,
+    };
+    if !fits {
+        let reason = format!("'{name}' is a {} and cannot be read as a {}", found.name(), kind.name());
+        return Err(bad_feature(name, reason));
+    }
+    let width = match found {
+        ColumnKind::Vector => info.shape.as_ref().map(|s| s.iter().product()),
+        _ => None,
+    };
+    check_shape(name, kind, group.shape.as_deref(), group.channels, width)?;
+    let mut plan = plan_of(info);
+    name.clone_into(&mut plan.name);
+    plan.kind = kind;
+    plan.members = None;
+    plan.shape = match kind {
+        ColumnKind::Vector | ColumnKind::Image => group.shape.clone().or(plan.shape.filter(|_| found == kind)),
+        _ => None,
+    };
+    plan.channels = match kind {
+        ColumnKind::Sequence => group.channels.or(plan.channels).or(Some(1)),
+        _ => None,
+    };
+    Ok((vec![own], Some(plan)))
+}
+
+/// The columns a pattern or list names.
+fn matching<'s>(columns: &Columns<'s>, name: &str, pattern: &ColumnsPattern, target: &str) -> Result<Vec<&'s str>> {
+    let path = format!("{name}.columns");
+    match pattern {
+        ColumnsPattern::Names(names) => {
+            let find = |n: &String| columns.by_name.get_key_value(n.as_str()).map(|(key, _)| *key);
+            names
+                .iter()
+                .map(|n| find(n).ok_or_else(|| bad_feature(&path, format!("the dataset has no column '{n}'"))))
+                .collect()
+        }
+        ColumnsPattern::Pattern(pattern) => {
+            let Some(stem) = pattern.strip_suffix('*').filter(|s| !s.contains('*')) else {
+                return match columns.by_name.get_key_value(pattern.as_str()) {
+                    Some((key, _)) => Ok(vec![*key]),
+                    None => {
+                        Err(bad_feature(&path, "a pattern is the columns' common beginning and one '*' at its end"))
+                    }
+                };
+            };
+            let key = |column: &'s str| {
+                let rest = column.strip_prefix(stem)?;
+                let (left, row, n) = numbered(rest)?;
+                left.trim_matches(['_', '.', '-', ' ', '[', '(']).is_empty().then_some((row, n, column))
+            };
+            let mut found: Vec<_> = columns.scalars().filter(|c| *c != target).filter_map(key).collect();
+            if found.is_empty() {
+                return Err(bad_feature(&path, format!("no numbered column matches '{pattern}'")));
+            }
+            found.sort_unstable();
+            Ok(found.into_iter().map(|(.., column)| column).collect())
+        }
+    }
+}
+
+/// Whether a shape and a number of channels are sensible for `width` numbers.
+fn check_shape(
+    name: &str,
+    kind: ColumnKind,
+    shape: Option<&[usize]>,
+    channels: Option<usize>,
+    width: Option<usize>,
+) -> Result<()> {
+    if let Some(shape) = shape {
+        let path = format!("{name}.shape");
+        if !matches!(kind, ColumnKind::Vector | ColumnKind::Image) {
+            return Err(bad_feature(&path, format!("a {} has no shape", kind.name())));
+        }
+        let product = shape.iter().try_fold(1usize, |a, b| a.checked_mul(*b)).filter(|p| (1..=1 << 24).contains(p));
+        let sides = if kind == ColumnKind::Image { 2..=3 } else { 1..=3 };
+        if product.is_none()
+            || !sides.contains(&shape.len())
+            || (kind == ColumnKind::Image && shape.len() == 3 && shape[2] != 3)
+        {
+            return Err(bad_feature(&path, "not a shape: rows, columns and, if any, channels"));
+        }
+        if width.is_some() && product != width {
+            let reason =
+                format!("{shape:?} makes {} numbers, the data has {}", product.unwrap_or(0), width.unwrap_or(0));
+            return Err(bad_feature(&path, reason));
+        }
+    }
+    if let Some(channels) = channels {
+        let path = format!("{name}.channels");
+        if kind != ColumnKind::Sequence {
+            return Err(bad_feature(&path, format!("a {} has no channels", kind.name())));
+        }
+        if width.is_some_and(|w| channels == 0 || w % channels != 0) {
+            return Err(bad_feature(
+                &path,
+                format!("{} columns do not make whole steps of {channels}", width.unwrap_or(0)),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn plan_of(column: &ColumnInfo) -> ColumnPlan {
+    let sequence = column.kind == ColumnKind::Sequence;
+    ColumnPlan {
+        name: column.name.clone(),
+        kind: column.kind,
+        members: column.members.clone(),
+        shape: column.shape.clone().filter(|_| !sequence),
+        channels: sequence.then(|| column.shape.as_ref().and_then(|s| s.first().copied()).unwrap_or(1)),
+    }
+}
+
+fn kind_of(kind: FeatureKind) -> Option<ColumnKind> {
+    Some(match kind {
+        FeatureKind::Number => ColumnKind::Number,
+        FeatureKind::Category => ColumnKind::Category,
+        FeatureKind::Boolean => ColumnKind::Boolean,
+        FeatureKind::Timestamp => ColumnKind::Timestamp,
+        FeatureKind::Text => ColumnKind::Text,
+        FeatureKind::Vector => ColumnKind::Vector,
+        FeatureKind::Sequence => ColumnKind::Sequence,
+        FeatureKind::Image => ColumnKind::Image,
+        FeatureKind::Ignore => return None,
+    })
+}

@@ -1,0 +1,135 @@
+//! The one error of the learning core. It knows no server: whoever embeds the crate maps [`Kind`].
+
+use serde::{Deserialize, Serialize};
+
+/// What every fallible function of the crate returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// How a failure is to be treated by whoever receives it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// The input cannot be read: a broken record, an unknown setting.
+    Malformed,
+    /// It contradicts what is there already.
+    Conflict,
+    /// Larger than the limit.
+    TooLarge,
+    /// A format or encoding that is not understood.
+    Unsupported,
+    /// Readable, but the data does not fit.
+    Unprocessable,
+    /// The caller asked to stop.
+    Canceled,
+    /// Reading or writing a file failed; the cause is a [`std::io::Error`].
+    Io,
+    /// A fault of ours, or of what the caller passed in; the cause says which.
+    Internal,
+}
+
+/// One thing that is wrong, with where it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detail {
+    /// JSON path of the offending value, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub path: Option<String>,
+    /// Row number, counted from 0 in a request's `rows` and from 1 (the first data row) in a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub row: Option<u64>,
+    /// Column name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<String>,
+    /// Why, in plain words.
+    pub reason: String,
+}
+
+impl Detail {
+    /// A detail about one cell.
+    pub fn cell(row: u64, column: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { path: None, row: Some(row), column: Some(column.into()), reason: reason.into() }
+    }
+
+    /// A detail about a whole row.
+    pub fn row(row: u64, reason: impl Into<String>) -> Self {
+        Self { row: Some(row), reason: reason.into(), ..Self::default() }
+    }
+
+    /// A detail about a whole column.
+    pub fn column(column: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { column: Some(column.into()), reason: reason.into(), ..Self::default() }
+    }
+
+    /// A detail about a value of the request, by its JSON path.
+    pub fn path(path: impl Into<String>, reason: impl Into<String>) -> Self {
+        Self { path: Some(path.into()), reason: reason.into(), ..Self::default() }
+    }
+}
+
+/// How many details an error carries at most.
+pub const MAX_DETAILS: usize = 20;
+
+/// A failure: how to treat it, a stable code, a sentence for a person, and where.
+#[derive(Debug, thiserror::Error)]
+#[error("{detail}")]
+pub struct Error {
+    /// How to treat it.
+    pub kind: Kind,
+    /// Stable `snake_case` code.
+    pub code: &'static str,
+    /// One sentence for the person who sent the data.
+    pub detail: String,
+    /// Where, at most [`MAX_DETAILS`].
+    pub details: Vec<Detail>,
+    /// The internal cause.
+    #[source]
+    pub cause: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl Error {
+    /// An error of `kind` with a stable `code` and a sentence.
+    pub fn new(kind: Kind, code: &'static str, detail: impl Into<String>) -> Self {
+        Self { kind, code, detail: detail.into(), details: Vec::new(), cause: None }
+    }
+
+    /// The input cannot be read.
+    pub fn malformed(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(Kind::Malformed, code, detail)
+    }
+
+    /// The data does not fit.
+    pub fn unprocessable(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(Kind::Unprocessable, code, detail)
+    }
+
+    /// It contradicts what is there already.
+    pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(Kind::Conflict, code, detail)
+    }
+
+    /// A fault of ours with its cause.
+    pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
+        let mut error = Self::new(Kind::Internal, "internal", "something went wrong on our side");
+        error.cause = Some(cause.into());
+        error
+    }
+
+    /// Adds details, keeping the first [`MAX_DETAILS`].
+    pub fn with_details(mut self, details: impl IntoIterator<Item = Detail>) -> Self {
+        let room = MAX_DETAILS.saturating_sub(self.details.len());
+        self.details.extend(details.into_iter().take(room));
+        self
+    }
+}
+
+impl From<std::io::Error> for Error {
+    fn from(error: std::io::Error) -> Self {
+        let mut said = Self::new(Kind::Io, "io", error.to_string());
+        said.cause = Some(error.into());
+        said
+    }
+}
+
+impl From<candle_core::Error> for Error {
+    fn from(error: candle_core::Error) -> Self {
+        Self::internal(error)
+    }
+}

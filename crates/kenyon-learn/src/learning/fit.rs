@@ -1,0 +1,217 @@
+//! Training: split, encode, mini-batches, early stopping, calibration. One function, any family.
+//!
+//! Everything random is a function of (seed, purpose, counter), and a checkpoint holds the learner's
+//! state, the best weights, the position and the curves: what continues from it ends bit-identical.
+
+mod data;
+mod run;
+
+use super::bundle::{Bundle, BundleConfig, FORMAT};
+use super::calibrate::Novelty;
+use super::evaluate::Evaluation;
+use super::{FitSpec, Monitor, Progress, choose, settings};
+use crate::data::Table;
+use crate::data::encoder::{Encoder, EncoderOptions};
+use crate::data::plan::Resolved;
+use crate::data::split::{Split, split};
+use crate::data::target::{Encoded, TargetEncoder};
+use crate::models::{Family, LearnerSpec, Task, UNLABELLED};
+use crate::{Error, Result};
+use data::Data;
+use run::Run;
+use serde_json::{Map, Value};
+
+/// A finished training.
+#[derive(Debug)]
+pub struct Fitted {
+    /// The model.
+    pub bundle: Bundle,
+    /// Figures on the held-out rows, and the training loss.
+    pub metrics: Map<String, Value>,
+    /// The held-out rows in detail: confusion, recall of each class, calibration. Without coverage, since
+    /// the sets were fitted on the same rows.
+    pub held_out: Evaluation,
+    /// Notes for the person who asked: the family's reason, columns left out, rows without a target.
+    pub notes: Vec<String>,
+}
+
+/// Rows the network looks at in one go outside training.
+const CHUNK: usize = 512;
+
+/// Rows whose codes are kept as known when novelty is fitted.
+const KNOWN_ROWS: usize = 1024;
+
+/// Trains a model on `table` (read by `plan.all()`).
+///
+/// `threads` bounds the threads used; the result does not depend on it. `resume` is an earlier
+/// checkpoint of the same call on the same rows.
+///
+/// # Errors
+/// What does not fit in the request or the data ([`Kind::Malformed`], [`Kind::Unprocessable`]),
+/// [`Kind::Canceled`], or a fault of a kernel ([`Kind::Internal`]).
+pub fn fit(
+    table: &Table,
+    plan: &Resolved,
+    spec: &FitSpec,
+    threads: usize,
+    resume: Option<&[u8]>,
+    monitor: &dyn Monitor,
+) -> Result<Fitted> {
+    let mut notes = Vec::new();
+    let (family, family_reason) = match spec.family {
+        Some(family) => (family, None),
+        None => {
+            let (family, reason) = choose::family(plan, table.rows);
+            notes.push(format!("{}: {reason}", family.name()));
+            (family, Some(reason))
+        }
+    };
+    let config = settings::complete(family, &spec.config)?;
+    let column = table
+        .column(&plan.target.name)
+        .ok_or_else(|| Error::unprocessable("unknown_column", "the target is not in the data"))?;
+    let mut target_encoder = TargetEncoder::fit(&plan.target.name, column, plan.task)?;
+    let all_targets = target_encoder.encode(column)?;
+    let mut parts = split(&all_targets, spec.validation, spec.seed)?;
+    let dropped = keep_learnable(family, &config, &all_targets, &mut parts);
+    if dropped > 0 {
+        notes.push(format!("{dropped} rows have no {} and were left out", plan.target.name));
+    }
+    if let TargetEncoder::Number { mean, std } = &mut target_encoder {
+        standardise(&all_targets, &parts.training, mean, std);
+    }
+    let all_targets = target_encoder.encode(column)?;
+    let encoder = Encoder::fit_with(
+        table,
+        &parts.training,
+        &plan.inputs,
+        family.layout(),
+        options(family, parts.training.len()),
+    )?;
+    notes.extend(encoder.dropped.iter().map(|l| format!("{}: {}", l.name, l.reason)));
+    if encoder.width == 0 {
+        return Err(Error::unprocessable("no_features", "no column is left to learn from")
+            .with_details(encoder.dropped.iter().map(|l| crate::Detail::column(&l.name, &l.reason))));
+    }
+    let batch = encoder.encode(table)?;
+    let outputs = target_encoder.outputs();
+    let learner_spec = LearnerSpec {
+        encoder: &encoder,
+        task: plan.task,
+        outputs,
+        rows: parts.training.len(),
+        config: &config,
+        seed: spec.seed,
+        threads,
+    };
+    let data = Data { batch: &batch, targets: &all_targets, split: &parts, outputs };
+    let weights = (config.get("class_weights").and_then(Value::as_str) == Some("balanced"))
+        .then(|| data.balanced_weights())
+        .flatten();
+    let mut run = Run::new(family.learner(&learner_spec)?, data, weights, spec.seed, monitor);
+    if let Some(bytes) = resume {
+        run.restore(bytes)?;
+    }
+    run.train()?;
+    let (network, curve) = run.finish()?;
+
+    let held_out = data.batch.select(&data.split.validation);
+    let calibration_answers = network.forward(&held_out)?;
+    let calibration = data.calibrate(&calibration_answers);
+    let known: Vec<usize> = data.split.training.iter().copied().take(KNOWN_ROWS).collect();
+    let novelty = Novelty::fit(
+        &network.features(&data.batch.select(&known))?,
+        &network.features(&data.batch.select(&data.split.validation[..data.split.validation.len().min(2048)]))?,
+        network.feature_width(),
+        spec.seed,
+    );
+    let mut figures = data.figures(&calibration_answers, &calibration, &target_encoder);
+    for (name, value) in curve {
+        figures.entry(name).or_insert(value);
+    }
+    let config = BundleConfig {
+        format: FORMAT,
+        family,
+        family_reason,
+        task: plan.task,
+        target: plan.target.clone(),
+        target_encoder,
+        ignored: plan.ignored.clone(),
+        config,
+        calibration,
+        novelty_threshold: novelty.threshold,
+        metrics: figures.clone(),
+        rows: parts.training.len(),
+        seed: spec.seed,
+    };
+    let bundle = Bundle::new(config, encoder, network, novelty);
+    let held_out = data.held_out(&bundle, &calibration_answers);
+    Ok(Fitted { bundle, metrics: figures, held_out, notes })
+}
+
+/// How each family wants its columns encoded.
+fn options(family: Family, rows: usize) -> EncoderOptions {
+    let bins = match family {
+        Family::SparseMlp if rows >= 2_000 => 64,
+        Family::SparseMlp => 16,
+        _ => 0,
+    };
+    EncoderOptions { bins, ..EncoderOptions::default() }
+}
+
+/// Removes training rows without a target unless the family learns from them; returns how many.
+fn keep_learnable(family: Family, config: &Map<String, Value>, targets: &Encoded, parts: &mut Split) -> usize {
+    let plastic = family == Family::Hybrid || config.get("plasticity").and_then(Value::as_str) == Some("hebbian");
+    let before = parts.training.len();
+    match targets {
+        Encoded::Classes(ids) if !plastic => parts.training.retain(|&row| ids[row] != UNLABELLED),
+        Encoded::Values(values) => parts.training.retain(|&row| values[row].is_finite()),
+        Encoded::Classes(_) => {}
+    }
+    before - parts.training.len()
+}
+
+/// Refits mean and deviation on the training rows: `values` are standardised by the old ones.
+fn standardise(targets: &Encoded, training: &[usize], mean: &mut f64, std: &mut f64) {
+    let Encoded::Values(values) = targets else { return };
+    let known: Vec<f64> = training.iter().map(|&row| f64::from(values[row])).collect();
+    let count = known.len().max(1) as f64;
+    let centre = known.iter().sum::<f64>() / count;
+    let spread = (known.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / count).sqrt();
+    *mean += centre * *std;
+    if spread > 0.0 {
+        *std *= spread;
+    }
+}
+
+/// Whether a task can be learned from a target of this many different values; used by callers that
+/// must refuse a request before a job is made.
+pub fn default_validation(rows: usize) -> f32 {
+    if rows >= 20_000 { 0.1 } else { 0.2 }
+}
+
+/// A monitor that listens to nothing: for work on files alone and for tests.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Silent;
+
+impl Monitor for Silent {
+    fn progress(&self, _progress: &Progress, _epoch_ended: bool) {}
+    fn log(&self, _line: &str) {}
+    fn canceled(&self) -> bool {
+        false
+    }
+    fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
+        false
+    }
+    fn checkpoint(&self, _step: u64, _bytes: Vec<u8>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// Which task a request means, for the places that have not read the data yet.
+pub fn task_name(task: Task) -> &'static str {
+    match task {
+        Task::Classification => "classification",
+        Task::Regression => "regression",
+    }
+}

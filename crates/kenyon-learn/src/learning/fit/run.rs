@@ -1,0 +1,222 @@
+//! A training under way: mini-batches, early stopping, checkpoints.
+
+use super::CHUNK;
+use super::data::Data;
+use crate::data::Batch;
+use crate::data::target::Encoded;
+use crate::learning::bundle::{tensors_from_bytes, tensors_to_bytes};
+use crate::learning::{Monitor, Progress};
+use crate::models::{Learner, Network, Next, Position, Schedule, Targets};
+use crate::nn::Tensors;
+use crate::random::Random;
+use crate::{Error, Kind, Result};
+use candle_core::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use std::time::Instant;
+
+/// Where a training was when a checkpoint was taken.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct TrainingState {
+    step: u64,
+    epoch: usize,
+    epoch_loss: f64,
+    epoch_steps: u64,
+    best: Option<f64>,
+    since_best: usize,
+    metrics: Map<String, Value>,
+    /// Nothing is left but to choose the weights and to calibrate.
+    #[serde(default)]
+    ended: bool,
+}
+
+/// A training under way.
+pub(super) struct Run<'a> {
+    learner: Box<dyn Learner>,
+    schedule: Schedule,
+    data: Data<'a>,
+    weights: Option<Vec<f32>>,
+    seed: u64,
+    monitor: &'a dyn Monitor,
+    course: TrainingState,
+    best: Option<Tensors>,
+    started: Instant,
+    rows_done: u64,
+}
+
+impl<'a> Run<'a> {
+    pub(super) fn new(
+        learner: Box<dyn Learner>,
+        data: Data<'a>,
+        weights: Option<Vec<f32>>,
+        seed: u64,
+        monitor: &'a dyn Monitor,
+    ) -> Self {
+        let schedule = learner.schedule();
+        Self {
+            learner,
+            schedule,
+            data,
+            weights,
+            seed,
+            monitor,
+            course: TrainingState::default(),
+            best: None,
+            started: Instant::now(),
+            rows_done: 0,
+        }
+    }
+
+    /// Ends the training with the weights that answered held-out rows best; and the figures of the
+    /// last pass.
+    pub(super) fn finish(self) -> Result<(Box<dyn Network>, Map<String, Value>)> {
+        Ok((self.learner.finish(self.best)?, self.course.metrics))
+    }
+
+    fn steps_per_epoch(&self) -> u64 {
+        self.data.split.training.len().div_ceil(self.schedule.batch_size).max(1) as u64
+    }
+
+    fn position(&self) -> Position {
+        Position {
+            epoch: self.course.epoch,
+            epochs: self.schedule.epochs,
+            step: self.course.step,
+            steps: self.steps_per_epoch() * self.schedule.epochs as u64,
+        }
+    }
+
+    pub(super) fn train(&mut self) -> Result<()> {
+        let mut mini = Batch::new();
+        while !self.course.ended && self.course.epoch < self.schedule.epochs {
+            let mut order = self.data.split.training.clone();
+            Random::stream(self.seed, "order", self.course.epoch as u64).shuffle(&mut order);
+            let first = self.course.step - self.steps_per_epoch() * self.course.epoch as u64;
+            for rows in order.chunks(self.schedule.batch_size).skip(first as usize) {
+                self.step(rows, &mut mini)?;
+            }
+            self.end_epoch()?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, rows: &[usize], mini: &mut Batch) -> Result<()> {
+        if self.monitor.canceled() {
+            return Err(Error::new(Kind::Canceled, "canceled", "the job was canceled"));
+        }
+        mini.select_into(self.data.batch, rows);
+        let position = self.position();
+        let loss = match self.data.targets {
+            Encoded::Classes(ids) => {
+                let ids: Vec<u32> = rows.iter().map(|&row| ids[row]).collect();
+                self.learner.step(mini, Targets::Classes(&ids, self.weights.as_deref()), position)?
+            }
+            Encoded::Values(values) => {
+                let values: Vec<f32> = rows.iter().map(|&row| values[row]).collect();
+                self.learner.step(mini, Targets::Values(&values), position)?
+            }
+        };
+        if !loss.is_finite() {
+            return Err(Error::unprocessable(
+                "diverged",
+                format!("training diverged at step {}: try a smaller learning_rate", self.course.step),
+            ));
+        }
+        self.course.step += 1;
+        self.course.epoch_steps += 1;
+        self.course.epoch_loss += f64::from(loss);
+        self.rows_done += rows.len() as u64;
+        self.monitor.progress(&self.progress(), false);
+        if self.monitor.checkpoint_due(false) {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    /// Validates, keeps the best, tells the monitor; finds out whether training ends here.
+    fn end_epoch(&mut self) -> Result<()> {
+        let answers = self.validation_answers()?;
+        let (loss, accuracy) = self.data.validate(&answers);
+        let train_loss = self.course.epoch_loss / self.course.epoch_steps.max(1) as f64;
+        self.course.metrics.insert("train_loss".into(), train_loss.into());
+        self.course.metrics.insert("validation_loss".into(), loss.into());
+        if let Some(accuracy) = accuracy {
+            self.course.metrics.insert("validation_accuracy".into(), accuracy.into());
+        }
+        let next = self.learner.end_epoch(self.position(), train_loss as f32, loss as f32)?;
+        if next == Next::Restart {
+            self.course.best = None;
+            self.course.since_best = 0;
+        } else if self.course.best.is_none_or(|best| loss < best) {
+            self.course.best = Some(loss);
+            self.course.since_best = 0;
+            self.best = Some(self.learner.weights()?);
+        } else {
+            self.course.since_best += 1;
+        }
+        self.course.epoch += 1;
+        self.course.epoch_loss = 0.0;
+        self.course.epoch_steps = 0;
+        self.monitor.progress(&self.progress(), true);
+        let patience = self.schedule.patience;
+        self.course.ended = next == Next::Stop || (patience > 0 && self.course.since_best >= patience);
+        // Also after the last epoch: what follows takes its time, too.
+        if self.monitor.checkpoint_due(true) {
+            self.checkpoint()?;
+        }
+        Ok(())
+    }
+
+    fn validation_answers(&self) -> Result<Vec<f32>> {
+        let mut answers = Vec::with_capacity(self.data.split.validation.len() * self.data.outputs);
+        let mut chunk = Batch::new();
+        for rows in self.data.split.validation.chunks(CHUNK) {
+            chunk.select_into(self.data.batch, rows);
+            answers.extend(self.learner.forward(&chunk)?);
+        }
+        Ok(answers)
+    }
+
+    fn progress(&self) -> Progress {
+        let position = self.position();
+        let seconds = self.started.elapsed().as_secs_f64().max(1e-9);
+        let rate = self.rows_done as f64 / seconds;
+        let left = position.steps.saturating_sub(position.step) as f64 * self.schedule.batch_size as f64;
+        Progress {
+            epoch: position.epoch,
+            epochs: position.epochs,
+            step: position.step,
+            steps: position.steps,
+            fraction: f64::from(position.fraction()),
+            rows_per_second: rate,
+            eta_seconds: if rate > 0.0 { left / rate } else { 0.0 },
+            metrics: self.course.metrics.clone(),
+        }
+    }
+
+    fn checkpoint(&self) -> Result<()> {
+        let mut tensors: Tensors =
+            self.learner.state()?.into_iter().map(|(name, t)| (format!("state.{name}"), t)).collect();
+        for (name, tensor) in self.best.iter().flatten() {
+            tensors.insert(format!("best.{name}"), tensor.clone());
+        }
+        let course = serde_json::to_vec(&self.course).map_err(Error::internal)?;
+        let length = course.len();
+        tensors.insert("course".into(), Tensor::from_vec(course, length, &Device::Cpu)?);
+        self.monitor.checkpoint(self.course.step, tensors_to_bytes(&tensors)?)
+    }
+
+    pub(super) fn restore(&mut self, bytes: &[u8]) -> Result<()> {
+        let tensors = tensors_from_bytes(bytes)?;
+        let course = tensors.get("course").ok_or_else(|| Error::internal("a checkpoint without its course"))?;
+        self.course = serde_json::from_slice(&course.to_vec1::<u8>()?).map_err(Error::internal)?;
+        let named = |prefix: &str| -> Tensors {
+            tensors.iter().filter_map(|(n, t)| Some((n.strip_prefix(prefix)?.to_owned(), t.clone()))).collect()
+        };
+        self.learner.restore(&named("state."))?;
+        let best = named("best.");
+        self.best = (!best.is_empty()).then_some(best);
+        self.monitor.log(&format!("continues from step {}", self.course.step));
+        Ok(())
+    }
+}

@@ -1,0 +1,121 @@
+//! Sleep: what the fast parts remember is replayed into the lda_readout ones, and what comes of it is kept
+//! only if it answers recent rows no worse.
+
+use super::model::{Model, Row, Scratch};
+use super::{Online, Task, argmax};
+use crate::Result;
+use crate::data::Batch;
+use serde::{Deserialize, Serialize};
+
+/// What a consolidation did.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Consolidation {
+    /// Rows observed by then.
+    pub rows: u64,
+    /// Accuracy (or mean absolute error) on recent rows before and after.
+    pub before: f64,
+    /// See `before`.
+    pub after: f64,
+    /// Whether the result was kept.
+    pub accepted: bool,
+    /// Rows it was judged by.
+    pub judged: usize,
+    /// Rows that were forgotten before it: then its result is kept whatever it answers, because the
+    /// experts before it still knew them.
+    #[serde(default)]
+    pub forgotten: u64,
+}
+
+impl Online {
+    /// Replays the older half of the recent rows into the experts, solves the lda_readout readout anew,
+    /// and keeps the result if the newer half is answered no worse. After rows were forgotten the
+    /// experts are made anew from what is still held, and that is kept.
+    pub fn consolidate(&mut self) -> Result<Consolidation> {
+        if self.forgotten > 0 {
+            return self.consolidate_without_forgotten();
+        }
+        let rows = self.recent_labels.len();
+        let half = rows / 2;
+        let batch = self.recent.clone();
+        let labels = self.recent_labels.clone();
+        let codes = self.codes(&batch)?;
+        let replayed = Replay { batch: &batch, labels: &labels, codes: &codes.0, base: &codes.1 };
+        let before = replayed.judge(&self.model, half..rows, self.task, &mut self.scratch);
+        let mut candidate = self.model.clone();
+        let mut lda_readout = self.lda_readout.clone();
+        lda_readout.solve(&mut candidate, self.threads);
+        for r in 0..half {
+            candidate.answer(replayed.row(r), &mut self.scratch);
+            candidate.rehearse(replayed.row(r), labels[r], &mut self.scratch);
+        }
+        let after = replayed.judge(&candidate, half..rows, self.task, &mut self.scratch);
+        let accepted = match self.task {
+            Task::Classification => after >= before,
+            Task::Regression => after <= before,
+        };
+        if accepted {
+            self.model = candidate;
+            self.lda_readout = lda_readout;
+        }
+        let done = Consolidation { rows: self.rows, before, after, accepted, judged: rows - half, forgotten: 0 };
+        self.tell(done.clone());
+        Ok(done)
+    }
+
+    fn consolidate_without_forgotten(&mut self) -> Result<Consolidation> {
+        let forgotten = self.forgotten;
+        let rows = self.recent_labels.len();
+        let batch = self.recent.clone();
+        let labels = self.recent_labels.clone();
+        let codes = self.codes(&batch)?;
+        let replayed = Replay { batch: &batch, labels: &labels, codes: &codes.0, base: &codes.1 };
+        let before = replayed.judge(&self.model, 0..rows, self.task, &mut self.scratch);
+        self.rebuild()?;
+        let after = replayed.judge(&self.model, 0..rows, self.task, &mut self.scratch);
+        let done = Consolidation { rows: self.rows, before, after, accepted: true, judged: rows, forgotten };
+        self.tell(done.clone());
+        Ok(done)
+    }
+
+    /// The rows there were when it was last consolidated, whatever came of it.
+    pub fn consolidated_at(&self) -> u64 {
+        self.consolidations.last().map_or(0, |last| last.rows)
+    }
+
+    /// Puts a consolidation on the list that [`Online::stream`] shows.
+    pub fn tell(&mut self, done: Consolidation) {
+        self.consolidations.push(done);
+        if self.consolidations.len() > 100 {
+            self.consolidations.remove(0);
+        }
+    }
+}
+
+struct Replay<'a> {
+    batch: &'a Batch,
+    labels: &'a [f32],
+    codes: &'a [f32],
+    base: &'a [f32],
+}
+
+impl Replay<'_> {
+    fn row(&self, r: usize) -> Row<'_> {
+        let rows = self.labels.len().max(1);
+        let (width, outputs) = (self.codes.len() / rows, self.base.len() / rows);
+        let (indices, values) = self.batch.entries(r);
+        let code = &self.codes[r * width..(r + 1) * width];
+        Row { indices, values, code, base: &self.base[r * outputs..(r + 1) * outputs] }
+    }
+
+    fn judge(&self, model: &Model, rows: std::ops::Range<usize>, task: Task, scratch: &mut Scratch) -> f64 {
+        let count = rows.len().max(1) as f64;
+        let one = |r: usize| {
+            model.answer(self.row(r), scratch);
+            match task {
+                Task::Classification => f64::from(u8::from(argmax(&scratch.answer) == self.labels[r] as usize)),
+                Task::Regression => f64::from((scratch.answer[0] - self.labels[r]).abs()),
+            }
+        };
+        rows.map(one).sum::<f64>() / count
+    }
+}

@@ -1,0 +1,205 @@
+//! How well a stream is answered: every row is predicted before it is learned.
+
+use crate::learning::drift::Adwin;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// Rows of the recent window.
+const WINDOW: usize = 1_000;
+/// Points of the curve that are kept; when there are twice as many, every second is dropped.
+const POINTS: usize = 200;
+
+/// Prequential figures and drift detectors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figures {
+    regression: bool,
+    /// Labelled rows.
+    pub labelled: u64,
+    /// Rows without a label.
+    pub unlabelled: u64,
+    right: u64,
+    last_right: u64,
+    absolute: f64,
+    squares: f64,
+    last: Option<f32>,
+    /// Per recent row: right (1) or wrong, or the absolute error; newest at the end.
+    window: Vec<f32>,
+    last_window: Vec<f32>,
+    /// Labelled rows and right ones, per class.
+    classes: Vec<(u64, u64)>,
+    curve: Vec<(u64, f32)>,
+    stride: u64,
+    error: Adwin,
+    inputs: Adwin,
+    error_scale: f64,
+    drifts: Vec<u64>,
+    input_drifts: Vec<u64>,
+}
+
+impl Figures {
+    /// Nothing seen yet.
+    pub fn new(regression: bool) -> Self {
+        Self {
+            regression,
+            labelled: 0,
+            unlabelled: 0,
+            right: 0,
+            last_right: 0,
+            absolute: 0.0,
+            squares: 0.0,
+            last: None,
+            window: Vec::new(),
+            last_window: Vec::new(),
+            classes: Vec::new(),
+            curve: Vec::new(),
+            stride: 10,
+            error: Adwin::new(0.002, true),
+            inputs: Adwin::new(0.0002, false),
+            error_scale: 0.0,
+            drifts: Vec::new(),
+            input_drifts: Vec::new(),
+        }
+    }
+
+    /// A row was answered `predicted` and its class is `class`.
+    pub fn class(&mut self, predicted: usize, class: usize) -> bool {
+        let right = predicted == class;
+        let as_last = self.last == Some(class as f32);
+        self.right += u64::from(right);
+        self.last_right += u64::from(as_last);
+        self.last = Some(class as f32);
+        if self.classes.len() <= class {
+            self.classes.resize(class + 1, (0, 0));
+        }
+        self.classes[class].0 += 1;
+        self.classes[class].1 += u64::from(right);
+        self.push(f32::from(u8::from(right)), f32::from(u8::from(as_last)));
+        self.changed(f64::from(u8::from(!right)))
+    }
+
+    /// A row was answered `predicted` and its value is `value`.
+    pub fn value(&mut self, predicted: f32, value: f32) -> bool {
+        let error = f64::from((predicted - value).abs());
+        self.absolute += error;
+        self.squares += error * error;
+        let of_last = self.last.map_or(value.abs(), |last| (last - value).abs());
+        self.last = Some(value);
+        self.push(error as f32, of_last);
+        self.error_scale = if self.labelled <= 1 { error } else { self.error_scale * 0.999 + 0.001 * error };
+        self.changed((error / (4.0 * self.error_scale).max(1e-12)).min(1.0))
+    }
+
+    /// How unusual the inputs of a row are, in `[0, 1]`.
+    pub fn input(&mut self, input_novelty: f64, row: u64) -> bool {
+        let changed = self.inputs.add(input_novelty);
+        if changed {
+            remember(&mut self.input_drifts, row);
+        }
+        changed
+    }
+
+    fn changed(&mut self, error: f64) -> bool {
+        let changed = self.error.add(error);
+        if changed {
+            remember(&mut self.drifts, self.labelled);
+        }
+        changed
+    }
+
+    fn push(&mut self, value: f32, of_last: f32) {
+        self.labelled += 1;
+        for (window, value) in [(&mut self.window, value), (&mut self.last_window, of_last)] {
+            if window.len() >= 2 * WINDOW {
+                window.drain(..WINDOW);
+            }
+            window.push(value);
+        }
+        if self.labelled.is_multiple_of(self.stride) {
+            self.curve.push((self.labelled, mean(recent(&self.window))));
+            if self.curve.len() >= 2 * POINTS {
+                self.stride *= 2;
+                let stride = self.stride;
+                self.curve.retain(|(row, _)| row.is_multiple_of(stride));
+            }
+        }
+    }
+
+    /// Accuracy (or mean absolute error) over the whole life.
+    pub fn total(&self) -> f64 {
+        let n = self.labelled.max(1) as f64;
+        if self.regression { self.absolute / n } else { self.right as f64 / n }
+    }
+
+    /// The same over the recent rows.
+    pub fn window(&self) -> f64 {
+        f64::from(mean(recent(&self.window)))
+    }
+
+    /// Agreement beyond that of "the same as the last label": 1 is perfect, 0 no better.
+    pub fn kappa_last(&self) -> f64 {
+        let n = self.labelled.max(1) as f64;
+        let last = self.last_right as f64 / n;
+        if last >= 1.0 { 0.0 } else { (self.right as f64 / n - last) / (1.0 - last) }
+    }
+
+    /// Whether the error has changed within the last window of rows.
+    pub fn drifting(&self) -> bool {
+        self.drifts.last().is_some_and(|&row| row + WINDOW as u64 > self.labelled)
+    }
+
+    /// Changes of the error so far.
+    pub fn drift_count(&self) -> u64 {
+        self.error.changes().0
+    }
+
+    /// `prequential` of API.md.
+    pub fn prequential(&self) -> Value {
+        let last = f64::from(mean(recent(&self.last_window)));
+        if self.regression {
+            return json!({
+                "rows": self.labelled, "mae": self.total(), "rmse": (self.squares / self.labelled.max(1) as f64).sqrt(),
+                "window": self.window(), "window_rows": recent(&self.window).len(), "window_last_value": last,
+            });
+        }
+        json!({
+            "rows": self.labelled, "accuracy": self.total(), "window": self.window(),
+            "window_rows": recent(&self.window).len(), "window_last_label": last,
+            "last_label": self.last_right as f64 / self.labelled.max(1) as f64, "kappa_last": self.kappa_last(),
+        })
+    }
+
+    /// `drift` of API.md.
+    pub fn drift(&self) -> Value {
+        json!({
+            "detected": self.drifting(), "count": self.drift_count(), "rows": self.drifts,
+            "adwin_window": self.error.window(),
+            "inputs": {"count": self.inputs.changes().0, "rows": self.input_drifts},
+        })
+    }
+
+    /// Points of the curve of the window's figure, and recall per class.
+    pub fn history(&self) -> Value {
+        let name = if self.regression { "mae" } else { "accuracy" };
+        Value::Array(self.curve.iter().map(|(row, value)| json!({"row": row, name: value})).collect())
+    }
+
+    /// Rows and recall of each class, in the order of ids.
+    pub fn recalls(&self) -> Vec<(u64, f64)> {
+        self.classes.iter().map(|&(n, right)| (n, right as f64 / n.max(1) as f64)).collect()
+    }
+}
+
+fn recent(window: &[f32]) -> &[f32] {
+    &window[window.len().saturating_sub(WINDOW)..]
+}
+
+fn mean(values: &[f32]) -> f32 {
+    values.iter().sum::<f32>() / values.len().max(1) as f32
+}
+
+fn remember(rows: &mut Vec<u64>, row: u64) {
+    rows.push(row);
+    if rows.len() > 100 {
+        rows.remove(0);
+    }
+}

@@ -1,0 +1,146 @@
+//! Forgetting: what single rows taught is taken back.
+//!
+//! At once the rows leave the episodic memory, the recent rows and those that wait for a code, and
+//! they are taken out of the lda_readout readout's sums, which are solved without them. The experts' steps
+//! cannot be taken back one by one: the next consolidation makes them anew from the rows that are
+//! still held, whether or not that answers better. Rows that nothing holds any more, neither memory
+//! nor log, cannot be told from the others; their part of the sums stays, and so do the scales of
+//! columns and the names of classes and categories.
+
+use super::Online;
+use super::model::Row;
+use crate::Result;
+use crate::data::Batch;
+use serde_json::Value;
+use std::collections::HashSet;
+
+/// What went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Forgotten {
+    /// Remembered episodes.
+    pub entries: usize,
+    /// Observed rows, those of the episodes among them.
+    pub rows: usize,
+}
+
+/// How often the experts read the memory when they are made anew; recent rows, whose order is known,
+/// are read once after it.
+const PASSES: usize = 3;
+
+impl Online {
+    /// Forgets everything for which `gone` holds, by an entry's id (rows that are not remembered have
+    /// none), label and JSON. `logged` are rows of the log, as JSON, that are to go as well.
+    pub fn forget(
+        &mut self,
+        gone: impl Fn(Option<u64>, Option<&Value>, Option<&str>) -> bool,
+        logged: &[&str],
+    ) -> Result<Forgotten> {
+        let classes = self.classes().to_vec();
+        let mut remembered: Vec<Box<str>> = Vec::new();
+        let entries = self.model.memory.forget(|entry| {
+            let goes = gone(Some(entry.id), classes.get(entry.label as usize), entry.row.as_deref());
+            if let (true, Some(row)) = (goes, &entry.row) {
+                remembered.push(row.clone());
+            }
+            goes
+        });
+        let mut known: HashSet<Box<str>> = remembered.iter().cloned().collect();
+        known.extend(logged.iter().map(|row| Box::from(*row)));
+        let goes = |label: f32, text: Option<&str>| {
+            text.is_some_and(|t| known.contains(t)) || gone(None, classes.get(label as usize), text)
+        };
+        let recent = self.forget_recent(goes);
+        self.code.forget(goes);
+        // A row that is held twice was learned once: the log tells how often, then the recent rows.
+        let counted: HashSet<&str> = logged.iter().copied().collect();
+        let mut rows = logged.to_vec();
+        rows.extend(recent.iter().map(|r| &**r).filter(|r| !counted.contains(r)));
+        let counted: HashSet<&str> = rows.iter().copied().collect();
+        rows.extend(remembered.iter().map(|r| &**r).filter(|r| !counted.contains(r)));
+        self.take_out(&rows)?;
+        let forgotten = Forgotten { entries, rows: rows.len().max(entries) };
+        self.forgotten += forgotten.rows as u64;
+        if forgotten.rows > 0 {
+            self.novelty = None;
+        }
+        Ok(forgotten)
+    }
+
+    /// Removes recent rows and gives them back as JSON.
+    fn forget_recent(&mut self, goes: impl Fn(f32, Option<&str>) -> bool) -> Vec<Box<str>> {
+        let (mut kept, mut out) = (Vec::new(), Vec::new());
+        for (r, &label) in self.recent_labels.iter().enumerate() {
+            match &self.recent_texts[r] {
+                text if !goes(label, text.as_deref()) => kept.push(r),
+                text => out.extend(text.clone()),
+            }
+        }
+        if kept.len() < self.recent_labels.len() {
+            self.recent = self.recent.select(&kept);
+            self.recent_labels = kept.iter().map(|&r| self.recent_labels[r]).collect();
+            self.recent_texts = kept.iter().map(|&r| self.recent_texts[r].take()).collect();
+        }
+        out
+    }
+
+    /// Takes rows out of the sums and of the counts of their classes.
+    fn take_out(&mut self, rows: &[&str]) -> Result<()> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        // Rows that were learned can be read; some of a log that came before a change of columns may
+        // not, and were never learned by this stream.
+        let Ok((batch, labels)) = self.read_back(rows) else { return Ok(()) };
+        for &label in labels.iter().filter(|l| !l.is_nan()) {
+            let class = if self.model.regression { 0 } else { label as usize };
+            if let Some(count) = self.model.counts.get_mut(class) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        let codes = self.codes(&batch)?.0;
+        if !codes.is_empty() {
+            self.lda_readout.take(&codes, &labels, &mut self.model, self.threads);
+        }
+        Ok(())
+    }
+
+    fn read_back(&self, rows: &[&str]) -> Result<(Batch, Vec<f32>)> {
+        let table = self.reader.from_ndjson(rows.join("\n").as_bytes())?;
+        Ok((self.encoder.encode(&table)?, self.labels(&table)?))
+    }
+
+    /// Makes the experts anew from what is still remembered, and sums that had faded as well.
+    pub(super) fn rebuild(&mut self) -> Result<()> {
+        let recent: HashSet<&str> = self.recent_texts.iter().flatten().map(|t| &**t).collect();
+        let older: Vec<&str> = self.model.memory.entries().iter().filter_map(|e| e.row.as_deref()).collect();
+        let older: Vec<&str> = older.into_iter().filter(|row| !recent.contains(row)).collect();
+        let (mut batch, mut labels) =
+            if older.is_empty() { (Batch::new(), Vec::new()) } else { self.read_back(&older)? };
+        let memory = labels.len();
+        batch.append(&self.recent);
+        labels.extend_from_slice(&self.recent_labels);
+        let (codes, base) = self.codes(&batch)?;
+        let (width, outputs) = (codes.len() / labels.len().max(1), base.len() / labels.len().max(1));
+        let row = |r: usize| {
+            let (indices, values) = batch.entries(r);
+            let code = &codes[r * width..(r + 1) * width];
+            (Row { indices, values, code, base: &base[r * outputs..(r + 1) * outputs] }, labels[r])
+        };
+        let known = |r: &usize| !labels[*r].is_nan();
+        self.model.restart_experts();
+        for pass in 0..PASSES {
+            self.model.teach_experts((0..memory).filter(known).map(row), pass == 0, &mut self.scratch);
+        }
+        self.model.teach_experts((memory..labels.len()).filter(known).map(row), true, &mut self.scratch);
+        if self.lda_readout.is_faded() {
+            self.lda_readout.restart();
+            for (row, label) in (0..labels.len()).map(row) {
+                let label = (!label.is_nan()).then_some(label);
+                self.lda_readout.add(row.code, label, &mut self.model, self.threads);
+            }
+            self.lda_readout.solve(&mut self.model, self.threads);
+        }
+        self.forgotten = 0;
+        Ok(())
+    }
+}

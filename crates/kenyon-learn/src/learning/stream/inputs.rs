@@ -1,0 +1,206 @@
+//! What experts see of a row of a table in a stream: the row itself, how it differs from the recent
+//! past, what the last labels were, and a k-winner code of the first two.
+//!
+//! The recent past of inputs needs no labels. The last labels do; a model can be told to do without.
+
+use crate::nn::layers::local_groups::strongest;
+use crate::random::Random;
+use serde::{Deserialize, Serialize};
+
+/// Shares by which running means take a new row in: about 2, 8, 24 and 96 rows.
+const PACES: [f32; 4] = [0.5, 0.125, 1.0 / 24.0, 1.0 / 96.0];
+/// The same for the shares of classes.
+const LABEL_PACES: [f32; 3] = [0.5, 0.1, 0.02];
+/// How many rows ago a label is looked up: the last few, a week of days, a day of (half) hours.
+const LAGS: [usize; 6] = [1, 2, 3, 7, 24, 48];
+/// Classes beyond this are not followed as labels in time.
+const MOST_CLASSES: usize = 16;
+/// Units of the k-winner code, and how many win.
+const UNITS: usize = 96;
+const WINNERS: usize = 12;
+
+/// Running statistics that make inputs of rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Inputs {
+    /// Feature indices of the columns, in order.
+    columns: Vec<u32>,
+    rows: f64,
+    means: Vec<f64>,
+    variances: Vec<f64>,
+    /// Running means of the standardised columns, one list a pace.
+    paces: Vec<Vec<f32>>,
+    /// Whether the last labels are inputs, too.
+    labels: bool,
+    shares: Vec<Vec<f32>>,
+    last: Vec<u32>,
+    seed: u64,
+    #[serde(skip)]
+    units: Vec<f32>,
+}
+
+/// One row as the experts see it.
+#[derive(Clone, Debug, Default)]
+pub(super) struct View {
+    /// Bias, standardised columns, differences from the recent past, then the last labels.
+    pub(super) context: Vec<f32>,
+    /// Where the label part starts.
+    pub(super) row_width: usize,
+    /// `context` followed by the k-winner code.
+    pub(super) full: Vec<f32>,
+    picked: Vec<(f32, u32)>,
+    scores: Vec<f32>,
+}
+
+impl View {
+    /// Bias and standardised columns alone.
+    pub(super) fn plain(&self) -> &[f32] {
+        &self.context[..self.row_width]
+    }
+}
+
+impl Inputs {
+    /// Nothing seen yet. `labels`: whether the last labels are inputs.
+    pub(super) fn new(columns: Vec<u32>, labels: bool, seed: u64) -> Self {
+        let width = columns.len();
+        let mut it = Self {
+            columns,
+            rows: 0.0,
+            means: vec![0.0; width],
+            variances: vec![0.0; width],
+            paces: vec![vec![0.0; width]; PACES.len()],
+            labels,
+            shares: vec![vec![0.0; MOST_CLASSES]; LABEL_PACES.len()],
+            last: Vec::new(),
+            seed,
+            units: Vec::new(),
+        };
+        it.prepare();
+        it
+    }
+
+    /// Computes what is not kept: the units' weights, which follow from the seed.
+    pub(super) fn prepare(&mut self) {
+        let inputs = self.columns.len() * (1 + PACES.len()) + 1;
+        let scale = 1.0 / (inputs as f32).sqrt();
+        self.units = Random::stream(self.seed, "stream units", 0).normals(UNITS * inputs, scale);
+    }
+
+    /// Before the first row of a stream again; the scales stay.
+    pub(super) fn rewind(&mut self) {
+        self.paces.iter_mut().chain(&mut self.shares).for_each(|means| means.fill(0.0));
+        self.last.clear();
+    }
+
+    /// Width of bias and columns.
+    pub(super) fn plain_width(&self) -> usize {
+        1 + self.columns.len()
+    }
+
+    /// Width of [`View::context`].
+    pub(super) fn context_width(&self) -> usize {
+        let labels = if self.labels { MOST_CLASSES * (LABEL_PACES.len() + LAGS.len()) } else { 0 };
+        1 + self.columns.len() * (1 + PACES.len()) + labels
+    }
+
+    /// Width of [`View::full`].
+    pub(super) fn full_width(&self) -> usize {
+        self.context_width() + UNITS
+    }
+
+    /// What the experts see of a row, given the past.
+    pub(super) fn view(&self, indices: &[u32], values: &[f32], view: &mut View) {
+        let context = &mut view.context;
+        context.clear();
+        context.push(1.0);
+        let mut at = 0;
+        for (i, &column) in self.columns.iter().enumerate() {
+            while at < indices.len() && indices[at] < column {
+                at += 1;
+            }
+            let value = if at < indices.len() && indices[at] == column { values[at] } else { 0.0 };
+            context.push(self.standardised(i, value));
+        }
+        view.row_width = context.len();
+        for pace in &self.paces {
+            for (i, mean) in pace.iter().enumerate() {
+                let difference = (context[1 + i] - mean).clamp(-5.0, 5.0);
+                context.push(difference);
+            }
+        }
+        let inputs = context.len();
+        view.scores.clear();
+        view.scores.extend(self.units.chunks_exact(inputs).map(|unit| {
+            let mut sums = [0.0f32; 8];
+            for (u, x) in unit.chunks(8).zip(context.chunks(8)) {
+                u.iter().zip(x).zip(&mut sums).for_each(|((u, x), s)| *s += u * x);
+            }
+            sums.iter().sum::<f32>()
+        }));
+        strongest(&view.scores, WINNERS, &mut view.picked);
+        if self.labels {
+            for shares in &self.shares {
+                context.extend_from_slice(shares);
+            }
+            for lag in LAGS {
+                let label = self.last.len().checked_sub(lag).map(|at| self.last[at] as usize);
+                let start = context.len();
+                context.resize(start + MOST_CLASSES, 0.0);
+                if let Some(slot) = label.and_then(|l| context[start..].get_mut(l)) {
+                    *slot = 1.0;
+                }
+            }
+        }
+        view.full.clear();
+        view.full.extend_from_slice(context);
+        view.full.resize(context.len() + UNITS, 0.0);
+        for &(score, unit) in &view.picked {
+            view.full[context.len() + unit as usize] = score.clamp(0.0, 5.0);
+        }
+    }
+
+    fn standardised(&self, column: usize, value: f32) -> f32 {
+        let deviation = self.variances[column].sqrt();
+        if deviation < 1e-9 {
+            return 0.0;
+        }
+        ((f64::from(value) - self.means[column]) / deviation).clamp(-5.0, 5.0) as f32
+    }
+
+    /// Takes a row's columns into the statistics; before [`Inputs::view`], so that the first row
+    /// already has a scale.
+    pub(super) fn observe(&mut self, indices: &[u32], values: &[f32]) {
+        self.rows += 1.0;
+        let mut at = 0;
+        for (i, &column) in self.columns.iter().enumerate() {
+            while at < indices.len() && indices[at] < column {
+                at += 1;
+            }
+            let value = if at < indices.len() && indices[at] == column { f64::from(values[at]) } else { 0.0 };
+            let before = value - self.means[i];
+            self.means[i] += before / self.rows;
+            self.variances[i] += (before * (value - self.means[i]) - self.variances[i]) / self.rows;
+        }
+    }
+
+    /// The row of `view` is past now.
+    pub(super) fn pass(&mut self, view: &View) {
+        for (pace, share) in self.paces.iter_mut().zip(PACES) {
+            for (mean, x) in pace.iter_mut().zip(&view.context[1..view.row_width]) {
+                *mean += share * (x - *mean);
+            }
+        }
+    }
+
+    /// Its label was this.
+    pub(super) fn label(&mut self, class: u32) {
+        for (shares, pace) in self.shares.iter_mut().zip(LABEL_PACES) {
+            for (c, share) in shares.iter_mut().enumerate() {
+                *share += pace * (f32::from(u8::from(c == class as usize)) - *share);
+            }
+        }
+        self.last.push(class);
+        if self.last.len() > 2 * LAGS[LAGS.len() - 1] {
+            self.last.drain(..LAGS[LAGS.len() - 1]);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The attention family: tokens attend to each other, and the answer is a weighted sum over them.
+
+mod learning;
+mod settings;
+
+pub use learning::learner;
+pub(super) use learning::{loss_gradient, row_weights};
+pub use settings::settings;
+
+use super::{Activity, Explanation, Family, LayerActivity, Network, Schedule, Task};
+use crate::data::encoder::Encoder;
+use crate::data::{Batch, ColumnKind};
+use crate::nn::Tensors;
+use crate::nn::kernels::dense;
+use crate::nn::kernels::parallel;
+use crate::nn::layers::attention::{Plan, Tape, Weights};
+use crate::nn::layers::filter_branch::{Branch, Column};
+use crate::nn::layers::filters::Bank;
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use serde_json::{Map, Value};
+use settings::{Sizes, few_texts, shape};
+
+/// How long to train on `rows` rows: enough steps for a small table, and no more passes than a
+/// large one needs.
+fn default_schedule(rows: usize) -> Schedule {
+    let batch_size = if rows < 256 { 16 } else { 64 };
+    let steps = rows.div_ceil(batch_size).max(1);
+    let epochs = (3000 / steps).clamp(12, 120);
+    Schedule { epochs, batch_size, patience: epochs / 3 }
+}
+
+/// A setting as a number; `default` where it is missing or of another kind.
+pub(super) fn number(config: &Map<String, Value>, name: &str, default: f64) -> f64 {
+    config.get(name).and_then(Value::as_f64).unwrap_or(default)
+}
+
+pub(super) fn whole(config: &Map<String, Value>, name: &str, default: usize) -> usize {
+    config.get(name).and_then(Value::as_u64).map_or(default, |v| v as usize)
+}
+
+/// Entries a token of each feature's column has, about.
+fn fan_in(encoder: &Encoder) -> Vec<f32> {
+    let mut out = vec![1.0; encoder.width as usize];
+    for field in &encoder.fields {
+        let entries = match field.kind {
+            ColumnKind::Sequence => field.width.min(64) as f32,
+            ColumnKind::Vector | ColumnKind::Image => field.width.min(16) as f32,
+            ColumnKind::Text => 2.0,
+            _ => 1.0,
+        };
+        let end = (field.start + field.width).min(encoder.width) as usize;
+        out[(field.start as usize).min(end)..end].fill(entries);
+    }
+    out
+}
+
+pub(super) fn tensor(values: &[f32], shape: &[usize]) -> Result<Tensor> {
+    Ok(Tensor::from_slice(values, shape, &Device::Cpu)?)
+}
+
+/// Copies tensor `name` over `values`; their sizes must agree.
+pub(super) fn read(tensors: &Tensors, name: &str, values: &mut [f32]) -> Result<()> {
+    let found = tensors.get(name).map(|t| t.flatten_all()?.to_vec1::<f32>()).transpose()?;
+    match found {
+        Some(found) if found.len() == values.len() => {
+            values.copy_from_slice(&found);
+            Ok(())
+        }
+        _ => Err(Error::unprocessable("bad_weights", format!("the weights lack `{name}` in the right size"))),
+    }
+}
+
+/// The network: sizes and weights, and the filters where there are series.
+#[derive(Debug)]
+struct Attention {
+    plan: Plan,
+    weights: Weights,
+    branch: Option<Branch>,
+}
+
+/// Filters for the series columns, if there are any and `filters` are wanted.
+fn branch(encoder: &Encoder, outputs: usize, config: &Map<String, Value>, banks: NewBank) -> Option<Branch> {
+    let wanted = whole(config, "filters", FILTERS);
+    let cuts: Vec<_> = (0..encoder.fields.len()).filter_map(|f| Some((f, encoder.windows(f)?))).collect();
+    if wanted == 0 || cuts.is_empty() {
+        return None;
+    }
+    // The filters are the same for every seed: what is fixed need not be drawn anew.
+    let column = |(field, (channels, _, stride)): &(usize, (usize, usize, usize))| Column {
+        field: *field as u16,
+        start: encoder.fields[*field].start,
+        stride: *stride,
+        bank: banks(*channels, *stride, wanted / cuts.len(), *field as u64),
+    };
+    Some(Branch::new(cuts.iter().map(column).collect(), outputs))
+}
+
+/// What makes the filters of a series column.
+type NewBank = fn(usize, usize, usize, u64) -> Bank;
+
+/// Pooled filter values by default, in all series columns together.
+const FILTERS: usize = 4000;
+
+impl Attention {
+    fn save(&self) -> Result<Tensors> {
+        let (shape, mut out) = (&self.plan.shape, Tensors::new());
+        for part in &self.plan.parts {
+            out.insert(part.name.clone(), tensor(&self.weights.dense[part.range.clone()], &part.shape)?);
+        }
+        if let Some(branch) = &self.branch {
+            for part in &branch.plan.parts {
+                out.insert(part.name.clone(), tensor(&branch.numbers[part.range.clone()], &part.shape)?);
+            }
+        }
+        out.insert("tokens".into(), tensor(&self.weights.tokens, &[shape.features, shape.width])?);
+        out.insert("positions".into(), tensor(&self.weights.positions, &[shape.positions, shape.width])?);
+        Ok(out)
+    }
+
+    fn read(&mut self, tensors: &Tensors) -> Result<()> {
+        for part in &self.plan.parts {
+            read(tensors, &part.name, &mut self.weights.dense[part.range.clone()])?;
+        }
+        if let Some(branch) = &mut self.branch {
+            for part in &branch.plan.parts {
+                read(tensors, &part.name, &mut branch.numbers[part.range.clone()])?;
+            }
+        }
+        read(tensors, "tokens", &mut self.weights.tokens)?;
+        read(tensors, "positions", &mut self.weights.positions)
+    }
+
+    /// The answers: those of the blocks, mixed with those of the filters if there are any.
+    fn answers(&self, batch: &Batch, threads: usize) -> Vec<f32> {
+        let mut out = self.run(batch, threads, |tape| tape.logits().to_vec());
+        if let Some(branch) = &self.branch {
+            let cuts = parallel::cut(batch, usize::MAX, 256);
+            let mut parts: Vec<Vec<f32>> = vec![Vec::new(); cuts.len()];
+            parallel::each(&mut parts, threads, |i, part| {
+                *part = branch.logits(&branch.pooled(batch, cuts[i].clone(), true));
+            });
+            for (answer, other) in out.iter_mut().zip(parts.iter().flatten()) {
+                *answer = branch.mix(*answer, *other);
+            }
+        }
+        out
+    }
+
+    /// Runs all rows, chunk by chunk, and gathers what `take` reads from each chunk.
+    fn run(&self, batch: &Batch, threads: usize, take: impl Fn(&Tape) -> Vec<f32> + Sync) -> Vec<f32> {
+        let cuts = parallel::cut(batch, usize::MAX, 256);
+        let mut out = Vec::new();
+        let mut lanes: Vec<(Tape, Vec<f32>)> = Vec::new();
+        lanes.resize_with(threads.clamp(1, cuts.len().max(1)), Default::default);
+        for group in cuts.chunks(lanes.len()) {
+            parallel::each(&mut lanes[..group.len()], threads, |i, (tape, taken)| {
+                tape.forward(&self.plan, &self.weights, batch, group[i].clone(), None);
+                *taken = take(tape);
+            });
+            for (_, taken) in &lanes[..group.len()] {
+                out.extend_from_slice(taken);
+            }
+        }
+        out
+    }
+}
+
+/// The network saved as `tensors`.
+pub fn load(
+    encoder: &Encoder,
+    _task: Task,
+    outputs: usize,
+    config: &Map<String, Value>,
+    tensors: &Tensors,
+) -> Result<Box<dyn Network>> {
+    let plan = Plan::new(shape(encoder, outputs, config, Sizes::saved(tensors))?);
+    let weights = Weights {
+        dense: vec![0.0; plan.len()],
+        tokens: vec![0.0; plan.shape.features * plan.shape.width],
+        positions: vec![0.0; plan.shape.positions * plan.shape.width],
+    };
+    let of = |banks| branch(encoder, outputs, config, banks);
+    let fits = |branch: &Branch| tensors.get("filters.levels").is_some_and(|t| t.elem_count() == branch.plan.features);
+    // Models of short series from before there was a third dilation have fewer filters.
+    let branch = of(Bank::new).map(|new| if fits(&new) { new } else { of(Bank::narrow).unwrap_or(new) });
+    let mut net = Attention { plan, weights, branch };
+    net.read(tensors)?;
+    Ok(Box::new(net))
+}
+
+impl Network for Attention {
+    fn family(&self) -> Family {
+        Family::Attention
+    }
+
+    fn outputs(&self) -> usize {
+        self.plan.shape.outputs
+    }
+
+    fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
+        Ok(self.answers(batch, 1))
+    }
+
+    fn feature_width(&self) -> usize {
+        self.plan.pooled()
+    }
+
+    fn features(&self, batch: &Batch) -> Result<Vec<f32>> {
+        Ok(self.run(batch, 1, |tape| tape.pooled().to_vec()))
+    }
+
+    fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
+        let mut tape = Tape::default();
+        tape.forward(&self.plan, &self.weights, batch, row..row + 1, None);
+        let (mut bias, mut terms, attention) = tape.terms(&self.plan, &self.weights, output);
+        if let Some(branch) = &self.branch {
+            let (other_bias, others) = branch.terms(batch, row, output);
+            bias = branch.mix(bias, other_bias);
+            for (term, other) in terms.iter_mut().zip(others) {
+                *term = branch.mix(*term, other);
+            }
+        }
+        let mut entries = Vec::new();
+        for (token, term) in batch.row(row).zip(&terms) {
+            let (_, values) = batch.token(token);
+            // A token's term belongs to all it is made of: shares follow the size of its values.
+            let sum: f32 = values.iter().map(|v| v.abs()).sum();
+            match (values.len(), sum > 0.0) {
+                (0, _) => bias += term,
+                (_, true) => entries.extend(values.iter().map(|v| term * v.abs() / sum)),
+                (n, false) => entries.extend(std::iter::repeat_n(term / n as f32, n)),
+            }
+        }
+        let mut active_units = Vec::new();
+        if self.plan.shape.layers > 0 && !terms.is_empty() {
+            let hidden = tape.hidden(self.plan.shape.layers - 1);
+            let mut sums = vec![0f32; self.plan.shape.hidden];
+            for row in hidden.chunks_exact(self.plan.shape.hidden) {
+                dense::add(&mut sums, row);
+            }
+            active_units =
+                sums.iter().map(|s| s / terms.len() as f32).enumerate().map(|(u, s)| (u as u32, s)).collect();
+            active_units.retain(|(_, s)| *s > 0.0);
+            active_units.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+            active_units.truncate(self.plan.shape.winners);
+        }
+        Ok(Explanation { bias, entries, attention, active_units, ..Explanation::default() })
+    }
+
+    fn activity(&self, batch: &Batch) -> Result<Activity> {
+        let shape = &self.plan.shape;
+        let (rows, d, h) = (batch.rows().max(1) as f64, shape.width as f64, shape.hidden as f64);
+        let mut tape = Tape::default();
+        let mut counts = vec![vec![0u64; shape.hidden]; shape.layers];
+        let mut rows_active = vec![vec![0u64; shape.hidden]; shape.layers];
+        let (mut dense_macs, mut effective_macs, mut top_k) = (0.0, 0.0, 0.0);
+        for row in 0..batch.rows() {
+            tape.forward(&self.plan, &self.weights, batch, row..row + 1, None);
+            let t = batch.row(row).len() as f64;
+            let entries = batch.entries(row).0.len() as f64;
+            let read = (shape.reads as f64) * t * d * 2.0 + (self.plan.pooled() * shape.outputs) as f64;
+            let block = t * (4.0 * d * d + 2.0 * t * d);
+            dense_macs += t * shape.features as f64 * d + shape.layers as f64 * (block + t * 2.0 * d * h) + read;
+            effective_macs += entries * d + shape.layers as f64 * (block + t * d * h) + read;
+            top_k += shape.layers as f64 * t * h;
+            if let Some(branch) = &self.branch {
+                for column in &branch.columns {
+                    let macs = column.bank.macs(column.series(batch, row).steps as f64);
+                    dense_macs += macs;
+                    effective_macs += macs;
+                }
+            }
+            for layer in 0..shape.layers {
+                let mut seen = vec![false; shape.hidden];
+                for token in tape.hidden(layer).chunks_exact(shape.hidden) {
+                    for (unit, value) in token.iter().enumerate() {
+                        if *value > 0.0 {
+                            counts[layer][unit] += 1;
+                            seen[unit] = true;
+                            effective_macs += d;
+                        }
+                    }
+                }
+                for (unit, seen) in seen.iter().enumerate() {
+                    rows_active[layer][unit] += u64::from(*seen);
+                }
+            }
+        }
+        let tokens = batch.tokens().max(1) as f64;
+        let layers = counts
+            .iter()
+            .zip(&rows_active)
+            .enumerate()
+            .map(|(layer, (counts, rows_active))| {
+                // A unit's share is counted over tokens: that is where winners compete.
+                let winners = counts.iter().sum::<u64>() as f64 / tokens;
+                LayerActivity {
+                    name: format!("blocks.{layer}"),
+                    units: shape.hidden,
+                    winners,
+                    active_share: winners / h,
+                    dead_units: counts.iter().filter(|c| **c == 0).count(),
+                    duty: rows_active.iter().map(|c| *c as f32 / rows as f32).collect(),
+                }
+            })
+            .collect();
+        let weights = self.weights.dense.len() + self.weights.tokens.len() + self.weights.positions.len();
+        Ok(Activity {
+            layers,
+            dense_macs: dense_macs / rows,
+            effective_macs: effective_macs / rows,
+            top_k_operations: top_k / rows,
+            memory_macs: 0.0,
+            bytes: 4 * weights as u64,
+        })
+    }
+
+    fn save(&self) -> Result<Tensors> {
+        Attention::save(self)
+    }
+}

@@ -1,0 +1,121 @@
+//! What a training of the attention family may set, and the sizes that follow.
+
+use super::{number, whole};
+use crate::data::ColumnKind;
+use crate::data::encoder::Encoder;
+use crate::models::{Range, Setting};
+use crate::nn::Tensors;
+use crate::nn::layers::attention::Shape;
+use crate::{Error, Result};
+use serde_json::{Map, Value};
+
+/// What a training request may set.
+pub fn settings() -> Vec<Setting> {
+    vec![
+        Setting::new(
+            "width",
+            Value::Null,
+            Range::Integer(8, WIDEST as i64),
+            "Numbers a token is described by; by kind and number of rows if not given.",
+        ),
+        Setting::new("heads", 4, Range::Integer(1, 32), "Attention heads; they share the width."),
+        Setting::new(
+            "layers",
+            Value::Null,
+            Range::Integer(0, DEEPEST as i64),
+            "Attention blocks; by kind and number of rows if not given: a few texts are read without.",
+        ),
+        Setting::new(
+            "hidden",
+            Value::Null,
+            Range::Integer(8, 8192),
+            "Feed-forward units a block; twice the width by default.",
+        ),
+        Setting::new("active_share", 0.25, Range::Number(0.01, 1.0), "Share of feed-forward units that stay active."),
+        Setting::new(
+            "reads",
+            2,
+            Range::Integer(1, 16),
+            "Soft reads over the tokens, beside the one that takes the largest values.",
+        ),
+        Setting::new("positions", 1024, Range::Integer(1, 65536), "Positions within a column that are told apart."),
+        Setting::new(
+            "dropout",
+            Value::Null,
+            Range::Number(0.0, 0.9),
+            "Share of values dropped while training; by kind and number of rows if not given.",
+        ),
+        Setting::new(
+            "label_smoothing",
+            0.05,
+            Range::Number(0.0, 0.5),
+            "Share of certainty taken from the labels while training.",
+        ),
+        Setting::new(
+            "learning_rate",
+            0.002,
+            Range::Number(1e-6, 1.0),
+            "Largest learning rate; reached by a warm-up, left by a cosine.",
+        ),
+        Setting::new("weight_decay", 0.01, Range::Number(0.0, 10.0), "Decay of the weight matrices."),
+    ]
+}
+
+/// The largest width and the most blocks there are.
+const WIDEST: usize = 1024;
+const DEEPEST: usize = 16;
+
+/// Texts below which blocks learn the texts by heart instead of the words: reads of the words alone are right
+/// more often then.
+const MANY_TEXTS: usize = 50_000;
+
+/// Sizes where the settings do not say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Sizes {
+    width: usize,
+    layers: usize,
+}
+
+impl Sizes {
+    /// For few texts, or anything else.
+    pub(super) fn of(few_texts: bool) -> Self {
+        if few_texts { Self { width: 256, layers: 0 } } else { Self { width: 64, layers: 2 } }
+    }
+
+    /// Those of the network saved as `tensors`.
+    pub(super) fn saved(tensors: &Tensors) -> Self {
+        let width = tensors.get("tokens").and_then(|tokens| tokens.dims().last()).map_or(1, |&w| w.clamp(1, WIDEST));
+        let has = |layer: &usize| tensors.contains_key(&format!("blocks.{layer}.norm1"));
+        Self { width, layers: (0..DEEPEST).take_while(has).count() }
+    }
+}
+
+/// Whether there are few rows, of texts and of nothing else that takes many tokens.
+pub(super) fn few_texts(encoder: &Encoder, rows: usize) -> bool {
+    let is = |kinds: &[ColumnKind]| encoder.fields.iter().any(|field| kinds.contains(&field.kind));
+    let others = [ColumnKind::Sequence, ColumnKind::Image, ColumnKind::Vector];
+    rows < MANY_TEXTS && is(&[ColumnKind::Text]) && !is(&others)
+}
+
+/// How the sizes follow from the encoder and the settings.
+pub(super) fn shape(encoder: &Encoder, outputs: usize, config: &Map<String, Value>, sizes: Sizes) -> Result<Shape> {
+    let width = whole(config, "width", sizes.width);
+    let heads = whole(config, "heads", 4).max(1);
+    if !width.is_multiple_of(heads) {
+        return Err(Error::unprocessable("bad_config", format!("heads ({heads}) must divide width ({width})")));
+    }
+    let hidden = whole(config, "hidden", 2 * width).max(1);
+    let winners = ((number(config, "active_share", 0.25) * hidden as f64).round() as usize).clamp(1, hidden);
+    Ok(Shape {
+        features: encoder.width as usize,
+        fields: encoder.fields.len().max(1),
+        positions: whole(config, "positions", 1024).max(1),
+        width,
+        heads,
+        layers: whole(config, "layers", sizes.layers),
+        hidden,
+        winners,
+        reads: whole(config, "reads", 2).max(1),
+        outputs,
+    })
+}

@@ -1,0 +1,348 @@
+//! `hybrid`: local groups of k-winners, learned without labels, give a sparse code; a streaming
+//! discriminant reads it out. One pass over the data, no gradient, and nothing is forgotten when
+//! classes come one after the other. The episodic memory beside it lives in `learning::stream`,
+//! which goes on learning from a stream with what is trained here.
+
+mod learner;
+mod tensors;
+
+pub use learner::learner;
+
+use self::tensors::{bad, get, load_groups, load_sums, save_filters, save_readout, save_sums};
+use super::{
+    Activity, Explanation, Family, LayerActivity, Network, RECALLED, Range, Recalled, RecalledRow, Setting, Task,
+};
+use crate::data::Batch;
+use crate::data::encoder::Encoder;
+use crate::data::schema::ColumnKind;
+use crate::nn::Tensors;
+use crate::nn::layers::local_groups::{Columns, Hashed, LocalGroups, Part, PatchShape, Patches};
+use crate::nn::readouts::discriminant::{Readout, Sums};
+use crate::{Error, Result};
+use serde_json::{Map, Value};
+
+/// Patches the filters learn from.
+const PLASTIC_PATCHES: usize = 60_000;
+/// A vector shorter than this is read as columns of a table.
+const SHORTEST_SERIES: usize = 24;
+
+/// The family's own settings.
+pub fn settings() -> Vec<Setting> {
+    vec![
+        Setting::new("units", 128, Range::Integer(4, 1024), "Filters of a patch, or units of a text projection / 16."),
+        Setting::new("winners", 6, Range::Integer(1, 256), "Filters that win at each place."),
+        Setting::new("patch", Value::Null, Range::Integer(2, 64), "Side of a patch; null: 5, or 3 for small images."),
+        Setting::new("stride", Value::Null, Range::Integer(1, 64), "Distance between patches; null: from the size."),
+        Setting::new("pool", 4, Range::Integer(1, 16), "Cells a side that places are pooled to."),
+        Setting::new("groups", Value::Null, Range::Integer(0, 256), "Groups of units over columns of a table."),
+        Setting::new("shrinkage", Value::Null, Range::Number(0.0, 1.0), "Null: chosen on rows set aside."),
+        Setting::new(
+            "plasticity",
+            "hebbian",
+            Range::Choice(&["hebbian", "none"]),
+            "Whether the filters learn from the inputs before they are frozen.",
+        ),
+        Setting::new("memory_per_class", 100, Range::Integer(0, 10_000), "Episodes remembered of each class."),
+    ]
+}
+
+/// A part of the code before its filters exist.
+#[derive(Clone, Debug)]
+enum Plan {
+    Patches(PatchShape),
+    Ready(Part),
+}
+
+/// A code whose filters have not learned yet, or have learned from `rows`; for models that learn
+/// from a stream alone.
+pub fn groups(encoder: &Encoder, config: &Map<String, Value>, seed: u64, rows: &Batch, plastic: bool) -> LocalGroups {
+    let patches = if plastic { PLASTIC_PATCHES } else { 0 };
+    let parts = plan(encoder, config, seed).into_iter().map(|plan| match plan {
+        Plan::Patches(shape) => Part::Patches(Patches::learn(shape, rows, patches, seed)),
+        Plan::Ready(part) => part,
+    });
+    LocalGroups { parts: parts.collect() }
+}
+
+/// Which parts the fields of the encoder get. A pure function, so that a loaded model has the same.
+fn plan(encoder: &Encoder, config: &Map<String, Value>, seed: u64) -> Vec<Plan> {
+    let whole = |name: &str| config.get(name).and_then(Value::as_u64).map(|v| v as usize);
+    let (units, winners) = (whole("units").unwrap_or(128), whole("winners").unwrap_or(6));
+    let pool = whole("pool").unwrap_or(4);
+    let mut plans = Vec::new();
+    let mut columns: Vec<Vec<u32>> = Vec::new();
+    for field in &encoder.fields {
+        let (start, width) = (field.start as usize, field.width as usize);
+        let listed = matches!(field.kind, ColumnKind::Vector | ColumnKind::Image);
+        let cells = field.shape.as_ref().map_or(width, |s| s.iter().product::<usize>()).min(width);
+        if listed && cells >= SHORTEST_SERIES {
+            let image = match field.shape.as_deref() {
+                Some([h, w]) if *h > 1 && h * w <= width => [*h, *w, 1],
+                Some([h, w, c]) if h * w * c <= width => [*h, *w, *c],
+                _ => [1, width, 1],
+            };
+            let flat = image[0] == 1;
+            let small = image[0].max(image[1]) < 16;
+            let patch = whole("patch").unwrap_or(if flat {
+                9
+            } else if small {
+                3
+            } else {
+                5
+            });
+            let patch = [patch.min(image[0]), patch.min(image[1])];
+            let side = if flat { image[1].div_ceil(400) } else { image[0].max(image[1]).div_ceil(40) };
+            let stride = whole("stride").unwrap_or(side).max(1);
+            let mut shape =
+                PatchShape { start, image, patch, stride, pool: [1, 1], units, winners: winners.min(units) };
+            let places = shape.places();
+            shape.pool = if flat { [1, (pool * pool).min(places[1])] } else { places.map(|p| pool.min(p)) };
+            plans.push(Plan::Patches(shape));
+        } else if width > 512 {
+            let units = (units * 16).min(width.next_power_of_two());
+            let seed = seed ^ start as u64;
+            plans.push(Plan::Ready(Part::Hashed(Hashed { start, inputs: width, units, spread: 2, seed })));
+        } else {
+            columns.push((field.start..field.start + field.width).collect());
+        }
+    }
+    if !columns.is_empty() {
+        let alone = plans.is_empty();
+        let groups = whole("groups").unwrap_or(if alone { 16 } else { 0 });
+        plans.push(Plan::Ready(Part::Columns(Columns::random(&columns, groups, 32, 4, seed))));
+    }
+    plans
+}
+
+/// A trained `hybrid`.
+#[derive(Debug)]
+pub struct Hybrid {
+    groups: LocalGroups,
+    readout: Readout,
+    sums: Option<Sums>,
+    seed: u64,
+}
+
+/// Reads a network; tensors may come from a stranger.
+pub fn load(
+    encoder: &Encoder,
+    task: Task,
+    outputs: usize,
+    config: &Map<String, Value>,
+    tensors: &Tensors,
+) -> Result<Box<dyn Network>> {
+    if config.get("stream").and_then(Value::as_bool) == Some(true) && !tensors.contains_key("seed") {
+        return Ok(Box::new(Blank { outputs }));
+    }
+    let seed: Vec<u8> = get(tensors, "seed")?;
+    let seed = u64::from_le_bytes(seed.try_into().map_err(|_| bad("seed"))?);
+    let groups = load_groups(&plan(encoder, config, seed), tensors)?;
+    let weights: Vec<f32> = get(tensors, "readout.weights")?;
+    let bias: Vec<f32> = get(tensors, "readout.bias")?;
+    let width = groups.width();
+    if bias.len() != outputs || weights.len() != outputs * width {
+        return Err(bad("readout"));
+    }
+    let sums = load_sums(tensors)?;
+    if sums.as_ref().is_some_and(|s| s.width() != width) {
+        return Err(bad("sums"));
+    }
+    let _ = task;
+    Ok(Box::new(Hybrid { groups, readout: Readout { width, weights, bias }, sums, seed }))
+}
+
+/// What stands for a model that learns only by observing, until its stream is there.
+#[derive(Debug)]
+struct Blank {
+    outputs: usize,
+}
+
+fn nothing<T>() -> Result<T> {
+    let detail = "the model has not learned anything yet: observe labelled rows first";
+    Err(Error::conflict("nothing_learned", detail))
+}
+
+impl Network for Blank {
+    fn family(&self) -> Family {
+        Family::Hybrid
+    }
+
+    fn outputs(&self) -> usize {
+        self.outputs
+    }
+
+    fn forward(&self, _batch: &Batch) -> Result<Vec<f32>> {
+        nothing()
+    }
+
+    fn feature_width(&self) -> usize {
+        1
+    }
+
+    fn features(&self, _batch: &Batch) -> Result<Vec<f32>> {
+        nothing()
+    }
+
+    fn explain(&self, _batch: &Batch, _row: usize, _output: usize) -> Result<Explanation> {
+        nothing()
+    }
+
+    fn activity(&self, _batch: &Batch) -> Result<Activity> {
+        Ok(Activity::default())
+    }
+
+    fn save(&self) -> Result<Tensors> {
+        Ok(Tensors::new())
+    }
+}
+
+fn length(numbers: impl Iterator<Item = f64>) -> f64 {
+    numbers.map(|x| x * x).sum::<f64>().sqrt().max(1e-12)
+}
+
+impl Hybrid {
+    /// The classes whose mean code is nearest: all that is kept of the rows it was trained on.
+    fn prototypes(&self, code: &[f32]) -> Vec<Recalled> {
+        let Some(sums) = self.sums.as_ref().filter(|sums| sums.counts().len() > 1) else { return Vec::new() };
+        let own = length(code.iter().map(|&c| f64::from(c)));
+        let classes = (0..sums.counts().len()).filter(|&class| sums.counts()[class] > 0.0);
+        let mut found: Vec<Recalled> = classes
+            .map(|class| {
+                let mean = sums.mean(class);
+                let product: f64 = mean.iter().zip(code).map(|(m, &c)| m * f64::from(c)).sum();
+                let similarity = (product / own / length(mean.iter().copied())) as f32;
+                Recalled { id: class as u64, outcome: class as f32, similarity, row: RecalledRow::None }
+            })
+            .collect();
+        found.sort_by(|a, b| b.similarity.total_cmp(&a.similarity));
+        found.truncate(RECALLED);
+        found
+    }
+}
+
+impl Network for Hybrid {
+    fn family(&self) -> Family {
+        Family::Hybrid
+    }
+
+    fn outputs(&self) -> usize {
+        self.readout.bias.len()
+    }
+
+    fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
+        Ok(self.readout.forward(&self.groups.code(batch, 1)))
+    }
+
+    fn feature_width(&self) -> usize {
+        self.groups.width()
+    }
+
+    fn features(&self, batch: &Batch) -> Result<Vec<f32>> {
+        Ok(self.groups.code(batch, 1))
+    }
+
+    fn forward_with_features(&self, batch: &Batch) -> Result<(Vec<f32>, Vec<f32>)> {
+        let codes = self.groups.code(batch, 1);
+        Ok((self.readout.forward(&codes), codes))
+    }
+
+    fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
+        let mut explanation = explain_by_steps(batch, row, output, self.outputs(), |kept| self.forward(kept))?;
+        let code = self.groups.code(&batch.select(&[row]), 1);
+        explanation.active_units = strongest_units(&code);
+        explanation.memories = self.prototypes(&code);
+        Ok(explanation)
+    }
+
+    fn activity(&self, batch: &Batch) -> Result<Activity> {
+        let (rows, width, outputs) = (batch.rows().max(1) as f64, self.groups.width(), self.outputs());
+        let codes = self.groups.code(batch, 1);
+        let mut out = Activity::default();
+        let mut first = 0;
+        for (number, part) in self.groups.parts.iter().enumerate() {
+            let units = part.width();
+            let mut duty = vec![0.0f32; units];
+            for code in codes.chunks_exact(width) {
+                duty.iter_mut().zip(&code[first..first + units]).for_each(|(d, v)| *d += f32::from(*v != 0.0));
+            }
+            let winners: f64 = duty.iter().map(|d| f64::from(*d)).sum::<f64>() / rows;
+            duty.iter_mut().for_each(|d| *d /= rows as f32);
+            let (kind, dense, effective, comparisons) = self.groups.work(number, batch);
+            out.dense_macs += dense / rows + (units * outputs) as f64;
+            out.effective_macs += effective / rows + winners * outputs as f64;
+            out.top_k_operations += comparisons / rows;
+            out.layers.push(LayerActivity {
+                name: format!("{kind}_{number}"),
+                units,
+                winners,
+                active_share: winners / units.max(1) as f64,
+                dead_units: duty.iter().filter(|d| **d == 0.0).count(),
+                duty,
+            });
+            first += units;
+        }
+        out.bytes = ((self.readout.weights.len() + self.readout.bias.len()) * 4 + self.groups.weights() * 4) as u64;
+        Ok(out)
+    }
+
+    fn save(&self) -> Result<Tensors> {
+        let mut out = save_readout(&self.readout, self.seed)?;
+        save_filters(&self.groups, &mut out)?;
+        if let Some(sums) = &self.sums {
+            save_sums(sums, &mut out)?;
+        }
+        Ok(out)
+    }
+
+    fn sums(&self) -> Option<&Sums> {
+        self.sums.as_ref()
+    }
+}
+
+/// Terms that add up to an answer whatever `forward` does with its entries.
+pub fn explain_by_steps(
+    batch: &Batch,
+    row: usize,
+    output: usize,
+    outputs: usize,
+    forward: impl Fn(&Batch) -> Result<Vec<f32>>,
+) -> Result<Explanation> {
+    let (indices, values) = batch.entries(row);
+    // Entries are put back one block after the other, once in order and once in reverse: the
+    // steps add up to the answer whatever the code does (Shapley values from two orders).
+    let block = indices.len().div_ceil(64).max(1);
+    let blocks = indices.len().div_ceil(block);
+    let mut kept = Batch::new();
+    for first in (0..=blocks).chain((0..=blocks).rev()) {
+        let backwards = kept.rows() > blocks;
+        let range = if backwards { first * block..indices.len() } else { 0..(first * block).min(indices.len()) };
+        for at in range.start.min(indices.len())..range.end {
+            kept.push_entry(indices[at], values[at]);
+        }
+        kept.end_bag();
+    }
+    let answers: Vec<f32> = forward(&kept)?.chunks_exact(outputs.max(1)).map(|a| a[output]).collect();
+    let mut entries = vec![0.0; indices.len()];
+    for b in 0..blocks {
+        let range = b * block..((b + 1) * block).min(indices.len());
+        let forwards = answers[b + 1] - answers[b];
+        let last = 2 * blocks + 1;
+        // Row `blocks + 1 + i` keeps the entries from block `blocks - i` on.
+        let backwards = answers[last - b] - answers[last - b - 1];
+        let sum: f32 = values[range.clone()].iter().map(|v| v.abs()).sum();
+        for at in range.clone() {
+            let share = if sum > 0.0 { values[at].abs() / sum } else { 1.0 / range.len() as f32 };
+            entries[at] = share * 0.5 * (forwards + backwards);
+        }
+    }
+    Ok(Explanation { bias: answers[0], entries, ..Explanation::default() })
+}
+
+/// The active units of one code, strongest first, at most 64.
+pub fn strongest_units(code: &[f32]) -> Vec<(u32, f32)> {
+    let mut active: Vec<(u32, f32)> =
+        code.iter().enumerate().filter(|(_, v)| **v != 0.0).map(|(u, v)| (u as u32, *v)).collect();
+    active.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
+    active.truncate(64);
+    active
+}

@@ -1,0 +1,417 @@
+//! The families, and what every network and every network in training can do.
+//!
+//! A new family is one file here, one arm in [`Family`], and nothing else.
+
+pub mod attention;
+#[cfg(test)]
+mod conformance;
+pub mod hybrid;
+pub mod memory;
+pub mod sparse_mlp;
+
+use crate::Result;
+use crate::data::Batch;
+use crate::data::encoder::{Encoder, Layout};
+use crate::nn::Tensors;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+pub use crate::data::Task;
+
+/// The kinds of network.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// Embed the bag, k-winners, softmax readout.
+    SparseMlp,
+    /// Embed tokens, attention blocks, pool, readout.
+    Attention,
+    /// A question attends over memory slots in several hops.
+    Memory,
+    /// Local k-winner code with a streaming readout, beside an episodic memory.
+    Hybrid,
+}
+
+impl Family {
+    /// All of them, in the order they are shown.
+    pub const ALL: [Self; 4] = [Self::SparseMlp, Self::Attention, Self::Memory, Self::Hybrid];
+
+    /// Its name in requests.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SparseMlp => "sparse_mlp",
+            Self::Attention => "attention",
+            Self::Memory => "memory",
+            Self::Hybrid => "hybrid",
+        }
+    }
+
+    /// What it is for, in one sentence.
+    pub fn summary(self) -> &'static str {
+        match self {
+            Self::SparseMlp => "tables, vectors and bags of words; the fastest",
+            Self::Attention => "sequences, text, images as patches, tables with interactions",
+            Self::Memory => "questions over facts, and recall of similar rows",
+            Self::Hybrid => "learning from a stream, new classes, few labels, images in one pass",
+        }
+    }
+
+    /// The form of batch it wants.
+    pub fn layout(self) -> Layout {
+        match self {
+            Self::SparseMlp | Self::Hybrid => Layout::Bag,
+            Self::Attention | Self::Memory => Layout::Tokens,
+        }
+    }
+
+    /// Its settings: its own, then those every family has.
+    pub fn settings(self) -> Vec<Setting> {
+        let mut settings = match self {
+            Self::SparseMlp => sparse_mlp::settings(),
+            Self::Hybrid => hybrid::settings(),
+            Self::Attention => attention::settings(),
+            Self::Memory => memory::settings(),
+        };
+        settings.extend(common_settings());
+        settings
+    }
+
+    /// A network in training.
+    pub fn learner(self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+        match self {
+            Self::SparseMlp => sparse_mlp::learner(spec),
+            Self::Hybrid => hybrid::learner(spec),
+            Self::Attention => attention::learner(spec),
+            Self::Memory => memory::learner(spec),
+        }
+    }
+
+    /// A trained network from what [`Network::save`] gave. The tensors may come from a stranger:
+    /// shapes that do not fit are an error.
+    pub fn load(
+        self,
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        config: &Map<String, Value>,
+        tensors: &Tensors,
+    ) -> Result<Box<dyn Network>> {
+        match self {
+            Self::SparseMlp => sparse_mlp::load(encoder, task, outputs, config, tensors),
+            Self::Hybrid => hybrid::load(encoder, task, outputs, config, tensors),
+            Self::Attention => attention::load(encoder, task, outputs, config, tensors),
+            Self::Memory => memory::load(encoder, task, outputs, config, tensors),
+        }
+    }
+}
+
+/// One setting of a family: enough to check a request, draw a form and write JSON Schema.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Setting {
+    /// Its name in `config`.
+    pub name: &'static str,
+    /// Its value when the request does not name it; `null` means chosen from the data.
+    pub default: Value,
+    /// What values it takes.
+    pub range: Range,
+    /// One sentence for a form.
+    pub help: &'static str,
+}
+
+/// The values a [`Setting`] takes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Range {
+    /// A whole number between two bounds, both included.
+    Integer(i64, i64),
+    /// A number between two bounds, both included.
+    Number(f64, f64),
+    /// True or false.
+    Boolean,
+    /// One of some words.
+    Choice(&'static [&'static str]),
+    /// A list of whole numbers, each between two bounds, both included.
+    Integers(i64, i64),
+}
+
+impl Setting {
+    /// A setting with its default, range and help.
+    pub fn new(name: &'static str, default: impl Into<Value>, range: Range, help: &'static str) -> Self {
+        Self { name, default: default.into(), range, help }
+    }
+}
+
+/// The labels of a mini-batch.
+#[derive(Clone, Copy, Debug)]
+pub enum Targets<'a> {
+    /// Class ids below the number of outputs, or [`UNLABELLED`]; with a weight per class, if any.
+    Classes(&'a [u32], Option<&'a [f32]>),
+    /// Standardised values (mean 0, deviation 1 on the training rows); NaN where there is none.
+    Values(&'a [f32]),
+}
+
+/// The class id of a row without a label. Only families that can learn from it get such rows.
+pub const UNLABELLED: u32 = u32::MAX;
+
+/// Where a training is: families derive learning rate, annealing and randomness from it.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Position {
+    /// Passes over the data that are finished.
+    pub epoch: usize,
+    /// Passes that are planned.
+    pub epochs: usize,
+    /// Mini-batches finished since the start.
+    pub step: u64,
+    /// Mini-batches planned in all.
+    pub steps: u64,
+}
+
+impl Position {
+    /// Share of the planned steps that is done, in `[0, 1]`.
+    pub fn fraction(&self) -> f32 {
+        self.step as f32 / self.steps.max(1) as f32
+    }
+}
+
+/// What a family's [`Learner::end_epoch`] wants next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Go on; early stopping may end it.
+    Go,
+    /// Go on, and forget the best so far: what is learned now is not comparable with it.
+    Restart,
+    /// It has learned all it can.
+    Stop,
+}
+
+/// What a new learner is told.
+#[derive(Clone, Debug)]
+pub struct LearnerSpec<'a> {
+    /// The fitted encoder: width of the feature space, fields, shapes.
+    pub encoder: &'a Encoder,
+    /// What kind of answer.
+    pub task: Task,
+    /// Classes, or 1 for a number.
+    pub outputs: usize,
+    /// Rows to train on.
+    pub rows: usize,
+    /// The family's settings as [`Family::settings`] describes them, defaults filled in.
+    pub config: &'a Map<String, Value>,
+    /// Everything random follows from it.
+    pub seed: u64,
+    /// Threads this job may use; the weights do not depend on it.
+    pub threads: usize,
+}
+
+/// How long and in what portions a learner wants to be trained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// Passes over the training rows.
+    pub epochs: usize,
+    /// Rows a mini-batch.
+    pub batch_size: usize,
+    /// Passes without a better validation loss after which it ends early; 0 for never.
+    pub patience: usize,
+}
+
+impl LearnerSpec<'_> {
+    /// The family's own schedule, with what the request's `epochs`, `batch_size` and
+    /// `early_stopping` say instead.
+    pub fn schedule(&self, default: Schedule) -> Schedule {
+        let named = |name: &str, default: usize| {
+            self.config.get(name).and_then(Value::as_u64).map_or(default, |value| value as usize)
+        };
+        Schedule {
+            epochs: named("epochs", default.epochs),
+            batch_size: named("batch_size", default.batch_size).max(1),
+            patience: named("early_stopping", default.patience),
+        }
+    }
+}
+
+/// The settings every family has, beside its own.
+pub fn common_settings() -> Vec<Setting> {
+    vec![
+        Setting::new("epochs", Value::Null, Range::Integer(1, 10_000), "Passes over the training rows."),
+        Setting::new("batch_size", Value::Null, Range::Integer(1, 8192), "Rows learned from at once."),
+        Setting::new(
+            "early_stopping",
+            Value::Null,
+            Range::Integer(0, 10_000),
+            "Passes without a better validation loss before training ends; 0 for never.",
+        ),
+        Setting::new(
+            "class_weights",
+            "none",
+            Range::Choice(&["none", "balanced"]),
+            "Whether rare classes weigh more, by the inverse of their share.",
+        ),
+    ]
+}
+
+/// A network in training. A step with the same state, batch and position always does the same.
+pub trait Learner: Send {
+    /// How long it wants to be trained: `spec.schedule(the family's default)`.
+    fn schedule(&self) -> Schedule;
+
+    /// Learns from one mini-batch and returns its mean loss before the step.
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) -> Result<f32>;
+
+    /// The answers as they stand, `[rows, outputs]` row-major: logits, or standardised values.
+    fn forward(&self, batch: &Batch) -> Result<Vec<f32>>;
+
+    /// A pass over the data has ended with this training loss and validation loss.
+    fn end_epoch(&mut self, _position: Position, _train_loss: f32, _validation_loss: f32) -> Result<Next> {
+        Ok(Next::Go)
+    }
+
+    /// The weights alone, as they stand; kept by the caller for the best epoch.
+    fn weights(&self) -> Result<Tensors>;
+
+    /// Everything that decides the future: weights, moments, counters, running statistics.
+    fn state(&self) -> Result<Tensors>;
+
+    /// Continues from an earlier [`Learner::state`], bit for bit.
+    fn restore(&mut self, state: &Tensors) -> Result<()>;
+
+    /// The finished network, with these weights (the best) or the present ones.
+    fn finish(self: Box<Self>, weights: Option<Tensors>) -> Result<Box<dyn Network>>;
+}
+
+/// A trained network. Shared between threads; answers rows independently of their neighbours.
+pub trait Network: Send + Sync {
+    /// Its family.
+    fn family(&self) -> Family;
+
+    /// Classes, or 1 for a number.
+    fn outputs(&self) -> usize;
+
+    /// The answers, `[rows, outputs]` row-major: logits, or standardised values.
+    fn forward(&self, batch: &Batch) -> Result<Vec<f32>>;
+
+    /// Width of [`Network::features`].
+    fn feature_width(&self) -> usize;
+
+    /// The code the readout sees, `[rows, feature_width]` row-major. Memories are keyed by it.
+    fn features(&self, batch: &Batch) -> Result<Vec<f32>>;
+
+    /// [`Network::forward`] and [`Network::features`] of the same rows, in one pass where that is cheaper.
+    fn forward_with_features(&self, batch: &Batch) -> Result<(Vec<f32>, Vec<f32>)> {
+        Ok((self.forward(batch)?, self.features(batch)?))
+    }
+
+    /// Why row `row` of `batch` got the answer `output`.
+    fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation>;
+
+    /// What was active while these rows were answered, counted while it ran.
+    fn activity(&self, batch: &Batch) -> Result<Activity>;
+
+    /// The running sums behind the readout, for families that have them: a stream learns on from these.
+    fn sums(&self) -> Option<&crate::nn::readouts::discriminant::Sums> {
+        None
+    }
+
+    /// Everything [`Family::load`] needs beside the configuration.
+    fn save(&self) -> Result<Tensors>;
+}
+
+/// Terms of an answer. `bias` plus the sum of `entries` is the logit (or standardised value).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Explanation {
+    /// What the answer would be without any input.
+    pub bias: f32,
+    /// Contribution of each entry of the row, in the batch's order of entries.
+    pub entries: Vec<f32>,
+    /// For families that attend: one weight a token of the row (of the last hop), summing to 1.
+    pub attention: Vec<f32>,
+    /// What each token adds to the answer, by [`leave_one_out`]; empty unless asked for.
+    pub leave_one_out: Vec<f32>,
+    /// Units that were active, strongest first: (unit, activation).
+    pub active_units: Vec<(u32, f32)>,
+    /// For families that remember: what was recalled, most similar first.
+    pub memories: Vec<Recalled>,
+}
+
+/// How much lower output `output` of a row is without what one of its tokens holds, a number a token.
+/// The token's place is kept, so that those after it stay where they are.
+pub fn leave_one_out(network: &dyn Network, batch: &Batch, row: usize, output: usize) -> Result<Vec<f32>> {
+    let tokens = batch.row(row);
+    let mut without = Batch::new();
+    // The row as it is comes first.
+    for gone in std::iter::once(None).chain(tokens.clone().map(Some)) {
+        for token in tokens.clone() {
+            let (indices, values) = batch.token(token);
+            if gone != Some(token) {
+                indices.iter().zip(values).for_each(|(&index, &value)| without.push_entry(index, value));
+            }
+            without.end_token(batch.fields.get(token).copied().unwrap_or_default());
+        }
+        without.end_row();
+    }
+    let answers = network.forward(&without)?;
+    let of: Vec<f32> = answers.chunks_exact(network.outputs().max(1)).map(|answer| answer[output]).collect();
+    Ok(of[1..].iter().map(|answer| of[0] - answer).collect())
+}
+
+/// Memories an explanation lists at most.
+pub const RECALLED: usize = 5;
+
+/// Something remembered that a row recalled.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Recalled {
+    /// Its number in the memory.
+    pub id: u64,
+    /// Its class id, or its standardised value.
+    pub outcome: f32,
+    /// Cosine of its key and the row's.
+    pub similarity: f32,
+    /// The remembered row.
+    pub row: RecalledRow,
+}
+
+/// A remembered row, as far as it was kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum RecalledRow {
+    /// Not at all: a class's mean, for example.
+    #[default]
+    None,
+    /// As the JSON that was sent.
+    Text(Box<str>),
+    /// As (feature, value) entries.
+    Entries(Vec<(u32, f32)>),
+}
+
+/// A layer's activity over some rows.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct LayerActivity {
+    /// Its name.
+    pub name: String,
+    /// Units it has.
+    pub units: usize,
+    /// Units active a row, on average.
+    pub winners: f64,
+    /// `winners / units`.
+    pub active_share: f64,
+    /// Units active in none of the rows.
+    pub dead_units: usize,
+    /// Share of the rows each unit was active in, `[units]`.
+    #[serde(skip)]
+    pub duty: Vec<f32>,
+}
+
+/// What a network did, per row.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Activity {
+    /// Layers in order.
+    pub layers: Vec<LayerActivity>,
+    /// Multiply-accumulates of the dense network of the same size.
+    pub dense_macs: f64,
+    /// Multiply-accumulates with both operands non-zero.
+    pub effective_macs: f64,
+    /// Comparisons to find the winners (NeuroBench leaves them out).
+    pub top_k_operations: f64,
+    /// Multiply-accumulates of memory search (left out there, too).
+    pub memory_macs: f64,
+    /// Bytes of weights and memories.
+    pub bytes: u64,
+}

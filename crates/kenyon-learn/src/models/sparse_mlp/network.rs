@@ -1,0 +1,205 @@
+//! The trained network: answers, codes, reasons and activity.
+
+use super::vocabulary::{Entries, Vocabulary};
+use crate::data::Batch;
+use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
+use crate::nn::Tensors;
+use crate::nn::kernels::{Isa, Rows};
+use crate::nn::layers::sparse_net::{InferenceNet, Scratch, save_winners};
+use crate::{Error, Result};
+use std::cell::RefCell;
+
+/// Rows that run through the network at once: their pre-activations stay in the second cache.
+const CHUNK: usize = 64;
+
+/// A trained `sparse_mlp`.
+#[derive(Debug)]
+pub(super) struct SparseMlp {
+    net: InferenceNet,
+    vocabulary: Vocabulary,
+    isa: Isa,
+}
+
+thread_local! {
+    /// Buffers stay with the thread, so that answering a row allocates nothing but the answer.
+    static SCRATCH: RefCell<(Entries, Scratch)> = RefCell::default();
+}
+
+impl SparseMlp {
+    pub(super) fn new(net: InferenceNet, vocabulary: Vocabulary) -> Self {
+        Self { net, vocabulary, isa: Isa::best() }
+    }
+
+    /// Runs all rows, some at a time, and hands each portion (first row, rows, scratch) to `take`.
+    fn run(&self, batch: &Batch, mut take: impl FnMut(usize, &Rows<'_>, &Scratch)) -> Result<()> {
+        SCRATCH.with_borrow_mut(|(entries, scratch)| {
+            let rows = self.vocabulary.translate(batch, entries)?;
+            for first in (0..rows.len()).step_by(CHUNK) {
+                let portion = rows.slice(first, CHUNK.min(rows.len() - first));
+                self.net.infer(self.isa, &portion, scratch);
+                take(first, &portion, scratch);
+            }
+            Ok(())
+        })
+    }
+}
+
+impl Network for SparseMlp {
+    fn family(&self) -> Family {
+        Family::SparseMlp
+    }
+
+    fn outputs(&self) -> usize {
+        self.net.shape.outputs
+    }
+
+    fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
+        let mut out = Vec::with_capacity(batch.rows() * self.outputs());
+        self.run(batch, |_, _, scratch| scratch.append_answers(self.outputs(), &mut out))?;
+        Ok(out)
+    }
+
+    fn feature_width(&self) -> usize {
+        self.net.shape.hidden.last().map_or(self.outputs(), |layer| layer.units)
+    }
+
+    fn features(&self, batch: &Batch) -> Result<Vec<f32>> {
+        let width = self.feature_width();
+        let mut out = Vec::with_capacity(batch.rows() * width);
+        self.run(batch, |_, _, scratch| self.append_codes(scratch, &mut out))?;
+        Ok(out)
+    }
+
+    fn forward_with_features(&self, batch: &Batch) -> Result<(Vec<f32>, Vec<f32>)> {
+        let mut answers = Vec::with_capacity(batch.rows() * self.outputs());
+        let mut codes = Vec::with_capacity(batch.rows() * self.feature_width());
+        self.run(batch, |_, _, scratch| {
+            scratch.append_answers(self.outputs(), &mut answers);
+            self.append_codes(scratch, &mut codes);
+        })?;
+        Ok((answers, codes))
+    }
+
+    fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
+        if row >= batch.rows() || output >= self.outputs() {
+            return Err(Error::internal("an explanation of a row or answer that is not there"));
+        }
+        let one = batch.select(&[row]);
+        let known = self.vocabulary.known(&one, 0);
+        let mut explanation = Explanation::default();
+        self.run(&one, |_, rows, scratch| explanation = self.decompose(rows, scratch, output))?;
+        // Entries without a line have no say.
+        let mut terms = std::mem::take(&mut explanation.entries).into_iter();
+        explanation.entries =
+            known.into_iter().map(|known| if known { terms.next().unwrap_or(0.0) } else { 0.0 }).collect();
+        Ok(explanation)
+    }
+
+    fn activity(&self, batch: &Batch) -> Result<Activity> {
+        let rows = batch.rows().max(1) as f64;
+        let mut counts: Vec<Vec<u32>> = self.net.shape.hidden.iter().map(|layer| vec![0; layer.units]).collect();
+        let mut effective = 0usize;
+        self.run(batch, |_, portion, scratch| {
+            let entries = (0..portion.len()).flat_map(|row| {
+                let (indices, values) = portion.row(row);
+                indices.iter().zip(values)
+            });
+            let mut active: Vec<u32> = entries.filter(|(_, value)| **value != 0.0).map(|(&index, _)| index).collect();
+            effective += active.len() * self.net.skip.as_ref().map_or(0, |skip| skip.units);
+            for ((layer, code), counts) in self.net.hidden.iter().zip(&scratch.codes).zip(&mut counts) {
+                effective += active.iter().map(|&input| layer.seen_by(input as usize)).sum::<usize>();
+                let passed = code.units.iter().zip(&code.values).filter(|(_, value)| **value > 0.0);
+                active = passed.map(|(&unit, _)| unit).collect();
+                active.iter().for_each(|&unit| counts[unit as usize] += 1);
+            }
+            effective += active.len() * self.net.readout.as_ref().map_or(0, |readout| readout.units);
+        })?;
+        let layers = counts.into_iter().enumerate().map(|(index, counts)| {
+            let units = counts.len();
+            let winners = counts.iter().map(|&count| f64::from(count)).sum::<f64>() / rows;
+            LayerActivity {
+                name: crate::nn::layers::sparse_net::hidden_name(index),
+                units,
+                winners,
+                active_share: winners / units as f64,
+                dead_units: counts.iter().filter(|&&count| count == 0).count(),
+                duty: counts.iter().map(|&count| (f64::from(count) / rows) as f32).collect(),
+            }
+        });
+        Ok(Activity {
+            layers: layers.collect(),
+            dense_macs: self.net.dense_macs(),
+            effective_macs: effective as f64 / rows,
+            // One look at every unit; what is packed and halved after it is a fraction of that.
+            top_k_operations: self
+                .net
+                .shape
+                .hidden
+                .iter()
+                .map(|layer| (layer.units + 12 * layer.winners * layer.winner_groups) as f64)
+                .sum(),
+            memory_macs: 0.0,
+            bytes: self.net.bytes(),
+        })
+    }
+
+    fn save(&self) -> Result<Tensors> {
+        let mut tensors = self.net.save()?;
+        save_winners(&self.net.shape, &mut tensors)?;
+        self.vocabulary.save(&mut tensors)?;
+        Ok(tensors)
+    }
+}
+
+impl SparseMlp {
+    /// Appends the last layer's codes of an inference, `[rows, feature_width]`; the answers where there is no layer.
+    fn append_codes(&self, scratch: &Scratch, out: &mut Vec<f32>) {
+        let Some(code) = scratch.codes.last() else { return scratch.append_answers(self.outputs(), out) };
+        let width = self.feature_width();
+        let code = code.rows(width);
+        for row in 0..code.len() {
+            let from = out.len();
+            out.resize(from + width, 0.0);
+            let (units, values) = code.row(row);
+            units.iter().zip(values).for_each(|(&unit, &value)| out[from + unit as usize] = value);
+        }
+    }
+
+    /// Takes an answer apart, exactly: on the units that are active the network is linear, so the
+    /// answer is a bias plus, for each entry, its value times the weight along all active paths.
+    fn decompose(&self, rows: &Rows<'_>, scratch: &Scratch, output: usize) -> Explanation {
+        let (indices, values) = rows.row(0);
+        let net = &self.net;
+        let mut explanation = Explanation { entries: vec![0.0; indices.len()], ..Explanation::default() };
+        if let Some(skip) = &net.skip {
+            explanation.bias += skip.bias(output);
+            for ((term, &index), &value) in explanation.entries.iter_mut().zip(indices).zip(values) {
+                *term += value * skip.weight(index as usize, output);
+            }
+        }
+        let (Some(readout), Some(last)) = (&net.readout, scratch.codes.last()) else { return explanation };
+        explanation.bias += readout.bias(output);
+        let active = |code: &crate::nn::layers::sparse_net::Code| -> Vec<(u32, f32)> {
+            code.units.iter().copied().zip(code.values.iter().copied()).filter(|&(_, value)| value > 0.0).collect()
+        };
+        explanation.active_units = active(last);
+        explanation.active_units.sort_by(|a, b| b.1.total_cmp(&a.1));
+        // How much the answer moves with each active unit's pre-activation, from the top down.
+        let mut above: Vec<(u32, f32)> =
+            active(last).iter().map(|&(unit, _)| (unit, readout.weight(unit as usize, output))).collect();
+        for (index, layer) in net.hidden.iter().enumerate().rev() {
+            explanation.bias += above.iter().map(|&(unit, slope)| slope * layer.bias(unit as usize)).sum::<f32>();
+            let reach = |input: u32| -> f32 {
+                above.iter().map(|&(unit, slope)| slope * layer.weight(input as usize, unit as usize)).sum()
+            };
+            if index > 0 {
+                above = active(&scratch.codes[index - 1]).iter().map(|&(unit, _)| (unit, reach(unit))).collect();
+                continue;
+            }
+            for ((term, &input), &value) in explanation.entries.iter_mut().zip(indices).zip(values) {
+                *term += value * reach(input);
+            }
+        }
+        explanation
+    }
+}

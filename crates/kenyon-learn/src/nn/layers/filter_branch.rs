@@ -1,0 +1,251 @@
+//! The filter banks of all series columns with their trained readout, beside the attention blocks.
+//! From few rows the readout is solved for after the first pass, by ridge regression; from many it is
+//! learned by gradient steps with momentum.
+
+use crate::data::Batch;
+use crate::nn::kernels::dense::{self, View, product};
+use crate::nn::layers::filters::{Bank, Plan, Scratch, Series};
+use crate::nn::readouts::ridge::{self, Rows};
+use std::ops::Range;
+
+/// One series column: which field, how the encoder cuts it, and its filters.
+#[derive(Clone, Debug)]
+pub struct Column {
+    /// Field of the encoder.
+    pub field: u16,
+    /// First feature index of the field.
+    pub start: u32,
+    /// Steps between two window tokens.
+    pub stride: usize,
+    /// Its filters.
+    pub bank: Bank,
+}
+
+impl Column {
+    /// The series of row `row`, put together again from its overlapping windows.
+    pub fn series(&self, batch: &Batch, row: usize) -> Series {
+        let channels = self.bank.channels();
+        let tokens: Vec<usize> = batch.row(row).filter(|token| batch.fields.get(*token) == Some(&self.field)).collect();
+        let mut steps = 0;
+        for (at, token) in tokens.iter().enumerate() {
+            if let Some(last) = batch.token(*token).0.iter().max() {
+                steps = steps.max(at * self.stride + (last - self.start) as usize / channels + 1);
+            }
+        }
+        let mut values = vec![0.0; channels * steps];
+        for (at, token) in tokens.iter().enumerate() {
+            let (indices, entries) = batch.token(*token);
+            for (index, value) in indices.iter().zip(entries) {
+                let offset = (index - self.start) as usize;
+                let step = at * self.stride + offset / channels;
+                values[(offset % channels) * steps + step] = *value;
+            }
+        }
+        Series { steps, values }
+    }
+}
+
+/// Banks, fitted numbers and readout.
+#[derive(Clone, Debug)]
+pub struct Branch {
+    /// Where the numbers lie.
+    pub plan: Plan,
+    /// The series columns.
+    pub columns: Vec<Column>,
+    /// Levels, means, inverse deviations, readout and bias.
+    pub numbers: Vec<f32>,
+}
+
+/// What training keeps beside the numbers.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Training {
+    /// Momentum of readout and bias.
+    pub velocity: Vec<f32>,
+    /// Rows counted; 0 after means and deviations are settled.
+    pub count: f64,
+    /// Sums of the pooled values, then of their squares.
+    pub sums: Vec<f64>,
+    /// Pooled values of the rows of the first pass and what they are due, if the readout is solved for.
+    pub seen: Rows,
+}
+
+/// Rows up to which the readout is solved for: the equations grow with their square.
+pub const SOLVED: usize = 1500;
+
+/// Rows at which blocks and filters answer alike.
+const ROWS_FOR_BLOCKS: f32 = 1500.0;
+
+impl Branch {
+    /// A branch over `columns` with an empty readout.
+    pub fn new(columns: Vec<Column>, outputs: usize) -> Self {
+        let plan = Plan::new(columns.iter().map(|c| c.bank.len()).sum(), outputs);
+        let numbers = vec![0.0; plan.len()];
+        Self { plan, columns, numbers }
+    }
+
+    /// The answer of blocks and filters together.
+    pub fn mix(&self, blocks: f32, filters: f32) -> f32 {
+        let share = self.numbers[self.plan.share.start];
+        share * blocks + (1.0 - share) * filters
+    }
+
+    /// Says how many rows there are to learn from: blocks that train all their weights need
+    /// about a thousand rows before they know more than fixed filters do.
+    pub fn weigh(&mut self, rows: usize) {
+        let rows = rows as f32;
+        self.numbers[self.plan.share.start] = rows / (rows + ROWS_FOR_BLOCKS);
+    }
+
+    /// Pooled and standardised values of rows, `[rows, features]`.
+    pub fn pooled(&self, batch: &Batch, rows: Range<usize>, standard: bool) -> Vec<f32> {
+        let features = self.plan.features;
+        let mut out = vec![0.0; rows.len() * features];
+        let (mut scratch, levels) = (Scratch::default(), &self.numbers[self.plan.levels.clone()]);
+        for (row, out) in rows.zip(out.chunks_exact_mut(features)) {
+            let mut at = 0;
+            for column in &self.columns {
+                let end = at + column.bank.len();
+                column.bank.pool(&column.series(batch, row), &levels[at..end], &mut out[at..end], &mut scratch);
+                at = end;
+            }
+            if standard {
+                self.standardise(out);
+            }
+        }
+        out
+    }
+
+    fn standardise(&self, pooled: &mut [f32]) {
+        let (mean, inverse) = (&self.numbers[self.plan.mean.clone()], &self.numbers[self.plan.inverse.clone()]);
+        for ((value, mean), inverse) in pooled.iter_mut().zip(mean).zip(inverse) {
+            *value = (*value - mean) * inverse;
+        }
+    }
+
+    /// Answers for standardised pooled values, `[rows, outputs]`.
+    pub fn logits(&self, pooled: &[f32]) -> Vec<f32> {
+        let (features, outputs) = (self.plan.features, self.plan.outputs);
+        let rows = pooled.len() / features;
+        let mut out = vec![0.0; rows * outputs];
+        let readout = &self.numbers[self.plan.readout.clone()];
+        let sizes = (rows, features, outputs);
+        product(
+            sizes,
+            1.0,
+            pooled,
+            View::rows(features),
+            readout,
+            View::rows(outputs),
+            false,
+            &mut out,
+            View::rows(outputs),
+        );
+        dense::add_bias(&mut out, &self.numbers[self.plan.bias.clone()]);
+        out
+    }
+
+    /// Gradient of readout and bias, added to `out` `[(features + 1) outputs]`.
+    pub fn gradient(&self, pooled: &[f32], dlogits: &[f32], out: &mut [f32]) {
+        let (features, outputs) = (self.plan.features, self.plan.outputs);
+        let rows = pooled.len() / features;
+        let (readout, bias) = out.split_at_mut(features * outputs);
+        let sizes = (features, rows, outputs);
+        product(
+            sizes,
+            1.0,
+            pooled,
+            View::transposed(features),
+            dlogits,
+            View::rows(outputs),
+            true,
+            readout,
+            View::rows(outputs),
+        );
+        dense::sum_rows(dlogits, bias);
+    }
+
+    /// Draws the levels from the rows of the first mini-batch.
+    pub fn draw(&mut self, batch: &Batch, seed: u64) {
+        let mut at = self.plan.levels.start;
+        for column in &self.columns {
+            let series: Vec<Series> = (0..batch.rows()).map(|row| column.series(batch, row)).collect();
+            let levels = column.bank.draw_levels(&series, seed.wrapping_add(at as u64));
+            self.numbers[at..at + levels.len()].copy_from_slice(&levels);
+            at += levels.len();
+        }
+    }
+
+    /// Counts raw pooled values, and settles means and deviations by what is counted so far.
+    pub fn count(&mut self, training: &mut Training, pooled: &[f32]) {
+        let features = self.plan.features;
+        training.sums.resize(2 * features, 0.0);
+        for row in pooled.chunks_exact(features) {
+            training.count += 1.0;
+            for (i, value) in row.iter().enumerate() {
+                training.sums[i] += f64::from(*value);
+                training.sums[features + i] += f64::from(*value) * f64::from(*value);
+            }
+        }
+        for i in 0..features {
+            let mean = training.sums[i] / training.count;
+            let variance = (training.sums[features + i] / training.count - mean * mean).max(0.0);
+            self.numbers[self.plan.mean.start + i] = mean as f32;
+            self.numbers[self.plan.inverse.start + i] =
+                if variance > 1e-8 { (1.0 / (variance + 1e-4).sqrt()) as f32 } else { 0.0 };
+        }
+    }
+
+    /// Solves for the readout that serves the rows seen best; it stays empty where they do not differ.
+    pub fn solve(&mut self, mut seen: Rows, threads: usize) {
+        seen.rows.chunks_exact_mut(self.plan.features).for_each(|row| self.standardise(row));
+        if let Ok((readout, bias)) = ridge::tuned(&seen, self.plan.features, self.plan.outputs, threads) {
+            self.numbers[self.plan.readout.clone()].copy_from_slice(&readout);
+            self.numbers[self.plan.bias.clone()].copy_from_slice(&bias);
+        }
+    }
+
+    /// One step with momentum; `done` is the share of the training that is over.
+    pub fn descend(&mut self, training: &mut Training, gradient: &[f32], done: f32) {
+        // The curvature along the mean is at most the squared length of a row, about `features`.
+        let rate = 0.5 / self.plan.features as f32 * (0.5 + 0.5 * (std::f32::consts::PI * done).cos());
+        training.velocity.resize(gradient.len(), 0.0);
+        for (velocity, gradient) in training.velocity.iter_mut().zip(gradient) {
+            *velocity = 0.9 * *velocity - gradient;
+        }
+        let (readout, bias) = training.velocity.split_at(self.plan.readout.len());
+        dense::subtract_scaled(&mut self.numbers[self.plan.readout.clone()], -rate, readout);
+        dense::subtract_scaled(&mut self.numbers[self.plan.bias.clone()], -rate, bias);
+    }
+
+    /// Bias of answer `output`, and what each token of row `row` adds to it.
+    pub fn terms(&self, batch: &Batch, row: usize, output: usize) -> (f32, Vec<f32>) {
+        let (plan, outputs) = (&self.plan, self.plan.outputs);
+        let first = batch.row(row).start;
+        let mut bias = self.numbers[plan.bias.start + output];
+        let weights: Vec<f32> = (0..plan.features)
+            .map(|i| {
+                let weight =
+                    self.numbers[plan.readout.start + i * outputs + output] * self.numbers[plan.inverse.start + i];
+                bias -= weight * self.numbers[plan.mean.start + i];
+                weight
+            })
+            .collect();
+        let levels = &self.numbers[plan.levels.clone()];
+        let (mut out, mut scratch, mut at) = (vec![0.0; batch.row(row).len()], Scratch::default(), 0);
+        for column in &self.columns {
+            let end = at + column.bank.len();
+            let tokens: Vec<usize> =
+                batch.row(row).filter(|token| batch.fields.get(*token) == Some(&column.field)).collect();
+            let series = column.series(batch, row);
+            let moments = column.bank.moments(&series, &levels[at..end], &weights[at..end], &mut scratch);
+            for (step, moment) in moments.iter().enumerate() {
+                match tokens.get((step / column.stride).min(tokens.len().saturating_sub(1))) {
+                    Some(token) => out[token - first] += moment,
+                    None => bias += moment,
+                }
+            }
+            at = end;
+        }
+        (bias, out)
+    }
+}

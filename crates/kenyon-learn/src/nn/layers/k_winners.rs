@@ -1,0 +1,190 @@
+//! `KWinners`: of each row only the k strongest units stay active. Exactly k win, of equals the
+//! lower unit; what they pass on is max(z, 0), unboosted; the gradient goes through them only.
+//!
+//! Boosting is relative: the score is (z − min z) · exp(β(1 − duty/target)), because a factor on z
+//! itself is nearly 1 at 5 % and does nothing for units whose z is negative.
+
+use crate::nn::kernels::{self, Isa, TopK};
+use crate::nn::layers::sparse_embedding::contiguous;
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+
+/// Keeps the winners of each row.
+#[derive(Clone, Debug)]
+pub struct KWinners {
+    /// Units that win a row.
+    pub winners: usize,
+    /// β: how much a unit that wins too rarely is helped; 0 for not at all.
+    pub boost: f32,
+    /// Share of rows each unit won, lately, `[units]`.
+    pub duty: Vec<f32>,
+}
+
+/// Weight of what has been against one row, in the running mean of the duty cycle.
+const MEMORY: f32 = 1000.0;
+
+impl KWinners {
+    /// `winners` of `units`; every unit starts at its target, so that none is helped at first.
+    pub fn new(units: usize, winners: usize, boost: f32) -> Self {
+        let winners = winners.clamp(1, units.max(1));
+        Self { winners, boost, duty: vec![winners as f32 / units.max(1) as f32; units] }
+    }
+
+    /// `[rows, units] -> [rows, units]`, for answering: without boosting.
+    pub fn forward(&self, z: &Tensor) -> Result<Tensor> {
+        z.contiguous()?.apply_op1(Compete { winners: self.winners, boosts: None })
+    }
+
+    /// As [`Self::forward`] in training: with boosting, and with `anneal` from 0 (all units win) to 1
+    /// (as many as are meant to). Updates the duty cycle.
+    pub fn train(&mut self, z: &Tensor, anneal: f32) -> Result<Tensor> {
+        let units = self.duty.len();
+        let ratio = self.winners as f32 / units.max(1) as f32;
+        let winners = ((units as f32 * ratio.powf(anneal.clamp(0.0, 1.0))).round() as usize).max(self.winners);
+        let boosts = (self.boost > 0.0).then(|| self.boosts());
+        let out = z.contiguous()?.apply_op1(Compete { winners, boosts: boosts.clone() })?;
+        let rows = z.dim(0)? as f32;
+        let mut wins = vec![0.0f32; units];
+        let mut scratch = Scratch::default();
+        for row in z.to_vec2::<f32>()? {
+            scratch.compete(&row, winners, boosts.as_deref()).iter().for_each(|&unit| wins[unit as usize] += 1.0);
+        }
+        for (duty, wins) in self.duty.iter_mut().zip(wins) {
+            *duty += rows / (rows + MEMORY) * (wins / rows.max(1.0) - *duty);
+        }
+        Ok(out)
+    }
+
+    /// exp(β(1 − duty/target)) of each unit.
+    pub fn boosts(&self) -> Vec<f32> {
+        let target = self.winners as f32 / self.duty.len().max(1) as f32;
+        self.duty.iter().map(|duty| (self.boost * (1.0 - duty / target)).exp()).collect()
+    }
+
+    /// Units that have all but stopped winning: those to draw anew.
+    pub fn dead(&self) -> Vec<usize> {
+        let target = self.winners as f32 / self.duty.len().max(1) as f32;
+        (0..self.duty.len()).filter(|&unit| self.duty[unit] < 0.01 * target).collect()
+    }
+
+    /// The same by sorting, in plain candle operations: what [`Self::forward`] is tested against, and
+    /// the way on a device without the kernel.
+    pub fn reference(&self, z: &Tensor) -> Result<Tensor> {
+        let (_, units) = z.dims2()?;
+        // Sorting is stable on the CPU, so of equals the lower unit comes first.
+        let order = z.detach().contiguous()?.arg_sort_last_dim(false)?;
+        let first = order.narrow(1, 0, self.winners.min(units))?.contiguous()?;
+        let ones = first.to_dtype(z.dtype())?.ones_like()?;
+        let mask = z.zeros_like()?.scatter_add(&first, &ones, 1)?.detach();
+        z.relu()?.mul(&mask)
+    }
+}
+
+#[derive(Default)]
+struct Scratch {
+    top: TopK,
+    scores: Vec<f32>,
+    units: Vec<u32>,
+}
+
+impl Scratch {
+    fn compete(&mut self, z: &[f32], winners: usize, boosts: Option<&[f32]>) -> &[u32] {
+        self.units.clear();
+        match boosts {
+            None => kernels::top_k(Isa::best(), z, winners, &mut self.top, &mut self.units),
+            Some(boosts) => {
+                let least = z.iter().fold(f32::INFINITY, |least, &z| least.min(z));
+                self.scores.clear();
+                self.scores.extend(z.iter().zip(boosts).map(|(z, boost)| (z - least) * boost));
+                kernels::top_k(Isa::best(), &self.scores, winners, &mut self.top, &mut self.units);
+            }
+        }
+        &self.units
+    }
+}
+
+struct Compete {
+    winners: usize,
+    boosts: Option<Vec<f32>>,
+}
+
+impl CustomOp1 for Compete {
+    fn name(&self) -> &'static str {
+        "k-winners"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (rows, units) = layout.shape().dims2()?;
+        let z = contiguous(storage, layout)?;
+        let mut out = vec![0.0; rows * units];
+        let mut scratch = Scratch::default();
+        if units > 0 {
+            for (z, out) in z.chunks_exact(units).zip(out.chunks_exact_mut(units)) {
+                for &unit in scratch.compete(z, self.winners, self.boosts.as_deref()) {
+                    out[unit as usize] = z[unit as usize].max(0.0);
+                }
+            }
+        }
+        Ok((CpuStorage::F32(out), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _z: &Tensor, out: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        Ok(Some(gradient.mul(&out.gt(0f32)?.to_dtype(gradient.dtype())?)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::random::Random;
+    use candle_core::{Device, Var};
+
+    fn tensor(values: Vec<f32>, rows: usize) -> Tensor {
+        let units = values.len() / rows;
+        Tensor::from_vec(values, (rows, units), &Device::Cpu).unwrap()
+    }
+
+    #[test]
+    fn equals_the_reference_and_its_gradient_with_ties() {
+        let mut random = Random::new(2);
+        for (rows, units, winners) in [(1, 1, 1), (5, 20, 3), (4, 33, 33), (6, 100, 10)] {
+            let rounded = random.normals(rows * units, 2.0).iter().map(|v| v.round()).collect();
+            let z = Var::from_tensor(&tensor(rounded, rows)).unwrap();
+            let layer = KWinners::new(units, winners, 0.0);
+            let (fast, plain) = (layer.forward(&z).unwrap(), layer.reference(&z).unwrap());
+            assert_eq!(fast.to_vec2::<f32>().unwrap(), plain.to_vec2::<f32>().unwrap());
+            let slope = |out: &Tensor| {
+                let gradients = out.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                gradients.get(&z).unwrap().to_vec2::<f32>().unwrap()
+            };
+            assert_eq!(slope(&fast), slope(&plain));
+        }
+    }
+
+    #[test]
+    fn boosting_brings_silent_units_back_and_passes_on_what_is_true() {
+        let mut layer = KWinners::new(4, 1, 2.0);
+        // Unit 0 is always a little stronger than unit 1.
+        let z = tensor([1.0, 0.9, -1.0, -1.0].repeat(50), 50);
+        let mut silent = true;
+        for _ in 0..200 {
+            let out = layer.train(&z, 1.0).unwrap().to_vec2::<f32>().unwrap();
+            for row in &out {
+                assert_eq!(row.iter().filter(|v| **v != 0.0).count(), 1);
+                assert!(row.iter().all(|v| [0.0, 0.9, 1.0].contains(v)), "values are passed on unboosted");
+                silent &= row[1] == 0.0;
+            }
+        }
+        assert!(!silent, "unit 1 gets its turn");
+        assert_eq!(layer.dead(), [2, 3]);
+    }
+
+    #[test]
+    fn annealing_starts_with_all_units() {
+        let mut layer = KWinners::new(10, 2, 0.0);
+        let z = tensor((1..=10).map(|v| v as f32).collect(), 1);
+        let active = |out: Tensor| out.to_vec2::<f32>().unwrap()[0].iter().filter(|v| **v > 0.0).count();
+        assert_eq!(active(layer.train(&z, 0.0).unwrap()), 10);
+        assert_eq!(active(layer.train(&z, 1.0).unwrap()), 2);
+    }
+}

@@ -1,0 +1,448 @@
+//! Many small populations of units, each seeing its own part of the input, each with its own few
+//! winners, then pooled: the specialised regions of the brain, and the code the slow memory reads.
+//!
+//! Three kinds of part: patches of an image or windows of a vector (shared filters, pooled over
+//! place), random subsets of a table's columns beside the columns themselves, and hashed text
+//! (a sparse random projection). The code of a row depends on that row alone.
+
+use crate::data::Batch;
+use crate::nn::kernels::matrix::{Shape, in_parts, product};
+use crate::nn::layers::hebbian::Competition;
+use crate::random::Random;
+use serde::{Deserialize, Serialize};
+
+/// How patches are cut and pooled.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PatchShape {
+    /// First feature index of the image.
+    pub start: usize,
+    /// Height, width and channels of the image; height 1 for a plain vector.
+    pub image: [usize; 3],
+    /// Height and width of a patch.
+    pub patch: [usize; 2],
+    /// Distance between patches.
+    pub stride: usize,
+    /// Cells the places are pooled to, down and across.
+    pub pool: [usize; 2],
+    /// Filters shared by all places.
+    pub units: usize,
+    /// Filters that win at each place.
+    pub winners: usize,
+}
+
+impl PatchShape {
+    /// Numbers in a patch.
+    pub fn inputs(&self) -> usize {
+        self.patch[0] * self.patch[1] * self.image[2]
+    }
+
+    /// Places down and across.
+    pub fn places(&self) -> [usize; 2] {
+        [0, 1].map(|d| (self.image[d].saturating_sub(self.patch[d])) / self.stride + 1)
+    }
+
+    /// Width of the pooled code.
+    pub fn width(&self) -> usize {
+        self.pool[0] * self.pool[1] * self.units
+    }
+}
+
+/// Patches of an image with their filters.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Patches {
+    /// How they are cut.
+    pub shape: PatchShape,
+    /// `[inputs, units]`, each unit of length 1.
+    pub filters: Vec<f32>,
+    /// Added to a patch's variance before dividing by it, so that noise in flat places stays small.
+    pub floor: f32,
+}
+
+/// Columns as they are, and groups of units that each see a few of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Columns {
+    /// Feature indices that are passed on as they are, in order.
+    pub raw: Vec<u32>,
+    /// Units in each group.
+    pub units: usize,
+    /// Winners in each group.
+    pub winners: usize,
+    /// Per group, positions in `raw` it sees.
+    pub sees: Vec<Vec<u32>>,
+    /// Per group, `[seen + 1, units]`: weights, then biases.
+    pub weights: Vec<Vec<f32>>,
+    /// Strength of the units' activity against the columns themselves.
+    pub scale: f32,
+}
+
+/// Hashed text, projected by a sparse random matrix that is computed, not stored.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Hashed {
+    /// First feature index.
+    pub start: usize,
+    /// Feature indices.
+    pub inputs: usize,
+    /// Width of the projection.
+    pub units: usize,
+    /// Places each feature is added to, with a sign each.
+    pub spread: usize,
+    /// Chooses the places.
+    pub seed: u64,
+}
+
+/// A part of the code.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Part {
+    /// See [`Patches`].
+    Patches(Patches),
+    /// See [`Columns`].
+    Columns(Columns),
+    /// See [`Hashed`].
+    Hashed(Hashed),
+}
+
+impl Part {
+    /// Width of its share of the code.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Patches(p) => p.shape.width(),
+            Self::Columns(c) => c.raw.len() + c.sees.len() * c.units,
+            Self::Hashed(h) => h.units,
+        }
+    }
+}
+
+/// The whole code: its parts side by side.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LocalGroups {
+    /// The parts, in order.
+    pub parts: Vec<Part>,
+}
+
+/// Room for one thread's work.
+#[derive(Default)]
+struct Scratch {
+    image: Vec<f32>,
+    patches: Vec<f32>,
+    cells: Vec<u32>,
+    scores: Vec<f32>,
+    picked: Vec<(f32, u32)>,
+}
+
+impl LocalGroups {
+    /// Width of the code.
+    pub fn width(&self) -> usize {
+        self.parts.iter().map(Part::width).sum()
+    }
+
+    /// The codes of all rows of a bag, `[rows, width]`, the rows shared between `threads`.
+    pub fn code(&self, batch: &Batch, threads: usize) -> Vec<f32> {
+        let (rows, width) = (batch.rows(), self.width());
+        let mut out = vec![0.0f32; rows * width];
+        if out.is_empty() {
+            return out;
+        }
+        let threads = if rows < 8 { 1 } else { threads };
+        let share = rows.div_ceil(threads.clamp(1, rows));
+        let slots: Vec<_> = out.chunks_mut(share * width).map(std::sync::Mutex::new).collect();
+        in_parts(slots.len(), slots.len(), |part, _| {
+            let mut scratch = Scratch::default();
+            let mut slot = slots[part].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for (r, row) in slot.chunks_exact_mut(width).enumerate() {
+                let (indices, values) = batch.entries(part * share + r);
+                let mut rest = row;
+                for part in &self.parts {
+                    let (own, others) = rest.split_at_mut(part.width());
+                    part.code(indices, values, own, &mut scratch);
+                    rest = others;
+                }
+            }
+        });
+        out
+    }
+}
+
+impl LocalGroups {
+    /// What part `number` does for all rows: its kind, multiply-accumulates of the dense form, those
+    /// with both operands non-zero, and comparisons for the winners.
+    pub fn work(&self, number: usize, batch: &Batch) -> (&'static str, f64, f64, f64) {
+        let mut scratch = Scratch::default();
+        let rows = 0..batch.rows();
+        match &self.parts[number] {
+            Part::Patches(p) => {
+                let (one, places) = (p.shape.inputs() * p.shape.units, p.shape.places());
+                let cut: usize = rows
+                    .map(|r| {
+                        p.cut(batch.entries(r).0, batch.entries(r).1, &mut scratch, |_| {});
+                        scratch.cells.len()
+                    })
+                    .sum();
+                let dense = (places[0] * places[1] * one * batch.rows()) as f64;
+                ("patches", dense, (cut * one) as f64, (cut * p.shape.units) as f64)
+            }
+            Part::Columns(c) => {
+                let seen: usize = c.sees.iter().map(Vec::len).sum();
+                let dense = (c.raw.len() * c.sees.len() * c.units * batch.rows()) as f64;
+                let mut active = 0;
+                for r in rows {
+                    let indices = batch.entries(r).0;
+                    let on = |&&s: &&u32| indices.binary_search(&c.raw[s as usize]).is_ok();
+                    active += c.sees.iter().map(|sees| sees.iter().filter(on).count()).sum::<usize>();
+                }
+                let compared = (seen.min(1) * c.sees.len() * c.units * batch.rows()) as f64;
+                ("columns", dense, (active * c.units) as f64, compared)
+            }
+            Part::Hashed(h) => {
+                let mut active = 0;
+                for r in rows {
+                    let (indices, values) = batch.entries(r);
+                    active += within(indices, values, h.start, h.inputs).count();
+                }
+                ("text", (h.inputs * h.units * batch.rows()) as f64, (active * h.spread) as f64, 0.0)
+            }
+        }
+    }
+
+    /// Whether some part has filters that learn from inputs.
+    pub fn learns(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Patches(_)))
+    }
+
+    /// How many weights it holds.
+    pub fn weights(&self) -> usize {
+        self.parts
+            .iter()
+            .map(|part| match part {
+                Part::Patches(p) => p.filters.len(),
+                Part::Columns(c) => c.weights.iter().map(Vec::len).sum(),
+                Part::Hashed(_) => 0,
+            })
+            .sum()
+    }
+}
+
+impl Part {
+    fn code(&self, indices: &[u32], values: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        match self {
+            Self::Patches(p) => p.code(indices, values, out, scratch),
+            Self::Columns(c) => c.code(indices, values, out, scratch),
+            Self::Hashed(h) => h.code(indices, values, out),
+        }
+    }
+}
+
+/// The entries of a row from `start` on, at most `width` indices: (index − start, value).
+fn within<'a>(
+    indices: &'a [u32],
+    values: &'a [f32],
+    start: usize,
+    width: usize,
+) -> impl Iterator<Item = (usize, f32)> + 'a {
+    let first = indices.partition_point(|&i| (i as usize) < start);
+    let end = first + indices[first..].partition_point(|&i| (i as usize) < start + width);
+    indices[first..end].iter().zip(&values[first..end]).map(move |(&i, &v)| (i as usize - start, v))
+}
+
+impl Patches {
+    /// Learns filters from the rows of a bag in one pass, without labels.
+    pub fn learn(shape: PatchShape, rows: &Batch, most: usize, seed: u64) -> Self {
+        let mut scratch = Scratch::default();
+        let mut it = Self { shape, filters: Vec::new(), floor: 0.0 };
+        let (inputs, places) = (it.shape.inputs(), it.shape.places());
+        // The floor comes first: a tenth of the mean variance over patches that are not flat.
+        let mut variances = (0.0f64, 0u64);
+        let looked = rows.rows().min(500);
+        for r in 0..looked {
+            it.cut(rows.entries(r).0, rows.entries(r).1, &mut scratch, |variance| {
+                variances.0 += f64::from(variance);
+                variances.1 += 1;
+            });
+        }
+        it.floor = (0.1 * variances.0 / variances.1.max(1) as f64) as f32;
+        let per_row = (most / rows.rows().max(1)).min(places[0] * places[1]);
+        let mut random = Random::stream(seed, "hebbian", 0);
+        let mut units = Competition::new(inputs, it.shape.units, &mut random);
+        let mut unit = vec![0.0; inputs];
+        for r in 0..rows.rows() {
+            it.cut(rows.entries(r).0, rows.entries(r).1, &mut scratch, |_| {});
+            let count = scratch.cells.len();
+            if count == 0 {
+                continue;
+            }
+            for _ in 0..per_row {
+                let place = random.below(count);
+                let patch = &scratch.patches[place * inputs..(place + 1) * inputs];
+                let length = patch.iter().map(|v| v * v).sum::<f32>().sqrt();
+                if length > 1e-6 {
+                    unit.iter_mut().zip(patch).for_each(|(u, p)| *u = p / length);
+                    units.learn(&unit);
+                }
+            }
+        }
+        it.filters = units.into_weights();
+        it
+    }
+
+    /// Cuts the patches that are not flat into `scratch.patches`, centred and scaled, with the cell
+    /// each is pooled to.
+    fn cut(&self, indices: &[u32], values: &[f32], scratch: &mut Scratch, mut variance_of: impl FnMut(f32)) {
+        let [height, width, channels] = self.shape.image;
+        let [high, wide] = self.shape.patch;
+        let [down, across] = self.shape.places();
+        scratch.image.clear();
+        scratch.image.resize(height * width * channels, 0.0);
+        for (i, v) in within(indices, values, self.shape.start, height * width * channels) {
+            scratch.image[i] = v;
+        }
+        scratch.patches.clear();
+        scratch.cells.clear();
+        let inputs = self.shape.inputs();
+        for y in 0..down {
+            for x in 0..across {
+                let first = scratch.patches.len();
+                for dy in 0..high {
+                    let from = ((y * self.shape.stride + dy) * width + x * self.shape.stride) * channels;
+                    scratch.patches.extend_from_slice(&scratch.image[from..from + wide * channels]);
+                }
+                let patch = &mut scratch.patches[first..];
+                let mean = patch.iter().sum::<f32>() / inputs as f32;
+                let variance = patch.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / inputs as f32;
+                if variance <= self.floor * 1e-3 || variance.is_nan() {
+                    scratch.patches.truncate(first);
+                    continue;
+                }
+                variance_of(variance);
+                let scale = 1.0 / (variance + self.floor).sqrt();
+                patch.iter_mut().for_each(|v| *v = (*v - mean) * scale);
+                let cell = (y * self.shape.pool[0] / down) * self.shape.pool[1] + x * self.shape.pool[1] / across;
+                scratch.cells.push(cell as u32);
+            }
+        }
+    }
+
+    fn code(&self, indices: &[u32], values: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        self.cut(indices, values, scratch, |_| {});
+        let (inputs, units, count) = (self.shape.inputs(), self.shape.units, scratch.cells.len());
+        scratch.scores.clear();
+        scratch.scores.resize(count * units, 0.0);
+        product(
+            (&mut scratch.scores, Shape::new(count, units)),
+            (&scratch.patches, Shape::new(count, inputs)),
+            (&self.filters, Shape::new(inputs, units)),
+            None,
+            1.0,
+        );
+        for (scores, &cell) in scratch.scores.chunks_exact(units).zip(&scratch.cells) {
+            let cell = &mut out[cell as usize * units..(cell as usize + 1) * units];
+            strongest(scores, self.shape.winners, &mut scratch.picked);
+            for &(score, unit) in &scratch.picked {
+                cell[unit as usize] += score.max(0.0);
+            }
+        }
+        let mut length = 0.0;
+        for v in out.iter_mut() {
+            length += *v;
+            *v = v.sqrt();
+        }
+        if length > 0.0 {
+            let scale = 1.0 / length.sqrt();
+            out.iter_mut().for_each(|v| *v *= scale);
+        }
+    }
+}
+
+impl Columns {
+    /// Random groups over `fields`, each a list of feature indices that belong together.
+    pub fn random(fields: &[Vec<u32>], groups: usize, units: usize, winners: usize, seed: u64) -> Self {
+        let raw: Vec<u32> = fields.iter().flatten().copied().collect();
+        let mut starts = vec![0u32];
+        for field in fields {
+            starts.push(starts[starts.len() - 1] + field.len() as u32);
+        }
+        let mut random = Random::stream(seed, "columns", 0);
+        let mut it = Self { raw, units, winners, sees: Vec::new(), weights: Vec::new(), scale: 1.0 };
+        let mut order: Vec<usize> = (0..fields.len()).collect();
+        for _ in 0..groups {
+            random.shuffle(&mut order);
+            let wanted = (2 + random.below(4)).min(fields.len());
+            let mut sees: Vec<u32> = order[..wanted].iter().flat_map(|&f| starts[f]..starts[f + 1]).collect();
+            sees.sort_unstable();
+            let scale = 1.0 / (wanted as f32).sqrt();
+            let mut weights = random.normals(sees.len() * units, scale);
+            weights.extend(random.normals(units, 0.7));
+            it.sees.push(sees);
+            it.weights.push(weights);
+        }
+        it
+    }
+
+    fn code(&self, indices: &[u32], values: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+        let (raw, groups) = out.split_at_mut(self.raw.len());
+        // Both lists are in order: one walk finds every column that is not zero.
+        let mut at = 0;
+        for (slot, &index) in raw.iter_mut().zip(&self.raw) {
+            while at < indices.len() && indices[at] < index {
+                at += 1;
+            }
+            *slot = if at < indices.len() && indices[at] == index { values[at].clamp(-8.0, 8.0) } else { 0.0 };
+        }
+        let groups = groups.chunks_exact_mut(self.units.max(1));
+        for ((own, sees), weights) in groups.zip(&self.sees).zip(&self.weights) {
+            let (rows, bias) = weights.split_at(sees.len() * self.units);
+            scratch.scores.clear();
+            scratch.scores.extend_from_slice(bias);
+            for (&seen, row) in sees.iter().zip(rows.chunks_exact(self.units)) {
+                let x = raw[seen as usize];
+                if x != 0.0 {
+                    scratch.scores.iter_mut().zip(row).for_each(|(s, w)| *s += x * w);
+                }
+            }
+            strongest(&scratch.scores, self.winners, &mut scratch.picked);
+            for &(score, unit) in &scratch.picked {
+                own[unit as usize] = score.clamp(0.0, 8.0) * self.scale;
+            }
+        }
+    }
+}
+
+impl Hashed {
+    fn code(&self, indices: &[u32], values: &[f32], out: &mut [f32]) {
+        let mut length = 0.0;
+        for (index, value) in within(indices, values, self.start, self.inputs) {
+            length += value * value;
+            let mut random = Random::stream(self.seed, "hashed", index as u64);
+            for _ in 0..self.spread {
+                let bits = random.next_u64();
+                let place = ((u128::from(bits) * self.units as u128) >> 64) as usize;
+                out[place] += if bits & 1 == 0 { value } else { -value };
+            }
+        }
+        if length > 0.0 {
+            let scale = 1.0 / (length * self.spread as f32).sqrt();
+            out.iter_mut().for_each(|v| *v *= scale);
+        }
+    }
+}
+
+/// The `k` strongest scores into `picked`; of equal ones the earlier wins, so there are never more.
+pub fn strongest(scores: &[f32], k: usize, picked: &mut Vec<(f32, u32)>) {
+    picked.clear();
+    let k = k.min(scores.len());
+    if k == 0 {
+        return;
+    }
+    let mut least = f32::NEG_INFINITY;
+    for (unit, &score) in scores.iter().enumerate() {
+        if picked.len() == k && (score <= least || score.is_nan()) {
+            continue;
+        }
+        if picked.len() == k {
+            picked.pop();
+        }
+        let at = picked.iter().position(|p| p.0 < score).unwrap_or(picked.len());
+        picked.insert(at, (score, unit as u32));
+        if picked.len() == k {
+            least = picked[k - 1].0;
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! `SparseEmbedding`: the sum of the weight rows of the active inputs, as a candle op. The first
+//! layer of any network that reads a [`Batch`], and the layer after k-winners.
+
+use crate::data::Batch;
+use crate::nn::kernels::{self, Isa, Rows};
+use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use std::sync::Arc;
+
+/// Sparse rows that an op can keep for its backward pass.
+#[derive(Clone, Debug)]
+pub struct SparseInput(Arc<Entries>);
+
+#[derive(Debug)]
+struct Entries {
+    offsets: Vec<u32>,
+    indices: Vec<u32>,
+    values: Vec<f32>,
+    width: usize,
+}
+
+impl SparseInput {
+    /// Rows from `offsets` `[rows + 1]` into `indices` (each below `width`) and `values`.
+    pub fn new(offsets: Vec<u32>, indices: Vec<u32>, values: Vec<f32>, width: usize) -> Result<Self> {
+        if Rows::new(&offsets, &indices, &values, width).is_none() {
+            bail!("sparse rows: offsets must rise, and indices lie below {width}");
+        }
+        Ok(Self(Arc::new(Entries { offsets, indices, values, width })))
+    }
+
+    /// One row a token of a batch, in a feature space of `width`.
+    pub fn tokens(batch: &Batch, width: usize) -> Result<Self> {
+        Self::new(batch.token_offsets.clone(), batch.indices.clone(), batch.values.clone(), width)
+    }
+
+    /// The non-zero entries of a dense `[rows, width]` tensor.
+    pub fn dense(tensor: &Tensor) -> Result<Self> {
+        let (_, width) = tensor.dims2()?;
+        let (mut offsets, mut indices, mut values) = (vec![0], vec![], vec![]);
+        for row in tensor.to_vec2::<f32>()? {
+            for (index, value) in row.into_iter().enumerate().filter(|(_, value)| *value != 0.0) {
+                indices.push(index as u32);
+                values.push(value);
+            }
+            offsets.push(indices.len() as u32);
+        }
+        Self::new(offsets, indices, values, width)
+    }
+
+    /// As a dense tensor `[rows, width]`; entries of one index are summed.
+    pub fn to_dense(&self, device: &candle_core::Device) -> Result<Tensor> {
+        let rows = self.rows();
+        let mut dense = vec![0.0; rows.len() * self.0.width];
+        for row in 0..rows.len() {
+            let (indices, values) = rows.row(row);
+            indices.iter().zip(values).for_each(|(&i, v)| dense[row * self.0.width + i as usize] += v);
+        }
+        Tensor::from_vec(dense, (rows.len(), self.0.width), device)
+    }
+
+    /// As the kernels take it.
+    pub fn rows(&self) -> Rows<'_> {
+        let Entries { offsets, indices, values, width } = &*self.0;
+        match Rows::new(offsets, indices, values, *width) {
+            Some(rows) => rows,
+            None => unreachable!("checked when it was made"),
+        }
+    }
+}
+
+/// A weight `[inputs, units]` and a bias `[units]`.
+#[derive(Clone, Debug)]
+pub struct SparseEmbedding {
+    /// `[inputs, units]`.
+    pub weight: Tensor,
+    /// `[units]`.
+    pub bias: Option<Tensor>,
+}
+
+impl SparseEmbedding {
+    /// `[rows, units]`: for each row the sum of value × weight row, and the bias.
+    pub fn forward(&self, input: &SparseInput) -> Result<Tensor> {
+        let sum = self.weight.contiguous()?.apply_op1(GatherSum(input.clone()))?;
+        self.with_bias(sum)
+    }
+
+    /// The same by a dense product: what [`Self::forward`] is tested against, and the way on a device
+    /// without the kernel.
+    pub fn reference(&self, input: &SparseInput) -> Result<Tensor> {
+        self.with_bias(input.to_dense(self.weight.device())?.matmul(&self.weight)?)
+    }
+
+    fn with_bias(&self, sum: Tensor) -> Result<Tensor> {
+        match &self.bias {
+            Some(bias) => sum.broadcast_add(bias),
+            None => Ok(sum),
+        }
+    }
+}
+
+/// `[inputs, units] -> [rows, units]`.
+pub(super) struct GatherSum(pub(super) SparseInput);
+
+impl CustomOp1 for GatherSum {
+    fn name(&self) -> &'static str {
+        "gather-sum"
+    }
+
+    fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let (inputs, units) = layout.shape().dims2()?;
+        let rows = self.0.rows();
+        if inputs != rows.bound() {
+            bail!("rows of {} features meet a weight of {inputs}", rows.bound());
+        }
+        let weight = contiguous(storage, layout)?;
+        let mut out = vec![0.0; rows.len() * units];
+        if units > 0 {
+            for (row, out) in out.chunks_exact_mut(units).enumerate() {
+                let (indices, values) = rows.row(row);
+                for (&index, &value) in indices.iter().zip(values) {
+                    let from = index as usize * units;
+                    kernels::axpy(Isa::best(), value, &weight[from..from + units], out);
+                }
+            }
+        }
+        Ok((CpuStorage::F32(out), (rows.len(), units).into()))
+    }
+
+    /// The gradient of a weight row is the sum of value × gradient over the rows that use it.
+    fn bwd(&self, weight: &Tensor, _sum: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
+        let (inputs, units) = weight.dims2()?;
+        let rows = self.0.rows();
+        let gradient = gradient.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
+        let mut out = vec![0.0; inputs * units];
+        for row in 0..rows.len() {
+            let (indices, values) = rows.row(row);
+            let gradient = &gradient[row * units..(row + 1) * units];
+            for (&index, &value) in indices.iter().zip(values) {
+                let from = index as usize * units;
+                kernels::axpy(Isa::best(), value, gradient, &mut out[from..from + units]);
+            }
+        }
+        Ok(Some(Tensor::from_vec(out, (inputs, units), weight.device())?))
+    }
+}
+
+/// The numbers of a contiguous f32 storage.
+pub(super) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match (storage, layout.contiguous_offsets()) {
+        (CpuStorage::F32(values), Some((from, to))) => Ok(&values[from..to]),
+        _ => bail!("this op takes contiguous f32"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::random::Random;
+    use candle_core::{Device, Var};
+
+    fn input(seed: u64, rows: usize, width: usize) -> SparseInput {
+        let mut random = Random::new(seed);
+        let (mut offsets, mut indices, mut values) = (vec![0], vec![], vec![]);
+        for row in 0..rows {
+            // Row 1 is empty; indices may repeat.
+            for _ in 0..if row == 1 { 0 } else { random.below(2 * width) } {
+                indices.push(random.below(width) as u32);
+                values.push(random.normal());
+            }
+            offsets.push(indices.len() as u32);
+        }
+        SparseInput::new(offsets, indices, values, width).unwrap()
+    }
+
+    #[test]
+    fn equals_the_dense_product_and_its_gradient() {
+        for (rows, inputs, units) in [(1, 1, 1), (4, 7, 33), (9, 50, 16)] {
+            let input = input(rows as u64, rows, inputs);
+            let mut random = Random::new(1);
+            let device = &Device::Cpu;
+            let weight = Var::from_tensor(
+                &Tensor::from_vec(random.normals(inputs * units, 1.0), (inputs, units), device).unwrap(),
+            );
+            let weight = weight.unwrap();
+            let bias = Tensor::from_vec(random.normals(units, 1.0), units, device).unwrap();
+            let layer = SparseEmbedding { weight: weight.as_tensor().clone(), bias: Some(bias) };
+            let (fast, plain) = (layer.forward(&input).unwrap(), layer.reference(&input).unwrap());
+            let far =
+                |a: &Tensor, b: &Tensor| (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
+            assert!(far(&fast, &plain) < 1e-4);
+            let slope = |out: Tensor| {
+                let gradients = out.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+                gradients.get(&weight).unwrap().clone()
+            };
+            assert!(far(&slope(fast), &slope(plain)) < 1e-3);
+        }
+    }
+
+    #[test]
+    fn refuses_rows_that_do_not_fit() {
+        assert!(SparseInput::new(vec![0, 1], vec![5], vec![1.0], 5).is_err());
+        let weight = Tensor::zeros((4, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let layer = SparseEmbedding { weight, bias: None };
+        assert!(layer.forward(&input(1, 2, 3)).is_err());
+    }
+}

@@ -1,0 +1,299 @@
+//! A trained network laid out for answering: hidden weights line by line, in half the room where
+//! nothing is lost by it.
+
+use super::infer::{Scratch, Sight, Weights, run};
+use super::{Layer, Shape, hidden_name, load_fields, save_fields, values};
+use crate::nn::Tensors;
+use crate::nn::kernels::{self, Field, Isa, LANE, Lane, PAIR, Pair, Rows, Viewers};
+use crate::{Error, Result};
+use candle_core::{Device, Tensor};
+use half::bf16;
+
+/// A network that answers and does not learn.
+#[derive(Clone, Debug)]
+pub struct InferenceNet {
+    /// Sizes.
+    pub shape: Shape,
+    /// Hidden layers, first to last.
+    pub hidden: Vec<WeightRows>,
+    /// From the last hidden code to the answers; none without a hidden layer.
+    pub readout: Option<Layer>,
+    /// From the row to the answers.
+    pub skip: Option<Layer>,
+}
+
+/// A hidden layer's weights: of units that see the same, all of an input side by side.
+#[derive(Clone, Debug)]
+pub struct WeightRows {
+    /// Width of what it reads.
+    pub inputs: usize,
+    /// Units it has.
+    pub units: usize,
+    /// Units that see the same, in the order of the units.
+    regions: Vec<Region>,
+    /// Who sees which input; none where all see all.
+    viewers: Option<Viewers>,
+    /// How many units see each input.
+    seen_by: Vec<u32>,
+}
+
+/// Units that stand together and see the same.
+#[derive(Clone, Debug)]
+struct Region {
+    first: usize,
+    units: usize,
+    /// None for all inputs.
+    field: Option<Field>,
+    stored: Stored,
+    /// 32 units a step, the last part empty.
+    bias: Vec<[Lane; 2]>,
+}
+
+/// `[inputs seen, units / 32]`, the units rounded up.
+#[derive(Clone, Debug)]
+enum Stored {
+    Half(Vec<Pair>),
+    Full(Vec<[Lane; 2]>),
+}
+
+impl InferenceNet {
+    /// From what [`super::SparseNet::save`] gave; sizes must fit the shape.
+    pub fn load(shape: Shape, tensors: &Tensors) -> Result<Self> {
+        let layer = |name: &str, inputs: usize, units: usize| -> Result<Layer> {
+            let mut layer = Layer::zeros(inputs, units);
+            layer.set_plain(&values(tensors, &format!("{name}.weight"), inputs * units)?);
+            layer.set_plain_bias(&values(tensors, &format!("{name}.bias"), units)?);
+            Ok(layer)
+        };
+        let mut inputs = shape.inputs;
+        let mut hidden = Vec::with_capacity(shape.hidden.len());
+        for (index, size) in shape.hidden.iter().enumerate() {
+            let (name, units) = (hidden_name(index), size.units);
+            if size.winner_groups == 0 || units % size.winner_groups != 0 {
+                return Err(Error::internal(format!("saved weights: {name} cannot be parted into its winner_groups")));
+            }
+            let weights = values(tensors, &format!("{name}.weight"), inputs * units)?;
+            let bias = values(tensors, &format!("{name}.bias"), units)?;
+            let fields = load_fields(tensors, &name, inputs, units.div_ceil(LANE))?;
+            hidden.push(WeightRows::new(inputs, units, fields.unwrap_or_default(), &weights, &bias));
+            inputs = units;
+        }
+        let readout = if hidden.is_empty() { None } else { Some(layer("readout", inputs, shape.outputs)?) };
+        let direct = shape.skip || hidden.is_empty();
+        let skip = if direct { Some(layer("skip", shape.inputs, shape.outputs)?) } else { None };
+        Ok(Self { shape, hidden, readout, skip })
+    }
+
+    /// Rounds the hidden weights in `tensors` to 16 bits (bfloat16, to the nearest): what is saved,
+    /// exported and answered with is then the same, and one row reads half as much memory. The
+    /// rounding, 1/512 of a weight at most, is far below the noise a weight has from training.
+    pub fn round(shape: &Shape, tensors: &mut Tensors) -> Result<()> {
+        for index in 0..shape.hidden.len() {
+            let name = format!("{}.weight", hidden_name(index));
+            let Some(tensor) = tensors.get(&name) else { continue };
+            let dims = tensor.dims().to_vec();
+            let mut weights = tensor.flatten_all()?.to_vec1::<f32>()?;
+            for weight in &mut weights {
+                let rounded = bf16::from_f32(*weight).to_f32();
+                // The largest singles would round to infinity.
+                if rounded.is_finite() {
+                    *weight = rounded;
+                }
+            }
+            tensors.insert(name, Tensor::from_vec(weights, dims, &Device::Cpu)?);
+        }
+        Ok(())
+    }
+
+    /// Runs `rows` and leaves the codes and answers in `scratch`. Does not allocate once it has run
+    /// as many rows before.
+    pub fn infer(&self, isa: Isa, rows: &Rows<'_>, scratch: &mut Scratch) {
+        run(&self.shape, &self.hidden, self.readout.as_ref(), self.skip.as_ref(), isa, rows, scratch);
+    }
+
+    /// As [`super::SparseNet::save`].
+    pub fn save(&self) -> Result<Tensors> {
+        let mut tensors = Tensors::new();
+        let mut put = |name: &str, inputs: usize, units: usize, weights: Vec<f32>, bias: Vec<f32>| {
+            tensors.insert(format!("{name}.weight"), Tensor::from_vec(weights, (inputs, units), &Device::Cpu)?);
+            tensors.insert(format!("{name}.bias"), Tensor::from_vec(bias, units, &Device::Cpu)?);
+            Ok::<_, Error>(())
+        };
+        for (index, lines) in self.hidden.iter().enumerate() {
+            put(&hidden_name(index), lines.inputs, lines.units, lines.plain(), lines.plain_bias())?;
+        }
+        for (name, layer) in [("readout", &self.readout), ("skip", &self.skip)] {
+            if let Some(layer) = layer {
+                put(name, layer.inputs, layer.units, layer.plain(), layer.plain_bias())?;
+            }
+        }
+        for (index, lines) in self.hidden.iter().enumerate() {
+            let fields = lines.regions.iter().filter_map(|region| region.field.as_ref());
+            save_fields(fields, lines.inputs, &hidden_name(index), &mut tensors)?;
+        }
+        Ok(tensors)
+    }
+
+    /// Bytes of its weights.
+    pub fn bytes(&self) -> u64 {
+        let hidden: usize = self.hidden.iter().map(WeightRows::bytes).sum();
+        let direct: usize =
+            [&self.readout, &self.skip].into_iter().flatten().map(|l| 4 * (l.inputs + 1) * l.units).sum();
+        (hidden + direct) as u64
+    }
+
+    /// Multiply-accumulates of the dense network of the same size, per row.
+    pub fn dense_macs(&self) -> f64 {
+        let hidden = self.hidden.iter().map(|l| (l.inputs, l.units));
+        let direct = [&self.readout, &self.skip].into_iter().flatten().map(|l| (l.inputs, l.units));
+        hidden.chain(direct).map(|(inputs, units)| inputs as f64 * units as f64).sum()
+    }
+}
+
+impl WeightRows {
+    /// From weights `[inputs, units]` and biases `[units]`, as many as the sizes say; a region a field.
+    fn new(inputs: usize, units: usize, fields: Vec<Field>, weights: &[f32], bias: &[f32]) -> Self {
+        let (blocks, count) = (units.div_ceil(LANE), fields.len().max(1));
+        let viewers = (!fields.is_empty()).then(|| Viewers::new(inputs, fields.iter()));
+        let mut fields = fields.into_iter();
+        let regions: Vec<Region> = (0..count)
+            .map(|g| {
+                let first = (g * blocks / count * LANE).min(units);
+                let end = ((g + 1) * blocks / count * LANE).min(units);
+                Region::new(first..end, fields.next(), (units, weights), &bias[first..end])
+            })
+            .collect();
+        let mut seen_by = vec![0; inputs];
+        for region in &regions {
+            region.inputs(inputs).for_each(|input| seen_by[input] += region.units as u32);
+        }
+        Self { inputs, units, regions, viewers, seen_by }
+    }
+
+    /// How many units see `input`.
+    pub fn seen_by(&self, input: usize) -> usize {
+        self.seen_by[input] as usize
+    }
+
+    /// The weight from `input` to `unit`; 0 where it is not seen.
+    pub fn weight(&self, input: usize, unit: usize) -> f32 {
+        let region = self.region(unit);
+        region.line(input).map_or(0.0, |line| region.weight(line, unit - region.first))
+    }
+
+    /// The bias of `unit`.
+    pub fn bias(&self, unit: usize) -> f32 {
+        let region = self.region(unit);
+        let unit = unit - region.first;
+        region.bias[unit / PAIR][unit % PAIR / LANE].0[unit % LANE]
+    }
+
+    fn region(&self, unit: usize) -> &Region {
+        let after = self.regions.partition_point(|region| region.first <= unit);
+        &self.regions[after.saturating_sub(1)]
+    }
+
+    fn plain(&self) -> Vec<f32> {
+        (0..self.inputs).flat_map(|input| (0..self.units).map(move |unit| self.weight(input, unit))).collect()
+    }
+
+    fn plain_bias(&self) -> Vec<f32> {
+        (0..self.units).map(|unit| self.bias(unit)).collect()
+    }
+
+    fn bytes(&self) -> usize {
+        self.regions.iter().map(Region::bytes).sum()
+    }
+}
+
+impl Region {
+    fn new(units: std::ops::Range<usize>, field: Option<Field>, (width, all): (usize, &[f32]), bias: &[f32]) -> Self {
+        let (first, count) = (units.start, units.len());
+        let mut region =
+            Self { first, units: count, field, stored: Stored::Full(Vec::new()), bias: pairs(bias).collect() };
+        let inputs = all.len() / width.max(1);
+        let parts = || {
+            let lines = region.inputs(inputs).map(|input| &all[input * width..][units.clone()]);
+            lines.flat_map(|line| line.chunks(PAIR).map(padded))
+        };
+        let half: Option<Vec<Pair>> = parts().map(|part| Pair::exact(&part)).collect();
+        region.stored = half.map_or_else(|| Stored::Full(parts().map(|part| two(&part)).collect()), Stored::Half);
+        region
+    }
+
+    /// The inputs it sees, of `inputs`.
+    fn inputs(&self, inputs: usize) -> impl Iterator<Item = usize> {
+        let seen = self.field.as_ref().map(Field::seen);
+        (0..seen.map_or(inputs, <[u32]>::len)).map(move |line| seen.map_or(line, |seen| seen[line] as usize))
+    }
+
+    fn line(&self, input: usize) -> Option<usize> {
+        self.field.as_ref().map_or(Some(input), |field| field.line(input))
+    }
+
+    fn weight(&self, line: usize, unit: usize) -> f32 {
+        let at = line * self.bias.len() + unit / PAIR;
+        match &self.stored {
+            Stored::Half(pairs) => pairs[at].get(unit % PAIR),
+            Stored::Full(lines) => lines[at][unit % PAIR / LANE].0[unit % LANE],
+        }
+    }
+
+    fn bytes(&self) -> usize {
+        let weights = match &self.stored {
+            Stored::Half(pairs) => size_of_val(&pairs[..]),
+            Stored::Full(lines) => size_of_val(&lines[..]),
+        };
+        weights + size_of_val(&self.bias[..])
+    }
+
+    /// Pre-activations `[rows, units / 32]`.
+    fn forward(&self, isa: Isa, rows: &Rows<'_>, out: &mut [[Lane; 2]]) {
+        match &self.stored {
+            Stored::Half(pairs) => kernels::forward_pairs(isa, pairs, &self.bias, rows, out),
+            Stored::Full(lines) => kernels::forward_lines(isa, lines, &self.bias, rows, out),
+        }
+    }
+}
+
+impl Weights for WeightRows {
+    fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    fn pre_activations(&self, isa: Isa, rows: &Rows<'_>, sight: &mut Sight, z: &mut Vec<Lane>) -> usize {
+        let lanes = self.units.div_ceil(LANE);
+        // Every lane is written below.
+        z.resize(rows.len() * lanes, Lane::ZERO);
+        let Sight { narrowed, z: own } = sight;
+        if let Some(viewers) = &self.viewers {
+            viewers.narrow(rows, false, narrowed);
+        }
+        for (number, region) in self.regions.iter().enumerate() {
+            let rows = if self.viewers.is_some() { narrowed.rows(number) } else { *rows };
+            let width = region.bias.len();
+            own.resize(rows.len() * width, [Lane::ZERO; 2]);
+            region.forward(isa, &rows, own);
+            let (first, count) = (region.first / LANE, region.units.div_ceil(LANE));
+            for (own, row) in own.chunks_exact(width.max(1)).zip(z.chunks_exact_mut(lanes.max(1))) {
+                row[first..first + count].copy_from_slice(&own.as_flattened()[..count]);
+            }
+        }
+        lanes
+    }
+}
+
+/// Numbers 32 a step, the last part empty.
+fn pairs(numbers: &[f32]) -> impl Iterator<Item = [Lane; 2]> {
+    numbers.chunks(PAIR).map(|part| two(&padded(part)))
+}
+
+fn padded(part: &[f32]) -> [f32; PAIR] {
+    let mut all = [0.0; PAIR];
+    all[..part.len()].copy_from_slice(part);
+    all
+}
+
+fn two(all: &[f32; PAIR]) -> [Lane; 2] {
+    std::array::from_fn(|half| Lane(std::array::from_fn(|l| all[half * LANE + l])))
+}

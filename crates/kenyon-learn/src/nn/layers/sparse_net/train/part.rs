@@ -1,0 +1,259 @@
+//! Some rows of a mini-batch, one thread's at a time: their winners, answers, losses and gradients.
+
+use super::{Labels, NO_LABEL, Step};
+use crate::nn::kernels::{self, Isa, LANE, Lane, Narrowed, Rows, TopK, Viewers};
+use crate::nn::layers::sparse_net::infer::{Code, pass};
+use crate::nn::layers::sparse_net::layer::Group;
+use crate::nn::layers::sparse_net::{Layer, Shape, SparseNet};
+use crate::random::Random;
+
+/// Largest norm with which a row enters a gradient. A row that is larger is scaled down, so that one
+/// absurd row (1e30) cannot throw the weights away.
+const LARGEST_ROW: f32 = 100.0;
+
+/// Some rows of a mini-batch, one thread's at a time.
+#[derive(Debug, Default)]
+pub(super) struct Part {
+    pub(super) first: usize,
+    pub(super) count: usize,
+    pub(super) codes: Vec<PartCode>,
+    /// What the groups of each level see of its rows, where they see a part.
+    pub(super) narrowed: Vec<Narrowed>,
+    top: TopK,
+    scores: Vec<f32>,
+    z: Vec<f32>,
+    answers: Vec<Lane>,
+    /// Gradient of the answers, then what is added to the weights of the readout and the skip.
+    gradients: Vec<Lane>,
+    pub(super) readout_steps: Vec<Lane>,
+    pub(super) skip_steps: Vec<Lane>,
+    pub(super) losses: Vec<f32>,
+    /// Factor of each row's gradient at each level; see [`LARGEST_ROW`].
+    pub(super) factors: Vec<Vec<f32>>,
+}
+
+/// A hidden layer's winners for the rows of a part.
+#[derive(Debug, Default)]
+pub(super) struct PartCode {
+    pub(super) code: Code,
+    /// `[rows, blocks + 1]`; see [`Winners`].
+    pub(super) starts: Vec<u32>,
+    /// Gradient of each winner's pre-activation.
+    pub(super) deltas: Vec<f32>,
+    /// What is added to each winner's bias, and times the input to its weights.
+    pub(super) steps: Vec<f32>,
+}
+
+impl Part {
+    /// What this part feeds into level `level`.
+    pub(super) fn feed<'a>(&'a self, level: usize, rows: &Rows<'a>, shape: &Shape) -> Rows<'a> {
+        match level.checked_sub(1) {
+            None => *rows,
+            Some(below) => self.codes[below].code.rows(shape.hidden[below].units),
+        }
+    }
+
+    /// What group `group` of level `level` sees of the rows that `feed` is.
+    pub(super) fn view<'a>(&'a self, level: usize, group: &Group, feed: &Rows<'a>) -> Rows<'a> {
+        if group.field.is_some() { self.narrowed[level].rows(group.number) } else { *feed }
+    }
+
+    /// Narrows what it feeds into level `level`, whose layer has `viewers`.
+    pub(super) fn narrow(&mut self, level: usize, viewers: &Viewers, rows: &Rows<'_>, shape: &Shape) {
+        let mut narrowed = std::mem::take(&mut self.narrowed[level]);
+        viewers.narrow(&self.feed(level, rows, shape), level > 0, &mut narrowed);
+        self.narrowed[level] = narrowed;
+    }
+
+    /// Finds the winners of this part's rows and what they pass on.
+    pub(super) fn compete(&mut self, isa: Isa, level: usize, layer: &Layer, winners: usize, step: &Step, seed: u64) {
+        let Self { first, count, codes, top, scores, z, .. } = self;
+        let PartCode { code, starts, .. } = &mut codes[level];
+        code.clear();
+        starts.clear();
+        let boosts: Vec<f32> = if step.boost > 0.0 { layer.plain_lane(|tile| &tile.boost) } else { Vec::new() };
+        for row in *first..*first + *count {
+            z.clear();
+            layer.groups.iter().for_each(|group| z.extend_from_slice(Lane::flat(group.row(row))));
+            z.truncate(layer.units);
+            let from = code.units.len();
+            if boosts.is_empty() {
+                kernels::top_k(isa, z, winners, top, &mut code.units);
+            } else {
+                let least = z.iter().fold(f32::INFINITY, |least, &z| least.min(z));
+                scores.clear();
+                scores.extend(z.iter().zip(&boosts).map(|(z, boost)| (z - least) * boost));
+                kernels::top_k(isa, scores, winners, top, &mut code.units);
+            }
+            code.values.extend(code.units[from..].iter().map(|&unit| pass(z[unit as usize])));
+            if step.dropout > 0.0 {
+                let mut random = Random::stream(seed ^ (level as u64) << 32, "dropout", step.number << 20 | row as u64);
+                let keep = 1.0 / (1.0 - step.dropout);
+                for value in &mut code.values[from..] {
+                    *value = if random.uniform() < step.dropout { 0.0 } else { *value * keep };
+                }
+            }
+            code.offsets.push(code.units.len() as u32);
+            let mut at = from;
+            for block in 0..=layer.blocks() {
+                while at < code.units.len() && (code.units[at] as usize) < block * LANE {
+                    at += 1;
+                }
+                starts.push(at as u32);
+            }
+        }
+    }
+
+    /// Answers of this part's rows, their losses, and all gradients a row alone decides.
+    pub(super) fn answer(
+        &mut self,
+        isa: Isa,
+        net: &SparseNet,
+        rows: &Rows<'_>,
+        targets: Labels<'_>,
+        step: &Step,
+        scale: f32,
+    ) {
+        let outputs = net.shape.outputs;
+        let blocks = outputs.div_ceil(LANE);
+        self.answers.clear();
+        self.answers.resize(self.count * blocks, Lane::ZERO);
+        let levels = net.hidden.len();
+        if let (Some(readout), true) = (&net.readout, self.count > 0) {
+            let feed = self.codes[levels - 1].code.rows(readout.inputs);
+            for (block, tile) in readout.tiles().enumerate() {
+                kernels::forward(isa, &tile.weights, &tile.bias, &feed, &mut self.answers[block..], blocks, &[]);
+            }
+        }
+        if let Some(skip) = &net.skip {
+            for i in 0..self.count {
+                let z = skip.groups.iter().flat_map(|group| group.row(self.first + i));
+                for (answer, z) in self.answers[i * blocks..].iter_mut().zip(z) {
+                    (0..LANE).for_each(|l| answer.0[l] += z.0[l]);
+                }
+            }
+        }
+        self.gradients.clear();
+        self.gradients.resize(self.count * blocks, Lane::ZERO);
+        for i in 0..self.count {
+            let range = i * blocks..(i + 1) * blocks;
+            let answer = &Lane::flat(&self.answers[range.clone()])[..outputs];
+            let gradient = &mut self.gradients[range];
+            self.losses[i] = loss(answer, targets, self.first + i, step.smoothing, gradient);
+        }
+        self.limit(0, isa, rows);
+        for level in 1..=levels {
+            let code = std::mem::take(&mut self.codes[level - 1].code);
+            self.limit(level, isa, &code.rows(net.shape.hidden[level - 1].units));
+            self.codes[level - 1].code = code;
+        }
+        let factors = &self.factors[0];
+        scaled_into(&self.gradients, factors, scale, blocks, &mut self.skip_steps);
+        if let Some(readout) = &net.readout {
+            let width = readout.inputs;
+            let last = levels - 1;
+            let code = std::mem::take(&mut self.codes[last].code);
+            let feed = code.rows(width);
+            scaled_into(&self.gradients, &self.factors[levels], scale, blocks, &mut self.readout_steps);
+            let PartCode { deltas, .. } = &mut self.codes[last];
+            deltas.clear();
+            deltas.resize(code.units.len(), 0.0);
+            for (block, tile) in readout.tiles().enumerate() {
+                kernels::back_dense(isa, &tile.weights, &feed, &self.gradients[block..], blocks, deltas);
+            }
+            self.codes[last].code = code;
+            self.finish_deltas(last, scale, step.dropout);
+        }
+    }
+
+    /// Factors that keep rows of absurd size from throwing the weights away.
+    fn limit(&mut self, level: usize, isa: Isa, rows: &Rows<'_>) {
+        let factors = &mut self.factors[level];
+        factors.clear();
+        for row in 0..rows.len() {
+            let norm = norm(isa, rows.row(row).1);
+            factors.push(if norm > LARGEST_ROW { LARGEST_ROW / norm } else { 1.0 });
+        }
+    }
+
+    /// Gradients of winners that passed nothing on are nothing; steps follow from the rest.
+    fn finish_deltas(&mut self, level: usize, scale: f32, dropout: f32) {
+        let PartCode { code, deltas, steps, .. } = &mut self.codes[level];
+        steps.clear();
+        let keep = 1.0 / (1.0 - dropout);
+        for (row, &factor) in self.factors[level].iter().enumerate() {
+            for at in code.offsets[row] as usize..code.offsets[row + 1] as usize {
+                deltas[at] = if code.values[at] > 0.0 { deltas[at] * keep } else { 0.0 };
+                steps.push(deltas[at] * scale * factor);
+            }
+        }
+    }
+
+    /// Sums the groups' shares of the gradient of the code below `level`.
+    pub(super) fn gather(&mut self, level: usize, part: usize, layer: &Layer, scale: f32, dropout: f32) {
+        let below = level - 1;
+        let PartCode { code, deltas, .. } = &mut self.codes[below];
+        deltas.clear();
+        deltas.resize(code.units.len(), 0.0);
+        for group in &layer.groups {
+            match &group.field {
+                None => deltas.iter_mut().zip(&group.back[part]).for_each(|(delta, share)| *delta += share),
+                Some(_) => {
+                    let shares = self.narrowed[level].origins(group.number).iter().zip(&group.back[part]);
+                    shares.for_each(|(&origin, share)| deltas[origin as usize] += share);
+                }
+            }
+        }
+        self.finish_deltas(below, scale, dropout);
+    }
+}
+
+/// The length of a row; also of one whose squares no `f32` can hold.
+fn norm(isa: Isa, values: &[f32]) -> f32 {
+    let squares = kernels::squared_norm(isa, values);
+    if squares.is_finite() {
+        return squares.sqrt();
+    }
+    values.iter().map(|&v| f64::from(v) * f64::from(v)).sum::<f64>().sqrt() as f32
+}
+
+/// `steps = gradients · factor of the row · scale`.
+fn scaled_into(gradients: &[Lane], factors: &[f32], scale: f32, blocks: usize, steps: &mut Vec<Lane>) {
+    steps.clear();
+    for (i, gradient) in gradients.iter().enumerate() {
+        let factor = factors[i / blocks] * scale;
+        steps.push(Lane(gradient.0.map(|g| g * factor)));
+    }
+}
+
+/// The loss of one row, and its gradient into `gradient` (zeros before).
+fn loss(answer: &[f32], targets: Labels<'_>, row: usize, smoothing: f32, gradient: &mut [Lane]) -> f32 {
+    let mut put = |at: usize, value: f32| gradient[at / LANE].0[at % LANE] = value;
+    match targets {
+        Labels::Classes(classes, weights) => {
+            let class = classes[row];
+            if class == NO_LABEL || class as usize >= answer.len() {
+                return 0.0;
+            }
+            let weight = weights.map_or(1.0, |weights| weights[class as usize]);
+            let most = answer.iter().fold(f32::NEG_INFINITY, |most, &a| most.max(a));
+            let sum: f32 = answer.iter().map(|a| (a - most).exp()).sum();
+            let wrong = smoothing / answer.len() as f32;
+            for (at, a) in answer.iter().enumerate() {
+                let aim = if at == class as usize { 1.0 - smoothing + wrong } else { wrong };
+                put(at, weight * ((a - most).exp() / sum - aim));
+            }
+            weight * (sum.ln() + most - answer[class as usize]).min(1e30)
+        }
+        Labels::Values(values) => {
+            let value = values[row];
+            if !value.is_finite() {
+                return 0.0;
+            }
+            // Huber's loss, square up to 10 deviations: beyond, one row would decide everything.
+            let error = answer[0] - value;
+            put(0, error.clamp(-10.0, 10.0));
+            if error.abs() <= 10.0 { 0.5 * error * error } else { (10.0 * error.abs() - 50.0).min(1e30) }
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! Linear algebra: factorisations.
+
+pub mod cholesky;

@@ -1,0 +1,436 @@
+//! Streaming linear discriminant analysis and ridge regression from running sums.
+//!
+//! The sums keep `A = Σ φφᵀ`, a mean and a count per class (Hayes & Kanan 2020, "Lifelong machine
+//! learning with deep streaming linear discriminant analysis"). A sum does not depend on the order
+//! of its terms, so learning class after class gives what learning all at once gives: the readout
+//! does not forget. Nothing here chooses features; it only reads them out.
+
+use crate::nn::kernels::matrix::{Shape, in_parts, product};
+use crate::nn::linalg::cholesky::Factor;
+use crate::{Error, Result};
+
+/// Rows gathered before they are folded into `A` by one matrix product.
+const BLOCK: usize = 512;
+/// Columns of `A` updated by one product.
+const PANEL: usize = 128;
+
+/// Running sums over features of one width.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(into = "SumsParts", try_from = "SumsParts")]
+pub struct Sums {
+    width: usize,
+    /// `[width, width]`, row-major; only the part at and below the diagonal counts.
+    scatter: Vec<f64>,
+    /// Σφ per class, `[classes, width]`.
+    sums: Vec<f64>,
+    /// Weighted rows per class, `[classes]`.
+    counts: Vec<f64>,
+    /// Σφ and number of the rows without a label: they tell how inputs spread, not what they mean.
+    unlabelled: (Vec<f64>, f64),
+    /// Rows waiting to be folded into `scatter`, `[waiting, width]`, already scaled by √weight.
+    waiting: Vec<f32>,
+    /// Σ yφ, Σ y and Σ y² of regression, `[width + 2]`; empty for classes.
+    moments: Vec<f64>,
+}
+
+/// [`Sums`] as plain numbers; the scatter is its lower triangle, row after row.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct SumsParts {
+    /// Width of the features.
+    pub width: usize,
+    /// `[width (width + 1) / 2]`.
+    pub scatter: Vec<f64>,
+    /// `[classes, width]`.
+    pub sums: Vec<f64>,
+    /// `[classes]`.
+    pub counts: Vec<f64>,
+    /// `[width + 1]`: the sum over rows without a label, and their number.
+    pub unlabelled: Vec<f64>,
+    /// `[waiting, width]`.
+    pub waiting: Vec<f32>,
+    /// `[width + 2]`, or nothing for classes.
+    pub moments: Vec<f64>,
+}
+
+/// A solved readout: `logit_c = weights_c · φ + bias_c`.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct Readout {
+    /// Inputs.
+    pub width: usize,
+    /// `[outputs, width]`.
+    pub weights: Vec<f32>,
+    /// `[outputs]`.
+    pub bias: Vec<f32>,
+}
+
+impl Readout {
+    /// The answers for `rows` features, `[rows, outputs]`.
+    pub fn forward(&self, features: &[f32]) -> Vec<f32> {
+        let (rows, outputs) = (features.len() / self.width.max(1), self.bias.len());
+        let mut out = Vec::with_capacity(rows * outputs);
+        for _ in 0..rows {
+            out.extend_from_slice(&self.bias);
+        }
+        let weights = (self.weights.as_slice(), Shape::new(outputs, self.width).transposed());
+        product(
+            (&mut out, Shape::new(rows, outputs)),
+            (features, Shape::new(rows, self.width)),
+            weights,
+            Some(1.0),
+            1.0,
+        );
+        out
+    }
+}
+
+impl Sums {
+    /// Empty sums for features of `width`.
+    pub fn new(width: usize, classes: usize, regression: bool) -> Self {
+        Self {
+            width,
+            scatter: vec![0.0; width * width],
+            sums: vec![0.0; classes * width],
+            counts: vec![0.0; classes],
+            unlabelled: (vec![0.0; width], 0.0),
+            waiting: Vec::new(),
+            moments: if regression { vec![0.0; width + 2] } else { Vec::new() },
+        }
+    }
+
+    /// Width of the features.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Weighted rows per class; for regression one entry.
+    pub fn counts(&self) -> &[f64] {
+        &self.counts
+    }
+
+    /// Weighted rows in all.
+    pub fn rows(&self) -> f64 {
+        self.counts.iter().sum()
+    }
+
+    /// The mean of class `class`; zeros before its first row.
+    pub fn mean(&self, class: usize) -> Vec<f64> {
+        let n = self.counts[class].max(f64::MIN_POSITIVE);
+        self.sums[class * self.width..(class + 1) * self.width].iter().map(|s| s / n).collect()
+    }
+
+    /// Rows without a label.
+    pub fn unlabelled(&self) -> f64 {
+        self.unlabelled.1
+    }
+
+    /// The mean over all rows, with a label or without.
+    pub fn mean_of_all(&self) -> Vec<f64> {
+        let n = (self.rows() + self.unlabelled.1).max(1.0);
+        let labelled = self.sums.chunks_exact(self.width.max(1));
+        let mut mean = self.unlabelled.0.clone();
+        labelled.for_each(|row| mean.iter_mut().zip(row).for_each(|(m, s)| *m += s));
+        mean.iter_mut().for_each(|m| *m /= n);
+        mean
+    }
+
+    /// Makes room for classes up to `classes`.
+    pub fn grow(&mut self, classes: usize) {
+        if classes > self.counts.len() {
+            self.counts.resize(classes, 0.0);
+            self.sums.resize(classes * self.width, 0.0);
+        }
+    }
+
+    /// Adds one row of class `class` with a weight (negative takes one out again).
+    pub fn add(&mut self, features: &[f32], class: usize, weight: f64, threads: usize) {
+        self.grow(class + 1);
+        self.counts[class] += weight;
+        for (sum, &f) in self.sums[class * self.width..].iter_mut().zip(features) {
+            *sum += weight * f64::from(f);
+        }
+        self.scatter_row(features, weight, threads);
+    }
+
+    /// Adds a row without a label.
+    pub fn add_unlabelled(&mut self, features: &[f32], threads: usize) {
+        self.unlabelled.1 += 1.0;
+        self.unlabelled.0.iter_mut().zip(features).for_each(|(s, &f)| *s += f64::from(f));
+        self.scatter_row(features, 1.0, threads);
+    }
+
+    /// Takes a row out of a class's mean; its part of the scatter goes by [`Sums::scatter_rows`].
+    pub fn take(&mut self, features: &[f32], class: usize) {
+        self.counts[class] -= 1.0;
+        for (sum, &f) in self.sums[class * self.width..].iter_mut().zip(features) {
+            *sum -= f64::from(f);
+        }
+    }
+
+    /// As [`Sums::take`] for a number.
+    pub fn take_value(&mut self, features: &[f32], value: f32) {
+        let value = f64::from(value);
+        for (moment, &f) in self.moments.iter_mut().zip(features) {
+            *moment -= value * f64::from(f);
+        }
+        self.moments[self.width] -= value;
+        self.moments[self.width + 1] -= value * value;
+        self.take(features, 0);
+    }
+
+    /// Takes a row without a label out; its part of the scatter goes by [`Sums::scatter_rows`].
+    pub fn take_unlabelled(&mut self, features: &[f32]) {
+        self.unlabelled.1 -= 1.0;
+        self.unlabelled.0.iter_mut().zip(features).for_each(|(s, &f)| *s -= f64::from(f));
+    }
+
+    /// Adds many rows' part of the scatter at once, `weight` times each.
+    pub fn scatter_rows(&mut self, rows: &[f32], weight: f32, threads: usize) {
+        self.fold(threads);
+        for rows in rows.chunks(BLOCK * self.width.max(1)) {
+            fold_into(&mut self.scatter, self.width, rows, weight, threads);
+        }
+    }
+
+    fn scatter_row(&mut self, features: &[f32], weight: f64, threads: usize) {
+        if weight < 0.0 {
+            self.fold(threads);
+            self.waiting.extend_from_slice(features);
+            fold_into(&mut self.scatter, self.width, &self.waiting, weight as f32, threads);
+            self.waiting.clear();
+            return;
+        }
+        if weight == 1.0 {
+            self.waiting.extend_from_slice(features);
+        } else {
+            let root = weight.sqrt() as f32;
+            self.waiting.extend(features.iter().map(|f| f * root));
+        }
+        if self.waiting.len() >= BLOCK * self.width {
+            self.fold(threads);
+        }
+    }
+
+    /// Adds one row with a number as its answer.
+    pub fn add_value(&mut self, features: &[f32], value: f32, threads: usize) {
+        let value = f64::from(value);
+        for (moment, &f) in self.moments.iter_mut().zip(features) {
+            *moment += value * f64::from(f);
+        }
+        self.moments[self.width] += value;
+        self.moments[self.width + 1] += value * value;
+        self.add(features, 0, 1.0, threads);
+    }
+
+    /// Multiplies everything by `factor`, so that what came before weighs less.
+    pub fn decay(&mut self, factor: f64, threads: usize) {
+        self.fold(threads);
+        let all = self.scatter.iter_mut().chain(&mut self.sums).chain(&mut self.counts).chain(&mut self.moments);
+        for v in all.chain(&mut self.unlabelled.0).chain(std::iter::once(&mut self.unlabelled.1)) {
+            *v *= factor;
+        }
+    }
+
+    /// Folds the waiting rows into `A`.
+    pub fn fold(&mut self, threads: usize) {
+        fold_into(&mut self.scatter, self.width, &self.waiting, 1.0, threads);
+        self.waiting.clear();
+    }
+
+    /// `(1 − shrink)·Σ + shrink·(tr Σ / width)·I`, factored; `None` when there is too little to go by.
+    ///
+    /// For classes Σ is the covariance within classes; for regression that of the features. From
+    /// feature `soft.0` on the diagonal gets `soft.1` times as much shrinkage.
+    pub fn factor(&mut self, shrink: f64, soft: (usize, f64), threads: usize) -> Result<Factor> {
+        self.fold(threads);
+        let (w, total) = (self.width, self.rows() + self.unlabelled.1);
+        let mut sigma = self.scatter.clone();
+        let inverse = 1.0 / total.max(1.0);
+        let mut means: Vec<(f64, Vec<f64>)> = (0..self.counts.len())
+            .filter(|&c| self.counts[c] > 0.0)
+            .map(|c| (self.counts[c] * inverse, self.mean(c)))
+            .collect();
+        if self.unlabelled.1 > 0.0 {
+            let (sum, count) = &self.unlabelled;
+            means.push((count * inverse, sum.iter().map(|s| s / count).collect()));
+        }
+        for (r, row) in sigma.chunks_exact_mut(w).enumerate() {
+            for v in &mut row[..=r] {
+                *v *= inverse;
+            }
+            for (share, mean) in &means {
+                let scale = share * mean[r];
+                if scale != 0.0 {
+                    for (v, m) in row[..=r].iter_mut().zip(mean) {
+                        *v -= scale * m;
+                    }
+                }
+            }
+        }
+        let trace: f64 = (0..w).map(|i| sigma[i * w + i].max(0.0)).sum();
+        let mean_variance = trace / w.max(1) as f64;
+        let floor = shrink * mean_variance + 1e-9 + 1e-6 * mean_variance;
+        for (r, row) in sigma.chunks_exact_mut(w).enumerate() {
+            for v in &mut row[..=r] {
+                *v *= 1.0 - shrink;
+            }
+            row[r] += if r < soft.0 { floor } else { floor * soft.1 };
+        }
+        Factor::new(sigma, w, threads)
+    }
+
+    /// The discriminants `W_c = Σ⁻¹μ_c`, `b_c = −½ μ_cᵀW_c + prior · ln(n_c/n)`.
+    ///
+    /// Classes without rows get a bias no other class has, so that they are never the answer.
+    pub fn solve(&mut self, shrink: f64, prior: f64, threads: usize) -> Result<Readout> {
+        let factor = self.factor(shrink, (0, 1.0), threads)?;
+        Ok(self.read(&factor, prior))
+    }
+
+    /// As [`Sums::solve`] with a factor at hand.
+    pub fn read(&self, factor: &Factor, prior: f64) -> Readout {
+        let (w, classes, total) = (self.width, self.counts.len(), self.rows().max(1.0));
+        let centre = self.centre();
+        // Discriminants of the means less the common mean are the same up to a term that all
+        // classes share, and lose fewer digits.
+        let mut rhs: Vec<f64> = (0..classes).flat_map(|c| self.mean(c)).collect();
+        for row in rhs.chunks_exact_mut(w) {
+            row.iter_mut().zip(&centre).for_each(|(v, m)| *v -= m);
+        }
+        let means = rhs.clone();
+        factor.solve(&mut rhs);
+        let mut out = Readout { width: w, weights: vec![0.0; classes * w], bias: vec![-1e9; classes] };
+        for c in (0..classes).filter(|&c| self.counts[c] > 0.0) {
+            let (row, mean) = (&rhs[c * w..(c + 1) * w], &means[c * w..(c + 1) * w]);
+            let half: f64 = row.iter().zip(mean).map(|(a, b)| a * b).sum::<f64>() * 0.5;
+            let offset: f64 = row.iter().zip(&centre).map(|(a, b)| a * b).sum();
+            out.bias[c] = (prior * (self.counts[c] / total).ln() - half - offset) as f32;
+            out.weights[c * w..(c + 1) * w].iter_mut().zip(row).for_each(|(o, v)| *o = *v as f32);
+        }
+        out
+    }
+
+    /// Ridge regression: `w = Σ⁻¹ cov(φ, y)`.
+    pub fn solve_values(&mut self, shrink: f64, threads: usize) -> Result<Readout> {
+        let factor = self.factor(shrink, (0, 1.0), threads)?;
+        Ok(self.read_values(&factor))
+    }
+
+    /// As [`Sums::solve_values`] with a factor at hand.
+    pub fn read_values(&self, factor: &Factor) -> Readout {
+        let (w, n) = (self.width, self.rows().max(1.0));
+        let (centre, mean) = (self.centre(), self.moments[self.width] / n);
+        let mut rhs: Vec<f64> = self.moments[..w].iter().zip(&centre).map(|(s, m)| s / n - m * mean).collect();
+        factor.solve(&mut rhs);
+        let offset: f64 = rhs.iter().zip(&centre).map(|(a, b)| a * b).sum();
+        Readout { width: w, weights: rhs.iter().map(|&v| v as f32).collect(), bias: vec![(mean - offset) as f32] }
+    }
+
+    /// The mean over all rows.
+    pub fn centre(&self) -> Vec<f64> {
+        let mut centre = vec![0.0; self.width];
+        for row in self.sums.chunks_exact(self.width.max(1)) {
+            centre.iter_mut().zip(row).for_each(|(c, s)| *c += s);
+        }
+        let n = self.rows().max(1.0);
+        centre.iter_mut().for_each(|c| *c /= n);
+        centre
+    }
+
+    /// Everything as plain numbers, bit for bit.
+    pub fn to_parts(&self) -> SumsParts {
+        let w = self.width;
+        let scatter = (0..w).flat_map(|r| self.scatter[r * w..r * w + r + 1].iter().copied()).collect();
+        let mut unlabelled = self.unlabelled.0.clone();
+        unlabelled.push(self.unlabelled.1);
+        SumsParts {
+            width: w,
+            scatter,
+            sums: self.sums.clone(),
+            counts: self.counts.clone(),
+            unlabelled,
+            waiting: self.waiting.clone(),
+            moments: self.moments.clone(),
+        }
+    }
+
+    /// Sums from [`Sums::to_parts`].
+    pub fn from_parts(parts: SumsParts) -> Result<Self> {
+        let SumsParts { width: w, scatter: packed, sums, counts, mut unlabelled, waiting, moments } = parts;
+        let fits = packed.len() == w * (w + 1) / 2
+            && sums.len() == counts.len() * w
+            && unlabelled.len() == w + 1
+            && waiting.len().is_multiple_of(w.max(1))
+            && (moments.is_empty() || moments.len() == w + 2);
+        if !fits {
+            return Err(Error::unprocessable("bad_model", "the readout's sums do not fit its width"));
+        }
+        let mut scatter = vec![0.0; w * w];
+        let mut from = 0;
+        for r in 0..w {
+            scatter[r * w..r * w + r + 1].copy_from_slice(&packed[from..from + r + 1]);
+            from += r + 1;
+        }
+        let count = unlabelled.pop().unwrap_or(0.0);
+        Ok(Self { width: w, scatter, sums, counts, unlabelled: (unlabelled, count), waiting, moments })
+    }
+}
+
+impl From<Sums> for SumsParts {
+    fn from(sums: Sums) -> Self {
+        sums.to_parts()
+    }
+}
+
+impl TryFrom<SumsParts> for Sums {
+    type Error = Error;
+
+    fn try_from(parts: SumsParts) -> Result<Self> {
+        Self::from_parts(parts)
+    }
+}
+
+/// `scatter += scale · rowsᵀ · rows` at and below the diagonal, panel by panel. Which thread takes a
+/// panel changes nothing in its sums.
+fn fold_into(scatter: &mut [f64], width: usize, rows: &[f32], scale: f32, threads: usize) {
+    if rows.is_empty() {
+        return;
+    }
+    let count = rows.len() / width;
+    let panels = width.div_ceil(PANEL);
+    let slots: Vec<std::sync::Mutex<&mut [f64]>> =
+        scatter.chunks_mut(PANEL * width).map(std::sync::Mutex::new).collect();
+    let next = std::sync::atomic::AtomicUsize::new(0);
+    let threads = if width * width * count < 4_000_000 { 1 } else { threads };
+    in_parts(threads.max(1), threads, |_, _| {
+        let mut product_of = Vec::new();
+        loop {
+            // The widest panels first, so that threads end together.
+            let taken = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            if taken >= panels {
+                return;
+            }
+            let p = panels - 1 - taken;
+            let first = p * PANEL;
+            let high = PANEL.min(width - first);
+            let wide = first + high;
+            product_of.clear();
+            product_of.resize(high * wide, 0.0f32);
+            product(
+                (&mut product_of, Shape::new(high, wide)),
+                (&rows[first..], Shape::strided(count, high, width).transposed()),
+                (rows, Shape::strided(count, wide, width)),
+                None,
+                scale,
+            );
+            let mut target = slots[p].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+            for (r, row) in target.chunks_exact_mut(width).enumerate() {
+                for (t, v) in row[..wide].iter_mut().zip(&product_of[r * wide..(r + 1) * wide]) {
+                    *t += f64::from(*v);
+                }
+            }
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,336 @@
+//! The way of rows to one live network: straight through when it is idle and quick, else through a
+//! bounded queue to the model's own thread, which runs what waits in one forward pass.
+//!
+//! Nothing here knows of versions, traffic or stored models.
+
+mod work;
+
+use crate::{Error, Kind, Result};
+use kenyon_learn::data::Batch;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use work::Work;
+
+/// What a lane runs: a network, or in tests any function of a batch.
+pub trait Forward: Send + Sync + 'static {
+    /// The answers `[rows, outputs]` row-major and, where `novelty`, the novelty of each row.
+    fn forward(&self, batch: &Batch, novelty: bool) -> Result<Outputs>;
+}
+
+/// What a network said about some rows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outputs {
+    /// `[rows, outputs]` row-major: probabilities, or values.
+    pub values: Vec<f32>,
+    /// Numbers a row in `values`.
+    pub width: usize,
+    /// Distance to what is known, `[rows]`; empty unless asked for.
+    pub novelty: Vec<f32>,
+}
+
+impl Outputs {
+    /// Appends rows `from..from + count` of a pass. A network that learns while it serves may have
+    /// met a new class between two passes of one request: rows answered before have 0 for it.
+    fn append(&mut self, pass: &Self, from: usize, count: usize, novelty: bool) {
+        if self.width < pass.width && !self.values.is_empty() {
+            let rows = self.values.chunks_exact(self.width);
+            let added = std::iter::repeat_n(0.0, pass.width - self.width);
+            self.values = rows.flat_map(|row| row.iter().copied().chain(added.clone())).collect();
+        }
+        self.width = self.width.max(pass.width);
+        for row in pass.values[from * pass.width..(from + count) * pass.width].chunks_exact(pass.width.max(1)) {
+            self.values.extend_from_slice(row);
+            self.values.extend(std::iter::repeat_n(0.0, self.width - pass.width));
+        }
+        if novelty {
+            self.novelty.extend_from_slice(&pass.novelty[from..from + count]);
+        }
+    }
+}
+
+/// Where the time of a request went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    /// From admission to the start of the first forward pass.
+    pub queue: Duration,
+    /// In forward passes that held rows of this request.
+    pub compute: Duration,
+}
+
+/// Limits of a lane.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Rows in one forward pass at most.
+    pub max_batch_rows: usize,
+    /// Rows that may wait; a request that does not fit whole is turned away.
+    pub max_queue_rows: usize,
+    /// How long a batch waits for company while requests keep coming; zero never waits.
+    pub max_batch_delay: Duration,
+    /// Rows whose estimated work stays under this are run by the caller itself.
+    pub inline_budget: Duration,
+    /// Callers that may run the network themselves at the same time.
+    pub inline_slots: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_batch_rows: 256,
+            max_queue_rows: 8192,
+            max_batch_delay: Duration::ZERO,
+            inline_budget: Duration::from_micros(150),
+            inline_slots: std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// Rows that wait for the model's thread.
+struct Waiting {
+    batch: Batch,
+    novelty: bool,
+    /// Rows already answered; a large request passes through several batches.
+    done: usize,
+    outputs: Outputs,
+    spent: Spent,
+    arrived: Instant,
+    deadline: Instant,
+    reply: oneshot::Sender<Result<(Outputs, Spent)>>,
+}
+
+/// What the callers and the thread share.
+struct Shared {
+    network: Arc<dyn Forward>,
+    limits: Limits,
+    inbox: Mutex<Inbox>,
+    wake: Condvar,
+    /// Rows admitted and not yet answered or dropped.
+    queued_rows: AtomicUsize,
+    /// Callers that run the network themselves just now.
+    inline: AtomicUsize,
+    /// Estimate of the work a row takes, in nanoseconds; 0 before the first measurement.
+    row_nanos: AtomicU64,
+    /// Set by a panic: the network is not to be trusted any more.
+    poisoned: AtomicBool,
+    /// Called after each forward pass with its rows and time.
+    on_batch: Box<dyn Fn(usize, Duration) + Send + Sync>,
+}
+
+#[derive(Default)]
+struct Inbox {
+    items: Vec<Waiting>,
+    closed: bool,
+    started: bool,
+}
+
+/// One network's queue and thread. The thread starts with the first request that needs it and ends
+/// when the lane is dropped, after it has answered what waits.
+pub struct BatchQueue {
+    shared: Arc<Shared>,
+    name: String,
+    /// Fails of thread creation, so that the reason is logged once.
+    start_failures: AtomicU32,
+}
+
+impl std::fmt::Debug for BatchQueue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BatchQueue").field("name", &self.name).field("queued_rows", &self.queued_rows()).finish()
+    }
+}
+
+impl BatchQueue {
+    /// A lane for `network`. `on_batch` hears the rows and the time of every forward pass.
+    pub fn new(
+        name: impl Into<String>,
+        network: Arc<dyn Forward>,
+        limits: Limits,
+        on_batch: impl Fn(usize, Duration) + Send + Sync + 'static,
+    ) -> Self {
+        let shared = Shared {
+            network,
+            limits,
+            inbox: Mutex::default(),
+            wake: Condvar::new(),
+            queued_rows: AtomicUsize::new(0),
+            inline: AtomicUsize::new(0),
+            row_nanos: AtomicU64::new(0),
+            poisoned: AtomicBool::new(false),
+            on_batch: Box::new(on_batch),
+        };
+        Self { shared: Arc::new(shared), name: name.into(), start_failures: AtomicU32::new(0) }
+    }
+
+    /// Rows that were admitted and are not answered yet.
+    pub fn queued_rows(&self) -> usize {
+        self.shared.queued_rows.load(Ordering::Relaxed)
+    }
+
+    /// Whether a panic has made the network untrustworthy.
+    pub fn poisoned(&self) -> bool {
+        self.shared.poisoned.load(Ordering::Relaxed)
+    }
+
+    /// Answers all rows of `batch`, or turns them away whole. The future may be dropped at any
+    /// time: rows that did not start are then never run.
+    pub async fn run(&self, batch: Batch, novelty: bool, deadline: Instant) -> Result<(Outputs, Spent)> {
+        if let Some(result) = self.run_inline(&batch, novelty) {
+            return result;
+        }
+        let reply = self.admit(batch, novelty, deadline)?;
+        match tokio::time::timeout_at(deadline.into(), reply).await {
+            Ok(Ok(result)) => result,
+            Ok(Err(_)) => Err(Error::internal("the model's thread ended with requests waiting")),
+            Err(_) => Err(past_deadline()),
+        }
+    }
+
+    /// Runs the rows on the caller's thread if that is quicker than waking another: the network
+    /// is known to be quick, nobody waits, and a core is free.
+    fn run_inline(&self, batch: &Batch, novelty: bool) -> Option<Result<(Outputs, Spent)>> {
+        let shared = &*self.shared;
+        let row_nanos = shared.row_nanos.load(Ordering::Relaxed);
+        let work = row_nanos.saturating_mul(batch.rows() as u64);
+        let quick = row_nanos > 0 && u128::from(work) <= shared.limits.inline_budget.as_nanos();
+        if !quick || batch.rows() > shared.limits.max_batch_rows || shared.queued_rows.load(Ordering::Relaxed) > 0 {
+            return None;
+        }
+        if shared.inline.fetch_add(1, Ordering::Relaxed) >= shared.limits.inline_slots {
+            shared.inline.fetch_sub(1, Ordering::Relaxed);
+            return None;
+        }
+        let (result, compute) = shared.forward(batch, novelty);
+        shared.inline.fetch_sub(1, Ordering::Relaxed);
+        Some(result.map(|outputs| (outputs, Spent { queue: Duration::ZERO, compute })))
+    }
+
+    /// Puts the rows in the queue, or turns them away.
+    fn admit(
+        &self,
+        batch: Batch,
+        novelty: bool,
+        deadline: Instant,
+    ) -> Result<oneshot::Receiver<Result<(Outputs, Spent)>>> {
+        let rows = batch.rows();
+        let limit = self.shared.limits.max_queue_rows;
+        if rows > limit {
+            return Err(Error::new(
+                Kind::TooLarge,
+                "too_many_rows",
+                format!("{rows} rows in one request; this server takes at most {limit}"),
+            ));
+        }
+        let admitted = self.shared.queued_rows.fetch_update(Ordering::AcqRel, Ordering::Relaxed, |queued| {
+            (queued + rows <= limit).then_some(queued + rows)
+        });
+        if admitted.is_err() {
+            return Err(self.overloaded());
+        }
+        let (reply, receiver) = oneshot::channel();
+        let waiting = Waiting {
+            batch,
+            novelty,
+            done: 0,
+            outputs: Outputs::default(),
+            spent: Spent::default(),
+            arrived: Instant::now(),
+            deadline,
+            reply,
+        };
+        let mut inbox = self.shared.lock();
+        if !inbox.started {
+            if let Err(error) = self.start() {
+                drop(inbox);
+                self.shared.queued_rows.fetch_sub(rows, Ordering::AcqRel);
+                if self.start_failures.fetch_add(1, Ordering::Relaxed) == 0 {
+                    tracing::error!(lane = self.name, %error, "no thread for a model");
+                }
+                return Err(self.overloaded());
+            }
+            inbox.started = true;
+        }
+        inbox.items.push(waiting);
+        drop(inbox);
+        self.shared.wake.notify_one();
+        Ok(receiver)
+    }
+
+    fn start(&self) -> std::io::Result<()> {
+        let shared = Arc::clone(&self.shared);
+        // Thread names are cut at 15 bytes by Linux; the model's name is the useful part.
+        std::thread::Builder::new().name(self.name.chars().take(15).collect()).spawn(move || {
+            let mut work = Work::default();
+            while work.tick(&shared) {}
+        })?;
+        Ok(())
+    }
+
+    /// When the rows that wait will be done, by the present estimate, in whole seconds.
+    fn overloaded(&self) -> Error {
+        let nanos = self.shared.row_nanos.load(Ordering::Relaxed).saturating_mul(self.queued_rows() as u64);
+        let seconds = Duration::from_nanos(nanos).as_secs().clamp(0, 59) + 1;
+        Error::new(Kind::Overloaded, "queue_full", "too many rows are waiting for this model").with_retry_after(seconds)
+    }
+}
+
+impl Drop for BatchQueue {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.wake.notify_one();
+    }
+}
+
+fn past_deadline() -> Error {
+    Error::new(Kind::Deadline, "deadline", "the answer was not ready in time")
+}
+
+impl Shared {
+    /// No code that can panic runs under this lock, so a poisoned one is as good as any.
+    fn lock(&self) -> MutexGuard<'_, Inbox> {
+        self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One forward pass, timed; a panic becomes an error and poisons the lane.
+    fn forward(&self, batch: &Batch, novelty: bool) -> (Result<Outputs>, Duration) {
+        let started = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(|| self.network.forward(batch, novelty)));
+        let compute = started.elapsed();
+        let rows = batch.rows();
+        let result = match result {
+            Ok(Ok(outputs)) if outputs.values.len() != batch.rows() * outputs.width => {
+                Err(Error::internal("the network answered with the wrong number of values"))
+            }
+            Ok(Ok(outputs)) if outputs.values.iter().all(|v| v.is_finite()) => Ok(outputs),
+            // Weights that a stranger has made up, or a row that is beyond them.
+            Ok(Ok(_)) => {
+                Err(Error::unprocessable("not_finite", "the model answers one of these rows with no finite number"))
+            }
+            Ok(Err(error)) => Err(error),
+            Err(panic) => {
+                self.poisoned.store(true, Ordering::Relaxed);
+                Err(Error::internal(format!("the network panicked: {}", panic_text(&*panic))))
+            }
+        };
+        if rows > 0 && result.is_ok() {
+            let nanos = (compute.as_nanos() as u64 / rows as u64).max(1);
+            let old = self.row_nanos.load(Ordering::Relaxed);
+            // An average over about eight passes; the very first pass counts whole.
+            let new = if old == 0 { nanos } else { (old * 7 + nanos) / 8 };
+            self.row_nanos.store(new.max(1), Ordering::Relaxed);
+        }
+        (self.on_batch)(rows, compute);
+        (result, compute)
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("without a message")
+}
+
+#[cfg(test)]
+mod tests;
