@@ -4,13 +4,16 @@ WORKDIR /build
 ENV CARGO_PROFILE_RELEASE_LTO=thin CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_INCREMENTAL=0
 COPY Cargo.toml Cargo.lock build.rs ./
 COPY src/oip/grpc_predict_v2.proto src/oip/
+COPY crates/kenyon-learn/Cargo.toml crates/kenyon-learn/
 COPY benches benches
 COPY examples examples
 RUN echo 'fn main() {}' > src/main.rs && touch src/lib.rs \
+    && mkdir -p crates/kenyon-learn/src && touch crates/kenyon-learn/src/lib.rs \
  && cargo build --release --locked --bin kenyon \
  && rm -rf src target/release/kenyon* target/release/deps/*kenyon* target/release/.fingerprint/kenyon-*
 COPY migrations migrations
 COPY static static
+COPY crates crates
 COPY src src
 RUN cargo build --release --locked --bin kenyon
 

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 
 /// Jobs of one model wait for one another; some models, so that workers have a choice.
 const MODELS: usize = 10;
-const CANCER: &[u8] = include_bytes!("../../src/data/bundled/breast_cancer.csv");
-const DIGITS: &[u8] = include_bytes!("../../src/data/bundled/digits_8x8.csv.gz");
+const CANCER: &[u8] = include_bytes!("../../crates/kenyon-learn/src/data/bundled/breast_cancer.csv");
+const DIGITS: &[u8] = include_bytes!("../../crates/kenyon-learn/src/data/bundled/digits_8x8.csv.gz");
 
 fn number(name: &str, default: usize) -> usize {
     std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)

@@ -149,7 +149,7 @@ fn seeds() -> Vec<Seed> {
     binary.headers = vec![("inference-header-content-length", head.len().to_string())];
     let ndjson = "{\"x\":1,\"label\":\"left\"}\n{\"x\":2.5,\"y\":[1,2],\"label\":\"right\"}\n";
     let story = "1 Mary went to the kitchen.\n2 Where is Mary?\tkitchen\t1\n";
-    let gzip = include_bytes!("../../src/data/bundled/digits_8x8.csv.gz");
+    let gzip = include_bytes!("../../crates/kenyon-learn/src/data/bundled/digits_8x8.csv.gz");
     let observed = json!({ "rows": [{ "x": 1.0, "y": 0.1, "colour": "red", "label": "right" }] });
     let made = json!({ "family": "hybrid", "target": "label", "task": "classification",
         "features": { "x": "number", "t": "text", "v": "vector" }, "classes": ["a", "b"] });
