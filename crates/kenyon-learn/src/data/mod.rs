@@ -14,11 +14,13 @@ pub mod schema;
 pub mod split;
 pub mod table;
 pub mod target;
+pub mod warning;
 
 pub use batch::Batch;
 pub use schema::{ColumnInfo, ColumnKind, FeatureSpec};
 pub use table::{Column, Table};
 pub use target::{TargetEncoder, Task};
+pub use warning::{Warning, WarningCode};
 
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,81 @@
+//! What a reader or a training noticed and did not refuse.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// Examples a warning carries at most.
+pub const MAX_EXAMPLES: usize = 5;
+
+/// Something the user should know about their data or their model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Warning {
+    /// What kind of thing.
+    pub code: WarningCode,
+    /// The column it is about, where it is about one.
+    #[serde(default)]
+    pub column: Option<String>,
+    /// One sentence for a person.
+    pub detail: String,
+    /// Rows concerned.
+    #[serde(default)]
+    pub rows: u64,
+    /// The first of them, at most [`MAX_EXAMPLES`].
+    #[serde(default)]
+    pub examples: Vec<WarningExample>,
+}
+
+/// A cell that a warning is about.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WarningExample {
+    /// Row number, counted from 1 (the first data row) in a file.
+    pub row: u64,
+    /// The cell as written.
+    pub value: Value,
+}
+
+/// The kinds of [`Warning`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WarningCode {
+    /// Some cells are not of the column's kind; they count as missing.
+    MixedKind,
+    /// Nearly every row has a value of its own: nothing can be learned from it.
+    Identifier,
+    /// Every row has the same value.
+    Constant,
+    /// The column cannot be read; it is kept and never used.
+    UnreadableColumn,
+    /// The file gives the column no name.
+    UnnamedColumn,
+    /// The first row looks like data, not like names.
+    HeaderLikeData,
+    /// The file has a single column, so perhaps another delimiter was meant.
+    OneColumn,
+    /// Words that were read as "no value".
+    MissingWords,
+    /// A column all but determines the target.
+    LeaksTarget,
+    /// Rows that stand more than once.
+    DuplicateRows,
+    /// A class has very few rows.
+    FewRowsInClass,
+    /// Values far beyond the others.
+    ExtremeValues,
+    /// One class has nearly all rows.
+    Imbalanced,
+    /// The target could be read as classes or as a number.
+    AmbiguousTask,
+    /// A class of the training data is never predicted on held-out rows.
+    ClassNeverPredicted,
+    /// Too few rows were held out to calibrate.
+    Uncalibrated,
+    /// The device asked for is not there; the CPU is used.
+    DeviceFallback,
+}
+
+impl Warning {
+    /// A warning about a column or, without one, about the whole.
+    pub fn new(code: WarningCode, column: Option<&str>, detail: impl Into<String>) -> Self {
+        Self { code, column: column.map(str::to_owned), detail: detail.into(), rows: 0, examples: Vec::new() }
+    }
+}
