@@ -25,6 +25,11 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use webhook::Webhook;
 
+/// The description of the whole HTTP interface.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    crate::http::openapi(crate::oip::rest::router())
+}
+
 /// How often small regular work is done.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
@@ -65,7 +70,7 @@ impl App {
         let stop = CancellationToken::new();
         let workers = workers(&store, streams.clone(), &config);
         let parts = Parts { config: config.clone(), store, engine, streams, stop: stop.clone() };
-        let (api, router) = Api::new(parts);
+        let (api, router) = Api::new(parts, crate::oip::rest::router());
         let idle = tokio::spawn(api.streams.clone().consolidate_when_idle());
         let mut background = vec![tokio::spawn(tidy(api.clone())), changes, followed, idle];
         if let Some(webhook) = webhook {

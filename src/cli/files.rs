@@ -1,7 +1,7 @@
 //! Work on files alone, without a server.
 
 use super::client::Client;
-use super::remote::Train;
+use super::train::Train;
 use super::{Connection, local_bundle, show};
 use crate::serving::exchange;
 use anyhow::{Context as _, bail};

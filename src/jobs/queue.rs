@@ -1,8 +1,7 @@
 //! Asking for jobs: a request is checked against what is stored, then queued.
 
 use super::search::{self, SearchRequest};
-use crate::store::models::NewModel;
-use crate::store::{DatasetName, IdempotencyKey, Job, JobId, JobKind, ModelName, NewJob, Store};
+use crate::store::{DatasetName, IdempotencyKey, Job, JobId, JobKind, ModelName, NewJob, NewModel, Store};
 use crate::{Detail, Error, Result};
 use kenyon_learn::data::schema::{Features, Summary};
 use kenyon_learn::learning::FitSpec;

@@ -1,13 +1,13 @@
 //! The engine: from a model's name and rows to answers.
 
 use super::answer::{Answer, Explain, PredictOptions, Reply, Timing};
-use super::batch_queue::Limits;
 use super::clock::{Ids, unix_millis};
 use super::library::Library;
 use super::loaded_version::LoadedVersion;
 use super::reasons::Reasons;
 use super::request;
 use super::routing::{ShadowFigures, Slot};
+use super::settings::Settings;
 use super::stats::{self, Figures, Rejected};
 use super::table::{Selection, Table};
 use crate::store::{Change, Predictions};
@@ -27,33 +27,6 @@ const LARGE_BODY: usize = 96 << 10;
 
 /// Batches with more rows than this are encoded and put into words on a thread for blocking work.
 const LARGE_ROWS: usize = 256;
-
-/// How the engine serves.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Limits of each version's lane.
-    pub limits: Limits,
-    /// Bytes of loaded models that are kept; the least recently used go first.
-    pub cache_bytes: u64,
-    /// How long a request may take when its caller names no deadline.
-    pub deadline: Duration,
-    /// Bytes of answered rows that are kept for `feedback`.
-    pub feedback_bytes: usize,
-    /// How long an answered row waits for its label.
-    pub feedback_age: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            limits: Limits::default(),
-            cache_bytes: 2 << 30,
-            deadline: Duration::from_secs(30),
-            feedback_bytes: 16 << 20,
-            feedback_age: Duration::from_secs(24 * 3600),
-        }
-    }
-}
 
 /// What is known of whoever asks.
 #[derive(Clone, Copy, Debug)]

@@ -2,10 +2,10 @@
 //! bound on memory. Nothing here runs a network.
 
 use super::clock::unix_millis;
-use super::engine::Settings;
 use super::library::{Library, Traffic};
 use super::loaded_version::LoadedVersion;
 use super::routing::{Route, Slot, threshold};
+use super::settings::Settings;
 use super::stats::Series;
 use crate::{Error, Kind, Result};
 use arc_swap::ArcSwap;

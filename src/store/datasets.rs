@@ -3,9 +3,10 @@
 //! A part never changes. Replacing writes the new parts first, then one transaction points the name
 //! at them; the old parts become garbage, which goes once no unfinished job reads it.
 
-use super::db::{Db, Row, Tx, now, sql};
+use super::change::Change;
+use super::clock::now;
+use super::db::{Db, Row, Tx, sql};
 use super::objects::digest;
-use super::open::Change;
 use super::{DatasetName, JobId, Objects, Page, Store};
 use crate::{Error, Result};
 use bytes::Bytes;

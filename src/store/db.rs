@@ -1,6 +1,6 @@
 //! Two pools in one enum and one SQL text for both. Only `store` sees this.
 
-use super::open::Change;
+use super::change::Change;
 use super::{DatasetName, JobId, ModelName};
 use crate::{Error, Kind, Result};
 use futures::TryStreamExt;
@@ -184,11 +184,6 @@ impl Row {
 
 fn time(ms: i64) -> Result<Timestamp> {
     Timestamp::from_millisecond(ms).map_err(Error::internal)
-}
-
-/// Now, in epoch milliseconds by this machine's clock.
-pub(super) fn now() -> i64 {
-    Timestamp::now().as_millisecond()
 }
 
 impl Db {

@@ -3,10 +3,12 @@
 //! A version is a handful of files in the object store and one row. It is visible from the
 //! transaction that inserts the row, which is also the one that ends its job.
 
-use super::db::{Row, Tx, is_duplicate, now, sql};
+use super::change::Change;
+use super::clock::now;
+use super::db::{Row, Tx, is_duplicate, sql};
 use super::jobs::Claim;
+use super::model_rows::{NewModel, discard, insert_model, no_model};
 use super::objects::digest;
-use super::open::Change;
 use super::{JobId, ModelName, Page, Store};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -41,21 +43,6 @@ pub struct Model {
     pub created_at: Timestamp,
     /// When it, its versions or its traffic last changed.
     pub updated_at: Timestamp,
-}
-
-/// A model to make.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewModel {
-    /// Its name.
-    pub name: ModelName,
-    /// Family, if it is known.
-    pub family: Option<String>,
-    /// Task, if it is known.
-    pub task: Option<String>,
-    /// Column that is predicted.
-    pub target: String,
-    /// Whatever else its makers keep.
-    pub info: Value,
 }
 
 /// Which versions answer.
@@ -370,24 +357,6 @@ impl Store {
     }
 }
 
-/// Marks an object as needed by nobody.
-pub(super) async fn discard(tx: &mut Tx, key: &str) -> Result<()> {
-    let insert = "INSERT INTO garbage (object_key, since) VALUES ($1, $2) ON CONFLICT (object_key) DO NOTHING";
-    tx.exec(sql(insert).bind(key).bind(now())).await.map(|_| ())
-}
-
-pub(super) async fn insert_model(tx: &mut Tx, new: &NewModel) -> Result<String> {
-    let id = Uuid::now_v7().to_string();
-    let insert = "INSERT INTO models
-        (name, id, family, task, target, info, next_version, history, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, 1, '[]', $7, $7)";
-    let insert = sql(insert).bind(&new.name).bind(&id).bind(new.family.clone()).bind(new.task.clone());
-    tx.exec(insert.bind(&new.target).bind(&new.info).bind(now())).await?;
-    tx.exec(sql("INSERT INTO logs (model_id, next_seq) VALUES ($1, 0)").bind(&id)).await?;
-    tx.tell(Change::Model(new.name.clone()));
-    Ok(id)
-}
-
 async fn insert_version(
     tx: &mut Tx,
     model_id: &str,
@@ -507,11 +476,6 @@ fn version_from_row(model: &Model, row: &Row) -> Result<Version> {
         job_id: row.get::<Option<String>>("job_id")?.map(|id| id.parse()).transpose()?,
         created_at: row.time("created_at")?,
     })
-}
-
-/// 404 for a model.
-pub(super) fn no_model(name: impl std::fmt::Display) -> Error {
-    Error::not_found("model_not_found", format!("there is no model {name}"))
 }
 
 fn no_version(version: u64) -> Error {

@@ -9,7 +9,7 @@ pub(super) use ask::cancel_all_of;
 pub(super) use work::succeed;
 
 use super::db::Row;
-use super::models::NewModel;
+use super::model_rows::NewModel;
 use super::{DatasetName, JobId, ModelName};
 use crate::{Error, Result};
 use jiff::Timestamp;

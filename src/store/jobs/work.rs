@@ -2,10 +2,11 @@
 //! is queued again from its last checkpoint.
 
 use super::{Claim, Held, JobStatus, fenced, from_row};
+use crate::store::change::Change;
+use crate::store::clock::now;
 use crate::store::datasets::{dataset_in, no_dataset};
-use crate::store::db::{Row, Tx, is_duplicate, now, sql};
+use crate::store::db::{Row, Tx, is_duplicate, sql};
 use crate::store::events::add_event;
-use crate::store::open::Change;
 use crate::store::{JobId, Store};
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
