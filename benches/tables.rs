@@ -94,7 +94,7 @@ fn main() {
             };
             let spec = FitSpec {
                 target: target.to_owned(),
-                family: Some(Family::SparseMlp),
+                family: Family::named("sparse_mlp"),
                 task: None,
                 validation: default_validation(train.rows),
                 seed,

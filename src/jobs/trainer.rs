@@ -12,7 +12,7 @@ use kenyon_learn::data::{Table, plan};
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::evaluate::{self, Evaluation};
 use kenyon_learn::learning::fit::Fitted;
-use kenyon_learn::learning::{FitSpec, Monitor, choose, fit};
+use kenyon_learn::learning::{FitSpec, Monitor, fit};
 use serde_json::{Map, Value, json};
 
 /// Rows on which a new model's activity is counted.
@@ -114,7 +114,7 @@ fn searched(
     let (family, reason) = match spec.family {
         Some(family) => (family, None),
         None => {
-            let (family, reason) = choose::family(plan, table.rows);
+            let (family, reason) = fit::default_family(table, plan)?;
             (family, Some(reason))
         }
     };

@@ -9,10 +9,11 @@ mod run;
 use super::bundle::{Bundle, BundleConfig, FORMAT};
 use super::calibrate::Novelty;
 use super::evaluate::Evaluation;
-use super::{FitSpec, Monitor, Progress, choose, settings};
+use super::{FitSpec, Monitor, Progress, settings};
 use crate::data::Table;
 use crate::data::encoder::{Encoder, EncoderOptions};
 use crate::data::plan::Resolved;
+use crate::data::profile::DataProfile;
 use crate::data::split::{Split, split};
 use crate::data::target::{Encoded, TargetEncoder};
 use crate::models::{Family, LearnerSpec, Task, UNLABELLED};
@@ -61,7 +62,7 @@ pub fn fit(
     let (family, family_reason) = match spec.family {
         Some(family) => (family, None),
         None => {
-            let (family, reason) = choose::family(plan, table.rows);
+            let (family, reason) = default_family(table, plan)?;
             notes.push(format!("{}: {reason}", family.name()));
             (family, Some(reason))
         }
@@ -73,7 +74,7 @@ pub fn fit(
     let mut target_encoder = TargetEncoder::fit(&plan.target.name, column, plan.task)?;
     let all_targets = target_encoder.encode(column)?;
     let mut parts = split(&all_targets, spec.validation, spec.seed)?;
-    let dropped = keep_learnable(family, &config, &all_targets, &mut parts);
+    let dropped = keep_learnable(family, &all_targets, &mut parts);
     if dropped > 0 {
         notes.push(format!("{dropped} rows have no {} and were left out", plan.target.name));
     }
@@ -149,22 +150,30 @@ pub fn fit(
     Ok(Fitted { bundle, metrics: figures, held_out, notes })
 }
 
+/// The family that is trained on a table where the request names none, and why.
+///
+/// # Errors
+/// No family reads such data.
+pub fn default_family(table: &Table, plan: &Resolved) -> Result<(Family, String)> {
+    Family::suited_to(&DataProfile::new(table, plan))
+        .ok_or_else(|| Error::unprocessable("no_family", "no family of networks learns from such columns"))
+}
+
 /// How each family wants its columns encoded.
 fn options(family: Family, rows: usize) -> EncoderOptions {
-    let bins = match family {
-        Family::SparseMlp if rows >= 2_000 => 64,
-        Family::SparseMlp => 16,
+    let bins = match family.name() {
+        "sparse_mlp" if rows >= 2_000 => 64,
+        "sparse_mlp" => 16,
         _ => 0,
     };
     EncoderOptions { bins, ..EncoderOptions::default() }
 }
 
 /// Removes training rows without a target unless the family learns from them; returns how many.
-fn keep_learnable(family: Family, config: &Map<String, Value>, targets: &Encoded, parts: &mut Split) -> usize {
-    let plastic = family == Family::Hybrid || config.get("plasticity").and_then(Value::as_str) == Some("hebbian");
+fn keep_learnable(family: Family, targets: &Encoded, parts: &mut Split) -> usize {
     let before = parts.training.len();
     match targets {
-        Encoded::Classes(ids) if !plastic => parts.training.retain(|&row| ids[row] != UNLABELLED),
+        Encoded::Classes(ids) if !family.learns_unlabelled() => parts.training.retain(|&row| ids[row] != UNLABELLED),
         Encoded::Values(values) => parts.training.retain(|&row| values[row].is_finite()),
         Encoded::Classes(_) => {}
     }

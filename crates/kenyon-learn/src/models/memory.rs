@@ -2,13 +2,16 @@
 //! context (a column of sentences) where it has one, and otherwise remembered training rows.
 
 mod learning;
+mod onnx;
 mod report;
 
 pub use learning::learner;
 
 use super::attention::{read, tensor, whole};
-use super::{Activity, Explanation, Family, Network, Setting, Task};
-use crate::data::encoder::Encoder;
+use super::onnx::Graph;
+use super::{Activity, Explanation, Family, FamilySpec, Learner, LearnerSpec, Network, Setting, Suitability, Task};
+use crate::data::encoder::{Encoder, Layout};
+use crate::data::profile::DataProfile;
 use crate::data::{Batch, ColumnKind};
 use crate::nn::Tensors;
 use crate::nn::kernels::parallel;
@@ -17,8 +20,65 @@ use crate::nn::memory::network::{self, Part, Places, Stories};
 use crate::nn::memory::query_reduction;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::ops::Range;
+
+/// The family's entry in the registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec;
+
+impl FamilySpec for Spec {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn purpose(&self) -> &'static str {
+        "Question answering over facts, and retrieval."
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Tokens
+    }
+
+    fn own_settings(&self) -> Vec<Setting> {
+        settings()
+    }
+
+    fn suits(&self, data: &DataProfile) -> Option<Suitability> {
+        let reason = "a list of sentences with a question: the memory network reads facts for it";
+        (data.has_sentences() && data.has(ColumnKind::Text)).then(|| Suitability::new(3, reason)).flatten()
+    }
+
+    fn search_space(&self) -> Value {
+        json!({
+            "width": [32, 64, 128],
+            "hops": [2, 3, 4],
+            "dropout": [0.0, 0.1, 0.2],
+            "learning_rate": { "min": 0.0003, "max": 0.01, "log": true },
+        })
+    }
+
+    fn learner(&self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+        learner(spec)
+    }
+
+    fn load(
+        &self,
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        config: &Map<String, Value>,
+        tensors: &Tensors,
+    ) -> Result<Box<dyn Network>> {
+        load(encoder, task, outputs, config, tensors)
+    }
+
+    fn onnx(&self, graph: &mut Graph, tensors: &Tensors, outputs: usize, task: Task) -> Result<Option<String>> {
+        // A network that reads a story is no fixed graph over one row.
+        let recalls = tensors.contains_key("episodes.outcomes");
+        recalls.then(|| onnx::recall(graph, tensors, outputs, task == Task::Regression)).transpose()
+    }
+}
 
 /// What a training request may set.
 pub fn settings() -> Vec<Setting> {
@@ -338,7 +398,7 @@ pub fn load(
 
 impl Network for Memory {
     fn family(&self) -> Family {
-        Family::Memory
+        Family::new(&Spec)
     }
 
     fn outputs(&self) -> usize {

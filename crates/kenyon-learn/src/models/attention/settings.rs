@@ -38,6 +38,12 @@ pub fn settings() -> Vec<Setting> {
             Range::Integer(1, 16),
             "Soft reads over the tokens, beside the one that takes the largest values.",
         ),
+        Setting::new(
+            "filters",
+            FILTERS as i64,
+            Range::Integer(0, 100_000),
+            "Pooled values of fixed filters over series columns, in all; 0 for none.",
+        ),
         Setting::new("positions", 1024, Range::Integer(1, 65536), "Positions within a column that are told apart."),
         Setting::new(
             "dropout",
@@ -60,6 +66,9 @@ pub fn settings() -> Vec<Setting> {
         Setting::new("weight_decay", 0.01, Range::Number(0.0, 10.0), "Decay of the weight matrices."),
     ]
 }
+
+/// Pooled filter values by default, in all series columns together.
+pub(super) const FILTERS: usize = 4000;
 
 /// The largest width and the most blocks there are.
 const WIDEST: usize = 1024;
