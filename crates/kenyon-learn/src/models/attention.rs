@@ -1,15 +1,16 @@
 //! The attention family: tokens attend to each other, and the answer is a weighted sum over them.
 
 mod learning;
+mod recipe;
 mod settings;
 
 pub use learning::learner;
 pub(super) use learning::{loss_gradient, row_weights};
 pub use settings::settings;
 
+use super::recipe::Rule;
 use super::{
-    Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, Schedule, Setting,
-    Suitability, Task,
+    Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, Setting, Suitability, Task,
 };
 use crate::data::encoder::{Encoder, Layout};
 use crate::data::profile::DataProfile;
@@ -23,7 +24,7 @@ use crate::nn::layers::filters::Bank;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde_json::{Map, Value, json};
-use settings::{FILTERS, Sizes, few_texts, shape};
+use settings::{FILTERS, Sizes, shape};
 
 /// The family's entry in the registry.
 #[derive(Clone, Copy, Debug)]
@@ -51,6 +52,10 @@ impl FamilySpec for Spec {
         data.has(ColumnKind::Sequence).then(|| Suitability::new(2, reason)).flatten()
     }
 
+    fn rules(&self) -> &'static [Rule] {
+        recipe::RULES
+    }
+
     fn search_space(&self) -> Value {
         json!({
             "width": [32, 64, 128],
@@ -74,15 +79,6 @@ impl FamilySpec for Spec {
     ) -> Result<Box<dyn Network>> {
         load(encoder, task, outputs, config, tensors)
     }
-}
-
-/// How long to train on `rows` rows: enough steps for a small table, and no more passes than a
-/// large one needs.
-fn default_schedule(rows: usize) -> Schedule {
-    let batch_size = if rows < 256 { 16 } else { 64 };
-    let steps = rows.div_ceil(batch_size).max(1);
-    let epochs = (3000 / steps).clamp(12, 120);
-    Schedule { epochs, batch_size, patience: epochs / 3 }
 }
 
 /// A setting as a number; `default` where it is missing or of another kind.

@@ -3,8 +3,10 @@
 //! its answers, and go on from a checkpoint as if nothing had happened.
 #![allow(clippy::unwrap_used)]
 
+use super::recipe::Recipe;
 use super::*;
-use crate::data::plan::ColumnPlan;
+use crate::data::plan::{ColumnPlan, Resolved};
+use crate::data::profile::DataProfile;
 use crate::data::{Column, ColumnKind, Table};
 use crate::random::Random;
 
@@ -18,6 +20,8 @@ struct Case {
     batch: Batch,
     classes: Vec<u32>,
     values: Vec<f32>,
+    profile: DataProfile,
+    asked: Map<String, Value>,
     config: Map<String, Value>,
 }
 
@@ -34,22 +38,31 @@ impl Case {
         let encoder = Encoder::fit(table, &rows, plans, family.layout()).unwrap();
         let batch = encoder.encode(table).unwrap();
         let regression = classes.is_empty();
-        let mut config = Map::new();
-        for setting in family.settings() {
-            config.insert(setting.name.into(), setting.default);
-        }
-        config.insert("epochs".into(), 20.into());
-        Self {
+        let task = if regression { Task::Regression } else { Task::Classification };
+        let target = ColumnPlan::new("target", ColumnKind::Number);
+        let resolved = Resolved { target, task, inputs: plans.to_vec(), ignored: Vec::new() };
+        let profile = DataProfile::new(table, &resolved);
+        let mut case = Self {
             name: format!("{}: {name}", family.name()),
             family,
-            task: if regression { Task::Regression } else { Task::Classification },
+            task,
             outputs: if regression { 1 } else { *classes.iter().max().unwrap() as usize + 1 },
             encoder,
             batch,
             classes,
             values,
-            config,
-        }
+            profile,
+            asked: Map::new(),
+            config: Map::new(),
+        };
+        case.set("epochs", 20);
+        case
+    }
+
+    /// Asks for a setting; what it leaves open follows from the data.
+    fn set(&mut self, name: &str, value: impl Into<Value>) {
+        self.asked.insert(name.into(), value.into());
+        self.config = Recipe::new(self.family, &self.profile, &self.asked).config;
     }
 
     fn learner(&self, seed: u64, threads: usize) -> Box<dyn Learner> {
@@ -206,14 +219,14 @@ fn cases() -> Vec<Case> {
     }
     let (table, plans, classes) = series(200);
     let mut case = Case::new("series", named("attention"), &table, &plans, classes, vec![]);
-    case.config.insert("epochs".into(), 10.into());
+    case.set("epochs", 10);
     out.push(case);
     let (table, plans, classes) = stories(400);
     for read in ["ordered", "softmax"] {
         let mut case = Case::new(&format!("stories, {read}"), named("memory"), &table, &plans, classes.clone(), vec![]);
-        case.config.insert("read".into(), read.into());
-        case.config.insert("epochs".into(), 40.into());
-        case.config.insert("width".into(), 24.into());
+        case.set("read", read);
+        case.set("epochs", 40);
+        case.set("width", 24);
         out.push(case);
     }
     out

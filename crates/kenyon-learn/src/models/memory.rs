@@ -3,12 +3,14 @@
 
 mod learning;
 mod onnx;
+mod recipe;
 mod report;
 
 pub use learning::learner;
 
 use super::attention::{read, tensor, whole};
 use super::onnx::Graph;
+use super::recipe::Rule;
 use super::{Activity, Explanation, Family, FamilySpec, Learner, LearnerSpec, Network, Setting, Suitability, Task};
 use crate::data::encoder::{Encoder, Layout};
 use crate::data::profile::DataProfile;
@@ -47,6 +49,10 @@ impl FamilySpec for Spec {
     fn suits(&self, data: &DataProfile) -> Option<Suitability> {
         let reason = "a list of sentences with a question: the memory network reads facts for it";
         (data.has_sentences() && data.has(ColumnKind::Text)).then(|| Suitability::new(3, reason)).flatten()
+    }
+
+    fn rules(&self) -> &'static [Rule] {
+        recipe::RULES
     }
 
     fn search_space(&self) -> Value {
@@ -88,7 +94,7 @@ pub fn settings() -> Vec<Setting> {
             Value::Null,
             super::Range::Integer(4, WIDEST as i64),
             "Numbers a slot or question is described by; by the number of rows if not given.",
-        ),
+        ).otherwise(64),
         Setting::new("hops", 3, super::Range::Integer(1, 16), "How often the question reads the slots."),
         Setting::new("slots", 256, super::Range::Integer(1, 4096), "Latest slots of a row that are seen."),
         Setting::new(
@@ -102,7 +108,7 @@ pub fn settings() -> Vec<Setting> {
             Value::Null,
             super::Range::Boolean,
             "A gate for each number that is carried instead of one for a slot (ordered read); by the number of rows if not given.",
-        ),
+        ).otherwise(false),
         Setting::new(
             "episodes",
             512,
@@ -114,13 +120,13 @@ pub fn settings() -> Vec<Setting> {
             Value::Null,
             super::Range::Integer(1, 16),
             "Networks begun; the one with the least training error goes on.",
-        ),
+        ).otherwise(1),
         Setting::new(
             "dropout",
             Value::Null,
             super::Range::Number(0.0, 0.9),
             "Share of slot numbers dropped while training; by kind of read and number of rows if not given.",
-        ),
+        ).otherwise(0.0),
         Setting::new(
             "time_noise",
             0.1,
@@ -138,13 +144,13 @@ pub fn settings() -> Vec<Setting> {
             Value::Null,
             super::Range::Number(1e-6, 1.0),
             "Largest learning rate; by kind of read and number of rows if not given.",
-        ),
+        ).otherwise(0.003),
         Setting::new(
             "weight_decay",
             Value::Null,
             super::Range::Number(0.0, 10.0),
             "Decay of the weights; by the number of rows if not given.",
-        ),
+        ).otherwise(0.01),
     ]
 }
 
@@ -158,7 +164,7 @@ struct Sizes {
     wide_gates: bool,
 }
 
-/// Those for few rows, and of reads that are not ordered.
+/// Those of a network that is not trained yet, and of reads that are not ordered.
 const SMALL: Sizes = Sizes { width: 64, wide_gates: false };
 
 /// What kind of slots and reads, with its sizes.

@@ -8,6 +8,7 @@ mod conformance;
 pub mod hybrid;
 pub mod memory;
 pub mod onnx;
+pub mod recipe;
 pub mod registry;
 pub mod sparse_mlp;
 #[cfg(test)]
@@ -34,6 +35,9 @@ pub struct Setting {
     pub range: Range,
     /// One sentence for a form.
     pub help: &'static str,
+    /// Its value where the default leaves it open and no rule of the recipe applies.
+    #[serde(skip)]
+    pub otherwise: Value,
 }
 
 /// The values a [`Setting`] takes.
@@ -55,7 +59,13 @@ pub enum Range {
 impl Setting {
     /// A setting with its default, range and help.
     pub fn new(name: &'static str, default: impl Into<Value>, range: Range, help: &'static str) -> Self {
-        Self { name, default: default.into(), range, help }
+        Self { name, default: default.into(), range, help, otherwise: Value::Null }
+    }
+
+    /// The same, with the value it has where neither the request nor a rule of the recipe says.
+    #[must_use]
+    pub fn otherwise(self, value: impl Into<Value>) -> Self {
+        Self { otherwise: value.into(), ..self }
     }
 }
 
@@ -113,7 +123,7 @@ pub struct LearnerSpec<'a> {
     pub outputs: usize,
     /// Rows to train on.
     pub rows: usize,
-    /// The family's settings as [`Family::settings`] describes them, defaults filled in.
+    /// The family's settings in full, as [`recipe::Recipe`] gives them.
     pub config: &'a Map<String, Value>,
     /// Everything random follows from it.
     pub seed: u64,

@@ -4,6 +4,7 @@
 //! To add a family, implement [`FamilySpec`] in a file of its own and add it to `FAMILIES`.
 
 use super::onnx::Graph;
+use super::recipe::Rule;
 use super::{Learner, LearnerSpec, Network, Setting, Task, attention, common_settings, hybrid, memory, sparse_mlp};
 use crate::Result;
 use crate::data::encoder::{Encoder, Layout};
@@ -57,6 +58,11 @@ pub trait FamilySpec: Send + Sync {
 
     /// How well it suits some data; `None` where it is never the default.
     fn suits(&self, data: &DataProfile) -> Option<Suitability>;
+
+    /// The defaults that depend on data; the first rule that decides a setting wins.
+    fn rules(&self) -> &'static [Rule] {
+        &[]
+    }
 
     /// The settings a search varies where the request names none: lists of values, or bounds.
     fn search_space(&self) -> Value;

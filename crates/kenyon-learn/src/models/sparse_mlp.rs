@@ -5,9 +5,11 @@ mod config;
 mod members;
 mod network;
 mod onnx;
+mod recipe;
 mod vocabulary;
 
 use super::onnx::Graph;
+use super::recipe::Rule;
 use super::{FamilySpec, Learner, LearnerSpec, Network, Next, Position, Schedule, Setting, Suitability, Targets, Task};
 use crate::data::Batch;
 use crate::data::encoder::{Encoder, Layout};
@@ -48,6 +50,10 @@ impl FamilySpec for Spec {
         Suitability::new(1, "columns of a table, a text or a vector: the sparse network is the fastest and as good")
     }
 
+    fn rules(&self) -> &'static [Rule] {
+        recipe::RULES
+    }
+
     fn search_space(&self) -> Value {
         json!({
             "hidden": [[256], [512], [1024], [512, 256]],
@@ -85,10 +91,10 @@ pub fn settings() -> Vec<Setting> {
 
 /// A fresh network in training.
 pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
-    let plan = Plan::new(spec.encoder, spec.task, spec.outputs, Some(spec.rows), spec.config);
+    let plan = Plan::new(spec.encoder, spec.task, spec.outputs, spec.config);
     let vocabulary = Vocabulary::new(spec.encoder.width as usize);
     let members = Members::new(&plan.shape(vocabulary.rows()), plan.members, spec.seed, spec.threads);
-    let schedule = spec.schedule(plan.schedule);
+    let schedule = spec.schedule(config::SCHEDULE);
     Ok(Box::new(Training { schedule, members, vocabulary, plan, entries: Entries::default() }))
 }
 
@@ -100,7 +106,7 @@ pub fn load(
     config: &Map<String, Value>,
     tensors: &Tensors,
 ) -> Result<Box<dyn Network>> {
-    let mut plan = Plan::new(encoder, task, outputs, None, config);
+    let mut plan = Plan::new(encoder, task, outputs, config);
     plan.resize(tensors);
     let vocabulary = Vocabulary::load(encoder.width as usize, tensors)?;
     let net = InferenceNet::load(plan.shape(vocabulary.rows()), tensors)?;
