@@ -61,7 +61,7 @@ pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> 
         target: args.target.clone(),
         family,
         task,
-        validation: args.validation.unwrap_or_else(|| default_validation(table.rows)),
+        validation: args.validation.unwrap_or_else(|| default_validation(&table, &resolved)),
         seed: args.seed.unwrap_or(0),
         config: args.settings.iter().cloned().collect(),
     };

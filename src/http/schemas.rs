@@ -1,10 +1,13 @@
 //! Requests whose types belong to other rooms, described for the interface's document.
 #![expect(dead_code, reason = "descriptions only: the types they describe are parsed elsewhere")]
 
+use kenyon_learn::models::Family;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// A training to queue.
 #[derive(Deserialize, ToSchema)]
@@ -39,14 +42,21 @@ pub(crate) struct Train {
 }
 
 /// A family's name.
-#[derive(Deserialize, ToSchema)]
-#[schema(rename_all = "snake_case")]
-pub(crate) enum FamilyName {
-    SparseMlp,
-    Attention,
-    Memory,
-    Hybrid,
+#[derive(Deserialize)]
+pub(crate) struct FamilyName(String);
+
+impl PartialSchema for FamilyName {
+    fn schema() -> RefOr<Schema> {
+        let names = Family::all().map(|family| family.name());
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("A family's name."))
+            .enum_values(Some(names))
+            .into()
+    }
 }
+
+impl ToSchema for FamilyName {}
 
 /// A kind of answer.
 #[derive(Deserialize, ToSchema)]

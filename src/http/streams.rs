@@ -18,6 +18,8 @@ use futures::{StreamExt, TryStreamExt};
 use kenyon_learn::data::Task;
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::data::schema::{ColumnKind, ColumnsPattern, FeatureKind, FeatureSpec, Features};
+use kenyon_learn::learning::settings;
+use kenyon_learn::models::Family;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -271,13 +273,20 @@ impl Api {
     }
 }
 
+/// The settings of the family alone: the seed of a model that starts empty stands among them.
+fn without_seed(config: &Map<String, Value>) -> Map<String, Value> {
+    config.iter().filter(|(name, _)| *name != "seed").map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// The request with its columns read.
 fn planned(name: ModelName, empty: Empty) -> Result<EmptyModel> {
-    if let Some(family) = empty.family.as_deref().filter(|f| *f != "hybrid") {
-        let detail = format!("{family} learns from datasets: only hybrid starts empty");
+    let starting = Family::of_streams();
+    if let Some(family) = empty.family.as_deref().filter(|name| *name != starting.name()) {
+        let detail = format!("{family} learns from datasets: only {} starts empty", starting.name());
         return Err(Error::unprocessable("family_learns_by_training", detail)
-            .with_details([Detail::path("family", "must be hybrid")]));
+            .with_details([Detail::path("family", format!("must be {}", starting.name()))]));
     }
+    settings::complete(starting, &without_seed(&empty.config))?;
     let mut inputs = Vec::new();
     for (column, spec) in &empty.features {
         inputs.extend(input(column, spec)?);

@@ -12,7 +12,7 @@ use kenyon_learn::data::{Table, plan};
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::evaluate::{self, Evaluation};
 use kenyon_learn::learning::fit::Fitted;
-use kenyon_learn::learning::{FitSpec, Monitor, choose, fit};
+use kenyon_learn::learning::{FitSpec, Monitor, fit};
 use serde_json::{Map, Value, json};
 
 /// Rows on which a new model's activity is counted.
@@ -50,7 +50,7 @@ impl Trainer {
         let plan = plan::resolve(&summary, &request.features, &request.target, request.task)?;
         memory::check(memory::estimate(&summary, dataset, &plan), self.memory)?;
         let table = self.read(work, dataset, &plan.all())?;
-        let validation = request.validation.unwrap_or_else(|| fit::default_validation(table.rows));
+        let validation = request.validation.unwrap_or_else(|| fit::default_validation(&table, &plan));
         let spec = request.fit_spec(validation);
         let (fitted, tried) = match &request.search {
             None => (fit::fit(&table, &plan, &spec, work.threads, work.resume.as_deref(), monitor)?, None),
@@ -114,7 +114,7 @@ fn searched(
     let (family, reason) = match spec.family {
         Some(family) => (family, None),
         None => {
-            let (family, reason) = choose::family(plan, table.rows);
+            let (family, reason) = fit::default_family(table, plan)?;
             (family, Some(reason))
         }
     };
@@ -146,7 +146,7 @@ fn held_out(found: &Evaluation) -> Result<Value> {
 /// How sparse the network is at work, counted on some of its rows.
 fn activity(bundle: &Bundle, table: &Table) -> Result<Value> {
     let rows: Vec<usize> = (0..table.rows.min(SAMPLE)).collect();
-    let batch = bundle.encode(table)?.select(&rows);
+    let batch = bundle.encode(&table.select(&rows))?;
     let activity = bundle.network.activity(&batch)?;
     let (winners, units) = activity.layers.iter().fold((0.0, 0), |(w, u), layer| (w + layer.winners, u + layer.units));
     Ok(json!({

@@ -15,7 +15,7 @@ use crate::{Error, Kind, Result};
 use bytes::Bytes;
 use kenyon_learn::data::Batch;
 use kenyon_learn::learning::bundle::Bundle;
-use kenyon_learn::models::{self, Family};
+use kenyon_learn::models;
 use serde_json::value::RawValue;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -134,7 +134,7 @@ impl Engine {
         let answer = self.answer(&chosen, question).await?;
         let ids = self.inner.ids.take(answer.rows());
         // Only what can learn from a late label needs its rows remembered.
-        let learns = answer.snapshot.bundle.config.family == Family::Hybrid;
+        let learns = answer.snapshot.bundle.config.family.starts_empty();
         if learns {
             self.remember(model, rows, &ids.clone().collect::<Vec<_>>());
         }

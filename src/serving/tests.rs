@@ -37,7 +37,7 @@ fn toy(low: &str, high: &str) -> Files {
     let config = json!({ "epochs": 30, "hidden": [16], "learning_rate": 0.02 });
     let spec = FitSpec {
         target: "size".into(),
-        family: Some(Family::SparseMlp),
+        family: Family::named("sparse_mlp"),
         task: None,
         validation: 0.3,
         seed: 1,

@@ -126,7 +126,8 @@ impl TableBuilder {
             Slot::Skip => {}
             Slot::Member(p, i) => {
                 let element = match value {
-                    Cell::Raw(text) => cell::parse_number(text).filter(|x| x.is_finite()),
+                    Cell::Raw(text) | Cell::Quoted(text) => cell::parse_number(text).filter(|x| x.is_finite()),
+                    Cell::Integer(x) => Some(x as f64),
                     Cell::Number(x) if x.is_finite() => Some(x),
                     Cell::Missing => Some(f64::NAN),
                     Cell::Boolean(b) if !self.strict => Some(f64::from(u8::from(b))),
@@ -261,7 +262,7 @@ impl Growing {
         let wrong = |what: &str| Err(format!("expected {what}, found {}", value.describe()));
         match &mut self.column {
             Column::Number(values) => match value {
-                Cell::Raw(text) => match cell::parse_number(text) {
+                Cell::Raw(text) | Cell::Quoted(text) => match cell::parse_number(text) {
                     Some(x) if x.is_finite() => values.push(x),
                     None if !strict && cell::parse_boolean(text).is_some() => {
                         values.push(f64::from(u8::from(cell::parse_boolean(text) == Some(true))));
@@ -272,26 +273,31 @@ impl Growing {
                     Some(x) if x.is_finite() => values.push(x),
                     _ => return wrong("a number"),
                 },
+                Cell::Integer(x) => values.push(x as f64),
                 Cell::Number(x) | Cell::Moment(x) if x.is_finite() => values.push(x),
                 Cell::Boolean(b) if !strict => values.push(f64::from(u8::from(b))),
                 _ => return wrong("a number"),
             },
             Column::Timestamp(values) => match value {
+                Cell::Integer(x) => values.push(x as f64),
                 Cell::Number(x) | Cell::Moment(x) if x.is_finite() => values.push(x),
                 Cell::Text(text) => match cell::parse_moment(text) {
                     Some(x) => values.push(x),
                     None => return wrong("a date or time"),
                 },
-                Cell::Raw(text) => match cell::parse_moment(text).or_else(|| cell::parse_number(text)) {
-                    Some(x) if x.is_finite() => values.push(x),
-                    _ => return wrong("a date or time"),
-                },
+                Cell::Raw(text) | Cell::Quoted(text) => {
+                    match cell::parse_moment(text).or_else(|| cell::parse_number(text)) {
+                        Some(x) if x.is_finite() => values.push(x),
+                        _ => return wrong("a date or time"),
+                    }
+                }
                 _ => return wrong("a date or time"),
             },
             Column::Boolean(values) => match value {
                 Cell::Boolean(b) => values.push(Some(b)),
+                Cell::Integer(x @ (0 | 1)) => values.push(Some(x == 1)),
                 Cell::Number(x) if x == 0.0 || x == 1.0 => values.push(Some(x == 1.0)),
-                Cell::Text(text) | Cell::Raw(text) => match (cell::parse_boolean(text), text) {
+                Cell::Text(text) | Cell::Raw(text) | Cell::Quoted(text) => match (cell::parse_boolean(text), text) {
                     (Some(b), _) => values.push(Some(b)),
                     (None, "1" | "yes" | "Yes" | "YES" | "y" | "Y" | "t" | "T") => values.push(Some(true)),
                     (None, "0" | "no" | "No" | "NO" | "n" | "N" | "f" | "F") => values.push(Some(false)),
@@ -300,7 +306,8 @@ impl Growing {
                 _ => return wrong("true or false"),
             },
             Column::Category(values) | Column::Text(values) => match value {
-                Cell::Text(text) | Cell::Raw(text) => values.push(Some(text.into())),
+                Cell::Text(text) | Cell::Raw(text) | Cell::Quoted(text) => values.push(Some(text.into())),
+                Cell::Integer(x) => values.push(Some(x.to_string().into())),
                 Cell::Number(x) | Cell::Moment(x) if x.is_finite() => values.push(Some(cell::number_text(x).into())),
                 Cell::Boolean(b) => values.push(Some(if b { "true" } else { "false" }.into())),
                 _ => return wrong("a name or text"),
@@ -308,7 +315,7 @@ impl Growing {
             Column::Vector { .. } if plan.kind == ColumnKind::Image => return self.image(plan, value),
             Column::Vector { .. } | Column::Series { .. } | Column::Strings { .. } => match value {
                 Cell::List(list) => return self.list(list),
-                Cell::Raw(text) if text.starts_with('[') => {
+                Cell::Raw(text) | Cell::Quoted(text) if text.starts_with('[') => {
                     let mut deserializer = serde_json::Deserializer::from_str(text);
                     let read =
                         json::CellSeed { list: &mut *list, take: |_: Cell<'_>| () }.deserialize(&mut deserializer);
@@ -383,7 +390,7 @@ impl Growing {
         let unpacked;
         let bytes = match value {
             Cell::Bytes(bytes) => bytes,
-            Cell::Text(text) | Cell::Raw(text) => {
+            Cell::Text(text) | Cell::Raw(text) | Cell::Quoted(text) => {
                 unpacked = image::unpack(text)?;
                 &unpacked
             }

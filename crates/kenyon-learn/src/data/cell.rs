@@ -8,6 +8,8 @@ pub(crate) enum Cell<'a> {
     Missing,
     /// A typed truth value.
     Boolean(bool),
+    /// A typed whole number, exact to 64 bits with and without a sign.
+    Integer(i128),
     /// A typed number; from Parquet it may be infinite.
     Number(f64),
     /// A typed moment, in Unix seconds.
@@ -16,6 +18,8 @@ pub(crate) enum Cell<'a> {
     Text(&'a str),
     /// A field of a CSV file, which may be anything; trimmed.
     Raw(&'a str),
+    /// A quoted field of a CSV file: anything as well, but never a word for "no value".
+    Quoted(&'a str),
     /// Raw bytes of a binary column (an image).
     Bytes(&'a [u8]),
     /// A list.
@@ -30,8 +34,9 @@ impl Cell<'_> {
         match self {
             Self::Missing => "nothing".into(),
             Self::Boolean(b) => format!("{b}"),
+            Self::Integer(n) => format!("the number {n}"),
             Self::Number(n) | Self::Moment(n) => format!("the number {}", number_text(*n)),
-            Self::Text(t) | Self::Raw(t) => format!("the text '{}'", shorten(t)),
+            Self::Text(t) | Self::Raw(t) | Self::Quoted(t) => format!("the text '{}'", shorten(t)),
             Self::Bytes(b) => format!("{} bytes", b.len()),
             Self::List(l) => format!("a list of {}", l.len),
             Self::Nested => "an object".into(),

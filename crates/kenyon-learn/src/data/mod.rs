@@ -9,6 +9,7 @@ pub mod formats;
 mod image;
 pub mod number;
 pub mod plan;
+pub mod profile;
 pub mod rows;
 pub mod schema;
 pub mod split;

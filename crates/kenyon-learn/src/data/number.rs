@@ -51,6 +51,14 @@ impl Decimal {
         Some(Self { negative, mantissa, decimals, length: at })
     }
 
+    /// The whole number, where it is written without decimals and fits 64 bits; `-0` is none.
+    #[inline]
+    pub fn integer(self) -> Option<i128> {
+        let value = i128::from(self.mantissa);
+        let signed = self.negative && (value == 0 || value > 1 << 63);
+        (self.decimals == 0 && !signed).then_some(if self.negative { -value } else { value })
+    }
+
     /// The nearest double; none where one division does not give it.
     #[inline]
     pub fn double(self) -> Option<f64> {

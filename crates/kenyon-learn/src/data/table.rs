@@ -14,6 +14,15 @@ impl Table {
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|(n, _)| n == name).map(|(_, c)| c)
     }
+
+    /// The rows `rows`, in this order.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            rows: rows.len(),
+            columns: self.columns.iter().map(|(name, c)| (name.clone(), c.select(rows))).collect(),
+        }
+    }
 }
 
 /// The values of one column. A missing number is NaN; infinite values never get in.
@@ -66,6 +75,43 @@ impl Column {
             Self::Category(v) | Self::Text(v) => v.len(),
             Self::Vector { width, values, .. } => values.len() / (*width).max(1),
             Self::Series { offsets, .. } | Self::Strings { offsets, .. } => offsets.len().saturating_sub(1),
+        }
+    }
+
+    /// The rows `rows`, in this order.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        fn of<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {
+            rows.iter().map(|&row| values[row].clone()).collect()
+        }
+        /// Items of the rows' ranges, with their offsets; an item is `width` values.
+        fn ranges<T: Clone>(offsets: &[usize], values: &[T], width: usize, rows: &[usize]) -> (Vec<usize>, Vec<T>) {
+            let (mut starts, mut out) = (vec![0], Vec::new());
+            for &row in rows {
+                out.extend_from_slice(&values[offsets[row] * width..offsets[row + 1] * width]);
+                starts.push(out.len() / width.max(1));
+            }
+            (starts, out)
+        }
+        match self {
+            Self::Number(v) => Self::Number(of(v, rows)),
+            Self::Timestamp(v) => Self::Timestamp(of(v, rows)),
+            Self::Boolean(v) => Self::Boolean(of(v, rows)),
+            Self::Category(v) => Self::Category(of(v, rows)),
+            Self::Text(v) => Self::Text(of(v, rows)),
+            Self::Vector { width, shape, values } => {
+                let of_row = |&row: &usize| &values[row * width..(row + 1) * width];
+                let values = rows.iter().flat_map(of_row).copied().collect();
+                Self::Vector { width: *width, shape: shape.clone(), values }
+            }
+            Self::Series { channels, offsets, values } => {
+                let (offsets, values) = ranges(offsets, values, *channels, rows);
+                Self::Series { channels: *channels, offsets, values }
+            }
+            Self::Strings { offsets, values } => {
+                let (offsets, values) = ranges(offsets, values, 1, rows);
+                Self::Strings { offsets, values }
+            }
         }
     }
 

@@ -3,7 +3,6 @@
 
 pub mod bundle;
 pub mod calibrate;
-pub mod choose;
 pub mod drift;
 pub mod evaluate;
 pub mod fit;

@@ -1,14 +1,19 @@
 //! The attention family: tokens attend to each other, and the answer is a weighted sum over them.
 
 mod learning;
+mod recipe;
 mod settings;
 
 pub use learning::learner;
 pub(super) use learning::{loss_gradient, row_weights};
 pub use settings::settings;
 
-use super::{Activity, Explanation, Family, LayerActivity, Network, Schedule, Task};
-use crate::data::encoder::Encoder;
+use super::recipe::Rule;
+use super::{
+    Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, Setting, Suitability, Task,
+};
+use crate::data::encoder::{Encoder, Layout};
+use crate::data::profile::DataProfile;
 use crate::data::{Batch, ColumnKind};
 use crate::nn::Tensors;
 use crate::nn::kernels::dense;
@@ -18,16 +23,62 @@ use crate::nn::layers::filter_branch::{Branch, Column};
 use crate::nn::layers::filters::Bank;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
-use serde_json::{Map, Value};
-use settings::{Sizes, few_texts, shape};
+use serde_json::{Map, Value, json};
+use settings::{FILTERS, Sizes, shape};
 
-/// How long to train on `rows` rows: enough steps for a small table, and no more passes than a
-/// large one needs.
-fn default_schedule(rows: usize) -> Schedule {
-    let batch_size = if rows < 256 { 16 } else { 64 };
-    let steps = rows.div_ceil(batch_size).max(1);
-    let epochs = (3000 / steps).clamp(12, 120);
-    Schedule { epochs, batch_size, patience: epochs / 3 }
+/// The family's entry in the registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec;
+
+impl FamilySpec for Spec {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn purpose(&self) -> &'static str {
+        "Sequences, text, images as patches, tables with interactions."
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Tokens
+    }
+
+    fn own_settings(&self) -> Vec<Setting> {
+        settings()
+    }
+
+    fn suits(&self, data: &DataProfile) -> Option<Suitability> {
+        let reason = "a sequence of varying length: attention reads its steps in order";
+        data.has(ColumnKind::Sequence).then(|| Suitability::new(2, reason)).flatten()
+    }
+
+    fn rules(&self) -> &'static [Rule] {
+        recipe::RULES
+    }
+
+    fn search_space(&self) -> Value {
+        json!({
+            "width": [32, 64, 128],
+            "layers": [0, 1, 2],
+            "dropout": [0.0, 0.1, 0.3],
+            "learning_rate": { "min": 0.0003, "max": 0.01, "log": true },
+        })
+    }
+
+    fn learner(&self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+        learner(spec)
+    }
+
+    fn load(
+        &self,
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        config: &Map<String, Value>,
+        tensors: &Tensors,
+    ) -> Result<Box<dyn Network>> {
+        load(encoder, task, outputs, config, tensors)
+    }
 }
 
 /// A setting as a number; `default` where it is missing or of another kind.
@@ -98,9 +149,6 @@ fn branch(encoder: &Encoder, outputs: usize, config: &Map<String, Value>, banks:
 
 /// What makes the filters of a series column.
 type NewBank = fn(usize, usize, usize, u64) -> Bank;
-
-/// Pooled filter values by default, in all series columns together.
-const FILTERS: usize = 4000;
 
 impl Attention {
     fn save(&self) -> Result<Tensors> {
@@ -191,7 +239,7 @@ pub fn load(
 
 impl Network for Attention {
     fn family(&self) -> Family {
-        Family::Attention
+        Family::new(&Spec)
     }
 
     fn outputs(&self) -> usize {

@@ -10,21 +10,83 @@ pub use learner::learner;
 
 use self::tensors::{bad, get, load_groups, load_sums, save_filters, save_readout, save_sums};
 use super::{
-    Activity, Explanation, Family, LayerActivity, Network, RECALLED, Range, Recalled, RecalledRow, Setting, Task,
+    Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, RECALLED, Range, Recalled,
+    RecalledRow, Setting, Suitability, Task,
 };
 use crate::data::Batch;
-use crate::data::encoder::Encoder;
+use crate::data::encoder::{Encoder, Layout};
+use crate::data::profile::{DataProfile, FeatureProfile};
 use crate::data::schema::ColumnKind;
 use crate::nn::Tensors;
 use crate::nn::layers::local_groups::{Columns, Hashed, LocalGroups, Part, PatchShape, Patches};
 use crate::nn::readouts::discriminant::{Readout, Sums};
 use crate::{Error, Result};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Patches the filters learn from.
 const PLASTIC_PATCHES: usize = 60_000;
 /// A vector shorter than this is read as columns of a table.
 const SHORTEST_SERIES: usize = 24;
+
+/// The family's entry in the registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec;
+
+impl FamilySpec for Spec {
+    fn name(&self) -> &'static str {
+        "hybrid"
+    }
+
+    fn purpose(&self) -> &'static str {
+        "Learning from a stream, new classes, few labels, images in one pass."
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Bag
+    }
+
+    fn own_settings(&self) -> Vec<Setting> {
+        settings()
+    }
+
+    fn suits(&self, data: &DataProfile) -> Option<Suitability> {
+        let is_picture = |f: &FeatureProfile| {
+            let sides = f.shape.as_deref().is_some_and(|s| s.len() >= 2 && s[0] >= 7 && s[1] >= 7);
+            f.kind == ColumnKind::Image || (f.kind == ColumnKind::Vector && sides)
+        };
+        let reason = "local groups of k-winners learn it in one pass and go on learning";
+        (data.task == Task::Classification && data.features.iter().any(is_picture))
+            .then(|| Suitability::new(2, format!("an image and {} rows: {reason}", data.rows)))
+            .flatten()
+    }
+
+    fn search_space(&self) -> Value {
+        json!({ "units": [64, 128, 192], "winners": [3, 6, 12], "pool": [2, 3, 4] })
+    }
+
+    fn learner(&self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+        learner(spec)
+    }
+
+    fn load(
+        &self,
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        config: &Map<String, Value>,
+        tensors: &Tensors,
+    ) -> Result<Box<dyn Network>> {
+        load(encoder, task, outputs, config, tensors)
+    }
+
+    fn learns_unlabelled(&self) -> bool {
+        true
+    }
+
+    fn starts_empty(&self) -> bool {
+        true
+    }
+}
 
 /// The family's own settings.
 pub fn settings() -> Vec<Setting> {
@@ -43,6 +105,12 @@ pub fn settings() -> Vec<Setting> {
             "Whether the filters learn from the inputs before they are frozen.",
         ),
         Setting::new("memory_per_class", 100, Range::Integer(0, 10_000), "Episodes remembered of each class."),
+        Setting::new(
+            "recent_labels",
+            true,
+            Range::Boolean,
+            "Whether the last labels of a stream may help to predict the next one; false where rows come in no order.",
+        ),
     ]
 }
 
@@ -164,7 +232,7 @@ fn nothing<T>() -> Result<T> {
 
 impl Network for Blank {
     fn family(&self) -> Family {
-        Family::Hybrid
+        Family::new(&Spec)
     }
 
     fn outputs(&self) -> usize {
@@ -222,7 +290,7 @@ impl Hybrid {
 
 impl Network for Hybrid {
     fn family(&self) -> Family {
-        Family::Hybrid
+        Family::new(&Spec)
     }
 
     fn outputs(&self) -> usize {

@@ -2,13 +2,18 @@
 //! context (a column of sentences) where it has one, and otherwise remembered training rows.
 
 mod learning;
+mod onnx;
+mod recipe;
 mod report;
 
 pub use learning::learner;
 
 use super::attention::{read, tensor, whole};
-use super::{Activity, Explanation, Family, Network, Setting, Task};
-use crate::data::encoder::Encoder;
+use super::onnx::Graph;
+use super::recipe::Rule;
+use super::{Activity, Explanation, Family, FamilySpec, Learner, LearnerSpec, Network, Setting, Suitability, Task};
+use crate::data::encoder::{Encoder, Layout};
+use crate::data::profile::DataProfile;
 use crate::data::{Batch, ColumnKind};
 use crate::nn::Tensors;
 use crate::nn::kernels::parallel;
@@ -17,8 +22,69 @@ use crate::nn::memory::network::{self, Part, Places, Stories};
 use crate::nn::memory::query_reduction;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::ops::Range;
+
+/// The family's entry in the registry.
+#[derive(Clone, Copy, Debug)]
+pub struct Spec;
+
+impl FamilySpec for Spec {
+    fn name(&self) -> &'static str {
+        "memory"
+    }
+
+    fn purpose(&self) -> &'static str {
+        "Question answering over facts, and retrieval."
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Tokens
+    }
+
+    fn own_settings(&self) -> Vec<Setting> {
+        settings()
+    }
+
+    fn suits(&self, data: &DataProfile) -> Option<Suitability> {
+        let reason = "a list of sentences with a question: the memory network reads facts for it";
+        (data.has_sentences() && data.has(ColumnKind::Text)).then(|| Suitability::new(3, reason)).flatten()
+    }
+
+    fn rules(&self) -> &'static [Rule] {
+        recipe::RULES
+    }
+
+    fn search_space(&self) -> Value {
+        json!({
+            "width": [32, 64, 128],
+            "hops": [2, 3, 4],
+            "dropout": [0.0, 0.1, 0.2],
+            "learning_rate": { "min": 0.0003, "max": 0.01, "log": true },
+        })
+    }
+
+    fn learner(&self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+        learner(spec)
+    }
+
+    fn load(
+        &self,
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        config: &Map<String, Value>,
+        tensors: &Tensors,
+    ) -> Result<Box<dyn Network>> {
+        load(encoder, task, outputs, config, tensors)
+    }
+
+    fn onnx(&self, graph: &mut Graph, tensors: &Tensors, outputs: usize, task: Task) -> Result<Option<String>> {
+        // A network that reads a story is no fixed graph over one row.
+        let recalls = tensors.contains_key("episodes.outcomes");
+        recalls.then(|| onnx::recall(graph, tensors, outputs, task == Task::Regression)).transpose()
+    }
+}
 
 /// What a training request may set.
 pub fn settings() -> Vec<Setting> {
@@ -28,7 +94,7 @@ pub fn settings() -> Vec<Setting> {
             Value::Null,
             super::Range::Integer(4, WIDEST as i64),
             "Numbers a slot or question is described by; by the number of rows if not given.",
-        ),
+        ).otherwise(64),
         Setting::new("hops", 3, super::Range::Integer(1, 16), "How often the question reads the slots."),
         Setting::new("slots", 256, super::Range::Integer(1, 4096), "Latest slots of a row that are seen."),
         Setting::new(
@@ -42,7 +108,7 @@ pub fn settings() -> Vec<Setting> {
             Value::Null,
             super::Range::Boolean,
             "A gate for each number that is carried instead of one for a slot (ordered read); by the number of rows if not given.",
-        ),
+        ).otherwise(false),
         Setting::new(
             "episodes",
             512,
@@ -54,13 +120,13 @@ pub fn settings() -> Vec<Setting> {
             Value::Null,
             super::Range::Integer(1, 16),
             "Networks begun; the one with the least training error goes on.",
-        ),
+        ).otherwise(1),
         Setting::new(
             "dropout",
             Value::Null,
             super::Range::Number(0.0, 0.9),
             "Share of slot numbers dropped while training; by kind of read and number of rows if not given.",
-        ),
+        ).otherwise(0.0),
         Setting::new(
             "time_noise",
             0.1,
@@ -78,13 +144,13 @@ pub fn settings() -> Vec<Setting> {
             Value::Null,
             super::Range::Number(1e-6, 1.0),
             "Largest learning rate; by kind of read and number of rows if not given.",
-        ),
+        ).otherwise(0.003),
         Setting::new(
             "weight_decay",
             Value::Null,
             super::Range::Number(0.0, 10.0),
             "Decay of the weights; by the number of rows if not given.",
-        ),
+        ).otherwise(0.01),
     ]
 }
 
@@ -98,7 +164,7 @@ struct Sizes {
     wide_gates: bool,
 }
 
-/// Those for few rows, and of reads that are not ordered.
+/// Those of a network that is not trained yet, and of reads that are not ordered.
 const SMALL: Sizes = Sizes { width: 64, wide_gates: false };
 
 /// What kind of slots and reads, with its sizes.
@@ -338,7 +404,7 @@ pub fn load(
 
 impl Network for Memory {
     fn family(&self) -> Family {
-        Family::Memory
+        Family::new(&Spec)
     }
 
     fn outputs(&self) -> usize {

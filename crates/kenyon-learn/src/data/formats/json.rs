@@ -335,12 +335,12 @@ impl<'de, F: FnOnce(Cell<'_>)> Visitor<'de> for CellSeed<'_, F> {
     }
 
     fn visit_i64<E>(self, value: i64) -> Result<(), E> {
-        (self.take)(Cell::Number(value as f64));
+        (self.take)(Cell::Integer(value.into()));
         Ok(())
     }
 
     fn visit_u64<E>(self, value: u64) -> Result<(), E> {
-        (self.take)(Cell::Number(value as f64));
+        (self.take)(Cell::Integer(value.into()));
         Ok(())
     }
 

@@ -7,9 +7,10 @@ use crate::data::cell::{Cell, List};
 use crate::data::schema::ColumnKind;
 use crate::{Error, Result};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Float64Type, TimestampMicrosecondType};
+use arrow_array::types::{Float64Type, Int64Type, TimestampMicrosecondType, UInt64Type};
 use arrow_array::{
-    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, ListArray, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, BinaryArray, BooleanArray, Float64Array, Int64Array, ListArray, StringArray,
+    TimestampMicrosecondArray, UInt64Array,
 };
 use arrow_schema::{DataType, Field, TimeUnit};
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
@@ -66,6 +67,8 @@ fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 /// A column as one of the types that are read.
 enum Typed {
     Nothing,
+    Integer(Int64Array),
+    Unsigned(UInt64Array),
     Number(Float64Array),
     Boolean(BooleanArray),
     Moment(TimestampMicrosecondArray),
@@ -87,6 +90,10 @@ impl Typed {
         Ok(match array.data_type() {
             DataType::Null => Self::Nothing,
             DataType::Boolean => Self::Boolean(array.as_boolean().clone()),
+            t if t.is_signed_integer() => Self::Integer(cast(&DataType::Int64)?.as_primitive::<Int64Type>().clone()),
+            t if t.is_unsigned_integer() => {
+                Self::Unsigned(cast(&DataType::UInt64)?.as_primitive::<UInt64Type>().clone())
+            }
             t if is_number(t) => Self::Number(cast(&DataType::Float64)?.as_primitive::<Float64Type>().clone()),
             DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => {
                 let to = DataType::Timestamp(TimeUnit::Microsecond, None);
@@ -126,6 +133,8 @@ impl Typed {
     fn send(&self, row: usize, list: &mut List, take: impl FnOnce(Cell<'_>)) {
         let number = |values: &Float64Array, i: usize| if values.is_null(i) { f64::NAN } else { values.value(i) };
         match self {
+            Self::Integer(a) if !a.is_null(row) => take(Cell::Integer(a.value(row).into())),
+            Self::Unsigned(a) if !a.is_null(row) => take(Cell::Integer(a.value(row).into())),
             Self::Number(a) if !a.is_null(row) && !a.value(row).is_nan() => take(Cell::Number(a.value(row))),
             Self::Boolean(a) if !a.is_null(row) => take(Cell::Boolean(a.value(row))),
             Self::Moment(a) if !a.is_null(row) => take(Cell::Moment(a.value(row) as f64 / 1e6)),

@@ -94,12 +94,13 @@ fn value_of(value: Cell<'_>, kind: ColumnKind) -> Value {
     match value {
         Cell::Missing | Cell::Nested => Value::Null,
         Cell::Boolean(b) => Value::Bool(b),
+        Cell::Integer(x) => integer_value(x),
         Cell::Number(x) => number_value(x),
         Cell::Moment(x) => moment_text(x).map_or_else(|| number_value(x), Value::String),
         Cell::Text(text) => Value::from(text),
         Cell::Bytes(bytes) => Value::from(base64::engine::general_purpose::STANDARD.encode(bytes)),
         Cell::List(list) => list_value(list),
-        Cell::Raw(text) => match kind {
+        Cell::Raw(text) | Cell::Quoted(text) => match kind {
             ColumnKind::Number => cell::parse_number(text).map_or_else(|| Value::from(text), number_value),
             ColumnKind::Boolean => cell::parse_boolean(text).map_or_else(|| Value::from(text), Value::Bool),
             ColumnKind::Vector | ColumnKind::Sequence => {
@@ -107,6 +108,15 @@ fn value_of(value: Cell<'_>, kind: ColumnKind) -> Value {
             }
             _ => Value::from(text),
         },
+    }
+}
+
+/// A whole number as JSON, exact to 64 bits.
+fn integer_value(x: i128) -> Value {
+    match (i64::try_from(x), u64::try_from(x)) {
+        (Ok(x), _) => x.into(),
+        (_, Ok(x)) => x.into(),
+        _ => number_value(x as f64),
     }
 }
 

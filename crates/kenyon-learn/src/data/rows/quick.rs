@@ -102,7 +102,7 @@ impl<'a> Reader<'a> {
             b't' => take(self.word("true", Cell::Boolean(true))?),
             b'f' => take(self.word("false", Cell::Boolean(false))?),
             b'n' => take(self.word("null", Cell::Missing)?),
-            _ => take(Cell::Number(self.number()?)),
+            _ => take(self.scalar()?),
         }
         Some(())
     }
@@ -127,6 +127,19 @@ impl<'a> Reader<'a> {
             }
             Some(())
         })
+    }
+
+    /// A number that stands alone, whole ones exact.
+    #[inline]
+    fn scalar(&mut self) -> Option<Cell<'static>> {
+        let whole = Decimal::scan(&self.bytes[self.at..])?;
+        match whole.integer() {
+            Some(value) => {
+                self.at += whole.length;
+                Some(Cell::Integer(value))
+            }
+            None => self.number().map(Cell::Number),
+        }
     }
 
     #[inline]

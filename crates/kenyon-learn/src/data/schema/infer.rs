@@ -33,7 +33,7 @@ pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
         true => Vec::new(),
         false => columns.iter().map(|c| sketches.remove(&c.name).unwrap_or_default()).collect(),
     };
-    Ok(Summary { rows, columns, sketches })
+    Ok(Summary { rows, columns, sketches, ..Summary::default() })
 }
 
 /// Reads `part` as more rows of a dataset summarised by `known`. Returns the summary of all and how
@@ -213,6 +213,10 @@ impl<'k> Inference<'k> {
                 stats.text(&cell::number_text(x));
             }
             Cell::Number(x) => stats.number(x, sampled),
+            Cell::Integer(x) if matches!(expected, Some(ColumnKind::Category | ColumnKind::Text)) => {
+                stats.text(&x.to_string());
+            }
+            Cell::Integer(x) => stats.integer(x, sampled),
             Cell::Moment(x) => stats.moment(x, None, sampled),
             Cell::Boolean(_) if matches!(expected, Some(ColumnKind::Category | ColumnKind::Text)) => {
                 stats.text(if matches!(value, Cell::Boolean(true)) { "true" } else { "false" });
@@ -226,8 +230,8 @@ impl<'k> Inference<'k> {
                 Err(reason) => return self.fault("bad_cell", column, reason),
             },
             Cell::List(list) => return self.list(column, list),
-            Cell::Text(text) | Cell::Raw(text) => {
-                let raw = matches!(value, Cell::Raw(_));
+            Cell::Text(text) | Cell::Raw(text) | Cell::Quoted(text) => {
+                let raw = !matches!(value, Cell::Text(_));
                 if matches!(expected, Some(ColumnKind::Category | ColumnKind::Text)) {
                     stats.text(text);
                 } else if raw && cell::says_not_finite(text) {
@@ -357,7 +361,7 @@ impl RowSink for Inference<'_> {
 
     #[inline]
     fn cell(&mut self, column: usize, value: Cell<'_>) {
-        if let Cell::Raw(text) = value
+        if let Cell::Raw(text) | Cell::Quoted(text) = value
             && let Some(x) = cell::parse_number(text)
             && self.columns[column].expected.is_none_or(|kind| kind == ColumnKind::Number)
             && !cell::leading_zero(text)
@@ -369,7 +373,7 @@ impl RowSink for Inference<'_> {
             column,
             match value {
                 // Too large for 64 bits: as bad as an infinite number.
-                Cell::Raw(text) if cell::parse_number(text).is_some_and(f64::is_infinite) => {
+                Cell::Raw(text) | Cell::Quoted(text) if cell::parse_number(text).is_some_and(f64::is_infinite) => {
                     Cell::Number(f64::INFINITY)
                 }
                 other => other,

@@ -7,6 +7,7 @@ pub(in crate::data) mod stats;
 
 pub use infer::{infer, infer_append};
 
+use super::warning::Warning;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +22,9 @@ pub struct Summary {
     /// What counting different values needs to go on, a column each; opaque.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sketches: Vec<Vec<u64>>,
+    /// What was noticed and not refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Warning>,
 }
 
 /// How a column is read.

@@ -135,6 +135,15 @@ impl Stats {
         }
     }
 
+    /// A whole number; distinct beyond the doubles' 53 bits, too.
+    pub(super) fn integer(&mut self, x: i128, sampled: bool) {
+        let double = x as f64;
+        self.number(double, sampled);
+        if double as i128 != x {
+            self.sketch.insert(mix(x as u64 ^ 0x5bd1_e995));
+        }
+    }
+
     /// A moment in Unix seconds; `text` as it stands in the data.
     pub(super) fn moment(&mut self, seconds: f64, text: Option<&str>, sampled: bool) {
         self.present += 1;

@@ -34,7 +34,7 @@ use crate::data::rows::RowsReader;
 use crate::data::schema::ColumnKind;
 use crate::data::target::{Encoded, TargetEncoder};
 use crate::data::{Batch, Table};
-use crate::models::{Family, Task, UNLABELLED};
+use crate::models::{Task, UNLABELLED};
 use crate::nn::readouts::semi_supervised::are_few;
 use crate::{Error, Result};
 use lda_readout::{Code, LdaReadout};
@@ -162,8 +162,7 @@ impl Online {
         let config = base.config.config.clone();
         let width = base.network.feature_width();
         // Sums of few labels are answered better by what the training made of them.
-        let steady = base.config.family == Family::Hybrid
-            && base.network.sums().is_some_and(|sums| !are_few(sums))
+        let steady = base.network.sums().is_some_and(|sums| !are_few(sums))
             && base.encoder.width as usize > NARROW
             && base.config.task == Task::Classification;
         let narrow = base.encoder.layout == Layout::Bag && base.encoder.width as usize <= NARROW;

@@ -79,7 +79,7 @@ impl Published {
 
 impl Network for Published {
     fn family(&self) -> Family {
-        self.base.as_ref().map_or(Family::Hybrid, |base| base.config.family)
+        self.base.as_ref().map_or_else(Family::of_streams, |base| base.config.family)
     }
 
     fn outputs(&self) -> usize {
@@ -188,7 +188,7 @@ impl Online {
             },
             None => BundleConfig {
                 format: FORMAT,
-                family: Family::Hybrid,
+                family: Family::of_streams(),
                 family_reason: None,
                 task: self.task,
                 target: self.target.clone(),

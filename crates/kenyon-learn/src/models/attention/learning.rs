@@ -1,6 +1,6 @@
 //! How the attention family learns: mini-batches in chunks, each with its own tape and gradients.
 
-use super::{Attention, Sizes, branch, default_schedule, fan_in, few_texts, number, read, shape, tensor};
+use super::{Attention, Sizes, branch, fan_in, number, read, shape, tensor};
 use crate::Result;
 use crate::data::Batch;
 use crate::models::{Learner, LearnerSpec, Network, Next, Position, Schedule, Targets, Task, UNLABELLED};
@@ -9,10 +9,11 @@ use crate::nn::adam::{Moments, RowGradients, WarmCosine, clip, constants};
 use crate::nn::kernels::dense;
 use crate::nn::kernels::parallel;
 use crate::nn::layers::attention::{Dropout, Gradients, Plan, Tape, Weights};
-use crate::nn::layers::filter_branch::{SOLVED, Training};
+use crate::nn::layers::filter_branch::Training;
 use crate::nn::layers::filters::Bank;
 use crate::nn::readouts::ridge::Rows;
 use candle_core::{Device, Tensor};
+use serde_json::Value;
 
 /// Chunks a mini-batch is cut into at most: the grain of parallel work, whatever the threads.
 const CHUNKS: usize = 8;
@@ -20,6 +21,9 @@ const CHUNKS: usize = 8;
 const LEAST_TOKENS: usize = 96;
 /// Steps after which the filters' means are settled though the first pass goes on.
 const MAX_COUNTED: u64 = 200;
+
+/// How it is trained where nothing says.
+const SCHEDULE: Schedule = Schedule { epochs: 12, batch_size: 64, patience: 4 };
 
 /// Names in a checkpoint of what the first pass saw.
 const SEEN: [&str; 3] = ["filters.seen.rows", "filters.seen.weights", "filters.seen.due"];
@@ -59,14 +63,13 @@ struct AttentionLearner {
 /// A network with fresh weights, ready to learn.
 pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let config = spec.config;
-    let few_texts = few_texts(spec.encoder, spec.rows);
-    let plan = Plan::new(shape(spec.encoder, spec.outputs, config, Sizes::of(few_texts))?);
+    let plan = Plan::new(shape(spec.encoder, spec.outputs, config, Sizes::NEW)?);
     let fan_in = fan_in(spec.encoder);
     let weights = Weights::new(&plan, |feature| fan_in.get(feature).copied().unwrap_or(1.0), spec.seed);
     let shape = plan.shape.clone();
     let mut branch = branch(spec.encoder, spec.outputs, config, Bank::new);
     if let Some(branch) = &mut branch {
-        branch.weigh(spec.rows);
+        branch.weigh(number(config, "blocks_share", 0.5) as f32);
     }
     Ok(Box::new(AttentionLearner {
         moments: Moments::new(plan.len()),
@@ -77,12 +80,12 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         net: Attention { plan, weights, branch },
         lanes: Vec::new(),
         training: Training::default(),
-        solves: spec.rows <= SOLVED,
+        solves: config.get("filter_readout").and_then(Value::as_str) == Some("ridge"),
         task: spec.task,
         rate: WarmCosine { peak: number(config, "learning_rate", 0.002) as f32, warm_up: 200 },
-        schedule: spec.schedule(default_schedule(spec.rows)),
+        schedule: spec.schedule(SCHEDULE),
         decay: number(config, "weight_decay", 0.01) as f32,
-        dropout: number(config, "dropout", if few_texts { 0.3 } else { 0.1 }) as f32,
+        dropout: number(config, "dropout", 0.1) as f32,
         smoothing: number(config, "label_smoothing", 0.05) as f32,
         seed: spec.seed,
         threads: spec.threads.max(1),

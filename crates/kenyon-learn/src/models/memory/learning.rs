@@ -1,6 +1,6 @@
 //! How the memory family learns: mini-batches in chunks, several networks until the best is known.
 
-use super::{Kind, Memory, SMALL, Sizes};
+use super::{Kind, Memory, SMALL};
 use crate::data::Batch;
 use crate::models::attention::{loss_gradient, number, read, row_weights, tensor, whole};
 use crate::models::{Learner, LearnerSpec, Network, Next, Position, Schedule, Targets, Task, UNLABELLED};
@@ -19,9 +19,8 @@ use serde_json::Value;
 /// Chunks a mini-batch is cut into at most, whatever the threads.
 const CHUNKS: usize = 4;
 
-/// Stories from which on rows alone keep the network from learning them by heart: what is dropped or
-/// decays then only stands in the way of exact matches.
-const MANY: usize = 50_000;
+/// How it is trained where nothing says.
+const SCHEDULE: Schedule = Schedule { epochs: 20, batch_size: 32, patience: 6 };
 
 /// One network in training: the restarts are several of them until the best is known.
 struct Candidate {
@@ -50,12 +49,10 @@ struct MemoryLearner {
 /// A network with fresh weights, ready to learn.
 pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let config = spec.config;
-    let many = spec.rows >= MANY;
-    let sizes = if many { Sizes { width: 128, wide_gates: true } } else { SMALL };
-    let mut net = Memory::new(spec.encoder, spec.task, spec.outputs, config, sizes);
+    let mut net = Memory::new(spec.encoder, spec.task, spec.outputs, config, SMALL);
     let softmax = matches!(net.kind, Kind::Softmax(..));
     net.linear = softmax && config.get("linear_start").and_then(Value::as_bool).unwrap_or(true);
-    let restarts = whole(config, "restarts", if softmax { 3 } else { 1 }).max(1);
+    let restarts = whole(config, "restarts", 1).max(1);
     let candidates: Vec<Candidate> = (0..restarts)
         .map(|restart| {
             let weights = net.fresh(spec.seed.wrapping_add(restart as u64 * 1_000_003));
@@ -68,20 +65,13 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         Task::Classification => vec![(capacity / spec.outputs.max(1)).max(1); spec.outputs],
         Task::Regression => vec![capacity],
     };
-    // The published rate of plain gradient steps on summed losses, and what serves AdamW here.
-    let (rate, decay, dropout) = match &net.kind {
-        Kind::Softmax(..) => (0.01, 0.01, 0.0),
-        Kind::Ordered(..) if many => (0.005, 0.0, 0.0),
-        Kind::Ordered(..) => (0.003, 0.01, 0.2),
-        Kind::Recall(_) => (0.003, 0.01, 0.0),
-    };
     Ok(Box::new(MemoryLearner {
         candidates,
         lanes: Vec::new(),
-        schedule: spec.schedule(default_schedule(spec.rows, &net.kind)),
-        rate: WarmCosine { peak: number(config, "learning_rate", rate) as f32, warm_up: 200 },
-        decay: number(config, "weight_decay", decay) as f32,
-        dropout: number(config, "dropout", dropout) as f32,
+        schedule: spec.schedule(SCHEDULE),
+        rate: WarmCosine { peak: number(config, "learning_rate", 0.003) as f32, warm_up: 200 },
+        decay: number(config, "weight_decay", 0.01) as f32,
+        dropout: number(config, "dropout", 0.0) as f32,
         time_noise: number(config, "time_noise", 0.1) as f32,
         quota,
         linear_best: f32::INFINITY,
@@ -89,19 +79,6 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         threads: spec.threads.max(1),
         net,
     }))
-}
-
-fn default_schedule(rows: usize, kind: &Kind) -> Schedule {
-    let (batch_size, goal, least) = match kind {
-        // Of twenty kinds of question a small mini-batch holds one or two each: too few to tell the way from.
-        Kind::Ordered(..) if rows >= MANY => return Schedule { epochs: 40, batch_size: 256, patience: 20 },
-        Kind::Ordered(..) | Kind::Softmax(..) => (32, 34_000, 20),
-        Kind::Recall(_) => (64, 3000, 12),
-    };
-    let batch_size = if rows < 512 { 16 } else { batch_size };
-    let steps = rows.div_ceil(batch_size).max(1);
-    let epochs = (goal / steps).clamp(least, 200);
-    Schedule { epochs, batch_size, patience: epochs / 3 }
 }
 
 impl MemoryLearner {

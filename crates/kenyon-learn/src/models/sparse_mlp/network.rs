@@ -46,7 +46,7 @@ impl SparseMlp {
 
 impl Network for SparseMlp {
     fn family(&self) -> Family {
-        Family::SparseMlp
+        Family::new(&super::Spec)
     }
 
     fn outputs(&self) -> usize {

@@ -1,6 +1,6 @@
 //! The filter banks of all series columns with their trained readout, beside the attention blocks.
-//! From few rows the readout is solved for after the first pass, by ridge regression; from many it is
-//! learned by gradient steps with momentum.
+//! The readout is solved for after the first pass by ridge regression, or learned by gradient steps
+//! with momentum.
 
 use crate::data::Batch;
 use crate::nn::kernels::dense::{self, View, product};
@@ -69,12 +69,6 @@ pub struct Training {
     pub seen: Rows,
 }
 
-/// Rows up to which the readout is solved for: the equations grow with their square.
-pub const SOLVED: usize = 1500;
-
-/// Rows at which blocks and filters answer alike.
-const ROWS_FOR_BLOCKS: f32 = 1500.0;
-
 impl Branch {
     /// A branch over `columns` with an empty readout.
     pub fn new(columns: Vec<Column>, outputs: usize) -> Self {
@@ -89,11 +83,9 @@ impl Branch {
         share * blocks + (1.0 - share) * filters
     }
 
-    /// Says how many rows there are to learn from: blocks that train all their weights need
-    /// about a thousand rows before they know more than fixed filters do.
-    pub fn weigh(&mut self, rows: usize) {
-        let rows = rows as f32;
-        self.numbers[self.plan.share.start] = rows / (rows + ROWS_FOR_BLOCKS);
+    /// Sets the share of the blocks in the answers.
+    pub fn weigh(&mut self, blocks: f32) {
+        self.numbers[self.plan.share.start] = blocks;
     }
 
     /// Pooled and standardised values of rows, `[rows, features]`.
