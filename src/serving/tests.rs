@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::engine::{Caller, Engine, Settings};
+use super::engine::{Caller, Engine};
 use super::library::{Canary, Files, Library, Traffic};
+use super::settings::Settings;
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
