@@ -7,7 +7,7 @@ use crate::models::{Position, Range, Schedule, Setting, Task};
 use crate::nn::Tensors;
 use crate::nn::kernels::LANE;
 use crate::nn::layers::sparse_net::train::{Optimiser, Step};
-use crate::nn::layers::sparse_net::{Hidden, Picture, ReceptiveField, Shape, hidden_name, saved_winners};
+use crate::nn::layers::sparse_net::{Hidden, Picture, ReceptiveField, SparseNetShape, hidden_name, saved_winners};
 use serde_json::{Map, Value};
 
 /// See [`super::settings`].
@@ -55,7 +55,7 @@ const MANY: usize = 2_000;
 
 /// What is built and how it is trained.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct SparseMlpPlan {
     hidden: Vec<Hidden>,
     outputs: usize,
     skip: bool,
@@ -74,7 +74,7 @@ pub(super) struct Plan {
     pub(super) schedule: Schedule,
 }
 
-impl Plan {
+impl SparseMlpPlan {
     /// The plan for some data. Without `rows` (a trained network is loaded) only sizes matter.
     pub(super) fn new(
         encoder: &Encoder,
@@ -183,8 +183,8 @@ impl Plan {
     }
 
     /// Sizes for rows of `inputs` lines.
-    pub(super) fn shape(&self, inputs: usize) -> Shape {
-        Shape { inputs, hidden: self.hidden.clone(), outputs: self.outputs, skip: self.skip }
+    pub(super) fn shape(&self, inputs: usize) -> SparseNetShape {
+        SparseNetShape { inputs, hidden: self.hidden.clone(), outputs: self.outputs, skip: self.skip }
     }
 
     /// Takes hidden sizes from saved weights: they may have been chosen from the number of rows.
