@@ -91,7 +91,8 @@ pub(super) trait Algorithm: Send + Sync + 'static {
         let rate = step.rate.rate(step.position.step, step.position.steps);
         let mut adam = constants(step.position.step, rate, clip(squares, 5.0));
         adam.decay = step.decay;
-        moments.update(weights, 0..weights.len(), gradient, adam);
+        let all = 0..weights.len();
+        moments.update(weights, all, gradient, adam);
     }
 
     /// A pass has ended with this validation loss. Whether what is learned now is not comparable with before.

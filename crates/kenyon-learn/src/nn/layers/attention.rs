@@ -5,6 +5,7 @@
 //! Forward and backward are written out: at this size candle's overhead per operation would be
 //! most of the time, and its fused normalisation and softmax cut gradients.
 
+mod block;
 mod heads;
 mod layout;
 mod tape;

@@ -356,7 +356,7 @@ fn fold_into(scatter: &mut [f64], width: usize, rows: &[f32], scale: f32, thread
         let wide = first + high;
         dense::reset(products, high * wide);
         product(
-            (products, MatrixShape::new(high, wide)),
+            (&mut products[..], MatrixShape::new(high, wide)),
             (&rows[first..], MatrixShape::strided(count, high, width).transposed()),
             (rows, MatrixShape::strided(count, wide, width)),
             None,

@@ -110,7 +110,7 @@ impl Graph {
             dense::reset(similarities, high * count);
             let own = (&unit[first * width..(first + high) * width], MatrixShape::new(high, width));
             let all = (&unit[..], MatrixShape::new(count, width).transposed());
-            product((similarities, MatrixShape::new(high, count)), own, all, None, 1.0);
+            product((&mut similarities[..], MatrixShape::new(high, count)), own, all, None, 1.0);
             for (r, similarities) in similarities.chunks_exact_mut(count).enumerate() {
                 similarities[first + r] = f32::NEG_INFINITY;
                 strongest(similarities, NEIGHBOURS, picked);

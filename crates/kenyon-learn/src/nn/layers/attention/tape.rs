@@ -1,6 +1,6 @@
 //! One chunk's forward and backward pass, and what is kept between the two.
 
-use super::heads::{attend, attend_backward};
+use super::block::{SavedBlock, block_backward, block_forward, drop_mask};
 use super::layout::{AttentionLayout, AttentionWeights};
 use crate::data::Batch;
 use crate::nn::kernels::dense::{self, reset};
@@ -9,23 +9,6 @@ use crate::nn::kernels::matrix::{MatrixShape, product};
 use crate::nn::kernels::reads::{gather, largest, read_backward, weighted_sum};
 use crate::random::Random;
 use std::ops::Range;
-
-/// What is kept of one block's forward pass for its backward pass, over the tokens of a chunk.
-#[derive(Debug, Default)]
-struct Saved {
-    input: Vec<f32>,
-    inverse1: Vec<f32>,
-    normed1: Vec<f32>,
-    qkv: Vec<f32>,
-    weights: Vec<f32>,
-    mixed: Vec<f32>,
-    middle: Vec<f32>,
-    inverse2: Vec<f32>,
-    normed2: Vec<f32>,
-    hidden: Vec<f32>,
-    drop1: Vec<f32>,
-    drop2: Vec<f32>,
-}
 
 /// Everything computed for a chunk of rows; reused from chunk to chunk.
 #[derive(Debug, Default)]
@@ -36,7 +19,7 @@ pub(crate) struct AttentionTape {
     /// Position within its field of each token.
     position: Vec<u32>,
     x: Vec<f32>,
-    saved: Vec<Saved>,
+    saved: Vec<SavedBlock>,
     inverse: Vec<f32>,
     normed: Vec<f32>,
     /// Soft reads' weights, `[reads, tokens]`.
@@ -69,21 +52,6 @@ pub(crate) struct Dropout {
     pub(crate) seed: u64,
     /// Step of the training.
     pub(crate) step: u64,
-}
-
-fn drop_mask(mask: &mut Vec<f32>, len: usize, share: f32, random: &mut Random) {
-    mask.clear();
-    mask.reserve(len + 3);
-    // Four 16-bit draws a random number.
-    let (limit, scale) = ((share * 65536.0) as u64, 1.0 / (1.0 - share));
-    while mask.len() < len {
-        let mut bits = random.next_u64();
-        for _ in 0..4 {
-            mask.push(if bits & 0xffff < limit { 0.0 } else { scale });
-            bits >>= 16;
-        }
-    }
-    mask.truncate(len);
 }
 
 impl AttentionTape {
@@ -155,40 +123,10 @@ impl AttentionTape {
             .map(|o| (o.share, Random::stream(o.seed, "dropout", o.step.wrapping_mul(1 << 20) + rows.start as u64)));
         self.embed(layout, weights, batch, rows);
         let n = self.tokens.len();
-        self.saved.resize_with(shape.layers, Saved::default);
+        self.saved.resize_with(shape.layers, SavedBlock::default);
         for (block, saved) in layout.blocks.iter().zip(&mut self.saved) {
-            saved.input.clone_from(&self.x);
-            reset(&mut saved.inverse1, n);
-            reset(&mut saved.normed1, n * d);
-            dense::rms_norm(&self.x, &w[block.norm1.clone()], &mut saved.normed1, &mut saved.inverse1);
-            reset(&mut saved.qkv, n * 3 * d);
-            linear(&saved.normed1, &w[block.qkv.clone()], &mut saved.qkv, (n, d, 3 * d), false);
-            attend(shape, &self.offsets, &saved.qkv, &mut saved.weights, &mut saved.mixed);
-            reset(&mut self.scratch, n * d);
-            linear(&saved.mixed, &w[block.out.clone()], &mut self.scratch, (n, d, d), false);
-            saved.drop1.clear();
-            if let Some((share, random)) = &mut random {
-                drop_mask(&mut saved.drop1, n * d, *share, random);
-                dense::multiply(&mut self.scratch, &saved.drop1);
-            }
-            dense::add(&mut self.x, &self.scratch);
-            saved.middle.clone_from(&self.x);
-            reset(&mut saved.inverse2, n);
-            reset(&mut saved.normed2, n * d);
-            dense::rms_norm(&self.x, &w[block.norm2.clone()], &mut saved.normed2, &mut saved.inverse2);
-            reset(&mut saved.hidden, n * shape.hidden);
-            linear(&saved.normed2, &w[block.up.clone()], &mut saved.hidden, (n, d, shape.hidden), false);
-            dense::add_bias(&mut saved.hidden, &w[block.up_bias.clone()]);
-            dense::winners_rows(&mut saved.hidden, shape.hidden, shape.winners, &mut self.select);
-            reset(&mut self.scratch, n * d);
-            linear(&saved.hidden, &w[block.down.clone()], &mut self.scratch, (n, shape.hidden, d), false);
-            dense::add_bias(&mut self.scratch, &w[block.down_bias.clone()]);
-            saved.drop2.clear();
-            if let Some((share, random)) = &mut random {
-                drop_mask(&mut saved.drop2, n * d, *share, random);
-                dense::multiply(&mut self.scratch, &saved.drop2);
-            }
-            dense::add(&mut self.x, &self.scratch);
+            let buffers = (&mut self.scratch, &mut self.select);
+            block_forward(shape, block, w, &self.offsets, saved, &mut self.x, buffers, random.as_mut());
         }
         reset(&mut self.inverse, n);
         reset(&mut self.normed, n * d);
@@ -309,50 +247,8 @@ impl AttentionTape {
         dense::rms_norm_backward(&self.x, &w[layout.norm.clone()], &self.inverse, &dy, dx, &mut g[layout.norm.clone()]);
         let mut branch = std::mem::take(&mut self.scratch);
         let mut wide = Vec::new();
-        for (block, saved) in layout.blocks.iter().zip(&mut self.saved).rev() {
-            // Feed-forward part.
-            branch.clone_from(dx);
-            if !saved.drop2.is_empty() {
-                dense::multiply(&mut branch, &saved.drop2);
-            }
-            dense::sum_rows(&branch, &mut g[block.down_bias.clone()]);
-            linear_weight_gradient(&saved.hidden, &branch, &mut g[block.down.clone()], (n, shape.hidden, d));
-            reset(&mut wide, n * shape.hidden);
-            linear_input_gradient(&branch, &w[block.down.clone()], &mut wide, (n, shape.hidden, d), false);
-            dense::mask_losers(&mut wide, &saved.hidden);
-            dense::sum_rows(&wide, &mut g[block.up_bias.clone()]);
-            linear_weight_gradient(&saved.normed2, &wide, &mut g[block.up.clone()], (n, d, shape.hidden));
-            reset(&mut dy, n * d);
-            linear_input_gradient(&wide, &w[block.up.clone()], &mut dy, (n, d, shape.hidden), false);
-            dense::rms_norm_backward(
-                &saved.middle,
-                &w[block.norm2.clone()],
-                &saved.inverse2,
-                &dy,
-                dx,
-                &mut g[block.norm2.clone()],
-            );
-            // Attention part.
-            branch.clone_from(dx);
-            if !saved.drop1.is_empty() {
-                dense::multiply(&mut branch, &saved.drop1);
-            }
-            linear_weight_gradient(&saved.mixed, &branch, &mut g[block.out.clone()], (n, d, d));
-            reset(&mut dy, n * d);
-            linear_input_gradient(&branch, &w[block.out.clone()], &mut dy, (n, d, d), false);
-            reset(&mut wide, n * 3 * d);
-            attend_backward(shape, &self.offsets, &saved.qkv, &saved.weights, &dy, &mut wide, &mut branch);
-            linear_weight_gradient(&saved.normed1, &wide, &mut g[block.qkv.clone()], (n, d, 3 * d));
-            reset(&mut dy, n * d);
-            linear_input_gradient(&wide, &w[block.qkv.clone()], &mut dy, (n, d, 3 * d), false);
-            dense::rms_norm_backward(
-                &saved.input,
-                &w[block.norm1.clone()],
-                &saved.inverse1,
-                &dy,
-                dx,
-                &mut g[block.norm1.clone()],
-            );
+        for (block, saved) in layout.blocks.iter().zip(&self.saved).rev() {
+            block_backward(shape, block, w, &self.offsets, saved, dx, g, (&mut branch, &mut wide, &mut dy));
         }
         self.scratch = branch;
         self.scratch2 = dy;
