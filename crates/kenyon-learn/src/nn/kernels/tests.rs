@@ -1,6 +1,7 @@
 //! Kernels against plain loops, on every instruction set this machine has.
 #![allow(clippy::unwrap_used)]
 
+use super::vectors::dot;
 use super::*;
 use crate::random::Random;
 use std::sync::atomic::{AtomicUsize, Ordering};
