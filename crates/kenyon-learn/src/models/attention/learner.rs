@@ -23,7 +23,7 @@ const LEAST_TOKENS: usize = 96;
 const MAX_COUNTED: u64 = 200;
 
 /// Names in a checkpoint of what the first pass saw.
-const SEEN: [&str; 3] = ["filters.seen.rows", "filters.seen.weights", "filters.seen.targets"];
+const SEEN: [&str; 3] = ["filters.seen.rows", "filters.seen.weights", "filters.seen.due"];
 
 /// What one chunk of a mini-batch is worked on with.
 #[derive(Default)]
