@@ -4,7 +4,6 @@
 //! refused with a clear error: every size that the files name is checked against the others.
 
 use super::calibrate::{Calibration, MAX_KEYS, Novelty, SKETCH};
-use super::metrics::{argmax, softmax};
 use crate::data::encoder::Encoder;
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
@@ -12,6 +11,7 @@ use crate::data::target::TargetEncoder;
 use crate::data::{Batch, Table};
 use crate::models::{Family, Network, Task};
 use crate::nn::Tensors;
+use crate::nn::probability::{argmax, softmax_with_temperature};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -158,7 +158,7 @@ impl Bundle {
         match &self.config.target_encoder {
             TargetEncoder::Classes(_) => {
                 for row in values.chunks_exact_mut(outputs) {
-                    softmax(row, self.config.calibration.temperature);
+                    softmax_with_temperature(row, self.config.calibration.temperature);
                 }
             }
             TargetEncoder::Number { mean, std } => {

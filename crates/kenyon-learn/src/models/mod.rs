@@ -2,15 +2,15 @@
 //!
 //! A new family is one file here and one line in [`registry`].
 
-pub mod attention;
+pub(crate) mod attention;
 #[cfg(test)]
 mod conformance;
-pub mod hybrid;
-pub mod memory;
+pub(crate) mod hybrid;
+pub(crate) mod memory;
 pub mod onnx;
 pub mod recipe;
 pub mod registry;
-pub mod sparse_mlp;
+pub(crate) mod sparse_mlp;
 #[cfg(test)]
 mod toy;
 

@@ -2,7 +2,7 @@
 //! way from the row to the answers, so that the family is never less than a linear model.
 
 mod config;
-mod members;
+mod ensemble;
 mod network;
 mod onnx;
 mod recipe;
@@ -18,8 +18,8 @@ use crate::nn::Tensors;
 use crate::nn::layers::sparse_net::InferenceNet;
 use crate::nn::layers::sparse_net::train::{Labels, Step};
 use crate::{Error, Result};
-use config::Plan;
-use members::Members;
+use config::SparseMlpPlan;
+use ensemble::Ensemble;
 use network::SparseMlp;
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
@@ -27,7 +27,7 @@ use vocabulary::{Entries, Vocabulary};
 
 /// The family's entry in the registry.
 #[derive(Clone, Copy, Debug)]
-pub struct Spec;
+pub(crate) struct Spec;
 
 impl FamilySpec for Spec {
     fn name(&self) -> &'static str {
@@ -85,28 +85,28 @@ impl FamilySpec for Spec {
 }
 
 /// The family's own settings.
-pub fn settings() -> Vec<Setting> {
+pub(crate) fn settings() -> Vec<Setting> {
     config::settings()
 }
 
 /// A fresh network in training.
-pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
-    let plan = Plan::new(spec.encoder, spec.task, spec.outputs, spec.config);
+pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+    let plan = SparseMlpPlan::new(spec.encoder, spec.task, spec.outputs, spec.config);
     let vocabulary = Vocabulary::new(spec.encoder.width as usize);
-    let members = Members::new(&plan.shape(vocabulary.rows()), plan.members, spec.seed, spec.threads);
+    let members = Ensemble::new(&plan.shape(vocabulary.rows()), plan.members, spec.seed, spec.threads);
     let schedule = spec.schedule(config::SCHEDULE);
-    Ok(Box::new(Training { schedule, members, vocabulary, plan, entries: Entries::default() }))
+    Ok(Box::new(SparseMlpLearner { schedule, members, vocabulary, plan, entries: Entries::default() }))
 }
 
 /// A trained network from what [`Network::save`] gave.
-pub fn load(
+pub(crate) fn load(
     encoder: &Encoder,
     task: Task,
     outputs: usize,
     config: &Map<String, Value>,
     tensors: &Tensors,
 ) -> Result<Box<dyn Network>> {
-    let mut plan = Plan::new(encoder, task, outputs, config);
+    let mut plan = SparseMlpPlan::new(encoder, task, outputs, config);
     plan.resize(tensors);
     let vocabulary = Vocabulary::load(encoder.width as usize, tensors)?;
     let net = InferenceNet::load(plan.shape(vocabulary.rows()), tensors)?;
@@ -114,10 +114,10 @@ pub fn load(
 }
 
 /// The network in training.
-struct Training {
-    plan: Plan,
+struct SparseMlpLearner {
+    plan: SparseMlpPlan,
     schedule: Schedule,
-    members: Members,
+    members: Ensemble,
     vocabulary: Vocabulary,
     entries: Entries,
 }
@@ -126,7 +126,7 @@ thread_local! {
     static ENTRIES: RefCell<Entries> = RefCell::default();
 }
 
-impl Learner for Training {
+impl Learner for SparseMlpLearner {
     fn schedule(&self) -> Schedule {
         self.schedule
     }

@@ -6,7 +6,8 @@ use crate::data::target::{Encoded, TargetEncoder};
 use crate::learning::bundle::Bundle;
 use crate::learning::calibrate::{Calibration, fit_temperature, log_loss};
 use crate::learning::evaluate::{self, Evaluation};
-use crate::learning::metrics::{self, argmax, softmax};
+use crate::learning::metrics;
+use crate::nn::probability::{argmax, softmax_with_temperature};
 use serde_json::{Map, Value};
 
 /// The encoded rows and their targets, split.
@@ -73,7 +74,7 @@ impl Data<'_> {
             (Some(truths), TargetEncoder::Classes(classes)) => {
                 let mut probabilities = answers.to_vec();
                 let temperature = bundle.config.calibration.temperature;
-                probabilities.chunks_exact_mut(self.outputs).for_each(|row| softmax(row, temperature));
+                probabilities.chunks_exact_mut(self.outputs).for_each(|row| softmax_with_temperature(row, temperature));
                 evaluate::classified(bundle, classes, &probabilities, &truths, 0)
             }
             (_, TargetEncoder::Number { mean, std }) => {
@@ -96,7 +97,9 @@ impl Data<'_> {
         match (self.validation_classes(), target) {
             (Some(truths), _) => {
                 let mut probabilities = answers.to_vec();
-                probabilities.chunks_exact_mut(self.outputs).for_each(|row| softmax(row, calibration.temperature));
+                probabilities
+                    .chunks_exact_mut(self.outputs)
+                    .for_each(|row| softmax_with_temperature(row, calibration.temperature));
                 metrics::to_map(&metrics::classification(&probabilities, self.outputs, &truths))
             }
             (None, TargetEncoder::Number { mean, std }) => {

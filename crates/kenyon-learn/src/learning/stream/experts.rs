@@ -5,7 +5,8 @@
 //! [`Hedge`] weighs experts by recent loss (fixed share, Herbster & Warmuth 1998), so that what fits
 //! now speaks, and nobody has to choose. [`Squares`] is recursive least squares for numbers.
 
-use crate::nn::linalg::cholesky;
+use crate::nn::linalg::dot;
+pub(super) use crate::nn::probability::softmax;
 use serde::{Deserialize, Serialize};
 
 /// Smallest probability an expert is charged for, so that one surprise does not silence it for ever.
@@ -139,9 +140,9 @@ impl Squares {
     pub(super) fn learn(&mut self, input: &[f32], value: f32) {
         let n = self.width;
         let x: Vec<f64> = input.iter().map(|&v| f64::from(v)).collect();
-        let gain: Vec<f64> = self.inverse.chunks_exact(n.max(1)).map(|row| cholesky::dot(row, &x)).collect();
-        let scale = self.forget + cholesky::dot(&gain, &x);
-        let error = f64::from(value) - cholesky::dot(&self.weights, &x);
+        let gain: Vec<f64> = self.inverse.chunks_exact(n.max(1)).map(|row| dot(row, &x)).collect();
+        let scale = self.forget + dot(&gain, &x);
+        let error = f64::from(value) - dot(&self.weights, &x);
         for (w, g) in self.weights.iter_mut().zip(&gain) {
             *w += g / scale * error;
         }
@@ -205,30 +206,4 @@ impl Hedge {
 /// The loss an expert is charged with for the probability it gave to the truth.
 pub(super) fn log_loss(probability: f32) -> f32 {
     -probability.max(LEAST).ln()
-}
-
-/// Exponentials over their sum, in place.
-pub(super) fn softmax(values: &mut [f32]) {
-    let top = values.iter().fold(f32::NEG_INFINITY, |m, v| m.max(*v));
-    let mut total = 0.0;
-    for v in values.iter_mut() {
-        *v = (*v - top).exp();
-        total += *v;
-    }
-    if total > 0.0 {
-        values.iter_mut().for_each(|v| *v /= total);
-    }
-}
-
-/// A dot product in eight independent sums.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 8];
-    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let tail: f32 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a8.zip(b8) {
-        for i in 0..8 {
-            sums[i] += x[i] * y[i];
-        }
-    }
-    sums.iter().sum::<f32>() + tail
 }

@@ -1,14 +1,16 @@
 //! The lda_readout part of a stream: the code rows are read by, and the streaming discriminant over it.
 
-use super::few_shot::{self, Parts, Spread};
+use super::few_shot::{self, Parts};
 use super::model::Model;
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
 use crate::models::hybrid;
 use crate::nn::layers::local_groups::LocalGroups;
 use crate::nn::linalg::cholesky::Factor;
-use crate::nn::readouts::discriminant::{Readout, Sums};
-use crate::nn::readouts::label_propagation::Pool;
+use crate::nn::readouts::Readout;
+use crate::nn::readouts::discriminant::Sums;
+use crate::nn::readouts::few_shot::ResidualVariances;
+use crate::nn::readouts::label_propagation::UnlabelledPool;
 use crate::nn::readouts::semi_supervised;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -148,10 +150,10 @@ pub(super) struct LdaReadout {
     /// Whether what came before some row counts less, so that a row's own share is not known any more.
     faded: bool,
     /// How far classes and rows lie outside of what known classes differ by; one entry, or none.
-    spread: Vec<Spread>,
+    spread: Vec<ResidualVariances>,
     /// Rows that labels spread to while these are few. In a snapshot it comes after everything else.
     #[serde(skip)]
-    pub(super) pool: Pool,
+    pub(super) pool: UnlabelledPool,
 }
 
 impl LdaReadout {
@@ -165,7 +167,7 @@ impl LdaReadout {
             seen: 0,
             faded: false,
             spread: Vec::new(),
-            pool: Pool::default(),
+            pool: UnlabelledPool::default(),
         }
     }
 
@@ -276,7 +278,7 @@ impl LdaReadout {
         self.centre = sums.centre();
         model.readout = Some(sums.read(&factor, 0.0));
         self.factor = Some(factor);
-        self.spread = self.parts(model).and_then(|parts| parts.spread()).into_iter().collect();
+        self.spread = self.parts(model).and_then(|parts| parts.variances()).into_iter().collect();
         model.class_bias.iter_mut().for_each(|class_bias| *class_bias = 0.0);
         if !self.spread.is_empty() {
             let few: Vec<usize> =
@@ -317,7 +319,7 @@ impl LdaReadout {
 }
 
 /// The readout of few labels; none where they are not few, or the memory holds too little of their rows.
-fn few(sums: &Sums, pool: &Pool, model: &Model, threads: usize) -> Option<Readout> {
+fn few(sums: &Sums, pool: &UnlabelledPool, model: &Model, threads: usize) -> Option<Readout> {
     let entries = model.memory.entries();
     if !semi_supervised::are_few(sums) || (entries.len() as f64) < sums.rows() / 2.0 {
         return None;

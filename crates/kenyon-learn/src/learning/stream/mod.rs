@@ -35,6 +35,7 @@ use crate::data::schema::ColumnKind;
 use crate::data::target::{Encoded, TargetEncoder};
 use crate::data::{Batch, Table};
 use crate::models::{Task, UNLABELLED};
+use crate::nn::probability::argmax;
 use crate::nn::readouts::semi_supervised::are_few;
 use crate::{Error, Result};
 use lda_readout::{Code, LdaReadout};
@@ -474,11 +475,6 @@ fn shape(task: Task, classes: usize, config: &Map<String, Value>, seed: u64) -> 
         labels_in_time: config.get("recent_labels").and_then(Value::as_bool).unwrap_or(true),
         seed,
     }
-}
-
-fn argmax(values: &[f32]) -> usize {
-    let better = |best: usize, (i, v): (usize, &f32)| if *v > values[best] { i } else { best };
-    values.iter().enumerate().fold(0, better)
 }
 
 impl std::fmt::Debug for Online {

@@ -7,7 +7,7 @@ use super::forest::Forest;
 use super::inputs::{Inputs, View};
 use crate::models::{RECALLED, Recalled, RecalledRow};
 use crate::nn::memory::episodic::{Episodic, Key};
-use crate::nn::readouts::discriminant::Readout;
+use crate::nn::readouts::Readout;
 use serde::{Deserialize, Serialize};
 
 /// What an expert sees of a row.

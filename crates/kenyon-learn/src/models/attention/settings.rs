@@ -4,12 +4,12 @@ use super::{number, whole};
 use crate::data::encoder::Encoder;
 use crate::models::{Range, Setting};
 use crate::nn::Tensors;
-use crate::nn::layers::attention::Shape;
+use crate::nn::layers::attention::AttentionShape;
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 
 /// What a training request may set.
-pub fn settings() -> Vec<Setting> {
+pub(crate) fn settings() -> Vec<Setting> {
     vec![
         Setting::new(
             "width",
@@ -110,7 +110,12 @@ impl Sizes {
 }
 
 /// How the sizes follow from the encoder and the settings.
-pub(super) fn shape(encoder: &Encoder, outputs: usize, config: &Map<String, Value>, sizes: Sizes) -> Result<Shape> {
+pub(super) fn shape(
+    encoder: &Encoder,
+    outputs: usize,
+    config: &Map<String, Value>,
+    sizes: Sizes,
+) -> Result<AttentionShape> {
     let width = whole(config, "width", sizes.width);
     let heads = whole(config, "heads", 4).max(1);
     if !width.is_multiple_of(heads) {
@@ -118,7 +123,7 @@ pub(super) fn shape(encoder: &Encoder, outputs: usize, config: &Map<String, Valu
     }
     let hidden = whole(config, "hidden", 2 * width).max(1);
     let winners = ((number(config, "active_share", 0.25) * hidden as f64).round() as usize).clamp(1, hidden);
-    Ok(Shape {
+    Ok(AttentionShape {
         features: encoder.width as usize,
         fields: encoder.fields.len().max(1),
         positions: whole(config, "positions", 1024).max(1),

@@ -4,8 +4,8 @@ use crate::models::onnx::{Graph, integer, list};
 use crate::nn::Tensors;
 use crate::{Error, Result};
 
-/// A `memory` that recalls training rows: the row's description against theirs by cosine, a softmax, and
-/// their outcomes beside a linear readout (see `nn::recall`). Returns the name of the logits.
+/// A `memory` that recalls training rows: the row's embedding against theirs by cosine, a softmax, and
+/// their outcomes added to a linear readout (see [`crate::nn::memory::knn_attention`]). Returns the name of the logits.
 pub(super) fn recall(graph: &mut Graph, tensors: &Tensors, outputs: usize, regression: bool) -> Result<String> {
     graph.name("Recall");
     let missing = |name: &str| Error::internal(format!("{name} is missing"));

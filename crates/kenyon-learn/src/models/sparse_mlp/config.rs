@@ -7,7 +7,7 @@ use crate::models::{Position, Range, Schedule, Setting, Task};
 use crate::nn::Tensors;
 use crate::nn::kernels::LANE;
 use crate::nn::layers::sparse_net::train::{Optimiser, Step};
-use crate::nn::layers::sparse_net::{Hidden, Picture, ReceptiveField, Shape, hidden_name, saved_winners};
+use crate::nn::layers::sparse_net::{Hidden, Picture, ReceptiveField, SparseNetShape, hidden_name, saved_winners};
 use serde_json::{Map, Value};
 
 /// See [`super::settings`].
@@ -66,7 +66,7 @@ pub(super) const SCHEDULE: Schedule = Schedule { epochs: 20, batch_size: 32, pat
 
 /// What is built and how it is trained.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct SparseMlpPlan {
     hidden: Vec<Hidden>,
     outputs: usize,
     skip: bool,
@@ -83,7 +83,7 @@ pub(super) struct Plan {
     pub(super) revives: bool,
 }
 
-impl Plan {
+impl SparseMlpPlan {
     /// The plan that a configuration in full describes; of a trained network only sizes matter.
     pub(super) fn new(encoder: &Encoder, task: Task, outputs: usize, config: &Map<String, Value>) -> Self {
         let number = |name: &str, default: f32| config.get(name).and_then(Value::as_f64).map_or(default, |v| v as f32);
@@ -132,8 +132,8 @@ impl Plan {
     }
 
     /// Sizes for rows of `inputs` lines.
-    pub(super) fn shape(&self, inputs: usize) -> Shape {
-        Shape { inputs, hidden: self.hidden.clone(), outputs: self.outputs, skip: self.skip }
+    pub(super) fn shape(&self, inputs: usize) -> SparseNetShape {
+        SparseNetShape { inputs, hidden: self.hidden.clone(), outputs: self.outputs, skip: self.skip }
     }
 
     /// Takes hidden sizes from saved weights: they may have been chosen from the number of rows.

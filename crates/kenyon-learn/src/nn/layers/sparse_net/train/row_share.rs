@@ -1,10 +1,11 @@
 //! Some rows of a mini-batch, one thread's at a time: their winners, answers, losses and gradients.
 
-use super::{Labels, NO_LABEL, Step};
-use crate::nn::kernels::{self, Isa, LANE, Lane, Narrowed, Rows, TopK, Viewers};
-use crate::nn::layers::sparse_net::infer::{Code, pass};
-use crate::nn::layers::sparse_net::layer::Group;
-use crate::nn::layers::sparse_net::{Layer, Shape, SparseNet};
+use super::step::{Labels, NO_LABEL, Step};
+use crate::nn::kernels::{self, InputIndex, Isa, LANE, Lane, NarrowedRows, SparseRows, TopK};
+use crate::nn::layers::sparse_net::forward::{Code, pass};
+use crate::nn::layers::sparse_net::layer::{Group, Layer};
+use crate::nn::layers::sparse_net::net::SparseNet;
+use crate::nn::layers::sparse_net::shape::SparseNetShape;
 use crate::random::Random;
 
 /// Largest norm with which a row enters a gradient. A row that is larger is scaled down, so that one
@@ -13,12 +14,12 @@ const LARGEST_ROW: f32 = 100.0;
 
 /// Some rows of a mini-batch, one thread's at a time.
 #[derive(Debug, Default)]
-pub(super) struct Part {
+pub(super) struct RowShare {
     pub(super) first: usize,
     pub(super) count: usize,
-    pub(super) codes: Vec<PartCode>,
-    /// What the groups of each level see of its rows, where they see a part.
-    pub(super) narrowed: Vec<Narrowed>,
+    pub(super) codes: Vec<ShareCode>,
+    /// The rows narrowed to the inputs of each group of a level, where groups do not have all inputs.
+    pub(super) narrowed: Vec<NarrowedRows>,
     top: TopK,
     scores: Vec<f32>,
     z: Vec<f32>,
@@ -32,9 +33,9 @@ pub(super) struct Part {
     pub(super) factors: Vec<Vec<f32>>,
 }
 
-/// A hidden layer's winners for the rows of a part.
+/// A hidden layer's winners for the rows of a share.
 #[derive(Debug, Default)]
-pub(super) struct PartCode {
+pub(super) struct ShareCode {
     pub(super) code: Code,
     /// `[rows, blocks + 1]`; see [`Winners`].
     pub(super) starts: Vec<u32>,
@@ -44,34 +45,41 @@ pub(super) struct PartCode {
     pub(super) steps: Vec<f32>,
 }
 
-impl Part {
-    /// What this part feeds into level `level`.
-    pub(super) fn feed<'a>(&'a self, level: usize, rows: &Rows<'a>, shape: &Shape) -> Rows<'a> {
+impl RowShare {
+    /// The input of level `level`: the rows themselves, or the code of the layer below.
+    pub(super) fn row_in<'a>(&'a self, level: usize, rows: &SparseRows<'a>, shape: &SparseNetShape) -> SparseRows<'a> {
         match level.checked_sub(1) {
             None => *rows,
             Some(below) => self.codes[below].code.rows(shape.hidden[below].units),
         }
     }
 
-    /// What group `group` of level `level` sees of the rows that `feed` is.
-    pub(super) fn view<'a>(&'a self, level: usize, group: &Group, feed: &Rows<'a>) -> Rows<'a> {
-        if group.field.is_some() { self.narrowed[level].rows(group.number) } else { *feed }
+    /// The rows `row_in` narrowed to the inputs of group `group` of level `level`.
+    pub(super) fn view<'a>(&'a self, level: usize, group: &Group, row_in: &SparseRows<'a>) -> SparseRows<'a> {
+        if group.field.is_some() { self.narrowed[level].rows(group.number) } else { *row_in }
     }
 
-    /// Narrows what it feeds into level `level`, whose layer has `viewers`.
-    pub(super) fn narrow(&mut self, level: usize, viewers: &Viewers, rows: &Rows<'_>, shape: &Shape) {
+    /// Narrows the input of level `level`, whose layer has `input_index`.
+    pub(super) fn narrow(
+        &mut self,
+        level: usize,
+        input_index: &InputIndex,
+        rows: &SparseRows<'_>,
+        shape: &SparseNetShape,
+    ) {
         let mut narrowed = std::mem::take(&mut self.narrowed[level]);
-        viewers.narrow(&self.feed(level, rows, shape), level > 0, &mut narrowed);
+        input_index.narrow(&self.row_in(level, rows, shape), level > 0, &mut narrowed);
         self.narrowed[level] = narrowed;
     }
 
-    /// Finds the winners of this part's rows and what they pass on.
+    /// Finds the winners of these rows and what they pass on.
     pub(super) fn compete(&mut self, isa: Isa, level: usize, layer: &Layer, winners: usize, step: &Step, seed: u64) {
         let Self { first, count, codes, top, scores, z, .. } = self;
-        let PartCode { code, starts, .. } = &mut codes[level];
+        let ShareCode { code, starts, .. } = &mut codes[level];
         code.clear();
         starts.clear();
-        let boosts: Vec<f32> = if step.boost > 0.0 { layer.plain_lane(|tile| &tile.boost) } else { Vec::new() };
+        let boosts: Vec<f32> =
+            if step.boost > 0.0 { layer.plain_lane(|unit_block| &unit_block.boost) } else { Vec::new() };
         for row in *first..*first + *count {
             z.clear();
             layer.groups.iter().for_each(|group| z.extend_from_slice(Lane::flat(group.row(row))));
@@ -104,12 +112,12 @@ impl Part {
         }
     }
 
-    /// Answers of this part's rows, their losses, and all gradients a row alone decides.
+    /// Answers of these rows, their losses, and all gradients that depend on a row alone.
     pub(super) fn answer(
         &mut self,
         isa: Isa,
         net: &SparseNet,
-        rows: &Rows<'_>,
+        rows: &SparseRows<'_>,
         targets: Labels<'_>,
         step: &Step,
         scale: f32,
@@ -120,9 +128,17 @@ impl Part {
         self.answers.resize(self.count * blocks, Lane::ZERO);
         let levels = net.hidden.len();
         if let (Some(readout), true) = (&net.readout, self.count > 0) {
-            let feed = self.codes[levels - 1].code.rows(readout.inputs);
-            for (block, tile) in readout.tiles().enumerate() {
-                kernels::forward(isa, &tile.weights, &tile.bias, &feed, &mut self.answers[block..], blocks, &[]);
+            let row_in = self.codes[levels - 1].code.rows(readout.inputs);
+            for (block, unit_block) in readout.unit_blocks().enumerate() {
+                kernels::forward(
+                    isa,
+                    &unit_block.weights,
+                    &unit_block.bias,
+                    &row_in,
+                    &mut self.answers[block..],
+                    blocks,
+                    &[],
+                );
             }
         }
         if let Some(skip) = &net.skip {
@@ -153,13 +169,13 @@ impl Part {
             let width = readout.inputs;
             let last = levels - 1;
             let code = std::mem::take(&mut self.codes[last].code);
-            let feed = code.rows(width);
+            let row_in = code.rows(width);
             scaled_into(&self.gradients, &self.factors[levels], scale, blocks, &mut self.readout_steps);
-            let PartCode { deltas, .. } = &mut self.codes[last];
+            let ShareCode { deltas, .. } = &mut self.codes[last];
             deltas.clear();
             deltas.resize(code.units.len(), 0.0);
-            for (block, tile) in readout.tiles().enumerate() {
-                kernels::back_dense(isa, &tile.weights, &feed, &self.gradients[block..], blocks, deltas);
+            for (block, unit_block) in readout.unit_blocks().enumerate() {
+                kernels::back_dense(isa, &unit_block.weights, &row_in, &self.gradients[block..], blocks, deltas);
             }
             self.codes[last].code = code;
             self.finish_deltas(last, scale, step.dropout);
@@ -167,7 +183,7 @@ impl Part {
     }
 
     /// Factors that keep rows of absurd size from throwing the weights away.
-    fn limit(&mut self, level: usize, isa: Isa, rows: &Rows<'_>) {
+    fn limit(&mut self, level: usize, isa: Isa, rows: &SparseRows<'_>) {
         let factors = &mut self.factors[level];
         factors.clear();
         for row in 0..rows.len() {
@@ -178,7 +194,7 @@ impl Part {
 
     /// Gradients of winners that passed nothing on are nothing; steps follow from the rest.
     fn finish_deltas(&mut self, level: usize, scale: f32, dropout: f32) {
-        let PartCode { code, deltas, steps, .. } = &mut self.codes[level];
+        let ShareCode { code, deltas, steps, .. } = &mut self.codes[level];
         steps.clear();
         let keep = 1.0 / (1.0 - dropout);
         for (row, &factor) in self.factors[level].iter().enumerate() {
@@ -192,7 +208,7 @@ impl Part {
     /// Sums the groups' shares of the gradient of the code below `level`.
     pub(super) fn gather(&mut self, level: usize, part: usize, layer: &Layer, scale: f32, dropout: f32) {
         let below = level - 1;
-        let PartCode { code, deltas, .. } = &mut self.codes[below];
+        let ShareCode { code, deltas, .. } = &mut self.codes[below];
         deltas.clear();
         deltas.resize(code.units.len(), 0.0);
         for group in &layer.groups {

@@ -1,23 +1,23 @@
-//! Receptive fields: which inputs some units see, and sparse rows narrowed to those. The kernels then
-//! run on narrowed rows as on any others, over weights that have a line only for what is seen.
+//! Sets of inputs that some units have, and sparse rows narrowed to those. The kernels
+//! run on narrowed rows as on any others, over weights that have a line only for inputs of the set.
 
-use super::Rows;
+use super::rows::SparseRows;
 
-/// The line of an input that is not seen.
+/// The line of an input outside of the set.
 const UNSEEN: u32 = u32::MAX;
 
-/// The inputs that some units see, of all inputs of their layer.
+/// The inputs that some units have, of all inputs of their layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// The inputs seen, ascending; line `i` of the weights belongs to `seen[i]`.
+pub(crate) struct InputSet {
+    /// The inputs in the set, ascending; line `i` of the weights belongs to `seen[i]`.
     seen: Vec<u32>,
     /// The line of each input, or [`UNSEEN`].
     lines: Vec<u32>,
 }
 
-impl Field {
-    /// Of `inputs` inputs those that `sees` says yes to.
-    pub fn new(inputs: usize, sees: impl Fn(usize) -> bool) -> Self {
+impl InputSet {
+    /// Of `inputs` inputs those for which `sees` holds.
+    pub(crate) fn new(inputs: usize, sees: impl Fn(usize) -> bool) -> Self {
         let mut field = Self { seen: Vec::new(), lines: vec![UNSEEN; inputs] };
         for input in (0..inputs).filter(|&input| sees(input)) {
             field.lines[input] = field.seen.len() as u32;
@@ -26,46 +26,46 @@ impl Field {
         field
     }
 
-    /// The inputs seen, ascending.
-    pub fn seen(&self) -> &[u32] {
+    /// The inputs in the set, ascending.
+    pub(crate) fn seen(&self) -> &[u32] {
         &self.seen
     }
 
-    /// The line of `input`, if it is seen.
-    pub fn line(&self, input: usize) -> Option<usize> {
+    /// The line of `input`, if it is in the set.
+    pub(crate) fn line(&self, input: usize) -> Option<usize> {
         self.lines.get(input).filter(|&&line| line != UNSEEN).map(|&line| line as usize)
     }
 }
 
-/// The other way round: who sees an input. Narrowing by this costs what is seen, not what is active
-/// times how many look.
+/// The inverse index: which sets an input is in. Narrowing by this costs the entries of the narrowed rows, not
+/// the active inputs times the number of sets.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Viewers {
+pub(crate) struct InputIndex {
     /// `[inputs + 1]`, into `views`.
     starts: Vec<u32>,
     /// Field, and the input's line in it.
     views: Vec<(u32, u32)>,
-    /// How many inputs each field sees.
+    /// How many inputs each set has.
     bounds: Vec<usize>,
 }
 
-impl Viewers {
+impl InputIndex {
     /// Of `inputs` inputs, for `fields` in this order.
-    pub fn new<'a>(inputs: usize, fields: impl Iterator<Item = &'a Field> + Clone) -> Self {
-        let mut viewers = Self { bounds: fields.clone().map(|field| field.seen.len()).collect(), ..Self::default() };
-        viewers.starts.push(0);
+    pub(crate) fn new<'a>(inputs: usize, fields: impl Iterator<Item = &'a InputSet> + Clone) -> Self {
+        let mut index = Self { bounds: fields.clone().map(|field| field.seen.len()).collect(), ..Self::default() };
+        index.starts.push(0);
         for input in 0..inputs {
             let seen =
                 fields.clone().enumerate().filter_map(|(at, field)| Some((at as u32, field.line(input)? as u32)));
-            viewers.views.extend(seen);
-            viewers.starts.push(viewers.views.len() as u32);
+            index.views.extend(seen);
+            index.starts.push(index.views.len() as u32);
         }
-        viewers
+        index
     }
 
-    /// Writes what each field sees of `rows` to `out`, with lines in the place of inputs; where each
-    /// entry comes from only if `origins` are asked for.
-    pub fn narrow(&self, rows: &Rows<'_>, origins: bool, out: &mut Narrowed) {
+    /// Writes the entries of `rows` in each set to `out`, with lines in the place of inputs, and the position that
+    /// each entry comes from if `origins`.
+    pub(crate) fn narrow(&self, rows: &SparseRows<'_>, origins: bool, out: &mut NarrowedRows) {
         let (fields, stride) = (self.bounds.len(), rows.entries());
         out.bounds.clone_from(&self.bounds);
         out.stride = stride;
@@ -98,27 +98,27 @@ impl Viewers {
     }
 }
 
-/// Rows as each of some fields sees them; the buffers stay from mini-batch to mini-batch.
+/// Rows narrowed to each of some sets; the buffers are kept from mini-batch to mini-batch.
 #[derive(Clone, Debug, Default)]
-pub struct Narrowed {
+pub(crate) struct NarrowedRows {
     bounds: Vec<usize>,
-    /// Entries that each field has room for.
+    /// Capacity of each set, in entries.
     stride: usize,
     /// `[fields, rows + 1]`.
     offsets: Vec<u32>,
     indices: Vec<u32>,
     values: Vec<f32>,
     origins: Vec<u32>,
-    /// Where the next entry of each field goes.
+    /// Position of the next entry of each set.
     ends: Vec<usize>,
 }
 
-impl Narrowed {
-    /// The rows as field `field` sees them, with indices below the number of inputs seen.
-    /// [`Viewers::narrow`] must have run.
-    pub fn rows(&self, field: usize) -> Rows<'_> {
+impl NarrowedRows {
+    /// The rows narrowed to set `field`, with indices below its number of inputs.
+    /// [`InputIndex::narrow`] must have run.
+    pub(crate) fn rows(&self, field: usize) -> SparseRows<'_> {
         let (width, entries) = (self.offsets.len() / self.bounds.len(), self.entries(field));
-        Rows {
+        SparseRows {
             offsets: &self.offsets[field * width..(field + 1) * width],
             indices: &self.indices[entries.clone()],
             values: &self.values[entries],
@@ -126,8 +126,8 @@ impl Narrowed {
         }
     }
 
-    /// Where each entry of field `field` stood among those of the rows it was taken from.
-    pub fn origins(&self, field: usize) -> &[u32] {
+    /// The position of each entry of set `field` in the rows it was taken from.
+    pub(crate) fn origins(&self, field: usize) -> &[u32] {
         &self.origins[self.entries(field)]
     }
 

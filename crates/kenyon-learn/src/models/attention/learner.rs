@@ -1,17 +1,18 @@
 //! How the attention family learns: mini-batches in chunks, each with its own tape and gradients.
 
-use super::{Attention, Sizes, branch, fan_in, number, read, shape, tensor};
+use super::{Attention, Sizes, branch, fan_in, number, shape};
 use crate::Result;
 use crate::data::Batch;
 use crate::models::{Learner, LearnerSpec, Network, Next, Position, Schedule, Targets, Task, UNLABELLED};
 use crate::nn::Tensors;
 use crate::nn::adam::{Moments, RowGradients, WarmCosine, clip, constants};
-use crate::nn::kernels::dense;
 use crate::nn::kernels::parallel;
-use crate::nn::layers::attention::{Dropout, Gradients, Plan, Tape, Weights};
-use crate::nn::layers::filter_branch::Training;
-use crate::nn::layers::filters::Bank;
-use crate::nn::readouts::ridge::Rows;
+use crate::nn::kernels::{AdamStep, dense};
+use crate::nn::layers::attention::{AttentionLayout, AttentionTape, AttentionWeights, Dropout, Gradients};
+use crate::nn::layers::filter_branch::FilterTraining;
+use crate::nn::layers::filters::FilterBank;
+use crate::nn::parameters::{read_into, tensor};
+use crate::nn::readouts::ridge::RidgeRows;
 use candle_core::{Device, Tensor};
 use serde_json::Value;
 
@@ -31,7 +32,7 @@ const SEEN: [&str; 3] = ["filters.seen.rows", "filters.seen.weights", "filters.s
 /// What one chunk of a mini-batch is worked on with.
 #[derive(Default)]
 struct Lane {
-    tape: Tape,
+    tape: AttentionTape,
     gradients: Gradients,
     /// Pooled filter values of the chunk's rows, and the gradient of their readout.
     pooled: Vec<f32>,
@@ -47,7 +48,7 @@ struct AttentionLearner {
     token_gradients: RowGradients,
     position_gradients: RowGradients,
     lanes: Vec<Lane>,
-    training: Training,
+    training: FilterTraining,
     /// Whether the filters' readout is solved for once all rows have been seen.
     solves: bool,
     task: Task,
@@ -61,13 +62,13 @@ struct AttentionLearner {
 }
 
 /// A network with fresh weights, ready to learn.
-pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let config = spec.config;
-    let plan = Plan::new(shape(spec.encoder, spec.outputs, config, Sizes::NEW)?);
+    let plan = AttentionLayout::new(shape(spec.encoder, spec.outputs, config, Sizes::NEW)?);
     let fan_in = fan_in(spec.encoder);
-    let weights = Weights::new(&plan, |feature| fan_in.get(feature).copied().unwrap_or(1.0), spec.seed);
+    let weights = AttentionWeights::new(&plan, |feature| fan_in.get(feature).copied().unwrap_or(1.0), spec.seed);
     let shape = plan.shape.clone();
-    let mut branch = branch(spec.encoder, spec.outputs, config, Bank::new);
+    let mut branch = branch(spec.encoder, spec.outputs, config, FilterBank::new);
     if let Some(branch) = &mut branch {
         branch.weigh(number(config, "blocks_share", 0.5) as f32);
     }
@@ -79,7 +80,7 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         position_gradients: RowGradients::new(shape.positions, shape.width),
         net: Attention { plan, weights, branch },
         lanes: Vec::new(),
-        training: Training::default(),
+        training: FilterTraining::default(),
         solves: config.get("filter_readout").and_then(Value::as_str) == Some("ridge"),
         task: spec.task,
         rate: WarmCosine { peak: number(config, "learning_rate", 0.002) as f32, warm_up: 200 },
@@ -143,7 +144,7 @@ pub(in crate::models) fn loss_gradient(
 
 impl AttentionLearner {
     /// Gradients of the mean loss over the batch, summed over its chunks in their order into the
-    /// first lane's dense part and the two tables. Blocks and filters each answer for themselves.
+    /// first lane's dense part and the two tables. Blocks and filters have a loss each.
     fn gradients(&mut self, batch: &Batch, targets: Targets<'_>, step: u64) -> f32 {
         let cuts = parallel::cut(batch, CHUNKS, LEAST_TOKENS);
         self.lanes.resize_with(self.lanes.len().max(cuts.len()).max(1), Default::default);
@@ -153,7 +154,7 @@ impl AttentionLearner {
         let outputs = plan.shape.outputs;
         let smoothing = if self.task == Task::Classification { self.smoothing } else { 0.0 };
         let settled = self.training.count == 0.0;
-        // What has been solved for has nothing to learn, and the loss told is that of the blocks alone.
+        // A readout that was solved for is not trained; the reported loss is that of the blocks alone.
         let branch = branch.filter(|_| !(settled && self.solves));
         for lane in &mut self.lanes {
             lane.gradients.dense.clear();
@@ -205,7 +206,7 @@ impl AttentionLearner {
         loss
     }
 
-    /// The filters' part of a step: levels from the first batch, means from the first pass, then
+    /// The step of the filters: levels from the first batch, means from the first pass, then
     /// gradient steps on the readout unless it has been solved for.
     fn step_branch(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) {
         let Some(branch) = &mut self.net.branch else { return };
@@ -226,7 +227,7 @@ impl AttentionLearner {
                 let seen = &mut self.training.seen;
                 seen.rows.extend_from_slice(pooled);
                 seen.weights.push(row_weights[row]);
-                seen.due.push(match targets {
+                seen.targets.push(match targets {
                     Targets::Classes(classes, _) => classes[row] as f32,
                     Targets::Values(values) => values[row],
                 });
@@ -257,8 +258,8 @@ impl Learner for AttentionLearner {
         let squares =
             dense::square_sum(gradients) + self.token_gradients.square_sum() + self.position_gradients.square_sum();
         let step = constants(position.step, self.rate.rate(position.step, position.steps), clip(squares, 1.0));
-        let decaying = dense::AdamStep { decay: self.decay, ..step };
-        for part in &self.net.plan.parts {
+        let decaying = AdamStep { decay: self.decay, ..step };
+        for part in self.net.plan.parameters.iter() {
             let step = if part.decays { decaying } else { step };
             let gradient = &gradients[part.range.clone()];
             self.moments.update(&mut self.net.weights.dense, part.range.clone(), gradient, step);
@@ -275,7 +276,7 @@ impl Learner for AttentionLearner {
     fn end_epoch(&mut self, _position: Position, _train_loss: f32, _validation_loss: f32) -> Result<Next> {
         let seen = std::mem::take(&mut self.training.seen);
         match &mut self.net.branch {
-            Some(branch) if !seen.due.is_empty() => {
+            Some(branch) if !seen.targets.is_empty() => {
                 branch.solve(seen, self.threads);
                 Ok(Next::Restart)
             }
@@ -304,8 +305,10 @@ impl Learner for AttentionLearner {
                 out.insert("filters.sums".into(), sums);
             }
             out.insert("filters.count".into(), Tensor::from_slice(&[training.count], 1, &Device::Cpu)?);
-            let Rows { rows, weights, due } = &training.seen;
-            for (name, values) in SEEN.into_iter().zip([rows, weights, due]).filter(|(_, values)| !values.is_empty()) {
+            let RidgeRows { rows, weights, targets } = &training.seen;
+            for (name, values) in
+                SEEN.into_iter().zip([rows, weights, targets]).filter(|(_, values)| !values.is_empty())
+            {
                 out.insert(name.into(), tensor(values, &[values.len()])?);
             }
         }
@@ -319,17 +322,17 @@ impl Learner for AttentionLearner {
             ("tokens", &mut self.token_moments),
             ("positions", &mut self.position_moments),
         ] {
-            read(state, &format!("adam.{name}.first"), &mut moments.first)?;
-            read(state, &format!("adam.{name}.second"), &mut moments.second)?;
+            read_into(state, &format!("adam.{name}.first"), &mut moments.first)?;
+            read_into(state, &format!("adam.{name}.second"), &mut moments.second)?;
         }
-        self.training = Training {
+        self.training = FilterTraining {
             velocity: state.get("filters.velocity").map(Tensor::to_vec1).transpose()?.unwrap_or_default(),
             sums: state.get("filters.sums").map(Tensor::to_vec1).transpose()?.unwrap_or_default(),
             count: state.get("filters.count").map(Tensor::to_vec1).transpose()?.map_or(0.0, |c| c.iter().sum()),
-            seen: Rows::default(),
+            seen: RidgeRows::default(),
         };
         let seen = &mut self.training.seen;
-        for (name, values) in SEEN.into_iter().zip([&mut seen.rows, &mut seen.weights, &mut seen.due]) {
+        for (name, values) in SEEN.into_iter().zip([&mut seen.rows, &mut seen.weights, &mut seen.targets]) {
             *values = state.get(name).map(Tensor::to_vec1).transpose()?.unwrap_or_default();
         }
         Ok(())

@@ -1,4 +1,5 @@
-//! A few threads that live as long as a training and share each phase of a step.
+//! A few threads that live as long as a training and share each phase of a step. For work of milliseconds see
+//! [`super::parallel`].
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -17,7 +18,7 @@ type Job<'a> = dyn Fn(usize) + Sync + 'a;
 /// No job queue: a phase hands each thread its own fixed part, so what a thread computes, and in
 /// which order, does not depend on timing.
 #[derive(Debug)]
-pub struct Pool {
+pub(crate) struct ThreadPool {
     shared: Arc<Shared>,
     helpers: Vec<JoinHandle<()>>,
     turn: Mutex<()>,
@@ -47,9 +48,9 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Pool {
+impl ThreadPool {
     /// A pool of `threads` threads in all, the caller among them.
-    pub fn new(threads: usize) -> Self {
+    pub(crate) fn new(threads: usize) -> Self {
         let shared = Arc::new(Shared {
             generation: AtomicU64::new(0),
             job: Mutex::new(None),
@@ -70,13 +71,18 @@ impl Pool {
     }
 
     /// How many threads it has, the caller among them.
-    pub fn threads(&self) -> usize {
+    pub(crate) fn threads(&self) -> usize {
         self.helpers.len() + 1
     }
 
     /// Runs `work(index, item)` for every item. Items are dealt to the threads in contiguous parts of
     /// about equal weight. Returns when all are done; a panic of any of them goes on here.
-    pub fn each<T: Send>(&self, items: &mut [T], weight: impl Fn(&T) -> usize, work: impl Fn(usize, &mut T) + Sync) {
+    pub(crate) fn each<T: Send>(
+        &self,
+        items: &mut [T],
+        weight: impl Fn(&T) -> usize,
+        work: impl Fn(usize, &mut T) + Sync,
+    ) {
         if self.helpers.is_empty() || items.len() < 2 {
             items.iter_mut().enumerate().for_each(|(i, item)| work(i, item));
             return;
@@ -175,7 +181,7 @@ impl Shared {
     }
 }
 
-impl Drop for Pool {
+impl Drop for ThreadPool {
     fn drop(&mut self) {
         self.shared.ending.store(true, Ordering::Release);
         self.shared.next_generation();

@@ -7,56 +7,31 @@
 
 use crate::nn::kernels::dense;
 use crate::nn::kernels::reads::{add_masked, slot_sum};
+use crate::nn::parameters::Parameters;
 use crate::random::Random;
 use std::ops::Range;
 
-/// One named part of a network's weights.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Part {
-    /// Its path, as in the saved file.
-    pub name: String,
-    /// Its shape.
-    pub shape: Vec<usize>,
-    /// Where it lies in the weights.
-    pub range: Range<usize>,
-}
-
-impl Part {
-    /// Lays a part out behind the others; says where it lies.
-    pub(crate) fn push(parts: &mut Vec<Self>, name: impl Into<String>, shape: Vec<usize>) -> Range<usize> {
-        let start = parts.last().map_or(0, |p| p.range.end);
-        let range = start..start + shape.iter().product::<usize>();
-        parts.push(Self { name: name.into(), shape, range: range.clone() });
-        range
-    }
-}
-
 /// Rows as slots of words. Slot 0 of each row is its question, the others stand in time order.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Stories {
+pub(crate) struct Stories {
     /// `[rows + 1]`, in slots.
-    pub rows: Vec<u32>,
+    pub(crate) rows: Vec<u32>,
     /// `[slots + 1]`, in words.
-    pub slots: Vec<u32>,
+    pub(crate) slots: Vec<u32>,
     /// Word numbers, each below the vocabulary's size.
-    pub words: Vec<u32>,
+    pub(crate) words: Vec<u32>,
     /// A value for each word.
-    pub values: Vec<f32>,
+    pub(crate) values: Vec<f32>,
     /// The batch's entry each word comes from.
-    pub origin: Vec<u32>,
+    pub(crate) origin: Vec<u32>,
     /// The batch's token each slot comes from; the question may have several, then `u32::MAX`.
-    pub tokens: Vec<u32>,
+    pub(crate) tokens: Vec<u32>,
 }
 
 impl Stories {
     /// How many rows it holds.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.rows.len().saturating_sub(1)
-    }
-
-    /// Whether it has no rows.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Words of slot `slot`.
@@ -67,54 +42,54 @@ impl Stories {
 
 /// Sizes of the network.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shape {
+pub(crate) struct MemoryNetworkShape {
     /// Words.
-    pub words: usize,
+    pub(crate) words: usize,
     /// Numbers an embedding.
-    pub width: usize,
+    pub(crate) width: usize,
     /// Reads.
-    pub hops: usize,
-    /// Slots that are told apart in time; older ones are not seen.
-    pub slots: usize,
+    pub(crate) hops: usize,
+    /// Latest slots that are read, each with a time embedding.
+    pub(crate) slots: usize,
     /// Classes, or 1.
-    pub outputs: usize,
+    pub(crate) outputs: usize,
 }
 
-impl Shape {
+impl MemoryNetworkShape {
     /// Numbers a word or slot has in all tables together.
-    pub fn row(&self) -> usize {
+    pub(crate) fn row(&self) -> usize {
         (self.hops + 1) * self.width
     }
 }
 
 /// Names, shapes and places of all weights in one slice.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub(crate) struct MemoryNetworkLayout {
     /// The sizes it follows from.
-    pub shape: Shape,
-    /// All parts.
-    pub parts: Vec<Part>,
+    pub(crate) shape: MemoryNetworkShape,
+    /// All parameters.
+    pub(crate) parameters: Parameters,
     words: Range<usize>,
     time: Range<usize>,
     readout: Range<usize>,
     bias: Range<usize>,
 }
 
-impl Plan {
+impl MemoryNetworkLayout {
     /// Lays the weights out: words and time (0 for the latest) in all tables, and the readout.
-    pub fn new(shape: Shape) -> Self {
+    pub(crate) fn new(shape: MemoryNetworkShape) -> Self {
         let tables = shape.hops + 1;
-        let mut parts = Vec::new();
-        let words = Part::push(&mut parts, "words", vec![shape.words, tables, shape.width]);
-        let time = Part::push(&mut parts, "time", vec![shape.slots, tables, shape.width]);
-        let readout = Part::push(&mut parts, "readout", vec![shape.outputs, shape.width]);
-        let bias = Part::push(&mut parts, "bias", vec![shape.outputs]);
-        Self { shape, parts, words, time, readout, bias }
+        let mut p = Parameters::default();
+        let words = p.add("words", &[shape.words, tables, shape.width]);
+        let time = p.add("time", &[shape.slots, tables, shape.width]);
+        let readout = p.add("readout", &[shape.outputs, shape.width]);
+        let bias = p.add("bias", &[shape.outputs]);
+        Self { shape, parameters: p, words, time, readout, bias }
     }
 
     /// Fresh weights, normal with deviation 0.1.
-    pub fn fresh(&self, seed: u64) -> Vec<f32> {
-        let mut w = Random::stream(seed, "memory", 0).normals(self.bias.end, 0.1);
+    pub(crate) fn fresh(&self, seed: u64) -> Vec<f32> {
+        let mut w = Random::stream(seed, "memory", 0).normals(self.parameters.len(), 0.1);
         w[self.bias.clone()].fill(0.0);
         w
     }
@@ -122,7 +97,7 @@ impl Plan {
 
 /// Weights of word positions within a slot (the paper's position encoding), for all tables.
 #[derive(Clone, Debug)]
-pub struct Places {
+pub(crate) struct PositionEncoding {
     row: usize,
     /// For each slot length: `[length, row]`.
     lengths: Vec<Vec<f32>>,
@@ -131,9 +106,9 @@ pub struct Places {
 /// Slots longer than this share the weights of their last position.
 const LONGEST: usize = 32;
 
-impl Places {
+impl PositionEncoding {
     /// The weights for `tables` tables of `width` side by side.
-    pub fn new(width: usize, tables: usize) -> Self {
+    pub(crate) fn new(width: usize, tables: usize) -> Self {
         let (d, row) = (width, width * tables);
         let lengths = (0..=LONGEST)
             .map(|length| {
@@ -159,7 +134,7 @@ impl Places {
 
 /// What one row's forward pass leaves for its backward pass; reused from row to row.
 #[derive(Debug, Default)]
-pub struct Tape {
+pub(crate) struct MemoryNetworkTape {
     /// Question and slots in all tables, `[1 + slots seen, row]`.
     embedded: Vec<f32>,
     /// Time index of each slot seen.
@@ -176,41 +151,41 @@ pub struct Tape {
     state_gradient: Vec<f32>,
 }
 
-impl Tape {
+impl MemoryNetworkTape {
     /// The answers.
-    pub fn logits(&self) -> &[f32] {
+    pub(crate) fn logits(&self) -> &[f32] {
         &self.logits
     }
 
-    /// The state that the readout sees.
-    pub fn state(&self, plan: &Plan) -> &[f32] {
-        &self.states[plan.shape.hops * plan.shape.width..]
+    /// The state, the input of the readout.
+    pub(crate) fn state(&self, layout: &MemoryNetworkLayout) -> &[f32] {
+        &self.states[layout.shape.hops * layout.shape.width..]
     }
 
     /// Slots seen: numbers within the stories.
-    pub fn seen(&self) -> std::ops::Range<usize> {
+    pub(crate) fn seen(&self) -> std::ops::Range<usize> {
         self.first..self.first + self.times.len()
     }
 
     /// Weights of hop `hop` over the slots seen.
-    pub fn reads(&self, hop: usize) -> &[f32] {
+    pub(crate) fn reads(&self, hop: usize) -> &[f32] {
         let seen = self.times.len();
         &self.reads[hop * seen..(hop + 1) * seen]
     }
 
     /// Answers row `row`. `linear` leaves the softmax of the reads out; `gaps` draws gaps in time.
     #[expect(clippy::too_many_arguments, reason = "the row, what it is answered with, and two switches of training")]
-    pub fn forward(
+    pub(crate) fn forward(
         &mut self,
-        plan: &Plan,
-        places: &Places,
+        layout: &MemoryNetworkLayout,
+        encoding: &PositionEncoding,
         w: &[f32],
         stories: &Stories,
         row: usize,
         linear: bool,
         mut gaps: Option<(f32, &mut Random)>,
     ) {
-        let (shape, d, size) = (&plan.shape, plan.shape.width, plan.shape.row());
+        let (shape, d, size) = (&layout.shape, layout.shape.width, layout.shape.row());
         let slots = stories.rows[row] as usize..stories.rows[row + 1] as usize;
         // Time runs backwards from the latest slot; in training it skips a step now and then.
         self.times.clear();
@@ -237,12 +212,12 @@ impl Tape {
             let words = stories.slot(slot);
             let length = words.len();
             if at > 0 {
-                let time = plan.time.start + self.times[at - 1] as usize * size;
+                let time = layout.time.start + self.times[at - 1] as usize * size;
                 out.copy_from_slice(&w[time..time + size]);
             }
             for (j, word) in words.enumerate() {
-                let id = plan.words.start + stories.words[word] as usize * size;
-                slot_sum(out, &w[id..id + size], places.of(length, j), stories.values[word]);
+                let id = layout.words.start + stories.words[word] as usize * size;
+                slot_sum(out, &w[id..id + size], encoding.of(length, j), stories.values[word]);
             }
         }
         self.states.clear();
@@ -263,19 +238,19 @@ impl Tape {
             hop_read(slots, size, (hop + 1) * d, reads, next);
         }
         self.logits.clear();
-        self.logits.extend_from_slice(&w[plan.bias.clone()]);
+        self.logits.extend_from_slice(&w[layout.bias.clone()]);
         let last = &self.states[shape.hops * d..];
-        for (logit, readout) in self.logits.iter_mut().zip(w[plan.readout.clone()].chunks_exact(d)) {
+        for (logit, readout) in self.logits.iter_mut().zip(w[layout.readout.clone()].chunks_exact(d)) {
             *logit += dense::dot(readout, last);
         }
     }
 
     /// Adds the gradients for `dlogits` to `out`; `linear` as in the forward pass.
     #[expect(clippy::too_many_arguments, reason = "as the forward pass, and where gradients go")]
-    pub fn backward(
+    pub(crate) fn backward(
         &mut self,
-        plan: &Plan,
-        places: &Places,
+        layout: &MemoryNetworkLayout,
+        encoding: &PositionEncoding,
         w: &[f32],
         stories: &Stories,
         row: usize,
@@ -283,14 +258,14 @@ impl Tape {
         dlogits: &[f32],
         out: &mut [f32],
     ) {
-        let (shape, d, size, seen) = (&plan.shape, plan.shape.width, plan.shape.row(), self.times.len());
-        dense::add(&mut out[plan.bias.clone()], dlogits);
+        let (shape, d, size, seen) = (&layout.shape, layout.shape.width, layout.shape.row(), self.times.len());
+        dense::add(&mut out[layout.bias.clone()], dlogits);
         let last = &self.states[shape.hops * d..];
         let du = &mut self.state_gradient;
         du.clear();
         du.resize(d, 0.0);
         for (output, g) in dlogits.iter().enumerate() {
-            let at = plan.readout.start + output * d;
+            let at = layout.readout.start + output * d;
             dense::add_scaled(du, *g, &w[at..at + d]);
             dense::add_scaled(&mut out[at..at + d], *g, last);
         }
@@ -315,55 +290,55 @@ impl Tape {
             let words = stories.slot(slot);
             let length = words.len();
             if at > 0 {
-                let time = plan.time.start + self.times[at - 1] as usize * size;
+                let time = layout.time.start + self.times[at - 1] as usize * size;
                 dense::add(&mut out[time..time + size], gradient);
             }
             for (j, word) in words.enumerate() {
-                let id = plan.words.start + stories.words[word] as usize * size;
-                add_masked(&mut out[id..id + size], gradient, places.of(length, j), stories.values[word]);
+                let id = layout.words.start + stories.words[word] as usize * size;
+                add_masked(&mut out[id..id + size], gradient, encoding.of(length, j), stories.values[word]);
             }
         }
     }
 
     /// What each word adds to answer `output`, and what time adds: `(bias, per word seen with its
     /// origin)`. The reads being given, the answer is linear in the embeddings, so the terms add up.
-    pub fn terms(
+    pub(crate) fn terms(
         &self,
-        plan: &Plan,
-        places: &Places,
+        layout: &MemoryNetworkLayout,
+        encoding: &PositionEncoding,
         w: &[f32],
         stories: &Stories,
         row: usize,
         output: usize,
     ) -> (f32, Vec<(u32, f32)>) {
-        let (shape, d, size) = (&plan.shape, plan.shape.width, plan.shape.row());
-        let readout = &w[plan.readout.start + output * d..plan.readout.start + (output + 1) * d];
-        let mut bias = w[plan.bias.start + output];
+        let (shape, d, size) = (&layout.shape, layout.shape.width, layout.shape.row());
+        let readout = &w[layout.readout.start + output * d..layout.readout.start + (output + 1) * d];
+        let mut bias = w[layout.bias.start + output];
         let mut out = Vec::new();
         let question = stories.rows[row] as usize;
         let term = |word: usize, table: usize, place: &[f32]| {
-            let at = plan.words.start + stories.words[word] as usize * size + table * d;
+            let at = layout.words.start + stories.words[word] as usize * size + table * d;
             let sum: f32 = (0..d).map(|i| w[at + i] * place[table * d + i] * readout[i]).sum();
             sum * stories.values[word]
         };
         let words = stories.slot(question);
         let length = words.len();
         for (j, word) in words.enumerate() {
-            out.push((stories.origin[word], term(word, 0, places.of(length, j))));
+            out.push((stories.origin[word], term(word, 0, encoding.of(length, j))));
         }
         for (i, slot) in self.seen().enumerate() {
             let words = stories.slot(slot);
             let length = words.len();
             let mut time = 0.0;
             for hop in 0..shape.hops {
-                let at = plan.time.start + self.times[i] as usize * size + (hop + 1) * d;
+                let at = layout.time.start + self.times[i] as usize * size + (hop + 1) * d;
                 time += self.reads(hop)[i] * dense::dot(&w[at..at + d], readout);
             }
             if length == 0 {
                 bias += time;
             }
             for (j, word) in words.enumerate() {
-                let place = places.of(length, j);
+                let place = encoding.of(length, j);
                 let sum: f32 = (0..shape.hops).map(|hop| self.reads(hop)[i] * term(word, hop + 1, place)).sum();
                 out.push((stories.origin[word], sum + time / length as f32));
             }

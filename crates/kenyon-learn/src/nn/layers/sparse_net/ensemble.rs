@@ -1,16 +1,17 @@
 //! Several networks that answer together, as one: an ensemble costs what its members cost and is served,
 //! exported and explained like a single network.
 
-use super::{Hidden, Shape, hidden_name, save_fields, values};
+use super::saved::{save_input_sets, values};
+use super::shape::{Hidden, SparseNetShape, hidden_name};
 use crate::Result;
 use crate::nn::Tensors;
-use crate::nn::kernels::{Field, LANE};
+use crate::nn::kernels::{InputSet, LANE};
 use candle_core::{Device, Tensor};
 
 /// One network whose answer is the mean of those of `members`, all of the same `shape` with hidden sizes that are
-/// whole blocks and units that see all; with its shape. The members' units stand side by side, each with a
-/// contest of its own, and see only their own member's units below.
-pub fn merge(shape: &Shape, members: &[Tensors]) -> Result<(Shape, Tensors)> {
+/// whole blocks and units with all inputs; with its shape. The members' units are concatenated, each member's a
+/// winner group of its own, with only their own member's units below as inputs.
+pub(crate) fn merge(shape: &SparseNetShape, members: &[Tensors]) -> Result<(SparseNetShape, Tensors)> {
     let count = members.len();
     let mut merged = Tensors::new();
     let each = |name: &str, length: usize| -> Result<Vec<Vec<f32>>> {
@@ -34,9 +35,9 @@ pub fn merge(shape: &Shape, members: &[Tensors]) -> Result<(Shape, Tensors)> {
         let bias = each(&format!("{name}.bias"), units)?.concat();
         merged.insert(format!("{name}.bias"), Tensor::from_vec(bias, width, &Device::Cpu)?);
         if level > 0 {
-            let fields: Vec<Field> =
-                (0..count).map(|member| Field::new(rows, |input| input / below == member)).collect();
-            save_fields(fields.iter(), rows, &name, &mut merged)?;
+            let fields: Vec<InputSet> =
+                (0..count).map(|member| InputSet::new(rows, |input| input / below == member)).collect();
+            save_input_sets(fields.iter(), rows, &name, &mut merged)?;
         }
         inputs = units;
     }
@@ -65,5 +66,5 @@ pub fn merge(shape: &Shape, members: &[Tensors]) -> Result<(Shape, Tensors)> {
         winner_groups: layer.winner_groups * count,
         ..layer.clone()
     };
-    Ok((Shape { hidden: shape.hidden.iter().map(together).collect(), ..shape.clone() }, merged))
+    Ok((SparseNetShape { hidden: shape.hidden.iter().map(together).collect(), ..shape.clone() }, merged))
 }

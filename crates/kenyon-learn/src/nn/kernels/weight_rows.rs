@@ -1,21 +1,23 @@
 //! Kernels over whole lines: all units of one active input lie side by side, so one row alone reads
-//! memory in order. For answering; training has tiles (the kernels of blocks), since a winner there
+//! memory in order. For inference; training uses blocks of 16 units ([`super::forward`]), since a winner there
 //! writes to one unit of many inputs.
 
-use super::{LANE, Lane, Rows, dispatch, fused};
+use super::isa::dispatch;
+use super::lane::{LANE, Lane, fused};
+use super::rows::SparseRows;
 
 /// Units of a [`Pair`].
-pub const PAIR: usize = 2 * LANE;
+pub(crate) const PAIR: usize = 2 * LANE;
 
-/// Weights of 32 units in half the room: the upper 16 bits of a single (bfloat16). Word `l` holds unit `l`
+/// Weights of 32 units in half the memory: the upper 16 bits of a single (bfloat16). Word `l` holds unit `l`
 /// in its lower half and unit `l + 16` in its upper, so that a shift and a mask give both as singles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[repr(C, align(64))]
-pub struct Pair([u32; LANE]);
+pub(crate) struct Pair([u32; LANE]);
 
 impl Pair {
     /// Packs 32 numbers; `None` unless each is a bfloat16 already, so that nothing is lost.
-    pub fn exact(numbers: &[f32; PAIR]) -> Option<Self> {
+    pub(crate) fn exact(numbers: &[f32; PAIR]) -> Option<Self> {
         if numbers.iter().any(|n| n.to_bits() & 0xffff != 0) {
             return None;
         }
@@ -23,7 +25,7 @@ impl Pair {
     }
 
     /// The number of unit `unit` of the 32.
-    pub fn get(&self, unit: usize) -> f32 {
+    pub(crate) fn get(&self, unit: usize) -> f32 {
         let word = self.0[unit % LANE];
         f32::from_bits(if unit < LANE { word << 16 } else { word & 0xffff_0000 })
     }
@@ -58,26 +60,31 @@ dispatch! {
     /// `out[r] = bias + Σ value · weights[index]` over the entries of row `r`, entry after entry.
     ///
     /// `weights` is `[inputs, width]`, `bias` `[width]` and `out` `[rows, width]`, where `width` counts 32 units.
-    pub fn forward_pairs(weights: &[Pair], bias: &[[Lane; 2]], rows: &Rows<'_>, out: &mut [[Lane; 2]]) = pairs_body
+    pub(crate) fn forward_pairs(weights: &[Pair], bias: &[[Lane; 2]], rows: &SparseRows<'_>, out: &mut [[Lane; 2]]) = pairs_body
 }
 
 #[inline(always)]
-fn pairs_body<const FMA: bool>(weights: &[Pair], bias: &[[Lane; 2]], rows: &Rows<'_>, out: &mut [[Lane; 2]]) {
+fn pairs_body<const FMA: bool>(weights: &[Pair], bias: &[[Lane; 2]], rows: &SparseRows<'_>, out: &mut [[Lane; 2]]) {
     forward::<FMA, Pair>(weights, bias, rows, out);
 }
 
 dispatch! {
     /// As [`forward_pairs`], from singles.
-    pub fn forward_lines(weights: &[[Lane; 2]], bias: &[[Lane; 2]], rows: &Rows<'_>, out: &mut [[Lane; 2]]) = lines_body
+    pub(crate) fn forward_lines(weights: &[[Lane; 2]], bias: &[[Lane; 2]], rows: &SparseRows<'_>, out: &mut [[Lane; 2]]) = lines_body
 }
 
 #[inline(always)]
-fn lines_body<const FMA: bool>(weights: &[[Lane; 2]], bias: &[[Lane; 2]], rows: &Rows<'_>, out: &mut [[Lane; 2]]) {
+fn lines_body<const FMA: bool>(
+    weights: &[[Lane; 2]],
+    bias: &[[Lane; 2]],
+    rows: &SparseRows<'_>,
+    out: &mut [[Lane; 2]],
+) {
     forward::<FMA, [Lane; 2]>(weights, bias, rows, out);
 }
 
 #[inline(always)]
-fn forward<const FMA: bool, L: Line>(weights: &[L], bias: &[[Lane; 2]], rows: &Rows<'_>, out: &mut [[Lane; 2]]) {
+fn forward<const FMA: bool, L: Line>(weights: &[L], bias: &[[Lane; 2]], rows: &SparseRows<'_>, out: &mut [[Lane; 2]]) {
     let width = bias.len();
     assert!(rows.bound() * width <= weights.len(), "a line for every input");
     for (r, out) in (0..rows.len()).zip(out.chunks_exact_mut(width.max(1))) {

@@ -1,6 +1,9 @@
 //! Kernels over one block of 16 units and all rows of a mini-batch.
 
-use super::{LANE, Lane, Rows, Winners, dispatch, fused};
+use super::isa::dispatch;
+use super::lane::{LANE, Lane, fused};
+use super::rows::{SparseRows, Winners};
+use super::vectors::tree_sum;
 
 /// The line of input `index`. Kernels read and write many of these, in no order the compiler knows.
 ///
@@ -24,13 +27,13 @@ unsafe fn line_mut(weights: &mut [Lane], index: u32) -> &mut Lane {
     unsafe { weights.get_unchecked_mut(index as usize) }
 }
 
-/// Checks what makes the unchecked lines above sound: `Rows` holds no index at or above its bound.
+/// Checks what makes the unchecked lines above sound: `SparseRows` holds no index at or above its bound.
 #[inline(always)]
-fn covers(weights: &[Lane], rows: &Rows<'_>) {
+fn covers(weights: &[Lane], rows: &SparseRows<'_>) {
     assert!(rows.bound() <= weights.len(), "the block has a line for every input");
 }
 
-/// Asks for lines that are read soon, so that they are in the second cache by then.
+/// Prefetches lines that are read soon into the second cache.
 #[inline(always)]
 fn prefetch(lines: &[Lane]) {
     for line in lines {
@@ -45,9 +48,9 @@ fn prefetch(lines: &[Lane]) {
     }
 }
 
-/// The part of `lines` that is asked for beside row `row` of `rows`.
+/// The share of `lines` that is prefetched while row `row` of `rows` is processed.
 #[inline(always)]
-fn beside(lines: &[Lane], row: usize, rows: usize) -> &[Lane] {
+fn prefetch_share(lines: &[Lane], row: usize, rows: usize) -> &[Lane] {
     &lines[row * lines.len() / rows..(row + 1) * lines.len() / rows]
 }
 
@@ -58,7 +61,7 @@ dispatch! {
     /// the lines that the call after this one reads: rows read theirs in no order that the processor
     /// could guess, and meanwhile these come from the third cache or from memory.
     pub fn forward(
-        weights: &[Lane], bias: &Lane, rows: &Rows<'_>, out: &mut [Lane], stride: usize, next: &[Lane],
+        weights: &[Lane], bias: &Lane, rows: &SparseRows<'_>, out: &mut [Lane], stride: usize, next: &[Lane],
     ) = forward_body
 }
 
@@ -66,14 +69,14 @@ dispatch! {
 fn forward_body<const FMA: bool>(
     weights: &[Lane],
     bias: &Lane,
-    rows: &Rows<'_>,
+    rows: &SparseRows<'_>,
     out: &mut [Lane],
     stride: usize,
     next: &[Lane],
 ) {
     covers(weights, rows);
     for r in 0..rows.len() {
-        prefetch(beside(next, r, rows.len()));
+        prefetch(prefetch_share(next, r, rows.len()));
         let (indices, values) = rows.row(r);
         let mut sums = [bias.0, [0.0; LANE], [0.0; LANE], [0.0; LANE]];
         let (fours, rest) = indices.as_chunks::<4>();
@@ -105,7 +108,7 @@ dispatch! {
     /// `weights[index][unit] += value · delta` for every entry of a row and every winner of it in
     /// block `block`; `bias[unit] += delta`. Other weights are not touched. `next` as for [`forward`].
     pub fn update(
-        weights: &mut [Lane], bias: &mut Lane, rows: &Rows<'_>, winners: &Winners<'_>, block: usize, next: &[Lane],
+        weights: &mut [Lane], bias: &mut Lane, rows: &SparseRows<'_>, winners: &Winners<'_>, block: usize, next: &[Lane],
     ) = update_body
 }
 
@@ -113,14 +116,14 @@ dispatch! {
 fn update_body<const FMA: bool>(
     weights: &mut [Lane],
     bias: &mut Lane,
-    rows: &Rows<'_>,
+    rows: &SparseRows<'_>,
     winners: &Winners<'_>,
     block: usize,
     next: &[Lane],
 ) {
     covers(weights, rows);
     for r in 0..rows.len() {
-        prefetch(beside(next, r, rows.len()));
+        prefetch(prefetch_share(next, r, rows.len()));
         let (units, deltas) = winners.block(r, block);
         let (indices, values) = rows.row(r);
         for (&unit, &delta) in units.iter().zip(deltas) {
@@ -165,8 +168,8 @@ fn add_outer<const FMA: bool>(weights: &mut [Lane], indices: &[u32], values: &[f
 dispatch! {
     /// `weights[index] += value · deltas[r * stride]` and `bias += deltas[r * stride]`: the update of
     /// a layer all of whose outputs take part, such as a readout.
-    pub fn update_dense(
-        weights: &mut [Lane], bias: &mut Lane, rows: &Rows<'_>, deltas: &[Lane], stride: usize,
+    pub(crate) fn update_dense(
+        weights: &mut [Lane], bias: &mut Lane, rows: &SparseRows<'_>, deltas: &[Lane], stride: usize,
     ) = update_dense_body
 }
 
@@ -174,7 +177,7 @@ dispatch! {
 fn update_dense_body<const FMA: bool>(
     weights: &mut [Lane],
     bias: &mut Lane,
-    rows: &Rows<'_>,
+    rows: &SparseRows<'_>,
     deltas: &[Lane],
     stride: usize,
 ) {
@@ -192,15 +195,15 @@ fn update_dense_body<const FMA: bool>(
 dispatch! {
     /// `out[e] += Σ weights[index_e][unit] · delta` over the winners of the row in block `block`:
     /// this block's share of the gradient of every active input. `out` has a value an entry.
-    pub fn back_sparse(
-        weights: &[Lane], rows: &Rows<'_>, winners: &Winners<'_>, block: usize, out: &mut [f32],
+    pub(crate) fn back_sparse(
+        weights: &[Lane], rows: &SparseRows<'_>, winners: &Winners<'_>, block: usize, out: &mut [f32],
     ) = back_sparse_body
 }
 
 #[inline(always)]
 fn back_sparse_body<const FMA: bool>(
     weights: &[Lane],
-    rows: &Rows<'_>,
+    rows: &SparseRows<'_>,
     winners: &Winners<'_>,
     block: usize,
     out: &mut [f32],
@@ -225,15 +228,15 @@ fn back_sparse_body<const FMA: bool>(
 
 dispatch! {
     /// `out[e] += weights[index_e] · deltas[r * stride]` for every entry of every row.
-    pub fn back_dense(
-        weights: &[Lane], rows: &Rows<'_>, deltas: &[Lane], stride: usize, out: &mut [f32],
+    pub(crate) fn back_dense(
+        weights: &[Lane], rows: &SparseRows<'_>, deltas: &[Lane], stride: usize, out: &mut [f32],
     ) = back_dense_body
 }
 
 #[inline(always)]
 fn back_dense_body<const FMA: bool>(
     weights: &[Lane],
-    rows: &Rows<'_>,
+    rows: &SparseRows<'_>,
     deltas: &[Lane],
     stride: usize,
     out: &mut [f32],
@@ -249,70 +252,7 @@ fn back_dense_body<const FMA: bool>(
             for l in 0..LANE {
                 products[l] = line.0[l] * delta[l];
             }
-            let mut width = LANE / 2;
-            while width > 0 {
-                for l in 0..width {
-                    products[l] += products[l + width];
-                }
-                width /= 2;
-            }
-            *out += products[0];
-        }
-    }
-}
-
-/// Constants of one Adam step (Kingma & Ba 2015; decay as in Loshchilov & Hutter 2019).
-#[derive(Clone, Copy, Debug)]
-pub struct Adam {
-    /// Learning rate.
-    pub rate: f32,
-    /// Decay of the first moment.
-    pub beta1: f32,
-    /// Decay of the second moment.
-    pub beta2: f32,
-    /// `1 / (1 - beta1^t)`.
-    pub correction1: f32,
-    /// `1 / (1 - beta2^t)`.
-    pub correction2: f32,
-    /// Keeps the division finite.
-    pub epsilon: f32,
-    /// Share of each touched weight that is taken off, times the rate.
-    pub decay: f32,
-}
-
-dispatch! {
-    /// An Adam step on the lines `ids` of a block, lanes where `mask` is not zero only: the rest
-    /// keeps its weights and moments, so the cost follows what was active. `gradients[i]` belongs
-    /// to line `ids[i]`.
-    pub fn adam(
-        weights: &mut [Lane], first: &mut [Lane], second: &mut [Lane], ids: &[u32], gradients: &[Lane],
-        mask: &Lane, step: &Adam,
-    ) = adam_body
-}
-
-#[inline(always)]
-fn adam_body<const FMA: bool>(
-    weights: &mut [Lane],
-    first: &mut [Lane],
-    second: &mut [Lane],
-    ids: &[u32],
-    gradients: &[Lane],
-    mask: &Lane,
-    step: &Adam,
-) {
-    for (&id, gradient) in ids.iter().zip(gradients) {
-        let id = id as usize;
-        let (w, m, v) = (&mut weights[id].0, &mut first[id].0, &mut second[id].0);
-        for l in 0..LANE {
-            let g = gradient.0[l];
-            let m_new = fused::<FMA>(step.beta1, m[l] - g, g);
-            let v_new = fused::<FMA>(step.beta2, v[l] - g * g, g * g);
-            let move_by = (m_new * step.correction1) / ((v_new * step.correction2).sqrt() + step.epsilon);
-            let w_new = w[l] - step.rate * fused::<FMA>(step.decay, w[l], move_by);
-            let on = mask.0[l] != 0.0;
-            m[l] = if on { m_new } else { m[l] };
-            v[l] = if on { v_new } else { v[l] };
-            w[l] = if on { w_new } else { w[l] };
+            *out += tree_sum(products);
         }
     }
 }

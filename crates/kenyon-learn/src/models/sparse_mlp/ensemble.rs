@@ -1,33 +1,33 @@
-//! Networks that learn side by side from the same mini-batches and answer together.
+//! An ensemble: networks that learn from the same mini-batches and whose answers are averaged.
 
 use crate::Result;
 use crate::nn::Tensors;
-use crate::nn::kernels::{Pool, Rows};
+use crate::nn::kernels::{SparseRows, ThreadPool};
 use crate::nn::layers::sparse_net::train::{Labels, Step, Trainer};
-use crate::nn::layers::sparse_net::{Shape, merge};
+use crate::nn::layers::sparse_net::{SparseNetShape, merge};
 
 /// One network or several in training. One uses all threads itself; of several each has one at a time.
-pub(super) struct Members {
+pub(super) struct Ensemble {
     trainers: Vec<Trainer>,
-    pool: Pool,
+    pool: ThreadPool,
 }
 
-impl Members {
+impl Ensemble {
     /// `count` fresh networks that differ in what is random.
-    pub(super) fn new(shape: &Shape, count: usize, seed: u64, threads: usize) -> Self {
+    pub(super) fn new(shape: &SparseNetShape, count: usize, seed: u64, threads: usize) -> Self {
         let (inner, outer) = if count > 1 { (1, threads) } else { (threads, 1) };
         let seed_of = |member: usize| seed.wrapping_add(member as u64 * 1_000_003);
         let trainers = (0..count).map(|member| Trainer::new(shape.clone(), seed_of(member), inner)).collect();
-        Self { trainers, pool: Pool::new(outer) }
+        Self { trainers, pool: ThreadPool::new(outer) }
     }
 
-    /// Makes room for rows of `inputs` entries.
+    /// Adds weights for rows of `inputs` entries.
     pub(super) fn grow(&mut self, inputs: usize) {
         self.trainers.iter_mut().for_each(|trainer| trainer.grow(inputs));
     }
 
     /// All learn from one mini-batch; returns their mean loss before the step.
-    pub(super) fn step(&mut self, rows: &Rows<'_>, labels: Labels<'_>, step: &Step) -> Result<f32> {
+    pub(super) fn step(&mut self, rows: &SparseRows<'_>, labels: Labels<'_>, step: &Step) -> Result<f32> {
         let mut work: Vec<_> = self.trainers.iter_mut().map(|trainer| (trainer, Ok(0.0))).collect();
         self.pool.each(&mut work, |_| 1, |_, (trainer, loss)| *loss = trainer.step(rows, labels, step));
         let count = work.len() as f32;
@@ -35,7 +35,7 @@ impl Members {
     }
 
     /// The mean of their answers, `[rows, outputs]`.
-    pub(super) fn infer(&self, rows: &Rows<'_>) -> Vec<f32> {
+    pub(super) fn infer(&self, rows: &SparseRows<'_>) -> Vec<f32> {
         let mut work: Vec<_> = self.trainers.iter().map(|trainer| (trainer, Vec::new())).collect();
         self.pool.each(&mut work, |_| 1, |_, (trainer, answers)| *answers = trainer.infer(rows));
         let count = work.len() as f32;
@@ -78,7 +78,7 @@ impl Members {
     }
 
     /// Makes one network of [`Self::weights`], for rows of `inputs` entries; returns its shape.
-    pub(super) fn merge(&self, inputs: usize, tensors: &mut Tensors) -> Result<Shape> {
+    pub(super) fn merge(&self, inputs: usize, tensors: &mut Tensors) -> Result<SparseNetShape> {
         let shape = self.trainers[0].net.shape.with_inputs(inputs);
         if self.trainers.len() == 1 {
             return Ok(shape);
