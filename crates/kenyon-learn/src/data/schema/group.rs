@@ -113,6 +113,8 @@ pub(super) fn merge(name: String, members: Vec<ColumnInfo>, shape: Option<Vec<us
         examples: vec![members.iter().map(|m| m.examples.first().cloned().unwrap_or_default()).collect()],
         shape: Some(shape.unwrap_or_else(|| vec![members.len()])),
         members: Some(members.into_iter().map(|m| m.name).collect()),
+        unused: None,
+        series: false,
         histogram,
         name,
     }

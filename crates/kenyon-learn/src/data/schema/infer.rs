@@ -4,6 +4,7 @@ use super::stats::{Bounds, Stats};
 use super::{ColumnInfo, ColumnKind, Summary, group};
 use crate::data::cell::{self, Cell, List};
 use crate::data::formats::{self, Format, Limits, Part, RowSink, json};
+use crate::data::warning::Warning;
 use crate::error::MAX_DETAILS;
 use crate::{Detail, Error, Result};
 use serde::de::DeserializeSeed;
@@ -17,6 +18,7 @@ const BARS: usize = 20;
 pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
     let mut inference = Inference::new(None);
     let rows = formats::read(part, limits, &mut inference)?;
+    let warnings = std::mem::take(&mut inference.warnings);
     let flat = inference.finish(rows)?;
     let wide = flat.len() > 256;
     let mut sketches = HashMap::new();
@@ -33,7 +35,7 @@ pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
         true => Vec::new(),
         false => columns.iter().map(|c| sketches.remove(&c.name).unwrap_or_default()).collect(),
     };
-    Ok(Summary { rows, columns, sketches, ..Summary::default() })
+    Ok(Summary { rows, columns, sketches, warnings })
 }
 
 /// Reads `part` as more rows of a dataset summarised by `known`. Returns the summary of all and how
@@ -52,7 +54,8 @@ pub fn infer_append(part: &Part, known: &Summary, limits: &Limits) -> Result<(Su
             Error::unprocessable("missing_column", format!("the column '{name}' is missing")).with_details(lacking)
         );
     }
-    let mut summary = Summary { rows: known.rows + rows, ..Summary::default() };
+    let warnings = known.warnings.clone();
+    let mut summary = Summary { rows: known.rows + rows, warnings, ..Summary::default() };
     for (i, old) in known.columns.iter().enumerate() {
         let absent = |name: &str| ColumnInfo { missing: rows, ..ColumnInfo::empty(name, old.kind) };
         let mut saved = Vec::new();
@@ -125,6 +128,8 @@ fn combine(old: &ColumnInfo, new: ColumnInfo, old_rows: u64, new_rows: u64) -> C
         examples: old.examples.clone(),
         shape: old.shape.clone(),
         members: old.members.clone(),
+        unused: old.unused,
+        series: old.series,
         histogram,
     }
 }
@@ -170,6 +175,7 @@ struct Inference<'k> {
     sampled: bool,
     stride: u64,
     errors: Vec<(&'static str, Detail)>,
+    warnings: Vec<Warning>,
     list: List,
 }
 
@@ -186,6 +192,7 @@ impl<'k> Inference<'k> {
             sampled: true,
             stride: 1,
             errors: Vec::new(),
+            warnings: Vec::new(),
             list: List::default(),
         }
     }
@@ -359,6 +366,10 @@ impl RowSink for Inference<'_> {
         Ok(())
     }
 
+    fn warn(&mut self, warning: Warning) {
+        self.warnings.push(warning);
+    }
+
     #[inline]
     fn cell(&mut self, column: usize, value: Cell<'_>) {
         if let Cell::Raw(text) | Cell::Quoted(text) = value
@@ -461,6 +472,8 @@ fn describe(stats: &mut Stats, rows: u64, errors: &mut Vec<(&'static str, Detail
         examples: std::mem::take(&mut stats.examples),
         shape,
         members: None,
+        unused: None,
+        series: false,
         histogram,
     }
 }

@@ -93,6 +93,12 @@ pub struct ColumnInfo {
     /// The file's own columns where this one groups several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<Vec<String>>,
+    /// Why a training leaves it out unless it is asked for, or always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unused: Option<Unused>,
+    /// Whether the members of this group are the steps of a series.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub series: bool,
     /// Counts in equal bins between `min` and `max`, or of the most frequent categories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub histogram: Vec<(String, u64)>,
@@ -113,9 +119,21 @@ impl ColumnInfo {
             examples: Vec::new(),
             shape: None,
             members: None,
+            unused: None,
+            series: false,
             histogram: Vec::new(),
         }
     }
+}
+
+/// Why a column is left out of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unused {
+    /// Its values cannot be read (nested, binary, of an unknown type); never used.
+    Unreadable,
+    /// It numbers or names the rows and has no name of its own; used only when a training call names it.
+    Index,
 }
 
 /// How a training call wants a column read: `"zip":"category"`, `"id":"ignore"`, or a group.
