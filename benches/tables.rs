@@ -48,6 +48,7 @@ fn pick(table: &Table, rows: &[usize]) -> Table {
         Column::Timestamp(v) => Column::Timestamp(of(v, rows)),
         Column::Boolean(v) => Column::Boolean(of(v, rows)),
         Column::Category(v) => Column::Category(of(v, rows)),
+        Column::Labels(v) => Column::Labels(of(v, rows)),
         Column::Text(v) => Column::Text(of(v, rows)),
         Column::Vector { width, shape, values } => Column::Vector {
             width: *width,

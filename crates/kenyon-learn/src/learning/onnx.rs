@@ -3,7 +3,7 @@
 //! Input `features` is `[batch, width]`, a row in the encoder's feature space written out densely;
 //! `encoder.json` stands in the model's metadata, as do the classes. k-winners are `TopK`, a
 //! rectifier and `ScatterElements`. Outputs are `probabilities` `[batch, classes]` (calibrated) and
-//! `label` `[batch]` (the class's position), or `value` `[batch]` in the target's own unit.
+//! `label` `[batch]` (the class's position), or `value` `[batch]` in the target's own unit, as doubles.
 
 use super::bundle::Bundle;
 use crate::data::target::TargetEncoder;
@@ -48,13 +48,14 @@ pub fn export(bundle: &Bundle) -> Result<Vec<u8>> {
             metadata.push(("classes", serde_json::to_string(classes).map_err(Error::internal)?));
         }
         TargetEncoder::Number { mean, std } => {
-            graph.constant("std", &[], &[*std as f32]);
-            graph.constant("mean", &[], &[*mean as f32]);
+            graph.double("std", *std);
+            graph.double("mean", *mean);
             graph.integers("last_axis", &[1], &[1]);
-            graph.node("Mul", &[&logits, "std"], &["scaled"], vec![]);
+            graph.node("Cast", &[&logits], &["standardised"], vec![integer("to", i64::from(DOUBLE))]);
+            graph.node("Mul", &["standardised", "std"], &["scaled"], vec![]);
             graph.node("Add", &["scaled", "mean"], &["shifted"], vec![]);
             graph.node("Squeeze", &["shifted", "last_axis"], &["value"], vec![]);
-            graph.proto.output.push(value_info("value", FLOAT, &[None]));
+            graph.proto.output.push(value_info("value", DOUBLE, &[None]));
         }
     }
     let width = i64::from(bundle.encoder.width);
@@ -194,6 +195,12 @@ impl Graph {
         self.proto.initializer.push(TensorProto { dims: dims.to_vec(), data_type: FLOAT, name: name.into(), raw_data });
     }
 
+    /// One number of double precision.
+    fn double(&mut self, name: &str, value: f64) {
+        let raw_data = value.to_le_bytes().to_vec();
+        self.proto.initializer.push(TensorProto { dims: vec![], data_type: DOUBLE, name: name.into(), raw_data });
+    }
+
     fn integers(&mut self, name: &str, dims: &[i64], values: &[i64]) {
         let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.proto.initializer.push(TensorProto { dims: dims.to_vec(), data_type: INT64, name: name.into(), raw_data });
@@ -267,6 +274,7 @@ fn value_info(name: &str, elem_type: i32, dims: &[Option<i64>]) -> ValueInfoProt
 
 const FLOAT: i32 = 1;
 const INT64: i32 = 7;
+const DOUBLE: i32 = 11;
 
 // The part of onnx.proto that is written here; field numbers are ONNX's own.
 
