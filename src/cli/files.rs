@@ -142,8 +142,9 @@ pub(super) fn predict(bundle: &Path, file: &Path, coverage: Option<f64>, json: b
                 }
             }
             None => {
-                out.insert("value".into(), row[0].into());
-                if let Some(interval) = coverage.and_then(|c| bundle.interval(row[0], c)) {
+                let value = bundle.value(row[0]);
+                out.insert("value".into(), value.into());
+                if let Some(interval) = coverage.and_then(|c| bundle.interval(value, c)) {
                     out.insert("interval".into(), json!(interval));
                 }
             }

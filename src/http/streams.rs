@@ -17,7 +17,7 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use kenyon_learn::data::Task;
 use kenyon_learn::data::plan::ColumnPlan;
-use kenyon_learn::data::schema::{ColumnKind, ColumnsPattern, FeatureKind, FeatureSpec, Features};
+use kenyon_learn::data::schema::{ColumnKind, ColumnsPattern, FeatureSpec, Features};
 use kenyon_learn::learning::settings;
 use kenyon_learn::models::Family;
 use serde::Deserialize;
@@ -308,7 +308,7 @@ fn planned(name: ModelName, empty: Empty) -> Result<EmptyModel> {
         Task::Classification if truths => ColumnKind::Boolean,
         Task::Classification => ColumnKind::Category,
     };
-    let target = ColumnPlan { name: empty.target, kind, members: None, shape: None, channels: None };
+    let target = ColumnPlan::target(empty.target, kind, task);
     let seed = empty.config.get("seed").and_then(Value::as_u64).unwrap_or(0);
     Ok(EmptyModel { name, task, inputs, target, classes: empty.classes, config: empty.config, seed })
 }
@@ -322,17 +322,7 @@ fn input(name: &str, spec: &FeatureSpec) -> Result<Option<ColumnPlan>> {
         FeatureSpec::Kind(kind) => (*kind, None),
         FeatureSpec::Group(group) => (group.kind, Some(group)),
     };
-    let kind = match kind {
-        FeatureKind::Ignore => return Ok(None),
-        FeatureKind::Number => ColumnKind::Number,
-        FeatureKind::Category => ColumnKind::Category,
-        FeatureKind::Boolean => ColumnKind::Boolean,
-        FeatureKind::Timestamp => ColumnKind::Timestamp,
-        FeatureKind::Text => ColumnKind::Text,
-        FeatureKind::Vector => ColumnKind::Vector,
-        FeatureKind::Sequence => ColumnKind::Sequence,
-        FeatureKind::Image => ColumnKind::Image,
-    };
+    let Some(kind) = kind.kind() else { return Ok(None) };
     let shape = group.and_then(|g| g.shape.clone());
     let elements = |s: &Vec<usize>| s.iter().try_fold(1usize, |all, &size| all.checked_mul(size));
     let size = shape.as_ref().map(|s| elements(s).filter(|n| (1..=1 << 20).contains(n)));
@@ -354,5 +344,5 @@ fn input(name: &str, spec: &FeatureSpec) -> Result<Option<ColumnPlan>> {
         }
     };
     let shape = shape.or_else(|| members.as_ref().map(|m: &Vec<String>| vec![m.len()]));
-    Ok(Some(ColumnPlan { name: name.into(), kind, members, shape, channels }))
+    Ok(Some(ColumnPlan { members, shape, channels, ..ColumnPlan::new(name, kind) }))
 }

@@ -28,19 +28,9 @@ pub(super) struct Described {
 /// The inputs of a model.
 pub(super) fn inputs(encoder: &Encoder) -> Vec<Described> {
     let one = |plan: &ColumnPlan| {
-        let (datatype, rest) = match plan.kind {
-            ColumnKind::Number | ColumnKind::Timestamp => (Datatype::Fp64, vec![]),
-            ColumnKind::Boolean => (Datatype::Bool, vec![]),
-            ColumnKind::Category | ColumnKind::Text | ColumnKind::Image => (Datatype::Bytes, vec![]),
-            ColumnKind::Vector => (Datatype::Fp32, vec![width(encoder, plan).map_or(-1, |w| w as i64)]),
-            ColumnKind::Sequence => match plan.channels {
-                Some(0) => (Datatype::Bytes, vec![-1]),
-                Some(channels) if channels > 1 => (Datatype::Fp32, vec![-1, channels as i64]),
-                _ => (Datatype::Fp32, vec![-1]),
-            },
-        };
-        let shape = std::iter::once(-1).chain(rest).collect();
-        Described { name: plan.name.clone(), datatype: datatype.name(), shape }
+        let tensor = plan.kind.tensor(plan.channels, width(encoder, plan));
+        let shape = std::iter::once(-1).chain(tensor.shape).collect();
+        Described { name: plan.name.clone(), datatype: tensor.datatype, shape }
     };
     encoder.inputs.iter().map(one).collect()
 }
@@ -74,6 +64,8 @@ fn width(encoder: &Encoder, plan: &ColumnPlan) -> Option<usize> {
 fn label_type(classes: &[Value]) -> Datatype {
     if classes.iter().all(Value::is_i64) {
         Datatype::Int64
+    } else if classes.iter().all(Value::is_u64) {
+        Datatype::Uint64
     } else if classes.iter().all(Value::is_number) {
         Datatype::Fp64
     } else if classes.iter().all(Value::is_boolean) {
@@ -198,7 +190,7 @@ fn as_rows(encoder: &Encoder, tensors: &[Tensor], rows: usize) -> Result<Vec<Map
     for plan in &encoder.inputs {
         let tensor = tensors.iter().find(|t| t.name == plan.name).ok_or_else(|| missing(&plan.name))?;
         let each = tensor.values.len().checked_div(rows).unwrap_or(0);
-        let list = matches!(plan.kind, ColumnKind::Vector | ColumnKind::Sequence);
+        let list = plan.kind.is_list() && plan.kind != ColumnKind::Image;
         if !list && each != 1 {
             return Err(shape_error(tensor, "the model takes one value a row"));
         }
@@ -232,9 +224,12 @@ fn element(values: &Values, at: usize, kind: ColumnKind) -> Result<Value> {
     };
     Ok(match values {
         Values::Bool(v) => Value::from(v[at]),
-        Values::Int(v) if kind == ColumnKind::Boolean => Value::from(v[at] != 0),
         Values::Int(v) => Value::from(v[at]),
         Values::Uint(v) => Value::from(v[at]),
+        // As a name a single is the shortest decimal that is it: 0.1, not 0.10000000149.
+        Values::F32(v) if v[at].is_finite() && kind == ColumnKind::Category => {
+            number(v[at].to_string().parse().unwrap_or_else(|_| f64::from(v[at])))
+        }
         Values::F32(v) if v[at].is_finite() => number(f64::from(v[at])),
         Values::F64(v) if v[at].is_finite() => number(v[at]),
         Values::F32(_) | Values::F64(_) => Value::Null,
@@ -265,6 +260,7 @@ pub(super) fn output(answer: &Answer, name: &str) -> Tensor {
             let best = answer.outputs.values.chunks_exact(width.max(1)).map(|row| &classes[largest(row)]);
             let values = match datatype {
                 Datatype::Int64 => Values::Int(best.map(|c| c.as_i64().unwrap_or_default()).collect()),
+                Datatype::Uint64 => Values::Uint(best.map(|c| c.as_u64().unwrap_or_default()).collect()),
                 Datatype::Fp64 => Values::F64(best.map(|c| c.as_f64().unwrap_or_default()).collect()),
                 Datatype::Bool => Values::Bool(best.map(|c| c.as_bool().unwrap_or_default()).collect()),
                 _ => Values::Text(best.map(class_text).collect()),
@@ -272,7 +268,7 @@ pub(super) fn output(answer: &Answer, name: &str) -> Tensor {
             (datatype, vec![rows], values)
         }
         "value" => {
-            let values = answer.outputs.values.iter().map(|&v| f64::from(v)).collect();
+            let values = answer.outputs.values.iter().map(|&v| answer.snapshot.bundle.value(v)).collect();
             (Datatype::Fp64, vec![rows], Values::F64(values))
         }
         _ => (Datatype::Fp32, vec![rows, width], Values::F32(answer.outputs.values.clone())),

@@ -197,7 +197,8 @@ impl Engine {
                 let batch = blocking(move || again(&reading)).await?;
                 let deadline = Instant::now() + engine.inner.settings.deadline;
                 let (outputs, _) = theirs.lane.run(batch, false, deadline).await?;
-                slot.shadow.compare(&ours, &outputs, &places(&snapshot.bundle, &bundle));
+                let places = places(&snapshot.bundle, &bundle);
+                slot.shadow.compare(&ours, &outputs, &places, |a, b| snapshot.bundle.value(a) - bundle.value(b));
                 Ok(())
             };
             if compared.await.is_err() {

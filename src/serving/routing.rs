@@ -64,8 +64,14 @@ pub struct ShadowFigures {
 
 impl Shadow {
     /// Compares the shadow's answers with those that were sent; `places` says where each class of
-    /// ours stands in theirs.
-    pub(super) fn compare(&self, ours: &Outputs, theirs: &Outputs, places: &[Option<usize>]) {
+    /// ours stands in theirs, `apart` how far two answers of one place are from each other.
+    pub(super) fn compare(
+        &self,
+        ours: &Outputs,
+        theirs: &Outputs,
+        places: &[Option<usize>],
+        apart: impl Fn(f32, f32) -> f64,
+    ) {
         let (mut rows, mut disagreed, mut difference) = (0, 0, 0.0f64);
         let theirs = theirs.values.chunks_exact(theirs.width.max(1));
         for (a, b) in ours.values.chunks_exact(ours.width.max(1)).zip(theirs) {
@@ -73,7 +79,7 @@ impl Shadow {
             let place = places.get(label).copied().flatten();
             rows += 1;
             disagreed += u64::from(ours.width > 1 && place != Some(largest(b)));
-            difference += f64::from((a[label] - place.and_then(|p| b.get(p)).copied().unwrap_or(0.0)).abs());
+            difference += apart(a[label], place.and_then(|p| b.get(p)).copied().unwrap_or(0.0)).abs();
         }
         self.rows.fetch_add(rows, Relaxed);
         self.disagreed.fetch_add(disagreed, Relaxed);
@@ -174,7 +180,7 @@ mod tests {
         let outputs = |values: &[f32]| Outputs { values: values.to_vec(), width: 2, ..Outputs::default() };
         // Their classes stand the other way round.
         let (ours, theirs) = (outputs(&[0.9, 0.1, 0.2, 0.8]), outputs(&[0.3, 0.7, 0.4, 0.6]));
-        shadow.compare(&ours, &theirs, &[Some(1), Some(0)]);
+        shadow.compare(&ours, &theirs, &[Some(1), Some(0)], |a, b| f64::from(a - b));
         let figures = shadow.figures(5);
         assert_eq!((figures.rows, figures.disagreed, figures.disagreement), (2, 1, 0.5));
         assert!((figures.mean_difference - 0.3).abs() < 1e-6, "{figures:?}");

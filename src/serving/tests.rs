@@ -23,7 +23,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 static VERSIONS: LazyLock<[Files; 2]> = LazyLock::new(|| [toy("small", "large"), toy("large", "small")]);
 
 fn toy(low: &str, high: &str) -> Files {
-    let plan = |name: &str, kind| ColumnPlan { name: name.into(), kind, members: None, shape: None, channels: None };
+    let plan = |name: &str, kind| ColumnPlan::new(name, kind);
     let x: Vec<f64> = (0..200).map(|i| f64::from(i) / 200.0).collect();
     let label = |x: &f64| Some(if *x < 0.5 { low.into() } else { high.into() });
     let labels = x.iter().map(label).collect();

@@ -31,6 +31,9 @@ pub struct Part {
     pub bytes: u64,
     /// SHA-256 of the bytes as stored, hexadecimal.
     pub digest: String,
+    /// How its text is read, as `data` makes and reads it; null for parts of 0.1.
+    #[serde(default)]
+    pub read_as: Value,
 }
 
 /// A dataset with its schema.
@@ -109,6 +112,8 @@ pub struct NewPart {
     pub compression: String,
     /// Rows in it.
     pub rows: u64,
+    /// How its text is read.
+    pub read_as: Value,
 }
 
 impl NewPart {
@@ -120,6 +125,7 @@ impl NewPart {
             rows: self.rows,
             bytes: self.file.bytes,
             digest: self.file.digest.clone(),
+            read_as: self.read_as.clone(),
         }
     }
 }
@@ -285,6 +291,7 @@ fn from_rows(row: &Row, parts: &[Row]) -> Result<Dataset> {
             rows: row.u64("row_count")?,
             bytes: row.u64("bytes")?,
             digest: row.get("digest")?,
+            read_as: row.json("read_as")?,
         })
     };
     Ok(Dataset {
@@ -302,10 +309,10 @@ fn from_rows(row: &Row, parts: &[Row]) -> Result<Dataset> {
 
 async fn insert_part(tx: &mut Tx, name: &DatasetName, position: usize, part: &Part) -> Result<()> {
     let insert = "INSERT INTO dataset_parts
-        (dataset, position, object_key, format, compression, row_count, bytes, digest)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        (dataset, position, object_key, format, compression, row_count, bytes, digest, read_as)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     let insert = sql(insert).bind(name).bind(position).bind(&part.key).bind(&part.format).bind(&part.compression);
-    tx.exec(insert.bind(part.rows).bind(part.bytes).bind(&part.digest)).await?;
+    tx.exec(insert.bind(part.rows).bind(part.bytes).bind(&part.digest).bind(&part.read_as)).await?;
     Ok(())
 }
 

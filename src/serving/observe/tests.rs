@@ -21,7 +21,7 @@ struct Replicas {
 }
 
 fn column(name: &str, kind: ColumnKind) -> ColumnPlan {
-    ColumnPlan { name: name.into(), kind, members: None, shape: None, channels: None }
+    ColumnPlan::new(name, kind)
 }
 
 fn rows(range: std::ops::Range<usize>) -> Value {

@@ -7,6 +7,7 @@ mod cell;
 pub mod encoder;
 pub mod formats;
 mod image;
+pub mod kinds;
 pub mod number;
 pub mod plan;
 pub mod profile;
@@ -16,6 +17,7 @@ pub mod split;
 pub mod table;
 pub mod target;
 pub mod warning;
+mod written;
 
 pub use batch::Batch;
 pub use schema::{ColumnInfo, ColumnKind, FeatureSpec};

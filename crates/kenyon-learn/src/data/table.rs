@@ -36,6 +36,8 @@ pub enum Column {
     Boolean(Vec<Option<bool>>),
     /// Names, as written in the data.
     Category(Vec<Option<Box<str>>>),
+    /// Class labels as JSON, in the type and spelling of the data.
+    Labels(Vec<Option<Box<str>>>),
     /// Free text.
     Text(Vec<Option<Box<str>>>),
     /// Lists of `width` numbers, row-major `[rows, width]`; a missing row is all NaN. Images are
@@ -72,7 +74,7 @@ impl Column {
         match self {
             Self::Number(v) | Self::Timestamp(v) => v.len(),
             Self::Boolean(v) => v.len(),
-            Self::Category(v) | Self::Text(v) => v.len(),
+            Self::Category(v) | Self::Text(v) | Self::Labels(v) => v.len(),
             Self::Vector { width, values, .. } => values.len() / (*width).max(1),
             Self::Series { offsets, .. } | Self::Strings { offsets, .. } => offsets.len().saturating_sub(1),
         }

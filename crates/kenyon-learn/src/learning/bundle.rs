@@ -71,7 +71,8 @@ pub struct Bundle {
 /// What the network said about some rows, before it is put into words.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answers {
-    /// Calibrated probabilities `[rows, classes]`, or values `[rows]` in the target's own unit.
+    /// Calibrated probabilities `[rows, classes]`, or standardised values `[rows]`, which [`Bundle::value`]
+    /// gives in the target's own unit.
     pub values: Vec<f32>,
     /// Distance to what is known, `[rows]`.
     pub novelty: Vec<f32>,
@@ -87,7 +88,9 @@ impl std::fmt::Debug for Bundle {
 
 impl Bundle {
     /// Puts the parts together.
-    pub fn new(config: BundleConfig, encoder: Encoder, network: Box<dyn Network>, novelty: Novelty) -> Self {
+    pub fn new(mut config: BundleConfig, encoder: Encoder, network: Box<dyn Network>, novelty: Novelty) -> Self {
+        // Bundles of before labels kept their spelling read them the same way now.
+        config.target.labels = config.task == Task::Classification;
         let reader = RowsReader::new(&encoder.inputs, &config.ignored);
         let class_names = match &config.target_encoder {
             TargetEncoder::Classes(classes) => classes.iter().map(class_name).collect(),
@@ -152,7 +155,7 @@ impl Bundle {
         Ok(self.calibrated(self.network.forward(batch)?))
     }
 
-    /// Probabilities from logits, or values in the target's own unit.
+    /// Probabilities from logits; values as they are.
     fn calibrated(&self, mut values: Vec<f32>) -> Answers {
         let outputs = self.network.outputs();
         match &self.config.target_encoder {
@@ -161,11 +164,7 @@ impl Bundle {
                     softmax_with_temperature(row, self.config.calibration.temperature);
                 }
             }
-            TargetEncoder::Number { mean, std } => {
-                for value in &mut values {
-                    *value = (f64::from(*value) * std + mean) as f32;
-                }
-            }
+            TargetEncoder::Number { .. } => {}
         }
         Answers { values, novelty: Vec::new(), outputs }
     }
@@ -180,11 +179,19 @@ impl Bundle {
         self.config.calibration.set(probabilities, coverage)
     }
 
+    /// A standardised answer in the target's own unit, to the precision of the target.
+    pub fn value(&self, standardised: f32) -> f64 {
+        match &self.config.target_encoder {
+            TargetEncoder::Number { mean, std } => f64::from(standardised) * std + mean,
+            TargetEncoder::Classes(_) => f64::from(standardised),
+        }
+    }
+
     /// The conformal interval around `value`; `None` where too few rows were held out to promise it.
-    pub fn interval(&self, value: f32, coverage: f64) -> Option<[f64; 2]> {
+    pub fn interval(&self, value: f64, coverage: f64) -> Option<[f64; 2]> {
         let TargetEncoder::Number { std, .. } = &self.config.target_encoder else { return None };
         let half = f64::from(self.config.calibration.threshold(coverage)) * std;
-        half.is_finite().then(|| [f64::from(value) - half, f64::from(value) + half])
+        half.is_finite().then(|| [value - half, value + half])
     }
 
     /// The answered class of one row's probabilities.

@@ -3,11 +3,11 @@
 //! Input `features` is `[batch, width]`, a row in the encoder's feature space written out densely;
 //! `encoder.json` stands in the model's metadata, as do the classes. k-winners are `TopK`, a
 //! rectifier and `ScatterElements`. Outputs are `probabilities` `[batch, classes]` (calibrated) and
-//! `label` `[batch]` (the class's position), or `value` `[batch]` in the target's own unit.
+//! `label` `[batch]` (the class's position), or `value` `[batch]` in the target's own unit, as doubles.
 
 use super::bundle::Bundle;
 use crate::data::target::TargetEncoder;
-use crate::models::onnx::{FLOAT, Graph, INT64, integer};
+use crate::models::onnx::{DOUBLE, FLOAT, Graph, INT64, integer};
 use crate::{Error, Kind, Result};
 
 /// The ONNX file of `bundle`. Families whose answer is no fixed graph over one row of features (tokens in
@@ -33,13 +33,14 @@ pub fn export(bundle: &Bundle) -> Result<Vec<u8>> {
             metadata.push(("classes", serde_json::to_string(classes).map_err(Error::internal)?));
         }
         TargetEncoder::Number { mean, std } => {
-            graph.constant("std", &[], &[*std as f32]);
-            graph.constant("mean", &[], &[*mean as f32]);
+            graph.double("std", *std);
+            graph.double("mean", *mean);
             graph.integers("last_axis", &[1], &[1]);
-            graph.node("Mul", &[&logits, "std"], &["scaled"], vec![]);
+            graph.node("Cast", &[&logits], &["standardised"], vec![integer("to", i64::from(DOUBLE))]);
+            graph.node("Mul", &["standardised", "std"], &["scaled"], vec![]);
             graph.node("Add", &["scaled", "mean"], &["shifted"], vec![]);
             graph.node("Squeeze", &["shifted", "last_axis"], &["value"], vec![]);
-            graph.output("value", FLOAT, &[None]);
+            graph.output("value", DOUBLE, &[None]);
         }
     }
     let width = i64::from(bundle.encoder.width);

@@ -135,7 +135,7 @@ impl Case {
 }
 
 fn plan(name: &str, kind: ColumnKind, channels: Option<usize>) -> ColumnPlan {
-    ColumnPlan { name: name.into(), kind, members: None, shape: None, channels }
+    ColumnPlan { channels, ..ColumnPlan::new(name, kind) }
 }
 
 /// Two numbers and a name; the class depends on all of them, and so does the value.

@@ -61,6 +61,12 @@ impl Graph {
         self.proto.initializer.push(TensorProto { dims: dims.to_vec(), data_type: FLOAT, name: name.into(), raw_data });
     }
 
+    /// Adds one number of double precision.
+    pub(crate) fn double(&mut self, name: &str, value: f64) {
+        let raw_data = value.to_le_bytes().to_vec();
+        self.proto.initializer.push(TensorProto { dims: vec![], data_type: DOUBLE, name: name.into(), raw_data });
+    }
+
     /// Adds a constant of integers.
     pub(crate) fn integers(&mut self, name: &str, dims: &[i64], values: &[i64]) {
         let raw_data = values.iter().flat_map(|v| v.to_le_bytes()).collect();
@@ -135,6 +141,7 @@ fn value_info(name: &str, elem_type: i32, dims: &[Option<i64>]) -> ValueInfoProt
 
 pub(crate) const FLOAT: i32 = 1;
 pub(crate) const INT64: i32 = 7;
+pub(crate) const DOUBLE: i32 = 11;
 
 // The part of onnx.proto that is written here; field numbers are ONNX's own.
 

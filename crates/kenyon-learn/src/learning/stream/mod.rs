@@ -197,7 +197,8 @@ impl Online {
         it
     }
 
-    fn assemble(parts: Parts) -> Self {
+    fn assemble(mut parts: Parts) -> Self {
+        parts.target.labels = parts.task == Task::Classification;
         let mut plans = parts.encoder.inputs.clone();
         plans.push(parts.target.clone());
         Self {

@@ -10,7 +10,7 @@ use crate::random::Random;
 use serde_json::{Map, json};
 
 fn column(name: &str, kind: ColumnKind, shape: Option<Vec<usize>>) -> ColumnPlan {
-    ColumnPlan { name: name.into(), kind, members: None, shape, channels: None }
+    ColumnPlan { shape, ..ColumnPlan::new(name, kind) }
 }
 
 fn online(inputs: Vec<ColumnPlan>) -> Online {
