@@ -11,7 +11,7 @@ use kenyon_learn::data::formats::{self, Limits};
 use kenyon_learn::data::plan::{self, Resolved};
 use kenyon_learn::data::{Column, Table, schema};
 use kenyon_learn::learning::fit::{Silent, default_validation};
-use kenyon_learn::learning::{self, FitSpec};
+use kenyon_learn::learning::{self, FitSpec, Validation};
 use kenyon_learn::models::Family;
 use kenyon_learn::random::Random;
 use std::time::Instant;
@@ -96,9 +96,10 @@ fn main() {
                 target: target.to_owned(),
                 family: Some(Family::SparseMlp),
                 task: None,
-                validation: default_validation(train.rows),
+                validation: Validation::Share(default_validation(train.rows)),
                 seed,
                 config: serde_json::from_str(&config).unwrap(),
+                ..FitSpec::default()
             };
             let (start, cpu) = (Instant::now(), cpu_seconds());
             let fitted = learning::fit(&train, &resolved, &spec, 2, None, &Silent).unwrap();

@@ -13,22 +13,27 @@
 //! first heartbeat counts a third of that, because a power cut is not the job's fault.
 
 mod control;
+mod dry_run;
 mod follow;
 mod inputs;
 mod memory;
 mod queue;
 mod reporter;
 mod runner;
+mod schema_guard;
 mod search;
 #[cfg(test)]
 mod tests;
+mod train_request;
 mod trainer;
 mod worker;
 
+pub use dry_run::{DryRun, PlannedColumn, PlannedSplit};
 pub use follow::follow;
 pub use inputs::local_parts;
-pub use queue::{Queue, TrainRequest};
+pub use queue::Queue;
 pub use runner::{Outcome, Runner, Work};
 pub use search::SearchRequest;
+pub use train_request::{BalancedWord, DivideBy, HeldOut, TrainRequest, Weights};
 pub use trainer::Trainer;
 pub use worker::{WorkerConfig, Workers};

@@ -36,7 +36,7 @@ pub struct WorkerConfig {
     pub heartbeat: Duration,
     /// Time between two looks at the queue when nobody tells of a change.
     pub poll: Duration,
-    /// Time between checkpoints within an epoch.
+    /// Time between checkpoints; the first one of an attempt may come sooner.
     pub checkpoint_every: Duration,
     /// Ended jobs are forgotten after this.
     pub retention: Duration,
@@ -317,13 +317,14 @@ impl Inner {
         let reporter = Reporter::new(store.clone(), claim.clone(), control.clone(), runtime.clone(), every);
         let reporter = Arc::new(reporter);
         let (runner, monitor, job) = (self.runner.clone(), reporter.clone(), claim.job.clone());
+        let model_id = claim.model_id;
         let threads = self.config.threads;
         let (sender, mut ended) = oneshot::channel();
         let body = move || {
             let run = || {
                 let input = runtime.block_on(store.job_input(job.id))?;
                 let resume = runtime.block_on(store.load_checkpoint(job.id))?.map(|(_, bytes)| bytes);
-                let work = Work { job, input, resume, threads, store, runtime: runtime.clone() };
+                let work = Work { job, model_id, input, resume, threads, store, runtime: runtime.clone() };
                 runner.run(&work, monitor.as_ref())
             };
             // Whatever the panic left behind is dropped with it: nothing is shared but the monitor.

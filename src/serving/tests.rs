@@ -11,8 +11,8 @@ use kenyon_learn::data::plan::{ColumnPlan, Resolved};
 use kenyon_learn::data::schema::ColumnKind;
 use kenyon_learn::data::target::Task;
 use kenyon_learn::data::{Column, Table};
-use kenyon_learn::learning::FitSpec;
 use kenyon_learn::learning::fit::{Silent, fit};
+use kenyon_learn::learning::{FitSpec, Validation};
 use kenyon_learn::models::Family;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -39,9 +39,10 @@ fn toy(low: &str, high: &str) -> Files {
         target: "size".into(),
         family: Some(Family::SparseMlp),
         task: None,
-        validation: 0.3,
+        validation: Validation::Share(0.3),
         seed: 1,
         config: config.as_object().unwrap().clone(),
+        ..FitSpec::default()
     };
     let fitted = fit(&table, &resolved, &spec, 1, None, &Silent).unwrap();
     fitted.bundle.files().unwrap().into_iter().map(|(name, bytes)| (name.to_owned(), bytes.into())).collect()
@@ -63,7 +64,7 @@ impl Library for Shelf {
         async move { known.then_some(traffic).ok_or_else(none) }.boxed()
     }
 
-    fn files<'a>(&'a self, _: &'a str, version: u64) -> BoxFuture<'a, Result<Files>> {
+    fn files<'a>(&'a self, _: &'a str, _: uuid::Uuid, version: u64) -> BoxFuture<'a, Result<Files>> {
         self.loads.fetch_add(1, Ordering::Relaxed);
         let none = || Error::not_found("version_not_found", "there is no such version");
         async move { VERSIONS.get(version as usize - 1).cloned().ok_or_else(none) }.boxed()

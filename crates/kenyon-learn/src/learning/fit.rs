@@ -4,20 +4,25 @@
 //! state, the best weights, the position and the curves: what continues from it ends bit-identical.
 
 mod data;
+mod hold_out;
 mod run;
+mod warnings;
 
 use super::bundle::{Bundle, BundleConfig, FORMAT};
 use super::calibrate::Novelty;
 use super::evaluate::Evaluation;
-use super::{FitSpec, Monitor, Progress, choose, settings};
+use super::verify::Measured;
+use super::{ClassWeights, FitSpec, Monitor, Prepared, Progress, choose, settings};
 use crate::data::Table;
 use crate::data::encoder::{Encoder, EncoderOptions};
 use crate::data::plan::Resolved;
-use crate::data::split::{Split, split};
+use crate::data::split::Split;
 use crate::data::target::{Encoded, TargetEncoder};
+use crate::data::warning::Warning;
 use crate::models::{Family, LearnerSpec, Task, UNLABELLED};
 use crate::{Error, Result};
 use data::Data;
+use hold_out::hold_out;
 use run::Run;
 use serde_json::{Map, Value};
 
@@ -31,6 +36,10 @@ pub struct Fitted {
     /// The held-out rows in detail: confusion, recall of each class, calibration. Without coverage, since
     /// the sets were fitted on the same rows.
     pub held_out: Evaluation,
+    /// What was noticed in the data and the model, and not refused.
+    pub warnings: Vec<Warning>,
+    /// The held-out rows and what the network answered, for [`super::verify`].
+    pub measured: Measured,
     /// Notes for the person who asked: the family's reason, columns left out, rows without a target.
     pub notes: Vec<String>,
 }
@@ -72,7 +81,8 @@ pub fn fit(
         .ok_or_else(|| Error::unprocessable("unknown_column", "the target is not in the data"))?;
     let mut target_encoder = TargetEncoder::fit(&plan.target.name, column, plan.task)?;
     let all_targets = target_encoder.encode(column)?;
-    let mut parts = split(&all_targets, spec.validation, spec.seed)?;
+    let mut parts = hold_out(table, &all_targets, spec)?;
+    let mut warnings = warnings::of_data(table, plan, spec.task.is_some(), &target_encoder, &all_targets, &parts);
     let dropped = keep_learnable(family, &config, &all_targets, &mut parts);
     if dropped > 0 {
         notes.push(format!("{dropped} rows have no {} and were left out", plan.target.name));
@@ -105,10 +115,22 @@ pub fn fit(
         threads,
     };
     let data = Data { batch: &batch, targets: &all_targets, split: &parts, outputs };
-    let weights = (config.get("class_weights").and_then(Value::as_str) == Some("balanced"))
-        .then(|| data.balanced_weights())
-        .flatten();
+    let balanced = config.get("class_weights").and_then(Value::as_str) == Some("balanced");
+    let weights = match &spec.class_weights {
+        None if !balanced => None,
+        None | Some(ClassWeights::Balanced) => data.balanced_weights(),
+        Some(ClassWeights::Each(named)) => Some(target_encoder.weights(named)?),
+    };
     let mut run = Run::new(family.learner(&learner_spec)?, data, weights, spec.seed, monitor);
+    monitor.prepared(&Prepared {
+        family,
+        dropped: &encoder.dropped,
+        warnings: &warnings,
+        training: parts.training.len(),
+        held_out: parts.validation.len(),
+        bytes: table.bytes() + batch.bytes(),
+        state_bytes: &|| run.bytes(),
+    });
     if let Some(bytes) = resume {
         run.restore(bytes)?;
     }
@@ -146,7 +168,12 @@ pub fn fit(
     };
     let bundle = Bundle::new(config, encoder, network, novelty);
     let held_out = data.held_out(&bundle, &calibration_answers);
-    Ok(Fitted { bundle, metrics: figures, held_out, notes })
+    if let Encoded::Classes(ids) = &all_targets {
+        let truths: Vec<u32> = parts.validation.iter().map(|&row| ids[row]).collect();
+        warnings.extend(warnings::of_answers(plan, &bundle.config.target_encoder, &truths, &calibration_answers));
+    }
+    let measured = Measured { rows: parts.validation.clone(), outputs: calibration_answers };
+    Ok(Fitted { bundle, metrics: figures, held_out, warnings, measured, notes })
 }
 
 /// How each family wants its columns encoded.

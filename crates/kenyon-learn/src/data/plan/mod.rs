@@ -4,7 +4,7 @@
 mod read;
 mod resolve;
 
-pub use read::{read_rows, read_table};
+pub use read::{read_head, read_rows, read_table};
 pub use resolve::{declare, resolve};
 
 use super::schema::ColumnKind;

@@ -73,6 +73,13 @@ impl<'a> Run<'a> {
         Ok((self.learner.finish(self.best)?, self.course.metrics))
     }
 
+    /// Bytes of the learner's state.
+    pub(super) fn bytes(&self) -> u64 {
+        let bytes =
+            |tensors: Tensors| tensors.values().map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum::<usize>();
+        self.learner.state().map_or(0, |state| bytes(state) as u64)
+    }
+
     fn steps_per_epoch(&self) -> u64 {
         self.data.split.training.len().div_ceil(self.schedule.batch_size).max(1) as u64
     }
