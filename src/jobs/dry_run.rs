@@ -11,7 +11,7 @@ use kenyon_learn::data::formats::{Limits, Part};
 use kenyon_learn::data::plan;
 use kenyon_learn::data::schema::{ColumnKind, Summary};
 use kenyon_learn::data::warning::Warning;
-use kenyon_learn::learning::{Monitor, Prepared, Progress, choose, fit};
+use kenyon_learn::learning::{Monitor, Prepared, Progress, fit};
 use kenyon_learn::models::{Family, Task};
 use serde::Serialize;
 use std::sync::{Mutex, PoisonError};
@@ -124,7 +124,6 @@ impl Probing {
         let resolved = &self.plan.resolved;
         let monitor = Probe::default();
         let begun = Instant::now();
-        let (family, reason) = choose::family(resolved, self.rows as usize);
         let fitted = fit::fit(&table, resolved, &spec, self.threads, None, &monitor);
         let ended = begun.elapsed().as_secs_f64();
         let seen = monitor.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -134,12 +133,12 @@ impl Probing {
             Err(error) => return Err(error.into()),
         };
         let trainings = self.request.search.as_ref().map_or(1.0, super::search::trainings);
-        let reason = if self.request.family.is_some() { "the request names it".to_owned() } else { reason };
+        let family = seen.family.ok_or_else(|| Error::internal("a training ended before it began"))?;
         Ok(DryRun {
             task: resolved.task,
             task_reason: self.task_reason(),
-            family: seen.family.unwrap_or(family),
-            reason,
+            family,
+            reason: seen.reason.clone().unwrap_or_else(|| "the request names it".to_owned()),
             columns: self.columns(&seen.dropped),
             split: self.split(&seen, scale),
             estimated_seconds: rounded(FIXED_SECONDS + (reading + learning * trainings) * scale),
@@ -212,6 +211,7 @@ struct Probe {
 struct Seen {
     prepared: Option<Instant>,
     family: Option<Family>,
+    reason: Option<String>,
     dropped: Vec<DroppedColumn>,
     warnings: Vec<Warning>,
     training: usize,
@@ -240,6 +240,7 @@ impl Monitor for Probe {
     fn prepared(&self, prepared: &Prepared<'_>) {
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         seen.family = Some(prepared.family);
+        seen.reason = prepared.reason.map(str::to_owned);
         seen.dropped = prepared.dropped.to_vec();
         seen.warnings = prepared.warnings.to_vec();
         (seen.training, seen.held_out) = (prepared.training, prepared.held_out);

@@ -100,7 +100,7 @@ impl Queue {
             model: model.clone(),
             dataset: Some(dataset.clone()),
             spec: json!({}),
-            // Somebody waits for the answer.
+            // A request waits for the answer.
             priority: 100,
             create: None,
         };

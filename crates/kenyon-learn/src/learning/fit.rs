@@ -124,6 +124,7 @@ pub fn fit(
     let mut run = Run::new(family.learner(&learner_spec)?, data, weights, spec.seed, monitor);
     monitor.prepared(&Prepared {
         family,
+        reason: family_reason.as_deref(),
         dropped: &encoder.dropped,
         warnings: &warnings,
         training: parts.training.len(),

@@ -112,6 +112,8 @@ pub struct Progress {
 pub struct Prepared<'a> {
     /// The family that learns.
     pub family: Family,
+    /// Why, where the request names none.
+    pub reason: Option<&'a str>,
     /// Columns without information.
     pub dropped: &'a [DroppedColumn],
     /// What was noticed in the data.
