@@ -118,9 +118,12 @@ async fn train(
     api.check_quota(&name).await?;
     let key = idempotency(&headers, &caller, &Method::POST, &format!("/models/{name}/train"), &body)?;
     let (job, _) = api.queue.train(&name, &request, key.as_ref()).await?;
+    if wait.is_zero() {
+        return Ok(queued(&job));
+    }
     match tokio::time::timeout(wait.min(api.patience()), api.queue.wait(job.id)).await {
-        Ok(ended) if !wait.is_zero() => Ok(axum::Json(ended?).into_response()),
-        _ => Ok(queued(&job)),
+        Ok(ended) => Ok(axum::Json(ended?).into_response()),
+        Err(_) => Ok(queued(&job)),
     }
 }
 

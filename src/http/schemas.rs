@@ -55,7 +55,7 @@ pub(crate) struct Train {
 #[serde(untagged)]
 pub(crate) enum HeldOutRows {
     /// A share of the rows, of every class alike.
-    Share(#[schema(exclusive_minimum = 0.0, maximum = 0.9)] f64),
+    Share(f64),
     By(HeldOutBy),
     Dataset(HeldOutDataset),
 }

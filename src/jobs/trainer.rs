@@ -79,13 +79,14 @@ impl Trainer {
         info["dataset"] = json!({ "name": dataset.name, "revision": dataset.revision, "digest": dataset.digest });
         info["held_out"] = held_out(&fitted.held_out)?;
         info["sparsity"] = activity(&fitted.bundle, &table)?;
+        let withheld = withheld(work, &request, &plan, &fitted)?;
         Ok(Outcome::Version(NewVersion {
             family: fitted.bundle.config.family.name().to_owned(),
             task: Some(fit::task_name(fitted.bundle.config.task).to_owned()),
             metrics: Value::Object(fitted.metrics),
             info,
             files,
-            withheld: withheld(work, &request, &plan, &fitted)?,
+            withheld,
         }))
     }
 

@@ -240,7 +240,7 @@ mod tests {
 
     fn noise(rows: usize, seed: u64) -> Column {
         let mut random = Random::new(seed);
-        Column::Number((0..rows).map(|_| random.uniform()).collect())
+        Column::Number((0..rows).map(|_| f64::from(random.uniform())).collect())
     }
 
     #[test]
