@@ -26,6 +26,8 @@ pub(crate) struct Train {
     features: Option<HashMap<String, Value>>,
     /// Which rows are held out: a share chosen from their number when missing.
     validation: Option<HeldOutRows>,
+    /// Column with the weight of each row, in loss, calibration and figures; it is not learned from.
+    weight: Option<String>,
     /// How much each class weighs: `balanced`, or a weight by the name of a class.
     class_weights: Option<ClassWeighting>,
     /// Whether the version is to be served once it is there; otherwise it is `ready`.

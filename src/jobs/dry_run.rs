@@ -171,10 +171,12 @@ impl Probing {
         };
         let ignored = |name: &String| {
             let divides = self.plan.divider.as_ref().is_some_and(|divider| divider.name == *name);
-            let reason = match (*name == resolved.target.name, divides) {
-                (true, _) => "the target",
-                (false, true) => "it divides the rows for validation",
-                (false, false) => "the request ignores it",
+            let weighs = self.plan.weight.as_ref().is_some_and(|weight| weight.name == *name);
+            let reason = match (*name == resolved.target.name, divides, weighs) {
+                (true, ..) => "the target",
+                (_, true, _) => "it divides the rows for validation",
+                (_, _, true) => "it weighs the rows",
+                _ => "the request ignores it",
             };
             let kind = self.summary.columns.iter().find(|column| column.name == *name).map(|column| column.kind);
             let kind = if *name == resolved.target.name { Some(resolved.target.kind) } else { kind };

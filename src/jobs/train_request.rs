@@ -39,6 +39,9 @@ pub struct TrainRequest {
     /// Settings of the family and of training itself.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub config: Map<String, Value>,
+    /// Column with the weight of each row; it is not learned from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<String>,
     /// How much each class weighs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class_weights: Option<Weights>,
@@ -159,12 +162,20 @@ pub(super) struct TrainingPlan {
     pub(super) resolved: Resolved,
     /// A column that is read beside them to divide the rows.
     pub(super) divider: Option<ColumnPlan>,
+    /// A column that is read beside them to weigh the rows.
+    pub(super) weight: Option<ColumnPlan>,
 }
 
 impl TrainingPlan {
     /// Every column that is read.
     pub(super) fn columns(&self) -> Vec<ColumnPlan> {
-        self.resolved.all().into_iter().chain(self.divider.clone()).collect()
+        let mut columns = self.resolved.all();
+        for column in self.divider.iter().chain(&self.weight) {
+            if columns.iter().all(|known| known.name != column.name) {
+                columns.push(column.clone());
+            }
+        }
+        columns
     }
 }
 
@@ -190,6 +201,7 @@ impl TrainRequest {
             validation,
             seed: self.seed,
             config: self.config.clone(),
+            weight: self.weight.clone(),
             class_weights: self.class_weights.as_ref().map(|weights| match weights {
                 Weights::Word(_) => ClassWeights::Balanced,
                 Weights::Each(named) => ClassWeights::Each(named.clone()),
@@ -208,9 +220,12 @@ impl TrainRequest {
         if let (Some(HeldOut::By { by: DivideBy::Group, .. }), Some(divider)) = (&self.validation, &divider) {
             features.entry(divider.name.clone()).or_insert(FeatureSpec::Kind(FeatureKind::Ignore));
         }
+        let weight = self.weight.as_ref().map(|name| weight(summary, name, &self.target)).transpose()?;
+        if let Some(weight) = &weight {
+            features.insert(weight.name.clone(), FeatureSpec::Kind(FeatureKind::Ignore));
+        }
         let resolved = plan::resolve(summary, &features, &self.target, self.task)?;
-        let divider = divider.filter(|divider| resolved.inputs.iter().all(|input| input.name != divider.name));
-        Ok(TrainingPlan { resolved, divider })
+        Ok(TrainingPlan { resolved, divider, weight })
     }
 
     /// What can be refused before the job waits: its caller can still mend it.
@@ -263,6 +278,26 @@ impl TrainRequest {
 /// The column and, of a group, its members.
 fn names(column: &ColumnInfo) -> impl Iterator<Item = &str> {
     std::iter::once(column.name.as_str()).chain(column.members.iter().flatten().map(String::as_str))
+}
+
+/// How the column is read that weighs the rows.
+fn weight(summary: &Summary, name: &str, target: &str) -> Result<ColumnPlan> {
+    let bad = |reason: String| {
+        Error::unprocessable("bad_weight", format!("weight: {reason}")).with_details([Detail::path("weight", reason)])
+    };
+    if name == target {
+        return Err(bad("the target cannot weigh the rows".to_owned()));
+    }
+    match summary.columns.iter().find(|column| column.name == name && column.members.is_none()) {
+        None => Err(bad(format!("the dataset has no column '{name}' of its own"))),
+        Some(column) if column.kind != ColumnKind::Number => {
+            Err(bad(format!("'{name}' is a {}, not a number", column.kind.name())))
+        }
+        Some(column) if column.missing > 0 || column.min.is_some_and(|min| min < 0.0) => {
+            Err(bad(format!("every row of '{name}' must hold a number of 0 or more")))
+        }
+        Some(_) => Ok(ColumnPlan::new(name, ColumnKind::Number)),
+    }
 }
 
 /// How a column is read that divides the rows.

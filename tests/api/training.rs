@@ -161,6 +161,33 @@ async fn classes_weigh_as_they_are_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn rows_weigh_as_their_column_says() {
+    let server = TestServer::start().await;
+    // At the same place the label is left in two rows of three, and right in those that weigh more.
+    let mut csv = String::from("x,y,w,label\n");
+    for i in 0..600 {
+        let (weight, label) = if i % 3 == 0 { (10.0, "right") } else { (0.5, "left") };
+        csv += &format!("{},{},{weight},{label}\n", i % 7, i % 5);
+    }
+    server.put("/api/v1/datasets/d", csv).await.ok();
+    let row = json!({"x": 1, "y": 1});
+    for (more, named) in [(json!({"features": {"w": "ignore"}}), "left"), (json!({"weight": "w"}), "right")] {
+        let job = train_and_wait(&server, "m", request("d", more)).await;
+        assert_eq!(job["status"], "succeeded", "{job}");
+        let answer = predict(&server, "m", row.clone()).await.ok();
+        assert_eq!(answer["predictions"][0]["label"], named, "{answer}");
+        assert!(job["metrics"]["accuracy"].as_f64().unwrap() > 0.6, "{job}");
+    }
+    let train = |more: Value| server.post("/api/v1/models/m/train", request("d", more));
+    for weight in ["label", "none"] {
+        assert_eq!(train(json!({"weight": weight})).await.problem(), (422, "bad_weight"));
+    }
+    let hybrid = json!({"dataset": "d", "target": "label", "family": "hybrid", "weight": "w"});
+    let job = train_and_wait(&server, "h", hybrid).await;
+    assert_eq!((&job["status"], &job["error"]["code"]), (&json!("failed"), &json!("weights_unsupported")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dry_run_tells_what_a_training_would_do_and_leaves_nothing() {
     let server = TestServer::start().await;
     server.put("/api/v1/datasets/d", visits(400)).await.ok();

@@ -7,12 +7,13 @@ mod data;
 mod hold_out;
 mod run;
 mod warnings;
+mod weights;
 
 use super::bundle::{Bundle, BundleConfig, FORMAT};
 use super::calibrate::Novelty;
 use super::evaluate::Evaluation;
 use super::verify::Measured;
-use super::{ClassWeights, FitSpec, Monitor, Prepared, Progress, choose, settings};
+use super::{FitSpec, Monitor, Prepared, Progress, choose, settings};
 use crate::data::Table;
 use crate::data::encoder::{Encoder, EncoderOptions};
 use crate::data::plan::Resolved;
@@ -21,7 +22,7 @@ use crate::data::target::{Encoded, TargetEncoder};
 use crate::data::warning::Warning;
 use crate::models::{Family, LearnerSpec, Task, UNLABELLED};
 use crate::{Error, Result};
-use data::Data;
+use data::{Data, Drawn};
 use hold_out::hold_out;
 use run::Run;
 use serde_json::{Map, Value};
@@ -114,14 +115,18 @@ pub fn fit(
         seed: spec.seed,
         threads,
     };
-    let data = Data { batch: &batch, targets: &all_targets, split: &parts, outputs };
-    let balanced = config.get("class_weights").and_then(Value::as_str) == Some("balanced");
-    let weights = match &spec.class_weights {
-        None if !balanced => None,
-        None | Some(ClassWeights::Balanced) => data.balanced_weights(),
-        Some(ClassWeights::Each(named)) => Some(target_encoder.weights(named)?),
-    };
-    let mut run = Run::new(family.learner(&learner_spec)?, data, weights, spec.seed, monitor);
+    let row_weights = weights::of_rows(table, spec, &parts.training)?;
+    let drawn = row_weights.as_deref().map(|weights| weights::drawn(&parts.validation, weights, spec.seed));
+    let drawn = drawn.as_ref().map(|(positions, rows)| Drawn { positions, rows: *rows });
+    let data = Data { batch: &batch, targets: &all_targets, split: &parts, outputs, drawn };
+    let class_weights = weights::of_classes(spec, &config, &target_encoder, || data.balanced_weights())?;
+    let weights = weights::joined(row_weights.as_deref(), class_weights.as_deref(), &all_targets);
+    let learner = family.learner(&learner_spec)?;
+    if (spec.weight.is_some() || spec.class_weights.is_some()) && !learner.weighs_rows() {
+        let detail = format!("{} learns every row alike: weights need another family", family.name());
+        return Err(Error::unprocessable("weights_unsupported", detail));
+    }
+    let mut run = Run::new(learner, data, weights, spec.seed, monitor);
     monitor.prepared(&Prepared {
         family,
         reason: family_reason.as_deref(),

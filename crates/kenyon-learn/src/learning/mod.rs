@@ -41,6 +41,9 @@ pub struct FitSpec {
     /// Settings of the family and of training itself.
     #[serde(default)]
     pub config: Map<String, Value>,
+    /// Column of the table with the weight of each row; all weigh alike when missing.
+    #[serde(default)]
+    pub weight: Option<String>,
     /// How much each class weighs; the family's own setting when missing.
     #[serde(default)]
     pub class_weights: Option<ClassWeights>,

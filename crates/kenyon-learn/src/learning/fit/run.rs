@@ -35,6 +35,7 @@ pub(super) struct Run<'a> {
     learner: Box<dyn Learner>,
     schedule: Schedule,
     data: Data<'a>,
+    /// Of every row of the table.
     weights: Option<Vec<f32>>,
     seed: u64,
     monitor: &'a dyn Monitor,
@@ -113,14 +114,16 @@ impl<'a> Run<'a> {
         }
         mini.select_into(self.data.batch, rows);
         let position = self.position();
+        let weights: Option<Vec<f32>> =
+            self.weights.as_ref().map(|weights| rows.iter().map(|&row| weights[row]).collect());
         let loss = match self.data.targets {
             Encoded::Classes(ids) => {
                 let ids: Vec<u32> = rows.iter().map(|&row| ids[row]).collect();
-                self.learner.step(mini, Targets::Classes(&ids, self.weights.as_deref()), position)?
+                self.learner.step(mini, Targets::Classes(&ids, weights.as_deref()), position)?
             }
             Encoded::Values(values) => {
                 let values: Vec<f32> = rows.iter().map(|&row| values[row]).collect();
-                self.learner.step(mini, Targets::Values(&values), position)?
+                self.learner.step(mini, Targets::Values(&values, weights.as_deref()), position)?
             }
         };
         if !loss.is_finite() {

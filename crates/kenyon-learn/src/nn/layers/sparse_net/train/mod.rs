@@ -22,10 +22,10 @@ use update::{Level, Work};
 /// What the rows of a mini-batch should have been answered with.
 #[derive(Clone, Copy, Debug)]
 pub enum Labels<'a> {
-    /// Class ids, or [`NO_LABEL`]; with a weight per class, if any.
+    /// Class ids, or [`NO_LABEL`]; with a weight per row, if any.
     Classes(&'a [u32], Option<&'a [f32]>),
-    /// Standardised values; NaN where there is none.
-    Values(&'a [f32]),
+    /// Standardised values, NaN where there is none; with a weight per row, if any.
+    Values(&'a [f32], Option<&'a [f32]>),
 }
 
 /// The class id of a row that teaches nothing.
@@ -35,7 +35,7 @@ impl Labels<'_> {
     fn rows(&self) -> usize {
         match self {
             Self::Classes(classes, _) => classes.len(),
-            Self::Values(values) => values.len(),
+            Self::Values(values, _) => values.len(),
         }
     }
 
@@ -43,7 +43,7 @@ impl Labels<'_> {
     fn known(&self) -> usize {
         match self {
             Self::Classes(classes, _) => classes.iter().filter(|&&class| class != NO_LABEL).count(),
-            Self::Values(values) => values.iter().filter(|value| value.is_finite()).count(),
+            Self::Values(values, _) => values.iter().filter(|value| value.is_finite()).count(),
         }
     }
 }
