@@ -277,7 +277,9 @@ impl Inner {
                 tracing::info!(%id, "the job went on elsewhere");
                 return;
             }
-            (Ok(Outcome::Version(version)), _) => retry_while_unavailable(|| self.store.publish_job(&claim, version.clone())).await,
+            (Ok(Outcome::Version(version)), _) => {
+                retry_while_unavailable(|| self.store.publish_job(&claim, version.clone())).await
+            }
             (Ok(Outcome::Result { metrics, result }), _) => {
                 retry_while_unavailable(|| self.store.succeed_job(&claim, &metrics, &result)).await
             }

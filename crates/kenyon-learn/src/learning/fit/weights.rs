@@ -16,7 +16,8 @@ const MAX_DRAWN: usize = 200_000;
 pub(super) fn of_rows(table: &Table, spec: &FitSpec, training: &[usize]) -> Result<Option<Vec<f32>>> {
     let Some(name) = &spec.weight else { return Ok(None) };
     let bad = |reason: String| {
-        Error::unprocessable("bad_weight", format!("weight: {name}: {reason}")).with_details([Detail::path("weight", reason)])
+        Error::unprocessable("bad_weight", format!("weight: {name}: {reason}"))
+            .with_details([Detail::path("weight", reason)])
     };
     let Some(Column::Number(values)) = table.column(name) else {
         return Err(bad("must be a column of numbers".to_owned()));
