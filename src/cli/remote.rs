@@ -54,6 +54,9 @@ pub(super) struct Train {
     /// Share of the rows held out.
     #[arg(long)]
     pub(super) validation: Option<f32>,
+    /// Train even where the served version of the model needs other columns or answers something else.
+    #[arg(long)]
+    pub(super) schema_change: bool,
     /// A setting of the family, `epochs=20`; may be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub(super) settings: Vec<(String, Value)>,
@@ -81,6 +84,7 @@ impl Train {
         };
         put("family", self.family.clone().map(Value::from));
         put("task", self.task.clone().map(Value::from));
+        put("schema_change", self.schema_change.then_some(Value::from(true)));
         put("seed", self.seed.map(Value::from));
         put("validation", self.validation.map(|v| (f64::from(v) * 1e6).round() / 1e6).map(Value::from));
         let object = |pairs: &[(String, Value)]| Value::Object(pairs.iter().cloned().collect());
@@ -104,6 +108,12 @@ impl Train {
             println!("{job}");
         } else {
             println!("{name} version {}: {}", job["version"], show::metrics(&job["metrics"]));
+            for warning in job["warnings"].as_array().into_iter().flatten() {
+                println!("warning: {}", warning["detail"].as_str().unwrap_or_default());
+            }
+            if job["served"] == false {
+                println!("it is not served: {}", job["served_reason"].as_str().unwrap_or_default());
+            }
             println!("ask it: kenyon predict {name} FILE, or look at {}/#/models/{name}", client.base());
         }
         Ok(())
