@@ -86,7 +86,6 @@ async fn a_version_that_is_not_promoted_is_ready_and_says_why() {
 async fn a_changed_schema_needs_a_word() {
     let server = TestServer::start().await;
     server.put("/api/v1/datasets/d", clouds(200)).await.ok();
-    server.put("/api/v1/datasets/wider", visits(200).replace("day,patient", "colour,patient")).await.ok();
     let renamed = clouds(200).replace("x,y,colour", "x,z,colour");
     server.put("/api/v1/datasets/renamed", renamed).await.ok();
     train_and_wait(&server, "m", request("d", json!({}))).await;
