@@ -11,7 +11,7 @@ use kenyon_learn::data::formats::{self, Limits};
 use kenyon_learn::data::plan::{self, Resolved};
 use kenyon_learn::data::{Table, schema};
 use kenyon_learn::learning::fit::{Silent, default_validation};
-use kenyon_learn::learning::{self, FitSpec};
+use kenyon_learn::learning::{self, FitSpec, Validation};
 use kenyon_learn::models::Family;
 use kenyon_learn::random::Random;
 use std::time::Instant;
@@ -79,6 +79,7 @@ fn main() {
                 validation: default_validation(&train, &resolved),
                 seed,
                 config: serde_json::from_str(&config).unwrap(),
+                ..FitSpec::default()
             };
             let (start, cpu) = (Instant::now(), cpu_seconds());
             let fitted = learning::fit(&train, &resolved, &spec, 2, None, &Silent).unwrap();

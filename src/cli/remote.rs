@@ -48,6 +48,12 @@ impl Train {
             println!("{job}");
         } else {
             println!("{name} version {}: {}", job["version"], show::metrics(&job["metrics"]));
+            for warning in job["warnings"].as_array().into_iter().flatten() {
+                println!("warning: {}", warning["detail"].as_str().unwrap_or_default());
+            }
+            if job["served"] == false {
+                println!("it is not served: {}", job["served_reason"].as_str().unwrap_or_default());
+            }
             println!("ask it: kenyon predict {name} FILE, or look at {}/#/models/{name}", client.base());
         }
         Ok(())
@@ -66,9 +72,6 @@ pub(super) struct Predict {
     coverage: Option<f64>,
 }
 
-/// Rows sent in one predict call.
-const ROWS: usize = 1000;
-
 impl Predict {
     pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
         if let Some(bundle) = files::find_bundle(&self.model, &at.connection).await? {
@@ -76,23 +79,19 @@ impl Predict {
         }
         let client = at.client()?;
         let model = client.json(Method::GET, &format!("/api/v1/models/{}", self.model), None).await?;
-        let target = model["target"].as_str().unwrap_or_default().to_owned();
-        files::each_chunk(&self.file, ROWS, async |mut rows: Vec<Map<String, Value>>| {
-            rows.iter_mut().for_each(|row| {
-                row.shift_remove(&target);
-            });
-            let mut body = json!({"rows": rows});
+        let mut rows = files::PlannedRows::open(&self.file, files::plans(&model, false)?)?;
+        let path = format!("/api/v1/models/{}/predict", self.model);
+        while let Some(chunk) = rows.next()? {
+            let mut body = json!({"rows": chunk});
             if let Some(coverage) = self.coverage {
                 body["coverage"] = coverage.into();
             }
-            let path = format!("/api/v1/models/{}/predict", self.model);
             let answer = client.json(Method::POST, &path, Some(&body)).await?;
             for prediction in answer["predictions"].as_array().into_iter().flatten() {
                 files::print_prediction(prediction, at.json);
             }
-            Ok(())
-        })
-        .await
+        }
+        Ok(())
     }
 }
 
@@ -129,11 +128,11 @@ impl Observe {
             return Ok(());
         }
         let mut last = Value::Null;
-        files::each_chunk(&self.file, ROWS, async |rows: Vec<Map<String, Value>>| {
-            last = client.json(Method::POST, &path, Some(&json!({"rows": rows}))).await?;
-            Ok(())
-        })
-        .await?;
+        let model = client.json(Method::GET, &format!("/api/v1/models/{}", self.model), None).await?;
+        let mut rows = files::PlannedRows::open(&self.file, files::plans(&model, true)?)?;
+        while let Some(chunk) = rows.next()? {
+            last = client.json(Method::POST, &path, Some(&json!({"rows": chunk}))).await?;
+        }
         show::answer(&last, at.json);
         Ok(())
     }

@@ -27,6 +27,9 @@ pub(super) struct Train {
     /// Share of the rows held out.
     #[arg(long)]
     pub(super) validation: Option<f32>,
+    /// Train even where the served version of the model needs other columns or answers something else.
+    #[arg(long)]
+    pub(super) schema_change: bool,
     /// A setting of the family, `epochs=20`; may be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
     pub(super) settings: Vec<(String, Value)>,
@@ -54,6 +57,7 @@ impl Train {
         };
         put("family", self.family.clone().map(Value::from));
         put("task", self.task.clone().map(Value::from));
+        put("schema_change", self.schema_change.then_some(Value::from(true)));
         put("seed", self.seed.map(Value::from));
         put("validation", self.validation.map(|v| (f64::from(v) * 1e6).round() / 1e6).map(Value::from));
         let object = |pairs: &[(String, Value)]| Value::Object(pairs.iter().cloned().collect());

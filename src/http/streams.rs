@@ -52,7 +52,8 @@ struct Empty {
     /// Column to predict.
     #[schema(min_length = 1)]
     target: String,
-    /// `classification` (default) or `regression`.
+    /// `classification` or `regression`; without it classification, unless the first label is no whole number: that
+    /// is refused (`task_needed`).
     #[serde(default)]
     #[schema(value_type = Option<super::schemas::TaskName>)]
     task: Option<Task>,
@@ -231,7 +232,8 @@ struct Forget {
 #[utoipa::path(post, path = "/api/v1/models/{name}/forget", operation_id = "forget", tag = "models",
     security(("key" = ["observe"])), params(("name" = String, Path)), request_body = Forget,
     responses((status = 200, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json")))]
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "the model has no such column", body = Problem, content_type = "application/problem+json")))]
 async fn forget(
     State(api): State<Api>,
     Path(name): Path<ModelName>,
@@ -299,6 +301,7 @@ fn planned(name: ModelName, empty: Empty) -> Result<EmptyModel> {
         return Err(Error::unprocessable("target_is_feature", "the target must not be a feature, too")
             .with_details([Detail::path("target", "is a feature, too")]));
     }
+    let task_assumed = empty.task.is_none() && empty.classes.is_empty();
     let task = empty.task.unwrap_or(Task::Classification);
     let numbers = !empty.classes.is_empty() && empty.classes.iter().all(Value::is_number);
     let truths = !empty.classes.is_empty() && empty.classes.iter().all(Value::is_boolean);
@@ -310,7 +313,7 @@ fn planned(name: ModelName, empty: Empty) -> Result<EmptyModel> {
     };
     let target = ColumnPlan::target(empty.target, kind, task);
     let seed = empty.config.get("seed").and_then(Value::as_u64).unwrap_or(0);
-    Ok(EmptyModel { name, task, inputs, target, classes: empty.classes, config: empty.config, seed })
+    Ok(EmptyModel { name, task, task_assumed, inputs, target, classes: empty.classes, config: empty.config, seed })
 }
 
 fn input(name: &str, spec: &FeatureSpec) -> Result<Option<ColumnPlan>> {

@@ -78,6 +78,12 @@ struct Trial {
 /// One training: configuration, checkpoint to go on from, monitor. Gives what is minimised with it.
 pub(super) type Fit<'a, T> = &'a dyn Fn(&Map<String, Value>, Option<&[u8]>, &dyn Monitor) -> Result<(f64, T)>;
 
+/// How many full trainings a search takes the time of.
+pub(super) fn trainings(request: &SearchRequest) -> f64 {
+    let rungs = rungs(request.trials);
+    1.0 + request.trials as f64 * (rungs + 1) as f64 / ETA.pow(rungs as u32) as f64
+}
+
 /// Checks a request before it waits.
 pub(super) fn check(request: &SearchRequest, family: Option<Family>) -> Result<()> {
     if !(1..=1000).contains(&request.trials) {

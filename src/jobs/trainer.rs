@@ -2,16 +2,19 @@
 
 use super::inputs::local_parts;
 use super::memory;
-use super::queue::{TrainRequest, summary};
+use super::queue::summary;
 use super::runner::{Outcome, Runner, Work};
+use super::schema_guard;
 use super::search::{self, SearchRequest, Tried};
-use crate::store::{Dataset, JobKind, NewVersion};
+use super::train_request::TrainRequest;
+use crate::store::{Dataset, JobInput, JobKind, NewVersion};
 use crate::{Error, Kind, Result};
 use kenyon_learn::data::formats::Limits;
 use kenyon_learn::data::{Table, plan};
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::evaluate::{self, Evaluation};
 use kenyon_learn::learning::fit::Fitted;
+use kenyon_learn::learning::verify::verified_files;
 use kenyon_learn::learning::{FitSpec, Monitor, fit};
 use serde_json::{Map, Value, json};
 
@@ -45,13 +48,18 @@ impl Runner for Trainer {
 impl Trainer {
     fn train(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
         let request: TrainRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
-        let dataset = input(work)?;
+        let JobInput { dataset, held_out: other } = input(work)?;
         let summary = summary(&dataset.columns)?;
-        let plan = plan::resolve(&summary, &request.features, &request.target, request.task)?;
+        let training = request.plan(&summary)?;
+        let columns = training.columns();
+        let plan = training.resolved;
         memory::check(memory::estimate(&summary, dataset, &plan), self.memory)?;
-        let table = self.read(work, dataset, &plan.all())?;
-        let validation = request.validation.unwrap_or_else(|| fit::default_validation(&table, &plan));
-        let spec = request.fit_spec(validation);
+        let mut parts = work.wait(local_parts(&work.store, dataset))?;
+        if let Some(other) = other {
+            parts.extend(work.wait(local_parts(&work.store, other))?);
+        }
+        let table = plan::read_table(&parts, &columns, &self.limits)?;
+        let spec = request.fit_spec(table.rows, other.as_ref().map(|_| dataset.rows as usize));
         let (fitted, tried) = match &request.search {
             None => (fit::fit(&table, &plan, &spec, work.threads, work.resume.as_deref(), monitor)?, None),
             Some(search) => {
@@ -60,22 +68,25 @@ impl Trainer {
             }
         };
         fitted.notes.iter().for_each(|note| monitor.log(note));
-        let files = fitted.bundle.files()?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+        let files =
+            verified_files(&fitted, &table)?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
         let mut info = fitted.bundle.describe();
         info["notes"] = json!(fitted.notes);
+        info["warnings"] = json!(fitted.warnings);
         if let Some(tried) = tried {
             info["search"] = json!(tried);
         }
         info["dataset"] = json!({ "name": dataset.name, "revision": dataset.revision, "digest": dataset.digest });
         info["held_out"] = held_out(&fitted.held_out)?;
         info["sparsity"] = activity(&fitted.bundle, &table)?;
+        let withheld = withheld(work, &request, &plan, &fitted)?;
         Ok(Outcome::Version(NewVersion {
             family: fitted.bundle.config.family.name().to_owned(),
             task: Some(fit::task_name(fitted.bundle.config.task).to_owned()),
             metrics: Value::Object(fitted.metrics),
             info,
             files,
-            serve: true,
+            withheld,
         }))
     }
 
@@ -88,7 +99,7 @@ impl Trainer {
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
         let mut plans = vec![bundle.config.target.clone()];
         plans.extend(bundle.encoder.inputs.iter().cloned());
-        let table = self.read(work, input(work)?, &plans)?;
+        let table = self.read(work, &input(work)?.dataset, &plans)?;
         let evaluation = evaluate::evaluate(&bundle, &table)?;
         let metrics = Value::Object(evaluation.metrics.clone());
         let mut result = serde_json::to_value(&evaluation).map_err(Error::internal)?;
@@ -130,7 +141,20 @@ fn searched(
     Ok((fitted, tried))
 }
 
-fn input(work: &Work) -> Result<&Dataset> {
+/// Why the version is not to be served, if it is not.
+fn withheld(work: &Work, request: &TrainRequest, plan: &plan::Resolved, fitted: &Fitted) -> Result<Option<String>> {
+    if !request.promote {
+        return Ok(Some("the request says \"promote\":false".to_owned()));
+    }
+    if request.schema_change {
+        return Ok(None);
+    }
+    let dropped = &fitted.bundle.encoder.dropped;
+    let changes = work.wait(schema_guard::changes(&work.store, &work.job.model, plan, dropped))?;
+    Ok(changes.map(|changes| changes.reason()))
+}
+
+fn input(work: &Work) -> Result<&JobInput> {
     work.input.as_ref().ok_or_else(|| Error::unprocessable("dataset_not_found", "the job's dataset is gone"))
 }
 

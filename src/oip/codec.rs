@@ -80,7 +80,11 @@ pub(super) fn encode(bundle: &Bundle, tensors: Vec<Tensor>) -> Result<Batch> {
     let encoder = &bundle.encoder;
     let rows = rows(&tensors)?;
     let tensors = spread(encoder, tensors)?;
-    for tensor in &tensors {
+    for (at, tensor) in tensors.iter().enumerate() {
+        if tensors[..at].iter().any(|other| other.name == tensor.name) {
+            let detail = format!("input '{}' stands twice", shown(&tensor.name));
+            return Err(Error::malformed("duplicate_input", detail));
+        }
         if tensor.shape.first().copied().unwrap_or(1) != rows {
             return Err(shape_error(tensor, "all inputs must have the same number of rows"));
         }
@@ -96,16 +100,14 @@ pub(super) fn encode(bundle: &Bundle, tensors: Vec<Tensor>) -> Result<Batch> {
     let mut table = Table { rows, columns: Vec::with_capacity(tensors.len()) };
     let mut tensors = tensors;
     for plan in &encoder.inputs {
-        let at = tensors.iter().position(|t| t.name == plan.name).ok_or_else(|| missing(&plan.name))?;
-        let tensor = tensors.swap_remove(at);
-        let column = match plan.kind {
-            ColumnKind::Vector => vector(encoder, plan, tensor, rows)?,
-            _ => Column::Number(numbers(tensor, rows)?),
+        let tensor = tensors.iter().position(|t| t.name == plan.name).map(|at| tensors.swap_remove(at));
+        let column = match (plan.kind, tensor) {
+            (ColumnKind::Vector, Some(tensor)) => vector(encoder, plan, tensor, rows)?,
+            (ColumnKind::Vector, None) => return Err(missing(&plan.name)),
+            (_, Some(tensor)) => Column::Number(numbers(tensor, rows)?),
+            (_, None) => Column::Number(vec![f64::NAN; rows]),
         };
         table.columns.push((plan.name.clone(), column));
-    }
-    if let Some(twice) = tensors.first() {
-        return Err(Error::malformed("duplicate_input", format!("input '{}' stands twice", shown(&twice.name))));
     }
     Ok(bundle.encode(&table)?)
 }
@@ -139,6 +141,7 @@ fn spread(encoder: &Encoder, mut tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
         datatype: Datatype::Fp64,
         shape: vec![rows],
         values: Values::F64(values.iter().skip(at).step_by(width).copied().collect()),
+        missing: Vec::new(),
     };
     Ok(plans.iter().enumerate().map(column).collect())
 }
@@ -148,7 +151,7 @@ fn numbers(tensor: Tensor, count: usize) -> Result<Vec<f64>> {
     if tensor.values.len() != count {
         return Err(shape_error(&tensor, "the number of elements does not fit the model"));
     }
-    let values: Vec<f64> = match tensor.values {
+    let mut values: Vec<f64> = match tensor.values {
         Values::Bool(v) => v.into_iter().map(|b| f64::from(u8::from(b))).collect(),
         Values::Int(v) => v.into_iter().map(|x| x as f64).collect(),
         Values::Uint(v) => v.into_iter().map(|x| x as f64).collect(),
@@ -156,6 +159,7 @@ fn numbers(tensor: Tensor, count: usize) -> Result<Vec<f64>> {
         Values::F64(v) => v,
         Values::Text(_) => return Err(type_error(&tensor.name, "numbers")),
     };
+    tensor.missing.iter().for_each(|&at| values[at] = f64::NAN);
     if values.iter().any(|v| v.is_infinite()) {
         return Err(Error::unprocessable("not_finite", format!("input '{}' holds an infinite number", tensor.name)));
     }
@@ -177,7 +181,7 @@ fn vector(encoder: &Encoder, plan: &ColumnPlan, tensor: Tensor, rows: usize) -> 
         Values::F64(v) => v.into_iter().map(|x| x as f32).collect(),
         Values::Text(_) => return Err(type_error(&name, "numbers")),
     };
-    if !values.iter().all(|v| v.is_finite()) {
+    if !values.iter().all(|v| v.is_finite()) || !tensor.missing.is_empty() {
         return Err(Error::unprocessable("not_finite", format!("input '{name}' holds a number that is not finite")));
     }
     Ok(Column::Vector { width, shape: plan.shape.clone(), values })
@@ -188,25 +192,28 @@ fn vector(encoder: &Encoder, plan: &ColumnPlan, tensor: Tensor, rows: usize) -> 
 fn as_rows(encoder: &Encoder, tensors: &[Tensor], rows: usize) -> Result<Vec<Map<String, Value>>> {
     let mut out = vec![Map::new(); rows];
     for plan in &encoder.inputs {
-        let tensor = tensors.iter().find(|t| t.name == plan.name).ok_or_else(|| missing(&plan.name))?;
-        let each = tensor.values.len().checked_div(rows).unwrap_or(0);
         let list = plan.kind.is_list() && plan.kind != ColumnKind::Image;
-        if !list && each != 1 {
+        let Some(tensor) = tensors.iter().find(|t| t.name == plan.name) else {
+            // As in a JSON row: a list must be there, anything else may be missing.
+            if list || plan.kind == ColumnKind::Image { return Err(missing(&plan.name)) } else { continue }
+        };
+        let each = tensor.values.len().checked_div(rows).unwrap_or(0);
+        if !list && tensor.values.len() != rows {
             return Err(shape_error(tensor, "the model takes one value a row"));
         }
         let channels = plan.channels.filter(|&c| c > 1);
         for (row, cells) in out.iter_mut().enumerate() {
             let range = row * each..(row + 1) * each;
             let value = match (list, channels) {
-                (false, _) => element(&tensor.values, row, plan.kind)?,
-                (true, None) => range.map(|i| element(&tensor.values, i, plan.kind)).collect::<Result<_>>()?,
+                (false, _) => element(tensor, row, plan.kind)?,
+                (true, None) => range.map(|i| element(tensor, i, plan.kind)).collect::<Result<_>>()?,
                 (true, Some(channels)) => {
                     if !each.is_multiple_of(channels) {
                         return Err(shape_error(tensor, &format!("the model takes {channels} numbers a step")));
                     }
                     let steps = range.step_by(channels);
                     let step = |at: usize| -> Result<Value> {
-                        (at..at + channels).map(|i| element(&tensor.values, i, plan.kind)).collect()
+                        (at..at + channels).map(|i| element(tensor, i, plan.kind)).collect()
                     };
                     steps.map(step).collect::<Result<_>>()?
                 }
@@ -217,12 +224,24 @@ fn as_rows(encoder: &Encoder, tensors: &[Tensor], rows: usize) -> Result<Vec<Map
     Ok(out)
 }
 
-fn element(values: &Values, at: usize, kind: ColumnKind) -> Result<Value> {
+fn element(tensor: &Tensor, at: usize, kind: ColumnKind) -> Result<Value> {
+    if tensor.is_missing(at) {
+        return Ok(Value::Null);
+    }
+    let infinite = match &tensor.values {
+        Values::F32(v) => v[at].is_infinite(),
+        Values::F64(v) => v[at].is_infinite(),
+        _ => false,
+    };
+    if infinite {
+        let detail = format!("input '{}' holds an infinite number", tensor.name);
+        return Err(Error::unprocessable("not_finite", detail));
+    }
     let number = |x: f64| {
         let whole = x.fract() == 0.0 && x.abs() < 9e15 && kind == ColumnKind::Category;
         if whole { Value::from(x as i64) } else { Value::from(x) }
     };
-    Ok(match values {
+    Ok(match &tensor.values {
         Values::Bool(v) => Value::from(v[at]),
         Values::Int(v) => Value::from(v[at]),
         Values::Uint(v) => Value::from(v[at]),
@@ -273,7 +292,7 @@ pub(super) fn output(answer: &Answer, name: &str) -> Tensor {
         }
         _ => (Datatype::Fp32, vec![rows, width], Values::F32(answer.outputs.values.clone())),
     };
-    Tensor { name: name.to_owned(), datatype, shape, values }
+    Tensor { name: name.to_owned(), datatype, shape, values, missing: Vec::new() }
 }
 
 /// The `count` most likely classes as `probability:index:label` (Triton's classification extension).
@@ -290,7 +309,7 @@ pub(super) fn classification(answer: &Answer, name: &str, count: usize) -> Tenso
         }
     }
     let shape = vec![answer.rows(), count];
-    Tensor { name: name.to_owned(), datatype: Datatype::Bytes, shape, values: Values::Text(texts) }
+    Tensor { name: name.to_owned(), datatype: Datatype::Bytes, shape, values: Values::Text(texts), missing: Vec::new() }
 }
 
 fn class_text(class: &Value) -> Box<str> {

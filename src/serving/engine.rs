@@ -218,6 +218,16 @@ impl Engine {
         }
     }
 
+    /// Keeps the bundle of a version that is about to be published, where its model is in use here.
+    pub fn prepare(&self, model: &str, id: uuid::Uuid, version: u64, bundle: Bundle) {
+        self.inner.table.prepare(model, id, version, bundle);
+    }
+
+    /// The id of the model that has this name now, and the version it serves; `model_not_found` when there is none.
+    pub async fn identity(&self, model: &str) -> Result<(uuid::Uuid, Option<u64>)> {
+        self.inner.table.identity(model).await
+    }
+
     /// Follows what changes in the store, on this replica or another, until the store closes.
     /// Messages can be lost, so everything that is open is looked at every minute as well.
     pub async fn follow(self, mut changes: broadcast::Receiver<Change>) {

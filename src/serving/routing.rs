@@ -7,9 +7,12 @@ use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use uuid::Uuid;
 
 /// A version's place: loaded or not.
 pub(super) struct Slot {
+    /// Id of the model it is of.
+    pub(super) model_id: Uuid,
     pub(super) version: u64,
     pub(super) live: ArcSwapOption<LoadedVersion>,
     /// Held while it is being loaded, so that it is loaded once.
@@ -19,8 +22,9 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(version: u64) -> Self {
+    pub(super) fn new(model_id: Uuid, version: u64) -> Self {
         Self {
+            model_id,
             version,
             live: ArcSwapOption::empty(),
             loading: tokio::sync::Mutex::default(),
@@ -114,10 +118,14 @@ fn largest(values: &[f32]) -> usize {
     best
 }
 
-/// A model's routing table. Replaced whole, read without a lock.
+/// A model's routing table. Replaced as a whole, read without a lock.
 pub(super) struct Route {
-    /// Tells the model from an earlier one of the same name.
-    pub(super) id: uuid::Uuid,
+    /// Distinguishes the model from an earlier one of the same name.
+    pub(super) id: Uuid,
+    /// The library's counter before it was read.
+    pub(super) read_at: u64,
+    /// The library's counter when nothing newer was known of this model.
+    pub(super) checked: AtomicU64,
     pub(super) stable: Option<Arc<Slot>>,
     /// A version and the hashes below which a request is its.
     pub(super) canary: Option<(Arc<Slot>, u64)>,
@@ -159,9 +167,11 @@ mod tests {
 
     #[test]
     fn a_canary_gets_its_share_and_an_id_sticks() {
-        let slots = [Arc::new(Slot::new(1)), Arc::new(Slot::new(2))];
+        let slots = [Arc::new(Slot::new(Uuid::nil(), 1)), Arc::new(Slot::new(Uuid::nil(), 2))];
         let route = Route {
-            id: uuid::Uuid::nil(),
+            id: Uuid::nil(),
+            read_at: 0,
+            checked: AtomicU64::new(0),
             stable: Some(Arc::clone(&slots[0])),
             canary: Some((Arc::clone(&slots[1]), threshold(0.1))),
             shadow: None,

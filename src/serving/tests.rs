@@ -12,8 +12,8 @@ use kenyon_learn::data::plan::{ColumnPlan, Resolved};
 use kenyon_learn::data::schema::ColumnKind;
 use kenyon_learn::data::target::Task;
 use kenyon_learn::data::{Column, Table};
-use kenyon_learn::learning::FitSpec;
 use kenyon_learn::learning::fit::{Silent, fit};
+use kenyon_learn::learning::{FitSpec, Validation};
 use kenyon_learn::models::Family;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -40,9 +40,10 @@ fn toy(low: &str, high: &str) -> Files {
         target: "size".into(),
         family: Family::named("sparse_mlp"),
         task: None,
-        validation: 0.3,
+        validation: Validation::Share(0.3),
         seed: 1,
         config: config.as_object().unwrap().clone(),
+        ..FitSpec::default()
     };
     let fitted = fit(&table, &resolved, &spec, 1, None, &Silent).unwrap();
     fitted.bundle.files().unwrap().into_iter().map(|(name, bytes)| (name.to_owned(), bytes.into())).collect()
@@ -64,7 +65,7 @@ impl Library for Shelf {
         async move { known.then_some(traffic).ok_or_else(none) }.boxed()
     }
 
-    fn files<'a>(&'a self, _: &'a str, version: u64) -> BoxFuture<'a, Result<Files>> {
+    fn files<'a>(&'a self, _: &'a str, _: uuid::Uuid, version: u64) -> BoxFuture<'a, Result<Files>> {
         self.loads.fetch_add(1, Ordering::Relaxed);
         let none = || Error::not_found("version_not_found", "there is no such version");
         async move { VERSIONS.get(version as usize - 1).cloned().ok_or_else(none) }.boxed()

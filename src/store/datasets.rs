@@ -59,6 +59,17 @@ pub struct Dataset {
     pub updated_at: Timestamp,
 }
 
+/// What a job reads, fixed when it first starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobInput {
+    /// The dataset it is for.
+    #[serde(flatten)]
+    pub dataset: Dataset,
+    /// The dataset that a training is measured on, where the request names one.
+    #[serde(default)]
+    pub held_out: Option<Dataset>,
+}
+
 /// A file that was uploaded and is not part of anything yet. Dropped without being put into a
 /// dataset, it is deleted, so that a client that hangs up leaves nothing.
 #[derive(Debug)]
@@ -261,7 +272,7 @@ impl Store {
 
     /// The dataset as the job reads it: fixed when the job first starts and the same on every later
     /// attempt, whatever happens to the name meanwhile.
-    pub async fn job_input(&self, job: JobId) -> Result<Option<Dataset>> {
+    pub async fn job_input(&self, job: JobId) -> Result<Option<JobInput>> {
         let row = self.inner.db.opt(sql("SELECT input FROM jobs WHERE id = $1").bind(job)).await?;
         let input = row.map(|r| r.opt_json("input")).transpose()?.flatten();
         input.map(|value| serde_json::from_value(value).map_err(Error::internal)).transpose()

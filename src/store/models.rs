@@ -136,9 +136,18 @@ pub struct NewVersion {
     pub info: Value,
     /// Name and content of each file of the bundle.
     pub files: Vec<(String, Vec<u8>)>,
-    /// Whether it is to answer at once. It does not when a canary or shadow is being tried, nor when
-    /// a newer version answers already.
-    pub serve: bool,
+    /// Why it is not to answer at once, if it is not. It does not either when a canary or shadow is being tried,
+    /// or when a newer version answers already.
+    pub withheld: Option<String>,
+}
+
+/// Whether a version that was published is served, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// Whether.
+    pub served: bool,
+    /// One sentence.
+    pub reason: String,
 }
 
 impl Store {
@@ -226,10 +235,16 @@ impl Store {
 
     /// One version; 404 `version_not_found`.
     pub async fn version(&self, name: &ModelName, version: u64) -> Result<Version> {
+        let id = self.model(name).await?.id;
+        self.version_of(name, id, version).await
+    }
+
+    /// A version of the model with this id; 404 `version_not_found` where another model has taken the name.
+    pub async fn version_of(&self, name: &ModelName, id: Uuid, version: u64) -> Result<Version> {
         let model = self.model(name).await?;
         let one = "SELECT * FROM versions WHERE model_id = $1 AND version = $2";
-        let row = self.inner.db.opt(sql(one).bind(model.id.to_string()).bind(version)).await?;
-        version_from_row(&model, &row.ok_or_else(|| no_version(version))?)
+        let row = self.inner.db.opt(sql(one).bind(id.to_string()).bind(version)).await?;
+        version_from_row(&model, &row.filter(|_| model.id == id).ok_or_else(|| no_version(version))?)
     }
 
     /// The files of a version, checked against their digests.
@@ -268,8 +283,12 @@ impl Store {
         let files = self.write_files(&claim.job.model, claim.model_id, version, &attempt, &new).await?;
         let visible = async {
             let mut tx = self.inner.db.begin().await?;
-            super::jobs::succeed(&mut tx, claim, &new.metrics, &json!({ "version": version })).await?;
-            insert_version(&mut tx, &claim.model_id.to_string(), version, Some(claim.job.id), &new, &files).await?;
+            super::jobs::hold(&mut tx, claim).await?;
+            let id = claim.model_id.to_string();
+            let serving = insert_version(&mut tx, &id, version, Some(claim.job.id), &new, &files).await?;
+            let result = json!({ "version": version, "served": serving.served, "served_reason": serving.reason,
+                "warnings": new.info.get("warnings").unwrap_or(&json!([])) });
+            super::jobs::succeed(&mut tx, claim, &new.metrics, &result).await?;
             tx.tell(Change::Model(claim.job.model.clone()));
             tx.commit().await
         };
@@ -364,10 +383,9 @@ async fn insert_version(
     job: Option<JobId>,
     new: &NewVersion,
     files: &[VersionFile],
-) -> Result<()> {
-    let lock = "UPDATE models SET updated_at = $2, family = $3, task = COALESCE($4, task) WHERE id = $1 RETURNING *";
-    let lock = sql(lock).bind(model_id).bind(now()).bind(&new.family).bind(new.task.clone());
-    let row = tx.opt(lock).await?;
+) -> Result<Serving> {
+    let lock = "UPDATE models SET updated_at = $2 WHERE id = $1 RETURNING *";
+    let row = tx.opt(sql(lock).bind(model_id).bind(now())).await?;
     let row = row.ok_or_else(|| Error::not_found("model_not_found", "the model was removed meanwhile"))?;
     let model = from_row(&row)?;
     let bytes: u64 = files.iter().map(|f| f.bytes).sum();
@@ -377,14 +395,28 @@ async fn insert_version(
     let insert = sql(insert).bind(model_id).bind(version).bind(&new.family).bind(&new.metrics).bind(&new.info);
     let insert = insert.bind(&json!(files)).bind(bytes).bind(job.map(|j| j.to_string())).bind(now());
     tx.exec(insert).await?;
-    if !new.info.is_null() {
-        tx.exec(sql("UPDATE models SET info = $2 WHERE id = $1").bind(model_id).bind(&new.info)).await?;
-    }
     let tried = model.traffic.canary.is_some() || model.traffic.shadow.is_some();
-    if new.serve && !tried && model.traffic.stable.is_none_or(|stable| stable < version) {
+    let newer = model.traffic.stable.filter(|stable| *stable > version);
+    let withheld = match (&new.withheld, newer) {
+        (Some(reason), _) => Some(reason.clone()),
+        (None, Some(newer)) => Some(format!("version {newer}, which is newer, is served already")),
+        (None, None) if tried => Some("another version is tried as canary or shadow; promote this one".to_owned()),
+        (None, None) => None,
+    };
+    if withheld.is_none() {
         steer(tx, &model, &Traffic { stable: Some(version), ..Traffic::default() }).await?;
     }
-    Ok(())
+    let served = withheld.is_none();
+    // What the model shows is of the version that answers, or of the last one where none does.
+    if served || model.traffic.stable.is_none() {
+        let show = "UPDATE models SET family = $2, task = COALESCE($3, task) WHERE id = $1";
+        tx.exec(sql(show).bind(model_id).bind(&new.family).bind(new.task.clone())).await?;
+        if !new.info.is_null() {
+            tx.exec(sql("UPDATE models SET info = $2 WHERE id = $1").bind(model_id).bind(&new.info)).await?;
+        }
+    }
+    let reason = withheld.unwrap_or_else(|| "the newest version is served".to_owned());
+    Ok(Serving { served, reason })
 }
 
 /// Reads a model and holds its row until the transaction ends.

@@ -4,7 +4,7 @@ use super::change::Change;
 use super::db::{Db, Pools, sql};
 use super::keys::KeyCache;
 use super::observations::LogWriter;
-use super::Objects;
+use super::{ModelChanges, Objects};
 use crate::{Error, Kind, Result};
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -105,7 +105,7 @@ impl Store {
             }
             Pools::Sqlite { read, .. } => Some(tokio::spawn(checkpoint(read.clone()))),
         };
-        let db = Arc::new(Db { pools, changes });
+        let db = Arc::new(Db { pools, changes, model_changes: Arc::default() });
         let folder_url = options.data_dir.join("objects").to_string_lossy().into_owned();
         let url = options.objects_url.clone().unwrap_or(folder_url);
         let objects = Objects::open(&url, options.data_dir.join("cache"), postgres.is_none()).await?;
@@ -151,6 +151,11 @@ impl Store {
     /// they take as [`Change::Unknown`].
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.inner.db.changes.subscribe()
+    }
+
+    /// Which models this process has changed since when.
+    pub fn model_changes(&self) -> &ModelChanges {
+        &self.inner.db.model_changes
     }
 
     /// The object store.

@@ -56,7 +56,7 @@ fn score(set: &Set, asked: &Map<String, Value>, family: Option<Family>, seed: u6
     Random::stream(seed, "validation rows", 0).shuffle(&mut order);
     let (training, validation) = order.split_at(order.len() * 7 / 10);
     let (training, validation) = (set.table.select(training), set.table.select(validation));
-    let share = default_validation(&training, &set.plan);
+    let share = default_validation(training.rows);
     let mut profile = DataProfile::new(&training, &set.plan);
     let suited = Family::suited_to(&profile).map(|(family, _)| family);
     let family = family.or(suited).ok_or_else(|| Error::internal("no family"))?;

@@ -210,7 +210,7 @@ impl Streams {
             metrics: learning.lock().online.figures().prequential(),
             info,
             files,
-            serve: true,
+            withheld: None,
         })
     }
 }

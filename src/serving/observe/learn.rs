@@ -4,7 +4,7 @@ use super::consolidate::CONSOLIDATE_LEAST;
 use super::state::Learning;
 use super::{Streams, blocking};
 use crate::store::{IdempotencyKey, LogSnapshot, ModelName, NewRecord};
-use crate::{Error, Kind, Result, telemetry};
+use crate::{Detail, Error, Kind, Result, telemetry};
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::{Stream as Flow, StreamExt};
@@ -71,6 +71,25 @@ impl BodyRows {
     fn take(&mut self) -> (Vec<u8>, u64) {
         let part = self.waiting.split_to(std::mem::take(&mut self.scanned)).to_vec();
         (part, std::mem::take(&mut self.rows) as u64)
+    }
+}
+
+/// A model that was made without a task has classes; a first label that is no whole number says otherwise.
+fn check_assumed_task(learning: &Learning, payload: &[u8]) -> Result<()> {
+    if learning.model.info["task_assumed"] != true || !learning.lock().online.classes().is_empty() {
+        return Ok(());
+    }
+    let label = |line: &[u8]| serde_json::from_slice::<Map<String, Value>>(line).ok()?.remove(&learning.target);
+    let mut labels = payload.split(|byte| *byte == b'\n').filter_map(label).filter(|label| !label.is_null());
+    match labels.next().as_ref().and_then(Value::as_f64) {
+        Some(label) if label.fract() != 0.0 => {
+            let detail = format!(
+                "the first label, {label}, is no whole number: make the model with \"task\":\"regression\", or with \"classification\" if it is a class"
+            );
+            Err(Error::unprocessable("task_needed", detail)
+                .with_details([Detail::column(&learning.target, "is no whole number, and the model has no task")]))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -193,6 +212,7 @@ impl Streams {
         let read = move |payload: Vec<u8>| -> Result<(Table, Vec<u8>)> { Ok((reader.from_ndjson(&payload)?, payload)) };
         // A few rows are read in less time than a thread takes to wake up.
         let (table, payload) = if small { read(payload)? } else { blocking(move || read(payload)).await? };
+        check_assumed_task(learning, &payload)?;
         let record = NewRecord { kind: "rows".into(), rows, payload: payload.clone(), idempotency: key };
         let _appending = learning.appending.read().await;
         let appended =
@@ -320,7 +340,8 @@ impl Streams {
     /// Lets what was learned answer from now on.
     pub(super) fn publish(&self, learning: &Learning) {
         let bundle = learning.republish();
-        if let Some(live) = self.inner.engine.loaded(learning.model.name.as_str(), Some(learning.version())) {
+        let live = self.inner.engine.loaded(learning.model.name.as_str(), Some(learning.version()));
+        if let Some(live) = live.filter(|live| live.model_id == learning.model.id) {
             live.publish(bundle);
         }
     }

@@ -8,16 +8,27 @@ use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::stream::{Online, OnlineSpec};
 use serde_json::Value;
 use std::sync::{Arc, PoisonError};
+use uuid::Uuid;
 
 impl Streams {
-    /// The stream of a model, opened if need be.
+    /// The stream of the model that has this name now, opened if need be.
     pub(super) async fn learning(&self, name: &ModelName) -> Result<Arc<Learning>> {
-        if let Some(open) = self.opened(name) {
+        let (id, version) = self.inner.engine.identity(name.as_str()).await?;
+        if self.opened(name).is_some_and(|open| open.model.id != id || Some(open.version()) != version) {
+            self.changed(name).await;
+        }
+        self.learning_of(name, id).await
+    }
+
+    /// The stream of the model with this id; one of an earlier model of the same name is replaced.
+    pub(super) async fn learning_of(&self, name: &ModelName, id: Uuid) -> Result<Arc<Learning>> {
+        let current = || self.opened(name).filter(|open| open.model.id == id);
+        if let Some(open) = current() {
             return Ok(open);
         }
         let place = Arc::clone(self.inner.opening.lock().await.entry(name.clone()).or_default());
         let _opening = place.lock().await;
-        if let Some(open) = self.opened(name) {
+        if let Some(open) = current() {
             return Ok(open);
         }
         let opened = self.open(name).await;

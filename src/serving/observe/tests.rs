@@ -41,6 +41,7 @@ impl Replicas {
         let mut it = Self { store, all: Vec::new(), name: name.clone(), _folder: folder };
         (0..count).for_each(|_| it.join());
         let empty = EmptyModel {
+            task_assumed: false,
             name,
             task: Task::Classification,
             inputs: vec![column("x", ColumnKind::Number), column("y", ColumnKind::Number)],

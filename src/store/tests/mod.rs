@@ -113,6 +113,6 @@ pub(crate) fn version(weights: &str) -> NewVersion {
         metrics: json!({ "accuracy": 0.9 }),
         info: Value::Null,
         files: vec![("config.json".to_owned(), b"{}".to_vec()), ("weights".to_owned(), weights.into())],
-        serve: true,
+        withheld: None,
     }
 }

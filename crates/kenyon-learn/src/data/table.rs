@@ -80,39 +80,52 @@ impl Column {
         }
     }
 
-    /// The rows `rows`, in this order.
-    #[must_use]
+    /// Some rows, in this order.
     pub fn select(&self, rows: &[usize]) -> Self {
-        fn of<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {
+        fn pick<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {
             rows.iter().map(|&row| values[row].clone()).collect()
         }
-        /// Items of the rows' ranges, with their offsets; an item is `width` values.
-        fn ranges<T: Clone>(offsets: &[usize], values: &[T], width: usize, rows: &[usize]) -> (Vec<usize>, Vec<T>) {
-            let (mut starts, mut out) = (vec![0], Vec::new());
+        fn spans<T: Clone>(offsets: &[usize], each: usize, values: &[T], rows: &[usize]) -> (Vec<usize>, Vec<T>) {
+            let (mut ends, mut picked) = (vec![0], Vec::new());
             for &row in rows {
-                out.extend_from_slice(&values[offsets[row] * width..offsets[row + 1] * width]);
-                starts.push(out.len() / width.max(1));
+                picked.extend_from_slice(&values[offsets[row] * each..offsets[row + 1] * each]);
+                ends.push(ends[ends.len() - 1] + offsets[row + 1] - offsets[row]);
             }
-            (starts, out)
+            (ends, picked)
         }
         match self {
-            Self::Number(v) => Self::Number(of(v, rows)),
-            Self::Timestamp(v) => Self::Timestamp(of(v, rows)),
-            Self::Boolean(v) => Self::Boolean(of(v, rows)),
-            Self::Category(v) => Self::Category(of(v, rows)),
-            Self::Text(v) => Self::Text(of(v, rows)),
+            Self::Number(v) => Self::Number(pick(v, rows)),
+            Self::Timestamp(v) => Self::Timestamp(pick(v, rows)),
+            Self::Boolean(v) => Self::Boolean(pick(v, rows)),
+            Self::Category(v) => Self::Category(pick(v, rows)),
+            Self::Text(v) => Self::Text(pick(v, rows)),
             Self::Vector { width, shape, values } => {
-                let of_row = |&row: &usize| &values[row * width..(row + 1) * width];
-                let values = rows.iter().flat_map(of_row).copied().collect();
+                let values = rows.iter().flat_map(|&row| &values[row * width..(row + 1) * width]).copied().collect();
                 Self::Vector { width: *width, shape: shape.clone(), values }
             }
             Self::Series { channels, offsets, values } => {
-                let (offsets, values) = ranges(offsets, values, *channels, rows);
+                let (offsets, values) = spans(offsets, *channels, values, rows);
                 Self::Series { channels: *channels, offsets, values }
             }
             Self::Strings { offsets, values } => {
-                let (offsets, values) = ranges(offsets, values, 1, rows);
+                let (offsets, values) = spans(offsets, 1, values, rows);
                 Self::Strings { offsets, values }
+            }
+        }
+    }
+
+    /// Bytes it takes in memory, about.
+    pub fn bytes(&self) -> u64 {
+        // A string on the heap takes its own bytes and the allocator's.
+        let text = |text: &str| text.len().next_multiple_of(16) as u64 + 16;
+        match self {
+            Self::Number(v) | Self::Timestamp(v) => v.len() as u64 * 8,
+            Self::Boolean(v) => v.len() as u64,
+            Self::Category(v) | Self::Text(v) => v.iter().map(|t| 16 + t.as_deref().map_or(0, text)).sum(),
+            Self::Vector { values, .. } => values.len() as u64 * 4,
+            Self::Series { offsets, values, .. } => offsets.len() as u64 * 8 + values.len() as u64 * 4,
+            Self::Strings { offsets, values } => {
+                offsets.len() as u64 * 8 + values.iter().map(|t| 16 + text(t)).sum::<u64>()
             }
         }
     }

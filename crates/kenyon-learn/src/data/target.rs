@@ -6,7 +6,7 @@ use super::kinds::{ColumnKind, Encoding, Scalar, Spelling, canonical};
 use super::written::{integer_value, number_as_written};
 use crate::{Detail, Error, Result};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What kind of answer is learned.
@@ -142,6 +142,27 @@ impl TargetEncoder {
         let wanted = Name::from_value(label)?;
         let at = classes.iter().position(|class| Name::from_value(class).as_ref() == Some(&wanted))?;
         u32::try_from(at).ok()
+    }
+
+    /// The weight of each class where some are named; 1 for the others.
+    pub fn weights(&self, named: &Map<String, Value>) -> Result<Vec<f32>> {
+        let Self::Classes(classes) = self else {
+            return Err(Error::unprocessable("bad_class_weights", "class_weights are for classification"));
+        };
+        let mut weights = vec![1.0; classes.len()];
+        for (name, weight) in named {
+            let bad = |reason: String| {
+                Error::unprocessable("bad_class_weights", format!("class_weights.{name}: {reason}"))
+                    .with_details([Detail::path(format!("class_weights.{name}"), reason)])
+            };
+            let at = classes
+                .iter()
+                .position(|class| class.as_str().map_or_else(|| class.to_string() == *name, |c| c == name));
+            let at = at.ok_or_else(|| bad("the target has no such class".to_owned()))?;
+            let weight = weight.as_f64().filter(|w| *w > 0.0 && *w <= 1e6);
+            weights[at] = weight.ok_or_else(|| bad("must be a number above 0, at most 1e6".to_owned()))? as f32;
+        }
+        Ok(weights)
     }
 
     /// Adds classes of `column` that are not known yet at the end, in the order they come; returns

@@ -108,6 +108,7 @@ impl Bundle {
     pub fn describe(&self) -> Value {
         let config = &self.config;
         serde_json::json!({
+            "task": config.task,
             "features": self.encoder.inputs,
             "target": config.target,
             "classes": self.classes(),

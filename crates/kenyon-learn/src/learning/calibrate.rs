@@ -54,6 +54,15 @@ impl Calibration {
         Self { temperature: 1.0, rows: scores.len(), scores: thin(scores) }
     }
 
+    /// The same from rows that say as much as `rows` of equal weight.
+    pub fn of_rows(mut self, rows: usize) -> Self {
+        if self.scores.len() > rows {
+            let all = self.scores.len();
+            self.scores = (1..=rows).map(|i| self.scores[(i * all).div_ceil(rows) - 1]).collect();
+        }
+        Self { rows, ..self }
+    }
+
     /// The score below which a share `coverage` of unseen truths falls: the ⌈(n+1)·coverage⌉-th
     /// smallest of n; infinite where n is too small to promise that much.
     pub fn threshold(&self, coverage: f64) -> f32 {

@@ -4,22 +4,28 @@
 //! state, the best weights, the position and the curves: what continues from it ends bit-identical.
 
 mod data;
+mod hold_out;
 mod run;
+mod warnings;
+mod weights;
 
 use super::bundle::{Bundle, BundleConfig, FORMAT};
 use super::calibrate::Novelty;
 use super::evaluate::Evaluation;
-use super::{FitSpec, Monitor, Progress, settings};
+use super::verify::Measured;
+use super::{FitSpec, Monitor, Prepared, Progress, settings};
 use crate::data::Table;
 use crate::data::encoder::Encoder;
 use crate::data::plan::Resolved;
 use crate::data::profile::DataProfile;
-use crate::data::split::{Split, split};
+use crate::data::split::Split;
 use crate::data::target::{Encoded, TargetEncoder};
+use crate::data::warning::Warning;
 use crate::models::recipe::{self, Recipe};
 use crate::models::{Family, LearnerSpec, Task, UNLABELLED};
 use crate::{Error, Result};
-use data::Data;
+use data::{Data, Drawn};
+use hold_out::hold_out;
 use run::Run;
 use serde_json::{Map, Value};
 
@@ -33,6 +39,10 @@ pub struct Fitted {
     /// The held-out rows in detail: confusion, recall of each class, calibration. Without coverage, since
     /// the sets were fitted on the same rows.
     pub held_out: Evaluation,
+    /// What was noticed in the data and the model, and not refused.
+    pub warnings: Vec<Warning>,
+    /// The held-out rows and what the network answered, for [`super::verify`].
+    pub measured: Measured,
     /// Notes for the person who asked: the family's reason, columns left out, rows without a target.
     pub notes: Vec<String>,
 }
@@ -74,7 +84,8 @@ pub fn fit(
         .ok_or_else(|| Error::unprocessable("unknown_column", "the target is not in the data"))?;
     let mut target_encoder = TargetEncoder::fit(&plan.target.name, column, plan.task)?;
     let mut all_targets = target_encoder.encode(column)?;
-    let mut parts = split(&all_targets, spec.validation, spec.seed)?;
+    let mut parts = hold_out(table, &all_targets, spec)?;
+    let mut warnings = warnings::of_data(table, plan, spec.task.is_some(), &target_encoder, &all_targets, &parts);
     let dropped = keep_learnable(family, &all_targets, &mut parts);
     if dropped > 0 {
         notes.push(format!("{dropped} rows have no {} and were left out", plan.target.name));
@@ -101,11 +112,28 @@ pub fn fit(
         seed: spec.seed,
         threads,
     };
-    let data = Data { batch: &batch, targets: &all_targets, split: &parts, outputs };
-    let weights = (config.get("class_weights").and_then(Value::as_str) == Some("balanced"))
-        .then(|| data.balanced_weights())
-        .flatten();
-    let mut run = Run::new(family.learner(&learner_spec)?, data, weights, spec.seed, monitor);
+    let row_weights = weights::of_rows(table, spec, &parts.training)?;
+    let drawn = row_weights.as_deref().map(|weights| weights::drawn(&parts.validation, weights, spec.seed));
+    let drawn = drawn.as_ref().map(|(positions, rows)| Drawn { positions, rows: *rows });
+    let data = Data { batch: &batch, targets: &all_targets, split: &parts, outputs, drawn };
+    let class_weights = weights::of_classes(spec, &config, &target_encoder, || data.balanced_weights())?;
+    let weights = weights::joined(row_weights.as_deref(), class_weights.as_deref(), &all_targets);
+    let learner = family.learner(&learner_spec)?;
+    if (spec.weight.is_some() || spec.class_weights.is_some()) && !learner.weighs_rows() {
+        let detail = format!("{} learns every row alike: weights need another family", family.name());
+        return Err(Error::unprocessable("weights_unsupported", detail));
+    }
+    let mut run = Run::new(learner, data, weights, spec.seed, monitor);
+    monitor.prepared(&Prepared {
+        family,
+        reason: family_reason.as_deref(),
+        dropped: &encoder.dropped,
+        warnings: &warnings,
+        training: parts.training.len(),
+        held_out: parts.validation.len(),
+        bytes: table.bytes() + batch.bytes(),
+        state_bytes: &|| run.bytes(),
+    });
     if let Some(bytes) = resume {
         run.restore(bytes)?;
     }
@@ -143,7 +171,12 @@ pub fn fit(
     };
     let bundle = Bundle::new(config, encoder, network, novelty);
     let held_out = data.held_out(&bundle, &calibration_answers);
-    Ok(Fitted { bundle, metrics: figures, held_out, notes })
+    if let Encoded::Classes(ids) = &all_targets {
+        let truths: Vec<u32> = parts.validation.iter().map(|&row| ids[row]).collect();
+        warnings.extend(warnings::of_answers(plan, &bundle.config.target_encoder, &truths, &calibration_answers));
+    }
+    let measured = Measured { rows: parts.validation.clone(), outputs: calibration_answers };
+    Ok(Fitted { bundle, metrics: figures, held_out, warnings, measured, notes })
 }
 
 /// The family that is trained on a table where the request names none, and why.
@@ -179,9 +212,9 @@ fn standardise(targets: &mut Encoded, training: &[usize], mean: &mut f64, std: &
     values.iter_mut().for_each(|value| *value = ((f64::from(*value) - centre) / spread) as f32);
 }
 
-/// The share of the rows of `table` held out where the request does not say.
-pub fn default_validation(table: &Table, plan: &Resolved) -> f32 {
-    recipe::validation(&DataProfile::new(table, plan), &[])
+/// The share of `rows` rows held out where the request does not say.
+pub fn default_validation(rows: usize) -> f32 {
+    recipe::validation(&DataProfile { rows, task: Task::default(), features: Vec::new(), classes: Vec::new() }, &[])
 }
 
 /// A monitor that listens to nothing: for work on files alone and for tests.

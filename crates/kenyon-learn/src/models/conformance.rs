@@ -95,7 +95,7 @@ impl Case {
             let values: Vec<f32> = chosen.iter().filter_map(|r| self.values.get(*r).copied()).collect();
             let targets = match self.task {
                 Task::Classification => Targets::Classes(&classes, None),
-                Task::Regression => Targets::Values(&values),
+                Task::Regression => Targets::Values(&values, None),
             };
             let position = Position { epoch, epochs: schedule.epochs, step, steps: total };
             let loss = learner.step(&batch, targets, position).unwrap();

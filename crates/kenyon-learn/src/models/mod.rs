@@ -72,10 +72,11 @@ impl Setting {
 /// The labels of a mini-batch.
 #[derive(Clone, Copy, Debug)]
 pub enum Targets<'a> {
-    /// Class ids below the number of outputs, or [`UNLABELLED`]; with a weight per class, if any.
+    /// Class ids below the number of outputs, or [`UNLABELLED`]; with a weight per row, if any.
     Classes(&'a [u32], Option<&'a [f32]>),
-    /// Standardised values (mean 0, deviation 1 on the training rows); NaN where there is none.
-    Values(&'a [f32]),
+    /// Standardised values (mean 0, deviation 1 on the training rows), NaN where there is none; with a weight per row,
+    /// if any.
+    Values(&'a [f32], Option<&'a [f32]>),
 }
 
 /// The class id of a row without a label. Only families that can learn from it get such rows.
@@ -181,6 +182,11 @@ pub fn common_settings() -> Vec<Setting> {
 pub trait Learner: Send {
     /// How long it wants to be trained: `spec.schedule(the family's default)`.
     fn schedule(&self) -> Schedule;
+
+    /// Whether a step takes the weights of its rows into account.
+    fn weighs_rows(&self) -> bool {
+        true
+    }
 
     /// Learns from one mini-batch and returns its mean loss before the step.
     fn step(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) -> Result<f32>;

@@ -138,7 +138,7 @@ impl Learner for SparseMlpLearner {
         let step: Step = self.plan.step(position);
         let labels = match targets {
             Targets::Classes(classes, weights) => Labels::Classes(classes, weights),
-            Targets::Values(values) => Labels::Values(values),
+            Targets::Values(values, weights) => Labels::Values(values, weights),
         };
         let loss = self.members.step(&rows, labels, &step)?;
         if loss.is_finite() { Ok(loss) } else { Err(diverged()) }

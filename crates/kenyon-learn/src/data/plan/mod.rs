@@ -4,7 +4,7 @@
 mod read;
 mod resolve;
 
-pub use read::{read_rows, read_table, read_table_noting};
+pub use read::{read_head, read_rows, read_table, read_table_noting};
 pub use resolve::{declare, resolve};
 
 use super::kinds::{ColumnKind, Spelling};

@@ -38,6 +38,55 @@ pub fn read_table_noting(
     Ok((builder.finish()?, warnings))
 }
 
+/// Reads the planned columns of about the first `limit` rows of two datasets, of each its share of the limit, and
+/// says where the second one begins.
+pub fn read_head(
+    parts: &[Part],
+    more: &[Part],
+    plans: &[ColumnPlan],
+    limits: &Limits,
+    limit: u64,
+) -> Result<(Table, usize)> {
+    let mut head = Head { builder: TableBuilder::new(&Compiled::new(plans, &[]), false), rows: 0, left: 0 };
+    let mut second = 0;
+    for (parts, limit) in [(parts, if more.is_empty() { limit } else { limit / 2 }), (more, limit / 2)] {
+        second = std::mem::replace(&mut head.rows, 0).max(second);
+        head.left = limit;
+        for part in parts {
+            if head.left == 0 {
+                break;
+            }
+            head.builder.next_file();
+            formats::read(part, limits, &mut head)?;
+        }
+    }
+    let table = head.builder.finish()?;
+    Ok((table, second))
+}
+
+/// A builder that takes only so many rows.
+struct Head {
+    builder: TableBuilder,
+    rows: usize,
+    left: u64,
+}
+
+impl RowSink for Head {
+    fn column(&mut self, name: &str, kind: Option<ColumnKind>) -> Result<()> {
+        self.builder.column(name, kind)
+    }
+
+    fn cell(&mut self, column: usize, value: Cell<'_>) {
+        self.builder.cell(column, value);
+    }
+
+    fn end_row(&mut self) -> Result<bool> {
+        self.rows += 1;
+        self.left = self.left.saturating_sub(1);
+        Ok(self.builder.end_row()? && self.left > 0)
+    }
+}
+
 /// Rows `offset..offset + limit` of a dataset as JSON objects with the file's own columns.
 pub fn read_rows(
     parts: &[Part],

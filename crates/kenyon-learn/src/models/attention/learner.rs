@@ -98,9 +98,13 @@ pub(in crate::models) fn row_weights(targets: Targets<'_>) -> (Vec<f32>, f32) {
     let weights: Vec<f32> = match targets {
         Targets::Classes(classes, weights) => classes
             .iter()
-            .map(|c| if *c == UNLABELLED { 0.0 } else { weights.map_or(1.0, |w| w[*c as usize]) })
+            .enumerate()
+            .map(|(row, c)| if *c == UNLABELLED { 0.0 } else { weights.map_or(1.0, |w| w[row]) })
             .collect(),
-        Targets::Values(values) => values.iter().map(|v| if v.is_nan() { 0.0 } else { 1.0 }).collect(),
+        Targets::Values(values, weights) => {
+            let weight = |(row, v): (usize, &f32)| if v.is_nan() { 0.0 } else { weights.map_or(1.0, |w| w[row]) };
+            values.iter().enumerate().map(weight).collect()
+        }
     };
     let sum = weights.iter().sum();
     (weights, sum)
@@ -132,7 +136,7 @@ pub(in crate::models) fn loss_gradient(
                     *p = weight * (*p - goal);
                 }
             }
-            Targets::Values(values) => {
+            Targets::Values(values, _) => {
                 let error = logits[0] - values[row];
                 loss += weight * 0.5 * error * error;
                 logits[0] = weight * error;
@@ -229,7 +233,7 @@ impl AttentionLearner {
                 seen.weights.push(row_weights[row]);
                 seen.targets.push(match targets {
                     Targets::Classes(classes, _) => classes[row] as f32,
-                    Targets::Values(values) => values[row],
+                    Targets::Values(values, _) => values[row],
                 });
             }
         }

@@ -85,7 +85,7 @@ struct HybridLearner {
 fn labels(targets: Targets<'_>) -> Vec<f32> {
     match targets {
         Targets::Classes(ids, _) => ids.iter().map(|&id| if id == UNLABELLED { f32::NAN } else { id as f32 }).collect(),
-        Targets::Values(values) => values.to_vec(),
+        Targets::Values(values, _) => values.to_vec(),
     }
 }
 
@@ -229,6 +229,10 @@ fn best_log_loss(answers: &[f32], outputs: usize, labels: &[f32]) -> f64 {
 }
 
 impl Learner for HybridLearner {
+    fn weighs_rows(&self) -> bool {
+        false
+    }
+
     fn schedule(&self) -> Schedule {
         self.schedule
     }

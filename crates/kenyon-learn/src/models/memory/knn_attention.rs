@@ -167,7 +167,7 @@ impl Algorithm for KnnAttention {
                 Targets::Classes(classes, _) if classes[row] != UNLABELLED => {
                     (classes[row] as usize, classes[row] as f32)
                 }
-                Targets::Values(values) if !values[row].is_nan() => (0, values[row]),
+                Targets::Values(values, _) if !values[row].is_nan() => (0, values[row]),
                 _ => continue,
             };
             if let Some(left) = self.quota.get_mut(class)

@@ -200,7 +200,10 @@ fn absurd_rows_leave_numbers_behind() {
                 assert!(!loss.is_nan());
                 let mut numbers_too = Trainer::new(shape(9, &hidden, 1), 1, 1);
                 assert!(
-                    !numbers_too.step(&data.rows(), Labels::Values(&values), &step(optimiser, 0.1)).unwrap().is_nan()
+                    !numbers_too
+                        .step(&data.rows(), Labels::Values(&values, None), &step(optimiser, 0.1))
+                        .unwrap()
+                        .is_nan()
                 );
             }
             assert!(numbers(&trainer.net.save().unwrap()).iter().all(|(_, v)| v.iter().all(|v| v.is_finite())));

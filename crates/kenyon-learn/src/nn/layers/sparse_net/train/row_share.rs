@@ -251,7 +251,7 @@ fn loss(answer: &[f32], targets: Labels<'_>, row: usize, smoothing: f32, gradien
             if class == NO_LABEL || class as usize >= answer.len() {
                 return 0.0;
             }
-            let weight = weights.map_or(1.0, |weights| weights[class as usize]);
+            let weight = weights.map_or(1.0, |weights| weights[row]);
             let most = answer.iter().fold(f32::NEG_INFINITY, |most, &a| most.max(a));
             let sum: f32 = answer.iter().map(|a| (a - most).exp()).sum();
             let wrong = smoothing / answer.len() as f32;
@@ -261,15 +261,16 @@ fn loss(answer: &[f32], targets: Labels<'_>, row: usize, smoothing: f32, gradien
             }
             weight * (sum.ln() + most - answer[class as usize]).min(1e30)
         }
-        Labels::Values(values) => {
+        Labels::Values(values, weights) => {
             let value = values[row];
             if !value.is_finite() {
                 return 0.0;
             }
             // Huber's loss, square up to 10 deviations: beyond, one row would decide everything.
+            let weight = weights.map_or(1.0, |weights| weights[row]);
             let error = answer[0] - value;
-            put(0, error.clamp(-10.0, 10.0));
-            if error.abs() <= 10.0 { 0.5 * error * error } else { (10.0 * error.abs() - 50.0).min(1e30) }
+            put(0, weight * error.clamp(-10.0, 10.0));
+            weight * if error.abs() <= 10.0 { 0.5 * error * error } else { (10.0 * error.abs() - 50.0).min(1e30) }
         }
     }
 }

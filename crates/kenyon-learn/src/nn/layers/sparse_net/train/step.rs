@@ -6,7 +6,7 @@ pub(crate) enum Labels<'a> {
     /// Class ids, or [`NO_LABEL`]; with a weight per class, if any.
     Classes(&'a [u32], Option<&'a [f32]>),
     /// Standardised values; NaN where there is none.
-    Values(&'a [f32]),
+    Values(&'a [f32], Option<&'a [f32]>),
 }
 
 /// The class id of a row that teaches nothing.
@@ -16,7 +16,7 @@ impl Labels<'_> {
     pub(super) fn rows(&self) -> usize {
         match self {
             Self::Classes(classes, _) => classes.len(),
-            Self::Values(values) => values.len(),
+            Self::Values(values, _) => values.len(),
         }
     }
 
@@ -24,7 +24,7 @@ impl Labels<'_> {
     pub(super) fn known(&self) -> usize {
         match self {
             Self::Classes(classes, _) => classes.iter().filter(|&&class| class != NO_LABEL).count(),
-            Self::Values(values) => values.iter().filter(|value| value.is_finite()).count(),
+            Self::Values(values, _) => values.iter().filter(|value| value.is_finite()).count(),
         }
     }
 }
