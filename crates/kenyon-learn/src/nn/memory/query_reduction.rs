@@ -129,6 +129,77 @@ struct HopStates {
     backward: Vec<f32>,
 }
 
+impl HopStates {
+    /// Gates and candidates from the slots and the questions, and what is carried forward and, if `both`, backward.
+    fn scan(
+        &mut self,
+        shape: &QueryReductionShape,
+        hop: &Hop,
+        w: &[f32],
+        slots: &[f32],
+        offsets: &[usize],
+        both: bool,
+    ) {
+        let (d, g) = (shape.width, shape.gates());
+        let n = slots.len() / d;
+        self.matches.clear();
+        self.matches.extend_from_slice(slots);
+        dense::multiply(&mut self.matches, &self.questions);
+        for (gate, weight, bias) in
+            [(&mut self.update, &hop.update, &hop.update_bias), (&mut self.reset, &hop.reset, &hop.reset_bias)]
+        {
+            reset(gate, n * g);
+            linear(&self.matches, &w[weight.clone()], gate, (n, d, g), false);
+            dense::add_bias(gate, &w[bias.clone()]);
+            gated_scan::sigmoid(gate);
+        }
+        reset(&mut self.candidate, n * d);
+        linear(slots, &w[hop.slot.clone()], &mut self.candidate, (n, d, d), false);
+        linear(&self.questions, &w[hop.question.clone()], &mut self.candidate, (n, d, d), true);
+        dense::add_bias(&mut self.candidate, &w[hop.bias.clone()]);
+        gated_scan::tanh(&mut self.candidate);
+        reset(&mut self.forward, n * d);
+        reset(&mut self.backward, n * d);
+        for row in offsets.windows(2) {
+            let (values, gates) = (row[0] * d..row[1] * d, row[0] * g..row[1] * g);
+            let (z, r) = (&self.update[gates.clone()], &self.reset[gates]);
+            let h = &self.candidate[values.clone()];
+            gated_scan::scan(z, r, h, &mut self.forward[values.clone()], d, false);
+            if both {
+                gated_scan::scan(z, r, h, &mut self.backward[values], d, true);
+            }
+        }
+    }
+
+    /// Backward of the scans: from the gradients of what is carried forward and backward to those of gates and
+    /// candidates, which are added to.
+    fn scan_backward(
+        &self,
+        shape: &QueryReductionShape,
+        offsets: &[usize],
+        (dforward, mut dbackward): (&mut [f32], Option<&mut [f32]>),
+        (dz, dr, dh): (&mut [f32], &mut [f32], &mut [f32]),
+    ) {
+        let (d, g) = (shape.width, shape.gates());
+        for row in offsets.windows(2) {
+            let (values, gates) = (row[0] * d..row[1] * d, row[0] * g..row[1] * g);
+            let known = gated_scan::ScanInputs {
+                z: &self.update[gates.clone()],
+                r: &self.reset[gates.clone()],
+                h: &self.candidate[values.clone()],
+                width: d,
+            };
+            let (dz, dr, dh) = (&mut dz[gates.clone()], &mut dr[gates], &mut dh[values.clone()]);
+            let out = &self.forward[values.clone()];
+            gated_scan::scan_backward(known, out, &mut dforward[values.clone()], dz, dr, dh, false);
+            if let Some(dbackward) = dbackward.as_deref_mut() {
+                let out = &self.backward[values.clone()];
+                gated_scan::scan_backward(known, out, &mut dbackward[values], dz, dr, dh, true);
+            }
+        }
+    }
+}
+
 /// Everything computed for a chunk of rows; reused from chunk to chunk.
 #[derive(Debug, Default)]
 pub(crate) struct QueryReductionTape {
@@ -194,7 +265,7 @@ impl QueryReductionTape {
         rows: Range<usize>,
         dropout: Option<(f32, &mut Random)>,
     ) {
-        let (shape, d, g) = (&layout.shape, layout.shape.width, layout.shape.gates());
+        let (shape, d) = (&layout.shape, layout.shape.width);
         self.rows = rows;
         self.embed(layout, encoding, w, stories);
         let (n, rows) = (self.seen.len(), self.rows.len());
@@ -222,33 +293,7 @@ impl QueryReductionTape {
                     dense::add(&mut states.questions, &previous.backward);
                 }
             }
-            states.matches.clone_from(&self.slots);
-            dense::multiply(&mut states.matches, &states.questions);
-            for (gate, weight, bias) in
-                [(&mut states.update, &hop.update, &hop.update_bias), (&mut states.reset, &hop.reset, &hop.reset_bias)]
-            {
-                reset(gate, n * g);
-                linear(&states.matches, &w[weight.clone()], gate, (n, d, g), false);
-                dense::add_bias(gate, &w[bias.clone()]);
-                gated_scan::sigmoid(gate);
-            }
-            reset(&mut states.candidate, n * d);
-            linear(&self.slots, &w[hop.slot.clone()], &mut states.candidate, (n, d, d), false);
-            linear(&states.questions, &w[hop.question.clone()], &mut states.candidate, (n, d, d), true);
-            dense::add_bias(&mut states.candidate, &w[hop.bias.clone()]);
-            gated_scan::tanh(&mut states.candidate);
-            reset(&mut states.forward, n * d);
-            reset(&mut states.backward, n * d);
-            for row in 0..rows {
-                let at = self.offsets[row]..self.offsets[row + 1];
-                let (values, gates) = (at.start * d..at.end * d, at.start * g..at.end * g);
-                let (z, r) = (&states.update[gates.clone()], &states.reset[gates]);
-                let h = &states.candidate[values.clone()];
-                gated_scan::scan(z, r, h, &mut states.forward[values.clone()], d, false);
-                if k + 1 < shape.hops {
-                    gated_scan::scan(z, r, h, &mut states.backward[values], d, true);
-                }
-            }
+            states.scan(shape, hop, w, &self.slots, &self.offsets, k + 1 < shape.hops);
         }
         reset(&mut self.last, rows * d);
         for row in 0..rows {
@@ -289,37 +334,8 @@ impl QueryReductionTape {
             dz.fill(0.0);
             dr.fill(0.0);
             dh.fill(0.0);
-            for row in 0..rows {
-                let at = self.offsets[row]..self.offsets[row + 1];
-                let (values, gates) = (at.start * d..at.end * d, at.start * g..at.end * g);
-                let known = gated_scan::ScanInputs {
-                    z: &states.update[gates.clone()],
-                    r: &states.reset[gates.clone()],
-                    h: &states.candidate[values.clone()],
-                    width: d,
-                };
-                let (dz, dr, dh) = (&mut dz[gates.clone()], &mut dr[gates], &mut dh[values.clone()]);
-                gated_scan::scan_backward(
-                    known,
-                    &states.forward[values.clone()],
-                    &mut dforward[values.clone()],
-                    dz,
-                    dr,
-                    dh,
-                    false,
-                );
-                if k + 1 < shape.hops {
-                    gated_scan::scan_backward(
-                        known,
-                        &states.backward[values.clone()],
-                        &mut dbackward[values],
-                        dz,
-                        dr,
-                        dh,
-                        true,
-                    );
-                }
-            }
+            let carried = (&mut dforward[..], (k + 1 < shape.hops).then_some(&mut dbackward[..]));
+            states.scan_backward(shape, &self.offsets, carried, (&mut dz[..], &mut dr[..], &mut dh[..]));
             gated_scan::tanh_backward(&mut dh, &states.candidate);
             dense::sum_rows(&dh, &mut out[hop.bias.clone()]);
             linear_weight_gradient(&self.slots, &dh, &mut out[hop.slot.clone()], (n, d, d));
