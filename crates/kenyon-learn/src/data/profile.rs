@@ -114,7 +114,7 @@ fn missing(column: &Column) -> f32 {
     let count = match column {
         Column::Number(v) | Column::Timestamp(v) => v.iter().filter(|v| !v.is_finite()).count(),
         Column::Boolean(v) => v.iter().filter(|v| v.is_none()).count(),
-        Column::Category(v) | Column::Text(v) => v.iter().filter(|v| v.is_none()).count(),
+        Column::Category(v) | Column::Labels(v) | Column::Text(v) => v.iter().filter(|v| v.is_none()).count(),
         Column::Vector { width, values, .. } => {
             values.chunks_exact((*width).max(1)).filter(|row| row.iter().all(|v| v.is_nan())).count()
         }

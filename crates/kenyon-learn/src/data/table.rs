@@ -15,6 +15,11 @@ impl Table {
         self.columns.iter().find(|(n, _)| n == name).map(|(_, c)| c)
     }
 
+    /// Bytes it takes in memory, about.
+    pub fn bytes(&self) -> u64 {
+        self.columns.iter().map(|(_, column)| column.bytes()).sum()
+    }
+
     /// The rows `rows`, in this order.
     #[must_use]
     pub fn select(&self, rows: &[usize]) -> Self {
@@ -98,6 +103,7 @@ impl Column {
             Self::Timestamp(v) => Self::Timestamp(pick(v, rows)),
             Self::Boolean(v) => Self::Boolean(pick(v, rows)),
             Self::Category(v) => Self::Category(pick(v, rows)),
+            Self::Labels(v) => Self::Labels(pick(v, rows)),
             Self::Text(v) => Self::Text(pick(v, rows)),
             Self::Vector { width, shape, values } => {
                 let values = rows.iter().flat_map(|&row| &values[row * width..(row + 1) * width]).copied().collect();
@@ -121,7 +127,7 @@ impl Column {
         match self {
             Self::Number(v) | Self::Timestamp(v) => v.len() as u64 * 8,
             Self::Boolean(v) => v.len() as u64,
-            Self::Category(v) | Self::Text(v) => v.iter().map(|t| 16 + t.as_deref().map_or(0, text)).sum(),
+            Self::Category(v) | Self::Labels(v) | Self::Text(v) => v.iter().map(|t| 16 + t.as_deref().map_or(0, text)).sum(),
             Self::Vector { values, .. } => values.len() as u64 * 4,
             Self::Series { offsets, values, .. } => offsets.len() as u64 * 8 + values.len() as u64 * 4,
             Self::Strings { offsets, values } => {

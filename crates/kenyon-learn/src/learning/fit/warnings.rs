@@ -6,7 +6,7 @@ use crate::data::target::{Encoded, NO_CLASS, TargetEncoder};
 use crate::data::warning::{MAX_EXAMPLES, Warning, WarningCode, WarningExample};
 use crate::data::{Column, Table, Task};
 use crate::learning::bundle::class_name;
-use crate::learning::metrics::argmax;
+use crate::nn::probability::argmax;
 use crate::random::Random;
 use serde_json::Value;
 use std::collections::HashMap;
