@@ -22,7 +22,7 @@ pub(super) static RULES: &[Rule] = &[
         name: "few_texts",
         sentence: "Few texts, and nothing else that takes many tokens, are read without blocks: reads of the words alone are right more often.",
         settings: &["width", "layers", "dropout"],
-        measured: "banking77, sms (0.1)",
+        measured: "banking77 .90 instead of .88 in a third of the time (0.1)",
         values: |data, _| {
             let others = [ColumnKind::Sequence, ColumnKind::Image, ColumnKind::Vector];
             let alone = data.has(ColumnKind::Text) && !others.iter().any(|&kind| data.has(kind));
@@ -43,7 +43,7 @@ pub(super) static RULES: &[Rule] = &[
         name: "filters_solved",
         sentence: "From few rows the readout of the filters is solved for by ridge regression instead of gradient steps.",
         settings: &["filter_readout"],
-        measured: "UCR sets (0.1)",
+        measured: "Adiac .80 instead of .72, CricketX .79 instead of .72, a third of the time (0.1)",
         values: |data, _| (is_series(data) && data.rows <= SOLVED).then(|| json!({ "filter_readout": "ridge" })),
     },
     Rule {

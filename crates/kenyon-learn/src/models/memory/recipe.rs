@@ -27,7 +27,7 @@ pub(super) static RULES: &[Rule] = &[
             "batch_size",
             "early_stopping",
         ],
-        measured: "bAbI, joint training (0.1)",
+        measured: "1 instead of 5 of the 19 bAbI 10k tasks stays above 5 % error (0.1)",
         values: |data, config| {
             (reads_in_order(data, config) && data.rows >= MANY).then(|| {
                 json!({

@@ -84,7 +84,7 @@ pub(super) static RULES: &[Rule] = &[
         name: "many_rows",
         sentence: "Several networks that err in different ways are right more often together; they need fewer passes.",
         settings: &["hidden", "members", "epochs", "early_stopping"],
-        measured: "adult, covertype, california (benches, tables, 0.1)",
+        measured: "covertype .880, california R² .834 instead of .815, adult .861 instead of .857, with fine_bins and deep_tables (0.1)",
         values: |data, _| {
             let hidden = if data.task == Task::Classification { json!({ "hidden": [512, 256] }) } else { json!({}) };
             let networks = || merged(hidden, json!({ "members": 4 }));
@@ -96,7 +96,7 @@ pub(super) static RULES: &[Rule] = &[
         name: "deep_tables",
         sentence: "Over two layers on a table more units win, and with many rows more of them are dropped.",
         settings: &["active_share", "dropout"],
-        measured: "adult, covertype (benches, tables, 0.1)",
+        measured: "with many_rows (0.1)",
         values: |data, config| {
             let dropout = if data.rows >= MANY { json!({ "dropout": 0.3 }) } else { json!({}) };
             (data.is_table() && layers(config) > 1).then(|| merged(json!({ "active_share": 0.2 }), dropout))
@@ -106,7 +106,7 @@ pub(super) static RULES: &[Rule] = &[
         name: "fine_bins",
         sentence: "Many rows fill finer bins of a number.",
         settings: &["bins"],
-        measured: "adult, california (benches, tables, 0.1)",
+        measured: "with many_rows (0.1)",
         values: |data, _| (data.rows >= MANY).then(|| json!({ "bins": 64 })),
     },
     Rule {
