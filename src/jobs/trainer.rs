@@ -8,7 +8,7 @@ use super::search::{self, SearchRequest, Tried};
 use crate::store::{Dataset, JobKind, NewVersion};
 use crate::{Error, Kind, Result};
 use kenyon_learn::data::formats::Limits;
-use kenyon_learn::data::{Table, plan};
+use kenyon_learn::data::{Table, Warning, plan};
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::evaluate::{self, Evaluation};
 use kenyon_learn::learning::fit::Fitted;
@@ -49,7 +49,8 @@ impl Trainer {
         let summary = summary(&dataset.columns)?;
         let plan = plan::resolve(&summary, &request.features, &request.target, request.task)?;
         memory::check(memory::estimate(&summary, dataset, &plan), self.memory)?;
-        let table = self.read(work, dataset, &plan.all())?;
+        let (table, warnings) = self.read(work, dataset, &plan.all())?;
+        warnings.iter().for_each(|warning| monitor.log(&warning.to_string()));
         let validation = request.validation.unwrap_or_else(|| fit::default_validation(table.rows));
         let spec = request.fit_spec(validation);
         let (fitted, tried) = match &request.search {
@@ -63,6 +64,7 @@ impl Trainer {
         let files = fitted.bundle.files()?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
         let mut info = fitted.bundle.describe();
         info["notes"] = json!(fitted.notes);
+        info["warnings"] = json!(warnings);
         if let Some(tried) = tried {
             info["search"] = json!(tried);
         }
@@ -88,7 +90,7 @@ impl Trainer {
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
         let mut plans = vec![bundle.config.target.clone()];
         plans.extend(bundle.encoder.inputs.iter().cloned());
-        let table = self.read(work, input(work)?, &plans)?;
+        let (table, _) = self.read(work, input(work)?, &plans)?;
         let evaluation = evaluate::evaluate(&bundle, &table)?;
         let metrics = Value::Object(evaluation.metrics.clone());
         let mut result = serde_json::to_value(&evaluation).map_err(Error::internal)?;
@@ -96,9 +98,10 @@ impl Trainer {
         Ok(Outcome::Result { metrics, result })
     }
 
-    fn read(&self, work: &Work, dataset: &Dataset, plans: &[plan::ColumnPlan]) -> Result<Table> {
+    /// The planned columns, and what of them did not fit and counts as missing.
+    fn read(&self, work: &Work, dataset: &Dataset, plans: &[plan::ColumnPlan]) -> Result<(Table, Vec<Warning>)> {
         let parts = work.wait(local_parts(&work.store, dataset))?;
-        Ok(plan::read_table(&parts, plans, &self.limits)?)
+        Ok(plan::read_table_noting(&parts, plans, &self.limits)?)
     }
 }
 
