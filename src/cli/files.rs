@@ -62,7 +62,8 @@ pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> 
     let task: Option<Task> = word(&args.task).map(serde_json::from_value).transpose().context("--task")?;
     let family: Option<Family> = word(&args.family).map(serde_json::from_value).transpose().context("--family")?;
     let resolved = plan::resolve(&summary, &features, &args.target, task).map_err(explain)?;
-    let table = plan::read_table(std::slice::from_ref(&part), &resolved.all(), &limits).map_err(explain)?;
+    let (table, warnings) =
+        plan::read_table_noting(std::slice::from_ref(&part), &resolved.all(), &limits).map_err(explain)?;
     let spec = FitSpec {
         target: args.target.clone(),
         family,
@@ -80,11 +81,13 @@ pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> 
     let packed = exchange::pack(files.iter().map(|(name, bytes)| (*name, bytes.as_slice()))).map_err(explain)?;
     write_atomically(out, &packed)?;
     if json {
-        println!(
-            "{}",
-            json!({"file": out, "metrics": fitted.metrics, "notes": fitted.notes, "warnings": fitted.warnings})
-        );
+        warnings.extend(fitted.warnings.iter().cloned());
+        let notes = &fitted.notes;
+        println!("{}", json!({"file": out, "metrics": fitted.metrics, "notes": notes, "warnings": warnings}));
     } else {
+        for warning in &warnings {
+            println!("{warning}");
+        }
         for note in &fitted.notes {
             println!("{note}");
         }

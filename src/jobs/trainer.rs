@@ -10,7 +10,7 @@ use super::train_request::TrainRequest;
 use crate::store::{Dataset, JobInput, JobKind, NewVersion};
 use crate::{Error, Kind, Result};
 use kenyon_learn::data::formats::Limits;
-use kenyon_learn::data::{Table, plan};
+use kenyon_learn::data::{Table, Warning, plan};
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::evaluate::{self, Evaluation};
 use kenyon_learn::learning::fit::Fitted;
@@ -58,7 +58,8 @@ impl Trainer {
         if let Some(other) = other {
             parts.extend(work.wait(local_parts(&work.store, other))?);
         }
-        let table = plan::read_table(&parts, &columns, &self.limits)?;
+        let (table, mut warnings) = plan::read_table_noting(&parts, &columns, &self.limits)?;
+        warnings.iter().for_each(|warning| monitor.log(&warning.to_string()));
         let spec = request.fit_spec(table.rows, other.as_ref().map(|_| dataset.rows as usize));
         let (fitted, tried) = match &request.search {
             None => (fit::fit(&table, &plan, &spec, work.threads, work.resume.as_deref(), monitor)?, None),
@@ -72,7 +73,8 @@ impl Trainer {
             verified_files(&fitted, &table)?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
         let mut info = fitted.bundle.describe();
         info["notes"] = json!(fitted.notes);
-        info["warnings"] = json!(fitted.warnings);
+        warnings.extend(fitted.warnings.iter().cloned());
+        info["warnings"] = json!(warnings);
         if let Some(tried) = tried {
             info["search"] = json!(tried);
         }
@@ -99,7 +101,7 @@ impl Trainer {
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
         let mut plans = vec![bundle.config.target.clone()];
         plans.extend(bundle.encoder.inputs.iter().cloned());
-        let table = self.read(work, &input(work)?.dataset, &plans)?;
+        let (table, _) = self.read(work, &input(work)?.dataset, &plans)?;
         let evaluation = evaluate::evaluate(&bundle, &table)?;
         let metrics = Value::Object(evaluation.metrics.clone());
         let mut result = serde_json::to_value(&evaluation).map_err(Error::internal)?;
@@ -107,9 +109,10 @@ impl Trainer {
         Ok(Outcome::Result { metrics, result })
     }
 
-    fn read(&self, work: &Work, dataset: &Dataset, plans: &[plan::ColumnPlan]) -> Result<Table> {
+    /// The planned columns, and what of them did not fit and counts as missing.
+    fn read(&self, work: &Work, dataset: &Dataset, plans: &[plan::ColumnPlan]) -> Result<(Table, Vec<Warning>)> {
         let parts = work.wait(local_parts(&work.store, dataset))?;
-        Ok(plan::read_table(&parts, plans, &self.limits)?)
+        Ok(plan::read_table_noting(&parts, plans, &self.limits)?)
     }
 }
 

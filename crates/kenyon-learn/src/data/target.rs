@@ -126,10 +126,14 @@ impl TargetEncoder {
                 if let Column::Labels(labels) = column {
                     // Few different ones: each is looked up once.
                     let mut seen: HashMap<&str, u32> = HashMap::new();
-                    let id = |(row, label): (usize, &Option<Box<str>>)| {
-                        label.as_deref().map_or(NO_CLASS, |label| *seen.entry(label).or_insert_with(|| id(row)))
-                    };
-                    return Ok(Encoded::Classes(labels.iter().enumerate().map(id).collect()));
+                    let mut out = Vec::with_capacity(labels.len());
+                    for (row, label) in labels.iter().enumerate() {
+                        out.push(match label.as_deref() {
+                            Some(label) => *seen.entry(label).or_insert_with(|| id(row)),
+                            None => NO_CLASS,
+                        });
+                    }
+                    return Ok(Encoded::Classes(out));
                 }
                 Ok(Encoded::Classes((0..column.len()).map(id).collect()))
             }
@@ -194,7 +198,7 @@ impl TargetEncoder {
 pub(super) fn label_text(cell: Cell<'_>, kind: ColumnKind, spelling: &Spelling) -> Option<Box<str>> {
     let scalar = kind.spec().read(cell, spelling)?;
     let names = kind.encoding(false) == Encoding::Names;
-    let label = match (cell, scalar) {
+    let label: Value = match (cell, scalar) {
         (Cell::Text(text), Scalar::Boolean(truth)) if parse_boolean(text.trim()).is_none() => truth.into(),
         (Cell::Text(text), _) => text.trim().into(),
         (Cell::Raw(text) | Cell::Quoted(text), _) if names => text.trim().into(),

@@ -1,6 +1,6 @@
 //! Truth values: `true`, `True`, `1`, `yes`, `t` and their opposites.
 
-use super::{Encoding, Evidence, Kind, Layout, Scalar, Spelling, Tensor};
+use super::{ColumnKind, Encoding, Evidence, Kind, Layout, Scalar, Spelling, Tensor};
 use crate::data::cell::{Cell, parse_boolean};
 use crate::data::table::Column;
 
@@ -8,6 +8,10 @@ use crate::data::table::Column;
 pub(super) struct Boolean;
 
 impl Kind for Boolean {
+    fn kind(&self) -> ColumnKind {
+        ColumnKind::Boolean
+    }
+
     fn name(&self) -> &'static str {
         "boolean"
     }

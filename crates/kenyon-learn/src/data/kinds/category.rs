@@ -1,7 +1,7 @@
 //! Categories: one of a set of names. A name that reads as a number or a truth value is that value, however
 //! it is written: `1`, `1.0` and `"1"` are one member, `01` is another.
 
-use super::{Encoding, Kind, Layout, Scalar, Spelling, Tensor};
+use super::{ColumnKind, Encoding, Kind, Layout, Scalar, Spelling, Tensor};
 use crate::data::cell::{Cell, number_text, parse_boolean, parse_number};
 use crate::data::table::Column;
 use std::borrow::Cow;
@@ -10,6 +10,10 @@ use std::borrow::Cow;
 pub(super) struct Category;
 
 impl Kind for Category {
+    fn kind(&self) -> ColumnKind {
+        ColumnKind::Category
+    }
+
     fn name(&self) -> &'static str {
         "category"
     }

@@ -1,7 +1,7 @@
 //! Images: PNG or JPEG, as base64 or bytes, decoded to a vector of pixels.
 
 use super::vector::elements;
-use super::{Encoding, Evidence, Kind, Layout, Tensor};
+use super::{ColumnKind, Encoding, Evidence, Kind, Layout, Tensor};
 use crate::data::cell::looks_like_image;
 use crate::data::table::Column;
 
@@ -9,6 +9,10 @@ use crate::data::table::Column;
 pub(super) struct Image;
 
 impl Kind for Image {
+    fn kind(&self) -> ColumnKind {
+        ColumnKind::Image
+    }
+
     fn name(&self) -> &'static str {
         "image"
     }

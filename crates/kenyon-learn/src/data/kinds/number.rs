@@ -1,7 +1,7 @@
 //! Numbers: `-1.5e3`, `1,234.5`, `1.234,5`, `$3`, `5 %`, `(12)`. What stands beside the digits does not
 //! change the value: `5 %` is 5.
 
-use super::{Encoding, Evidence, Kind, Layout, Scalar, Spelling, Tensor};
+use super::{ColumnKind, Encoding, Evidence, Kind, Layout, Scalar, Spelling, Tensor};
 use crate::data::cell::{Cell, leading_zero, parse_boolean, parse_number};
 use crate::data::table::Column;
 use std::borrow::Cow;
@@ -10,6 +10,10 @@ use std::borrow::Cow;
 pub(super) struct Number;
 
 impl Kind for Number {
+    fn kind(&self) -> ColumnKind {
+        ColumnKind::Number
+    }
+
     fn name(&self) -> &'static str {
         "number"
     }
@@ -74,7 +78,8 @@ pub(in crate::data) fn value(cell: Cell<'_>, spelling: &Spelling) -> Option<f64>
 /// A text as a number: as the column writes them, else as everybody does.
 fn parse(text: &str, spelling: &Spelling) -> Option<f64> {
     if spelling.decimal_comma {
-        return spelled(text, true).or_else(|| spelled(text, false));
+        let point = || parse_number(text).filter(|x| x.is_finite()).or_else(|| spelled(text, false));
+        return spelled(text, true).or_else(point);
     }
     match parse_number(text) {
         Some(x) => x.is_finite().then_some(x),

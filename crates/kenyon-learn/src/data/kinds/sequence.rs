@@ -1,12 +1,16 @@
 //! Sequences: lists of any length, of numbers, of vectors (channels) or of strings.
 
-use super::{Encoding, Kind, Layout, Tensor};
+use super::{ColumnKind, Encoding, Kind, Layout, Tensor};
 use crate::data::table::Column;
 
 /// See the module.
 pub(super) struct Sequence;
 
 impl Kind for Sequence {
+    fn kind(&self) -> ColumnKind {
+        ColumnKind::Sequence
+    }
+
     fn name(&self) -> &'static str {
         "sequence"
     }

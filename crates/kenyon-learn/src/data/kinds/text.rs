@@ -1,7 +1,7 @@
 //! Free text, as it is written.
 
 use super::category::scalar_name;
-use super::{Encoding, Kind, Layout, Scalar, Spelling, Tensor};
+use super::{ColumnKind, Encoding, Kind, Layout, Scalar, Spelling, Tensor};
 use crate::data::cell::Cell;
 use crate::data::table::Column;
 
@@ -9,6 +9,10 @@ use crate::data::table::Column;
 pub(super) struct Text;
 
 impl Kind for Text {
+    fn kind(&self) -> ColumnKind {
+        ColumnKind::Text
+    }
+
     fn name(&self) -> &'static str {
         "text"
     }

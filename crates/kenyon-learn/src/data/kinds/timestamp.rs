@@ -1,7 +1,7 @@
 //! Moments: dates with or without a time and a zone, as Unix seconds; without a zone they are UTC.
 //! ISO 8601, `31/12/2024`, `12/31/24 6:30 PM`, `31.12.2024`, `3 Mar 2004`, `March 3, 2004`, `Wed, 03 Mar 2004 18:00 GMT`.
 
-use super::{Encoding, Evidence, Kind, Layout, Scalar, Spelling, Tensor};
+use super::{ColumnKind, Encoding, Evidence, Kind, Layout, Scalar, Spelling, Tensor};
 use crate::data::cell::{Cell, parse_moment, parse_number};
 use crate::data::table::Column;
 
@@ -9,6 +9,10 @@ use crate::data::table::Column;
 pub(super) struct Timestamp;
 
 impl Kind for Timestamp {
+    fn kind(&self) -> ColumnKind {
+        ColumnKind::Timestamp
+    }
+
     fn name(&self) -> &'static str {
         "timestamp"
     }

@@ -1,12 +1,16 @@
 //! Vectors: lists of numbers of one fixed length.
 
-use super::{Encoding, Kind, Layout, Tensor};
+use super::{ColumnKind, Encoding, Kind, Layout, Tensor};
 use crate::data::table::Column;
 
 /// See the module.
 pub(super) struct Vector;
 
 impl Kind for Vector {
+    fn kind(&self) -> ColumnKind {
+        ColumnKind::Vector
+    }
+
     fn name(&self) -> &'static str {
         "vector"
     }

@@ -4,7 +4,7 @@ use super::stats::{Reading, Stats};
 use super::{ColumnInfo, ColumnKind, group};
 use crate::data::cell;
 use crate::data::formats::{DecimalMark, ReadOptions};
-use crate::data::kinds::{self, BY_SHARE, Spelling, is_word};
+use crate::data::kinds::{self, Spelling, is_word};
 use crate::data::warning::{Warning, WarningCode};
 use crate::{Detail, Error, Result};
 use std::collections::HashMap;
@@ -44,7 +44,7 @@ pub(super) fn decide(stats: &mut Stats, options: &ReadOptions, commas: bool) -> 
         ColumnKind::Timestamp => stats.moments == present,
         ColumnKind::Image => stats.images == present,
         ColumnKind::Vector | ColumnKind::Sequence => stats.lists.count == present,
-        _ => stats.texts == present,
+        _ => !kind.is_real() && stats.texts == present,
     };
     Ok((Reading { kind, spelling, width: None }, regular))
 }
@@ -55,7 +55,7 @@ fn kind_of(stats: &Stats) -> Result<ColumnKind> {
     if present == 0 {
         return Ok(ColumnKind::Category);
     }
-    if let Some(kind) = BY_SHARE.into_iter().find(|kind| is_enough(stats.votes(*kind), present)) {
+    if let Some(kind) = ColumnKind::all().find(|kind| is_enough(stats.votes(*kind), present)) {
         return Ok(kind);
     }
     let lists = &stats.lists;

@@ -11,6 +11,7 @@ use crate::data::written::value_of;
 use crate::error::MAX_DETAILS;
 use crate::{Detail, Error, Result};
 use serde::de::DeserializeSeed;
+use serde_json::Value;
 use std::collections::HashMap;
 
 /// Texts longer than this are no number, date or duration.
@@ -288,9 +289,9 @@ impl RowSink for Gathering<'_> {
                 let vector = column.kind == ColumnKind::Vector && column.members.is_none();
                 let width = vector.then(|| column.shape.as_ref().map(|s| s.iter().product())).flatten();
                 stats.reading = Some(Reading { kind, spelling, width });
-                if column.kind == ColumnKind::Sequence {
-                    stats.lists.channels = column.shape.as_ref().and_then(|s| s.first().copied());
-                }
+            }
+            if column.kind == ColumnKind::Sequence {
+                stats.lists.channels = column.shape.as_ref().and_then(|s| s.first().copied());
             }
         }
         self.columns.push(stats);

@@ -3,7 +3,7 @@
 use super::ColumnKind;
 use super::sketch::Sketch;
 use crate::data::cell::{List, hash_bytes, mix};
-use crate::data::kinds::{BY_SHARE, Evidence, Spelling};
+use crate::data::kinds::{Evidence, Spelling};
 use crate::data::warning::{MAX_EXAMPLES, WarningExample};
 use crate::data::written::number_value;
 use serde_json::Value;
@@ -165,6 +165,11 @@ impl Stats {
     /// A finite number.
     #[inline]
     pub(super) fn number(&mut self, x: f64, sampled: bool) {
+        self.take(x, x.to_bits(), sampled);
+    }
+
+    #[inline]
+    fn take(&mut self, x: f64, identity: u64, sampled: bool) {
         self.present += 1;
         self.numbers += 1;
         self.sum += x / UNIT;
@@ -175,7 +180,7 @@ impl Stats {
             self.small[usize::from(small >> 6)] |= 1 << (small & 63);
         } else {
             self.fractions += u64::from(x.fract() != 0.0);
-            self.sketch.insert(mix(x.to_bits()));
+            self.sketch.insert(mix(identity));
         }
         if sampled {
             self.sample.push(x as f32);
@@ -185,10 +190,8 @@ impl Stats {
     /// A whole number; distinct beyond the doubles' 53 bits, too.
     pub(super) fn integer(&mut self, x: i128, sampled: bool) {
         let double = x as f64;
-        self.number(double, sampled);
-        if double as i128 != x {
-            self.sketch.insert(mix(x as u64 ^ 0x5bd1_e995));
-        }
+        let exact = double as i128 == x;
+        self.take(double, if exact { double.to_bits() } else { x as u64 ^ 0x5bd1_e995_0000_0000 }, sampled);
     }
 
     /// A typed moment in Unix seconds.
@@ -219,7 +222,7 @@ impl Stats {
 
     /// Which kinds recognise a text.
     pub(super) fn vote(&mut self, text: &str) {
-        for kind in BY_SHARE {
+        for kind in ColumnKind::all() {
             self.votes[kind as usize] += u64::from(kind.spec().recognises(text, &mut self.evidence));
         }
     }
