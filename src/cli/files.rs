@@ -62,7 +62,7 @@ pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> 
     let task: Option<Task> = word(&args.task).map(serde_json::from_value).transpose().context("--task")?;
     let family: Option<Family> = word(&args.family).map(serde_json::from_value).transpose().context("--family")?;
     let resolved = plan::resolve(&summary, &features, &args.target, task).map_err(explain)?;
-    let (table, warnings) =
+    let (table, mut warnings) =
         plan::read_table_noting(std::slice::from_ref(&part), &resolved.all(), &limits).map_err(explain)?;
     let spec = FitSpec {
         target: args.target.clone(),
@@ -80,8 +80,8 @@ pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> 
     let files = verified_files(&fitted, &table).map_err(explain)?;
     let packed = exchange::pack(files.iter().map(|(name, bytes)| (*name, bytes.as_slice()))).map_err(explain)?;
     write_atomically(out, &packed)?;
+    warnings.extend(fitted.warnings);
     if json {
-        warnings.extend(fitted.warnings.iter().cloned());
         let notes = &fitted.notes;
         println!("{}", json!({"file": out, "metrics": fitted.metrics, "notes": notes, "warnings": warnings}));
     } else {
@@ -90,9 +90,6 @@ pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> 
         }
         for note in &fitted.notes {
             println!("{note}");
-        }
-        for warning in &fitted.warnings {
-            println!("warning: {}", warning.detail);
         }
         println!("{}: {}", out.display(), show::metrics(&Value::Object(fitted.metrics)));
     }

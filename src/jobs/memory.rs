@@ -3,8 +3,8 @@
 
 use crate::store::Dataset;
 use crate::{Error, Result};
-use kenyon_learn::data::plan::Resolved;
 use kenyon_learn::data::kinds::Encoding;
+use kenyon_learn::data::plan::Resolved;
 use kenyon_learn::data::schema::Summary;
 
 /// Bytes of a number in the table and of its entry in the encoded batch.

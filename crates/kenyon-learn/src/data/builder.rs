@@ -270,7 +270,16 @@ impl Growing {
         let width = plan.members.as_ref().map(Vec::len).or_else(|| if vector { product() } else { None });
         let layout = Layout { width, shape: plan.shape.as_ref(), channels: plan.channels };
         let column = if plan.labels { Column::Labels(Vec::new()) } else { plan.kind.spec().column(layout) };
-        Self { column, filled: false, members: 0, lead: 0, width, scratch: Vec::new(), misfits: 0, examples: Vec::new() }
+        Self {
+            column,
+            filled: false,
+            members: 0,
+            lead: 0,
+            width,
+            scratch: Vec::new(),
+            misfits: 0,
+            examples: Vec::new(),
+        }
     }
 
     #[inline]

@@ -127,7 +127,9 @@ impl Column {
         match self {
             Self::Number(v) | Self::Timestamp(v) => v.len() as u64 * 8,
             Self::Boolean(v) => v.len() as u64,
-            Self::Category(v) | Self::Labels(v) | Self::Text(v) => v.iter().map(|t| 16 + t.as_deref().map_or(0, text)).sum(),
+            Self::Category(v) | Self::Labels(v) | Self::Text(v) => {
+                v.iter().map(|t| 16 + t.as_deref().map_or(0, text)).sum()
+            }
             Self::Vector { values, .. } => values.len() as u64 * 4,
             Self::Series { offsets, values, .. } => offsets.len() as u64 * 8 + values.len() as u64 * 4,
             Self::Strings { offsets, values } => {

@@ -214,7 +214,10 @@ fn standardise(targets: &mut Encoded, training: &[usize], mean: &mut f64, std: &
 
 /// The share of `rows` rows held out where the request does not say.
 pub fn default_validation(rows: usize) -> f32 {
-    recipe::validation(&DataProfile { rows, task: Task::Classification, features: Vec::new(), classes: Vec::new() }, &[])
+    recipe::validation(
+        &DataProfile { rows, task: Task::Classification, features: Vec::new(), classes: Vec::new() },
+        &[],
+    )
 }
 
 /// A monitor that listens to nothing: for work on files alone and for tests.

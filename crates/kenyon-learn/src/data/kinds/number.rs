@@ -89,8 +89,8 @@ fn parse(text: &str, spelling: &Spelling) -> Option<f64> {
 
 const SYMBOLS: [&str; 9] = ["$", "€", "£", "¥", "₹", "₽", "₩", "₺", "฿"];
 const CODES: [&str; 22] = [
-    "US$", "R$", "USD", "EUR", "GBP", "CHF", "JPY", "INR", "CNY", "AUD", "CAD", "NZD", "SEK", "NOK", "DKK", "PLN", "CZK",
-    "BRL", "MXN", "kr", "zł", "Fr.",
+    "US$", "R$", "USD", "EUR", "GBP", "CHF", "JPY", "INR", "CNY", "AUD", "CAD", "NZD", "SEK", "NOK", "DKK", "PLN",
+    "CZK", "BRL", "MXN", "kr", "zł", "Fr.",
 ];
 
 /// A number with what people write around and into it; `comma` for decimal commas.
@@ -191,12 +191,19 @@ mod tests {
         ] {
             assert_eq!(spelled(text, false), Some(value), "{text}");
         }
-        for (text, value) in
-            [("3,7", 3.7), ("1.234,5", 1234.5), ("1.234.567", 1_234_567.0), ("-0,5", -0.5), ("12,5 %", 12.5), (",5", 0.5)]
-        {
+        for (text, value) in [
+            ("3,7", 3.7),
+            ("1.234,5", 1234.5),
+            ("1.234.567", 1_234_567.0),
+            ("-0,5", -0.5),
+            ("12,5 %", 12.5),
+            (",5", 0.5),
+        ] {
             assert_eq!(spelled(text, true), Some(value), "{text}");
         }
-        for text in ["", "-", "1,23", "1,2,3", "12-5", "1.2.3", "a1", "1 kg", "10:30", "1/2", "0x1f", "555-1234", "1,,234"] {
+        for text in
+            ["", "-", "1,23", "1,2,3", "12-5", "1.2.3", "a1", "1 kg", "10:30", "1/2", "0x1f", "555-1234", "1,,234"]
+        {
             assert_eq!(spelled(text, false), None, "{text}");
         }
         for text in ["1,2,3", "1.23,4", "1,2.3"] {

@@ -80,8 +80,7 @@ impl Evidence {
 
 /// Words for "no value" that are hardly ever values.
 fn is_plain_word(text: &str) -> bool {
-    matches!(text, "NA" | "N/A" | "n/a" | "#N/A" | "<NA>" | "null" | "NULL" | "Null" | "None")
-        || text.is_empty()
+    matches!(text, "NA" | "N/A" | "n/a" | "#N/A" | "<NA>" | "null" | "NULL" | "Null" | "None") || text.is_empty()
 }
 
 /// Words for "no value" that a column of names takes for one.
@@ -92,8 +91,23 @@ pub(in crate::data) fn is_word(text: &str) -> bool {
 /// Words that mean "no value" among numbers, dates and truth values, but may be a name among names.
 pub(in crate::data) fn is_weak_word(text: &str) -> bool {
     const WORDS: [&str; 17] = [
-        "-", "--", "---", "?", ".", "..", "none", "unknown", "missing", "n.a.", "nil", "undefined", "unk", "not available",
-        "#div/0!", "#value!", "\u{2013}",
+        "-",
+        "--",
+        "---",
+        "?",
+        ".",
+        "..",
+        "none",
+        "unknown",
+        "missing",
+        "n.a.",
+        "nil",
+        "undefined",
+        "unk",
+        "not available",
+        "#div/0!",
+        "#value!",
+        "\u{2013}",
     ];
     text.len() <= 13 && WORDS.iter().any(|word| word.eq_ignore_ascii_case(text))
 }

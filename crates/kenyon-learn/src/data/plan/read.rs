@@ -19,11 +19,7 @@ pub fn read_table(parts: &[Part], plans: &[ColumnPlan], limits: &Limits) -> Resu
 }
 
 /// As [`read_table`], with what did not fit and counts as missing.
-pub fn read_table_noting(
-    parts: &[Part],
-    plans: &[ColumnPlan],
-    limits: &Limits,
-) -> Result<(Table, Vec<Warning>)> {
+pub fn read_table_noting(parts: &[Part], plans: &[ColumnPlan], limits: &Limits) -> Result<(Table, Vec<Warning>)> {
     let mut builder = TableBuilder::new(&Compiled::new(plans, &[]), false);
     for part in parts {
         builder.next_file();

@@ -3,9 +3,7 @@
 use super::{ColumnPlan, Resolved};
 use crate::data::kinds::{Encoding, Spelling, scalar_cell};
 use crate::data::schema::group::{numbered, square};
-use crate::data::schema::{
-    ColumnInfo, ColumnKind, ColumnsPattern, FeatureGroup, FeatureSpec, Features, Summary,
-};
+use crate::data::schema::{ColumnInfo, ColumnKind, ColumnsPattern, FeatureGroup, FeatureSpec, Features, Summary};
 use crate::data::target::Task;
 use crate::{Detail, Error, Result};
 use std::collections::{HashMap, HashSet};
@@ -166,9 +164,9 @@ fn resolve_target(
     };
     let wanted = match features.get(target) {
         None => kind,
-        Some(FeatureSpec::Kind(kind)) => kind
-            .kind()
-            .ok_or_else(|| bad_target("bad_target", format!("the target '{target}' cannot be ignored")))?,
+        Some(FeatureSpec::Kind(kind)) => {
+            kind.kind().ok_or_else(|| bad_target("bad_target", format!("the target '{target}' cannot be ignored")))?
+        }
         Some(FeatureSpec::Group(_)) => return Err(bad_target("bad_target", "the target cannot be a group of columns")),
     };
     // Words that mean no value among features are classes among names.

@@ -78,7 +78,8 @@ fn text_or_category(stats: &Stats) -> ColumnKind {
     let repeats = distinct <= 0.5 * present && distinct <= 200.0;
     let questions = stats.questions == stats.texts && spaces >= 1.0;
     let unspaced = stats.wide as f64 > 0.5 * texts && length >= 24.0;
-    if present > 0.0 && stats.texts as f64 >= 0.9 * present && (questions || (!repeats && (spaces >= 1.5 || unspaced))) {
+    if present > 0.0 && stats.texts as f64 >= 0.9 * present && (questions || (!repeats && (spaces >= 1.5 || unspaced)))
+    {
         ColumnKind::Text
     } else {
         ColumnKind::Category

@@ -60,7 +60,11 @@ fn survey(part: &Part, limits: &Limits, known: Option<&Summary>) -> Result<Surve
         rows = formats::read(part, limits, &mut pass)?;
         pass.check()?;
         pass.warnings = warnings;
-        readings = pass.columns.iter().map(|s| s.reading.clone().unwrap_or_else(|| Reading::new(super::ColumnKind::Category))).collect();
+        readings = pass
+            .columns
+            .iter()
+            .map(|s| s.reading.clone().unwrap_or_else(|| Reading::new(super::ColumnKind::Category)))
+            .collect();
     }
     let mut warnings = pass.warnings;
     let columns = pass.columns.into_iter().zip(readings).map(|(mut stats, reading)| {
@@ -93,7 +97,9 @@ pub fn infer_append(part: &Part, known: &Summary, limits: &Limits) -> Result<(Su
             let Some((_, stats)) = flat.get(name) else { continue };
             let present = known.rows - old.missing.min(known.rows) + stats.present;
             if !is_enough(present, present + stats.misfits) {
-                return Err(Error::unprocessable("bad_cell", "the data holds cells that do not fit").with_details(misfits));
+                return Err(
+                    Error::unprocessable("bad_cell", "the data holds cells that do not fit").with_details(misfits)
+                );
             }
         }
     }

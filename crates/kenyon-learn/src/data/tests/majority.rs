@@ -61,7 +61,10 @@ fn strict_reading_refuses_them() {
     let (_file, mut part) = file(csv.as_bytes(), None).unwrap();
     part.read_as.strict = true;
     let error = infer(&part, &Limits::default()).unwrap_err();
-    assert_eq!((error.code, error.details[0].row, error.details[0].column.as_deref()), ("bad_cell", Some(51), Some("x")));
+    assert_eq!(
+        (error.code, error.details[0].row, error.details[0].column.as_deref()),
+        ("bad_cell", Some(51), Some("x"))
+    );
     assert_eq!(error.details[0].reason, "expected a number, found the text 'oops'");
 }
 
@@ -175,9 +178,11 @@ fn classes_keep_their_type_and_spelling() {
 #[test]
 fn a_column_without_values_keeps_an_open_kind() {
     let empty = summary(b"x,note\n1,\n2,\n").unwrap();
-    for (rows, kind) in
-        [("3,urgent\n4,low\n5,low\n", ColumnKind::Category), ("3,7.5\n", ColumnKind::Number), ("3,\n", ColumnKind::Category)]
-    {
+    for (rows, kind) in [
+        ("3,urgent\n4,low\n5,low\n", ColumnKind::Category),
+        ("3,7.5\n", ColumnKind::Number),
+        ("3,\n", ColumnKind::Category),
+    ] {
         let (_file, part) = file(format!("x,note\n{rows}").as_bytes(), None).unwrap();
         let (all, _) = infer_append(&part, &empty, &Limits::default()).unwrap();
         assert_eq!(all.columns[1].kind, kind, "{rows}");
