@@ -159,7 +159,7 @@ impl Learner for Training {
         let mut loss = 0.0;
         for (row, answer) in answers.chunks_exact(outputs).enumerate() {
             let errors: Vec<f32> = match targets {
-                Targets::Values(values) => vec![answer[0] - values[row]],
+                Targets::Values(values, _) => vec![answer[0] - values[row]],
                 Targets::Classes(classes, _) => {
                     let sum: f32 = answer.iter().map(|a| a.exp()).sum();
                     let error = |(o, a): (usize, &f32)| a.exp() / sum - f32::from(u8::from(o == classes[row] as usize));

@@ -79,7 +79,7 @@ impl Episodic {
     }
 
     /// What is remembered, oldest first.
-    pub(crate) fn entries(&self) -> &[Entry] {
+    pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
 
