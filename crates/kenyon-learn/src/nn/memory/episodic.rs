@@ -9,19 +9,19 @@ use serde::{Deserialize, Serialize};
 
 /// One remembered episode, without its key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Entry {
+pub struct Entry {
     /// Never used twice in one memory.
-    pub(crate) id: u64,
+    pub id: u64,
     /// Class id; 0 for regression.
-    pub(crate) label: u32,
+    pub label: u32,
     /// The value of regression.
-    pub(crate) value: f32,
+    pub value: f32,
     /// Episodes merged into it and times it was the nearest and right.
-    pub(crate) uses: u32,
+    pub uses: u32,
     /// Length of the key before quantising, in units of `scale`.
     norm: f32,
     /// The original row as JSON, for people who look at what is remembered.
-    pub(crate) row: Option<Box<str>>,
+    pub row: Option<Box<str>>,
 }
 
 /// A memory of at most `capacity` episodes a class.
