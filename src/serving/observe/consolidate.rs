@@ -11,7 +11,7 @@ use super::{Streams, blocking};
 use crate::store::{JobFilter, JobKind, JobStatus, LogSnapshot, ModelName, NewJob, NewRecord, NewVersion};
 use crate::{Error, Kind, Result};
 use kenyon_learn::learning::fit::task_name;
-use kenyon_learn::learning::stream::{Consolidation, Online};
+use kenyon_learn::learning::stream::{Consolidation, StreamModel};
 use serde_json::{Value, json};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError};
@@ -114,7 +114,7 @@ impl Streams {
                 let state = copying.lock();
                 (state.online.snapshot()?, state.next)
             };
-            let mut candidate = Online::restore(&bytes, copying.base.clone())?;
+            let mut candidate = StreamModel::restore(&bytes, copying.base.clone())?;
             candidate.set_threads(threads);
             let done = candidate.consolidate()?;
             Ok((candidate, next, done))
@@ -134,7 +134,7 @@ impl Streams {
     }
 
     /// Applies to a candidate what was observed since it was copied.
-    async fn follow_up(&self, learning: &Arc<Learning>, mut candidate: Online, mut next: u64) -> Result<(Online, u64)> {
+    async fn follow_up(&self, learning: &Arc<Learning>, mut candidate: StreamModel, mut next: u64) -> Result<(StreamModel, u64)> {
         loop {
             let mut records = self.inner.store.read_observations(learning.model.id, next, 100).await?;
             if records.is_empty() {
@@ -158,7 +158,7 @@ impl Streams {
     }
 
     /// Puts the candidate in the place of the state, here and for every replica.
-    async fn take_over(&self, learning: &Arc<Learning>, mut candidate: Online, mut next: u64) -> Result<()> {
+    async fn take_over(&self, learning: &Arc<Learning>, mut candidate: StreamModel, mut next: u64) -> Result<()> {
         // Nobody appends here meanwhile; what other replicas append is applied before another try.
         let _appending = learning.appending.write().await;
         let _applying = learning.applying.lock().await;

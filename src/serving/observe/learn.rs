@@ -193,6 +193,7 @@ impl Streams {
         let read = move |payload: Vec<u8>| -> Result<(Table, Vec<u8>)> { Ok((reader.from_ndjson(&payload)?, payload)) };
         // A few rows are read in less time than a thread takes to wake up.
         let (table, payload) = if small { read(payload)? } else { blocking(move || read(payload)).await? };
+        learning.lock().online.check(&table)?;
         let record = NewRecord { kind: "rows".into(), rows, payload: payload.clone(), idempotency: key };
         let _appending = learning.appending.read().await;
         let appended =
@@ -275,7 +276,7 @@ impl Streams {
             "observed": rows, "version": learning.version(),
             "prequential": state.online.figures().prequential(),
             "drift": state.online.figures().drift(),
-            "memory": state.online.memory(),
+            "memory": state.online.report().memory(),
         })
     }
 

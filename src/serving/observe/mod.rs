@@ -23,7 +23,7 @@ use crate::{Error, Result};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use kenyon_learn::data::plan::ColumnPlan;
-use kenyon_learn::learning::stream::{Online, OnlineSpec};
+use kenyon_learn::learning::stream::{StreamModel, StreamSpec};
 use kenyon_learn::models::Task;
 use serde_json::{Map, Value, json};
 use state::Learning;
@@ -256,7 +256,7 @@ impl Streams {
     pub async fn create(&self, empty: EmptyModel) -> Result<Model> {
         let mut config = empty.config;
         config.insert("stream".into(), true.into());
-        let spec = OnlineSpec {
+        let spec = StreamSpec {
             task: empty.task,
             target: empty.target,
             classes: empty.classes,
@@ -264,7 +264,7 @@ impl Streams {
             config: config.clone(),
             seed: empty.seed,
         };
-        let bundle = blocking(move || Ok(Online::new(&spec)?.publish())).await?;
+        let bundle = blocking(move || Ok(StreamModel::new(&spec)?.publish())).await?;
         let files = bundle.files()?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
         let info = bundle.describe();
         let task = kenyon_learn::learning::fit::task_name(bundle.config.task).to_owned();
@@ -292,7 +292,7 @@ impl Streams {
     /// The figures of `GET /{name}/stream`.
     pub async fn stream(&self, name: &ModelName) -> Result<Value> {
         let learning = self.learning(name).await?;
-        let mut value = learning.lock().online.stream();
+        let mut value = learning.lock().online.report().stream();
         value["model"] = name.as_str().into();
         value["version"] = learning.version().into();
         Ok(value)

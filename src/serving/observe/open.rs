@@ -5,7 +5,7 @@ use super::{Streams, blocking};
 use crate::store::{LogSnapshot, ModelName};
 use crate::{Error, Kind, Result};
 use kenyon_learn::learning::bundle::Bundle;
-use kenyon_learn::learning::stream::{Online, OnlineSpec};
+use kenyon_learn::learning::stream::{StreamModel, StreamSpec};
 use serde_json::Value;
 use std::sync::{Arc, PoisonError};
 
@@ -46,15 +46,15 @@ impl Streams {
             let kept = snapshot.filter(|s| root_of_snapshot(s) == Some(root));
             if from_nothing(&bundle) {
                 let online = match kept {
-                    Some(kept) => Online::restore(&kept.bytes, None)?,
+                    Some(kept) => StreamModel::restore(&kept.bytes, None)?,
                     None => begin(&bundle)?,
                 };
                 return Ok((root, None, online, next));
             }
             let base = Arc::new(bundle);
             let online = match kept {
-                Some(kept) => Online::restore(&kept.bytes, Some(Arc::clone(&base)))?,
-                None => Online::over(Arc::clone(&base)),
+                Some(kept) => StreamModel::restore(&kept.bytes, Some(Arc::clone(&base)))?,
+                None => StreamModel::over(Arc::clone(&base)),
             };
             Ok((root, Some(base), online, next))
         })
@@ -82,7 +82,7 @@ impl Streams {
         };
         let (base, threads) = (learning.base.clone(), self.inner.threads);
         let (online, seq) = blocking(move || {
-            let mut online = Online::restore(&kept.bytes, base)?;
+            let mut online = StreamModel::restore(&kept.bytes, base)?;
             online.set_threads(threads);
             Ok((online, kept.seq))
         })
@@ -106,8 +106,8 @@ fn from_nothing(bundle: &Bundle) -> bool {
 }
 
 /// A stream from a bundle's columns alone.
-fn begin(bundle: &Bundle) -> Result<Online> {
-    Ok(Online::new(&OnlineSpec {
+fn begin(bundle: &Bundle) -> Result<StreamModel> {
+    Ok(StreamModel::new(&StreamSpec {
         task: bundle.config.task,
         target: bundle.config.target.clone(),
         classes: bundle.classes().to_vec(),

@@ -7,7 +7,7 @@ use crate::{Error, Result, telemetry};
 use kenyon_learn::data::Table;
 use kenyon_learn::data::rows::RowsReader;
 use kenyon_learn::learning::bundle::Bundle;
-use kenyon_learn::learning::stream::{Consolidation, Observed, Online};
+use kenyon_learn::learning::stream::{Consolidation, Observed, StreamModel};
 use serde_json::{Map, Value};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
@@ -40,7 +40,7 @@ pub(super) struct Learning {
 }
 
 pub(super) struct State {
-    pub(super) online: Online,
+    pub(super) online: StreamModel,
     /// The first record that is not applied.
     pub(super) next: u64,
     /// Rows and bytes applied since the last snapshot.
@@ -63,7 +63,7 @@ impl Learning {
         version: u64,
         root: u64,
         base: Option<Arc<Bundle>>,
-        online: Online,
+        online: StreamModel,
         next: u64,
     ) -> Self {
         let published = Arc::new(online.publish());
@@ -126,7 +126,7 @@ impl Learning {
     }
 
     /// Another state of the same stream, which has taken in every record below `next`.
-    pub(super) fn replace(&self, online: Online, next: u64) {
+    pub(super) fn replace(&self, online: StreamModel, next: u64) {
         let mut state = self.lock();
         state.consolidated_at = online.consolidated_at();
         state.online = online;
@@ -165,7 +165,7 @@ impl Learning {
     }
 
     /// Applies a record to another state of this stream, of which nobody is told.
-    pub(super) fn apply_to(&self, online: &mut Online, record: &Record) -> Result<()> {
+    pub(super) fn apply_to(&self, online: &mut StreamModel, record: &Record) -> Result<()> {
         match if record.kind == "rows" { self.read(record) } else { None } {
             Some(table) => learn(online, &table, &record.payload).map(|_| ()),
             None => operate(online, record, &self.target),
@@ -209,7 +209,7 @@ impl Learning {
     }
 }
 
-fn learn(online: &mut Online, table: &Table, payload: &[u8]) -> Result<Observed> {
+fn learn(online: &mut StreamModel, table: &Table, payload: &[u8]) -> Result<Observed> {
     let texts: Vec<&str> = lines(payload).collect();
     Ok(online.observe(table, &texts)?)
 }
@@ -221,11 +221,11 @@ pub(super) fn lines(payload: &[u8]) -> impl Iterator<Item = &str> {
 }
 
 /// What a record does that is not rows.
-fn operate(online: &mut Online, record: &Record, target: &str) -> Result<()> {
+fn operate(online: &mut StreamModel, record: &Record, target: &str) -> Result<()> {
     match record.kind.as_str() {
         "rows" => {}
         "consolidated" => {
-            online.tell(serde_json::from_slice::<Consolidation>(&record.payload).map_err(Error::internal)?);
+            online.record(serde_json::from_slice::<Consolidation>(&record.payload).map_err(Error::internal)?);
         }
         "forget" => {
             let what: Value = serde_json::from_slice(&record.payload).map_err(Error::internal)?;

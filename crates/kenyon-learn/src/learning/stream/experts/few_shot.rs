@@ -1,6 +1,6 @@
 //! Classes a stream has shown only a few rows of: what they are taken for, and when they are answered.
 
-use super::model::Model;
+use super::Shared;
 use crate::nn::linalg::cholesky::Factor;
 use crate::nn::readouts::discriminant::{Readout, Sums};
 use crate::nn::readouts::few_shot::Known;
@@ -31,7 +31,7 @@ pub(super) struct Parts<'a> {
     factor: &'a Factor,
     sums: &'a Sums,
     centre: &'a [f64],
-    model: &'a Model,
+    shared: &'a Shared,
     readout: &'a Readout,
     /// The classes with many rows.
     classes: Vec<usize>,
@@ -40,19 +40,18 @@ pub(super) struct Parts<'a> {
 }
 
 /// The classes with many rows that the readout answers, those with most if there are very many.
-fn known(model: &Model, readout: &Readout) -> Vec<usize> {
-    let answered = model.counts.iter().take(readout.bias.len()).enumerate();
+fn known(shared: &Shared, readout: &Readout) -> Vec<usize> {
+    let answered = shared.counts.iter().take(readout.bias.len()).enumerate();
     let mut classes: Vec<usize> = answered.filter(|(_, rows)| **rows >= MANY).map(|(class, _)| class).collect();
-    classes.sort_by_key(|&c| std::cmp::Reverse(model.counts[c]));
+    classes.sort_by_key(|&c| std::cmp::Reverse(shared.counts[c]));
     classes.truncate(*KNOWN.end());
     classes
 }
 
 impl<'a> Parts<'a> {
-    /// None before there is a readout.
-    pub(super) fn new(factor: &'a Factor, sums: &'a Sums, centre: &'a [f64], model: &'a Model) -> Option<Self> {
-        let readout = model.readout.as_ref()?;
-        let classes = known(model, readout);
+    /// Of a readout as it was last solved.
+    pub(super) fn new(factor: &'a Factor, sums: &'a Sums, centre: &'a [f64], shared: &'a Shared, readout: &'a Readout) -> Option<Self> {
+        let classes = known(shared, readout);
         let of = |class: usize| sums.mean(class).into_iter().zip(centre).map(|(m, c)| m - c);
         let solved = |class: usize| readout.weights[class * readout.width..(class + 1) * readout.width].iter();
         let known = KNOWN.contains(&classes.len()).then(|| {
@@ -60,19 +59,19 @@ impl<'a> Parts<'a> {
             let solved = classes.iter().flat_map(|&class| solved(class).map(|&w| f64::from(w))).collect();
             Known::new(means, solved, sums.width())
         });
-        Some(Self { factor, sums, centre, model, readout, classes, known: known.and_then(crate::Result::ok) })
+        Some(Self { factor, sums, centre, shared, readout, classes, known: known.and_then(crate::Result::ok) })
     }
 
     /// How far classes and rows lie outside of what known classes differ by.
     pub(super) fn spread(&self) -> Option<Spread> {
-        let (known, entries) = (self.known.as_ref()?, self.model.memory.entries());
-        let many = |e: &usize| self.model.counts.get(entries[*e].label as usize).is_some_and(|&rows| rows >= MANY);
+        let (known, entries) = (self.known.as_ref()?, self.shared.memory.entries());
+        let many = |e: &usize| self.shared.counts.get(entries[*e].label as usize).is_some_and(|&rows| rows >= MANY);
         let rows: Vec<usize> = (0..entries.len()).filter(many).collect();
         let measured: Vec<f64> = (rows.iter().step_by(rows.len().div_ceil(MEASURED).max(1)))
             .map(|&e| {
                 let mean = self.sums.mean(entries[e].label as usize);
                 let apart: Vec<f64> =
-                    self.model.memory.code(e).iter().zip(mean).map(|(v, m)| f64::from(*v) - m).collect();
+                    self.shared.memory.code(e).iter().zip(mean).map(|(v, m)| f64::from(*v) - m).collect();
                 let mut solved = apart.clone();
                 self.factor.solve(&mut solved);
                 known.outside(&apart, &solved)
@@ -101,12 +100,12 @@ impl<'a> Parts<'a> {
     /// be while one in six hundred remembered rows of known classes is lost to it. A mean of few rows is
     /// further from everything by its own noise, so without that it would hardly ever be the answer.
     pub(super) fn class_bias(&self, class: usize, (weights, bias): (&[f32], f32), spread: Spread) -> f32 {
-        let (entries, outputs) = (self.model.memory.entries(), self.readout.bias.len());
+        let (entries, outputs) = (self.shared.memory.entries(), self.readout.bias.len());
         let most = ASKED.0.min(ASKED.1 / self.classes.len().max(1));
         let mut margins: Vec<f64> = Vec::new();
         for &one in &self.classes {
             let of = (0..entries.len()).filter(|&e| entries[e].label as usize == one);
-            let codes: Vec<f32> = of.take(most).flat_map(|e| self.model.memory.code(e)).collect();
+            let codes: Vec<f32> = of.take(most).flat_map(|e| self.shared.memory.code(e)).collect();
             let logits = self.readout.forward(&codes);
             let own: Vec<f64> = (logits.chunks_exact(outputs).zip(codes.chunks_exact(weights.len())))
                 .map(|(logits, code)| {
@@ -122,7 +121,7 @@ impl<'a> Parts<'a> {
         }
         let lost = margins.len() / LOST;
         let (_, margin, _) = margins.select_nth_unstable_by(lost, |a, b| b.total_cmp(a));
-        let rows = self.model.counts[class].max(1) as f32;
+        let rows = self.shared.counts[class].max(1) as f32;
         let fade = ((MANY as f32 / rows).ln() / (MANY as f32 / CALIBRATED).ln()).clamp(0.0, 1.0);
         -*margin as f32 * fade
     }
