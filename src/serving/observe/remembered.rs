@@ -1,12 +1,12 @@
 //! Looking at what a model remembers, and making it forget.
 
 use super::Streams;
-use super::state::{Learning, lines, matches};
+use super::actor::{Command, StreamHandle};
+use super::state::{lines, matches};
 use crate::store::{ModelName, NewRecord};
 use crate::{Detail, Error, Result};
 use kenyon_learn::learning::bundle::class_name;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
 /// Bytes of a record that names rows of the log to forget.
 const FORGET_BYTES: usize = 4 << 20;
@@ -26,7 +26,8 @@ impl Streams {
     /// A page of what a model remembers.
     pub async fn memory(&self, name: &ModelName, page: &MemoryPage) -> Result<Value> {
         let learning = self.learning(name).await?;
-        let report = learning.lock().online.report();
+        let published = learning.published();
+        let report = &published.report;
         let (classes, limit) = (report.classes(), page.limit.clamp(1, 1_000));
         let mut items = Vec::new();
         let mut more = false;
@@ -56,7 +57,8 @@ impl Streams {
     pub async fn forget_entry(&self, name: &ModelName, id: u64) -> Result<Value> {
         let learning = self.learning(name).await?;
         let row = {
-            let report = learning.lock().online.report();
+            let published = learning.published();
+            let report = &published.report;
             let missing = || Error::not_found("entry_not_found", "nothing of that id is remembered");
             report.entries().iter().find(|e| e.id == id).ok_or_else(missing)?.row.clone()
         };
@@ -70,21 +72,21 @@ impl Streams {
             return Err(Error::malformed("empty_filter", "name at least one column in `where`")
                 .with_details([Detail::path("where", "must name at least one column")]));
         }
-        let target = learning.target.clone();
+        let target = learning.log.target.clone();
         self.forget_by(&learning, json!({ "where": filter }), |line| matches(filter, None, Some(line), &target)).await
     }
 
     /// The rows of the log that are to go travel in the record, so that every replica takes the same
     /// ones out; the snapshot that follows deletes the log up to and with that record.
-    async fn forget_by(&self, learning: &Arc<Learning>, mut what: Value, goes: impl Fn(&str) -> bool) -> Result<Value> {
-        let before = learning.lock().online.report().entries().len();
+    async fn forget_by(&self, learning: &StreamHandle, mut what: Value, goes: impl Fn(&str) -> bool) -> Result<Value> {
+        let before = learning.published().report.entries().len();
         let (mut records, mut rows, mut bytes, mut from) = (Vec::new(), Vec::new(), 0, 0);
         let record = |what: &Value| -> Result<NewRecord> {
             let payload = serde_json::to_vec(what).map_err(Error::internal)?;
             Ok(NewRecord { kind: "forget".into(), rows: 0, payload, idempotency: None })
         };
         loop {
-            let read = self.inner.store.read_observations(learning.model.id, from, 100).await?;
+            let read = self.inner.store.read_observations(learning.log.model.id, from, 100).await?;
             let Some(last) = read.last() else { break };
             from = last.next;
             for line in read.iter().filter(|r| r.kind == "rows").flat_map(|r| lines(&r.payload)).filter(|l| goes(l)) {
@@ -98,9 +100,9 @@ impl Streams {
         }
         what["rows"] = rows.into();
         records.push(record(&what)?);
-        self.operations(learning, records).await?;
-        self.snapshot(learning).await?;
-        let after = learning.lock().online.report().entries().len();
+        learning.ask(|reply| Command::Operate(records, reply)).await?;
+        learning.ask(Command::Snapshot).await?;
+        let after = learning.published().report.entries().len();
         Ok(json!({
             "forgotten": before.saturating_sub(after),
             "entries": after,

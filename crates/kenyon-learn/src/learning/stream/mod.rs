@@ -249,6 +249,11 @@ impl StreamModel {
         self.mixture.shared.threads = self.threads;
     }
 
+    /// The column that is predicted.
+    pub fn target_name(&self) -> &str {
+        &self.target.name
+    }
+
     /// Reads rows with their target.
     pub fn reader(&self) -> &RowsReader {
         &self.reader
