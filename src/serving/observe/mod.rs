@@ -2,7 +2,7 @@
 //! state, then its answers.
 //!
 //! The log is the truth. A state is the last snapshot and every record after it, applied in order;
-//! every replica does the same and arrives at the same state. One task owns it ([`actor`]). Answers never wait for
+//! every replica does the same and arrives at the same state. One task owns it (`actor`). Answers never wait for
 //! learning: they come from a published copy, which is replaced between two passes.
 
 mod actor;

@@ -40,7 +40,6 @@ use crate::data::{Batch, Column, Table};
 use crate::models::{Family, Task, UNLABELLED};
 use crate::nn::readouts::semi_supervised::are_few;
 use crate::{Error, Result};
-use crate::nn::kernels::dense::softmax;
 use code::Code;
 use experts::{EXPERTS, ExpertKind, Truth};
 use hedge::Mixing;
@@ -531,6 +530,11 @@ fn shape(task: Task, classes: usize, config: &Map<String, Value>, seed: u64) -> 
         labels_in_time: config.get("recent_labels").and_then(Value::as_bool).unwrap_or(true),
         seed,
     }
+}
+
+/// Exponentials over their sum, in place.
+fn softmax(values: &mut [f32]) {
+    super::metrics::softmax(values, 1.0);
 }
 
 fn argmax(values: &[f32]) -> usize {
