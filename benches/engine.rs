@@ -19,7 +19,7 @@ impl Library for One {
         async { Ok(Traffic { stable: Some(1), ..Traffic::default() }) }.boxed()
     }
 
-    fn files<'a>(&'a self, _: &'a str, _: u64) -> BoxFuture<'a, Result<Files>> {
+    fn files<'a>(&'a self, _: &'a str, _: uuid::Uuid, _: u64) -> BoxFuture<'a, Result<Files>> {
         async { Ok(self.0.clone()) }.boxed()
     }
 }

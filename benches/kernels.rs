@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use divan::{Bencher, black_box};
-use kenyon_learn::nn::kernels::{Isa, Lane, Rows, TopK, Winners, forward, top_k, update};
-use kenyon_learn::nn::layers::sparse_net::{Hidden, InferenceNet, Picture, ReceptiveField, Scratch, Shape, SparseNet};
+use kenyon_learn::nn::kernels::{Isa, Lane, SparseRows, TopK, Winners, forward, top_k, update};
+use kenyon_learn::nn::layers::sparse_net::{
+    Hidden, InferenceNet, Picture, ReceptiveField, Scratch, SparseNet, SparseNetShape,
+};
 use kenyon_learn::random::Random;
 
 fn main() {
@@ -34,8 +36,8 @@ impl Sparse {
         made
     }
 
-    fn rows(&self) -> Rows<'_> {
-        Rows::new(&self.offsets, &self.indices, &self.values, self.width).unwrap()
+    fn rows(&self) -> SparseRows<'_> {
+        SparseRows::new(&self.offsets, &self.indices, &self.values, self.width).unwrap()
     }
 }
 
@@ -147,10 +149,10 @@ fn windows(bencher: Bencher, hidden: &str, rows: usize) {
 /// 784 → hidden → 10 as it answers after training.
 fn answer(bencher: Bencher, hidden: Vec<Hidden>, rows: usize) {
     let sparse = Sparse::new(rows, 784, 0.19);
-    let mut net = SparseNet::new(Shape { inputs: 784, hidden, outputs: 10, skip: true }, 1);
+    let mut net = SparseNet::new(SparseNetShape { inputs: 784, hidden, outputs: 10, skip: true }, 1);
     // Digits are drawn on the middle 20 by 20 pixels.
     let drawn = |pixel: usize| [pixel / 28, pixel % 28].iter().all(|at| (4..24).contains(at));
-    net.look(&(0..784).map(|pixel| if drawn(pixel) { 0.4 } else { 0.0 }).collect::<Vec<_>>());
+    net.assign_receptive_fields(&(0..784).map(|pixel| if drawn(pixel) { 0.4 } else { 0.0 }).collect::<Vec<_>>());
     let mut tensors = net.save().unwrap();
     InferenceNet::round(&net.shape, &mut tensors).unwrap();
     let net = InferenceNet::load(net.shape, &tensors).unwrap();

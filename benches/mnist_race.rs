@@ -8,9 +8,11 @@ mod common;
 
 use common::{argument, cpu_seconds, idx};
 use kenyon_learn::data::encoder::{Encoder, Layout};
-use kenyon_learn::data::plan::ColumnPlan;
+use kenyon_learn::data::plan::{ColumnPlan, Resolved};
+use kenyon_learn::data::profile::DataProfile;
 use kenyon_learn::data::{Batch, Column, ColumnKind, Table};
-use kenyon_learn::models::{LearnerSpec, Position, Targets, Task, sparse_mlp};
+use kenyon_learn::models::recipe::Recipe;
+use kenyon_learn::models::{Family, LearnerSpec, Position, Targets, Task};
 use kenyon_learn::random::Random;
 use serde_json::json;
 use std::time::Instant;
@@ -37,7 +39,10 @@ fn main() {
     let mut plan = ColumnPlan::new("image", ColumnKind::Vector);
     plan.shape = Some(vec![28, 28]);
     let all: Vec<usize> = (0..train.rows).collect();
-    let encoder = Encoder::fit(&train, &all, &[plan], Layout::Bag).unwrap();
+    let encoder = Encoder::fit(&train, &all, &[plan.clone()], Layout::Bag).unwrap();
+    let target = ColumnPlan::new("label", ColumnKind::Category);
+    let resolved = Resolved { target, task: Task::Classification, inputs: vec![plan], ignored: Vec::new() };
+    let profile = DataProfile::new(&train, &resolved);
     let (batch, test) = (encoder.encode(&train).unwrap(), encoder.encode(&test).unwrap());
     let noisy = encoder.encode(&noisy).unwrap();
     println!("encoded {} + {} rows in {:.2} s", batch.rows(), test.rows(), start.elapsed().as_secs_f64());
@@ -52,6 +57,8 @@ fn main() {
     if argument("--field").is_some() {
         config["field"] = number("--field", 1.0).into();
     }
+    let family = Family::named("sparse_mlp").unwrap();
+    let config = Recipe::new(family, &profile, config.as_object().unwrap()).config;
     let (epochs, threads) = (number("--epochs", 3.0) as usize, number("--threads", 2.0) as usize);
     let accuracy_of = |answers: &[f32]| {
         let right = |(answer, &class): (&[f32], &u32)| {
@@ -68,11 +75,11 @@ fn main() {
             task: Task::Classification,
             outputs: 10,
             rows: batch.rows(),
-            config: config.as_object().unwrap(),
+            config: &config,
             seed,
             threads,
         };
-        let mut learner = sparse_mlp::learner(&spec).unwrap();
+        let mut learner = family.learner(&spec).unwrap();
         let (mut spent, mut cpu, mut reached, mut accuracy) = (0.0, 0.0, None, 0.0);
         let mut mini = Batch::new();
         let steps_an_epoch = batch.rows().div_ceil(rows);

@@ -9,9 +9,9 @@ mod common;
 use common::{argument, cpu_seconds, shared};
 use kenyon_learn::data::formats::{self, Limits};
 use kenyon_learn::data::plan::{self, Resolved};
-use kenyon_learn::data::{Column, Table, schema};
+use kenyon_learn::data::{Table, schema};
 use kenyon_learn::learning::fit::{Silent, default_validation};
-use kenyon_learn::learning::{self, FitSpec};
+use kenyon_learn::learning::{self, FitSpec, Validation};
 use kenyon_learn::models::Family;
 use kenyon_learn::random::Random;
 use std::time::Instant;
@@ -38,26 +38,6 @@ const SETS: &[(&str, &str, Option<&str>, &str, &str)] = &[
     ),
     ("sms", "sms_spam/sms.jsonl.gz", None, "label", "TF-IDF + SVM .985"),
 ];
-
-fn pick(table: &Table, rows: &[usize]) -> Table {
-    fn of<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {
-        rows.iter().map(|&row| values[row].clone()).collect()
-    }
-    let column = |column: &Column| match column {
-        Column::Number(v) => Column::Number(of(v, rows)),
-        Column::Timestamp(v) => Column::Timestamp(of(v, rows)),
-        Column::Boolean(v) => Column::Boolean(of(v, rows)),
-        Column::Category(v) => Column::Category(of(v, rows)),
-        Column::Text(v) => Column::Text(of(v, rows)),
-        Column::Vector { width, shape, values } => Column::Vector {
-            width: *width,
-            shape: shape.clone(),
-            values: rows.iter().flat_map(|&row| &values[row * width..(row + 1) * width]).copied().collect(),
-        },
-        other => other.clone(),
-    };
-    Table { rows: rows.len(), columns: table.columns.iter().map(|(name, c)| (name.clone(), column(c))).collect() }
-}
 
 fn read(file: &str, target: &str, resolved: Option<Resolved>) -> Option<(Table, Resolved)> {
     let part = formats::detect(&shared(file)?, None, None).unwrap();
@@ -89,16 +69,17 @@ fn main() {
                     Random::stream(seed, "test", 0).shuffle(&mut order);
                     let test = fold * table.rows / 5..(fold + 1) * table.rows / 5;
                     let train = [&order[..test.start], &order[test.end..]].concat();
-                    (pick(&table, &train), pick(&table, &order[test]))
+                    (table.select(&train), table.select(&order[test]))
                 }
             };
             let spec = FitSpec {
                 target: target.to_owned(),
-                family: Some(Family::SparseMlp),
+                family: Family::named("sparse_mlp"),
                 task: None,
-                validation: default_validation(train.rows),
+                validation: default_validation(&train, &resolved),
                 seed,
                 config: serde_json::from_str(&config).unwrap(),
+                ..FitSpec::default()
             };
             let (start, cpu) = (Instant::now(), cpu_seconds());
             let fitted = learning::fit(&train, &resolved, &spec, 2, None, &Silent).unwrap();

@@ -44,7 +44,7 @@ fn read(path: &str) -> Any<Vec<u8>> {
 }
 
 fn column(name: &str, kind: ColumnKind, shape: Option<Vec<usize>>) -> ColumnPlan {
-    ColumnPlan { name: name.into(), kind, members: None, shape, channels: None }
+    ColumnPlan { shape, ..ColumnPlan::new(name, kind) }
 }
 
 fn stream(inputs: Vec<ColumnPlan>, lags: bool) -> Any<StreamModel> {

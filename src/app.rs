@@ -13,7 +13,7 @@ use crate::serving::{Engine, Limits, Settings, StoredModels, Streams};
 use crate::store::{Change, JobKind, Store, StoreOptions};
 use crate::{Error, Kind, Result, telemetry};
 use kenyon_learn::data::formats;
-use kenyon_learn::learning::Monitor;
+use kenyon_learn::learning::{Bundle, Monitor};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -24,6 +24,11 @@ use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use webhook::Webhook;
+
+/// The description of the whole HTTP interface.
+pub fn openapi() -> utoipa::openapi::OpenApi {
+    crate::http::openapi(crate::oip::rest::router())
+}
 
 /// How often small regular work is done.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
@@ -63,9 +68,9 @@ impl App {
         let changes = tokio::spawn(engine.clone().follow(store.changes()));
         let followed = tokio::spawn(follow_streams(streams.clone(), store.changes()));
         let stop = CancellationToken::new();
-        let workers = workers(&store, streams.clone(), &config);
+        let workers = workers(&store, streams.clone(), engine.clone(), &config);
         let parts = Parts { config: config.clone(), store, engine, streams, stop: stop.clone() };
-        let (api, router) = Api::new(parts);
+        let (api, router) = Api::new(parts, crate::oip::rest::router());
         let idle = tokio::spawn(api.streams.clone().consolidate_when_idle());
         let mut background = vec![tokio::spawn(tidy(api.clone())), changes, followed, idle];
         if let Some(webhook) = webhook {
@@ -111,9 +116,9 @@ impl App {
         let config = Config { workers: config.workers.max(1), ..config };
         let store = Store::open(&store_options(&config)).await?;
         let engine = Engine::new(Arc::new(StoredModels(store.clone())), settings(&config));
-        let streams = Streams::new(store.clone(), engine, config.job_threads());
+        let streams = Streams::new(store.clone(), engine.clone(), config.job_threads());
         let stop = CancellationToken::new();
-        let workers = workers(&store, streams, &config);
+        let workers = workers(&store, streams, engine, &config);
         if let Some(webhook) = Webhook::new(&config)? {
             tokio::spawn(webhook.follow(workers.owner().to_owned(), store.clone(), store.changes()));
         }
@@ -162,24 +167,35 @@ impl Running {
 struct Jobs {
     trainer: Trainer,
     streams: Streams,
+    engine: Engine,
 }
 
 impl Runner for Jobs {
     fn run(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
-        if work.job.kind != JobKind::Consolidate {
-            return self.trainer.run(work, monitor);
+        let outcome = if work.job.kind == JobKind::Consolidate {
+            let done = work.wait(self.streams.consolidate(&work.job.model))?;
+            match done.version {
+                Some(version) => Outcome::Version(version),
+                None => Outcome::Result { metrics: done.result["prequential"].clone(), result: done.result },
+            }
+        } else {
+            self.trainer.run(work, monitor)?
+        };
+        if let (Outcome::Version(new), Some(version)) = (&outcome, work.job.version) {
+            // What is published can be loaded, and where the model is in use it is loaded already.
+            let file = |name: &str| new.files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &bytes[..]);
+            let bundle = Bundle::load(file)?;
+            if new.withheld.is_none() {
+                self.engine.prepare(work.job.model.as_str(), work.model_id, version, bundle);
+            }
         }
-        let done = work.wait(self.streams.consolidate(&work.job.model))?;
-        Ok(match done.version {
-            Some(version) => Outcome::Version(version),
-            None => Outcome::Result { metrics: done.result["prequential"].clone(), result: done.result },
-        })
+        Ok(outcome)
     }
 }
 
-fn workers(store: &Store, streams: Streams, config: &Config) -> Workers {
+fn workers(store: &Store, streams: Streams, engine: Engine, config: &Config) -> Workers {
     let limits = formats::Limits { decompressed: config.max_decompressed_bytes, columns: config.max_columns };
-    let runner = Jobs { trainer: Trainer { limits, memory: None }, streams };
+    let runner = Jobs { trainer: Trainer { limits, memory: None }, streams, engine };
     Workers::new(store.clone(), Arc::new(runner), worker_config(config))
 }
 

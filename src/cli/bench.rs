@@ -6,7 +6,7 @@ use super::{files, show};
 use anyhow::bail;
 use clap::Args;
 use reqwest::Method;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,18 +36,14 @@ impl Bench {
     pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
         let client = Client::new(&at.connection)?;
         let model = client.json(Method::GET, &format!("/api/v1/models/{}", self.model), None).await?;
-        let target = model["target"].as_str().unwrap_or_default().to_owned();
+        let rows = files::PlannedRows::open(&self.file, files::plans(&model, false)?)?;
+        let mut rows = rows.in_chunks(self.rows);
         let mut bodies: Vec<Vec<u8>> = Vec::new();
-        files::each_chunk(&self.file, self.rows.max(1), async |mut rows: Vec<Map<String, Value>>| {
-            if bodies.len() < REQUESTS {
-                rows.iter_mut().for_each(|row| {
-                    row.shift_remove(&target);
-                });
-                bodies.push(serde_json::to_vec(&json!({"rows": rows}))?);
-            }
-            Ok(())
-        })
-        .await?;
+        while bodies.len() < REQUESTS
+            && let Some(chunk) = rows.next()?
+        {
+            bodies.push(serde_json::to_vec(&json!({"rows": chunk}))?);
+        }
         if bodies.is_empty() {
             bail!("{} has no rows", self.file.display());
         }

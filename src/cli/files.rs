@@ -1,20 +1,26 @@
 //! Work on files alone, without a server.
 
 use super::client::Client;
-use super::remote::Train;
+use super::train::Train;
 use super::{Connection, local_bundle, show};
 use crate::serving::exchange;
 use anyhow::{Context as _, bail};
 use kenyon_learn::data::formats::{self, Format, Limits, Part};
+use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::data::schema::Features;
 use kenyon_learn::data::{ColumnInfo, Table, plan, schema};
-use kenyon_learn::learning::{self, Bundle, FitSpec, Monitor, Progress, fit::default_validation};
+use kenyon_learn::learning::verify::verified_files;
+use kenyon_learn::learning::{self, Bundle, FitSpec, Monitor, Progress, Validation, fit::default_validation};
 use kenyon_learn::models::{Family, Task};
 use serde_json::{Map, Value, json};
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 /// Bytes of a bundle's files that are read at most.
 const LIMIT: u64 = 4 << 30;
+
+/// Rows handed on in one go.
+const CHUNK: usize = 1000;
 
 /// Rows read from a file in one go; a file is read once for each portion.
 const PORTION: usize = 50_000;
@@ -56,25 +62,32 @@ pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> 
     let task: Option<Task> = word(&args.task).map(serde_json::from_value).transpose().context("--task")?;
     let family: Option<Family> = word(&args.family).map(serde_json::from_value).transpose().context("--family")?;
     let resolved = plan::resolve(&summary, &features, &args.target, task).map_err(explain)?;
-    let table = plan::read_table(std::slice::from_ref(&part), &resolved.all(), &limits).map_err(explain)?;
+    let (table, mut warnings) =
+        plan::read_table_noting(std::slice::from_ref(&part), &resolved.all(), &limits).map_err(explain)?;
     let spec = FitSpec {
         target: args.target.clone(),
         family,
         task,
-        validation: args.validation.unwrap_or_else(|| default_validation(table.rows)),
+        validation: Validation::Share(args.validation.unwrap_or_else(|| default_validation(table.rows))),
         seed: args.seed.unwrap_or(0),
         config: args.settings.iter().cloned().collect(),
+        ..FitSpec::default()
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let bar = show::Bar::job(json);
     let fitted = learning::fit(&table, &resolved, &spec, threads, None, &Shown(bar.clone())).map_err(explain)?;
     bar.finish();
-    let files = fitted.bundle.files().map_err(explain)?;
+    let files = verified_files(&fitted, &table).map_err(explain)?;
     let packed = exchange::pack(files.iter().map(|(name, bytes)| (*name, bytes.as_slice()))).map_err(explain)?;
     write_atomically(out, &packed)?;
+    warnings.extend(fitted.warnings);
     if json {
-        println!("{}", json!({"file": out, "metrics": fitted.metrics, "notes": fitted.notes}));
+        let notes = &fitted.notes;
+        println!("{}", json!({"file": out, "metrics": fitted.metrics, "notes": notes, "warnings": warnings}));
     } else {
+        for warning in &warnings {
+            println!("{warning}");
+        }
         for note in &fitted.notes {
             println!("{note}");
         }
@@ -111,14 +124,11 @@ fn load(path: &Path) -> anyhow::Result<Bundle> {
     Bundle::load(|name| files.iter().find(|(n, _)| *n == name).map(|(_, b)| b.as_slice())).map_err(explain)
 }
 
-/// Reads a file by a model's plan, with its target where `labelled`.
-fn read(bundle: &Bundle, file: &Path, labelled: bool) -> anyhow::Result<Table> {
-    let part = formats::detect(file, None, None).with_context(|| format!("cannot read {}", file.display()))?;
+/// Reads a file with its target by a model's plan.
+fn read_labelled(bundle: &Bundle, file: &Path) -> anyhow::Result<Table> {
     let mut plans = bundle.encoder.inputs.clone();
-    if labelled {
-        plans.insert(0, bundle.config.target.clone());
-    }
-    plan::read_table(&[part], &plans, &Limits::default()).map_err(explain)
+    plans.insert(0, bundle.config.target.clone());
+    plan::read_table(&[detected(file)?], &plans, &Limits::default()).map_err(explain)
 }
 
 /// Answers the rows of a file.
@@ -127,8 +137,16 @@ pub(super) fn predict(bundle: &Path, file: &Path, coverage: Option<f64>, json: b
         bail!("--coverage must lie between 0 and 1");
     }
     let bundle = load(bundle)?;
-    let table = read(&bundle, file, false)?;
-    let answers = bundle.run(&bundle.encode(&table).map_err(explain)?).map_err(explain)?;
+    let mut rows = PlannedRows::open(file, bundle.encoder.inputs.clone())?;
+    while let Some(chunk) = rows.next()? {
+        let table = bundle.reader().from_values(&chunk).map_err(explain)?;
+        predict_rows(&bundle, &table, coverage, json)?;
+    }
+    Ok(())
+}
+
+fn predict_rows(bundle: &Bundle, table: &Table, coverage: Option<f64>, json: bool) -> anyhow::Result<()> {
+    let answers = bundle.run(&bundle.encode(table).map_err(explain)?).map_err(explain)?;
     for (row, novelty) in answers.values.chunks_exact(answers.outputs).zip(&answers.novelty) {
         let mut out = Map::new();
         match bundle.label(row) {
@@ -142,8 +160,9 @@ pub(super) fn predict(bundle: &Path, file: &Path, coverage: Option<f64>, json: b
                 }
             }
             None => {
-                out.insert("value".into(), row[0].into());
-                if let Some(interval) = coverage.and_then(|c| bundle.interval(row[0], c)) {
+                let value = bundle.value(row[0]);
+                out.insert("value".into(), value.into());
+                if let Some(interval) = coverage.and_then(|c| bundle.interval(value, c)) {
                     out.insert("interval".into(), json!(interval));
                 }
             }
@@ -177,7 +196,7 @@ pub(super) fn print_prediction(prediction: &Value, json: bool) {
 /// How good a bundle is on a file.
 pub(super) fn evaluate(bundle: &Path, file: &Path, json: bool) -> anyhow::Result<()> {
     let bundle = load(bundle)?;
-    let table = read(&bundle, file, true)?;
+    let table = read_labelled(&bundle, file)?;
     let evaluation = learning::evaluate::evaluate(&bundle, &table).map_err(explain)?;
     if json {
         println!("{}", serde_json::to_string(&evaluation)?);
@@ -197,27 +216,87 @@ fn detected(file: &Path) -> anyhow::Result<Part> {
     formats::detect(file, None, None).with_context(|| format!("cannot read {}", file.display()))
 }
 
-/// Reads a file of any format as JSON rows and hands them on in chunks.
-pub(super) async fn each_chunk(
-    file: &Path,
+/// The rows of a file of any format as JSON, read by a model's plan and not by what the file itself looks like: a
+/// cell means the same as in the file that the model was trained on. Columns that the model does not read are left
+/// out; columns that it lacks count as missing, which is said once.
+pub(super) struct PlannedRows {
+    part: Part,
+    columns: Vec<ColumnInfo>,
+    names: HashSet<String>,
     size: usize,
-    mut take: impl AsyncFnMut(Vec<Map<String, Value>>) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let part = detected(file)?;
-    let limits = Limits::default();
-    let columns: Vec<ColumnInfo> = schema::infer(&part, &limits).map_err(explain)?.columns;
-    let mut offset = 0u64;
-    loop {
-        let rows = plan::read_rows(std::slice::from_ref(&part), &columns, offset, PORTION, &limits).map_err(explain)?;
-        let read = rows.len();
-        for chunk in rows.chunks(size) {
-            take(chunk.to_vec()).await?;
-        }
-        if read < PORTION {
-            return Ok(());
-        }
-        offset += read as u64;
+    /// Rows read before `portion`.
+    offset: u64,
+    portion: std::vec::IntoIter<Map<String, Value>>,
+    ended: bool,
+}
+
+impl PlannedRows {
+    /// Opens `file` to be read by `plans`.
+    pub(super) fn open(file: &Path, plans: Vec<ColumnPlan>) -> anyhow::Result<Self> {
+        let column = |plan: &ColumnPlan| ColumnInfo {
+            members: plan.members.clone(),
+            shape: plan.shape.clone(),
+            ..ColumnInfo::empty(plan.name.clone(), plan.kind)
+        };
+        let mut columns: Vec<ColumnInfo> = plans.iter().map(column).collect();
+        // A group may stand in the file as its columns or as one list.
+        let lists = plans.iter().filter(|plan| plan.members.is_some());
+        columns.extend(lists.map(|plan| ColumnInfo::empty(plan.name.clone(), plan.kind)));
+        let names = plans.into_iter().flat_map(|plan| plan.members.into_iter().flatten().chain([plan.name])).collect();
+        let portion = Vec::new().into_iter();
+        let mut rows = Self { part: detected(file)?, columns, names, size: CHUNK, offset: 0, portion, ended: false };
+        rows.read()?;
+        rows.warn();
+        Ok(rows)
     }
+
+    /// The same in chunks of `size` rows.
+    pub(super) fn in_chunks(self, size: usize) -> Self {
+        Self { size: size.max(1), ..self }
+    }
+
+    /// The next chunk; none after the last.
+    pub(super) fn next(&mut self) -> anyhow::Result<Option<Vec<Map<String, Value>>>> {
+        let mut chunk: Vec<_> = self.portion.by_ref().take(self.size).collect();
+        while chunk.len() < self.size && !self.ended {
+            self.read()?;
+            chunk.extend(self.portion.by_ref().take(self.size - chunk.len()));
+        }
+        chunk.iter_mut().for_each(|row| row.retain(|name, _| self.names.contains(name)));
+        Ok(Some(chunk).filter(|chunk| !chunk.is_empty()))
+    }
+
+    fn read(&mut self) -> anyhow::Result<()> {
+        let (parts, limits) = (std::slice::from_ref(&self.part), Limits::default());
+        let rows = plan::read_rows(parts, &self.columns, self.offset, PORTION, &limits).map_err(explain)?;
+        self.ended = rows.len() < PORTION;
+        self.offset += rows.len() as u64;
+        self.portion = rows.into_iter();
+        Ok(())
+    }
+
+    fn warn(&self) {
+        let Some(first) = self.portion.as_slice().first() else { return };
+        let there = |column: &ColumnInfo| {
+            first.contains_key(&column.name) || column.members.iter().flatten().any(|name| first.contains_key(name))
+        };
+        let mut lacking: Vec<&str> = self.columns.iter().filter(|c| !there(c)).map(|c| c.name.as_str()).collect();
+        lacking.dedup();
+        if !lacking.is_empty() {
+            eprintln!("not in the file, so missing in every row: {}", lacking.join(", "));
+        }
+    }
+}
+
+/// How a model of the server reads its rows; with its target where `labelled`.
+pub(super) fn plans(model: &Value, labelled: bool) -> anyhow::Result<Vec<ColumnPlan>> {
+    let schema = &model["schema"];
+    let mut plans: Vec<ColumnPlan> =
+        serde_json::from_value(schema["features"].clone()).context("the model has no columns yet")?;
+    if labelled {
+        plans.push(serde_json::from_value(schema["target"].clone()).context("the model has no target yet")?);
+    }
+    Ok(plans)
 }
 
 /// An error of the crate with its details, for a terminal.

@@ -8,6 +8,7 @@ mod doctor;
 mod files;
 mod remote;
 mod show;
+mod train;
 
 use crate::app::App;
 use crate::config::{Config, Flags};
@@ -61,7 +62,7 @@ enum Command {
         flags: Box<Flags>,
     },
     /// Train a model on a file.
-    Train(remote::Train),
+    Train(train::Train),
     /// Answer the rows of a file.
     Predict(remote::Predict),
     /// Learn from the rows of a file, or of the standard input, now.

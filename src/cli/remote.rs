@@ -1,12 +1,13 @@
 //! The client commands.
 
 use super::client::{Client, read_input};
+use super::train::Train;
 use super::{Connection, files, local_bundle, name_of, show};
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use futures::StreamExt;
 use reqwest::Method;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use std::path::PathBuf;
 
 /// Which server, and how to print.
@@ -31,64 +32,7 @@ impl Context {
     }
 }
 
-/// `kenyon train`.
-#[derive(Debug, Args)]
-pub(super) struct Train {
-    /// CSV, TSV, NDJSON, JSON or Parquet, plain or compressed.
-    pub(super) file: PathBuf,
-    /// Column to predict.
-    #[arg(long)]
-    pub(super) target: String,
-    /// Name of the model; made from the file's name when missing.
-    #[arg(long)]
-    pub(super) model: Option<String>,
-    /// `sparse_mlp`, `attention`, `memory` or `hybrid`; chosen when missing.
-    #[arg(long)]
-    pub(super) family: Option<String>,
-    /// `classification` or `regression`; inferred when missing.
-    #[arg(long)]
-    pub(super) task: Option<String>,
-    /// Everything random follows from it.
-    #[arg(long)]
-    pub(super) seed: Option<u64>,
-    /// Share of the rows held out.
-    #[arg(long)]
-    pub(super) validation: Option<f32>,
-    /// A setting of the family, `epochs=20`; may be repeated.
-    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = setting)]
-    pub(super) settings: Vec<(String, Value)>,
-    /// How a column is read, `zip=category` or `id=ignore`; may be repeated.
-    #[arg(long = "feature", value_name = "COLUMN=KIND", value_parser = setting)]
-    pub(super) features: Vec<(String, Value)>,
-}
-
-/// A `name=value`, the value JSON where it is any and a word otherwise.
-fn setting(text: &str) -> Result<(String, Value), String> {
-    let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
-    let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
-    Ok((name.to_owned(), value))
-}
-
 impl Train {
-    /// The request's body, without the dataset.
-    pub(super) fn request(&self) -> Map<String, Value> {
-        let mut request = Map::new();
-        request.insert("target".into(), self.target.clone().into());
-        let mut put = |name: &str, value: Option<Value>| {
-            if let Some(value) = value {
-                request.insert(name.into(), value);
-            }
-        };
-        put("family", self.family.clone().map(Value::from));
-        put("task", self.task.clone().map(Value::from));
-        put("seed", self.seed.map(Value::from));
-        put("validation", self.validation.map(|v| (f64::from(v) * 1e6).round() / 1e6).map(Value::from));
-        let object = |pairs: &[(String, Value)]| Value::Object(pairs.iter().cloned().collect());
-        put("config", (!self.settings.is_empty()).then(|| object(&self.settings)));
-        put("features", (!self.features.is_empty()).then(|| object(&self.features)));
-        request
-    }
-
     pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
         let name = self.model.clone().unwrap_or_else(|| name_of(&self.file));
         let Some(client) = Client::if_running(&at.connection).await? else {
@@ -104,6 +48,12 @@ impl Train {
             println!("{job}");
         } else {
             println!("{name} version {}: {}", job["version"], show::metrics(&job["metrics"]));
+            for warning in job["warnings"].as_array().into_iter().flatten() {
+                println!("warning: {}", warning["detail"].as_str().unwrap_or_default());
+            }
+            if job["served"] == false {
+                println!("it is not served: {}", job["served_reason"].as_str().unwrap_or_default());
+            }
             println!("ask it: kenyon predict {name} FILE, or look at {}/#/models/{name}", client.base());
         }
         Ok(())
@@ -122,9 +72,6 @@ pub(super) struct Predict {
     coverage: Option<f64>,
 }
 
-/// Rows sent in one predict call.
-const ROWS: usize = 1000;
-
 impl Predict {
     pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
         if let Some(bundle) = files::find_bundle(&self.model, &at.connection).await? {
@@ -132,23 +79,19 @@ impl Predict {
         }
         let client = at.client()?;
         let model = client.json(Method::GET, &format!("/api/v1/models/{}", self.model), None).await?;
-        let target = model["target"].as_str().unwrap_or_default().to_owned();
-        files::each_chunk(&self.file, ROWS, async |mut rows: Vec<Map<String, Value>>| {
-            rows.iter_mut().for_each(|row| {
-                row.shift_remove(&target);
-            });
-            let mut body = json!({"rows": rows});
+        let mut rows = files::PlannedRows::open(&self.file, files::plans(&model, false)?)?;
+        let path = format!("/api/v1/models/{}/predict", self.model);
+        while let Some(chunk) = rows.next()? {
+            let mut body = json!({"rows": chunk});
             if let Some(coverage) = self.coverage {
                 body["coverage"] = coverage.into();
             }
-            let path = format!("/api/v1/models/{}/predict", self.model);
             let answer = client.json(Method::POST, &path, Some(&body)).await?;
             for prediction in answer["predictions"].as_array().into_iter().flatten() {
                 files::print_prediction(prediction, at.json);
             }
-            Ok(())
-        })
-        .await
+        }
+        Ok(())
     }
 }
 
@@ -185,11 +128,11 @@ impl Observe {
             return Ok(());
         }
         let mut last = Value::Null;
-        files::each_chunk(&self.file, ROWS, async |rows: Vec<Map<String, Value>>| {
-            last = client.json(Method::POST, &path, Some(&json!({"rows": rows}))).await?;
-            Ok(())
-        })
-        .await?;
+        let model = client.json(Method::GET, &format!("/api/v1/models/{}", self.model), None).await?;
+        let mut rows = files::PlannedRows::open(&self.file, files::plans(&model, true)?)?;
+        while let Some(chunk) = rows.next()? {
+            last = client.json(Method::POST, &path, Some(&json!({"rows": chunk}))).await?;
+        }
         show::answer(&last, at.json);
         Ok(())
     }

@@ -177,8 +177,9 @@ async fn take_in(api: &Api, headers: &HeaderMap, body: Body, known: Option<Summa
     let file = api.store.stage(stream, api.config.max_upload_bytes).await?;
     let path = file.path().to_owned();
     let detected = blocking(move || formats::detect(&path, kind.as_deref(), encoding.as_deref())).await?;
-    let part =
-        NewPart { file, format: name_of(&detected.format)?, compression: name_of(&detected.compression)?, rows: 0 };
+    let (format, compression) = (name_of(&detected.format)?, name_of(&detected.compression)?);
+    let read_as = serde_json::to_value(&detected.read_as).map_err(Error::internal)?;
+    let part = NewPart { file, format, compression, rows: 0, read_as };
     summarise(part, detected, known, api.file_limits()).await
 }
 
@@ -222,13 +223,16 @@ pub(crate) async fn rows(api: &Api, dataset: &Dataset, offset: u64, limit: usize
 
 /// A dataset as it is shown; how it is stored is nobody's business.
 fn shown(dataset: &Dataset) -> Result<Value> {
+    let summary = summary_of(dataset)?;
     Ok(json!({
         "name": dataset.name,
         "rows": dataset.rows,
         "bytes": dataset.bytes,
         "digest": dataset.digest,
         "revision": dataset.revision,
-        "columns": summary_of(dataset)?.columns,
+        "columns": summary.columns,
+        "warnings": summary.warnings,
+        "read_as": dataset.parts.first().map(|part| &part.read_as),
         "created_at": dataset.created_at,
         "updated_at": dataset.updated_at,
     }))

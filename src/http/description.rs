@@ -1,6 +1,7 @@
 //! The served document, completed by what holds for every route: how errors look, what a name is made
 //! of, and whether keys are asked for at all.
 
+use kenyon_learn::data::schema::FeatureKind;
 use serde_json::{Value, json};
 
 /// What names of models and datasets are made of.
@@ -47,7 +48,7 @@ pub(super) fn complete(mut document: Value, open: bool) -> Value {
 /// What a body's type in Rust cannot say of it.
 fn body(path: &str, schema: &mut Value) {
     if schema["properties"]["features"].is_object() {
-        let kinds = json!({ "enum": ["number", "category", "boolean", "timestamp", "text", "vector", "sequence", "image", "ignore"] });
+        let kinds = json!({ "enum": FeatureKind::names().collect::<Vec<_>>() });
         let names = json!({ "type": "array", "items": { "type": "string" } });
         let columns = json!({ "anyOf": [{ "type": ["string", "null"] }, names] });
         let group = json!({ "type": "object", "required": ["kind"], "additionalProperties": false, "properties": {
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn every_route_says_how_it_fails_and_an_open_server_asks_for_no_key() {
-        let document = serde_json::to_value(crate::http::openapi()).unwrap();
+        let document = serde_json::to_value(crate::http::openapi(utoipa_axum::router::OpenApiRouter::new())).unwrap();
         for open in [true, false] {
             let mut secured = 0;
             for (path, item) in complete(document.clone(), open)["paths"].as_object().unwrap() {

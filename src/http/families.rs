@@ -15,21 +15,13 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
 /// Each family with its settings, defaults and limits.
 #[utoipa::path(get, path = "/api/v1/families", tag = "families", security(("key" = ["read"])), responses((status = 200, body = Object)))]
 async fn families() -> Json<Value> {
-    let items = Family::ALL.map(|family| {
+    let one = |family: Family| {
         json!({
             "name": family.name(),
-            "description": purpose(family),
+            "description": family.purpose(),
             "schema": settings::schema(family),
         })
-    });
+    };
+    let items: Vec<Value> = Family::all().map(one).collect();
     Json(json!({ "items": items, "next_cursor": null }))
-}
-
-fn purpose(family: Family) -> &'static str {
-    match family {
-        Family::SparseMlp => "Tables, vectors and bags of words; the fastest.",
-        Family::Attention => "Sequences, text, images as patches, tables with interactions.",
-        Family::Memory => "Question answering over facts, and retrieval.",
-        Family::Hybrid => "Learning from a stream, new classes, few labels.",
-    }
 }

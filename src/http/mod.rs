@@ -1,6 +1,6 @@
 //! HTTP: each resource is a file with its `router()`; [`error`] holds the only table of statuses.
 //! Handlers parse, call one method, render. What a route needs (a scope, a limit) stands in its
-//! OpenAPI description and is enforced by [`edge`] from there.
+//! OpenAPI description and is enforced by [`middleware`] from there.
 
 mod body;
 pub(crate) mod busy_poll;
@@ -93,9 +93,9 @@ pub struct Parts {
 }
 
 impl Api {
-    /// The interface over these parts, and the router to serve.
-    pub fn new(parts: Parts) -> (Self, Router) {
-        let (router, document) = described();
+    /// The interface over these parts, with the routes of further `protocols`, and the router to serve.
+    pub fn new(parts: Parts, protocols: OpenApiRouter<Self>) -> (Self, Router) {
+        let (router, document) = described(protocols);
         let access = Access::new(parts.store.clone(), parts.config.master_key());
         let open = parts.config.http_address().is_ok_and(|a| a.ip().is_loopback());
         let api = Self(Arc::new(ApiState {
@@ -161,7 +161,7 @@ fn served(document: &OpenApi, open: bool) -> Bytes {
 }
 
 /// All routes with their description.
-fn described() -> (Router<Api>, OpenApi) {
+fn described(protocols: OpenApiRouter<Api>) -> (Router<Api>, OpenApi) {
     let mut document = OpenApi::default();
     document.info.title = "Kenyon".into();
     document.info.version = env!("CARGO_PKG_VERSION").into();
@@ -178,16 +178,16 @@ fn described() -> (Router<Api>, OpenApi) {
         .merge(exchange::router())
         .merge(jobs::router())
         .merge(keys::router())
-        .merge(crate::oip::rest::router());
+        .merge(protocols);
     let (router, mut document) = router.split_for_parts();
     let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
     document.components.get_or_insert_default().add_security_scheme("key", key);
     (router, document)
 }
 
-/// The description alone.
-pub fn openapi() -> OpenApi {
-    described().1
+/// The description alone, with that of further `protocols`.
+pub fn openapi(protocols: OpenApiRouter<Api>) -> OpenApi {
+    described(protocols).1
 }
 
 fn cors(origins: &str) -> Option<CorsLayer> {

@@ -4,14 +4,15 @@ use super::Api;
 use super::error::{Answer, Problem};
 use super::jobs::queued;
 use super::read::{self, Json, Paging, Path, Query, Raw};
-use crate::jobs::TrainRequest;
+use crate::jobs::{DryRun, TrainRequest};
 use crate::serving::MemoryPage;
 use crate::store::{Caller, DatasetName, IdempotencyKey, JobStatus, Model, ModelName, Traffic, Version};
-use crate::{Error, Kind, Result, serving};
+use crate::{Detail, Error, Kind, Result, serving};
 use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use kenyon_learn::data::formats::Limits;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -78,26 +79,52 @@ async fn delete_model(State(api): State<Api>, Path(name): Path<ModelName>) -> An
     Ok(StatusCode::NO_CONTENT)
 }
 
+/// How long to wait for a job.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Wait {
+    /// Seconds to wait for the job's end; no longer than a request may take.
+    #[param(minimum = 0, maximum = 86400)]
+    wait: Option<f64>,
+}
+
 /// Queues a training: makes the model at the first call, its next version later.
+///
+/// The version is served as soon as the job is seen as succeeded, unless `served` of the job is false, with the
+/// reason beside. Where several replicas share a database, the others serve it within the time of a notification.
 #[utoipa::path(post, path = "/api/v1/models/{name}/train", tag = "models", security(("key" = ["train"])),
-    params(("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    params(("name" = String, Path), Wait, ("Idempotency-Key" = Option<String>, Header)),
     request_body = inline(super::schemas::Train),
-    responses((status = 202, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
+    responses((status = 200, description = "the job has ended, or what a dry run found", body = Object),
+    (status = 202, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "the served version needs other rows", body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
     (status = 429, body = Problem, content_type = "application/problem+json")))]
 async fn train(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(name): Path<ModelName>,
+    Query(query): Query<Wait>,
     headers: HeaderMap,
     Raw(body): Raw,
 ) -> Answer<Response> {
     let request: TrainRequest = read::json(&body)?;
+    let wait = query.seconds()?;
+    if request.dry_run {
+        return Ok(axum::Json(api.dry_run(&request).await?).into_response());
+    }
     api.check_quota(&name).await?;
     let key = idempotency(&headers, &caller, &Method::POST, &format!("/models/{name}/train"), &body)?;
     let (job, _) = api.queue.train(&name, &request, key.as_ref()).await?;
-    Ok(queued(&job))
+    if wait.is_zero() {
+        return Ok(queued(&job));
+    }
+    match tokio::time::timeout(wait.min(api.patience()), api.queue.wait(job.id)).await {
+        Ok(ended) => Ok(axum::Json(ended?).into_response()),
+        Err(_) => Ok(queued(&job)),
+    }
 }
 
 /// Answers rows.
@@ -145,8 +172,7 @@ async fn evaluate(
     Json(request): Json<EvaluateRequest>,
 ) -> Answer<Response> {
     let (job, _) = api.queue.evaluate(&name, &request.dataset, None).await?;
-    let patience = api.config.request_timeout().mul_f64(0.9);
-    let Ok(job) = tokio::time::timeout(patience, api.queue.wait(job.id)).await else {
+    let Ok(job) = tokio::time::timeout(api.patience(), api.queue.wait(job.id)).await else {
         return Ok(queued(&job));
     };
     let job = job?;
@@ -271,6 +297,7 @@ pub(crate) fn shown(model: &Model, served: Option<&Version>) -> Value {
         },
         "config": info["config"],
         "notes": info["notes"],
+        "warnings": info["warnings"].as_array().cloned().unwrap_or_default(),
         "metrics": served.map(|v| &v.metrics),
         "bytes": served.map(|v| v.bytes),
         "sparsity": info["sparsity"],
@@ -290,11 +317,35 @@ fn shown_version(version: &Version) -> Value {
         "job_id": version.job_id,
         "dataset": version.info["dataset"],
         "held_out": version.info["held_out"],
+        "warnings": version.info["warnings"].as_array().cloned().unwrap_or_default(),
         "created_at": version.created_at,
     })
 }
 
+impl Wait {
+    fn seconds(&self) -> Result<Duration> {
+        let wait = self.wait.unwrap_or(0.0);
+        if !(0.0..=86_400.0).contains(&wait) {
+            return Err(Error::malformed("invalid_wait", "wait is a number of seconds from 0 to 86400")
+                .with_details([Detail::path("wait", "must lie between 0 and 86400")]));
+        }
+        Ok(Duration::from_secs_f64(wait))
+    }
+}
+
 impl Api {
+    /// How long a request may wait for a job.
+    fn patience(&self) -> Duration {
+        self.config.request_timeout().mul_f64(0.9)
+    }
+
+    /// What a training would do.
+    async fn dry_run(&self, request: &TrainRequest) -> Result<DryRun> {
+        let config = &self.config;
+        let limits = Limits { decompressed: config.max_decompressed_bytes, columns: config.max_columns };
+        self.queue.dry_run(request, limits, config.job_threads()).await
+    }
+
     /// The answer to a change of versions: what is served now is served by us, too, when we say so.
     async fn switched(&self, model: &Model) -> Answer<axum::Json<Value>> {
         self.engine.refresh(model.name.as_str()).await?;

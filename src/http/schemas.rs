@@ -1,10 +1,13 @@
 //! Requests whose types belong to other rooms, described for the interface's document.
 #![expect(dead_code, reason = "descriptions only: the types they describe are parsed elsewhere")]
 
+use kenyon_learn::models::Family;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::HashMap;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// A training to queue.
 #[derive(Deserialize, ToSchema)]
@@ -24,9 +27,23 @@ pub(crate) struct Train {
     /// How columns are to be read: a kind, `ignore`, or a group.
     #[schema(value_type = HashMap<String, Value>, required = false)]
     features: Option<HashMap<String, Value>>,
-    /// Share of the rows held out.
-    #[schema(exclusive_minimum = 0.0, maximum = 0.9)]
-    validation: Option<f64>,
+    /// Which rows are held out: a share chosen from their number when missing.
+    validation: Option<HeldOutRows>,
+    /// Column with the weight of each row, in loss, calibration and figures; it is not learned from.
+    weight: Option<String>,
+    /// How much each class weighs: `balanced`, or a weight by the name of a class.
+    class_weights: Option<ClassWeighting>,
+    /// Whether the version is to be served once it is there; otherwise it is `ready`.
+    #[schema(value_type = bool, default = true, required = false)]
+    promote: Option<bool>,
+    /// Only says what the training would do: 200, no job.
+    #[schema(value_type = bool, default = false, required = false)]
+    dry_run: Option<bool>,
+    /// Allows another target or task than that of the served version, and inputs of it that are gone or of another kind.
+    #[schema(value_type = bool, default = false, required = false)]
+    schema_change: Option<bool>,
+    /// Tries several configurations and trains the best in full.
+    search: Option<Search>,
     /// Everything random follows from it.
     #[schema(minimum = 0, value_type = u64, required = false)]
     seed: Option<u64>,
@@ -38,15 +55,88 @@ pub(crate) struct Train {
     config: Option<Value>,
 }
 
-/// A family's name.
+/// Which rows are held out.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum HeldOutRows {
+    /// A share of the rows, of every class alike.
+    Share(f64),
+    By(HeldOutBy),
+    Dataset(HeldOutDataset),
+}
+
+/// The newest rows by a column, or whole groups of rows with the same value in it.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HeldOutBy {
+    by: DivideRowsBy,
+    column: String,
+    /// Share of the rows; 0.2 when missing.
+    #[schema(exclusive_minimum = 0.0, maximum = 0.9)]
+    share: Option<f64>,
+}
+
+/// How a column divides the rows.
 #[derive(Deserialize, ToSchema)]
 #[schema(rename_all = "snake_case")]
-pub(crate) enum FamilyName {
-    SparseMlp,
-    Attention,
-    Memory,
-    Hybrid,
+pub(crate) enum DivideRowsBy {
+    Time,
+    Group,
 }
+
+/// All rows of another dataset.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct HeldOutDataset {
+    #[schema(pattern = "^[a-z0-9][a-z0-9_-]{0,62}$")]
+    dataset: String,
+}
+
+/// How much each class weighs in the loss.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum ClassWeighting {
+    /// By the inverse of its share.
+    Word(ClassWeightingWord),
+    /// By the name of the class; 1 where one is not named.
+    Each(HashMap<String, f64>),
+}
+
+/// By the inverse of each class's share.
+#[derive(Deserialize, ToSchema)]
+#[schema(rename_all = "snake_case")]
+pub(crate) enum ClassWeightingWord {
+    Balanced,
+}
+
+/// A search for settings.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Search {
+    /// Configurations to try.
+    #[schema(minimum = 1, maximum = 1000, default = 20, value_type = usize, required = false)]
+    trials: Option<usize>,
+    /// By setting: a list of values, or `{"min","max","log"}`; what suits the family when missing.
+    #[schema(value_type = Object, required = false)]
+    space: Option<Value>,
+}
+
+/// A family's name.
+#[derive(Deserialize)]
+pub(crate) struct FamilyName(String);
+
+impl PartialSchema for FamilyName {
+    fn schema() -> RefOr<Schema> {
+        let names = Family::all().map(|family| family.name());
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("A family's name."))
+            .enum_values(Some(names))
+            .into()
+    }
+}
+
+impl ToSchema for FamilyName {}
 
 /// A kind of answer.
 #[derive(Deserialize, ToSchema)]

@@ -17,7 +17,9 @@ use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
 use kenyon_learn::data::Task;
 use kenyon_learn::data::plan::ColumnPlan;
-use kenyon_learn::data::schema::{ColumnKind, ColumnsPattern, FeatureKind, FeatureSpec, Features};
+use kenyon_learn::data::schema::{ColumnKind, ColumnsPattern, FeatureSpec, Features};
+use kenyon_learn::learning::settings;
+use kenyon_learn::models::Family;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -50,7 +52,8 @@ struct Empty {
     /// Column to predict.
     #[schema(min_length = 1)]
     target: String,
-    /// `classification` (default) or `regression`.
+    /// `classification` or `regression`; without it classification, unless the first label is no whole number: that
+    /// is refused (`task_needed`).
     #[serde(default)]
     #[schema(value_type = Option<super::schemas::TaskName>)]
     task: Option<Task>,
@@ -229,7 +232,8 @@ struct Forget {
 #[utoipa::path(post, path = "/api/v1/models/{name}/forget", operation_id = "forget", tag = "models",
     security(("key" = ["observe"])), params(("name" = String, Path)), request_body = Forget,
     responses((status = 200, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json")))]
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "the model has no such column", body = Problem, content_type = "application/problem+json")))]
 async fn forget(
     State(api): State<Api>,
     Path(name): Path<ModelName>,
@@ -271,13 +275,20 @@ impl Api {
     }
 }
 
+/// The settings of the family alone: the seed of a model that starts empty stands among them.
+fn without_seed(config: &Map<String, Value>) -> Map<String, Value> {
+    config.iter().filter(|(name, _)| *name != "seed").map(|(name, value)| (name.clone(), value.clone())).collect()
+}
+
 /// The request with its columns read.
 fn planned(name: ModelName, empty: Empty) -> Result<EmptyModel> {
-    if let Some(family) = empty.family.as_deref().filter(|f| *f != "hybrid") {
-        let detail = format!("{family} learns from datasets: only hybrid starts empty");
+    let starting = Family::of_streams();
+    if let Some(family) = empty.family.as_deref().filter(|name| *name != starting.name()) {
+        let detail = format!("{family} learns from datasets: only {} starts empty", starting.name());
         return Err(Error::unprocessable("family_learns_by_training", detail)
-            .with_details([Detail::path("family", "must be hybrid")]));
+            .with_details([Detail::path("family", format!("must be {}", starting.name()))]));
     }
+    settings::complete(starting, &without_seed(&empty.config))?;
     let mut inputs = Vec::new();
     for (column, spec) in &empty.features {
         inputs.extend(input(column, spec)?);
@@ -290,6 +301,7 @@ fn planned(name: ModelName, empty: Empty) -> Result<EmptyModel> {
         return Err(Error::unprocessable("target_is_feature", "the target must not be a feature, too")
             .with_details([Detail::path("target", "is a feature, too")]));
     }
+    let task_assumed = empty.task.is_none() && empty.classes.is_empty();
     let task = empty.task.unwrap_or(Task::Classification);
     let numbers = !empty.classes.is_empty() && empty.classes.iter().all(Value::is_number);
     let truths = !empty.classes.is_empty() && empty.classes.iter().all(Value::is_boolean);
@@ -299,9 +311,9 @@ fn planned(name: ModelName, empty: Empty) -> Result<EmptyModel> {
         Task::Classification if truths => ColumnKind::Boolean,
         Task::Classification => ColumnKind::Category,
     };
-    let target = ColumnPlan { name: empty.target, kind, members: None, shape: None, channels: None };
+    let target = ColumnPlan::target(empty.target, kind, task);
     let seed = empty.config.get("seed").and_then(Value::as_u64).unwrap_or(0);
-    Ok(EmptyModel { name, task, inputs, target, classes: empty.classes, config: empty.config, seed })
+    Ok(EmptyModel { name, task, task_assumed, inputs, target, classes: empty.classes, config: empty.config, seed })
 }
 
 fn input(name: &str, spec: &FeatureSpec) -> Result<Option<ColumnPlan>> {
@@ -313,17 +325,7 @@ fn input(name: &str, spec: &FeatureSpec) -> Result<Option<ColumnPlan>> {
         FeatureSpec::Kind(kind) => (*kind, None),
         FeatureSpec::Group(group) => (group.kind, Some(group)),
     };
-    let kind = match kind {
-        FeatureKind::Ignore => return Ok(None),
-        FeatureKind::Number => ColumnKind::Number,
-        FeatureKind::Category => ColumnKind::Category,
-        FeatureKind::Boolean => ColumnKind::Boolean,
-        FeatureKind::Timestamp => ColumnKind::Timestamp,
-        FeatureKind::Text => ColumnKind::Text,
-        FeatureKind::Vector => ColumnKind::Vector,
-        FeatureKind::Sequence => ColumnKind::Sequence,
-        FeatureKind::Image => ColumnKind::Image,
-    };
+    let Some(kind) = kind.kind() else { return Ok(None) };
     let shape = group.and_then(|g| g.shape.clone());
     let elements = |s: &Vec<usize>| s.iter().try_fold(1usize, |all, &size| all.checked_mul(size));
     let size = shape.as_ref().map(|s| elements(s).filter(|n| (1..=1 << 20).contains(n)));
@@ -345,5 +347,5 @@ fn input(name: &str, spec: &FeatureSpec) -> Result<Option<ColumnPlan>> {
         }
     };
     let shape = shape.or_else(|| members.as_ref().map(|m: &Vec<String>| vec![m.len()]));
-    Ok(Some(ColumnPlan { name: name.into(), kind, members, shape, channels }))
+    Ok(Some(ColumnPlan { members, shape, channels, ..ColumnPlan::new(name, kind) }))
 }

@@ -15,9 +15,9 @@ pub(super) enum Stop {
     No,
     /// The process ends: another one goes on from a checkpoint.
     Drain,
-    /// Somebody wants it to.
+    /// A request to cancel it.
     Cancel,
-    /// It is somebody else's by now: nothing may be written any more.
+    /// Another worker holds it: nothing may be written any more.
     Lost,
 }
 
@@ -73,7 +73,7 @@ impl Control {
     }
 
     /// How long ago the request came.
-    pub(super) fn wished_for(&self) -> Option<Duration> {
+    pub(super) fn requested_since(&self) -> Option<Duration> {
         self.since.lock().unwrap_or_else(PoisonError::into_inner).map(|(at, _)| at.elapsed())
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 /// Events fetched at a time.
 const BATCH: usize = 100;
-/// Looked at this often even if nobody tells of a change.
+/// Time between two looks where no notification comes.
 const POLL: Duration = Duration::from_secs(1);
 
 /// The events of a job after number `after` (0 for all), until it has ended. 404 `job_not_found` as

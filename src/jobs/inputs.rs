@@ -2,7 +2,8 @@
 
 use crate::store::{Dataset, Store};
 use crate::{Error, Result};
-use kenyon_learn::data::formats::Part;
+use kenyon_learn::data::formats::{Part, ReadOptions};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -11,7 +12,9 @@ pub async fn local_parts(store: &Store, dataset: &Dataset) -> Result<Vec<Part>> 
     let mut parts = Vec::with_capacity(dataset.parts.len());
     for part in &dataset.parts {
         let path = store.part_path(part).await?;
-        parts.push(Part { path, format: named(&part.format)?, compression: named(&part.compression)? });
+        let read_as = Option::<ReadOptions>::deserialize(&part.read_as).map_err(Error::internal)?.unwrap_or_default();
+        let (format, compression) = (named(&part.format)?, named(&part.compression)?);
+        parts.push(Part { path, format, compression, read_as });
     }
     Ok(parts)
 }

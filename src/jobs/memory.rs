@@ -3,8 +3,9 @@
 
 use crate::store::Dataset;
 use crate::{Error, Result};
+use kenyon_learn::data::kinds::Encoding;
 use kenyon_learn::data::plan::Resolved;
-use kenyon_learn::data::schema::{ColumnKind, Summary};
+use kenyon_learn::data::schema::Summary;
 
 /// Bytes of a number in the table and of its entry in the encoded batch.
 const CELL: u64 = 8 + 8;
@@ -24,17 +25,17 @@ pub(super) fn estimate(summary: &Summary, dataset: &Dataset, plan: &Resolved) ->
     for input in &plan.inputs {
         let info = summary.columns.iter().find(|c| c.name == input.name);
         let width = |shape: Option<&Vec<usize>>| shape.map_or(1, |s| s.iter().product::<usize>().max(1)) as u64;
-        match input.kind {
-            ColumnKind::Number | ColumnKind::Timestamp | ColumnKind::Boolean | ColumnKind::Category => {
+        match input.kind.encoding(input.channels == Some(0)) {
+            Encoding::Number | Encoding::Phases | Encoding::Flag | Encoding::Names => {
                 bytes += summary.rows * CELL;
             }
-            ColumnKind::Vector | ColumnKind::Image => {
+            Encoding::Elements => {
                 let members = input.members.as_ref().map_or(1, Vec::len) as u64;
                 let shape = input.shape.as_ref().or(info.and_then(|i| i.shape.as_ref()));
                 // Zeros are stored in the table and not in the batch; half is a fair guess.
                 bytes += summary.rows * width(shape).max(members) * 8;
             }
-            ColumnKind::Text | ColumnKind::Sequence => wordy = true,
+            Encoding::Words | Encoding::Steps => wordy = true,
         }
     }
     bytes + if wordy { stored * TEXT } else { 0 }

@@ -1,10 +1,13 @@
-//! What trains later: claim, lease, heartbeat, cancel, resume; progress.
+//! Background jobs: claim, lease, heartbeat, cancel, resume; progress.
 //!
-//! [`Queue`] is for whoever asks: it checks a request and queues it. [`Workers`] is for whoever
-//! works: every process that has some claims jobs from the same table. A job runs on a thread of its
-//! own ([`Runner`]), tells how it is doing through a monitor that remembers and is written down once
-//! a second, and keeps checkpoints, from which another attempt goes on. [`follow`] is what happens
-//! to a job, as a stream, on any replica.
+//! [`Queue`] checks requests and submits them. [`Workers`] do the jobs: every process that has some
+//! claims them from the same table. A job runs on a thread of its own ([`Runner`]); its monitor keeps
+//! the progress in memory, the worker writes it to the database once a second, and checkpoints let
+//! another attempt continue. [`follow`] streams the events of a job, on any replica.
+//!
+//! A training that makes a version loads it again before it is published ([`kenyon_learn::learning::verify`]).
+//! The version is served once the job can be seen as succeeded, unless the request, the schema
+//! (`schema_guard`), a canary or a newer version withholds it.
 //!
 //! Of one model's trainings and consolidations one at a time runs; others wait in the queue's order,
 //! and each makes the version whose number it was given when it was submitted. Evaluations run
@@ -13,22 +16,27 @@
 //! first heartbeat counts a third of that, because a power cut is not the job's fault.
 
 mod control;
+mod dry_run;
 mod follow;
 mod inputs;
 mod memory;
 mod queue;
 mod reporter;
 mod runner;
+mod schema_guard;
 mod search;
 #[cfg(test)]
 mod tests;
+mod train_request;
 mod trainer;
 mod worker;
 
+pub use dry_run::{DryRun, PlannedColumn, PlannedSplit};
 pub use follow::follow;
 pub use inputs::local_parts;
-pub use queue::{Queue, TrainRequest};
+pub use queue::Queue;
 pub use runner::{Outcome, Runner, Work};
 pub use search::SearchRequest;
+pub use train_request::{BalancedWord, DivideBy, HeldOut, TrainRequest, Weights};
 pub use trainer::Trainer;
 pub use worker::{WorkerConfig, Workers};

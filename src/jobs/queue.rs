@@ -1,62 +1,13 @@
 //! Asking for jobs: a request is checked against what is stored, then queued.
 
-use super::search::{self, SearchRequest};
-use crate::store::models::NewModel;
-use crate::store::{DatasetName, IdempotencyKey, Job, JobId, JobKind, ModelName, NewJob, Store};
-use crate::{Detail, Error, Result};
-use kenyon_learn::data::schema::{Features, Summary};
-use kenyon_learn::learning::FitSpec;
-use kenyon_learn::models::{Family, Task};
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value, json};
-
-/// A training call, as the interface takes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct TrainRequest {
-    /// What to learn from.
-    pub dataset: DatasetName,
-    /// Column to predict.
-    pub target: String,
-    /// Chosen from the data when missing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub family: Option<Family>,
-    /// Inferred from the target when missing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub task: Option<Task>,
-    /// How columns are to be read.
-    #[serde(default, skip_serializing_if = "Features::is_empty")]
-    pub features: Features,
-    /// Share of the rows held out; chosen from their number when missing.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub validation: Option<f32>,
-    /// Everything random follows from it.
-    #[serde(default)]
-    pub seed: u64,
-    /// Higher runs first.
-    #[serde(default)]
-    pub priority: i64,
-    /// Settings of the family and of training itself.
-    #[serde(default, skip_serializing_if = "Map::is_empty")]
-    pub config: Map<String, Value>,
-    /// Tries several configurations and trains the best in full.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub search: Option<SearchRequest>,
-}
-
-impl TrainRequest {
-    /// What the training is told.
-    pub fn fit_spec(&self, validation: f32) -> FitSpec {
-        FitSpec {
-            target: self.target.clone(),
-            family: self.family,
-            task: self.task,
-            validation,
-            seed: self.seed,
-            config: self.config.clone(),
-        }
-    }
-}
+use super::dry_run::{self, DryRun};
+use super::schema_guard;
+use super::train_request::{HeldOut, TrainRequest, TrainingPlan};
+use crate::store::{DatasetName, IdempotencyKey, Job, JobId, JobKind, ModelName, NewJob, NewModel, Store};
+use crate::{Error, Result};
+use kenyon_learn::data::formats::Limits;
+use kenyon_learn::data::schema::Summary;
+use serde_json::{Value, json};
 
 /// Where jobs are submitted. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -79,8 +30,12 @@ impl Queue {
         request: &TrainRequest,
         key: Option<&IdempotencyKey>,
     ) -> Result<(Job, bool)> {
-        let dataset = self.store.dataset(&request.dataset).await?;
-        check(request, &summary(&dataset.columns)?)?;
+        let plan = self.checked(request).await?;
+        if !request.schema_change
+            && let Some(changes) = schema_guard::changes(&self.store, model, &plan.resolved, &[]).await?
+        {
+            return Err(changes.refused());
+        }
         let create = NewModel {
             name: model.clone(),
             family: request.family.map(|f| f.name().to_owned()),
@@ -97,6 +52,23 @@ impl Queue {
             create: Some(create),
         };
         self.store.submit_job(new, self.max_queued, key).await
+    }
+
+    /// What a training would do, found out by reading the data and learning from them for a moment.
+    pub async fn dry_run(&self, request: &TrainRequest, limits: Limits, threads: usize) -> Result<DryRun> {
+        let plan = self.checked(request).await?;
+        dry_run::run(&self.store, request, plan, limits, threads).await
+    }
+
+    /// The plan of a request that can be refused while its caller can still mend it.
+    async fn checked(&self, request: &TrainRequest) -> Result<TrainingPlan> {
+        let dataset = self.store.dataset(&request.dataset).await?;
+        let plan = request.check(&summary(&dataset.columns)?)?;
+        if let Some(HeldOut::Dataset(name)) = &request.validation {
+            let other = self.store.dataset(name).await?;
+            request.check_held_out(&plan, name, &summary(&other.columns)?)?;
+        }
+        Ok(plan)
     }
 
     /// Queues a consolidation of what the model has observed.
@@ -127,7 +99,7 @@ impl Queue {
             model: model.clone(),
             dataset: Some(dataset.clone()),
             spec: json!({}),
-            // Somebody waits for the answer.
+            // A request waits for the answer.
             priority: 100,
             create: None,
         };
@@ -149,23 +121,4 @@ impl Queue {
 /// The schema as it was stored with the dataset.
 pub(super) fn summary(columns: &Value) -> Result<Summary> {
     serde_json::from_value(columns.clone()).map_err(Error::internal)
-}
-
-/// What can be refused before the job waits: the caller is still there to hear it.
-fn check(request: &TrainRequest, summary: &Summary) -> Result<()> {
-    let wrong = |path: &str, reason: String| {
-        let detail = format!("{path}: {reason}");
-        Err(Error::unprocessable("invalid_training", detail).with_details([Detail::path(path, reason)]))
-    };
-    if request.validation.is_some_and(|v| !(v > 0.0 && v <= 0.9)) {
-        return wrong("validation", "the share held out is above 0 and at most 0.9".to_owned());
-    }
-    kenyon_learn::data::plan::resolve(summary, &request.features, &request.target, request.task)?;
-    if let Some(family) = request.family {
-        kenyon_learn::learning::settings::complete(family, &request.config)?;
-    }
-    if let Some(search) = &request.search {
-        search::check(search, request.family)?;
-    }
-    Ok(())
 }

@@ -14,9 +14,7 @@ use tokio::runtime::Handle;
 
 /// Progress is taken over at most this often: the training calls after every mini-batch.
 const GRAIN_MS: u64 = 50;
-/// Between two checkpoints at ends of epochs, which are cheap places to go on from.
-const EPOCH_GAP: Duration = Duration::from_secs(1);
-/// Within the first epoch of an attempt: what was done so far should not be lost twice.
+/// Before the first checkpoint of an attempt: what was done so far should not be lost twice.
 const FIRST_GAP: Duration = Duration::from_secs(1);
 /// Checkpoints may take one part in this many of the time.
 const COST_SHARE: u32 = 50;
@@ -124,17 +122,12 @@ impl Monitor for Reporter {
         self.control.should_stop()
     }
 
-    fn checkpoint_due(&self, epoch_ended: bool) -> bool {
+    fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
         if self.control.get() == Stop::Drain {
             return true;
         }
         let state = self.checkpoints.lock().unwrap_or_else(PoisonError::into_inner);
-        let gap = match (state.any, epoch_ended) {
-            (false, true) => Duration::ZERO,
-            (false, false) => FIRST_GAP.min(self.every),
-            (true, true) => EPOCH_GAP.min(self.every),
-            (true, false) => self.every,
-        };
+        let gap = if state.any { self.every } else { FIRST_GAP.min(self.every) };
         state.last.elapsed() >= gap.max(state.cost * COST_SHARE)
     }
 

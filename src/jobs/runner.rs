@@ -1,7 +1,7 @@
 //! What a job does, apart from where and when.
 
 use crate::Result;
-use crate::store::{Dataset, Job, NewVersion, Store};
+use crate::store::{Job, JobInput, NewVersion, Store};
 use bytes::Bytes;
 use kenyon_learn::learning::Monitor;
 use serde_json::Value;
@@ -13,8 +13,10 @@ use tokio::runtime::Handle;
 pub struct Work {
     /// The job as it was claimed.
     pub job: Job,
+    /// Id of the model it is for.
+    pub model_id: uuid::Uuid,
     /// What it reads, the same on every attempt.
-    pub input: Option<Dataset>,
+    pub input: Option<JobInput>,
     /// The last checkpoint, if an earlier attempt kept one.
     pub resume: Option<Bytes>,
     /// Threads it may use.

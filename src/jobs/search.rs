@@ -78,6 +78,12 @@ struct Trial {
 /// One training: configuration, checkpoint to go on from, monitor. Gives what is minimised with it.
 pub(super) type Fit<'a, T> = &'a dyn Fn(&Map<String, Value>, Option<&[u8]>, &dyn Monitor) -> Result<(f64, T)>;
 
+/// How many full trainings a search takes the time of.
+pub(super) fn trainings(request: &SearchRequest) -> f64 {
+    let rungs = rungs(request.trials);
+    1.0 + request.trials as f64 * (rungs + 1) as f64 / ETA.pow(rungs as u32) as f64
+}
+
 /// Checks a request before it waits.
 pub(super) fn check(request: &SearchRequest, family: Option<Family>) -> Result<()> {
     if !(1..=1000).contains(&request.trials) {
@@ -174,8 +180,8 @@ fn configuration(
     }
     let default;
     let space = if request.space.is_empty() {
-        default = default_space(family);
-        &default
+        default = family.search_space();
+        default.as_object().unwrap_or(&request.space)
     } else {
         &request.space
     };
@@ -224,41 +230,6 @@ fn draw(space: &Space, setting: Option<&Setting>, random: &mut Random) -> Value 
 /// Nine digits, which JSON gives back bit for bit: what is kept in a checkpoint must not change there.
 fn short(value: f64) -> f64 {
     format!("{value:.8e}").parse().unwrap_or(value)
-}
-
-/// What is worth varying, by family.
-fn default_space(family: Family) -> Map<String, Value> {
-    let rate = json!({ "min": 0.0003, "max": 0.01, "log": true });
-    let space = match family {
-        Family::SparseMlp => json!({
-            "hidden": [[256], [512], [1024], [512, 256]],
-            "active_share": { "min": 0.02, "max": 0.3, "log": true },
-            "dropout": [0.0, 0.1, 0.2],
-            "optimizer": ["adam"],
-            "learning_rate": rate,
-        }),
-        Family::Attention => json!({
-            "width": [32, 64, 128],
-            "layers": [0, 1, 2],
-            "dropout": [0.0, 0.1, 0.3],
-            "learning_rate": rate,
-        }),
-        Family::Memory => json!({
-            "width": [32, 64, 128],
-            "hops": [2, 3, 4],
-            "dropout": [0.0, 0.1, 0.2],
-            "learning_rate": rate,
-        }),
-        Family::Hybrid => json!({
-            "units": [64, 128, 192],
-            "winners": [3, 6, 12],
-            "pool": [2, 3, 4],
-        }),
-    };
-    match space {
-        Value::Object(map) => map,
-        _ => Map::new(),
-    }
 }
 
 /// Progress counts trials until the last training begins.

@@ -2,17 +2,20 @@
 
 use super::inputs::local_parts;
 use super::memory;
-use super::queue::{TrainRequest, summary};
+use super::queue::summary;
 use super::runner::{Outcome, Runner, Work};
+use super::schema_guard;
 use super::search::{self, SearchRequest, Tried};
-use crate::store::{Dataset, JobKind, NewVersion};
+use super::train_request::TrainRequest;
+use crate::store::{Dataset, JobInput, JobKind, NewVersion};
 use crate::{Error, Kind, Result};
 use kenyon_learn::data::formats::Limits;
-use kenyon_learn::data::{Table, plan};
+use kenyon_learn::data::{Table, Warning, plan};
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::evaluate::{self, Evaluation};
 use kenyon_learn::learning::fit::Fitted;
-use kenyon_learn::learning::{FitSpec, Monitor, choose, fit};
+use kenyon_learn::learning::verify::verified_files;
+use kenyon_learn::learning::{FitSpec, Monitor, fit};
 use serde_json::{Map, Value, json};
 
 /// Rows on which a new model's activity is counted.
@@ -45,13 +48,19 @@ impl Runner for Trainer {
 impl Trainer {
     fn train(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
         let request: TrainRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
-        let dataset = input(work)?;
+        let JobInput { dataset, held_out: other } = input(work)?;
         let summary = summary(&dataset.columns)?;
-        let plan = plan::resolve(&summary, &request.features, &request.target, request.task)?;
+        let training = request.plan(&summary)?;
+        let columns = training.columns();
+        let plan = training.resolved;
         memory::check(memory::estimate(&summary, dataset, &plan), self.memory)?;
-        let table = self.read(work, dataset, &plan.all())?;
-        let validation = request.validation.unwrap_or_else(|| fit::default_validation(table.rows));
-        let spec = request.fit_spec(validation);
+        let mut parts = work.wait(local_parts(&work.store, dataset))?;
+        if let Some(other) = other {
+            parts.extend(work.wait(local_parts(&work.store, other))?);
+        }
+        let (table, mut warnings) = plan::read_table_noting(&parts, &columns, &self.limits)?;
+        warnings.iter().for_each(|warning| monitor.log(&warning.to_string()));
+        let spec = request.fit_spec(table.rows, other.as_ref().map(|_| dataset.rows as usize));
         let (fitted, tried) = match &request.search {
             None => (fit::fit(&table, &plan, &spec, work.threads, work.resume.as_deref(), monitor)?, None),
             Some(search) => {
@@ -60,22 +69,26 @@ impl Trainer {
             }
         };
         fitted.notes.iter().for_each(|note| monitor.log(note));
-        let files = fitted.bundle.files()?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+        let files =
+            verified_files(&fitted, &table)?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
         let mut info = fitted.bundle.describe();
         info["notes"] = json!(fitted.notes);
+        warnings.extend(fitted.warnings.iter().cloned());
+        info["warnings"] = json!(warnings);
         if let Some(tried) = tried {
             info["search"] = json!(tried);
         }
         info["dataset"] = json!({ "name": dataset.name, "revision": dataset.revision, "digest": dataset.digest });
         info["held_out"] = held_out(&fitted.held_out)?;
         info["sparsity"] = activity(&fitted.bundle, &table)?;
+        let withheld = withheld(work, &request, &plan, &fitted)?;
         Ok(Outcome::Version(NewVersion {
             family: fitted.bundle.config.family.name().to_owned(),
             task: Some(fit::task_name(fitted.bundle.config.task).to_owned()),
             metrics: Value::Object(fitted.metrics),
             info,
             files,
-            serve: true,
+            withheld,
         }))
     }
 
@@ -88,7 +101,7 @@ impl Trainer {
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
         let mut plans = vec![bundle.config.target.clone()];
         plans.extend(bundle.encoder.inputs.iter().cloned());
-        let table = self.read(work, input(work)?, &plans)?;
+        let (table, _) = self.read(work, &input(work)?.dataset, &plans)?;
         let evaluation = evaluate::evaluate(&bundle, &table)?;
         let metrics = Value::Object(evaluation.metrics.clone());
         let mut result = serde_json::to_value(&evaluation).map_err(Error::internal)?;
@@ -96,9 +109,10 @@ impl Trainer {
         Ok(Outcome::Result { metrics, result })
     }
 
-    fn read(&self, work: &Work, dataset: &Dataset, plans: &[plan::ColumnPlan]) -> Result<Table> {
+    /// The planned columns, and what of them did not fit and counts as missing.
+    fn read(&self, work: &Work, dataset: &Dataset, plans: &[plan::ColumnPlan]) -> Result<(Table, Vec<Warning>)> {
         let parts = work.wait(local_parts(&work.store, dataset))?;
-        Ok(plan::read_table(&parts, plans, &self.limits)?)
+        Ok(plan::read_table_noting(&parts, plans, &self.limits)?)
     }
 }
 
@@ -114,7 +128,7 @@ fn searched(
     let (family, reason) = match spec.family {
         Some(family) => (family, None),
         None => {
-            let (family, reason) = choose::family(plan, table.rows);
+            let (family, reason) = fit::default_family(table, plan)?;
             (family, Some(reason))
         }
     };
@@ -130,7 +144,20 @@ fn searched(
     Ok((fitted, tried))
 }
 
-fn input(work: &Work) -> Result<&Dataset> {
+/// Why the version is not to be served, if it is not.
+fn withheld(work: &Work, request: &TrainRequest, plan: &plan::Resolved, fitted: &Fitted) -> Result<Option<String>> {
+    if !request.promote {
+        return Ok(Some("the request says \"promote\":false".to_owned()));
+    }
+    if request.schema_change {
+        return Ok(None);
+    }
+    let dropped = &fitted.bundle.encoder.dropped;
+    let changes = work.wait(schema_guard::changes(&work.store, &work.job.model, plan, dropped))?;
+    Ok(changes.map(|changes| changes.reason()))
+}
+
+fn input(work: &Work) -> Result<&JobInput> {
     work.input.as_ref().ok_or_else(|| Error::unprocessable("dataset_not_found", "the job's dataset is gone"))
 }
 
@@ -146,7 +173,7 @@ fn held_out(found: &Evaluation) -> Result<Value> {
 /// How sparse the network is at work, counted on some of its rows.
 fn activity(bundle: &Bundle, table: &Table) -> Result<Value> {
     let rows: Vec<usize> = (0..table.rows.min(SAMPLE)).collect();
-    let batch = bundle.encode(table)?.select(&rows);
+    let batch = bundle.encode(&table.select(&rows))?;
     let activity = bundle.network.activity(&batch)?;
     let (winners, units) = activity.layers.iter().fold((0.0, 0), |(w, u), layer| (w + layer.winners, u + layer.units));
     Ok(json!({

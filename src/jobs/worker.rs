@@ -34,9 +34,9 @@ pub struct WorkerConfig {
     pub lease: Duration,
     /// Time between heartbeats.
     pub heartbeat: Duration,
-    /// Time between two looks at the queue when nobody tells of a change.
+    /// Time between two looks at the queue when no notification comes.
     pub poll: Duration,
-    /// Time between checkpoints within an epoch.
+    /// Time between checkpoints; the first one of an attempt may come sooner.
     pub checkpoint_every: Duration,
     /// Ended jobs are forgotten after this.
     pub retention: Duration,
@@ -75,7 +75,7 @@ impl Workers {
     /// Workers that do jobs of `store` with `runner`. Nothing happens until [`Workers::run`] or
     /// [`Workers::tick`].
     pub fn new(store: Store, runner: Arc<dyn Runner>, config: WorkerConfig) -> Self {
-        // Two of one process are told apart, too: leases are theirs, not the process's.
+        // Two of one process differ, too: leases are theirs, not the process's.
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7());
         let inner = Inner { store, runner, config, owner, running: Mutex::default(), freed: Notify::new() };
         Self { inner: Arc::new(inner) }
@@ -114,8 +114,8 @@ impl Workers {
         Ok(true)
     }
 
-    /// Renews the leases, passes on cancel wishes, lets go of what was lost, and queues again what
-    /// others have lost.
+    /// Renews the leases, passes on requests to cancel, drops jobs whose lease was lost, and queues again those
+    /// of workers that have gone.
     pub async fn beat(&self) -> Result<()> {
         if self.running() > 0 {
             let held = self.inner.store.heartbeat(&self.inner.owner, self.inner.config.lease).await?;
@@ -189,13 +189,13 @@ impl Workers {
                     Ok(()) => last_good = Instant::now(),
                     Err(error) => {
                         tracing::warn!(%error, cause = ?error.cause, "the heartbeat failed");
-                        // Once the lease is over somebody else may hold the jobs.
+                        // Once the lease is over another worker may hold the jobs.
                         if self.inner.store.backend() == "postgres" && last_good.elapsed() > config.lease {
                             self.inner.jobs().values().for_each(|control| control.request_stop(Stop::Lost));
                         }
                     }
                 },
-                change = changes.recv() => self.inner.heard(change).await,
+                change = changes.recv() => self.inner.on_change(change).await,
             }
             if pruned.is_none_or(|at| at.elapsed() > Duration::from_secs(600)) {
                 pruned = Some(Instant::now());
@@ -234,7 +234,7 @@ impl Inner {
     }
 
     /// A job of this process may have been cancelled: looked up at once, for the heartbeat is slow.
-    async fn heard(&self, change: Result<Change, broadcast::error::RecvError>) {
+    async fn on_change(&self, change: Result<Change, broadcast::error::RecvError>) {
         let concerns = match change {
             Ok(Change::Job(id)) => self.jobs().contains_key(&id),
             Ok(Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => !self.jobs().is_empty(),
@@ -277,23 +277,25 @@ impl Inner {
                 tracing::info!(%id, "the job went on elsewhere");
                 return;
             }
-            (Ok(Outcome::Version(version)), _) => patiently(|| self.store.publish_job(&claim, version.clone())).await,
+            (Ok(Outcome::Version(version)), _) => {
+                retry_while_unavailable(|| self.store.publish_job(&claim, version.clone())).await
+            }
             (Ok(Outcome::Result { metrics, result }), _) => {
-                patiently(|| self.store.succeed_job(&claim, &metrics, &result)).await
+                retry_while_unavailable(|| self.store.succeed_job(&claim, &metrics, &result)).await
             }
             (Err(error), Stop::Drain) if error.kind == Kind::Canceled => {
-                patiently(|| self.store.release_job(&claim)).await
+                retry_while_unavailable(|| self.store.release_job(&claim)).await
             }
             // What the job needs is away, not wrong: it is tried again, not for ever.
             (Err(error), _) if error.kind == Kind::Unavailable => {
                 tracing::warn!(%id, %error, cause = ?error.cause, "the job could not run");
-                patiently(|| self.store.give_back_job(&claim)).await
+                retry_while_unavailable(|| self.store.give_back_job(&claim)).await
             }
             (Err(error), _) => {
                 if error.kind == Kind::Internal {
                     tracing::error!(%id, %error, cause = ?error.cause, "the job failed");
                 }
-                patiently(|| self.store.fail_job(&claim, &error)).await
+                retry_while_unavailable(|| self.store.fail_job(&claim, &error)).await
             }
         };
         match settled {
@@ -317,13 +319,14 @@ impl Inner {
         let reporter = Reporter::new(store.clone(), claim.clone(), control.clone(), runtime.clone(), every);
         let reporter = Arc::new(reporter);
         let (runner, monitor, job) = (self.runner.clone(), reporter.clone(), claim.job.clone());
+        let model_id = claim.model_id;
         let threads = self.config.threads;
         let (sender, mut ended) = oneshot::channel();
         let body = move || {
             let run = || {
                 let input = runtime.block_on(store.job_input(job.id))?;
                 let resume = runtime.block_on(store.load_checkpoint(job.id))?.map(|(_, bytes)| bytes);
-                let work = Work { job, input, resume, threads, store, runtime: runtime.clone() };
+                let work = Work { job, model_id, input, resume, threads, store, runtime: runtime.clone() };
                 runner.run(&work, monitor.as_ref())
             };
             // Whatever the panic left behind is dropped with it: nothing is shared but the monitor.
@@ -339,20 +342,20 @@ impl Inner {
         let gone = || Err(Error::internal("a job's thread ended without an outcome"));
         loop {
             let changed = control.changed.notified();
-            let patience = match (control.get(), control.wished_for()) {
+            let patience = match (control.get(), control.requested_since()) {
                 (Stop::Cancel, Some(waited)) => CANCEL_PATIENCE.saturating_sub(waited),
                 _ => Duration::MAX,
             };
             tokio::select! {
                 outcome = &mut ended => {
-                    self.write_down(claim, &reporter, control).await;
+                    self.write_report(claim, &reporter, control).await;
                     return Some(outcome.unwrap_or_else(|_| gone()));
                 }
-                _ = timer.tick() => self.write_down(claim, &reporter, control).await,
+                _ = timer.tick() => self.write_report(claim, &reporter, control).await,
                 () = changed => {}
                 () = tokio::time::sleep(patience.min(Duration::from_secs(3600))), if patience != Duration::MAX => {
                     let canceled = Error::new(Kind::Canceled, "canceled", "the job was canceled");
-                    let _ = patiently(|| self.store.fail_job(claim, &canceled)).await;
+                    let _ = retry_while_unavailable(|| self.store.fail_job(claim, &canceled)).await;
                     // The worker stays taken until its thread really ends.
                     let _ = (&mut ended).await;
                     return None;
@@ -361,7 +364,7 @@ impl Inner {
         }
     }
 
-    async fn write_down(&self, claim: &Claim, reporter: &Reporter, control: &Control) {
+    async fn write_report(&self, claim: &Claim, reporter: &Reporter, control: &Control) {
         let report = reporter.take();
         if report.is_empty() || control.get() == Stop::Lost {
             return;
@@ -378,7 +381,7 @@ impl Inner {
 }
 
 /// Tries again while the database is away.
-async fn patiently<F: Future<Output = Result<()>>>(mut write: impl FnMut() -> F) -> Result<()> {
+async fn retry_while_unavailable<F: Future<Output = Result<()>>>(mut write: impl FnMut() -> F) -> Result<()> {
     let begun = Instant::now();
     loop {
         match write().await {

@@ -28,19 +28,9 @@ pub(super) struct Described {
 /// The inputs of a model.
 pub(super) fn inputs(encoder: &Encoder) -> Vec<Described> {
     let one = |plan: &ColumnPlan| {
-        let (datatype, rest) = match plan.kind {
-            ColumnKind::Number | ColumnKind::Timestamp => (Datatype::Fp64, vec![]),
-            ColumnKind::Boolean => (Datatype::Bool, vec![]),
-            ColumnKind::Category | ColumnKind::Text | ColumnKind::Image => (Datatype::Bytes, vec![]),
-            ColumnKind::Vector => (Datatype::Fp32, vec![width(encoder, plan).map_or(-1, |w| w as i64)]),
-            ColumnKind::Sequence => match plan.channels {
-                Some(0) => (Datatype::Bytes, vec![-1]),
-                Some(channels) if channels > 1 => (Datatype::Fp32, vec![-1, channels as i64]),
-                _ => (Datatype::Fp32, vec![-1]),
-            },
-        };
-        let shape = std::iter::once(-1).chain(rest).collect();
-        Described { name: plan.name.clone(), datatype: datatype.name(), shape }
+        let tensor = plan.kind.tensor(plan.channels, width(encoder, plan));
+        let shape = std::iter::once(-1).chain(tensor.shape).collect();
+        Described { name: plan.name.clone(), datatype: tensor.datatype, shape }
     };
     encoder.inputs.iter().map(one).collect()
 }
@@ -74,6 +64,8 @@ fn width(encoder: &Encoder, plan: &ColumnPlan) -> Option<usize> {
 fn label_type(classes: &[Value]) -> Datatype {
     if classes.iter().all(Value::is_i64) {
         Datatype::Int64
+    } else if classes.iter().all(Value::is_u64) {
+        Datatype::Uint64
     } else if classes.iter().all(Value::is_number) {
         Datatype::Fp64
     } else if classes.iter().all(Value::is_boolean) {
@@ -88,7 +80,11 @@ pub(super) fn encode(bundle: &Bundle, tensors: Vec<Tensor>) -> Result<Batch> {
     let encoder = &bundle.encoder;
     let rows = rows(&tensors)?;
     let tensors = spread(encoder, tensors)?;
-    for tensor in &tensors {
+    for (at, tensor) in tensors.iter().enumerate() {
+        if tensors[..at].iter().any(|other| other.name == tensor.name) {
+            let detail = format!("input '{}' stands twice", shown(&tensor.name));
+            return Err(Error::malformed("duplicate_input", detail));
+        }
         if tensor.shape.first().copied().unwrap_or(1) != rows {
             return Err(shape_error(tensor, "all inputs must have the same number of rows"));
         }
@@ -104,16 +100,14 @@ pub(super) fn encode(bundle: &Bundle, tensors: Vec<Tensor>) -> Result<Batch> {
     let mut table = Table { rows, columns: Vec::with_capacity(tensors.len()) };
     let mut tensors = tensors;
     for plan in &encoder.inputs {
-        let at = tensors.iter().position(|t| t.name == plan.name).ok_or_else(|| missing(&plan.name))?;
-        let tensor = tensors.swap_remove(at);
-        let column = match plan.kind {
-            ColumnKind::Vector => vector(encoder, plan, tensor, rows)?,
-            _ => Column::Number(numbers(tensor, rows)?),
+        let tensor = tensors.iter().position(|t| t.name == plan.name).map(|at| tensors.swap_remove(at));
+        let column = match (plan.kind, tensor) {
+            (ColumnKind::Vector, Some(tensor)) => vector(encoder, plan, tensor, rows)?,
+            (ColumnKind::Vector, None) => return Err(missing(&plan.name)),
+            (_, Some(tensor)) => Column::Number(numbers(tensor, rows)?),
+            (_, None) => Column::Number(vec![f64::NAN; rows]),
         };
         table.columns.push((plan.name.clone(), column));
-    }
-    if let Some(twice) = tensors.first() {
-        return Err(Error::malformed("duplicate_input", format!("input '{}' stands twice", shown(&twice.name))));
     }
     Ok(bundle.encode(&table)?)
 }
@@ -147,6 +141,7 @@ fn spread(encoder: &Encoder, mut tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
         datatype: Datatype::Fp64,
         shape: vec![rows],
         values: Values::F64(values.iter().skip(at).step_by(width).copied().collect()),
+        missing: Vec::new(),
     };
     Ok(plans.iter().enumerate().map(column).collect())
 }
@@ -156,7 +151,7 @@ fn numbers(tensor: Tensor, count: usize) -> Result<Vec<f64>> {
     if tensor.values.len() != count {
         return Err(shape_error(&tensor, "the number of elements does not fit the model"));
     }
-    let values: Vec<f64> = match tensor.values {
+    let mut values: Vec<f64> = match tensor.values {
         Values::Bool(v) => v.into_iter().map(|b| f64::from(u8::from(b))).collect(),
         Values::Int(v) => v.into_iter().map(|x| x as f64).collect(),
         Values::Uint(v) => v.into_iter().map(|x| x as f64).collect(),
@@ -164,6 +159,7 @@ fn numbers(tensor: Tensor, count: usize) -> Result<Vec<f64>> {
         Values::F64(v) => v,
         Values::Text(_) => return Err(type_error(&tensor.name, "numbers")),
     };
+    tensor.missing.iter().for_each(|&at| values[at] = f64::NAN);
     if values.iter().any(|v| v.is_infinite()) {
         return Err(Error::unprocessable("not_finite", format!("input '{}' holds an infinite number", tensor.name)));
     }
@@ -185,7 +181,7 @@ fn vector(encoder: &Encoder, plan: &ColumnPlan, tensor: Tensor, rows: usize) -> 
         Values::F64(v) => v.into_iter().map(|x| x as f32).collect(),
         Values::Text(_) => return Err(type_error(&name, "numbers")),
     };
-    if !values.iter().all(|v| v.is_finite()) {
+    if !values.iter().all(|v| v.is_finite()) || !tensor.missing.is_empty() {
         return Err(Error::unprocessable("not_finite", format!("input '{name}' holds a number that is not finite")));
     }
     Ok(Column::Vector { width, shape: plan.shape.clone(), values })
@@ -196,25 +192,28 @@ fn vector(encoder: &Encoder, plan: &ColumnPlan, tensor: Tensor, rows: usize) -> 
 fn as_rows(encoder: &Encoder, tensors: &[Tensor], rows: usize) -> Result<Vec<Map<String, Value>>> {
     let mut out = vec![Map::new(); rows];
     for plan in &encoder.inputs {
-        let tensor = tensors.iter().find(|t| t.name == plan.name).ok_or_else(|| missing(&plan.name))?;
+        let list = plan.kind.is_list() && plan.kind != ColumnKind::Image;
+        let Some(tensor) = tensors.iter().find(|t| t.name == plan.name) else {
+            // As in a JSON row: a list must be there, anything else may be missing.
+            if list || plan.kind == ColumnKind::Image { return Err(missing(&plan.name)) } else { continue }
+        };
         let each = tensor.values.len().checked_div(rows).unwrap_or(0);
-        let list = matches!(plan.kind, ColumnKind::Vector | ColumnKind::Sequence);
-        if !list && each != 1 {
+        if !list && tensor.values.len() != rows {
             return Err(shape_error(tensor, "the model takes one value a row"));
         }
         let channels = plan.channels.filter(|&c| c > 1);
         for (row, cells) in out.iter_mut().enumerate() {
             let range = row * each..(row + 1) * each;
             let value = match (list, channels) {
-                (false, _) => element(&tensor.values, row, plan.kind)?,
-                (true, None) => range.map(|i| element(&tensor.values, i, plan.kind)).collect::<Result<_>>()?,
+                (false, _) => element(tensor, row, plan.kind)?,
+                (true, None) => range.map(|i| element(tensor, i, plan.kind)).collect::<Result<_>>()?,
                 (true, Some(channels)) => {
                     if !each.is_multiple_of(channels) {
                         return Err(shape_error(tensor, &format!("the model takes {channels} numbers a step")));
                     }
                     let steps = range.step_by(channels);
                     let step = |at: usize| -> Result<Value> {
-                        (at..at + channels).map(|i| element(&tensor.values, i, plan.kind)).collect()
+                        (at..at + channels).map(|i| element(tensor, i, plan.kind)).collect()
                     };
                     steps.map(step).collect::<Result<_>>()?
                 }
@@ -225,16 +224,31 @@ fn as_rows(encoder: &Encoder, tensors: &[Tensor], rows: usize) -> Result<Vec<Map
     Ok(out)
 }
 
-fn element(values: &Values, at: usize, kind: ColumnKind) -> Result<Value> {
+fn element(tensor: &Tensor, at: usize, kind: ColumnKind) -> Result<Value> {
+    if tensor.is_missing(at) {
+        return Ok(Value::Null);
+    }
+    let infinite = match &tensor.values {
+        Values::F32(v) => v[at].is_infinite(),
+        Values::F64(v) => v[at].is_infinite(),
+        _ => false,
+    };
+    if infinite {
+        let detail = format!("input '{}' holds an infinite number", tensor.name);
+        return Err(Error::unprocessable("not_finite", detail));
+    }
     let number = |x: f64| {
         let whole = x.fract() == 0.0 && x.abs() < 9e15 && kind == ColumnKind::Category;
         if whole { Value::from(x as i64) } else { Value::from(x) }
     };
-    Ok(match values {
+    Ok(match &tensor.values {
         Values::Bool(v) => Value::from(v[at]),
-        Values::Int(v) if kind == ColumnKind::Boolean => Value::from(v[at] != 0),
         Values::Int(v) => Value::from(v[at]),
         Values::Uint(v) => Value::from(v[at]),
+        // As a name a single is the shortest decimal that is it: 0.1, not 0.10000000149.
+        Values::F32(v) if v[at].is_finite() && kind == ColumnKind::Category => {
+            number(v[at].to_string().parse().unwrap_or_else(|_| f64::from(v[at])))
+        }
         Values::F32(v) if v[at].is_finite() => number(f64::from(v[at])),
         Values::F64(v) if v[at].is_finite() => number(v[at]),
         Values::F32(_) | Values::F64(_) => Value::Null,
@@ -265,6 +279,7 @@ pub(super) fn output(answer: &Answer, name: &str) -> Tensor {
             let best = answer.outputs.values.chunks_exact(width.max(1)).map(|row| &classes[largest(row)]);
             let values = match datatype {
                 Datatype::Int64 => Values::Int(best.map(|c| c.as_i64().unwrap_or_default()).collect()),
+                Datatype::Uint64 => Values::Uint(best.map(|c| c.as_u64().unwrap_or_default()).collect()),
                 Datatype::Fp64 => Values::F64(best.map(|c| c.as_f64().unwrap_or_default()).collect()),
                 Datatype::Bool => Values::Bool(best.map(|c| c.as_bool().unwrap_or_default()).collect()),
                 _ => Values::Text(best.map(class_text).collect()),
@@ -272,12 +287,12 @@ pub(super) fn output(answer: &Answer, name: &str) -> Tensor {
             (datatype, vec![rows], values)
         }
         "value" => {
-            let values = answer.outputs.values.iter().map(|&v| f64::from(v)).collect();
+            let values = answer.outputs.values.iter().map(|&v| answer.snapshot.bundle.value(v)).collect();
             (Datatype::Fp64, vec![rows], Values::F64(values))
         }
         _ => (Datatype::Fp32, vec![rows, width], Values::F32(answer.outputs.values.clone())),
     };
-    Tensor { name: name.to_owned(), datatype, shape, values }
+    Tensor { name: name.to_owned(), datatype, shape, values, missing: Vec::new() }
 }
 
 /// The `count` most likely classes as `probability:index:label` (Triton's classification extension).
@@ -294,7 +309,7 @@ pub(super) fn classification(answer: &Answer, name: &str, count: usize) -> Tenso
         }
     }
     let shape = vec![answer.rows(), count];
-    Tensor { name: name.to_owned(), datatype: Datatype::Bytes, shape, values: Values::Text(texts) }
+    Tensor { name: name.to_owned(), datatype: Datatype::Bytes, shape, values: Values::Text(texts), missing: Vec::new() }
 }
 
 fn class_text(class: &Value) -> Box<str> {

@@ -9,10 +9,11 @@ use super::proto::model_infer_response::InferOutputTensor;
 use super::proto::model_metadata_response::TensorMetadata;
 use super::proto::repository_index_response::ModelIndex;
 use super::proto::{
-    DESCRIPTORS, InferStatistics, InferTensorContents, ModelInferRequest, ModelInferResponse, ModelMetadataRequest,
-    ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ModelStatistics, ModelStatisticsRequest,
-    ModelStatisticsResponse, RepositoryIndexRequest, RepositoryIndexResponse, ServerLiveRequest, ServerLiveResponse,
-    ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest, ServerReadyResponse, StatisticDuration,
+    DESCRIPTORS, InferParameter, InferStatistics, InferTensorContents, ModelInferRequest, ModelInferResponse,
+    ModelMetadataRequest, ModelMetadataResponse, ModelReadyRequest, ModelReadyResponse, ModelStatistics,
+    ModelStatisticsRequest, ModelStatisticsResponse, RepositoryIndexRequest, RepositoryIndexResponse,
+    ServerLiveRequest, ServerLiveResponse, ServerMetadataRequest, ServerMetadataResponse, ServerReadyRequest,
+    ServerReadyResponse, StatisticDuration,
 };
 use super::rest::{EXTENSIONS, all_statistics, index, metadata, parse_version, ready, statistics};
 use super::tensor::{Datatype, Tensor, Values};
@@ -21,6 +22,7 @@ use crate::serving::Caller;
 use crate::store::Scope;
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
+use serde_json::Value;
 use std::time::{Duration, Instant};
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
@@ -166,7 +168,7 @@ fn deadline(metadata: &MetadataMap) -> Option<Instant> {
     Instant::now().checked_add(time)
 }
 
-fn classes(parameters: &std::collections::HashMap<String, super::proto::InferParameter>) -> Option<usize> {
+fn classes(parameters: &std::collections::HashMap<String, InferParameter>) -> Option<usize> {
     match parameters.get("classification")?.parameter_choice.as_ref()? {
         ParameterChoice::Int64Param(count) => usize::try_from(*count).ok().filter(|&c| c > 0),
         _ => None,
@@ -234,6 +236,12 @@ fn contents(tensor: &Tensor) -> InferTensorContents {
     contents
 }
 
+/// A parameter that holds a list as JSON.
+fn text(list: &[Value]) -> InferParameter {
+    let parameter_choice = serde_json::to_string(list).ok().map(ParameterChoice::StringParam);
+    InferParameter { parameter_choice }
+}
+
 fn described(tensors: Vec<Described>) -> Vec<TensorMetadata> {
     let one = |t: Described| TensorMetadata { name: t.name, datatype: t.datatype.to_owned(), shape: t.shape };
     tensors.into_iter().map(one).collect()
@@ -281,6 +289,7 @@ impl GrpcInferenceService for Service {
             platform: metadata.platform,
             inputs: described(metadata.inputs),
             outputs: described(metadata.outputs),
+            parameters: metadata.labels.into_iter().map(|labels| ("labels".to_owned(), text(&labels))).collect(),
         }))
     }
 

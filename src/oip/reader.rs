@@ -26,6 +26,8 @@ pub(super) struct Input<'a> {
     pub(super) datatype: Datatype,
     pub(super) shape: Vec<usize>,
     pub(super) data: Data,
+    /// Elements that are `null`.
+    pub(super) missing: Vec<usize>,
 }
 
 /// Where an input's elements are.
@@ -220,7 +222,10 @@ impl<'a> Reader<'a> {
         match self.peek() {
             b't' => self.word("true").map(|()| true),
             b'f' => self.word("false").map(|()| false),
-            b'0' | b'1' => self.integer().map(|v| v != 0),
+            b'0' | b'1' => match self.integer()? {
+                value @ (0 | 1) => Ok(value == 1),
+                _ => Err(self.error("expected true or false")),
+            },
             _ => Err(self.error("expected true or false")),
         }
     }
@@ -307,12 +312,12 @@ impl<'a> Reader<'a> {
         if let Some(at) = data_at {
             data = Some(Reader { at, ..*self }.data(datatype, Some(&shape))?);
         }
-        let data = match (data, binary) {
-            (_, Some(size)) => Data::Binary(size),
-            (Some(values), None) => Data::Here(values),
+        let (data, missing) = match (data, binary) {
+            (_, Some(size)) => (Data::Binary(size), Vec::new()),
+            (Some((values, missing)), None) => (Data::Here(values), missing),
             (None, None) => return Err(need("data")),
         };
-        Ok(Input { name, datatype, shape, data })
+        Ok(Input { name, datatype, shape, data, missing })
     }
 
     fn wanted(&mut self) -> Result<Wanted<'a>> {
@@ -335,25 +340,29 @@ impl<'a> Reader<'a> {
         Ok(wanted)
     }
 
-    /// A flat or nested list of elements.
-    fn data(&mut self, datatype: Datatype, shape: Option<&[usize]>) -> Result<Values> {
+    /// A flat or nested list of elements, and which of them are `null`.
+    fn data(&mut self, datatype: Datatype, shape: Option<&[usize]>) -> Result<(Values, Vec<usize>)> {
         // The shape is a stranger's word: it reserves no more than the text could hold.
         let fits = (self.bytes.len() - self.at) / 2 + 1;
         let expected = shape.and_then(|s| s.iter().try_fold(1usize, |p, &d| p.checked_mul(d))).unwrap_or(0).min(fits);
         let mut values = Values::empty(datatype);
+        let mut missing = Vec::new();
         match &mut values {
             Values::F32(v) => {
                 v.reserve_exact(expected);
-                self.floats(v, 0)?;
+                self.floats(v, &mut missing, 0)?;
             }
             Values::F64(v) => self.elements(0, &mut |reader| {
-                v.push(reader.number_token()?.parse().map_err(|_| reader.error("expected a number"))?);
+                let value = reader.nullable(v.len(), &mut missing, |reader| {
+                    reader.number_token()?.parse().map_err(|_| reader.error("expected a number"))
+                })?;
+                v.push(value.unwrap_or(f64::NAN));
                 Ok(())
             })?,
             Values::Int(v) => {
                 let (low, high) = datatype.range().unwrap_or((i64::MIN, i64::MAX));
                 self.elements(0, &mut |reader| {
-                    let value = reader.integer()?;
+                    let value = reader.nullable(v.len(), &mut missing, Self::integer)?.unwrap_or(0);
                     if value < low || value > high {
                         return Err(reader.error(&format!("{value} is no {}", datatype.name())));
                     }
@@ -362,19 +371,37 @@ impl<'a> Reader<'a> {
                 })?;
             }
             Values::Uint(v) => self.elements(0, &mut |reader| {
-                v.push(reader.number_token()?.parse().map_err(|_| reader.error("expected a UINT64"))?);
+                let value = reader.nullable(v.len(), &mut missing, |reader| {
+                    reader.number_token()?.parse().map_err(|_| reader.error("expected a UINT64"))
+                })?;
+                v.push(value.unwrap_or(0));
                 Ok(())
             })?,
             Values::Bool(v) => self.elements(0, &mut |reader| {
-                v.push(reader.boolean()?);
+                v.push(reader.nullable(v.len(), &mut missing, Self::boolean)?.unwrap_or(false));
                 Ok(())
             })?,
             Values::Text(v) => self.elements(0, &mut |reader| {
-                v.push(reader.string()?.into());
+                v.push(reader.nullable(v.len(), &mut missing, Self::string)?.unwrap_or_default().into());
                 Ok(())
             })?,
         }
-        Ok(values)
+        Ok((values, missing))
+    }
+
+    /// An element, or none where it is `null`: its number goes to `missing`.
+    fn nullable<T>(
+        &mut self,
+        element: usize,
+        missing: &mut Vec<usize>,
+        read: impl FnOnce(&mut Self) -> Result<T>,
+    ) -> Result<Option<T>> {
+        if self.peek() != b'n' {
+            return read(self).map(Some);
+        }
+        self.word("null")?;
+        missing.push(element);
+        Ok(None)
     }
 
     /// Elements of any type, flat or nested.
@@ -391,7 +418,7 @@ impl<'a> Reader<'a> {
     }
 
     /// [`Reader::elements`] for the type that matters most.
-    fn floats(&mut self, out: &mut Vec<f32>, depth: usize) -> Result<()> {
+    fn floats(&mut self, out: &mut Vec<f32>, missing: &mut Vec<usize>, depth: usize) -> Result<()> {
         if depth > MAX_DEPTH {
             return Err(self.error("too deep"));
         }
@@ -407,7 +434,12 @@ impl<'a> Reader<'a> {
                 self.at += 5;
             }
             match self.peek() {
-                b'[' => self.floats(out, depth + 1)?,
+                b'[' => self.floats(out, missing, depth + 1)?,
+                b'n' => {
+                    self.word("null")?;
+                    missing.push(out.len());
+                    out.push(f32::NAN);
+                }
                 _ => out.push(self.float()?),
             }
             match self.peek() {

@@ -127,19 +127,25 @@ async fn v2_model_version(
     Ok(Json(metadata(&api, &model, parse_version(&version)?).await?.into_json()))
 }
 
-/// What is told of a model.
+/// A model as its metadata describe it.
 pub(super) struct Metadata {
     pub(super) name: String,
     pub(super) versions: Vec<String>,
     pub(super) platform: String,
     pub(super) inputs: Vec<codec::Described>,
     pub(super) outputs: Vec<codec::Described>,
+    /// The classes in the order of `probabilities`; none for regression.
+    pub(super) labels: Option<Vec<Value>>,
 }
 
 impl Metadata {
     fn into_json(self) -> Value {
-        json!({ "name": self.name, "versions": self.versions, "platform": self.platform,
-                "inputs": self.inputs, "outputs": self.outputs })
+        let mut value = json!({ "name": self.name, "versions": self.versions, "platform": self.platform,
+                "inputs": self.inputs, "outputs": self.outputs });
+        if let Some(labels) = self.labels {
+            value["parameters"] = json!({ "labels": labels });
+        }
+        value
     }
 }
 
@@ -157,6 +163,7 @@ pub(super) async fn metadata(api: &Api, model: &str, version: Option<u64>) -> Re
         platform: format!("kenyon_{}", bundle.config.family.name()),
         inputs: codec::inputs(&bundle.encoder),
         outputs: codec::outputs(&bundle),
+        labels: Some(bundle.classes().to_vec()).filter(|classes| !classes.is_empty()),
     })
 }
 
@@ -315,18 +322,18 @@ fn split<'a>(headers: &HeaderMap, body: &'a [u8]) -> Result<(&'a [u8], &'a [u8])
 fn tensors(inputs: Vec<reader::Input<'_>>, mut raw: &[u8]) -> Result<Vec<Tensor>> {
     let mut tensors = Vec::with_capacity(inputs.len());
     for input in inputs {
-        let values = match input.data {
-            Data::Here(values) => values,
+        let (values, missing) = match input.data {
+            Data::Here(values) => (values, input.missing),
             Data::Binary(size) => {
                 let cut = raw.split_at_checked(size);
                 let (own, rest) = cut.ok_or_else(|| {
                     Error::malformed("invalid_tensor", "the raw tensors are shorter than the inputs say")
                 })?;
                 raw = rest;
-                Values::from_raw(input.datatype, own)?
+                (Values::from_raw(input.datatype, own)?, Vec::new())
             }
         };
-        tensors.push(Tensor::new(input.name.into_owned(), input.datatype, input.shape, values)?);
+        tensors.push(Tensor::new(input.name.into_owned(), input.datatype, input.shape, values)?.without(missing));
     }
     if raw.is_empty() {
         return Ok(tensors);

@@ -143,7 +143,13 @@ impl Values {
             return Err(Error::malformed("invalid_tensor", detail));
         }
         Ok(match datatype {
-            Datatype::Bool => Self::Bool(raw.iter().map(|&b| b != 0).collect()),
+            Datatype::Bool => {
+                let truth = |&byte: &u8| match byte {
+                    0 | 1 => Ok(byte == 1),
+                    _ => Err(Error::malformed("invalid_tensor", format!("{byte} is no BOOL: 0 or 1"))),
+                };
+                Self::Bool(raw.iter().map(truth).collect::<Result<_>>()?)
+            }
             Datatype::Uint8 => Self::Int(raw.iter().map(|&b| i64::from(b)).collect()),
             Datatype::Int8 => Self::Int(raw.iter().map(|&b| i64::from(b as i8)).collect()),
             Datatype::Uint16 => Self::Int(each(raw, |b| i64::from(u16::from_le_bytes(b)))),
@@ -219,6 +225,8 @@ pub(super) struct Tensor {
     pub(super) shape: Vec<usize>,
     /// Its elements.
     pub(super) values: Values,
+    /// Elements that are `null`, in ascending order; only JSON can say so.
+    pub(super) missing: Vec<usize>,
 }
 
 impl Tensor {
@@ -230,7 +238,17 @@ impl Tensor {
             let detail = format!("input '{shown}' has {} elements, which do not fit shape {shape:?}", values.len());
             return Err(Error::malformed("invalid_shape", detail));
         }
-        Ok(Self { name, datatype, shape, values })
+        Ok(Self { name, datatype, shape, values, missing: Vec::new() })
+    }
+
+    /// The same, with these elements missing.
+    pub(super) fn without(self, missing: Vec<usize>) -> Self {
+        Self { missing, ..self }
+    }
+
+    /// Whether an element is missing.
+    pub(super) fn is_missing(&self, element: usize) -> bool {
+        self.missing.binary_search(&element).is_ok()
     }
 }
 
@@ -263,6 +281,7 @@ mod tests {
         for (datatype, raw) in [
             (Datatype::Fp32, &[0u8, 0, 0][..]),
             (Datatype::Bytes, &[5, 0, 0, 0, b'a']),
+            (Datatype::Bool, &[2]),
             (Datatype::Bytes, &[1, 0]),
             (Datatype::Bytes, &[1, 0, 0, 0, 0xff]),
             (Datatype::Bytes, &[0xff, 0xff, 0xff, 0xff]),

@@ -113,7 +113,7 @@ impl Answer {
             if self.is_classification() {
                 self.write_classes(out, values, wishes, &mut order);
             } else {
-                self.write_value(out, values[0], wishes);
+                self.write_value(out, self.snapshot.bundle.value(values[0]), wishes);
             }
             if let Some(&novelty) = self.outputs.novelty.get(row) {
                 json::raw(out, ",\"novelty\":");
@@ -156,7 +156,7 @@ impl Answer {
         }
     }
 
-    fn write_value(&self, out: &mut Vec<u8>, value: f32, wishes: &PredictOptions) {
+    fn write_value(&self, out: &mut Vec<u8>, value: f64, wishes: &PredictOptions) {
         json::raw(out, ",\"value\":");
         json::value(out, &value);
         if let Some(coverage) = wishes.coverage {

@@ -1,13 +1,13 @@
 //! The engine: from a model's name and rows to answers.
 
 use super::answer::{Answer, Explain, PredictOptions, Reply, Timing};
-use super::batch_queue::Limits;
 use super::clock::{Ids, unix_millis};
 use super::library::Library;
 use super::loaded_version::LoadedVersion;
 use super::reasons::Reasons;
 use super::request;
 use super::routing::{ShadowFigures, Slot};
+use super::settings::Settings;
 use super::stats::{self, Figures, Rejected};
 use super::table::{Selection, Table};
 use crate::store::{Change, Predictions};
@@ -27,33 +27,6 @@ const LARGE_BODY: usize = 96 << 10;
 
 /// Batches with more rows than this are encoded and put into words on a thread for blocking work.
 const LARGE_ROWS: usize = 256;
-
-/// How the engine serves.
-#[derive(Clone, Copy, Debug)]
-pub struct Settings {
-    /// Limits of each version's lane.
-    pub limits: Limits,
-    /// Bytes of loaded models that are kept; the least recently used go first.
-    pub cache_bytes: u64,
-    /// How long a request may take when its caller names no deadline.
-    pub deadline: Duration,
-    /// Bytes of answered rows that are kept for `feedback`.
-    pub feedback_bytes: usize,
-    /// How long an answered row waits for its label.
-    pub feedback_age: Duration,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self {
-            limits: Limits::default(),
-            cache_bytes: 2 << 30,
-            deadline: Duration::from_secs(30),
-            feedback_bytes: 16 << 20,
-            feedback_age: Duration::from_secs(24 * 3600),
-        }
-    }
-}
 
 /// What is known of whoever asks.
 #[derive(Clone, Copy, Debug)]
@@ -220,7 +193,8 @@ impl Engine {
                 let batch = blocking(move || again(&reading)).await?;
                 let deadline = Instant::now() + engine.inner.settings.deadline;
                 let (outputs, _) = theirs.lane.run(batch, false, deadline).await?;
-                slot.shadow.compare(&ours, &outputs, &places(&snapshot.bundle, &bundle));
+                let places = places(&snapshot.bundle, &bundle);
+                slot.shadow.compare(&ours, &outputs, &places, |a, b| snapshot.bundle.value(a) - bundle.value(b));
                 Ok(())
             };
             if compared.await.is_err() {
@@ -238,6 +212,16 @@ impl Engine {
             Err(error) if error.kind == Kind::NotFound => Ok(()),
             other => other,
         }
+    }
+
+    /// Keeps the bundle of a version that is about to be published, where its model is in use here.
+    pub fn prepare(&self, model: &str, id: uuid::Uuid, version: u64, bundle: Bundle) {
+        self.inner.table.prepare(model, id, version, bundle);
+    }
+
+    /// The id of the model that has this name now, and the version it serves; `model_not_found` when there is none.
+    pub async fn identity(&self, model: &str) -> Result<(uuid::Uuid, Option<u64>)> {
+        self.inner.table.identity(model).await
     }
 
     /// Follows what changes in the store, on this replica or another, until the store closes.

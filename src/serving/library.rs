@@ -10,7 +10,7 @@ pub type Files = Vec<(String, Bytes)>;
 /// Which versions of a model answer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Traffic {
-    /// Tells the model from an earlier one of the same name.
+    /// Distinguishes the model from an earlier one of the same name.
     pub id: uuid::Uuid,
     /// The version that is served; none before the first is ready.
     pub stable: Option<u64>,
@@ -34,6 +34,17 @@ pub trait Library: Send + Sync + 'static {
     /// Who answers for `model`; `model_not_found` when there is no such model.
     fn traffic<'a>(&'a self, model: &'a str) -> BoxFuture<'a, Result<Traffic>>;
 
-    /// The files of a version; `version_not_found` when there is none.
-    fn files<'a>(&'a self, model: &'a str, version: u64) -> BoxFuture<'a, Result<Files>>;
+    /// The files of a version of the model with this id; `version_not_found` when there is none, and where
+    /// another model has taken the name.
+    fn files<'a>(&'a self, model: &'a str, id: uuid::Uuid, version: u64) -> BoxFuture<'a, Result<Files>>;
+
+    /// Moves whenever this process changes any model, and before anybody can see the change.
+    fn counter(&self) -> u64 {
+        0
+    }
+
+    /// [`Library::counter`] after the last change of `model`, once no change of it is under way.
+    fn settled<'a>(&'a self, _model: &'a str) -> BoxFuture<'a, u64> {
+        Box::pin(std::future::ready(0))
+    }
 }

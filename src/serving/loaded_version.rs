@@ -9,6 +9,7 @@ use kenyon_learn::learning::bundle::Bundle;
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use uuid::Uuid;
 
 /// A bundle with what answering it needs prepared: labels as the JSON they are sent as.
 #[derive(Debug)]
@@ -42,10 +43,20 @@ impl Forward for Current {
     }
 }
 
-/// A loaded version: its bundle, its lane and its figures.
+/// Which version of which model.
+#[derive(Clone, Debug)]
+pub(super) struct VersionName {
+    pub(super) model: Arc<str>,
+    pub(super) model_id: Uuid,
+    pub(super) version: u64,
+}
+
+/// A loaded version: its bundle, its batch queue and its figures.
 pub struct LoadedVersion {
     /// The model's name.
     pub model: Arc<str>,
+    /// The model's id: a later model of the same name has another.
+    pub model_id: Uuid,
     /// The version's number.
     pub version: u64,
     /// The queue to its network.
@@ -67,14 +78,15 @@ impl std::fmt::Debug for LoadedVersion {
 }
 
 impl LoadedVersion {
-    /// Makes `bundle` answer as this version of `model`.
-    pub fn new(model: Arc<str>, version: u64, bundle: Bundle, limits: Limits, stats: Arc<Stats>) -> Self {
+    /// Makes `bundle` answer as this version.
+    pub(super) fn new(name: VersionName, bundle: Bundle, limits: Limits, stats: Arc<Stats>) -> Self {
+        let VersionName { model, model_id, version } = name;
         let bytes = bundle.bytes();
         let current = Arc::new(Current(ArcSwap::from_pointee(Snapshot::new(Arc::new(bundle)))));
         let passes = Arc::clone(&stats);
         let network: Arc<dyn Forward> = Arc::clone(&current) as _;
         let lane = BatchQueue::new(&*model, network, limits, move |rows, _| passes.pass(rows));
-        Self { model, version, lane, stats, current, bytes, last_used: AtomicU64::new(0) }
+        Self { model, model_id, version, lane, stats, current, bytes, last_used: AtomicU64::new(0) }
     }
 
     /// The bundle that answers now, with its labels.

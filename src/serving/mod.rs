@@ -19,6 +19,7 @@ pub mod observe;
 pub mod reasons;
 mod request;
 mod routing;
+mod settings;
 pub mod stats;
 mod stored;
 mod table;
@@ -26,12 +27,13 @@ pub mod transfer;
 
 pub use answer::{Answer, Explain, PredictOptions, Reply, Timing};
 pub use batch_queue::Limits;
-pub use engine::{Caller, Engine, Settings};
+pub use engine::{Caller, Engine};
 pub use library::{Canary, Files, Library, Traffic};
 pub use loaded_version::LoadedVersion;
 pub use observe::{Drift, EmptyModel, MemoryPage, Streams};
 pub(crate) use request::whole_numbers;
 pub use routing::ShadowFigures;
+pub use settings::Settings;
 pub use stored::StoredModels;
 
 #[cfg(test)]

@@ -7,9 +7,12 @@ use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use uuid::Uuid;
 
 /// A version's place: loaded or not.
 pub(super) struct Slot {
+    /// Id of the model it is of.
+    pub(super) model_id: Uuid,
     pub(super) version: u64,
     pub(super) live: ArcSwapOption<LoadedVersion>,
     /// Held while it is being loaded, so that it is loaded once.
@@ -19,8 +22,9 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    pub(super) fn new(version: u64) -> Self {
+    pub(super) fn new(model_id: Uuid, version: u64) -> Self {
         Self {
+            model_id,
             version,
             live: ArcSwapOption::empty(),
             loading: tokio::sync::Mutex::default(),
@@ -64,8 +68,14 @@ pub struct ShadowFigures {
 
 impl Shadow {
     /// Compares the shadow's answers with those that were sent; `places` says where each class of
-    /// ours stands in theirs.
-    pub(super) fn compare(&self, ours: &Outputs, theirs: &Outputs, places: &[Option<usize>]) {
+    /// ours stands in theirs, `apart` how far two answers of one place are from each other.
+    pub(super) fn compare(
+        &self,
+        ours: &Outputs,
+        theirs: &Outputs,
+        places: &[Option<usize>],
+        apart: impl Fn(f32, f32) -> f64,
+    ) {
         let (mut rows, mut disagreed, mut difference) = (0, 0, 0.0f64);
         let theirs = theirs.values.chunks_exact(theirs.width.max(1));
         for (a, b) in ours.values.chunks_exact(ours.width.max(1)).zip(theirs) {
@@ -73,7 +83,7 @@ impl Shadow {
             let place = places.get(label).copied().flatten();
             rows += 1;
             disagreed += u64::from(ours.width > 1 && place != Some(largest(b)));
-            difference += f64::from((a[label] - place.and_then(|p| b.get(p)).copied().unwrap_or(0.0)).abs());
+            difference += apart(a[label], place.and_then(|p| b.get(p)).copied().unwrap_or(0.0)).abs();
         }
         self.rows.fetch_add(rows, Relaxed);
         self.disagreed.fetch_add(disagreed, Relaxed);
@@ -108,10 +118,14 @@ fn largest(values: &[f32]) -> usize {
     best
 }
 
-/// A model's routing table. Replaced whole, read without a lock.
+/// A model's routing table. Replaced as a whole, read without a lock.
 pub(super) struct Route {
-    /// Tells the model from an earlier one of the same name.
-    pub(super) id: uuid::Uuid,
+    /// Distinguishes the model from an earlier one of the same name.
+    pub(super) id: Uuid,
+    /// The library's counter before it was read.
+    pub(super) read_at: u64,
+    /// The library's counter when nothing newer was known of this model.
+    pub(super) checked: AtomicU64,
     pub(super) stable: Option<Arc<Slot>>,
     /// A version and the hashes below which a request is its.
     pub(super) canary: Option<(Arc<Slot>, u64)>,
@@ -153,9 +167,11 @@ mod tests {
 
     #[test]
     fn a_canary_gets_its_share_and_an_id_sticks() {
-        let slots = [Arc::new(Slot::new(1)), Arc::new(Slot::new(2))];
+        let slots = [Arc::new(Slot::new(Uuid::nil(), 1)), Arc::new(Slot::new(Uuid::nil(), 2))];
         let route = Route {
-            id: uuid::Uuid::nil(),
+            id: Uuid::nil(),
+            read_at: 0,
+            checked: AtomicU64::new(0),
             stable: Some(Arc::clone(&slots[0])),
             canary: Some((Arc::clone(&slots[1]), threshold(0.1))),
             shadow: None,
@@ -174,7 +190,7 @@ mod tests {
         let outputs = |values: &[f32]| Outputs { values: values.to_vec(), width: 2, ..Outputs::default() };
         // Their classes stand the other way round.
         let (ours, theirs) = (outputs(&[0.9, 0.1, 0.2, 0.8]), outputs(&[0.3, 0.7, 0.4, 0.6]));
-        shadow.compare(&ours, &theirs, &[Some(1), Some(0)]);
+        shadow.compare(&ours, &theirs, &[Some(1), Some(0)], |a, b| f64::from(a - b));
         let figures = shadow.figures(5);
         assert_eq!((figures.rows, figures.disagreed, figures.disagreement), (2, 1, 0.5));
         assert!((figures.mean_difference - 0.3).abs() < 1e-6, "{figures:?}");

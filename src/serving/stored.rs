@@ -4,6 +4,7 @@ use super::library::{Canary, Files, Library, Traffic};
 use crate::store::{ModelName, Store};
 use crate::{Error, Result};
 use futures::future::{BoxFuture, FutureExt};
+use uuid::Uuid;
 
 /// Models as the store keeps them.
 #[derive(Clone, Debug)]
@@ -20,10 +21,24 @@ impl Library for StoredModels {
         .boxed()
     }
 
-    fn files<'a>(&'a self, model: &'a str, version: u64) -> BoxFuture<'a, Result<Files>> {
+    fn files<'a>(&'a self, model: &'a str, id: Uuid, version: u64) -> BoxFuture<'a, Result<Files>> {
         async move {
-            let version = self.0.version(&name(model)?, version).await?;
+            let version = self.0.version_of(&name(model)?, id, version).await?;
             self.0.version_files(&version).await
+        }
+        .boxed()
+    }
+
+    fn counter(&self) -> u64 {
+        self.0.model_changes().counter()
+    }
+
+    fn settled<'a>(&'a self, model: &'a str) -> BoxFuture<'a, u64> {
+        async move {
+            match name(model) {
+                Ok(name) => self.0.model_changes().settled(&name).await,
+                Err(_) => 0,
+            }
         }
         .boxed()
     }

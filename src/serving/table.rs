@@ -2,22 +2,28 @@
 //! bound on memory. Nothing here runs a network.
 
 use super::clock::unix_millis;
-use super::engine::Settings;
 use super::library::{Library, Traffic};
-use super::loaded_version::LoadedVersion;
+use super::loaded_version::{LoadedVersion, VersionName};
 use super::routing::{Route, Slot, threshold};
+use super::settings::Settings;
 use super::stats::Series;
 use crate::{Error, Kind, Result};
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use kenyon_learn::learning::bundle::Bundle;
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use uuid::Uuid;
+
+/// How long a request waits for a commit that changes its model before it is answered by what is known.
+const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 
 type Models = HashMap<Arc<str>, Arc<ArcSwap<Route>>>;
 
-/// Told of each version that was loaded; it answers nobody before the hook has ended. The hook must
-/// not ask for a version to be loaded itself.
+/// Called with each version that was loaded, before it answers anybody. The hook must not have a version
+/// loaded itself.
 pub(super) type LoadHook = Arc<dyn Fn(Arc<LoadedVersion>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 /// See the module.
@@ -28,6 +34,8 @@ pub(super) struct Table {
     models: ArcSwap<Models>,
     /// Held while tables change, so that changes follow one another.
     changing: tokio::sync::Mutex<()>,
+    /// The bundle of a version that a job here is about to publish.
+    prepared: Mutex<Option<(Uuid, u64, Bundle)>>,
 }
 
 /// What a request needs to be answered.
@@ -44,6 +52,7 @@ impl Table {
             loaded: std::sync::OnceLock::new(),
             models: ArcSwap::default(),
             changing: tokio::sync::Mutex::default(),
+            prepared: Mutex::default(),
         }
     }
 
@@ -54,27 +63,52 @@ impl Table {
 
     /// The version that answers: the one that is named, or what the traffic split says.
     pub(super) async fn pick(&self, model: &str, version: Option<u64>, request_id: &str) -> Result<Selection> {
-        let known = self.models.load().get(model).cloned();
-        let route = match known {
-            Some(route) => route,
-            None => self.open(model).await?,
-        };
-        let route = route.load();
+        let route = self.current(model).await?;
         let slot = match version {
             None => route.pick(request_id).cloned(),
             Some(version) => match route.slots.get(&version) {
                 Some(slot) => Some(Arc::clone(slot)),
-                None => Some(self.open_version(model, version).await?),
+                None => Some(self.open_version(model, route.id, version).await?),
             },
         };
         let slot = slot.ok_or_else(|| not_ready(model))?;
         let shadow = route.shadow.clone().filter(|s| version.is_none() && s.version != slot.version);
-        drop(route);
         let live = match slot.ready() {
             Some(live) => live,
             None => self.load(model, &slot).await?,
         };
         Ok(Selection { live, shadow })
+    }
+
+    /// The id of the model that has this name now, and the version it serves.
+    pub(super) async fn identity(&self, model: &str) -> Result<(Uuid, Option<u64>)> {
+        let route = self.current(model).await?;
+        Ok((route.id, route.stable.as_ref().map(|slot| slot.version)))
+    }
+
+    /// The routing table of a model, no older than the last change that anybody can have seen before this call.
+    async fn current(&self, model: &str) -> Result<Arc<Route>> {
+        let Some(place) = self.models.load().get(model).cloned() else {
+            return self.open_anew(model, None).await;
+        };
+        let (counter, route) = (self.library.counter(), place.load_full());
+        if route.checked.load(Relaxed) == counter {
+            return Ok(route);
+        }
+        let settled = tokio::time::timeout(SETTLE_PATIENCE, self.library.settled(model)).await;
+        let settled = settled.ok();
+        if settled.is_some_and(|changed| changed <= route.read_at) {
+            route.checked.store(counter, Relaxed);
+            return Ok(route);
+        }
+        match self.open_anew(model, settled).await {
+            // Predicting goes on while the database is away.
+            Err(error) if error.kind != Kind::NotFound => {
+                tracing::warn!(model, %error, "a model's traffic could not be read");
+                Ok(route)
+            }
+            other => other,
+        }
     }
 
     /// The version if it is loaded, without loading anything.
@@ -92,14 +126,18 @@ impl Table {
         if let Some(live) = slot.ready() {
             return Ok(live);
         }
-        let files = self.library.files(model, slot.version).await?;
-        let loaded = tokio::task::spawn_blocking(move || {
-            Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &bytes[..]))
-        });
-        let bundle = loaded.await.map_err(Error::internal)?.map_err(|error| unreadable(error.into()))?;
-        let live =
-            LoadedVersion::new(model.into(), slot.version, bundle, self.settings.limits, Arc::clone(&slot.stats));
-        let live = Arc::new(live);
+        let bundle = match self.take_prepared(slot) {
+            Some(bundle) => bundle,
+            None => {
+                let files = self.library.files(model, slot.model_id, slot.version).await?;
+                let loaded = tokio::task::spawn_blocking(move || {
+                    Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &bytes[..]))
+                });
+                loaded.await.map_err(Error::internal)?.map_err(|error| unreadable(error.into()))?
+            }
+        };
+        let name = VersionName { model: model.into(), model_id: slot.model_id, version: slot.version };
+        let live = Arc::new(LoadedVersion::new(name, bundle, self.settings.limits, Arc::clone(&slot.stats)));
         live.touch(unix_millis());
         if let Some(hook) = self.loaded.get() {
             hook(Arc::clone(&live)).await;
@@ -110,7 +148,21 @@ impl Table {
         Ok(live)
     }
 
-    /// Lets go of the versions that were used the longest ago until the rest fits. Requests that
+    /// Keeps the bundle of a version that is about to be published, so that the first request after its
+    /// publication need not wait for it to be read. Only for models that are in use here.
+    pub(super) fn prepare(&self, model: &str, id: Uuid, version: u64, bundle: Bundle) {
+        if self.models.load().get(model).is_some_and(|place| place.load().id == id) {
+            *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some((id, version, bundle));
+        }
+    }
+
+    fn take_prepared(&self, slot: &Slot) -> Option<Bundle> {
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, _, bundle) = prepared.take_if(|(id, version, _)| (*id, *version) == (slot.model_id, slot.version))?;
+        Some(bundle)
+    }
+
+    /// Drops the versions that were used the longest ago until the rest fits. Requests that
     /// hold one finish with it.
     fn make_room(&self, keep: &Arc<LoadedVersion>) {
         let mut loaded: Vec<(Arc<Slot>, Arc<LoadedVersion>)> = Vec::new();
@@ -131,7 +183,7 @@ impl Table {
 
     /// Takes a model's traffic anew; what it names is loaded before the switch if the model is in use.
     pub(super) async fn refresh(&self, model: &str) -> Result<()> {
-        if self.models.load().contains_key(model) { self.open_anew(model).await.map(|_| ()) } else { Ok(()) }
+        if self.models.load().contains_key(model) { self.open_anew(model, None).await.map(|_| ()) } else { Ok(()) }
     }
 
     /// Names of the models that are open here.
@@ -139,12 +191,18 @@ impl Table {
         self.models.load().keys().cloned().collect()
     }
 
-    async fn open(&self, model: &str) -> Result<Arc<ArcSwap<Route>>> {
-        self.open_anew(model).await
-    }
-
-    async fn open_anew(&self, model: &str) -> Result<Arc<ArcSwap<Route>>> {
+    /// Reads a model's traffic from the library, unless the table is as new as `changed` by now.
+    async fn open_anew(&self, model: &str, changed: Option<u64>) -> Result<Arc<Route>> {
         let _changing = self.changing.lock().await;
+        if let (Some(changed), Some(place)) = (changed, self.models.load().get(model)) {
+            let route = place.load_full();
+            if changed <= route.read_at {
+                return Ok(route);
+            }
+        }
+        // In this order: a change that begins after the counter was read is found by the next request.
+        let read_at = self.library.counter();
+        let settled = tokio::time::timeout(SETTLE_PATIENCE, self.library.settled(model)).await;
         let traffic = match self.library.traffic(model).await {
             Ok(traffic) => traffic,
             Err(error) => {
@@ -157,22 +215,26 @@ impl Table {
             }
         };
         let old = self.models.load().get(model).map(|route| route.load_full()).filter(|old| old.id == traffic.id);
-        let route = self.route(model, &traffic, old.as_deref()).await;
-        // Versions that nobody is sent to any more are let go; who names one gets it loaded again.
+        let mut route = self.route(model, &traffic, old.as_deref()).await;
+        route.read_at = read_at;
+        // A change that takes long is looked for again at every request.
+        route.checked = AtomicU64::new(if settled.is_ok() { read_at } else { u64::MAX });
+        let route = Arc::new(route);
+        // Versions that nobody is sent to any more are dropped; who names one gets it loaded again.
         for slot in old.iter().flat_map(|old| old.slots.values()) {
             if !route.slots.contains_key(&slot.version) {
                 slot.live.store(None);
             }
         }
         if let Some(place) = self.models.load().get(model) {
-            place.store(Arc::new(route));
-            return Ok(Arc::clone(place));
+            place.store(Arc::clone(&route));
+            return Ok(route);
         }
-        let place = Arc::new(ArcSwap::from_pointee(route));
+        let place = Arc::new(ArcSwap::new(Arc::clone(&route)));
         self.change(|models| {
             models.insert(model.into(), Arc::clone(&place));
         });
-        Ok(place)
+        Ok(route)
     }
 
     /// The routing table for `traffic`, keeping the places of `old`. If a new stable version cannot
@@ -181,7 +243,7 @@ impl Table {
         let mut slots = HashMap::new();
         let mut slot = |version: u64| -> Arc<Slot> {
             let known = old.and_then(|old| old.slots.get(&version)).cloned();
-            let slot = known.unwrap_or_else(|| Arc::new(Slot::new(version)));
+            let slot = known.unwrap_or_else(|| Arc::new(Slot::new(traffic.id, version)));
             slots.insert(version, Arc::clone(&slot));
             slot
         };
@@ -197,24 +259,28 @@ impl Table {
             slots.insert(in_use.version, Arc::clone(in_use));
             stable = Some(Arc::clone(in_use));
         }
-        Route { id: traffic.id, stable, canary, shadow, slots }
+        Route { id: traffic.id, read_at: 0, checked: AtomicU64::new(u64::MAX), stable, canary, shadow, slots }
     }
 
-    /// A place for a version that is asked for by number.
-    async fn open_version(&self, model: &str, version: u64) -> Result<Arc<Slot>> {
-        let slot = Arc::new(Slot::new(version));
-        // Fails when there is no such version, so that numbers out of the air leave no trace.
+    /// A place for a version that is requested by number.
+    async fn open_version(&self, model: &str, id: Uuid, version: u64) -> Result<Arc<Slot>> {
+        let slot = Arc::new(Slot::new(id, version));
+        // Fails when there is no such version, so that arbitrary version numbers leave no trace.
         self.load(model, &slot).await?;
         let _changing = self.changing.lock().await;
         let Some(place) = self.models.load().get(model).cloned() else { return Ok(slot) };
         let old = place.load_full();
+        if old.id != id {
+            return Ok(slot);
+        }
         if let Some(known) = old.slots.get(&version) {
             return Ok(Arc::clone(known));
         }
         let mut slots = old.slots.clone();
         slots.insert(version, Arc::clone(&slot));
         let (stable, canary, shadow) = (old.stable.clone(), old.canary.clone(), old.shadow.clone());
-        place.store(Arc::new(Route { id: old.id, stable, canary, shadow, slots }));
+        let (read_at, checked) = (old.read_at, AtomicU64::new(old.checked.load(Relaxed)));
+        place.store(Arc::new(Route { id, read_at, checked, stable, canary, shadow, slots }));
         Ok(slot)
     }
 

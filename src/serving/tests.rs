@@ -2,8 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::engine::{Caller, Engine, Settings};
+use super::engine::{Caller, Engine};
 use super::library::{Canary, Files, Library, Traffic};
+use super::settings::Settings;
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
 use futures::future::{BoxFuture, FutureExt};
@@ -11,8 +12,8 @@ use kenyon_learn::data::plan::{ColumnPlan, Resolved};
 use kenyon_learn::data::schema::ColumnKind;
 use kenyon_learn::data::target::Task;
 use kenyon_learn::data::{Column, Table};
-use kenyon_learn::learning::FitSpec;
 use kenyon_learn::learning::fit::{Silent, fit};
+use kenyon_learn::learning::{FitSpec, Validation};
 use kenyon_learn::models::Family;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -22,7 +23,7 @@ use std::sync::{Arc, LazyLock, Mutex};
 static VERSIONS: LazyLock<[Files; 2]> = LazyLock::new(|| [toy("small", "large"), toy("large", "small")]);
 
 fn toy(low: &str, high: &str) -> Files {
-    let plan = |name: &str, kind| ColumnPlan { name: name.into(), kind, members: None, shape: None, channels: None };
+    let plan = |name: &str, kind| ColumnPlan::new(name, kind);
     let x: Vec<f64> = (0..200).map(|i| f64::from(i) / 200.0).collect();
     let label = |x: &f64| Some(if *x < 0.5 { low.into() } else { high.into() });
     let labels = x.iter().map(label).collect();
@@ -37,11 +38,12 @@ fn toy(low: &str, high: &str) -> Files {
     let config = json!({ "epochs": 30, "hidden": [16], "learning_rate": 0.02 });
     let spec = FitSpec {
         target: "size".into(),
-        family: Some(Family::SparseMlp),
+        family: Family::named("sparse_mlp"),
         task: None,
-        validation: 0.3,
+        validation: Validation::Share(0.3),
         seed: 1,
         config: config.as_object().unwrap().clone(),
+        ..FitSpec::default()
     };
     let fitted = fit(&table, &resolved, &spec, 1, None, &Silent).unwrap();
     fitted.bundle.files().unwrap().into_iter().map(|(name, bytes)| (name.to_owned(), bytes.into())).collect()
@@ -63,7 +65,7 @@ impl Library for Shelf {
         async move { known.then_some(traffic).ok_or_else(none) }.boxed()
     }
 
-    fn files<'a>(&'a self, _: &'a str, version: u64) -> BoxFuture<'a, Result<Files>> {
+    fn files<'a>(&'a self, _: &'a str, _: uuid::Uuid, version: u64) -> BoxFuture<'a, Result<Files>> {
         self.loads.fetch_add(1, Ordering::Relaxed);
         let none = || Error::not_found("version_not_found", "there is no such version");
         async move { VERSIONS.get(version as usize - 1).cloned().ok_or_else(none) }.boxed()

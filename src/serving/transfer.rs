@@ -95,7 +95,7 @@ pub async fn import(store: &Store, model: &ModelName, archive: Bytes) -> Result<
         metrics: config.metrics.into(),
         info,
         files: files.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect(),
-        serve: true,
+        withheld: None,
     };
     store.publish_version(model, new).await
 }

@@ -3,9 +3,10 @@
 //! A part never changes. Replacing writes the new parts first, then one transaction points the name
 //! at them; the old parts become garbage, which goes once no unfinished job reads it.
 
-use super::db::{Db, Row, Tx, now, sql};
+use super::change::Change;
+use super::clock::now;
+use super::db::{Db, Row, Tx, sql};
 use super::objects::digest;
-use super::open::Change;
 use super::{DatasetName, JobId, Objects, Page, Store};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -30,6 +31,9 @@ pub struct Part {
     pub bytes: u64,
     /// SHA-256 of the bytes as stored, hexadecimal.
     pub digest: String,
+    /// How its text is read, as `data` makes and reads it; null for parts of 0.1.
+    #[serde(default)]
+    pub read_as: Value,
 }
 
 /// A dataset with its schema.
@@ -53,6 +57,17 @@ pub struct Dataset {
     pub created_at: Timestamp,
     /// When it last changed.
     pub updated_at: Timestamp,
+}
+
+/// What a job reads, fixed when it first starts.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct JobInput {
+    /// The dataset it is for.
+    #[serde(flatten)]
+    pub dataset: Dataset,
+    /// The dataset that a training is measured on, where the request names one.
+    #[serde(default)]
+    pub held_out: Option<Dataset>,
 }
 
 /// A file that was uploaded and is not part of anything yet. Dropped without being put into a
@@ -108,6 +123,8 @@ pub struct NewPart {
     pub compression: String,
     /// Rows in it.
     pub rows: u64,
+    /// How its text is read.
+    pub read_as: Value,
 }
 
 impl NewPart {
@@ -119,6 +136,7 @@ impl NewPart {
             rows: self.rows,
             bytes: self.file.bytes,
             digest: self.file.digest.clone(),
+            read_as: self.read_as.clone(),
         }
     }
 }
@@ -254,7 +272,7 @@ impl Store {
 
     /// The dataset as the job reads it: fixed when the job first starts and the same on every later
     /// attempt, whatever happens to the name meanwhile.
-    pub async fn job_input(&self, job: JobId) -> Result<Option<Dataset>> {
+    pub async fn job_input(&self, job: JobId) -> Result<Option<JobInput>> {
         let row = self.inner.db.opt(sql("SELECT input FROM jobs WHERE id = $1").bind(job)).await?;
         let input = row.map(|r| r.opt_json("input")).transpose()?.flatten();
         input.map(|value| serde_json::from_value(value).map_err(Error::internal)).transpose()
@@ -284,6 +302,7 @@ fn from_rows(row: &Row, parts: &[Row]) -> Result<Dataset> {
             rows: row.u64("row_count")?,
             bytes: row.u64("bytes")?,
             digest: row.get("digest")?,
+            read_as: row.json("read_as")?,
         })
     };
     Ok(Dataset {
@@ -301,10 +320,10 @@ fn from_rows(row: &Row, parts: &[Row]) -> Result<Dataset> {
 
 async fn insert_part(tx: &mut Tx, name: &DatasetName, position: usize, part: &Part) -> Result<()> {
     let insert = "INSERT INTO dataset_parts
-        (dataset, position, object_key, format, compression, row_count, bytes, digest)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+        (dataset, position, object_key, format, compression, row_count, bytes, digest, read_as)
+        VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
     let insert = sql(insert).bind(name).bind(position).bind(&part.key).bind(&part.format).bind(&part.compression);
-    tx.exec(insert.bind(part.rows).bind(part.bytes).bind(&part.digest)).await?;
+    tx.exec(insert.bind(part.rows).bind(part.bytes).bind(&part.digest).bind(&part.read_as)).await?;
     Ok(())
 }
 

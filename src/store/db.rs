@@ -1,7 +1,7 @@
 //! Two pools in one enum and one SQL text for both. Only `store` sees this.
 
-use super::open::Change;
-use super::{DatasetName, JobId, ModelName};
+use super::change::Change;
+use super::{DatasetName, JobId, ModelChanges, ModelName};
 use crate::{Error, Kind, Result};
 use futures::TryStreamExt;
 use jiff::Timestamp;
@@ -11,6 +11,7 @@ use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Decode, Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite, Transaction, Type};
 use std::borrow::Cow;
+use std::sync::Arc;
 use tokio::sync::broadcast;
 
 /// The database, and the channel on which changes are told.
@@ -18,6 +19,7 @@ use tokio::sync::broadcast;
 pub(super) struct Db {
     pub(super) pools: Pools,
     pub(super) changes: broadcast::Sender<Change>,
+    pub(super) model_changes: Arc<ModelChanges>,
 }
 
 /// SQLite has one writer whatever one does, so it gets one connection and readers never wait for it.
@@ -186,11 +188,6 @@ fn time(ms: i64) -> Result<Timestamp> {
     Timestamp::from_millisecond(ms).map_err(Error::internal)
 }
 
-/// Now, in epoch milliseconds by this machine's clock.
-pub(super) fn now() -> i64 {
-    Timestamp::now().as_millisecond()
-}
-
 impl Db {
     pub(super) fn is_postgres(&self) -> bool {
         matches!(self.pools, Pools::Postgres(_))
@@ -227,7 +224,12 @@ impl Db {
             },
             Pools::Postgres(pool) => Inner::Postgres(pool.begin().await?),
         };
-        Ok(Tx { inner, told: Vec::new(), changes: self.changes.clone() })
+        Ok(self.transaction(inner))
+    }
+
+    fn transaction(&self, inner: Inner) -> Tx {
+        let (changes, model_changes) = (self.changes.clone(), Arc::clone(&self.model_changes));
+        Tx { inner, told: Vec::new(), changes, model_changes }
     }
 
     /// Starts a transaction that sees one state of everything, for copies.
@@ -239,7 +241,7 @@ impl Db {
                 Inner::Postgres(pool.begin_with(begin).await?)
             }
         };
-        Ok(Tx { inner, told: Vec::new(), changes: self.changes.clone() })
+        Ok(self.transaction(inner))
     }
 
     /// One writing statement in its own transaction; the number of rows it changed.
@@ -269,6 +271,7 @@ pub(super) struct Tx {
     inner: Inner,
     told: Vec<Change>,
     changes: broadcast::Sender<Change>,
+    model_changes: Arc<ModelChanges>,
 }
 
 impl Tx {
@@ -320,6 +323,12 @@ impl Tx {
     }
 
     pub(super) async fn commit(mut self) -> Result<()> {
+        let models = self.told.iter().filter_map(|change| match change {
+            Change::Model(name) => Some(name.clone()),
+            _ => None,
+        });
+        // Until the end of this function: a request that starts after the commit can be seen reads what it wrote.
+        let _writing = self.model_changes.begin(models.collect());
         match self.inner {
             Inner::Sqlite(tx) => {
                 tx.commit().await?;

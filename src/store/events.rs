@@ -3,9 +3,10 @@
 //! Kinds: `status` (with every change of state, in the same transaction), `progress` (only the
 //! newest is kept), `metric` (a point of the curves) and `log`.
 
-use super::db::{Tx, now, sql};
+use super::change::Change;
+use super::clock::now;
+use super::db::{Tx, sql};
 use super::jobs::{Claim, fenced, no_job};
-use super::open::Change;
 use super::{JobId, Store};
 use crate::Result;
 use jiff::Timestamp;

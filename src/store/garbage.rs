@@ -1,6 +1,7 @@
 //! Tidying up: objects that nothing needs any more, and what a crash left behind.
 
-use super::db::{now, sql};
+use super::clock::now;
+use super::db::sql;
 use super::models::files;
 use super::{JobId, Store};
 use crate::Result;

@@ -3,7 +3,8 @@
 //! one that comes while the first still works 409 `idempotency_in_flight`.
 
 use super::Store;
-use super::db::{Tx, now, sql};
+use super::clock::now;
+use super::db::{Tx, sql};
 use super::objects::digest;
 use crate::{Error, Result};
 use std::time::Duration;

@@ -2,9 +2,10 @@
 //! by that hash, which tells nothing by its timing. Revoking works on all replicas at once.
 
 use super::Store;
-use super::db::{Row, now, sql};
+use super::change::Change;
+use super::clock::now;
+use super::db::{Row, sql};
 use super::objects::{digest, hex};
-use super::open::Change;
 use crate::{Error, Kind, Result};
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};

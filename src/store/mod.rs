@@ -21,6 +21,8 @@
 //! process on SQLite). A message may be lost, never invented: subscribe, then look, and poll slowly.
 
 pub mod access;
+mod change;
+mod clock;
 pub mod counts;
 pub mod datasets;
 mod db;
@@ -29,6 +31,8 @@ mod garbage;
 pub mod idempotency;
 pub mod jobs;
 pub mod keys;
+mod model_changes;
+mod model_rows;
 pub mod models;
 pub mod names;
 pub mod objects;
@@ -40,16 +44,19 @@ pub mod snapshot;
 pub(crate) mod tests;
 
 pub use access::{Access, Caller};
-pub use datasets::{Dataset, NewPart, Part, Staged};
+pub use change::Change;
+pub use datasets::{Dataset, JobInput, NewPart, Part, Staged};
 pub use events::JobEvent;
 pub use idempotency::{Begun, IdempotencyKey};
 pub use jobs::{Job, JobFilter, JobKind, JobStatus, NewJob};
 pub use keys::{ApiKey, NewKey, Scope};
-pub use models::{Canary, Model, NewModel, NewVersion, Traffic, Version, VersionState};
+pub use model_changes::ModelChanges;
+pub use model_rows::NewModel;
+pub use models::{Canary, Model, NewVersion, Traffic, Version, VersionState};
 pub use names::{DatasetName, JobId, ModelName};
 pub use objects::Objects;
 pub use observations::{Appended, LogSnapshot, NewRecord, Record};
-pub use open::{Change, Store, StoreOptions};
+pub use open::{Store, StoreOptions};
 pub use predictions::Predictions;
 
 use serde::{Deserialize, Serialize};

@@ -3,10 +3,12 @@
 //! A version is a handful of files in the object store and one row. It is visible from the
 //! transaction that inserts the row, which is also the one that ends its job.
 
-use super::db::{Row, Tx, is_duplicate, now, sql};
+use super::change::Change;
+use super::clock::now;
+use super::db::{Row, Tx, is_duplicate, sql};
 use super::jobs::Claim;
+use super::model_rows::{NewModel, discard, insert_model, no_model};
 use super::objects::digest;
-use super::open::Change;
 use super::{JobId, ModelName, Page, Store};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -41,21 +43,6 @@ pub struct Model {
     pub created_at: Timestamp,
     /// When it, its versions or its traffic last changed.
     pub updated_at: Timestamp,
-}
-
-/// A model to make.
-#[derive(Clone, Debug, PartialEq)]
-pub struct NewModel {
-    /// Its name.
-    pub name: ModelName,
-    /// Family, if it is known.
-    pub family: Option<String>,
-    /// Task, if it is known.
-    pub task: Option<String>,
-    /// Column that is predicted.
-    pub target: String,
-    /// Whatever else its makers keep.
-    pub info: Value,
 }
 
 /// Which versions answer.
@@ -149,9 +136,18 @@ pub struct NewVersion {
     pub info: Value,
     /// Name and content of each file of the bundle.
     pub files: Vec<(String, Vec<u8>)>,
-    /// Whether it is to answer at once. It does not when a canary or shadow is being tried, nor when
-    /// a newer version answers already.
-    pub serve: bool,
+    /// Why it is not to answer at once, if it is not. It does not either when a canary or shadow is being tried,
+    /// or when a newer version answers already.
+    pub withheld: Option<String>,
+}
+
+/// Whether a version that was published is served, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// Whether.
+    pub served: bool,
+    /// One sentence.
+    pub reason: String,
 }
 
 impl Store {
@@ -239,10 +235,16 @@ impl Store {
 
     /// One version; 404 `version_not_found`.
     pub async fn version(&self, name: &ModelName, version: u64) -> Result<Version> {
+        let id = self.model(name).await?.id;
+        self.version_of(name, id, version).await
+    }
+
+    /// A version of the model with this id; 404 `version_not_found` where another model has taken the name.
+    pub async fn version_of(&self, name: &ModelName, id: Uuid, version: u64) -> Result<Version> {
         let model = self.model(name).await?;
         let one = "SELECT * FROM versions WHERE model_id = $1 AND version = $2";
-        let row = self.inner.db.opt(sql(one).bind(model.id.to_string()).bind(version)).await?;
-        version_from_row(&model, &row.ok_or_else(|| no_version(version))?)
+        let row = self.inner.db.opt(sql(one).bind(id.to_string()).bind(version)).await?;
+        version_from_row(&model, &row.filter(|_| model.id == id).ok_or_else(|| no_version(version))?)
     }
 
     /// The files of a version, checked against their digests.
@@ -281,8 +283,12 @@ impl Store {
         let files = self.write_files(&claim.job.model, claim.model_id, version, &attempt, &new).await?;
         let visible = async {
             let mut tx = self.inner.db.begin().await?;
-            super::jobs::succeed(&mut tx, claim, &new.metrics, &json!({ "version": version })).await?;
-            insert_version(&mut tx, &claim.model_id.to_string(), version, Some(claim.job.id), &new, &files).await?;
+            super::jobs::hold(&mut tx, claim).await?;
+            let id = claim.model_id.to_string();
+            let serving = insert_version(&mut tx, &id, version, Some(claim.job.id), &new, &files).await?;
+            let result = json!({ "version": version, "served": serving.served, "served_reason": serving.reason,
+                "warnings": new.info.get("warnings").unwrap_or(&json!([])) });
+            super::jobs::succeed(&mut tx, claim, &new.metrics, &result).await?;
             tx.tell(Change::Model(claim.job.model.clone()));
             tx.commit().await
         };
@@ -370,24 +376,6 @@ impl Store {
     }
 }
 
-/// Marks an object as needed by nobody.
-pub(super) async fn discard(tx: &mut Tx, key: &str) -> Result<()> {
-    let insert = "INSERT INTO garbage (object_key, since) VALUES ($1, $2) ON CONFLICT (object_key) DO NOTHING";
-    tx.exec(sql(insert).bind(key).bind(now())).await.map(|_| ())
-}
-
-pub(super) async fn insert_model(tx: &mut Tx, new: &NewModel) -> Result<String> {
-    let id = Uuid::now_v7().to_string();
-    let insert = "INSERT INTO models
-        (name, id, family, task, target, info, next_version, history, created_at, updated_at)
-        VALUES ($1, $2, $3, $4, $5, $6, 1, '[]', $7, $7)";
-    let insert = sql(insert).bind(&new.name).bind(&id).bind(new.family.clone()).bind(new.task.clone());
-    tx.exec(insert.bind(&new.target).bind(&new.info).bind(now())).await?;
-    tx.exec(sql("INSERT INTO logs (model_id, next_seq) VALUES ($1, 0)").bind(&id)).await?;
-    tx.tell(Change::Model(new.name.clone()));
-    Ok(id)
-}
-
 async fn insert_version(
     tx: &mut Tx,
     model_id: &str,
@@ -395,10 +383,9 @@ async fn insert_version(
     job: Option<JobId>,
     new: &NewVersion,
     files: &[VersionFile],
-) -> Result<()> {
-    let lock = "UPDATE models SET updated_at = $2, family = $3, task = COALESCE($4, task) WHERE id = $1 RETURNING *";
-    let lock = sql(lock).bind(model_id).bind(now()).bind(&new.family).bind(new.task.clone());
-    let row = tx.opt(lock).await?;
+) -> Result<Serving> {
+    let lock = "UPDATE models SET updated_at = $2 WHERE id = $1 RETURNING *";
+    let row = tx.opt(sql(lock).bind(model_id).bind(now())).await?;
     let row = row.ok_or_else(|| Error::not_found("model_not_found", "the model was removed meanwhile"))?;
     let model = from_row(&row)?;
     let bytes: u64 = files.iter().map(|f| f.bytes).sum();
@@ -408,14 +395,28 @@ async fn insert_version(
     let insert = sql(insert).bind(model_id).bind(version).bind(&new.family).bind(&new.metrics).bind(&new.info);
     let insert = insert.bind(&json!(files)).bind(bytes).bind(job.map(|j| j.to_string())).bind(now());
     tx.exec(insert).await?;
-    if !new.info.is_null() {
-        tx.exec(sql("UPDATE models SET info = $2 WHERE id = $1").bind(model_id).bind(&new.info)).await?;
-    }
     let tried = model.traffic.canary.is_some() || model.traffic.shadow.is_some();
-    if new.serve && !tried && model.traffic.stable.is_none_or(|stable| stable < version) {
+    let newer = model.traffic.stable.filter(|stable| *stable > version);
+    let withheld = match (&new.withheld, newer) {
+        (Some(reason), _) => Some(reason.clone()),
+        (None, Some(newer)) => Some(format!("version {newer}, which is newer, is served already")),
+        (None, None) if tried => Some("another version is tried as canary or shadow; promote this one".to_owned()),
+        (None, None) => None,
+    };
+    if withheld.is_none() {
         steer(tx, &model, &Traffic { stable: Some(version), ..Traffic::default() }).await?;
     }
-    Ok(())
+    let served = withheld.is_none();
+    // What the model shows is of the version that answers, or of the last one where none does.
+    if served || model.traffic.stable.is_none() {
+        let show = "UPDATE models SET family = $2, task = COALESCE($3, task) WHERE id = $1";
+        tx.exec(sql(show).bind(model_id).bind(&new.family).bind(new.task.clone())).await?;
+        if !new.info.is_null() {
+            tx.exec(sql("UPDATE models SET info = $2 WHERE id = $1").bind(model_id).bind(&new.info)).await?;
+        }
+    }
+    let reason = withheld.unwrap_or_else(|| "the newest version is served".to_owned());
+    Ok(Serving { served, reason })
 }
 
 /// Reads a model and holds its row until the transaction ends.
@@ -507,11 +508,6 @@ fn version_from_row(model: &Model, row: &Row) -> Result<Version> {
         job_id: row.get::<Option<String>>("job_id")?.map(|id| id.parse()).transpose()?,
         created_at: row.time("created_at")?,
     })
-}
-
-/// 404 for a model.
-pub(super) fn no_model(name: impl std::fmt::Display) -> Error {
-    Error::not_found("model_not_found", format!("there is no model {name}"))
 }
 
 fn no_version(version: u64) -> Error {

@@ -168,7 +168,7 @@ impl Objects {
     /// All objects below a folder (the whole store when empty), with size and age in milliseconds.
     pub async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let prefix = (!folder.is_empty()).then(|| Key::from(folder));
-        let now = super::db::now();
+        let now = super::clock::now();
         let stream = self.store.list(prefix.as_ref()).map(|meta| {
             let meta = meta?;
             let age_ms = now - meta.last_modified.timestamp_millis();

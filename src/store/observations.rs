@@ -8,10 +8,11 @@
 //! them together. The head's row is locked meanwhile: on Postgres, too, records become visible in
 //! the order of their numbers, and a reader that has seen number n never misses one below it.
 
-use super::db::{Db, Tx, now, sql};
+use super::change::Change;
+use super::clock::now;
+use super::db::{Db, Tx, sql};
 use super::idempotency::IdempotencyKey;
-use super::models::discard;
-use super::open::Change;
+use super::model_rows::discard;
 use super::{ModelName, Store};
 use crate::{Error, Result};
 use bytes::Bytes;

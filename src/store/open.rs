@@ -1,16 +1,16 @@
 //! Opening, closing and waking: the [`Store`] itself.
 
+use super::change::Change;
 use super::db::{Db, Pools, sql};
 use super::keys::KeyCache;
 use super::observations::LogWriter;
-use super::{DatasetName, JobId, ModelName, Objects};
+use super::{ModelChanges, Objects};
 use crate::{Error, Kind, Result};
 use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast;
@@ -28,56 +28,6 @@ pub struct StoreOptions {
     pub database_url: Option<String>,
     /// A folder, `file://…` or `s3://…`; a folder in the data folder when missing.
     pub objects_url: Option<String>,
-}
-
-/// Something changed, on this replica or another.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub enum Change {
-    /// A job became ready to be claimed.
-    Queue,
-    /// A job's state, progress, events or cancel wish.
-    Job(JobId),
-    /// A model was made or removed, or its versions or traffic changed.
-    Model(ModelName),
-    /// A model's observation log grew or was compacted.
-    Log(ModelName),
-    /// A dataset changed.
-    Dataset(DatasetName),
-    /// Keys were made or revoked.
-    Keys,
-    /// Messages may have been lost: look at everything.
-    Unknown,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Queue => f.write_str("queue"),
-            Self::Job(id) => write!(f, "job:{id}"),
-            Self::Model(name) => write!(f, "model:{name}"),
-            Self::Log(name) => write!(f, "log:{name}"),
-            Self::Dataset(name) => write!(f, "dataset:{name}"),
-            Self::Keys => f.write_str("keys"),
-            Self::Unknown => f.write_str("unknown"),
-        }
-    }
-}
-
-impl FromStr for Change {
-    type Err = std::convert::Infallible;
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A newer replica may tell of what this one does not know: that is [`Change::Unknown`].
-        let parsed = match text.split_once(':') {
-            None if text == "queue" => Some(Self::Queue),
-            None if text == "keys" => Some(Self::Keys),
-            Some(("job", id)) => id.parse().ok().map(Self::Job),
-            Some(("model", name)) => name.parse().ok().map(Self::Model),
-            Some(("log", name)) => name.parse().ok().map(Self::Log),
-            Some(("dataset", name)) => name.parse().ok().map(Self::Dataset),
-            _ => None,
-        };
-        Ok(parsed.unwrap_or(Self::Unknown))
-    }
 }
 
 /// Everything that lasts. Cheap to clone.
@@ -155,7 +105,7 @@ impl Store {
             }
             Pools::Sqlite { read, .. } => Some(tokio::spawn(checkpoint(read.clone()))),
         };
-        let db = Arc::new(Db { pools, changes });
+        let db = Arc::new(Db { pools, changes, model_changes: Arc::default() });
         let folder_url = options.data_dir.join("objects").to_string_lossy().into_owned();
         let url = options.objects_url.clone().unwrap_or(folder_url);
         let objects = Objects::open(&url, options.data_dir.join("cache"), postgres.is_none()).await?;
@@ -201,6 +151,11 @@ impl Store {
     /// they take as [`Change::Unknown`].
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.inner.db.changes.subscribe()
+    }
+
+    /// Which models this process has changed since when.
+    pub fn model_changes(&self) -> &ModelChanges {
+        &self.inner.db.model_changes
     }
 
     /// The object store.

@@ -65,6 +65,7 @@ const TABLES: &[(&str, Columns)] = &[
             ("row_count", 'i'),
             ("bytes", 'i'),
             ("digest", 't'),
+            ("read_as", 't'),
         ],
     ),
     ("garbage", &[("object_key", 't'), ("since", 'i')]),

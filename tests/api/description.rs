@@ -66,7 +66,7 @@ async fn operations_hold_no_nulls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn schemas_are_closed_in_themselves() {
-    let document = serde_json::to_value(kenyon::http::openapi()).unwrap();
+    let document = serde_json::to_value(kenyon::app::openapi()).unwrap();
     let text = document.to_string();
     for reference in text.split("\"$ref\":\"").skip(1) {
         let name = reference.split('"').next().unwrap();

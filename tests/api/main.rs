@@ -16,3 +16,4 @@ mod server;
 mod streams;
 #[path = "../support/mod.rs"]
 mod support;
+mod training;

@@ -18,6 +18,20 @@ async fn empty(server: &TestServer) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_settings_of_an_empty_model_are_checked() {
+    let server = TestServer::start().await;
+    for (config, code) in [(json!({"stream_root": 1}), "unknown_field"), (json!({"units": -3}), "bad_setting")] {
+        let request = json!({"target": "label", "features": {"x": "number"}, "config": config});
+        let made = send(server.request(Method::PUT, "/api/v1/models/s").json(&request)).await;
+        assert_eq!(made.problem().1, code, "{}", made.body);
+    }
+    let config = json!({"memory_per_class": 10, "recent_labels": false, "seed": 4});
+    let request = json!({"target": "label", "features": {"x": "number"}, "config": config});
+    let made = send(server.request(Method::PUT, "/api/v1/models/s").json(&request)).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_empty_model_learns_row_by_row() {
     let server = TestServer::start().await;
     empty(&server).await;

@@ -40,7 +40,7 @@ async fn servers_are_replaced_without_a_failed_request() {
     let Some(postgres) = postgres::server() else { return };
     let found = ["/usr/sbin/haproxy", "/usr/bin/haproxy"].into_iter().find(|p| std::path::Path::new(p).exists());
     let Some(haproxy) = found else {
-        println!("skipped: no haproxy here");
+        crate::support::skip("no haproxy here");
         return;
     };
     let database = postgres.database().await;

@@ -38,7 +38,7 @@ impl SmallDisk {
             std::fs::File::create(file).unwrap().set_len(64 << 20).unwrap();
             let made = Command::new("mkfs.ext4").arg("-q").arg(file).status();
             if !made.is_ok_and(|status| status.success()) {
-                println!("skipped: no mkfs.ext4 here");
+                crate::support::skip("no mkfs.ext4 here");
                 return None;
             }
         }
@@ -138,7 +138,7 @@ async fn a_clock_that_jumps_back_stops_nothing() {
     let library = ["/usr/lib/x86_64-linux-gnu", "/usr/lib/aarch64-linux-gnu"]
         .map(|folder| Path::new(folder).join("faketime/libfaketimeMT.so.1"));
     let Some(library) = library.iter().find(|file| file.exists()) else {
-        println!("skipped: no libfaketime here");
+        crate::support::skip("no libfaketime here");
         return;
     };
     let folder = tempfile::tempdir().unwrap();
@@ -273,7 +273,7 @@ async fn no_descriptor_left_is_survived() {
     let pid = server.id().to_string();
     let limited = Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={limit}:{limit}")]).status();
     if !limited.is_ok_and(|status| status.success()) {
-        println!("skipped: no prlimit here");
+        crate::support::skip("no prlimit here");
         return;
     }
     let address = server.url.trim_start_matches("http://").to_owned();

@@ -7,6 +7,12 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod random;
 
+/// Says why a test does nothing; with `KENYON_REQUIRE_ALL` set, as in CI, that is a failure.
+pub(crate) fn skip(reason: &str) {
+    println!("skipped: {reason}");
+    assert!(std::env::var_os("KENYON_REQUIRE_ALL").is_none(), "{reason}");
+}
+
 /// A small table that can be learned: two clouds of points and a column without information.
 pub(crate) fn clouds(rows: usize) -> String {
     let mut csv = String::from("x,y,colour,label\n");

@@ -56,7 +56,7 @@ impl Runner for Toy {
             metrics: json!({ "state": state.to_string() }),
             info: Value::Null,
             files: vec![("weights".to_owned(), state.to_le_bytes().to_vec())],
-            serve: true,
+            withheld: None,
         }))
     }
 }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 fn floats(json: &str) -> Result<Vec<f32>> {
     let mut out = Vec::new();
     let mut reader = Reader { text: json, bytes: json.as_bytes(), at: 0 };
-    reader.floats(&mut out, 0)?;
+    reader.floats(&mut out, &mut Vec::new(), 0)?;
     reader.end()?;
     Ok(out)
 }
@@ -24,6 +24,26 @@ fn a_request_with_everything() {
     assert_eq!(parsed.inputs[1].data, Data::Here(Values::Text(vec!["ü".into(), "\"b\"".into()])));
     assert_eq!(parsed.inputs[2].data, Data::Binary(2));
     assert_eq!(parsed.outputs[0], Wanted { name: "label".into(), binary: Some(false), classes: None });
+}
+
+#[test]
+fn null_is_an_element_without_a_value() {
+    for (datatype, data, values) in [
+        ("FP32", "[1.5,null]", Values::F32(vec![1.5, f32::NAN])),
+        ("FP64", "[[1.5],[null]]", Values::F64(vec![1.5, f64::NAN])),
+        ("INT64", "[7,null]", Values::Int(vec![7, 0])),
+        ("UINT64", "[7,null]", Values::Uint(vec![7, 0])),
+        ("BOOL", "[true,null]", Values::Bool(vec![true, false])),
+        ("BYTES", r#"["a",null]"#, Values::Text(vec!["a".into(), "".into()])),
+    ] {
+        let json = format!(r#"{{"inputs":[{{"name":"x","shape":[2],"datatype":"{datatype}","data":{data}}}]}}"#);
+        let parsed = parse(json.as_bytes()).unwrap();
+        assert_eq!(parsed.inputs[0].missing, [1], "{datatype}");
+        // NaN is no value to compare.
+        assert_eq!(format!("{:?}", parsed.inputs[0].data), format!("{:?}", Data::Here(values)));
+    }
+    let lax = r#"{"inputs":[{"name":"x","shape":[1],"datatype":"BOOL","data":[17]}]}"#;
+    assert!(parse(lax.as_bytes()).is_err());
 }
 
 #[test]

@@ -337,7 +337,8 @@ impl Actor {
 
     fn serve(&self) {
         let published = self.published.load();
-        if let Some(live) = self.engine.loaded(self.log.model.name.as_str(), Some(published.version)) {
+        let live = self.engine.loaded(self.log.model.name.as_str(), Some(published.version));
+        if let Some(live) = live.filter(|live| live.model_id == self.log.model.id) {
             live.publish(Arc::clone(&published.bundle));
         }
     }

@@ -130,7 +130,7 @@ impl Streams {
             metrics: published.report.figures().prequential(),
             info,
             files,
-            serve: true,
+            withheld: None,
         })
     }
 }

@@ -4,7 +4,7 @@ use super::actor::{Command, Rows, StreamHandle, answered};
 use super::state::answer;
 use super::{Streams, blocking};
 use crate::store::{IdempotencyKey, ModelName};
-use crate::{Error, Kind, Result};
+use crate::{Detail, Error, Kind, Result};
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::{Stream as Flow, StreamExt};
@@ -61,6 +61,26 @@ impl BodyRows {
     }
 }
 
+/// A model that was made without a task has classes; a first label that is no whole number says otherwise.
+fn check_assumed_task(stream: &StreamHandle, payload: &[u8]) -> Result<()> {
+    let log = &stream.log;
+    if log.model.info["task_assumed"] != true || !stream.published().report.classes().is_empty() {
+        return Ok(());
+    }
+    let label = |line: &[u8]| serde_json::from_slice::<Map<String, Value>>(line).ok()?.remove(&log.target);
+    let mut labels = payload.split(|byte| *byte == b'\n').filter_map(label).filter(|label| !label.is_null());
+    match labels.next().as_ref().and_then(Value::as_f64) {
+        Some(label) if label.fract() != 0.0 => {
+            let detail = format!(
+                "the first label, {label}, is no whole number: make the model with \"task\":\"regression\", or with \"classification\" if it is a class"
+            );
+            Err(Error::unprocessable("task_needed", detail)
+                .with_details([Detail::column(&log.target, "is no whole number, and the model has no task")]))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Streams {
     /// Learns from the rows of a JSON array, `[{…},{…}]`; answers once they are durable, applied and published.
     /// A row without its target is learned from as far as that goes.
@@ -77,7 +97,7 @@ impl Streams {
         if rows.is_empty() {
             return Ok(nothing_observed(&stream));
         }
-        let rows = read(&stream.log.reader, payload, key).await?;
+        let rows = read(&stream, payload, key).await?;
         stream.ask(|reply| Command::Observe(rows, reply)).await
     }
 
@@ -115,7 +135,7 @@ impl Streams {
             for (payload, rows) in lines.cut(ended) {
                 let key = key.as_ref().map(|k| IdempotencyKey { key: format!("{}#{number}", k.key), ..k.clone() });
                 number += 1;
-                let read = read(&stream.log.reader, payload, key).await;
+                let read = read(&stream, payload, key).await;
                 if learning.is_some() {
                     let learned = joined(&mut learning).await?;
                     part(&learned).await?;
@@ -149,13 +169,19 @@ impl Streams {
         row.insert(stream.log.target.clone(), target.clone());
         let mut payload = serde_json::to_vec(&row).map_err(Error::internal)?;
         payload.push(b'\n');
-        let rows = read(&stream.log.reader, payload, None).await?;
+        let rows = read(&stream, payload, None).await?;
         stream.ask(|reply| Command::Observe(rows, reply)).await
     }
 }
 
 /// Reads lines of JSON.
-async fn read(reader: &RowsReader, payload: Vec<u8>, key: Option<IdempotencyKey>) -> Result<Rows> {
+async fn read(stream: &StreamHandle, payload: Vec<u8>, key: Option<IdempotencyKey>) -> Result<Rows> {
+    let rows = read_rows(&stream.log.reader, payload, key).await?;
+    check_assumed_task(stream, &rows.payload)?;
+    Ok(rows)
+}
+
+async fn read_rows(reader: &RowsReader, payload: Vec<u8>, key: Option<IdempotencyKey>) -> Result<Rows> {
     // A few rows are read in less time than a thread takes to start on them.
     if payload.len() < 16 << 10 {
         return Ok(Rows { table: reader.from_ndjson(&payload)?, payload, key });

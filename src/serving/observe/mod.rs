@@ -65,6 +65,8 @@ pub struct EmptyModel {
     pub name: ModelName,
     /// What kind of answer.
     pub task: Task,
+    /// Whether nobody has said so: the first label may say otherwise.
+    pub task_assumed: bool,
     /// Columns of its rows.
     pub inputs: Vec<ColumnPlan>,
     /// The target's column.
@@ -160,7 +162,7 @@ impl Streams {
 
     async fn open_if_used(&self, model: &Model) {
         let observed = self.inner.store.log_head(model.id).await.unwrap_or(0) > 0;
-        if observed && let Err(error) = self.learning(&model.name).await {
+        if observed && let Err(error) = self.learning_of(&model.name, model.id).await {
             let name = model.name.as_str();
             tracing::error!(model = name, %error, cause = ?error.cause, "a stream could not be opened");
         }
@@ -169,14 +171,15 @@ impl Streams {
     /// A version was loaded and has not answered yet.
     async fn loaded(&self, live: &LoadedVersion) {
         let Ok(name) = live.model.parse::<ModelName>() else { return };
-        if self.opened(&name).is_none()
+        if self.opened(&name).is_none_or(|stream| stream.log.model.id != live.model_id)
             && let Ok(model) = self.inner.store.model(&name).await
+            && model.id == live.model_id
             && model.traffic.stable == Some(live.version)
         {
             self.open_if_used(&model).await;
         }
         let root = open::root_of(&live.bundle()).unwrap_or(live.version);
-        let Some(stream) = self.opened(&name).filter(|stream| stream.log.root == root) else { return };
+        let Some(stream) = self.opened(&name).filter(|stream| stream.log.model.id == live.model_id && stream.log.root == root) else { return };
         loop {
             let published = stream.published();
             live.publish(Arc::clone(&published.bundle));
@@ -232,7 +235,7 @@ impl Streams {
 
     /// A model was removed, made anew, or answers by another version. A version that a consolidation
     /// made goes on from the same stream; any other starts its own.
-    async fn changed(&self, name: &ModelName) {
+    pub(super) async fn changed(&self, name: &ModelName) {
         let Some(stream) = self.opened(name) else { return };
         let now = self.inner.store.model(name).await.ok().filter(|m| m.id == stream.log.model.id);
         let Some(version) = now.and_then(|m| m.traffic.stable) else { return self.close(name) };
@@ -255,10 +258,12 @@ impl Streams {
     }
 
     /// Where a model's stream is or will be.
-    fn place(&self, name: &ModelName) -> Arc<Place> {
+    fn place(&self, name: &ModelName, id: Uuid) -> Arc<Place> {
         let mut places = self.places();
-        // A task that has ended, because learning panicked, is replaced: the state is read from the log.
-        if places.get(name).and_then(|place| place.get()).is_some_and(|stream| stream.is_closed()) {
+        // A task that has ended, because learning panicked, is replaced: the state is read from the log. So is one of
+        // an earlier model of the same name.
+        let stale = |stream: &Arc<StreamHandle>| stream.is_closed() || stream.log.model.id != id;
+        if places.get(name).and_then(|place| place.get()).is_some_and(stale) {
             places.remove(name);
         }
         Arc::clone(places.entry(name.clone()).or_default())
@@ -298,7 +303,8 @@ impl Streams {
         };
         let bundle = blocking(move || Ok(StreamModel::new(&spec)?.publish())).await?;
         let files = bundle.files()?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
-        let info = bundle.describe();
+        let mut info = bundle.describe();
+        info["task_assumed"] = empty.task_assumed.into();
         let task = kenyon_learn::learning::fit::task_name(bundle.config.task).to_owned();
         let new = NewModel {
             name: empty.name.clone(),
@@ -314,7 +320,7 @@ impl Streams {
             metrics: json!({}),
             info,
             files,
-            serve: true,
+            withheld: None,
         };
         self.inner.store.publish_version(&empty.name, version).await?;
         self.inner.engine.refresh(empty.name.as_str()).await?;

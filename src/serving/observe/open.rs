@@ -10,11 +10,23 @@ use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::stream::{StreamModel, StreamSpec};
 use serde_json::Value;
 use std::sync::Arc;
+use uuid::Uuid;
 
 impl Streams {
-    /// The stream of a model, opened if need be: once, however many ask for it.
+    /// The stream of the model that has this name now, opened if need be.
     pub(super) async fn learning(&self, name: &ModelName) -> Result<Arc<StreamHandle>> {
-        let place = self.place(name);
+        let (id, version) = self.inner.engine.identity(name.as_str()).await?;
+        let other = |open: Arc<StreamHandle>| open.log.model.id != id || Some(open.published().version) != version;
+        if self.opened(name).is_some_and(other) {
+            self.changed(name).await;
+        }
+        self.learning_of(name, id).await
+    }
+
+    /// The stream of the model with this id, opened once, however many ask for it; one of an earlier model of the same
+    /// name is replaced.
+    pub(super) async fn learning_of(&self, name: &ModelName, id: Uuid) -> Result<Arc<StreamHandle>> {
+        let place = self.place(name, id);
         let opened = place.get_or_try_init(|| self.open(name)).await.cloned();
         if opened.is_err() {
             self.give_up(name, &place);

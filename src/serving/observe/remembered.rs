@@ -72,6 +72,13 @@ impl Streams {
             return Err(Error::malformed("empty_filter", "name at least one column in `where`")
                 .with_details([Detail::path("where", "must name at least one column")]));
         }
+        let unknown: Vec<&String> = filter.keys().filter(|name| !learning.log.reader.knows(name)).collect();
+        if let Some(name) = unknown.first() {
+            let places =
+                unknown.iter().map(|name| Detail::path(format!("where.{name}"), "the model has no such column"));
+            let detail = format!("the model has no column '{name}'");
+            return Err(Error::unprocessable("unknown_column", detail).with_details(places));
+        }
         let target = learning.log.target.clone();
         self.forget_by(&learning, json!({ "where": filter }), |line| matches(filter, None, Some(line), &target)).await
     }

@@ -4,7 +4,7 @@ use super::DriftIn;
 use super::stream_log::StreamLog;
 use crate::store::{LogSnapshot, Record};
 use crate::{Error, Result};
-use kenyon_learn::data::Table;
+use kenyon_learn::data::{ColumnKind, Table};
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::stream::{Consolidation, Observed, StreamModel, StreamReport};
 use serde_json::{Map, Value, json};
@@ -165,6 +165,6 @@ pub(super) fn matches(filter: &Map<String, Value>, label: Option<&Value>, row: O
     let row: Option<Map<String, Value>> = row.and_then(|r| serde_json::from_str(r).ok());
     filter.iter().all(|(column, wanted)| {
         let has = row.as_ref().and_then(|r| r.get(column)).or_else(|| label.filter(|_| column == target));
-        has.is_some_and(|has| has == wanted || has.as_f64().is_some_and(|h| Some(h) == wanted.as_f64()))
+        has.is_some_and(|has| ColumnKind::Category.same(has, wanted))
     })
 }

@@ -22,7 +22,7 @@ struct Replicas {
 }
 
 fn column(name: &str, kind: ColumnKind) -> ColumnPlan {
-    ColumnPlan { name: name.into(), kind, members: None, shape: None, channels: None }
+    ColumnPlan::new(name, kind)
 }
 
 fn rows(range: std::ops::Range<usize>) -> Value {
@@ -42,6 +42,7 @@ impl Replicas {
         let mut it = Self { store, all: Vec::new(), name: name.clone(), _folder: folder };
         (0..count).for_each(|_| it.join());
         let empty = EmptyModel {
+            task_assumed: false,
             name,
             task: Task::Classification,
             inputs: vec![column("x", ColumnKind::Number), column("y", ColumnKind::Number)],

@@ -1,12 +1,13 @@
 //! What is asked of the queue: submit, look, cancel, retry.
 
 use super::{Job, JobFilter, JobKind, JobStatus, NewJob, from_row, no_job};
+use crate::store::change::Change;
+use crate::store::clock::now;
 use crate::store::datasets::no_dataset;
-use crate::store::db::{Tx, is_duplicate, now, sql};
+use crate::store::db::{Tx, is_duplicate, sql};
 use crate::store::events::add_event;
 use crate::store::idempotency::{IdempotencyKey, claim_key, record_answer};
-use crate::store::models::{discard, insert_model, no_model};
-use crate::store::open::Change;
+use crate::store::model_rows::{discard, insert_model, no_model};
 use crate::store::{DatasetName, JobId, ModelName, Page, Store};
 use crate::{Error, Kind, Result};
 use serde_json::json;

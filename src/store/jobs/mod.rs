@@ -6,10 +6,10 @@ mod ask;
 mod work;
 
 pub(super) use ask::cancel_all_of;
-pub(super) use work::succeed;
+pub(super) use work::{hold, succeed};
 
 use super::db::Row;
-use super::models::NewModel;
+use super::model_rows::NewModel;
 use super::{DatasetName, JobId, ModelName};
 use crate::{Error, Result};
 use jiff::Timestamp;
@@ -125,6 +125,15 @@ pub struct Job {
     /// What an evaluation found; which version a training made.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub result: Option<Value>,
+    /// Whether the version it made is served; none before it has made one.
+    #[serde(default)]
+    pub served: Option<bool>,
+    /// Why it is served, or not.
+    #[serde(default)]
+    pub served_reason: Option<String>,
+    /// What the training noticed and did not refuse.
+    #[serde(default)]
+    pub warnings: Vec<Value>,
     /// How often it was started.
     pub attempt: u64,
     /// Step of the checkpoint this attempt went on from; 0 from the start.
@@ -205,6 +214,8 @@ pub(super) fn fenced(changed: u64) -> Result<()> {
 }
 
 fn from_row(row: &Row) -> Result<Job> {
+    let result = row.opt_json("result")?;
+    let found = |name: &str| result.as_ref().and_then(|result| result.get(name));
     Ok(Job {
         id: row.parse("id")?,
         kind: row.parse("kind")?,
@@ -215,7 +226,10 @@ fn from_row(row: &Row) -> Result<Job> {
         priority: row.get("priority")?,
         progress: row.json("progress")?,
         metrics: row.json("metrics")?,
-        result: row.opt_json("result")?,
+        served: found("served").and_then(Value::as_bool),
+        served_reason: found("served_reason").and_then(Value::as_str).map(str::to_owned),
+        warnings: found("warnings").and_then(Value::as_array).cloned().unwrap_or_default(),
+        result,
         attempt: row.u64("attempt")?,
         resumed_from_step: row.u64("resumed_from_step")?,
         worker: row.get("owner")?,

@@ -2,10 +2,11 @@
 //! is queued again from its last checkpoint.
 
 use super::{Claim, Held, JobStatus, fenced, from_row};
-use crate::store::datasets::{dataset_in, no_dataset};
-use crate::store::db::{Row, Tx, is_duplicate, now, sql};
+use crate::store::change::Change;
+use crate::store::clock::now;
+use crate::store::datasets::{JobInput, dataset_in, no_dataset};
+use crate::store::db::{Row, Tx, is_duplicate, sql};
 use crate::store::events::add_event;
-use crate::store::open::Change;
 use crate::store::{JobId, Store};
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
@@ -193,11 +194,15 @@ const CLAIM: &str = "UPDATE jobs SET status = 'running', owner = $1, lease_until
 async fn fix_input(tx: &mut Tx, claim: &Claim, fixed: bool) -> Result<()> {
     let (Some(name), false) = (&claim.job.dataset, fixed) else { return Ok(()) };
     let dataset = dataset_in(tx, name.as_str()).await?.ok_or_else(|| no_dataset(name))?;
-    for part in &dataset.parts {
+    let held_out = match claim.job.spec.pointer("/validation/dataset").and_then(Value::as_str) {
+        Some(name) => Some(dataset_in(tx, name).await?.ok_or_else(|| no_dataset(name))?),
+        None => None,
+    };
+    for part in dataset.parts.iter().chain(held_out.iter().flat_map(|dataset| &dataset.parts)) {
         let insert = "INSERT INTO job_inputs (job_id, object_key) VALUES ($1, $2)";
         tx.exec(sql(insert).bind(claim.job.id).bind(&part.key)).await?;
     }
-    let input = serde_json::to_value(&dataset).map_err(Error::internal)?;
+    let input = serde_json::to_value(JobInput { dataset, held_out }).map_err(Error::internal)?;
     tx.exec(sql("UPDATE jobs SET input = $2 WHERE id = $1").bind(claim.job.id).bind(&input)).await?;
     Ok(())
 }
@@ -227,6 +232,12 @@ async fn give_back(tx: &mut Tx, claim: &Claim, row: &Row, strike: u64) -> Result
         tx.tell(Change::Queue);
     }
     Ok(())
+}
+
+/// Makes sure that the job is still this worker's, for the rest of the transaction.
+pub(in crate::store) async fn hold(tx: &mut Tx, claim: &Claim) -> Result<()> {
+    let hold = "UPDATE jobs SET owner = owner WHERE id = $1 AND owner = $2 AND attempt = $3 AND status = 'running'";
+    fenced(tx.exec(sql(hold).bind(claim.job.id).bind(&claim.owner).bind(claim.job.attempt)).await?)
 }
 
 pub(in crate::store) async fn succeed(tx: &mut Tx, claim: &Claim, metrics: &Value, result: &Value) -> Result<()> {

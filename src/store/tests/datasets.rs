@@ -78,14 +78,14 @@ async fn a_job_reads_what_was_there_when_it_started() {
         assert_eq!(s.delete_dataset(&old.name).await.unwrap_err().code, "dataset_in_use");
         let new = put(s, "d", "new\n").await;
         s.sweep().await.unwrap();
-        let input = s.job_input(claim.job.id).await.unwrap().unwrap();
+        let input = s.job_input(claim.job.id).await.unwrap().unwrap().dataset;
         assert_eq!(input, old);
         assert_eq!(s.objects().get(&input.parts[0].key).await.unwrap(), "old\n");
         // The same on a later attempt.
         s.release_job(&claim).await.unwrap();
         assert_eq!(s.delete_dataset(&old.name).await.unwrap_err().code, "dataset_in_use");
         let claim = s.claim_job("w", LEASE).await.unwrap().unwrap();
-        assert_eq!(s.job_input(claim.job.id).await.unwrap().unwrap(), old);
+        assert_eq!(s.job_input(claim.job.id).await.unwrap().unwrap().dataset, old);
         s.publish_job(&claim, version("w")).await.unwrap();
         if s.backend() == "sqlite" {
             assert_eq!(keys(s, "datasets").await, [new.parts[0].key.clone()], "the old part went with its last reader");

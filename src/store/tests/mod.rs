@@ -89,7 +89,7 @@ pub(crate) async fn stage(store: &Store, text: &str) -> NewPart {
     let bytes = Bytes::copy_from_slice(text.as_bytes());
     let file = store.stage(futures::stream::iter([Ok::<_, crate::Error>(bytes)]), 1 << 20).await.unwrap();
     let rows = text.lines().count() as u64;
-    NewPart { file, format: "csv".to_owned(), compression: "none".to_owned(), rows }
+    NewPart { file, format: "csv".to_owned(), compression: "none".to_owned(), rows, read_as: Value::Null }
 }
 
 pub(crate) async fn put(store: &Store, name: &str, text: &str) -> Dataset {
@@ -113,6 +113,6 @@ pub(crate) fn version(weights: &str) -> NewVersion {
         metrics: json!({ "accuracy": 0.9 }),
         info: Value::Null,
         files: vec![("config.json".to_owned(), b"{}".to_vec()), ("weights".to_owned(), weights.into())],
-        serve: true,
+        withheld: None,
     }
 }

@@ -35,6 +35,12 @@ impl Batch {
         self.row_offsets.len().saturating_sub(1)
     }
 
+    /// Bytes it takes in memory, about.
+    pub fn bytes(&self) -> u64 {
+        let offsets = (self.row_offsets.len() + self.token_offsets.len()) * 4 + self.fields.len() * 2;
+        (offsets + self.indices.len() * 8) as u64
+    }
+
     /// How many tokens it holds in all.
     pub fn tokens(&self) -> usize {
         self.token_offsets.len().saturating_sub(1)

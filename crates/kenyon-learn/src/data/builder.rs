@@ -1,11 +1,15 @@
 //! Cells into typed columns by plan: the one place where a value becomes what the encoder sees, for
 //! files and requests alike.
 
-use super::cell::{self, Cell, List};
+use super::cell::{Cell, List};
 use super::formats::{RowSink, json};
 use super::image;
+use super::kinds::{self, Layout, Scalar, Spelling, single, singles};
 use super::plan::ColumnPlan;
 use super::schema::ColumnKind;
+use super::target::label_text;
+use super::warning::{MAX_EXAMPLES, Warning, WarningCode, WarningExample};
+use super::written::value_of;
 use super::{Column, Table};
 use crate::error::MAX_DETAILS;
 use crate::{Detail, Error, Result};
@@ -72,6 +76,9 @@ struct Growing {
     width: Option<usize>,
     /// The values of members that make up a series.
     scratch: Vec<f32>,
+    /// Cells of files that do not fit, which count as missing, and the first of them.
+    misfits: u64,
+    examples: Vec<WarningExample>,
 }
 
 /// Columns under construction.
@@ -125,36 +132,77 @@ impl TableBuilder {
         match slot {
             Slot::Skip => {}
             Slot::Member(p, i) => {
+                let plan = &self.compiled.plans[p];
+                let spelling = Spelling::of(&plan.spelling);
                 let element = match value {
-                    Cell::Raw(text) | Cell::Quoted(text) => cell::parse_number(text).filter(|x| x.is_finite()),
-                    Cell::Integer(x) => Some(x as f64),
-                    Cell::Number(x) if x.is_finite() => Some(x),
-                    Cell::Missing => Some(f64::NAN),
-                    Cell::Boolean(b) if !self.strict => Some(f64::from(u8::from(b))),
-                    _ => None,
+                    _ if self.is_missing(value, spelling) => Some(f64::NAN),
+                    value => kinds::number::value(value, spelling),
                 };
-                let width = self.compiled.plans[p].members.as_ref().map_or(0, Vec::len);
-                match element {
-                    Some(x) => self.columns[p].member(i, width, x as f32),
-                    None => {
-                        self.columns[p].member(i, width, f32::NAN);
-                        let name = self.compiled.plans[p].members.as_ref().map_or("", |m| &m[i]).to_owned();
-                        self.fault(&name, format!("expected a number, found {}", value.describe()));
-                    }
+                let width = plan.members.as_ref().map_or(0, Vec::len);
+                self.columns[p].member(i, width, element.map_or(f32::NAN, single));
+                if element.is_none() {
+                    let name = plan.members.as_ref().map_or("", |m| &m[i]).to_owned();
+                    let reason = format!("expected a number, found {}", value.describe());
+                    self.misfit(p, &name, value, reason);
                 }
             }
             Slot::Whole(p) => {
-                let Self { compiled, columns, strict, list, .. } = self;
+                let missing = self.is_missing(value, Spelling::of(&self.compiled.plans[p].spelling));
+                let Self { compiled, columns, list, .. } = self;
+                let plan = &compiled.plans[p];
                 if columns[p].filled {
-                    let name = compiled.plans[p].name.clone();
+                    let name = plan.name.clone();
                     return self.fault(&name, "the field stands twice in this row");
                 }
-                if let Err(reason) = columns[p].whole(&compiled.plans[p], value, *strict, list) {
-                    let name = compiled.plans[p].name.clone();
-                    self.fault(&name, reason);
+                // A class may be called anything, `NA` as well.
+                let named = plan.labels && plan.kind.spec().keeps_words() && !value.is_empty();
+                if missing && !named {
+                    return;
+                }
+                if let Err(reason) = columns[p].whole(plan, value, list) {
+                    let name = plan.name.clone();
+                    self.misfit(p, &name, value, reason);
                 }
             }
         }
+    }
+
+    /// Whether a cell says that there is no value.
+    #[inline]
+    fn is_missing(&self, value: Cell<'_>, spelling: &Spelling) -> bool {
+        match value {
+            Cell::Missing => true,
+            Cell::Raw(text) => spelling.is_missing(text),
+            Cell::Text(text) if self.strict => !spelling.legacy && (text.trim().is_empty() || spelling.lists(text)),
+            Cell::Quoted(text) | Cell::Text(text) => !spelling.legacy && text.trim().is_empty(),
+            _ => false,
+        }
+    }
+
+    /// A cell that does not fit: refused in a request, missing in a file.
+    fn misfit(&mut self, plan: usize, name: &str, value: Cell<'_>, reason: String) {
+        if self.strict || !value.is_scalar() {
+            return self.fault(name, reason);
+        }
+        let row = self.rows as u64 + 1;
+        let column = &mut self.columns[plan];
+        column.misfits += 1;
+        if column.examples.len() < MAX_EXAMPLES {
+            let value = value_of(value, ColumnKind::Text, &Spelling::default());
+            column.examples.push(WarningExample { row, value });
+        }
+    }
+
+    /// What did not fit and counts as missing, column by column.
+    pub(super) fn warnings(&mut self) -> Vec<Warning> {
+        let mut warnings = Vec::new();
+        for (column, plan) in self.columns.iter_mut().zip(&self.compiled.plans).filter(|(c, _)| c.misfits > 0) {
+            let detail = format!("{} cells are not {} and count as missing", column.misfits, plan.kind.spec().wanted());
+            let mut warning = Warning::new(WarningCode::MixedKind, Some(&plan.name), detail);
+            (warning.rows, warning.examples) = (column.misfits, std::mem::take(&mut column.examples));
+            warnings.push(warning);
+        }
+        warnings
     }
 
     /// The present row is complete.
@@ -167,8 +215,7 @@ impl TableBuilder {
                 let reason = format!("{} of its {wanted} columns are missing", wanted - growing.members);
                 lacking.push((plan.name.clone(), reason));
             }
-            let list = matches!(plan.kind, ColumnKind::Vector | ColumnKind::Sequence | ColumnKind::Image);
-            if strict && !growing.filled && list {
+            if strict && !growing.filled && plan.kind.is_list() {
                 lacking.push((plan.name.clone(), format!("this {} is missing", plan.kind.name())));
             }
             growing.close(rows, plan);
@@ -218,25 +265,21 @@ impl RowSink for TableBuilder {
 
 impl Growing {
     fn new(plan: &ColumnPlan) -> Self {
-        let mut width = plan.members.as_ref().map(Vec::len);
-        let column = match plan.kind {
-            ColumnKind::Number => Column::Number(Vec::new()),
-            ColumnKind::Timestamp => Column::Timestamp(Vec::new()),
-            ColumnKind::Boolean => Column::Boolean(Vec::new()),
-            ColumnKind::Category => Column::Category(Vec::new()),
-            ColumnKind::Text => Column::Text(Vec::new()),
-            ColumnKind::Vector | ColumnKind::Image => {
-                width = width.or_else(|| plan.shape.as_ref().map(|s| s.iter().product()));
-                Column::Vector { width: width.unwrap_or_default(), shape: plan.shape.clone(), values: Vec::new() }
-            }
-            ColumnKind::Sequence if plan.channels == Some(0) => {
-                Column::Strings { offsets: vec![0], values: Vec::new() }
-            }
-            ColumnKind::Sequence => {
-                Column::Series { channels: plan.channels.unwrap_or_default(), offsets: vec![0], values: Vec::new() }
-            }
-        };
-        Self { column, filled: false, members: 0, lead: 0, width, scratch: Vec::new() }
+        let product = || plan.shape.as_ref().map(|s| s.iter().product());
+        let vector = matches!(plan.kind.encoding(false), kinds::Encoding::Elements);
+        let width = plan.members.as_ref().map(Vec::len).or_else(|| if vector { product() } else { None });
+        let layout = Layout { width, shape: plan.shape.as_ref(), channels: plan.channels };
+        let column = if plan.labels { Column::Labels(Vec::new()) } else { plan.kind.spec().column(layout) };
+        Self {
+            column,
+            filled: false,
+            members: 0,
+            lead: 0,
+            width,
+            scratch: Vec::new(),
+            misfits: 0,
+            examples: Vec::new(),
+        }
     }
 
     #[inline]
@@ -255,62 +298,14 @@ impl Growing {
     }
 
     /// Takes the value of a whole column; says why it cannot.
-    fn whole(&mut self, plan: &ColumnPlan, value: Cell<'_>, strict: bool, list: &mut List) -> Result<(), String> {
-        if matches!(value, Cell::Missing) {
-            return Ok(());
-        }
-        let wrong = |what: &str| Err(format!("expected {what}, found {}", value.describe()));
+    fn whole(&mut self, plan: &ColumnPlan, value: Cell<'_>, list: &mut List) -> Result<(), String> {
+        let kind = plan.kind.spec();
+        let wrong = || Err(format!("expected {}, found {}", kind.wanted(), value.describe()));
+        let spelling = Spelling::of(&plan.spelling);
         match &mut self.column {
-            Column::Number(values) => match value {
-                Cell::Raw(text) | Cell::Quoted(text) => match cell::parse_number(text) {
-                    Some(x) if x.is_finite() => values.push(x),
-                    None if !strict && cell::parse_boolean(text).is_some() => {
-                        values.push(f64::from(u8::from(cell::parse_boolean(text) == Some(true))));
-                    }
-                    _ => return wrong("a number"),
-                },
-                Cell::Text(text) if !strict => match cell::parse_number(text) {
-                    Some(x) if x.is_finite() => values.push(x),
-                    _ => return wrong("a number"),
-                },
-                Cell::Integer(x) => values.push(x as f64),
-                Cell::Number(x) | Cell::Moment(x) if x.is_finite() => values.push(x),
-                Cell::Boolean(b) if !strict => values.push(f64::from(u8::from(b))),
-                _ => return wrong("a number"),
-            },
-            Column::Timestamp(values) => match value {
-                Cell::Integer(x) => values.push(x as f64),
-                Cell::Number(x) | Cell::Moment(x) if x.is_finite() => values.push(x),
-                Cell::Text(text) => match cell::parse_moment(text) {
-                    Some(x) => values.push(x),
-                    None => return wrong("a date or time"),
-                },
-                Cell::Raw(text) | Cell::Quoted(text) => {
-                    match cell::parse_moment(text).or_else(|| cell::parse_number(text)) {
-                        Some(x) if x.is_finite() => values.push(x),
-                        _ => return wrong("a date or time"),
-                    }
-                }
-                _ => return wrong("a date or time"),
-            },
-            Column::Boolean(values) => match value {
-                Cell::Boolean(b) => values.push(Some(b)),
-                Cell::Integer(x @ (0 | 1)) => values.push(Some(x == 1)),
-                Cell::Number(x) if x == 0.0 || x == 1.0 => values.push(Some(x == 1.0)),
-                Cell::Text(text) | Cell::Raw(text) | Cell::Quoted(text) => match (cell::parse_boolean(text), text) {
-                    (Some(b), _) => values.push(Some(b)),
-                    (None, "1" | "yes" | "Yes" | "YES" | "y" | "Y" | "t" | "T") => values.push(Some(true)),
-                    (None, "0" | "no" | "No" | "NO" | "n" | "N" | "f" | "F") => values.push(Some(false)),
-                    _ => return wrong("true or false"),
-                },
-                _ => return wrong("true or false"),
-            },
-            Column::Category(values) | Column::Text(values) => match value {
-                Cell::Text(text) | Cell::Raw(text) | Cell::Quoted(text) => values.push(Some(text.into())),
-                Cell::Integer(x) => values.push(Some(x.to_string().into())),
-                Cell::Number(x) | Cell::Moment(x) if x.is_finite() => values.push(Some(cell::number_text(x).into())),
-                Cell::Boolean(b) => values.push(Some(if b { "true" } else { "false" }.into())),
-                _ => return wrong("a name or text"),
+            Column::Labels(values) => match label_text(value, plan.kind, spelling) {
+                Some(label) => values.push(Some(label)),
+                None => return wrong(),
             },
             Column::Vector { .. } if plan.kind == ColumnKind::Image => return self.image(plan, value),
             Column::Vector { .. } | Column::Series { .. } | Column::Strings { .. } => match value {
@@ -320,11 +315,19 @@ impl Growing {
                     let read =
                         json::CellSeed { list: &mut *list, take: |_: Cell<'_>| () }.deserialize(&mut deserializer);
                     if read.and_then(|()| deserializer.end()).is_err() {
-                        return wrong("a list");
+                        return wrong();
                     }
                     return self.list(list);
                 }
-                _ => return wrong("a list"),
+                _ => return wrong(),
+            },
+            column => match (column, kind.read(value, spelling)) {
+                (Column::Number(values) | Column::Timestamp(values), Some(Scalar::Number(x))) => values.push(x),
+                (Column::Boolean(values), Some(Scalar::Boolean(b))) => values.push(Some(b)),
+                (Column::Category(values) | Column::Text(values), Some(Scalar::Name(name))) => {
+                    values.push(Some(name.into()));
+                }
+                _ => return wrong(),
             },
         }
         self.filled = true;
@@ -355,7 +358,7 @@ impl Growing {
                         values.resize(self.lead * n, f32::NAN);
                     }
                 }
-                values.extend(list.numbers.iter().map(|x| *x as f32));
+                values.extend(singles(list));
             }
             Column::Series { channels, offsets, values } => {
                 if !list.ends.is_empty() {
@@ -370,7 +373,7 @@ impl Growing {
                 if found != *channels && !flat {
                     return Err(format!("expected steps of {channels} numbers, found {found}"));
                 }
-                values.extend(list.numbers.iter().map(|x| *x as f32));
+                values.extend(singles(list));
                 offsets.push(values.len() / (*channels).max(1));
             }
             Column::Strings { offsets, values } => {
@@ -421,7 +424,7 @@ impl Growing {
         match &mut self.column {
             Column::Number(v) | Column::Timestamp(v) if !filled => v.push(f64::NAN),
             Column::Boolean(v) if !filled => v.push(None),
-            Column::Category(v) | Column::Text(v) if !filled => v.push(None),
+            Column::Category(v) | Column::Text(v) | Column::Labels(v) if !filled => v.push(None),
             Column::Vector { values, .. } if !filled => match self.width {
                 Some(width) => values.resize((row + 1) * width, f32::NAN),
                 None => self.lead += 1,

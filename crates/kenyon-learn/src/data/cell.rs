@@ -29,6 +29,20 @@ pub(crate) enum Cell<'a> {
 }
 
 impl Cell<'_> {
+    /// Whether it is nothing, or a text without a character.
+    pub(crate) fn is_empty(&self) -> bool {
+        match self {
+            Self::Missing => true,
+            Self::Text(text) | Self::Raw(text) | Self::Quoted(text) => text.trim().is_empty(),
+            _ => false,
+        }
+    }
+
+    /// Whether it is neither a list nor an object.
+    pub(crate) fn is_scalar(&self) -> bool {
+        !matches!(self, Self::List(_) | Self::Nested)
+    }
+
     /// What it is, for an error's reason.
     pub(crate) fn describe(&self) -> String {
         match self {
@@ -126,11 +140,6 @@ pub(crate) fn shorten(text: &str) -> String {
 /// A number as a name: whole numbers without a fraction.
 pub(crate) fn number_text(number: f64) -> String {
     if number.fract() == 0.0 && number.abs() < 1e15 { format!("{}", number as i64) } else { format!("{number}") }
-}
-
-/// Whether a CSV field says that there is no value.
-pub(crate) fn says_missing(text: &str) -> bool {
-    matches!(text, "" | "NA" | "N/A" | "n/a" | "#N/A" | "<NA>" | "null" | "NULL" | "Null" | "None" | "none" | "?")
 }
 
 /// Whether a field is one of the words for a number that is not finite.
@@ -299,8 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn words_for_no_value_and_no_finite_number_are_known() {
-        assert!(says_missing("NA") && says_missing("") && !says_missing("0"));
+    fn words_for_no_finite_number_and_leading_zeros_are_known() {
         assert!(says_not_finite("NaN") && says_not_finite("-inf") && says_not_finite("Infinity"));
         assert!(!says_not_finite("nancy") && !says_not_finite(""));
         assert!(leading_zero("01234") && !leading_zero("0") && !leading_zero("0.5"));

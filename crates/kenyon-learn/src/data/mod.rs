@@ -7,14 +7,17 @@ mod cell;
 pub mod encoder;
 pub mod formats;
 mod image;
+pub mod kinds;
 pub mod number;
 pub mod plan;
+pub mod profile;
 pub mod rows;
 pub mod schema;
 pub mod split;
 pub mod table;
 pub mod target;
 pub mod warning;
+mod written;
 
 pub use batch::Batch;
 pub use schema::{ColumnInfo, ColumnKind, FeatureSpec};

@@ -42,6 +42,11 @@ impl RowsReader {
         &self.compiled.plans
     }
 
+    /// Whether a row may carry a field of this name.
+    pub fn knows(&self, name: &str) -> bool {
+        self.compiled.find(name, 0).is_some()
+    }
+
     /// An empty builder to parse rows into.
     pub fn builder(&self) -> RowsBuilder {
         RowsBuilder { inner: TableBuilder::new(&self.compiled, true), rows: 0 }

@@ -14,6 +14,80 @@ pub struct Split {
     pub validation: Vec<usize>,
 }
 
+/// Holds the newest rows out: `share` of the labelled ones by `order`. Rows without a moment count as oldest.
+///
+/// # Errors
+/// `too_few_rows` where nothing can be held out or nothing would be left.
+pub fn newest(targets: &Encoded, order: &[f64], share: f32) -> Result<Split> {
+    let mut rows: Vec<usize> = (0..order.len()).filter(|&row| is_labelled(targets, row)).collect();
+    let moment = |row: usize| if order[row].is_nan() { f64::NEG_INFINITY } else { order[row] };
+    rows.sort_by(|&a, &b| moment(a).total_cmp(&moment(b)).then(a.cmp(&b)));
+    let mut from = rows.len() - ((rows.len() as f64 * f64::from(share)).round() as usize).clamp(1, rows.len().max(1));
+    // Rows of one moment stand on one side.
+    while from > 0 && from < rows.len() && moment(rows[from]) == moment(rows[from - 1]) {
+        from += 1;
+    }
+    held_out(targets, &rows[from..])
+}
+
+/// Holds whole groups out, drawn by `seed`, until they have `share` of the labelled rows. Rows without a group are
+/// learned from.
+///
+/// # Errors
+/// `too_few_groups` where there are fewer than two groups.
+pub fn groups(targets: &Encoded, group_of: &[Option<u64>], share: f32, seed: u64) -> Result<Split> {
+    let mut members: BTreeMap<u64, Vec<usize>> = BTreeMap::new();
+    for (row, group) in group_of.iter().enumerate().filter(|(row, _)| is_labelled(targets, *row)) {
+        if let Some(group) = group {
+            members.entry(*group).or_default().push(row);
+        }
+    }
+    if members.len() < 2 {
+        let detail = "validation by group needs at least two groups with labelled rows";
+        return Err(Error::unprocessable("too_few_groups", detail));
+    }
+    let wanted = members.values().map(Vec::len).sum::<usize>() as f64 * f64::from(share);
+    let mut order: Vec<Vec<usize>> = members.into_values().collect();
+    order.sort_by_key(|rows| rows[0]);
+    Random::stream(seed, "groups", 0).shuffle(&mut order);
+    let most = order.len() - 1;
+    let mut chosen = Vec::new();
+    for rows in order.into_iter().take(most) {
+        // The last group is taken if that comes nearer to the share than to go without.
+        if !chosen.is_empty() && chosen.len() as f64 + rows.len() as f64 / 2.0 > wanted {
+            break;
+        }
+        chosen.extend(rows);
+    }
+    held_out(targets, &chosen)
+}
+
+/// Holds these rows out, as far as they have a label.
+///
+/// # Errors
+/// `too_few_rows` where no labelled row is on one of the sides.
+pub fn held_out(targets: &Encoded, rows: &[usize]) -> Result<Split> {
+    let count = match targets {
+        Encoded::Values(values) => values.len(),
+        Encoded::Classes(ids) => ids.len(),
+    };
+    let mut out = vec![false; count];
+    rows.iter().for_each(|&row| out[row] = true);
+    let training: Vec<usize> = (0..count).filter(|&row| !out[row]).collect();
+    let validation: Vec<usize> = (0..count).filter(|&row| out[row] && is_labelled(targets, row)).collect();
+    if validation.is_empty() || !training.iter().any(|&row| is_labelled(targets, row)) {
+        return Err(Error::unprocessable("too_few_rows", "there are labelled rows on one side of the split only"));
+    }
+    Ok(Split { training, validation })
+}
+
+fn is_labelled(targets: &Encoded, row: usize) -> bool {
+    match targets {
+        Encoded::Values(values) => values[row].is_finite(),
+        Encoded::Classes(ids) => ids[row] != NO_CLASS,
+    }
+}
+
 /// Holds `share` of the labelled rows out, of every class alike. A class with a single row goes wholly
 /// to training, and so do rows without a label.
 ///
@@ -76,6 +150,29 @@ mod tests {
         assert_eq!(all, (0..ids.len()).collect::<Vec<_>>());
         assert_eq!(split(&Encoded::Classes(ids.clone()), 0.2, 7).unwrap(), s);
         assert_ne!(split(&Encoded::Classes(ids), 0.2, 8).unwrap(), s);
+    }
+
+    #[test]
+    fn the_newest_rows_are_held_out_and_a_moment_is_not_divided() {
+        let targets = Encoded::Classes((0..10).map(|i| if i == 9 { NO_CLASS } else { i % 2 }).collect());
+        let order = [9.0, 8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 3.0, f64::NAN, 10.0];
+        let s = newest(&targets, &order, 0.3).unwrap();
+        assert_eq!((s.training, s.validation), (vec![3, 4, 5, 6, 7, 8, 9], vec![0, 1, 2]));
+        let same = newest(&Encoded::Values(vec![1.0; 4]), &[1.0, 2.0, 2.0, 3.0], 0.5).unwrap();
+        assert_eq!(same.validation, [3]);
+        assert_eq!(newest(&Encoded::Values(vec![1.0; 4]), &[1.0; 4], 0.5).unwrap_err().code, "too_few_rows");
+    }
+
+    #[test]
+    fn no_group_stands_on_both_sides() {
+        let targets = Encoded::Classes((0..1000).map(|i| i % 2).collect());
+        let group_of: Vec<Option<u64>> = (0..1000u64).map(|i| (i >= 10).then_some(i % 37)).collect();
+        let s = groups(&targets, &group_of, 0.2, 7).unwrap();
+        let out: Vec<_> = s.validation.iter().map(|&row| group_of[row]).collect();
+        assert!(s.training.iter().all(|&row| group_of[row].is_none() || !out.contains(&group_of[row])));
+        assert!((150..250).contains(&s.validation.len()), "{}", s.validation.len());
+        assert_eq!(s.training.len() + s.validation.len(), 1000);
+        assert_eq!(groups(&targets, &vec![Some(1); 1000], 0.2, 7).unwrap_err().code, "too_few_groups");
     }
 
     #[test]

@@ -14,6 +14,20 @@ impl Table {
     pub fn column(&self, name: &str) -> Option<&Column> {
         self.columns.iter().find(|(n, _)| n == name).map(|(_, c)| c)
     }
+
+    /// Bytes it takes in memory, about.
+    pub fn bytes(&self) -> u64 {
+        self.columns.iter().map(|(_, column)| column.bytes()).sum()
+    }
+
+    /// The rows `rows`, in this order.
+    #[must_use]
+    pub fn select(&self, rows: &[usize]) -> Self {
+        Self {
+            rows: rows.len(),
+            columns: self.columns.iter().map(|(name, c)| (name.clone(), c.select(rows))).collect(),
+        }
+    }
 }
 
 /// The values of one column. A missing number is NaN; infinite values never get in.
@@ -27,6 +41,8 @@ pub enum Column {
     Boolean(Vec<Option<bool>>),
     /// Names, as written in the data.
     Category(Vec<Option<Box<str>>>),
+    /// Class labels as JSON, in the type and spelling of the data.
+    Labels(Vec<Option<Box<str>>>),
     /// Free text.
     Text(Vec<Option<Box<str>>>),
     /// Lists of `width` numbers, row-major `[rows, width]`; a missing row is all NaN. Images are
@@ -63,9 +79,62 @@ impl Column {
         match self {
             Self::Number(v) | Self::Timestamp(v) => v.len(),
             Self::Boolean(v) => v.len(),
-            Self::Category(v) | Self::Text(v) => v.len(),
+            Self::Category(v) | Self::Text(v) | Self::Labels(v) => v.len(),
             Self::Vector { width, values, .. } => values.len() / (*width).max(1),
             Self::Series { offsets, .. } | Self::Strings { offsets, .. } => offsets.len().saturating_sub(1),
+        }
+    }
+
+    /// Some rows, in this order.
+    pub fn select(&self, rows: &[usize]) -> Self {
+        fn pick<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {
+            rows.iter().map(|&row| values[row].clone()).collect()
+        }
+        fn spans<T: Clone>(offsets: &[usize], each: usize, values: &[T], rows: &[usize]) -> (Vec<usize>, Vec<T>) {
+            let (mut ends, mut picked) = (vec![0], Vec::new());
+            for &row in rows {
+                picked.extend_from_slice(&values[offsets[row] * each..offsets[row + 1] * each]);
+                ends.push(ends[ends.len() - 1] + offsets[row + 1] - offsets[row]);
+            }
+            (ends, picked)
+        }
+        match self {
+            Self::Number(v) => Self::Number(pick(v, rows)),
+            Self::Timestamp(v) => Self::Timestamp(pick(v, rows)),
+            Self::Boolean(v) => Self::Boolean(pick(v, rows)),
+            Self::Category(v) => Self::Category(pick(v, rows)),
+            Self::Labels(v) => Self::Labels(pick(v, rows)),
+            Self::Text(v) => Self::Text(pick(v, rows)),
+            Self::Vector { width, shape, values } => {
+                let values = rows.iter().flat_map(|&row| &values[row * width..(row + 1) * width]).copied().collect();
+                Self::Vector { width: *width, shape: shape.clone(), values }
+            }
+            Self::Series { channels, offsets, values } => {
+                let (offsets, values) = spans(offsets, *channels, values, rows);
+                Self::Series { channels: *channels, offsets, values }
+            }
+            Self::Strings { offsets, values } => {
+                let (offsets, values) = spans(offsets, 1, values, rows);
+                Self::Strings { offsets, values }
+            }
+        }
+    }
+
+    /// Bytes it takes in memory, about.
+    pub fn bytes(&self) -> u64 {
+        // A string on the heap takes its own bytes and the allocator's.
+        let text = |text: &str| text.len().next_multiple_of(16) as u64 + 16;
+        match self {
+            Self::Number(v) | Self::Timestamp(v) => v.len() as u64 * 8,
+            Self::Boolean(v) => v.len() as u64,
+            Self::Category(v) | Self::Labels(v) | Self::Text(v) => {
+                v.iter().map(|t| 16 + t.as_deref().map_or(0, text)).sum()
+            }
+            Self::Vector { values, .. } => values.len() as u64 * 4,
+            Self::Series { offsets, values, .. } => offsets.len() as u64 * 8 + values.len() as u64 * 4,
+            Self::Strings { offsets, values } => {
+                offsets.len() as u64 * 8 + values.iter().map(|t| 16 + text(t)).sum::<u64>()
+            }
         }
     }
 

@@ -1,9 +1,12 @@
 //! What is to be predicted: classes with their own names and types, or a standardised number.
 
 use super::Column;
+use super::cell::{Cell, leading_zero, parse_boolean, parse_number};
+use super::kinds::{ColumnKind, Encoding, Scalar, Spelling, canonical};
+use super::written::{integer_value, number_as_written};
 use crate::{Detail, Error, Result};
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// What kind of answer is learned.
@@ -69,28 +72,37 @@ impl TargetEncoder {
             if known.iter().all(|&v| v == first) {
                 return fail("target_constant", "every row has the same value".into());
             }
+            // Differences from one of the values keep the precision of values that are large and near each other;
+            // shares of the largest difference keep their squares finite.
             let count = known.len() as f64;
-            let mean = known.iter().sum::<f64>() / count;
-            let std = (known.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count).sqrt();
+            let mean = first + known.iter().map(|v| (v - first) / count).sum::<f64>();
+            let widest = known.iter().map(|v| (v - mean).abs()).fold(0.0, f64::max);
+            let std = widest * (known.iter().map(|v| ((v - mean) / widest).powi(2)).sum::<f64>() / count).sqrt();
+            if !(mean.is_finite() && std.is_finite() && std > 0.0) {
+                return fail("target_not_finite", "its values are too large to be averaged".into());
+            }
             return Ok(Self::Number { mean, std });
         }
-        if !matches!(column, Column::Number(_) | Column::Boolean(_) | Column::Category(_) | Column::Text(_)) {
+        if matches!(
+            column,
+            Column::Timestamp(_) | Column::Vector { .. } | Column::Series { .. } | Column::Strings { .. }
+        ) {
             return fail("target_not_classes", "lists and moments cannot be classes".into());
         }
-        let mut counts: BTreeMap<Name, usize> = BTreeMap::new();
+        let mut counts: BTreeMap<Name, (usize, Value)> = BTreeMap::new();
         for row in 0..column.len() {
-            if let Some(name) = name_at(column, row) {
-                *counts.entry(name).or_default() += 1;
+            if let Some((name, label)) = class_at(column, row) {
+                counts.entry(name).or_insert((0, label)).0 += 1;
             }
         }
-        let rows: usize = counts.values().sum();
+        let rows: usize = counts.values().map(|(count, _)| count).sum();
         match counts.len() {
             0 => fail("target_missing", "no row has a value".into()),
             1 => fail("target_constant", "every row has the same value".into()),
             n if n > MAX_CLASSES || (rows >= 50 && n * 2 > rows) => {
                 fail("too_many_classes", format!("{n} different values in {rows} rows are too many classes"))
             }
-            _ => Ok(Self::Classes(counts.into_keys().map(Name::into_value).collect())),
+            _ => Ok(Self::Classes(counts.into_values().map(|(_, label)| label).collect())),
         }
     }
 
@@ -104,9 +116,25 @@ impl TargetEncoder {
                 Err(Error::unprocessable("target_not_numeric", "regression needs a column of numbers"))
             }
             (Self::Classes(classes), _) => {
-                let ids: HashMap<Name, u32> =
-                    classes.iter().zip(0..).filter_map(|(class, id)| Some((Name::from_value(class)?, id))).collect();
-                let id = |row| name_at(column, row).and_then(|name| ids.get(&name).copied()).unwrap_or(NO_CLASS);
+                let mut ids: HashMap<Name, u32> = HashMap::with_capacity(classes.len());
+                for (class, id) in classes.iter().zip(0..) {
+                    if let Some(name) = Name::from_value(class) {
+                        ids.entry(name).or_insert(id);
+                    }
+                }
+                let id = |row| class_at(column, row).and_then(|(name, _)| ids.get(&name).copied()).unwrap_or(NO_CLASS);
+                if let Column::Labels(labels) = column {
+                    // Few different ones: each is looked up once.
+                    let mut seen: HashMap<&str, u32> = HashMap::new();
+                    let mut out = Vec::with_capacity(labels.len());
+                    for (row, label) in labels.iter().enumerate() {
+                        out.push(match label.as_deref() {
+                            Some(label) => *seen.entry(label).or_insert_with(|| id(row)),
+                            None => NO_CLASS,
+                        });
+                    }
+                    return Ok(Encoded::Classes(out));
+                }
                 Ok(Encoded::Classes((0..column.len()).map(id).collect()))
             }
         }
@@ -120,6 +148,27 @@ impl TargetEncoder {
         u32::try_from(at).ok()
     }
 
+    /// The weight of each class where some are named; 1 for the others.
+    pub fn weights(&self, named: &Map<String, Value>) -> Result<Vec<f32>> {
+        let Self::Classes(classes) = self else {
+            return Err(Error::unprocessable("bad_class_weights", "class_weights are for classification"));
+        };
+        let mut weights = vec![1.0; classes.len()];
+        for (name, weight) in named {
+            let bad = |reason: String| {
+                Error::unprocessable("bad_class_weights", format!("class_weights.{name}: {reason}"))
+                    .with_details([Detail::path(format!("class_weights.{name}"), reason)])
+            };
+            let at = classes
+                .iter()
+                .position(|class| class.as_str().map_or_else(|| class.to_string() == *name, |c| c == name));
+            let at = at.ok_or_else(|| bad("the target has no such class".to_owned()))?;
+            let weight = weight.as_f64().filter(|w| *w > 0.0 && *w <= 1e6);
+            weights[at] = weight.ok_or_else(|| bad("must be a number above 0, at most 1e6".to_owned()))? as f32;
+        }
+        Ok(weights)
+    }
+
     /// Adds classes of `column` that are not known yet at the end, in the order they come; returns
     /// how many. For streams.
     pub fn extend(&mut self, column: &Column) -> usize {
@@ -127,10 +176,10 @@ impl TargetEncoder {
         let mut known: HashSet<Name> = classes.iter().filter_map(Name::from_value).collect();
         let before = classes.len();
         for row in 0..column.len() {
-            if let Some(name) = name_at(column, row)
-                && known.insert(name.clone())
+            if let Some((name, label)) = class_at(column, row)
+                && known.insert(name)
             {
-                classes.push(name.into_value());
+                classes.push(label);
             }
         }
         classes.len() - before
@@ -145,54 +194,85 @@ impl TargetEncoder {
     }
 }
 
-/// A class in a form that compares: numbers by their bits in numeric order.
+/// A class label as JSON, in the type and spelling of the cell; none where it does not fit the target's kind.
+pub(super) fn label_text(cell: Cell<'_>, kind: ColumnKind, spelling: &Spelling) -> Option<Box<str>> {
+    let scalar = kind.spec().read(cell, spelling)?;
+    let names = kind.encoding(false) == Encoding::Names;
+    let label: Value = match (cell, scalar) {
+        (Cell::Text(text), Scalar::Boolean(truth)) if parse_boolean(text.trim()).is_none() => truth.into(),
+        (Cell::Text(text), _) => text.trim().into(),
+        (Cell::Raw(text) | Cell::Quoted(text), _) if names => text.trim().into(),
+        (_, Scalar::Boolean(truth)) => truth.into(),
+        (Cell::Raw(text) | Cell::Quoted(text), Scalar::Number(x)) => {
+            number_as_written(text).unwrap_or_else(|| Value::from(x))
+        }
+        (Cell::Integer(x), _) => integer_value(x),
+        (Cell::Number(x) | Cell::Moment(x), _) => Value::from(x),
+        (Cell::Boolean(truth), _) => truth.into(),
+        (_, Scalar::Number(x)) => Value::from(x),
+        (_, Scalar::Name(name)) => name.into(),
+    };
+    Some(label.to_string().into())
+}
+
+/// The identity of a class: numbers by size, then truth values, then words. `1`, `1.0` and `"1"` are one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Name {
-    Number(i64),
+    /// The nearest double in a form that compares, and what a whole number is beyond it.
+    Number(i64, i128),
     Boolean(bool),
     Word(Box<str>),
 }
 
 impl Name {
     /// The order of these keys is that of the numbers; −0 is 0.
-    fn number(value: f64) -> Self {
+    fn number(value: f64, rest: i128) -> Self {
         let bits = (value + 0.0).to_bits() as i64;
-        Self::Number(if bits < 0 { !bits ^ i64::MIN } else { bits })
+        Self::Number(if bits < 0 { !bits ^ i64::MIN } else { bits }, rest)
+    }
+
+    fn integer(value: i128) -> Self {
+        let double = value as f64;
+        Self::number(double, value - double as i128)
+    }
+
+    fn word(text: &str) -> Self {
+        let text = canonical(text);
+        match (parse_boolean(&text), text.parse::<i128>(), parse_number(&text)) {
+            (Some(truth), ..) => Self::Boolean(truth),
+            (_, Ok(x), _) if !leading_zero(text.trim_start_matches('-')) && !text.starts_with('+') => Self::integer(x),
+            (_, Err(_), Some(x)) if x.is_finite() && number_as_written(&text).is_some() => Self::number(x, 0),
+            _ => Self::Word(text.into()),
+        }
     }
 
     fn from_value(value: &Value) -> Option<Self> {
         match value {
-            Value::Number(number) => number.as_f64().map(Self::number),
+            Value::Number(number) => match (number.as_i64(), number.as_u64()) {
+                (Some(x), _) => Some(Self::integer(x.into())),
+                (_, Some(x)) => Some(Self::integer(x.into())),
+                _ => number.as_f64().map(|x| Self::number(x, 0)),
+            },
             Value::Bool(value) => Some(Self::Boolean(*value)),
-            Value::String(word) => Some(Self::Word(word.as_str().into())),
+            Value::String(word) => Some(Self::word(word)),
             _ => None,
-        }
-    }
-
-    fn into_value(self) -> Value {
-        match self {
-            Self::Number(key) => {
-                let bits = if key < 0 { !(key ^ i64::MIN) } else { key };
-                let number = f64::from_bits(bits as u64);
-                if number.fract() == 0.0 && number.abs() < 9e15 {
-                    Value::from(number as i64)
-                } else {
-                    Value::from(number)
-                }
-            }
-            Self::Boolean(value) => Value::Bool(value),
-            Self::Word(word) => Value::String(word.into()),
         }
     }
 }
 
-fn name_at(column: &Column, row: usize) -> Option<Name> {
-    match column {
-        Column::Number(values) => values[row].is_finite().then(|| Name::number(values[row])),
-        Column::Boolean(values) => values[row].map(Name::Boolean),
-        Column::Category(values) | Column::Text(values) => values[row].clone().map(Name::Word),
-        _ => None,
-    }
+/// The class of a row: what it is, and how it is written.
+fn class_at(column: &Column, row: usize) -> Option<(Name, Value)> {
+    let label = match column {
+        Column::Number(values) if values[row].is_finite() => {
+            let x = values[row] + 0.0;
+            if x.fract() == 0.0 && x.abs() < 9e15 { Value::from(x as i64) } else { Value::from(x) }
+        }
+        Column::Boolean(values) => Value::Bool(values[row]?),
+        Column::Category(values) | Column::Text(values) => Value::from(values[row].as_deref()?),
+        Column::Labels(values) => serde_json::from_str(values[row].as_deref()?).ok()?,
+        _ => return None,
+    };
+    Some((Name::from_value(&label)?, label))
 }
 
 #[cfg(test)]
@@ -212,6 +292,37 @@ mod tests {
         assert_eq!(target, TargetEncoder::Classes(vec![json!(-20), json!(-1.5), json!(0), json!(2), json!(10)]));
         assert_eq!(target.encode(&column).unwrap(), Encoded::Classes(vec![4, 1, 3, NO_CLASS, 0, 2, 2]));
         assert_eq!(target.class_id(&json!(2.0)), Some(3));
+    }
+
+    #[test]
+    fn labels_keep_type_and_spelling_and_are_told_apart_by_value() {
+        let labels = |texts: &[&str]| Column::Labels(texts.iter().map(|t| Some(Box::from(*t))).collect());
+        let exact = [1_234_567_890_123_456_789_i64, 1_234_567_890_123_456_788];
+        let column = labels(&[&exact[0].to_string(), &exact[1].to_string(), "1.0", "\"none\"", "true", "1"]);
+        let mut target = TargetEncoder::fit("y", &column, Task::Classification).unwrap();
+        let classes = vec![json!(1.0), json!(exact[1]), json!(exact[0]), json!(true), json!("none")];
+        assert_eq!(target, TargetEncoder::Classes(classes));
+        assert_eq!(target.encode(&column).unwrap(), Encoded::Classes(vec![2, 1, 0, 4, 3, 0]));
+        for same in [json!(1), json!("1"), json!("1.0"), json!(1.0)] {
+            assert_eq!(target.class_id(&same), Some(0), "{same}");
+        }
+        assert_eq!(target.class_id(&json!("True")), Some(3));
+        assert_eq!(target.class_id(&json!("01")), None);
+        assert_eq!(target.extend(&labels(&["\"01\"", "18446744073709551615", "1"])), 2);
+        assert_eq!(target.class_id(&json!(u64::MAX)), Some(6));
+    }
+
+    #[test]
+    fn large_targets_keep_their_precision() {
+        let column = Column::Number((0..100).map(|i| 1.7e9 + 0.1 * f64::from(i)).collect());
+        let TargetEncoder::Number { mean, std } = TargetEncoder::fit("y", &column, Task::Regression).unwrap() else {
+            panic!()
+        };
+        assert!((mean - 1.7e9 - 4.95).abs() < 1e-6 && (std - 2.886_607).abs() < 1e-5, "{mean} {std}");
+        let huge = Column::Number(vec![1e300, -1e300, 1e299]);
+        assert!(TargetEncoder::fit("y", &huge, Task::Regression).is_ok());
+        let beyond = Column::Number(vec![f64::MAX, f64::MIN]);
+        assert_eq!(TargetEncoder::fit("y", &beyond, Task::Regression).unwrap_err().code, "target_not_finite");
     }
 
     #[test]

@@ -73,6 +73,15 @@ pub enum WarningCode {
     DeviceFallback,
 }
 
+impl std::fmt::Display for Warning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.column {
+            Some(column) => write!(f, "{column}: {}", self.detail),
+            None => f.write_str(&self.detail),
+        }
+    }
+}
+
 impl Warning {
     /// A warning about a column or, without one, about the whole.
     pub fn new(code: WarningCode, column: Option<&str>, detail: impl Into<String>) -> Self {

@@ -4,7 +4,6 @@
 //! refused with a clear error: every size that the files name is checked against the others.
 
 use super::calibrate::{Calibration, MAX_KEYS, Novelty, SKETCH};
-use super::metrics::{argmax, softmax};
 use crate::data::encoder::Encoder;
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
@@ -12,6 +11,7 @@ use crate::data::target::TargetEncoder;
 use crate::data::{Batch, Table};
 use crate::models::{Family, Network, Task};
 use crate::nn::Tensors;
+use crate::nn::probability::{argmax, softmax_with_temperature};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -72,7 +72,8 @@ pub struct Bundle {
 /// What the network said about some rows, before it is put into words.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answers {
-    /// Calibrated probabilities `[rows, classes]`, or values `[rows]` in the target's own unit.
+    /// Calibrated probabilities `[rows, classes]`, or standardised values `[rows]`, which [`Bundle::value`]
+    /// gives in the target's own unit.
     pub values: Vec<f32>,
     /// Distance to what is known, `[rows]`.
     pub novelty: Vec<f32>,
@@ -89,12 +90,14 @@ impl std::fmt::Debug for Bundle {
 impl Bundle {
     /// Puts the parts together.
     pub fn new(
-        config: BundleConfig,
+        mut config: BundleConfig,
         encoder: impl Into<Arc<Encoder>>,
         network: Box<dyn Network>,
         novelty: impl Into<Arc<Novelty>>,
     ) -> Self {
         let (encoder, novelty) = (encoder.into(), novelty.into());
+        // Bundles of before labels kept their spelling read them the same way now.
+        config.target.labels = config.task == Task::Classification;
         let reader = RowsReader::new(&encoder.inputs, &config.ignored);
         let class_names = match &config.target_encoder {
             TargetEncoder::Classes(classes) => classes.iter().map(class_name).collect(),
@@ -112,6 +115,7 @@ impl Bundle {
     pub fn describe(&self) -> Value {
         let config = &self.config;
         serde_json::json!({
+            "task": config.task,
             "features": self.encoder.inputs,
             "target": config.target,
             "classes": self.classes(),
@@ -159,20 +163,16 @@ impl Bundle {
         Ok(self.calibrated(self.network.forward(batch)?))
     }
 
-    /// Probabilities from logits, or values in the target's own unit.
+    /// Probabilities from logits; values as they are.
     fn calibrated(&self, mut values: Vec<f32>) -> Answers {
         let outputs = self.network.outputs();
         match &self.config.target_encoder {
             TargetEncoder::Classes(_) => {
                 for row in values.chunks_exact_mut(outputs) {
-                    softmax(row, self.config.calibration.temperature);
+                    softmax_with_temperature(row, self.config.calibration.temperature);
                 }
             }
-            TargetEncoder::Number { mean, std } => {
-                for value in &mut values {
-                    *value = (f64::from(*value) * std + mean) as f32;
-                }
-            }
+            TargetEncoder::Number { .. } => {}
         }
         Answers { values, novelty: Vec::new(), outputs }
     }
@@ -187,11 +187,19 @@ impl Bundle {
         self.config.calibration.set(probabilities, coverage)
     }
 
+    /// A standardised answer in the target's own unit, to the precision of the target.
+    pub fn value(&self, standardised: f32) -> f64 {
+        match &self.config.target_encoder {
+            TargetEncoder::Number { mean, std } => f64::from(standardised) * std + mean,
+            TargetEncoder::Classes(_) => f64::from(standardised),
+        }
+    }
+
     /// The conformal interval around `value`; `None` where too few rows were held out to promise it.
-    pub fn interval(&self, value: f32, coverage: f64) -> Option<[f64; 2]> {
+    pub fn interval(&self, value: f64, coverage: f64) -> Option<[f64; 2]> {
         let TargetEncoder::Number { std, .. } = &self.config.target_encoder else { return None };
         let half = f64::from(self.config.calibration.threshold(coverage)) * std;
-        half.is_finite().then(|| [f64::from(value) - half, f64::from(value) + half])
+        half.is_finite().then(|| [value - half, value + half])
     }
 
     /// The answered class of one row's probabilities.

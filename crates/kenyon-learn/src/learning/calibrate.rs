@@ -6,8 +6,8 @@
 //! [`RAPS_FROM`] classes on. They hold the truth as often as asked on exchangeable rows, not after
 //! the world has changed.
 
-use super::metrics::softmax;
 use crate::nn::kernels::{Isa, products};
+use crate::nn::probability::softmax_with_temperature;
 use crate::random::Random;
 use serde::{Deserialize, Serialize};
 
@@ -42,7 +42,7 @@ impl Calibration {
         let mut row = vec![0.0; classes];
         for (l, &truth) in logits.chunks_exact(classes).zip(truths) {
             row.copy_from_slice(l);
-            softmax(&mut row, temperature);
+            softmax_with_temperature(&mut row, temperature);
             scores.push(score(&row, truth as usize));
         }
         Self { temperature, rows: scores.len(), scores: thin(scores) }
@@ -52,6 +52,15 @@ impl Calibration {
     pub fn regression(answers: &[f32], truths: &[f32]) -> Self {
         let scores: Vec<f32> = answers.iter().zip(truths).map(|(a, t)| (a - t).abs()).collect();
         Self { temperature: 1.0, rows: scores.len(), scores: thin(scores) }
+    }
+
+    /// The same from rows that say as much as `rows` of equal weight.
+    pub fn of_rows(mut self, rows: usize) -> Self {
+        if self.scores.len() > rows {
+            let all = self.scores.len();
+            self.scores = (1..=rows).map(|i| self.scores[(i * all).div_ceil(rows) - 1]).collect();
+        }
+        Self { rows, ..self }
     }
 
     /// The score below which a share `coverage` of unseen truths falls: the ⌈(n+1)·coverage⌉-th
@@ -276,7 +285,7 @@ mod tests {
         for _ in 0..rows {
             let row = random.normals(classes, 2.0);
             let mut p = row.clone();
-            softmax(&mut p, t);
+            softmax_with_temperature(&mut p, t);
             let (mut u, mut class) = (random.uniform(), 0);
             while class + 1 < classes && u >= p[class] {
                 u -= p[class];
@@ -313,7 +322,7 @@ mod tests {
                 let mut held = 0;
                 for row in half..2 * half {
                     let mut p = logits[row * classes..(row + 1) * classes].to_vec();
-                    softmax(&mut p, calibration.temperature);
+                    softmax_with_temperature(&mut p, calibration.temperature);
                     held += usize::from(calibration.set(&p, coverage).contains(&(truths[row] as usize)));
                 }
                 let share = held as f64 / half as f64;
@@ -334,13 +343,13 @@ mod tests {
         let mut scores: Vec<f32> = Vec::new();
         for (row, &truth) in logits[..9_000].chunks_exact(3).zip(&truths) {
             let mut p = row.to_vec();
-            softmax(&mut p, 1.0);
+            softmax_with_temperature(&mut p, 1.0);
             scores.push(score(&p, truth as usize));
         }
         let calibration = Calibration { scores: thin(scores), ..calibration };
         let held = logits[9_000..].chunks_exact(3).zip(&truths[3_000..]).filter(|(row, truth)| {
             let mut p = row.to_vec();
-            softmax(&mut p, 1.0);
+            softmax_with_temperature(&mut p, 1.0);
             calibration.set(&p, 0.8).contains(&(**truth as usize))
         });
         let share = held.count() as f64 / 3_000.0;

@@ -72,7 +72,7 @@ pub fn evaluate(bundle: &Bundle, table: &Table) -> Result<Evaluation> {
         }
         (Encoded::Values(standardised), TargetEncoder::Number { mean, std }) => {
             let truths: Vec<f64> = known.iter().map(|&row| f64::from(standardised[row]) * std + mean).collect();
-            let answers: Vec<f64> = values.iter().map(|&v| f64::from(v)).collect();
+            let answers: Vec<f64> = values.iter().map(|&v| bundle.value(v)).collect();
             regressed(bundle, &answers, &truths, skipped)
         }
         _ => return Err(crate::Error::internal("target and task differ")),

@@ -4,20 +4,28 @@
 //! state, the best weights, the position and the curves: what continues from it ends bit-identical.
 
 mod data;
+mod hold_out;
 mod run;
+mod warnings;
+mod weights;
 
 use super::bundle::{Bundle, BundleConfig, FORMAT};
 use super::calibrate::Novelty;
 use super::evaluate::Evaluation;
-use super::{FitSpec, Monitor, Progress, choose, settings};
+use super::verify::Measured;
+use super::{FitSpec, Monitor, Prepared, Progress, settings};
 use crate::data::Table;
-use crate::data::encoder::{Encoder, EncoderOptions};
+use crate::data::encoder::Encoder;
 use crate::data::plan::Resolved;
-use crate::data::split::{Split, split};
+use crate::data::profile::DataProfile;
+use crate::data::split::Split;
 use crate::data::target::{Encoded, TargetEncoder};
+use crate::data::warning::Warning;
+use crate::models::recipe::{self, Recipe};
 use crate::models::{Family, LearnerSpec, Task, UNLABELLED};
 use crate::{Error, Result};
-use data::Data;
+use data::{Data, Drawn};
+use hold_out::hold_out;
 use run::Run;
 use serde_json::{Map, Value};
 
@@ -31,6 +39,10 @@ pub struct Fitted {
     /// The held-out rows in detail: confusion, recall of each class, calibration. Without coverage, since
     /// the sets were fitted on the same rows.
     pub held_out: Evaluation,
+    /// What was noticed in the data and the model, and not refused.
+    pub warnings: Vec<Warning>,
+    /// The held-out rows and what the network answered, for [`super::verify`].
+    pub measured: Measured,
     /// Notes for the person who asked: the family's reason, columns left out, rows without a target.
     pub notes: Vec<String>,
 }
@@ -61,40 +73,36 @@ pub fn fit(
     let (family, family_reason) = match spec.family {
         Some(family) => (family, None),
         None => {
-            let (family, reason) = choose::family(plan, table.rows);
+            let (family, reason) = default_family(table, plan)?;
             notes.push(format!("{}: {reason}", family.name()));
             (family, Some(reason))
         }
     };
-    let config = settings::complete(family, &spec.config)?;
+    settings::complete(family, &spec.config)?;
     let column = table
         .column(&plan.target.name)
         .ok_or_else(|| Error::unprocessable("unknown_column", "the target is not in the data"))?;
     let mut target_encoder = TargetEncoder::fit(&plan.target.name, column, plan.task)?;
-    let all_targets = target_encoder.encode(column)?;
-    let mut parts = split(&all_targets, spec.validation, spec.seed)?;
-    let dropped = keep_learnable(family, &config, &all_targets, &mut parts);
+    let mut all_targets = target_encoder.encode(column)?;
+    let mut parts = hold_out(table, &all_targets, spec)?;
+    let mut warnings = warnings::of_data(table, plan, spec.task.is_some(), &target_encoder, &all_targets, &parts);
+    let dropped = keep_learnable(family, &all_targets, &mut parts);
     if dropped > 0 {
         notes.push(format!("{dropped} rows have no {} and were left out", plan.target.name));
     }
     if let TargetEncoder::Number { mean, std } = &mut target_encoder {
-        standardise(&all_targets, &parts.training, mean, std);
+        standardise(&mut all_targets, &parts.training, mean, std);
     }
-    let all_targets = target_encoder.encode(column)?;
-    let encoder = Encoder::fit_with(
-        table,
-        &parts.training,
-        &plan.inputs,
-        family.layout(),
-        options(family, parts.training.len()),
-    )?;
+    let outputs = target_encoder.outputs();
+    let profile = DataProfile::new(table, plan).of_rows(&parts.training, &all_targets, outputs);
+    let Recipe { config, encoder: options } = Recipe::new(family, &profile, &spec.config);
+    let encoder = Encoder::fit_with(table, &parts.training, &plan.inputs, family.layout(), options)?;
     notes.extend(encoder.dropped.iter().map(|l| format!("{}: {}", l.name, l.reason)));
     if encoder.width == 0 {
         return Err(Error::unprocessable("no_features", "no column is left to learn from")
             .with_details(encoder.dropped.iter().map(|l| crate::Detail::column(&l.name, &l.reason))));
     }
     let batch = encoder.encode(table)?;
-    let outputs = target_encoder.outputs();
     let learner_spec = LearnerSpec {
         encoder: &encoder,
         task: plan.task,
@@ -104,11 +112,28 @@ pub fn fit(
         seed: spec.seed,
         threads,
     };
-    let data = Data { batch: &batch, targets: &all_targets, split: &parts, outputs };
-    let weights = (config.get("class_weights").and_then(Value::as_str) == Some("balanced"))
-        .then(|| data.balanced_weights())
-        .flatten();
-    let mut run = Run::new(family.learner(&learner_spec)?, data, weights, spec.seed, monitor);
+    let row_weights = weights::of_rows(table, spec, &parts.training)?;
+    let drawn = row_weights.as_deref().map(|weights| weights::drawn(&parts.validation, weights, spec.seed));
+    let drawn = drawn.as_ref().map(|(positions, rows)| Drawn { positions, rows: *rows });
+    let data = Data { batch: &batch, targets: &all_targets, split: &parts, outputs, drawn };
+    let class_weights = weights::of_classes(spec, &config, &target_encoder, || data.balanced_weights())?;
+    let weights = weights::joined(row_weights.as_deref(), class_weights.as_deref(), &all_targets);
+    let learner = family.learner(&learner_spec)?;
+    if (spec.weight.is_some() || spec.class_weights.is_some()) && !learner.weighs_rows() {
+        let detail = format!("{} learns every row alike: weights need another family", family.name());
+        return Err(Error::unprocessable("weights_unsupported", detail));
+    }
+    let mut run = Run::new(learner, data, weights, spec.seed, monitor);
+    monitor.prepared(&Prepared {
+        family,
+        reason: family_reason.as_deref(),
+        dropped: &encoder.dropped,
+        warnings: &warnings,
+        training: parts.training.len(),
+        held_out: parts.validation.len(),
+        bytes: table.bytes() + batch.bytes(),
+        state_bytes: &|| run.bytes(),
+    });
     if let Some(bytes) = resume {
         run.restore(bytes)?;
     }
@@ -146,48 +171,53 @@ pub fn fit(
     };
     let bundle = Bundle::new(config, encoder, network, novelty);
     let held_out = data.held_out(&bundle, &calibration_answers);
-    Ok(Fitted { bundle, metrics: figures, held_out, notes })
+    if let Encoded::Classes(ids) = &all_targets {
+        let truths: Vec<u32> = parts.validation.iter().map(|&row| ids[row]).collect();
+        warnings.extend(warnings::of_answers(plan, &bundle.config.target_encoder, &truths, &calibration_answers));
+    }
+    let measured = Measured { rows: parts.validation.clone(), outputs: calibration_answers };
+    Ok(Fitted { bundle, metrics: figures, held_out, warnings, measured, notes })
 }
 
-/// How each family wants its columns encoded.
-fn options(family: Family, rows: usize) -> EncoderOptions {
-    let bins = match family {
-        Family::SparseMlp if rows >= 2_000 => 64,
-        Family::SparseMlp => 16,
-        _ => 0,
-    };
-    EncoderOptions { bins, ..EncoderOptions::default() }
+/// The family that is trained on a table where the request names none, and why.
+///
+/// # Errors
+/// No family reads such data.
+pub fn default_family(table: &Table, plan: &Resolved) -> Result<(Family, String)> {
+    Family::suited_to(&DataProfile::new(table, plan))
+        .ok_or_else(|| Error::unprocessable("no_family", "no family of networks learns from such columns"))
 }
 
 /// Removes training rows without a target unless the family learns from them; returns how many.
-fn keep_learnable(family: Family, config: &Map<String, Value>, targets: &Encoded, parts: &mut Split) -> usize {
-    let plastic = family == Family::Hybrid || config.get("plasticity").and_then(Value::as_str) == Some("hebbian");
+fn keep_learnable(family: Family, targets: &Encoded, parts: &mut Split) -> usize {
     let before = parts.training.len();
     match targets {
-        Encoded::Classes(ids) if !plastic => parts.training.retain(|&row| ids[row] != UNLABELLED),
+        Encoded::Classes(ids) if !family.learns_unlabelled() => parts.training.retain(|&row| ids[row] != UNLABELLED),
         Encoded::Values(values) => parts.training.retain(|&row| values[row].is_finite()),
         Encoded::Classes(_) => {}
     }
     before - parts.training.len()
 }
 
-/// Refits mean and deviation on the training rows: `values` are standardised by the old ones.
-fn standardise(targets: &Encoded, training: &[usize], mean: &mut f64, std: &mut f64) {
+/// Refits mean and deviation on the training rows, and standardises `targets` by them instead of the old ones.
+fn standardise(targets: &mut Encoded, training: &[usize], mean: &mut f64, std: &mut f64) {
     let Encoded::Values(values) = targets else { return };
     let known: Vec<f64> = training.iter().map(|&row| f64::from(values[row])).collect();
     let count = known.len().max(1) as f64;
     let centre = known.iter().sum::<f64>() / count;
     let spread = (known.iter().map(|v| (v - centre).powi(2)).sum::<f64>() / count).sqrt();
+    let spread = if spread > 0.0 { spread } else { 1.0 };
     *mean += centre * *std;
-    if spread > 0.0 {
-        *std *= spread;
-    }
+    *std *= spread;
+    values.iter_mut().for_each(|value| *value = ((f64::from(*value) - centre) / spread) as f32);
 }
 
-/// Whether a task can be learned from a target of this many different values; used by callers that
-/// must refuse a request before a job is made.
+/// The share of `rows` rows held out where the request does not say.
 pub fn default_validation(rows: usize) -> f32 {
-    if rows >= 20_000 { 0.1 } else { 0.2 }
+    recipe::validation(
+        &DataProfile { rows, task: Task::Classification, features: Vec::new(), classes: Vec::new() },
+        &[],
+    )
 }
 
 /// A monitor that listens to nothing: for work on files alone and for tests.

@@ -1,5 +1,6 @@
 //! Figures of merit, from answers and truths. Pure arithmetic; nothing here runs a network.
 
+use crate::nn::probability::argmax;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -57,17 +58,6 @@ pub fn confusion(probabilities: &[f32], classes: usize, truths: &[u32]) -> Vec<V
         }
     }
     matrix
-}
-
-/// Position of the largest value; the first of equals.
-pub fn argmax(values: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, &value) in values.iter().enumerate() {
-        if value > values[best] {
-            best = i;
-        }
-    }
-    best
 }
 
 fn macro_f1(matrix: &[Vec<u64>]) -> f64 {
@@ -151,20 +141,6 @@ pub fn regression(answers: &[f64], truths: &[f64]) -> Map<String, Value> {
 /// The figures as a JSON object.
 pub fn to_map(metrics: &ClassificationMetrics) -> Map<String, Value> {
     serde_json::to_value(metrics).ok().and_then(|v| v.as_object().cloned()).unwrap_or_default()
-}
-
-/// Softmax of one row's logits divided by a temperature, in place.
-pub fn softmax(logits: &mut [f32], temperature: f32) {
-    let scale = 1.0 / temperature;
-    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for value in logits.iter_mut() {
-        *value = ((*value - largest) * scale).exp();
-        sum += *value;
-    }
-    for value in logits.iter_mut() {
-        *value /= sum;
-    }
 }
 
 #[cfg(test)]

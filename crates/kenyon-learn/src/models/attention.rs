@@ -1,33 +1,84 @@
 //! The attention family: tokens attend to each other, and the answer is a weighted sum over them.
 
-mod learning;
+mod learner;
+mod recipe;
 mod settings;
 
-pub use learning::learner;
-pub(super) use learning::{loss_gradient, row_weights};
-pub use settings::settings;
+pub(crate) use learner::learner;
+pub(super) use learner::{loss_gradient, row_weights};
+pub(crate) use settings::settings;
 
-use super::{Activity, Explanation, Family, LayerActivity, Network, Schedule, Task};
-use crate::data::encoder::Encoder;
+use super::recipe::Rule;
+use super::{
+    Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, Setting, Suitability, Task,
+};
+use crate::Result;
+use crate::data::encoder::{Encoder, Layout};
+use crate::data::profile::DataProfile;
 use crate::data::{Batch, ColumnKind};
 use crate::nn::Tensors;
 use crate::nn::kernels::dense;
 use crate::nn::kernels::parallel;
-use crate::nn::layers::attention::{Plan, Tape, Weights};
-use crate::nn::layers::filter_branch::{Branch, Column};
-use crate::nn::layers::filters::Bank;
-use crate::{Error, Result};
-use candle_core::{Device, Tensor};
-use serde_json::{Map, Value};
-use settings::{Sizes, few_texts, shape};
+use crate::nn::layers::attention::{AttentionLayout, AttentionTape, AttentionWeights};
+use crate::nn::layers::filter_branch::{FilterBranch, SeriesColumn};
+use crate::nn::layers::filters::FilterBank;
+use crate::nn::parameters::{read_into, tensor};
+use serde_json::{Map, Value, json};
+use settings::{FILTERS, Sizes, shape};
 
-/// How long to train on `rows` rows: enough steps for a small table, and no more passes than a
-/// large one needs.
-fn default_schedule(rows: usize) -> Schedule {
-    let batch_size = if rows < 256 { 16 } else { 64 };
-    let steps = rows.div_ceil(batch_size).max(1);
-    let epochs = (3000 / steps).clamp(12, 120);
-    Schedule { epochs, batch_size, patience: epochs / 3 }
+/// The family's entry in the registry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spec;
+
+impl FamilySpec for Spec {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn purpose(&self) -> &'static str {
+        "Sequences, text, images as patches, tables with interactions."
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Tokens
+    }
+
+    fn own_settings(&self) -> Vec<Setting> {
+        settings()
+    }
+
+    fn suits(&self, data: &DataProfile) -> Option<Suitability> {
+        let reason = "a sequence of varying length: attention reads its steps in order";
+        data.has(ColumnKind::Sequence).then(|| Suitability::new(2, reason)).flatten()
+    }
+
+    fn rules(&self) -> &'static [Rule] {
+        recipe::RULES
+    }
+
+    fn search_space(&self) -> Value {
+        json!({
+            "width": [32, 64, 128],
+            "layers": [0, 1, 2],
+            "dropout": [0.0, 0.1, 0.3],
+            "learning_rate": { "min": 0.0003, "max": 0.01, "log": true },
+        })
+    }
+
+    fn learner(&self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+        learner(spec)
+    }
+
+    fn load(
+        &self,
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        config: &Map<String, Value>,
+        tensors: &Tensors,
+    ) -> Result<Box<dyn Network>> {
+        load(encoder, task, outputs, config, tensors)
+    }
 }
 
 /// A setting as a number; `default` where it is missing or of another kind.
@@ -55,63 +106,40 @@ fn fan_in(encoder: &Encoder) -> Vec<f32> {
     out
 }
 
-pub(super) fn tensor(values: &[f32], shape: &[usize]) -> Result<Tensor> {
-    Ok(Tensor::from_slice(values, shape, &Device::Cpu)?)
-}
-
-/// Copies tensor `name` over `values`; their sizes must agree.
-pub(super) fn read(tensors: &Tensors, name: &str, values: &mut [f32]) -> Result<()> {
-    let found = tensors.get(name).map(|t| t.flatten_all()?.to_vec1::<f32>()).transpose()?;
-    match found {
-        Some(found) if found.len() == values.len() => {
-            values.copy_from_slice(&found);
-            Ok(())
-        }
-        _ => Err(Error::unprocessable("bad_weights", format!("the weights lack `{name}` in the right size"))),
-    }
-}
-
 /// The network: sizes and weights, and the filters where there are series.
 #[derive(Debug)]
 struct Attention {
-    plan: Plan,
-    weights: Weights,
-    branch: Option<Branch>,
+    plan: AttentionLayout,
+    weights: AttentionWeights,
+    branch: Option<FilterBranch>,
 }
 
 /// Filters for the series columns, if there are any and `filters` are wanted.
-fn branch(encoder: &Encoder, outputs: usize, config: &Map<String, Value>, banks: NewBank) -> Option<Branch> {
+fn branch(encoder: &Encoder, outputs: usize, config: &Map<String, Value>, banks: NewBank) -> Option<FilterBranch> {
     let wanted = whole(config, "filters", FILTERS);
     let cuts: Vec<_> = (0..encoder.fields.len()).filter_map(|f| Some((f, encoder.windows(f)?))).collect();
     if wanted == 0 || cuts.is_empty() {
         return None;
     }
     // The filters are the same for every seed: what is fixed need not be drawn anew.
-    let column = |(field, (channels, _, stride)): &(usize, (usize, usize, usize))| Column {
+    let column = |(field, (channels, _, stride)): &(usize, (usize, usize, usize))| SeriesColumn {
         field: *field as u16,
         start: encoder.fields[*field].start,
         stride: *stride,
         bank: banks(*channels, *stride, wanted / cuts.len(), *field as u64),
     };
-    Some(Branch::new(cuts.iter().map(column).collect(), outputs))
+    Some(FilterBranch::new(cuts.iter().map(column).collect(), outputs))
 }
 
 /// What makes the filters of a series column.
-type NewBank = fn(usize, usize, usize, u64) -> Bank;
-
-/// Pooled filter values by default, in all series columns together.
-const FILTERS: usize = 4000;
+type NewBank = fn(usize, usize, usize, u64) -> FilterBank;
 
 impl Attention {
     fn save(&self) -> Result<Tensors> {
         let (shape, mut out) = (&self.plan.shape, Tensors::new());
-        for part in &self.plan.parts {
-            out.insert(part.name.clone(), tensor(&self.weights.dense[part.range.clone()], &part.shape)?);
-        }
+        self.plan.parameters.save(&self.weights.dense, &mut out)?;
         if let Some(branch) = &self.branch {
-            for part in &branch.plan.parts {
-                out.insert(part.name.clone(), tensor(&branch.numbers[part.range.clone()], &part.shape)?);
-            }
+            branch.plan.parameters.save(&branch.numbers, &mut out)?;
         }
         out.insert("tokens".into(), tensor(&self.weights.tokens, &[shape.features, shape.width])?);
         out.insert("positions".into(), tensor(&self.weights.positions, &[shape.positions, shape.width])?);
@@ -119,16 +147,12 @@ impl Attention {
     }
 
     fn read(&mut self, tensors: &Tensors) -> Result<()> {
-        for part in &self.plan.parts {
-            read(tensors, &part.name, &mut self.weights.dense[part.range.clone()])?;
-        }
+        self.plan.parameters.load(tensors, &mut self.weights.dense)?;
         if let Some(branch) = &mut self.branch {
-            for part in &branch.plan.parts {
-                read(tensors, &part.name, &mut branch.numbers[part.range.clone()])?;
-            }
+            branch.plan.parameters.load(tensors, &mut branch.numbers)?;
         }
-        read(tensors, "tokens", &mut self.weights.tokens)?;
-        read(tensors, "positions", &mut self.weights.positions)
+        read_into(tensors, "tokens", &mut self.weights.tokens)?;
+        read_into(tensors, "positions", &mut self.weights.positions)
     }
 
     /// The answers: those of the blocks, mixed with those of the filters if there are any.
@@ -148,10 +172,10 @@ impl Attention {
     }
 
     /// Runs all rows, chunk by chunk, and gathers what `take` reads from each chunk.
-    fn run(&self, batch: &Batch, threads: usize, take: impl Fn(&Tape) -> Vec<f32> + Sync) -> Vec<f32> {
+    fn run(&self, batch: &Batch, threads: usize, take: impl Fn(&AttentionTape) -> Vec<f32> + Sync) -> Vec<f32> {
         let cuts = parallel::cut(batch, usize::MAX, 256);
         let mut out = Vec::new();
-        let mut lanes: Vec<(Tape, Vec<f32>)> = Vec::new();
+        let mut lanes: Vec<(AttentionTape, Vec<f32>)> = Vec::new();
         lanes.resize_with(threads.clamp(1, cuts.len().max(1)), Default::default);
         for group in cuts.chunks(lanes.len()) {
             parallel::each(&mut lanes[..group.len()], threads, |i, (tape, taken)| {
@@ -167,23 +191,24 @@ impl Attention {
 }
 
 /// The network saved as `tensors`.
-pub fn load(
+pub(crate) fn load(
     encoder: &Encoder,
     _task: Task,
     outputs: usize,
     config: &Map<String, Value>,
     tensors: &Tensors,
 ) -> Result<Box<dyn Network>> {
-    let plan = Plan::new(shape(encoder, outputs, config, Sizes::saved(tensors))?);
-    let weights = Weights {
+    let plan = AttentionLayout::new(shape(encoder, outputs, config, Sizes::saved(tensors))?);
+    let weights = AttentionWeights {
         dense: vec![0.0; plan.len()],
         tokens: vec![0.0; plan.shape.features * plan.shape.width],
         positions: vec![0.0; plan.shape.positions * plan.shape.width],
     };
     let of = |banks| branch(encoder, outputs, config, banks);
-    let fits = |branch: &Branch| tensors.get("filters.levels").is_some_and(|t| t.elem_count() == branch.plan.features);
+    let fits =
+        |branch: &FilterBranch| tensors.get("filters.levels").is_some_and(|t| t.elem_count() == branch.plan.features);
     // Models of short series from before there was a third dilation have fewer filters.
-    let branch = of(Bank::new).map(|new| if fits(&new) { new } else { of(Bank::narrow).unwrap_or(new) });
+    let branch = of(FilterBank::new).map(|new| if fits(&new) { new } else { of(FilterBank::narrow).unwrap_or(new) });
     let mut net = Attention { plan, weights, branch };
     net.read(tensors)?;
     Ok(Box::new(net))
@@ -191,7 +216,7 @@ pub fn load(
 
 impl Network for Attention {
     fn family(&self) -> Family {
-        Family::Attention
+        Family::new(&Spec)
     }
 
     fn outputs(&self) -> usize {
@@ -211,7 +236,7 @@ impl Network for Attention {
     }
 
     fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
-        let mut tape = Tape::default();
+        let mut tape = AttentionTape::default();
         tape.forward(&self.plan, &self.weights, batch, row..row + 1, None);
         let (mut bias, mut terms, attention) = tape.terms(&self.plan, &self.weights, output);
         if let Some(branch) = &self.branch {
@@ -251,7 +276,7 @@ impl Network for Attention {
     fn activity(&self, batch: &Batch) -> Result<Activity> {
         let shape = &self.plan.shape;
         let (rows, d, h) = (batch.rows().max(1) as f64, shape.width as f64, shape.hidden as f64);
-        let mut tape = Tape::default();
+        let mut tape = AttentionTape::default();
         let mut counts = vec![vec![0u64; shape.hidden]; shape.layers];
         let mut rows_active = vec![vec![0u64; shape.hidden]; shape.layers];
         let (mut dense_macs, mut effective_macs, mut top_k) = (0.0, 0.0, 0.0);

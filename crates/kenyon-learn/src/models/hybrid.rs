@@ -1,33 +1,96 @@
 //! `hybrid`: local groups of k-winners, learned without labels, give a sparse code; a streaming
 //! discriminant reads it out. One pass over the data, no gradient, and nothing is forgotten when
-//! classes come one after the other. The episodic memory beside it lives in `learning::stream`,
-//! which goes on learning from a stream with what is trained here.
+//! classes come one after the other. The episodic memory is in `learning::stream`,
+//! which continues from what is trained here.
 
 mod learner;
 mod tensors;
 
-pub use learner::learner;
+pub(crate) use learner::learner;
 
 use self::tensors::{bad, get, load_groups, load_sums, save_filters, save_readout, save_sums};
 use super::{
-    Activity, Explanation, Family, LayerActivity, Network, RECALLED, Range, Recalled, RecalledRow, Setting, Task,
+    Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, RECALLED, Range, Recalled,
+    RecalledRow, Setting, Suitability, Task,
 };
 use crate::data::Batch;
-use crate::data::encoder::Encoder;
+use crate::data::encoder::{Encoder, Layout};
+use crate::data::profile::{DataProfile, FeatureProfile};
 use crate::data::schema::ColumnKind;
 use crate::nn::Tensors;
-use crate::nn::layers::local_groups::{Columns, Hashed, LocalGroups, Part, PatchShape, Patches};
-use crate::nn::readouts::discriminant::{Readout, Sums};
+use crate::nn::layers::local_groups::{CodeSegment, Columns, Hashed, LocalGroups, PatchShape, Patches};
+use crate::nn::readouts::Readout;
+use crate::nn::readouts::discriminant::Sums;
 use crate::{Error, Result};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 /// Patches the filters learn from.
 const PLASTIC_PATCHES: usize = 60_000;
 /// A vector shorter than this is read as columns of a table.
 const SHORTEST_SERIES: usize = 24;
 
+/// The family's entry in the registry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spec;
+
+impl FamilySpec for Spec {
+    fn name(&self) -> &'static str {
+        "hybrid"
+    }
+
+    fn purpose(&self) -> &'static str {
+        "Learning from a stream, new classes, few labels, images in one pass."
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Bag
+    }
+
+    fn own_settings(&self) -> Vec<Setting> {
+        settings()
+    }
+
+    fn suits(&self, data: &DataProfile) -> Option<Suitability> {
+        let is_picture = |f: &FeatureProfile| {
+            let sides = f.shape.as_deref().is_some_and(|s| s.len() >= 2 && s[0] >= 7 && s[1] >= 7);
+            f.kind == ColumnKind::Image || (f.kind == ColumnKind::Vector && sides)
+        };
+        let reason = "local groups of k-winners learn it in one pass and go on learning";
+        (data.task == Task::Classification && data.features.iter().any(is_picture))
+            .then(|| Suitability::new(2, format!("an image and {} rows: {reason}", data.rows)))
+            .flatten()
+    }
+
+    fn search_space(&self) -> Value {
+        json!({ "units": [64, 128, 192], "winners": [3, 6, 12], "pool": [2, 3, 4] })
+    }
+
+    fn learner(&self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+        learner(spec)
+    }
+
+    fn load(
+        &self,
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        config: &Map<String, Value>,
+        tensors: &Tensors,
+    ) -> Result<Box<dyn Network>> {
+        load(encoder, task, outputs, config, tensors)
+    }
+
+    fn learns_unlabelled(&self) -> bool {
+        true
+    }
+
+    fn starts_empty(&self) -> bool {
+        true
+    }
+}
+
 /// The family's own settings.
-pub fn settings() -> Vec<Setting> {
+pub(crate) fn settings() -> Vec<Setting> {
     vec![
         Setting::new("units", 128, Range::Integer(4, 1024), "Filters of a patch, or units of a text projection / 16."),
         Setting::new("winners", 6, Range::Integer(1, 256), "Filters that win at each place."),
@@ -43,29 +106,41 @@ pub fn settings() -> Vec<Setting> {
             "Whether the filters learn from the inputs before they are frozen.",
         ),
         Setting::new("memory_per_class", 100, Range::Integer(0, 10_000), "Episodes remembered of each class."),
+        Setting::new(
+            "recent_labels",
+            true,
+            Range::Boolean,
+            "Whether the last labels of a stream may help to predict the next one; false where rows come in no order.",
+        ),
     ]
 }
 
-/// A part of the code before its filters exist.
+/// A segment of the code before its filters exist.
 #[derive(Clone, Debug)]
-enum Plan {
+enum SegmentPlan {
     Patches(PatchShape),
-    Ready(Part),
+    Ready(CodeSegment),
 }
 
 /// A code whose filters have not learned yet, or have learned from `rows`; for models that learn
 /// from a stream alone.
-pub fn groups(encoder: &Encoder, config: &Map<String, Value>, seed: u64, rows: &Batch, plastic: bool) -> LocalGroups {
+pub(crate) fn groups(
+    encoder: &Encoder,
+    config: &Map<String, Value>,
+    seed: u64,
+    rows: &Batch,
+    plastic: bool,
+) -> LocalGroups {
     let patches = if plastic { PLASTIC_PATCHES } else { 0 };
     let parts = plan(encoder, config, seed).into_iter().map(|plan| match plan {
-        Plan::Patches(shape) => Part::Patches(Patches::learn(shape, rows, patches, seed)),
-        Plan::Ready(part) => part,
+        SegmentPlan::Patches(shape) => CodeSegment::Patches(Patches::learn(shape, rows, patches, seed)),
+        SegmentPlan::Ready(part) => part,
     });
     LocalGroups { parts: parts.collect() }
 }
 
 /// Which parts the fields of the encoder get. A pure function, so that a loaded model has the same.
-fn plan(encoder: &Encoder, config: &Map<String, Value>, seed: u64) -> Vec<Plan> {
+fn plan(encoder: &Encoder, config: &Map<String, Value>, seed: u64) -> Vec<SegmentPlan> {
     let whole = |name: &str| config.get(name).and_then(Value::as_u64).map(|v| v as usize);
     let (units, winners) = (whole("units").unwrap_or(128), whole("winners").unwrap_or(6));
     let pool = whole("pool").unwrap_or(4);
@@ -97,11 +172,17 @@ fn plan(encoder: &Encoder, config: &Map<String, Value>, seed: u64) -> Vec<Plan> 
                 PatchShape { start, image, patch, stride, pool: [1, 1], units, winners: winners.min(units) };
             let places = shape.places();
             shape.pool = if flat { [1, (pool * pool).min(places[1])] } else { places.map(|p| pool.min(p)) };
-            plans.push(Plan::Patches(shape));
+            plans.push(SegmentPlan::Patches(shape));
         } else if width > 512 {
             let units = (units * 16).min(width.next_power_of_two());
             let seed = seed ^ start as u64;
-            plans.push(Plan::Ready(Part::Hashed(Hashed { start, inputs: width, units, spread: 2, seed })));
+            plans.push(SegmentPlan::Ready(CodeSegment::Hashed(Hashed {
+                start,
+                inputs: width,
+                units,
+                spread: 2,
+                seed,
+            })));
         } else {
             columns.push((field.start..field.start + field.width).collect());
         }
@@ -109,14 +190,14 @@ fn plan(encoder: &Encoder, config: &Map<String, Value>, seed: u64) -> Vec<Plan> 
     if !columns.is_empty() {
         let alone = plans.is_empty();
         let groups = whole("groups").unwrap_or(if alone { 16 } else { 0 });
-        plans.push(Plan::Ready(Part::Columns(Columns::random(&columns, groups, 32, 4, seed))));
+        plans.push(SegmentPlan::Ready(CodeSegment::Columns(Columns::random(&columns, groups, 32, 4, seed))));
     }
     plans
 }
 
 /// A trained `hybrid`.
 #[derive(Debug)]
-pub struct Hybrid {
+pub(crate) struct Hybrid {
     groups: LocalGroups,
     readout: Readout,
     sums: Option<Sums>,
@@ -124,7 +205,7 @@ pub struct Hybrid {
 }
 
 /// Reads a network; tensors may come from a stranger.
-pub fn load(
+pub(crate) fn load(
     encoder: &Encoder,
     task: Task,
     outputs: usize,
@@ -132,7 +213,7 @@ pub fn load(
     tensors: &Tensors,
 ) -> Result<Box<dyn Network>> {
     if config.get("stream").and_then(Value::as_bool) == Some(true) && !tensors.contains_key("seed") {
-        return Ok(Box::new(Blank { outputs }));
+        return Ok(Box::new(UntrainedHybrid { outputs }));
     }
     let seed: Vec<u8> = get(tensors, "seed")?;
     let seed = u64::from_le_bytes(seed.try_into().map_err(|_| bad("seed"))?);
@@ -151,9 +232,9 @@ pub fn load(
     Ok(Box::new(Hybrid { groups, readout: Readout { width, weights, bias }, sums, seed }))
 }
 
-/// What stands for a model that learns only by observing, until its stream is there.
+/// The network of a model that learns only by observing, until its stream exists.
 #[derive(Debug)]
-struct Blank {
+struct UntrainedHybrid {
     outputs: usize,
 }
 
@@ -162,9 +243,9 @@ fn nothing<T>() -> Result<T> {
     Err(Error::conflict("nothing_learned", detail))
 }
 
-impl Network for Blank {
+impl Network for UntrainedHybrid {
     fn family(&self) -> Family {
-        Family::Hybrid
+        Family::new(&Spec)
     }
 
     fn outputs(&self) -> usize {
@@ -222,7 +303,7 @@ impl Hybrid {
 
 impl Network for Hybrid {
     fn family(&self) -> Family {
-        Family::Hybrid
+        Family::new(&Spec)
     }
 
     fn outputs(&self) -> usize {
@@ -300,7 +381,7 @@ impl Network for Hybrid {
 }
 
 /// Terms that add up to an answer whatever `forward` does with its entries.
-pub fn explain_by_steps(
+pub(crate) fn explain_by_steps(
     batch: &Batch,
     row: usize,
     output: usize,
@@ -339,7 +420,7 @@ pub fn explain_by_steps(
 }
 
 /// The active units of one code, strongest first, at most 64.
-pub fn strongest_units(code: &[f32]) -> Vec<(u32, f32)> {
+pub(crate) fn strongest_units(code: &[f32]) -> Vec<(u32, f32)> {
     let mut active: Vec<(u32, f32)> =
         code.iter().enumerate().filter(|(_, v)| **v != 0.0).map(|(u, v)| (u as u32, *v)).collect();
     active.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));

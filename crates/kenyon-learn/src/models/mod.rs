@@ -1,109 +1,28 @@
 //! The families, and what every network and every network in training can do.
 //!
-//! A new family is one file here, one arm in [`Family`], and nothing else.
+//! A new family is one file here and one line in [`registry`].
 
-pub mod attention;
+pub(crate) mod attention;
 #[cfg(test)]
 mod conformance;
-pub mod hybrid;
-pub mod memory;
-pub mod sparse_mlp;
+pub(crate) mod hybrid;
+pub(crate) mod memory;
+pub mod onnx;
+pub mod recipe;
+pub mod registry;
+pub(crate) mod sparse_mlp;
+#[cfg(test)]
+mod toy;
 
 use crate::Result;
 use crate::data::Batch;
-use crate::data::encoder::{Encoder, Layout};
+use crate::data::encoder::Encoder;
 use crate::nn::Tensors;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use crate::data::Task;
-
-/// The kinds of network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Family {
-    /// Embed the bag, k-winners, softmax readout.
-    SparseMlp,
-    /// Embed tokens, attention blocks, pool, readout.
-    Attention,
-    /// A question attends over memory slots in several hops.
-    Memory,
-    /// Local k-winner code with a streaming readout, beside an episodic memory.
-    Hybrid,
-}
-
-impl Family {
-    /// All of them, in the order they are shown.
-    pub const ALL: [Self; 4] = [Self::SparseMlp, Self::Attention, Self::Memory, Self::Hybrid];
-
-    /// Its name in requests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::SparseMlp => "sparse_mlp",
-            Self::Attention => "attention",
-            Self::Memory => "memory",
-            Self::Hybrid => "hybrid",
-        }
-    }
-
-    /// What it is for, in one sentence.
-    pub fn summary(self) -> &'static str {
-        match self {
-            Self::SparseMlp => "tables, vectors and bags of words; the fastest",
-            Self::Attention => "sequences, text, images as patches, tables with interactions",
-            Self::Memory => "questions over facts, and recall of similar rows",
-            Self::Hybrid => "learning from a stream, new classes, few labels, images in one pass",
-        }
-    }
-
-    /// The form of batch it wants.
-    pub fn layout(self) -> Layout {
-        match self {
-            Self::SparseMlp | Self::Hybrid => Layout::Bag,
-            Self::Attention | Self::Memory => Layout::Tokens,
-        }
-    }
-
-    /// Its settings: its own, then those every family has.
-    pub fn settings(self) -> Vec<Setting> {
-        let mut settings = match self {
-            Self::SparseMlp => sparse_mlp::settings(),
-            Self::Hybrid => hybrid::settings(),
-            Self::Attention => attention::settings(),
-            Self::Memory => memory::settings(),
-        };
-        settings.extend(common_settings());
-        settings
-    }
-
-    /// A network in training.
-    pub fn learner(self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
-        match self {
-            Self::SparseMlp => sparse_mlp::learner(spec),
-            Self::Hybrid => hybrid::learner(spec),
-            Self::Attention => attention::learner(spec),
-            Self::Memory => memory::learner(spec),
-        }
-    }
-
-    /// A trained network from what [`Network::save`] gave. The tensors may come from a stranger:
-    /// shapes that do not fit are an error.
-    pub fn load(
-        self,
-        encoder: &Encoder,
-        task: Task,
-        outputs: usize,
-        config: &Map<String, Value>,
-        tensors: &Tensors,
-    ) -> Result<Box<dyn Network>> {
-        match self {
-            Self::SparseMlp => sparse_mlp::load(encoder, task, outputs, config, tensors),
-            Self::Hybrid => hybrid::load(encoder, task, outputs, config, tensors),
-            Self::Attention => attention::load(encoder, task, outputs, config, tensors),
-            Self::Memory => memory::load(encoder, task, outputs, config, tensors),
-        }
-    }
-}
+pub use registry::{Family, FamilySpec, Suitability};
 
 /// One setting of a family: enough to check a request, draw a form and write JSON Schema.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -116,6 +35,9 @@ pub struct Setting {
     pub range: Range,
     /// One sentence for a form.
     pub help: &'static str,
+    /// Its value where the default leaves it open and no rule of the recipe applies.
+    #[serde(skip)]
+    pub otherwise: Value,
 }
 
 /// The values a [`Setting`] takes.
@@ -137,17 +59,24 @@ pub enum Range {
 impl Setting {
     /// A setting with its default, range and help.
     pub fn new(name: &'static str, default: impl Into<Value>, range: Range, help: &'static str) -> Self {
-        Self { name, default: default.into(), range, help }
+        Self { name, default: default.into(), range, help, otherwise: Value::Null }
+    }
+
+    /// The same, with the value it has where neither the request nor a rule of the recipe says.
+    #[must_use]
+    pub fn otherwise(self, value: impl Into<Value>) -> Self {
+        Self { otherwise: value.into(), ..self }
     }
 }
 
 /// The labels of a mini-batch.
 #[derive(Clone, Copy, Debug)]
 pub enum Targets<'a> {
-    /// Class ids below the number of outputs, or [`UNLABELLED`]; with a weight per class, if any.
+    /// Class ids below the number of outputs, or [`UNLABELLED`]; with a weight per row, if any.
     Classes(&'a [u32], Option<&'a [f32]>),
-    /// Standardised values (mean 0, deviation 1 on the training rows); NaN where there is none.
-    Values(&'a [f32]),
+    /// Standardised values (mean 0, deviation 1 on the training rows), NaN where there is none; with a weight per row,
+    /// if any.
+    Values(&'a [f32], Option<&'a [f32]>),
 }
 
 /// The class id of a row without a label. Only families that can learn from it get such rows.
@@ -195,7 +124,7 @@ pub struct LearnerSpec<'a> {
     pub outputs: usize,
     /// Rows to train on.
     pub rows: usize,
-    /// The family's settings as [`Family::settings`] describes them, defaults filled in.
+    /// The family's settings in full, as [`recipe::Recipe`] gives them.
     pub config: &'a Map<String, Value>,
     /// Everything random follows from it.
     pub seed: u64,
@@ -254,6 +183,11 @@ pub trait Learner: Send {
     /// How long it wants to be trained: `spec.schedule(the family's default)`.
     fn schedule(&self) -> Schedule;
 
+    /// Whether a step takes the weights of its rows into account.
+    fn weighs_rows(&self) -> bool {
+        true
+    }
+
     /// Learns from one mini-batch and returns its mean loss before the step.
     fn step(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) -> Result<f32>;
 
@@ -311,7 +245,7 @@ pub trait Network: Send + Sync {
         None
     }
 
-    /// Everything [`Family::load`] needs beside the configuration.
+    /// Everything [`FamilySpec::load`] needs beside the configuration.
     fn save(&self) -> Result<Tensors>;
 }
 

@@ -2,47 +2,111 @@
 //! way from the row to the answers, so that the family is never less than a linear model.
 
 mod config;
-mod members;
+mod ensemble;
 mod network;
+mod onnx;
+mod recipe;
 mod vocabulary;
 
-use super::{Learner, LearnerSpec, Network, Next, Position, Schedule, Setting, Targets, Task};
+use super::onnx::Graph;
+use super::recipe::Rule;
+use super::{FamilySpec, Learner, LearnerSpec, Network, Next, Position, Schedule, Setting, Suitability, Targets, Task};
 use crate::data::Batch;
-use crate::data::encoder::Encoder;
+use crate::data::encoder::{Encoder, Layout};
+use crate::data::profile::DataProfile;
 use crate::nn::Tensors;
 use crate::nn::layers::sparse_net::InferenceNet;
 use crate::nn::layers::sparse_net::train::{Labels, Step};
 use crate::{Error, Result};
-use config::Plan;
-use members::Members;
+use config::SparseMlpPlan;
+use ensemble::Ensemble;
 use network::SparseMlp;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use std::cell::RefCell;
 use vocabulary::{Entries, Vocabulary};
 
+/// The family's entry in the registry.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spec;
+
+impl FamilySpec for Spec {
+    fn name(&self) -> &'static str {
+        "sparse_mlp"
+    }
+
+    fn purpose(&self) -> &'static str {
+        "Tables, vectors and bags of words; the fastest."
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Bag
+    }
+
+    fn own_settings(&self) -> Vec<Setting> {
+        settings()
+    }
+
+    fn suits(&self, _data: &DataProfile) -> Option<Suitability> {
+        Suitability::new(1, "columns of a table, a text or a vector: the sparse network is the fastest and as good")
+    }
+
+    fn rules(&self) -> &'static [Rule] {
+        recipe::RULES
+    }
+
+    fn search_space(&self) -> Value {
+        json!({
+            "hidden": [[256], [512], [1024], [512, 256]],
+            "active_share": { "min": 0.02, "max": 0.3, "log": true },
+            "dropout": [0.0, 0.1, 0.2],
+            "optimizer": ["adam"],
+            "learning_rate": { "min": 0.0003, "max": 0.01, "log": true },
+        })
+    }
+
+    fn learner(&self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+        learner(spec)
+    }
+
+    fn load(
+        &self,
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        config: &Map<String, Value>,
+        tensors: &Tensors,
+    ) -> Result<Box<dyn Network>> {
+        load(encoder, task, outputs, config, tensors)
+    }
+
+    fn onnx(&self, graph: &mut Graph, tensors: &Tensors, _outputs: usize, _task: Task) -> Result<Option<String>> {
+        onnx::layers(graph, tensors).map(Some)
+    }
+}
+
 /// The family's own settings.
-pub fn settings() -> Vec<Setting> {
+pub(crate) fn settings() -> Vec<Setting> {
     config::settings()
 }
 
 /// A fresh network in training.
-pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
-    let plan = Plan::new(spec.encoder, spec.task, spec.outputs, Some(spec.rows), spec.config);
+pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+    let plan = SparseMlpPlan::new(spec.encoder, spec.task, spec.outputs, spec.config);
     let vocabulary = Vocabulary::new(spec.encoder.width as usize);
-    let members = Members::new(&plan.shape(vocabulary.rows()), plan.members, spec.seed, spec.threads);
-    let schedule = spec.schedule(plan.schedule);
-    Ok(Box::new(Training { schedule, members, vocabulary, plan, entries: Entries::default() }))
+    let members = Ensemble::new(&plan.shape(vocabulary.rows()), plan.members, spec.seed, spec.threads);
+    let schedule = spec.schedule(config::SCHEDULE);
+    Ok(Box::new(SparseMlpLearner { schedule, members, vocabulary, plan, entries: Entries::default() }))
 }
 
 /// A trained network from what [`Network::save`] gave.
-pub fn load(
+pub(crate) fn load(
     encoder: &Encoder,
     task: Task,
     outputs: usize,
     config: &Map<String, Value>,
     tensors: &Tensors,
 ) -> Result<Box<dyn Network>> {
-    let mut plan = Plan::new(encoder, task, outputs, None, config);
+    let mut plan = SparseMlpPlan::new(encoder, task, outputs, config);
     plan.resize(tensors);
     let vocabulary = Vocabulary::load(encoder.width as usize, tensors)?;
     let net = InferenceNet::load(plan.shape(vocabulary.rows()), tensors)?;
@@ -50,10 +114,10 @@ pub fn load(
 }
 
 /// The network in training.
-struct Training {
-    plan: Plan,
+struct SparseMlpLearner {
+    plan: SparseMlpPlan,
     schedule: Schedule,
-    members: Members,
+    members: Ensemble,
     vocabulary: Vocabulary,
     entries: Entries,
 }
@@ -62,7 +126,7 @@ thread_local! {
     static ENTRIES: RefCell<Entries> = RefCell::default();
 }
 
-impl Learner for Training {
+impl Learner for SparseMlpLearner {
     fn schedule(&self) -> Schedule {
         self.schedule
     }
@@ -74,7 +138,7 @@ impl Learner for Training {
         let step: Step = self.plan.step(position);
         let labels = match targets {
             Targets::Classes(classes, weights) => Labels::Classes(classes, weights),
-            Targets::Values(values) => Labels::Values(values),
+            Targets::Values(values, weights) => Labels::Values(values, weights),
         };
         let loss = self.members.step(&rows, labels, &step)?;
         if loss.is_finite() { Ok(loss) } else { Err(diverged()) }

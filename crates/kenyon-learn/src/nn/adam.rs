@@ -1,20 +1,20 @@
 //! AdamW with moments that a checkpoint can carry, its schedule, and clipping. candle's own keeps
 //! its moments to itself and updates tensor by tensor; this one is one pass over a slice.
 
-use super::kernels::dense::{self, AdamStep};
+use super::kernels::{AdamStep, adam, dense};
 
 /// Warm-up to the peak rate, then a half cosine down to zero.
 #[derive(Clone, Copy, Debug)]
-pub struct WarmCosine {
+pub(crate) struct WarmCosine {
     /// The largest learning rate.
-    pub peak: f32,
+    pub(crate) peak: f32,
     /// Steps of warm-up at most; never more than a tenth of all steps.
-    pub warm_up: u64,
+    pub(crate) warm_up: u64,
 }
 
 impl WarmCosine {
     /// The rate of step `step` (from 0) of `steps`.
-    pub fn rate(&self, step: u64, steps: u64) -> f32 {
+    pub(crate) fn rate(&self, step: u64, steps: u64) -> f32 {
         let warm_up = self.warm_up.min(steps / 10).max(1);
         if step < warm_up {
             return self.peak * (step + 1) as f32 / warm_up as f32;
@@ -30,7 +30,7 @@ const BETA1: f32 = 0.9;
 const BETA2: f32 = 0.98;
 
 /// The constants of step `step` (from 0) at `rate`, with gradients scaled by `scale`.
-pub fn constants(step: u64, rate: f32, scale: f32) -> AdamStep {
+pub(crate) fn constants(step: u64, rate: f32, scale: f32) -> AdamStep {
     let t = (step + 1).min(100_000) as i32;
     AdamStep {
         rate,
@@ -46,34 +46,34 @@ pub fn constants(step: u64, rate: f32, scale: f32) -> AdamStep {
 
 /// First and second moments of some weights.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Moments {
+pub(crate) struct Moments {
     /// Running mean of gradients.
-    pub first: Vec<f32>,
+    pub(crate) first: Vec<f32>,
     /// Running mean of squared gradients.
-    pub second: Vec<f32>,
+    pub(crate) second: Vec<f32>,
 }
 
 impl Moments {
     /// Zero moments for `len` weights.
-    pub fn new(len: usize) -> Self {
+    pub(crate) fn new(len: usize) -> Self {
         Self { first: vec![0.0; len], second: vec![0.0; len] }
     }
 
     /// One step on `weights[range]` with `gradient` of that range.
-    pub fn update(&mut self, weights: &mut [f32], range: std::ops::Range<usize>, gradient: &[f32], step: AdamStep) {
-        dense::adam(
-            &mut weights[range.clone()],
-            &mut self.first[range.clone()],
-            &mut self.second[range],
-            gradient,
-            step,
-        );
+    pub(crate) fn update(
+        &mut self,
+        weights: &mut [f32],
+        range: std::ops::Range<usize>,
+        gradient: &[f32],
+        step: AdamStep,
+    ) {
+        adam(&mut weights[range.clone()], &mut self.first[range.clone()], &mut self.second[range], gradient, step);
     }
 }
 
 /// Gradients of the rows of a table that a mini-batch touched; all other rows cost nothing.
 #[derive(Debug, Default)]
-pub struct RowGradients {
+pub(crate) struct RowGradients {
     width: usize,
     /// Place of each row in `rows` plus 1, or 0; `[table rows]`.
     place: Vec<u32>,
@@ -83,12 +83,12 @@ pub struct RowGradients {
 
 impl RowGradients {
     /// For a table of `rows` rows of `width`.
-    pub fn new(rows: usize, width: usize) -> Self {
+    pub(crate) fn new(rows: usize, width: usize) -> Self {
         Self { width, place: vec![0; rows], rows: Vec::new(), values: Vec::new() }
     }
 
     /// Adds `scale · gradient` to row `row`.
-    pub fn add(&mut self, row: u32, scale: f32, gradient: &[f32]) {
+    pub(crate) fn add(&mut self, row: u32, scale: f32, gradient: &[f32]) {
         let place = &mut self.place[row as usize];
         if *place == 0 {
             self.rows.push(row);
@@ -100,12 +100,12 @@ impl RowGradients {
     }
 
     /// Sum of squares over all touched rows.
-    pub fn square_sum(&self) -> f64 {
+    pub(crate) fn square_sum(&self) -> f64 {
         dense::square_sum(&self.values)
     }
 
     /// Steps the touched rows of `table` and forgets the gradients.
-    pub fn apply(&mut self, table: &mut [f32], moments: &mut Moments, step: AdamStep) {
+    pub(crate) fn apply(&mut self, table: &mut [f32], moments: &mut Moments, step: AdamStep) {
         for (row, gradient) in self.rows.iter().zip(self.values.chunks_exact(self.width.max(1))) {
             let start = *row as usize * self.width;
             moments.update(table, start..start + self.width, gradient, step);
@@ -114,12 +114,12 @@ impl RowGradients {
     }
 
     /// The touched rows with their gradients.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &[f32])> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &[f32])> {
         self.rows.iter().copied().zip(self.values.chunks_exact(self.width.max(1)))
     }
 
     /// Forgets all gradients.
-    pub fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         for row in self.rows.drain(..) {
             self.place[row as usize] = 0;
         }
@@ -128,7 +128,7 @@ impl RowGradients {
 }
 
 /// What gradients are scaled with so that their norm is at most `limit`.
-pub fn clip(square_sum: f64, limit: f32) -> f32 {
+pub(crate) fn clip(square_sum: f64, limit: f32) -> f32 {
     let norm = square_sum.sqrt() as f32;
     if norm.is_finite() && norm > limit { limit / norm } else { 1.0 }
 }

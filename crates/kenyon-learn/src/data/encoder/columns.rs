@@ -6,8 +6,8 @@ use super::running::Peak;
 use super::series::{Patches, Pooled, Windows};
 use super::text::{Grams, Lexicon, Words};
 use super::{EncoderOptions, Layout};
+use crate::data::kinds::{Encoding, canonical};
 use crate::data::plan::ColumnPlan;
-use crate::data::schema::ColumnKind;
 use crate::data::{Batch, Column};
 use crate::{Detail, Error, Result};
 use indexmap::IndexSet;
@@ -29,7 +29,11 @@ pub(super) enum Fitted {
     /// True as 1, false as −1, missing.
     Boolean,
     /// Names, free slots, unseen, missing.
-    Category { names: IndexSet<String>, slots: usize },
+    Category {
+        #[serde(deserialize_with = "canonical_names")]
+        names: IndexSet<String>,
+        slots: usize,
+    },
     /// Words and n-grams in a bag.
     Text { grams: Grams },
     /// Words as tokens, by the encoder's shared lexicon.
@@ -52,23 +56,20 @@ impl Fitted {
             Error::unprocessable("unknown_shape", reason.clone())
                 .with_details([Detail::path(format!("features.{}", plan.name), reason)])
         };
-        Ok(match plan.kind {
-            ColumnKind::Number => Self::Number { scale: Scale::default(), edges: Vec::new(), diagonal: None },
-            ColumnKind::Timestamp => Self::Timestamp { scale: Scale::default() },
-            ColumnKind::Boolean => Self::Boolean,
-            ColumnKind::Category => Self::Category { names: IndexSet::new(), slots: options.reserve.max(64) },
-            ColumnKind::Text if layout == Layout::Tokens => Self::Words,
-            ColumnKind::Text => Self::Text { grams: Grams::hashed(options.text_bits.min(18)) },
-            ColumnKind::Vector | ColumnKind::Image => {
+        Ok(match plan.kind.encoding(plan.channels == Some(0)) {
+            Encoding::Number => Self::Number { scale: Scale::default(), edges: Vec::new(), diagonal: None },
+            Encoding::Phases => Self::Timestamp { scale: Scale::default() },
+            Encoding::Flag => Self::Boolean,
+            Encoding::Names => Self::Category { names: IndexSet::new(), slots: options.reserve.max(64) },
+            Encoding::Words if layout == Layout::Tokens && !plan.kind.is_list() => Self::Words,
+            // A sequence of strings is read as one text.
+            Encoding::Words => Self::Text { grams: Grams::hashed(options.text_bits.min(18)) },
+            Encoding::Elements => {
                 let shape = plan.shape.clone().ok_or_else(|| unknown("a vector"))?;
                 let width: usize = shape.iter().product();
                 Self::Vector { width, shape: (shape.len() > 1).then_some(shape), scaling: Scaling::Largest(Peak::default()) }
             }
-            // A sequence of strings is read as one text.
-            ColumnKind::Sequence if plan.channels == Some(0) => {
-                Self::Text { grams: Grams::hashed(options.text_bits.min(18)) }
-            }
-            ColumnKind::Sequence => {
+            Encoding::Steps => {
                 let reason = "a sequence of numbers has no length that rows could be read by in a model that starts \
                     empty: give it as a vector with a shape, or train a version first and observe then";
                 return Err(Error::unprocessable("unknown_shape", reason).with_details([Detail::path(
@@ -301,6 +302,18 @@ impl Fitted {
     }
 }
 
+/// Names of a saved model in the form that cells are read in; one that would become another stays as it is.
+fn canonical_names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<IndexSet<String>, D::Error> {
+    let saved = IndexSet::<String>::deserialize(deserializer)?;
+    let mut names = IndexSet::with_capacity(saved.len());
+    for name in &saved {
+        let form = canonical(name).into_owned();
+        let taken = names.contains(&form) || (form != *name && saved.contains(&form));
+        names.insert(if taken { name.clone() } else { form });
+    }
+    Ok(names)
+}
+
 fn push_number(scale: &Scale, edges: &[f64], value: f64, start: u32, batch: &mut Batch) {
     let bins = edges.len().saturating_sub(1) as u32;
     if !value.is_finite() {
@@ -320,7 +333,9 @@ pub(super) fn push_bins(edges: &[f64], value: f64, start: u32, batch: &mut Batch
         if value <= edge[0] {
             break;
         }
-        let share = if value >= edge[1] { 1.0 } else { (value - edge[0]) / (edge[1] - edge[0]) };
+        // Halves, so that the widest bin there is does not overflow.
+        let half = edge[0] / 2.0;
+        let share = if value >= edge[1] { 1.0 } else { (value / 2.0 - half) / (edge[1] / 2.0 - half) };
         batch.push_entry(start + bin as u32, share as f32);
     }
 }

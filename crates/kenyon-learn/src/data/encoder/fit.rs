@@ -2,7 +2,7 @@
 
 use super::columns::Fitted;
 use super::running::Peak;
-use super::scale::{KNOWN, Scale, Scaling};
+use super::scale::{self, KNOWN, Scale, Scaling};
 use super::series::{Patches, Pooled, Windows};
 use super::text::Grams;
 use super::{EncoderOptions, Layout};
@@ -45,6 +45,7 @@ impl Fitted {
                 Ok(Self::Boolean)
             }
             Column::Category(values) => fit_category(values, rows, options.reserve),
+            Column::Labels(_) => Err("classes are no feature".into()),
             Column::Text(values) => {
                 if rows.iter().all(|&row| values[row].is_none()) {
                     return Err("no row has a value".into());
@@ -95,8 +96,12 @@ fn fit_number(values: &[f64], rows: &[usize], bins: usize) -> Result<Fitted, Str
         return Err("counts the rows: looks like an identifier".into());
     }
     let mut scale = Scale::default();
-    known.iter().for_each(|&v| scale.push(v));
+    let in_order = known.clone();
     known.sort_by(f64::total_cmp);
+    let [low, high] = scale::sane(&known);
+    // The range is what was seen; the scale is that of the values without those absurdly far out.
+    in_order.iter().for_each(|&v| scale.push(v.clamp(low, high)));
+    scale.span = Some([known[0], known[known.len() - 1]]);
     if known[0] == known[known.len() - 1] && known.len() == rows.len() {
         return Err("the same in every row".into());
     }

@@ -46,14 +46,29 @@ pub(super) fn beyond([low, high]: [f64; 2], value: f64) -> f32 {
     if distance.is_nan() || distance <= 0.0 {
         return 0.0;
     }
-    let range = if high > low { high - low } else { high.abs().max(1.0) };
-    let past = (distance / range - 0.5).max(0.0);
+    let range = if high > low { (high - low).min(f64::MAX) } else { high.abs().max(1.0) };
+    let past = (distance.min(f64::MAX) / range - 0.5).max(0.0);
     (1.0 - (-2.0 * past).exp()) as f32
+}
+
+/// Numbers beyond this are cut in statistics, so that their squares stay finite.
+const MOST: f64 = 1e140;
+
+/// Widths of the middle half of a column beyond which a value does not count for its scale.
+const FAR: f64 = 1e4;
+
+/// The values of a sorted column that its scale is taken from.
+pub(super) fn sane(sorted: &[f64]) -> [f64; 2] {
+    let at = |share: usize| sorted[(sorted.len() - 1) * share / 4].clamp(-MOST, MOST);
+    let (low, high) = (at(1), at(3));
+    let reach = (high - low) * FAR;
+    if reach > 0.0 { [low - reach, high + reach] } else { [-MOST, MOST] }
 }
 
 impl Scale {
     pub(super) fn push(&mut self, value: f64) {
         if value.is_finite() {
+            let value = value.clamp(-MOST, MOST);
             self.count += 1.0;
             let delta = value - self.mean;
             self.mean += delta / self.count;
@@ -79,7 +94,7 @@ impl Scale {
 
     pub(super) fn apply(&self, value: f64) -> f32 {
         let deviation = (self.squares / self.count.max(1.0)).sqrt();
-        let centred = value - self.mean;
+        let centred = value.clamp(-MOST, MOST) - self.mean;
         let standard = if deviation > 0.0 { centred / deviation } else { centred.clamp(-1.0, 1.0) };
         if standard.is_finite() { standard.clamp(-LARGEST, LARGEST) as f32 } else { 0.0 }
     }

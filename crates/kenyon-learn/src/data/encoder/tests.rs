@@ -4,7 +4,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn plan(name: &str, kind: ColumnKind) -> ColumnPlan {
-    ColumnPlan { name: name.into(), kind, members: None, shape: None, channels: None }
+    ColumnPlan::new(name, kind)
 }
 
 fn names(values: &[&str]) -> Column {

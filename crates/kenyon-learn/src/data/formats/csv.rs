@@ -3,7 +3,7 @@
 
 use super::decode::{Source, carry, uncarry};
 use super::{Limits, RowSink, check_names};
-use crate::data::cell::{Cell, says_missing};
+use crate::data::cell::Cell;
 use crate::{Detail, Error, Result};
 use std::cell::RefCell;
 use std::io::{self, Read};
@@ -56,7 +56,7 @@ pub(super) fn read(source: Source, delimiter: Option<u8>, limits: &Limits, sink:
         }
         for (column, field) in text(&record, rows)?.1.enumerate() {
             let field = trim(field);
-            if !says_missing(field) {
+            if !field.is_empty() {
                 sink.cell(column, Cell::Raw(field));
             }
         }

@@ -5,6 +5,7 @@ mod babi;
 mod csv;
 mod decode;
 pub(crate) mod json;
+mod options;
 #[cfg(feature = "parquet")]
 mod parquet;
 #[cfg(not(feature = "parquet"))]
@@ -23,8 +24,10 @@ mod parquet {
 
 use super::cell::Cell;
 use super::schema::ColumnKind;
+use super::warning::Warning;
 use crate::{Detail, Error, Kind, Result};
 use decode::Source;
+pub use options::{DecimalMark, Header, Quote, ReadOptions};
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Read;
@@ -150,6 +153,9 @@ pub struct Part {
     pub format: Format,
     /// Its compression.
     pub compression: Compression,
+    /// How its text is read; empty for parts of 0.1.
+    #[serde(default)]
+    pub read_as: ReadOptions,
 }
 
 /// Bounds that keep one file from taking the server down.
@@ -170,6 +176,16 @@ impl Default for Limits {
 /// Finds out what the file at `path` is: from the request's headers where they say it, else from the
 /// content. Reads its first bytes only.
 pub fn detect(path: &Path, content_type: Option<&str>, content_encoding: Option<&str>) -> Result<Part> {
+    detect_as(path, content_type, content_encoding, &ReadOptions::default())
+}
+
+/// As [`detect`], with some of the reading said by the caller.
+pub fn detect_as(
+    path: &Path,
+    content_type: Option<&str>,
+    content_encoding: Option<&str>,
+    options: &ReadOptions,
+) -> Result<Part> {
     let mut magic = [0u8; 4];
     let read = read_up_to(&mut File::open(path)?, &mut magic)?;
     let compression = match content_encoding.map(Compression::from_content_encoding).transpose()? {
@@ -181,7 +197,7 @@ pub fn detect(path: &Path, content_type: Option<&str>, content_encoding: Option<
         Some(format) => format,
         None => Format::sniff(&Source::open(path, compression, u64::MAX)?.head)?,
     };
-    Ok(Part { path: path.to_owned(), format, compression })
+    Ok(Part { path: path.to_owned(), format, compression, read_as: options.clone() })
 }
 
 fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
@@ -199,6 +215,12 @@ fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
 pub(crate) trait RowSink {
     /// A new column, numbered in order of discovery, before its first cell. `kind` where the format knows it.
     fn column(&mut self, name: &str, kind: Option<ColumnKind>) -> Result<()>;
+
+    /// The column cannot be read, for this reason; no cell of it follows.
+    fn unreadable(&mut self, _column: usize, _reason: &str) {}
+
+    /// Something the reader noticed about the file.
+    fn warn(&mut self, _warning: Warning) {}
 
     /// The value of a column in the present row.
     fn cell(&mut self, column: usize, cell: Cell<'_>);

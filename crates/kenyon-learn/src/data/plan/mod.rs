@@ -4,10 +4,10 @@
 mod read;
 mod resolve;
 
-pub use read::{read_rows, read_table};
+pub use read::{read_head, read_rows, read_table, read_table_noting};
 pub use resolve::{declare, resolve};
 
-use super::schema::ColumnKind;
+use super::kinds::{ColumnKind, Spelling};
 use super::target::Task;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -28,6 +28,12 @@ pub struct ColumnPlan {
     /// Channels of a sequence; 0 for a sequence of strings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
+    /// How its cells are written; none for plans of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spelling: Option<Spelling>,
+    /// Whether its values are classes, which keep the type and spelling of the data.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub labels: bool,
 }
 
 /// A training call's reading of a dataset.
@@ -69,8 +75,13 @@ pub fn label_kind(label: &Value) -> Option<ColumnKind> {
 }
 
 impl ColumnPlan {
+    /// The column to predict.
+    pub fn target(name: impl Into<String>, kind: ColumnKind, task: Task) -> Self {
+        Self { labels: task == Task::Classification, ..Self::new(name, kind) }
+    }
+
     /// A column read as `kind` without more ado.
     pub fn new(name: impl Into<String>, kind: ColumnKind) -> Self {
-        Self { name: name.into(), kind, members: None, shape: None, channels: None }
+        Self { name: name.into(), kind, members: None, shape: None, channels: None, spelling: None, labels: false }
     }
 }

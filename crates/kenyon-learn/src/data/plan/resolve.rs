@@ -1,11 +1,9 @@
 //! A training call's wishes applied to a dataset's columns.
 
 use super::{ColumnPlan, Resolved};
-use crate::data::cell;
+use crate::data::kinds::{Encoding, Spelling, scalar_cell};
 use crate::data::schema::group::{numbered, square};
-use crate::data::schema::{
-    ColumnInfo, ColumnKind, ColumnsPattern, FeatureGroup, FeatureKind, FeatureSpec, Features, Summary,
-};
+use crate::data::schema::{ColumnInfo, ColumnKind, ColumnsPattern, FeatureGroup, FeatureSpec, Features, Summary};
 use crate::data::target::Task;
 use crate::{Detail, Error, Result};
 use std::collections::{HashMap, HashSet};
@@ -61,7 +59,12 @@ pub fn resolve(summary: &Summary, features: &Features, target: &str, task: Optio
                     false => Some(square(left.len()).unwrap_or_else(|| vec![left.len()])),
                 };
                 let name = column.name.clone();
-                inputs.push(ColumnPlan { name, kind: ColumnKind::Vector, members: Some(left), shape, channels: None });
+                inputs.push(ColumnPlan {
+                    members: Some(left),
+                    shape,
+                    spelling: column.spelling.clone(),
+                    ..ColumnPlan::new(name, ColumnKind::Vector)
+                });
             }
         }
     }
@@ -86,7 +89,7 @@ pub fn declare(features: &Features, target: &str, task: Option<Task>) -> Result<
             FeatureSpec::Kind(kind) => FeatureGroup { kind: *kind, columns: None, channels: None, shape: None },
             FeatureSpec::Group(group) => group.clone(),
         };
-        let Some(kind) = kind_of(group.kind) else {
+        let Some(kind) = group.kind.kind() else {
             ignored.push(name.clone());
             continue;
         };
@@ -99,13 +102,13 @@ pub fn declare(features: &Features, target: &str, task: Option<Task>) -> Result<
         };
         check_shape(name, kind, group.shape.as_deref(), group.channels, members.as_ref().map(Vec::len))?;
         let shape = group.shape.or_else(|| members.as_ref().and_then(|m| square(m.len())));
-        inputs.push(ColumnPlan { name: name.clone(), kind, members, shape, channels: group.channels });
+        inputs.push(ColumnPlan { members, shape, channels: group.channels, ..ColumnPlan::new(name.clone(), kind) });
     }
     if inputs.is_empty() {
         return Err(Error::unprocessable("no_features", "a model needs at least one feature")
             .with_details([Detail::path("features", "name at least one column and its kind")]));
     }
-    Ok(Resolved { target: ColumnPlan::new(target, kind), task, inputs, ignored })
+    Ok(Resolved { target: ColumnPlan::target(target, kind, task), task, inputs, ignored })
 }
 
 /// The dataset's columns by name, members of groups among them.
@@ -161,22 +164,27 @@ fn resolve_target(
     };
     let wanted = match features.get(target) {
         None => kind,
-        Some(FeatureSpec::Kind(kind)) => kind_of(*kind)
-            .ok_or_else(|| bad_target("bad_target", format!("the target '{target}' cannot be ignored")))?,
+        Some(FeatureSpec::Kind(kind)) => {
+            kind.kind().ok_or_else(|| bad_target("bad_target", format!("the target '{target}' cannot be ignored")))?
+        }
         Some(FeatureSpec::Group(_)) => return Err(bad_target("bad_target", "the target cannot be a group of columns")),
     };
-    if !member && info.missing >= columns.rows {
+    // Words that mean no value among features are classes among names.
+    let words = if wanted.spec().keeps_words() { &info.words[..] } else { &[] };
+    let missing = info.missing - words.iter().map(|(_, count)| count).sum::<u64>().min(info.missing);
+    let distinct = info.distinct + words.len() as u64;
+    if !member && missing >= columns.rows {
         return Err(bad_target("target_missing", format!("no row has a value in '{target}'")));
     }
-    let kind = match wanted {
-        ColumnKind::Text => ColumnKind::Category,
-        ColumnKind::Number | ColumnKind::Category | ColumnKind::Boolean => wanted,
-        other => return Err(bad_target("bad_target", format!("a {} cannot be predicted", other.name()))),
+    let kind = match wanted.encoding(false) {
+        Encoding::Words => ColumnKind::Category,
+        Encoding::Number | Encoding::Names | Encoding::Flag => wanted,
+        _ => return Err(bad_target("bad_target", format!("a {} cannot be predicted", wanted.name()))),
     };
-    if !member && info.distinct <= 1 {
+    if !member && distinct <= 1 {
         return Err(bad_target("target_constant", format!("'{target}' has the same value in every row")));
     }
-    let classes = kind != ColumnKind::Number
+    let classes = !kind.is_real()
         || (!member
             && info.whole
             && info.distinct <= MOST_NUMBER_CLASSES
@@ -184,13 +192,19 @@ fn resolve_target(
     let task = match task {
         None if classes => Task::Classification,
         None => Task::Regression,
-        Some(Task::Regression) if kind != ColumnKind::Number => {
+        Some(Task::Regression) if !kind.is_real() => {
             let reason = format!("'{target}' is a {}, not a number", kind.name());
             return Err(Error::unprocessable("bad_task", reason.clone()).with_details([Detail::path("task", reason)]));
         }
         Some(task) => task,
     };
-    Ok((ColumnPlan::new(target, kind), task))
+    let mut plan = ColumnPlan::target(target, kind, task);
+    plan.spelling.clone_from(&info.spelling);
+    // Classes such as `5 %` keep their spelling: they are names.
+    if plan.labels && kind.is_real() && info.examples.iter().any(serde_json::Value::is_string) {
+        plan.kind = ColumnKind::Category;
+    }
+    Ok((plan, task))
 }
 
 /// The columns a wish takes hold of and what they become; nothing when they are ignored.
@@ -216,10 +230,10 @@ fn resolve_feature<'s>(
             }
         }
     };
-    let Some(kind) = kind_of(group.kind) else { return Ok((members, None)) };
+    let Some(kind) = group.kind.kind() else { return Ok((members, None)) };
     if let [only] = members[..]
         && let Some((found, info, false)) = columns.kind(only)
-        && matches!(found, ColumnKind::Vector | ColumnKind::Sequence | ColumnKind::Image)
+        && found.is_list()
     {
         if *only != *name {
             return Err(bad_feature(&format!("{name}.columns"), format!("name the feature '{only}' as its column")));
@@ -241,12 +255,13 @@ fn resolve_feature<'s>(
         let known = known.filter(|s| s.iter().product::<usize>() == members.len());
         group.shape.clone().or(known).or_else(|| square(members.len())).unwrap_or_else(|| vec![members.len()])
     });
+    let spelling = members.iter().find_map(|m| columns.kind(m).and_then(|(_, info, _)| info.spelling.clone()));
     let plan = ColumnPlan {
-        name: name.to_owned(),
-        kind,
+        spelling,
         members: Some(members.iter().map(|m| (*m).to_owned()).collect()),
         shape,
         channels: (kind == ColumnKind::Sequence).then_some(group.channels.unwrap_or(1)),
+        ..ColumnPlan::new(name, kind)
     };
     Ok((members, Some(plan)))
 }
@@ -262,19 +277,20 @@ fn single<'s>(
 ) -> Result<(Vec<&'s str>, Option<ColumnPlan>)> {
     // The name as the data owns it, to outlive the request.
     let own = columns.by_name.get_key_value(name).map_or("", |(key, _)| *key);
-    let Some(kind) = kind_of(group.kind) else { return Ok((vec![own], None)) };
-    let list = |k| matches!(k, ColumnKind::Vector | ColumnKind::Sequence);
-    let scalar = |k| !list(k) && k != ColumnKind::Image;
-    let readable = |read: fn(&str) -> bool| info.examples.iter().filter_map(|e| e.as_str()).all(read);
-    let fits = match kind {
-        ColumnKind::Category | ColumnKind::Text => scalar(found),
-        ColumnKind::Number => scalar(found) && (member || readable(|e| cell::parse_number(e).is_some())),
-        ColumnKind::Timestamp => {
-            scalar(found) && readable(|e| cell::parse_moment(e).is_some() || cell::parse_number(e).is_some())
-        }
-        ColumnKind::Boolean => scalar(found),
-        ColumnKind::Vector | ColumnKind::Sequence => list(found),
-        ColumnKind::Image => found == ColumnKind::Image,
+    let Some(kind) = group.kind.kind() else { return Ok((vec![own], None)) };
+    let mut spelling = info.spelling.clone();
+    if found == ColumnKind::Boolean && kind.is_real() {
+        spelling.get_or_insert_default().booleans = true;
+    }
+    // A few cells that do not fit count as missing; a column of which none fits is a mistake.
+    let readable = || {
+        let read = |value| scalar_cell(value).and_then(|cell| kind.spec().read(cell, Spelling::of(&spelling)));
+        member || info.examples.is_empty() || info.examples.iter().any(|example| read(example).is_some())
+    };
+    let fits = match (kind.is_list(), found.is_list()) {
+        (false, false) => readable(),
+        (true, true) => (kind == ColumnKind::Image) == (found == ColumnKind::Image),
+        _ => false,
     };
     if !fits {
         let reason = format!("'{name}' is a {} and cannot be read as a {}", found.name(), kind.name());
@@ -288,6 +304,7 @@ fn single<'s>(
     let mut plan = plan_of(info);
     name.clone_into(&mut plan.name);
     plan.kind = kind;
+    plan.spelling = spelling;
     plan.members = None;
     plan.shape = match kind {
         ColumnKind::Vector | ColumnKind::Image => group.shape.clone().or(plan.shape.filter(|_| found == kind)),
@@ -380,24 +397,10 @@ fn check_shape(
 fn plan_of(column: &ColumnInfo) -> ColumnPlan {
     let sequence = column.kind == ColumnKind::Sequence;
     ColumnPlan {
-        name: column.name.clone(),
-        kind: column.kind,
         members: column.members.clone(),
         shape: column.shape.clone().filter(|_| !sequence),
         channels: sequence.then(|| column.shape.as_ref().and_then(|s| s.first().copied()).unwrap_or(1)),
+        spelling: column.spelling.clone(),
+        ..ColumnPlan::new(column.name.clone(), column.kind)
     }
-}
-
-fn kind_of(kind: FeatureKind) -> Option<ColumnKind> {
-    Some(match kind {
-        FeatureKind::Number => ColumnKind::Number,
-        FeatureKind::Category => ColumnKind::Category,
-        FeatureKind::Boolean => ColumnKind::Boolean,
-        FeatureKind::Timestamp => ColumnKind::Timestamp,
-        FeatureKind::Text => ColumnKind::Text,
-        FeatureKind::Vector => ColumnKind::Vector,
-        FeatureKind::Sequence => ColumnKind::Sequence,
-        FeatureKind::Image => ColumnKind::Image,
-        FeatureKind::Ignore => return None,
-    })
 }

@@ -1,6 +1,6 @@
 //! Runs of numbered number columns (`p0`…`p783`, `x.1`…`x.36`, `pixel_0_0`…`pixel_7_7`) become one vector.
 
-use super::{ColumnInfo, ColumnKind};
+use super::{ColumnInfo, ColumnKind, Spelling};
 
 /// The shortest run that is read as one vector.
 const SHORTEST_RUN: usize = 16;
@@ -100,7 +100,14 @@ pub(super) fn merge(name: String, members: Vec<ColumnInfo>, shape: Option<Vec<us
     let means: Vec<f64> = members.iter().filter_map(|m| m.mean).collect();
     let mut histogram: Vec<(String, u64)> = Vec::new();
     if let Some((low, high)) = fold(f64::min, |m| m.min).zip(fold(f64::max, |m| m.max)) {
-        histogram = super::infer::rebin(&members, low, high);
+        histogram = super::describe::rebin(&members, low, high);
+    }
+    let mut spelling: Option<Spelling> = members.iter().find_map(|m| m.spelling.clone());
+    for other in members.iter().filter_map(|m| m.spelling.as_ref()) {
+        if let Some(all) = &mut spelling {
+            all.merge(other);
+            all.decimal_comma |= other.decimal_comma;
+        }
     }
     ColumnInfo {
         kind: ColumnKind::Vector,
@@ -108,11 +115,15 @@ pub(super) fn merge(name: String, members: Vec<ColumnInfo>, shape: Option<Vec<us
         distinct: members.iter().map(|m| m.distinct).max().unwrap_or_default(),
         min: fold(f64::min, |m| m.min),
         max: fold(f64::max, |m| m.max),
-        mean: (!means.is_empty()).then(|| means.iter().sum::<f64>() / means.len() as f64),
+        mean: (!means.is_empty()).then(|| means.iter().map(|mean| mean / means.len() as f64).sum()),
         whole: members.iter().all(|m| m.whole),
         examples: vec![members.iter().map(|m| m.examples.first().cloned().unwrap_or_default()).collect()],
         shape: Some(shape.unwrap_or_else(|| vec![members.len()])),
         members: Some(members.into_iter().map(|m| m.name).collect()),
+        unused: None,
+        series: false,
+        words: Vec::new(),
+        spelling,
         histogram,
         name,
     }

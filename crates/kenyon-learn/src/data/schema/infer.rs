@@ -1,27 +1,32 @@
-//! One pass over a file that finds each column's kind and statistics.
+//! One pass over a file that finds each column's kind and statistics, and a second one where a column must be
+//! read by its kind before it can be counted.
 
-use super::stats::{Bounds, Stats};
-use super::{ColumnInfo, ColumnKind, Summary, group};
-use crate::data::cell::{self, Cell, List};
-use crate::data::formats::{self, Format, Limits, Part, RowSink, json};
-use crate::error::MAX_DETAILS;
+use super::describe::{self, decide, describe, is_enough};
+use super::gather::{Gathering, is_open, names};
+use super::stats::{Reading, Stats};
+use super::{ColumnInfo, Summary, group};
+use crate::data::formats::{self, Format, Limits, Part};
+use crate::data::kinds::Spelling;
+use crate::data::warning::{MAX_EXAMPLES, Warning};
 use crate::{Detail, Error, Result};
-use serde::de::DeserializeSeed;
 use std::collections::HashMap;
 
-/// Bars of a histogram.
-const BARS: usize = 20;
+/// What a file holds, column by column.
+struct Surveyed {
+    rows: u64,
+    columns: Vec<(ColumnInfo, Stats)>,
+    warnings: Vec<Warning>,
+    misfits: Vec<Detail>,
+}
 
 /// Reads `part` from end to end and says what it holds. Fails on the first broken row, and on cells
-/// that cannot be stored (infinite numbers, nested objects) with the first 20 of them.
+/// that cannot be stored (nested objects) with the first 20 of them.
 pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
-    let mut inference = Inference::new(None);
-    let rows = formats::read(part, limits, &mut inference)?;
-    let flat = inference.finish(rows)?;
-    let wide = flat.len() > 256;
+    let found = survey(part, limits, None)?;
+    let wide = found.columns.len() > 256;
     let mut sketches = HashMap::new();
-    let mut columns = Vec::with_capacity(flat.len());
-    for (info, mut stats) in flat {
+    let mut columns = Vec::with_capacity(found.columns.len());
+    for (info, mut stats) in found.columns {
         if !wide {
             let spare = std::mem::replace(&mut stats.sketch, super::sketch::Sketch::new(1));
             sketches.insert(info.name.clone(), spare.save(256));
@@ -33,16 +38,51 @@ pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
         true => Vec::new(),
         false => columns.iter().map(|c| sketches.remove(&c.name).unwrap_or_default()).collect(),
     };
-    Ok(Summary { rows, columns, sketches, ..Summary::default() })
+    Ok(Summary { rows: found.rows, columns, sketches, warnings: found.warnings })
+}
+
+/// Goes over a file once, and once more where what a column is shows only at its end.
+fn survey(part: &Part, limits: &Limits, known: Option<&Summary>) -> Result<Surveyed> {
+    let options = &part.read_as;
+    let mut pass = Gathering::new(known, options, HashMap::new());
+    let mut rows = formats::read(part, limits, &mut pass)?;
+    pass.check()?;
+    let sum = |count: fn(&Stats) -> u64| pass.columns.iter().map(count).sum::<u64>();
+    let commas = sum(|s| s.evidence.comma) > sum(|s| s.evidence.point);
+    let decided: Result<Vec<(Reading, bool)>> =
+        pass.columns.iter_mut().map(|stats| decide(stats, options, commas)).collect();
+    let decided = decided?;
+    let mut readings: Vec<Reading> = decided.iter().map(|(reading, _)| reading.clone()).collect();
+    if decided.iter().any(|(_, regular)| !regular) {
+        let by_name = pass.columns.iter().map(|s| s.name.clone()).zip(readings).collect();
+        let warnings = pass.warnings;
+        pass = Gathering::new(known, options, by_name);
+        rows = formats::read(part, limits, &mut pass)?;
+        pass.check()?;
+        pass.warnings = warnings;
+        readings = pass
+            .columns
+            .iter()
+            .map(|s| s.reading.clone().unwrap_or_else(|| Reading::new(super::ColumnKind::Category)))
+            .collect();
+    }
+    let mut warnings = pass.warnings;
+    let columns = pass.columns.into_iter().zip(readings).map(|(mut stats, reading)| {
+        let info = describe(&mut stats, reading, rows, &mut warnings);
+        (info, stats)
+    });
+    let columns = columns.collect();
+    Ok(Surveyed { rows, columns, warnings, misfits: pass.misfits })
 }
 
 /// Reads `part` as more rows of a dataset summarised by `known`. Returns the summary of all and how
-/// many rows `part` adds; fails when columns or cells do not fit, with the first 20.
+/// many rows `part` adds; fails when columns do not fit, or cells of a column are of its kind in less than 95 % of
+/// all rows, with the first 20.
 pub fn infer_append(part: &Part, known: &Summary, limits: &Limits) -> Result<(Summary, u64)> {
-    let mut inference = Inference::new(Some(known));
-    let rows = formats::read(part, limits, &mut inference)?;
+    let found = survey(part, limits, Some(known))?;
+    let (rows, misfits) = (found.rows, found.misfits);
     let mut flat: HashMap<String, (ColumnInfo, Stats)> =
-        inference.finish(rows)?.into_iter().map(|(info, stats)| (info.name.clone(), (info, stats))).collect();
+        found.columns.into_iter().map(|(info, stats)| (info.name.clone(), (info, stats))).collect();
     let header = !matches!(part.format, Format::Ndjson | Format::Json);
     let lacking = known.columns.iter().flat_map(names).filter(|name| header && !flat.contains_key(*name));
     let lacking: Vec<_> = lacking.map(|name| Detail::column(name, "the dataset has this column")).collect();
@@ -51,6 +91,17 @@ pub fn infer_append(part: &Part, known: &Summary, limits: &Limits) -> Result<(Su
         return Err(
             Error::unprocessable("missing_column", format!("the column '{name}' is missing")).with_details(lacking)
         );
+    }
+    for old in &known.columns {
+        for name in names(old) {
+            let Some((_, stats)) = flat.get(name) else { continue };
+            let present = known.rows - old.missing.min(known.rows) + stats.present;
+            if !is_enough(present, present + stats.misfits) {
+                return Err(
+                    Error::unprocessable("bad_cell", "the data holds cells that do not fit").with_details(misfits)
+                );
+            }
+        }
     }
     let mut summary = Summary { rows: known.rows + rows, ..Summary::default() };
     for (i, old) in known.columns.iter().enumerate() {
@@ -83,411 +134,66 @@ pub fn infer_append(part: &Part, known: &Summary, limits: &Limits) -> Result<(Su
             summary.sketches.push(saved);
         }
     }
+    summary.warnings = join_warnings(&known.warnings, found.warnings, known.rows);
     Ok((summary, rows))
 }
 
-fn names(column: &ColumnInfo) -> impl Iterator<Item = &str> {
-    let own = column.members.is_none().then_some(column.name.as_str());
-    own.into_iter().chain(column.members.iter().flatten().map(String::as_str))
+/// The warnings of two parts of a dataset, those of one sort about one column as one.
+fn join_warnings(old: &[Warning], new: Vec<Warning>, rows_before: u64) -> Vec<Warning> {
+    let mut all = old.to_vec();
+    for mut warning in new {
+        warning.examples.iter_mut().for_each(|example| example.row += rows_before);
+        match all.iter_mut().find(|w| w.code == warning.code && w.column == warning.column) {
+            Some(known) => {
+                known.rows += warning.rows;
+                known.examples.append(&mut warning.examples);
+                known.examples.truncate(MAX_EXAMPLES);
+            }
+            None => all.push(warning),
+        }
+    }
+    all
 }
 
 fn combine(old: &ColumnInfo, new: ColumnInfo, old_rows: u64, new_rows: u64) -> ColumnInfo {
+    if is_open(old, old_rows) {
+        return ColumnInfo { missing: new.missing + old_rows, unused: old.unused, ..new };
+    }
     let pick = |f: fn(f64, f64) -> f64, a: Option<f64>, b: Option<f64>| match (a, b) {
         (Some(a), Some(b)) => Some(f(a, b)),
         (a, b) => a.or(b),
     };
     let (n, m) = ((old_rows - old.missing.min(old_rows)) as f64, (new_rows - new.missing.min(new_rows)) as f64);
     let mean = match (old.mean, new.mean) {
-        (Some(a), Some(b)) => Some((a * n + b * m) / (n + m).max(1.0)),
+        (Some(a), Some(b)) => Some(a * (n / (n + m).max(1.0)) + b * (m / (n + m).max(1.0))),
         (a, b) => a.or(b),
     };
     let (min, max) = (pick(f64::min, old.min, new.min), pick(f64::max, old.max, new.max));
     let histogram = match min.zip(max) {
-        Some((low, high)) => rebin([old, &new], low, high),
-        None => {
-            let mut counts: HashMap<&String, u64> = HashMap::new();
-            old.histogram
-                .iter()
-                .chain(&new.histogram)
-                .for_each(|(name, count)| *counts.entry(name).or_default() += count);
-            most_frequent(counts.into_iter().map(|(name, count)| (name.clone(), count)))
-        }
+        Some((low, high)) => describe::rebin([old, &new], low, high),
+        None => describe::join_names(&old.histogram, &new.histogram),
     };
+    let mut words = old.words.clone();
+    for (word, count) in new.words {
+        match words.iter_mut().find(|(known, _)| *known == word) {
+            Some((_, n)) => *n += count,
+            None => words.push((word, count)),
+        }
+    }
+    let mut spelling = old.spelling.clone();
+    if let (Some(spelling), Some(new)) = (&mut spelling, &new.spelling) {
+        Spelling::merge(spelling, new);
+    }
     ColumnInfo {
-        name: old.name.clone(),
-        kind: old.kind,
         missing: old.missing + new.missing,
         distinct: new.distinct.max(old.distinct),
         min,
         max,
         mean,
         whole: old.whole && (new.whole || new.min.is_none()),
-        examples: old.examples.clone(),
-        shape: old.shape.clone(),
-        members: old.members.clone(),
         histogram,
-    }
-}
-
-/// The bars of several histograms as bars between `low` and `high`.
-pub(super) fn rebin<'a>(columns: impl IntoIterator<Item = &'a ColumnInfo>, low: f64, high: f64) -> Vec<(String, u64)> {
-    let mut counts = [0u64; BARS];
-    for column in columns {
-        let Some((from, to)) = column.min.zip(column.max) else { continue };
-        let width = (to - from) / column.histogram.len().max(1) as f64;
-        for (i, (_, count)) in column.histogram.iter().enumerate() {
-            counts[bar(from + width * (i as f64 + 0.5), low, high)] += count;
-        }
-    }
-    label(&counts, low, high)
-}
-
-fn bar(x: f64, low: f64, high: f64) -> usize {
-    if high > low { (((x - low) / (high - low)) * BARS as f64).clamp(0.0, BARS as f64 - 1.0) as usize } else { 0 }
-}
-
-fn label(counts: &[u64; BARS], low: f64, high: f64) -> Vec<(String, u64)> {
-    if high <= low {
-        return vec![(cell::number_text(low), counts.iter().sum())];
-    }
-    let step = (high - low) / BARS as f64;
-    counts.iter().enumerate().map(|(i, n)| (format!("{:.4}", low + step * i as f64), *n)).collect()
-}
-
-fn most_frequent(counts: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
-    let mut counts: Vec<_> = counts.collect();
-    counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    counts.truncate(BARS);
-    counts
-}
-
-/// The sink that gathers.
-struct Inference<'k> {
-    known: Option<HashMap<&'k str, &'k ColumnInfo>>,
-    columns: Vec<Stats>,
-    bounds: Bounds,
-    rows: u64,
-    sampled: bool,
-    stride: u64,
-    errors: Vec<(&'static str, Detail)>,
-    list: List,
-}
-
-impl<'k> Inference<'k> {
-    fn new(known: Option<&'k Summary>) -> Self {
-        let known = known.map(|summary| {
-            summary.columns.iter().flat_map(|column| names(column).map(move |name| (name, column))).collect()
-        });
-        Self {
-            known,
-            columns: Vec::new(),
-            bounds: Bounds::new(1),
-            rows: 0,
-            sampled: true,
-            stride: 1,
-            errors: Vec::new(),
-            list: List::default(),
-        }
-    }
-
-    fn fault(&mut self, code: &'static str, column: usize, reason: impl Into<String>) {
-        if self.errors.len() < MAX_DETAILS {
-            self.errors.push((code, Detail::cell(self.rows + 1, self.columns[column].name.clone(), reason)));
-        }
-    }
-
-    /// Whatever is not a plain number.
-    fn other(&mut self, column: usize, value: Cell<'_>) {
-        let sampled = self.sampled;
-        let stats = &mut self.columns[column];
-        let expected = stats.expected;
-        match value {
-            Cell::Missing => return,
-            Cell::Nested => {
-                return self.fault("nested", column, "nested objects are not read; flatten them into columns");
-            }
-            Cell::Number(x) | Cell::Moment(x) if !x.is_finite() => {
-                return self.fault("not_finite", column, "the number is not finite");
-            }
-            Cell::Number(x) if expected == Some(ColumnKind::Category) || expected == Some(ColumnKind::Text) => {
-                stats.text(&cell::number_text(x));
-            }
-            Cell::Number(x) => stats.number(x, sampled),
-            Cell::Integer(x) if matches!(expected, Some(ColumnKind::Category | ColumnKind::Text)) => {
-                stats.text(&x.to_string());
-            }
-            Cell::Integer(x) => stats.integer(x, sampled),
-            Cell::Moment(x) => stats.moment(x, None, sampled),
-            Cell::Boolean(_) if matches!(expected, Some(ColumnKind::Category | ColumnKind::Text)) => {
-                stats.text(if matches!(value, Cell::Boolean(true)) { "true" } else { "false" });
-            }
-            Cell::Boolean(b) => stats.boolean(b),
-            Cell::Bytes(bytes) => match crate::data::image::size(bytes) {
-                Ok(shape) => {
-                    stats.image(cell::hash_bytes(bytes, 0));
-                    stats.image_shape.get_or_insert(shape);
-                }
-                Err(reason) => return self.fault("bad_cell", column, reason),
-            },
-            Cell::List(list) => return self.list(column, list),
-            Cell::Text(text) | Cell::Raw(text) | Cell::Quoted(text) => {
-                let raw = !matches!(value, Cell::Text(_));
-                if matches!(expected, Some(ColumnKind::Category | ColumnKind::Text)) {
-                    stats.text(text);
-                } else if raw && cell::says_not_finite(text) {
-                    stats.present += 1;
-                    stats.not_finite += 1;
-                    if stats.not_finite_at.len() < MAX_DETAILS {
-                        stats.not_finite_at.push((self.rows + 1, text.to_owned()));
-                    }
-                } else if let Some(b) = raw.then(|| cell::parse_boolean(text)).flatten() {
-                    stats.boolean(b);
-                } else if let Some(seconds) = cell::parse_moment(text) {
-                    stats.moment(seconds, Some(text), sampled);
-                } else if cell::looks_like_image(text) {
-                    if stats.image_shape.is_none() {
-                        match crate::data::image::unpack(text).and_then(|bytes| crate::data::image::size(&bytes)) {
-                            Ok(shape) => stats.image_shape = Some(shape),
-                            Err(reason) => return self.fault("bad_cell", column, reason),
-                        }
-                    }
-                    stats.image(cell::hash_bytes(text.as_bytes(), 0));
-                } else if raw && text.starts_with('[') {
-                    return self.raw_list(column, text);
-                } else {
-                    stats.text(text);
-                }
-            }
-        }
-        self.check(column, value);
-    }
-
-    /// A list written as JSON in a CSV field; other text in brackets is text.
-    fn raw_list(&mut self, column: usize, text: &str) {
-        let mut list = std::mem::take(&mut self.list);
-        let mut deserializer = serde_json::Deserializer::from_str(text);
-        let read = json::CellSeed { list: &mut list, take: |_: Cell<'_>| () }.deserialize(&mut deserializer);
-        if read.and_then(|()| deserializer.end()).is_ok() {
-            self.list(column, &list);
-        } else {
-            self.columns[column].text(text);
-            self.check(column, Cell::Raw(text));
-        }
-        self.list = list;
-    }
-
-    fn list(&mut self, column: usize, list: &List) {
-        if let Some(reason) = list.fault() {
-            return self.fault("bad_cell", column, reason);
-        }
-        if list.numbers.iter().any(|x| x.is_infinite()) {
-            return self.fault("not_finite", column, "a number of the list is not finite");
-        }
-        let width = self.columns[column].width;
-        if let Some(reason) = self.columns[column].list(list) {
-            return self.fault("bad_cell", column, reason);
-        }
-        match width {
-            Some(width) if list.numbers.len() != width => {
-                let reason = format!("{} numbers where the column's vectors have {width}", list.numbers.len());
-                self.fault("bad_cell", column, reason);
-            }
-            _ => self.check(column, Cell::List(list)),
-        }
-    }
-
-    /// Whether the cell just taken fits the kind its column must have.
-    fn check(&mut self, column: usize, value: Cell<'_>) {
-        let stats = &mut self.columns[column];
-        let counted = match stats.expected {
-            None => return,
-            Some(ColumnKind::Category | ColumnKind::Text) => stats.present - stats.lists.count,
-            Some(ColumnKind::Number) => stats.numbers,
-            Some(ColumnKind::Boolean) => stats.booleans,
-            Some(ColumnKind::Timestamp) => stats.moments,
-            Some(ColumnKind::Image) => stats.images,
-            Some(ColumnKind::Vector | ColumnKind::Sequence) => stats.lists.count,
-        };
-        if counted + stats.misfits < stats.present {
-            stats.misfits += 1;
-            let wanted = stats.expected.map_or("another kind", ColumnKind::name);
-            self.fault("bad_cell", column, format!("expected a {wanted}, found {}", value.describe()));
-        }
-    }
-
-    fn finish(self, rows: u64) -> Result<Vec<(ColumnInfo, Stats)>> {
-        let mut errors = self.errors;
-        let mut out = Vec::with_capacity(self.columns.len());
-        for mut stats in self.columns {
-            stats.close();
-            let info = describe(&mut stats, rows, &mut errors);
-            out.push((info, stats));
-        }
-        if errors.is_empty() {
-            return Ok(out);
-        }
-        errors.sort_by_key(|(_, detail)| detail.row);
-        let sentence = match errors[0].0 {
-            "not_finite" => "the data holds numbers that are not finite",
-            "nested" => "the data holds nested objects",
-            _ => "the data holds cells that do not fit",
-        };
-        Err(Error::unprocessable(errors[0].0, sentence).with_details(errors.into_iter().map(|(_, detail)| detail)))
-    }
-}
-
-impl RowSink for Inference<'_> {
-    fn column(&mut self, name: &str, kind: Option<ColumnKind>) -> Result<()> {
-        let bounds = Bounds::new(self.columns.len() + 1);
-        // A column that turns up late starts sampling late; wide files get less of everything.
-        self.bounds = bounds;
-        let mut stats = Stats::new(name, kind, bounds);
-        if let Some(known) = &self.known {
-            let Some(column) = known.get(name) else {
-                return Err(Error::unprocessable("unknown_column", format!("the dataset has no column '{name}'"))
-                    .with_details([Detail::column(name, "the dataset has no such column")]));
-            };
-            stats.expected = Some(if column.members.is_some() { ColumnKind::Number } else { column.kind });
-            if column.kind == ColumnKind::Vector && column.members.is_none() {
-                stats.width = column.shape.as_ref().map(|s| s.iter().product());
-            }
-            if column.kind == ColumnKind::Sequence {
-                stats.lists.channels = column.shape.as_ref().and_then(|s| s.first().copied());
-            }
-        }
-        self.columns.push(stats);
-        Ok(())
-    }
-
-    #[inline]
-    fn cell(&mut self, column: usize, value: Cell<'_>) {
-        if let Cell::Raw(text) | Cell::Quoted(text) = value
-            && let Some(x) = cell::parse_number(text)
-            && self.columns[column].expected.is_none_or(|kind| kind == ColumnKind::Number)
-            && !cell::leading_zero(text)
-            && x.is_finite()
-        {
-            return self.columns[column].number(x, self.sampled);
-        }
-        self.other(
-            column,
-            match value {
-                // Too large for 64 bits: as bad as an infinite number.
-                Cell::Raw(text) | Cell::Quoted(text) if cell::parse_number(text).is_some_and(f64::is_infinite) => {
-                    Cell::Number(f64::INFINITY)
-                }
-                other => other,
-            },
-        );
-    }
-
-    fn end_row(&mut self) -> Result<bool> {
-        self.rows += 1;
-        if self.sampled && self.rows / self.stride >= self.bounds.sample as u64 {
-            // Keep every second of the sampled rows and take only every second from here on.
-            for stats in &mut self.columns {
-                let mut keep = true;
-                stats.sample.retain(|_| {
-                    keep = !keep;
-                    !keep
-                });
-            }
-            self.stride *= 2;
-        }
-        self.sampled = self.rows.is_multiple_of(self.stride);
-        Ok(self.errors.len() < MAX_DETAILS)
-    }
-}
-
-/// Decides a column's kind and describes it.
-fn describe(stats: &mut Stats, rows: u64, errors: &mut Vec<(&'static str, Detail)>) -> ColumnInfo {
-    let present = stats.present;
-    let finite = stats.numbers + stats.not_finite;
-    if stats.numbers + stats.texts + stats.booleans + stats.moments < present
-        && stats.lists.count > 0
-        && stats.lists.count < present
-        || stats.lists.count > 0 && stats.numbers + stats.texts + stats.booleans + stats.moments > 0
-    {
-        errors.push(("bad_cell", Detail::column(&stats.name, "the column mixes lists with other values")));
-    }
-    let kind = match stats.expected {
-        Some(kind) => kind,
-        None if present == 0 => ColumnKind::Number,
-        None if finite >= present && (stats.numbers > 0 || stats.not_finite == present) => ColumnKind::Number,
-        None if stats.booleans == present => ColumnKind::Boolean,
-        None if stats.moments == present => ColumnKind::Timestamp,
-        None if stats.images == present => ColumnKind::Image,
-        None if stats.lists.count == present => {
-            let fixed = stats.lists.shortest == stats.lists.longest && stats.lists.longest > 0;
-            if fixed && stats.lists.strings + stats.lists.nested == 0 {
-                ColumnKind::Vector
-            } else {
-                ColumnKind::Sequence
-            }
-        }
-        None => text_or_category(stats),
-    };
-    if kind == ColumnKind::Number {
-        let cells = stats.not_finite_at.iter().map(|(row, word)| {
-            let reason = format!("'{word}' is not a finite number; leave the cell empty for a missing value");
-            ("not_finite", Detail::cell(*row, stats.name.clone(), reason))
-        });
-        errors.extend(cells);
-    }
-    let numeric =
-        matches!(kind, ColumnKind::Number | ColumnKind::Timestamp | ColumnKind::Vector | ColumnKind::Sequence);
-    let count = stats.numbers + stats.moments + stats.lists.numbers;
-    let counted = numeric && count > 0;
-    let shape = match kind {
-        ColumnKind::Vector => Some(group::square(stats.lists.longest).unwrap_or_else(|| vec![stats.lists.longest])),
-        ColumnKind::Sequence => Some(vec![stats.lists.channels.unwrap_or(1)]),
-        ColumnKind::Image => stats.image_shape.take(),
-        _ => None,
-    };
-    let histogram = match kind {
-        ColumnKind::Number | ColumnKind::Timestamp if counted => bars(stats, count),
-        ColumnKind::Category | ColumnKind::Boolean => most_frequent(stats.names.drain().map(|(n, c)| (n.into(), c))),
-        _ => Vec::new(),
-    };
-    ColumnInfo {
-        name: stats.name.clone(),
-        kind,
-        missing: rows.saturating_sub(present),
-        distinct: stats.sketch.estimate().0.min(present),
-        min: counted.then_some(stats.min),
-        max: counted.then_some(stats.max),
-        mean: counted.then(|| stats.sum / count as f64),
-        whole: counted && stats.fractions == 0,
-        examples: std::mem::take(&mut stats.examples),
-        shape,
-        members: None,
-        histogram,
-    }
-}
-
-/// Counts in equal bars, scaled up from the sampled rows.
-fn bars(stats: &Stats, count: u64) -> Vec<(String, u64)> {
-    let mut counts = [0u64; BARS];
-    for x in &stats.sample {
-        counts[bar(f64::from(*x), stats.min, stats.max)] += 1;
-    }
-    let sampled = stats.sample.len().max(1) as u64;
-    counts.iter_mut().for_each(|n| *n = (*n * count + sampled / 2) / sampled);
-    label(&counts, stats.min, stats.max)
-}
-
-/// Free text has words and hardly repeats; names repeat.
-fn text_or_category(stats: &Stats) -> ColumnKind {
-    let texts = stats.texts.max(1) as f64;
-    let (distinct, present) = (stats.sketch.estimate().0 as f64, stats.present as f64);
-    let spaces = stats.spaces as f64 / texts;
-    let length = stats.bytes as f64 / texts;
-    let repeats = distinct <= 0.5 * present && distinct <= 200.0;
-    let questions = stats.questions == stats.texts && spaces >= 1.0;
-    let unspaced = stats.wide as f64 > 0.5 * texts && length >= 24.0;
-    if stats.texts as f64 >= 0.9 * present && (questions || (!repeats && (spaces >= 1.5 || unspaced))) {
-        ColumnKind::Text
-    } else {
-        ColumnKind::Category
+        words,
+        spelling,
+        ..old.clone()
     }
 }

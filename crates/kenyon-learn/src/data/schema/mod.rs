@@ -1,10 +1,13 @@
 //! What a column is: its kind, its statistics, and how a training call asks for it to be read.
 
+mod describe;
+mod gather;
 pub(in crate::data) mod group;
 mod infer;
 mod sketch;
-pub(in crate::data) mod stats;
+mod stats;
 
+pub use super::kinds::{ColumnKind, Spelling};
 pub use infer::{infer, infer_append};
 
 use super::warning::Warning;
@@ -25,44 +28,6 @@ pub struct Summary {
     /// What was noticed and not refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
-}
-
-/// How a column is read.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ColumnKind {
-    /// A finite number.
-    Number,
-    /// One of a set of names.
-    Category,
-    /// True or false.
-    Boolean,
-    /// A moment, kept as Unix seconds.
-    Timestamp,
-    /// Free text.
-    Text,
-    /// A list of numbers of one fixed length.
-    Vector,
-    /// A list of any length: of numbers, of vectors (channels), or of strings.
-    Sequence,
-    /// A base64 PNG or JPEG.
-    Image,
-}
-
-impl ColumnKind {
-    /// Its name in requests.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Number => "number",
-            Self::Category => "category",
-            Self::Boolean => "boolean",
-            Self::Timestamp => "timestamp",
-            Self::Text => "text",
-            Self::Vector => "vector",
-            Self::Sequence => "sequence",
-            Self::Image => "image",
-        }
-    }
 }
 
 /// One column of a dataset with its statistics over the whole file.
@@ -93,6 +58,18 @@ pub struct ColumnInfo {
     /// The file's own columns where this one groups several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<Vec<String>>,
+    /// Why a training leaves it out unless it is asked for, or always.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unused: Option<Unused>,
+    /// Whether the members of this group are the steps of a series.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub series: bool,
+    /// Words that were read as "no value", with how often each stands there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<(String, u64)>,
+    /// How its cells are written; none for columns of before this was kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spelling: Option<Spelling>,
     /// Counts in equal bins between `min` and `max`, or of the most frequent categories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub histogram: Vec<(String, u64)>,
@@ -113,9 +90,23 @@ impl ColumnInfo {
             examples: Vec::new(),
             shape: None,
             members: None,
+            unused: None,
+            series: false,
+            words: Vec::new(),
+            spelling: None,
             histogram: Vec::new(),
         }
     }
+}
+
+/// Why a column is left out of a training.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Unused {
+    /// Its values cannot be read (nested, binary, of an unknown type); never used.
+    Unreadable,
+    /// It numbers or names the rows and has no name of its own; used only when a training call names it.
+    Index,
 }
 
 /// How a training call wants a column read: `"zip":"category"`, `"id":"ignore"`, or a group.
@@ -128,28 +119,48 @@ pub enum FeatureSpec {
     Group(FeatureGroup),
 }
 
-/// A column kind, or the wish to leave the column out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+/// A column kind, or the request to leave the column out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FeatureKind {
-    /// See [`ColumnKind::Number`].
-    Number,
-    /// See [`ColumnKind::Category`].
-    Category,
-    /// See [`ColumnKind::Boolean`].
-    Boolean,
-    /// See [`ColumnKind::Timestamp`].
-    Timestamp,
-    /// See [`ColumnKind::Text`].
-    Text,
-    /// See [`ColumnKind::Vector`].
-    Vector,
-    /// See [`ColumnKind::Sequence`].
-    Sequence,
-    /// See [`ColumnKind::Image`].
-    Image,
+    /// Read it as this.
+    Kind(ColumnKind),
     /// Leave it out.
     Ignore,
+}
+
+impl FeatureKind {
+    /// Every name of one.
+    pub fn names() -> impl Iterator<Item = &'static str> {
+        ColumnKind::all().map(ColumnKind::name).chain(["ignore"])
+    }
+
+    /// The kind, unless the column is left out.
+    pub fn kind(self) -> Option<ColumnKind> {
+        match self {
+            Self::Kind(kind) => Some(kind),
+            Self::Ignore => None,
+        }
+    }
+}
+
+impl Serialize for FeatureKind {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.kind().map_or("ignore", ColumnKind::name))
+    }
+}
+
+impl<'de> Deserialize<'de> for FeatureKind {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = std::borrow::Cow::<str>::deserialize(deserializer)?;
+        match ColumnKind::from_name(&name) {
+            _ if name == "ignore" => Ok(Self::Ignore),
+            Some(kind) => Ok(Self::Kind(kind)),
+            None => {
+                let names: Vec<&str> = Self::names().collect();
+                Err(serde::de::Error::custom(format!("no column kind '{name}': one of {}", names.join(", "))))
+            }
+        }
+    }
 }
 
 /// Several columns read as one feature.

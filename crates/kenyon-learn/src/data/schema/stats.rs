@@ -2,7 +2,10 @@
 
 use super::ColumnKind;
 use super::sketch::Sketch;
-use crate::data::cell::{List, hash_bytes, mix, shorten};
+use crate::data::cell::{List, hash_bytes, mix};
+use crate::data::kinds::{Evidence, Spelling};
+use crate::data::warning::{MAX_EXAMPLES, WarningExample};
+use crate::data::written::number_value;
 use serde_json::Value;
 use std::collections::HashMap;
 
@@ -28,35 +31,58 @@ impl Bounds {
     }
 }
 
+/// How a column whose kind is known is read.
+#[derive(Clone, Debug)]
+pub(super) struct Reading {
+    pub(super) kind: ColumnKind,
+    pub(super) spelling: Spelling,
+    /// For vectors of the dataset appended to: how long they must be.
+    pub(super) width: Option<usize>,
+}
+
+impl Reading {
+    /// In the plainest spelling.
+    pub(super) fn new(kind: ColumnKind) -> Self {
+        Self { kind, spelling: Spelling::default(), width: None }
+    }
+}
+
 /// Gathered facts about a column.
 pub(super) struct Stats {
     pub(super) name: String,
-    /// The kind it must have: of the dataset appended to, or of the format.
-    pub(super) expected: Option<ColumnKind>,
-    /// For vectors of the dataset appended to: how long they must be.
-    pub(super) width: Option<usize>,
+    /// How it is read, once that is known: of the dataset appended to, of the format, or of an earlier pass.
+    pub(super) reading: Option<Reading>,
+    /// Cells with a value; words for "no value" and cells that do not fit are none.
     pub(super) present: u64,
-    /// Values that are not of the expected kind.
+    /// Cells that are not of the known kind, and the first of them.
     pub(super) misfits: u64,
+    pub(super) misfit_examples: Vec<WarningExample>,
+    /// Words for "no value", how often each stands there, and the first of them.
+    pub(super) words: Vec<(Box<str>, u64)>,
+    pub(super) word_examples: Vec<WarningExample>,
     pub(super) numbers: u64,
     pub(super) booleans: u64,
     pub(super) moments: u64,
     pub(super) images: u64,
     pub(super) texts: u64,
+    /// Texts that a kind recognises, by kind.
+    votes: [u64; 16],
+    pub(super) evidence: Evidence,
     pub(super) lists: Lists,
-    /// Words such as `inf`, and where the first of them stand.
+    /// Numbers and words such as `inf`.
     pub(super) not_finite: u64,
-    pub(super) not_finite_at: Vec<(u64, String)>,
     pub(super) min: f64,
     pub(super) max: f64,
-    pub(super) sum: f64,
+    /// Sum in units of 2^60, so that it cannot overflow.
+    sum: f64,
     /// Numbers that are not whole.
     pub(super) fractions: u64,
     /// Whole numbers from 0 to 255, by bit: most pixel columns need no more.
     small: [u64; 4],
     pub(super) sketch: Sketch,
     pub(super) sample: Vec<f32>,
-    pub(super) names: HashMap<Box<str>, u64>,
+    /// Names by canonical form, as first written, with their count.
+    pub(super) names: HashMap<Box<str>, (Box<str>, u64)>,
     names_bound: usize,
     pub(super) bytes: u64,
     pub(super) spaces: u64,
@@ -78,22 +104,28 @@ pub(super) struct Lists {
     pub(super) numbers: u64,
 }
 
+/// What sums are kept in, a power of two.
+const UNIT: f64 = (1u64 << 60) as f64;
+
 impl Stats {
-    pub(super) fn new(name: &str, expected: Option<ColumnKind>, bounds: Bounds) -> Self {
+    pub(super) fn new(name: &str, bounds: Bounds) -> Self {
         Self {
             name: name.to_owned(),
-            expected,
-            width: None,
+            reading: None,
             present: 0,
             misfits: 0,
+            misfit_examples: Vec::new(),
+            words: Vec::new(),
+            word_examples: Vec::new(),
             numbers: 0,
             booleans: 0,
             moments: 0,
             images: 0,
             texts: 0,
+            votes: [0; 16],
+            evidence: Evidence::default(),
             lists: Lists { shortest: usize::MAX, ..Lists::default() },
             not_finite: 0,
-            not_finite_at: Vec::new(),
             min: f64::INFINITY,
             max: f64::NEG_INFINITY,
             sum: 0.0,
@@ -112,12 +144,35 @@ impl Stats {
         }
     }
 
+    /// Whether a plain number can be taken without asking its kind.
+    #[inline]
+    pub(super) fn takes_plain_numbers(&self) -> bool {
+        self.reading.as_ref().is_none_or(|r| r.kind == ColumnKind::Number && !r.spelling.decimal_comma)
+    }
+
+    /// A number as a file has it; long whole numbers are told apart beyond the doubles' 53 bits.
+    #[inline]
+    pub(super) fn raw_number(&mut self, x: f64, text: &str, sampled: bool) {
+        match text.len() {
+            16.. => match text.parse() {
+                Ok(whole) => self.integer(whole, sampled),
+                Err(_) => self.number(x, sampled),
+            },
+            _ => self.number(x, sampled),
+        }
+    }
+
     /// A finite number.
     #[inline]
     pub(super) fn number(&mut self, x: f64, sampled: bool) {
+        self.take(x, x.to_bits(), sampled);
+    }
+
+    #[inline]
+    fn take(&mut self, x: f64, identity: u64, sampled: bool) {
         self.present += 1;
         self.numbers += 1;
-        self.sum += x;
+        self.sum += x / UNIT;
         self.min = self.min.min(x);
         self.max = self.max.max(x);
         let small = x as u8;
@@ -125,73 +180,116 @@ impl Stats {
             self.small[usize::from(small >> 6)] |= 1 << (small & 63);
         } else {
             self.fractions += u64::from(x.fract() != 0.0);
-            self.sketch.insert(mix(x.to_bits()));
+            self.sketch.insert(mix(identity));
         }
         if sampled {
             self.sample.push(x as f32);
-        }
-        if self.examples.len() < EXAMPLES {
-            self.example(number_value(x));
         }
     }
 
     /// A whole number; distinct beyond the doubles' 53 bits, too.
     pub(super) fn integer(&mut self, x: i128, sampled: bool) {
         let double = x as f64;
-        self.number(double, sampled);
-        if double as i128 != x {
-            self.sketch.insert(mix(x as u64 ^ 0x5bd1_e995));
-        }
+        let exact = double as i128 == x;
+        self.take(double, if exact { double.to_bits() } else { x as u64 ^ 0x5bd1_e995_0000_0000 }, sampled);
     }
 
-    /// A moment in Unix seconds; `text` as it stands in the data.
-    pub(super) fn moment(&mut self, seconds: f64, text: Option<&str>, sampled: bool) {
-        self.present += 1;
+    /// A typed moment in Unix seconds.
+    pub(super) fn moment(&mut self, seconds: f64, sampled: bool) {
+        self.number(seconds, sampled);
+        self.numbers -= 1;
         self.moments += 1;
-        self.sum += seconds;
-        self.min = self.min.min(seconds);
-        self.max = self.max.max(seconds);
-        self.sketch.insert(mix(seconds.to_bits()));
-        if sampled {
-            self.sample.push(seconds as f32);
-        }
-        if self.examples.len() < EXAMPLES {
-            self.example(text.map_or_else(|| number_value(seconds), Value::from));
-        }
-        if let Some(text) = text {
-            self.count_name(text);
-        }
     }
 
     /// A truth value.
     pub(super) fn boolean(&mut self, value: bool) {
         self.present += 1;
         self.booleans += 1;
-        self.count_name(if value { "true" } else { "false" });
-        if self.examples.len() < EXAMPLES {
-            self.example(Value::Bool(value));
+        let name = if value { "true" } else { "false" };
+        self.count_name(name, name, 1);
+    }
+
+    /// A text of any sort, by its canonical form, `written` as it stands there.
+    pub(super) fn text(&mut self, name: &str, written: &str) {
+        self.present += 1;
+        self.texts += 1;
+        self.bytes += written.len() as u64;
+        self.spaces += written.bytes().filter(|b| *b == b' ').count() as u64;
+        self.wide += u64::from(!written.is_ascii());
+        self.questions += u64::from(written.ends_with('?'));
+        self.count_name(name, written, 1);
+    }
+
+    /// Which kinds recognise a text.
+    pub(super) fn vote(&mut self, text: &str) {
+        for kind in ColumnKind::all() {
+            self.votes[kind as usize] += u64::from(kind.spec().recognises(text, &mut self.evidence));
         }
     }
 
-    /// A string of any sort.
-    pub(super) fn text(&mut self, text: &str) {
-        self.present += 1;
-        self.texts += 1;
-        self.bytes += text.len() as u64;
-        self.spaces += text.bytes().filter(|b| *b == b' ').count() as u64;
-        self.wide += u64::from(!text.is_ascii());
-        self.questions += u64::from(text.ends_with('?'));
-        self.count_name(text);
-        if self.examples.len() < EXAMPLES {
-            self.example(Value::String(if text.len() > 200 { shorten(text) } else { text.to_owned() }));
+    /// How many cells speak for a kind.
+    pub(super) fn votes(&self, kind: ColumnKind) -> u64 {
+        self.votes[kind as usize]
+            + match kind {
+                ColumnKind::Number => self.numbers + self.not_finite,
+                ColumnKind::Boolean => self.booleans,
+                ColumnKind::Timestamp => self.moments,
+                ColumnKind::Image => self.images,
+                _ => 0,
+            }
+    }
+
+    /// A word for "no value".
+    pub(super) fn word(&mut self, word: &str, row: u64) {
+        if word.is_empty() {
+            return;
+        }
+        if self.word_examples.len() < MAX_EXAMPLES {
+            self.word_examples.push(WarningExample { row, value: word.into() });
+        }
+        match self.words.iter_mut().find(|(known, _)| **known == *word) {
+            Some((_, count)) => *count += 1,
+            None => self.words.push((word.into(), 1)),
+        }
+    }
+
+    /// Words for "no value" that are names in this column after all.
+    pub(super) fn keep_words(&mut self, is_missing: impl Fn(&str) -> bool) {
+        for (word, count) in std::mem::take(&mut self.words) {
+            if is_missing(&word) {
+                self.words.push((word, count));
+            } else {
+                self.present += count;
+                self.texts += count;
+                self.bytes += word.len() as u64 * count;
+                self.count_name(&word, &word, count);
+            }
+        }
+        let words = &self.words;
+        self.word_examples.retain(|e| words.iter().any(|(word, _)| e.value == **word));
+    }
+
+    /// A cell that is not of the known kind.
+    pub(super) fn misfit(&mut self, row: u64, value: impl FnOnce() -> Value) {
+        self.misfits += 1;
+        if self.misfit_examples.len() < MAX_EXAMPLES {
+            self.misfit_examples.push(WarningExample { row, value: value() });
         }
     }
 
     /// An image, whose size matters only once.
-    pub(super) fn image(&mut self, hash: u64) {
+    pub(super) fn image(&mut self, hash: u64, shape: Option<Vec<usize>>) {
         self.present += 1;
         self.images += 1;
         self.sketch.insert(hash);
+        if let Some(shape) = shape {
+            self.image_shape.get_or_insert(shape);
+        }
+    }
+
+    /// The mean of `count` numbers.
+    pub(super) fn mean(&self, count: u64) -> f64 {
+        self.sum / count as f64 * UNIT
     }
 
     /// A list without fault; returns why it does not fit the lists before it, if so.
@@ -206,7 +304,7 @@ impl Stats {
         let mut hash = 0;
         for &x in list.numbers.iter().filter(|x| !x.is_nan()) {
             lists.numbers += 1;
-            self.sum += x;
+            self.sum += x / UNIT;
             self.min = self.min.min(x);
             self.max = self.max.max(x);
             self.fractions += u64::from(x.fract() != 0.0);
@@ -254,23 +352,23 @@ impl Stats {
         }
     }
 
-    fn count_name(&mut self, name: &str) {
+    fn count_name(&mut self, name: &str, written: &str, times: u64) {
         self.sketch.insert(hash_bytes(name.as_bytes(), 0));
-        if let Some(count) = self.names.get_mut(name) {
-            *count += 1;
+        if let Some((_, count)) = self.names.get_mut(name) {
+            *count += times;
         } else if self.names.len() < self.names_bound && name.len() <= 100 {
-            self.names.insert(name.into(), 1);
+            self.names.insert(name.into(), (written.into(), times));
         }
     }
 
-    fn example(&mut self, value: Value) {
-        if !self.examples.contains(&value) {
-            self.examples.push(value);
+    /// Keeps a value as an example, if there is room for one.
+    #[inline]
+    pub(super) fn show(&mut self, value: impl FnOnce() -> Value) {
+        if self.examples.len() < EXAMPLES {
+            let value = value();
+            if !self.examples.contains(&value) {
+                self.examples.push(value);
+            }
         }
     }
-}
-
-/// A number as JSON: whole numbers without a fraction, what is not finite as null.
-pub(in crate::data) fn number_value(x: f64) -> Value {
-    if x.fract() == 0.0 && x.abs() < 9e15 { Value::from(x as i64) } else { Value::from(x) }
 }

@@ -4,6 +4,8 @@
 mod bad_input;
 mod bundled;
 mod formats;
+mod identity;
+mod majority;
 mod plans;
 mod requests;
 

@@ -6,8 +6,10 @@ use crate::data::target::{Encoded, TargetEncoder};
 use crate::learning::bundle::Bundle;
 use crate::learning::calibrate::{Calibration, fit_temperature, log_loss};
 use crate::learning::evaluate::{self, Evaluation};
-use crate::learning::metrics::{self, argmax, softmax};
+use crate::learning::metrics;
+use crate::nn::probability::{argmax, softmax_with_temperature};
 use serde_json::{Map, Value};
+use std::borrow::Cow;
 
 /// The encoded rows and their targets, split.
 #[derive(Clone, Copy)]
@@ -16,6 +18,17 @@ pub(super) struct Data<'a> {
     pub(super) targets: &'a Encoded,
     pub(super) split: &'a Split,
     pub(super) outputs: usize,
+    /// Held-out rows as often as they weigh, where they weigh differently.
+    pub(super) drawn: Option<Drawn<'a>>,
+}
+
+/// Held-out rows as often as they weigh.
+#[derive(Clone, Copy)]
+pub(super) struct Drawn<'a> {
+    /// Positions among the held-out rows.
+    pub(super) positions: &'a [usize],
+    /// Rows of equal weight that would say as much.
+    pub(super) rows: usize,
 }
 
 impl Data<'_> {
@@ -32,19 +45,40 @@ impl Data<'_> {
         Some(counts.iter().map(|&c| total as f32 / (self.outputs * c.max(1)) as f32).collect())
     }
 
+    /// Held-out rows, each as often as it weighs.
+    fn judged(&self) -> Cow<'_, [usize]> {
+        let rows = &self.split.validation;
+        match self.drawn {
+            Some(drawn) => drawn.positions.iter().map(|&position| rows[position]).collect(),
+            None => rows.into(),
+        }
+    }
+
+    /// The outputs for [`Data::judged`], from those for the held-out rows.
+    fn weighed<'o>(&self, outputs: &'o [f32]) -> Cow<'o, [f32]> {
+        let width = self.outputs;
+        match self.drawn {
+            Some(drawn) => {
+                drawn.positions.iter().flat_map(|&at| &outputs[at * width..(at + 1) * width]).copied().collect()
+            }
+            None => outputs.into(),
+        }
+    }
+
     fn validation_classes(&self) -> Option<Vec<u32>> {
         let Encoded::Classes(ids) = self.targets else { return None };
-        Some(self.split.validation.iter().map(|&row| ids[row]).collect())
+        Some(self.judged().iter().map(|&row| ids[row]).collect())
     }
 
     fn validation_values(&self) -> Vec<f32> {
         let Encoded::Values(values) = self.targets else { return Vec::new() };
-        self.split.validation.iter().map(|&row| values[row]).collect()
+        self.judged().iter().map(|&row| values[row]).collect()
     }
 
     /// Loss on the held-out rows for choosing weights: log loss at the best temperature (the
     /// temperature is refitted at the end anyway), or mean squared error; and the accuracy.
     pub(super) fn validate(&self, answers: &[f32]) -> (f64, Option<f64>) {
+        let answers = &*self.weighed(answers);
         match self.validation_classes() {
             Some(truths) => {
                 let temperature = fit_temperature(answers, self.outputs, &truths);
@@ -62,18 +96,24 @@ impl Data<'_> {
     }
 
     pub(super) fn calibrate(&self, answers: &[f32]) -> Calibration {
-        match self.validation_classes() {
+        let answers = &*self.weighed(answers);
+        let calibration = match self.validation_classes() {
             Some(truths) => Calibration::classification(answers, self.outputs, &truths),
             None => Calibration::regression(answers, &self.validation_values()),
+        };
+        match self.drawn {
+            Some(drawn) => calibration.of_rows(drawn.rows),
+            None => calibration,
         }
     }
 
     pub(super) fn held_out(&self, bundle: &Bundle, answers: &[f32]) -> Evaluation {
+        let answers = &*self.weighed(answers);
         let mut found = match (self.validation_classes(), &bundle.config.target_encoder) {
             (Some(truths), TargetEncoder::Classes(classes)) => {
                 let mut probabilities = answers.to_vec();
                 let temperature = bundle.config.calibration.temperature;
-                probabilities.chunks_exact_mut(self.outputs).for_each(|row| softmax(row, temperature));
+                probabilities.chunks_exact_mut(self.outputs).for_each(|row| softmax_with_temperature(row, temperature));
                 evaluate::classified(bundle, classes, &probabilities, &truths, 0)
             }
             (_, TargetEncoder::Number { mean, std }) => {
@@ -84,6 +124,7 @@ impl Data<'_> {
             (None, TargetEncoder::Classes(classes)) => evaluate::classified(bundle, classes, &[], &[], 0),
         };
         found.coverage.clear();
+        found.rows = self.split.validation.len();
         found
     }
 
@@ -93,10 +134,13 @@ impl Data<'_> {
         calibration: &Calibration,
         target: &TargetEncoder,
     ) -> Map<String, Value> {
+        let answers = &*self.weighed(answers);
         match (self.validation_classes(), target) {
             (Some(truths), _) => {
                 let mut probabilities = answers.to_vec();
-                probabilities.chunks_exact_mut(self.outputs).for_each(|row| softmax(row, calibration.temperature));
+                probabilities
+                    .chunks_exact_mut(self.outputs)
+                    .for_each(|row| softmax_with_temperature(row, calibration.temperature));
                 metrics::to_map(&metrics::classification(&probabilities, self.outputs, &truths))
             }
             (None, TargetEncoder::Number { mean, std }) => {

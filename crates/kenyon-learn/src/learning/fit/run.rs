@@ -35,6 +35,7 @@ pub(super) struct Run<'a> {
     learner: Box<dyn Learner>,
     schedule: Schedule,
     data: Data<'a>,
+    /// Of every row of the table.
     weights: Option<Vec<f32>>,
     seed: u64,
     monitor: &'a dyn Monitor,
@@ -73,6 +74,13 @@ impl<'a> Run<'a> {
         Ok((self.learner.finish(self.best)?, self.course.metrics))
     }
 
+    /// Bytes of the learner's state.
+    pub(super) fn bytes(&self) -> u64 {
+        let bytes =
+            |tensors: Tensors| tensors.values().map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum::<usize>();
+        self.learner.state().map_or(0, |state| bytes(state) as u64)
+    }
+
     fn steps_per_epoch(&self) -> u64 {
         self.data.split.training.len().div_ceil(self.schedule.batch_size).max(1) as u64
     }
@@ -106,14 +114,16 @@ impl<'a> Run<'a> {
         }
         mini.select_into(self.data.batch, rows);
         let position = self.position();
+        let weights: Option<Vec<f32>> =
+            self.weights.as_ref().map(|weights| rows.iter().map(|&row| weights[row]).collect());
         let loss = match self.data.targets {
             Encoded::Classes(ids) => {
                 let ids: Vec<u32> = rows.iter().map(|&row| ids[row]).collect();
-                self.learner.step(mini, Targets::Classes(&ids, self.weights.as_deref()), position)?
+                self.learner.step(mini, Targets::Classes(&ids, weights.as_deref()), position)?
             }
             Encoded::Values(values) => {
                 let values: Vec<f32> = rows.iter().map(|&row| values[row]).collect();
-                self.learner.step(mini, Targets::Values(&values), position)?
+                self.learner.step(mini, Targets::Values(&values, weights.as_deref()), position)?
             }
         };
         if !loss.is_finite() {

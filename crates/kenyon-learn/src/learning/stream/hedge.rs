@@ -1,7 +1,7 @@
 //! Weights of experts by their recent losses (fixed share, Herbster & Warmuth 1998): the answer follows whichever
 //! expert fits now. All it knows of an expert is its loss and whether it can answer yet.
 
-use super::softmax;
+use crate::nn::probability::softmax;
 use serde::{Deserialize, Serialize};
 
 /// Smallest probability an expert is charged for, so that one surprise does not silence it for ever.

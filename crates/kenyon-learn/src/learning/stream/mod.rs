@@ -37,7 +37,8 @@ use crate::data::rows::RowsReader;
 use crate::data::schema::ColumnKind;
 use crate::data::target::{Encoded, TargetEncoder};
 use crate::data::{Batch, Column, Table};
-use crate::models::{Family, Task, UNLABELLED};
+use crate::models::{Task, UNLABELLED};
+use crate::nn::probability::argmax;
 use crate::nn::readouts::semi_supervised::are_few;
 use crate::{Error, Result};
 use code::Code;
@@ -171,8 +172,7 @@ impl StreamModel {
         let config = base.config.config.clone();
         let width = base.network.feature_width();
         // Sums of few labels are answered better by what the training made of them.
-        let steady = base.config.family == Family::Hybrid
-            && base.network.sums().is_some_and(|sums| !are_few(sums))
+        let steady = base.network.sums().is_some_and(|sums| !are_few(sums))
             && base.encoder.width as usize > NARROW
             && base.config.task == Task::Classification;
         let narrow = base.encoder.layout == Layout::Bag && base.encoder.width as usize <= NARROW;
@@ -211,7 +211,8 @@ impl StreamModel {
         it
     }
 
-    fn assemble(parts: Parts) -> Self {
+    fn assemble(mut parts: Parts) -> Self {
+        parts.target.labels = parts.task == Task::Classification;
         let mut plans = parts.encoder.inputs.clone();
         plans.push(parts.target.clone());
         Self {
@@ -530,16 +531,6 @@ fn shape(task: Task, classes: usize, config: &Map<String, Value>, seed: u64) -> 
         labels_in_time: config.get("recent_labels").and_then(Value::as_bool).unwrap_or(true),
         seed,
     }
-}
-
-/// Exponentials over their sum, in place.
-fn softmax(values: &mut [f32]) {
-    super::metrics::softmax(values, 1.0);
-}
-
-fn argmax(values: &[f32]) -> usize {
-    let better = |best: usize, (i, v): (usize, &f32)| if *v > values[best] { i } else { best };
-    values.iter().enumerate().fold(0, better)
 }
 
 impl std::fmt::Debug for StreamModel {

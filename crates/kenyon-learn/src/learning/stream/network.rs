@@ -9,6 +9,7 @@ use crate::learning::calibrate::{Calibration, Novelty};
 use crate::models::hybrid::{explain_by_steps, strongest_units};
 use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
 use crate::nn::Tensors;
+use crate::nn::probability::softmax;
 use crate::{Error, Result};
 use serde_json::Map;
 use std::cell::RefCell;
@@ -32,7 +33,7 @@ pub(super) fn to_probabilities(answers: &mut [f32], base: &Bundle) {
         let temperature = base.config.calibration.temperature.max(1e-3);
         for row in answers.chunks_exact_mut(base.network.outputs().max(1)) {
             row.iter_mut().for_each(|v| *v /= temperature);
-            super::softmax(row);
+            softmax(row);
         }
     }
 }
@@ -79,7 +80,7 @@ impl Published {
 
 impl Network for Published {
     fn family(&self) -> Family {
-        self.base.as_ref().map_or(Family::Hybrid, |base| base.config.family)
+        self.base.as_ref().map_or_else(Family::of_streams, |base| base.config.family)
     }
 
     fn outputs(&self) -> usize {
@@ -182,7 +183,7 @@ impl StreamModel {
             },
             None => BundleConfig {
                 format: FORMAT,
-                family: Family::Hybrid,
+                family: Family::of_streams(),
                 family_reason: None,
                 task: self.task,
                 target: self.target.clone(),

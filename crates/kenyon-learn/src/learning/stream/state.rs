@@ -197,7 +197,9 @@ impl StreamModel {
             Value::Object(described) => described,
             _ => return Err(broken("it is not described")),
         };
-        let target: ColumnPlan = part(&mut described, "target")?;
+        let mut target: ColumnPlan = part(&mut described, "target")?;
+        // As when a stream begins; snapshots of 0.1 do not say so.
+        target.labels = !state.regression;
         let encoder: crate::data::encoder::Encoder = part(&mut described, "encoder")?;
         let base = base.filter(|_| state.over);
         if state.over && base.is_none() {

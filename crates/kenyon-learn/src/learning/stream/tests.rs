@@ -7,14 +7,14 @@ use super::{EXPERTS, Observed, StreamModel, StreamSpec};
 use crate::data::plan::ColumnPlan;
 use crate::data::schema::ColumnKind;
 use crate::data::target::Task;
-use crate::nn::readouts::discriminant::Readout;
-use crate::nn::readouts::label_propagation::Pool;
+use crate::nn::readouts::Readout;
+use crate::nn::readouts::label_propagation::UnlabelledPool;
 use crate::random::Random;
 use std::io::Read;
 use serde_json::{Map, Value, json};
 
 fn column(name: &str, kind: ColumnKind, shape: Option<Vec<usize>>) -> ColumnPlan {
-    ColumnPlan { name: name.into(), kind, members: None, shape, channels: None }
+    ColumnPlan { shape, ..ColumnPlan::new(name, kind) }
 }
 
 fn online(inputs: Vec<ColumnPlan>) -> StreamModel {
@@ -177,7 +177,7 @@ fn readout(stream: &StreamModel) -> Readout {
     let expert = stream.mixture.experts.iter().find(|expert| expert.name() == "readout").unwrap();
     let bytes = expert.save().unwrap();
     let (_, _, readout, ..) =
-        postcard::from_bytes::<(Solver, Pool, Option<Readout>, Vec<f32>, f32)>(&bytes).unwrap();
+        postcard::from_bytes::<(Solver, UnlabelledPool, Option<Readout>, Vec<f32>, f32)>(&bytes).unwrap();
     readout.unwrap()
 }
 
@@ -308,7 +308,7 @@ fn absurd_targets_are_refused_and_outliers_learned_as_what_is_usual() {
             })
             .collect()
     };
-    let mut window = |stream: &mut StreamModel, lines: &[String]| {
+    let window = |stream: &mut StreamModel, lines: &[String]| {
         let answers = observe(stream, lines).answers;
         let truth = |l: &String| serde_json::from_str::<Value>(l).unwrap()["x"].as_f64().unwrap() * 10.0;
         let offset = |l: &String| serde_json::from_str::<Value>(l).unwrap()["label"].as_f64().unwrap() - truth(l);

@@ -1,30 +1,31 @@
 //! What a training of the attention family may set, and the sizes that follow.
 
 use super::{number, whole};
-use crate::data::ColumnKind;
 use crate::data::encoder::Encoder;
 use crate::models::{Range, Setting};
 use crate::nn::Tensors;
-use crate::nn::layers::attention::Shape;
+use crate::nn::layers::attention::AttentionShape;
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 
 /// What a training request may set.
-pub fn settings() -> Vec<Setting> {
+pub(crate) fn settings() -> Vec<Setting> {
     vec![
         Setting::new(
             "width",
             Value::Null,
             Range::Integer(8, WIDEST as i64),
             "Numbers a token is described by; by kind and number of rows if not given.",
-        ),
+        )
+        .otherwise(64),
         Setting::new("heads", 4, Range::Integer(1, 32), "Attention heads; they share the width."),
         Setting::new(
             "layers",
             Value::Null,
             Range::Integer(0, DEEPEST as i64),
             "Attention blocks; by kind and number of rows if not given: a few texts are read without.",
-        ),
+        )
+        .otherwise(2),
         Setting::new(
             "hidden",
             Value::Null,
@@ -38,13 +39,34 @@ pub fn settings() -> Vec<Setting> {
             Range::Integer(1, 16),
             "Soft reads over the tokens, beside the one that takes the largest values.",
         ),
+        Setting::new(
+            "filters",
+            FILTERS as i64,
+            Range::Integer(0, 100_000),
+            "Pooled values of fixed filters over series columns, in all; 0 for none.",
+        ),
+        Setting::new(
+            "blocks_share",
+            Value::Null,
+            Range::Number(0.0, 1.0),
+            "Share of the blocks in an answer about series; the rest is that of the filters.",
+        )
+        .otherwise(0.5),
+        Setting::new(
+            "filter_readout",
+            Value::Null,
+            Range::Choice(&["ridge", "gradient"]),
+            "Whether the readout of the filters is solved for, or learned by gradient steps.",
+        )
+        .otherwise("gradient"),
         Setting::new("positions", 1024, Range::Integer(1, 65536), "Positions within a column that are told apart."),
         Setting::new(
             "dropout",
             Value::Null,
             Range::Number(0.0, 0.9),
             "Share of values dropped while training; by kind and number of rows if not given.",
-        ),
+        )
+        .otherwise(0.1),
         Setting::new(
             "label_smoothing",
             0.05,
@@ -61,13 +83,12 @@ pub fn settings() -> Vec<Setting> {
     ]
 }
 
+/// Pooled filter values by default, in all series columns together.
+pub(super) const FILTERS: usize = 4000;
+
 /// The largest width and the most blocks there are.
 const WIDEST: usize = 1024;
 const DEEPEST: usize = 16;
-
-/// Texts below which blocks learn the texts by heart instead of the words: reads of the words alone are right
-/// more often then.
-const MANY_TEXTS: usize = 50_000;
 
 /// Sizes where the settings do not say.
 #[derive(Clone, Copy, Debug)]
@@ -77,10 +98,8 @@ pub(super) struct Sizes {
 }
 
 impl Sizes {
-    /// For few texts, or anything else.
-    pub(super) fn of(few_texts: bool) -> Self {
-        if few_texts { Self { width: 256, layers: 0 } } else { Self { width: 64, layers: 2 } }
-    }
+    /// Of a network that is not trained yet.
+    pub(super) const NEW: Self = Self { width: 64, layers: 2 };
 
     /// Those of the network saved as `tensors`.
     pub(super) fn saved(tensors: &Tensors) -> Self {
@@ -90,15 +109,13 @@ impl Sizes {
     }
 }
 
-/// Whether there are few rows, of texts and of nothing else that takes many tokens.
-pub(super) fn few_texts(encoder: &Encoder, rows: usize) -> bool {
-    let is = |kinds: &[ColumnKind]| encoder.fields.iter().any(|field| kinds.contains(&field.kind));
-    let others = [ColumnKind::Sequence, ColumnKind::Image, ColumnKind::Vector];
-    rows < MANY_TEXTS && is(&[ColumnKind::Text]) && !is(&others)
-}
-
 /// How the sizes follow from the encoder and the settings.
-pub(super) fn shape(encoder: &Encoder, outputs: usize, config: &Map<String, Value>, sizes: Sizes) -> Result<Shape> {
+pub(super) fn shape(
+    encoder: &Encoder,
+    outputs: usize,
+    config: &Map<String, Value>,
+    sizes: Sizes,
+) -> Result<AttentionShape> {
     let width = whole(config, "width", sizes.width);
     let heads = whole(config, "heads", 4).max(1);
     if !width.is_multiple_of(heads) {
@@ -106,7 +123,7 @@ pub(super) fn shape(encoder: &Encoder, outputs: usize, config: &Map<String, Valu
     }
     let hidden = whole(config, "hidden", 2 * width).max(1);
     let winners = ((number(config, "active_share", 0.25) * hidden as f64).round() as usize).clamp(1, hidden);
-    Ok(Shape {
+    Ok(AttentionShape {
         features: encoder.width as usize,
         fields: encoder.fields.len().max(1),
         positions: whole(config, "positions", 1024).max(1),

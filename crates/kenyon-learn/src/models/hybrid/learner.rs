@@ -2,15 +2,16 @@
 //! the readout is solved from.
 
 use super::tensors::{get, load_groups, load_sums, put, save_filters, save_readout, save_sums};
-use super::{PLASTIC_PATCHES, Plan, load, plan};
+use super::{PLASTIC_PATCHES, SegmentPlan, load, plan};
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
 use crate::models::{Learner, LearnerSpec, Network, Next, Position, Schedule, Targets, Task, UNLABELLED};
 use crate::nn::Tensors;
-use crate::nn::layers::local_groups::{LocalGroups, Part, Patches};
+use crate::nn::layers::local_groups::{CodeSegment, LocalGroups, Patches};
 use crate::nn::linalg::cholesky::Factor;
-use crate::nn::readouts::discriminant::{Readout, Sums};
-use crate::nn::readouts::label_propagation::Pool;
+use crate::nn::readouts::Readout;
+use crate::nn::readouts::discriminant::Sums;
+use crate::nn::readouts::label_propagation::UnlabelledPool;
 use crate::nn::readouts::semi_supervised;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -25,14 +26,14 @@ const PROBES: usize = 2_000;
 /// Width of the code that stands as it is in the data; the rest are units.
 fn plain_width(groups: &LocalGroups) -> usize {
     match groups.parts.as_slice() {
-        [Part::Columns(c)] => c.raw.len(),
+        [CodeSegment::Columns(c)] => c.raw.len(),
         _ => groups.width(),
     }
 }
 
 /// A `hybrid` in training.
-pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
-    Ok(Box::new(Growing {
+pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+    Ok(Box::new(HybridLearner {
         schedule: spec.schedule(Schedule { epochs: 1, batch_size: 512, patience: 0 }),
         encoder: spec.encoder.clone(),
         config: spec.config.clone(),
@@ -49,16 +50,16 @@ pub fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         sums: None,
         probes: (Vec::new(), Vec::new()),
         labelled: (Vec::new(), Vec::new()),
-        pool: Pool::default(),
+        pool: UnlabelledPool::default(),
         readout: Mutex::new(None),
     }))
 }
 
-struct Growing {
+struct HybridLearner {
     schedule: Schedule,
     encoder: Encoder,
     config: Map<String, Value>,
-    plans: Vec<Plan>,
+    plans: Vec<SegmentPlan>,
     task: Task,
     outputs: usize,
     seed: u64,
@@ -76,7 +77,7 @@ struct Growing {
     /// [`semi_supervised::MOST_LABELS`] at most, which says that there are too many.
     labelled: (Vec<f32>, Vec<u32>),
     /// Rows without a label.
-    pool: Pool,
+    pool: UnlabelledPool,
     readout: Mutex<Option<Readout>>,
 }
 
@@ -84,11 +85,11 @@ struct Growing {
 fn labels(targets: Targets<'_>) -> Vec<f32> {
     match targets {
         Targets::Classes(ids, _) => ids.iter().map(|&id| if id == UNLABELLED { f32::NAN } else { id as f32 }).collect(),
-        Targets::Values(values) => values.to_vec(),
+        Targets::Values(values, _) => values.to_vec(),
     }
 }
 
-impl Growing {
+impl HybridLearner {
     fn grow(&mut self) {
         let batch = std::mem::take(&mut self.waiting.0);
         let labels = std::mem::take(&mut self.waiting.1);
@@ -96,8 +97,10 @@ impl Growing {
         let plastic = self.config.get("plasticity").and_then(Value::as_str) != Some("none");
         let patches = if plastic { PLASTIC_PATCHES } else { 0 };
         let parts = self.plans.iter().map(|plan| match plan {
-            Plan::Patches(shape) => Part::Patches(Patches::learn(shape.clone(), &batch, patches, self.seed)),
-            Plan::Ready(part) => part.clone(),
+            SegmentPlan::Patches(shape) => {
+                CodeSegment::Patches(Patches::learn(shape.clone(), &batch, patches, self.seed))
+            }
+            SegmentPlan::Ready(part) => part.clone(),
         });
         let groups = LocalGroups { parts: parts.collect() };
         let classes = if self.task == Task::Regression { 1 } else { self.outputs };
@@ -225,7 +228,11 @@ fn best_log_loss(answers: &[f32], outputs: usize, labels: &[f32]) -> f64 {
     [0.7, 1.0, 1.5, 2.5, 4.0, 8.0, 16.0].into_iter().map(loss_at).fold(f64::INFINITY, f64::min)
 }
 
-impl Learner for Growing {
+impl Learner for HybridLearner {
+    fn weighs_rows(&self) -> bool {
+        false
+    }
+
     fn schedule(&self) -> Schedule {
         self.schedule
     }
@@ -303,8 +310,11 @@ impl Learner for Growing {
         self.probes = (get(state, "probes.codes")?, get(state, "probes.labels")?);
         self.labelled = (get(state, "labelled.codes")?, get(state, "labelled.ids")?);
         let pool: Vec<u8> = get(state, "pool")?;
-        self.pool =
-            if pool.is_empty() { Pool::default() } else { postcard::from_bytes(&pool).map_err(Error::internal)? };
+        self.pool = if pool.is_empty() {
+            UnlabelledPool::default()
+        } else {
+            postcard::from_bytes(&pool).map_err(Error::internal)?
+        };
         self.sums = load_sums(state)?;
         self.groups = match self.sums {
             Some(_) => Some(load_groups(&self.plans, state)?),

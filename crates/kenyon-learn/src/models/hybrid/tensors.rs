@@ -1,9 +1,10 @@
 //! A `hybrid` as named tensors, and back; they may come from a stranger.
 
-use super::Plan;
+use super::SegmentPlan;
 use crate::nn::Tensors;
-use crate::nn::layers::local_groups::{LocalGroups, Part, Patches};
-use crate::nn::readouts::discriminant::{Readout, Sums, SumsParts};
+use crate::nn::layers::local_groups::{CodeSegment, LocalGroups, Patches};
+use crate::nn::readouts::Readout;
+use crate::nn::readouts::discriminant::{Sums, SumsParts};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor, WithDType};
 
@@ -17,7 +18,7 @@ pub(super) fn save_readout(readout: &Readout, seed: u64) -> Result<Tensors> {
 
 pub(super) fn save_filters(groups: &LocalGroups, out: &mut Tensors) -> Result<()> {
     for (number, part) in groups.parts.iter().enumerate() {
-        if let Part::Patches(patches) = part {
+        if let CodeSegment::Patches(patches) = part {
             put(out, &format!("filters.{number}"), &patches.filters)?;
             put(out, &format!("floor.{number}"), &[patches.floor])?;
         }
@@ -25,18 +26,18 @@ pub(super) fn save_filters(groups: &LocalGroups, out: &mut Tensors) -> Result<()
     Ok(())
 }
 
-pub(super) fn load_groups(plans: &[Plan], tensors: &Tensors) -> Result<LocalGroups> {
+pub(super) fn load_groups(plans: &[SegmentPlan], tensors: &Tensors) -> Result<LocalGroups> {
     let mut parts = Vec::new();
     for (number, plan) in plans.iter().enumerate() {
         parts.push(match plan {
-            Plan::Ready(part) => part.clone(),
-            Plan::Patches(shape) => {
+            SegmentPlan::Ready(part) => part.clone(),
+            SegmentPlan::Patches(shape) => {
                 let filters: Vec<f32> = get(tensors, &format!("filters.{number}"))?;
                 let floor: Vec<f32> = get(tensors, &format!("floor.{number}"))?;
                 if filters.len() != shape.inputs() * shape.units || floor.len() != 1 {
                     return Err(bad("filters"));
                 }
-                Part::Patches(Patches { shape: shape.clone(), filters, floor: floor[0] })
+                CodeSegment::Patches(Patches { shape: shape.clone(), filters, floor: floor[0] })
             }
         });
     }

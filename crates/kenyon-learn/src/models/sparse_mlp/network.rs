@@ -4,7 +4,7 @@ use super::vocabulary::{Entries, Vocabulary};
 use crate::data::Batch;
 use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
 use crate::nn::Tensors;
-use crate::nn::kernels::{Isa, Rows};
+use crate::nn::kernels::{Isa, SparseRows};
 use crate::nn::layers::sparse_net::{InferenceNet, Scratch, save_winners};
 use crate::{Error, Result};
 use std::cell::RefCell;
@@ -31,7 +31,7 @@ impl SparseMlp {
     }
 
     /// Runs all rows, some at a time, and hands each portion (first row, rows, scratch) to `take`.
-    fn run(&self, batch: &Batch, mut take: impl FnMut(usize, &Rows<'_>, &Scratch)) -> Result<()> {
+    fn run(&self, batch: &Batch, mut take: impl FnMut(usize, &SparseRows<'_>, &Scratch)) -> Result<()> {
         SCRATCH.with_borrow_mut(|(entries, scratch)| {
             let rows = self.vocabulary.translate(batch, entries)?;
             for first in (0..rows.len()).step_by(CHUNK) {
@@ -46,7 +46,7 @@ impl SparseMlp {
 
 impl Network for SparseMlp {
     fn family(&self) -> Family {
-        Family::SparseMlp
+        Family::new(&super::Spec)
     }
 
     fn outputs(&self) -> usize {
@@ -167,7 +167,7 @@ impl SparseMlp {
 
     /// Takes an answer apart, exactly: on the units that are active the network is linear, so the
     /// answer is a bias plus, for each entry, its value times the weight along all active paths.
-    fn decompose(&self, rows: &Rows<'_>, scratch: &Scratch, output: usize) -> Explanation {
+    fn decompose(&self, rows: &SparseRows<'_>, scratch: &Scratch, output: usize) -> Explanation {
         let (indices, values) = rows.row(0);
         let net = &self.net;
         let mut explanation = Explanation { entries: vec![0.0; indices.len()], ..Explanation::default() };

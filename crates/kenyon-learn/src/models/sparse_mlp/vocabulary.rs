@@ -3,7 +3,7 @@
 
 use crate::data::Batch;
 use crate::nn::Tensors;
-use crate::nn::kernels::Rows;
+use crate::nn::kernels::SparseRows;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 
@@ -65,13 +65,13 @@ impl Vocabulary {
     }
 
     /// The rows of a batch, tokens of a row together; features without a line are left out.
-    pub(super) fn translate<'a>(&self, batch: &'a Batch, entries: &'a mut Entries) -> Result<Rows<'a>> {
+    pub(super) fn translate<'a>(&self, batch: &'a Batch, entries: &'a mut Entries) -> Result<SparseRows<'a>> {
         let Entries { offsets, indices, values } = entries;
         offsets.clear();
         let rows = match &self.lines {
             None => {
                 offsets.extend(batch.row_offsets.iter().map(|&token| batch.token_offsets[token as usize]));
-                Rows::new(offsets, &batch.indices, &batch.values, self.width)
+                SparseRows::new(offsets, &batch.indices, &batch.values, self.width)
             }
             Some(lines) => {
                 indices.clear();
@@ -88,7 +88,7 @@ impl Vocabulary {
                     }
                     offsets.push(indices.len() as u32);
                 }
-                Rows::new(offsets, indices, values, self.features.len())
+                SparseRows::new(offsets, indices, values, self.features.len())
             }
         };
         rows.ok_or_else(|| Error::internal("a batch holds features beyond the encoder's width"))

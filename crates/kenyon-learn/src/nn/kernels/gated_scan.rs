@@ -1,46 +1,47 @@
-//! Kernels of walks over slots: gates, the gated carry in both directions, and their gradients.
+//! Kernels of gated scans over slots: gates, the gated carry in both directions, and their gradients.
 
-use super::dense::{exp, widths};
+use super::dense::exp;
+use super::isa::dispatch;
 
-widths! {
+dispatch! {
     /// `1 / (1 + e^−x)` in place.
-    pub fn sigmoid(values: &mut [f32]) {
+    pub(crate) fn sigmoid(values: &mut [f32]) {
         for v in values {
             *v = 1.0 / (1.0 + exp(-*v));
         }
     }
 }
 
-widths! {
+dispatch! {
     /// Gradient through [`sigmoid`], whose results are `s`.
-    pub fn sigmoid_backward(gradient: &mut [f32], s: &[f32]) {
+    pub(crate) fn sigmoid_backward(gradient: &mut [f32], s: &[f32]) {
         for (g, s) in gradient.iter_mut().zip(s) {
             *g *= s * (1.0 - s);
         }
     }
 }
 
-widths! {
+dispatch! {
     /// Hyperbolic tangent in place.
-    pub fn tanh(values: &mut [f32]) {
+    pub(crate) fn tanh(values: &mut [f32]) {
         for v in values {
             *v = 1.0 - 2.0 / (1.0 + exp(2.0 * *v));
         }
     }
 }
 
-widths! {
+dispatch! {
     /// Gradient through [`tanh`], whose results are `t`.
-    pub fn tanh_backward(gradient: &mut [f32], t: &[f32]) {
+    pub(crate) fn tanh_backward(gradient: &mut [f32], t: &[f32]) {
         for (g, t) in gradient.iter_mut().zip(t) {
             *g *= 1.0 - t * t;
         }
     }
 }
 
-widths! {
+dispatch! {
     /// Gradients of `x ⊙ q` added to both.
-    pub fn match_backward(gradient: &[f32], x: &[f32], q: &[f32], dx: &mut [f32], dq: &mut [f32]) {
+    pub(crate) fn match_backward(gradient: &[f32], x: &[f32], q: &[f32], dx: &mut [f32], dq: &mut [f32]) {
         for ((((g, x), q), dx), dq) in gradient.iter().zip(x).zip(q).zip(dx).zip(dq) {
             *dx += g * q;
             *dq += g * x;
@@ -48,10 +49,10 @@ widths! {
     }
 }
 
-widths! {
+dispatch! {
     /// `out_t = z_t r_t h_t + (1 − z_t) out_{t−1}` over slots of `width`, from the first or (if
     /// `reverse`) from the last. Gates are one a slot or one a number.
-    pub fn walk(z: &[f32], r: &[f32], h: &[f32], out: &mut [f32], width: usize, reverse: bool) {
+    pub(crate) fn scan(z: &[f32], r: &[f32], h: &[f32], out: &mut [f32], width: usize, reverse: bool) {
         let slots = h.len() / width;
         let wide = z.len() == h.len() && width > 1;
         let mut before: Option<usize> = None;
@@ -71,23 +72,23 @@ widths! {
     }
 }
 
-/// What a walk was made of.
+/// Inputs of a scan.
 #[derive(Clone, Copy, Debug)]
-pub struct Walk<'a> {
+pub(crate) struct ScanInputs<'a> {
     /// Update gates.
-    pub z: &'a [f32],
+    pub(crate) z: &'a [f32],
     /// Reset gates.
-    pub r: &'a [f32],
+    pub(crate) r: &'a [f32],
     /// Candidates.
-    pub h: &'a [f32],
+    pub(crate) h: &'a [f32],
     /// Numbers a slot.
-    pub width: usize,
+    pub(crate) width: usize,
 }
 
-widths! {
-    /// Backward of [`walk`], whose results are `out`; `dout` is used up, the others are added to.
-    pub fn walk_backward(known: Walk<'_>, out: &[f32], dout: &mut [f32], dz: &mut [f32], dr: &mut [f32], dh: &mut [f32], reverse: bool) {
-        let Walk { z, r, h, width } = known;
+dispatch! {
+    /// Backward of [`scan`], whose results are `out`; `dout` is used up, the others are added to.
+    pub(crate) fn scan_backward(known: ScanInputs<'_>, out: &[f32], dout: &mut [f32], dz: &mut [f32], dr: &mut [f32], dh: &mut [f32], reverse: bool) {
+        let ScanInputs { z, r, h, width } = known;
         let slots = h.len() / width;
         let wide = z.len() == h.len() && width > 1;
         for step in (0..slots).rev() {

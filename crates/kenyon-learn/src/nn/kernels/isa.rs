@@ -1,4 +1,4 @@
-//! Which instruction set the kernels use.
+//! Which instruction set the kernels use, and the macro that compiles a kernel for each of them.
 
 use std::sync::OnceLock;
 
@@ -65,3 +65,46 @@ impl Isa {
         self.0 == Level::Avx2
     }
 }
+
+/// Compiles a function for AVX-512, for AVX2 with FMA and for any machine, and makes the function that chooses.
+///
+/// `fn name(…) = body` takes the instruction set as its first argument; `body` is generic over whether
+/// `a * b + c` is fused, so results differ between instruction sets by rounding. `fn name(…) { … }` chooses by
+/// [`Isa::best`] and fuses nothing, so its results have the same bits on every machine.
+macro_rules! dispatch {
+    (@choose $isa:expr, ($($arg:ident: $ty:ty),*), ($($ret:tt)*), $vector:expr, $portable:expr) => {{
+        let isa = $isa;
+        #[cfg(target_arch = "x86_64")]
+        {
+            #[target_feature(enable = "avx2,fma")]
+            fn avx2($($arg: $ty),*) $($ret)* { $vector($($arg),*) }
+            #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+            fn avx512($($arg: $ty),*) $($ret)* { $vector($($arg),*) }
+            // SAFETY: the only needs of these functions are the features they are compiled for,
+            // and an `Isa` of that level is made only after the processor reported all of them.
+            if isa.is_avx512() { return unsafe { avx512($($arg),*) } }
+            // SAFETY: as above.
+            if isa.is_avx2() { return unsafe { avx2($($arg),*) } }
+        }
+        let _ = isa;
+        $portable($($arg),*)
+    }};
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? = $body:ident) => {
+        $(#[$meta])*
+        $vis fn $name(isa: $crate::nn::kernels::isa::Isa, $($arg: $ty),*) $(-> $ret)? {
+            dispatch!(
+                @choose isa, ($($arg: $ty),*), ($(-> $ret)?),
+                $body::<true>, $body::<{ cfg!(target_arch = "aarch64") }>
+            )
+        }
+    };
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block) => {
+        $(#[$meta])*
+        $vis fn $name($($arg: $ty),*) $(-> $ret)? {
+            #[inline(always)]
+            fn body($($arg: $ty),*) $(-> $ret)? $body
+            dispatch!(@choose $crate::nn::kernels::isa::Isa::best(), ($($arg: $ty),*), ($(-> $ret)?), body, body)
+        }
+    };
+}
+pub(super) use dispatch;

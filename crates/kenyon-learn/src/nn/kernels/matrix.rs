@@ -1,34 +1,34 @@
-//! Dense matrix products on plain slices, checked and single-threaded: whoever calls owns the
-//! threads. Beneath is the `gemm` crate, which picks AVX-512, AVX2 or NEON at run time.
+//! Dense matrix products on plain slices, checked and single-threaded: the caller owns the threads. The work is done
+//! by the `gemm` crate, which picks AVX-512, AVX2 or NEON at run time.
 
 use gemm::Parallelism;
 
-/// A matrix in memory: `rows × columns`, element `(r, c)` at `r * row_step + c * column_step`.
+/// How a matrix is stored in a slice: `rows × columns`, element `(r, c)` at `r * row_step + c * column_step`.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub(crate) struct MatrixShape {
     /// Rows.
-    pub rows: usize,
+    pub(crate) rows: usize,
     /// Columns.
-    pub columns: usize,
+    pub(crate) columns: usize,
     /// Distance between two rows.
-    pub row_step: usize,
+    pub(crate) row_step: usize,
     /// Distance between two columns.
-    pub column_step: usize,
+    pub(crate) column_step: usize,
 }
 
-impl Shape {
+impl MatrixShape {
     /// A row-major matrix without gaps.
-    pub fn new(rows: usize, columns: usize) -> Self {
+    pub(crate) fn new(rows: usize, columns: usize) -> Self {
         Self { rows, columns, row_step: columns, column_step: 1 }
     }
 
     /// A row-major matrix whose rows are `step` apart.
-    pub fn strided(rows: usize, columns: usize, step: usize) -> Self {
+    pub(crate) fn strided(rows: usize, columns: usize, step: usize) -> Self {
         Self { rows, columns, row_step: step, column_step: 1 }
     }
 
     /// The same memory read as the transposed matrix.
-    pub fn transposed(self) -> Self {
+    pub(crate) fn transposed(self) -> Self {
         Self { rows: self.columns, columns: self.rows, row_step: self.column_step, column_step: self.row_step }
     }
 
@@ -42,12 +42,12 @@ impl Shape {
 }
 
 /// Numbers that have a fast product.
-pub trait Element: Copy + 'static + private::Sealed {}
+pub(crate) trait Element: Copy + 'static + private::Sealed {}
 impl Element for f32 {}
 impl Element for f64 {}
 
 mod private {
-    pub trait Sealed {}
+    pub(crate) trait Sealed {}
     impl Sealed for f32 {}
     impl Sealed for f64 {}
 }
@@ -56,10 +56,10 @@ mod private {
 ///
 /// # Panics
 /// When the shapes do not fit each other or the slices: a bug of the caller, never of the input.
-pub fn product<T: Element>(
-    out: (&mut [T], Shape),
-    left: (&[T], Shape),
-    right: (&[T], Shape),
+pub(crate) fn product<T: Element>(
+    out: (&mut [T], MatrixShape),
+    left: (&[T], MatrixShape),
+    right: (&[T], MatrixShape),
     keep: Option<T>,
     scale: T,
 ) {
@@ -71,7 +71,7 @@ pub fn product<T: Element>(
     }
     // SAFETY: the asserts above keep every element `(r, c)` of the three matrices inside its slice,
     // `out` is borrowed mutably so it overlaps neither input, and no element of `out` is written
-    // twice because its steps come from `Shape`, whose rows do not overlap.
+    // twice because its steps come from `MatrixShape`, whose rows do not overlap.
     unsafe {
         gemm::gemm(
             o.rows,
@@ -97,22 +97,6 @@ pub fn product<T: Element>(
     }
 }
 
-/// Runs `work(part, range)` for `threads` contiguous parts of `0..n`, the last on the caller's thread.
-pub fn in_parts(n: usize, threads: usize, work: impl Fn(usize, std::ops::Range<usize>) + Sync) {
-    let threads = threads.clamp(1, n.max(1));
-    let part = |t: usize| n * t / threads..n * (t + 1) / threads;
-    if threads == 1 {
-        return work(0, part(0));
-    }
-    std::thread::scope(|scope| {
-        for t in 0..threads - 1 {
-            let work = &work;
-            scope.spawn(move || work(t, part(t)));
-        }
-        work(threads - 1, part(threads - 1));
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,9 +108,9 @@ mod tests {
         let b: Vec<f64> = (0..n * k).map(|i| (i as f64 * 0.91).cos()).collect();
         let mut out = vec![1.0; m * n];
         product(
-            (&mut out, Shape::new(m, n)),
-            (&a, Shape::new(m, k)),
-            (&b, Shape::new(n, k).transposed()),
+            (&mut out, MatrixShape::new(m, n)),
+            (&a, MatrixShape::new(m, k)),
+            (&b, MatrixShape::new(n, k).transposed()),
             Some(2.0),
             0.5,
         );

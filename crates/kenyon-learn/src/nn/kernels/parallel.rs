@@ -1,11 +1,15 @@
-//! Rows shared between threads so that the result does not depend on how many there are: the
-//! parts are cut from the batch alone, and whoever sums over them does so in their order.
+//! Work shared between threads so that the result does not depend on how many there are: items follow from
+//! the data alone, and whoever sums over them does so in their order.
+//!
+//! The threads here live as long as one call, which suits work of milliseconds; the phases of a training step,
+//! which take microseconds, use [`super::ThreadPool`].
 
 use crate::data::Batch;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 /// Cuts the rows of `batch` into at most `parts` runs of about equally many tokens.
-pub fn cut(batch: &Batch, parts: usize, least_tokens: usize) -> Vec<Range<usize>> {
+pub(crate) fn cut(batch: &Batch, parts: usize, least_tokens: usize) -> Vec<Range<usize>> {
     let (rows, tokens) = (batch.rows(), batch.tokens() + batch.rows());
     let parts = parts.min(tokens / least_tokens.max(1)).max(1);
     let mut out = Vec::with_capacity(parts);
@@ -27,32 +31,33 @@ pub fn cut(batch: &Batch, parts: usize, least_tokens: usize) -> Vec<Range<usize>
     out
 }
 
-/// Runs `work` on each item with its number, on at most `threads` threads.
-pub fn each<T: Send>(items: &mut [T], threads: usize, work: impl Fn(usize, &mut T) + Sync) {
+/// Runs `work(index, item)` for every item on at most `threads` threads, the caller's among them. Items start in
+/// their order, each on the next thread that is free.
+pub(crate) fn each<T: Send>(items: &mut [T], threads: usize, work: impl Fn(usize, &mut T) + Sync) {
+    each_with(items, threads, || (), |(), index, item| work(index, item));
+}
+
+/// As [`each`]; every thread makes a `scratch` once, which `work` gets for each of its items.
+pub(crate) fn each_with<T: Send, S>(
+    items: &mut [T],
+    threads: usize,
+    scratch: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, usize, &mut T) + Sync,
+) {
     let threads = threads.min(items.len());
-    if threads <= 1 {
-        for (i, item) in items.iter_mut().enumerate() {
-            work(i, item);
+    let queue = Mutex::new(items.iter_mut().enumerate());
+    let next = || queue.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let run = || {
+        let mut scratch = scratch();
+        while let Some((index, item)) = next() {
+            work(&mut scratch, index, item);
         }
-        return;
-    }
-    let mut shares: Vec<Vec<(usize, &mut T)>> = (0..threads).map(|_| Vec::new()).collect();
-    for (i, item) in items.iter_mut().enumerate() {
-        shares[i % threads].push((i, item));
-    }
-    let mut mine = shares.pop().unwrap_or_default();
+    };
     std::thread::scope(|scope| {
-        for share in shares {
-            let work = &work;
-            scope.spawn(move || {
-                for (i, item) in share {
-                    work(i, item);
-                }
-            });
+        for _ in 1..threads {
+            scope.spawn(&run);
         }
-        for (i, item) in &mut mine {
-            work(*i, item);
-        }
+        run();
     });
 }
 
@@ -79,10 +84,11 @@ mod tests {
 
     #[test]
     fn each_visits_all_with_any_number_of_threads() {
-        for threads in 1..5 {
+        for threads in 0..5 {
             let mut items = vec![0; 11];
             each(&mut items, threads, |i, item| *item = i * i);
             assert_eq!(items, (0..11).map(|i| i * i).collect::<Vec<_>>());
         }
+        each(&mut Vec::<u8>::new(), 3, |_, _| unreachable!("there is no item"));
     }
 }

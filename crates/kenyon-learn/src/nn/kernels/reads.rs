@@ -1,10 +1,11 @@
 //! Kernels of embeddings and reads: sums of rows by index or by weight, and their gradients.
 
-use super::dense::{self, widths};
+use super::dense;
+use super::isa::dispatch;
 
-widths! {
+dispatch! {
     /// `x += Σ value · table[index]`, rows of `x.len()`.
-    pub fn gather(x: &mut [f32], table: &[f32], indices: &[u32], values: &[f32]) {
+    pub(crate) fn gather(x: &mut [f32], table: &[f32], indices: &[u32], values: &[f32]) {
         let d = x.len();
         for (index, value) in indices.iter().zip(values) {
             let at = *index as usize * d;
@@ -13,9 +14,9 @@ widths! {
     }
 }
 
-widths! {
+dispatch! {
     /// `out = Σ_i weights[i] values[i]`, rows of `out.len()`.
-    pub fn weighted_sum(out: &mut [f32], weights: &[f32], values: &[f32]) {
+    pub(crate) fn weighted_sum(out: &mut [f32], weights: &[f32], values: &[f32]) {
         out.fill(0.0);
         for (weight, value) in weights.iter().zip(values.chunks_exact(out.len())) {
             dense::add_scaled(out, *weight, value);
@@ -23,9 +24,9 @@ widths! {
     }
 }
 
-widths! {
+dispatch! {
     /// The largest value of each column and the row (counted from `first`) that has it.
-    pub fn largest(values: &[f32], peak: &mut [f32], token: &mut [u32], first: u32) {
+    pub(crate) fn largest(values: &[f32], peak: &mut [f32], token: &mut [u32], first: u32) {
         peak.fill(f32::NEG_INFINITY);
         for (i, row) in values.chunks_exact(peak.len()).enumerate() {
             for ((peak, token), value) in peak.iter_mut().zip(token.iter_mut()).zip(row) {
@@ -37,9 +38,9 @@ widths! {
     }
 }
 
-widths! {
+dispatch! {
     /// Backward of one soft read of one row.
-    pub fn read_backward(
+    pub(crate) fn read_backward(
         values: &[f32],
         weights: &[f32],
         dpooled: &[f32],
@@ -67,18 +68,18 @@ widths! {
     }
 }
 
-widths! {
+dispatch! {
     /// `out += value · row ⊙ mask`.
-    pub fn slot_sum(out: &mut [f32], row: &[f32], mask: &[f32], value: f32) {
+    pub(crate) fn slot_sum(out: &mut [f32], row: &[f32], mask: &[f32], value: f32) {
         for ((o, r), m) in out.iter_mut().zip(row).zip(mask) {
             *o += r * m * value;
         }
     }
 }
 
-widths! {
+dispatch! {
     /// `row += value · gradient ⊙ mask`: the backward pass of [`slot_sum`].
-    pub fn add_masked(row: &mut [f32], gradient: &[f32], mask: &[f32], value: f32) {
+    pub(crate) fn add_masked(row: &mut [f32], gradient: &[f32], mask: &[f32], value: f32) {
         for ((r, g), m) in row.iter_mut().zip(gradient).zip(mask) {
             *r += g * m * value;
         }

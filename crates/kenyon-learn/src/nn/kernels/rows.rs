@@ -1,19 +1,19 @@
 //! Sparse rows and winners as the kernels take them: checked once, then trusted.
 
-use super::LANE;
+use super::lane::LANE;
 
-/// Rows of (index, value) entries in compressed form, every index below [`Rows::bound`].
+/// Rows of (index, value) entries in compressed form, every index below [`SparseRows::bound`].
 ///
-/// The fields are the kernels' own and checked by [`Rows::new`]: they rely on the bound without asking again.
+/// The fields are the kernels' own and checked by [`SparseRows::new`]: they rely on the bound without asking again.
 #[derive(Clone, Copy, Debug)]
-pub struct Rows<'a> {
+pub struct SparseRows<'a> {
     pub(super) offsets: &'a [u32],
     pub(super) indices: &'a [u32],
     pub(super) values: &'a [f32],
     pub(super) bound: usize,
 }
 
-impl<'a> Rows<'a> {
+impl<'a> SparseRows<'a> {
     /// Rows from `offsets` `[rows + 1]` into `indices` and `values`; `None` unless the offsets rise
     /// and stay inside, there is a value an index, and all indices are below `bound`.
     pub fn new(offsets: &'a [u32], indices: &'a [u32], values: &'a [f32], bound: usize) -> Option<Self> {
@@ -25,55 +25,50 @@ impl<'a> Rows<'a> {
     }
 
     /// How many rows there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.offsets.len() - 1
     }
 
     /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
     /// All indices are below this.
-    pub fn bound(&self) -> usize {
+    pub(crate) fn bound(&self) -> usize {
         self.bound
     }
 
     /// Where row `row` stands among the entries.
-    pub fn range(&self, row: usize) -> std::ops::Range<usize> {
+    pub(crate) fn range(&self, row: usize) -> std::ops::Range<usize> {
         self.offsets[row] as usize..self.offsets[row + 1] as usize
     }
 
     /// Indices and values of row `row`.
-    pub fn row(&self, row: usize) -> (&'a [u32], &'a [f32]) {
+    pub(crate) fn row(&self, row: usize) -> (&'a [u32], &'a [f32]) {
         let range = self.range(row);
         (&self.indices[range.clone()], &self.values[range])
     }
 
     /// The first `count` rows from `first` on.
-    pub fn slice(&self, first: usize, count: usize) -> Self {
+    pub(crate) fn slice(&self, first: usize, count: usize) -> Self {
         Self { offsets: &self.offsets[first..=first + count], ..*self }
     }
 
-    /// The same entries with other values, one an entry.
-    pub fn with_values(&self, values: &'a [f32]) -> Option<Self> {
-        (values.len() == self.values.len()).then_some(Self { values, ..*self })
-    }
-
     /// The same rows with other indices, one an entry of these rows, all below `bound`.
-    pub fn with_indices(&self, indices: &'a [u32], bound: usize) -> Option<Self> {
+    pub(crate) fn with_indices(&self, indices: &'a [u32], bound: usize) -> Option<Self> {
         let largest = indices.iter().fold(0, |most, &i| most.max(i));
         let below = indices.is_empty() || (largest as usize) < bound;
         (below && indices.len() == self.indices.len()).then_some(Self { indices, bound, ..*self })
     }
 
     /// How many entries are stored, those of rows sliced away among them; ranges count in these.
-    pub fn stored(&self) -> usize {
+    pub(crate) fn stored(&self) -> usize {
         self.indices.len()
     }
 
     /// How many entries lie in these rows.
-    pub fn entries(&self) -> usize {
+    pub(crate) fn entries(&self) -> usize {
         (self.offsets[self.offsets.len() - 1] - self.offsets[0]) as usize
     }
 }
@@ -97,7 +92,7 @@ impl<'a> Winners<'a> {
 
     /// Units and deltas of row `row` in block `block`.
     #[inline(always)]
-    pub fn block(&self, row: usize, block: usize) -> (&'a [u32], &'a [f32]) {
+    pub(crate) fn block(&self, row: usize, block: usize) -> (&'a [u32], &'a [f32]) {
         let at = row * (self.blocks + 1) + block;
         let range = self.starts[at] as usize..self.starts[at + 1] as usize;
         (&self.units[range.clone()], &self.deltas[range])
@@ -105,7 +100,7 @@ impl<'a> Winners<'a> {
 
     /// The lane of a unit inside its block.
     #[inline(always)]
-    pub fn lane(unit: u32) -> usize {
+    pub(crate) fn lane(unit: u32) -> usize {
         unit as usize % LANE
     }
 }

@@ -1,6 +1,7 @@
 //! Kernels against plain loops, on every instruction set this machine has.
 #![allow(clippy::unwrap_used)]
 
+use super::vectors::dot;
 use super::*;
 use crate::random::Random;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,8 +30,8 @@ impl Sparse {
         made
     }
 
-    fn rows(&self) -> Rows<'_> {
-        Rows::new(&self.offsets, &self.indices, &self.values, self.bound).unwrap()
+    fn rows(&self) -> SparseRows<'_> {
+        SparseRows::new(&self.offsets, &self.indices, &self.values, self.bound).unwrap()
     }
 }
 
@@ -44,29 +45,29 @@ fn close(a: f32, b: f32) -> bool {
 
 #[test]
 fn rows_are_checked_once_and_for_all() {
-    assert!(Rows::new(&[0, 1], &[3], &[1.0], 4).is_some());
-    assert!(Rows::new(&[0, 1], &[3], &[1.0], 3).is_none(), "an index at the bound");
-    assert!(Rows::new(&[0, 2], &[1], &[1.0], 3).is_none(), "offsets beyond the entries");
-    assert!(Rows::new(&[1, 0], &[1], &[1.0], 3).is_none(), "falling offsets");
-    assert!(Rows::new(&[0, 1], &[1], &[], 3).is_none(), "an index without a value");
-    assert!(Rows::new(&[0, 0], &[], &[], 0).is_some(), "an empty row of an empty space");
+    assert!(SparseRows::new(&[0, 1], &[3], &[1.0], 4).is_some());
+    assert!(SparseRows::new(&[0, 1], &[3], &[1.0], 3).is_none(), "an index at the bound");
+    assert!(SparseRows::new(&[0, 2], &[1], &[1.0], 3).is_none(), "offsets beyond the entries");
+    assert!(SparseRows::new(&[1, 0], &[1], &[1.0], 3).is_none(), "falling offsets");
+    assert!(SparseRows::new(&[0, 1], &[1], &[], 3).is_none(), "an index without a value");
+    assert!(SparseRows::new(&[0, 0], &[], &[], 0).is_some(), "an empty row of an empty space");
 }
 
 #[test]
 fn narrowed_rows_hold_what_the_field_sees() {
     let mut random = Random::new(9);
-    let mut narrowed = Narrowed::default();
+    let mut narrowed = NarrowedRows::default();
     for (rows, bound, share) in [(9, 40, 0.5), (4, 1, 1.0), (21, 70, 0.1), (8, 30, 0.0), (5, 300, 1.0)] {
         let sparse = Sparse::random(&mut random, rows, bound);
-        let fields: Vec<Field> = (0..3)
+        let fields: Vec<InputSet> = (0..3)
             .map(|_| {
                 let sees: Vec<bool> = (0..bound).map(|_| random.uniform() < share).collect();
-                Field::new(bound, |input| sees[input])
+                InputSet::new(bound, |input| sees[input])
             })
             .collect();
         // A slice, whose entries do not begin at 0.
         let whole = sparse.rows().slice(1, rows - 1);
-        Viewers::new(bound, fields.iter()).narrow(&whole, true, &mut narrowed);
+        InputIndex::new(bound, fields.iter()).narrow(&whole, true, &mut narrowed);
         for (at, field) in fields.iter().enumerate() {
             let (seen, mut origins) = (narrowed.rows(at), narrowed.origins(at).iter());
             assert_eq!((seen.len(), seen.bound()), (rows - 1, field.seen().len()));
@@ -195,7 +196,7 @@ fn adam_moves_only_what_the_mask_and_the_ids_name() {
         let gradients = lanes(&mut random, 2);
         let (mut weights, mut first, mut second) = (before.clone(), vec![Lane::ZERO; 6], vec![Lane::ZERO; 6]);
         let mask = Lane(std::array::from_fn(|l| (l % 2) as f32));
-        let step = Adam {
+        let step = AdamStep {
             rate: 0.1,
             beta1: 0.9,
             beta2: 0.999,
@@ -203,8 +204,9 @@ fn adam_moves_only_what_the_mask_and_the_ids_name() {
             correction2: 1000.0,
             epsilon: 1e-8,
             decay: 0.5,
+            scale: 1.0,
         };
-        adam(isa, &mut weights, &mut first, &mut second, &[1, 4], &gradients, &mask, &step);
+        adam_lanes(isa, &mut weights, &mut first, &mut second, &[1, 4], &gradients, &mask, &step);
         for (i, (after, before)) in weights.iter().zip(&before).enumerate() {
             for l in 0..LANE {
                 let gradient = [1, 4].iter().position(|&id| id == i).map(|at| gradients[at].0[l]);
@@ -285,7 +287,7 @@ fn top_k_is_exact_whatever_the_scores() {
 #[test]
 fn pool_does_every_item_once_in_its_place() {
     for threads in [1, 2, 3, 5] {
-        let pool = Pool::new(threads);
+        let pool = ThreadPool::new(threads);
         for n in [0, 1, 2, 3, 7, 100] {
             for _ in 0..20 {
                 let mut items = vec![0usize; n];
@@ -298,7 +300,7 @@ fn pool_does_every_item_once_in_its_place() {
 
 #[test]
 fn a_panic_of_any_thread_reaches_the_caller_and_the_pool_lives_on() {
-    let pool = Pool::new(3);
+    let pool = ThreadPool::new(3);
     for bad in [0, 5, 8] {
         let ended = AtomicUsize::new(0);
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {

@@ -4,7 +4,7 @@
 //! above it is packed together in one pass, and the k-th largest of that short list is found by
 //! halving the range of its keys. A wrong guess only costs another pass; it never changes the answer.
 
-use super::Isa;
+use super::isa::Isa;
 
 /// Scratch of [`top_k`], kept from row to row.
 #[derive(Clone, Debug, Default)]
@@ -96,7 +96,7 @@ fn lowered(key: u32) -> u32 {
 fn first_guess(isa: Isa, scores: &[f32], k: usize) -> u32 {
     let n = scores.len() as f32;
     let mean = scores.iter().sum::<f32>() / n;
-    let variance = super::squared_norm(isa, scores) / n - mean * mean;
+    let variance = super::vectors::squared_norm(isa, scores) / n - mean * mean;
     let share = (k as f32 / n).min(0.5);
     let deviations = (-2.0 * (share * 1.6).min(1.0).ln()).max(0.0).sqrt() - 0.3;
     let guess = mean + deviations * variance.max(0.0).sqrt();

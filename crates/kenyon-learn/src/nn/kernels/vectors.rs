@@ -1,10 +1,11 @@
 //! Dense vector helpers.
 
-use super::{dispatch, fused};
+use super::isa::{Isa, dispatch};
+use super::lane::fused;
 
 dispatch! {
     /// `y += a * x`.
-    pub fn axpy(a: f32, x: &[f32], y: &mut [f32]) = axpy_body
+    pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32]) = axpy_body
 }
 
 #[inline(always)]
@@ -17,7 +18,7 @@ fn axpy_body<const FMA: bool>(a: f32, x: &[f32], y: &mut [f32]) {
 
 dispatch! {
     /// The inner product, summed in 32 interleaved partial sums.
-    pub fn dot(x: &[f32], y: &[f32]) -> f32 = dot_body
+    pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 = dot_body
 }
 
 #[inline(always)]
@@ -39,7 +40,7 @@ fn dot_body<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
 
 dispatch! {
     /// `out[r] = rows[r] · x`, rows of `x.len()` numbers.
-    pub fn products(rows: &[f32], x: &[f32], out: &mut [f32]) = products_body
+    pub(crate) fn products(rows: &[f32], x: &[f32], out: &mut [f32]) = products_body
 }
 
 #[inline(always)]
@@ -49,10 +50,11 @@ fn products_body<const FMA: bool>(rows: &[f32], x: &[f32], out: &mut [f32]) {
     }
 }
 
-/// Sums halves onto each other, so that the order is the same for every instruction set.
+/// Sums a power of two of partial sums, halves onto each other, so that the order is the same for every
+/// instruction set.
 #[inline(always)]
-fn tree_sum(mut sums: [f32; 32]) -> f32 {
-    let mut width = 16;
+pub(super) fn tree_sum<const N: usize>(mut sums: [f32; N]) -> f32 {
+    let mut width = N / 2;
     while width > 0 {
         for l in 0..width {
             sums[l] += sums[l + width];
@@ -64,8 +66,7 @@ fn tree_sum(mut sums: [f32; 32]) -> f32 {
 
 dispatch! {
     /// How many keys are at least `bound`.
-    #[allow(unreachable_pub)]
-    pub fn count_at_least(keys: &[u32], bound: u32) -> u32 = count_at_least_body
+    pub(super) fn count_at_least(keys: &[u32], bound: u32) -> u32 = count_at_least_body
 }
 
 #[inline(always)]
@@ -74,6 +75,6 @@ fn count_at_least_body<const FMA: bool>(keys: &[u32], bound: u32) -> u32 {
 }
 
 /// The sum of squares.
-pub fn squared_norm(isa: super::Isa, x: &[f32]) -> f32 {
+pub(crate) fn squared_norm(isa: Isa, x: &[f32]) -> f32 {
     dot(isa, x, x)
 }

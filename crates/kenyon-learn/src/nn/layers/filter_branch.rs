@@ -1,29 +1,30 @@
-//! The filter banks of all series columns with their trained readout, beside the attention blocks.
-//! From few rows the readout is solved for after the first pass, by ridge regression; from many it is
-//! learned by gradient steps with momentum.
+//! The filter banks of all series columns with their trained readout, a branch parallel to the attention blocks.
+//! The readout is solved for after the first pass by ridge regression, or learned by gradient steps
+//! with momentum.
 
 use crate::data::Batch;
-use crate::nn::kernels::dense::{self, View, product};
-use crate::nn::layers::filters::{Bank, Plan, Scratch, Series};
-use crate::nn::readouts::ridge::{self, Rows};
+use crate::nn::kernels::dense;
+use crate::nn::kernels::linear::{linear, linear_weight_gradient};
+use crate::nn::layers::filters::{FilterBank, FilterLayout, Scratch, Series};
+use crate::nn::readouts::ridge::{self, RidgeRows};
 use std::ops::Range;
 
 /// One series column: which field, how the encoder cuts it, and its filters.
 #[derive(Clone, Debug)]
-pub struct Column {
+pub(crate) struct SeriesColumn {
     /// Field of the encoder.
-    pub field: u16,
+    pub(crate) field: u16,
     /// First feature index of the field.
-    pub start: u32,
+    pub(crate) start: u32,
     /// Steps between two window tokens.
-    pub stride: usize,
+    pub(crate) stride: usize,
     /// Its filters.
-    pub bank: Bank,
+    pub(crate) bank: FilterBank,
 }
 
-impl Column {
+impl SeriesColumn {
     /// The series of row `row`, put together again from its overlapping windows.
-    pub fn series(&self, batch: &Batch, row: usize) -> Series {
+    pub(crate) fn series(&self, batch: &Batch, row: usize) -> Series {
         let channels = self.bank.channels();
         let tokens: Vec<usize> = batch.row(row).filter(|token| batch.fields.get(*token) == Some(&self.field)).collect();
         let mut steps = 0;
@@ -47,57 +48,49 @@ impl Column {
 
 /// Banks, fitted numbers and readout.
 #[derive(Clone, Debug)]
-pub struct Branch {
+pub(crate) struct FilterBranch {
     /// Where the numbers lie.
-    pub plan: Plan,
+    pub(crate) plan: FilterLayout,
     /// The series columns.
-    pub columns: Vec<Column>,
+    pub(crate) columns: Vec<SeriesColumn>,
     /// Levels, means, inverse deviations, readout and bias.
-    pub numbers: Vec<f32>,
+    pub(crate) numbers: Vec<f32>,
 }
 
-/// What training keeps beside the numbers.
+/// State of the training besides the numbers.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Training {
+pub(crate) struct FilterTraining {
     /// Momentum of readout and bias.
-    pub velocity: Vec<f32>,
+    pub(crate) velocity: Vec<f32>,
     /// Rows counted; 0 after means and deviations are settled.
-    pub count: f64,
+    pub(crate) count: f64,
     /// Sums of the pooled values, then of their squares.
-    pub sums: Vec<f64>,
-    /// Pooled values of the rows of the first pass and what they are due, if the readout is solved for.
-    pub seen: Rows,
+    pub(crate) sums: Vec<f64>,
+    /// Pooled values of the rows of the first pass and their targets, if the readout is solved for.
+    pub(crate) seen: RidgeRows,
 }
 
-/// Rows up to which the readout is solved for: the equations grow with their square.
-pub const SOLVED: usize = 1500;
-
-/// Rows at which blocks and filters answer alike.
-const ROWS_FOR_BLOCKS: f32 = 1500.0;
-
-impl Branch {
+impl FilterBranch {
     /// A branch over `columns` with an empty readout.
-    pub fn new(columns: Vec<Column>, outputs: usize) -> Self {
-        let plan = Plan::new(columns.iter().map(|c| c.bank.len()).sum(), outputs);
+    pub(crate) fn new(columns: Vec<SeriesColumn>, outputs: usize) -> Self {
+        let plan = FilterLayout::new(columns.iter().map(|c| c.bank.len()).sum(), outputs);
         let numbers = vec![0.0; plan.len()];
         Self { plan, columns, numbers }
     }
 
     /// The answer of blocks and filters together.
-    pub fn mix(&self, blocks: f32, filters: f32) -> f32 {
+    pub(crate) fn mix(&self, blocks: f32, filters: f32) -> f32 {
         let share = self.numbers[self.plan.share.start];
         share * blocks + (1.0 - share) * filters
     }
 
-    /// Says how many rows there are to learn from: blocks that train all their weights need
-    /// about a thousand rows before they know more than fixed filters do.
-    pub fn weigh(&mut self, rows: usize) {
-        let rows = rows as f32;
-        self.numbers[self.plan.share.start] = rows / (rows + ROWS_FOR_BLOCKS);
+    /// Sets the share of the blocks in the answers.
+    pub(crate) fn weigh(&mut self, blocks: f32) {
+        self.numbers[self.plan.share.start] = blocks;
     }
 
     /// Pooled and standardised values of rows, `[rows, features]`.
-    pub fn pooled(&self, batch: &Batch, rows: Range<usize>, standard: bool) -> Vec<f32> {
+    pub(crate) fn pooled(&self, batch: &Batch, rows: Range<usize>, standard: bool) -> Vec<f32> {
         let features = self.plan.features;
         let mut out = vec![0.0; rows.len() * features];
         let (mut scratch, levels) = (Scratch::default(), &self.numbers[self.plan.levels.clone()]);
@@ -123,49 +116,27 @@ impl Branch {
     }
 
     /// Answers for standardised pooled values, `[rows, outputs]`.
-    pub fn logits(&self, pooled: &[f32]) -> Vec<f32> {
+    pub(crate) fn logits(&self, pooled: &[f32]) -> Vec<f32> {
         let (features, outputs) = (self.plan.features, self.plan.outputs);
         let rows = pooled.len() / features;
         let mut out = vec![0.0; rows * outputs];
         let readout = &self.numbers[self.plan.readout.clone()];
-        let sizes = (rows, features, outputs);
-        product(
-            sizes,
-            1.0,
-            pooled,
-            View::rows(features),
-            readout,
-            View::rows(outputs),
-            false,
-            &mut out,
-            View::rows(outputs),
-        );
+        linear(pooled, readout, &mut out, (rows, features, outputs), false);
         dense::add_bias(&mut out, &self.numbers[self.plan.bias.clone()]);
         out
     }
 
     /// Gradient of readout and bias, added to `out` `[(features + 1) outputs]`.
-    pub fn gradient(&self, pooled: &[f32], dlogits: &[f32], out: &mut [f32]) {
+    pub(crate) fn gradient(&self, pooled: &[f32], dlogits: &[f32], out: &mut [f32]) {
         let (features, outputs) = (self.plan.features, self.plan.outputs);
         let rows = pooled.len() / features;
         let (readout, bias) = out.split_at_mut(features * outputs);
-        let sizes = (features, rows, outputs);
-        product(
-            sizes,
-            1.0,
-            pooled,
-            View::transposed(features),
-            dlogits,
-            View::rows(outputs),
-            true,
-            readout,
-            View::rows(outputs),
-        );
+        linear_weight_gradient(pooled, dlogits, readout, (rows, features, outputs));
         dense::sum_rows(dlogits, bias);
     }
 
     /// Draws the levels from the rows of the first mini-batch.
-    pub fn draw(&mut self, batch: &Batch, seed: u64) {
+    pub(crate) fn draw(&mut self, batch: &Batch, seed: u64) {
         let mut at = self.plan.levels.start;
         for column in &self.columns {
             let series: Vec<Series> = (0..batch.rows()).map(|row| column.series(batch, row)).collect();
@@ -176,7 +147,7 @@ impl Branch {
     }
 
     /// Counts raw pooled values, and settles means and deviations by what is counted so far.
-    pub fn count(&mut self, training: &mut Training, pooled: &[f32]) {
+    pub(crate) fn count(&mut self, training: &mut FilterTraining, pooled: &[f32]) {
         let features = self.plan.features;
         training.sums.resize(2 * features, 0.0);
         for row in pooled.chunks_exact(features) {
@@ -196,7 +167,7 @@ impl Branch {
     }
 
     /// Solves for the readout that serves the rows seen best; it stays empty where they do not differ.
-    pub fn solve(&mut self, mut seen: Rows, threads: usize) {
+    pub(crate) fn solve(&mut self, mut seen: RidgeRows, threads: usize) {
         seen.rows.chunks_exact_mut(self.plan.features).for_each(|row| self.standardise(row));
         if let Ok((readout, bias)) = ridge::tuned(&seen, self.plan.features, self.plan.outputs, threads) {
             self.numbers[self.plan.readout.clone()].copy_from_slice(&readout);
@@ -205,7 +176,7 @@ impl Branch {
     }
 
     /// One step with momentum; `done` is the share of the training that is over.
-    pub fn descend(&mut self, training: &mut Training, gradient: &[f32], done: f32) {
+    pub(crate) fn descend(&mut self, training: &mut FilterTraining, gradient: &[f32], done: f32) {
         // The curvature along the mean is at most the squared length of a row, about `features`.
         let rate = 0.5 / self.plan.features as f32 * (0.5 + 0.5 * (std::f32::consts::PI * done).cos());
         training.velocity.resize(gradient.len(), 0.0);
@@ -218,7 +189,7 @@ impl Branch {
     }
 
     /// Bias of answer `output`, and what each token of row `row` adds to it.
-    pub fn terms(&self, batch: &Batch, row: usize, output: usize) -> (f32, Vec<f32>) {
+    pub(crate) fn terms(&self, batch: &Batch, row: usize, output: usize) -> (f32, Vec<f32>) {
         let (plan, outputs) = (&self.plan, self.plan.outputs);
         let first = batch.row(row).start;
         let mut bias = self.numbers[plan.bias.start + output];

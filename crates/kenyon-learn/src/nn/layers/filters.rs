@@ -1,11 +1,11 @@
 //! Many fixed local filters over a series, their outputs pooled over time and read by one trained
 //! layer: the kernels of MiniRocket (Dempster et al. 2021), 84 patterns of nine taps at several
-//! dilations, each asked how often it exceeds some levels. Nothing but the readout is trained, so
-//! twenty labelled series are enough. The pooled value is a mean over time, so what each moment
-//! adds to an answer can be told exactly.
+//! dilations, each counting how often it exceeds some levels. Nothing but the readout is trained, so
+//! twenty labelled series are enough. The pooled value is a mean over time, so the share of each
+//! time step in an answer is exact.
 
 use crate::nn::kernels::filters::{count_above, mark_above, pattern};
-use crate::nn::memory::network::Part;
+use crate::nn::parameters::Parameters;
 use crate::random::Random;
 use std::ops::Range;
 
@@ -16,36 +16,36 @@ const TAPS: usize = 9;
 
 /// The filters of one series column.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Bank {
+pub(crate) struct FilterBank {
     channels: usize,
     dilations: Vec<usize>,
     levels: usize,
     strong: Vec<[usize; 3]>,
-    /// Channels each (dilation, pattern) listens to.
-    listens: Vec<Vec<usize>>,
+    /// Channels that each (dilation, pattern) sums.
+    channels_of: Vec<Vec<usize>>,
 }
 
 /// A series, channel after channel, `[channels, steps]`.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Series {
+pub(crate) struct Series {
     /// Numbers of steps.
-    pub steps: usize,
+    pub(crate) steps: usize,
     /// `[channels, steps]`.
-    pub values: Vec<f32>,
+    pub(crate) values: Vec<f32>,
 }
 
 /// Space for one series' filtering; reused from row to row.
 #[derive(Debug, Default)]
-pub struct Scratch {
+pub(crate) struct Scratch {
     padded: Vec<f32>,
     sum: Vec<f32>,
     output: Vec<f32>,
 }
 
-impl Bank {
+impl FilterBank {
     /// Filters for series of `channels` channels that the encoder cuts every `stride` steps, with
     /// about `features` pooled values.
-    pub fn new(channels: usize, stride: usize, features: usize, seed: u64) -> Self {
+    pub(crate) fn new(channels: usize, stride: usize, features: usize, seed: u64) -> Self {
         // The encoder's stride tells how long the series are: 1 up to 64 steps, 3 up to 288.
         let dilations = match stride {
             0 | 1 => 3,
@@ -56,7 +56,7 @@ impl Bank {
     }
 
     /// Filters that reach less far in short series.
-    pub fn narrow(channels: usize, stride: usize, features: usize, seed: u64) -> Self {
+    pub(crate) fn narrow(channels: usize, stride: usize, features: usize, seed: u64) -> Self {
         if stride > 1 { Self::new(channels, stride, features, seed) } else { Self::with(channels, 2, features, seed) }
     }
 
@@ -72,7 +72,7 @@ impl Bank {
             }
         }
         let mut random = Random::stream(seed, "filters.channels", 0);
-        let listens = (0..dilations.len() * PATTERNS)
+        let channels_of = (0..dilations.len() * PATTERNS)
             .map(|_| {
                 let most = (channels.min(TAPS) as f32).log2();
                 let count = 2f32.powf(random.uniform() * most).round().clamp(1.0, channels as f32) as usize;
@@ -83,17 +83,12 @@ impl Bank {
                 all
             })
             .collect();
-        Self { channels, dilations, levels, strong, listens }
+        Self { channels, dilations, levels, strong, channels_of }
     }
 
     /// How many pooled values it gives.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.dilations.len() * PATTERNS * self.levels
-    }
-
-    /// Whether it gives none; never so.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Calls `then(filter, outputs over time)` for each filter.
@@ -105,11 +100,11 @@ impl Bank {
             let mut built: Option<&[usize]> = None;
             for (p, strong) in self.strong.iter().enumerate() {
                 let filter = d * PATTERNS + p;
-                let listens = &self.listens[filter];
-                if built != Some(listens) {
+                let channels_of = &self.channels_of[filter];
+                if built != Some(channels_of) {
                     scratch.padded.clear();
                     scratch.padded.resize(size, 0.0);
-                    for channel in listens {
+                    for channel in channels_of {
                         let values = &series.values[channel * steps..(channel + 1) * steps];
                         for (to, from) in scratch.padded[reach..reach + steps].iter_mut().zip(values) {
                             *to += from;
@@ -123,7 +118,7 @@ impl Bank {
                             *sum += value;
                         }
                     }
-                    built = Some(listens);
+                    built = Some(channels_of);
                 }
                 let taps = strong.map(|tap| &scratch.padded[tap * dilation..tap * dilation + steps]);
                 pattern(&scratch.sum, taps, &mut scratch.output[..steps]);
@@ -133,7 +128,7 @@ impl Bank {
     }
 
     /// Draws the levels from the filters' outputs on some training series, by quantiles.
-    pub fn draw_levels(&self, series: &[Series], seed: u64) -> Vec<f32> {
+    pub(crate) fn draw_levels(&self, series: &[Series], seed: u64) -> Vec<f32> {
         let mut levels = vec![0.0; self.len()];
         let mut scratch = Scratch::default();
         let golden = 0.618_034f32;
@@ -165,7 +160,7 @@ impl Bank {
     }
 
     /// Share of the time each filter exceeds each of its levels, into `out` `[len]`.
-    pub fn pool(&self, series: &Series, levels: &[f32], out: &mut [f32], scratch: &mut Scratch) {
+    pub(crate) fn pool(&self, series: &Series, levels: &[f32], out: &mut [f32], scratch: &mut Scratch) {
         out.fill(0.0);
         if series.steps == 0 {
             return;
@@ -179,7 +174,7 @@ impl Bank {
     }
 
     /// What each moment adds, a pooled value weighing `weights`: `Σ_t terms[t] = Σ pooled · weights`.
-    pub fn moments(&self, series: &Series, levels: &[f32], weights: &[f32], scratch: &mut Scratch) -> Vec<f32> {
+    pub(crate) fn moments(&self, series: &Series, levels: &[f32], weights: &[f32], scratch: &mut Scratch) -> Vec<f32> {
         let mut terms = vec![0.0; series.steps];
         let scale = 1.0 / series.steps.max(1) as f32;
         if series.steps > 0 {
@@ -193,60 +188,55 @@ impl Bank {
     }
 
     /// Multiply-accumulates for one series of `steps` steps.
-    pub fn macs(&self, steps: f64) -> f64 {
+    pub(crate) fn macs(&self, steps: f64) -> f64 {
         (self.dilations.len() * PATTERNS) as f64 * steps * (3.0 + self.levels as f64)
     }
 
-    /// Channels it listens to.
-    pub fn channels(&self) -> usize {
+    /// Channels of its series.
+    pub(crate) fn channels(&self) -> usize {
         self.channels
     }
 }
 
 /// Places of the trained readout and the fitted numbers in one slice.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub(crate) struct FilterLayout {
     /// Pooled values of all banks.
-    pub features: usize,
+    pub(crate) features: usize,
     /// Classes, or 1.
-    pub outputs: usize,
-    /// All parts.
-    pub parts: Vec<Part>,
+    pub(crate) outputs: usize,
+    /// All parameters.
+    pub(crate) parameters: Parameters,
     /// Levels, `[features]`.
-    pub levels: Range<usize>,
+    pub(crate) levels: Range<usize>,
     /// Means of the pooled values over the training rows, `[features]`.
-    pub mean: Range<usize>,
+    pub(crate) mean: Range<usize>,
     /// Inverse deviations, `[features]`; 0 for values that never vary.
-    pub inverse: Range<usize>,
+    pub(crate) inverse: Range<usize>,
     /// `[features, outputs]`.
-    pub readout: Range<usize>,
+    pub(crate) readout: Range<usize>,
     /// Share of the answer that the attention blocks have, `[1]`.
-    pub share: Range<usize>,
+    pub(crate) share: Range<usize>,
     /// `[outputs]`.
-    pub bias: Range<usize>,
+    pub(crate) bias: Range<usize>,
 }
 
-impl Plan {
+impl FilterLayout {
     /// Lays them out.
-    pub fn new(features: usize, outputs: usize) -> Self {
-        let mut parts = Vec::new();
-        let levels = Part::push(&mut parts, "filters.levels", vec![features]);
-        let mean = Part::push(&mut parts, "filters.mean", vec![features]);
-        let inverse = Part::push(&mut parts, "filters.inverse", vec![features]);
-        let readout = Part::push(&mut parts, "filters.readout", vec![features, outputs]);
-        let share = Part::push(&mut parts, "filters.blocks_share", vec![1]);
-        let bias = Part::push(&mut parts, "filters.bias", vec![outputs]);
-        Self { features, outputs, parts, levels, mean, inverse, readout, share, bias }
+    pub(crate) fn new(features: usize, outputs: usize) -> Self {
+        let mut p = Parameters::default();
+        let levels = p.add("filters.levels", &[features]);
+        let mean = p.add("filters.mean", &[features]);
+        let inverse = p.add("filters.inverse", &[features]);
+        let readout = p.add("filters.readout", &[features, outputs]);
+        let share = p.add("filters.blocks_share", &[1]);
+        let bias = p.add("filters.bias", &[outputs]);
+        Self { features, outputs, parameters: p, levels, mean, inverse, readout, share, bias }
     }
 
     /// How many numbers there are.
-    pub fn len(&self) -> usize {
-        self.bias.end
-    }
-
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub(crate) fn len(&self) -> usize {
+        self.parameters.len()
     }
 }
 
@@ -261,7 +251,7 @@ mod tests {
 
     #[test]
     fn moments_add_up_to_the_pooled_values() {
-        let bank = Bank::new(2, 3, 1000, 7);
+        let bank = FilterBank::new(2, 3, 1000, 7);
         let levels = bank.draw_levels(&[wave(40, 0.0), wave(30, 1.0)], 7);
         let weights: Vec<f32> = (0..bank.len()).map(|i| ((i % 13) as f32 - 6.0) / 100.0).collect();
         let (series, mut scratch, mut pooled) = (wave(33, 0.4), Scratch::default(), vec![0.0; bank.len()]);
@@ -275,7 +265,7 @@ mod tests {
 
     #[test]
     fn an_empty_series_pools_to_nothing() {
-        let bank = Bank::new(1, 1, 500, 1);
+        let bank = FilterBank::new(1, 1, 500, 1);
         let mut pooled = vec![1.0; bank.len()];
         bank.pool(&Series::default(), &vec![0.0; bank.len()], &mut pooled, &mut Scratch::default());
         assert!(pooled.iter().all(|p| *p == 0.0));

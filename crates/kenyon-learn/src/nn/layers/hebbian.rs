@@ -9,7 +9,7 @@ use crate::random::Random;
 
 /// Units that learn to stand for the directions of their inputs.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Competition {
+pub(crate) struct Competition {
     inputs: usize,
     units: usize,
     /// `[inputs, units]`, so that one input's weights lie side by side; every unit has length 1.
@@ -30,7 +30,7 @@ const FALL: f32 = -0.6;
 
 impl Competition {
     /// `units` random directions in `inputs` dimensions.
-    pub fn new(inputs: usize, units: usize, random: &mut Random) -> Self {
+    pub(crate) fn new(inputs: usize, units: usize, random: &mut Random) -> Self {
         let mut it = Self {
             inputs,
             units,
@@ -46,7 +46,7 @@ impl Competition {
     }
 
     /// Lets the units compete for one input of length 1; the winner moves towards it.
-    pub fn learn(&mut self, input: &[f32]) {
+    pub(crate) fn learn(&mut self, input: &[f32]) {
         self.scores.iter_mut().for_each(|s| *s = 0.0);
         for (&x, row) in input.iter().zip(self.weights.chunks_exact(self.units)) {
             if x != 0.0 {
@@ -75,12 +75,12 @@ impl Competition {
     }
 
     /// The filters, `[inputs, units]`.
-    pub fn into_weights(self) -> Vec<f32> {
+    pub(crate) fn into_weights(self) -> Vec<f32> {
         self.weights
     }
 
     /// Share of the inputs each unit won, `[units]`.
-    pub fn shares(&self) -> Vec<f32> {
+    pub(crate) fn shares(&self) -> Vec<f32> {
         self.wins.iter().map(|w| w / self.total.max(1.0)).collect()
     }
 

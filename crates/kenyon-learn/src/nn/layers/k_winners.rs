@@ -3,6 +3,8 @@
 //!
 //! Boosting is relative: the score is (z − min z) · exp(β(1 − duty/target)), because a factor on z
 //! itself is nearly 1 at 5 % and does nothing for units whose z is negative.
+//!
+//! No family uses it yet: it is public for models built on candle.
 
 use crate::nn::kernels::{self, Isa, TopK};
 use crate::nn::layers::sparse_embedding::contiguous;

@@ -1,98 +1,99 @@
-//! Many small populations of units, each seeing its own part of the input, each with its own few
-//! winners, then pooled: the specialised regions of the brain, and the code the slow memory reads.
+//! Groups of units, each with its own inputs and its own few winners, then pooled: the sparse code that the readout
+//! of `hybrid` is computed from. Its model is the specialised regions of the brain.
 //!
-//! Three kinds of part: patches of an image or windows of a vector (shared filters, pooled over
-//! place), random subsets of a table's columns beside the columns themselves, and hashed text
+//! Three kinds of segment: patches of an image or windows of a vector (shared filters, pooled over
+//! place), random subsets of a table's columns with the columns themselves, and hashed text
 //! (a sparse random projection). The code of a row depends on that row alone.
 
 use crate::data::Batch;
-use crate::nn::kernels::matrix::{Shape, in_parts, product};
+use crate::nn::kernels::matrix::{MatrixShape, product};
+use crate::nn::kernels::parallel;
 use crate::nn::layers::hebbian::Competition;
 use crate::random::Random;
 use serde::{Deserialize, Serialize};
 
 /// How patches are cut and pooled.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct PatchShape {
+pub(crate) struct PatchShape {
     /// First feature index of the image.
-    pub start: usize,
+    pub(crate) start: usize,
     /// Height, width and channels of the image; height 1 for a plain vector.
-    pub image: [usize; 3],
+    pub(crate) image: [usize; 3],
     /// Height and width of a patch.
-    pub patch: [usize; 2],
+    pub(crate) patch: [usize; 2],
     /// Distance between patches.
-    pub stride: usize,
+    pub(crate) stride: usize,
     /// Cells the places are pooled to, down and across.
-    pub pool: [usize; 2],
+    pub(crate) pool: [usize; 2],
     /// Filters shared by all places.
-    pub units: usize,
+    pub(crate) units: usize,
     /// Filters that win at each place.
-    pub winners: usize,
+    pub(crate) winners: usize,
 }
 
 impl PatchShape {
     /// Numbers in a patch.
-    pub fn inputs(&self) -> usize {
+    pub(crate) fn inputs(&self) -> usize {
         self.patch[0] * self.patch[1] * self.image[2]
     }
 
     /// Places down and across.
-    pub fn places(&self) -> [usize; 2] {
+    pub(crate) fn places(&self) -> [usize; 2] {
         [0, 1].map(|d| (self.image[d].saturating_sub(self.patch[d])) / self.stride + 1)
     }
 
     /// Width of the pooled code.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.pool[0] * self.pool[1] * self.units
     }
 }
 
 /// Patches of an image with their filters.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Patches {
+pub(crate) struct Patches {
     /// How they are cut.
-    pub shape: PatchShape,
+    pub(crate) shape: PatchShape,
     /// `[inputs, units]`, each unit of length 1.
-    pub filters: Vec<f32>,
+    pub(crate) filters: Vec<f32>,
     /// Added to a patch's variance before dividing by it, so that noise in flat places stays small.
-    pub floor: f32,
+    pub(crate) floor: f32,
 }
 
 /// Columns as they are, and groups of units that each see a few of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Columns {
+pub(crate) struct Columns {
     /// Feature indices that are passed on as they are, in order.
-    pub raw: Vec<u32>,
+    pub(crate) raw: Vec<u32>,
     /// Units in each group.
-    pub units: usize,
+    pub(crate) units: usize,
     /// Winners in each group.
-    pub winners: usize,
+    pub(crate) winners: usize,
     /// Per group, positions in `raw` it sees.
-    pub sees: Vec<Vec<u32>>,
+    pub(crate) sees: Vec<Vec<u32>>,
     /// Per group, `[seen + 1, units]`: weights, then biases.
-    pub weights: Vec<Vec<f32>>,
+    pub(crate) weights: Vec<Vec<f32>>,
     /// Strength of the units' activity against the columns themselves.
-    pub scale: f32,
+    pub(crate) scale: f32,
 }
 
 /// Hashed text, projected by a sparse random matrix that is computed, not stored.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Hashed {
+pub(crate) struct Hashed {
     /// First feature index.
-    pub start: usize,
+    pub(crate) start: usize,
     /// Feature indices.
-    pub inputs: usize,
+    pub(crate) inputs: usize,
     /// Width of the projection.
-    pub units: usize,
+    pub(crate) units: usize,
     /// Places each feature is added to, with a sign each.
-    pub spread: usize,
+    pub(crate) spread: usize,
     /// Chooses the places.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
-/// A part of the code.
+/// A segment of the code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub enum Part {
+pub(crate) enum CodeSegment {
     /// See [`Patches`].
     Patches(Patches),
     /// See [`Columns`].
@@ -101,9 +102,9 @@ pub enum Part {
     Hashed(Hashed),
 }
 
-impl Part {
+impl CodeSegment {
     /// Width of its share of the code.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         match self {
             Self::Patches(p) => p.shape.width(),
             Self::Columns(c) => c.raw.len() + c.sees.len() * c.units,
@@ -112,14 +113,14 @@ impl Part {
     }
 }
 
-/// The whole code: its parts side by side.
+/// The whole code: its segments one after the other.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LocalGroups {
+pub(crate) struct LocalGroups {
     /// The parts, in order.
-    pub parts: Vec<Part>,
+    pub(crate) parts: Vec<CodeSegment>,
 }
 
-/// Room for one thread's work.
+/// Buffers of one thread.
 #[derive(Default)]
 struct Scratch {
     image: Vec<f32>,
@@ -131,12 +132,12 @@ struct Scratch {
 
 impl LocalGroups {
     /// Width of the code.
-    pub fn width(&self) -> usize {
-        self.parts.iter().map(Part::width).sum()
+    pub(crate) fn width(&self) -> usize {
+        self.parts.iter().map(CodeSegment::width).sum()
     }
 
     /// The codes of all rows of a bag, `[rows, width]`, the rows shared between `threads`.
-    pub fn code(&self, batch: &Batch, threads: usize) -> Vec<f32> {
+    pub(crate) fn code(&self, batch: &Batch, threads: usize) -> Vec<f32> {
         let (rows, width) = (batch.rows(), self.width());
         let mut out = vec![0.0f32; rows * width];
         if out.is_empty() {
@@ -144,16 +145,14 @@ impl LocalGroups {
         }
         let threads = if rows < 8 { 1 } else { threads };
         let share = rows.div_ceil(threads.clamp(1, rows));
-        let slots: Vec<_> = out.chunks_mut(share * width).map(std::sync::Mutex::new).collect();
-        in_parts(slots.len(), slots.len(), |part, _| {
-            let mut scratch = Scratch::default();
-            let mut slot = slots[part].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for (r, row) in slot.chunks_exact_mut(width).enumerate() {
-                let (indices, values) = batch.entries(part * share + r);
+        let mut shares: Vec<&mut [f32]> = out.chunks_mut(share * width).collect();
+        parallel::each_with(&mut shares, threads, Scratch::default, |scratch, number, rows| {
+            for (r, row) in rows.chunks_exact_mut(width).enumerate() {
+                let (indices, values) = batch.entries(number * share + r);
                 let mut rest = row;
                 for part in &self.parts {
                     let (own, others) = rest.split_at_mut(part.width());
-                    part.code(indices, values, own, &mut scratch);
+                    part.code(indices, values, own, scratch);
                     rest = others;
                 }
             }
@@ -163,13 +162,13 @@ impl LocalGroups {
 }
 
 impl LocalGroups {
-    /// What part `number` does for all rows: its kind, multiply-accumulates of the dense form, those
+    /// The work of segment `number` for all rows: its kind, multiply-accumulates of the dense form, those
     /// with both operands non-zero, and comparisons for the winners.
-    pub fn work(&self, number: usize, batch: &Batch) -> (&'static str, f64, f64, f64) {
+    pub(crate) fn work(&self, number: usize, batch: &Batch) -> (&'static str, f64, f64, f64) {
         let mut scratch = Scratch::default();
         let rows = 0..batch.rows();
         match &self.parts[number] {
-            Part::Patches(p) => {
+            CodeSegment::Patches(p) => {
                 let (one, places) = (p.shape.inputs() * p.shape.units, p.shape.places());
                 let cut: usize = rows
                     .map(|r| {
@@ -180,7 +179,7 @@ impl LocalGroups {
                 let dense = (places[0] * places[1] * one * batch.rows()) as f64;
                 ("patches", dense, (cut * one) as f64, (cut * p.shape.units) as f64)
             }
-            Part::Columns(c) => {
+            CodeSegment::Columns(c) => {
                 let seen: usize = c.sees.iter().map(Vec::len).sum();
                 let dense = (c.raw.len() * c.sees.len() * c.units * batch.rows()) as f64;
                 let mut active = 0;
@@ -192,7 +191,7 @@ impl LocalGroups {
                 let compared = (seen.min(1) * c.sees.len() * c.units * batch.rows()) as f64;
                 ("columns", dense, (active * c.units) as f64, compared)
             }
-            Part::Hashed(h) => {
+            CodeSegment::Hashed(h) => {
                 let mut active = 0;
                 for r in rows {
                     let (indices, values) = batch.entries(r);
@@ -203,25 +202,25 @@ impl LocalGroups {
         }
     }
 
-    /// Whether some part has filters that learn from inputs.
-    pub fn learns(&self) -> bool {
-        self.parts.iter().any(|part| matches!(part, Part::Patches(_)))
+    /// Whether some segment has filters that learn from inputs.
+    pub(crate) fn learns(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, CodeSegment::Patches(_)))
     }
 
     /// How many weights it holds.
-    pub fn weights(&self) -> usize {
+    pub(crate) fn weights(&self) -> usize {
         self.parts
             .iter()
             .map(|part| match part {
-                Part::Patches(p) => p.filters.len(),
-                Part::Columns(c) => c.weights.iter().map(Vec::len).sum(),
-                Part::Hashed(_) => 0,
+                CodeSegment::Patches(p) => p.filters.len(),
+                CodeSegment::Columns(c) => c.weights.iter().map(Vec::len).sum(),
+                CodeSegment::Hashed(_) => 0,
             })
             .sum()
     }
 }
 
-impl Part {
+impl CodeSegment {
     fn code(&self, indices: &[u32], values: &[f32], out: &mut [f32], scratch: &mut Scratch) {
         match self {
             Self::Patches(p) => p.code(indices, values, out, scratch),
@@ -245,7 +244,7 @@ fn within<'a>(
 
 impl Patches {
     /// Learns filters from the rows of a bag in one pass, without labels.
-    pub fn learn(shape: PatchShape, rows: &Batch, most: usize, seed: u64) -> Self {
+    pub(crate) fn learn(shape: PatchShape, rows: &Batch, most: usize, seed: u64) -> Self {
         let mut scratch = Scratch::default();
         let mut it = Self { shape, filters: Vec::new(), floor: 0.0 };
         let (inputs, places) = (it.shape.inputs(), it.shape.places());
@@ -326,9 +325,9 @@ impl Patches {
         scratch.scores.clear();
         scratch.scores.resize(count * units, 0.0);
         product(
-            (&mut scratch.scores, Shape::new(count, units)),
-            (&scratch.patches, Shape::new(count, inputs)),
-            (&self.filters, Shape::new(inputs, units)),
+            (&mut scratch.scores, MatrixShape::new(count, units)),
+            (&scratch.patches, MatrixShape::new(count, inputs)),
+            (&self.filters, MatrixShape::new(inputs, units)),
             None,
             1.0,
         );
@@ -353,7 +352,7 @@ impl Patches {
 
 impl Columns {
     /// Random groups over `fields`, each a list of feature indices that belong together.
-    pub fn random(fields: &[Vec<u32>], groups: usize, units: usize, winners: usize, seed: u64) -> Self {
+    pub(crate) fn random(fields: &[Vec<u32>], groups: usize, units: usize, winners: usize, seed: u64) -> Self {
         let raw: Vec<u32> = fields.iter().flatten().copied().collect();
         let mut starts = vec![0u32];
         for field in fields {
@@ -378,7 +377,7 @@ impl Columns {
 
     fn code(&self, indices: &[u32], values: &[f32], out: &mut [f32], scratch: &mut Scratch) {
         let (raw, groups) = out.split_at_mut(self.raw.len());
-        // Both lists are in order: one walk finds every column that is not zero.
+        // Both lists are in order: one pass finds every column that is not zero.
         let mut at = 0;
         for (slot, &index) in raw.iter_mut().zip(&self.raw) {
             while at < indices.len() && indices[at] < index {
@@ -425,7 +424,7 @@ impl Hashed {
 }
 
 /// The `k` strongest scores into `picked`; of equal ones the earlier wins, so there are never more.
-pub fn strongest(scores: &[f32], k: usize, picked: &mut Vec<(f32, u32)>) {
+pub(crate) fn strongest(scores: &[f32], k: usize, picked: &mut Vec<(f32, u32)>) {
     picked.clear();
     let k = k.min(scores.len());
     if k == 0 {

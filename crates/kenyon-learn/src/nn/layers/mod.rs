@@ -1,11 +1,11 @@
 //! Layers that networks are built of.
 
-pub mod attention;
-pub mod filter_branch;
-pub mod filters;
-pub mod hebbian;
+pub(crate) mod attention;
+pub(crate) mod filter_branch;
+pub(crate) mod filters;
+pub(crate) mod hebbian;
 pub mod k_winners;
-pub mod local_groups;
+pub(crate) mod local_groups;
 pub mod sparse_embedding;
 pub mod sparse_linear;
 pub mod sparse_net;

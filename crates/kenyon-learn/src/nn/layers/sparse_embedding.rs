@@ -1,8 +1,10 @@
 //! `SparseEmbedding`: the sum of the weight rows of the active inputs, as a candle op. The first
 //! layer of any network that reads a [`Batch`], and the layer after k-winners.
+//!
+//! No family uses it yet: it is public for models built on candle.
 
 use crate::data::Batch;
-use crate::nn::kernels::{self, Isa, Rows};
+use crate::nn::kernels::{self, Isa, SparseRows};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
 
@@ -21,7 +23,7 @@ struct Entries {
 impl SparseInput {
     /// Rows from `offsets` `[rows + 1]` into `indices` (each below `width`) and `values`.
     pub fn new(offsets: Vec<u32>, indices: Vec<u32>, values: Vec<f32>, width: usize) -> Result<Self> {
-        if Rows::new(&offsets, &indices, &values, width).is_none() {
+        if SparseRows::new(&offsets, &indices, &values, width).is_none() {
             bail!("sparse rows: offsets must rise, and indices lie below {width}");
         }
         Ok(Self(Arc::new(Entries { offsets, indices, values, width })))
@@ -58,9 +60,9 @@ impl SparseInput {
     }
 
     /// As the kernels take it.
-    pub fn rows(&self) -> Rows<'_> {
+    pub fn rows(&self) -> SparseRows<'_> {
         let Entries { offsets, indices, values, width } = &*self.0;
-        match Rows::new(offsets, indices, values, *width) {
+        match SparseRows::new(offsets, indices, values, *width) {
             Some(rows) => rows,
             None => unreachable!("checked when it was made"),
         }

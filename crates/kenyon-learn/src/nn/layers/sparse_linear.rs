@@ -1,6 +1,8 @@
 //! `SparseLinear`: a linear layer whose input has few active entries and whose weights are masked.
 //! The mask multiplies the weight inside the graph, so the gradient is masked, too: otherwise an
 //! optimiser's moments keep pushing weights that are not there.
+//!
+//! No family uses it yet: it is public for models built on candle.
 
 use crate::nn::layers::sparse_embedding::{GatherSum, SparseInput};
 use crate::random::Random;

@@ -1,6 +1,8 @@
 //! Cholesky factors of large symmetric matrices, and solving with them.
 
-use crate::nn::kernels::matrix::{Shape, in_parts, product};
+use super::dot;
+use crate::nn::kernels::matrix::{MatrixShape, product};
+use crate::nn::kernels::parallel;
 use crate::{Error, Result};
 
 /// Rows of the trailing matrix updated by one product.
@@ -8,7 +10,7 @@ const PANEL: usize = 128;
 
 /// A lower-triangular Cholesky factor `L` with `L Lᵀ` the factored matrix.
 #[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Factor {
+pub(crate) struct Factor {
     width: usize,
     lower: Vec<f64>,
 }
@@ -16,7 +18,7 @@ pub struct Factor {
 impl Factor {
     /// Factors the symmetric matrix whose lower part is given, block by block: the trailing update,
     /// nearly all of the work, is a matrix product.
-    pub fn new(mut a: Vec<f64>, n: usize, threads: usize) -> Result<Self> {
+    pub(crate) fn new(mut a: Vec<f64>, n: usize, threads: usize) -> Result<Self> {
         const B: usize = 64;
         let mut panel = Vec::new();
         for start in (0..n).step_by(B) {
@@ -56,36 +58,27 @@ impl Factor {
                 panel.extend_from_slice(&row[start..end]);
             }
             let panel = &panel[..];
-            let slots: Vec<std::sync::Mutex<&mut [f64]>> =
-                bottom.chunks_mut(PANEL * n).map(std::sync::Mutex::new).collect();
-            let next = std::sync::atomic::AtomicUsize::new(0);
+            // The widest panels first, so that threads end together.
+            let mut targets: Vec<(usize, &mut [f64])> = bottom.chunks_mut(PANEL * n).enumerate().rev().collect();
             let threads = if rest < 512 { 1 } else { threads };
-            in_parts(threads.max(1), threads, |_, _| {
-                loop {
-                    let taken = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                    if taken >= slots.len() {
-                        return;
-                    }
-                    let p = slots.len() - 1 - taken;
-                    let first = p * PANEL;
-                    let high = PANEL.min(rest - first);
-                    let wide = first + high;
-                    let mut target = slots[p].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                    product(
-                        (&mut target[end..], Shape::strided(high, wide, n)),
-                        (&panel[first * b..], Shape::new(high, b)),
-                        (panel, Shape::new(wide, b).transposed()),
-                        Some(1.0),
-                        -1.0,
-                    );
-                }
+            parallel::each(&mut targets, threads, |_, (number, target)| {
+                let first = *number * PANEL;
+                let high = PANEL.min(rest - first);
+                let wide = first + high;
+                product(
+                    (&mut target[end..], MatrixShape::strided(high, wide, n)),
+                    (&panel[first * b..], MatrixShape::new(high, b)),
+                    (panel, MatrixShape::new(wide, b).transposed()),
+                    Some(1.0),
+                    -1.0,
+                );
             });
         }
         Ok(Self { width: n, lower: a })
     }
 
     /// The diagonal of the inverse of the factored matrix, `[width]`.
-    pub fn inverse_diagonal(&self) -> Vec<f64> {
+    pub(crate) fn inverse_diagonal(&self) -> Vec<f64> {
         let (n, l) = (self.width, &self.lower);
         let mut column = vec![0.0; n];
         let square_of_column = |i: usize| {
@@ -100,7 +93,7 @@ impl Factor {
     }
 
     /// Solves `A x = b` in place for each row of `rhs` `[count, width]`.
-    pub fn solve(&self, rhs: &mut [f64]) {
+    pub(crate) fn solve(&self, rhs: &mut [f64]) {
         let (n, l) = (self.width, &self.lower);
         for x in rhs.chunks_exact_mut(n.max(1)) {
             for i in 0..n {
@@ -119,19 +112,6 @@ impl Factor {
             }
         }
     }
-}
-
-/// A dot product with eight independent sums, which the compiler keeps in vectors.
-pub fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut sums = [0.0; 8];
-    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let tail: f64 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a8.zip(b8) {
-        for i in 0..8 {
-            sums[i] += x[i] * y[i];
-        }
-    }
-    sums.iter().sum::<f64>() + tail
 }
 
 #[cfg(test)]

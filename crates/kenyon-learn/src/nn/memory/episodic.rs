@@ -1,35 +1,35 @@
-//! The fast memory: single episodes, written at once and recalled by similarity.
+//! Episodic memory: single rows, stored at once and recalled by similarity.
 //!
 //! Keys are codes quantised to bytes. The store is balanced between classes, merges what is nearly
 //! the same, and evicts what was of least use. Reading is one softmax over the stored keys, which is
-//! what attention does, too (modern Hopfield network, Ramsauer et al. 2021). Not here: how much the
-//! answer counts beside the slow memory's; that is the gate's business.
+//! what attention does, too (modern Hopfield network, Ramsauer et al. 2021). How much its
+//! answer counts against the readout's is decided elsewhere.
 
 use serde::{Deserialize, Serialize};
 
 /// One remembered episode, without its key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Never used twice in one memory.
-    pub id: u64,
+    pub(crate) id: u64,
     /// Class id; 0 for regression.
-    pub label: u32,
+    pub(crate) label: u32,
     /// The value of regression.
-    pub value: f32,
+    pub(crate) value: f32,
     /// Episodes merged into it and times it was the nearest and right.
-    pub uses: u32,
+    pub(crate) uses: u32,
     /// Length of the key before quantising, in units of `scale`.
     norm: f32,
     /// The original row as JSON, for people who look at what is remembered.
-    pub row: Option<Box<str>>,
+    pub(crate) row: Option<Box<str>>,
 }
 
 /// A memory of at most `capacity` episodes a class.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Episodic {
+pub(crate) struct Episodic {
     width: usize,
     /// Episodes a class; in regression, episodes in all.
-    pub capacity: usize,
+    pub(crate) capacity: usize,
     entries: Vec<Entry>,
     /// `[entries, width]`.
     keys: Vec<i8>,
@@ -37,27 +37,27 @@ pub struct Episodic {
 }
 
 /// Sharpness of the softmax read: `exp(SHARPNESS · cosine)`.
-pub const SHARPNESS: f32 = 30.0;
+pub(crate) const SHARPNESS: f32 = 30.0;
 /// Two episodes of a class whose keys are nearer than this are one.
 const SAME: f32 = 0.995;
 
-/// A key on its way in or a question: bytes and their length.
+/// A key, to be stored or to be looked up: bytes and their length.
 #[derive(Clone, Debug, Default)]
-pub struct Key {
+pub(crate) struct Key {
     bytes: Vec<i8>,
     norm: f32,
 }
 
 impl Key {
     /// Quantises a code: its largest entry becomes ±127.
-    pub fn new(code: &[f32]) -> Self {
+    pub(crate) fn new(code: &[f32]) -> Self {
         let mut key = Self::default();
         key.set(code);
         key
     }
 
-    /// As [`Key::new`], reusing the room.
-    pub fn set(&mut self, code: &[f32]) {
+    /// As [`Key::new`], reusing the buffer.
+    pub(crate) fn set(&mut self, code: &[f32]) {
         let largest = code.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         let scale = if largest > 0.0 { 127.0 / largest } else { 0.0 };
         self.bytes.clear();
@@ -69,12 +69,12 @@ impl Key {
 
 impl Episodic {
     /// An empty memory for codes of `width`.
-    pub fn new(width: usize, capacity: usize) -> Self {
+    pub(crate) fn new(width: usize, capacity: usize) -> Self {
         Self { width, capacity, entries: Vec::new(), keys: Vec::new(), next_id: 0 }
     }
 
     /// Width of the keys.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
@@ -84,7 +84,7 @@ impl Episodic {
     }
 
     /// The key of entry `at`, scaled to length 1.
-    pub fn code(&self, at: usize) -> Vec<f32> {
+    pub(crate) fn code(&self, at: usize) -> Vec<f32> {
         let norm = self.entries[at].norm.max(1e-12);
         self.keys[at * self.width..(at + 1) * self.width].iter().map(|&k| f32::from(k) / norm).collect()
     }
@@ -92,7 +92,7 @@ impl Episodic {
     /// Writes an episode. Returns the id it has now: its own, or that of the one it was merged into.
     ///
     /// `similarities` are those of `key`, as [`Episodic::similarities`] gives them.
-    pub fn write(
+    pub(crate) fn write(
         &mut self,
         key: &Key,
         similarities: &[f32],
@@ -137,13 +137,13 @@ impl Episodic {
     }
 
     /// Cosine of every entry with `key`, in the order of [`Episodic::entries`].
-    pub fn similarities(&self, key: &Key, out: &mut Vec<f32>) {
+    pub(crate) fn similarities(&self, key: &Key, out: &mut Vec<f32>) {
         out.clear();
         out.extend((0..self.entries.len()).map(|at| self.cosine(at, key)));
     }
 
     /// Softmax read by class: `p ∝ Σ exp(30 cos)`, `[classes]`; all zero when it is empty.
-    pub fn read(&self, similarities: &[f32], classes: usize) -> Vec<f32> {
+    pub(crate) fn read(&self, similarities: &[f32], classes: usize) -> Vec<f32> {
         let mut out = vec![0.0; classes];
         let best = similarities.iter().fold(f32::NEG_INFINITY, |m, s| m.max(*s));
         let mut total = 0.0;
@@ -161,7 +161,7 @@ impl Episodic {
     }
 
     /// Softmax read of the values; `None` when it is empty.
-    pub fn read_value(&self, similarities: &[f32]) -> Option<f32> {
+    pub(crate) fn read_value(&self, similarities: &[f32]) -> Option<f32> {
         let best = similarities.iter().fold(f32::NEG_INFINITY, |m, s| m.max(*s));
         let (mut sum, mut total) = (0.0, 0.0);
         for (entry, s) in self.entries.iter().zip(similarities) {
@@ -173,24 +173,24 @@ impl Episodic {
     }
 
     /// The `k` most similar: (similarity, position), most similar first.
-    pub fn nearest(&self, similarities: &[f32], k: usize) -> Vec<(f32, usize)> {
+    pub(crate) fn nearest(&self, similarities: &[f32], k: usize) -> Vec<(f32, usize)> {
         let mut picked = Vec::new();
         crate::nn::layers::local_groups::strongest(similarities, k, &mut picked);
         picked.into_iter().map(|(s, at)| (s, at as usize)).collect()
     }
 
     /// Distance (1 − cosine) to the `k`-th nearest entry, in `[0, 2]`; 1 when it is empty.
-    pub fn novelty(&self, similarities: &[f32], k: usize) -> f32 {
+    pub(crate) fn novelty(&self, similarities: &[f32], k: usize) -> f32 {
         self.nearest(similarities, k).last().map_or(1.0, |(s, _)| 1.0 - s)
     }
 
     /// The most similar entry was right: it is worth keeping.
-    pub fn record_hit(&mut self, at: usize) {
+    pub(crate) fn record_hit(&mut self, at: usize) {
         self.entries[at].uses = self.entries[at].uses.saturating_add(1);
     }
 
     /// Removes the entries for which `gone` holds; returns how many.
-    pub fn forget(&mut self, mut gone: impl FnMut(&Entry) -> bool) -> usize {
+    pub(crate) fn forget(&mut self, mut gone: impl FnMut(&Entry) -> bool) -> usize {
         let before = self.entries.len();
         for at in (0..before).rev() {
             if gone(&self.entries[at]) {
@@ -201,7 +201,7 @@ impl Episodic {
     }
 
     /// Bytes of keys and rows.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let rows: usize = self.entries.iter().map(|e| 32 + e.row.as_deref().map_or(0, str::len)).sum();
         (rows + self.keys.len()) as u64
     }

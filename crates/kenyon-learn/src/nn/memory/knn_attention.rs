@@ -1,33 +1,33 @@
-//! Recall of stored episodes: a row is described by the weighted sum of its entries' embeddings,
+//! Attention over stored rows: a row is embedded as the weighted sum of its entries' embeddings,
 //! compared by cosine with the descriptions of stored rows, and their outcomes are averaged by a
-//! softmax of the similarities, beside a linear readout. One softmax read over slots, where the
+//! softmax of the similarities, added to a linear readout. One softmax read over slots, where the
 //! slots are examples (Goldberger et al. 2004, "Neighbourhood Components Analysis", learns the same
 //! comparison; Vinyals et al. 2016, "Matching Networks").
 
 use crate::data::Batch;
 use crate::nn::kernels::dense;
 use crate::nn::kernels::reads::gather;
-use crate::nn::memory::network::Part;
+use crate::nn::parameters::Parameters;
 use crate::random::Random;
 use std::ops::Range;
 
 /// Stored rows and their outcomes.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Episodes {
+pub(crate) struct Episodes {
     /// `[episodes + 1]`, in entries.
-    pub offsets: Vec<u32>,
+    pub(crate) offsets: Vec<u32>,
     /// Feature indices.
-    pub indices: Vec<u32>,
+    pub(crate) indices: Vec<u32>,
     /// Their values.
-    pub values: Vec<f32>,
+    pub(crate) values: Vec<f32>,
     /// Class id, or the standardised value.
-    pub outcomes: Vec<f32>,
+    pub(crate) outcomes: Vec<f32>,
     /// Tells whether a row is the episode itself.
-    pub marks: Vec<u64>,
+    pub(crate) hashes: Vec<u64>,
 }
 
 /// A number that equal rows share.
-pub fn mark(indices: &[u32], values: &[f32]) -> u64 {
+pub(crate) fn row_hash(indices: &[u32], values: &[f32]) -> u64 {
     let mut state = 0xcbf2_9ce4_8422_2325u64;
     for (index, value) in indices.iter().zip(values) {
         for part in [*index, value.to_bits()] {
@@ -40,17 +40,12 @@ pub fn mark(indices: &[u32], values: &[f32]) -> u64 {
 
 impl Episodes {
     /// How many there are.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.outcomes.len()
     }
 
-    /// Whether there are none.
-    pub fn is_empty(&self) -> bool {
-        self.outcomes.is_empty()
-    }
-
     /// Stores a row.
-    pub fn push(&mut self, indices: &[u32], values: &[f32], outcome: f32) {
+    pub(crate) fn push(&mut self, indices: &[u32], values: &[f32], outcome: f32) {
         if self.offsets.is_empty() {
             self.offsets.push(0);
         }
@@ -58,11 +53,11 @@ impl Episodes {
         self.values.extend_from_slice(values);
         self.offsets.push(self.indices.len() as u32);
         self.outcomes.push(outcome);
-        self.marks.push(mark(indices, values));
+        self.hashes.push(row_hash(indices, values));
     }
 
     /// Features and values of a stored row.
-    pub fn entries(&self, episode: usize) -> (&[u32], &[f32]) {
+    pub(crate) fn entries(&self, episode: usize) -> (&[u32], &[f32]) {
         let range = self.offsets[episode] as usize..self.offsets[episode + 1] as usize;
         (&self.indices[range.clone()], &self.values[range])
     }
@@ -70,24 +65,24 @@ impl Episodes {
 
 /// Sizes of the network.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shape {
+pub(crate) struct KnnShape {
     /// Feature indices.
-    pub features: usize,
+    pub(crate) features: usize,
     /// Numbers a description has.
-    pub width: usize,
+    pub(crate) width: usize,
     /// Classes, or 1.
-    pub outputs: usize,
+    pub(crate) outputs: usize,
     /// Whether outcomes are numbers.
-    pub regression: bool,
+    pub(crate) regression: bool,
 }
 
 /// Names, shapes and places of all weights in one slice.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub(crate) struct KnnLayout {
     /// The sizes it follows from.
-    pub shape: Shape,
-    /// All parts.
-    pub parts: Vec<Part>,
+    pub(crate) shape: KnnShape,
+    /// All parameters.
+    pub(crate) parameters: Parameters,
     features: Range<usize>,
     readout: Range<usize>,
     bias: Range<usize>,
@@ -95,21 +90,21 @@ pub struct Plan {
     sharpness: Range<usize>,
 }
 
-impl Plan {
+impl KnnLayout {
     /// Lays the weights out.
-    pub fn new(shape: Shape) -> Self {
-        let mut parts = Vec::new();
-        let features = Part::push(&mut parts, "features", vec![shape.features, shape.width]);
-        let readout = Part::push(&mut parts, "readout", vec![shape.outputs, shape.width]);
-        let bias = Part::push(&mut parts, "bias", vec![shape.outputs]);
-        let trust = Part::push(&mut parts, "trust", vec![1]);
-        let sharpness = Part::push(&mut parts, "sharpness", vec![1]);
-        Self { shape, parts, features, readout, bias, trust, sharpness }
+    pub(crate) fn new(shape: KnnShape) -> Self {
+        let mut p = Parameters::default();
+        let features = p.add("features", &[shape.features, shape.width]);
+        let readout = p.add("readout", &[shape.outputs, shape.width]);
+        let bias = p.add("bias", &[shape.outputs]);
+        let trust = p.add("trust", &[1]);
+        let sharpness = p.add("sharpness", &[1]);
+        Self { shape, parameters: p, features, readout, bias, trust, sharpness }
     }
 
     /// Fresh weights: random directions, so that similarity starts as that of the rows themselves.
-    pub fn fresh(&self, seed: u64) -> Vec<f32> {
-        let mut w = vec![0.0; self.sharpness.end];
+    pub(crate) fn fresh(&self, seed: u64) -> Vec<f32> {
+        let mut w = vec![0.0; self.parameters.len()];
         let std = 1.0 / (self.shape.width as f32).sqrt();
         let mut random = Random::stream(seed, "recall", 0);
         w[self.features.clone()].fill_with(|| random.normal() * std);
@@ -120,7 +115,7 @@ impl Plan {
     }
 
     /// Descriptions of all episodes: raw and of length one.
-    pub fn keys(&self, w: &[f32], episodes: &Episodes) -> Keys {
+    pub(crate) fn keys(&self, w: &[f32], episodes: &Episodes) -> Keys {
         let d = self.shape.width;
         let mut keys = Keys { raw: vec![0.0; episodes.len() * d], unit: Vec::new(), length: Vec::new() };
         for (episode, raw) in keys.raw.chunks_exact_mut(d).enumerate() {
@@ -137,7 +132,7 @@ impl Plan {
 
 /// Descriptions of the stored rows under the present weights.
 #[derive(Clone, Debug, Default)]
-pub struct Keys {
+pub(crate) struct Keys {
     raw: Vec<f32>,
     unit: Vec<f32>,
     length: Vec<f32>,
@@ -154,7 +149,7 @@ fn normalise(values: &mut [f32]) -> f32 {
 
 /// One row's answer and what its backward pass needs.
 #[derive(Debug, Default)]
-pub struct Tape {
+pub(crate) struct KnnTape {
     raw: Vec<f32>,
     unit: Vec<f32>,
     length: f32,
@@ -164,69 +159,69 @@ pub struct Tape {
     logits: Vec<f32>,
 }
 
-impl Tape {
+impl KnnTape {
     /// The answers.
-    pub fn logits(&self) -> &[f32] {
+    pub(crate) fn logits(&self) -> &[f32] {
         &self.logits
     }
 
     /// The row's description.
-    pub fn description(&self) -> &[f32] {
+    pub(crate) fn embedding(&self) -> &[f32] {
         &self.raw
     }
 
     /// Cosine of each episode's description and the row's.
-    pub fn similarities(&self) -> &[f32] {
+    pub(crate) fn similarities(&self) -> &[f32] {
         &self.similarity
     }
 
     /// Weight of each episode.
-    pub fn weights(&self) -> &[f32] {
+    pub(crate) fn weights(&self) -> &[f32] {
         &self.weights
     }
 
     /// What recall adds to answer `output`.
-    pub fn recalled(&self, plan: &Plan, w: &[f32], output: usize) -> f32 {
-        w[plan.trust.start] * self.votes[output]
+    pub(crate) fn recalled(&self, layout: &KnnLayout, w: &[f32], output: usize) -> f32 {
+        w[layout.trust.start] * self.votes[output]
     }
 
     /// What the readout adds to answer `output` for `value` at feature `index`.
-    pub fn linear(plan: &Plan, w: &[f32], index: u32, value: f32, output: usize) -> f32 {
-        let d = plan.shape.width;
-        let (feature, readout) = (plan.features.start + index as usize * d, plan.readout.start + output * d);
+    pub(crate) fn linear(layout: &KnnLayout, w: &[f32], index: u32, value: f32, output: usize) -> f32 {
+        let d = layout.shape.width;
+        let (feature, readout) = (layout.features.start + index as usize * d, layout.readout.start + output * d);
         value * dense::dot(&w[feature..feature + d], &w[readout..readout + d])
     }
 
     /// Bias of answer `output`.
-    pub fn bias(plan: &Plan, w: &[f32], output: usize) -> f32 {
-        w[plan.bias.start + output]
+    pub(crate) fn bias(layout: &KnnLayout, w: &[f32], output: usize) -> f32 {
+        w[layout.bias.start + output]
     }
 
     /// Answers one row; an episode that is the row itself is not asked if `training`.
-    pub fn forward(
+    pub(crate) fn forward(
         &mut self,
-        plan: &Plan,
+        layout: &KnnLayout,
         w: &[f32],
         episodes: &Episodes,
         keys: &Keys,
         row: (&[u32], &[f32]),
         training: bool,
     ) {
-        let (d, outputs) = (plan.shape.width, plan.shape.outputs);
+        let (d, outputs) = (layout.shape.width, layout.shape.outputs);
         self.raw.clear();
         self.raw.resize(d, 0.0);
-        gather(&mut self.raw, &w[plan.features.clone()], row.0, row.1);
+        gather(&mut self.raw, &w[layout.features.clone()], row.0, row.1);
         self.unit.clone_from(&self.raw);
         self.length = normalise(&mut self.unit);
         self.similarity.clear();
         self.similarity.extend(keys.unit.chunks_exact(d).map(|key| dense::dot(key, &self.unit)));
-        let own = if training { Some(mark(row.0, row.1)) } else { None };
-        let sharpness = w[plan.sharpness.start];
+        let own = if training { Some(row_hash(row.0, row.1)) } else { None };
+        let sharpness = w[layout.sharpness.start];
         self.weights.clear();
         self.weights.extend(
-            self.similarity.iter().zip(&episodes.marks).map(
-                |(s, mark)| {
-                    if own == Some(*mark) { -1e9 } else { sharpness * s }
+            self.similarity.iter().zip(&episodes.hashes).map(
+                |(s, row_hash)| {
+                    if own == Some(*row_hash) { -1e9 } else { sharpness * s }
                 },
             ),
         );
@@ -237,25 +232,25 @@ impl Tape {
         self.votes.clear();
         self.votes.resize(outputs, 0.0);
         for (weight, outcome) in self.weights.iter().zip(&episodes.outcomes) {
-            if plan.shape.regression {
+            if layout.shape.regression {
                 self.votes[0] += weight * outcome;
             } else if let Some(vote) = self.votes.get_mut(*outcome as usize) {
                 *vote += weight;
             }
         }
-        let trust = w[plan.trust.start];
+        let trust = w[layout.trust.start];
         self.logits.clear();
-        for (output, readout) in w[plan.readout.clone()].chunks_exact(d).enumerate() {
+        for (output, readout) in w[layout.readout.clone()].chunks_exact(d).enumerate() {
             let linear = dense::dot(readout, &self.raw);
-            self.logits.push(w[plan.bias.start + output] + linear + trust * self.votes[output]);
+            self.logits.push(w[layout.bias.start + output] + linear + trust * self.votes[output]);
         }
     }
 
     /// Adds the gradients for `dlogits` to `out`, those of the episodes' descriptions to `dkeys`.
     #[expect(clippy::too_many_arguments, reason = "what the forward pass saw, and where gradients go")]
-    pub fn backward(
+    pub(crate) fn backward(
         &mut self,
-        plan: &Plan,
+        layout: &KnnLayout,
         w: &[f32],
         episodes: &Episodes,
         keys: &Keys,
@@ -264,21 +259,21 @@ impl Tape {
         out: &mut [f32],
         dkeys: &mut [f32],
     ) {
-        let d = plan.shape.width;
-        dense::add(&mut out[plan.bias.clone()], dlogits);
-        let (trust, sharpness) = (w[plan.trust.start], w[plan.sharpness.start]);
+        let d = layout.shape.width;
+        dense::add(&mut out[layout.bias.clone()], dlogits);
+        let (trust, sharpness) = (w[layout.trust.start], w[layout.sharpness.start]);
         let mut draw = vec![0.0; d];
         for (output, g) in dlogits.iter().enumerate() {
-            let at = plan.readout.start + output * d;
+            let at = layout.readout.start + output * d;
             dense::add_scaled(&mut draw, *g, &w[at..at + d]);
             dense::add_scaled(&mut out[at..at + d], *g, &self.raw);
-            out[plan.trust.start] += g * self.votes[output];
+            out[layout.trust.start] += g * self.votes[output];
         }
         let mut dweights: Vec<f32> = episodes
             .outcomes
             .iter()
             .map(|outcome| {
-                if plan.shape.regression {
+                if layout.shape.regression {
                     trust * dlogits[0] * outcome
                 } else {
                     trust * dlogits.get(*outcome as usize).copied().unwrap_or(0.0)
@@ -289,26 +284,26 @@ impl Tape {
         if count > 0 {
             dense::softmax_rows_backward(&self.weights, &mut dweights, count, 1.0);
         }
-        out[plan.sharpness.start] += dense::dot(&dweights, &self.similarity);
+        out[layout.sharpness.start] += dense::dot(&dweights, &self.similarity);
         let mut dunit = vec![0.0; d];
         for ((g, key), dkey) in dweights.iter().zip(keys.unit.chunks_exact(d)).zip(dkeys.chunks_exact_mut(d)) {
             dense::add_scaled(&mut dunit, g * sharpness, key);
             dense::add_scaled(dkey, g * sharpness, &self.unit);
         }
         unit_backward(&self.unit, self.length, &dunit, &mut draw);
-        scatter(&mut out[plan.features.clone()], row.0, row.1, &draw);
+        scatter(&mut out[layout.features.clone()], row.0, row.1, &draw);
     }
 }
 
 /// Adds what `dkeys` (gradients of the unit descriptions) mean for the embeddings to `out`.
-pub fn keys_backward(plan: &Plan, episodes: &Episodes, keys: &Keys, dkeys: &[f32], out: &mut [f32]) {
-    let d = plan.shape.width;
+pub(crate) fn keys_backward(layout: &KnnLayout, episodes: &Episodes, keys: &Keys, dkeys: &[f32], out: &mut [f32]) {
+    let d = layout.shape.width;
     let mut draw = vec![0.0; d];
     for (episode, (unit, dunit)) in keys.unit.chunks_exact(d).zip(dkeys.chunks_exact(d)).enumerate() {
         draw.fill(0.0);
         unit_backward(unit, keys.length[episode], dunit, &mut draw);
         let (indices, values) = episodes.entries(episode);
-        scatter(&mut out[plan.features.clone()], indices, values, &draw);
+        scatter(&mut out[layout.features.clone()], indices, values, &draw);
     }
 }
 
@@ -328,6 +323,6 @@ fn scatter(table: &mut [f32], indices: &[u32], values: &[f32], gradient: &[f32])
 }
 
 /// Entries of row `row` of a batch, whatever its tokens.
-pub fn entries(batch: &Batch, row: usize) -> (&[u32], &[f32]) {
+pub(crate) fn entries(batch: &Batch, row: usize) -> (&[u32], &[f32]) {
     batch.entries(row)
 }

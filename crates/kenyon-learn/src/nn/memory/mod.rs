@@ -1,6 +1,6 @@
 //! Memories: episodes that are written at once, and networks that attend over slots.
 
-pub mod episodic;
-pub mod knn_attention;
-pub mod network;
-pub mod query_reduction;
+pub(crate) mod episodic;
+pub(crate) mod knn_attention;
+pub(crate) mod memory_network;
+pub(crate) mod query_reduction;

@@ -1,36 +1,38 @@
-//! A reading memory that keeps order: query reduction (Seo et al. 2017, "Query-Reduction Networks
-//! for Question Answering") on slices. Each hop walks over the slots; a gate decides from slot and
+//! Memory over slots in their order: query reduction (Seo et al. 2017, "Query-Reduction Networks
+//! for Question Answering") on slices. Each hop scans the slots; a gate decides from slot and
 //! question how much the slot's answer replaces what was carried so far, and what is carried at a
-//! slot is the next hop's question there. Hops but the last walk both ways.
+//! slot is the next hop's question there. All hops but the last scan in both directions.
 //!
 //! The last state is a weighted sum over the slots, `Σ_t z_t Π_{s>t} (1 − z_s) r_t h̃_t`, so what
-//! each slot adds to an answer can be told exactly.
+//! each slot adds to an answer is exact.
 
-use crate::nn::kernels::dense::{self, View, product};
+use crate::nn::kernels::dense::{self, reset};
 use crate::nn::kernels::gated_scan;
+use crate::nn::kernels::linear::{linear, linear_input_gradient, linear_weight_gradient};
 use crate::nn::kernels::reads::{add_masked, slot_sum};
-use crate::nn::memory::network::{Part, Places, Stories};
+use crate::nn::memory::memory_network::{PositionEncoding, Stories};
+use crate::nn::parameters::Parameters;
 use crate::random::Random;
 use std::ops::Range;
 
 /// Sizes of the network.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Shape {
+pub(crate) struct QueryReductionShape {
     /// Words.
-    pub words: usize,
+    pub(crate) words: usize,
     /// Numbers a slot or question is described by.
-    pub width: usize,
-    /// Walks over the slots.
-    pub hops: usize,
+    pub(crate) width: usize,
+    /// Scans over the slots.
+    pub(crate) hops: usize,
     /// Latest slots that are seen.
-    pub slots: usize,
+    pub(crate) slots: usize,
     /// Classes, or 1.
-    pub outputs: usize,
+    pub(crate) outputs: usize,
     /// Whether each number has its own gate instead of one a slot.
-    pub wide_gates: bool,
+    pub(crate) wide_gates: bool,
 }
 
-impl Shape {
+impl QueryReductionShape {
     fn gates(&self) -> usize {
         if self.wide_gates { self.width } else { 1 }
     }
@@ -50,52 +52,46 @@ struct Hop {
 
 /// Names, shapes and places of all weights in one slice.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Plan {
+pub(crate) struct QueryReductionLayout {
     /// The sizes it follows from.
-    pub shape: Shape,
-    /// All parts.
-    pub parts: Vec<Part>,
+    pub(crate) shape: QueryReductionShape,
+    /// All parameters.
+    pub(crate) parameters: Parameters,
     words: Range<usize>,
     hops: Vec<Hop>,
     readout: Range<usize>,
     bias: Range<usize>,
 }
 
-impl Plan {
+impl QueryReductionLayout {
     /// Lays the weights out.
-    pub fn new(shape: Shape) -> Self {
-        let mut parts = Vec::new();
-        let mut part = |name: String, shape: Vec<usize>| Part::push(&mut parts, name, shape);
+    pub(crate) fn new(shape: QueryReductionShape) -> Self {
+        let mut p = Parameters::default();
         let (d, g) = (shape.width, shape.gates());
-        let words = part("words".into(), vec![shape.words, d]);
+        let words = p.add("words", &[shape.words, d]);
         let hops = (0..shape.hops)
             .map(|i| Hop {
-                slot: part(format!("hops.{i}.slot"), vec![d, d]),
-                question: part(format!("hops.{i}.question"), vec![d, d]),
-                bias: part(format!("hops.{i}.bias"), vec![d]),
-                update: part(format!("hops.{i}.update"), vec![d, g]),
-                update_bias: part(format!("hops.{i}.update_bias"), vec![g]),
-                reset: part(format!("hops.{i}.reset"), vec![d, g]),
-                reset_bias: part(format!("hops.{i}.reset_bias"), vec![g]),
+                slot: p.add(format!("hops.{i}.slot"), &[d, d]),
+                question: p.add(format!("hops.{i}.question"), &[d, d]),
+                bias: p.add(format!("hops.{i}.bias"), &[d]),
+                update: p.add(format!("hops.{i}.update"), &[d, g]),
+                update_bias: p.add(format!("hops.{i}.update_bias"), &[g]),
+                reset: p.add(format!("hops.{i}.reset"), &[d, g]),
+                reset_bias: p.add(format!("hops.{i}.reset_bias"), &[g]),
             })
             .collect();
-        let readout = part("readout".into(), vec![d, shape.outputs]);
-        let bias = part("bias".into(), vec![shape.outputs]);
-        Self { shape, parts, words, hops, readout, bias }
+        let readout = p.add("readout", &[d, shape.outputs]);
+        let bias = p.add("bias", &[shape.outputs]);
+        Self { shape, parameters: p, words, hops, readout, bias }
     }
 
     /// How many weights there are.
-    pub fn len(&self) -> usize {
-        self.bias.end
-    }
-
-    /// Whether there are none; never so.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+    pub(crate) fn len(&self) -> usize {
+        self.parameters.len()
     }
 
     /// Fresh weights.
-    pub fn fresh(&self, seed: u64) -> Vec<f32> {
+    pub(crate) fn fresh(&self, seed: u64) -> Vec<f32> {
         let mut w = vec![0.0; self.len()];
         let mut random = Random::stream(seed, "reduction", 0);
         let d = self.shape.width as f32;
@@ -113,7 +109,7 @@ impl Plan {
         }
         fill(&self.readout, (1.0 / d).sqrt());
         for hop in &self.hops {
-            // Slots pass unread unless something speaks for them.
+            // At first gates are mostly closed.
             w[hop.update_bias.clone()].fill(-1.0);
             w[hop.reset_bias.clone()].fill(1.0);
         }
@@ -123,7 +119,7 @@ impl Plan {
 
 /// What one hop leaves for its backward pass, over all slots of a chunk.
 #[derive(Debug, Default)]
-struct Walked {
+struct HopStates {
     questions: Vec<f32>,
     matches: Vec<f32>,
     update: Vec<f32>,
@@ -133,9 +129,80 @@ struct Walked {
     backward: Vec<f32>,
 }
 
+impl HopStates {
+    /// Gates and candidates from the slots and the questions, and what is carried forward and, if `both`, backward.
+    fn scan(
+        &mut self,
+        shape: &QueryReductionShape,
+        hop: &Hop,
+        w: &[f32],
+        slots: &[f32],
+        offsets: &[usize],
+        both: bool,
+    ) {
+        let (d, g) = (shape.width, shape.gates());
+        let n = slots.len() / d;
+        self.matches.clear();
+        self.matches.extend_from_slice(slots);
+        dense::multiply(&mut self.matches, &self.questions);
+        for (gate, weight, bias) in
+            [(&mut self.update, &hop.update, &hop.update_bias), (&mut self.reset, &hop.reset, &hop.reset_bias)]
+        {
+            reset(gate, n * g);
+            linear(&self.matches, &w[weight.clone()], gate, (n, d, g), false);
+            dense::add_bias(gate, &w[bias.clone()]);
+            gated_scan::sigmoid(gate);
+        }
+        reset(&mut self.candidate, n * d);
+        linear(slots, &w[hop.slot.clone()], &mut self.candidate, (n, d, d), false);
+        linear(&self.questions, &w[hop.question.clone()], &mut self.candidate, (n, d, d), true);
+        dense::add_bias(&mut self.candidate, &w[hop.bias.clone()]);
+        gated_scan::tanh(&mut self.candidate);
+        reset(&mut self.forward, n * d);
+        reset(&mut self.backward, n * d);
+        for row in offsets.windows(2) {
+            let (values, gates) = (row[0] * d..row[1] * d, row[0] * g..row[1] * g);
+            let (z, r) = (&self.update[gates.clone()], &self.reset[gates]);
+            let h = &self.candidate[values.clone()];
+            gated_scan::scan(z, r, h, &mut self.forward[values.clone()], d, false);
+            if both {
+                gated_scan::scan(z, r, h, &mut self.backward[values], d, true);
+            }
+        }
+    }
+
+    /// Backward of the scans: from the gradients of what is carried forward and backward to those of gates and
+    /// candidates, which are added to.
+    fn scan_backward(
+        &self,
+        shape: &QueryReductionShape,
+        offsets: &[usize],
+        (dforward, mut dbackward): (&mut [f32], Option<&mut [f32]>),
+        (dz, dr, dh): (&mut [f32], &mut [f32], &mut [f32]),
+    ) {
+        let (d, g) = (shape.width, shape.gates());
+        for row in offsets.windows(2) {
+            let (values, gates) = (row[0] * d..row[1] * d, row[0] * g..row[1] * g);
+            let known = gated_scan::ScanInputs {
+                z: &self.update[gates.clone()],
+                r: &self.reset[gates.clone()],
+                h: &self.candidate[values.clone()],
+                width: d,
+            };
+            let (dz, dr, dh) = (&mut dz[gates.clone()], &mut dr[gates], &mut dh[values.clone()]);
+            let out = &self.forward[values.clone()];
+            gated_scan::scan_backward(known, out, &mut dforward[values.clone()], dz, dr, dh, false);
+            if let Some(dbackward) = dbackward.as_deref_mut() {
+                let out = &self.backward[values.clone()];
+                gated_scan::scan_backward(known, out, &mut dbackward[values], dz, dr, dh, true);
+            }
+        }
+    }
+}
+
 /// Everything computed for a chunk of rows; reused from chunk to chunk.
 #[derive(Debug, Default)]
-pub struct Tape {
+pub(crate) struct QueryReductionTape {
     rows: Range<usize>,
     /// `[rows + 1]`, in slots seen.
     offsets: Vec<usize>,
@@ -144,80 +211,63 @@ pub struct Tape {
     slots: Vec<f32>,
     first: Vec<f32>,
     drop: Vec<f32>,
-    walked: Vec<Walked>,
+    states: Vec<HopStates>,
     last: Vec<f32>,
     logits: Vec<f32>,
 }
 
-fn reset(buffer: &mut Vec<f32>, len: usize) {
-    buffer.clear();
-    buffer.resize(len, 0.0);
-}
-
-fn linear(x: &[f32], w: &[f32], y: &mut [f32], (n, i, o): (usize, usize, usize), keep: bool) {
-    product((n, i, o), 1.0, x, View::rows(i), w, View::rows(o), keep, y, View::rows(o));
-}
-
-fn linear_weight(x: &[f32], dy: &[f32], dw: &mut [f32], (n, i, o): (usize, usize, usize)) {
-    product((i, n, o), 1.0, x, View::transposed(i), dy, View::rows(o), true, dw, View::rows(o));
-}
-
-fn linear_input(dy: &[f32], w: &[f32], dx: &mut [f32], (n, i, o): (usize, usize, usize), keep: bool) {
-    product((n, o, i), 1.0, dy, View::rows(o), w, View::transposed(o), keep, dx, View::rows(i));
-}
-
-impl Tape {
+impl QueryReductionTape {
     /// The answers of the chunk's rows, `[rows, outputs]`.
-    pub fn logits(&self) -> &[f32] {
+    pub(crate) fn logits(&self) -> &[f32] {
         &self.logits
     }
 
-    /// The states that the readout sees, `[rows, width]`.
-    pub fn states(&self) -> &[f32] {
+    /// The states, the input of the readout, `[rows, width]`.
+    pub(crate) fn states(&self) -> &[f32] {
         &self.last
     }
 
     /// What hop `hop` carries at the end of the chunk's only row, `[width]`.
-    pub fn carried(&self, hop: usize) -> &[f32] {
-        let forward = &self.walked[hop].forward;
+    pub(crate) fn carried(&self, hop: usize) -> &[f32] {
+        let forward = &self.states[hop].forward;
         &forward[forward.len() - self.last.len()..]
     }
 
     /// Embeds questions and slots. A row without slots reads its own question once.
-    fn embed(&mut self, plan: &Plan, places: &Places, w: &[f32], stories: &Stories) {
-        let d = plan.shape.width;
+    fn embed(&mut self, layout: &QueryReductionLayout, encoding: &PositionEncoding, w: &[f32], stories: &Stories) {
+        let d = layout.shape.width;
         self.offsets.clear();
         self.offsets.push(0);
         self.seen.clear();
         for row in self.rows.clone() {
             let (start, end) = (stories.rows[row] as usize, stories.rows[row + 1] as usize);
-            let first = if end == start + 1 { start } else { (start + 1).max(end.saturating_sub(plan.shape.slots)) };
+            let first = if end == start + 1 { start } else { (start + 1).max(end.saturating_sub(layout.shape.slots)) };
             self.seen.extend((first..end).map(|s| s as u32));
             self.offsets.push(self.seen.len());
         }
         reset(&mut self.slots, self.seen.len() * d);
         for (slot, out) in self.seen.iter().zip(self.slots.chunks_exact_mut(d)) {
-            embed_slot(plan, places, w, stories, *slot as usize, out);
+            embed_slot(layout, encoding, w, stories, *slot as usize, out);
         }
         reset(&mut self.first, self.rows.len() * d);
         for (row, out) in self.rows.clone().zip(self.first.chunks_exact_mut(d)) {
-            embed_slot(plan, places, w, stories, stories.rows[row] as usize, out);
+            embed_slot(layout, encoding, w, stories, stories.rows[row] as usize, out);
         }
     }
 
     /// Answers rows `rows`; `dropout` is the share of slot numbers dropped and their generator.
-    pub fn forward(
+    pub(crate) fn forward(
         &mut self,
-        plan: &Plan,
-        places: &Places,
+        layout: &QueryReductionLayout,
+        encoding: &PositionEncoding,
         w: &[f32],
         stories: &Stories,
         rows: Range<usize>,
         dropout: Option<(f32, &mut Random)>,
     ) {
-        let (shape, d, g) = (&plan.shape, plan.shape.width, plan.shape.gates());
+        let (shape, d) = (&layout.shape, layout.shape.width);
         self.rows = rows;
-        self.embed(plan, places, w, stories);
+        self.embed(layout, encoding, w, stories);
         let (n, rows) = (self.seen.len(), self.rows.len());
         self.drop.clear();
         if let Some((share, random)) = dropout {
@@ -225,79 +275,53 @@ impl Tape {
             self.drop.extend((0..n * d).map(|_| if random.uniform() < share { 0.0 } else { scale }));
             dense::multiply(&mut self.slots, &self.drop);
         }
-        self.walked.resize_with(shape.hops, Walked::default);
+        self.states.resize_with(shape.hops, HopStates::default);
         for k in 0..shape.hops {
-            let (before, after) = self.walked.split_at_mut(k);
-            let (hop, walked) = (&plan.hops[k], &mut after[0]);
-            reset(&mut walked.questions, n * d);
+            let (before, after) = self.states.split_at_mut(k);
+            let (hop, states) = (&layout.hops[k], &mut after[0]);
+            reset(&mut states.questions, n * d);
             match before.last() {
                 None => {
                     for row in 0..rows {
                         for at in self.offsets[row]..self.offsets[row + 1] {
-                            walked.questions[at * d..(at + 1) * d].copy_from_slice(&self.first[row * d..(row + 1) * d]);
+                            states.questions[at * d..(at + 1) * d].copy_from_slice(&self.first[row * d..(row + 1) * d]);
                         }
                     }
                 }
                 Some(previous) => {
-                    walked.questions.copy_from_slice(&previous.forward);
-                    dense::add(&mut walked.questions, &previous.backward);
+                    states.questions.copy_from_slice(&previous.forward);
+                    dense::add(&mut states.questions, &previous.backward);
                 }
             }
-            walked.matches.clone_from(&self.slots);
-            dense::multiply(&mut walked.matches, &walked.questions);
-            for (gate, weight, bias) in
-                [(&mut walked.update, &hop.update, &hop.update_bias), (&mut walked.reset, &hop.reset, &hop.reset_bias)]
-            {
-                reset(gate, n * g);
-                linear(&walked.matches, &w[weight.clone()], gate, (n, d, g), false);
-                dense::add_bias(gate, &w[bias.clone()]);
-                gated_scan::sigmoid(gate);
-            }
-            reset(&mut walked.candidate, n * d);
-            linear(&self.slots, &w[hop.slot.clone()], &mut walked.candidate, (n, d, d), false);
-            linear(&walked.questions, &w[hop.question.clone()], &mut walked.candidate, (n, d, d), true);
-            dense::add_bias(&mut walked.candidate, &w[hop.bias.clone()]);
-            gated_scan::tanh(&mut walked.candidate);
-            reset(&mut walked.forward, n * d);
-            reset(&mut walked.backward, n * d);
-            for row in 0..rows {
-                let at = self.offsets[row]..self.offsets[row + 1];
-                let (values, gates) = (at.start * d..at.end * d, at.start * g..at.end * g);
-                let (z, r) = (&walked.update[gates.clone()], &walked.reset[gates]);
-                let h = &walked.candidate[values.clone()];
-                gated_scan::walk(z, r, h, &mut walked.forward[values.clone()], d, false);
-                if k + 1 < shape.hops {
-                    gated_scan::walk(z, r, h, &mut walked.backward[values], d, true);
-                }
-            }
+            states.scan(shape, hop, w, &self.slots, &self.offsets, k + 1 < shape.hops);
         }
         reset(&mut self.last, rows * d);
         for row in 0..rows {
             let at = self.offsets[row + 1] - 1;
-            let from = self.walked.last().map_or(&self.slots, |walked| &walked.forward);
+            let from = self.states.last().map_or(&self.slots, |states| &states.forward);
             self.last[row * d..(row + 1) * d].copy_from_slice(&from[at * d..(at + 1) * d]);
         }
         reset(&mut self.logits, rows * shape.outputs);
-        linear(&self.last, &w[plan.readout.clone()], &mut self.logits, (rows, d, shape.outputs), false);
-        dense::add_bias(&mut self.logits, &w[plan.bias.clone()]);
+        linear(&self.last, &w[layout.readout.clone()], &mut self.logits, (rows, d, shape.outputs), false);
+        dense::add_bias(&mut self.logits, &w[layout.bias.clone()]);
     }
 
     /// Adds the gradients for `dlogits` to `out`.
-    pub fn backward(
+    pub(crate) fn backward(
         &mut self,
-        plan: &Plan,
-        places: &Places,
+        layout: &QueryReductionLayout,
+        encoding: &PositionEncoding,
         w: &[f32],
         stories: &Stories,
         dlogits: &[f32],
         out: &mut [f32],
     ) {
-        let (shape, d, g) = (&plan.shape, plan.shape.width, plan.shape.gates());
+        let (shape, d, g) = (&layout.shape, layout.shape.width, layout.shape.gates());
         let (n, rows) = (self.seen.len(), self.rows.len());
-        dense::sum_rows(dlogits, &mut out[plan.bias.clone()]);
-        linear_weight(&self.last, dlogits, &mut out[plan.readout.clone()], (rows, d, shape.outputs));
+        dense::sum_rows(dlogits, &mut out[layout.bias.clone()]);
+        linear_weight_gradient(&self.last, dlogits, &mut out[layout.readout.clone()], (rows, d, shape.outputs));
         let mut dlast = vec![0.0; rows * d];
-        linear_input(dlogits, &w[plan.readout.clone()], &mut dlast, (rows, d, shape.outputs), false);
+        linear_input_gradient(dlogits, &w[layout.readout.clone()], &mut dlast, (rows, d, shape.outputs), false);
         let (mut dforward, mut dbackward) = (vec![0.0; n * d], vec![0.0; n * d]);
         for row in 0..rows {
             let at = self.offsets[row + 1] - 1;
@@ -306,59 +330,30 @@ impl Tape {
         let mut dslots = vec![0.0; n * d];
         let mut dmatches = vec![0.0; n * d];
         let (mut dz, mut dr, mut dh) = (vec![0.0; n * g], vec![0.0; n * g], vec![0.0; n * d]);
-        for (k, (hop, walked)) in plan.hops.iter().zip(&self.walked).enumerate().rev() {
+        for (k, (hop, states)) in layout.hops.iter().zip(&self.states).enumerate().rev() {
             dz.fill(0.0);
             dr.fill(0.0);
             dh.fill(0.0);
-            for row in 0..rows {
-                let at = self.offsets[row]..self.offsets[row + 1];
-                let (values, gates) = (at.start * d..at.end * d, at.start * g..at.end * g);
-                let known = gated_scan::Walk {
-                    z: &walked.update[gates.clone()],
-                    r: &walked.reset[gates.clone()],
-                    h: &walked.candidate[values.clone()],
-                    width: d,
-                };
-                let (dz, dr, dh) = (&mut dz[gates.clone()], &mut dr[gates], &mut dh[values.clone()]);
-                gated_scan::walk_backward(
-                    known,
-                    &walked.forward[values.clone()],
-                    &mut dforward[values.clone()],
-                    dz,
-                    dr,
-                    dh,
-                    false,
-                );
-                if k + 1 < shape.hops {
-                    gated_scan::walk_backward(
-                        known,
-                        &walked.backward[values.clone()],
-                        &mut dbackward[values],
-                        dz,
-                        dr,
-                        dh,
-                        true,
-                    );
-                }
-            }
-            gated_scan::tanh_backward(&mut dh, &walked.candidate);
+            let carried = (&mut dforward[..], (k + 1 < shape.hops).then_some(&mut dbackward[..]));
+            states.scan_backward(shape, &self.offsets, carried, (&mut dz[..], &mut dr[..], &mut dh[..]));
+            gated_scan::tanh_backward(&mut dh, &states.candidate);
             dense::sum_rows(&dh, &mut out[hop.bias.clone()]);
-            linear_weight(&self.slots, &dh, &mut out[hop.slot.clone()], (n, d, d));
-            linear_weight(&walked.questions, &dh, &mut out[hop.question.clone()], (n, d, d));
-            linear_input(&dh, &w[hop.slot.clone()], &mut dslots, (n, d, d), true);
+            linear_weight_gradient(&self.slots, &dh, &mut out[hop.slot.clone()], (n, d, d));
+            linear_weight_gradient(&states.questions, &dh, &mut out[hop.question.clone()], (n, d, d));
+            linear_input_gradient(&dh, &w[hop.slot.clone()], &mut dslots, (n, d, d), true);
             let dquestions = &mut dforward;
-            linear_input(&dh, &w[hop.question.clone()], dquestions, (n, d, d), false);
+            linear_input_gradient(&dh, &w[hop.question.clone()], dquestions, (n, d, d), false);
             dmatches.fill(0.0);
             for (gradient, gate, weight, bias) in [
-                (&mut dz, &walked.update, &hop.update, &hop.update_bias),
-                (&mut dr, &walked.reset, &hop.reset, &hop.reset_bias),
+                (&mut dz, &states.update, &hop.update, &hop.update_bias),
+                (&mut dr, &states.reset, &hop.reset, &hop.reset_bias),
             ] {
                 gated_scan::sigmoid_backward(gradient, gate);
                 dense::sum_rows(gradient, &mut out[bias.clone()]);
-                linear_weight(&walked.matches, gradient, &mut out[weight.clone()], (n, d, g));
-                linear_input(gradient, &w[weight.clone()], &mut dmatches, (n, d, g), true);
+                linear_weight_gradient(&states.matches, gradient, &mut out[weight.clone()], (n, d, g));
+                linear_input_gradient(gradient, &w[weight.clone()], &mut dmatches, (n, d, g), true);
             }
-            gated_scan::match_backward(&dmatches, &self.slots, &walked.questions, &mut dslots, dquestions);
+            gated_scan::match_backward(&dmatches, &self.slots, &states.questions, &mut dslots, dquestions);
             dbackward.copy_from_slice(dquestions);
         }
         // The first hop's question is the same at every slot.
@@ -370,32 +365,32 @@ impl Tape {
         if !self.drop.is_empty() {
             dense::multiply(&mut dslots, &self.drop);
         }
-        let out = &mut out[plan.words.clone()];
+        let out = &mut out[layout.words.clone()];
         for (slot, gradient) in self.seen.iter().zip(dslots.chunks_exact(d)) {
-            embed_backward(places, stories, *slot as usize, gradient, out);
+            embed_backward(encoding, stories, *slot as usize, gradient, out);
         }
         for (row, gradient) in self.rows.clone().zip(dfirst.chunks_exact(d)) {
-            embed_backward(places, stories, stories.rows[row] as usize, gradient, out);
+            embed_backward(encoding, stories, stories.rows[row] as usize, gradient, out);
         }
     }
 
     /// For the chunk's only row: the bias of answer `output`, and for each slot seen its number
     /// within the stories, what it adds, and its mean weight. The rest is carried by nothing.
-    pub fn terms(&self, plan: &Plan, w: &[f32], output: usize) -> (f32, Vec<(u32, f32, f32)>) {
-        let (shape, d, g) = (&plan.shape, plan.shape.width, plan.shape.gates());
-        let column = |i: usize| w[plan.readout.start + i * shape.outputs + output];
+    pub(crate) fn terms(&self, layout: &QueryReductionLayout, w: &[f32], output: usize) -> (f32, Vec<(u32, f32, f32)>) {
+        let (shape, d, g) = (&layout.shape, layout.shape.width, layout.shape.gates());
+        let column = |i: usize| w[layout.readout.start + i * shape.outputs + output];
         let mut left = vec![1f32; d];
         let mut out = Vec::with_capacity(self.seen.len());
         for (at, slot) in self.seen.iter().enumerate().rev() {
             let (mut term, mut weight) = (0.0, 0.0);
             for (i, left) in left.iter_mut().enumerate() {
-                match self.walked.last() {
-                    Some(walked) => {
+                match self.states.last() {
+                    Some(states) => {
                         let gate = at * g + if g == 1 { 0 } else { i };
-                        let share = walked.update[gate] * *left;
-                        term += share * walked.reset[gate] * walked.candidate[at * d + i] * column(i);
+                        let share = states.update[gate] * *left;
+                        term += share * states.reset[gate] * states.candidate[at * d + i] * column(i);
                         weight += share / d as f32;
-                        *left *= 1.0 - walked.update[gate];
+                        *left *= 1.0 - states.update[gate];
                     }
                     None if at + 1 == self.seen.len() => term += self.slots[at * d + i] * column(i),
                     None => {}
@@ -404,26 +399,33 @@ impl Tape {
             out.push((*slot, term, weight));
         }
         out.reverse();
-        (w[plan.bias.start + output], out)
+        (w[layout.bias.start + output], out)
     }
 }
 
-fn embed_slot(plan: &Plan, places: &Places, w: &[f32], stories: &Stories, slot: usize, out: &mut [f32]) {
-    let d = plan.shape.width;
+fn embed_slot(
+    layout: &QueryReductionLayout,
+    encoding: &PositionEncoding,
+    w: &[f32],
+    stories: &Stories,
+    slot: usize,
+    out: &mut [f32],
+) {
+    let d = layout.shape.width;
     let words = stories.slot(slot);
     let length = words.len();
     for (j, word) in words.enumerate() {
-        let id = plan.words.start + stories.words[word] as usize * d;
-        slot_sum(out, &w[id..id + d], places.of(length, j), stories.values[word]);
+        let id = layout.words.start + stories.words[word] as usize * d;
+        slot_sum(out, &w[id..id + d], encoding.of(length, j), stories.values[word]);
     }
 }
 
-fn embed_backward(places: &Places, stories: &Stories, slot: usize, gradient: &[f32], out: &mut [f32]) {
+fn embed_backward(encoding: &PositionEncoding, stories: &Stories, slot: usize, gradient: &[f32], out: &mut [f32]) {
     let d = gradient.len();
     let words = stories.slot(slot);
     let length = words.len();
     for (j, word) in words.enumerate() {
         let id = stories.words[word] as usize * d;
-        add_masked(&mut out[id..id + d], gradient, places.of(length, j), stories.values[word]);
+        add_masked(&mut out[id..id + d], gradient, encoding.of(length, j), stories.values[word]);
     }
 }

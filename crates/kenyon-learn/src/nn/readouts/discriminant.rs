@@ -5,8 +5,11 @@
 //! of its terms, so learning class after class gives what learning all at once gives: the readout
 //! does not forget. Nothing here chooses features; it only reads them out.
 
-use crate::nn::kernels::matrix::{Shape, in_parts, product};
+use crate::nn::kernels::matrix::{MatrixShape, product};
+use crate::nn::kernels::{dense, parallel};
 use crate::nn::linalg::cholesky::Factor;
+use crate::nn::readouts::Readout;
+use crate::nn::readouts::shrinkage::{class_discriminant, factor_shrunk};
 use crate::{Error, Result};
 
 /// Rows gathered before they are folded into `A` by one matrix product.
@@ -19,7 +22,7 @@ const PANEL: usize = 128;
 #[serde(into = "SumsParts", try_from = "SumsParts")]
 pub struct Sums {
     width: usize,
-    /// `[width, width]`, row-major; only the part at and below the diagonal counts.
+    /// `[width, width]`, row-major; only the lower triangle is used.
     scatter: Vec<f64>,
     /// Σφ per class, `[classes, width]`.
     sums: Vec<f64>,
@@ -35,57 +38,26 @@ pub struct Sums {
 
 /// [`Sums`] as plain numbers; the scatter is its lower triangle, row after row.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct SumsParts {
+pub(crate) struct SumsParts {
     /// Width of the features.
-    pub width: usize,
+    pub(crate) width: usize,
     /// `[width (width + 1) / 2]`.
-    pub scatter: Vec<f64>,
+    pub(crate) scatter: Vec<f64>,
     /// `[classes, width]`.
-    pub sums: Vec<f64>,
+    pub(crate) sums: Vec<f64>,
     /// `[classes]`.
-    pub counts: Vec<f64>,
+    pub(crate) counts: Vec<f64>,
     /// `[width + 1]`: the sum over rows without a label, and their number.
-    pub unlabelled: Vec<f64>,
+    pub(crate) unlabelled: Vec<f64>,
     /// `[waiting, width]`.
-    pub waiting: Vec<f32>,
+    pub(crate) waiting: Vec<f32>,
     /// `[width + 2]`, or nothing for classes.
-    pub moments: Vec<f64>,
-}
-
-/// A solved readout: `logit_c = weights_c · φ + bias_c`.
-#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
-pub struct Readout {
-    /// Inputs.
-    pub width: usize,
-    /// `[outputs, width]`.
-    pub weights: Vec<f32>,
-    /// `[outputs]`.
-    pub bias: Vec<f32>,
-}
-
-impl Readout {
-    /// The answers for `rows` features, `[rows, outputs]`.
-    pub fn forward(&self, features: &[f32]) -> Vec<f32> {
-        let (rows, outputs) = (features.len() / self.width.max(1), self.bias.len());
-        let mut out = Vec::with_capacity(rows * outputs);
-        for _ in 0..rows {
-            out.extend_from_slice(&self.bias);
-        }
-        let weights = (self.weights.as_slice(), Shape::new(outputs, self.width).transposed());
-        product(
-            (&mut out, Shape::new(rows, outputs)),
-            (features, Shape::new(rows, self.width)),
-            weights,
-            Some(1.0),
-            1.0,
-        );
-        out
-    }
+    pub(crate) moments: Vec<f64>,
 }
 
 impl Sums {
     /// Empty sums for features of `width`.
-    pub fn new(width: usize, classes: usize, regression: bool) -> Self {
+    pub(crate) fn new(width: usize, classes: usize, regression: bool) -> Self {
         Self {
             width,
             scatter: vec![0.0; width * width],
@@ -98,33 +70,33 @@ impl Sums {
     }
 
     /// Width of the features.
-    pub fn width(&self) -> usize {
+    pub(crate) fn width(&self) -> usize {
         self.width
     }
 
     /// Weighted rows per class; for regression one entry.
-    pub fn counts(&self) -> &[f64] {
+    pub(crate) fn counts(&self) -> &[f64] {
         &self.counts
     }
 
     /// Weighted rows in all.
-    pub fn rows(&self) -> f64 {
+    pub(crate) fn rows(&self) -> f64 {
         self.counts.iter().sum()
     }
 
     /// The mean of class `class`; zeros before its first row.
-    pub fn mean(&self, class: usize) -> Vec<f64> {
+    pub(crate) fn mean(&self, class: usize) -> Vec<f64> {
         let n = self.counts[class].max(f64::MIN_POSITIVE);
         self.sums[class * self.width..(class + 1) * self.width].iter().map(|s| s / n).collect()
     }
 
     /// Rows without a label.
-    pub fn unlabelled(&self) -> f64 {
+    pub(crate) fn unlabelled(&self) -> f64 {
         self.unlabelled.1
     }
 
     /// The mean over all rows, with a label or without.
-    pub fn mean_of_all(&self) -> Vec<f64> {
+    pub(crate) fn mean_of_all(&self) -> Vec<f64> {
         let n = (self.rows() + self.unlabelled.1).max(1.0);
         let labelled = self.sums.chunks_exact(self.width.max(1));
         let mut mean = self.unlabelled.0.clone();
@@ -133,8 +105,8 @@ impl Sums {
         mean
     }
 
-    /// Makes room for classes up to `classes`.
-    pub fn grow(&mut self, classes: usize) {
+    /// Adds empty classes up to `classes`.
+    pub(crate) fn grow(&mut self, classes: usize) {
         if classes > self.counts.len() {
             self.counts.resize(classes, 0.0);
             self.sums.resize(classes * self.width, 0.0);
@@ -142,7 +114,7 @@ impl Sums {
     }
 
     /// Adds one row of class `class` with a weight (negative takes one out again).
-    pub fn add(&mut self, features: &[f32], class: usize, weight: f64, threads: usize) {
+    pub(crate) fn add(&mut self, features: &[f32], class: usize, weight: f64, threads: usize) {
         self.grow(class + 1);
         self.counts[class] += weight;
         for (sum, &f) in self.sums[class * self.width..].iter_mut().zip(features) {
@@ -152,14 +124,14 @@ impl Sums {
     }
 
     /// Adds a row without a label.
-    pub fn add_unlabelled(&mut self, features: &[f32], threads: usize) {
+    pub(crate) fn add_unlabelled(&mut self, features: &[f32], threads: usize) {
         self.unlabelled.1 += 1.0;
         self.unlabelled.0.iter_mut().zip(features).for_each(|(s, &f)| *s += f64::from(f));
         self.scatter_row(features, 1.0, threads);
     }
 
-    /// Takes a row out of a class's mean; its part of the scatter goes by [`Sums::scatter_rows`].
-    pub fn take(&mut self, features: &[f32], class: usize) {
+    /// Takes a row out of a class's mean; its share of the scatter is removed by [`Sums::scatter_rows`].
+    pub(crate) fn take(&mut self, features: &[f32], class: usize) {
         self.counts[class] -= 1.0;
         for (sum, &f) in self.sums[class * self.width..].iter_mut().zip(features) {
             *sum -= f64::from(f);
@@ -167,7 +139,7 @@ impl Sums {
     }
 
     /// As [`Sums::take`] for a number.
-    pub fn take_value(&mut self, features: &[f32], value: f32) {
+    pub(crate) fn take_value(&mut self, features: &[f32], value: f32) {
         let value = f64::from(value);
         for (moment, &f) in self.moments.iter_mut().zip(features) {
             *moment -= value * f64::from(f);
@@ -177,14 +149,14 @@ impl Sums {
         self.take(features, 0);
     }
 
-    /// Takes a row without a label out; its part of the scatter goes by [`Sums::scatter_rows`].
-    pub fn take_unlabelled(&mut self, features: &[f32]) {
+    /// Takes a row without a label out; its share of the scatter is removed by [`Sums::scatter_rows`].
+    pub(crate) fn take_unlabelled(&mut self, features: &[f32]) {
         self.unlabelled.1 -= 1.0;
         self.unlabelled.0.iter_mut().zip(features).for_each(|(s, &f)| *s -= f64::from(f));
     }
 
-    /// Adds many rows' part of the scatter at once, `weight` times each.
-    pub fn scatter_rows(&mut self, rows: &[f32], weight: f32, threads: usize) {
+    /// Adds many rows' share of the scatter at once, `weight` times each.
+    pub(crate) fn scatter_rows(&mut self, rows: &[f32], weight: f32, threads: usize) {
         self.fold(threads);
         for rows in rows.chunks(BLOCK * self.width.max(1)) {
             fold_into(&mut self.scatter, self.width, rows, weight, threads);
@@ -211,7 +183,7 @@ impl Sums {
     }
 
     /// Adds one row with a number as its answer.
-    pub fn add_value(&mut self, features: &[f32], value: f32, threads: usize) {
+    pub(crate) fn add_value(&mut self, features: &[f32], value: f32, threads: usize) {
         let value = f64::from(value);
         for (moment, &f) in self.moments.iter_mut().zip(features) {
             *moment += value * f64::from(f);
@@ -222,7 +194,7 @@ impl Sums {
     }
 
     /// Multiplies everything by `factor`, so that what came before weighs less.
-    pub fn decay(&mut self, factor: f64, threads: usize) {
+    pub(crate) fn decay(&mut self, factor: f64, threads: usize) {
         self.fold(threads);
         let all = self.scatter.iter_mut().chain(&mut self.sums).chain(&mut self.counts).chain(&mut self.moments);
         for v in all.chain(&mut self.unlabelled.0).chain(std::iter::once(&mut self.unlabelled.1)) {
@@ -231,7 +203,7 @@ impl Sums {
     }
 
     /// Folds the waiting rows into `A`.
-    pub fn fold(&mut self, threads: usize) {
+    pub(crate) fn fold(&mut self, threads: usize) {
         fold_into(&mut self.scatter, self.width, &self.waiting, 1.0, threads);
         self.waiting.clear();
     }
@@ -240,7 +212,7 @@ impl Sums {
     ///
     /// For classes Σ is the covariance within classes; for regression that of the features. From
     /// feature `soft.0` on the diagonal gets `soft.1` times as much shrinkage.
-    pub fn factor(&mut self, shrink: f64, soft: (usize, f64), threads: usize) -> Result<Factor> {
+    pub(crate) fn factor(&mut self, shrink: f64, soft: (usize, f64), threads: usize) -> Result<Factor> {
         self.fold(threads);
         let (w, total) = (self.width, self.rows() + self.unlabelled.1);
         let mut sigma = self.scatter.clone();
@@ -266,28 +238,13 @@ impl Sums {
                 }
             }
         }
-        let trace: f64 = (0..w).map(|i| sigma[i * w + i].max(0.0)).sum();
-        let mean_variance = trace / w.max(1) as f64;
-        let floor = shrink * mean_variance + 1e-9 + 1e-6 * mean_variance;
-        for (r, row) in sigma.chunks_exact_mut(w).enumerate() {
-            for v in &mut row[..=r] {
-                *v *= 1.0 - shrink;
-            }
-            row[r] += if r < soft.0 { floor } else { floor * soft.1 };
-        }
-        Factor::new(sigma, w, threads)
+        factor_shrunk(sigma, w, shrink, soft, threads)
     }
 
-    /// The discriminants `W_c = Σ⁻¹μ_c`, `b_c = −½ μ_cᵀW_c + prior · ln(n_c/n)`.
+    /// The discriminants `W_c = Σ⁻¹μ_c`, `b_c = −½ μ_cᵀW_c + prior · ln(n_c/n)`, from the factor of Σ.
     ///
     /// Classes without rows get a bias no other class has, so that they are never the answer.
-    pub fn solve(&mut self, shrink: f64, prior: f64, threads: usize) -> Result<Readout> {
-        let factor = self.factor(shrink, (0, 1.0), threads)?;
-        Ok(self.read(&factor, prior))
-    }
-
-    /// As [`Sums::solve`] with a factor at hand.
-    pub fn read(&self, factor: &Factor, prior: f64) -> Readout {
+    pub(crate) fn read(&self, factor: &Factor, prior: f64) -> Readout {
         let (w, classes, total) = (self.width, self.counts.len(), self.rows().max(1.0));
         let centre = self.centre();
         // Discriminants of the means less the common mean are the same up to a term that all
@@ -300,23 +257,17 @@ impl Sums {
         factor.solve(&mut rhs);
         let mut out = Readout { width: w, weights: vec![0.0; classes * w], bias: vec![-1e9; classes] };
         for c in (0..classes).filter(|&c| self.counts[c] > 0.0) {
-            let (row, mean) = (&rhs[c * w..(c + 1) * w], &means[c * w..(c + 1) * w]);
-            let half: f64 = row.iter().zip(mean).map(|(a, b)| a * b).sum::<f64>() * 0.5;
-            let offset: f64 = row.iter().zip(&centre).map(|(a, b)| a * b).sum();
-            out.bias[c] = (prior * (self.counts[c] / total).ln() - half - offset) as f32;
-            out.weights[c * w..(c + 1) * w].iter_mut().zip(row).for_each(|(o, v)| *o = *v as f32);
+            let class = c * w..(c + 1) * w;
+            let log_prior = prior * (self.counts[c] / total).ln();
+            let (weights, bias) = class_discriminant(&means[class.clone()], &rhs[class.clone()], &centre, log_prior);
+            out.bias[c] = bias;
+            out.weights[class].copy_from_slice(&weights);
         }
         out
     }
 
-    /// Ridge regression: `w = Σ⁻¹ cov(φ, y)`.
-    pub fn solve_values(&mut self, shrink: f64, threads: usize) -> Result<Readout> {
-        let factor = self.factor(shrink, (0, 1.0), threads)?;
-        Ok(self.read_values(&factor))
-    }
-
-    /// As [`Sums::solve_values`] with a factor at hand.
-    pub fn read_values(&self, factor: &Factor) -> Readout {
+    /// Ridge regression: `w = Σ⁻¹ cov(φ, y)`, from the factor of Σ.
+    pub(crate) fn read_values(&self, factor: &Factor) -> Readout {
         let (w, n) = (self.width, self.rows().max(1.0));
         let (centre, mean) = (self.centre(), self.moments[self.width] / n);
         let mut rhs: Vec<f64> = self.moments[..w].iter().zip(&centre).map(|(s, m)| s / n - m * mean).collect();
@@ -326,7 +277,7 @@ impl Sums {
     }
 
     /// The mean over all rows.
-    pub fn centre(&self) -> Vec<f64> {
+    pub(crate) fn centre(&self) -> Vec<f64> {
         let mut centre = vec![0.0; self.width];
         for row in self.sums.chunks_exact(self.width.max(1)) {
             centre.iter_mut().zip(row).for_each(|(c, s)| *c += s);
@@ -337,7 +288,7 @@ impl Sums {
     }
 
     /// Everything as plain numbers, bit for bit.
-    pub fn to_parts(&self) -> SumsParts {
+    pub(crate) fn to_parts(&self) -> SumsParts {
         let w = self.width;
         let scatter = (0..w).flat_map(|r| self.scatter[r * w..r * w + r + 1].iter().copied()).collect();
         let mut unlabelled = self.unlabelled.0.clone();
@@ -354,7 +305,7 @@ impl Sums {
     }
 
     /// Sums from [`Sums::to_parts`].
-    pub fn from_parts(parts: SumsParts) -> Result<Self> {
+    pub(crate) fn from_parts(parts: SumsParts) -> Result<Self> {
         let SumsParts { width: w, scatter: packed, sums, counts, mut unlabelled, waiting, moments } = parts;
         let fits = packed.len() == w * (w + 1) / 2
             && sums.len() == counts.len() * w
@@ -396,38 +347,23 @@ fn fold_into(scatter: &mut [f64], width: usize, rows: &[f32], scale: f32, thread
         return;
     }
     let count = rows.len() / width;
-    let panels = width.div_ceil(PANEL);
-    let slots: Vec<std::sync::Mutex<&mut [f64]>> =
-        scatter.chunks_mut(PANEL * width).map(std::sync::Mutex::new).collect();
-    let next = std::sync::atomic::AtomicUsize::new(0);
+    // The widest panels first, so that threads end together.
+    let mut panels: Vec<(usize, &mut [f64])> = scatter.chunks_mut(PANEL * width).enumerate().rev().collect();
     let threads = if width * width * count < 4_000_000 { 1 } else { threads };
-    in_parts(threads.max(1), threads, |_, _| {
-        let mut product_of = Vec::new();
-        loop {
-            // The widest panels first, so that threads end together.
-            let taken = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-            if taken >= panels {
-                return;
-            }
-            let p = panels - 1 - taken;
-            let first = p * PANEL;
-            let high = PANEL.min(width - first);
-            let wide = first + high;
-            product_of.clear();
-            product_of.resize(high * wide, 0.0f32);
-            product(
-                (&mut product_of, Shape::new(high, wide)),
-                (&rows[first..], Shape::strided(count, high, width).transposed()),
-                (rows, Shape::strided(count, wide, width)),
-                None,
-                scale,
-            );
-            let mut target = slots[p].lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            for (r, row) in target.chunks_exact_mut(width).enumerate() {
-                for (t, v) in row[..wide].iter_mut().zip(&product_of[r * wide..(r + 1) * wide]) {
-                    *t += f64::from(*v);
-                }
-            }
+    parallel::each_with(&mut panels, threads, Vec::new, |products, _, (number, panel)| {
+        let first = *number * PANEL;
+        let high = PANEL.min(width - first);
+        let wide = first + high;
+        dense::reset(products, high * wide);
+        product(
+            (&mut products[..], MatrixShape::new(high, wide)),
+            (&rows[first..], MatrixShape::strided(count, high, width).transposed()),
+            (rows, MatrixShape::strided(count, wide, width)),
+            None,
+            scale,
+        );
+        for (row, products) in panel.chunks_exact_mut(width).zip(products.chunks_exact(wide)) {
+            row[..wide].iter_mut().zip(products).for_each(|(t, v)| *t += f64::from(*v));
         }
     });
 }

@@ -1,13 +1,12 @@
-//! Labels that spread from few rows to many: along the nearest neighbours a label reaches rows that look like
-//! none of the labelled ones, only like others that look like them (Zhou et al. 2004, "Learning with local and
-//! global consistency"). [`Pool`] keeps the rows that have no label, [`Graph`] their neighbours.
+//! Label propagation from few rows to many: along the nearest neighbours a label reaches rows that are similar to
+//! none of the labelled ones, but to rows that are (Zhou et al. 2004, "Learning with local and global consistency"). [`UnlabelledPool`] keeps the rows that have no label, [`Graph`] their neighbours.
 
-use crate::nn::kernels::matrix::{Shape, in_parts, product};
+use crate::nn::kernels::matrix::{MatrixShape, product};
+use crate::nn::kernels::{dense, parallel};
 use crate::nn::layers::local_groups::strongest;
 use serde::{Deserialize, Serialize};
-use std::sync::{Mutex, PoisonError};
 
-/// Rows a [`Pool`] keeps: more help, but the graph grows with their square.
+/// Rows a [`UnlabelledPool`] keeps: more help, but the graph grows with their square.
 const KEPT: usize = 2_000;
 /// Neighbours that each row chooses; it also gets those that choose it.
 const NEIGHBOURS: usize = 6;
@@ -20,7 +19,7 @@ const BLOCK: usize = 128;
 
 /// The newest codes of rows without a label, as bytes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Pool {
+pub(crate) struct UnlabelledPool {
     width: usize,
     /// `[rows, width]`: a code's largest entry is ±127.
     codes: Vec<i8>,
@@ -28,10 +27,10 @@ pub struct Pool {
     oldest: usize,
 }
 
-impl Pool {
+impl UnlabelledPool {
     /// Keeps a code, in place of the oldest when there are enough. Codes that are not of length 1 are not kept:
     /// nearness is an angle here, and would say too little of them.
-    pub fn add(&mut self, code: &[f32]) {
+    pub(crate) fn add(&mut self, code: &[f32]) {
         if (code.iter().map(|v| v * v).sum::<f32>() - 1.0).abs() > 1e-3 {
             return;
         }
@@ -48,7 +47,7 @@ impl Pool {
     }
 
     /// Removes one row with this code, if it is still there.
-    pub fn take(&mut self, code: &[f32]) {
+    pub(crate) fn take(&mut self, code: &[f32]) {
         let gone: Vec<i8> = bytes(code).collect();
         let Some(at) = self.codes.chunks_exact(self.width.max(1)).position(|kept| kept == gone) else { return };
         // From here on the oldest row has to be the first.
@@ -60,14 +59,14 @@ impl Pool {
     }
 
     /// The codes, each of length 1, `[rows, width]`.
-    pub fn codes(&self) -> Vec<f32> {
+    pub(crate) fn codes(&self) -> Vec<f32> {
         let mut out: Vec<f32> = self.codes.iter().map(|&byte| f32::from(byte)).collect();
         out.chunks_exact_mut(self.width.max(1)).for_each(to_length_one);
         out
     }
 
     /// Whether it holds nothing.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.codes.is_empty()
     }
 }
@@ -85,9 +84,9 @@ fn to_length_one(row: &mut [f32]) {
     }
 }
 
-/// Rows and how strongly each hears its neighbours.
+/// The graph of nearest neighbours.
 #[derive(Clone, Debug)]
-pub struct Graph {
+pub(crate) struct Graph {
     /// Where each row's neighbours begin, `[rows + 1]`.
     starts: Vec<usize>,
     /// (row, strength): `w / √(d dⁿ)` of the symmetric weights `w = max(0, cosine)⁴` with row sums `d`.
@@ -97,34 +96,29 @@ pub struct Graph {
 impl Graph {
     /// The neighbours of `rows` `[rows, width]` by the cosine of what they differ from `centre` by. The result does
     /// not depend on `threads`.
-    pub fn new(rows: &[f32], centre: &[f64], threads: usize) -> Self {
+    pub(crate) fn new(rows: &[f32], centre: &[f64], threads: usize) -> Self {
         let width = centre.len().max(1);
         let count = rows.len() / width;
         let mut unit: Vec<f32> =
             rows.chunks_exact(width).flat_map(|row| row.iter().zip(centre).map(|(v, c)| v - *c as f32)).collect();
         unit.chunks_exact_mut(width).for_each(to_length_one);
         let mut chosen: Vec<Vec<(u32, u32, f32)>> = vec![Vec::new(); count.div_ceil(BLOCK)];
-        let slots: Vec<_> = chosen.iter_mut().map(Mutex::new).collect();
-        in_parts(slots.len(), threads, |_, blocks| {
-            let (mut similarities, mut picked) = (Vec::new(), Vec::new());
-            for block in blocks {
-                let mut slot = slots[block].lock().unwrap_or_else(PoisonError::into_inner);
-                let first = block * BLOCK;
-                let high = BLOCK.min(count - first);
-                similarities.resize(high * count, 0.0);
-                let own = (&unit[first * width..(first + high) * width], Shape::new(high, width));
-                let all = (&unit[..], Shape::new(count, width).transposed());
-                product((&mut similarities[..], Shape::new(high, count)), own, all, None, 1.0);
-                for (r, similarities) in similarities.chunks_exact_mut(count).enumerate() {
-                    similarities[first + r] = f32::NEG_INFINITY;
-                    strongest(similarities, NEIGHBOURS, &mut picked);
-                    let of = (first + r) as u32;
-                    let heard = picked.iter().filter(|(similarity, _)| *similarity > 0.0);
-                    slot.extend(heard.flat_map(|&(s, to)| [(of, to, s.powi(4)), (to, of, s.powi(4))]));
-                }
+        let scratch = || (Vec::new(), Vec::new());
+        parallel::each_with(&mut chosen, threads, scratch, |(similarities, picked), block, edges| {
+            let first = block * BLOCK;
+            let high = BLOCK.min(count - first);
+            dense::reset(similarities, high * count);
+            let own = (&unit[first * width..(first + high) * width], MatrixShape::new(high, width));
+            let all = (&unit[..], MatrixShape::new(count, width).transposed());
+            product((&mut similarities[..], MatrixShape::new(high, count)), own, all, None, 1.0);
+            for (r, similarities) in similarities.chunks_exact_mut(count).enumerate() {
+                similarities[first + r] = f32::NEG_INFINITY;
+                strongest(similarities, NEIGHBOURS, picked);
+                let of = (first + r) as u32;
+                let near = picked.iter().filter(|(similarity, _)| *similarity > 0.0);
+                edges.extend(near.flat_map(|&(s, to)| [(of, to, s.powi(4)), (to, of, s.powi(4))]));
             }
         });
-        drop(slots);
         Self::of(count, chosen.concat())
     }
 
@@ -141,9 +135,9 @@ impl Graph {
         Self { starts, neighbours: edges.iter().map(strength).collect() }
     }
 
-    /// What the labels of the first rows say about all of them: probabilities `[rows, classes]`, zeros where no label
+    /// Propagates the labels of the first rows to all of them: probabilities `[rows, classes]`, zeros where no label
     /// reaches. A class gets the share of the rows that it has of the labels; those rows keep their labels.
-    pub fn spread(&self, labels: &[Option<u32>], classes: usize) -> Vec<f32> {
+    pub(crate) fn spread(&self, labels: &[Option<u32>], classes: usize) -> Vec<f32> {
         let count = self.starts.len() - 1;
         let mut source = vec![0.0f32; count * classes];
         let mut due = vec![0.0f32; classes];
@@ -237,11 +231,11 @@ mod tests {
             to_length_one(&mut code);
             code
         };
-        let mut pool = Pool::default();
+        let mut pool = UnlabelledPool::default();
         pool.add(&[0.5, 0.5, 0.5]);
         assert!(pool.is_empty());
         (0..KEPT + 5).for_each(|i| pool.add(&code(i)));
-        let held = |pool: &Pool, i: usize| {
+        let held = |pool: &UnlabelledPool, i: usize| {
             let wanted: Vec<i8> = bytes(&code(i)).collect();
             pool.codes.chunks_exact(3).any(|kept| kept == wanted)
         };

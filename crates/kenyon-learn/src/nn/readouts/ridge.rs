@@ -2,28 +2,34 @@
 //! (Saunders, Gammerman & Vovk 1998, "Ridge regression learning algorithm in dual variables").
 
 use crate::Result;
-use crate::nn::kernels::matrix::{Shape, product};
-use crate::nn::linalg::cholesky::Factor;
-use crate::nn::readouts::discriminant::Readout;
+use crate::nn::kernels::matrix::{MatrixShape, product};
+use crate::nn::probability::log_sum_exp;
+use crate::nn::readouts::Readout;
+use crate::nn::readouts::shrinkage::{factor_with_ridge, mean_diagonal};
 
 /// What is added to the diagonal of the products, as a share of its mean.
 const RIDGE: f64 = 0.1;
-/// Answers lie between 0 and 1 and are to be told apart by a softmax.
+/// Factor of answers, which lie between 0 and 1, before a softmax.
 const SHARPNESS: f32 = 10.0;
 
-/// A readout of `classes` outputs from rows `[rows, width]` less `centre` and what each of them is,
-/// `[rows, classes]`, zeros where that is not known. What a class without rows is answered is nothing anybody
-/// would take for an answer.
+/// A readout of `classes` outputs from rows `[rows, width]` less `centre` and their class probabilities,
+/// `[rows, classes]`, zeros where these are not known. A class without rows gets a bias that never wins.
 ///
 /// # Errors
 /// `singular` where the rows do not differ from the centre.
-pub fn few_rows(rows: &[f32], wanted: &[f32], classes: usize, centre: &[f64], threads: usize) -> Result<Readout> {
+pub(crate) fn few_rows(
+    rows: &[f32],
+    wanted: &[f32],
+    classes: usize,
+    centre: &[f64],
+    threads: usize,
+) -> Result<Readout> {
     let (count, width) = (wanted.len() / classes.max(1), centre.len());
     let centred: Vec<f32> =
         rows.chunks_exact(width).flat_map(|row| row.iter().zip(centre).map(|(v, c)| v - *c as f32)).collect();
-    let (mut system, mean) = products(&centred, count, width);
-    (0..count).for_each(|i| system[i * count + i] += RIDGE * mean);
-    let factor = Factor::new(system, count, threads)?;
+    let system = products(&centred, count, width);
+    let ridge = RIDGE * mean_diagonal(&system, count);
+    let factor = factor_with_ridge(system, count, |_| ridge, threads)?;
     let share = 1.0 / classes as f64;
     let of = |class: usize| wanted[class.min(wanted.len())..].iter().step_by(classes);
     let mut dual: Vec<f64> =
@@ -32,9 +38,9 @@ pub fn few_rows(rows: &[f32], wanted: &[f32], classes: usize, centre: &[f64], th
     let dual: Vec<f32> = dual.iter().map(|&d| d as f32 * SHARPNESS).collect();
     let mut weights = vec![0.0; classes * width];
     product(
-        (&mut weights, Shape::new(classes, width)),
-        (&dual, Shape::new(classes, count)),
-        (&centred, Shape::new(count, width)),
+        (&mut weights, MatrixShape::new(classes, width)),
+        (&dual, MatrixShape::new(classes, count)),
+        (&centred, MatrixShape::new(count, width)),
         None,
         1.0,
     );
@@ -46,58 +52,54 @@ pub fn few_rows(rows: &[f32], wanted: &[f32], classes: usize, centre: &[f64], th
     Ok(Readout { width, bias: bias.collect(), weights })
 }
 
-/// Products of all pairs of rows `[count, width]`, and the mean of each with itself.
-fn products(rows: &[f32], count: usize, width: usize) -> (Vec<f64>, f64) {
+/// Products of all pairs of rows `[count, width]`.
+fn products(rows: &[f32], count: usize, width: usize) -> Vec<f64> {
     let mut products = vec![0.0f32; count * count];
-    let shape = Shape::new(count, width);
-    product((&mut products, Shape::new(count, count)), (rows, shape), (rows, shape.transposed()), None, 1.0);
-    let mean = (0..count).map(|i| f64::from(products[i * count + i])).sum::<f64>() / count.max(1) as f64;
-    (products.into_iter().map(f64::from).collect(), mean)
+    let shape = MatrixShape::new(count, width);
+    product((&mut products, MatrixShape::new(count, count)), (rows, shape), (rows, shape.transposed()), None, 1.0);
+    products.into_iter().map(f64::from).collect()
 }
 
-/// What to learn from: rows of mean zero, the weight of each in the loss and what it is due.
+/// What to learn from: rows of mean zero, the weight of each in the loss and its target.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Rows {
+pub(crate) struct RidgeRows {
     /// `[rows, width]`.
-    pub rows: Vec<f32>,
+    pub(crate) rows: Vec<f32>,
     /// `[rows]`, above zero.
-    pub weights: Vec<f32>,
+    pub(crate) weights: Vec<f32>,
     /// Class ids, or values: `[rows]`.
-    pub due: Vec<f32>,
+    pub(crate) targets: Vec<f32>,
 }
 
 /// Ridges that are tried, as shares of the mean squared length of a row.
 const RIDGES: [f64; 8] = [1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0];
 
 /// A readout of `outputs` classes, or of a value if that is 1, from rows of `width` numbers: its weights
-/// `[width, outputs]` and biases. The ridge is the one under which each row is answered best by the others;
-/// logits are as sharp as serves these answers. A row's answer without it follows from the solution with
-/// all (Allen 1974, "The relationship between variable selection and data augmentation and a method for
+/// `[width, outputs]` and biases. The ridge and the sharpness of the logits are those with the least leave-one-out
+/// loss; a row's answer without it follows from the solution with all (Allen 1974, "The relationship between variable selection and data augmentation and a method for
 /// prediction").
 ///
 /// # Errors
 /// `singular` where the rows do not differ.
-pub fn tuned(from: &Rows, width: usize, outputs: usize, threads: usize) -> Result<(Vec<f32>, Vec<f32>)> {
-    let (count, total) = (from.due.len(), from.weights.iter().map(|w| f64::from(*w)).sum::<f64>());
+pub(crate) fn tuned(from: &RidgeRows, width: usize, outputs: usize, threads: usize) -> Result<(Vec<f32>, Vec<f32>)> {
+    let (count, total) = (from.targets.len(), from.weights.iter().map(|w| f64::from(*w)).sum::<f64>());
     // `[outputs, rows]`, less the mean of each output.
     let mut wanted: Vec<f64> = if outputs == 1 {
-        from.due.iter().map(|&value| f64::from(value)).collect()
+        from.targets.iter().map(|&value| f64::from(value)).collect()
     } else {
-        (0..outputs).flat_map(|o| from.due.iter().map(move |&class| f64::from(class as usize == o))).collect()
+        (0..outputs).flat_map(|o| from.targets.iter().map(move |&class| f64::from(class as usize == o))).collect()
     };
     let mut means = vec![0.0; outputs];
     for (mean, wanted) in means.iter_mut().zip(wanted.chunks_exact_mut(count.max(1))) {
         *mean = wanted.iter().zip(&from.weights).map(|(v, w)| v * f64::from(*w)).sum::<f64>() / total;
         wanted.iter_mut().for_each(|v| *v -= *mean);
     }
-    let (products, length) = products(&from.rows, count, width);
+    let products = products(&from.rows, count, width);
+    let length = mean_diagonal(&products, count);
     let mut best: Option<(f64, f64, Vec<f64>)> = None;
     for ridge in RIDGES {
-        let mut system = products.clone();
-        for (i, weight) in from.weights.iter().enumerate() {
-            system[i * count + i] += ridge * length * total / (count as f64 * f64::from(*weight));
-        }
-        let factor = Factor::new(system, count, threads)?;
+        let of_row = |i: usize| ridge * length * total / (count as f64 * f64::from(from.weights[i]));
+        let factor = factor_with_ridge(products.clone(), count, of_row, threads)?;
         let (mut dual, diagonal) = (wanted.clone(), factor.inverse_diagonal());
         factor.solve(&mut dual);
         let alone: Vec<f64> = (wanted.iter().zip(&dual).enumerate())
@@ -117,9 +119,9 @@ pub fn tuned(from: &Rows, width: usize, outputs: usize, threads: usize) -> Resul
     let dual: Vec<f32> = dual.iter().map(|&d| (d * sharpness) as f32).collect();
     let mut weights = vec![0.0; width * outputs];
     product(
-        (&mut weights, Shape::new(width, outputs)),
-        (&from.rows, Shape::new(count, width).transposed()),
-        (&dual, Shape::new(outputs, count).transposed()),
+        (&mut weights, MatrixShape::new(width, outputs)),
+        (&from.rows, MatrixShape::new(count, width).transposed()),
+        (&dual, MatrixShape::new(outputs, count).transposed()),
         None,
         1.0,
     );
@@ -127,14 +129,13 @@ pub fn tuned(from: &Rows, width: usize, outputs: usize, threads: usize) -> Resul
 }
 
 /// The least log loss of answers `[outputs, rows]` with `means` added, and what to multiply them by for that.
-fn sharpest(answers: &[f64], means: &[f64], from: &Rows) -> (f64, f64) {
-    let count = from.due.len();
+fn sharpest(answers: &[f64], means: &[f64], from: &RidgeRows) -> (f64, f64) {
+    let count = from.targets.len();
     let loss = |sharpness: f64| -> f64 {
         let one = |row: usize| {
             let logit = |output: usize| (answers[output * count + row] + means[output]) * sharpness;
-            let most = (0..means.len()).map(logit).fold(f64::NEG_INFINITY, f64::max);
-            let sum: f64 = (0..means.len()).map(|output| (logit(output) - most).exp()).sum();
-            f64::from(from.weights[row]) * (sum.ln() + most - logit(from.due[row] as usize))
+            let total = log_sum_exp((0..means.len()).map(logit));
+            f64::from(from.weights[row]) * (total - logit(from.targets[row] as usize))
         };
         (0..count).map(one).sum()
     };
@@ -143,7 +144,7 @@ fn sharpest(answers: &[f64], means: &[f64], from: &Rows) -> (f64, f64) {
 }
 
 /// Class ids as what [`few_rows`] wants of the rows.
-pub fn one_hot(labels: &[u32], classes: usize) -> Vec<f32> {
+pub(crate) fn one_hot(labels: &[u32], classes: usize) -> Vec<f32> {
     let mut wanted = vec![0.0; labels.len() * classes];
     labels.iter().enumerate().for_each(|(row, &label)| wanted[row * classes + label as usize] = 1.0);
     wanted
@@ -179,9 +180,8 @@ mod tests {
         let due: Vec<f32> = rows.chunks_exact(width).map(|row| row[0] - row[1]).collect();
         let solve = |keep: &[usize], ridge: f64| {
             let part: Vec<f32> = keep.iter().flat_map(|&k| rows[k * width..(k + 1) * width].to_vec()).collect();
-            let (mut system, _) = products(&part, keep.len(), width);
-            (0..keep.len()).for_each(|i| system[i * keep.len() + i] += ridge);
-            let factor = Factor::new(system, keep.len(), 1).unwrap();
+            let system = products(&part, keep.len(), width);
+            let factor = factor_with_ridge(system, keep.len(), |_| ridge, 1).unwrap();
             let mut dual: Vec<f64> = keep.iter().map(|&k| f64::from(due[k])).collect();
             factor.solve(&mut dual);
             (dual, factor.inverse_diagonal(), part)
@@ -203,13 +203,13 @@ mod tests {
     fn a_tuned_readout_tells_noisy_classes_apart_and_follows_values() {
         let (mut random, count, width) = (Random::new(9), 90, 300);
         let means: Vec<f32> = random.normals(3 * width, 0.3);
-        let mut from = Rows::default();
+        let mut from = RidgeRows::default();
         let mut draw =
             |class: usize| -> Vec<f32> { (0..width).map(|i| means[class * width + i] + random.normal()).collect() };
         for row in 0..count {
             from.rows.extend(draw(row % 3));
             from.weights.push(if row % 3 == 0 { 2.0 } else { 1.0 });
-            from.due.push((row % 3) as f32);
+            from.targets.push((row % 3) as f32);
         }
         let answer = |(weights, bias): &(Vec<f32>, Vec<f32>), row: &[f32]| -> Vec<f32> {
             let outputs = bias.len();
@@ -223,7 +223,7 @@ mod tests {
             logits.iter().enumerate().all(|(o, l)| o == row % 3 || *l < logits[row % 3])
         });
         assert!(right.count() > 140);
-        from.due = from.rows.chunks_exact(width).map(|row| 2.0 + row[..100].iter().sum::<f32>()).collect();
+        from.targets = from.rows.chunks_exact(width).map(|row| 2.0 + row[..100].iter().sum::<f32>()).collect();
         let readout = tuned(&from, width, 1, 1).unwrap();
         let error = |row: &[f32]| answer(&readout, row)[0] - 2.0 - row[..100].iter().sum::<f32>();
         let errors: Vec<f32> = (0..150).map(|row| error(&draw(row % 3)).powi(2)).collect();

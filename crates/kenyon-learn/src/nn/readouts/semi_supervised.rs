@@ -1,33 +1,35 @@
-//! The readout where labels are few among many rows without. The spread of all rows is known well then and the means
-//! of classes are not, so that a discriminant would see little but their noise: it is read by ridge regression
-//! instead, from the labelled rows and from those that they lend their labels to.
+//! The readout where labels are few among many rows without. The covariance of all rows is known well then and the
+//! means of classes are not, so a discriminant would mostly follow their noise. Ridge regression is used instead, from
+//! the labelled rows and from those that labels are propagated to ([`super::label_propagation`]).
 
-use crate::nn::readouts::discriminant::{Readout, Sums};
-use crate::nn::readouts::label_propagation::{Graph, Pool};
+use crate::nn::probability::argmax;
+use crate::nn::readouts::Readout;
+use crate::nn::readouts::discriminant::Sums;
+use crate::nn::readouts::label_propagation::{Graph, UnlabelledPool};
 use crate::nn::readouts::ridge::{few_rows, one_hot};
 
 /// Labels are few where there are so many times more rows without.
 const FEW: f64 = 4.0;
 /// With more labelled rows than this the equations, which grow with their square, would take too long.
-pub const MOST_LABELS: usize = 1_000;
+pub(crate) const MOST_LABELS: usize = 1_000;
 /// With more classes than this labels are not spread: that would take seconds.
 const MOST_CLASSES: usize = 100;
 /// Parts of the labelled rows that are held out in turn to see whether spreading helps.
 const FOLDS: usize = 5;
 
 /// Whether the rows in `sums` have so few labels.
-pub fn are_few(sums: &Sums) -> bool {
+pub(crate) fn are_few(sums: &Sums) -> bool {
     sums.rows() >= 1.0 && sums.unlabelled() >= FEW * sums.rows()
 }
 
 /// A readout of `classes` from labelled codes of length 1, `[rows, width]`, whose class ids are `labels`, and from
 /// the pool; none where that is empty, there are no labels or too many, or the
 /// rows do not differ.
-pub fn read(
+pub(crate) fn read(
     mut rows: Vec<f32>,
     labels: &[u32],
     classes: usize,
-    pool: &Pool,
+    pool: &UnlabelledPool,
     sums: &Sums,
     threads: usize,
 ) -> Option<Readout> {
@@ -46,8 +48,8 @@ pub fn read(
     few_rows(&rows[..known], &one_hot(labels, classes), classes, &centre, threads).ok()
 }
 
-/// Whether labels that are held out are told from the others by the graph, and not clearly worse than by the
-/// labelled rows alone. Taken for granted where there are too few to hold any out.
+/// Whether the graph predicts held-out labels, and not clearly worse than the labelled rows alone do. Assumed where
+/// there are too few to hold any out.
 fn spreads(graph: &Graph, rows: &[f32], labels: &[u32], classes: usize, centre: &[f64], threads: usize) -> bool {
     if labels.len() < 3 * classes {
         return true;
@@ -64,10 +66,7 @@ fn spreads(graph: &Graph, rows: &[f32], labels: &[u32], classes: usize, centre: 
         let wanted = one_hot(&kept.iter().flatten().copied().collect::<Vec<_>>(), classes);
         let Ok(readout) = few_rows(&taught, &wanted, classes, centre, threads) else { return true };
         for row in (0..labels.len()).filter(|&r| held(r)) {
-            let right = |answer: &[f32]| {
-                let best = (0..classes).fold(0, |best, class| if answer[class] > answer[best] { class } else { best });
-                usize::from(best == labels[row] as usize)
-            };
+            let right = |answer: &[f32]| usize::from(argmax(&answer[..classes]) == labels[row] as usize);
             by_graph += right(&spread[row * classes..(row + 1) * classes]);
             alone += right(&readout.forward(code(row)));
         }
@@ -94,7 +93,7 @@ mod tests {
             let length = row.iter().map(|v| v * v).sum::<f32>().sqrt();
             (row.into_iter().map(|v| v / length).collect::<Vec<f32>>(), label)
         };
-        let (mut sums, mut pool) = (Sums::new(width, 2, false), Pool::default());
+        let (mut sums, mut pool) = (Sums::new(width, 2, false), UnlabelledPool::default());
         let (mut rows, mut labels) = (Vec::new(), Vec::new());
         for _ in 0..labelled {
             let (row, label) = draw();

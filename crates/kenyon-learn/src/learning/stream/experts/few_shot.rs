@@ -1,29 +1,22 @@
-//! Classes a stream has shown only a few rows of: what they are taken for, and when they are answered.
+//! Classes of which a stream has shown only a few rows: what their readout and bias are computed from. The equations
+//! are in [`crate::nn::readouts::few_shot`].
 
 use super::Shared;
 use crate::nn::linalg::cholesky::Factor;
-use crate::nn::readouts::discriminant::{Readout, Sums};
-use crate::nn::readouts::few_shot::Known;
+use crate::nn::readouts::Readout;
+use crate::nn::readouts::discriminant::Sums;
+use crate::nn::readouts::few_shot::{
+    ClassSubspace, ResidualVariances, calibrated_bias, discriminant, leave_one_out_margins,
+};
 
-/// Rows from which on a class is known like any other.
-pub(super) const MANY: u64 = 200;
+pub(super) use crate::nn::readouts::few_shot::MANY;
+
 /// Known classes that others are told from, at most and at least.
 const KNOWN: std::ops::RangeInclusive<usize> = 3..=64;
-/// Rows up to which the bias is what it is calibrated to; from there on it fades.
-const CALIBRATED: f32 = 40.0;
 /// Remembered rows of known classes that a bias is calibrated on, a class and in all.
 const ASKED: (usize, usize) = (100, 2000);
-/// One in so many of them may be lost to the new class. What is remembered is more typical of its class
-/// than other rows are, of which a few times as many are lost.
-const LOST: usize = 600;
-/// Remembered rows below which nothing is calibrated.
-const LEAST: usize = 200;
 /// Remembered rows that tell how far rows lie from their class.
 const MEASURED: usize = 24;
-
-/// Mean square distances outside of what known classes differ by: of a class from the others, and of
-/// a row from its class.
-pub(super) type Spread = (f32, f32);
 
 /// What a class of few rows is judged by.
 #[derive(Debug)]
@@ -36,7 +29,7 @@ pub(super) struct Parts<'a> {
     /// The classes with many rows.
     classes: Vec<usize>,
     /// None while these are few.
-    known: Option<Known>,
+    known: Option<ClassSubspace>,
 }
 
 /// The classes with many rows that the readout answers, those with most if there are very many.
@@ -57,49 +50,32 @@ impl<'a> Parts<'a> {
         let known = KNOWN.contains(&classes.len()).then(|| {
             let means = classes.iter().flat_map(|&class| of(class)).collect();
             let solved = classes.iter().flat_map(|&class| solved(class).map(|&w| f64::from(w))).collect();
-            Known::new(means, solved, sums.width())
+            ClassSubspace::new(means, solved, sums.width())
         });
         Some(Self { factor, sums, centre, shared, readout, classes, known: known.and_then(crate::Result::ok) })
     }
 
-    /// How far classes and rows lie outside of what known classes differ by.
-    pub(super) fn spread(&self) -> Option<Spread> {
-        let (known, entries) = (self.known.as_ref()?, self.shared.memory.entries());
+    /// The variances that the means of new classes are shrunk by, from some remembered rows.
+    pub(super) fn variances(&self) -> Option<ResidualVariances> {
+        let entries = self.shared.memory.entries();
         let many = |e: &usize| self.shared.counts.get(entries[*e].label as usize).is_some_and(|&rows| rows >= MANY);
         let rows: Vec<usize> = (0..entries.len()).filter(many).collect();
-        let measured: Vec<f64> = (rows.iter().step_by(rows.len().div_ceil(MEASURED).max(1)))
-            .map(|&e| {
-                let mean = self.sums.mean(entries[e].label as usize);
-                let apart: Vec<f64> =
-                    self.shared.memory.code(e).iter().zip(mean).map(|(v, m)| f64::from(*v) - m).collect();
-                let mut solved = apart.clone();
-                self.factor.solve(&mut solved);
-                known.outside(&apart, &solved)
-            })
-            .collect();
-        let row = measured.iter().sum::<f64>() / measured.len() as f64;
-        known.apart().ok().filter(|_| row.is_finite()).map(|class| (class as f32, row as f32))
+        let deviations = rows.iter().step_by(rows.len().div_ceil(MEASURED).max(1)).map(|&e| {
+            let mean = self.sums.mean(entries[e].label as usize);
+            self.shared.memory.code(e).iter().zip(mean).map(|(v, m)| f64::from(*v) - m).collect::<Vec<f64>>()
+        });
+        self.known.as_ref()?.variances(self.factor, deviations)
     }
 
     /// Weights and bias of class `class` from the mean of its rows, `[width]`.
-    pub(super) fn discriminant(&self, class: usize, spread: Option<Spread>) -> (Vec<f32>, f32) {
-        let mut mean: Vec<f64> = self.sums.mean(class).into_iter().zip(self.centre).map(|(m, c)| m - c).collect();
-        let mut solved = mean.clone();
-        self.factor.solve(&mut solved);
-        if let (Some(known), Some((apart, row))) = (&self.known, spread) {
-            let rows = self.sums.counts()[class].max(1.0);
-            let keep = f64::from(apart) / (f64::from(apart) + f64::from(row) / rows);
-            (mean, solved) = known.shrunk(&mean, &solved, keep);
-        }
-        let half: f64 = solved.iter().zip(&mean).map(|(w, m)| w * m).sum::<f64>() * 0.5;
-        let offset: f64 = solved.iter().zip(self.centre).map(|(w, c)| w * c).sum();
-        (solved.into_iter().map(|w| w as f32).collect(), (-half - offset) as f32)
+    pub(super) fn discriminant(&self, class: usize, variances: Option<ResidualVariances>) -> (Vec<f32>, f32) {
+        let mean: Vec<f64> = self.sums.mean(class).into_iter().zip(self.centre).map(|(m, c)| m - c).collect();
+        let rows = self.sums.counts()[class];
+        discriminant(self.factor, mean, self.centre, rows, self.known.as_ref().zip(variances))
     }
 
-    /// The bias that class `class` is due whose discriminant is `weights` and `bias`: as large as it can
-    /// be while one in six hundred remembered rows of known classes is lost to it. A mean of few rows is
-    /// further from everything by its own noise, so without that it would hardly ever be the answer.
-    pub(super) fn class_bias(&self, class: usize, (weights, bias): (&[f32], f32), spread: Spread) -> f32 {
+    /// The calibrated bias of class `class` whose discriminant is `weights` and `bias`.
+    pub(super) fn class_bias(&self, class: usize, (weights, bias): (&[f32], f32), variances: ResidualVariances) -> f32 {
         let (entries, outputs) = (self.shared.memory.entries(), self.readout.bias.len());
         let most = ASKED.0.min(ASKED.1 / self.classes.len().max(1));
         let mut margins: Vec<f64> = Vec::new();
@@ -114,26 +90,9 @@ impl<'a> Parts<'a> {
                     f64::from(new - others.fold(f32::NEG_INFINITY, f32::max))
                 })
                 .collect();
-            margins.extend(self.as_if_unseen(&own, one, f64::from(spread.1)));
+            let (rows, own_rows) = (self.sums.rows() + self.sums.unlabelled(), self.sums.counts()[one]);
+            margins.extend(leave_one_out_margins(&own, rows, own_rows, f64::from(variances.row)));
         }
-        if margins.len() < LEAST {
-            return 0.0;
-        }
-        let lost = margins.len() / LOST;
-        let (_, margin, _) = margins.select_nth_unstable_by(lost, |a, b| b.total_cmp(a));
-        let rows = self.shared.counts[class].max(1) as f32;
-        let fade = ((MANY as f32 / rows).ln() / (MANY as f32 / CALIBRATED).ln()).clamp(0.0, 1.0);
-        -*margin as f32 * fade
-    }
-
-    /// What `margins` of remembered rows of class `class` would be had they not been learned. A row at
-    /// square distance `h` from its mean pulls the covariance and the mean its way: without it, its
-    /// deviation is `N / (N − h)` times as large, and its class `h / n` further from it.
-    fn as_if_unseen(&self, margins: &[f64], class: usize, h: f64) -> impl Iterator<Item = f64> {
-        let rows = self.sums.rows() + self.sums.unlabelled();
-        let stretch = rows / (rows - h).max(rows / 10.0);
-        let mean = margins.iter().sum::<f64>() / margins.len().max(1) as f64;
-        let shift = stretch * h / self.sums.counts()[class].max(1.0);
-        margins.iter().map(move |margin| mean + stretch * (margin - mean) + shift)
+        calibrated_bias(margins, self.shared.counts[class])
     }
 }

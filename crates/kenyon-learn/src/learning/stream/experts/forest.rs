@@ -7,7 +7,7 @@ use super::{ExpertKind, ExpertRow, Lesson, Pass, StreamExpert, Truth, from_bytes
 use crate::Result;
 use crate::learning::stream::copy_on_write::CopyOnWrite;
 use crate::learning::stream::inputs::ReceptiveField;
-use crate::learning::stream::softmax;
+use crate::nn::probability::softmax;
 use crate::random::Random;
 use serde::{Deserialize, Serialize};
 

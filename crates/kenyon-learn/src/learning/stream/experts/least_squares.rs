@@ -3,7 +3,7 @@
 use super::{ExpertKind, ExpertRow, Lesson, Pass, StreamExpert, Truth, from_bytes, to_bytes};
 use crate::Result;
 use crate::learning::stream::inputs::ReceptiveField;
-use crate::nn::linalg::cholesky;
+use crate::nn::linalg::dot;
 use serde::{Deserialize, Serialize};
 
 pub(super) const KIND: ExpertKind = ExpertKind {
@@ -55,9 +55,9 @@ impl Squares {
     fn learn(&mut self, input: &[f32], value: f32) {
         let n = self.width;
         let x: Vec<f64> = input.iter().map(|&v| f64::from(v)).collect();
-        let gain: Vec<f64> = self.inverse.chunks_exact(n.max(1)).map(|row| cholesky::dot(row, &x)).collect();
-        let scale = self.forget + cholesky::dot(&gain, &x);
-        let error = f64::from(value) - cholesky::dot(&self.weights, &x);
+        let gain: Vec<f64> = self.inverse.chunks_exact(n.max(1)).map(|row| dot(row, &x)).collect();
+        let scale = self.forget + dot(&gain, &x);
+        let error = f64::from(value) - dot(&self.weights, &x);
         for (w, g) in self.weights.iter_mut().zip(&gain) {
             *w += g / scale * error;
         }

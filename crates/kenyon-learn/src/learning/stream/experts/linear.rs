@@ -5,7 +5,8 @@ use super::{ExpertKind, ExpertRow, Lesson, StreamExpert, Truth, from_bytes, to_b
 use crate::Result;
 use crate::learning::stream::copy_on_write::CopyOnWrite;
 use crate::learning::stream::inputs::ReceptiveField;
-use crate::learning::stream::softmax;
+use crate::nn::linalg::dot;
+use crate::nn::probability::softmax;
 use serde::{Deserialize, Serialize};
 
 /// Rate and decay of the squares for each field of the columns: small and large steps, steady and forgetting.
@@ -197,17 +198,4 @@ impl Logistic {
 fn place(index: u32, width: usize) -> usize {
     let index = index as usize;
     if index < width { index } else { (index.wrapping_mul(0x9e37_79b1) >> 7) % width }
-}
-
-/// A dot product in eight independent sums.
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0f32; 8];
-    let (a8, b8) = (a.chunks_exact(8), b.chunks_exact(8));
-    let tail: f32 = a8.remainder().iter().zip(b8.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in a8.zip(b8) {
-        for i in 0..8 {
-            sums[i] += x[i] * y[i];
-        }
-    }
-    sums.iter().sum::<f32>() + tail
 }

@@ -1,14 +1,16 @@
 //! The readout of codes as an expert: the streaming discriminant, or ridge regression, solved now and then from sums
 //! of every row.
 
-use super::few_shot::{self, Parts, Spread};
+use super::few_shot::{self, Parts};
 use super::{ExpertKind, ExpertRow, Lesson, Pass, Shared, StreamExpert, Truth, from_bytes, to_bytes};
 use crate::Result;
 use crate::learning::stream::copy_on_write::CopyOnWrite;
-use crate::learning::stream::softmax;
 use crate::nn::linalg::cholesky::Factor;
-use crate::nn::readouts::discriminant::{Readout, Sums};
-use crate::nn::readouts::label_propagation::Pool;
+use crate::nn::probability::softmax;
+use crate::nn::readouts::Readout;
+use crate::nn::readouts::discriminant::Sums;
+use crate::nn::readouts::few_shot::ResidualVariances;
+use crate::nn::readouts::label_propagation::UnlabelledPool;
 use crate::nn::readouts::semi_supervised;
 use serde::{Deserialize, Serialize};
 
@@ -25,7 +27,7 @@ pub(super) const KIND: ExpertKind = ExpertKind {
         vec![Box::new(expert)]
     },
     load: |bytes| {
-        let (solver, pool, readout, class_bias, log_temperature) = from_bytes::<(Solver, Pool, _, _, _)>(bytes)?;
+        let (solver, pool, readout, class_bias, log_temperature) = from_bytes::<(Solver, UnlabelledPool, _, _, _)>(bytes)?;
         let solver = Solver { pool, ..solver };
         Ok(Box::new(ReadoutExpert { solver, readout, class_bias, log_temperature, rebuilding: false }))
     },
@@ -105,7 +107,7 @@ impl ReadoutExpert {
         solver.centre = sums.centre();
         self.readout = Some(sums.read(&factor, 0.0).into());
         solver.factor = Some(factor);
-        self.solver.spread = self.parts(shared).and_then(|parts| parts.spread()).into_iter().collect();
+        self.solver.spread = self.parts(shared).and_then(|parts| parts.variances()).into_iter().collect();
         self.class_bias.fill(0.0);
         if !self.solver.spread.is_empty() {
             let few = (0..shared.classes).filter(|&c| (1..few_shot::MANY).contains(&shared.counts[c]));
@@ -260,10 +262,10 @@ pub(in crate::learning::stream) struct Solver {
     /// Whether what came before some row counts less, so that a row's own share is not known any more.
     faded: bool,
     /// How far classes and rows lie outside of what known classes differ by; one entry, or none.
-    spread: Vec<Spread>,
+    spread: Vec<ResidualVariances>,
     /// Rows that labels spread to while these are few. In a snapshot it comes after everything else.
     #[serde(skip)]
-    pub(in crate::learning::stream) pool: Pool,
+    pub(in crate::learning::stream) pool: UnlabelledPool,
 }
 
 impl Solver {
@@ -277,7 +279,7 @@ impl Solver {
             seen: 0,
             faded: false,
             spread: Vec::new(),
-            pool: Pool::default(),
+            pool: UnlabelledPool::default(),
         }
     }
 
@@ -348,7 +350,7 @@ impl Solver {
 }
 
 /// The readout of few labels; none where they are not few, or the memory holds too little of their rows.
-fn few(sums: &Sums, pool: &Pool, shared: &Shared) -> Option<Readout> {
+fn few(sums: &Sums, pool: &UnlabelledPool, shared: &Shared) -> Option<Readout> {
     let entries = shared.memory.entries();
     if !semi_supervised::are_few(sums) || (entries.len() as f64) < sums.rows() / 2.0 {
         return None;

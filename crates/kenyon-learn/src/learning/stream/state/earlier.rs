@@ -15,8 +15,8 @@ use crate::learning::stream::figures::Figures;
 use crate::learning::stream::hedge::{Hedge, Mixing};
 use crate::learning::stream::inputs::{Inputs, ReceptiveField};
 use crate::nn::memory::episodic::Episodic;
-use crate::nn::readouts::discriminant::Readout;
-use crate::nn::readouts::label_propagation::Pool;
+use crate::nn::readouts::Readout;
+use crate::nn::readouts::label_propagation::UnlabelledPool;
 use crate::Result;
 use serde::Deserialize;
 
@@ -70,7 +70,7 @@ pub(super) fn read(bytes: &[u8], layout: u32) -> Result<Read> {
     let (mut state, newer) = postcard::take_from_bytes::<Earlier>(bytes).map_err(broken)?;
     let mut forest = None;
     if state.layout == 3 {
-        (state.solver.pool, forest) = postcard::from_bytes::<(Pool, Option<Forest>)>(newer).map_err(broken)?;
+        (state.solver.pool, forest) = postcard::from_bytes::<(UnlabelledPool, Option<Forest>)>(newer).map_err(broken)?;
     }
     Ok(State {
         layout: state.layout,

@@ -1,57 +1,44 @@
-//! Products with the dense weights, and multi-head attention of each row over its own tokens.
+//! Multi-head attention of each row over its own tokens (Vaswani et al. 2017), forward and backward.
 
-use super::Shape;
-use super::tape::{Saved, reset};
-use crate::nn::kernels::dense::{self, View, product};
+use super::layout::AttentionShape;
+use crate::nn::kernels::dense::{self, reset};
+use crate::nn::kernels::matrix::{MatrixShape, product};
 
-/// `y (+)= x w` for `x` `[n, input]`, `w` `[input, output]`.
-pub(super) fn linear(x: &[f32], w: &[f32], y: &mut [f32], (n, input, output): (usize, usize, usize), keep: bool) {
-    product((n, input, output), 1.0, x, View::rows(input), w, View::rows(output), keep, y, View::rows(output));
-}
-
-/// `dw += xᵀ dy`.
-pub(super) fn linear_weight_grad(x: &[f32], dy: &[f32], dw: &mut [f32], (n, input, output): (usize, usize, usize)) {
-    product((input, n, output), 1.0, x, View::transposed(input), dy, View::rows(output), true, dw, View::rows(output));
-}
-
-/// `dx (+)= dy wᵀ`.
-pub(super) fn linear_input_grad(
-    dy: &[f32],
-    w: &[f32],
-    dx: &mut [f32],
-    (n, input, output): (usize, usize, usize),
-    keep: bool,
+/// Fills `weights` `[rows: heads, tokens, tokens]` and `mixed` `[tokens, width]` from `qkv` `[tokens, 3 width]`;
+/// `offsets` `[rows + 1]` says which tokens belong to a row.
+pub(super) fn attend(
+    shape: &AttentionShape,
+    offsets: &[usize],
+    qkv: &[f32],
+    weights: &mut Vec<f32>,
+    mixed: &mut Vec<f32>,
 ) {
-    product((n, output, input), 1.0, dy, View::rows(output), w, View::transposed(output), keep, dx, View::rows(input));
-}
-
-/// Multi-head attention of each row over its own tokens: fills `weights` and `mixed`.
-pub(super) fn attend(shape: &Shape, offsets: &[usize], saved: &mut Saved) {
     let (d, heads) = (shape.width, shape.heads);
     let size = d / heads;
     let scale = 1.0 / (size as f32).sqrt();
     let total: usize = offsets.windows(2).map(|o| (o[1] - o[0]).pow(2) * heads).sum();
-    reset(&mut saved.weights, total);
-    reset(&mut saved.mixed, saved.normed1.len());
+    reset(weights, total);
+    reset(mixed, qkv.len() / 3);
     let mut at = 0;
     for row in offsets.windows(2) {
         let (start, t) = (row[0], row[1] - row[0]);
         if t == 0 {
             continue;
         }
-        let qkv = View::rows(3 * d).at(start * 3 * d);
+        let part = |which: usize, head: usize| {
+            (&qkv[start * 3 * d + which * d + head * size..], MatrixShape::strided(t, size, 3 * d))
+        };
+        let square = MatrixShape::new(t, t);
         for head in 0..heads {
-            let weights = &mut saved.weights[at + head * t * t..at + (head + 1) * t * t];
-            let q = qkv.at(qkv.offset + head * size);
-            let k = View { offset: qkv.offset + d + head * size, row: 1, column: 3 * d };
-            product((t, size, t), scale, &saved.qkv, q, &saved.qkv, k, false, weights, View::rows(t));
+            let weights = &mut weights[at + head * t * t..at + (head + 1) * t * t];
+            let (keys, shape) = part(1, head);
+            product((weights, square), part(0, head), (keys, shape.transposed()), None, scale);
         }
-        dense::softmax_rows(&mut saved.weights[at..at + heads * t * t], t);
+        dense::softmax_rows(&mut weights[at..at + heads * t * t], t);
         for head in 0..heads {
-            let weights = &saved.weights[at + head * t * t..at + (head + 1) * t * t];
-            let v = qkv.at(qkv.offset + 2 * d + head * size);
-            let mixed = View::rows(d).at(start * d + head * size);
-            product((t, t, size), 1.0, weights, View::rows(t), &saved.qkv, v, false, &mut saved.mixed, mixed);
+            let weights = &weights[at + head * t * t..at + (head + 1) * t * t];
+            let mixed = (&mut mixed[start * d + head * size..], MatrixShape::strided(t, size, d));
+            product(mixed, (weights, square), part(2, head), None, 1.0);
         }
         at += heads * t * t;
     }
@@ -59,9 +46,10 @@ pub(super) fn attend(shape: &Shape, offsets: &[usize], saved: &mut Saved) {
 
 /// Backward of [`attend`]: `dqkv` from the gradient of `mixed`.
 pub(super) fn attend_backward(
-    shape: &Shape,
+    shape: &AttentionShape,
     offsets: &[usize],
-    saved: &Saved,
+    qkv: &[f32],
+    weights: &[f32],
     dmixed: &[f32],
     dqkv: &mut [f32],
     scratch: &mut Vec<f32>,
@@ -75,23 +63,23 @@ pub(super) fn attend_backward(
         if t == 0 {
             continue;
         }
-        let qkv = View::rows(3 * d).at(start * 3 * d);
-        let weights = &saved.weights[at..at + heads * t * t];
+        let wide = MatrixShape::strided(t, size, 3 * d);
+        let place = |which: usize, head: usize| start * 3 * d + which * d + head * size;
+        let part = |which: usize, head: usize| (&qkv[place(which, head)..], wide);
+        let square = MatrixShape::new(t, t);
+        let weights = &weights[at..at + heads * t * t];
         reset(scratch, heads * t * t);
         for head in 0..heads {
             let (p, dp) = (&weights[head * t * t..(head + 1) * t * t], &mut scratch[head * t * t..(head + 1) * t * t]);
-            let dm = View::rows(d).at(start * d + head * size);
-            let v_transposed = View { offset: qkv.offset + 2 * d + head * size, row: 1, column: 3 * d };
-            product((t, size, t), 1.0, dmixed, dm, &saved.qkv, v_transposed, false, dp, View::rows(t));
-            let dv = qkv.at(qkv.offset + 2 * d + head * size);
-            product((t, t, size), 1.0, p, View::transposed(t), dmixed, dm, false, dqkv, dv);
+            let dmixed = (&dmixed[start * d + head * size..], MatrixShape::strided(t, size, d));
+            product((dp, square), dmixed, (part(2, head).0, wide.transposed()), None, 1.0);
+            product((&mut dqkv[place(2, head)..], wide), (p, square.transposed()), dmixed, None, 1.0);
         }
         dense::softmax_rows_backward(weights, scratch, t, scale);
         for head in 0..heads {
             let ds = &scratch[head * t * t..(head + 1) * t * t];
-            let (q, k) = (qkv.at(qkv.offset + head * size), qkv.at(qkv.offset + d + head * size));
-            product((t, t, size), 1.0, ds, View::rows(t), &saved.qkv, k, false, dqkv, q);
-            product((t, t, size), 1.0, ds, View::transposed(t), &saved.qkv, q, false, dqkv, k);
+            product((&mut dqkv[place(0, head)..], wide), (ds, square), part(1, head), None, 1.0);
+            product((&mut dqkv[place(1, head)..], wide), (ds, square.transposed()), part(0, head), None, 1.0);
         }
         at += heads * t * t;
     }

@@ -1,40 +1,25 @@
 //! One chunk's forward and backward pass, and what is kept between the two.
 
-use super::heads::{attend, attend_backward, linear, linear_input_grad, linear_weight_grad};
-use super::{Plan, Weights};
+use super::block::{SavedBlock, block_backward, block_forward, drop_mask};
+use super::layout::{AttentionLayout, AttentionWeights};
 use crate::data::Batch;
-use crate::nn::kernels::dense::{self, View, product};
+use crate::nn::kernels::dense::{self, reset};
+use crate::nn::kernels::linear::{linear, linear_input_gradient, linear_weight_gradient};
+use crate::nn::kernels::matrix::{MatrixShape, product};
 use crate::nn::kernels::reads::{gather, largest, read_backward, weighted_sum};
 use crate::random::Random;
 use std::ops::Range;
 
-/// What is kept of one block's forward pass for its backward pass, over the tokens of a chunk.
-#[derive(Debug, Default)]
-pub(super) struct Saved {
-    pub(super) input: Vec<f32>,
-    pub(super) inverse1: Vec<f32>,
-    pub(super) normed1: Vec<f32>,
-    pub(super) qkv: Vec<f32>,
-    pub(super) weights: Vec<f32>,
-    pub(super) mixed: Vec<f32>,
-    pub(super) middle: Vec<f32>,
-    pub(super) inverse2: Vec<f32>,
-    pub(super) normed2: Vec<f32>,
-    pub(super) hidden: Vec<f32>,
-    pub(super) drop1: Vec<f32>,
-    pub(super) drop2: Vec<f32>,
-}
-
 /// Everything computed for a chunk of rows; reused from chunk to chunk.
 #[derive(Debug, Default)]
-pub struct Tape {
+pub(crate) struct AttentionTape {
     tokens: Range<usize>,
     /// `[rows + 1]`, in tokens of the chunk.
     offsets: Vec<usize>,
     /// Position within its field of each token.
     position: Vec<u32>,
     x: Vec<f32>,
-    saved: Vec<Saved>,
+    saved: Vec<SavedBlock>,
     inverse: Vec<f32>,
     normed: Vec<f32>,
     /// Soft reads' weights, `[reads, tokens]`.
@@ -51,73 +36,53 @@ pub struct Tape {
 
 /// Gradients of a chunk.
 #[derive(Debug, Default)]
-pub struct Gradients {
-    /// As [`Weights::dense`].
-    pub dense: Vec<f32>,
+pub(crate) struct Gradients {
+    /// As [`AttentionWeights::dense`].
+    pub(crate) dense: Vec<f32>,
     /// Of each token's embedded input, `[tokens of the chunk, width]`.
-    pub inputs: Vec<f32>,
+    pub(crate) inputs: Vec<f32>,
 }
 
 /// Random dropping while training.
 #[derive(Clone, Copy, Debug)]
-pub struct Dropout {
+pub(crate) struct Dropout {
     /// Share of values that are dropped.
-    pub share: f32,
+    pub(crate) share: f32,
     /// Seed of the training.
-    pub seed: u64,
+    pub(crate) seed: u64,
     /// Step of the training.
-    pub step: u64,
+    pub(crate) step: u64,
 }
 
-pub(super) fn reset(buffer: &mut Vec<f32>, len: usize) {
-    buffer.clear();
-    buffer.resize(len, 0.0);
-}
-
-fn drop_mask(mask: &mut Vec<f32>, len: usize, share: f32, random: &mut Random) {
-    mask.clear();
-    mask.reserve(len + 3);
-    // Four 16-bit draws a random number.
-    let (limit, scale) = ((share * 65536.0) as u64, 1.0 / (1.0 - share));
-    while mask.len() < len {
-        let mut bits = random.next_u64();
-        for _ in 0..4 {
-            mask.push(if bits & 0xffff < limit { 0.0 } else { scale });
-            bits >>= 16;
-        }
-    }
-    mask.truncate(len);
-}
-
-impl Tape {
+impl AttentionTape {
     /// The answers of the chunk's rows, `[rows, outputs]`.
-    pub fn logits(&self) -> &[f32] {
+    pub(crate) fn logits(&self) -> &[f32] {
         &self.logits
     }
 
     /// The pooled state of the chunk's rows, `[rows, (reads + 1) width]`.
-    pub fn pooled(&self) -> &[f32] {
+    pub(crate) fn pooled(&self) -> &[f32] {
         &self.pooled
     }
 
     /// Tokens of the batch this chunk covers.
-    pub fn tokens(&self) -> Range<usize> {
+    pub(crate) fn tokens(&self) -> Range<usize> {
         self.tokens.clone()
     }
 
     /// Position within its field of each token of the chunk.
-    pub fn positions(&self) -> &[u32] {
+    pub(crate) fn positions(&self) -> &[u32] {
         &self.position
     }
 
     /// Activations of the feed-forward units of block `layer`, `[tokens, hidden]`.
-    pub fn hidden(&self, layer: usize) -> &[f32] {
+    pub(crate) fn hidden(&self, layer: usize) -> &[f32] {
         &self.saved[layer].hidden
     }
 
     /// Sums the active inputs' rows, the position's and the field's for each token.
-    fn embed(&mut self, plan: &Plan, weights: &Weights, batch: &Batch, rows: Range<usize>) {
-        let d = plan.shape.width;
+    fn embed(&mut self, layout: &AttentionLayout, weights: &AttentionWeights, batch: &Batch, rows: Range<usize>) {
+        let d = layout.shape.width;
         self.tokens = batch.row_offsets[rows.start] as usize..batch.row_offsets[rows.end] as usize;
         self.offsets.clear();
         self.offsets.extend(batch.row_offsets[rows.start..=rows.end].iter().map(|o| *o as usize - self.tokens.start));
@@ -129,13 +94,13 @@ impl Tape {
                 let field = batch.fields.get(token).copied().unwrap_or(0);
                 position = if field == last { position + 1 } else { 0 };
                 last = field;
-                let place = (position as usize).min(plan.shape.positions - 1);
+                let place = (position as usize).min(layout.shape.positions - 1);
                 self.position.push(place as u32);
                 let at = (token - self.tokens.start) * d;
                 let x = &mut self.x[at..at + d];
                 x.copy_from_slice(&weights.positions[place * d..(place + 1) * d]);
-                let field = usize::from(field).min(plan.shape.fields - 1);
-                let part = plan.fields.start + field * d;
+                let field = usize::from(field).min(layout.shape.fields - 1);
+                let part = layout.fields.start + field * d;
                 dense::add(x, &weights.dense[part..part + d]);
                 let (indices, values) = batch.token(token);
                 gather(x, &weights.tokens, indices, values);
@@ -143,90 +108,62 @@ impl Tape {
         }
     }
 
-    /// Answers rows `rows` of `batch`, keeping what [`Tape::backward`] needs.
-    pub fn forward(
+    /// Answers rows `rows` of `batch`, keeping what [`AttentionTape::backward`] needs.
+    pub(crate) fn forward(
         &mut self,
-        plan: &Plan,
-        weights: &Weights,
+        layout: &AttentionLayout,
+        weights: &AttentionWeights,
         batch: &Batch,
         rows: Range<usize>,
         dropout: Option<Dropout>,
     ) {
-        let shape = &plan.shape;
+        let shape = &layout.shape;
         let (d, w) = (shape.width, &weights.dense[..]);
         let mut random = dropout
             .map(|o| (o.share, Random::stream(o.seed, "dropout", o.step.wrapping_mul(1 << 20) + rows.start as u64)));
-        self.embed(plan, weights, batch, rows);
+        self.embed(layout, weights, batch, rows);
         let n = self.tokens.len();
-        self.saved.resize_with(shape.layers, Saved::default);
-        for (block, saved) in plan.blocks.iter().zip(&mut self.saved) {
-            saved.input.clone_from(&self.x);
-            reset(&mut saved.inverse1, n);
-            reset(&mut saved.normed1, n * d);
-            dense::rms_norm(&self.x, &w[block.norm1.clone()], &mut saved.normed1, &mut saved.inverse1);
-            reset(&mut saved.qkv, n * 3 * d);
-            linear(&saved.normed1, &w[block.qkv.clone()], &mut saved.qkv, (n, d, 3 * d), false);
-            attend(shape, &self.offsets, saved);
-            reset(&mut self.scratch, n * d);
-            linear(&saved.mixed, &w[block.out.clone()], &mut self.scratch, (n, d, d), false);
-            saved.drop1.clear();
-            if let Some((share, random)) = &mut random {
-                drop_mask(&mut saved.drop1, n * d, *share, random);
-                dense::multiply(&mut self.scratch, &saved.drop1);
-            }
-            dense::add(&mut self.x, &self.scratch);
-            saved.middle.clone_from(&self.x);
-            reset(&mut saved.inverse2, n);
-            reset(&mut saved.normed2, n * d);
-            dense::rms_norm(&self.x, &w[block.norm2.clone()], &mut saved.normed2, &mut saved.inverse2);
-            reset(&mut saved.hidden, n * shape.hidden);
-            linear(&saved.normed2, &w[block.up.clone()], &mut saved.hidden, (n, d, shape.hidden), false);
-            dense::add_bias(&mut saved.hidden, &w[block.up_bias.clone()]);
-            dense::winners_rows(&mut saved.hidden, shape.hidden, shape.winners, &mut self.select);
-            reset(&mut self.scratch, n * d);
-            linear(&saved.hidden, &w[block.down.clone()], &mut self.scratch, (n, shape.hidden, d), false);
-            dense::add_bias(&mut self.scratch, &w[block.down_bias.clone()]);
-            saved.drop2.clear();
-            if let Some((share, random)) = &mut random {
-                drop_mask(&mut saved.drop2, n * d, *share, random);
-                dense::multiply(&mut self.scratch, &saved.drop2);
-            }
-            dense::add(&mut self.x, &self.scratch);
+        self.saved.resize_with(shape.layers, SavedBlock::default);
+        for (block, saved) in layout.blocks.iter().zip(&mut self.saved) {
+            let buffers = (&mut self.scratch, &mut self.select);
+            block_forward(shape, block, w, &self.offsets, saved, &mut self.x, buffers, random.as_mut());
         }
         reset(&mut self.inverse, n);
         reset(&mut self.normed, n * d);
-        dense::rms_norm(&self.x, &w[plan.norm.clone()], &mut self.normed, &mut self.inverse);
-        self.read(plan, w);
+        dense::rms_norm(&self.x, &w[layout.norm.clone()], &mut self.normed, &mut self.inverse);
+        self.read(layout, w);
         self.drop_pooled.clear();
         let rows = self.offsets.len() - 1;
         if let Some((share, random)) = &mut random {
-            drop_mask(&mut self.drop_pooled, rows * plan.pooled(), *share, random);
+            drop_mask(&mut self.drop_pooled, rows * layout.pooled(), *share, random);
             dense::multiply(&mut self.pooled, &self.drop_pooled);
         }
         reset(&mut self.logits, rows * shape.outputs);
-        linear(&self.pooled, &w[plan.readout.clone()], &mut self.logits, (rows, plan.pooled(), shape.outputs), false);
-        dense::add_bias(&mut self.logits, &w[plan.bias.clone()]);
+        linear(
+            &self.pooled,
+            &w[layout.readout.clone()],
+            &mut self.logits,
+            (rows, layout.pooled(), shape.outputs),
+            false,
+        );
+        dense::add_bias(&mut self.logits, &w[layout.bias.clone()]);
     }
 
     /// Pools the normed tokens of each row: `reads` softmax averages and the largest values.
-    fn read(&mut self, plan: &Plan, w: &[f32]) {
-        let shape = &plan.shape;
+    fn read(&mut self, layout: &AttentionLayout, w: &[f32]) {
+        let shape = &layout.shape;
         let (d, n, rows) = (shape.width, self.tokens.len(), self.offsets.len() - 1);
         let scale = 1.0 / (d as f32).sqrt();
         reset(&mut self.reads, shape.reads * n);
-        let queries = &w[plan.queries.clone()];
+        let queries = &w[layout.queries.clone()];
         product(
-            (shape.reads, d, n),
+            (&mut self.reads, MatrixShape::new(shape.reads, n)),
+            (queries, MatrixShape::new(shape.reads, d)),
+            (&self.normed, MatrixShape::new(n, d).transposed()),
+            None,
             scale,
-            queries,
-            View::rows(d),
-            &self.normed,
-            View::transposed(d),
-            false,
-            &mut self.reads,
-            View::rows(n),
         );
-        reset(&mut self.pooled, rows * plan.pooled());
+        reset(&mut self.pooled, rows * layout.pooled());
         self.largest.clear();
         self.largest.resize(rows * d, 0);
         for row in 0..rows {
@@ -234,7 +171,7 @@ impl Tape {
             if tokens.is_empty() {
                 continue;
             }
-            let pooled = &mut self.pooled[row * plan.pooled()..(row + 1) * plan.pooled()];
+            let pooled = &mut self.pooled[row * layout.pooled()..(row + 1) * layout.pooled()];
             let values = &self.normed[tokens.start * d..tokens.end * d];
             let (soft, peak) = pooled.split_at_mut(shape.reads * d);
             for (read, pooled) in soft.chunks_exact_mut(d).enumerate() {
@@ -248,16 +185,28 @@ impl Tape {
     }
 
     /// Adds the gradients for `dlogits` `[rows, outputs]` to `out`, whose `inputs` are replaced.
-    pub fn backward(&mut self, plan: &Plan, weights: &Weights, dlogits: &[f32], out: &mut Gradients) {
-        let shape = &plan.shape;
+    pub(crate) fn backward(
+        &mut self,
+        layout: &AttentionLayout,
+        weights: &AttentionWeights,
+        dlogits: &[f32],
+        out: &mut Gradients,
+    ) {
+        let shape = &layout.shape;
         let (d, n, rows, w) = (shape.width, self.tokens.len(), self.offsets.len() - 1, &weights.dense[..]);
-        out.dense.resize(plan.len(), 0.0);
+        out.dense.resize(layout.len(), 0.0);
         let g = &mut out.dense;
-        let pooled = plan.pooled();
-        dense::sum_rows(dlogits, &mut g[plan.bias.clone()]);
-        linear_weight_grad(&self.pooled, dlogits, &mut g[plan.readout.clone()], (rows, pooled, shape.outputs));
+        let pooled = layout.pooled();
+        dense::sum_rows(dlogits, &mut g[layout.bias.clone()]);
+        linear_weight_gradient(&self.pooled, dlogits, &mut g[layout.readout.clone()], (rows, pooled, shape.outputs));
         reset(&mut self.scratch, rows * pooled);
-        linear_input_grad(dlogits, &w[plan.readout.clone()], &mut self.scratch, (rows, pooled, shape.outputs), false);
+        linear_input_gradient(
+            dlogits,
+            &w[layout.readout.clone()],
+            &mut self.scratch,
+            (rows, pooled, shape.outputs),
+            false,
+        );
         if !self.drop_pooled.is_empty() {
             dense::multiply(&mut self.scratch, &self.drop_pooled);
         }
@@ -275,7 +224,7 @@ impl Tape {
                 let dpooled = &dpooled[read * d..(read + 1) * d];
                 let weights = &self.reads[read * n + tokens.start..read * n + tokens.end];
                 reset(&mut dweights, tokens.len());
-                let query = plan.queries.start + read * d;
+                let query = layout.queries.start + read * d;
                 read_backward(
                     values,
                     weights,
@@ -295,74 +244,37 @@ impl Tape {
         }
         let dx = &mut out.inputs;
         reset(dx, n * d);
-        dense::rms_norm_backward(&self.x, &w[plan.norm.clone()], &self.inverse, &dy, dx, &mut g[plan.norm.clone()]);
+        dense::rms_norm_backward(&self.x, &w[layout.norm.clone()], &self.inverse, &dy, dx, &mut g[layout.norm.clone()]);
         let mut branch = std::mem::take(&mut self.scratch);
         let mut wide = Vec::new();
-        for (block, saved) in plan.blocks.iter().zip(&mut self.saved).rev() {
-            // Feed-forward part.
-            branch.clone_from(dx);
-            if !saved.drop2.is_empty() {
-                dense::multiply(&mut branch, &saved.drop2);
-            }
-            dense::sum_rows(&branch, &mut g[block.down_bias.clone()]);
-            linear_weight_grad(&saved.hidden, &branch, &mut g[block.down.clone()], (n, shape.hidden, d));
-            reset(&mut wide, n * shape.hidden);
-            linear_input_grad(&branch, &w[block.down.clone()], &mut wide, (n, shape.hidden, d), false);
-            dense::mask_losers(&mut wide, &saved.hidden);
-            dense::sum_rows(&wide, &mut g[block.up_bias.clone()]);
-            linear_weight_grad(&saved.normed2, &wide, &mut g[block.up.clone()], (n, d, shape.hidden));
-            reset(&mut dy, n * d);
-            linear_input_grad(&wide, &w[block.up.clone()], &mut dy, (n, d, shape.hidden), false);
-            dense::rms_norm_backward(
-                &saved.middle,
-                &w[block.norm2.clone()],
-                &saved.inverse2,
-                &dy,
-                dx,
-                &mut g[block.norm2.clone()],
-            );
-            // Attention part.
-            branch.clone_from(dx);
-            if !saved.drop1.is_empty() {
-                dense::multiply(&mut branch, &saved.drop1);
-            }
-            linear_weight_grad(&saved.mixed, &branch, &mut g[block.out.clone()], (n, d, d));
-            reset(&mut dy, n * d);
-            linear_input_grad(&branch, &w[block.out.clone()], &mut dy, (n, d, d), false);
-            reset(&mut wide, n * 3 * d);
-            attend_backward(shape, &self.offsets, saved, &dy, &mut wide, &mut branch);
-            linear_weight_grad(&saved.normed1, &wide, &mut g[block.qkv.clone()], (n, d, 3 * d));
-            reset(&mut dy, n * d);
-            linear_input_grad(&wide, &w[block.qkv.clone()], &mut dy, (n, d, 3 * d), false);
-            dense::rms_norm_backward(
-                &saved.input,
-                &w[block.norm1.clone()],
-                &saved.inverse1,
-                &dy,
-                dx,
-                &mut g[block.norm1.clone()],
-            );
+        for (block, saved) in layout.blocks.iter().zip(&self.saved).rev() {
+            block_backward(shape, block, w, &self.offsets, saved, dx, g, (&mut branch, &mut wide, &mut dy));
         }
         self.scratch = branch;
         self.scratch2 = dy;
     }
 
     /// Adds the gradient of the field embedding, which the caller sums with the other tables.
-    pub fn field_gradient(&self, plan: &Plan, batch: &Batch, out: &mut Gradients) {
-        let d = plan.shape.width;
+    pub(crate) fn field_gradient(&self, layout: &AttentionLayout, batch: &Batch, out: &mut Gradients) {
+        let d = layout.shape.width;
         for (token, dx) in self.tokens.clone().zip(out.inputs.chunks_exact(d)) {
-            let field = usize::from(batch.fields.get(token).copied().unwrap_or(0)).min(plan.shape.fields - 1);
-            let part = plan.fields.start + field * d;
+            let field = usize::from(batch.fields.get(token).copied().unwrap_or(0)).min(layout.shape.fields - 1);
+            let part = layout.fields.start + field * d;
             dense::add(&mut out.dense[part..part + d], dx);
         }
     }
 
     /// What each token of the chunk's only row adds to answer `output`: `bias + Σ terms` is the
     /// answer. Also the mean weight the soft reads give each token.
-    pub fn terms(&self, plan: &Plan, weights: &Weights, output: usize) -> (f32, Vec<f32>, Vec<f32>) {
-        let shape = &plan.shape;
+    pub(crate) fn terms(
+        &self,
+        layout: &AttentionLayout,
+        weights: &AttentionWeights,
+        output: usize,
+    ) -> (f32, Vec<f32>, Vec<f32>) {
+        let shape = &layout.shape;
         let (d, n, w) = (shape.width, self.tokens.len(), &weights.dense[..]);
-        let column = |unit: usize| w[plan.readout.start + unit * shape.outputs + output];
+        let column = |unit: usize| w[layout.readout.start + unit * shape.outputs + output];
         let mut terms = vec![0f32; n];
         let mut attention = vec![0f32; n];
         for read in 0..shape.reads {
@@ -379,6 +291,6 @@ impl Tape {
                 terms[token] += self.normed[token * d + unit] * column(shape.reads * d + unit);
             }
         }
-        (w[plan.bias.start + output], terms, attention)
+        (w[layout.bias.start + output], terms, attention)
     }
 }

@@ -1,51 +1,53 @@
-//! A trained network laid out for answering: hidden weights line by line, in half the room where
+//! A trained network laid out for inference: hidden weights line by line, as bfloat16 where
 //! nothing is lost by it.
 
-use super::infer::{Scratch, Sight, Weights, run};
-use super::{Layer, Shape, hidden_name, load_fields, save_fields, values};
+use super::forward::{HiddenWeights, InputView, Scratch, run};
+use super::layer::Layer;
+use super::saved::{load_input_sets, save_input_sets, values};
+use super::shape::{SparseNetShape, hidden_name};
 use crate::nn::Tensors;
-use crate::nn::kernels::{self, Field, Isa, LANE, Lane, PAIR, Pair, Rows, Viewers};
+use crate::nn::kernels::{self, InputIndex, InputSet, Isa, LANE, Lane, PAIR, Pair, SparseRows};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use half::bf16;
 
-/// A network that answers and does not learn.
+/// A network for inference only.
 #[derive(Clone, Debug)]
 pub struct InferenceNet {
     /// Sizes.
-    pub shape: Shape,
+    pub(crate) shape: SparseNetShape,
     /// Hidden layers, first to last.
-    pub hidden: Vec<WeightRows>,
+    pub(crate) hidden: Vec<WeightRows>,
     /// From the last hidden code to the answers; none without a hidden layer.
-    pub readout: Option<Layer>,
+    pub(crate) readout: Option<Layer>,
     /// From the row to the answers.
-    pub skip: Option<Layer>,
+    pub(crate) skip: Option<Layer>,
 }
 
-/// A hidden layer's weights: of units that see the same, all of an input side by side.
+/// A hidden layer's weights: for units with the same inputs, all weights of an input are contiguous.
 #[derive(Clone, Debug)]
-pub struct WeightRows {
+pub(crate) struct WeightRows {
     /// Width of what it reads.
-    pub inputs: usize,
+    pub(crate) inputs: usize,
     /// Units it has.
-    pub units: usize,
-    /// Units that see the same, in the order of the units.
+    pub(crate) units: usize,
+    /// Units with the same inputs, in the order of the units.
     regions: Vec<Region>,
-    /// Who sees which input; none where all see all.
-    viewers: Option<Viewers>,
-    /// How many units see each input.
+    /// Which regions have an input; none where all have all.
+    input_index: Option<InputIndex>,
+    /// How many units have each input.
     seen_by: Vec<u32>,
 }
 
-/// Units that stand together and see the same.
+/// Neighbouring units with the same inputs.
 #[derive(Clone, Debug)]
 struct Region {
     first: usize,
     units: usize,
     /// None for all inputs.
-    field: Option<Field>,
+    field: Option<InputSet>,
     stored: Stored,
-    /// 32 units a step, the last part empty.
+    /// 32 units a step, the last partly empty.
     bias: Vec<[Lane; 2]>,
 }
 
@@ -58,7 +60,7 @@ enum Stored {
 
 impl InferenceNet {
     /// From what [`super::SparseNet::save`] gave; sizes must fit the shape.
-    pub fn load(shape: Shape, tensors: &Tensors) -> Result<Self> {
+    pub fn load(shape: SparseNetShape, tensors: &Tensors) -> Result<Self> {
         let layer = |name: &str, inputs: usize, units: usize| -> Result<Layer> {
             let mut layer = Layer::zeros(inputs, units);
             layer.set_plain(&values(tensors, &format!("{name}.weight"), inputs * units)?);
@@ -74,7 +76,7 @@ impl InferenceNet {
             }
             let weights = values(tensors, &format!("{name}.weight"), inputs * units)?;
             let bias = values(tensors, &format!("{name}.bias"), units)?;
-            let fields = load_fields(tensors, &name, inputs, units.div_ceil(LANE))?;
+            let fields = load_input_sets(tensors, &name, inputs, units.div_ceil(LANE))?;
             hidden.push(WeightRows::new(inputs, units, fields.unwrap_or_default(), &weights, &bias));
             inputs = units;
         }
@@ -87,7 +89,7 @@ impl InferenceNet {
     /// Rounds the hidden weights in `tensors` to 16 bits (bfloat16, to the nearest): what is saved,
     /// exported and answered with is then the same, and one row reads half as much memory. The
     /// rounding, 1/512 of a weight at most, is far below the noise a weight has from training.
-    pub fn round(shape: &Shape, tensors: &mut Tensors) -> Result<()> {
+    pub fn round(shape: &SparseNetShape, tensors: &mut Tensors) -> Result<()> {
         for index in 0..shape.hidden.len() {
             let name = format!("{}.weight", hidden_name(index));
             let Some(tensor) = tensors.get(&name) else { continue };
@@ -107,12 +109,12 @@ impl InferenceNet {
 
     /// Runs `rows` and leaves the codes and answers in `scratch`. Does not allocate once it has run
     /// as many rows before.
-    pub fn infer(&self, isa: Isa, rows: &Rows<'_>, scratch: &mut Scratch) {
+    pub fn infer(&self, isa: Isa, rows: &SparseRows<'_>, scratch: &mut Scratch) {
         run(&self.shape, &self.hidden, self.readout.as_ref(), self.skip.as_ref(), isa, rows, scratch);
     }
 
     /// As [`super::SparseNet::save`].
-    pub fn save(&self) -> Result<Tensors> {
+    pub(crate) fn save(&self) -> Result<Tensors> {
         let mut tensors = Tensors::new();
         let mut put = |name: &str, inputs: usize, units: usize, weights: Vec<f32>, bias: Vec<f32>| {
             tensors.insert(format!("{name}.weight"), Tensor::from_vec(weights, (inputs, units), &Device::Cpu)?);
@@ -129,13 +131,13 @@ impl InferenceNet {
         }
         for (index, lines) in self.hidden.iter().enumerate() {
             let fields = lines.regions.iter().filter_map(|region| region.field.as_ref());
-            save_fields(fields, lines.inputs, &hidden_name(index), &mut tensors)?;
+            save_input_sets(fields, lines.inputs, &hidden_name(index), &mut tensors)?;
         }
         Ok(tensors)
     }
 
     /// Bytes of its weights.
-    pub fn bytes(&self) -> u64 {
+    pub(crate) fn bytes(&self) -> u64 {
         let hidden: usize = self.hidden.iter().map(WeightRows::bytes).sum();
         let direct: usize =
             [&self.readout, &self.skip].into_iter().flatten().map(|l| 4 * (l.inputs + 1) * l.units).sum();
@@ -143,7 +145,7 @@ impl InferenceNet {
     }
 
     /// Multiply-accumulates of the dense network of the same size, per row.
-    pub fn dense_macs(&self) -> f64 {
+    pub(crate) fn dense_macs(&self) -> f64 {
         let hidden = self.hidden.iter().map(|l| (l.inputs, l.units));
         let direct = [&self.readout, &self.skip].into_iter().flatten().map(|l| (l.inputs, l.units));
         hidden.chain(direct).map(|(inputs, units)| inputs as f64 * units as f64).sum()
@@ -152,9 +154,9 @@ impl InferenceNet {
 
 impl WeightRows {
     /// From weights `[inputs, units]` and biases `[units]`, as many as the sizes say; a region a field.
-    fn new(inputs: usize, units: usize, fields: Vec<Field>, weights: &[f32], bias: &[f32]) -> Self {
+    fn new(inputs: usize, units: usize, fields: Vec<InputSet>, weights: &[f32], bias: &[f32]) -> Self {
         let (blocks, count) = (units.div_ceil(LANE), fields.len().max(1));
-        let viewers = (!fields.is_empty()).then(|| Viewers::new(inputs, fields.iter()));
+        let input_index = (!fields.is_empty()).then(|| InputIndex::new(inputs, fields.iter()));
         let mut fields = fields.into_iter();
         let regions: Vec<Region> = (0..count)
             .map(|g| {
@@ -167,22 +169,22 @@ impl WeightRows {
         for region in &regions {
             region.inputs(inputs).for_each(|input| seen_by[input] += region.units as u32);
         }
-        Self { inputs, units, regions, viewers, seen_by }
+        Self { inputs, units, regions, input_index, seen_by }
     }
 
-    /// How many units see `input`.
-    pub fn seen_by(&self, input: usize) -> usize {
+    /// How many units have `input`.
+    pub(crate) fn seen_by(&self, input: usize) -> usize {
         self.seen_by[input] as usize
     }
 
     /// The weight from `input` to `unit`; 0 where it is not seen.
-    pub fn weight(&self, input: usize, unit: usize) -> f32 {
+    pub(crate) fn weight(&self, input: usize, unit: usize) -> f32 {
         let region = self.region(unit);
         region.line(input).map_or(0.0, |line| region.weight(line, unit - region.first))
     }
 
     /// The bias of `unit`.
-    pub fn bias(&self, unit: usize) -> f32 {
+    pub(crate) fn bias(&self, unit: usize) -> f32 {
         let region = self.region(unit);
         let unit = unit - region.first;
         region.bias[unit / PAIR][unit % PAIR / LANE].0[unit % LANE]
@@ -207,7 +209,12 @@ impl WeightRows {
 }
 
 impl Region {
-    fn new(units: std::ops::Range<usize>, field: Option<Field>, (width, all): (usize, &[f32]), bias: &[f32]) -> Self {
+    fn new(
+        units: std::ops::Range<usize>,
+        field: Option<InputSet>,
+        (width, all): (usize, &[f32]),
+        bias: &[f32],
+    ) -> Self {
         let (first, count) = (units.start, units.len());
         let mut region =
             Self { first, units: count, field, stored: Stored::Full(Vec::new()), bias: pairs(bias).collect() };
@@ -223,7 +230,7 @@ impl Region {
 
     /// The inputs it sees, of `inputs`.
     fn inputs(&self, inputs: usize) -> impl Iterator<Item = usize> {
-        let seen = self.field.as_ref().map(Field::seen);
+        let seen = self.field.as_ref().map(InputSet::seen);
         (0..seen.map_or(inputs, <[u32]>::len)).map(move |line| seen.map_or(line, |seen| seen[line] as usize))
     }
 
@@ -248,7 +255,7 @@ impl Region {
     }
 
     /// Pre-activations `[rows, units / 32]`.
-    fn forward(&self, isa: Isa, rows: &Rows<'_>, out: &mut [[Lane; 2]]) {
+    fn forward(&self, isa: Isa, rows: &SparseRows<'_>, out: &mut [[Lane; 2]]) {
         match &self.stored {
             Stored::Half(pairs) => kernels::forward_pairs(isa, pairs, &self.bias, rows, out),
             Stored::Full(lines) => kernels::forward_lines(isa, lines, &self.bias, rows, out),
@@ -256,21 +263,21 @@ impl Region {
     }
 }
 
-impl Weights for WeightRows {
+impl HiddenWeights for WeightRows {
     fn inputs(&self) -> usize {
         self.inputs
     }
 
-    fn pre_activations(&self, isa: Isa, rows: &Rows<'_>, sight: &mut Sight, z: &mut Vec<Lane>) -> usize {
+    fn pre_activations(&self, isa: Isa, rows: &SparseRows<'_>, view: &mut InputView, z: &mut Vec<Lane>) -> usize {
         let lanes = self.units.div_ceil(LANE);
         // Every lane is written below.
         z.resize(rows.len() * lanes, Lane::ZERO);
-        let Sight { narrowed, z: own } = sight;
-        if let Some(viewers) = &self.viewers {
-            viewers.narrow(rows, false, narrowed);
+        let InputView { narrowed, z: own } = view;
+        if let Some(input_index) = &self.input_index {
+            input_index.narrow(rows, false, narrowed);
         }
         for (number, region) in self.regions.iter().enumerate() {
-            let rows = if self.viewers.is_some() { narrowed.rows(number) } else { *rows };
+            let rows = if self.input_index.is_some() { narrowed.rows(number) } else { *rows };
             let width = region.bias.len();
             own.resize(rows.len() * width, [Lane::ZERO; 2]);
             region.forward(isa, &rows, own);
@@ -283,7 +290,7 @@ impl Weights for WeightRows {
     }
 }
 
-/// Numbers 32 a step, the last part empty.
+/// Numbers 32 a step, the last partly empty.
 fn pairs(numbers: &[f32]) -> impl Iterator<Item = [Lane; 2]> {
     numbers.chunks(PAIR).map(|part| two(&padded(part)))
 }

@@ -1,7 +1,7 @@
-//! What the units of a layer see of its inputs: everything, their own window of a picture, or the units
-//! below that stand near. Units that stand together see the same, so that work falls with what is seen.
+//! Receptive fields of the units of a layer: all inputs, a window of a picture, or neighbouring units of the layer
+//! below. Units of a group share a receptive field, so that work falls with its size.
 
-use crate::nn::kernels::{Field, LANE};
+use crate::nn::kernels::{InputSet, LANE};
 
 /// Groups along one side of the square they are laid out in, where there are units enough.
 const SIDE: usize = 4;
@@ -12,15 +12,15 @@ const BUSY: f32 = 0.2;
 /// An input that is active in this share of the rows, or more, starts with weights of full size.
 const USUAL: f32 = 0.2;
 
-/// What the units of a layer see.
+/// The inputs of the units of a layer.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum ReceptiveField {
     /// All inputs.
     #[default]
     All,
-    /// Of pictures a window of this share of the part where anything is drawn, and all other inputs.
+    /// A window of each picture, this share of the region that is used at all, and all other inputs.
     Windows(f32, Vec<Picture>),
-    /// Of the units below those that stand near, both layers laid out as squares: above windows of a
+    /// Neighbouring units of the layer below, both layers laid out as squares: above windows of a
     /// picture, larger windows of it.
     Near,
 }
@@ -39,9 +39,9 @@ pub struct Picture {
 }
 
 impl ReceptiveField {
-    /// What each group of units sees of `usage.len()` inputs, for a layer of `blocks` blocks; `usage` is
-    /// the share of rows in which an input is active. None where all see all.
-    pub(super) fn fields(&self, usage: &[f32], blocks: usize) -> Option<Vec<Field>> {
+    /// The receptive field of each group of units over `usage.len()` inputs, for a layer of `blocks` blocks; `usage` is
+    /// the share of rows in which an input is active. None where all units have all inputs.
+    pub(super) fn fields(&self, usage: &[f32], blocks: usize) -> Option<Vec<InputSet>> {
         let side = blocks.isqrt().min(SIDE);
         if side < 2 {
             return None;
@@ -84,13 +84,13 @@ impl Picture {
 }
 
 /// `side` by `side` windows of the pictures, and all other inputs.
-fn windows(usage: &[f32], share: f32, pictures: &[Picture], side: usize) -> Vec<Field> {
+fn windows(usage: &[f32], share: f32, pictures: &[Picture], side: usize) -> Vec<InputSet> {
     let boxes: Vec<[[usize; 2]; 2]> = pictures.iter().map(|picture| picture.busy(usage)).collect();
     let window = |group: usize| {
         let at = [group / side, group % side];
         let bounds = boxes.iter().map(|b| [0, 1].map(|d| place(b[d], share, at[d], side)));
         let bounds: Vec<[[usize; 2]; 2]> = bounds.collect();
-        Field::new(usage.len(), |input| {
+        InputSet::new(usage.len(), |input| {
             let inside = |(picture, bounds): (&Picture, &[[usize; 2]; 2])| {
                 picture.pixel(input).is_none_or(|pixel| (0..2).all(|d| within(bounds[d], pixel[d])))
             };
@@ -101,7 +101,7 @@ fn windows(usage: &[f32], share: f32, pictures: &[Picture], side: usize) -> Vec<
 }
 
 /// For `side` by `side` groups, the units below that stand next to them; none where those are few.
-fn near(units: usize, side: usize) -> Option<Vec<Field>> {
+fn near(units: usize, side: usize) -> Option<Vec<InputSet>> {
     let blocks = units.div_ceil(LANE);
     let below = blocks.isqrt().min(SIDE);
     let firsts: Vec<usize> = (0..below * below).map(|group| group * blocks / (below * below) * LANE).collect();
@@ -109,7 +109,7 @@ fn near(units: usize, side: usize) -> Option<Vec<Field>> {
     let next_to =
         |here: usize, there: usize| ((2 * here + 1) * below).abs_diff((2 * there + 1) * side) <= 2 * side.max(below);
     let field = |group: usize| {
-        Field::new(units, |unit| {
+        InputSet::new(units, |unit| {
             let there = firsts.partition_point(|&first| first <= unit) - 1;
             next_to(group / side, there / below) && next_to(group % side, there % below)
         })

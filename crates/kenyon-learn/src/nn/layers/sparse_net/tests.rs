@@ -2,9 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 use super::train::{Labels, NO_LABEL, Optimiser, Step, Trainer};
-use super::{Hidden, InferenceNet, Picture, ReceptiveField, Scratch, Shape, SparseNet};
+use super::{Hidden, InferenceNet, Picture, ReceptiveField, Scratch, SparseNet, SparseNetShape};
 use crate::nn::Tensors;
-use crate::nn::kernels::{Isa, Rows};
+use crate::nn::kernels::{Isa, SparseRows};
 use crate::random::Random;
 
 struct Data {
@@ -31,8 +31,8 @@ impl Data {
         data
     }
 
-    fn rows(&self) -> Rows<'_> {
-        Rows::new(&self.offsets, &self.indices, &self.values, self.width).unwrap()
+    fn rows(&self) -> SparseRows<'_> {
+        SparseRows::new(&self.offsets, &self.indices, &self.values, self.width).unwrap()
     }
 
     fn classes(&self, classes: u32) -> Vec<u32> {
@@ -40,13 +40,13 @@ impl Data {
     }
 }
 
-fn shape(inputs: usize, hidden: &[(usize, usize)], outputs: usize) -> Shape {
-    Shape { inputs, hidden: hidden.iter().map(|&size| size.into()).collect(), outputs, skip: true }
+fn shape(inputs: usize, hidden: &[(usize, usize)], outputs: usize) -> SparseNetShape {
+    SparseNetShape { inputs, hidden: hidden.iter().map(|&size| size.into()).collect(), outputs, skip: true }
 }
 
 /// As [`shape`], but units see a window of the first inputs as a picture of four rows, and of units
 /// below those near.
-fn local(inputs: usize, hidden: &[(usize, usize)], outputs: usize) -> Shape {
+fn local(inputs: usize, hidden: &[(usize, usize)], outputs: usize) -> SparseNetShape {
     let mut shape = shape(inputs, hidden, outputs);
     let picture = Picture { start: 0, height: 4, width: inputs / 4, channels: 1 };
     for (level, layer) in shape.hidden.iter_mut().enumerate() {
@@ -65,7 +65,7 @@ fn numbers(tensors: &Tensors) -> Vec<(String, Vec<f32>)> {
 }
 
 /// Mean cross-entropy in plain f64, from the answers.
-fn loss(net: &SparseNet, rows: &Rows<'_>, classes: &[u32]) -> f64 {
+fn loss(net: &SparseNet, rows: &SparseRows<'_>, classes: &[u32]) -> f64 {
     let mut scratch = Scratch::default();
     net.infer(Isa::best(), rows, &mut scratch);
     let mut answers = vec![];
@@ -81,7 +81,7 @@ fn loss(net: &SparseNet, rows: &Rows<'_>, classes: &[u32]) -> f64 {
 fn gradients_equal_differences() {
     let data = Data::random(1, 12, 20);
     let classes = data.classes(3);
-    let mut shapes: Vec<Shape> = [&[][..], &[(40, 7)], &[(40, 7), (24, 5)], &[(24, 24), (33, 4), (20, 6)]]
+    let mut shapes: Vec<SparseNetShape> = [&[][..], &[(40, 7)], &[(40, 7), (24, 5)], &[(24, 24), (33, 4), (20, 6)]]
         .map(|hidden| shape(20, hidden, 3))
         .to_vec();
     shapes.push(local(20, &[(150, 19), (64, 12)], 3));
@@ -140,7 +140,7 @@ fn any_number_of_threads_gives_the_same_bits() {
     let data = Data::random(2, 37, 50);
     let classes = data.classes(4);
     for optimiser in [Optimiser::Sgd, Optimiser::Adam] {
-        let run = |shape: Shape, threads: usize| {
+        let run = |shape: SparseNetShape, threads: usize| {
             let mut trainer = Trainer::new(shape, 11, threads);
             let mut losses = vec![];
             for number in 0..6 {
@@ -200,7 +200,10 @@ fn absurd_rows_leave_numbers_behind() {
                 assert!(!loss.is_nan());
                 let mut numbers_too = Trainer::new(shape(9, &hidden, 1), 1, 1);
                 assert!(
-                    !numbers_too.step(&data.rows(), Labels::Values(&values), &step(optimiser, 0.1)).unwrap().is_nan()
+                    !numbers_too
+                        .step(&data.rows(), Labels::Values(&values, None), &step(optimiser, 0.1))
+                        .unwrap()
+                        .is_nan()
                 );
             }
             assert!(numbers(&trainer.net.save().unwrap()).iter().all(|(_, v)| v.iter().all(|v| v.is_finite())));
@@ -261,7 +264,7 @@ fn what_is_served_answers_as_what_was_trained() {
     for shape in shapes.into_iter().chain([local(17, &[(150, 7), (70, 9)], 3)]) {
         for rounded in [false, true] {
             let mut net = SparseNet::new(shape.clone(), 4);
-            net.look(&[0.5; 17]);
+            net.assign_receptive_fields(&[0.5; 17]);
             let mut random = Random::new(5);
             for (_, layer) in net.layers_mut() {
                 let (weights, bias) =
@@ -342,7 +345,7 @@ fn units_see_windows_that_cover_what_is_drawn() {
     shape.hidden[0] =
         Hidden { units: 256, winners: 20, winner_groups: 1, sees: ReceptiveField::Windows(0.25, vec![picture]) };
     let mut net = SparseNet::new(shape, 1);
-    net.look(&usage);
+    net.assign_receptive_fields(&usage);
     let seen: Vec<Vec<u32>> = net.hidden[0].fields().map(|field| field.seen().to_vec()).collect();
     assert_eq!(seen.len(), 16);
     // A quarter of eight by eight is four by four, of two channels, beside the five other inputs.
@@ -357,13 +360,13 @@ fn units_see_windows_that_cover_what_is_drawn() {
     let mut shape = net.shape.clone();
     shape.hidden.push(Hidden { units: 256, winners: 20, winner_groups: 1, sees: ReceptiveField::Near });
     let mut deep = SparseNet::new(shape, 1);
-    deep.look(&usage);
+    deep.assign_receptive_fields(&usage);
     let seen: Vec<&[u32]> = deep.hidden[1].fields().map(|field| field.seen()).collect();
     assert_eq!((seen.len(), seen[0].len(), seen[5].len()), (16, 4 * 16, 9 * 16));
     assert_eq!([seen[0][0], seen[0][16], seen[0][32], seen[15][63]], [0, 16, 64, 255]);
     // Nothing is drawn in the sample: the whole picture counts.
     let mut net = SparseNet::new(net.shape, 1);
-    net.look(&[0.0; 245]);
+    net.assign_receptive_fields(&[0.0; 245]);
     let all: std::collections::BTreeSet<u32> =
         net.hidden[0].fields().flat_map(|field| field.seen().iter().copied()).collect();
     assert_eq!(all.len(), 245);

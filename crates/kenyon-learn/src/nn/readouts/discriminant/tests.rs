@@ -14,6 +14,11 @@ fn blobs(rows: usize, width: usize, seed: u64) -> (Vec<f32>, Vec<usize>) {
     (x, labels)
 }
 
+fn solved(sums: &mut Sums, threads: usize) -> Readout {
+    let factor = sums.factor(0.1, (0, 1.0), threads).unwrap();
+    sums.read(&factor, 1.0)
+}
+
 #[test]
 fn order_of_rows_changes_nothing() {
     let (x, y) = blobs(1_500, 40, 1);
@@ -26,7 +31,7 @@ fn order_of_rows_changes_nothing() {
     for i in order {
         b.add(&x[i * 40..(i + 1) * 40], y[i], 1.0, 2);
     }
-    let (a, b) = (a.solve(0.1, 1.0, 1).unwrap().forward(&x), b.solve(0.1, 1.0, 2).unwrap().forward(&x));
+    let (a, b) = (solved(&mut a, 1).forward(&x), solved(&mut b, 2).forward(&x));
     assert!(a.iter().zip(&b).all(|(p, q)| (p - q).abs() < 1e-4));
     let right = a.chunks(3).zip(&y).filter(|(l, y)| (0..3).all(|c| l[c] <= l[**y])).count();
     assert!(right > 1_450, "{right}");
@@ -45,7 +50,7 @@ fn a_row_taken_out_was_never_there() {
     for i in 0..50 {
         a.add(&x[i * 10..(i + 1) * 10], y[i], -1.0, 1);
     }
-    let (a, b) = (a.solve(0.1, 1.0, 1).unwrap(), b.solve(0.1, 1.0, 1).unwrap());
+    let (a, b) = (solved(&mut a, 1), solved(&mut b, 1));
     assert!(a.weights.iter().zip(&b.weights).all(|(p, q)| (p - q).abs() < 1e-3));
 }
 
@@ -56,6 +61,7 @@ fn ridge_finds_the_line() {
     for row in x.chunks(5) {
         sums.add_value(row, 2.0 * row[0] - row[3] + 0.5, 1);
     }
-    let readout = sums.solve_values(1e-4, 1).unwrap();
+    let factor = sums.factor(1e-4, (0, 1.0), 1).unwrap();
+    let readout = sums.read_values(&factor);
     assert!((readout.weights[0] - 2.0).abs() < 0.02 && (readout.bias[0] - 0.5).abs() < 0.02);
 }

@@ -1,16 +1,16 @@
 //! Everything that decides the future of a training, as tensors.
 
-use super::Trainer;
+use super::trainer::Trainer;
 use crate::Result;
 use crate::nn::Tensors;
 use crate::nn::kernels::Lane;
-use crate::nn::layers::sparse_net::layer::Tile;
-use crate::nn::layers::sparse_net::values;
+use crate::nn::layers::sparse_net::layer::UnitBlock;
+use crate::nn::layers::sparse_net::saved::values;
 use candle_core::{Device, Tensor};
 
 impl Trainer {
     /// Everything that decides the future of this training.
-    pub fn state(&self) -> Result<Tensors> {
+    pub(crate) fn state(&self) -> Result<Tensors> {
         let device = &Device::Cpu;
         let mut tensors = self.net.save()?;
         for (name, layer) in self.net.layers() {
@@ -32,7 +32,7 @@ impl Trainer {
     }
 
     /// Goes on from [`Self::state`]; sizes must be the same.
-    pub fn restore(&mut self, state: &Tensors) -> Result<()> {
+    pub(crate) fn restore(&mut self, state: &Tensors) -> Result<()> {
         self.net.load(state)?;
         for (name, layer) in self.net.layers_mut() {
             if state.contains_key(&format!("{name}.first")) {
@@ -55,20 +55,20 @@ impl Trainer {
     }
 }
 
-/// The numbers a unit has beside its weights.
-const LANES: [(&str, fn(&Tile) -> &Lane); 5] = [
-    ("duty", |tile| &tile.duty),
-    ("boost", |tile| &tile.boost),
-    ("wins", |tile| &tile.wins),
-    ("bias_first", |tile| &tile.bias_moments[0]),
-    ("bias_second", |tile| &tile.bias_moments[1]),
+/// The numbers of a unit besides its weights.
+const LANES: [(&str, fn(&UnitBlock) -> &Lane); 5] = [
+    ("duty", |unit_block| &unit_block.duty),
+    ("boost", |unit_block| &unit_block.boost),
+    ("wins", |unit_block| &unit_block.wins),
+    ("bias_first", |unit_block| &unit_block.bias_moments[0]),
+    ("bias_second", |unit_block| &unit_block.bias_moments[1]),
 ];
 
 /// As [`LANES`], to change.
-const LANES_MUT: [(&str, fn(&mut Tile) -> &mut Lane); 5] = [
-    ("duty", |tile| &mut tile.duty),
-    ("boost", |tile| &mut tile.boost),
-    ("wins", |tile| &mut tile.wins),
-    ("bias_first", |tile| &mut tile.bias_moments[0]),
-    ("bias_second", |tile| &mut tile.bias_moments[1]),
+const LANES_MUT: [(&str, fn(&mut UnitBlock) -> &mut Lane); 5] = [
+    ("duty", |unit_block| &mut unit_block.duty),
+    ("boost", |unit_block| &mut unit_block.boost),
+    ("wins", |unit_block| &mut unit_block.wins),
+    ("bias_first", |unit_block| &mut unit_block.bias_moments[0]),
+    ("bias_second", |unit_block| &mut unit_block.bias_moments[1]),
 ];

@@ -1,0 +1,201 @@
+//! What a column is, from what was gathered about it: its kind, its spelling, its statistics, its warnings.
+
+use super::stats::{Reading, Stats};
+use super::{ColumnInfo, ColumnKind, group};
+use crate::data::cell;
+use crate::data::formats::{DecimalMark, ReadOptions};
+use crate::data::kinds::{self, Spelling, is_word};
+use crate::data::warning::{Warning, WarningCode};
+use crate::{Detail, Error, Result};
+use std::collections::HashMap;
+
+/// Bars of a histogram.
+const BARS: usize = 20;
+
+/// Whether `count` of `all` cells are enough for a column to be of their kind: 95 %.
+pub(super) fn is_enough(count: u64, all: u64) -> bool {
+    u128::from(count) * 20 >= u128::from(all) * 19
+}
+
+/// How a column is read, and whether what was gathered without knowing it is right as it is.
+pub(super) fn decide(stats: &mut Stats, options: &ReadOptions, commas: bool) -> Result<(Reading, bool)> {
+    if let Some(reading) = &stats.reading {
+        return Ok((reading.clone(), true));
+    }
+    let evidence = stats.evidence;
+    let decimal_comma = match options.decimal {
+        Some(mark) => mark == DecimalMark::Comma,
+        None if evidence.comma + evidence.point + stats.fractions == 0 => commas && evidence.either > 0,
+        None => evidence.comma > evidence.point + stats.fractions,
+    };
+    let day_first = options.day_first.unwrap_or_else(|| evidence.is_day_first());
+    let kind = kind_of(stats)?;
+    let names = kind.spec().keeps_words();
+    if names && options.missing.is_none() {
+        stats.keep_words(is_word);
+    }
+    let missing = stats.words.iter().map(|(word, _)| word.to_string()).collect();
+    let spelling = Spelling { missing, decimal_comma, day_first, ..Spelling::default() };
+    let kind = if names { text_or_category(stats) } else { kind };
+    let present = stats.present + stats.not_finite;
+    let regular = match kind {
+        ColumnKind::Number => stats.numbers == present && !decimal_comma,
+        ColumnKind::Boolean => stats.booleans == present,
+        ColumnKind::Timestamp => stats.moments == present,
+        ColumnKind::Image => stats.images == present,
+        ColumnKind::Vector | ColumnKind::Sequence => stats.lists.count == present,
+        _ => !kind.is_real() && stats.texts == present,
+    };
+    Ok((Reading { kind, spelling, width: None }, regular))
+}
+
+/// The kind that at least 95 % of the cells speak for; names or text where there is none.
+fn kind_of(stats: &Stats) -> Result<ColumnKind> {
+    let present = stats.present + stats.not_finite;
+    if present == 0 {
+        return Ok(ColumnKind::Category);
+    }
+    if let Some(kind) = ColumnKind::all().find(|kind| is_enough(stats.votes(*kind), present)) {
+        return Ok(kind);
+    }
+    let lists = &stats.lists;
+    if is_enough(lists.count, present) {
+        return Ok(kinds::list_kind(lists.shortest, lists.longest, lists.strings + lists.nested == 0));
+    }
+    if lists.count > 0 {
+        return Err(Error::unprocessable("bad_cell", "the data holds cells that do not fit")
+            .with_details([Detail::column(&stats.name, "the column mixes lists with other values")]));
+    }
+    Ok(text_or_category(stats))
+}
+
+/// Free text has words and hardly repeats; names repeat.
+fn text_or_category(stats: &Stats) -> ColumnKind {
+    let texts = stats.texts.max(1) as f64;
+    let (distinct, present) = (stats.sketch.estimate().0 as f64, stats.present as f64);
+    let spaces = stats.spaces as f64 / texts;
+    let length = stats.bytes as f64 / texts;
+    let repeats = distinct <= 0.5 * present && distinct <= 200.0;
+    let questions = stats.questions == stats.texts && spaces >= 1.0;
+    let unspaced = stats.wide as f64 > 0.5 * texts && length >= 24.0;
+    if present > 0.0 && stats.texts as f64 >= 0.9 * present && (questions || (!repeats && (spaces >= 1.5 || unspaced)))
+    {
+        ColumnKind::Text
+    } else {
+        ColumnKind::Category
+    }
+}
+
+/// Describes a column that was read as `reading`.
+pub(super) fn describe(stats: &mut Stats, mut reading: Reading, rows: u64, warnings: &mut Vec<Warning>) -> ColumnInfo {
+    let kind = reading.kind;
+    stats.close();
+    for (word, _) in &stats.words {
+        if !reading.spelling.lists(word) {
+            reading.spelling.missing.push(word.to_string());
+        }
+    }
+    warn(stats, kind, warnings);
+    let count = stats.numbers + stats.moments + stats.lists.numbers;
+    let counted = (kind.is_real() || kind.is_list()) && count > 0;
+    let shape = match kind {
+        ColumnKind::Vector => Some(group::square(stats.lists.longest).unwrap_or_else(|| vec![stats.lists.longest])),
+        ColumnKind::Sequence => Some(vec![stats.lists.channels.unwrap_or(1)]),
+        ColumnKind::Image => stats.image_shape.take(),
+        _ => None,
+    };
+    let histogram = match kind {
+        _ if kind.is_real() && counted => bars(stats, count),
+        ColumnKind::Category | ColumnKind::Boolean => {
+            most_frequent(stats.names.drain().map(|(_, (written, n))| (written.into(), n)))
+        }
+        _ => Vec::new(),
+    };
+    ColumnInfo {
+        missing: rows.saturating_sub(stats.present),
+        distinct: stats.sketch.estimate().0.min(stats.present),
+        min: counted.then_some(stats.min),
+        max: counted.then_some(stats.max),
+        mean: counted.then(|| stats.mean(count)),
+        whole: counted && stats.fractions == 0,
+        examples: std::mem::take(&mut stats.examples),
+        shape,
+        histogram,
+        words: stats.words.iter().map(|(word, n)| (word.to_string(), *n)).collect(),
+        spelling: Some(reading.spelling),
+        ..ColumnInfo::empty(stats.name.clone(), kind)
+    }
+}
+
+fn warn(stats: &mut Stats, kind: ColumnKind, warnings: &mut Vec<Warning>) {
+    if stats.misfits > 0 {
+        let detail = format!("{} cells are not {} and count as missing", stats.misfits, kind.spec().wanted());
+        let mut warning = Warning::new(WarningCode::MixedKind, Some(&stats.name), detail);
+        (warning.rows, warning.examples) = (stats.misfits, std::mem::take(&mut stats.misfit_examples));
+        warnings.push(warning);
+    }
+    if !stats.words.is_empty() {
+        let words: Vec<String> = stats.words.iter().take(8).map(|(word, _)| format!("'{word}'")).collect();
+        let detail = format!("{} mean no value here", words.join(", "));
+        let mut warning = Warning::new(WarningCode::MissingWords, Some(&stats.name), detail);
+        warning.rows = stats.words.iter().map(|(_, count)| count).sum();
+        warning.examples = std::mem::take(&mut stats.word_examples);
+        warnings.push(warning);
+    }
+}
+
+/// Counts in equal bars, scaled up from the sampled rows.
+fn bars(stats: &Stats, count: u64) -> Vec<(String, u64)> {
+    let mut counts = [0u64; BARS];
+    for x in &stats.sample {
+        counts[bar(f64::from(*x), stats.min, stats.max)] += 1;
+    }
+    let sampled = stats.sample.len().max(1) as u64;
+    counts.iter_mut().for_each(|n| *n = (*n * count + sampled / 2) / sampled);
+    label(&counts, stats.min, stats.max)
+}
+
+/// The bars of several histograms as bars between `low` and `high`.
+pub(super) fn rebin<'a>(columns: impl IntoIterator<Item = &'a ColumnInfo>, low: f64, high: f64) -> Vec<(String, u64)> {
+    let mut counts = [0u64; BARS];
+    for column in columns {
+        let Some((from, to)) = column.min.zip(column.max) else { continue };
+        let parts = column.histogram.len().max(1) as f64;
+        let width = to / parts - from / parts;
+        for (i, (_, count)) in column.histogram.iter().enumerate() {
+            counts[bar(from + width * (i as f64 + 0.5), low, high)] += count;
+        }
+    }
+    label(&counts, low, high)
+}
+
+/// The bar a number falls into; halves, so that the widest range there is does not overflow.
+fn bar(x: f64, low: f64, high: f64) -> usize {
+    let share = (x / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0);
+    if high > low && !share.is_nan() { (share * BARS as f64).clamp(0.0, BARS as f64 - 1.0) as usize } else { 0 }
+}
+
+fn label(counts: &[u64; BARS], low: f64, high: f64) -> Vec<(String, u64)> {
+    if high <= low {
+        return vec![(cell::number_text(low), counts.iter().sum())];
+    }
+    let step = high / BARS as f64 - low / BARS as f64;
+    counts.iter().enumerate().map(|(i, n)| (format!("{:.4}", low + step * i as f64), *n)).collect()
+}
+
+/// The names that stand most often, with their counts.
+pub(super) fn most_frequent(counts: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
+    let mut counts: Vec<_> = counts.collect();
+    counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
+    counts.truncate(BARS);
+    counts
+}
+
+/// The histograms of names of two parts of a column as one.
+pub(super) fn join_names(a: &[(String, u64)], b: &[(String, u64)]) -> Vec<(String, u64)> {
+    let mut counts: HashMap<String, (&str, u64)> = HashMap::new();
+    for (written, count) in a.iter().chain(b) {
+        counts.entry(kinds::canonical(written).into_owned()).or_insert((written, 0)).1 += count;
+    }
+    most_frequent(counts.into_values().map(|(written, count)| (written.to_owned(), count)))
+}

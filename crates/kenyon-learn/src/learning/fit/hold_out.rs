@@ -1,0 +1,52 @@
+//! Which rows of a table are held out, as the request has it.
+
+use crate::data::split::{self, Split};
+use crate::data::target::Encoded;
+use crate::data::{Column, Table};
+use crate::learning::{FitSpec, Validation};
+use crate::{Detail, Error, Result};
+use std::collections::HashMap;
+
+pub(super) fn hold_out(table: &Table, targets: &Encoded, spec: &FitSpec) -> Result<Split> {
+    match &spec.validation {
+        Validation::Share(share) => split::split(targets, *share, spec.seed),
+        Validation::Newest { column, share } => split::newest(targets, &moments(table, column)?, *share),
+        Validation::Groups { column, share } => split::groups(targets, &groups(table, column)?, *share, spec.seed),
+        Validation::From(row) => split::held_out(targets, &(*row..table.rows).collect::<Vec<_>>()),
+    }
+}
+
+fn column<'t>(table: &'t Table, name: &str) -> Result<&'t Column> {
+    table.column(name).ok_or_else(|| bad(name, "the data has no such column"))
+}
+
+fn bad(name: &str, reason: &str) -> Error {
+    Error::unprocessable("bad_validation", format!("validation: {name}: {reason}"))
+        .with_details([Detail::path("validation.column", reason)])
+}
+
+fn moments(table: &Table, name: &str) -> Result<Vec<f64>> {
+    match column(table, name)? {
+        Column::Number(values) | Column::Timestamp(values) => Ok(values.clone()),
+        _ => Err(bad(name, "rows can be ordered by times or numbers only")),
+    }
+}
+
+/// The group of each row; none where it has no value.
+fn groups(table: &Table, name: &str) -> Result<Vec<Option<u64>>> {
+    match column(table, name)? {
+        Column::Number(values) | Column::Timestamp(values) => {
+            Ok(values.iter().map(|v| (!v.is_nan()).then(|| (v + 0.0).to_bits())).collect())
+        }
+        Column::Boolean(values) => Ok(values.iter().map(|v| v.map(u64::from)).collect()),
+        Column::Category(values) | Column::Text(values) => {
+            let mut ids: HashMap<&str, u64> = HashMap::new();
+            let mut id = |name| {
+                let next = ids.len() as u64;
+                *ids.entry(name).or_insert(next)
+            };
+            Ok(values.iter().map(|v| v.as_deref().map(&mut id)).collect())
+        }
+        _ => Err(bad(name, "lists do not name groups")),
+    }
+}

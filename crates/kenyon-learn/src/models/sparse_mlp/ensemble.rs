@@ -1,0 +1,101 @@
+//! An ensemble: networks that learn from the same mini-batches and whose answers are averaged.
+
+use crate::Result;
+use crate::nn::Tensors;
+use crate::nn::kernels::{SparseRows, ThreadPool};
+use crate::nn::layers::sparse_net::train::{Labels, Step, Trainer};
+use crate::nn::layers::sparse_net::{SparseNetShape, merge};
+
+/// One network or several in training. One uses all threads itself; of several each has one at a time.
+pub(super) struct Ensemble {
+    trainers: Vec<Trainer>,
+    pool: ThreadPool,
+}
+
+impl Ensemble {
+    /// `count` fresh networks that differ in what is random.
+    pub(super) fn new(shape: &SparseNetShape, count: usize, seed: u64, threads: usize) -> Self {
+        let (inner, outer) = if count > 1 { (1, threads) } else { (threads, 1) };
+        let seed_of = |member: usize| seed.wrapping_add(member as u64 * 1_000_003);
+        let trainers = (0..count).map(|member| Trainer::new(shape.clone(), seed_of(member), inner)).collect();
+        Self { trainers, pool: ThreadPool::new(outer) }
+    }
+
+    /// Adds weights for rows of `inputs` entries.
+    pub(super) fn grow(&mut self, inputs: usize) {
+        self.trainers.iter_mut().for_each(|trainer| trainer.grow(inputs));
+    }
+
+    /// All learn from one mini-batch; returns their mean loss before the step.
+    pub(super) fn step(&mut self, rows: &SparseRows<'_>, labels: Labels<'_>, step: &Step) -> Result<f32> {
+        let mut work: Vec<_> = self.trainers.iter_mut().map(|trainer| (trainer, Ok(0.0))).collect();
+        self.pool.each(&mut work, |_| 1, |_, (trainer, loss)| *loss = trainer.step(rows, labels, step));
+        let count = work.len() as f32;
+        work.into_iter().map(|(_, loss)| loss).sum::<Result<f32>>().map(|sum| sum / count)
+    }
+
+    /// The mean of their answers, `[rows, outputs]`.
+    pub(super) fn infer(&self, rows: &SparseRows<'_>) -> Vec<f32> {
+        let mut work: Vec<_> = self.trainers.iter().map(|trainer| (trainer, Vec::new())).collect();
+        self.pool.each(&mut work, |_| 1, |_, (trainer, answers)| *answers = trainer.infer(rows));
+        let count = work.len() as f32;
+        let mut answers = work.into_iter().map(|(_, answers)| answers);
+        let mut mean = answers.next().unwrap_or_default();
+        answers.for_each(|other| mean.iter_mut().zip(other).for_each(|(mean, other)| *mean += other));
+        mean.iter_mut().for_each(|mean| *mean /= count);
+        mean
+    }
+
+    /// A pass over the data has ended.
+    pub(super) fn revive(&mut self, epoch: u64) {
+        for trainer in &mut self.trainers {
+            trainer.revive(epoch);
+        }
+    }
+
+    /// The weights of all.
+    pub(super) fn weights(&self) -> Result<Tensors> {
+        self.named(|trainer| trainer.net.save())
+    }
+
+    /// Everything that decides the future of all.
+    pub(super) fn state(&self) -> Result<Tensors> {
+        self.named(Trainer::state)
+    }
+
+    fn named(&self, of: impl Fn(&Trainer) -> Result<Tensors>) -> Result<Tensors> {
+        let mut all = Tensors::new();
+        for (member, trainer) in self.trainers.iter().enumerate() {
+            all.extend(of(trainer)?.into_iter().map(|(name, tensor)| (self.prefix(member) + &name, tensor)));
+        }
+        Ok(all)
+    }
+
+    /// Goes on from [`Self::state`].
+    pub(super) fn restore(&mut self, state: &Tensors) -> Result<()> {
+        let prefixes: Vec<String> = (0..self.trainers.len()).map(|member| self.prefix(member)).collect();
+        self.trainers.iter_mut().zip(prefixes).try_for_each(|(trainer, prefix)| trainer.restore(&own(state, &prefix)))
+    }
+
+    /// Makes one network of [`Self::weights`], for rows of `inputs` entries; returns its shape.
+    pub(super) fn merge(&self, inputs: usize, tensors: &mut Tensors) -> Result<SparseNetShape> {
+        let shape = self.trainers[0].net.shape.with_inputs(inputs);
+        if self.trainers.len() == 1 {
+            return Ok(shape);
+        }
+        let members: Vec<Tensors> = (0..self.trainers.len()).map(|member| own(tensors, &self.prefix(member))).collect();
+        let (shape, merged) = merge(&shape, &members)?;
+        *tensors = merged;
+        Ok(shape)
+    }
+
+    fn prefix(&self, member: usize) -> String {
+        if self.trainers.len() > 1 { format!("members.{member}.") } else { String::new() }
+    }
+}
+
+/// What of `tensors` has this prefix, without it.
+fn own(tensors: &Tensors, prefix: &str) -> Tensors {
+    let named = tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)));
+    named.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()
+}

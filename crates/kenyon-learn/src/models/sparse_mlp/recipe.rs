@@ -1,0 +1,130 @@
+//! The defaults of the family that depend on data.
+
+use crate::data::Task;
+use crate::data::profile::{DataProfile, LISTED};
+use crate::data::schema::ColumnKind;
+use crate::models::recipe::Rule;
+use serde_json::{Map, Value, json};
+
+/// From so many rows a table is learned by several networks with finer bins.
+const MANY: usize = 2_000;
+
+/// Whether a row is a picture, or a vector as long as one.
+fn is_picture(data: &DataProfile) -> bool {
+    data.listed() >= LISTED
+}
+
+/// Layers as settings name them.
+fn layers(config: &Map<String, Value>) -> usize {
+    config.get("hidden").and_then(Value::as_array).map_or(1, Vec::len)
+}
+
+fn is_sgd(config: &Map<String, Value>) -> bool {
+    config.get("optimizer").and_then(Value::as_str) == Some("sgd")
+}
+
+/// Passes with the patience that goes with them: a quarter of the passes, five at least.
+fn passes(epochs: usize) -> Value {
+    json!({ "epochs": epochs, "early_stopping": (epochs / 4).max(5) })
+}
+
+/// See the module; earlier rules win.
+pub(super) static RULES: &[Rule] = &[
+    Rule {
+        name: "large_pictures",
+        sentence: "Many pictures are learned in few passes of plain gradient steps on small batches, with wider windows.",
+        settings: &["optimizer", "field", "epochs", "batch_size", "early_stopping", "dropout", "boost"],
+        measured: "MNIST: 98.0 % test accuracy within seconds on two cores (benches, mnist_race, 0.1)",
+        values: |data, _| {
+            (is_picture(data) && data.rows >= 20_000).then(|| {
+                json!({
+                    "optimizer": "sgd", "field": 0.4, "epochs": 8, "batch_size": 32, "early_stopping": 0,
+                    "dropout": 0.0, "boost": 0.0,
+                })
+            })
+        },
+    },
+    Rule {
+        name: "texts_are_linear",
+        sentence: "A bag of words is read by a linear model at a high rate.",
+        settings: &["hidden", "learning_rate"],
+        measured: "banking77 and sms: level with TF-IDF and logistic regression (benches, tables, 0.1)",
+        values: |data, config| {
+            let rate = if is_sgd(config) { json!({}) } else { json!({ "learning_rate": 0.01 }) };
+            data.has(ColumnKind::Text).then(|| merged(json!({ "hidden": [] }), rate))
+        },
+    },
+    Rule {
+        name: "pictures",
+        sentence: "Units of the first layer see a window of a picture, and few of many win.",
+        settings: &["hidden", "active_share", "field"],
+        measured: "MNIST (benches, mnist_race, 0.1)",
+        values: |data, _| is_picture(data).then(|| json!({ "hidden": [1024], "active_share": 0.0625, "field": 0.2 })),
+    },
+    Rule {
+        name: "plain_gradient_steps",
+        sentence: "Plain gradient steps sum over their rows, so that large batches take shorter steps; they do not decay.",
+        settings: &["learning_rate", "weight_decay"],
+        measured: "MNIST (benches, mnist_race, 0.1)",
+        values: |_, config| {
+            let rows = config.get("batch_size").and_then(Value::as_u64).unwrap_or(32).max(32);
+            is_sgd(config).then(|| json!({ "learning_rate": 0.02 * 32.0 / rows as f64, "weight_decay": 0.0 }))
+        },
+    },
+    Rule {
+        name: "few_rows",
+        sentence: "With few rows of a table the linear path is nearly right, and noise is soon learned.",
+        settings: &["learning_rate", "weight_decay"],
+        measured: "wine, iris and breast_cancer (0.1); not held up by other small tables: see measure_recipes",
+        values: |data, _| {
+            (data.is_table() && data.rows < 1_000).then(|| json!({ "learning_rate": 0.0007, "weight_decay": 1.0 }))
+        },
+    },
+    Rule {
+        name: "many_rows",
+        sentence: "Several networks that err in different ways are right more often together; they need fewer passes.",
+        settings: &["hidden", "members", "epochs", "early_stopping"],
+        measured: "covertype .880, california R² .834 instead of .815, adult .861 instead of .857, with fine_bins and deep_tables (0.1)",
+        values: |data, _| {
+            let hidden = if data.task == Task::Classification { json!({ "hidden": [512, 256] }) } else { json!({}) };
+            let networks = || merged(hidden, json!({ "members": 4 }));
+            let applies = data.is_table() && data.rows >= MANY;
+            applies.then(|| merged(networks(), passes((800_000 / data.rows).clamp(20, 60))))
+        },
+    },
+    Rule {
+        name: "deep_tables",
+        sentence: "Over two layers on a table more units win, and with many rows more of them are dropped.",
+        settings: &["active_share", "dropout"],
+        measured: "with many_rows (0.1)",
+        values: |data, config| {
+            let dropout = if data.rows >= MANY { json!({ "dropout": 0.3 }) } else { json!({}) };
+            (data.is_table() && layers(config) > 1).then(|| merged(json!({ "active_share": 0.2 }), dropout))
+        },
+    },
+    Rule {
+        name: "fine_bins",
+        sentence: "Many rows fill finer bins of a number.",
+        settings: &["bins"],
+        measured: "with many_rows (0.1)",
+        values: |data, _| (data.rows >= MANY).then(|| json!({ "bins": 64 })),
+    },
+    Rule {
+        name: "passes",
+        sentence: "Small data are passed over more often, in smaller batches.",
+        settings: &["epochs", "early_stopping", "batch_size"],
+        measured: "not measured yet",
+        values: |data, _| {
+            let batch_size = if data.rows < 5_000 { 32 } else { 128 };
+            Some(merged(json!({ "batch_size": batch_size }), passes((200_000 / data.rows.max(1)).clamp(20, 200))))
+        },
+    },
+];
+
+/// The settings of both.
+fn merged(mut one: Value, other: Value) -> Value {
+    if let (Value::Object(one), Value::Object(other)) = (&mut one, other) {
+        one.extend(other);
+    }
+    one
+}

@@ -1,0 +1,76 @@
+//! Adam with decoupled weight decay (Kingma & Ba 2015; Loshchilov & Hutter 2019): on plain slices, and on the lines of
+//! a block of units that a mini-batch touched.
+
+use super::isa::dispatch;
+use super::lane::{LANE, Lane, fused};
+
+/// Constants of one step.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AdamStep {
+    /// Learning rate of this step.
+    pub(crate) rate: f32,
+    /// Decay of the first moment.
+    pub(crate) beta1: f32,
+    /// Decay of the second moment.
+    pub(crate) beta2: f32,
+    /// `1 / (1 − beta1^t)`.
+    pub(crate) correction1: f32,
+    /// `1 / (1 − beta2^t)`.
+    pub(crate) correction2: f32,
+    /// Keeps the denominator away from zero.
+    pub(crate) epsilon: f32,
+    /// Decoupled weight decay.
+    pub(crate) decay: f32,
+    /// Factor of the gradients (clipping).
+    pub(crate) scale: f32,
+}
+
+dispatch! {
+    /// One step in place on weights and both moments.
+    pub(crate) fn adam(w: &mut [f32], m: &mut [f32], v: &mut [f32], grad: &[f32], s: AdamStep) {
+        let (shrink, a1, a2) = (1.0 - s.rate * s.decay, 1.0 - s.beta1, 1.0 - s.beta2);
+        for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(grad) {
+            let g = g * s.scale;
+            *m = s.beta1 * *m + a1 * g;
+            *v = s.beta2 * *v + a2 * g * g;
+            *w = *w * shrink - s.rate * (*m * s.correction1) / ((*v * s.correction2).sqrt() + s.epsilon);
+        }
+    }
+}
+
+dispatch! {
+    /// One step on the lines `ids` of a block, only in lanes where `mask` is not zero: the rest
+    /// keeps its weights and moments, so the cost follows what was active. `gradients[i]` belongs
+    /// to line `ids[i]`.
+    pub(crate) fn adam_lanes(
+        weights: &mut [Lane], first: &mut [Lane], second: &mut [Lane], ids: &[u32], gradients: &[Lane],
+        mask: &Lane, step: &AdamStep,
+    ) = adam_lanes_body
+}
+
+#[inline(always)]
+fn adam_lanes_body<const FMA: bool>(
+    weights: &mut [Lane],
+    first: &mut [Lane],
+    second: &mut [Lane],
+    ids: &[u32],
+    gradients: &[Lane],
+    mask: &Lane,
+    step: &AdamStep,
+) {
+    for (&id, gradient) in ids.iter().zip(gradients) {
+        let id = id as usize;
+        let (w, m, v) = (&mut weights[id].0, &mut first[id].0, &mut second[id].0);
+        for l in 0..LANE {
+            let g = gradient.0[l] * step.scale;
+            let m_new = fused::<FMA>(step.beta1, m[l] - g, g);
+            let v_new = fused::<FMA>(step.beta2, v[l] - g * g, g * g);
+            let move_by = (m_new * step.correction1) / ((v_new * step.correction2).sqrt() + step.epsilon);
+            let w_new = w[l] - step.rate * fused::<FMA>(step.decay, w[l], move_by);
+            let on = mask.0[l] != 0.0;
+            m[l] = if on { m_new } else { m[l] };
+            v[l] = if on { v_new } else { v[l] };
+            w[l] = if on { w_new } else { w[l] };
+        }
+    }
+}

@@ -1,0 +1,49 @@
+//! Sizes of a sparse network.
+
+use super::receptive_field::ReceptiveField;
+
+/// A hidden layer's sizes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Hidden {
+    /// Units it has.
+    pub units: usize,
+    /// Units that win a row in each winner group.
+    pub winners: usize,
+    /// Groups of equally many units that compete among themselves; one in training, one a network in a merged
+    /// ensemble.
+    pub winner_groups: usize,
+    /// The inputs of its units.
+    pub sees: ReceptiveField,
+}
+
+impl From<(usize, usize)> for Hidden {
+    /// Units and winners of one winner group; every unit has all inputs.
+    fn from((units, winners): (usize, usize)) -> Self {
+        Self { units, winners, winner_groups: 1, sees: ReceptiveField::All }
+    }
+}
+
+/// Layer sizes of a sparse network.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SparseNetShape {
+    /// Width of a row.
+    pub inputs: usize,
+    /// Hidden layers, first to last.
+    pub hidden: Vec<Hidden>,
+    /// Answers.
+    pub outputs: usize,
+    /// Whether the row also reaches the answers directly. Always so without a hidden layer.
+    pub skip: bool,
+}
+
+impl SparseNetShape {
+    /// The same for rows of `inputs` entries.
+    pub(crate) fn with_inputs(&self, inputs: usize) -> Self {
+        Self { inputs, ..self.clone() }
+    }
+}
+
+/// The name of hidden layer `index` in saved weights.
+pub(crate) fn hidden_name(index: usize) -> String {
+    format!("hidden.{index}")
+}

@@ -1,0 +1,272 @@
+//! What a training would do: its data are read and encoded, and it learns for a moment, from which its time and
+//! memory are estimated. Nothing is stored.
+
+use super::inputs::local_parts;
+use super::queue::summary;
+use super::train_request::{DivideBy, HeldOut, TrainRequest, TrainingPlan};
+use crate::store::Store;
+use crate::{Error, Result};
+use kenyon_learn::data::encoder::DroppedColumn;
+use kenyon_learn::data::formats::{Limits, Part};
+use kenyon_learn::data::plan;
+use kenyon_learn::data::schema::{ColumnKind, Summary};
+use kenyon_learn::data::warning::Warning;
+use kenyon_learn::learning::{Monitor, Prepared, Progress, fit};
+use kenyon_learn::models::{Family, Task};
+use serde::Serialize;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Rows that are read; what takes time and memory is scaled from them to all.
+const ROWS: u64 = 50_000;
+/// How long it learns.
+const PROBE: Duration = Duration::from_millis(1500);
+/// Share of the planned passes that a training makes before early stopping ends it: the median of ten tables
+/// (`benches/README.md`, "Estimates").
+const PASSES: f64 = 0.6;
+/// Seconds that every job takes beside: claim, checkpoint, files, transaction.
+const FIXED_SECONDS: f64 = 0.1;
+
+/// What a training would do.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DryRun {
+    /// What kind of answer.
+    pub task: Task,
+    /// Why.
+    pub task_reason: String,
+    /// The family that would learn.
+    pub family: Family,
+    /// Why.
+    pub reason: String,
+    /// Every column of the data.
+    pub columns: Vec<PlannedColumn>,
+    /// Rows on both sides.
+    pub split: PlannedSplit,
+    /// Seconds from its start to its end, about.
+    pub estimated_seconds: f64,
+    /// Bytes of memory it needs, about.
+    pub estimated_bytes: u64,
+    /// What was noticed in the data.
+    pub warnings: Vec<Warning>,
+}
+
+/// A column and what becomes of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedColumn {
+    /// Its name.
+    pub name: String,
+    /// How it is read.
+    pub kind: ColumnKind,
+    /// Whether the model learns from it.
+    pub used: bool,
+    /// Why not, or how it came to be read so.
+    pub reason: Option<String>,
+}
+
+/// Rows that are learned from and rows that are held out.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PlannedSplit {
+    /// `share`, `time`, `group` or `dataset`.
+    pub by: &'static str,
+    /// The column that divides the rows.
+    pub column: Option<String>,
+    /// Rows to learn from.
+    pub training: u64,
+    /// Rows held out.
+    pub validation: u64,
+}
+
+/// Reads the data of `request` and learns from them for a moment.
+pub(super) async fn run(
+    store: &Store,
+    request: &TrainRequest,
+    plan: TrainingPlan,
+    limits: Limits,
+    threads: usize,
+) -> Result<DryRun> {
+    let dataset = store.dataset(&request.dataset).await?;
+    let summary = summary(&dataset.columns)?;
+    let parts = local_parts(store, &dataset).await?;
+    let held_out = match &request.validation {
+        Some(HeldOut::Dataset(name)) => Some(store.dataset(name).await?),
+        _ => None,
+    };
+    let other = match &held_out {
+        Some(other) => local_parts(store, other).await?,
+        None => Vec::new(),
+    };
+    let rows = dataset.rows + held_out.map_or(0, |other| other.rows);
+    let request = request.clone();
+    let work = move || Probing { request, plan, summary, parts, other, rows, limits, threads }.run();
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
+}
+
+struct Probing {
+    request: TrainRequest,
+    plan: TrainingPlan,
+    summary: Summary,
+    parts: Vec<Part>,
+    other: Vec<Part>,
+    /// Rows of both datasets.
+    rows: u64,
+    limits: Limits,
+    threads: usize,
+}
+
+impl Probing {
+    fn run(self) -> Result<DryRun> {
+        let begun = Instant::now();
+        let (table, from) = plan::read_head(&self.parts, &self.other, &self.plan.columns(), &self.limits, ROWS)?;
+        let reading = begun.elapsed().as_secs_f64();
+        let from = (!self.other.is_empty()).then_some(from);
+        let spec = self.request.fit_spec(self.rows as usize, from);
+        let scale = self.rows as f64 / table.rows.max(1) as f64;
+        let resolved = &self.plan.resolved;
+        let monitor = Probe::default();
+        let begun = Instant::now();
+        let fitted = fit::fit(&table, resolved, &spec, self.threads, None, &monitor);
+        let ended = begun.elapsed().as_secs_f64();
+        let seen = monitor.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let learning = match fitted {
+            Ok(_) => ended,
+            Err(error) if error.kind == kenyon_learn::Kind::Canceled => seen.seconds(begun),
+            Err(error) => return Err(error.into()),
+        };
+        let trainings = self.request.search.as_ref().map_or(1.0, super::search::trainings);
+        let family = seen.family.ok_or_else(|| Error::internal("a training ended before it began"))?;
+        Ok(DryRun {
+            task: resolved.task,
+            task_reason: self.task_reason(),
+            family,
+            reason: seen.reason.clone().unwrap_or_else(|| "the request names it".to_owned()),
+            columns: self.columns(&seen.dropped),
+            split: self.split(&seen, scale),
+            estimated_seconds: rounded(FIXED_SECONDS + (reading + learning * trainings) * scale),
+            estimated_bytes: (seen.bytes as f64 * scale) as u64 + 3 * seen.state_bytes,
+            warnings: seen.warnings,
+        })
+    }
+
+    fn task_reason(&self) -> String {
+        let target = &self.plan.resolved.target;
+        if self.request.task.is_some() {
+            return "the request says so".to_owned();
+        }
+        let distinct = self.summary.columns.iter().find(|c| c.name == target.name).map(|c| c.distinct);
+        let values = distinct.map(|n| format!(" with {n} different values")).unwrap_or_default();
+        match (target.kind, self.plan.resolved.task) {
+            (ColumnKind::Number, Task::Regression) => format!("'{}' is a number{values}", target.name),
+            (ColumnKind::Number, Task::Classification) => {
+                format!("'{}' holds whole numbers{values}, which name classes", target.name)
+            }
+            (kind, _) => format!("'{}' is a {}{values}", target.name, kind.name()),
+        }
+    }
+
+    fn columns(&self, dropped: &[DroppedColumn]) -> Vec<PlannedColumn> {
+        let resolved = &self.plan.resolved;
+        let input = |input: &plan::ColumnPlan| {
+            let reason = dropped.iter().find(|column| column.name == input.name).map(|column| column.reason.clone());
+            PlannedColumn { name: input.name.clone(), kind: input.kind, used: reason.is_none(), reason }
+        };
+        let ignored = |name: &String| {
+            let divides = self.plan.divider.as_ref().is_some_and(|divider| divider.name == *name);
+            let weighs = self.plan.weight.as_ref().is_some_and(|weight| weight.name == *name);
+            let reason = match (*name == resolved.target.name, divides, weighs) {
+                (true, ..) => "the target",
+                (_, true, _) => "it divides the rows for validation",
+                (_, _, true) => "it weighs the rows",
+                _ => "the request ignores it",
+            };
+            let kind = self.summary.columns.iter().find(|column| column.name == *name).map(|column| column.kind);
+            let kind = if *name == resolved.target.name { Some(resolved.target.kind) } else { kind };
+            let (name, kind) = (name.clone(), kind.unwrap_or(ColumnKind::Number));
+            PlannedColumn { name, kind, used: false, reason: Some(reason.to_owned()) }
+        };
+        resolved.inputs.iter().map(input).chain(resolved.ignored.iter().map(ignored)).collect()
+    }
+
+    fn split(&self, seen: &Seen, scale: f64) -> PlannedSplit {
+        let (by, column) = match &self.request.validation {
+            None | Some(HeldOut::Share(_)) => ("share", None),
+            Some(HeldOut::By { by: DivideBy::Time, column, .. }) => ("time", Some(column.clone())),
+            Some(HeldOut::By { by: DivideBy::Group, column, .. }) => ("group", Some(column.clone())),
+            Some(HeldOut::Dataset(_)) => ("dataset", None),
+        };
+        let scaled = |rows: usize| (rows as f64 * scale).round() as u64;
+        PlannedSplit { by, column, training: scaled(seen.training), validation: scaled(seen.held_out) }
+    }
+}
+
+fn rounded(seconds: f64) -> f64 {
+    (seconds * 1000.0).round() / 1000.0
+}
+
+/// A monitor that lets a training run for a moment.
+#[derive(Default)]
+struct Probe {
+    seen: Mutex<Seen>,
+}
+
+/// What it saw of the training.
+#[derive(Default)]
+struct Seen {
+    prepared: Option<Instant>,
+    family: Option<Family>,
+    reason: Option<String>,
+    dropped: Vec<DroppedColumn>,
+    warnings: Vec<Warning>,
+    training: usize,
+    held_out: usize,
+    bytes: u64,
+    state_bytes: u64,
+    /// Share of the planned steps, and when it was reached.
+    reached: Option<(f64, Instant)>,
+}
+
+impl Seen {
+    /// How long the training would go on, by the steps it has made.
+    fn seconds(&self, begun: Instant) -> f64 {
+        let Some(prepared) = self.prepared else { return 0.0 };
+        let preparing = (prepared - begun).as_secs_f64();
+        let steps = match self.reached {
+            Some((fraction, at)) if fraction > 0.0 => (at - prepared).as_secs_f64() / fraction * PASSES,
+            // Not even one step: it takes long.
+            _ => PROBE.as_secs_f64() * 100.0,
+        };
+        preparing + steps
+    }
+}
+
+impl Monitor for Probe {
+    fn prepared(&self, prepared: &Prepared<'_>) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.family = Some(prepared.family);
+        seen.reason = prepared.reason.map(str::to_owned);
+        seen.dropped = prepared.dropped.to_vec();
+        seen.warnings = prepared.warnings.to_vec();
+        (seen.training, seen.held_out) = (prepared.training, prepared.held_out);
+        (seen.bytes, seen.state_bytes) = (prepared.bytes, (prepared.state_bytes)());
+        seen.prepared = Some(Instant::now());
+    }
+
+    fn progress(&self, progress: &Progress, _epoch_ended: bool) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.reached = Some((progress.fraction, Instant::now()));
+    }
+
+    fn log(&self, _line: &str) {}
+
+    fn canceled(&self) -> bool {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.prepared.is_some_and(|prepared| prepared.elapsed() > PROBE)
+    }
+
+    fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
+        false
+    }
+
+    fn checkpoint(&self, _step: u64, _bytes: Vec<u8>) -> kenyon_learn::Result<()> {
+        Ok(())
+    }
+}

@@ -1,0 +1,47 @@
+//! The rows of a model that other tables' statements need, too: made, and what they leave behind.
+
+use super::ModelName;
+use super::change::Change;
+use super::clock::now;
+use super::db::{Tx, sql};
+use crate::{Error, Result};
+use serde_json::Value;
+use uuid::Uuid;
+
+/// A model to make.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewModel {
+    /// Its name.
+    pub name: ModelName,
+    /// Family, if it is known.
+    pub family: Option<String>,
+    /// Task, if it is known.
+    pub task: Option<String>,
+    /// Column that is predicted.
+    pub target: String,
+    /// Whatever else its makers keep.
+    pub info: Value,
+}
+
+/// Marks an object as needed by nobody.
+pub(super) async fn discard(tx: &mut Tx, key: &str) -> Result<()> {
+    let insert = "INSERT INTO garbage (object_key, since) VALUES ($1, $2) ON CONFLICT (object_key) DO NOTHING";
+    tx.exec(sql(insert).bind(key).bind(now())).await.map(|_| ())
+}
+
+pub(super) async fn insert_model(tx: &mut Tx, new: &NewModel) -> Result<String> {
+    let id = Uuid::now_v7().to_string();
+    let insert = "INSERT INTO models
+        (name, id, family, task, target, info, next_version, history, created_at, updated_at)
+        VALUES ($1, $2, $3, $4, $5, $6, 1, '[]', $7, $7)";
+    let insert = sql(insert).bind(&new.name).bind(&id).bind(new.family.clone()).bind(new.task.clone());
+    tx.exec(insert.bind(&new.target).bind(&new.info).bind(now())).await?;
+    tx.exec(sql("INSERT INTO logs (model_id, next_seq) VALUES ($1, 0)").bind(&id)).await?;
+    tx.tell(Change::Model(new.name.clone()));
+    Ok(id)
+}
+
+/// 404 for a model.
+pub(super) fn no_model(name: impl std::fmt::Display) -> Error {
+    Error::not_found("model_not_found", format!("there is no model {name}"))
+}

@@ -1,0 +1,302 @@
+//! Training calls: what is refused, what is held out, which version answers afterwards, and what is noticed.
+
+use crate::server::{Answer, TestServer, clouds};
+use serde_json::{Value, json};
+
+const EPOCHS: u64 = 3;
+
+fn request(dataset: &str, more: Value) -> Value {
+    let mut request =
+        json!({"dataset": dataset, "target": "label", "family": "sparse_mlp", "config": {"epochs": EPOCHS}});
+    request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    request
+}
+
+async fn train_and_wait(server: &TestServer, model: &str, request: Value) -> Value {
+    server.post(&format!("/api/v1/models/{model}/train?wait=100"), request).await.ok()
+}
+
+async fn predict(server: &TestServer, model: &str, row: Value) -> Answer {
+    server.post(&format!("/api/v1/models/{model}/predict"), json!({"rows": [row]})).await
+}
+
+/// Two clouds with a day, a patient and a column that is the label in other words.
+fn visits(rows: usize) -> String {
+    let mut csv = String::from("day,patient,x,y,diagnosis,label\n");
+    for (i, line) in clouds(rows).lines().skip(1).enumerate() {
+        let fields: Vec<&str> = line.split(',').collect();
+        let day = format!("2024-{:02}-{:02}", i * 12 / rows + 1, i % 28 + 1);
+        let diagnosis = if fields[3] == "right" { "positive" } else { "negative" };
+        csv += &format!("{day},p{},{},{},{diagnosis},{}\n", i % 20, fields[0], fields[1], fields[3]);
+    }
+    csv
+}
+
+fn codes(value: &Value) -> Vec<&str> {
+    value["warnings"].as_array().unwrap().iter().map(|w| w["code"].as_str().unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_predict_after_the_end_of_a_job_is_answered_by_its_version() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/d", clouds(200)).await.ok();
+    for seed in 0..8 {
+        let job = train_and_wait(&server, "m", request("d", json!({"seed": seed}))).await;
+        assert_eq!((&job["status"], &job["served"]), (&json!("succeeded"), &json!(true)), "{job}");
+        let answer = predict(&server, "m", json!({"x": 2.0, "y": 0.0, "colour": "red"})).await.ok();
+        assert_eq!(answer["version"], job["version"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_made_again_never_answers_as_the_one_before() {
+    let server = TestServer::start().await;
+    for turn in 0..10 {
+        let classes = [format!("a{turn}"), format!("b{turn}")];
+        let empty = json!({"target": "y", "task": "classification", "features": {"x": "number"}, "classes": classes});
+        assert_eq!(server.put("/api/v1/models/m", empty.to_string()).await.status, 201);
+        let rows: Vec<Value> = (0..10).map(|k| json!({"x": k % 2, "y": classes[k % 2]})).collect();
+        server.post("/api/v1/models/m/observe", json!({"rows": rows})).await.ok();
+        let answer = predict(&server, "m", json!({"x": 1})).await.ok();
+        let mut named: Vec<&String> = answer["predictions"][0]["probabilities"].as_object().unwrap().keys().collect();
+        named.sort();
+        assert_eq!(named, [&classes[0], &classes[1]]);
+        assert_eq!(server.delete("/api/v1/models/m").await.status, 204);
+        assert_eq!(predict(&server, "m", json!({"x": 1})).await.problem(), (404, "model_not_found"));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_version_that_is_not_promoted_is_ready_and_says_why() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/d", clouds(200)).await.ok();
+    train_and_wait(&server, "m", request("d", json!({}))).await;
+    let job = train_and_wait(&server, "m", request("d", json!({"promote": false}))).await;
+    assert_eq!((&job["version"], &job["served"]), (&json!(2), &json!(false)));
+    assert!(job["served_reason"].as_str().unwrap().contains("promote"), "{job}");
+    let versions = server.get("/api/v1/models/m/versions").await.ok();
+    assert_eq!((&versions["items"][0]["state"], &versions["items"][1]["state"]), (&json!("ready"), &json!("served")));
+    let row = json!({"x": 2.0, "y": 0.0, "colour": "red"});
+    assert_eq!(predict(&server, "m", row.clone()).await.ok()["version"], 1);
+    server.post("/api/v1/models/m/versions/2/promote", json!({})).await.ok();
+    assert_eq!(predict(&server, "m", row).await.ok()["version"], 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_schema_needs_a_word() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/d", clouds(200)).await.ok();
+    let renamed = clouds(200).replace("x,y,colour", "x,z,colour");
+    server.put("/api/v1/datasets/renamed", renamed).await.ok();
+    train_and_wait(&server, "m", request("d", json!({}))).await;
+    let train = "/api/v1/models/m/train";
+    let refused = server.post(train, request("renamed", json!({}))).await;
+    assert_eq!(refused.problem(), (409, "schema_change"));
+    assert!(refused.body["detail"].as_str().unwrap().contains("'y' is gone"), "{}", refused.body);
+    let other_target = json!({"dataset": "d", "target": "colour"});
+    assert_eq!(server.post(train, other_target).await.problem(), (409, "schema_change"));
+    let job = train_and_wait(&server, "m", request("renamed", json!({"schema_change": true}))).await;
+    assert_eq!(job["served"], true, "{job}");
+    // What is found only while training leaves the version ready: `z` has a single value.
+    let constant: String = clouds(200)
+        .replace("x,y,colour", "x,z,colour")
+        .lines()
+        .map(|line| {
+            let mut fields: Vec<&str> = line.split(',').collect();
+            fields[1] = if fields[1] == "z" { "z" } else { "1.5" };
+            fields.join(",") + "\n"
+        })
+        .collect();
+    server.put("/api/v1/datasets/constant", constant).await.ok();
+    let job = train_and_wait(&server, "m", request("constant", json!({}))).await;
+    assert_eq!((&job["status"], &job["served"]), (&json!("succeeded"), &json!(false)), "{job}");
+    assert!(job["served_reason"].as_str().unwrap().contains("'z' is not used any more"), "{job}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_held_out_by_time_by_group_and_by_dataset() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/d", visits(400)).await.ok();
+    server.put("/api/v1/datasets/later", visits(60)).await.ok();
+    server.put("/api/v1/datasets/clouds", clouds(60)).await.ok();
+    for (validation, low, high) in [
+        (json!({"by": "time", "column": "day", "share": 0.25}), 90, 105),
+        (json!({"by": "group", "column": "patient", "share": 0.25}), 80, 120),
+        (json!({"dataset": "later"}), 60, 60),
+    ] {
+        let job = train_and_wait(&server, "m", request("d", json!({"validation": validation}))).await;
+        assert_eq!(job["status"], "succeeded", "{validation}: {job}");
+        let versions = server.get("/api/v1/models/m/versions").await.ok();
+        let held = versions["items"][0]["held_out"]["rows"].as_u64().unwrap();
+        assert!((low..=high).contains(&held), "{validation}: {held}");
+        server.delete("/api/v1/models/m").await;
+    }
+    let train = "/api/v1/models/m/train";
+    for (validation, status, code) in [
+        (json!({"by": "time", "column": "patient"}), 422, "bad_validation"),
+        (json!({"by": "group", "column": "none"}), 422, "bad_validation"),
+        (json!({"by": "group", "column": "label"}), 422, "bad_validation"),
+        (json!({"by": "time", "column": "day", "share": 1.5}), 422, "invalid_training"),
+        (json!({"dataset": "d"}), 422, "invalid_training"),
+        (json!({"dataset": "clouds"}), 422, "invalid_training"),
+        (json!({"dataset": "missing"}), 404, "dataset_not_found"),
+        (json!({"by": "week", "column": "day"}), 400, "invalid_request"),
+    ] {
+        let refused = server.post(train, request("d", json!({"validation": validation}))).await;
+        assert_eq!(refused.problem(), (status, code), "{validation}: {}", refused.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn classes_weigh_as_they_are_told() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/d", clouds(200)).await.ok();
+    for weights in [json!("balanced"), json!({"left": 3.0})] {
+        let job = train_and_wait(&server, "m", request("d", json!({"class_weights": weights}))).await;
+        assert_eq!(job["status"], "succeeded", "{job}");
+    }
+    let job = train_and_wait(&server, "m", request("d", json!({"class_weights": {"up": 3.0}}))).await;
+    assert_eq!((&job["status"], &job["error"]["code"]), (&json!("failed"), &json!("bad_class_weights")), "{job}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_weigh_as_their_column_says() {
+    let server = TestServer::start().await;
+    // At the same place the label is left in two rows of three, and right in those that weigh more.
+    let mut csv = String::from("x,y,w,label\n");
+    for i in 0..600 {
+        let (weight, label) = if i % 3 == 0 { (10.0, "right") } else { (0.5, "left") };
+        csv += &format!("{},{},{weight},{label}\n", i % 7, i % 5);
+    }
+    server.put("/api/v1/datasets/d", csv).await.ok();
+    let row = json!({"x": 1, "y": 1});
+    for (more, named) in [(json!({"features": {"w": "ignore"}}), "left"), (json!({"weight": "w"}), "right")] {
+        let job = train_and_wait(&server, "m", request("d", more)).await;
+        assert_eq!(job["status"], "succeeded", "{job}");
+        let answer = predict(&server, "m", row.clone()).await.ok();
+        assert_eq!(answer["predictions"][0]["label"], named, "{answer}");
+        assert!(job["metrics"]["accuracy"].as_f64().unwrap() > 0.6, "{job}");
+    }
+    let train = |more: Value| server.post("/api/v1/models/m/train", request("d", more));
+    for weight in ["label", "none"] {
+        assert_eq!(train(json!({"weight": weight})).await.problem(), (422, "bad_weight"));
+    }
+    let hybrid = json!({"dataset": "d", "target": "label", "family": "hybrid", "weight": "w"});
+    let job = train_and_wait(&server, "h", hybrid).await;
+    assert_eq!((&job["status"], &job["error"]["code"]), (&json!("failed"), &json!("weights_unsupported")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_tells_what_a_training_would_do_and_leaves_nothing() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/d", visits(400)).await.ok();
+    let dry = json!({"dataset": "d", "target": "label", "dry_run": true, "features": {"day": "ignore"}});
+    let plan = server.post("/api/v1/models/m/train", dry).await.ok();
+    assert_eq!(plan["task"], "classification");
+    for text in ["task_reason", "family", "reason"] {
+        assert!(!plan[text].as_str().unwrap().is_empty(), "{text}: {plan}");
+    }
+    let columns = plan["columns"].as_array().unwrap();
+    let used = |name: &str| columns.iter().find(|c| c["name"] == name).unwrap()["used"].as_bool().unwrap();
+    assert!(used("x") && used("diagnosis") && !used("day") && !used("label"), "{plan}");
+    let rows = plan["split"]["training"].as_u64().unwrap() + plan["split"]["validation"].as_u64().unwrap();
+    assert_eq!(rows, 400);
+    assert!(plan["estimated_seconds"].as_f64().unwrap() > 0.0 && plan["estimated_bytes"].as_u64().unwrap() > 10_000);
+    assert!(codes(&plan).contains(&"leaks_target"), "{plan}");
+    assert_eq!(server.get("/api/v1/models/m").await.status, 404);
+    assert_eq!(server.get("/api/v1/jobs").await.ok()["items"], json!([]));
+    let job = train_and_wait(&server, "m", request("d", json!({}))).await;
+    let version = &server.get("/api/v1/models/m/versions").await.ok()["items"][0];
+    assert!(codes(&job).contains(&"leaks_target") && codes(version) == codes(&job), "{job}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_job_ends_with_it_or_with_202() {
+    let server = TestServer::with(|c| c.workers = 0).await;
+    server.put("/api/v1/datasets/d", clouds(200)).await.ok();
+    let train = |wait: &str| server.post(&format!("/api/v1/models/m/train?{wait}"), request("d", json!({})));
+    assert_eq!(train("wait=0.05").await.status, 202);
+    assert_eq!(train("wait=-1").await.problem(), (400, "invalid_wait"));
+    assert_eq!(train("waiting=1").await.status, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_makes_no_reproducible_version_fails_the_job() {
+    let server = TestServer::start().await;
+    let mut csv = String::from("a,b,label\n");
+    for i in 0..300 {
+        let a = if i % 50 == 3 { "1.7976931348623157e308".to_owned() } else { format!("{:.3}", f64::from(i % 100)) };
+        csv += &format!("{a},{},{}\n", i % 7, if i % 100 > 50 { "hi" } else { "lo" });
+    }
+    server.put("/api/v1/datasets/d", csv).await.ok();
+    let job = train_and_wait(&server, "m", request("d", json!({}))).await;
+    // Either the cells are read for what they are, or the job says what went wrong; never a version that cannot answer.
+    if job["status"] == "succeeded" {
+        assert_eq!(predict(&server, "m", json!({"a": 90, "b": 1})).await.status, 200);
+    } else {
+        assert!(job["error"]["detail"].is_string(), "{job}");
+        assert_eq!(predict(&server, "m", json!({"a": 90, "b": 1})).await.status, 503);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_label_with_a_fraction_needs_a_task() {
+    let server = TestServer::start().await;
+    let empty = |task: Option<&str>| {
+        let mut empty = json!({"target": "y", "features": {"x": "number"}});
+        if let Some(task) = task {
+            empty["task"] = task.into();
+        }
+        empty.to_string()
+    };
+    server.put("/api/v1/models/m", empty(None)).await.ok();
+    let observe = |y: Value| server.post("/api/v1/models/m/observe", json!({"rows": [{"x": 1, "y": y}]}));
+    assert_eq!(observe(json!(1.5)).await.problem(), (422, "task_needed"));
+    assert_eq!(observe(json!("red")).await.status, 200);
+    server.put("/api/v1/models/n", empty(Some("regression"))).await.ok();
+    let observed = server.post("/api/v1/models/n/observe", json!({"rows": [{"x": 1, "y": 1.5}]})).await;
+    assert_eq!(observed.status, 200, "{}", observed.body);
+    let forget = |filter: Value| server.post("/api/v1/models/m/forget", json!({"where": filter}));
+    assert_eq!(forget(json!({"z": 1})).await.problem(), (422, "unknown_column"));
+    assert_eq!(forget(json!({"x": 1})).await.status, 200);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_open_inference_protocol_can_say_that_a_value_is_missing() {
+    let server = TestServer::start().await;
+    let mut csv = String::from("a,c,f,label\n");
+    for i in 0..300 {
+        let (colour, truth) = (["r", "g", "b"][i % 3], i % 2 == 0);
+        csv += &format!("{:.3},{colour},{truth},{}\n", i as f64 / 300.0, if i < 150 { "lo" } else { "hi" });
+    }
+    server.put("/api/v1/datasets/d", csv).await.ok();
+    train_and_wait(&server, "m", request("d", json!({}))).await;
+    let tensor = |name: &str, datatype: &str, data: Value| json!({"name": name, "shape": [data.as_array().unwrap().len()], "datatype": datatype, "data": data});
+    let all = |a: Value, c: Value, f: Value| {
+        vec![tensor("a", "FP64", json!([a])), tensor("c", "BYTES", json!([c])), tensor("f", "BOOL", json!([f]))]
+    };
+    let infer = |inputs: Vec<Value>| server.post("/v2/models/m/infer", json!({"inputs": inputs}));
+    let full = all(json!(0.9), json!("r"), json!(true));
+    assert_eq!(infer(full.clone()).await.status, 200);
+    for missing in [
+        all(Value::Null, json!("r"), json!(true)),
+        all(json!(0.9), Value::Null, json!(true)),
+        all(json!(0.9), json!("r"), Value::Null),
+        full[..2].to_vec(),
+        vec![tensor("a", "FP64", json!([])), tensor("c", "BYTES", json!([])), tensor("f", "BOOL", json!([]))],
+    ] {
+        let answer = infer(missing.clone()).await;
+        assert_eq!(answer.status, 200, "{missing:?}: {}", answer.body);
+    }
+    for wrong in [
+        [full.clone(), vec![full[0].clone()]].concat(),
+        vec![full[0].clone(), full[1].clone(), tensor("f", "INT64", json!([7]))],
+        vec![tensor("a", "FP64", json!([1e300 * 10.0])), full[1].clone(), tensor("f", "BOOL", json!([7]))],
+        vec![],
+    ] {
+        let answer = infer(wrong.clone()).await;
+        assert!((400..500).contains(&answer.status), "{wrong:?}: {}", answer.body);
+    }
+    let metadata = server.get("/v2/models/m").await.ok();
+    assert_eq!(metadata["parameters"]["labels"], json!(["hi", "lo"]));
+}
