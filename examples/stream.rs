@@ -6,7 +6,7 @@
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::data::schema::ColumnKind;
 use kenyon_learn::data::{Column, Table, Task};
-use kenyon_learn::learning::stream::{Online, OnlineSpec};
+use kenyon_learn::learning::stream::{StreamModel, StreamSpec};
 use std::io::Read;
 use std::time::Instant;
 
@@ -47,17 +47,17 @@ fn column(name: &str, kind: ColumnKind, shape: Option<Vec<usize>>) -> ColumnPlan
     ColumnPlan { shape, ..ColumnPlan::new(name, kind) }
 }
 
-fn stream(inputs: Vec<ColumnPlan>, lags: bool) -> Any<Online> {
+fn stream(inputs: Vec<ColumnPlan>, lags: bool) -> Any<StreamModel> {
     let mut config = serde_json::Map::new();
     config.insert("recent_labels".into(), lags.into());
     let target = column("target", ColumnKind::Category, None);
     let mut online =
-        Online::new(&OnlineSpec { task: Task::Classification, target, classes: Vec::new(), inputs, config, seed: 7 })?;
+        StreamModel::new(&StreamSpec { task: Task::Classification, target, classes: Vec::new(), inputs, config, seed: 7 })?;
     online.set_threads(2);
     Ok(online)
 }
 
-fn report(name: &str, online: &Online, lags: bool, started: Instant) {
+fn report(name: &str, online: &StreamModel, lags: bool, started: Instant) {
     let seconds = started.elapsed().as_secs_f64();
     println!(
         "{name}: label lags {lags}, rows {}, {:.0} rows/s, {}, drifts {}",

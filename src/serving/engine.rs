@@ -133,11 +133,7 @@ impl Engine {
         let question = EncodedRequest { batch, wishes: &wishes, novelty: true, deadline: caller.deadline, again };
         let answer = self.answer(&chosen, question).await?;
         let ids = self.inner.ids.take(answer.rows());
-        // Only what can learn from a late label needs its rows remembered.
-        let learns = answer.snapshot.bundle.config.family.starts_empty();
-        if learns {
-            self.remember(model, rows, &ids.clone().collect::<Vec<_>>());
-        }
+        self.remember(model, rows, &ids.clone().collect::<Vec<_>>());
         let (version, timing) = (answer.live.version, answer.timing);
         let body = if answer.rows() > LARGE_ROWS {
             blocking(move || Ok(answer.to_json(&wishes, ids))).await?
@@ -279,22 +275,20 @@ impl Engine {
         figures
     }
 
-    /// Takes out what was answered under a prediction id: the model and the row as JSON. Only rows
-    /// of models that learn while they serve are kept, for a while.
+    /// Takes out what was answered under a prediction id: the model and the row as JSON. Rows are kept for a while
+    /// and within a bound of bytes.
     pub fn recall(&self, prediction_id: &str) -> Option<(String, Vec<u8>)> {
-        let kept = self.inner.answered.take(prediction_id)?;
+        let (kept, index) = self.inner.answered.take(prediction_id)?;
         let end = kept.iter().position(|&b| b == b'\n')?;
         let model = String::from_utf8(kept[..end].to_vec()).ok()?;
-        Some((model, kept[end + 1..].to_vec()))
+        let rows = serde_json::from_slice::<Vec<&RawValue>>(&kept[end + 1..]).ok()?;
+        Some((model, rows.get(index)?.get().as_bytes().to_vec()))
     }
 
+    /// Keeps the rows of a request as they came: they are taken apart when one of them gets its label.
     fn remember(&self, model: &str, rows: &[u8], ids: &[super::clock::Id]) {
-        let Ok(rows) = serde_json::from_slice::<Vec<&RawValue>>(rows) else { return };
-        let kept = ids.iter().zip(rows).filter_map(|(id, row)| {
-            let id = std::str::from_utf8(id).ok()?.to_owned();
-            Some((id, [model.as_bytes(), b"\n", row.get().as_bytes()].concat()))
-        });
-        self.inner.answered.insert(kept);
+        let kept = [model.as_bytes(), b"\n", rows].concat().into();
+        self.inner.answered.insert(ids.iter().map(|id| String::from_utf8_lossy(id).into_owned()), &kept);
     }
 
     /// Appends the `kenyon_predict_*` metrics in the Prometheus text format.

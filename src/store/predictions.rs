@@ -1,11 +1,13 @@
 //! What was answered lately, so that a label that comes late can be learned by `prediction_id`
 //! alone. In memory and bounded: predicting never waits for a disk, and the oldest go first.
 
+use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Rows by prediction id, bounded by bytes and age. The rows are whatever bytes the caller keeps.
+/// Rows by prediction id, bounded by bytes and age. The rows of a call are whatever bytes the caller keeps; its
+/// predictions share them.
 #[derive(Debug)]
 pub struct Predictions {
     ring: Mutex<Ring>,
@@ -15,9 +17,18 @@ pub struct Predictions {
 
 #[derive(Debug, Default)]
 struct Ring {
-    rows: HashMap<Box<str>, (Instant, Box<[u8]>)>,
+    rows: HashMap<Box<str>, Answered>,
     order: VecDeque<Box<str>>,
     bytes: usize,
+}
+
+#[derive(Clone, Debug)]
+struct Answered {
+    at: Instant,
+    rows: Bytes,
+    index: u32,
+    /// Its share of the rows' bytes.
+    share: usize,
 }
 
 /// What an entry costs beside its id and row, roughly.
@@ -29,29 +40,31 @@ impl Predictions {
         Self { ring: Mutex::default(), max_bytes, max_age }
     }
 
-    /// Keeps the rows of one call: one lock for all of them.
-    pub fn insert(&self, rows: impl IntoIterator<Item = (String, Vec<u8>)>) {
-        let now = Instant::now();
+    /// Keeps the rows of one call, which has one id a row: one lock for all of them.
+    pub fn insert(&self, ids: impl ExactSizeIterator<Item = String>, rows: &Bytes) {
+        let at = Instant::now();
+        let share = rows.len() / ids.len().max(1);
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        for (id, row) in rows {
+        for (index, id) in (0..).zip(ids) {
             let id: Box<str> = id.into();
-            ring.bytes += cost(&id, &row);
+            ring.bytes += cost(&id, share);
             ring.order.push_back(id.clone());
-            if let Some((_, old)) = ring.rows.insert(id.clone(), (now, row.into())) {
-                ring.bytes -= cost(&id, &old);
+            let answered = Answered { at, rows: rows.clone(), index, share };
+            if let Some(old) = ring.rows.insert(id.clone(), answered) {
+                ring.bytes -= cost(&id, old.share);
             }
         }
-        while ring.bytes > self.max_bytes || ring.oldest().is_some_and(|at| now - at > self.max_age) {
+        while ring.bytes > self.max_bytes || ring.oldest().is_some_and(|oldest| at - oldest > self.max_age) {
             let Some(id) = ring.order.pop_front() else { break };
             ring.remove(&id);
         }
     }
 
-    /// Takes a row out: a label is learned once.
-    pub fn take(&self, id: &str) -> Option<Vec<u8>> {
+    /// Takes a prediction out, because a label is learned once: the rows of its call, and which of them it is.
+    pub fn take(&self, id: &str) -> Option<(Bytes, usize)> {
         let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
-        let (at, row) = ring.remove(id)?;
-        (at.elapsed() <= self.max_age).then(|| row.into_vec())
+        let answered = ring.remove(id)?;
+        (answered.at.elapsed() <= self.max_age).then_some((answered.rows, answered.index as usize))
     }
 
     /// How many rows are kept.
@@ -69,17 +82,17 @@ impl Ring {
     fn oldest(&mut self) -> Option<Instant> {
         // Ids that were taken still stand in the order; they are skipped here.
         while let Some(id) = self.order.front() {
-            if let Some((at, _)) = self.rows.get(id) {
-                return Some(*at);
+            if let Some(answered) = self.rows.get(id) {
+                return Some(answered.at);
             }
             self.order.pop_front();
         }
         None
     }
 
-    fn remove(&mut self, id: &str) -> Option<(Instant, Box<[u8]>)> {
+    fn remove(&mut self, id: &str) -> Option<Answered> {
         let entry = self.rows.remove(id)?;
-        self.bytes -= cost(id, &entry.1);
+        self.bytes -= cost(id, entry.share);
         if self.order.len() > 2 * self.rows.len() + 1024 {
             // Mostly ids that were taken: they would wait here for as long as the oldest row lives.
             self.order.retain(|id| self.rows.contains_key(id));
@@ -88,8 +101,8 @@ impl Ring {
     }
 }
 
-fn cost(id: &str, row: &[u8]) -> usize {
-    2 * id.len() + row.len() + OVERHEAD
+fn cost(id: &str, share: usize) -> usize {
+    2 * id.len() + share + OVERHEAD
 }
 
 #[cfg(test)]
@@ -100,11 +113,11 @@ mod tests {
     #[test]
     fn the_oldest_go_first_and_a_row_is_taken_once() {
         let kept = Predictions::new(10 * (OVERHEAD + 2 + 100), Duration::from_secs(60));
-        kept.insert((0..10).map(|i| (i.to_string(), vec![i as u8; 100])));
+        kept.insert((0..10usize).map(|i| i.to_string()), &vec![7; 1000].into());
         assert_eq!(kept.len(), 10);
-        assert_eq!(kept.take("3").unwrap(), vec![3; 100]);
+        assert_eq!(kept.take("3").unwrap(), (vec![7; 1000].into(), 3));
         assert_eq!(kept.take("3"), None);
-        kept.insert([("a".to_owned(), vec![0; 100]), ("b".to_owned(), vec![0; 100])]);
+        kept.insert(["a".to_owned(), "b".to_owned()].into_iter(), &vec![0; 200].into());
         assert_eq!(kept.len(), 10);
         assert_eq!(kept.take("0"), None, "room for b was made by the oldest");
         assert!(kept.take("b").is_some());
@@ -113,11 +126,11 @@ mod tests {
     #[test]
     fn age_ends_a_row_and_memory_stays_bounded() {
         let kept = Predictions::new(100_000, Duration::ZERO);
-        kept.insert([("a".to_owned(), vec![1])]);
+        kept.insert(["a".to_owned()].into_iter(), &vec![1].into());
         std::thread::yield_now();
         assert_eq!(kept.take("a"), None);
         let kept = Predictions::new(100_000, Duration::from_secs(60));
-        kept.insert((0..10_000).map(|i| (format!("id-{i}"), vec![0; 100])));
+        kept.insert((0..10_000usize).map(|i| format!("id-{i}")), &vec![0; 1_000_000].into());
         let ring = kept.ring.lock().unwrap();
         assert!(ring.bytes <= 100_000 && ring.order.len() == ring.rows.len());
     }

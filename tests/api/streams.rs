@@ -109,6 +109,60 @@ async fn lines_are_learned_as_they_arrive_and_told_of() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_prediction_after_an_answer_knows_its_rows() {
+    let server = TestServer::start().await;
+    empty(&server).await;
+    let rows: Vec<Value> = (0..1200).map(row).collect();
+    server.post("/api/v1/models/s/observe", json!({"rows": rows})).await.ok();
+    for i in 0..20 {
+        let class = format!("class {i}");
+        let new = json!({"x": 0, "y": 0, "label": class});
+        server.post("/api/v1/models/s/observe", json!({"rows": [new]})).await.ok();
+        let asked = server.post("/api/v1/models/s/predict", json!({"rows": [{"x": 0, "y": 0}], "top_k": 50})).await.ok();
+        assert!(asked.to_string().contains(&format!("\"{class}\"")), "{asked}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn absurd_targets_are_refused_and_nothing_of_their_body_is_learned() {
+    let server = TestServer::start().await;
+    let request = json!({"target": "y", "task": "regression", "features": {"a": "number"}});
+    assert_eq!(send(server.request(Method::PUT, "/api/v1/models/v").json(&request)).await.status, 201);
+    let rows: Vec<Value> = (0..300).map(|i| json!({"a": i % 10, "y": 10 * (i % 10)})).collect();
+    server.post("/api/v1/models/v/observe", json!({"rows": rows})).await.ok();
+    let rows = json!([{"a": 1, "y": 10}, {"a": 5, "y": 1e300}]);
+    let refused = server.post("/api/v1/models/v/observe", json!({"rows": rows})).await;
+    assert_eq!(refused.problem(), (422, "target_out_of_range"));
+    assert_eq!((&refused.body["details"][0]["row"], &refused.body["details"][0]["column"]), (&json!(1), &json!("y")));
+    let lines: String = (0..1100).map(|i| json!({"a": 1, "y": if i == 1050 { 1e39 } else { 10.0 }}).to_string() + "\n").collect();
+    let request = server.request(Method::POST, "/api/v1/models/v/observe").header("content-type", "application/x-ndjson");
+    let refused = send(request.body(lines)).await;
+    assert_eq!(refused.problem(), (422, "target_out_of_range"));
+    assert_eq!(refused.body["details"][0]["row"], 1050);
+    // The first portion of a body of lines stands; the second, which holds the target, does not.
+    assert_eq!(server.get("/api/v1/models/v/stream").await.ok()["observed"], 1300);
+    let asked = server.post("/api/v1/models/v/predict", json!({"rows": [{"a": 9}]})).await.ok();
+    assert!((asked["predictions"][0]["value"].as_f64().unwrap() - 90.0).abs() < 5.0, "{asked}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_family_learns_from_feedback() {
+    let server = TestServer::start().await;
+    let csv: String = (0..120).map(|i| format!("{},{},{}\n", row(i)["x"], row(i)["y"], row(i)["label"])).collect();
+    server.put("/api/v1/datasets/d", format!("x,y,label\n{csv}")).await.ok();
+    server.train("m", json!({"dataset": "d", "target": "label", "family": "sparse_mlp"})).await;
+    let rows = json!({"rows": [{"x": 2.1, "y": 1}, {"x": -1.9, "y": 3}]});
+    let asked = server.post("/api/v1/models/m/predict", rows).await.ok();
+    for (place, label) in [(1, "left"), (0, "right")] {
+        let late = json!({"prediction_id": asked["predictions"][place]["prediction_id"], "target": label});
+        assert_eq!(server.post("/api/v1/models/m/feedback", &late).await.ok()["observed"], 1);
+        assert_eq!(server.post("/api/v1/models/m/feedback", &late).await.status, 404, "a label is learned once");
+    }
+    let page = server.get("/api/v1/models/m/memory").await.ok();
+    assert_eq!(page["items"][0]["row"], json!({"x": -1.9, "y": 3, "label": "left"}), "{page}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_same_key_never_learns_twice() {
     let server = TestServer::start().await;
     empty(&server).await;

@@ -1,20 +1,17 @@
-//! Observing: rows are checked, made durable, applied, published.
+//! Observing: rows are read, and given to the stream's task.
 
-use super::consolidate::CONSOLIDATE_LEAST;
-use super::state::Learning;
+use super::actor::{Command, Rows, StreamHandle, answered};
+use super::state::answer;
 use super::{Streams, blocking};
-use crate::store::{IdempotencyKey, LogSnapshot, ModelName, NewRecord};
-use crate::{Detail, Error, Kind, Result, telemetry};
+use crate::store::{IdempotencyKey, ModelName};
+use crate::{Detail, Error, Kind, Result};
 use bytes::{Bytes, BytesMut};
 use futures::future::BoxFuture;
 use futures::{Stream as Flow, StreamExt};
-use kenyon_learn::data::Table;
+use kenyon_learn::data::rows::RowsReader;
 use serde_json::value::RawValue;
-use serde_json::{Map, Value, json};
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-use tokio::task::JoinHandle;
+use serde_json::{Map, Value};
+use tokio::sync::oneshot;
 
 /// Rows of an endless body that are made durable and learned together.
 const PART_ROWS: usize = 1_000;
@@ -22,22 +19,6 @@ const PART_ROWS: usize = 1_000;
 const PART_BYTES: usize = 1 << 20;
 /// A row may be this long.
 const LONGEST_ROW: usize = 8 << 20;
-/// Rows after which the state is kept and the log before it deleted.
-const SNAPSHOT_ROWS: u64 = 50_000;
-/// Bytes of records after which the same is done.
-const SNAPSHOT_BYTES: usize = 64 << 20;
-/// Rows after which a consolidation is due.
-const CONSOLIDATE_ROWS: u64 = 20_000;
-/// At least this long between two publications that nobody waits for.
-const PUBLISH_EVERY: Duration = Duration::from_millis(20);
-
-/// A record that this process has just appended.
-pub(super) struct Own {
-    pub(super) seq: u64,
-    pub(super) next: u64,
-    pub(super) table: Table,
-    pub(super) payload: Vec<u8>,
-}
 
 /// The lines of a body that have arrived and are not cut off yet.
 #[derive(Default)]
@@ -46,6 +27,12 @@ struct BodyRows {
     /// Bytes at the front that are whole lines, and how many of them hold something.
     scanned: usize,
     rows: usize,
+}
+
+/// A portion of a body that its stream's task is learning, and the rows before it.
+struct Portion {
+    result: oneshot::Receiver<Result<Value>>,
+    before: u64,
 }
 
 impl BodyRows {
@@ -75,11 +62,12 @@ impl BodyRows {
 }
 
 /// A model that was made without a task has classes; a first label that is no whole number says otherwise.
-fn check_assumed_task(learning: &Learning, payload: &[u8]) -> Result<()> {
-    if learning.model.info["task_assumed"] != true || !learning.lock().online.classes().is_empty() {
+fn check_assumed_task(stream: &StreamHandle, payload: &[u8]) -> Result<()> {
+    let log = &stream.log;
+    if log.model.info["task_assumed"] != true || !stream.published().report.classes().is_empty() {
         return Ok(());
     }
-    let label = |line: &[u8]| serde_json::from_slice::<Map<String, Value>>(line).ok()?.remove(&learning.target);
+    let label = |line: &[u8]| serde_json::from_slice::<Map<String, Value>>(line).ok()?.remove(&log.target);
     let mut labels = payload.split(|byte| *byte == b'\n').filter_map(label).filter(|label| !label.is_null());
     match labels.next().as_ref().and_then(Value::as_f64) {
         Some(label) if label.fract() != 0.0 => {
@@ -87,17 +75,17 @@ fn check_assumed_task(learning: &Learning, payload: &[u8]) -> Result<()> {
                 "the first label, {label}, is no whole number: make the model with \"task\":\"regression\", or with \"classification\" if it is a class"
             );
             Err(Error::unprocessable("task_needed", detail)
-                .with_details([Detail::column(&learning.target, "is no whole number, and the model has no task")]))
+                .with_details([Detail::column(&log.target, "is no whole number, and the model has no task")]))
         }
         _ => Ok(()),
     }
 }
 
 impl Streams {
-    /// Learns from the rows of a JSON array, `[{…},{…}]`; answers once they are durable and applied.
+    /// Learns from the rows of a JSON array, `[{…},{…}]`; answers once they are durable, applied and published.
     /// A row without its target is learned from as far as that goes.
     pub async fn observe(&self, name: &ModelName, rows: &[u8], key: Option<IdempotencyKey>) -> Result<Value> {
-        let learning = self.learning(name).await?;
+        let stream = self.learning(name).await?;
         let rows: Vec<&RawValue> = serde_json::from_slice(rows)
             .map_err(|e| Error::malformed("invalid_json", format!("rows must be a list of objects: {e}")))?;
         let mut payload = Vec::with_capacity(rows.iter().map(|r| r.get().len() + 1).sum());
@@ -106,12 +94,15 @@ impl Streams {
             payload.extend(row.get().bytes().map(|b| if b == b'\n' || b == b'\r' { b' ' } else { b }));
             payload.push(b'\n');
         }
-        self.learn(&learning, payload, rows.len() as u64, key).await
+        if rows.is_empty() {
+            return Ok(nothing_observed(&stream));
+        }
+        let rows = read(&stream, payload, key).await?;
+        stream.ask(|reply| Command::Observe(rows, reply)).await
     }
 
-    /// Learns from lines as they arrive, however many; `part` is told after each portion. While one
-    /// portion is applied the next is read and made durable, and no more than that: whoever sends
-    /// faster waits.
+    /// Learns from lines as they arrive, however many; `part` hears of each portion. While one portion is made
+    /// durable and applied the next is read, and no more than that: whoever sends faster waits.
     pub async fn observe_lines<E: std::fmt::Display>(
         &self,
         name: &ModelName,
@@ -119,17 +110,17 @@ impl Streams {
         key: Option<IdempotencyKey>,
         mut part: impl FnMut(&Value) -> BoxFuture<'static, Result<()>>,
     ) -> Result<Value> {
-        let learning = self.learning(name).await?;
+        let stream = self.learning(name).await?;
         let (mut lines, mut observed, mut number, mut ended) = (BodyRows::default(), 0, 0, false);
-        let mut answer = None;
-        let mut applying: Option<JoinHandle<Result<Value>>> = None;
-        while !ended || applying.is_some() {
+        let mut last = None;
+        let mut learning: Option<Portion> = None;
+        while !ended || learning.is_some() {
             let arrived = tokio::select! {
-                // Told at once, for the sender may wait for it before it sends more.
-                applied = joined(&mut applying), if applying.is_some() => {
-                    let applied = applied?;
-                    part(&applied).await?;
-                    answer = Some(applied);
+                // Passed on at once, for the sender may wait for it before it sends more.
+                learned = joined(&mut learning), if learning.is_some() => {
+                    let learned = learned?;
+                    part(&learned).await?;
+                    last = Some(learned);
                     continue;
                 }
                 arrived = body.next(), if !ended => arrived,
@@ -144,26 +135,23 @@ impl Streams {
             for (payload, rows) in lines.cut(ended) {
                 let key = key.as_ref().map(|k| IdempotencyKey { key: format!("{}#{number}", k.key), ..k.clone() });
                 number += 1;
-                let appended = self.append(&learning, payload, rows, key).await;
-                if applying.is_some() {
-                    let applied = joined(&mut applying).await?;
-                    part(&applied).await?;
-                    answer = Some(applied);
+                let read = read(&stream, payload, key).await;
+                if learning.is_some() {
+                    let learned = joined(&mut learning).await?;
+                    part(&learned).await?;
+                    last = Some(learned);
                 }
-                let own = appended.map_err(|e| shifted(e, observed))?;
+                let read = read.map_err(|e| shifted(e, observed))?;
+                // The task learns what it was given even if the sender goes.
+                let result = stream.send(|reply| Command::Observe(read, reply)).await;
+                learning = Some(Portion { result, before: observed });
                 observed += rows;
-                let (streams, learning) = (self.clone(), Arc::clone(&learning));
-                // A task of its own: rows that are durable are applied even if the sender goes.
-                applying = Some(tokio::spawn(async move { streams.apply(&learning, own, rows).await }));
             }
             if lines.waiting.len() > LONGEST_ROW {
                 return Err(Error::new(Kind::TooLarge, "row_too_large", "a row must not be longer than 8 MiB"));
             }
         }
-        let mut answer = match answer {
-            Some(answer) => answer,
-            None => self.answer(&learning, 0),
-        };
+        let mut answer = last.unwrap_or_else(|| nothing_observed(&stream));
         answer["observed"] = observed.into();
         Ok(answer)
     }
@@ -176,200 +164,45 @@ impl Streams {
         if model != name.as_str() {
             return Err(missing());
         }
-        let learning = self.learning(name).await?;
+        let stream = self.learning(name).await?;
         let mut row: Map<String, Value> = serde_json::from_slice(&row).map_err(Error::internal)?;
-        row.insert(learning.target.clone(), target.clone());
+        row.insert(stream.log.target.clone(), target.clone());
         let mut payload = serde_json::to_vec(&row).map_err(Error::internal)?;
         payload.push(b'\n');
-        self.learn(&learning, payload, 1, None).await
-    }
-
-    /// Checks rows, makes them durable, applies them.
-    async fn learn(
-        &self,
-        learning: &Arc<Learning>,
-        payload: Vec<u8>,
-        rows: u64,
-        key: Option<IdempotencyKey>,
-    ) -> Result<Value> {
-        if rows == 0 {
-            return Ok(self.answer(learning, 0));
-        }
-        let own = self.append(learning, payload, rows, key).await?;
-        self.apply(learning, own, rows).await
-    }
-
-    /// Checks rows and makes them durable; nothing comes back where an earlier try has done so.
-    async fn append(
-        &self,
-        learning: &Arc<Learning>,
-        payload: Vec<u8>,
-        rows: u64,
-        key: Option<IdempotencyKey>,
-    ) -> Result<Option<Own>> {
-        let reader = learning.reader.clone();
-        let small = payload.len() < 16 << 10;
-        let read = move |payload: Vec<u8>| -> Result<(Table, Vec<u8>)> { Ok((reader.from_ndjson(&payload)?, payload)) };
-        // A few rows are read in less time than a thread takes to wake up.
-        let (table, payload) = if small { read(payload)? } else { blocking(move || read(payload)).await? };
-        check_assumed_task(learning, &payload)?;
-        let record = NewRecord { kind: "rows".into(), rows, payload: payload.clone(), idempotency: key };
-        let _appending = learning.appending.read().await;
-        let appended =
-            self.inner.store.append_observations(&learning.model.name, learning.model.id, vec![record]).await?;
-        let Some(appended) = appended.first().copied() else { return Err(Error::internal("nothing was appended")) };
-        if appended.replayed {
-            return Ok(None);
-        }
-        metrics::counter!(telemetry::OBSERVED_ROWS, "model" => learning.model.name.as_str().to_owned()).increment(rows);
-        Ok(Some(Own { seq: appended.seq, next: appended.next, table, payload }))
-    }
-
-    async fn apply(&self, learning: &Arc<Learning>, own: Option<Own>, rows: u64) -> Result<Value> {
-        self.catch_up(learning, own).await?;
-        let answer = self.answer(learning, rows);
-        self.after_rows(learning).await?;
-        Ok(answer)
-    }
-
-    /// Appends operations and applies them.
-    pub(super) async fn operations(&self, learning: &Arc<Learning>, records: Vec<NewRecord>) -> Result<()> {
-        {
-            let _appending = learning.appending.read().await;
-            self.inner.store.append_observations(&learning.model.name, learning.model.id, records).await?;
-        }
-        self.catch_up(learning, None).await?;
-        self.publish(learning);
-        Ok(())
-    }
-
-    /// Work that comes due with rows: publication, snapshot, consolidation.
-    async fn after_rows(&self, learning: &Arc<Learning>) -> Result<()> {
-        let (snapshot, consolidate, publish) = {
-            let mut state = learning.lock();
-            let rows = state.online.rows();
-            let since = rows - state.consolidated_at.min(rows);
-            let drifted = std::mem::take(&mut state.drift);
-            let consolidate = match (since >= CONSOLIDATE_ROWS, drifted && since >= CONSOLIDATE_LEAST) {
-                (_, true) => Some("drift"),
-                (true, _) => Some("rows"),
-                _ => None,
-            };
-            if consolidate.is_some() {
-                state.consolidated_at = rows;
-            }
-            let kept = state.since_snapshot;
-            let due = (kept.0 >= SNAPSHOT_ROWS || kept.1 >= SNAPSHOT_BYTES)
-                && !learning.consolidating.load(Ordering::Acquire);
-            let pause = PUBLISH_EVERY.max(state.publishing_took * 10);
-            let publish = state.publishing_took < Duration::from_millis(1) || state.last_published.elapsed() >= pause;
-            (due, consolidate, publish)
-        };
-        if publish {
-            self.publish(learning);
-        } else if !learning.stale.swap(true, Ordering::Relaxed) {
-            let (streams, learning) = (self.clone(), Arc::clone(learning));
-            tokio::spawn(async move {
-                tokio::time::sleep(PUBLISH_EVERY).await;
-                if learning.stale.load(Ordering::Relaxed) {
-                    let _ = blocking(move || {
-                        let _: () = streams.publish(&learning);
-                        Ok(())
-                    })
-                    .await;
-                }
-            });
-        }
-        if let Some(because) = consolidate {
-            self.queue_due(learning, because).await;
-        }
-        if snapshot {
-            self.snapshot(learning).await?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn answer(&self, learning: &Learning, rows: u64) -> Value {
-        let state = learning.lock();
-        json!({
-            "observed": rows, "version": learning.version(),
-            "prequential": state.online.figures().prequential(),
-            "drift": state.online.figures().drift(),
-            "memory": state.online.memory(),
-        })
-    }
-
-    /// Applies what the log holds and the state does not. `own` is a record that was just appended
-    /// here and need not be read again if it is the next.
-    pub(super) async fn catch_up(&self, learning: &Arc<Learning>, mut own: Option<Own>) -> Result<()> {
-        let _applying = learning.applying.lock().await;
-        loop {
-            let next = learning.lock().next;
-            if let Some(ours) = own.take_if(|own| own.seq <= next) {
-                if ours.seq == next {
-                    let learning = Arc::clone(learning);
-                    let small = ours.table.rows <= 8;
-                    let work = move || learning.apply_own(&ours);
-                    // Few rows take microseconds; a move to another thread would take longer.
-                    if small { work()? } else { blocking(work).await? }
-                }
-                return Ok(());
-            }
-            let mut records = self.inner.store.read_observations(learning.model.id, next, 100).await?;
-            if records.is_empty() {
-                if self.inner.store.log_head(learning.model.id).await? == next {
-                    return Ok(());
-                }
-                // Something was written since, or a snapshot has taken its place.
-                records = self.inner.store.read_observations(learning.model.id, next, 100).await?;
-            }
-            if records.first().is_none_or(|first| first.seq > next) {
-                // What is missing is in a snapshot that another replica, or a consolidation, has made.
-                self.reload(learning).await?;
-            } else {
-                let applying = Arc::clone(learning);
-                blocking(move || records.iter().try_for_each(|record| applying.apply(record))).await?;
-            }
-            learning.stale.store(true, Ordering::Relaxed);
-            if own.is_none() {
-                self.publish(learning);
-            }
-        }
-    }
-
-    /// Lets what was learned answer from now on.
-    pub(super) fn publish(&self, learning: &Learning) {
-        let bundle = learning.republish();
-        let live = self.inner.engine.loaded(learning.model.name.as_str(), Some(learning.version()));
-        if let Some(live) = live.filter(|live| live.model_id == learning.model.id) {
-            live.publish(bundle);
-        }
-    }
-
-    /// Keeps the state and deletes the log before it.
-    pub(super) async fn snapshot(&self, learning: &Arc<Learning>) -> Result<()> {
-        let taking = Arc::clone(learning);
-        let taken = blocking(move || {
-            let mut state = taking.lock();
-            state.since_snapshot = (0, 0);
-            state.to_compact = false;
-            let info = json!({"version": taking.version(), "root": taking.root, "rows": state.online.rows()});
-            Ok(LogSnapshot { seq: state.next, bytes: state.online.snapshot()?.into(), info })
-        });
-        let snapshot = taken.await?;
-        self.inner.store.save_log_snapshot(&learning.model.name, learning.model.id, snapshot).await
+        let rows = read(&stream, payload, None).await?;
+        stream.ask(|reply| Command::Observe(rows, reply)).await
     }
 }
 
-/// Waits for a portion that is being applied.
-async fn joined(applying: &mut Option<JoinHandle<Result<Value>>>) -> Result<Value> {
-    let Some(handle) = applying else { return std::future::pending().await };
-    let ended = handle.await;
-    *applying = None;
-    ended.map_err(Error::internal)?
+/// Reads lines of JSON.
+async fn read(stream: &StreamHandle, payload: Vec<u8>, key: Option<IdempotencyKey>) -> Result<Rows> {
+    let rows = read_rows(&stream.log.reader, payload, key).await?;
+    check_assumed_task(stream, &rows.payload)?;
+    Ok(rows)
 }
 
-/// Rows of a later portion are counted from the start of the body.
+async fn read_rows(reader: &RowsReader, payload: Vec<u8>, key: Option<IdempotencyKey>) -> Result<Rows> {
+    // A few rows are read in less time than a thread takes to start on them.
+    if payload.len() < 16 << 10 {
+        return Ok(Rows { table: reader.from_ndjson(&payload)?, payload, key });
+    }
+    let reader = reader.clone();
+    blocking(move || Ok(Rows { table: reader.from_ndjson(&payload)?, payload, key })).await
+}
+
+fn nothing_observed(stream: &StreamHandle) -> Value {
+    let published = stream.published();
+    answer(&published.report, published.version, 0)
+}
+
+/// Waits for a portion that is being learned. Rows of a later portion are counted from the start of the body.
+async fn joined(learning: &mut Option<Portion>) -> Result<Value> {
+    let Some(portion) = learning else { return std::future::pending().await };
+    let learned = answered(&mut portion.result).await.map_err(|e| shifted(e, portion.before));
+    *learning = None;
+    learned
+}
+
 fn shifted(mut error: Error, before: u64) -> Error {
     for detail in &mut error.details {
         detail.row = detail.row.map(|row| row + before);

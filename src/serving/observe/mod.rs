@@ -2,14 +2,16 @@
 //! state, then its answers.
 //!
 //! The log is the truth. A state is the last snapshot and every record after it, applied in order;
-//! every replica does the same and arrives at the same state. Answers never wait for learning: the
-//! lane reads a published copy, which is replaced between two passes.
+//! every replica does the same and arrives at the same state. One task owns it (`actor`). Answers never wait for
+//! learning: they come from a published copy, which is replaced between two passes.
 
+mod actor;
 mod consolidate;
 mod learn;
 mod open;
 mod remembered;
 mod state;
+mod stream_log;
 #[cfg(test)]
 mod tests;
 
@@ -23,19 +25,19 @@ use crate::{Error, Result};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use kenyon_learn::data::plan::ColumnPlan;
-use kenyon_learn::learning::stream::{Online, OnlineSpec};
+use kenyon_learn::learning::stream::{StreamModel, StreamSpec};
 use kenyon_learn::models::Task;
 use serde_json::{Map, Value, json};
-use state::Learning;
+use actor::{Command, StreamHandle};
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::broadcast;
+use tokio::sync::{OnceCell, broadcast};
 use uuid::Uuid;
 
 /// How long the logs of other replicas gather before they are looked at.
 const FOLLOW_AFTER: Duration = Duration::from_millis(100);
-/// Streams opened at a time after a start. Whoever is asked for first does not wait for its turn.
+/// Streams opened at a time after a start. One that is asked for does not wait for its turn.
 const OPENED_AT_ONCE: usize = 4;
 
 /// All models that learn here. Cheap to clone.
@@ -48,11 +50,13 @@ struct Inner {
     store: Store,
     engine: Engine,
     threads: usize,
-    open: RwLock<HashMap<ModelName, Arc<Learning>>>,
     drifts: broadcast::Sender<Drift>,
-    /// One lock a model, held while its stream is opened, so that it is opened once.
-    opening: tokio::sync::Mutex<HashMap<ModelName, Arc<tokio::sync::Mutex<()>>>>,
+    /// A place for each stream that is open or being opened. Held for a look-up alone.
+    open: Mutex<HashMap<ModelName, Arc<Place>>>,
 }
+
+/// Where a stream's handle is once it is open.
+type Place = OnceCell<Arc<StreamHandle>>;
 
 /// A model to make that learns only by observing: the body of `PUT /models/{name}`, columns read.
 #[derive(Clone, Debug)]
@@ -121,8 +125,7 @@ impl Streams {
     /// Streams over this store, published through this engine. `threads` bounds larger sums.
     pub fn new(store: Store, engine: Engine, threads: usize) -> Self {
         let (drifts, _) = broadcast::channel(64);
-        let (open, opening) = (RwLock::default(), Default::default());
-        let inner = Arc::new(Inner { store, engine: engine.clone(), threads, open, drifts, opening });
+        let inner = Arc::new(Inner { store, engine: engine.clone(), threads, drifts, open: Mutex::default() });
         let weak = Arc::downgrade(&inner);
         // A version that is loaded answers with what its stream has learned, from the first answer
         // on: a stream that is not open yet is opened first.
@@ -168,7 +171,7 @@ impl Streams {
     /// A version was loaded and has not answered yet.
     async fn loaded(&self, live: &LoadedVersion) {
         let Ok(name) = live.model.parse::<ModelName>() else { return };
-        if self.opened(&name).is_none_or(|open| open.model.id != live.model_id)
+        if self.opened(&name).is_none_or(|stream| stream.log.model.id != live.model_id)
             && let Ok(model) = self.inner.store.model(&name).await
             && model.id == live.model_id
             && model.traffic.stable == Some(live.version)
@@ -176,8 +179,14 @@ impl Streams {
             self.open_if_used(&model).await;
         }
         let root = open::root_of(&live.bundle()).unwrap_or(live.version);
-        if let Some(learning) = self.opened(&name).filter(|l| l.model.id == live.model_id && l.root == root) {
-            live.publish(learning.bundle());
+        let Some(stream) = self.opened(&name).filter(|stream| stream.log.model.id == live.model_id && stream.log.root == root) else { return };
+        loop {
+            let published = stream.published();
+            live.publish(Arc::clone(&published.bundle));
+            // What the stream published meanwhile may have missed a version that is not in its place yet.
+            if Arc::ptr_eq(&published, &stream.published()) {
+                return;
+            }
         }
     }
 
@@ -206,8 +215,7 @@ impl Streams {
                     continue;
                 }
                 Ok(Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => {
-                    let open = self.inner.open.read().unwrap_or_else(PoisonError::into_inner);
-                    open.keys().cloned().collect()
+                    self.all_open().iter().map(|stream| stream.log.model.name.clone()).collect()
                 }
                 Ok(_) => continue,
                 Err(broadcast::error::RecvError::Closed) => return,
@@ -215,7 +223,7 @@ impl Streams {
             for name in names {
                 // A model nobody asked for here is opened too: its answers must not be old ones.
                 let caught_up = match self.opened(&name) {
-                    Some(learning) => self.catch_up(&learning, None).await,
+                    Some(stream) => stream.ask(Command::CatchUp).await,
                     None => self.learning(&name).await.map(|_| ()),
                 };
                 if let Err(error) = caught_up {
@@ -228,38 +236,64 @@ impl Streams {
     /// A model was removed, made anew, or answers by another version. A version that a consolidation
     /// made goes on from the same stream; any other starts its own.
     pub(super) async fn changed(&self, name: &ModelName) {
-        let Some(learning) = self.opened(name) else { return };
-        let now = self.inner.store.model(name).await.ok().filter(|m| m.id == learning.model.id);
+        let Some(stream) = self.opened(name) else { return };
+        let now = self.inner.store.model(name).await.ok().filter(|m| m.id == stream.log.model.id);
         let Some(version) = now.and_then(|m| m.traffic.stable) else { return self.close(name) };
-        if version == learning.version() {
+        if version == stream.published().version {
             return;
         }
         let root = self.inner.store.version(name, version).await.ok();
         let root = root.map(|v| v.info["stream_root"].as_u64().unwrap_or(version));
-        if root != Some(learning.root) {
+        if root != Some(stream.log.root) {
             return self.close(name);
         }
-        learning.answer_as(version);
         // Its state came into the log as a snapshot, which is read here where it was not made here.
-        if let Err(error) = self.catch_up(&learning, None).await {
+        if let Err(error) = stream.ask(|reply| Command::AnswerAs(version, reply)).await {
             tracing::warn!(model = name.as_str(), %error, "a consolidated stream could not be followed");
         }
-        self.publish(&learning);
+    }
+
+    fn places(&self) -> MutexGuard<'_, HashMap<ModelName, Arc<Place>>> {
+        self.inner.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where a model's stream is or will be.
+    fn place(&self, name: &ModelName, id: Uuid) -> Arc<Place> {
+        let mut places = self.places();
+        // A task that has ended, because learning panicked, is replaced: the state is read from the log. So is one of
+        // an earlier model of the same name.
+        let stale = |stream: &Arc<StreamHandle>| stream.is_closed() || stream.log.model.id != id;
+        if places.get(name).and_then(|place| place.get()).is_some_and(stale) {
+            places.remove(name);
+        }
+        Arc::clone(places.entry(name.clone()).or_default())
+    }
+
+    /// Removes a place whose stream could not be opened.
+    fn give_up(&self, name: &ModelName, place: &Arc<Place>) {
+        let mut places = self.places();
+        if places.get(name).is_some_and(|there| Arc::ptr_eq(there, place) && !there.initialized()) {
+            places.remove(name);
+        }
     }
 
     fn close(&self, name: &ModelName) {
-        self.inner.open.write().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.places().remove(name);
     }
 
-    fn opened(&self, name: &ModelName) -> Option<Arc<Learning>> {
-        self.inner.open.read().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    fn opened(&self, name: &ModelName) -> Option<Arc<StreamHandle>> {
+        self.places().get(name)?.get().filter(|stream| !stream.is_closed()).cloned()
+    }
+
+    fn all_open(&self) -> Vec<Arc<StreamHandle>> {
+        self.places().values().filter_map(|place| place.get().cloned()).collect()
     }
 
     /// Makes a model that learns only by observing; 409 when there is one of that name.
     pub async fn create(&self, empty: EmptyModel) -> Result<Model> {
         let mut config = empty.config;
         config.insert("stream".into(), true.into());
-        let spec = OnlineSpec {
+        let spec = StreamSpec {
             task: empty.task,
             target: empty.target,
             classes: empty.classes,
@@ -267,7 +301,7 @@ impl Streams {
             config: config.clone(),
             seed: empty.seed,
         };
-        let bundle = blocking(move || Ok(Online::new(&spec)?.publish())).await?;
+        let bundle = blocking(move || Ok(StreamModel::new(&spec)?.publish())).await?;
         let files = bundle.files()?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
         let mut info = bundle.describe();
         info["task_assumed"] = empty.task_assumed.into();
@@ -295,10 +329,10 @@ impl Streams {
 
     /// The figures of `GET /{name}/stream`.
     pub async fn stream(&self, name: &ModelName) -> Result<Value> {
-        let learning = self.learning(name).await?;
-        let mut value = learning.lock().online.stream();
+        let published = self.learning(name).await?.published();
+        let mut value = published.report.stream();
         value["model"] = name.as_str().into();
-        value["version"] = learning.version().into();
+        value["version"] = published.version.into();
         Ok(value)
     }
 }

@@ -1,105 +1,101 @@
 //! Opening streams: from the last snapshot and the log after it.
 
-use super::state::Learning;
+use super::actor::{Actor, StreamHandle};
+use super::state::State;
+use super::stream_log::{Read, StreamLog, root_of_snapshot};
 use super::{Streams, blocking};
-use crate::store::{LogSnapshot, ModelName};
+use crate::store::ModelName;
 use crate::{Error, Kind, Result};
 use kenyon_learn::learning::bundle::Bundle;
-use kenyon_learn::learning::stream::{Online, OnlineSpec};
+use kenyon_learn::learning::stream::{StreamModel, StreamSpec};
 use serde_json::Value;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use uuid::Uuid;
 
 impl Streams {
     /// The stream of the model that has this name now, opened if need be.
-    pub(super) async fn learning(&self, name: &ModelName) -> Result<Arc<Learning>> {
+    pub(super) async fn learning(&self, name: &ModelName) -> Result<Arc<StreamHandle>> {
         let (id, version) = self.inner.engine.identity(name.as_str()).await?;
-        if self.opened(name).is_some_and(|open| open.model.id != id || Some(open.version()) != version) {
+        let other = |open: Arc<StreamHandle>| open.log.model.id != id || Some(open.published().version) != version;
+        if self.opened(name).is_some_and(other) {
             self.changed(name).await;
         }
         self.learning_of(name, id).await
     }
 
-    /// The stream of the model with this id; one of an earlier model of the same name is replaced.
-    pub(super) async fn learning_of(&self, name: &ModelName, id: Uuid) -> Result<Arc<Learning>> {
-        let current = || self.opened(name).filter(|open| open.model.id == id);
-        if let Some(open) = current() {
-            return Ok(open);
+    /// The stream of the model with this id, opened once, however many ask for it; one of an earlier model of the same
+    /// name is replaced.
+    pub(super) async fn learning_of(&self, name: &ModelName, id: Uuid) -> Result<Arc<StreamHandle>> {
+        let place = self.place(name, id);
+        let opened = place.get_or_try_init(|| self.open(name)).await.cloned();
+        if opened.is_err() {
+            self.give_up(name, &place);
         }
-        let place = Arc::clone(self.inner.opening.lock().await.entry(name.clone()).or_default());
-        let _opening = place.lock().await;
-        if let Some(open) = current() {
-            return Ok(open);
-        }
-        let opened = self.open(name).await;
-        self.inner.opening.lock().await.remove(name);
-        let learning = opened?;
-        self.inner.open.write().unwrap_or_else(PoisonError::into_inner).insert(name.clone(), Arc::clone(&learning));
-        // A version that was loaded before has answered without its stream; one that is loaded later
-        // is told then.
-        self.publish(&learning);
-        Ok(learning)
+        opened
     }
 
-    async fn open(&self, name: &ModelName) -> Result<Arc<Learning>> {
-        let model = self.inner.store.model(name).await?;
+    async fn open(&self, name: &ModelName) -> Result<Arc<StreamHandle>> {
+        let inner = &self.inner;
+        let model = inner.store.model(name).await?;
         let Some(version) = model.traffic.stable else {
             let error = Error::new(Kind::Unavailable, "no_version", "the model has no version that could learn yet");
             return Err(error.with_retry_after(1));
         };
-        let files = self.inner.store.version_files(&self.inner.store.version(name, version).await?).await?;
-        let snapshot = self.inner.store.log_snapshot(model.id).await?;
-        let (root, base, mut online, next) = blocking(move || {
+        let files = inner.store.version_files(&inner.store.version(name, version).await?).await?;
+        let snapshot = inner.store.log_snapshot(model.id).await?;
+        let threads = inner.threads;
+        let (root, base, online, next) = blocking(move || {
             let file = |wanted: &str| files.iter().find(|(n, _)| n == wanted).map(|(_, bytes)| &bytes[..]);
             let bundle = Bundle::load(file)?;
             let root = root_of(&bundle).unwrap_or(version);
             let next = snapshot.as_ref().map_or(0, |s| s.seq);
             let kept = snapshot.filter(|s| root_of_snapshot(s) == Some(root));
-            if from_nothing(&bundle) {
-                let online = match kept {
-                    Some(kept) => Online::restore(&kept.bytes, None)?,
-                    None => begin(&bundle)?,
-                };
-                return Ok((root, None, online, next));
-            }
-            let base = Arc::new(bundle);
-            let online = match kept {
-                Some(kept) => Online::restore(&kept.bytes, Some(Arc::clone(&base)))?,
-                None => Online::over(Arc::clone(&base)),
+            let fresh = from_nothing(&bundle);
+            let (base, start) = if fresh { (None, Some(begin(&bundle)?)) } else { (Some(Arc::new(bundle)), None) };
+            let mut online = match (kept, start, &base) {
+                (Some(kept), _, base) => StreamModel::restore(&kept.bytes, base.clone())?,
+                (None, Some(start), _) => start,
+                (None, None, Some(base)) => StreamModel::over(Arc::clone(base)),
+                (None, None, None) => return Err(Error::internal("a stream without a beginning")),
             };
-            Ok((root, Some(base), online, next))
-        })
-        .await?;
-        online.set_threads(self.inner.threads);
-        let learning = Arc::new(Learning::new(model, version, root, base, online, next));
-        self.catch_up(&learning, None).await?;
-        let _ = learning.drifts.set(self.inner.drifts.clone());
-        // A process may have ended between a wish to forget and the snapshot that fulfils it.
-        let to_compact = learning.lock().to_compact;
-        if to_compact {
-            self.snapshot(&learning).await?;
-        }
-        Ok(learning)
-    }
-
-    /// Takes the state from the last snapshot, because the log before it is no longer there. Called
-    /// by whoever applies records.
-    pub(super) async fn reload(&self, learning: &Arc<Learning>) -> Result<()> {
-        let next = learning.lock().next;
-        let kept = self.inner.store.log_snapshot(learning.model.id).await?;
-        let Some(kept) = kept.filter(|s| s.seq > next && root_of_snapshot(s) == Some(learning.root)) else {
-            let detail = "another version has begun to learn; try again";
-            return Err(Error::new(Kind::Unavailable, "stream_replaced", detail).with_retry_after(1));
-        };
-        let (base, threads) = (learning.base.clone(), self.inner.threads);
-        let (online, seq) = blocking(move || {
-            let mut online = Online::restore(&kept.bytes, base)?;
             online.set_threads(threads);
-            Ok((online, kept.seq))
+            Ok((root, base, online, next))
         })
         .await?;
-        learning.replace(online, seq);
-        Ok(())
+        let bundle_reader = online.reader().clone();
+        let target = online.target_name().to_owned();
+        let store = inner.store.clone();
+        let log = Arc::new(StreamLog { store, model, root, base, reader: bundle_reader, target, threads });
+        let state = caught_up(&log, State::new(name.as_str(), version, online, next)).await?;
+        // A process may have ended between a request to forget and the snapshot that fulfils it.
+        if state.to_compact {
+            let kept = state.kept(root)?;
+            inner.store.save_log_snapshot(&log.model.name, log.model.id, kept).await?;
+        }
+        // A version that was loaded before has answered without its stream; the task publishes as it starts. One that
+        // is loaded later gets what is published then.
+        Ok(Arc::new(Actor::start(inner.engine.clone(), inner.drifts.clone(), log, state)))
+    }
+}
+
+/// Applies the log of the past, of which nobody is told.
+async fn caught_up(log: &Arc<StreamLog>, mut state: State) -> Result<State> {
+    loop {
+        match log.read(state.next).await? {
+            Read::UpToDate => return Ok(state),
+            Read::Compacted => {
+                let (online, next) = log.reload(state.next).await?;
+                state.replace(online, next);
+            }
+            Read::Records(records) => {
+                let log = Arc::clone(log);
+                state = blocking(move || {
+                    records.iter().try_for_each(|record| state.apply(&log, record).map(drop))?;
+                    Ok(state)
+                })
+                .await?;
+            }
+        }
     }
 }
 
@@ -108,17 +104,13 @@ pub(super) fn root_of(bundle: &Bundle) -> Option<u64> {
     bundle.config.config.get("stream_root").and_then(Value::as_u64)
 }
 
-fn root_of_snapshot(snapshot: &LogSnapshot) -> Option<u64> {
-    snapshot.info["root"].as_u64().or_else(|| snapshot.info["version"].as_u64())
-}
-
 fn from_nothing(bundle: &Bundle) -> bool {
     bundle.config.config.get("stream").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// A stream from a bundle's columns alone.
-fn begin(bundle: &Bundle) -> Result<Online> {
-    Ok(Online::new(&OnlineSpec {
+fn begin(bundle: &Bundle) -> Result<StreamModel> {
+    Ok(StreamModel::new(&StreamSpec {
         task: bundle.config.task,
         target: bundle.config.target.clone(),
         classes: bundle.classes().to_vec(),

@@ -1,12 +1,12 @@
 //! Looking at what a model remembers, and making it forget.
 
 use super::Streams;
-use super::state::{Learning, lines, matches};
+use super::actor::{Command, StreamHandle};
+use super::state::{lines, matches};
 use crate::store::{ModelName, NewRecord};
 use crate::{Detail, Error, Result};
 use kenyon_learn::learning::bundle::class_name;
 use serde_json::{Map, Value, json};
-use std::sync::Arc;
 
 /// Bytes of a record that names rows of the log to forget.
 const FORGET_BYTES: usize = 4 << 20;
@@ -26,13 +26,12 @@ impl Streams {
     /// A page of what a model remembers.
     pub async fn memory(&self, name: &ModelName, page: &MemoryPage) -> Result<Value> {
         let learning = self.learning(name).await?;
-        let state = learning.lock();
-        let (online, limit) = (&state.online, page.limit.clamp(1, 1_000));
-        let regression = online.model().regression;
-        let classes = online.classes();
+        let published = learning.published();
+        let report = &published.report;
+        let (classes, limit) = (report.classes(), page.limit.clamp(1, 1_000));
         let mut items = Vec::new();
         let mut more = false;
-        for entry in online.model().memory.entries() {
+        for entry in report.entries() {
             let label = classes.get(entry.label as usize);
             let wanted = page.label.as_ref().is_none_or(|l| label.is_some_and(|c| class_name(c) == *l));
             if !wanted || page.after.is_some_and(|after| entry.id <= after) {
@@ -43,17 +42,12 @@ impl Streams {
                 break;
             }
             let row = entry.row.as_deref().and_then(|r| serde_json::from_str::<Value>(r).ok());
-            let mut item = json!({"id": entry.id.to_string(), "uses": entry.uses, "row": row});
-            if regression {
-                item["value"] = online.value(entry.value).into();
-            } else {
-                item["label"] = label.cloned().unwrap_or(Value::Null);
-            }
-            items.push(item);
+            let (name, label) = report.label(entry);
+            items.push(json!({"id": entry.id.to_string(), "uses": entry.uses, "row": row, name: label}));
         }
         let next = if more { items.last().map(|i| i["id"].clone()) } else { None };
         let mut out = json!({"items": items, "next_cursor": next});
-        let memory = online.memory();
+        let memory = report.memory();
         out["entries"] = memory["entries"].clone();
         out["capacity"] = memory["capacity"].clone();
         Ok(out)
@@ -63,10 +57,10 @@ impl Streams {
     pub async fn forget_entry(&self, name: &ModelName, id: u64) -> Result<Value> {
         let learning = self.learning(name).await?;
         let row = {
-            let state = learning.lock();
-            let entries = state.online.model().memory.entries();
+            let published = learning.published();
+            let report = &published.report;
             let missing = || Error::not_found("entry_not_found", "nothing of that id is remembered");
-            entries.iter().find(|e| e.id == id).ok_or_else(missing)?.row.clone()
+            report.entries().iter().find(|e| e.id == id).ok_or_else(missing)?.row.clone()
         };
         self.forget_by(&learning, json!({ "id": id }), |line| row.as_deref() == Some(line)).await
     }
@@ -78,28 +72,28 @@ impl Streams {
             return Err(Error::malformed("empty_filter", "name at least one column in `where`")
                 .with_details([Detail::path("where", "must name at least one column")]));
         }
-        let unknown: Vec<&String> = filter.keys().filter(|name| !learning.reader.knows(name)).collect();
+        let unknown: Vec<&String> = filter.keys().filter(|name| !learning.log.reader.knows(name)).collect();
         if let Some(name) = unknown.first() {
             let places =
                 unknown.iter().map(|name| Detail::path(format!("where.{name}"), "the model has no such column"));
             let detail = format!("the model has no column '{name}'");
             return Err(Error::unprocessable("unknown_column", detail).with_details(places));
         }
-        let target = learning.target.clone();
+        let target = learning.log.target.clone();
         self.forget_by(&learning, json!({ "where": filter }), |line| matches(filter, None, Some(line), &target)).await
     }
 
     /// The rows of the log that are to go travel in the record, so that every replica takes the same
     /// ones out; the snapshot that follows deletes the log up to and with that record.
-    async fn forget_by(&self, learning: &Arc<Learning>, mut what: Value, goes: impl Fn(&str) -> bool) -> Result<Value> {
-        let before = learning.lock().online.model().memory.entries().len();
+    async fn forget_by(&self, learning: &StreamHandle, mut what: Value, goes: impl Fn(&str) -> bool) -> Result<Value> {
+        let before = learning.published().report.entries().len();
         let (mut records, mut rows, mut bytes, mut from) = (Vec::new(), Vec::new(), 0, 0);
         let record = |what: &Value| -> Result<NewRecord> {
             let payload = serde_json::to_vec(what).map_err(Error::internal)?;
             Ok(NewRecord { kind: "forget".into(), rows: 0, payload, idempotency: None })
         };
         loop {
-            let read = self.inner.store.read_observations(learning.model.id, from, 100).await?;
+            let read = self.inner.store.read_observations(learning.log.model.id, from, 100).await?;
             let Some(last) = read.last() else { break };
             from = last.next;
             for line in read.iter().filter(|r| r.kind == "rows").flat_map(|r| lines(&r.payload)).filter(|l| goes(l)) {
@@ -113,9 +107,9 @@ impl Streams {
         }
         what["rows"] = rows.into();
         records.push(record(&what)?);
-        self.operations(learning, records).await?;
-        self.snapshot(learning).await?;
-        let after = learning.lock().online.model().memory.entries().len();
+        learning.ask(|reply| Command::Operate(records, reply)).await?;
+        learning.ask(Command::Snapshot).await?;
+        let after = learning.published().report.entries().len();
         Ok(json!({
             "forgotten": before.saturating_sub(after),
             "entries": after,

@@ -1,215 +1,134 @@
-//! One model that learns: its state, and what each record of its log does to it.
+//! A stream's state, and what each record of its log does to it.
 
-use super::learn::Own;
-use super::{Drift, DriftIn};
-use crate::store::{Model, Record};
-use crate::{Error, Result, telemetry};
-use kenyon_learn::data::rows::RowsReader;
+use super::DriftIn;
+use super::stream_log::StreamLog;
+use crate::store::{LogSnapshot, Record};
+use crate::{Error, Result};
 use kenyon_learn::data::{ColumnKind, Table};
 use kenyon_learn::learning::bundle::Bundle;
-use kenyon_learn::learning::stream::{Consolidation, Observed, Online};
-use serde_json::{Map, Value};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, Instant};
-use tokio::sync::broadcast;
+use kenyon_learn::learning::stream::{Consolidation, Observed, StreamModel, StreamReport};
+use serde_json::{Map, Value, json};
+use std::sync::Arc;
 
-/// One model that learns.
-pub(super) struct Learning {
-    pub(super) model: Model,
-    /// The version its stream began with. Versions that consolidations make go on from it.
-    pub(super) root: u64,
-    /// What it began with, where that was trained.
-    pub(super) base: Option<Arc<Bundle>>,
-    /// The version it answers as.
-    version: AtomicU64,
-    pub(super) reader: RowsReader,
-    pub(super) target: String,
-    state: Mutex<State>,
-    /// Held by whoever applies records, so that they are applied in order.
-    pub(super) applying: tokio::sync::Mutex<()>,
-    /// Held for reading by whoever appends, for writing while a consolidated state takes over.
-    pub(super) appending: tokio::sync::RwLock<()>,
-    published: RwLock<Arc<Bundle>>,
-    /// The state has changed since it was published.
-    pub(super) stale: AtomicBool,
-    /// Where changes are told; nothing yet while the log of the past is applied.
-    pub(super) drifts: OnceLock<broadcast::Sender<Drift>>,
-    /// A consolidation needs the log from where it began: no snapshot deletes it meanwhile.
-    pub(super) consolidating: AtomicBool,
-}
-
+/// The state of one stream. Its task owns it.
 pub(super) struct State {
-    pub(super) online: Online,
+    pub(super) online: StreamModel,
+    /// The version it answers as.
+    pub(super) version: u64,
     /// The first record that is not applied.
     pub(super) next: u64,
     /// Rows and bytes applied since the last snapshot.
     pub(super) since_snapshot: (u64, usize),
     /// The rows when a consolidation was last done or asked for.
     pub(super) consolidated_at: u64,
-    /// The rows when this stream was last looked at by whoever waits for it to be idle.
-    pub(super) looked_at: u64,
-    pub(super) last_published: Instant,
-    pub(super) publishing_took: Duration,
-    /// The error has changed since this was last looked at.
+    /// The rows when it was last asked whether this stream is idle.
+    looked_at: u64,
+    /// The error has changed since consolidations were last considered.
     pub(super) drift: bool,
     /// The log still holds rows that were forgotten.
     pub(super) to_compact: bool,
+    /// The name its figures are measured under.
+    name: String,
 }
 
-impl Learning {
-    pub(super) fn new(
-        model: Model,
-        version: u64,
-        root: u64,
-        base: Option<Arc<Bundle>>,
-        online: Online,
-        next: u64,
-    ) -> Self {
-        let published = Arc::new(online.publish());
+/// What readers see of a stream.
+pub(super) struct Published {
+    /// The version it answers as.
+    pub(super) version: u64,
+    pub(super) bundle: Arc<Bundle>,
+    pub(super) report: StreamReport,
+}
+
+/// What applying a record has shown: changes, with the row and the window's figure.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    pub(super) drifts: Vec<(DriftIn, u64, f64)>,
+}
+
+impl State {
+    pub(super) fn new(name: &str, version: u64, online: StreamModel, next: u64) -> Self {
         Self {
-            root,
-            base,
-            version: AtomicU64::new(version),
-            reader: online.reader().clone(),
-            target: published.config.target.name.clone(),
-            published: RwLock::new(published),
-            state: Mutex::new(State {
-                consolidated_at: online.consolidated_at(),
-                looked_at: online.rows(),
-                online,
-                next,
-                since_snapshot: (0, 0),
-                last_published: Instant::now(),
-                publishing_took: Duration::ZERO,
-                drift: false,
-                to_compact: false,
-            }),
-            applying: tokio::sync::Mutex::default(),
-            appending: tokio::sync::RwLock::default(),
-            stale: AtomicBool::new(false),
-            drifts: OnceLock::new(),
-            consolidating: AtomicBool::new(false),
-            model,
+            version,
+            consolidated_at: online.consolidated_at(),
+            looked_at: online.rows(),
+            online,
+            next,
+            since_snapshot: (0, 0),
+            drift: false,
+            to_compact: false,
+            name: name.to_owned(),
         }
     }
 
-    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic while learning leaves a state that may be half of two: better than none, and the
-        // next start rebuilds it from the log.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    pub(super) fn version(&self) -> u64 {
-        self.version.load(Ordering::Acquire)
-    }
-
-    pub(super) fn answer_as(&self, version: u64) {
-        self.version.store(version, Ordering::Release);
-    }
-
-    pub(super) fn bundle(&self) -> Arc<Bundle> {
-        Arc::clone(&self.published.read().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Makes a bundle of the state as it stands.
-    pub(super) fn republish(&self) -> Arc<Bundle> {
-        let mut state = self.lock();
-        let started = Instant::now();
-        self.stale.store(false, Ordering::Relaxed);
-        let bundle = Arc::new(state.online.publish());
-        state.publishing_took = started.elapsed();
-        state.last_published = Instant::now();
-        // Stored before the state is let go, so that an older bundle never replaces a newer one.
-        *self.published.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&bundle);
-        bundle
+    /// A copy for readers.
+    pub(super) fn publish(&self) -> Published {
+        Published { version: self.version, bundle: Arc::new(self.online.publish()), report: self.online.report() }
     }
 
     /// Another state of the same stream, which has taken in every record below `next`.
-    pub(super) fn replace(&self, online: Online, next: u64) {
-        let mut state = self.lock();
-        state.consolidated_at = online.consolidated_at();
-        state.online = online;
-        state.next = next;
-        state.since_snapshot = (0, 0);
-        state.to_compact = false;
+    pub(super) fn replace(&mut self, online: StreamModel, next: u64) {
+        self.consolidated_at = online.consolidated_at();
+        self.online = online;
+        self.next = next;
+        self.since_snapshot = (0, 0);
+        self.to_compact = false;
     }
 
-    /// Applies a record that was just written here.
-    pub(super) fn apply_own(&self, own: &Own) -> Result<()> {
-        let mut state = self.lock();
-        let observed = learn(&mut state.online, &own.table, &own.payload)?;
-        self.learned(&mut state, &observed, own.payload.len());
-        state.next = own.next;
-        Ok(())
+    /// Learns the rows of a record that ends before `next`.
+    pub(super) fn learn(&mut self, table: &Table, payload: &[u8], next: u64) -> Result<Applied> {
+        let observed = learn(&mut self.online, table, payload)?;
+        self.since_snapshot.0 += observed.rows;
+        self.since_snapshot.1 += payload.len();
+        self.drift |= observed.drift;
+        self.next = next;
+        let (row, window) = (self.online.rows(), self.online.figures().window());
+        metrics::gauge!("kenyon_prequential_window", "model" => self.name.clone()).set(window);
+        let changes = [(observed.drift, DriftIn::Error), (observed.input_drift, DriftIn::Inputs)];
+        let drifts = changes.into_iter().filter(|(changed, _)| *changed).map(|(_, of)| (of, row, window));
+        Ok(Applied { drifts: drifts.collect() })
     }
 
     /// Applies a record of the log.
-    pub(super) fn apply(&self, record: &Record) -> Result<()> {
-        // Parsed before the state is locked: answering about a stream need not wait for that.
-        let table = if record.kind == "rows" { self.read(record) } else { None };
-        let mut state = self.lock();
-        match table {
-            Some(table) => {
-                let observed = learn(&mut state.online, &table, &record.payload)?;
-                self.learned(&mut state, &observed, record.payload.len());
-            }
-            None => {
-                state.to_compact |= record.kind == "forget";
-                operate(&mut state.online, record, &self.target)?;
-                state.consolidated_at = state.consolidated_at.max(state.online.consolidated_at());
-            }
+    pub(super) fn apply(&mut self, log: &StreamLog, record: &Record) -> Result<Applied> {
+        if let Some(table) = log.table(record) {
+            return self.learn(&table, &record.payload, record.next);
         }
-        state.next = record.next;
-        Ok(())
+        self.to_compact |= record.kind == "forget";
+        operate(&mut self.online, record, &log.target)?;
+        self.consolidated_at = self.consolidated_at.max(self.online.consolidated_at());
+        self.next = record.next;
+        Ok(Applied::default())
     }
 
-    /// Applies a record to another state of this stream, of which nobody is told.
-    pub(super) fn apply_to(&self, online: &mut Online, record: &Record) -> Result<()> {
-        match if record.kind == "rows" { self.read(record) } else { None } {
-            Some(table) => learn(online, &table, &record.payload).map(|_| ()),
-            None => operate(online, record, &self.target),
-        }
+    /// The state as a snapshot of the log.
+    pub(super) fn kept(&self, root: u64) -> Result<LogSnapshot> {
+        let info = json!({"version": self.version, "root": root, "rows": self.online.rows()});
+        Ok(LogSnapshot { seq: self.next, bytes: self.online.snapshot()?.into(), info })
     }
 
-    fn read(&self, record: &Record) -> Option<Table> {
-        match self.reader.from_ndjson(&record.payload) {
-            Ok(table) => Some(table),
-            // Rows were checked before they were written; a version trained meanwhile may read
-            // other columns, and cannot learn from these.
-            Err(error) => {
-                tracing::warn!(seq = record.seq, %error, "rows of the log do not fit this version");
-                None
-            }
+    /// Whether a consolidation is due because nothing was learned since this was last asked.
+    pub(super) fn is_idle(&mut self) -> bool {
+        let rows = self.online.rows();
+        let idle = std::mem::replace(&mut self.looked_at, rows) == rows;
+        let due = idle && rows.saturating_sub(self.consolidated_at) >= super::consolidate::CONSOLIDATE_LEAST;
+        if due {
+            self.consolidated_at = rows;
         }
-    }
-
-    fn learned(&self, state: &mut State, observed: &Observed, bytes: usize) {
-        state.since_snapshot.0 += observed.rows;
-        state.since_snapshot.1 += bytes;
-        state.drift |= observed.drift;
-        let model = self.model.name.as_str();
-        for (changed, of) in [(observed.drift, DriftIn::Error), (observed.input_drift, DriftIn::Inputs)] {
-            if changed {
-                self.tell(of, state);
-            }
-        }
-        metrics::gauge!("kenyon_prequential_window", "model" => model.to_owned()).set(state.online.figures().window());
-    }
-
-    fn tell(&self, of: DriftIn, state: &State) {
-        let (model, row, window) = (&self.model.name, state.online.rows(), state.online.figures().window());
-        tracing::warn!(model = model.as_str(), row, of = of.name(), "a stream has changed");
-        metrics::counter!(telemetry::DRIFT_DETECTED, "model" => model.to_string(), "in" => of.name()).increment(1);
-        let drift = Drift { model: model.clone(), model_id: self.model.id, version: self.version(), of, row, window };
-        if let Some(drifts) = self.drifts.get() {
-            // Nobody need listen.
-            let _ = drifts.send(drift);
-        }
+        due
     }
 }
 
-fn learn(online: &mut Online, table: &Table, payload: &[u8]) -> Result<Observed> {
+/// The answer to rows that were observed.
+pub(super) fn answer(report: &StreamReport, version: u64, rows: u64) -> Value {
+    json!({
+        "observed": rows, "version": version,
+        "prequential": report.figures().prequential(),
+        "drift": report.figures().drift(),
+        "memory": report.memory(),
+    })
+}
+
+pub(super) fn learn(online: &mut StreamModel, table: &Table, payload: &[u8]) -> Result<Observed> {
     let texts: Vec<&str> = lines(payload).collect();
     Ok(online.observe(table, &texts)?)
 }
@@ -221,11 +140,11 @@ pub(super) fn lines(payload: &[u8]) -> impl Iterator<Item = &str> {
 }
 
 /// What a record does that is not rows.
-fn operate(online: &mut Online, record: &Record, target: &str) -> Result<()> {
+pub(super) fn operate(online: &mut StreamModel, record: &Record, target: &str) -> Result<()> {
     match record.kind.as_str() {
         "rows" => {}
         "consolidated" => {
-            online.tell(serde_json::from_slice::<Consolidation>(&record.payload).map_err(Error::internal)?);
+            online.record(serde_json::from_slice::<Consolidation>(&record.payload).map_err(Error::internal)?);
         }
         "forget" => {
             let what: Value = serde_json::from_slice(&record.payload).map_err(Error::internal)?;

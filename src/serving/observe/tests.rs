@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use super::actor::Command;
 use super::{EmptyModel, Streams};
 use crate::serving::{Caller, Engine, Settings, StoredModels};
 use crate::store::{Change, JobFilter, JobKind, ModelName, NewJob, Store, StoreOptions};
@@ -78,7 +79,7 @@ impl Replicas {
         self.hear(replica).await;
         let (streams, engine) = &self.all[replica];
         let figures = streams.stream(&self.name).await.unwrap();
-        let bytes = streams.learning(&self.name).await.unwrap().lock().online.snapshot().unwrap();
+        let bytes = streams.learning(&self.name).await.unwrap().ask(Command::Copy).await.unwrap().bytes;
         let body = Bytes::from(r#"{"rows":[{"x":2,"y":1},{"x":-1.5,"y":3},{"x":0.2,"y":0}]}"#);
         let reply = engine.predict_json("s", &body, Caller { request_id: "r", deadline: None }).await.unwrap();
         let mut answers: Value = serde_json::from_slice(&reply.body).unwrap();
@@ -147,7 +148,7 @@ async fn a_replica_that_lags_behind_a_snapshot_misses_nothing() {
     replicas.observe(1, 0..10).await;
     replicas.observe(0, 10..400).await;
     let learning = replicas.all[0].0.learning(&replicas.name).await.unwrap();
-    replicas.all[0].0.snapshot(&learning).await.unwrap();
+    learning.ask(Command::Snapshot).await.unwrap();
     // The second has seen ten rows, and the log begins at 400.
     replicas.observe(1, 400..410).await;
     let (a, b) = (replicas.state(0).await, replicas.state(1).await);

@@ -16,6 +16,7 @@ use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use std::sync::Arc;
 
 /// The version of the bundle's layout this program writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
@@ -59,11 +60,11 @@ pub struct Bundle {
     /// What was trained, and how far to trust it.
     pub config: BundleConfig,
     /// From rows to tokens.
-    pub encoder: Encoder,
+    pub encoder: Arc<Encoder>,
     /// From tokens to answers.
     pub network: Box<dyn Network>,
     /// What is near to what it has seen.
-    pub novelty: Novelty,
+    pub novelty: Arc<Novelty>,
     reader: RowsReader,
     class_names: Vec<String>,
 }
@@ -88,7 +89,13 @@ impl std::fmt::Debug for Bundle {
 
 impl Bundle {
     /// Puts the parts together.
-    pub fn new(mut config: BundleConfig, encoder: Encoder, network: Box<dyn Network>, novelty: Novelty) -> Self {
+    pub fn new(
+        mut config: BundleConfig,
+        encoder: impl Into<Arc<Encoder>>,
+        network: Box<dyn Network>,
+        novelty: impl Into<Arc<Novelty>>,
+    ) -> Self {
+        let (encoder, novelty) = (encoder.into(), novelty.into());
         // Bundles of before labels kept their spelling read them the same way now.
         config.target.labels = config.task == Task::Classification;
         let reader = RowsReader::new(&encoder.inputs, &config.ignored);
@@ -217,7 +224,7 @@ impl Bundle {
         }
         Ok(vec![
             ("config.json", serde_json::to_vec(&self.config).map_err(Error::internal)?),
-            ("encoder.json", serde_json::to_vec(&self.encoder).map_err(Error::internal)?),
+            ("encoder.json", serde_json::to_vec(&*self.encoder).map_err(Error::internal)?),
             ("weights.safetensors", tensors_to_bytes(&tensors)?),
         ])
     }

@@ -2,6 +2,7 @@
 
 use super::place::Diagonal;
 use super::scale::{LARGEST, Scale, Scaling, beyond};
+use super::running::Peak;
 use super::series::{Patches, Pooled, Windows};
 use super::text::{Grams, Lexicon, Words};
 use super::{EncoderOptions, Layout};
@@ -66,7 +67,7 @@ impl Fitted {
             Encoding::Elements => {
                 let shape = plan.shape.clone().ok_or_else(|| unknown("a vector"))?;
                 let width: usize = shape.iter().product();
-                Self::Vector { width, shape: (shape.len() > 1).then_some(shape), scaling: Scaling::Largest(0.0) }
+                Self::Vector { width, shape: (shape.len() > 1).then_some(shape), scaling: Scaling::Largest(Peak::default()) }
             }
             Encoding::Steps => {
                 let reason = "a sequence of numbers has no length that rows could be read by in a model that starts \
@@ -132,7 +133,7 @@ impl Fitted {
     pub(super) fn observe(&mut self, column: &Column) {
         match (self, column) {
             (Self::Number { scale, .. }, Column::Number(values))
-            | (Self::Timestamp { scale }, Column::Timestamp(values)) => values.iter().for_each(|&v| scale.push(v)),
+            | (Self::Timestamp { scale }, Column::Timestamp(values)) => values.iter().for_each(|&v| scale.observe(v)),
             (Self::Category { names, slots }, Column::Category(values)) => {
                 for name in values.iter().flatten() {
                     if names.len() < *slots && !names.contains(name.as_ref()) {
@@ -140,10 +141,8 @@ impl Fitted {
                     }
                 }
             }
-            (Self::Vector { scaling: Scaling::Largest(largest), .. }, Column::Vector { values, .. }) => {
-                for value in values.iter().filter(|v| v.is_finite()) {
-                    *largest = largest.max(value.abs());
-                }
+            (Self::Vector { width, scaling: Scaling::Largest(peak), .. }, Column::Vector { values, .. }) => {
+                values.chunks_exact((*width).max(1)).for_each(|row| peak.observe(row));
             }
             _ => {}
         }
@@ -214,7 +213,7 @@ impl Fitted {
             (Self::Vector { width, scaling, .. }, Column::Vector { values, .. }) => {
                 let (least, most) = cells(values, *width);
                 match scaling {
-                    Scaling::Largest(largest) if *largest > 0.0 => beyond([0.0, f64::from(*largest)], most.max(-least)),
+                    Scaling::Largest(peak) if peak.value > 0.0 => beyond([0.0, f64::from(peak.value)], most.max(-least)),
                     Scaling::Standard { span: Some(span), .. } => beyond(*span, least).max(beyond(*span, most)),
                     _ => 0.0,
                 }
@@ -249,11 +248,11 @@ impl Fitted {
                 let (index, _) = entries.first()?;
                 names.get_index(*index as usize).map(|name| name.as_str().into())
             }
-            Self::Vector { width, scaling: Scaling::Largest(largest), .. } => {
+            Self::Vector { width, scaling: Scaling::Largest(peak), .. } => {
                 let mut cells = vec![0.0f32; *width];
                 entries.iter().for_each(|&(i, value)| {
                     if let Some(cell) = cells.get_mut(i as usize) {
-                        *cell = value * largest;
+                        *cell = value * peak.value;
                     }
                 });
                 Some(cells.into())
@@ -357,8 +356,8 @@ fn push_timestamp(scale: &Scale, value: f64, start: u32, batch: &mut Batch) {
 
 fn push_vector(scaling: &Scaling, cells: &[f32], start: u32, batch: &mut Batch) {
     match scaling {
-        Scaling::Largest(largest) => {
-            let factor = if *largest > 0.0 { 1.0 / largest } else { 1.0 };
+        Scaling::Largest(peak) => {
+            let factor = if peak.value > 0.0 { 1.0 / peak.value } else { 1.0 };
             for (i, &value) in cells.iter().enumerate() {
                 if value != 0.0 && value.is_finite() {
                     batch.push_entry(start + i as u32, (value * factor).clamp(-LARGEST as f32, LARGEST as f32));

@@ -1,6 +1,7 @@
 //! What a column of a table teaches the encoder, and why a column is left out.
 
 use super::columns::Fitted;
+use super::running::Peak;
 use super::scale::{self, KNOWN, Scale, Scaling};
 use super::series::{Patches, Pooled, Windows};
 use super::text::Grams;
@@ -193,7 +194,7 @@ fn fit_vector(
         return Ok(Fitted::Windows { windows });
     }
     let scaling = if counts {
-        Scaling::Largest(largest)
+        Scaling::Largest(Peak::new(largest))
     } else {
         let mut scales = vec![Scale::default(); width];
         for &row in rows {

@@ -12,6 +12,7 @@
 mod columns;
 mod fit;
 mod place;
+mod running;
 mod scale;
 mod series;
 mod text;
@@ -22,6 +23,7 @@ use super::{Batch, Column, Table};
 use crate::{Error, Result};
 use columns::Fitted;
 use place::Diagonal;
+pub(crate) use scale::Scale;
 use serde::{Deserialize, Serialize};
 use text::{Lexicon, Words};
 

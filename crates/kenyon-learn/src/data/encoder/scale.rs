@@ -1,5 +1,6 @@
 //! How numbers are brought to one scale, and how far beyond it a number lies.
 
+use super::running::Peak;
 use serde::{Deserialize, Serialize};
 
 /// Standardised values are cut here: one absurd cell must not drown a row.
@@ -10,7 +11,7 @@ pub(super) const LARGEST: f64 = 8.0;
 #[serde(rename_all = "snake_case")]
 pub(super) enum Scaling {
     /// Divided by the largest: pixels and other counts whose zeros mean "nothing".
-    Largest(f32),
+    Largest(Peak),
     /// Each element by its own mean and deviation; a deviation of 0 leaves the element out.
     Standard {
         mean: Vec<f32>,
@@ -22,14 +23,17 @@ pub(super) enum Scaling {
 }
 
 /// Running mean and deviation (Welford).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Scale {
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Scale {
     pub(super) count: f64,
     pub(super) mean: f64,
     pub(super) squares: f64,
     /// Least and largest so far; none in models of before it was kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) span: Option<[f64; 2]>,
+    /// The first values of a stream, see [`Scale::observe`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) first: Vec<f64>,
 }
 
 /// Values from which on the range seen is taken for the range there is.

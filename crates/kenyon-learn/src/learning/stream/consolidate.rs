@@ -1,8 +1,8 @@
-//! Sleep: what the fast parts remember is replayed into the lda_readout ones, and what comes of it is kept
-//! only if it answers recent rows no worse.
+//! Consolidation: recent rows are replayed into a copy of the experts, and the copy is kept only if it answers
+//! recent rows no worse.
 
-use super::model::{Model, Row, Scratch};
-use super::{Online, Task, argmax};
+use super::mixture::{Mixture, Row, Scratch};
+use super::{StreamModel, Task, argmax};
 use crate::Result;
 use crate::data::Batch;
 use serde::{Deserialize, Serialize};
@@ -21,13 +21,13 @@ pub struct Consolidation {
     /// Rows it was judged by.
     pub judged: usize,
     /// Rows that were forgotten before it: then its result is kept whatever it answers, because the
-    /// experts before it still knew them.
+    /// experts before it had still learned from them.
     #[serde(default)]
     pub forgotten: u64,
 }
 
-impl Online {
-    /// Replays the older half of the recent rows into the experts, solves the lda_readout readout anew,
+impl StreamModel {
+    /// Replays the older half of the recent rows into the experts, solves the readout anew,
     /// and keeps the result if the newer half is answered no worse. After rows were forgotten the
     /// experts are made anew from what is still held, and that is kept.
     pub fn consolidate(&mut self) -> Result<Consolidation> {
@@ -40,25 +40,23 @@ impl Online {
         let labels = self.recent_labels.clone();
         let codes = self.codes(&batch)?;
         let replayed = Replay { batch: &batch, labels: &labels, codes: &codes.0, base: &codes.1 };
-        let before = replayed.judge(&self.model, half..rows, self.task, &mut self.scratch);
-        let mut candidate = self.model.clone();
-        let mut lda_readout = self.lda_readout.clone();
-        lda_readout.solve(&mut candidate, self.threads);
+        let before = replayed.judge(&self.mixture, half..rows, self.task, &mut self.scratch) * f64::from(self.unit());
+        let mut candidate = self.mixture.fork();
+        candidate.settle();
         for r in 0..half {
             candidate.answer(replayed.row(r), &mut self.scratch);
-            candidate.rehearse(replayed.row(r), labels[r], &mut self.scratch);
+            candidate.rehearse(replayed.row(r), self.truth(labels[r]), &self.scratch);
         }
-        let after = replayed.judge(&candidate, half..rows, self.task, &mut self.scratch);
+        let after = replayed.judge(&candidate, half..rows, self.task, &mut self.scratch) * f64::from(self.unit());
         let accepted = match self.task {
             Task::Classification => after >= before,
             Task::Regression => after <= before,
         };
         if accepted {
-            self.model = candidate;
-            self.lda_readout = lda_readout;
+            self.mixture = candidate;
         }
         let done = Consolidation { rows: self.rows, before, after, accepted, judged: rows - half, forgotten: 0 };
-        self.tell(done.clone());
+        self.record(done.clone());
         Ok(done)
     }
 
@@ -69,11 +67,11 @@ impl Online {
         let labels = self.recent_labels.clone();
         let codes = self.codes(&batch)?;
         let replayed = Replay { batch: &batch, labels: &labels, codes: &codes.0, base: &codes.1 };
-        let before = replayed.judge(&self.model, 0..rows, self.task, &mut self.scratch);
+        let before = replayed.judge(&self.mixture, 0..rows, self.task, &mut self.scratch) * f64::from(self.unit());
         self.rebuild()?;
-        let after = replayed.judge(&self.model, 0..rows, self.task, &mut self.scratch);
+        let after = replayed.judge(&self.mixture, 0..rows, self.task, &mut self.scratch) * f64::from(self.unit());
         let done = Consolidation { rows: self.rows, before, after, accepted: true, judged: rows, forgotten };
-        self.tell(done.clone());
+        self.record(done.clone());
         Ok(done)
     }
 
@@ -82,8 +80,8 @@ impl Online {
         self.consolidations.last().map_or(0, |last| last.rows)
     }
 
-    /// Puts a consolidation on the list that [`Online::stream`] shows.
-    pub fn tell(&mut self, done: Consolidation) {
+    /// Puts a consolidation on the list that [`super::StreamReport::stream`] shows.
+    pub fn record(&mut self, done: Consolidation) {
         self.consolidations.push(done);
         if self.consolidations.len() > 100 {
             self.consolidations.remove(0);
@@ -107,7 +105,7 @@ impl Replay<'_> {
         Row { indices, values, code, base: &self.base[r * outputs..(r + 1) * outputs] }
     }
 
-    fn judge(&self, model: &Model, rows: std::ops::Range<usize>, task: Task, scratch: &mut Scratch) -> f64 {
+    fn judge(&self, model: &Mixture, rows: std::ops::Range<usize>, task: Task, scratch: &mut Scratch) -> f64 {
         let count = rows.len().max(1) as f64;
         let one = |r: usize| {
             model.answer(self.row(r), scratch);

@@ -1,15 +1,17 @@
-//! Forgetting: what single rows taught is taken back.
+//! Forgetting: what was learned from single rows is taken back.
 //!
 //! At once the rows leave the episodic memory, the recent rows and those that wait for a code, and
-//! they are taken out of the lda_readout readout's sums, which are solved without them. The experts' steps
+//! they are taken out of the readout's sums, which are solved without them. The experts' steps
 //! cannot be taken back one by one: the next consolidation makes them anew from the rows that are
 //! still held, whether or not that answers better. Rows that nothing holds any more, neither memory
 //! nor log, cannot be told from the others; their part of the sums stays, and so do the scales of
 //! columns and the names of classes and categories.
 
-use super::Online;
-use super::model::Row;
+use super::StreamModel;
+use super::experts::{Pass, Truth};
+use super::mixture::Row;
 use crate::Result;
+use crate::models::Task;
 use crate::data::Batch;
 use serde_json::Value;
 use std::collections::HashSet;
@@ -27,7 +29,7 @@ pub struct Forgotten {
 /// are read once after it.
 const PASSES: usize = 3;
 
-impl Online {
+impl StreamModel {
     /// Forgets everything for which `gone` holds, by an entry's id (rows that are not remembered have
     /// none), label and JSON. `logged` are rows of the log, as JSON, that are to go as well.
     pub fn forget(
@@ -37,7 +39,7 @@ impl Online {
     ) -> Result<Forgotten> {
         let classes = self.classes().to_vec();
         let mut remembered: Vec<Box<str>> = Vec::new();
-        let entries = self.model.memory.forget(|entry| {
+        let entries = self.mixture.shared.memory.forget(|entry| {
             let goes = gone(Some(entry.id), classes.get(entry.label as usize), entry.row.as_deref());
             if let (true, Some(row)) = (goes, &entry.row) {
                 remembered.push(row.clone());
@@ -91,16 +93,8 @@ impl Online {
         // Rows that were learned can be read; some of a log that came before a change of columns may
         // not, and were never learned by this stream.
         let Ok((batch, labels)) = self.read_back(rows) else { return Ok(()) };
-        for &label in labels.iter().filter(|l| !l.is_nan()) {
-            let class = if self.model.regression { 0 } else { label as usize };
-            if let Some(count) = self.model.counts.get_mut(class) {
-                *count = count.saturating_sub(1);
-            }
-        }
         let codes = self.codes(&batch)?.0;
-        if !codes.is_empty() {
-            self.lda_readout.take(&codes, &labels, &mut self.model, self.threads);
-        }
+        self.mixture.forget(&codes, &labels);
         Ok(())
     }
 
@@ -112,7 +106,7 @@ impl Online {
     /// Makes the experts anew from what is still remembered, and sums that had faded as well.
     pub(super) fn rebuild(&mut self) -> Result<()> {
         let recent: HashSet<&str> = self.recent_texts.iter().flatten().map(|t| &**t).collect();
-        let older: Vec<&str> = self.model.memory.entries().iter().filter_map(|e| e.row.as_deref()).collect();
+        let older: Vec<&str> = self.mixture.shared.memory.entries().iter().filter_map(|e| e.row.as_deref()).collect();
         let older: Vec<&str> = older.into_iter().filter(|row| !recent.contains(row)).collect();
         let (mut batch, mut labels) =
             if older.is_empty() { (Batch::new(), Vec::new()) } else { self.read_back(&older)? };
@@ -121,25 +115,25 @@ impl Online {
         labels.extend_from_slice(&self.recent_labels);
         let (codes, base) = self.codes(&batch)?;
         let (width, outputs) = (codes.len() / labels.len().max(1), base.len() / labels.len().max(1));
+        let task = self.task;
         let row = |r: usize| {
             let (indices, values) = batch.entries(r);
             let code = &codes[r * width..(r + 1) * width];
-            (Row { indices, values, code, base: &base[r * outputs..(r + 1) * outputs] }, labels[r])
+            let truth = match task {
+                Task::Classification => Truth::Class(labels[r] as usize),
+                Task::Regression => Truth::Value(labels[r]),
+            };
+            (Row { indices, values, code, base: &base[r * outputs..(r + 1) * outputs] }, truth)
         };
         let known = |r: &usize| !labels[*r].is_nan();
-        self.model.restart_experts();
+        self.mixture.restart();
         for pass in 0..PASSES {
-            self.model.teach_experts((0..memory).filter(known).map(row), pass == 0, &mut self.scratch);
+            let pass = if pass == 0 { Pass::RebuildFirst } else { Pass::RebuildAgain };
+            self.mixture.teach_again((0..memory).filter(known).map(row), pass, &mut self.scratch);
         }
-        self.model.teach_experts((memory..labels.len()).filter(known).map(row), true, &mut self.scratch);
-        if self.lda_readout.is_faded() {
-            self.lda_readout.restart();
-            for (row, label) in (0..labels.len()).map(row) {
-                let label = (!label.is_nan()).then_some(label);
-                self.lda_readout.add(row.code, label, &mut self.model, self.threads);
-            }
-            self.lda_readout.solve(&mut self.model, self.threads);
-        }
+        let recent = (memory..labels.len()).filter(known).map(row);
+        self.mixture.teach_again(recent, Pass::RebuildFirst, &mut self.scratch);
+        self.mixture.settle();
         self.forgotten = 0;
         Ok(())
     }

@@ -1,13 +1,14 @@
 //! What experts see of a row of a table in a stream: the row itself, how it differs from the recent
 //! past, what the last labels were, and a k-winner code of the first two.
 //!
-//! The recent past of inputs needs no labels. The last labels do; a model can be told to do without.
+//! The recent past of inputs needs no labels. The last labels do; the setting `recent_labels` leaves them out.
 
+use super::copy_on_write::CopyOnWrite;
 use crate::nn::layers::local_groups::strongest;
 use crate::random::Random;
 use serde::{Deserialize, Serialize};
 
-/// Shares by which running means take a new row in: about 2, 8, 24 and 96 rows.
+/// Shares by which running means follow a new row: about 2, 8, 24 and 96 rows.
 const PACES: [f32; 4] = [0.5, 0.125, 1.0 / 24.0, 1.0 / 96.0];
 /// The same for the shares of classes.
 const LABEL_PACES: [f32; 3] = [0.5, 0.1, 0.02];
@@ -18,6 +19,17 @@ const MOST_CLASSES: usize = 16;
 /// Units of the k-winner code, and how many win.
 const UNITS: usize = 96;
 const WINNERS: usize = 12;
+
+/// Which part of a view an expert reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum ReceptiveField {
+    /// The columns.
+    Plain,
+    /// The columns, the recent past, the last labels.
+    Context,
+    /// That and the k-winner code.
+    Full,
+}
 
 /// Running statistics that make inputs of rows.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -35,26 +47,35 @@ pub(super) struct Inputs {
     last: Vec<u32>,
     seed: u64,
     #[serde(skip)]
-    units: Vec<f32>,
+    units: CopyOnWrite<Vec<f32>>,
 }
 
 /// One row as the experts see it.
 #[derive(Clone, Debug, Default)]
 pub(super) struct View {
     /// Bias, standardised columns, differences from the recent past, then the last labels.
-    pub(super) context: Vec<f32>,
-    /// Where the label part starts.
-    pub(super) row_width: usize,
+    context: Vec<f32>,
+    /// Width of bias and columns.
+    row_width: usize,
     /// `context` followed by the k-winner code.
-    pub(super) full: Vec<f32>,
+    full: Vec<f32>,
     picked: Vec<(f32, u32)>,
     scores: Vec<f32>,
 }
 
 impl View {
-    /// Bias and standardised columns alone.
-    pub(super) fn plain(&self) -> &[f32] {
-        &self.context[..self.row_width]
+    /// What an expert of this field reads.
+    pub(super) fn of(&self, field: ReceptiveField) -> &[f32] {
+        match field {
+            ReceptiveField::Plain => &self.context[..self.row_width],
+            ReceptiveField::Context => &self.context,
+            ReceptiveField::Full => &self.full,
+        }
+    }
+
+    /// The standardised columns alone.
+    pub(super) fn columns(&self) -> &[f32] {
+        &self.context[1..self.row_width]
     }
 }
 
@@ -72,7 +93,7 @@ impl Inputs {
             shares: vec![vec![0.0; MOST_CLASSES]; LABEL_PACES.len()],
             last: Vec::new(),
             seed,
-            units: Vec::new(),
+            units: CopyOnWrite::default(),
         };
         it.prepare();
         it
@@ -82,7 +103,7 @@ impl Inputs {
     pub(super) fn prepare(&mut self) {
         let inputs = self.columns.len() * (1 + PACES.len()) + 1;
         let scale = 1.0 / (inputs as f32).sqrt();
-        self.units = Random::stream(self.seed, "stream units", 0).normals(UNITS * inputs, scale);
+        self.units = Random::stream(self.seed, "stream units", 0).normals(UNITS * inputs, scale).into();
     }
 
     /// Before the first row of a stream again; the scales stay.
@@ -91,20 +112,15 @@ impl Inputs {
         self.last.clear();
     }
 
-    /// Width of bias and columns.
-    pub(super) fn plain_width(&self) -> usize {
-        1 + self.columns.len()
-    }
-
-    /// Width of [`View::context`].
-    pub(super) fn context_width(&self) -> usize {
+    /// Width of what an expert of this field reads.
+    pub(super) fn width(&self, field: ReceptiveField) -> usize {
         let labels = if self.labels { MOST_CLASSES * (LABEL_PACES.len() + LAGS.len()) } else { 0 };
-        1 + self.columns.len() * (1 + PACES.len()) + labels
-    }
-
-    /// Width of [`View::full`].
-    pub(super) fn full_width(&self) -> usize {
-        self.context_width() + UNITS
+        let context = 1 + self.columns.len() * (1 + PACES.len()) + labels;
+        match field {
+            ReceptiveField::Plain => 1 + self.columns.len(),
+            ReceptiveField::Context => context,
+            ReceptiveField::Full => context + UNITS,
+        }
     }
 
     /// What the experts see of a row, given the past.

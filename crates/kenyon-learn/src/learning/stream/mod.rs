@@ -1,30 +1,33 @@
-//! A model that learns from a stream: predict, be told, learn, row by row.
+//! A model that learns from a stream: it predicts a row and then learns it, row by row.
 //!
-//! [`Online`] is pure and synchronous: the same rows in the same order give the same state, bit for
-//! bit, and a [`Online::snapshot`] with the rows after it gives that state, too. It knows nothing of
-//! logs and servers; `serving::observe` keeps the log and publishes [`Online::publish`].
+//! [`StreamModel`] is pure and synchronous: the same rows in the same order give the same state, bit for
+//! bit, and a [`StreamModel::snapshot`] with the rows after it gives that state, too. It knows nothing of
+//! logs and servers; `serving::observe` keeps the log and serves [`StreamModel::publish`].
 //!
 //! A stream starts from nothing (a running encoder, codes learned from its own first rows) or from
 //! a trained bundle, whose encoder and network then stay frozen while everything after them learns.
 
+mod code;
 mod consolidate;
+mod copy_on_write;
 mod experts;
-mod few_shot;
 mod figures;
-mod forest;
 mod forget;
+mod hedge;
 mod inputs;
-mod lda_readout;
-mod model;
+mod mixture;
+mod mixture_learn;
 mod network;
+mod report;
 mod state;
+mod targets;
 #[cfg(test)]
 mod tests;
 
 pub use consolidate::Consolidation;
 pub use figures::Figures;
 pub use forget::Forgotten;
-pub use model::{Join, Model};
+pub use report::StreamReport;
 
 use super::bundle::Bundle;
 use super::calibrate::Novelty;
@@ -33,14 +36,17 @@ use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
 use crate::data::schema::ColumnKind;
 use crate::data::target::{Encoded, TargetEncoder};
-use crate::data::{Batch, Table};
+use crate::data::{Batch, Column, Table};
 use crate::models::{Task, UNLABELLED};
 use crate::nn::probability::argmax;
 use crate::nn::readouts::semi_supervised::are_few;
 use crate::{Error, Result};
-use lda_readout::{Code, LdaReadout};
-use model::{Row, Scratch, Shape};
-use serde_json::{Map, Value, json};
+use code::Code;
+use experts::{EXPERTS, ExpertKind, Truth};
+use hedge::Mixing;
+use mixture::{Mixture, MixtureShape, Row, Scratch};
+use targets::TargetRange;
+use serde_json::{Map, Value};
 use std::sync::Arc;
 
 /// Encoders with more features than this are not read by the experts of tables.
@@ -52,7 +58,7 @@ const RECENT: usize = 512;
 
 /// What a stream learns and how, beside its columns.
 #[derive(Clone, Debug)]
-pub struct OnlineSpec {
+pub struct StreamSpec {
     /// What kind of answer.
     pub task: Task,
     /// The target's column.
@@ -68,19 +74,20 @@ pub struct OnlineSpec {
 }
 
 /// The state of a stream; see the module.
-pub struct Online {
+pub struct StreamModel {
     task: Task,
     target: ColumnPlan,
     target_encoder: TargetEncoder,
-    encoder: Encoder,
+    encoder: Arc<Encoder>,
     /// Whether the encoder still learns; false over a frozen network.
     running: bool,
     base: Option<Arc<Bundle>>,
     config: Map<String, Value>,
     seed: u64,
-    model: Model,
+    /// Numbers seen as targets.
+    targets: TargetRange,
+    mixture: Mixture,
     code: Code,
-    lda_readout: LdaReadout,
     figures: Figures,
     /// Rows seen, labelled or not.
     rows: u64,
@@ -89,7 +96,7 @@ pub struct Online {
     recent_labels: Vec<f32>,
     /// The same rows as JSON, where they came with it.
     recent_texts: Vec<Option<Box<str>>>,
-    /// Rows forgotten since the last consolidation: the experts still know them.
+    /// Rows forgotten since the last consolidation: what experts learned from them is still there.
     forgotten: u64,
     /// Distance from the answer, of the newest labelled rows: what conformal sets are made of.
     scores: Vec<f32>,
@@ -97,8 +104,8 @@ pub struct Online {
     reader: RowsReader,
     scratch: Scratch,
     threads: usize,
-    /// What is near to what is remembered, and the rows at which it was found out.
-    novelty: Option<(u64, Novelty)>,
+    /// What is near to remembered rows, and the rows at which that was fitted.
+    novelty: Option<(u64, Arc<Novelty>)>,
 }
 
 /// What some rows did.
@@ -116,9 +123,13 @@ pub struct Observed {
     pub new_classes: usize,
 }
 
-impl Online {
+impl StreamModel {
     /// A stream from nothing.
-    pub fn new(spec: &OnlineSpec) -> Result<Self> {
+    pub fn new(spec: &StreamSpec) -> Result<Self> {
+        Self::with_experts(spec, EXPERTS)
+    }
+
+    fn with_experts(spec: &StreamSpec, kinds: &[ExpertKind]) -> Result<Self> {
         let options = EncoderOptions { bins: 0, text_bits: 17, reserve: 32, ..EncoderOptions::default() };
         let encoder = Encoder::empty(&spec.inputs, Layout::Bag, options)?;
         let target_encoder = match spec.task {
@@ -127,34 +138,32 @@ impl Online {
         };
         // A long list of numbers without rows and columns is a bag of words, and read as one.
         let picture = |f: &Field| f.width >= 24 && (f.width <= LISTED || f.shape.as_ref().is_some_and(|s| s.len() > 1));
-        let kinds = [ColumnKind::Vector, ColumnKind::Image];
-        let pictures = encoder.fields.iter().any(|f| kinds.contains(&f.kind) && f.shape.is_some() && picture(f));
+        let kinds_of_pictures = [ColumnKind::Vector, ColumnKind::Image];
+        let is_picture = |f: &Field| kinds_of_pictures.contains(&f.kind) && f.shape.is_some() && picture(f);
+        let pictures = encoder.fields.iter().any(is_picture);
         let width = encoder.width as usize;
         let narrow = width <= NARROW && !pictures;
         let code = if narrow { Code::None } else { Code::own() };
-        let shape = Shape {
+        let shape = MixtureShape {
             columns: if narrow { (0..encoder.width).collect() } else { Vec::new() },
             sparse: if narrow || pictures { 0 } else { width },
             code: usize::from(!narrow),
-            join: if pictures { Join::Steady } else { Join::Recent },
-            base: false,
+            reads_codes: pictures || (!narrow && spec.task == Task::Regression),
+            mixing: if pictures { Mixing::FirstReady } else { Mixing::Hedged },
             ..shape(spec.task, target_encoder.outputs(), &spec.config, spec.seed)
         };
-        let lda_readout = LdaReadout::new(pictures || (!narrow && spec.task == Task::Regression));
-        let ignored = Vec::new();
         Ok(Self::assemble(Parts {
             task: spec.task,
             target: spec.target.clone(),
             target_encoder,
-            encoder,
+            encoder: encoder.into(),
             running: true,
             base: None,
             config: spec.config.clone(),
             seed: spec.seed,
-            shape,
+            mixture: Mixture::new(&shape, kinds),
             code,
-            lda_readout,
-            ignored,
+            ignored: Vec::new(),
         }))
     }
 
@@ -167,33 +176,38 @@ impl Online {
             && base.encoder.width as usize > NARROW
             && base.config.task == Task::Classification;
         let narrow = base.encoder.layout == Layout::Bag && base.encoder.width as usize <= NARROW;
-        let shape = Shape {
+        let sums = base.network.sums().filter(|_| steady).cloned();
+        let shape = MixtureShape {
             columns: if narrow { (0..base.encoder.width).collect() } else { Vec::new() },
-            sparse: 0,
             code: width,
-            join: if steady { Join::Steady } else { Join::Recent },
+            reads_codes: width <= 4096 && base.config.task == Task::Classification,
+            sums: sums.clone(),
+            mixing: if steady { Mixing::FirstReady } else { Mixing::Hedged },
             base: !steady,
             ..shape(base.config.task, base.config.target_encoder.outputs(), &config, base.config.seed)
         };
-        let mut lda_readout = LdaReadout::new(width <= 4096 && base.config.task == Task::Classification);
-        if steady && let Some(sums) = base.network.sums() {
-            lda_readout.go_on(sums.clone());
-        }
         let mut it = Self::assemble(Parts {
             task: base.config.task,
             target: base.config.target.clone(),
             target_encoder: base.config.target_encoder.clone(),
-            encoder: base.encoder.clone(),
+            encoder: Arc::clone(&base.encoder),
             running: false,
             config,
             seed: base.config.seed,
-            shape,
+            mixture: Mixture::new(&shape, EXPERTS),
             code: Code::Base,
-            lda_readout,
             ignored: base.config.ignored.clone(),
             base: Some(base),
         });
-        it.lda_readout.start(&mut it.model, it.threads);
+        if let TargetEncoder::Number { mean, std } = &it.target_encoder {
+            it.targets = TargetRange::of(*mean, *std);
+        }
+        if let Some(sums) = sums {
+            for (count, &rows) in it.mixture.shared.counts.iter_mut().zip(sums.counts()) {
+                *count = rows as u64;
+            }
+            it.mixture.settle();
+        }
         it
     }
 
@@ -211,9 +225,9 @@ impl Online {
             base: parts.base,
             config: parts.config,
             seed: parts.seed,
-            model: Model::new(&parts.shape),
+            targets: TargetRange::default(),
+            mixture: parts.mixture,
             code: parts.code,
-            lda_readout: parts.lda_readout,
             figures: Figures::new(parts.task == Task::Regression),
             rows: 0,
             newest_class: 0,
@@ -232,11 +246,27 @@ impl Online {
     /// Threads its larger sums may use; the result does not depend on it.
     pub fn set_threads(&mut self, threads: usize) {
         self.threads = threads.max(1);
+        self.mixture.shared.threads = self.threads;
+    }
+
+    /// The column that is predicted.
+    pub fn target_name(&self) -> &str {
+        &self.target.name
     }
 
     /// Reads rows with their target.
     pub fn reader(&self) -> &RowsReader {
         &self.reader
+    }
+
+    /// Whether the rows of `table` can be learned; the error names those whose target is absurd.
+    pub fn check(&self, table: &Table) -> Result<()> {
+        match (self.task, table.column(&self.target.name)) {
+            (Task::Regression, Some(Column::Number(targets) | Column::Timestamp(targets))) => {
+                self.targets.check(&self.target.name, targets)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Predicts and then learns the rows of `table`, in order. `texts` holds each row as JSON, for
@@ -246,16 +276,18 @@ impl Online {
         if let Some(column) = table.column(&self.target.name) {
             out.new_classes = self.target_encoder.extend(column);
         }
-        let labels = self.labels(table)?;
+        let labels = self.new_labels(table)?;
         if out.new_classes > 0 {
-            self.model.grow(self.target_encoder.outputs());
+            self.mixture.grow(self.target_encoder.outputs());
             self.newest_class = self.rows;
         }
         if self.running {
-            self.encoder.observe(table)?;
+            Arc::make_mut(&mut self.encoder).observe(table)?;
         }
         let batch = self.encoder.encode(table)?;
-        self.code.ready(&self.encoder, &self.config, self.seed, &batch, &mut self.model);
+        if let Some(width) = self.code.ready(&self.encoder, &self.config, self.seed, &batch) {
+            self.mixture.rekey(width);
+        }
         let codes = self.codes(&batch)?;
         let width = codes.0.len() / batch.rows().max(1);
         let outputs = codes.1.len() / batch.rows().max(1);
@@ -264,57 +296,55 @@ impl Online {
             let code = &codes.0[r * width..(r + 1) * width];
             let row = Row { indices, values, code, base: &codes.1[r * outputs..(r + 1) * outputs] };
             self.one(row, label, texts.get(r).copied(), &mut out);
-            self.remember(indices, values, label, texts.get(r).copied());
+            self.remember(indices, values, label.learned, texts.get(r).copied());
         }
         // A code that learned anew is for the rows after: those of this batch had the old one.
-        if self.code.learn(&self.encoder, &self.config, self.seed, &batch, &labels, texts) {
+        let learned: Vec<f32> = labels.iter().map(|label| label.learned).collect();
+        if self.code.learn(&self.encoder, &self.config, self.seed, &batch, &learned, texts) {
             self.replay()?;
+        }
+        if let (TargetEncoder::Number { mean, .. }, None) = (&self.target_encoder, &self.base)
+            && let Some(centre) = self.targets.astray(*mean)
+        {
+            self.begin_values_anew(centre);
         }
         self.renew_novelty();
         out.rows = labels.len() as u64;
         Ok(out)
     }
 
-    fn one(&mut self, row: Row<'_>, label: f32, text: Option<&str>, out: &mut Observed) {
+    fn one(&mut self, row: Row<'_>, label: Label, text: Option<&str>, out: &mut Observed) {
         self.rows += 1;
-        self.model.look(row);
-        self.model.answer(row, &mut self.scratch);
+        self.mixture.look(row);
+        self.mixture.answer(row, &mut self.scratch);
         let answer = match self.task {
             Task::Classification => argmax(&self.scratch.answer) as f32,
             Task::Regression => self.scratch.answer[0],
         };
         out.answers.push(answer);
-        out.input_drift |= self.figures.input(self.model.input_novelty(&self.scratch), self.rows);
-        if label.is_nan() {
+        out.input_drift |= self.figures.input(self.mixture.input_novelty(&self.scratch), self.rows);
+        if label.learned.is_nan() {
             self.figures.unlabelled += 1;
-            self.model.learn_inputs(&self.scratch);
-            self.lda_readout.add(row.code, None, &mut self.model, self.threads);
+            self.mixture.learn_unlabelled(row, &self.scratch);
             return;
         }
-        let text = || text.map(Box::from);
-        let drift = match self.task {
-            Task::Classification => {
-                let class = label as usize;
+        let truth = self.truth(label.learned);
+        let drift = match truth {
+            Truth::Class(class) => {
                 self.score(1.0 - self.scratch.answer[class]);
-                let drift = self.figures.class(answer as usize, class);
-                self.model.learn_class(row, class, text, &mut self.scratch);
-                drift
+                self.figures.class(answer as usize, class)
             }
-            Task::Regression => {
-                self.score((answer - label).abs());
-                let drift = self.figures.value(answer, label);
-                self.model.learn_value(label, text, &mut self.scratch);
-                drift
+            Truth::Value(_) => {
+                self.score((answer - label.observed).abs());
+                let unit = self.unit();
+                self.figures.value(answer * unit, label.observed * unit)
             }
         };
-        self.lda_readout.add(row.code, Some(label), &mut self.model, self.threads);
+        self.mixture.learn(row, truth, || text.map(Box::from), &mut self.scratch);
         if drift {
             out.drift = true;
-            self.model.wake();
             // Errors that come with new classes are no reason to forget the old ones.
-            if self.rows - self.newest_class > 20_000 {
-                self.lda_readout.fade(self.threads);
-            }
+            self.mixture.on_drift(self.rows - self.newest_class > 20_000);
         }
     }
 
@@ -324,33 +354,85 @@ impl Online {
         let (batch, labels, texts) = (batch.clone(), labels.to_vec(), texts.to_vec());
         let Some(codes) = self.code.of(&batch, self.threads) else { return Ok(()) };
         let width = codes.len() / batch.rows().max(1);
-        self.model.rekey(width);
-        self.model.counts.iter_mut().for_each(|c| *c = 0);
-        self.lda_readout.restart();
+        self.mixture.rekey(width);
+        self.mixture.shared.counts.iter_mut().for_each(|c| *c = 0);
         for (r, &label) in labels.iter().enumerate() {
             let (indices, values) = batch.entries(r);
             let row = Row { indices, values, code: &codes[r * width..(r + 1) * width], base: &[] };
+            self.mixture.answer(row, &mut self.scratch);
             if label.is_nan() {
-                self.lda_readout.add(row.code, None, &mut self.model, self.threads);
-                continue;
+                self.mixture.learn_unlabelled(row, &self.scratch);
+            } else {
+                let truth = self.truth(label);
+                self.mixture.learn(row, truth, || texts[r].clone(), &mut self.scratch);
             }
-            self.model.answer(row, &mut self.scratch);
-            let text = || texts[r].clone();
-            match self.task {
-                Task::Classification => self.model.learn_class(row, label as usize, text, &mut self.scratch),
-                Task::Regression => self.model.learn_value(label, text, &mut self.scratch),
-            }
-            self.lda_readout.add(row.code, Some(label), &mut self.model, self.threads);
         }
-        self.lda_readout.solve(&mut self.model, self.threads);
+        self.mixture.settle();
         self.code.settled();
         Ok(())
     }
 
-    /// Class ids (NaN for none) or values of the target column.
+    /// Starts the experts of numbers over with another centre: the first target was an outlier.
+    fn begin_values_anew(&mut self, centre: f64) {
+        self.target_encoder = TargetEncoder::Number { mean: centre, std: 1.0 };
+        self.mixture.restart();
+        self.mixture.rekey(self.mixture.key_width());
+        (self.mixture.shared.counts[0], self.mixture.shared.mean) = (0, 0.0);
+        self.scores.clear();
+        self.recent = Batch::new();
+        self.recent_labels.clear();
+        self.recent_texts.clear();
+    }
+
+    fn truth(&self, label: f32) -> Truth {
+        match self.task {
+            Task::Classification => Truth::Class(label as usize),
+            Task::Regression => Truth::Value(label),
+        }
+    }
+
+    /// What 1 stands for among standardised targets.
+    fn unit(&self) -> f32 {
+        match &self.target_encoder {
+            TargetEncoder::Number { std, .. } => *std as f32,
+            TargetEncoder::Classes(_) => 1.0,
+        }
+    }
+
+    /// Labels of rows that come for the first time; numbers are taken into the range of targets.
+    fn new_labels(&mut self, table: &Table) -> Result<Vec<Label>> {
+        let (Task::Regression, Some(Column::Number(targets) | Column::Timestamp(targets))) =
+            (self.task, table.column(&self.target.name))
+        else {
+            let labels = self.labels(table)?;
+            return Ok(labels.into_iter().map(|label| Label { observed: label, learned: label }).collect());
+        };
+        if self.base.is_none() && self.targets.is_empty() && self.figures.labelled == 0
+            && let Some(median) = targets::median(targets)
+        {
+            self.target_encoder = TargetEncoder::Number { mean: median, std: 1.0 };
+        }
+        let TargetEncoder::Number { mean, std } = self.target_encoder else {
+            return Err(Error::internal("a regression without a scale of its target"));
+        };
+        let standardised = |target: f64| ((target - mean) / std) as f32;
+        let label = |&target: &f64| match self.targets.learn(target) {
+            Some(usual) => Label { observed: standardised(target), learned: standardised(usual) },
+            None => Label { observed: f32::NAN, learned: f32::NAN },
+        };
+        Ok(targets.iter().map(label).collect())
+    }
+
+    /// Class ids (NaN for none) or standardised values of the target column, as they were learned.
     fn labels(&self, table: &Table) -> Result<Vec<f32>> {
         let Some(column) = table.column(&self.target.name) else { return Ok(vec![f32::NAN; table.rows]) };
-        Ok(match self.target_encoder.encode(column)? {
+        let usual = match (self.task, column) {
+            (Task::Regression, Column::Number(targets)) => {
+                Some(Column::Number(targets.iter().map(|&t| self.targets.usual(t)).collect()))
+            }
+            _ => None,
+        };
+        Ok(match self.target_encoder.encode(usual.as_ref().unwrap_or(column))? {
             Encoded::Classes(ids) => {
                 ids.into_iter().map(|id| if id == UNLABELLED { f32::NAN } else { id as f32 }).collect()
             }
@@ -410,67 +492,40 @@ impl Online {
             TargetEncoder::Number { .. } => &[],
         }
     }
+}
 
-    /// A remembered value in the target's own unit.
-    pub fn value(&self, standardised: f32) -> f64 {
-        match &self.target_encoder {
-            TargetEncoder::Number { mean, std } => f64::from(standardised) * std + mean,
-            TargetEncoder::Classes(_) => f64::from(standardised),
-        }
-    }
-
-    /// What is remembered.
-    pub fn model(&self) -> &Model {
-        &self.model
-    }
-
-    /// `memory` of an observe answer.
-    pub fn memory(&self) -> Value {
-        let groups = if self.task == Task::Regression { 1 } else { self.classes().len() };
-        json!({"entries": self.model.memory.entries().len(), "capacity": self.model.memory.capacity * groups})
-    }
-
-    /// Whatever `GET /{name}/stream` tells.
-    pub fn stream(&self) -> Value {
-        let recalls: Map<String, Value> = self
-            .classes()
-            .iter()
-            .zip(self.figures.recalls())
-            .map(|(class, (rows, recall))| (super::bundle::class_name(class), json!({"rows": rows, "recall": recall})))
-            .collect();
-        json!({
-            "observed": self.rows, "labelled": self.figures.labelled, "unlabelled": self.figures.unlabelled,
-            "prequential": self.figures.prequential(), "drift": self.figures.drift(),
-            "history": self.figures.history(), "classes": recalls, "memory": self.memory(),
-            "consolidations": self.consolidations, "forgotten_since": self.forgotten,
-        })
-    }
+/// The label of a row as it was observed and as it is learned, which differ for outliers; NaN for none.
+#[derive(Clone, Copy, Debug)]
+struct Label {
+    observed: f32,
+    learned: f32,
 }
 
 struct Parts {
     task: Task,
     target: ColumnPlan,
     target_encoder: TargetEncoder,
-    encoder: Encoder,
+    encoder: Arc<Encoder>,
     running: bool,
     base: Option<Arc<Bundle>>,
     config: Map<String, Value>,
     seed: u64,
-    shape: Shape,
+    mixture: Mixture,
     code: Code,
-    lda_readout: LdaReadout,
     ignored: Vec<String>,
 }
 
 /// What the settings say, the rest empty.
-fn shape(task: Task, classes: usize, config: &Map<String, Value>, seed: u64) -> Shape {
-    Shape {
+fn shape(task: Task, classes: usize, config: &Map<String, Value>, seed: u64) -> MixtureShape {
+    MixtureShape {
         regression: task == Task::Regression,
         classes: if task == Task::Regression { 0 } else { classes },
         columns: Vec::new(),
         sparse: 0,
         code: 0,
-        join: Join::Recent,
+        reads_codes: false,
+        sums: None,
+        mixing: Mixing::Hedged,
         base: false,
         capacity: config.get("memory_per_class").and_then(Value::as_u64).unwrap_or(100) as usize,
         labels_in_time: config.get("recent_labels").and_then(Value::as_bool).unwrap_or(true),
@@ -478,9 +533,9 @@ fn shape(task: Task, classes: usize, config: &Map<String, Value>, seed: u64) -> 
     }
 }
 
-impl std::fmt::Debug for Online {
+impl std::fmt::Debug for StreamModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Online").field("rows", &self.rows).field("target", &self.target.name).finish_non_exhaustive()
+        f.debug_struct("StreamModel").field("rows", &self.rows).field("target", &self.target.name).finish_non_exhaustive()
     }
 }
 

@@ -1,14 +1,15 @@
-//! A stream's state as a network: what serving publishes while the stream goes on.
+//! A stream's state as a network: what serving answers by while the stream goes on.
 
-use super::lda_readout::Code;
-use super::model::{Model, Row, Scratch};
-use super::{Online, Task};
+use super::code::Code;
+use super::mixture::{Mixture, Row, Scratch};
+use super::{StreamModel, Task};
 use crate::data::Batch;
 use crate::learning::bundle::{Bundle, BundleConfig, FORMAT};
 use crate::learning::calibrate::{Calibration, Novelty};
 use crate::models::hybrid::{explain_by_steps, strongest_units};
 use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
 use crate::nn::Tensors;
+use crate::nn::probability::softmax;
 use crate::{Error, Result};
 use serde_json::Map;
 use std::cell::RefCell;
@@ -18,28 +19,28 @@ use std::sync::Arc;
 struct Published {
     base: Option<Arc<Bundle>>,
     code: Code,
-    model: Model,
+    mixture: Mixture,
 }
 
 thread_local! {
-    /// Room for answers, kept by each thread that answers.
+    /// Intermediate results, kept by each thread that answers.
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
 }
 
-/// What a base network says, as probabilities (or values, which stay).
+/// Answers of a trained network as probabilities (or values, which stay).
 pub(super) fn to_probabilities(answers: &mut [f32], base: &Bundle) {
     if base.config.task == Task::Classification {
         let temperature = base.config.calibration.temperature.max(1e-3);
         for row in answers.chunks_exact_mut(base.network.outputs().max(1)) {
             row.iter_mut().for_each(|v| *v /= temperature);
-            super::experts::softmax(row);
+            softmax(row);
         }
     }
 }
 
 impl Published {
     fn each<T>(&self, batch: &Batch, mut work: impl FnMut(&Scratch, &[f32]) -> T) -> Result<Vec<T>> {
-        if !self.model.regression && self.model.classes == 0 {
+        if !self.mixture.shared.regression && self.mixture.shared.classes == 0 {
             let detail = "the model has not learned anything yet: observe labelled rows first";
             return Err(Error::conflict("nothing_learned", detail));
         }
@@ -54,14 +55,14 @@ impl Published {
         let rows = batch.rows().max(1);
         let (width, outputs) = (codes.len() / rows, answers.len() / rows);
         // A stream that has learned nothing has nothing to add: the trained network's answer stands.
-        let untaught = outputs > 0 && self.model.counts.iter().all(|&rows| rows == 0);
+        let untaught = outputs > 0 && self.mixture.shared.counts.iter().all(|&rows| rows == 0);
         SCRATCH.with_borrow_mut(|scratch| {
             Ok((0..batch.rows())
                 .map(|r| {
                     let (indices, values) = batch.entries(r);
                     let code = &codes[r * width..(r + 1) * width];
                     let base = &answers[r * outputs..(r + 1) * outputs];
-                    self.model.answer(Row { indices, values, code, base }, scratch);
+                    self.mixture.answer(Row { indices, values, code, base }, scratch);
                     if untaught {
                         scratch.answer.clear();
                         scratch.answer.extend_from_slice(base);
@@ -73,7 +74,7 @@ impl Published {
     }
 
     fn logit(&self, probability: f32) -> f32 {
-        if self.model.regression { probability } else { probability.max(1e-9).ln() }
+        if self.mixture.shared.regression { probability } else { probability.max(1e-9).ln() }
     }
 }
 
@@ -83,7 +84,7 @@ impl Network for Published {
     }
 
     fn outputs(&self) -> usize {
-        if self.model.regression { 1 } else { self.model.classes }
+        if self.mixture.shared.regression { 1 } else { self.mixture.shared.classes }
     }
 
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
@@ -92,7 +93,7 @@ impl Network for Published {
     }
 
     fn feature_width(&self) -> usize {
-        self.model.key_width()
+        self.mixture.key_width()
     }
 
     fn features(&self, batch: &Batch) -> Result<Vec<f32>> {
@@ -103,7 +104,7 @@ impl Network for Published {
         let (mut answers, mut keys) = (Vec::new(), Vec::new());
         self.each(batch, |scratch, code| {
             answers.extend(scratch.answer.iter().map(|&p| self.logit(p)));
-            keys.extend_from_slice(self.model.key(code, scratch));
+            keys.extend_from_slice(self.mixture.key(code, scratch));
         })?;
         Ok((answers, keys))
     }
@@ -111,7 +112,7 @@ impl Network for Published {
     fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
         let mut explanation = explain_by_steps(batch, row, output, self.outputs(), |kept| self.forward(kept))?;
         let mut found = self.each(&batch.select(&[row]), |scratch, code| {
-            (self.model.recalled(scratch), strongest_units(self.model.key(code, scratch)))
+            (self.mixture.recalled(scratch), strongest_units(self.mixture.key(code, scratch)))
         })?;
         if let Some((memories, units)) = found.pop() {
             (explanation.memories, explanation.active_units) = (memories, units);
@@ -122,8 +123,8 @@ impl Network for Published {
     fn activity(&self, batch: &Batch) -> Result<Activity> {
         if let Some(base) = &self.base {
             let mut activity = base.network.activity(batch)?;
-            activity.memory_macs += self.model.memory_macs();
-            activity.bytes += self.model.bytes();
+            activity.memory_macs += self.mixture.memory_macs();
+            activity.bytes += self.mixture.bytes();
             return Ok(activity);
         }
         let keys = self.features(batch)?;
@@ -134,7 +135,7 @@ impl Network for Published {
         }
         let winners: f64 = duty.iter().map(|d| f64::from(*d)).sum();
         let mut out =
-            Activity { bytes: self.model.bytes(), memory_macs: self.model.memory_macs(), ..Activity::default() };
+            Activity { bytes: self.mixture.bytes(), memory_macs: self.mixture.memory_macs(), ..Activity::default() };
         if let Some(groups) = self.code.groups() {
             for part in 0..groups.parts.len() {
                 let (_, dense, effective, comparisons) = groups.work(part, batch);
@@ -161,18 +162,12 @@ impl Network for Published {
     }
 }
 
-impl Online {
+impl StreamModel {
     /// The stream as it stands, as a bundle that answers. Its probabilities need no temperature;
     /// sets and intervals come from the newest rows.
     pub fn publish(&self) -> Bundle {
-        let mut code = self.code.clone();
-        // Rows that wait are of no use for answering.
-        if let Code::Own { waiting, labels, texts, .. } = &mut code {
-            *waiting = Batch::new();
-            labels.clear();
-            texts.clear();
-        }
-        let network = Published { base: self.base.clone(), code, model: self.model.clone() };
+        let (base, code) = (self.base.clone(), self.code.published());
+        let network = Published { base, code, mixture: self.mixture.published() };
         let mut scores = self.scores[self.scores.len().saturating_sub(super::RECENT)..].to_vec();
         scores.sort_by(f32::total_cmp);
         let calibration = Calibration { temperature: 1.0, rows: scores.len(), scores };
@@ -203,14 +198,12 @@ impl Online {
             },
         };
         let novelty = match &self.base {
-            Some(base) => {
-                Novelty::with_keys(base.novelty.keys.clone(), base.network.feature_width(), base.novelty.threshold)
-            }
-            None => self.novelty.as_ref().map(|(_, found)| found.clone()).unwrap_or_default(),
+            Some(base) => Arc::clone(&base.novelty),
+            None => self.novelty.as_ref().map(|(_, found)| Arc::clone(found)).unwrap_or_default(),
         };
         Bundle::new(
             BundleConfig { novelty_threshold: novelty.threshold, ..config },
-            self.encoder.clone(),
+            Arc::clone(&self.encoder),
             Box::new(network),
             novelty,
         )
@@ -220,14 +213,14 @@ impl Online {
     /// learning and not of publishing, so that replicas agree on it.
     pub(super) fn renew_novelty(&mut self) {
         if self.base.is_none() && self.novelty.as_ref().is_none_or(|(rows, _)| self.rows >= rows + rows / 4 + 10) {
-            self.novelty = Some((self.rows, self.find_novelty()));
+            self.novelty = Some((self.rows, Arc::new(self.find_novelty())));
         }
     }
 
     /// What is near to what is remembered: every second episode is known, the others tell how far
     /// known things are.
     fn find_novelty(&self) -> Novelty {
-        let (memory, width) = (&self.model.memory, self.model.key_width());
+        let (memory, width) = (&self.mixture.shared.memory, self.mixture.key_width());
         if memory.entries().len() < 40 {
             return Novelty::with_keys(Vec::new(), width, f32::MAX);
         }

@@ -1,24 +1,32 @@
 //! A stream's state as bytes and back, bit for bit.
 
+mod earlier;
+
+use super::code::Code;
 use super::consolidate::Consolidation;
+use super::copy_on_write::CopyOnWrite;
+use super::experts::{EXPERTS, ExpertKind, Shared};
 use super::figures::Figures;
-use super::lda_readout::{Code, LdaReadout};
-use super::model::{Model, Scratch};
-use super::{Bundle, Online, broken};
+use super::hedge::{Hedge, Mixing};
+use super::inputs::Inputs;
+use super::mixture::{Mixture, Scratch};
+use super::targets::TargetRange;
+use super::{Bundle, StreamModel, broken};
 use crate::Result;
 use crate::data::Batch;
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
 use crate::learning::calibrate::Novelty;
 use crate::models::Task;
+use crate::nn::memory::episodic::Episodic;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 use std::sync::Arc;
 
-/// Raised whenever the layout below changes. What came with a layout stands after everything older, so that
-/// an older snapshot can be read: 3 has the pool of rows without a label and the forest at its end.
-const LAYOUT: u32 = 3;
+/// Raised whenever the layout below changes: the first number of a snapshot. Those that came before are read by
+/// [`earlier`].
+const LAYOUT: u32 = 4;
 
 /// JSON in a form that keeps every bit of its numbers, which its text does not promise.
 #[derive(Serialize, Deserialize)]
@@ -67,16 +75,15 @@ impl From<Exact> for Value {
 
 /// What is kept; borrowed to write, owned to read.
 #[derive(Serialize, Deserialize)]
-struct State<M, C, S, F, B, L, T> {
+struct State<C, F, B, L, T> {
     layout: u32,
     described: Exact,
     regression: bool,
     running: bool,
     over: bool,
     seed: u64,
-    model: M,
+    mixture: MixtureState,
     code: C,
-    lda_readout: S,
     figures: F,
     rows: u64,
     newest_class: u64,
@@ -85,18 +92,71 @@ struct State<M, C, S, F, B, L, T> {
     recent_texts: T,
     scores: L,
     forgotten: u64,
-    /// At which row it was found out, keys, width, threshold.
+    /// At which row it was fitted, keys, width, threshold.
     novelty: Option<(u64, Vec<f32>, usize, f32)>,
     consolidations: Vec<u8>,
 }
 
-type Read = State<Model, Code, LdaReadout, Figures, Batch, Vec<f32>, Vec<Option<Box<str>>>>;
+/// The experts, each under its name, and what they share.
+#[derive(Serialize, Deserialize)]
+struct MixtureState {
+    classes: usize,
+    counts: Vec<u64>,
+    mean: f32,
+    memory: CopyOnWrite<Episodic>,
+    base: bool,
+    mixing: Mixing,
+    inputs: Option<Inputs>,
+    hedge: Hedge,
+    experts: Vec<(String, Vec<u8>)>,
+}
 
-impl Online {
+type Read = State<Code, Figures, Batch, Vec<f32>, Vec<Option<Box<str>>>>;
+
+impl MixtureState {
+    fn of(mixture: &Mixture) -> Result<Self> {
+        let Shared { classes, counts, mean, memory, .. } = &mixture.shared;
+        let experts = mixture.experts.iter().map(|expert| Ok((expert.name().to_owned(), expert.save()?)));
+        Ok(Self {
+            classes: *classes,
+            counts: counts.clone(),
+            mean: *mean,
+            memory: memory.clone(),
+            base: mixture.base,
+            mixing: mixture.mixing,
+            inputs: mixture.inputs.clone(),
+            hedge: mixture.hedge.clone(),
+            experts: experts.collect::<Result<_>>()?,
+        })
+    }
+
+    fn load(self, regression: bool, kinds: &[ExpertKind]) -> Result<Mixture> {
+        let load = |(name, bytes): (String, Vec<u8>)| {
+            let kind = kinds.iter().find(|kind| kind.name == name);
+            (kind.ok_or_else(|| broken(format!("there is no expert {name}")))?.load)(&bytes)
+        };
+        let Self { classes, counts, mean, memory, .. } = self;
+        let mixture = Mixture {
+            shared: Shared { regression, classes, counts, mean, memory, threads: 1 },
+            base: self.base,
+            mixing: self.mixing,
+            inputs: self.inputs,
+            experts: self.experts.into_iter().map(load).collect::<Result<_>>()?,
+            hedge: self.hedge,
+        };
+        if mixture.experts.len() != mixture.hedge.experts() {
+            return Err(broken("experts and their weights do not fit"));
+        }
+        Ok(mixture)
+    }
+}
+
+impl StreamModel {
     /// Everything that decides the future.
     pub fn snapshot(&self) -> Result<Vec<u8>> {
         let described = serde_json::json!({
-            "target": self.target, "target_encoder": self.target_encoder, "encoder": self.encoder, "config": self.config,
+            "target": self.target, "target_encoder": self.target_encoder, "encoder": *self.encoder,
+            "config": self.config, "targets": self.targets,
         });
         let state = State {
             layout: LAYOUT,
@@ -105,9 +165,8 @@ impl Online {
             running: self.running,
             over: self.base.is_some(),
             seed: self.seed,
-            model: &self.model,
+            mixture: MixtureState::of(&self.mixture)?,
             code: &self.code,
-            lda_readout: &self.lda_readout,
             figures: &self.figures,
             rows: self.rows,
             newest_class: self.newest_class,
@@ -119,24 +178,28 @@ impl Online {
             novelty: self.novelty.as_ref().map(|(rows, n)| (*rows, n.keys.clone(), n.width, n.threshold)),
             consolidations: serde_json::to_vec(&self.consolidations).map_err(broken)?,
         };
-        let bytes = postcard::to_stdvec(&state).map_err(broken)?;
-        postcard::to_extend(&(&self.lda_readout.pool, &self.model.forest), bytes).map_err(broken)
+        postcard::to_stdvec(&state).map_err(broken)
     }
 
-    /// The stream that [`Online::snapshot`] was taken of. `base` is the bundle it goes on from, where
+    /// The stream that [`StreamModel::snapshot`] was taken of. `base` is the bundle it goes on from, where
     /// it does.
     pub fn restore(bytes: &[u8], base: Option<Arc<Bundle>>) -> Result<Self> {
-        let (mut state, newer) = postcard::take_from_bytes::<Read>(bytes).map_err(broken)?;
-        match state.layout {
-            2 => {}
-            LAYOUT => (state.lda_readout.pool, state.model.forest) = postcard::from_bytes(newer).map_err(broken)?,
-            _ => return Err(broken("it was written by another version")),
-        }
+        Self::restore_with(bytes, base, EXPERTS)
+    }
+
+    pub(super) fn restore_with(bytes: &[u8], base: Option<Arc<Bundle>>, kinds: &[ExpertKind]) -> Result<Self> {
+        let (layout, _) = postcard::take_from_bytes::<u32>(bytes).map_err(broken)?;
+        let state = match layout {
+            LAYOUT => postcard::from_bytes::<Read>(bytes).map_err(broken)?,
+            _ => earlier::read(bytes, layout)?,
+        };
         let mut described = match Value::from(state.described) {
             Value::Object(described) => described,
             _ => return Err(broken("it is not described")),
         };
-        let target: ColumnPlan = part(&mut described, "target")?;
+        let mut target: ColumnPlan = part(&mut described, "target")?;
+        // As when a stream begins; snapshots of 0.1 do not say so.
+        target.labels = !state.regression;
         let encoder: crate::data::encoder::Encoder = part(&mut described, "encoder")?;
         let base = base.filter(|_| state.over);
         if state.over && base.is_none() {
@@ -145,20 +208,22 @@ impl Online {
         let mut plans = encoder.inputs.clone();
         plans.push(target.clone());
         let ignored = base.as_ref().map(|b| b.config.ignored.clone()).unwrap_or_default();
-        let mut model = state.model;
-        model.prepare();
+        let targets = match described.remove("targets") {
+            Some(targets) => serde_json::from_value(targets).map_err(broken)?,
+            None => TargetRange::default(),
+        };
         Ok(Self {
             task: if state.regression { Task::Regression } else { Task::Classification },
             target,
             target_encoder: part(&mut described, "target_encoder")?,
-            encoder,
+            encoder: encoder.into(),
             running: state.running,
             base,
             config: part(&mut described, "config")?,
             seed: state.seed,
-            model,
+            targets,
+            mixture: state.mixture.load(state.regression, kinds)?,
             code: state.code,
-            lda_readout: state.lda_readout,
             figures: state.figures,
             rows: state.rows,
             newest_class: state.newest_class,
@@ -173,7 +238,7 @@ impl Online {
             threads: 1,
             novelty: state
                 .novelty
-                .map(|(rows, keys, width, threshold)| (rows, Novelty::with_keys(keys, width, threshold))),
+                .map(|(rows, keys, width, threshold)| (rows, Arc::new(Novelty::with_keys(keys, width, threshold)))),
         })
     }
 }

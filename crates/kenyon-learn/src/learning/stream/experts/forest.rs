@@ -1,9 +1,13 @@
 //! Trees that grow with every row: a Mondrian forest whose answers are aggregated over all prunings of each tree
 //! (Mourtada, Gaïffas & Scornet 2021, "AMF: Aggregated Mondrian forests for online learning"). A row extends the
 //! box of each node on its way; where it falls outside, a split may come between, the sooner the further outside.
-//! Every node answers by the classes of its rows, and each is heard by how well it answered before.
+//! Every node answers by the classes of its rows, and is weighed by how well it answered before.
 
-use super::experts::softmax;
+use super::{ExpertKind, ExpertRow, Lesson, Pass, StreamExpert, Truth, from_bytes, to_bytes};
+use crate::Result;
+use crate::learning::stream::copy_on_write::CopyOnWrite;
+use crate::learning::stream::inputs::ReceptiveField;
+use crate::nn::probability::softmax;
 use crate::random::Random;
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +17,7 @@ const TREES: usize = 20;
 const MOST_NODES: usize = 2_000;
 /// What every class is taken to have been seen beforehand in a node, in rows.
 const PRIOR: f32 = 0.1;
-/// A forest that is heard less than this after so many rows is not worth its work.
+/// A forest whose answers weigh less than this after so many rows is not worth its work.
 const MIN_WEIGHT: (f32, u64) = (1e-3, 3_000);
 /// Rate at which the sharpness of the answers is learned.
 const SHARPEN: f32 = 0.01;
@@ -22,18 +26,27 @@ const LEAST: f32 = 1e-6;
 /// No node.
 const NONE: u32 = u32::MAX;
 
+pub(super) const KIND: ExpertKind = ExpertKind {
+    name: "forest",
+    make: |shape| {
+        let Some(inputs) = shape.inputs().filter(|_| !shape.regression) else { return Vec::new() };
+        vec![Box::new(Forest::new(inputs.width(ReceptiveField::Plain) - 1, shape.seed))]
+    },
+    load: |bytes| Ok(Box::new(from_bytes::<Forest>(bytes)?)),
+};
+
 /// Trees over inputs of a fixed width and a growing number of classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Forest {
+pub(in crate::learning::stream) struct Forest {
     width: usize,
     classes: usize,
     seed: u64,
     rows: u64,
     /// Logarithm of the power that answers are taken to: the mean of many trees is less sure than it could be.
     sharpness: f32,
-    /// Whether it is left alone because nobody listens.
+    /// Whether it neither answers nor learns because its answers count for nothing.
     paused: bool,
-    trees: Vec<Tree>,
+    trees: CopyOnWrite<Vec<Tree>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -75,27 +88,28 @@ impl Node {
 
 impl Forest {
     /// Trees without a node.
-    pub(super) fn new(width: usize, seed: u64) -> Self {
-        Self { width, classes: 0, seed, rows: 0, sharpness: 0.5, paused: false, trees: vec![Tree::default(); TREES] }
+    fn new(width: usize, seed: u64) -> Self {
+        Self { width, classes: 0, seed, rows: 0, sharpness: 0.5, paused: false, trees: vec![Tree::default(); TREES].into() }
     }
 
     /// Makes room for classes up to `classes`.
-    pub(super) fn grow(&mut self, classes: usize) {
-        for tree in self.trees.iter_mut().filter(|_| classes > self.classes) {
-            let old = tree.counts.chunks_exact(self.classes.max(1));
+    fn extend(&mut self, classes: usize) {
+        let before = self.classes;
+        for tree in self.trees.iter_mut().filter(|_| classes > before) {
+            let old = tree.counts.chunks_exact(before.max(1));
             tree.counts = old.flat_map(|row| row.iter().copied().chain(vec![0.0; classes - row.len()])).collect();
         }
         self.classes = self.classes.max(classes);
     }
 
-    /// Class probabilities, `[classes]`, all alike while it sleeps; `room` is for one tree's.
-    pub(super) fn predict(&self, input: &[f32], room: &mut Vec<f32>, out: &mut [f32]) {
+    /// Class probabilities, `[classes]`, all alike while it is paused; `room` is for one tree's.
+    fn predict(&self, input: &[f32], room: &mut Vec<f32>, out: &mut [f32]) {
         if self.paused {
             return out.fill(1.0 / out.len().max(1) as f32);
         }
         out.fill(0.0);
         room.resize(self.classes, 0.0);
-        for tree in &self.trees {
+        for tree in self.trees.iter() {
             tree.predict(input, self.classes, room);
             out.iter_mut().zip(&*room).for_each(|(o, p)| *o += p / TREES as f32);
         }
@@ -104,13 +118,13 @@ impl Forest {
         softmax(out);
     }
 
-    /// Learns a row that was `answered` so, unless the `weight` its answers have says that it may sleep.
-    pub(super) fn learn(&mut self, input: &[f32], class: usize, answered: &[f32], weight: f32) {
+    /// Learns a row that was `answered` so, unless the `weight` of its answers is so small that it pauses.
+    fn learn(&mut self, input: &[f32], class: usize, answered: &[f32], weight: f32) {
         if self.paused {
             return;
         }
         if self.rows >= MIN_WEIGHT.1 && weight < MIN_WEIGHT.0 {
-            self.restart();
+            self.start_over();
             self.paused = true;
             return;
         }
@@ -119,23 +133,64 @@ impl Forest {
         let expected: f32 = answered.iter().map(|&p| p * ln(p)).sum();
         let slope = answered.get(class).map_or(0.0, |&p| ln(p) - expected);
         self.sharpness = (self.sharpness + SHARPEN * slope.clamp(-1.0, 1.0)).clamp(-1.0, 2.0);
+        let (seed, rows, classes) = (self.seed, self.rows, self.classes);
         for (number, tree) in self.trees.iter_mut().enumerate() {
-            let mut random = Random::stream(self.seed, "mondrian", self.rows * TREES as u64 + number as u64);
-            tree.learn(input, class, self.classes, &mut random);
+            let mut random = Random::stream(seed, "mondrian", rows * TREES as u64 + number as u64);
+            tree.learn(input, class, classes, &mut random);
         }
         self.rows += 1;
     }
 
-    /// Forgets everything, for as many classes as before, and wakes.
-    pub(super) fn restart(&mut self) {
-        self.trees.fill(Tree::default());
+    /// Forgets everything, for as many classes as before, and goes on.
+    fn start_over(&mut self) {
+        self.trees = vec![Tree::default(); TREES].into();
         (self.rows, self.paused) = (0, false);
     }
+}
 
-    /// Bytes it takes.
-    pub(super) fn bytes(&self) -> u64 {
+impl StreamExpert for Forest {
+    fn name(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn predict_one(&self, row: &ExpertRow<'_>, room: &mut Vec<f32>, out: &mut [f32]) {
+        self.predict(row.view.columns(), room, out);
+    }
+
+    // It counts rows: one that it has seen must not come again.
+    fn learn_one(&mut self, row: &ExpertRow<'_>, lesson: &Lesson<'_>) {
+        if let (Truth::Class(class), Pass::Stream | Pass::RebuildFirst) = (lesson.truth, lesson.pass) {
+            self.learn(row.view.columns(), class, lesson.predicted, lesson.weight);
+        }
+    }
+
+    fn on_drift(&mut self, _fade: bool, _shared: &super::Shared) {
+        self.start_over();
+    }
+
+    fn restart(&mut self) {
+        self.start_over();
+    }
+
+    fn grow(&mut self, classes: usize) {
+        self.extend(classes);
+    }
+
+    fn bytes(&self) -> u64 {
         let of = |t: &Tree| t.nodes.len() * size_of::<Node>() + 4 * (t.boxes.len() + t.counts.len());
         self.trees.iter().map(of).sum::<usize>() as u64
+    }
+
+    fn save(&self) -> Result<Vec<u8>> {
+        to_bytes(self)
+    }
+
+    fn fork(&self) -> Box<dyn StreamExpert> {
+        Box::new(self.clone())
+    }
+
+    fn published(&self) -> Box<dyn StreamExpert> {
+        Box::new(self.clone())
     }
 }
 
@@ -157,7 +212,7 @@ impl Tree {
         at
     }
 
-    /// What all prunings say, by their weights: from the leaf up, each node is heard against what is below it.
+    /// The answer of all prunings by their weights: from the leaf up, each node against what is below it.
     fn predict(&self, input: &[f32], classes: usize, out: &mut [f32]) {
         if self.nodes.is_empty() {
             return out.fill(1.0 / classes.max(1) as f32);
@@ -167,15 +222,15 @@ impl Tree {
         while self.nodes[at as usize].parent != NONE {
             at = self.nodes[at as usize].parent;
             let node = &self.nodes[at as usize];
-            let heard = 0.5 * (node.weight - node.subtree).exp();
-            self.answer(at, classes, |class, p| out[class] += heard * (p - out[class]));
+            let own = 0.5 * (node.weight - node.subtree).exp();
+            self.answer(at, classes, |class, p| out[class] += own * (p - out[class]));
         }
     }
 
-    fn answer(&self, node: u32, classes: usize, mut say: impl FnMut(usize, f32)) {
+    fn answer(&self, node: u32, classes: usize, mut write: impl FnMut(usize, f32)) {
         let counts = self.counts_of(node, classes);
         let total = counts.iter().sum::<f32>() + PRIOR * classes as f32;
-        counts.iter().enumerate().for_each(|(class, count)| say(class, (count + PRIOR) / total));
+        counts.iter().enumerate().for_each(|(class, count)| write(class, (count + PRIOR) / total));
     }
 
     fn learn(&mut self, input: &[f32], class: usize, classes: usize, random: &mut Random) {
@@ -216,7 +271,7 @@ impl Tree {
         self.nodes.len() as u32 - 1
     }
 
-    /// A node that is not new is heard by how well it answers.
+    /// Weighs a node that is not new by how well it answers.
     fn charge(&mut self, node: u32, class: usize, classes: usize) {
         let mut own = 0.0;
         self.answer(node, classes, |c, p| own = if c == class { p } else { own });
@@ -322,7 +377,7 @@ mod tests {
             forest.learn(&input, class, &answer[..forest.classes], 1.0);
         }
         assert!(right > 940, "{right} of 1,000");
-        for tree in &forest.trees {
+        for tree in forest.trees.iter() {
             assert!(tree.nodes.len() <= MOST_NODES);
             for (at, node) in tree.nodes.iter().enumerate().filter(|(_, node)| !node.is_leaf()) {
                 // A branch has the rows of its children, and lies around them.
@@ -357,7 +412,7 @@ mod tests {
     }
 
     #[test]
-    fn it_sleeps_where_nobody_listens_until_it_is_woken() {
+    fn it_pauses_where_it_weighs_nothing_until_a_change() {
         let (mut forest, mut random) = (Forest::new(2, 3), Random::new(5));
         forest.grow(2);
         let mut learn = |forest: &mut Forest, rows: u64| {
@@ -373,7 +428,7 @@ mod tests {
         let mut answer = [0.0; 2];
         forest.predict(&[0.1, 0.1], &mut Vec::new(), &mut answer);
         assert_eq!(answer, [0.5, 0.5]);
-        forest.restart();
+        forest.start_over();
         learn(&mut forest, 100);
         assert!(forest.bytes() > 0);
     }

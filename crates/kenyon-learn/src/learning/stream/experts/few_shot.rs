@@ -1,7 +1,7 @@
 //! Classes of which a stream has shown only a few rows: what their readout and bias are computed from. The equations
 //! are in [`crate::nn::readouts::few_shot`].
 
-use super::model::Model;
+use super::Shared;
 use crate::nn::linalg::cholesky::Factor;
 use crate::nn::readouts::Readout;
 use crate::nn::readouts::discriminant::Sums;
@@ -24,7 +24,7 @@ pub(super) struct Parts<'a> {
     factor: &'a Factor,
     sums: &'a Sums,
     centre: &'a [f64],
-    model: &'a Model,
+    shared: &'a Shared,
     readout: &'a Readout,
     /// The classes with many rows.
     classes: Vec<usize>,
@@ -33,19 +33,18 @@ pub(super) struct Parts<'a> {
 }
 
 /// The classes with many rows that the readout answers, those with most if there are very many.
-fn known(model: &Model, readout: &Readout) -> Vec<usize> {
-    let answered = model.counts.iter().take(readout.bias.len()).enumerate();
+fn known(shared: &Shared, readout: &Readout) -> Vec<usize> {
+    let answered = shared.counts.iter().take(readout.bias.len()).enumerate();
     let mut classes: Vec<usize> = answered.filter(|(_, rows)| **rows >= MANY).map(|(class, _)| class).collect();
-    classes.sort_by_key(|&c| std::cmp::Reverse(model.counts[c]));
+    classes.sort_by_key(|&c| std::cmp::Reverse(shared.counts[c]));
     classes.truncate(*KNOWN.end());
     classes
 }
 
 impl<'a> Parts<'a> {
-    /// None before there is a readout.
-    pub(super) fn new(factor: &'a Factor, sums: &'a Sums, centre: &'a [f64], model: &'a Model) -> Option<Self> {
-        let readout = model.readout.as_ref()?;
-        let classes = known(model, readout);
+    /// Of a readout as it was last solved.
+    pub(super) fn new(factor: &'a Factor, sums: &'a Sums, centre: &'a [f64], shared: &'a Shared, readout: &'a Readout) -> Option<Self> {
+        let classes = known(shared, readout);
         let of = |class: usize| sums.mean(class).into_iter().zip(centre).map(|(m, c)| m - c);
         let solved = |class: usize| readout.weights[class * readout.width..(class + 1) * readout.width].iter();
         let known = KNOWN.contains(&classes.len()).then(|| {
@@ -53,17 +52,17 @@ impl<'a> Parts<'a> {
             let solved = classes.iter().flat_map(|&class| solved(class).map(|&w| f64::from(w))).collect();
             ClassSubspace::new(means, solved, sums.width())
         });
-        Some(Self { factor, sums, centre, model, readout, classes, known: known.and_then(crate::Result::ok) })
+        Some(Self { factor, sums, centre, shared, readout, classes, known: known.and_then(crate::Result::ok) })
     }
 
     /// The variances that the means of new classes are shrunk by, from some remembered rows.
     pub(super) fn variances(&self) -> Option<ResidualVariances> {
-        let entries = self.model.memory.entries();
-        let many = |e: &usize| self.model.counts.get(entries[*e].label as usize).is_some_and(|&rows| rows >= MANY);
+        let entries = self.shared.memory.entries();
+        let many = |e: &usize| self.shared.counts.get(entries[*e].label as usize).is_some_and(|&rows| rows >= MANY);
         let rows: Vec<usize> = (0..entries.len()).filter(many).collect();
         let deviations = rows.iter().step_by(rows.len().div_ceil(MEASURED).max(1)).map(|&e| {
             let mean = self.sums.mean(entries[e].label as usize);
-            self.model.memory.code(e).iter().zip(mean).map(|(v, m)| f64::from(*v) - m).collect::<Vec<f64>>()
+            self.shared.memory.code(e).iter().zip(mean).map(|(v, m)| f64::from(*v) - m).collect::<Vec<f64>>()
         });
         self.known.as_ref()?.variances(self.factor, deviations)
     }
@@ -77,12 +76,12 @@ impl<'a> Parts<'a> {
 
     /// The calibrated bias of class `class` whose discriminant is `weights` and `bias`.
     pub(super) fn class_bias(&self, class: usize, (weights, bias): (&[f32], f32), variances: ResidualVariances) -> f32 {
-        let (entries, outputs) = (self.model.memory.entries(), self.readout.bias.len());
+        let (entries, outputs) = (self.shared.memory.entries(), self.readout.bias.len());
         let most = ASKED.0.min(ASKED.1 / self.classes.len().max(1));
         let mut margins: Vec<f64> = Vec::new();
         for &one in &self.classes {
             let of = (0..entries.len()).filter(|&e| entries[e].label as usize == one);
-            let codes: Vec<f32> = of.take(most).flat_map(|e| self.model.memory.code(e)).collect();
+            let codes: Vec<f32> = of.take(most).flat_map(|e| self.shared.memory.code(e)).collect();
             let logits = self.readout.forward(&codes);
             let own: Vec<f64> = (logits.chunks_exact(outputs).zip(codes.chunks_exact(weights.len())))
                 .map(|(logits, code)| {
@@ -94,6 +93,6 @@ impl<'a> Parts<'a> {
             let (rows, own_rows) = (self.sums.rows() + self.sums.unlabelled(), self.sums.counts()[one]);
             margins.extend(leave_one_out_margins(&own, rows, own_rows, f64::from(variances.row)));
         }
-        calibrated_bias(margins, self.model.counts[class])
+        calibrated_bias(margins, self.shared.counts[class])
     }
 }

@@ -1,0 +1,82 @@
+//! Weights of experts by their recent losses (fixed share, Herbster & Warmuth 1998): the answer follows whichever
+//! expert fits now. All it knows of an expert is its loss and whether it can answer yet.
+
+use crate::nn::probability::softmax;
+use serde::{Deserialize, Serialize};
+
+/// Smallest probability an expert is charged for, so that one surprise does not silence it for ever.
+const LEAST: f32 = 1e-3;
+/// What an expert that was trained before the stream began is ahead of those that know nothing yet:
+/// e⁶ : 1, as much as thirty rows that the others answer better by two thirds of a nat.
+const LEAD: f32 = 6.0;
+
+/// How the experts' answers are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Mixing {
+    /// By their recent losses: tables and text.
+    Hedged,
+    /// The first expert that is ready answers alone: codes that must not be forgotten when classes come
+    /// one after the other.
+    FirstReady,
+}
+
+/// Weights of experts by their recent losses.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Hedge {
+    /// Logarithms of the weights, one an expert.
+    scores: Vec<f32>,
+}
+
+impl Hedge {
+    /// All experts alike, or the first ahead because it is `trained`.
+    pub(super) fn new(experts: usize, trained: bool) -> Self {
+        let mut it = Self { scores: vec![0.0; experts] };
+        it.restart(trained);
+        it
+    }
+
+    /// How many experts it weighs.
+    pub(super) fn experts(&self) -> usize {
+        self.scores.len()
+    }
+
+    /// The weights, summing to 1.
+    pub(super) fn weights(&self, mixing: Mixing, ready: impl Iterator<Item = bool>, out: &mut Vec<f32>) {
+        out.clear();
+        match mixing {
+            Mixing::Hedged => {
+                out.extend_from_slice(&self.scores);
+                softmax(out);
+            }
+            Mixing::FirstReady => {
+                let mut left = 1.0;
+                out.extend(ready.map(|ready| if ready { std::mem::take(&mut left) } else { 0.0 }));
+            }
+        }
+    }
+
+    /// Charges each expert with its loss; losses of long ago fade.
+    pub(super) fn charge(&mut self, losses: impl Iterator<Item = f32>) {
+        for (score, loss) in self.scores.iter_mut().zip(losses) {
+            *score = 0.99 * *score - 0.3 * loss;
+        }
+    }
+
+    /// As at first.
+    pub(super) fn restart(&mut self, trained: bool) {
+        self.scores.fill(0.0);
+        if let Some(first) = self.scores.first_mut().filter(|_| trained) {
+            *first = LEAD;
+        }
+    }
+
+    /// After a change: all nearly alike again.
+    pub(super) fn on_drift(&mut self) {
+        self.scores.iter_mut().for_each(|s| *s *= 0.1);
+    }
+}
+
+/// The loss an expert is charged with for the probability it gave to the truth.
+pub(super) fn log_loss(probability: f32) -> f32 {
+    -probability.max(LEAST).ln()
+}

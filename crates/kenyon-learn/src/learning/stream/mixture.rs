@@ -1,0 +1,228 @@
+//! All that answering needs of a model that learns from a stream: the experts, what they share, and their hedge. How
+//! a row changes it is in `mixture_learn`.
+
+use super::experts::{ExpertKind, ExpertRow, Shared, StreamExpert};
+use super::hedge::{Hedge, Mixing};
+use super::inputs::{Inputs, View};
+use crate::models::{RECALLED, Recalled, RecalledRow};
+use crate::nn::memory::episodic::{Episodic, Key};
+use crate::nn::readouts::discriminant::Sums;
+
+/// Everything that answers a row.
+#[derive(Debug)]
+pub(super) struct Mixture {
+    pub(super) shared: Shared,
+    /// Whether the first expert is a network that was trained before the stream began.
+    pub(super) base: bool,
+    pub(super) mixing: Mixing,
+    pub(super) inputs: Option<Inputs>,
+    pub(super) experts: Vec<Box<dyn StreamExpert>>,
+    pub(super) hedge: Hedge,
+}
+
+/// A row on its way through.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Row<'a> {
+    /// Feature indices of the bag.
+    pub(super) indices: &'a [u32],
+    /// Their values.
+    pub(super) values: &'a [f32],
+    /// The code memory is keyed by and the readout reads; empty where there is none.
+    pub(super) code: &'a [f32],
+    /// The trained network's answer: probabilities, or one value.
+    pub(super) base: &'a [f32],
+}
+
+/// Intermediate results of the answer to one row.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scratch {
+    pub(super) view: View,
+    pub(super) key: Key,
+    pub(super) similarities: Vec<f32>,
+    /// One answer an expert, `[outputs]` each.
+    pub(super) answers: Vec<Vec<f32>>,
+    pub(super) weights: Vec<f32>,
+    room: Vec<f32>,
+    /// The joined answer.
+    pub(super) answer: Vec<f32>,
+}
+
+/// What a new mixture is made of.
+#[derive(Clone, Debug)]
+pub(super) struct MixtureShape {
+    /// Whether numbers are answered.
+    pub(super) regression: bool,
+    /// Classes known.
+    pub(super) classes: usize,
+    /// Columns for the experts of tables; none for wide inputs.
+    pub(super) columns: Vec<u32>,
+    /// Width of the feature space where experts read the sparse bag; 0 for none.
+    pub(super) sparse: usize,
+    /// Width of the code; 0 where memory is keyed by the columns.
+    pub(super) code: usize,
+    /// Whether the readout learns from codes.
+    pub(super) reads_codes: bool,
+    /// What the readout goes on from.
+    pub(super) sums: Option<Sums>,
+    /// How the answers are joined.
+    pub(super) mixing: Mixing,
+    /// Whether a trained network's answer takes part.
+    pub(super) base: bool,
+    /// Remembered rows a class.
+    pub(super) capacity: usize,
+    /// Whether the last labels are inputs.
+    pub(super) labels_in_time: bool,
+    /// Everything random follows from it.
+    pub(super) seed: u64,
+}
+
+impl MixtureShape {
+    /// What experts of tables see of a row; none for wide inputs.
+    pub(super) fn inputs(&self) -> Option<Inputs> {
+        let labels = self.labels_in_time && !self.regression;
+        (!self.columns.is_empty()).then(|| Inputs::new(self.columns.clone(), labels, self.seed))
+    }
+}
+
+impl Mixture {
+    /// A mixture that knows nothing, of experts of these kinds.
+    pub(super) fn new(shape: &MixtureShape, kinds: &[ExpertKind]) -> Self {
+        let experts: Vec<_> = kinds.iter().flat_map(|kind| (kind.make)(shape)).collect();
+        let key = if shape.code > 0 { shape.code } else { shape.columns.len().max(1) };
+        let mut it = Self {
+            shared: Shared {
+                regression: shape.regression,
+                classes: 0,
+                counts: vec![0; usize::from(shape.regression)],
+                mean: 0.0,
+                memory: Episodic::new(key, shape.capacity).into(),
+                threads: 1,
+            },
+            base: shape.base,
+            mixing: shape.mixing,
+            inputs: shape.inputs(),
+            hedge: Hedge::new(experts.len(), shape.base),
+            experts,
+        };
+        it.grow(shape.classes);
+        it
+    }
+
+    /// A copy that goes on learning on its own.
+    pub(super) fn fork(&self) -> Self {
+        self.with_experts(|expert| expert.fork())
+    }
+
+    /// A copy that only answers.
+    pub(super) fn published(&self) -> Self {
+        self.with_experts(|expert| expert.published())
+    }
+
+    fn with_experts(&self, copy: impl Fn(&dyn StreamExpert) -> Box<dyn StreamExpert>) -> Self {
+        Self {
+            shared: self.shared.clone(),
+            base: self.base,
+            mixing: self.mixing,
+            inputs: self.inputs.clone(),
+            experts: self.experts.iter().map(|expert| copy(&**expert)).collect(),
+            hedge: self.hedge.clone(),
+        }
+    }
+
+    /// Makes room for classes up to `classes`.
+    pub(super) fn grow(&mut self, classes: usize) {
+        if self.shared.regression || classes <= self.shared.classes {
+            return;
+        }
+        self.shared.classes = classes;
+        self.shared.counts.resize(classes, 0);
+        self.experts.iter_mut().for_each(|expert| expert.grow(classes));
+    }
+
+    /// Starts over with keys of another code; the memory is empty afterwards.
+    pub(super) fn rekey(&mut self, width: usize) {
+        self.shared.memory = Episodic::new(width, self.shared.memory.capacity).into();
+        self.experts.iter_mut().for_each(|expert| expert.on_new_code());
+    }
+
+    /// How far the columns of the row last answered are from their means, in `[0, 1]`.
+    pub(super) fn input_novelty(&self, scratch: &Scratch) -> f64 {
+        if self.inputs.is_some() {
+            let columns = scratch.view.columns();
+            let sum: f32 = columns.iter().map(|v| v.abs()).sum();
+            return f64::from((sum / columns.len().max(1) as f32 / 5.0).min(1.0));
+        }
+        scratch.similarities.iter().fold(0.0f32, |m, s| m.max(*s)).clamp(0.0, 1.0).into()
+    }
+
+    /// Answers a row: probabilities `[classes]`, or one value, into `scratch.answer`.
+    pub(super) fn answer(&self, row: Row<'_>, scratch: &mut Scratch) {
+        if let Some(inputs) = &self.inputs {
+            inputs.view(row.indices, row.values, &mut scratch.view);
+        }
+        let key = if self.keyed_by_columns(row.code) { scratch.view.columns() } else { row.code };
+        scratch.key.set(key);
+        self.shared.memory.similarities(&scratch.key, &mut scratch.similarities);
+        let outputs = self.shared.outputs();
+        scratch.answers.resize_with(self.experts.len(), Vec::new);
+        let Scratch { view, similarities, answers, room, .. } = scratch;
+        let row = ExpertRow { row, view, similarities, shared: &self.shared };
+        for (expert, out) in self.experts.iter().zip(answers) {
+            out.clear();
+            out.resize(outputs, 0.0);
+            expert.predict_one(&row, room, out);
+        }
+        let ready = self.experts.iter().map(|expert| expert.is_ready());
+        self.hedge.weights(self.mixing, ready, &mut scratch.weights);
+        self.join(scratch);
+    }
+
+    fn join(&self, scratch: &mut Scratch) {
+        let (answer, least) = (&mut scratch.answer, if self.shared.regression { 0.0 } else { 1e-6 });
+        answer.clear();
+        answer.resize(self.shared.outputs(), least);
+        for (expert, weight) in scratch.answers.iter().zip(&scratch.weights) {
+            answer.iter_mut().zip(expert).for_each(|(a, p)| *a += weight * p);
+        }
+        if !self.shared.regression {
+            let total: f32 = answer.iter().sum();
+            answer.iter_mut().for_each(|a| *a /= total);
+        }
+    }
+
+    fn keyed_by_columns(&self, code: &[f32]) -> bool {
+        code.is_empty() && self.inputs.is_some()
+    }
+
+    /// What the row last answered recalls, most similar first.
+    pub(super) fn recalled(&self, scratch: &Scratch) -> Vec<Recalled> {
+        let memory = &self.shared.memory;
+        let one = |(similarity, at): (f32, usize)| {
+            let entry = &memory.entries()[at];
+            let outcome = if self.shared.regression { entry.value } else { entry.label as f32 };
+            let row = entry.row.clone().map_or(RecalledRow::None, RecalledRow::Text);
+            Recalled { id: entry.id, outcome, similarity, row }
+        };
+        memory.nearest(&scratch.similarities, RECALLED).into_iter().map(one).collect()
+    }
+
+    /// Width of the keys.
+    pub(super) fn key_width(&self) -> usize {
+        self.shared.memory.width()
+    }
+
+    /// What the row last answered is remembered by.
+    pub(super) fn key<'a>(&self, code: &'a [f32], scratch: &'a Scratch) -> &'a [f32] {
+        if self.keyed_by_columns(code) { scratch.view.columns() } else { code }
+    }
+
+    /// Multiply-accumulates of one search.
+    pub(super) fn memory_macs(&self) -> f64 {
+        (self.shared.memory.entries().len() * self.shared.memory.width()) as f64
+    }
+
+    /// Bytes it takes, about.
+    pub(super) fn bytes(&self) -> u64 {
+        self.experts.iter().map(|expert| expert.bytes()).sum::<u64>() + self.shared.memory.bytes()
+    }
+}

@@ -1,0 +1,141 @@
+//! How a row changes what answers: every expert learns from the row that was just answered.
+
+use super::experts::{ExpertRow, Lesson, Pass, Truth};
+use super::hedge::log_loss;
+use super::mixture::{Mixture, Row, Scratch};
+
+impl Mixture {
+    /// Takes a row's inputs into the running statistics; label or not.
+    pub(super) fn look(&mut self, row: Row<'_>) {
+        if let Some(inputs) = &mut self.inputs {
+            inputs.observe(row.indices, row.values);
+        }
+    }
+
+    /// Learns the class or value of the row last answered.
+    pub(super) fn learn(
+        &mut self,
+        row: Row<'_>,
+        truth: Truth,
+        text: impl FnOnce() -> Option<Box<str>>,
+        scratch: &mut Scratch,
+    ) {
+        self.charge(truth, scratch);
+        let (shared, (label, value)) = (&mut self.shared, label_and_value(truth));
+        if shared.regression && shared.counts[0] == 0 {
+            shared.mean = value;
+        }
+        shared.counts[label as usize] += 1;
+        let memory = &mut *shared.memory;
+        if let (Truth::Class(_), Some((_, nearest))) = (truth, memory.nearest(&scratch.similarities, 1).first().copied())
+            && memory.entries()[nearest].label == label
+        {
+            memory.record_hit(nearest);
+        }
+        memory.write(&scratch.key, &scratch.similarities, label, value, text);
+        self.teach(row, truth, Pass::Stream, scratch);
+        self.pass(truth, scratch);
+    }
+
+    /// Only the inputs of the row last answered are known.
+    pub(super) fn learn_unlabelled(&mut self, row: Row<'_>, scratch: &Scratch) {
+        if let Some(inputs) = &mut self.inputs {
+            inputs.pass(&scratch.view);
+        }
+        let row = ExpertRow { row, view: &scratch.view, similarities: &scratch.similarities, shared: &self.shared };
+        self.experts.iter_mut().for_each(|expert| expert.learn_unlabelled(&row));
+    }
+
+    /// Learns a remembered row once more: steps alone, nothing that counts rows or keeps time.
+    pub(super) fn rehearse(&mut self, row: Row<'_>, truth: Truth, scratch: &Scratch) {
+        self.teach(row, truth, Pass::Rehearsal, scratch);
+    }
+
+    /// Starts over whatever single rows cannot be taken out of.
+    pub(super) fn restart(&mut self) {
+        self.experts.iter_mut().for_each(|expert| expert.restart());
+        self.hedge.restart(self.base);
+    }
+
+    /// Teaches experts rows of the past in their order, with the past as it then was. Afterwards the recent past is
+    /// that of these rows; counts, scales and memory stay.
+    pub(super) fn teach_again<'a>(
+        &mut self,
+        rows: impl Iterator<Item = (Row<'a>, Truth)>,
+        pass: Pass,
+        scratch: &mut Scratch,
+    ) {
+        if let Some(inputs) = &mut self.inputs {
+            inputs.rewind();
+        }
+        for (row, truth) in rows {
+            self.answer(row, scratch);
+            self.charge(truth, scratch);
+            self.teach(row, truth, pass, scratch);
+            self.pass(truth, scratch);
+        }
+    }
+
+    /// Brings what is solved now and then up to date.
+    pub(super) fn settle(&mut self) {
+        self.experts.iter_mut().for_each(|expert| expert.settle(&self.shared));
+    }
+
+    /// Takes rows back, by their codes; a label is a class, a value or NaN.
+    pub(super) fn forget(&mut self, codes: &[f32], labels: &[f32]) {
+        for &label in labels.iter().filter(|label| !label.is_nan()) {
+            let class = if self.shared.regression { 0 } else { label as usize };
+            if let Some(count) = self.shared.counts.get_mut(class) {
+                *count = count.saturating_sub(1);
+            }
+        }
+        if !codes.is_empty() {
+            self.experts.iter_mut().for_each(|expert| expert.forget(codes, labels, &self.shared));
+        }
+    }
+
+    /// After a change all experts count nearly alike again; each does what it does about it.
+    pub(super) fn on_drift(&mut self, fade: bool) {
+        self.experts.iter_mut().for_each(|expert| expert.on_drift(fade, &self.shared));
+        self.hedge.on_drift();
+    }
+
+    fn charge(&mut self, truth: Truth, scratch: &Scratch) {
+        let answers = scratch.answers.iter();
+        match truth {
+            Truth::Class(class) => {
+                self.hedge.charge(answers.map(|p| log_loss(p.get(class).copied().unwrap_or(0.0))));
+            }
+            Truth::Value(value) => {
+                let error = |p: &Vec<f32>| (p[0] - value).powi(2);
+                let least = scratch.answers.iter().map(error).fold(f32::INFINITY, f32::min);
+                let scale = least.max(1e-6) + 0.1 * (value - self.shared.mean).powi(2);
+                self.hedge.charge(answers.map(|p| (error(p) / scale).min(10.0)));
+            }
+        }
+    }
+
+    fn teach(&mut self, row: Row<'_>, truth: Truth, pass: Pass, scratch: &Scratch) {
+        let row = ExpertRow { row, view: &scratch.view, similarities: &scratch.similarities, shared: &self.shared };
+        for ((expert, predicted), &weight) in self.experts.iter_mut().zip(&scratch.answers).zip(&scratch.weights) {
+            expert.learn_one(&row, &Lesson { truth, predicted, weight, pass });
+        }
+    }
+
+    /// The row last answered is past now.
+    fn pass(&mut self, truth: Truth, scratch: &Scratch) {
+        let Some(inputs) = &mut self.inputs else { return };
+        inputs.pass(&scratch.view);
+        if let Truth::Class(class) = truth {
+            inputs.label(class as u32);
+        }
+    }
+}
+
+/// What a remembered row holds.
+fn label_and_value(truth: Truth) -> (u32, f32) {
+    match truth {
+        Truth::Class(class) => (class as u32, 0.0),
+        Truth::Value(value) => (0, value),
+    }
+}

@@ -1,0 +1,426 @@
+//! The task that owns a stream's state: it appends to the log, applies it in order, and publishes what comes of it.
+//!
+//! Everything that changes a stream comes to its task as a [`Command`]. Rows that wait together are made durable,
+//! applied and published together, and are answered after that: whoever predicts after an answer is answered with
+//! its rows. Readers use the published copy and never wait for the task.
+
+use super::consolidate::CONSOLIDATE_LEAST;
+use super::state::{Applied, Published, State, answer};
+use super::stream_log::{Read, StreamLog};
+use super::{Drift, blocking};
+use crate::serving::engine::Engine;
+use crate::store::{Appended, IdempotencyKey, LogSnapshot, NewRecord};
+use crate::{Error, Kind, Result, telemetry};
+use arc_swap::ArcSwap;
+use futures::future::join_all;
+use kenyon_learn::data::Table;
+use kenyon_learn::learning::stream::StreamModel;
+use serde_json::{Value, json};
+use std::sync::{Arc, Weak};
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+/// Commands that wait at most; more wait in their senders.
+const WAITING: usize = 64;
+/// Rows that are applied before the first of them is answered.
+const ROWS_TOGETHER: usize = 1_000;
+/// Rows that are applied in less time than a move to another thread takes.
+const FEW_ROWS: usize = 8;
+/// Rows after which the state is kept and the log before it deleted.
+const SNAPSHOT_ROWS: u64 = 50_000;
+/// Bytes of records after which the same is done.
+const SNAPSHOT_BYTES: usize = 64 << 20;
+/// Rows after which a consolidation is due.
+const CONSOLIDATE_ROWS: u64 = 20_000;
+/// How often the rest of the log is applied while other replicas go on writing to it.
+const TRIES: usize = 8;
+
+type Reply<T> = oneshot::Sender<Result<T>>;
+
+/// What a stream's task is asked to do.
+pub(super) enum Command {
+    /// Rows to learn.
+    Observe(Rows, Reply<Value>),
+    /// Operations to append and apply.
+    Operate(Vec<NewRecord>, Reply<()>),
+    /// What other replicas have written is to be applied.
+    CatchUp(Reply<()>),
+    /// The stream is known by another version from now on.
+    AnswerAs(u64, Reply<()>),
+    /// The state is to be kept and the log before it deleted.
+    Snapshot(Reply<()>),
+    /// A copy of the state is wanted for a consolidation.
+    Copy(Reply<StateCopy>),
+    /// A consolidated state is to take over.
+    TakeOver(Box<StreamModel>, u64, Reply<()>),
+    /// Whether a consolidation is due because nothing was learned since this was last asked.
+    IsIdle(Reply<bool>),
+}
+
+/// Rows that were read and are to be learned.
+pub(super) struct Rows {
+    pub(super) table: Table,
+    /// The rows as lines of JSON.
+    pub(super) payload: Vec<u8>,
+    pub(super) key: Option<IdempotencyKey>,
+}
+
+/// A state as bytes, and the first record that is not in it. No snapshot deletes the log while the token lives,
+/// because the copy follows it.
+pub(super) struct StateCopy {
+    pub(super) bytes: Vec<u8>,
+    pub(super) next: u64,
+    pub(super) token: Arc<()>,
+}
+
+/// The address of a stream's task, and what it has published.
+pub(super) struct StreamHandle {
+    pub(super) log: Arc<StreamLog>,
+    commands: mpsc::Sender<Command>,
+    published: Arc<ArcSwap<Published>>,
+}
+
+impl StreamHandle {
+    /// What was published last.
+    pub(super) fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
+    /// Whether the task has ended, which it does when its state is lost.
+    pub(super) fn is_closed(&self) -> bool {
+        self.commands.is_closed()
+    }
+
+    /// Sends a command; its result comes later.
+    pub(super) async fn send<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> oneshot::Receiver<Result<T>> {
+        let (reply, result) = oneshot::channel();
+        // A task that has ended drops the reply, which the receiver notices.
+        let _ = self.commands.send(command(reply)).await;
+        result
+    }
+
+    /// Sends a command and waits for its result.
+    pub(super) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
+        answered(self.send(command).await).await
+    }
+}
+
+/// The result of a command.
+pub(super) async fn answered<T>(
+    result: impl Future<Output = std::result::Result<Result<T>, oneshot::error::RecvError>>,
+) -> Result<T> {
+    result.await.unwrap_or_else(|_| {
+        let detail = "the stream was interrupted and is read anew from its log; try again";
+        Err(Error::new(Kind::Unavailable, "stream_interrupted", detail).with_retry_after(1))
+    })
+}
+
+/// The task's own.
+pub(super) struct Actor {
+    log: Arc<StreamLog>,
+    engine: Engine,
+    drifts: broadcast::Sender<Drift>,
+    /// None for good after a panic while learning: it may be half of two states, and the log has it all.
+    state: Option<Box<State>>,
+    published: Arc<ArcSwap<Published>>,
+    /// Alive while a consolidation works on a copy.
+    copies: Weak<()>,
+}
+
+impl Actor {
+    /// Starts the task of a stream whose state has taken in all of the log.
+    pub(super) fn start(
+        engine: Engine,
+        drifts: broadcast::Sender<Drift>,
+        log: Arc<StreamLog>,
+        state: State,
+    ) -> StreamHandle {
+        let (commands, receiver) = mpsc::channel(WAITING);
+        let published = Arc::new(ArcSwap::from_pointee(state.publish()));
+        let handle = StreamHandle { log: Arc::clone(&log), commands, published: Arc::clone(&published) };
+        let actor = Self { log, engine, drifts, state: Some(Box::new(state)), published, copies: Weak::new() };
+        actor.serve();
+        tokio::spawn(actor.run(receiver));
+        handle
+    }
+
+    async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        while let Some(command) = commands.recv().await {
+            let next = match command {
+                Command::Observe(rows, reply) => {
+                    let (mut together, mut count) = (vec![(rows, reply)], 0);
+                    let mut next = None;
+                    while count < ROWS_TOGETHER && next.is_none() {
+                        count += together.last().map_or(0, |(rows, _)| rows.table.rows);
+                        match commands.try_recv() {
+                            Ok(Command::Observe(rows, reply)) => together.push((rows, reply)),
+                            Ok(other) => next = Some(other),
+                            Err(_) => break,
+                        }
+                    }
+                    self.observe(together).await;
+                    next
+                }
+                other => Some(other),
+            };
+            if let Some(command) = next {
+                self.operate(command).await;
+            }
+            if self.state.is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn operate(&mut self, command: Command) {
+        // Whoever asked may have gone; what was asked for is done all the same.
+        match command {
+            Command::Observe(rows, reply) => self.observe(vec![(rows, reply)]).await,
+            Command::Operate(records, reply) => drop(reply.send(self.append_operations(records).await)),
+            Command::CatchUp(reply) => drop(reply.send(self.catch_up_and_publish().await)),
+            Command::AnswerAs(version, reply) => {
+                if let Some(state) = &mut self.state {
+                    state.version = version;
+                }
+                drop(reply.send(self.catch_up_and_publish().await));
+            }
+            Command::Snapshot(reply) => drop(reply.send(self.snapshot().await)),
+            Command::Copy(reply) => drop(reply.send(self.copy().await)),
+            Command::TakeOver(candidate, next, reply) => drop(reply.send(self.take_over(*candidate, next).await)),
+            Command::IsIdle(reply) => drop(reply.send(self.with(|state| Ok(state.is_idle())))),
+        }
+    }
+
+    /// Does quick work on the state.
+    fn with<T>(&mut self, work: impl FnOnce(&mut State) -> Result<T>) -> Result<T> {
+        let state = self.state.as_mut().ok_or_else(lost)?;
+        work(state)
+    }
+
+    /// Does long work on the state on another thread.
+    async fn work<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut State) -> Result<T> + Send + 'static,
+    ) -> Result<T> {
+        let mut state = self.state.take().ok_or_else(lost)?;
+        let (state, result) = blocking(move || {
+            let result = work(&mut state);
+            Ok((state, result))
+        })
+        .await?;
+        self.state = Some(state);
+        result
+    }
+
+    async fn observe(&mut self, together: Vec<(Rows, Reply<Value>)>) {
+        let mut accepted = Vec::with_capacity(together.len());
+        for (rows, reply) in together {
+            match self.with(|state| Ok(state.online.check(&rows.table)?)) {
+                Ok(()) => accepted.push((rows, reply)),
+                Err(error) => drop(reply.send(Err(error))),
+            }
+        }
+        // The store puts what is appended at the same time into one transaction, in this order.
+        let appends = join_all(accepted.iter().map(|(rows, _)| self.append(rows))).await;
+        let mut durable = Vec::with_capacity(accepted.len());
+        for ((rows, reply), appended) in accepted.into_iter().zip(appends) {
+            match appended {
+                Ok(appended) => durable.push((rows, appended, reply)),
+                Err(error) => drop(reply.send(Err(error))),
+            }
+        }
+        let mut answers = Vec::with_capacity(durable.len());
+        for (rows, appended, reply) in durable {
+            let count = rows.table.rows as u64;
+            let applied = if appended.replayed { Ok(()) } else { self.apply(rows, appended).await };
+            answers.push((reply, applied.map(|()| count)));
+        }
+        if self.state.is_none() {
+            return;
+        }
+        self.publish();
+        let published = self.published.load_full();
+        let due = self.after_rows();
+        for (reply, applied) in answers {
+            let _ = reply.send(applied.map(|rows| answer(&published.report, published.version, rows)));
+        }
+        self.do_due(due).await;
+    }
+
+    async fn append(&self, rows: &Rows) -> Result<Appended> {
+        let (count, payload) = (rows.table.rows as u64, rows.payload.clone());
+        let record = NewRecord { kind: "rows".into(), rows: count, payload, idempotency: rows.key.clone() };
+        let model = &self.log.model;
+        let appended = self.log.store.append_observations(&model.name, model.id, vec![record]).await?;
+        let Some(appended) = appended.first().copied() else { return Err(Error::internal("nothing was appended")) };
+        if !appended.replayed {
+            metrics::counter!(telemetry::OBSERVED_ROWS, "model" => model.name.as_str().to_owned()).increment(count);
+        }
+        Ok(appended)
+    }
+
+    /// Applies rows that were just appended here, after whatever stands before them in the log.
+    async fn apply(&mut self, rows: Rows, appended: Appended) -> Result<()> {
+        if self.next()? < appended.seq {
+            self.catch_up().await?;
+        }
+        // What was caught up with has them already.
+        if self.next()? != appended.seq {
+            return Ok(());
+        }
+        let few = rows.table.rows <= FEW_ROWS;
+        let work = move |state: &mut State| state.learn(&rows.table, &rows.payload, appended.next);
+        let applied = if few { self.with(work)? } else { self.work(work).await? };
+        self.notice(applied);
+        Ok(())
+    }
+
+    /// The first record that is not applied.
+    fn next(&self) -> Result<u64> {
+        Ok(self.state.as_ref().ok_or_else(lost)?.next)
+    }
+
+    /// Applies what the log holds and the state does not.
+    async fn catch_up(&mut self) -> Result<()> {
+        loop {
+            let records = match self.log.read(self.next()?).await? {
+                Read::Records(records) => records,
+                Read::UpToDate => return Ok(()),
+                Read::Compacted => {
+                    // What is missing is in a snapshot that another replica, or a consolidation, has made.
+                    let (online, next) = self.log.reload(self.next()?).await?;
+                    self.with(|state| {
+                        state.replace(online, next);
+                        Ok(())
+                    })?;
+                    continue;
+                }
+            };
+            let log = Arc::clone(&self.log);
+            let applied = self
+                .work(move |state| records.iter().map(|record| state.apply(&log, record)).collect::<Result<Vec<_>>>())
+                .await?;
+            applied.into_iter().for_each(|applied| self.notice(applied));
+        }
+    }
+
+    async fn catch_up_and_publish(&mut self) -> Result<()> {
+        let caught_up = self.catch_up().await;
+        if self.state.is_some() {
+            self.publish();
+        }
+        caught_up
+    }
+
+    async fn append_operations(&mut self, records: Vec<NewRecord>) -> Result<()> {
+        self.log.store.append_observations(&self.log.model.name, self.log.model.id, records).await?;
+        self.catch_up_and_publish().await
+    }
+
+    /// Tells of changes that rows have shown.
+    fn notice(&self, applied: Applied) {
+        for (of, row, window) in applied.drifts {
+            self.log.notice_drift(of, row, window);
+            let (model, model_id) = (self.log.model.name.clone(), self.log.model.id);
+            let version = self.published.load().version;
+            // Nobody need listen.
+            let _ = self.drifts.send(Drift { model, model_id, version, of, row, window });
+        }
+    }
+
+    /// Lets what was learned answer from now on.
+    fn publish(&self) {
+        if let Some(state) = &self.state {
+            self.published.store(Arc::new(state.publish()));
+            self.serve();
+        }
+    }
+
+    fn serve(&self) {
+        let published = self.published.load();
+        let live = self.engine.loaded(self.log.model.name.as_str(), Some(published.version));
+        if let Some(live) = live.filter(|live| live.model_id == self.log.model.id) {
+            live.publish(Arc::clone(&published.bundle));
+        }
+    }
+
+    /// Work that is due after rows: whether to keep a snapshot, and why to consolidate.
+    fn after_rows(&mut self) -> (bool, Option<&'static str>) {
+        let consolidating = self.copies.strong_count() > 0;
+        let Some(state) = &mut self.state else { return (false, None) };
+        let rows = state.online.rows();
+        let since = rows - state.consolidated_at.min(rows);
+        let drifted = std::mem::take(&mut state.drift);
+        let consolidate = match (since >= CONSOLIDATE_ROWS, drifted && since >= CONSOLIDATE_LEAST) {
+            (_, true) => Some("drift"),
+            (true, _) => Some("rows"),
+            _ => None,
+        };
+        if consolidate.is_some() {
+            state.consolidated_at = rows;
+        }
+        let (kept_rows, kept_bytes) = state.since_snapshot;
+        ((kept_rows >= SNAPSHOT_ROWS || kept_bytes >= SNAPSHOT_BYTES) && !consolidating, consolidate)
+    }
+
+    async fn do_due(&mut self, (snapshot, consolidate): (bool, Option<&'static str>)) {
+        if let Some(because) = consolidate {
+            super::consolidate::queue_due(&self.log, because).await;
+        }
+        if snapshot && let Err(error) = self.snapshot().await {
+            tracing::warn!(model = self.log.model.name.as_str(), %error, "a stream's state could not be kept");
+        }
+    }
+
+    /// Keeps the state and deletes the log before it.
+    async fn snapshot(&mut self) -> Result<()> {
+        let root = self.log.root;
+        let snapshot = self
+            .work(move |state| {
+                (state.since_snapshot, state.to_compact) = ((0, 0), false);
+                state.kept(root)
+            })
+            .await?;
+        self.log.store.save_log_snapshot(&self.log.model.name, self.log.model.id, snapshot).await
+    }
+
+    async fn copy(&mut self) -> Result<StateCopy> {
+        self.catch_up_and_publish().await?;
+        let token = self.copies.upgrade().unwrap_or_default();
+        self.copies = Arc::downgrade(&token);
+        let (bytes, next) = self.work(|state| Ok((state.online.snapshot()?, state.next))).await?;
+        Ok(StateCopy { bytes, next, token })
+    }
+
+    /// Puts the candidate in the place of the state, here and for every replica. Nothing is appended here meanwhile;
+    /// what other replicas append is applied before another try.
+    async fn take_over(&mut self, mut candidate: StreamModel, mut next: u64) -> Result<()> {
+        let (log, version) = (Arc::clone(&self.log), self.published.load().version);
+        if log.store.model(&log.model.name).await?.traffic.stable != Some(version) {
+            return Err(Error::conflict("version_changed", "the model answers by another version meanwhile"));
+        }
+        for _ in 0..TRIES {
+            (candidate, next) = log.follow(candidate, next).await?;
+            let (returned, bytes) = blocking(move || {
+                let bytes = candidate.snapshot()?;
+                Ok((candidate, bytes))
+            })
+            .await?;
+            candidate = returned;
+            let info = json!({"version": version, "root": log.root, "rows": candidate.rows()});
+            let snapshot = LogSnapshot { seq: next, bytes: bytes.into(), info };
+            if log.store.take_over_log(&log.model.name, log.model.id, snapshot).await? {
+                self.with(|state| {
+                    state.replace(candidate, next + 1);
+                    Ok(())
+                })?;
+                self.publish();
+                return Ok(());
+            }
+        }
+        Err(Error::new(Kind::Unavailable, "stream_busy", "the stream went on faster than it could be followed"))
+    }
+}
+
+fn lost() -> Error {
+    Error::internal("the stream's state was lost")
+}
