@@ -7,7 +7,7 @@ import { histogram } from './charts.js';
 import { settingsForm, shown, valueOf } from './forms.js';
 import { dropZone, nameOf, NAME } from './upload.js';
 
-const KINDS = ['number', 'category', 'boolean', 'timestamp', 'text', 'vector', 'sequence', 'image'];
+const KINDS = ['number', 'category', 'boolean', 'timestamp', 'duration', 'text', 'vector', 'sequence', 'image'];
 
 export const datasets = (signal) => [heading('Datasets'), h('div.stack', dropZone(signal), card(null, paged('/datasets',
 	['Datasets', ['Name', '#Rows', '#Columns', '#Size', 'Updated'], (set) => [link(set.name, 'datasets', set.name), num(set.rows), num(set.columns.length), bytes(set.bytes), ago(set.updated_at)]],

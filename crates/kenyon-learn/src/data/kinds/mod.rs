@@ -3,6 +3,7 @@
 
 mod boolean;
 mod category;
+mod duration;
 mod image;
 pub(in crate::data) mod number;
 mod sequence;
@@ -41,10 +42,12 @@ pub enum ColumnKind {
     Sequence,
     /// A base64 PNG or JPEG.
     Image,
+    /// A length of time or a time of day, kept as seconds.
+    Duration,
 }
 
 /// Every kind, in the order of [`ColumnKind`].
-static KINDS: [&dyn Kind; 8] = [
+static KINDS: [&dyn Kind; 9] = [
     &number::Number,
     &category::Category,
     &boolean::Boolean,
@@ -53,6 +56,7 @@ static KINDS: [&dyn Kind; 8] = [
     &vector::Vector,
     &sequence::Sequence,
     &image::Image,
+    &duration::Duration,
 ];
 
 /// What makes a column kind.
