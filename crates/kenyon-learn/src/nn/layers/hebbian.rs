@@ -80,6 +80,7 @@ impl Competition {
     }
 
     /// Share of the inputs each unit won, `[units]`.
+    #[cfg(test)]
     pub(crate) fn shares(&self) -> Vec<f32> {
         self.wins.iter().map(|w| w / self.total.max(1.0)).collect()
     }

@@ -180,6 +180,7 @@ impl Episodic {
     }
 
     /// Distance (1 − cosine) to the `k`-th nearest entry, in `[0, 2]`; 1 when it is empty.
+    #[cfg(test)]
     pub(crate) fn novelty(&self, similarities: &[f32], k: usize) -> f32 {
         self.nearest(similarities, k).last().map_or(1.0, |(s, _)| 1.0 - s)
     }

@@ -175,11 +175,6 @@ impl KnnTape {
         &self.similarity
     }
 
-    /// Weight of each episode.
-    pub(crate) fn weights(&self) -> &[f32] {
-        &self.weights
-    }
-
     /// What recall adds to answer `output`.
     pub(crate) fn recalled(&self, layout: &KnnLayout, w: &[f32], output: usize) -> f32 {
         w[layout.trust.start] * self.votes[output]
@@ -322,7 +317,3 @@ fn scatter(table: &mut [f32], indices: &[u32], values: &[f32], gradient: &[f32])
     }
 }
 
-/// Entries of row `row` of a batch, whatever its tokens.
-pub(crate) fn entries(batch: &Batch, row: usize) -> (&[u32], &[f32]) {
-    batch.entries(row)
-}

@@ -30,6 +30,7 @@ pub(crate) struct Stories {
 
 impl Stories {
     /// How many rows it holds.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.rows.len().saturating_sub(1)
     }

@@ -53,13 +53,6 @@ impl Trainer {
         }
     }
 
-    /// Uses another instruction set than the best.
-    #[cfg(test)]
-    pub(crate) fn with_isa(mut self, isa: Isa) -> Self {
-        self.isa = isa;
-        self
-    }
-
     /// Adds weights for rows of `inputs` entries.
     pub(crate) fn grow(&mut self, inputs: usize) {
         let before = self.net.shape.inputs;
