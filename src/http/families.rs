@@ -2,8 +2,8 @@
 
 use super::Api;
 use axum::Json;
-use kenyon_learn::learning::settings;
 use kenyon_learn::models::Family;
+use kenyon_learn::models::settings;
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;

@@ -2,7 +2,7 @@
 //! memory are estimated. Nothing is stored.
 
 use super::inputs::local_parts;
-use super::queue::summary;
+use super::inputs::summary;
 use super::train_request::{DivideBy, HeldOut, TrainRequest, TrainingPlan};
 use crate::store::Store;
 use crate::{Error, Result};

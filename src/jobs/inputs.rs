@@ -3,6 +3,7 @@
 use crate::store::{Dataset, Store};
 use crate::{Error, Result};
 use kenyon_learn::data::formats::{Part, ReadOptions};
+use kenyon_learn::data::schema::Summary;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -22,4 +23,9 @@ pub async fn local_parts(store: &Store, dataset: &Dataset) -> Result<Vec<Part>> 
 /// A word that an enum was stored as.
 fn named<T: DeserializeOwned>(name: &str) -> Result<T> {
     T::deserialize(Value::from(name)).map_err(Error::internal)
+}
+
+/// The schema as it was stored with the dataset.
+pub(super) fn summary(columns: &Value) -> Result<Summary> {
+    serde_json::from_value(columns.clone()).map_err(Error::internal)
 }

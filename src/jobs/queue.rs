@@ -1,12 +1,12 @@
 //! Asking for jobs: a request is checked against what is stored, then queued.
 
 use super::dry_run::{self, DryRun};
+use super::inputs::summary;
 use super::schema_guard;
 use super::train_request::{HeldOut, TrainRequest, TrainingPlan};
 use crate::store::{DatasetName, IdempotencyKey, Job, JobId, JobKind, ModelName, NewJob, NewModel, Store};
 use crate::{Error, Result};
 use kenyon_learn::data::formats::Limits;
-use kenyon_learn::data::schema::Summary;
 use serde_json::{Value, json};
 
 /// Where jobs are submitted. Cheap to clone.
@@ -116,9 +116,4 @@ impl Queue {
         }
         self.store.job(id).await
     }
-}
-
-/// The schema as it was stored with the dataset.
-pub(super) fn summary(columns: &Value) -> Result<Summary> {
-    serde_json::from_value(columns.clone()).map_err(Error::internal)
 }

@@ -96,7 +96,7 @@ pub(super) fn check(request: &SearchRequest, family: Option<Family>) -> Result<(
             let mut config = Map::new();
             config.insert(name.clone(), draw(&parsed, Some(&setting), &mut Random::stream(0, name, 0)));
             if let Some(family) = family {
-                kenyon_learn::learning::settings::complete(family, &config)?;
+                kenyon_learn::models::settings::complete(family, &config)?;
             }
         }
     }

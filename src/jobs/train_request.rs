@@ -250,7 +250,7 @@ impl TrainRequest {
             return Err(wrong("class_weights", "classes weigh something in classification only"));
         }
         if let Some(family) = self.family {
-            kenyon_learn::learning::settings::complete(family, &self.config)?;
+            kenyon_learn::models::settings::complete(family, &self.config)?;
         }
         if let Some(search) = &self.search {
             search::check(search, self.family)?;

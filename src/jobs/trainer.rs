@@ -1,8 +1,8 @@
 //! The runner of a real server: trains, and evaluates.
 
 use super::inputs::local_parts;
+use super::inputs::summary;
 use super::memory;
-use super::queue::summary;
 use super::runner::{Outcome, Runner, Work};
 use super::schema_guard;
 use super::search::{self, SearchRequest, Tried};

@@ -9,7 +9,7 @@ use kenyon_learn::data::formats::{self, Limits};
 use kenyon_learn::data::profile::DataProfile;
 use kenyon_learn::data::{Table, Task, plan, schema};
 use kenyon_learn::learning::fit::{Silent, default_validation};
-use kenyon_learn::learning::{FitSpec, evaluate, fit};
+use kenyon_learn::learning::{FitSpec, Validation, evaluate, fit};
 use kenyon_learn::models::Family;
 use kenyon_learn::models::recipe::Recipe;
 use kenyon_learn::random::Random;
@@ -65,9 +65,10 @@ fn score(set: &Set, asked: &Map<String, Value>, family: Option<Family>, seed: u6
         target: "target".into(),
         family: Some(family),
         task: Some(set.plan.task),
-        validation: share,
+        validation: Validation::Share(share),
         seed,
         config: Recipe::without(family, &profile, asked, without).config,
+        ..FitSpec::default()
     };
     let start = Instant::now();
     let fitted = fit(&training, &set.plan, &spec, 2, None, &Silent)?;

@@ -110,7 +110,7 @@ fn requests_are_checked() {
         let default = SearchRequest { trials: 4, space: Map::new() };
         for trial in 0..4 {
             let config = configuration(&default, family, &Map::new(), 5, trial).unwrap();
-            kenyon_learn::learning::settings::complete(family, &config).unwrap();
+            kenyon_learn::models::settings::complete(family, &config).unwrap();
         }
     }
 }

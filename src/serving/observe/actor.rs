@@ -4,8 +4,7 @@
 //! applied and published together, and are answered after that: whoever predicts after an answer is answered with
 //! its rows. Readers use the published copy and never wait for the task.
 
-use super::consolidate::CONSOLIDATE_LEAST;
-use super::state::{Applied, Published, State, answer};
+use super::state::{Applied, CONSOLIDATE_LEAST, Published, State, answer};
 use super::stream_log::{Read, StreamLog};
 use super::{Drift, blocking};
 use crate::serving::engine::Engine;

@@ -20,8 +20,6 @@ use std::time::Duration;
 const MAX_QUEUED: u64 = 1_000;
 /// A stream that learns nothing for so long (and at most twice as long) is idle.
 const IDLE: Duration = Duration::from_secs(30);
-/// The least rows between two consolidations that queue themselves.
-pub(super) const CONSOLIDATE_LEAST: u64 = 1_000;
 
 /// What a consolidation came to.
 #[derive(Debug)]

@@ -2,7 +2,7 @@
 
 use super::Streams;
 use super::actor::{Command, StreamHandle};
-use super::state::{lines, matches};
+use super::apply::{lines, matches};
 use crate::store::{ModelName, NewRecord};
 use crate::{Detail, Error, Result};
 use kenyon_learn::learning::bundle::class_name;

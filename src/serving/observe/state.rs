@@ -1,13 +1,14 @@
 //! A stream's state, and what each record of its log does to it.
 
 use super::DriftIn;
+use super::apply::{learn, operate};
 use super::stream_log::StreamLog;
+use crate::Result;
 use crate::store::{LogSnapshot, Record};
-use crate::{Error, Result};
-use kenyon_learn::data::{ColumnKind, Table};
+use kenyon_learn::data::Table;
 use kenyon_learn::learning::bundle::Bundle;
-use kenyon_learn::learning::stream::{Consolidation, Observed, StreamModel, StreamReport};
-use serde_json::{Map, Value, json};
+use kenyon_learn::learning::stream::{StreamModel, StreamReport};
+use serde_json::{Value, json};
 use std::sync::Arc;
 
 /// The state of one stream. Its task owns it.
@@ -110,7 +111,7 @@ impl State {
     pub(super) fn is_idle(&mut self) -> bool {
         let rows = self.online.rows();
         let idle = std::mem::replace(&mut self.looked_at, rows) == rows;
-        let due = idle && rows.saturating_sub(self.consolidated_at) >= super::consolidate::CONSOLIDATE_LEAST;
+        let due = idle && rows.saturating_sub(self.consolidated_at) >= CONSOLIDATE_LEAST;
         if due {
             self.consolidated_at = rows;
         }
@@ -128,43 +129,5 @@ pub(super) fn answer(report: &StreamReport, version: u64, rows: u64) -> Value {
     })
 }
 
-pub(super) fn learn(online: &mut StreamModel, table: &Table, payload: &[u8]) -> Result<Observed> {
-    let texts: Vec<&str> = lines(payload).collect();
-    Ok(online.observe(table, &texts)?)
-}
-
-/// The rows of a record.
-pub(super) fn lines(payload: &[u8]) -> impl Iterator<Item = &str> {
-    let text = std::str::from_utf8(payload).unwrap_or_default();
-    text.split('\n').map(str::trim).filter(|line| !line.is_empty())
-}
-
-/// What a record does that is not rows.
-pub(super) fn operate(online: &mut StreamModel, record: &Record, target: &str) -> Result<()> {
-    match record.kind.as_str() {
-        "rows" => {}
-        "consolidated" => {
-            online.record(serde_json::from_slice::<Consolidation>(&record.payload).map_err(Error::internal)?);
-        }
-        "forget" => {
-            let what: Value = serde_json::from_slice(&record.payload).map_err(Error::internal)?;
-            let (id, filter) = (what["id"].as_u64(), what["where"].as_object());
-            let logged: Vec<&str> = what["rows"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            let gone = |entry: Option<u64>, label: Option<&Value>, row: Option<&str>| {
-                (id.is_some() && id == entry) || filter.is_some_and(|f| matches(f, label, row, target))
-            };
-            online.forget(gone, &logged)?;
-        }
-        other => tracing::warn!(kind = other, "a record of the log is of an unknown kind"),
-    }
-    Ok(())
-}
-
-/// Whether a row has all the values of a filter.
-pub(super) fn matches(filter: &Map<String, Value>, label: Option<&Value>, row: Option<&str>, target: &str) -> bool {
-    let row: Option<Map<String, Value>> = row.and_then(|r| serde_json::from_str(r).ok());
-    filter.iter().all(|(column, wanted)| {
-        let has = row.as_ref().and_then(|r| r.get(column)).or_else(|| label.filter(|_| column == target));
-        has.is_some_and(|has| ColumnKind::Category.same(has, wanted))
-    })
-}
+/// The least rows between two consolidations that queue themselves.
+pub(super) const CONSOLIDATE_LEAST: u64 = 1_000;

@@ -1,7 +1,7 @@
 //! A stream's log as its task and its consolidation read it.
 
 use super::DriftIn;
-use super::state::{learn, operate};
+use super::apply::{learn, operate};
 use crate::store::{LogSnapshot, Model, Record, Store};
 use crate::{Error, Kind, Result, telemetry};
 use kenyon_learn::data::Table;

@@ -12,8 +12,7 @@ mod weights;
 use super::bundle::{Bundle, BundleConfig, FORMAT};
 use super::calibrate::Novelty;
 use super::evaluate::Evaluation;
-use super::verify::Measured;
-use super::{FitSpec, Monitor, Prepared, Progress, settings};
+use super::{FitSpec, Monitor, Prepared, Progress};
 use crate::data::Table;
 use crate::data::encoder::Encoder;
 use crate::data::plan::Resolved;
@@ -22,6 +21,7 @@ use crate::data::split::Split;
 use crate::data::target::{Encoded, TargetEncoder};
 use crate::data::warning::Warning;
 use crate::models::recipe::{self, Recipe};
+use crate::models::settings;
 use crate::models::{Family, LearnerSpec, Task, UNLABELLED};
 use crate::{Error, Result};
 use data::{Data, Drawn};
@@ -45,6 +45,15 @@ pub struct Fitted {
     pub measured: Measured,
     /// Notes for the person who asked: the family's reason, columns left out, rows without a target.
     pub notes: Vec<String>,
+}
+
+/// What a training measured: the network's outputs for rows that it had not learned from.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Measured {
+    /// Rows of the table.
+    pub rows: Vec<usize>,
+    /// Outputs before calibration, `[rows, outputs]`.
+    pub outputs: Vec<f32>,
 }
 
 /// Rows the network looks at in one go outside training.

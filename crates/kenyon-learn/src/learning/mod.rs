@@ -8,7 +8,6 @@ pub mod evaluate;
 pub mod fit;
 pub mod metrics;
 pub mod onnx;
-pub mod settings;
 pub mod stream;
 pub mod verify;
 

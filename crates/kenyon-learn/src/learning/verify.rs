@@ -12,15 +12,6 @@ const CHUNK: usize = 512;
 /// The files of a bundle, by name.
 pub type Files = Vec<(&'static str, Vec<u8>)>;
 
-/// What a training measured: the network's outputs for rows that it had not learned from.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Measured {
-    /// Rows of the table.
-    pub rows: Vec<usize>,
-    /// Outputs before calibration, `[rows, outputs]`.
-    pub outputs: Vec<f32>,
-}
-
 /// The files of a trained bundle, once they were loaded again and answered the measured rows of `table` bit for bit.
 ///
 /// # Errors

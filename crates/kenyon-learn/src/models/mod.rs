@@ -10,6 +10,7 @@ pub(crate) mod memory;
 pub mod onnx;
 pub mod recipe;
 pub mod registry;
+pub mod settings;
 pub(crate) mod sparse_mlp;
 #[cfg(test)]
 mod toy;

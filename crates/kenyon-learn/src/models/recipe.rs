@@ -129,7 +129,7 @@ mod tests {
                     assert!(!rule.sentence.is_empty() && !rule.measured.is_empty(), "{}", rule.name);
                 }
                 let config = Recipe::new(family, &data, &Map::new()).config;
-                crate::learning::settings::complete(family, &config).unwrap();
+                crate::models::settings::complete(family, &config).unwrap();
             }
         }
     }

@@ -114,6 +114,7 @@ impl RowGradients {
     }
 
     /// The touched rows with their gradients.
+    #[cfg(test)]
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &[f32])> {
         self.rows.iter().copied().zip(self.values.chunks_exact(self.width.max(1)))
     }

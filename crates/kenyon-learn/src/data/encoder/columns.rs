@@ -1,8 +1,9 @@
 //! What one column learned from the training rows, and how a cell becomes entries.
 
+use super::bins::push_bins;
+use super::peak::Peak;
 use super::place::Diagonal;
 use super::scale::{LARGEST, Scale, Scaling, beyond};
-use super::running::Peak;
 use super::series::{Patches, Pooled, Windows};
 use super::text::{Grams, Lexicon, Words};
 use super::{EncoderOptions, Layout};
@@ -67,7 +68,11 @@ impl Fitted {
             Encoding::Elements => {
                 let shape = plan.shape.clone().ok_or_else(|| unknown("a vector"))?;
                 let width: usize = shape.iter().product();
-                Self::Vector { width, shape: (shape.len() > 1).then_some(shape), scaling: Scaling::Largest(Peak::default()) }
+                Self::Vector {
+                    width,
+                    shape: (shape.len() > 1).then_some(shape),
+                    scaling: Scaling::Largest(Peak::default()),
+                }
             }
             Encoding::Steps => {
                 let reason = "a sequence of numbers has no length that rows could be read by in a model that starts \
@@ -213,7 +218,9 @@ impl Fitted {
             (Self::Vector { width, scaling, .. }, Column::Vector { values, .. }) => {
                 let (least, most) = cells(values, *width);
                 match scaling {
-                    Scaling::Largest(peak) if peak.value > 0.0 => beyond([0.0, f64::from(peak.value)], most.max(-least)),
+                    Scaling::Largest(peak) if peak.value > 0.0 => {
+                        beyond([0.0, f64::from(peak.value)], most.max(-least))
+                    }
                     Scaling::Standard { span: Some(span), .. } => beyond(*span, least).max(beyond(*span, most)),
                     _ => 0.0,
                 }
@@ -325,19 +332,6 @@ fn push_number(scale: &Scale, edges: &[f64], value: f64, start: u32, batch: &mut
         batch.push_entry(start, standard);
     }
     push_bins(edges, value, start + 1, batch);
-}
-
-/// A bin below the value is full, the one it lies in as full as it is far into it.
-pub(super) fn push_bins(edges: &[f64], value: f64, start: u32, batch: &mut Batch) {
-    for (bin, edge) in edges.windows(2).enumerate() {
-        if value <= edge[0] {
-            break;
-        }
-        // Halves, so that the widest bin there is does not overflow.
-        let half = edge[0] / 2.0;
-        let share = if value >= edge[1] { 1.0 } else { (value / 2.0 - half) / (edge[1] / 2.0 - half) };
-        batch.push_entry(start + bin as u32, share as f32);
-    }
 }
 
 fn push_timestamp(scale: &Scale, value: f64, start: u32, batch: &mut Batch) {

@@ -1,7 +1,8 @@
 //! What a column of a table teaches the encoder, and why a column is left out.
 
+use super::bins::edges;
 use super::columns::Fitted;
-use super::running::Peak;
+use super::peak::Peak;
 use super::scale::{self, KNOWN, Scale, Scaling};
 use super::series::{Patches, Pooled, Windows};
 use super::text::Grams;
@@ -110,33 +111,6 @@ fn fit_number(values: &[f64], rows: &[usize], bins: usize) -> Result<Fitted, Str
         edges.clear();
     }
     Ok(Fitted::Number { scale, edges, diagonal: None })
-}
-
-/// Edges between at most `bins` bins with about as many of the sorted values each. A value that fills a bin
-/// by being repeated counts as one bin and leaves the others to the rest; few values have edges between all of them.
-pub(super) fn edges(sorted: &[f64], bins: usize) -> Vec<f64> {
-    let runs: Vec<&[f64]> = sorted.chunk_by(|a, b| a == b).collect();
-    if runs.len() <= bins + 1 {
-        return runs.iter().map(|run| run[0]).collect();
-    }
-    let (mut most, mut before) = (sorted.len() as f64 / bins as f64, f64::INFINITY);
-    while most < before {
-        let (full, rest): (Vec<f64>, Vec<f64>) = runs.iter().map(|run| run.len() as f64).partition(|&n| n >= most);
-        before = most;
-        most = most.min(rest.iter().sum::<f64>() / bins.saturating_sub(full.len()).max(1) as f64);
-    }
-    let counted = |run: &&[f64]| (run.len() as f64).min(most.max(1.0));
-    let step = (runs.iter().map(counted).sum::<f64>() - 1.0) / bins as f64;
-    let (mut edges, mut end) = (Vec::with_capacity(bins + 1), 0.0);
-    for run in &runs {
-        end += counted(run);
-        // The first edge is the least value and the last one the largest.
-        while edges.len() <= bins && edges.len() as f64 * step < end - 1e-6 {
-            edges.push(run[0]);
-        }
-    }
-    edges.dedup();
-    edges
 }
 
 fn fit_category(values: &[Option<Box<str>>], rows: &[usize], reserve: usize) -> Result<Fitted, String> {

@@ -9,8 +9,10 @@
 //! | sequence of numbers | pooled statistics | a token a window |
 //! | sequence of strings | as text | a token a sentence |
 
+mod bins;
 mod columns;
 mod fit;
+mod peak;
 mod place;
 mod running;
 mod scale;

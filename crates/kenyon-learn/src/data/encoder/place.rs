@@ -1,8 +1,7 @@
 //! Places: latitude and longitude mean something only together, so a network that reads bins of each gets
 //! bins along the two diagonals as well, and can cut a map in eight directions instead of four.
 
-use super::columns::push_bins;
-use super::fit::edges;
+use super::bins::{edges, push_bins};
 use super::scale::Scale;
 use crate::data::plan::ColumnPlan;
 use crate::data::{Batch, Column, ColumnKind, Table};

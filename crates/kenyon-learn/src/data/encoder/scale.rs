@@ -1,6 +1,6 @@
 //! How numbers are brought to one scale, and how far beyond it a number lies.
 
-use super::running::Peak;
+use super::peak::Peak;
 use serde::{Deserialize, Serialize};
 
 /// Standardised values are cut here: one absurd cell must not drown a row.

@@ -113,7 +113,8 @@ fn clock(text: &str) -> Option<f64> {
     };
     let separator = if text.contains(':') { ':' } else { '.' };
     let (hours, rest) = text.split_once(separator)?;
-    let two = |text: &str| (text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse::<f64>().ok())?;
+    let two =
+        |text: &str| (text.len() == 2 && text.bytes().all(|b| b.is_ascii_digit())).then(|| text.parse::<f64>().ok())?;
     let (minutes, seconds) = match rest.split_once(separator) {
         Some((minutes, seconds)) => {
             let whole = seconds.split_once('.').map_or(seconds, |(whole, _)| whole);
@@ -203,9 +204,10 @@ mod tests {
         ] {
             assert_eq!(parse_duration(text), Some(seconds), "{text}");
         }
-        for text in
-            ["", "5", "1.5", "18.30", "P", "PT", "P1M", "1m2h", "5 kg", "h", "10:75", "25.00.00", "1:2:3:4", "a1h", "12:30:61", "1/2"]
-        {
+        for text in [
+            "", "5", "1.5", "18.30", "P", "PT", "P1M", "1m2h", "5 kg", "h", "10:75", "25.00.00", "1:2:3:4", "a1h",
+            "12:30:61", "1/2",
+        ] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
     }

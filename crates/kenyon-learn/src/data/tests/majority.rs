@@ -133,7 +133,9 @@ fn dates_are_read_in_the_order_the_column_shows() {
 
 #[test]
 fn durations_and_times_of_day_are_seconds() {
-    for (cell, value) in [("1h30m", 5400.0), ("01:30:00", 5400.0), ("90 min", 5400.0), ("PT1H30M", 5400.0), ("18:30", 66_600.0)] {
+    for (cell, value) in
+        [("1h30m", 5400.0), ("01:30:00", 5400.0), ("90 min", 5400.0), ("PT1H30M", 5400.0), ("18:30", 66_600.0)]
+    {
         let csv = column(40, |i| if i == 3 { cell.into() } else { format!("{i:02}:15:00") });
         let (info, warnings) = first(&csv);
         assert_eq!((info.kind, info.missing, warnings.len()), (ColumnKind::Duration, 0, 0), "{cell}");

@@ -1,7 +1,8 @@
 //! Consolidation: recent rows are replayed into a copy of the experts, and the copy is kept only if it answers
 //! recent rows no worse.
 
-use super::mixture::{Mixture, Row, Scratch};
+use super::mixture::{Mixture, Scratch};
+use super::shape::Row;
 use super::{StreamModel, Task, argmax};
 use crate::Result;
 use crate::data::Batch;

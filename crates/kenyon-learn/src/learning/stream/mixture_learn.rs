@@ -2,7 +2,8 @@
 
 use super::experts::{ExpertRow, Lesson, Pass, Truth};
 use super::hedge::log_loss;
-use super::mixture::{Mixture, Row, Scratch};
+use super::mixture::{Mixture, Scratch};
+use super::shape::Row;
 
 impl Mixture {
     /// Takes a row's inputs into the running statistics; label or not.
@@ -27,7 +28,8 @@ impl Mixture {
         }
         shared.counts[label as usize] += 1;
         let memory = &mut *shared.memory;
-        if let (Truth::Class(_), Some((_, nearest))) = (truth, memory.nearest(&scratch.similarities, 1).first().copied())
+        if let (Truth::Class(_), Some((_, nearest))) =
+            (truth, memory.nearest(&scratch.similarities, 1).first().copied())
             && memory.entries()[nearest].label == label
         {
             memory.record_hit(nearest);

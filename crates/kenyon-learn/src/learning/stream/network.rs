@@ -1,7 +1,8 @@
 //! A stream's state as a network: what serving answers by while the stream goes on.
 
 use super::code::Code;
-use super::mixture::{Mixture, Row, Scratch};
+use super::mixture::{Mixture, Scratch};
+use super::shape::Row;
 use super::{StreamModel, Task};
 use crate::data::Batch;
 use crate::learning::bundle::{Bundle, BundleConfig, FORMAT};

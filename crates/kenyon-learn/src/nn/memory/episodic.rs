@@ -50,13 +50,14 @@ pub(crate) struct Key {
 
 impl Key {
     /// Quantises a code: its largest entry becomes ±127.
+    #[cfg(test)]
     pub(crate) fn new(code: &[f32]) -> Self {
         let mut key = Self::default();
         key.set(code);
         key
     }
 
-    /// As [`Key::new`], reusing the buffer.
+    /// Quantises another code in its place.
     pub(crate) fn set(&mut self, code: &[f32]) {
         let largest = code.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         let scale = if largest > 0.0 { 127.0 / largest } else { 0.0 };
@@ -79,7 +80,7 @@ impl Episodic {
     }
 
     /// What is remembered, oldest first.
-    pub fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }
 

@@ -4,7 +4,6 @@
 //! slots are examples (Goldberger et al. 2004, "Neighbourhood Components Analysis", learns the same
 //! comparison; Vinyals et al. 2016, "Matching Networks").
 
-use crate::data::Batch;
 use crate::nn::kernels::dense;
 use crate::nn::kernels::reads::gather;
 use crate::nn::parameters::Parameters;
@@ -316,4 +315,3 @@ fn scatter(table: &mut [f32], indices: &[u32], values: &[f32], gradient: &[f32])
         dense::add_scaled(&mut table[at..at + d], *value, gradient);
     }
 }
-

@@ -29,12 +29,6 @@ pub(crate) struct Stories {
 }
 
 impl Stories {
-    /// How many rows it holds.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.rows.len().saturating_sub(1)
-    }
-
     /// Words of slot `slot`.
     pub(super) fn slot(&self, slot: usize) -> std::ops::Range<usize> {
         self.slots[slot] as usize..self.slots[slot + 1] as usize

@@ -12,7 +12,7 @@ mod memory;
 pub(super) mod readout;
 
 use super::inputs::View;
-use super::mixture::{MixtureShape, Row};
+use super::shape::{MixtureShape, Row};
 use crate::Result;
 use crate::nn::memory::episodic::Episodic;
 use std::fmt::Debug;
