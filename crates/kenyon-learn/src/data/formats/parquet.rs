@@ -225,7 +225,7 @@ impl Typed {
             }
             DataType::FixedSizeList(_, width) => {
                 let (list, width) = (array.as_fixed_size_list(), *width as usize);
-                let first = list.value_offset(0) as usize;
+                let first = list.value_offset_at(0);
                 let spans = (0..list.len()).map(|i| (first + i * width, first + (i + 1) * width)).collect();
                 lists(spans, list.values())
             }

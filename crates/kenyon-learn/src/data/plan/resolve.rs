@@ -4,7 +4,7 @@ use super::{ColumnPlan, Resolved};
 use crate::data::cell;
 use crate::data::schema::group::{numbered, square};
 use crate::data::schema::{
-    ColumnInfo, ColumnKind, ColumnsPattern, FeatureGroup, FeatureKind, FeatureSpec, Features, Summary,
+    ColumnInfo, ColumnKind, ColumnsPattern, FeatureGroup, FeatureKind, FeatureSpec, Features, Summary, Unused,
 };
 use crate::data::target::Task;
 use crate::{Detail, Error, Result};
@@ -36,6 +36,10 @@ pub fn resolve(summary: &Summary, features: &Features, target: &str, task: Optio
     let mut ignored = vec![target.name.clone()];
     let mut placed = HashSet::new();
     for column in &summary.columns {
+        if column.unused.is_some() && column.name != target.name && !taken.contains_key(column.name.as_str()) {
+            ignored.push(column.name.clone());
+            continue;
+        }
         let own = [column.name.clone()];
         let mut left = Vec::new();
         for name in column.members.as_deref().unwrap_or(&own) {
@@ -55,6 +59,7 @@ pub fn resolve(summary: &Summary, features: &Features, target: &str, task: Optio
         }
         match &column.members {
             None => inputs.push(plan_of(column)),
+            Some(_) if column.series => inputs.push(ColumnPlan { members: Some(left), ..plan_of(column) }),
             Some(members) => {
                 let shape = match left.len() == members.len() {
                     true => column.shape.clone(),
@@ -165,6 +170,9 @@ fn resolve_target(
             .ok_or_else(|| bad_target("bad_target", format!("the target '{target}' cannot be ignored")))?,
         Some(FeatureSpec::Group(_)) => return Err(bad_target("bad_target", "the target cannot be a group of columns")),
     };
+    if info.unused == Some(Unused::Unreadable) {
+        return Err(bad_target("bad_target", format!("the values of '{target}' cannot be read")));
+    }
     if !member && info.missing >= columns.rows {
         return Err(bad_target("target_missing", format!("no row has a value in '{target}'")));
     }
@@ -263,6 +271,9 @@ fn single<'s>(
     // The name as the data owns it, to outlive the request.
     let own = columns.by_name.get_key_value(name).map_or("", |(key, _)| *key);
     let Some(kind) = kind_of(group.kind) else { return Ok((vec![own], None)) };
+    if info.unused == Some(Unused::Unreadable) {
+        return Err(bad_feature(name, format!("the values of '{name}' cannot be read")));
+    }
     let list = |k| matches!(k, ColumnKind::Vector | ColumnKind::Sequence);
     let scalar = |k| !list(k) && k != ColumnKind::Image;
     let readable = |read: fn(&str) -> bool| info.examples.iter().filter_map(|e| e.as_str()).all(read);
@@ -378,6 +389,10 @@ fn check_shape(
 }
 
 fn plan_of(column: &ColumnInfo) -> ColumnPlan {
+    if column.series {
+        let members = column.members.clone();
+        return ColumnPlan { members, channels: Some(1), ..ColumnPlan::new(&column.name, ColumnKind::Sequence) };
+    }
     let sequence = column.kind == ColumnKind::Sequence;
     ColumnPlan {
         name: column.name.clone(),

@@ -1,10 +1,10 @@
 //! One pass over a file that finds each column's kind and statistics.
 
 use super::stats::{Bounds, Stats};
-use super::{ColumnInfo, ColumnKind, Summary, group};
+use super::{ColumnInfo, ColumnKind, Summary, Unused, group, notes};
 use crate::data::cell::{self, Cell, List};
-use crate::data::formats::{self, Format, Limits, Part, RowSink, json};
-use crate::data::warning::Warning;
+use crate::data::formats::{self, Format, Limits, Part, ReadOptions, RowSink, json};
+use crate::data::warning::{MAX_EXAMPLES, Warning, WarningCode, WarningExample};
 use crate::error::MAX_DETAILS;
 use crate::{Detail, Error, Result};
 use serde::de::DeserializeSeed;
@@ -13,24 +13,64 @@ use std::collections::HashMap;
 /// Bars of a histogram.
 const BARS: usize = 20;
 
+/// Reads an upload, alone or as more rows of what is `known`, and says how it was read, what it holds and
+/// how many rows it adds. Where the first reading fails and `stated` leaves it open, others are tried.
+pub fn infer_upload(
+    part: Part,
+    stated: &ReadOptions,
+    known: Option<&Summary>,
+    limits: &Limits,
+) -> Result<(Part, Summary, u64)> {
+    let read = |part: &Part| match known {
+        Some(known) => infer_append(part, known, limits),
+        None => infer(part, limits).map(|summary| (summary.rows, summary)).map(|(rows, summary)| (summary, rows)),
+    };
+    let first = match read(&part) {
+        Ok((summary, rows)) => return Ok((part, summary, rows)),
+        Err(error) => error,
+    };
+    let (mut part, mut error) = (part, first);
+    // Encoding and quotes: at most one other reading each.
+    for _ in 0..2 {
+        let Some(other) = formats::another_reading(&part, stated, &error)? else { break };
+        match read(&other) {
+            Ok((summary, rows)) => return Ok((other, summary, rows)),
+            // The first reading's error tells more than that of a guess, unless the guess got on.
+            Err(next) if next.code == error.code => break,
+            Err(next) => (part, error) = (other, next),
+        }
+    }
+    Err(error)
+}
+
 /// Reads `part` from end to end and says what it holds. Fails on the first broken row, and on cells
-/// that cannot be stored (infinite numbers, nested objects) with the first 20 of them.
+/// that cannot be stored (infinite numbers) with the first 20 of them.
 pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
     let mut inference = Inference::new(None);
     let rows = formats::read(part, limits, &mut inference)?;
-    let warnings = std::mem::take(&mut inference.warnings);
-    let flat = inference.finish(rows)?;
+    let mut warnings = std::mem::take(&mut inference.warnings);
+    warnings.extend(inference.duplicates.warning(rows));
+    let mut flat = inference.finish(rows)?;
+    for (info, stats) in &mut flat {
+        notes::mark_index(info, rows, &warnings);
+        warnings.extend(column_warnings(info, stats, rows));
+    }
     let wide = flat.len() > 256;
     let mut sketches = HashMap::new();
-    let mut columns = Vec::with_capacity(flat.len());
+    let (mut columns, mut samples) = (Vec::with_capacity(flat.len()), Vec::with_capacity(flat.len()));
     for (info, mut stats) in flat {
+        samples.push(std::mem::take(&mut stats.sample));
         if !wide {
             let spare = std::mem::replace(&mut stats.sketch, super::sketch::Sketch::new(1));
             sketches.insert(info.name.clone(), spare.save(256));
         }
         columns.push(info);
     }
-    let columns = group::group(columns);
+    let columns = group::group(columns, &samples);
+    // What is said about members of a group is said about ordinary columns only.
+    let member = |name: &str| columns.iter().any(|c| c.members.iter().flatten().any(|m| m == name));
+    let grouped = columns.iter().any(|c| c.members.is_some());
+    warnings.retain(|w| !grouped || w.column.as_deref().is_none_or(|name| !member(name)));
     let sketches = match wide {
         true => Vec::new(),
         false => columns.iter().map(|c| sketches.remove(&c.name).unwrap_or_default()).collect(),
@@ -43,8 +83,12 @@ pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
 pub fn infer_append(part: &Part, known: &Summary, limits: &Limits) -> Result<(Summary, u64)> {
     let mut inference = Inference::new(Some(known));
     let rows = formats::read(part, limits, &mut inference)?;
+    let mut added = std::mem::take(&mut inference.warnings);
+    added.extend(inference.duplicates.warning(rows));
+    let flat = inference.finish(rows)?;
+    added.extend(flat.iter().flat_map(|(info, stats)| column_warnings(info, stats, rows)));
     let mut flat: HashMap<String, (ColumnInfo, Stats)> =
-        inference.finish(rows)?.into_iter().map(|(info, stats)| (info.name.clone(), (info, stats))).collect();
+        flat.into_iter().map(|(info, stats)| (info.name.clone(), (info, stats))).collect();
     let header = !matches!(part.format, Format::Ndjson | Format::Json);
     let lacking = known.columns.iter().flat_map(names).filter(|name| header && !flat.contains_key(*name));
     let lacking: Vec<_> = lacking.map(|name| Detail::column(name, "the dataset has this column")).collect();
@@ -54,8 +98,7 @@ pub fn infer_append(part: &Part, known: &Summary, limits: &Limits) -> Result<(Su
             Error::unprocessable("missing_column", format!("the column '{name}' is missing")).with_details(lacking)
         );
     }
-    let warnings = known.warnings.clone();
-    let mut summary = Summary { rows: known.rows + rows, warnings, ..Summary::default() };
+    let mut summary = Summary { rows: known.rows + rows, ..Summary::default() };
     for (i, old) in known.columns.iter().enumerate() {
         let absent = |name: &str| ColumnInfo { missing: rows, ..ColumnInfo::empty(name, old.kind) };
         let mut saved = Vec::new();
@@ -86,10 +129,30 @@ pub fn infer_append(part: &Part, known: &Summary, limits: &Limits) -> Result<(Su
             summary.sketches.push(saved);
         }
     }
+    added.retain(|w| !matches!(w.code, WarningCode::Identifier | WarningCode::Constant));
+    summary.warnings = notes::merge(&known.warnings, added, known.rows);
+    summary.warnings.extend(summary.columns.iter().filter_map(|info| notes::of_column(info, summary.rows)));
     Ok((summary, rows))
 }
 
-fn names(column: &ColumnInfo) -> impl Iterator<Item = &str> {
+/// What there is to say about a column.
+fn column_warnings(info: &ColumnInfo, stats: &Stats, rows: u64) -> Vec<Warning> {
+    let mut warnings: Vec<Warning> = notes::of_column(info, rows).into_iter().chain(notes::extremes(stats, info)).collect();
+    if let Some(why) = stats.unreadable_why.as_deref().or(stats.unreadable_at.first().map(|(_, why)| why.as_str())) {
+        let whole = info.unused == Some(Unused::Unreadable);
+        let (code, detail) = match whole {
+            true => (WarningCode::UnreadableColumn, format!("the column is kept and never used: {why}")),
+            false => (WarningCode::MixedKind, format!("some cells cannot be read and count as missing: {why}")),
+        };
+        let examples = stats.unreadable_at.iter().take(MAX_EXAMPLES);
+        let examples = examples.map(|(row, _)| WarningExample { row: *row, value: serde_json::Value::Null }).collect();
+        let count = if whole { rows } else { stats.unreadable };
+        warnings.push(Warning { rows: count, examples, ..Warning::new(code, Some(&info.name), detail) });
+    }
+    warnings
+}
+
+pub(super) fn names(column: &ColumnInfo) -> impl Iterator<Item = &str> {
     let own = column.members.is_none().then_some(column.name.as_str());
     own.into_iter().chain(column.members.iter().flatten().map(String::as_str))
 }
@@ -173,9 +236,11 @@ struct Inference<'k> {
     bounds: Bounds,
     rows: u64,
     sampled: bool,
+    samples: usize,
     stride: u64,
     errors: Vec<(&'static str, Detail)>,
     warnings: Vec<Warning>,
+    duplicates: notes::DuplicateRows,
     list: List,
 }
 
@@ -190,14 +255,24 @@ impl<'k> Inference<'k> {
             bounds: Bounds::new(1),
             rows: 0,
             sampled: true,
+            samples: 0,
             stride: 1,
             errors: Vec::new(),
             warnings: Vec::new(),
+            duplicates: notes::DuplicateRows::default(),
             list: List::default(),
         }
     }
 
     fn fault(&mut self, code: &'static str, column: usize, reason: impl Into<String>) {
+        let stats = &mut self.columns[column];
+        if stats.expected.is_none() && code != "not_finite" {
+            stats.unreadable += 1;
+            if stats.unreadable_at.len() < MAX_EXAMPLES {
+                stats.unreadable_at.push((self.rows + 1, reason.into()));
+            }
+            return;
+        }
         if self.errors.len() < MAX_DETAILS {
             self.errors.push((code, Detail::cell(self.rows + 1, self.columns[column].name.clone(), reason)));
         }
@@ -354,6 +429,11 @@ impl RowSink for Inference<'_> {
                 return Err(Error::unprocessable("unknown_column", format!("the dataset has no column '{name}'"))
                     .with_details([Detail::column(name, "the dataset has no such column")]));
             };
+            if column.unused == Some(Unused::Unreadable) {
+                stats.unreadable_why = Some("it could not be read before".to_owned());
+                self.columns.push(stats);
+                return Ok(());
+            }
             stats.expected = Some(if column.members.is_some() { ColumnKind::Number } else { column.kind });
             if column.kind == ColumnKind::Vector && column.members.is_none() {
                 stats.width = column.shape.as_ref().map(|s| s.iter().product());
@@ -366,12 +446,60 @@ impl RowSink for Inference<'_> {
         Ok(())
     }
 
+    fn unreadable(&mut self, column: usize, reason: &str) {
+        self.columns[column].unreadable_why = Some(reason.to_owned());
+    }
+
     fn warn(&mut self, warning: Warning) {
         self.warnings.push(warning);
     }
 
     #[inline]
     fn cell(&mut self, column: usize, value: Cell<'_>) {
+        self.duplicates.cell(column, &value);
+        let stats = &self.columns[column];
+        if stats.unreadable_why.is_some() {
+            return;
+        }
+        let ends = (stats.min, stats.max);
+        self.value(column, value);
+        let stats = &mut self.columns[column];
+        if stats.min < ends.0 {
+            stats.ends_at.0 = self.rows + 1;
+        }
+        if stats.max > ends.1 {
+            stats.ends_at.1 = self.rows + 1;
+        }
+    }
+
+    fn end_row(&mut self) -> Result<bool> {
+        self.rows += 1;
+        self.duplicates.end_row(self.rows);
+        if self.sampled {
+            // The samples of all columns are of the same rows.
+            self.samples += 1;
+            self.columns.iter_mut().for_each(|stats| stats.sample.resize(self.samples, f32::NAN));
+        }
+        if self.sampled && self.rows / self.stride >= self.bounds.sample as u64 {
+            // Keep every second of the sampled rows and take only every second from here on.
+            for stats in &mut self.columns {
+                let mut keep = true;
+                stats.sample.retain(|_| {
+                    keep = !keep;
+                    !keep
+                });
+            }
+            self.stride *= 2;
+            self.samples = self.samples.div_ceil(2);
+        }
+        self.sampled = self.rows.is_multiple_of(self.stride);
+        Ok(self.errors.len() < MAX_DETAILS)
+    }
+}
+
+impl Inference<'_> {
+    #[inline]
+    fn value(&mut self, column: usize, value: Cell<'_>) {
         if let Cell::Raw(text) | Cell::Quoted(text) = value
             && let Some(x) = cell::parse_number(text)
             && self.columns[column].expected.is_none_or(|kind| kind == ColumnKind::Number)
@@ -391,23 +519,6 @@ impl RowSink for Inference<'_> {
             },
         );
     }
-
-    fn end_row(&mut self) -> Result<bool> {
-        self.rows += 1;
-        if self.sampled && self.rows / self.stride >= self.bounds.sample as u64 {
-            // Keep every second of the sampled rows and take only every second from here on.
-            for stats in &mut self.columns {
-                let mut keep = true;
-                stats.sample.retain(|_| {
-                    keep = !keep;
-                    !keep
-                });
-            }
-            self.stride *= 2;
-        }
-        self.sampled = self.rows.is_multiple_of(self.stride);
-        Ok(self.errors.len() < MAX_DETAILS)
-    }
 }
 
 /// Decides a column's kind and describes it.
@@ -419,7 +530,12 @@ fn describe(stats: &mut Stats, rows: u64, errors: &mut Vec<(&'static str, Detail
         && stats.lists.count < present
         || stats.lists.count > 0 && stats.numbers + stats.texts + stats.booleans + stats.moments > 0
     {
-        errors.push(("bad_cell", Detail::column(&stats.name, "the column mixes lists with other values")));
+        stats.unreadable_why.get_or_insert_with(|| "it mixes lists with other values".to_owned());
+    }
+    // As many as make a column's kind (one in twenty) make it unreadable.
+    if stats.unreadable_why.is_some() || stats.unreadable * 20 > present + stats.unreadable {
+        let unused = Some(Unused::Unreadable);
+        return ColumnInfo { missing: rows, unused, ..ColumnInfo::empty(stats.name.clone(), ColumnKind::Text) };
     }
     let kind = match stats.expected {
         Some(kind) => kind,
@@ -481,10 +597,11 @@ fn describe(stats: &mut Stats, rows: u64, errors: &mut Vec<(&'static str, Detail
 /// Counts in equal bars, scaled up from the sampled rows.
 fn bars(stats: &Stats, count: u64) -> Vec<(String, u64)> {
     let mut counts = [0u64; BARS];
-    for x in &stats.sample {
+    let finite = stats.sample.iter().filter(|x| x.is_finite());
+    let sampled = finite.clone().count().max(1) as u64;
+    for x in finite {
         counts[bar(f64::from(*x), stats.min, stats.max)] += 1;
     }
-    let sampled = stats.sample.len().max(1) as u64;
     counts.iter_mut().for_each(|n| *n = (*n * count + sampled / 2) / sampled);
     label(&counts, stats.min, stats.max)
 }

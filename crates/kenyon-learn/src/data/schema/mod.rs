@@ -1,11 +1,13 @@
 //! What a column is: its kind, its statistics, and how a training call asks for it to be read.
 
+mod alike;
 pub(in crate::data) mod group;
 mod infer;
+mod notes;
 mod sketch;
 pub(in crate::data) mod stats;
 
-pub use infer::{infer, infer_append};
+pub use infer::{infer, infer_append, infer_upload};
 
 use super::warning::Warning;
 use indexmap::IndexMap;
@@ -25,6 +27,11 @@ pub struct Summary {
     /// What was noticed and not refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+}
+
+/// The names of the file's own columns, members of groups among them, in order.
+pub fn column_names(summary: &Summary) -> Vec<String> {
+    summary.columns.iter().flat_map(infer::names).map(str::to_owned).collect()
 }
 
 /// How a column is read.
