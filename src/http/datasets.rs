@@ -233,8 +233,7 @@ fn read_as(format: &str, compression: &str, options: &Value) -> Value {
 async fn tried(name: &DatasetName, upload: &Upload, limits: &Limits) -> Result<Value> {
     let (part, summary) = (&upload.part, &upload.summary);
     let (file, columns, limits) = (upload.file.clone(), summary.columns.clone(), *limits);
-    let preview =
-        blocking(move || kenyon_learn::data::plan::read_rows(&[file], &columns, 0, PREVIEW, &limits)).await?;
+    let preview = blocking(move || kenyon_learn::data::plan::read_rows(&[file], &columns, 0, PREVIEW, &limits)).await?;
     Ok(json!({
         "name": name,
         "dry_run": true,

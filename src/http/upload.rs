@@ -127,7 +127,8 @@ impl Upload {
             blocking(move || formats::detect_as(&path, kind.as_deref(), encoding.as_deref(), &options)).await?;
         let (format, compression) = (name_of(&file.format)?, name_of(&file.compression)?);
         let part = NewPart { file: staged, format, compression, rows: 0, read_as: Value::Null };
-        let mut upload = Self { part, file, stated, summary: Summary::default() }.read(known, api.file_limits()).await?;
+        let mut upload =
+            Self { part, file, stated, summary: Summary::default() }.read(known, api.file_limits()).await?;
         upload.summary.warnings.splice(0..0, warnings);
         Ok(upload)
     }

@@ -12,7 +12,13 @@ async fn upload(store: &Store) -> DatasetName {
     let part = formats::detect(file.path(), None, None).unwrap();
     let summary = infer(&part, &Limits::default()).unwrap();
     let name: DatasetName = "cancer".parse().unwrap();
-    let new = NewPart { file, format: "csv".to_owned(), compression: "none".to_owned(), rows: summary.rows, read_as: serde_json::Value::Null };
+    let new = NewPart {
+        file,
+        format: "csv".to_owned(),
+        compression: "none".to_owned(),
+        rows: summary.rows,
+        read_as: serde_json::Value::Null,
+    };
     store.put_dataset(&name, vec![new], &serde_json::to_value(&summary).unwrap()).await.unwrap();
     name
 }

@@ -2,7 +2,7 @@
 
 use super::decode::{Source, carry, uncarry};
 use crate::{Detail, Error, Result};
-use encoding_rs::{DecoderResult, Encoding, UTF_8, UTF_16BE, UTF_16LE};
+use encoding_rs::{DecoderResult, Encoding, ISO_8859_4, UTF_8, UTF_16BE, UTF_16LE, WINDOWS_1252};
 use std::io::{self, Read};
 
 /// Bytes decoded at once.
@@ -80,7 +80,8 @@ impl Guess {
     fn feed(&mut self, bytes: &[u8]) {
         self.detector.feed(bytes, false);
         self.bytes += bytes.len();
-        self.controls += bytes.iter().filter(|b| **b < 0x20 && !matches!(**b, b'\t' | b'\n' | b'\r' | 0x0c | 0x1a | 0x1f)).count();
+        self.controls +=
+            bytes.iter().filter(|b| **b < 0x20 && !matches!(**b, b'\t' | b'\n' | b'\r' | 0x0c | 0x1a | 0x1f)).count();
         for chunk in bytes.utf8_chunks() {
             self.valid += chunk.valid().chars().filter(|c| !c.is_ascii()).count();
             self.invalid += chunk.invalid().len();
@@ -99,7 +100,9 @@ impl Guess {
             return Ok(UTF_8);
         }
         self.detector.feed(b"", true);
-        Ok(self.detector.guess(None, chardetng::Utf8Detection::Deny))
+        let guess = self.detector.guess(None, chardetng::Utf8Detection::Deny);
+        // Seldom real, and the guess where a Western text has few letters that tell.
+        Ok(if guess == ISO_8859_4 { WINDOWS_1252 } else { guess })
     }
 }
 

@@ -33,7 +33,8 @@ pub(super) fn send(
         } else if !seen.insert(name) {
             let own = free(name, &mut taken);
             sink.column(&own, kind(i))?;
-            let detail = format!("column {} has the name '{name}', which another column has; it is read as '{own}'", i + 1);
+            let detail =
+                format!("column {} has the name '{name}', which another column has; it is read as '{own}'", i + 1);
             sink.warn(Warning::new(WarningCode::UnnamedColumn, Some(&own), detail));
         } else {
             sink.column(name, kind(i))?;

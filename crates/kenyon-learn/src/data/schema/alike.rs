@@ -70,7 +70,8 @@ impl Members {
 
     /// What the members `from..to` are together; `shape` is what their names say of rows and columns.
     pub(super) fn assess(&self, from: usize, to: usize, shape: Option<(usize, usize)>) -> Option<Alike> {
-        if self.rows() < MIN_ROWS {
+        let few = self.rows() < MIN_ROWS || self.standard[from..to].iter().filter(|c| !c.is_empty()).count() < 2;
+        if few {
             return self.smooth(from, to).then_some(match shape {
                 Some((rows, columns)) => Alike::Picture(rows, columns),
                 None => Alike::List,
@@ -115,15 +116,19 @@ impl Members {
         across >= 0.5 * within && across > half + 0.15 && wrap.is_none_or(|w| w < within - 0.15)
     }
 
-    /// Of few rows: whether neighbours lie closer together than distant members.
+    /// Of few rows, or constants: whether neighbours lie closer together than distant members.
     fn smooth(&self, from: usize, to: usize) -> bool {
         let n = to - from;
-        let square = |i: usize, j: usize| {
-            self.raw[i].iter().zip(&self.raw[j]).map(|(a, b)| (a - b) * (a - b)).sum::<f64>()
-        };
+        let square =
+            |i: usize, j: usize| self.raw[i].iter().zip(&self.raw[j]).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
         let near = mean((from..to - 1).map(|i| square(i, i + 1)));
         let pick = |k: u64| from + (mix(k + 1) % n as u64) as usize;
-        let far = mean((0..4 * n as u64).map(|k| (pick(2 * k), pick(2 * k + 1))).filter(|(i, j)| i != j).map(|(i, j)| square(i, j)));
+        let far = mean(
+            (0..4 * n as u64)
+                .map(|k| (pick(2 * k), pick(2 * k + 1)))
+                .filter(|(i, j)| i != j)
+                .map(|(i, j)| square(i, j)),
+        );
         near.zip(far).is_some_and(|(near, far)| near.0 <= AGREEMENT * far.0)
     }
 

@@ -37,8 +37,10 @@ fn stem_name(stem: &str) -> &str {
 /// Groups runs among columns in file order; every other column stays as it is. `samples` are numbers of the
 /// same rows, a column each.
 pub(super) fn group(columns: Vec<ColumnInfo>, samples: &[Vec<f32>]) -> Vec<ColumnInfo> {
-    let keys: Vec<_> =
-        columns.iter().map(|c| (c.kind == ColumnKind::Number && c.unused.is_none()).then(|| numbered(&c.name)).flatten()).collect();
+    let keys: Vec<_> = columns
+        .iter()
+        .map(|c| (c.kind == ColumnKind::Number && c.unused.is_none()).then(|| numbered(&c.name)).flatten())
+        .collect();
     let mut runs = Vec::new();
     let mut start = 0;
     while start < columns.len() {

@@ -137,7 +137,8 @@ pub fn infer_append(part: &Part, known: &Summary, limits: &Limits) -> Result<(Su
 
 /// What there is to say about a column.
 fn column_warnings(info: &ColumnInfo, stats: &Stats, rows: u64) -> Vec<Warning> {
-    let mut warnings: Vec<Warning> = notes::of_column(info, rows).into_iter().chain(notes::extremes(stats, info)).collect();
+    let mut warnings: Vec<Warning> =
+        notes::of_column(info, rows).into_iter().chain(notes::extremes(stats, info)).collect();
     if let Some(why) = stats.unreadable_why.as_deref().or(stats.unreadable_at.first().map(|(_, why)| why.as_str())) {
         let whole = info.unused == Some(Unused::Unreadable);
         let (code, detail) = match whole {

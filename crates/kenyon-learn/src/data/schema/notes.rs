@@ -86,7 +86,8 @@ fn all_different(info: &ColumnInfo, rows: u64) -> bool {
 
 /// A column without a name whose values number the rows is left out unless it is asked for.
 pub(super) fn mark_index(info: &mut ColumnInfo, rows: u64, warnings: &[Warning]) {
-    let unnamed = warnings.iter().any(|w| w.code == WarningCode::UnnamedColumn && w.column.as_deref() == Some(&info.name));
+    let unnamed =
+        warnings.iter().any(|w| w.code == WarningCode::UnnamedColumn && w.column.as_deref() == Some(&info.name));
     let made_up = info.name.starts_with("index") || info.name.starts_with("column_");
     // What pandas calls a column without a name when it writes it again.
     let pandas = info.name.strip_prefix("Unnamed: ").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
@@ -102,7 +103,8 @@ pub(super) fn of_column(info: &ColumnInfo, rows: u64) -> Option<Warning> {
         return None;
     }
     if info.unused == Some(Unused::Index) {
-        let detail = "it numbers or names the rows and has no name of its own; it is left out unless `features` names it";
+        let detail =
+            "it numbers or names the rows and has no name of its own; it is left out unless `features` names it";
         return warning(WarningCode::Identifier, detail.into());
     }
     if rows >= 2 && info.missing >= rows {
@@ -112,7 +114,10 @@ pub(super) fn of_column(info: &ColumnInfo, rows: u64) -> Option<Warning> {
         return warning(WarningCode::Constant, "every row has the same value".into());
     }
     let dense = info.min.zip(info.max).is_some_and(|(low, high)| high - low < 1.5 * rows as f64);
-    if rows >= MIN_ROWS && all_different(info, rows) && (info.kind == ColumnKind::Category || dense || is_key(&info.name)) {
+    if rows >= MIN_ROWS
+        && all_different(info, rows)
+        && (info.kind == ColumnKind::Category || dense || is_key(&info.name))
+    {
         return warning(WarningCode::Identifier, "nearly every row has a value of its own".into());
     }
     None

@@ -44,7 +44,7 @@ pub(in crate::data::formats) fn complete(head: &[u8], whole: bool, options: &Rea
     let (separator, rest) = separator_line(head);
     let mut options = options.clone();
     options.delimiter = options.delimiter.or(separator);
-    options.carriage_return = !rest.contains(&b'\n') && rest.contains(&b'\r');
+    options.carriage_return = only_carriage_returns(rest);
     let best = best_reading(rest, whole, &options);
     let byte = |b: u8| char::from(b);
     options.delimiter = Some(byte(best.syntax.delimiter));
@@ -62,10 +62,24 @@ pub(in crate::data::formats) fn complete(head: &[u8], whole: bool, options: &Rea
     (options, findings)
 }
 
+/// Whether records end with carriage returns alone; quoted fields may hold other line ends.
+fn only_carriage_returns(head: &[u8]) -> bool {
+    let (mut quoted, mut returns) = (false, false);
+    for byte in head {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\n' if !quoted => return false,
+            b'\r' if !quoted => returns = true,
+            _ => {}
+        }
+    }
+    returns
+}
+
 /// Excel's first line `sep=;`, and what follows it.
 fn separator_line(head: &[u8]) -> (Option<char>, &[u8]) {
     let end = head.iter().position(|b| matches!(b, b'\n' | b'\r')).unwrap_or(head.len());
-    let line = head[..end].trim_ascii();
+    let line = &head[..end];
     let line = line.strip_prefix(b"\"").and_then(|l| l.strip_suffix(b"\"")).unwrap_or(line);
     match line {
         [s, e, p, b'=', delimiter] if [*s, *e, *p].eq_ignore_ascii_case(b"sep") && delimiter.is_ascii() => {
@@ -145,8 +159,16 @@ fn comment_lines(head: &[u8]) -> Option<u8> {
 
 impl Reading {
     fn new(head: &[u8], whole: bool, syntax: Syntax) -> Self {
-        let mut reading =
-            Self { syntax, records: Vec::new(), faults: 0, skip: 0, width: 0, trailing: false, row_names: false, score: 0.0 };
+        let mut reading = Self {
+            syntax,
+            records: Vec::new(),
+            faults: 0,
+            skip: 0,
+            width: 0,
+            trailing: false,
+            row_names: false,
+            score: 0.0,
+        };
         let (mut fields, mut at) = (Fields::default(), 0);
         while at < head.len() && reading.records.len() < RECORDS {
             let text = &head[at..];
@@ -225,7 +247,9 @@ impl Reading {
         // What follows must be evident: a header of the full width with every name, then records alike.
         let rest = &self.records[skip..];
         let even = rest.iter().filter(|r| r.len() == self.width).count() as f64 >= 0.9 * rest.len() as f64;
-        if even && rest.len() >= 2 && filled(header) == self.width { skip } else { 0 }
+        // A delimiter at the end of each line begins no field.
+        let named = filled(header) + usize::from(header.last().is_some_and(|f| f.text.is_empty()));
+        if even && rest.len() >= 2 && named >= self.width { skip } else { 0 }
     }
 
     /// Whether the text is evidently a table under this syntax.
@@ -236,7 +260,7 @@ impl Reading {
         if matches!(self.syntax.delimiter, b',' | b';' | b'\t' | b'|') {
             return self.width >= 2 && (matches || first.len() >= 2);
         }
-        let even = records.iter().all(|r| r.len() == self.width);
+        let even = records.iter().skip(1).all(|r| r.len() == self.width);
         let data = || records.iter().skip(1).take(200).flatten();
         let numbers = data().filter(|f| numeric(&f.text)).count();
         self.width >= 2 && matches && even && self.faults == 0 && records.len() >= 3 && numbers * 2 >= data().count()
@@ -291,7 +315,7 @@ fn header(best: &Reading, options: &mut ReadOptions) -> Findings {
         let first = records.first();
         let known = first.map_or(0, |r| r.iter().filter(|f| names.contains(&f.text)).count());
         let absent = given == Some(Header::Absent)
-            || (given.is_none() && known == 0 && width == names.len() && votes(records).0 == 0);
+            || (given.is_none() && known == 0 && width == names.len() && votes(records).0 == 0 && votes(records).1 > 0);
         options.header = Some(if absent { Header::Absent } else { Header::Present });
         options.names = (absent && width == names.len()).then_some(names);
         return Findings::default();

@@ -4,7 +4,7 @@
 mod dialect;
 mod record;
 
-pub(super) use dialect::{Findings, complete};
+pub(super) use dialect::complete;
 
 use super::decode::Source;
 use super::{Format, Header, Limits, Quote, ReadOptions, RowSink, names};
@@ -70,7 +70,8 @@ pub(super) fn read(
     let width = found.len();
     names::send(found, limits, sink, |_| None)?;
     if width == 1 {
-        let detail = "the file is read as a single column; say `delimiter` if its fields are separated by something else";
+        let detail =
+            "the file is read as a single column; say `delimiter` if its fields are separated by something else";
         sink.warn(Warning::new(WarningCode::OneColumn, None, detail));
     }
 

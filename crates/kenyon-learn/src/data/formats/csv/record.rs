@@ -138,7 +138,9 @@ fn quoted(text: &[u8], from: usize, ended: bool, syntax: &Syntax, into: &mut Fie
                 into.fault.get_or_insert(Fault::Unclosed(number));
                 break;
             }
-            Some(byte) if Some(*byte) == syntax.escape && text.get(at + 1).is_some_and(|b| b.is_ascii_punctuation()) => {
+            Some(byte)
+                if Some(*byte) == syntax.escape && text.get(at + 1).is_some_and(|b| b.is_ascii_punctuation()) =>
+            {
                 resolved.get_or_insert(into.resolved.len());
                 into.resolved.extend_from_slice(&text[start..at]);
                 (start, at) = (at + 1, at + 2);
@@ -268,7 +270,10 @@ impl Records {
             Some(Fault::AfterQuote(field)) => (
                 "broken_quote",
                 "text follows a closing quote",
-                format!("text follows the closing quote of field {}; double a quote that is part of the text", field + 1),
+                format!(
+                    "text follows the closing quote of field {}; double a quote that is part of the text",
+                    field + 1
+                ),
             ),
         };
         Err(Error::malformed(code, sentence).with_details([Detail::row(row, reason)]))
