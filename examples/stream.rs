@@ -51,8 +51,14 @@ fn stream(inputs: Vec<ColumnPlan>, lags: bool) -> Any<StreamModel> {
     let mut config = serde_json::Map::new();
     config.insert("recent_labels".into(), lags.into());
     let target = column("target", ColumnKind::Category, None);
-    let mut online =
-        StreamModel::new(&StreamSpec { task: Task::Classification, target, classes: Vec::new(), inputs, config, seed: 7 })?;
+    let mut online = StreamModel::new(&StreamSpec {
+        task: Task::Classification,
+        target,
+        classes: Vec::new(),
+        inputs,
+        config,
+        seed: 7,
+    })?;
     online.set_threads(2);
     Ok(online)
 }

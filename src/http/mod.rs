@@ -23,6 +23,7 @@ pub(crate) mod server;
 mod snapshots;
 mod streams;
 mod system;
+mod upload;
 
 use crate::config::Config;
 use crate::jobs::Queue;

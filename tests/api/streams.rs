@@ -118,7 +118,8 @@ async fn a_prediction_after_an_answer_knows_its_rows() {
         let class = format!("class {i}");
         let new = json!({"x": 0, "y": 0, "label": class});
         server.post("/api/v1/models/s/observe", json!({"rows": [new]})).await.ok();
-        let asked = server.post("/api/v1/models/s/predict", json!({"rows": [{"x": 0, "y": 0}], "top_k": 50})).await.ok();
+        let asked =
+            server.post("/api/v1/models/s/predict", json!({"rows": [{"x": 0, "y": 0}], "top_k": 50})).await.ok();
         assert!(asked.to_string().contains(&format!("\"{class}\"")), "{asked}");
     }
 }
@@ -134,8 +135,10 @@ async fn absurd_targets_are_refused_and_nothing_of_their_body_is_learned() {
     let refused = server.post("/api/v1/models/v/observe", json!({"rows": rows})).await;
     assert_eq!(refused.problem(), (422, "target_out_of_range"));
     assert_eq!((&refused.body["details"][0]["row"], &refused.body["details"][0]["column"]), (&json!(1), &json!("y")));
-    let lines: String = (0..1100).map(|i| json!({"a": 1, "y": if i == 1050 { 1e39 } else { 10.0 }}).to_string() + "\n").collect();
-    let request = server.request(Method::POST, "/api/v1/models/v/observe").header("content-type", "application/x-ndjson");
+    let lines: String =
+        (0..1100).map(|i| json!({"a": 1, "y": if i == 1050 { 1e39 } else { 10.0 }}).to_string() + "\n").collect();
+    let request =
+        server.request(Method::POST, "/api/v1/models/v/observe").header("content-type", "application/x-ndjson");
     let refused = send(request.body(lines)).await;
     assert_eq!(refused.problem(), (422, "target_out_of_range"));
     assert_eq!(refused.body["details"][0]["row"], 1050);

@@ -22,13 +22,13 @@ use super::engine::Engine;
 use super::loaded_version::LoadedVersion;
 use crate::store::{Change, Model, ModelName, NewModel, NewVersion, Store};
 use crate::{Error, Result};
+use actor::{Command, StreamHandle};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::learning::stream::{StreamModel, StreamSpec};
 use kenyon_learn::models::Task;
 use serde_json::{Map, Value, json};
-use actor::{Command, StreamHandle};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -179,7 +179,11 @@ impl Streams {
             self.open_if_used(&model).await;
         }
         let root = open::root_of(&live.bundle()).unwrap_or(live.version);
-        let Some(stream) = self.opened(&name).filter(|stream| stream.log.model.id == live.model_id && stream.log.root == root) else { return };
+        let Some(stream) =
+            self.opened(&name).filter(|stream| stream.log.model.id == live.model_id && stream.log.root == root)
+        else {
+            return;
+        };
         loop {
             let published = stream.published();
             live.publish(Arc::clone(&published.bundle));

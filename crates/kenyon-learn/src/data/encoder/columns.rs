@@ -1,8 +1,8 @@
 //! What one column learned from the training rows, and how a cell becomes entries.
 
 use super::place::Diagonal;
-use super::scale::{LARGEST, Scale, Scaling, beyond};
 use super::running::Peak;
+use super::scale::{LARGEST, Scale, Scaling, beyond};
 use super::series::{Patches, Pooled, Windows};
 use super::text::{Grams, Lexicon, Words};
 use super::{EncoderOptions, Layout};
@@ -67,7 +67,11 @@ impl Fitted {
             Encoding::Elements => {
                 let shape = plan.shape.clone().ok_or_else(|| unknown("a vector"))?;
                 let width: usize = shape.iter().product();
-                Self::Vector { width, shape: (shape.len() > 1).then_some(shape), scaling: Scaling::Largest(Peak::default()) }
+                Self::Vector {
+                    width,
+                    shape: (shape.len() > 1).then_some(shape),
+                    scaling: Scaling::Largest(Peak::default()),
+                }
             }
             Encoding::Steps => {
                 let reason = "a sequence of numbers has no length that rows could be read by in a model that starts \
@@ -213,7 +217,9 @@ impl Fitted {
             (Self::Vector { width, scaling, .. }, Column::Vector { values, .. }) => {
                 let (least, most) = cells(values, *width);
                 match scaling {
-                    Scaling::Largest(peak) if peak.value > 0.0 => beyond([0.0, f64::from(peak.value)], most.max(-least)),
+                    Scaling::Largest(peak) if peak.value > 0.0 => {
+                        beyond([0.0, f64::from(peak.value)], most.max(-least))
+                    }
                     Scaling::Standard { span: Some(span), .. } => beyond(*span, least).max(beyond(*span, most)),
                     _ => 0.0,
                 }

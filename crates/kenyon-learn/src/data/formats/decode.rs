@@ -2,7 +2,9 @@
 //! bytes at hand for whoever has to recognise the format.
 
 use super::Compression;
+use super::encoding::Decoded;
 use crate::{Error, Kind, Result};
+use encoding_rs::{Encoding, UTF_8};
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
@@ -13,9 +15,11 @@ const HEAD: usize = 64 << 10;
 /// Decompressed bytes, with the first of them readable ahead of time.
 pub(super) struct Source {
     /// The first bytes, up to 64 KiB; handed out again by [`Read`].
-    pub(super) head: Vec<u8>,
+    head: Vec<u8>,
+    /// Whether `head` is all there is.
+    whole: bool,
     taken: usize,
-    rest: Bounded,
+    rest: Box<dyn Read + Send>,
 }
 
 /// Marks an [`io::Error`] as one of ours, so that it comes out of a third-party reader as it went in.
@@ -81,15 +85,32 @@ impl Source {
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(HEAD, file))),
             Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(file)?),
         };
-        let mut rest = Bounded { inner, left: limit, limit };
-        let mut head = Vec::with_capacity(HEAD);
-        (&mut rest).take(HEAD as u64).read_to_end(&mut head).map_err(uncarry)?;
-        Ok(Self { head, taken: 0, rest })
+        Self::with_head(Box::new(Bounded { inner, left: limit, limit }))
     }
 
-    /// Leaves out the first `n` bytes (a byte order mark).
-    pub(super) fn skip(&mut self, n: usize) {
-        self.taken = n.min(self.head.len());
+    fn with_head(mut rest: Box<dyn Read + Send>) -> Result<Self> {
+        let mut head = Vec::with_capacity(HEAD);
+        (&mut rest).take(HEAD as u64).read_to_end(&mut head).map_err(uncarry)?;
+        Ok(Self { whole: head.len() < HEAD, head, taken: 0, rest })
+    }
+
+    /// The same text as UTF-8, without a byte order mark.
+    pub(super) fn decoded(mut self, encoding: &'static Encoding) -> Result<Self> {
+        if encoding == UTF_8 {
+            self.taken = if self.head.starts_with(b"\xef\xbb\xbf") { 3 } else { 0 };
+            return Ok(self);
+        }
+        Self::with_head(Box::new(Decoded::new(self, encoding)))
+    }
+
+    /// The first bytes, up to 64 KiB.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head[self.taken..]
+    }
+
+    /// Whether [`Source::head`] is all there is.
+    pub(super) fn whole(&self) -> bool {
+        self.whole
     }
 }
 

@@ -87,7 +87,8 @@ impl Figures {
         self.push(error as f32, of_last);
         // One enormous error must not hide a change for thousands of rows.
         let scale = self.error_scale;
-        self.error_scale = if self.labelled <= 1 { error } else { scale * 0.999 + 0.001 * error.min(100.0 * scale.max(1e-12)) };
+        self.error_scale =
+            if self.labelled <= 1 { error } else { scale * 0.999 + 0.001 * error.min(100.0 * scale.max(1e-12)) };
         self.changed((error / (4.0 * self.error_scale).max(1e-12)).min(1.0))
     }
 

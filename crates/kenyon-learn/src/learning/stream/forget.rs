@@ -11,8 +11,8 @@ use super::StreamModel;
 use super::experts::{Pass, Truth};
 use super::mixture::Row;
 use crate::Result;
-use crate::models::Task;
 use crate::data::Batch;
+use crate::models::Task;
 use serde_json::Value;
 use std::collections::HashSet;
 

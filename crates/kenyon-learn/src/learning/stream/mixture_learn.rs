@@ -27,7 +27,8 @@ impl Mixture {
         }
         shared.counts[label as usize] += 1;
         let memory = &mut *shared.memory;
-        if let (Truth::Class(_), Some((_, nearest))) = (truth, memory.nearest(&scratch.similarities, 1).first().copied())
+        if let (Truth::Class(_), Some((_, nearest))) =
+            (truth, memory.nearest(&scratch.similarities, 1).first().copied())
             && memory.entries()[nearest].label == label
         {
             memory.record_hit(nearest);

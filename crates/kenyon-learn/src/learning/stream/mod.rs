@@ -45,9 +45,9 @@ use code::Code;
 use experts::{EXPERTS, ExpertKind, Truth};
 use hedge::Mixing;
 use mixture::{Mixture, MixtureShape, Row, Scratch};
-use targets::TargetRange;
 use serde_json::{Map, Value};
 use std::sync::Arc;
+use targets::TargetRange;
 
 /// Encoders with more features than this are not read by the experts of tables.
 const NARROW: usize = 96;
@@ -407,7 +407,9 @@ impl StreamModel {
             let labels = self.labels(table)?;
             return Ok(labels.into_iter().map(|label| Label { observed: label, learned: label }).collect());
         };
-        if self.base.is_none() && self.targets.is_empty() && self.figures.labelled == 0
+        if self.base.is_none()
+            && self.targets.is_empty()
+            && self.figures.labelled == 0
             && let Some(median) = targets::median(targets)
         {
             self.target_encoder = TargetEncoder::Number { mean: median, std: 1.0 };
@@ -535,7 +537,10 @@ fn shape(task: Task, classes: usize, config: &Map<String, Value>, seed: u64) -> 
 
 impl std::fmt::Debug for StreamModel {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("StreamModel").field("rows", &self.rows).field("target", &self.target.name).finish_non_exhaustive()
+        f.debug_struct("StreamModel")
+            .field("rows", &self.rows)
+            .field("target", &self.target.name)
+            .finish_non_exhaustive()
     }
 }
 

@@ -58,8 +58,9 @@ impl TargetRange {
         }
         let (mean, deviation) = self.scale.centre_and_deviation();
         let usual = deviation.max(mean.abs() * 1e-3);
-        (self.scale.rows() >= KNOWN && (target - mean).abs() > FAR * usual)
-            .then(|| format!("{target:e} is more than {FAR:e} deviations from the targets so far, {mean:.4e} ± {usual:.1e}"))
+        (self.scale.rows() >= KNOWN && (target - mean).abs() > FAR * usual).then(|| {
+            format!("{target:e} is more than {FAR:e} deviations from the targets so far, {mean:.4e} ± {usual:.1e}")
+        })
     }
 
     /// Takes in the next target; the target to learn in its place, none for what the log of an older version holds

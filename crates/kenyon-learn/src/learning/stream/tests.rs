@@ -10,8 +10,8 @@ use crate::data::target::Task;
 use crate::nn::readouts::Readout;
 use crate::nn::readouts::label_propagation::UnlabelledPool;
 use crate::random::Random;
-use std::io::Read;
 use serde_json::{Map, Value, json};
+use std::io::Read;
 
 fn column(name: &str, kind: ColumnKind, shape: Option<Vec<usize>>) -> ColumnPlan {
     ColumnPlan { shape, ..ColumnPlan::new(name, kind) }

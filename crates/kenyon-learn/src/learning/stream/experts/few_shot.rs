@@ -43,7 +43,13 @@ fn known(shared: &Shared, readout: &Readout) -> Vec<usize> {
 
 impl<'a> Parts<'a> {
     /// Of a readout as it was last solved.
-    pub(super) fn new(factor: &'a Factor, sums: &'a Sums, centre: &'a [f64], shared: &'a Shared, readout: &'a Readout) -> Option<Self> {
+    pub(super) fn new(
+        factor: &'a Factor,
+        sums: &'a Sums,
+        centre: &'a [f64],
+        shared: &'a Shared,
+        readout: &'a Readout,
+    ) -> Option<Self> {
         let classes = known(shared, readout);
         let of = |class: usize| sums.mean(class).into_iter().zip(centre).map(|(m, c)| m - c);
         let solved = |class: usize| readout.weights[class * readout.width..(class + 1) * readout.width].iter();

@@ -89,7 +89,15 @@ impl Node {
 impl Forest {
     /// Trees without a node.
     fn new(width: usize, seed: u64) -> Self {
-        Self { width, classes: 0, seed, rows: 0, sharpness: 0.5, paused: false, trees: vec![Tree::default(); TREES].into() }
+        Self {
+            width,
+            classes: 0,
+            seed,
+            rows: 0,
+            sharpness: 0.5,
+            paused: false,
+            trees: vec![Tree::default(); TREES].into(),
+        }
     }
 
     /// Makes room for classes up to `classes`.

@@ -27,7 +27,8 @@ pub(super) const KIND: ExpertKind = ExpertKind {
         vec![Box::new(expert)]
     },
     load: |bytes| {
-        let (solver, pool, readout, class_bias, log_temperature) = from_bytes::<(Solver, UnlabelledPool, _, _, _)>(bytes)?;
+        let (solver, pool, readout, class_bias, log_temperature) =
+            from_bytes::<(Solver, UnlabelledPool, _, _, _)>(bytes)?;
         let solver = Solver { pool, ..solver };
         Ok(Box::new(ReadoutExpert { solver, readout, class_bias, log_temperature, rebuilding: false }))
     },

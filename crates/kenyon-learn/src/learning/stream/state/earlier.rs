@@ -3,6 +3,7 @@
 //! What came with layout 3, the pool of rows without a label and the forest, stands after everything older.
 
 use super::{Exact, MixtureState, Read, State};
+use crate::Result;
 use crate::data::Batch;
 use crate::learning::stream::broken;
 use crate::learning::stream::code::Code;
@@ -17,7 +18,6 @@ use crate::learning::stream::inputs::{Inputs, ReceptiveField};
 use crate::nn::memory::episodic::Episodic;
 use crate::nn::readouts::Readout;
 use crate::nn::readouts::label_propagation::UnlabelledPool;
-use crate::Result;
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -70,7 +70,8 @@ pub(super) fn read(bytes: &[u8], layout: u32) -> Result<Read> {
     let (mut state, newer) = postcard::take_from_bytes::<Earlier>(bytes).map_err(broken)?;
     let mut forest = None;
     if state.layout == 3 {
-        (state.solver.pool, forest) = postcard::from_bytes::<(UnlabelledPool, Option<Forest>)>(newer).map_err(broken)?;
+        (state.solver.pool, forest) =
+            postcard::from_bytes::<(UnlabelledPool, Option<Forest>)>(newer).map_err(broken)?;
     }
     Ok(State {
         layout: state.layout,
