@@ -55,7 +55,7 @@ pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> 
     let part =
         formats::detect(&args.file, None, None).with_context(|| format!("cannot read {}", args.file.display()))?;
     let limits = Limits::default();
-    let summary = schema::infer(&part, &limits).map_err(explain)?;
+    let (part, summary, _) = schema::infer_upload(part, &Default::default(), None, &limits).map_err(explain)?;
     let features: Features =
         serde_json::from_value(Value::Object(args.features.iter().cloned().collect())).context("--feature")?;
     let word = |text: &Option<String>| text.clone().map(Value::String);

@@ -1,17 +1,19 @@
 //! Datasets: uploads as they come, rows back as JSON.
 
 use super::Api;
+use super::blocking::blocking;
 use super::error::{Answer, Problem};
-use super::read::{Paging, Path, Query, body_error};
-use crate::store::{Dataset, DatasetName, NewPart};
+use super::read::{Paging, Path, Query};
+use super::upload::{ReadQuery, Upload};
+use crate::store::{Dataset, DatasetName};
 use crate::{Detail, Error, Kind, Result, jobs};
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use futures::TryStreamExt;
-use kenyon_learn::data::formats::{self, Format, Limits};
-use kenyon_learn::data::schema::{self, Summary};
+use kenyon_learn::data::Warning;
+use kenyon_learn::data::formats::Limits;
+use kenyon_learn::data::schema::Summary;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
@@ -53,9 +55,10 @@ async fn get_dataset(State(api): State<Api>, Path(name): Path<DatasetName>) -> A
 
 /// Creates the dataset from a file, or replaces it.
 ///
-/// The format comes from `Content-Type`, else from the content. gzip and zstd are decoded.
+/// The format comes from `Content-Type`, else from the content. gzip and zstd are decoded. With `dry_run` the
+/// answer is the same (200), and nothing is stored.
 #[utoipa::path(put, path = "/api/v1/datasets/{name}", operation_id = "put_dataset", tag = "datasets",
-    security(("key" = ["datasets"])), params(("name" = String, Path)),
+    security(("key" = ["datasets"])), params(("name" = String, Path), ReadQuery),
     request_body(content((String = "text/csv"), (String = "text/tab-separated-values"), (String = "application/x-ndjson"),
         (Value = "application/json"), (String = "application/vnd.apache.parquet"), (String = "application/octet-stream"))),
     responses((status = 201, description = "new", body = Object), (status = 200, description = "replaced", body = Object),
@@ -63,11 +66,19 @@ async fn get_dataset(State(api): State<Api>, Path(name): Path<DatasetName>) -> A
 async fn put_dataset(
     State(api): State<Api>,
     Path(name): Path<DatasetName>,
+    Query(query): Query<ReadQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<Response> {
-    api.room_for_dataset(&name).await?;
-    let Taken { part, summary, .. } = take_in(&api, &headers, body, None).await?;
+    let dry_run = query.dry_run.unwrap_or(false);
+    if !dry_run {
+        api.room_for_dataset(&name).await?;
+    }
+    let upload = Upload::take(&api, &headers, &query, body, None).await?;
+    if dry_run {
+        return Ok(axum::Json(tried(&name, &upload, &api.file_limits()).await?).into_response());
+    }
+    let Upload { part, summary, .. } = upload;
     let columns = serde_json::to_value(&summary).map_err(Error::internal)?;
     let (dataset, new) = api.store.put_dataset(&name, vec![part], &columns).await?;
     let status = if new { StatusCode::CREATED } else { StatusCode::OK };
@@ -82,11 +93,15 @@ struct Appended {
     appended: u64,
     /// Rows now.
     rows: u64,
+    /// What was noticed about the dataset with its new rows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<Object>)]
+    warnings: Vec<Warning>,
 }
 
 /// Appends the rows of a file, all or none.
 #[utoipa::path(post, path = "/api/v1/datasets/{name}/rows", operation_id = "append_rows", tag = "datasets",
-    security(("key" = ["datasets"])), params(("name" = String, Path)),
+    security(("key" = ["datasets"])), params(("name" = String, Path), ReadQuery),
     request_body(content((String = "text/csv"), (String = "text/tab-separated-values"), (String = "application/x-ndjson"),
         (Value = "application/json"), (String = "application/vnd.apache.parquet"), (String = "application/octet-stream"))),
     responses((status = 200, body = Appended),
@@ -95,19 +110,29 @@ struct Appended {
 async fn append_rows(
     State(api): State<Api>,
     Path(name): Path<DatasetName>,
+    Query(query): Query<ReadQuery>,
     headers: HeaderMap,
     body: Body,
 ) -> Answer<axum::Json<Appended>> {
+    if query.dry_run.is_some() {
+        let reason = "is for `PUT` only";
+        return Err(Error::malformed("invalid_request", format!("dry_run {reason}"))
+            .with_details([Detail::path("dry_run", reason)])
+            .into());
+    }
     let mut known = api.store.dataset(&name).await?;
     api.room_for_bytes().await?;
-    let mut taken = take_in(&api, &headers, body, Some(summary_of(&known)?)).await?;
+    let mut upload = Upload::take(&api, &headers, &query, body, Some(summary_of(&known)?)).await?;
     for _ in 0..TRIES {
-        let columns = serde_json::to_value(&taken.summary).map_err(Error::internal)?;
-        match api.store.try_append_dataset(&name, known.revision, &mut taken.part, &columns).await {
-            Ok(dataset) => return Ok(axum::Json(Appended { appended: taken.part.rows, rows: dataset.rows })),
+        let columns = serde_json::to_value(&upload.summary).map_err(Error::internal)?;
+        match api.store.try_append_dataset(&name, known.revision, &mut upload.part, &columns).await {
+            Ok(dataset) => {
+                let (appended, warnings) = (upload.part.rows, upload.summary.warnings);
+                return Ok(axum::Json(Appended { appended, rows: dataset.rows, warnings }));
+            }
             Err(error) if error.code == "dataset_changed" => {
                 known = api.store.dataset(&name).await?;
-                taken = summarise(taken.part, taken.file, Some(summary_of(&known)?), api.file_limits()).await?;
+                upload = upload.read(Some(summary_of(&known)?), api.file_limits()).await?;
             }
             Err(error) => return Err(error.into()),
         }
@@ -159,56 +184,6 @@ async fn delete_dataset(State(api): State<Api>, Path(name): Path<DatasetName>) -
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// An upload that was read to its end.
-struct Taken {
-    part: NewPart,
-    file: formats::Part,
-    summary: Summary,
-}
-
-/// Streams an upload to storage, then reads it from there. Whatever goes wrong, nothing is kept.
-async fn take_in(api: &Api, headers: &HeaderMap, body: Body, known: Option<Summary>) -> Result<Taken> {
-    let header = |name| headers.get(name).and_then(|v: &axum::http::HeaderValue| v.to_str().ok()).map(str::to_owned);
-    let (kind, encoding) = (header(header::CONTENT_TYPE), header(header::CONTENT_ENCODING));
-    if let Some(kind) = &kind {
-        Format::from_content_type(kind)?;
-    }
-    let stream = body.into_data_stream().map_err(|error| body_error(&error));
-    let file = api.store.stage(stream, api.config.max_upload_bytes).await?;
-    let path = file.path().to_owned();
-    let detected = blocking(move || formats::detect(&path, kind.as_deref(), encoding.as_deref())).await?;
-    let (format, compression) = (name_of(&detected.format)?, name_of(&detected.compression)?);
-    let read_as = serde_json::to_value(&detected.read_as).map_err(Error::internal)?;
-    let part = NewPart { file, format, compression, rows: 0, read_as };
-    summarise(part, detected, known, api.file_limits()).await
-}
-
-/// Reads a stored file: alone, or as more rows of what is known.
-async fn summarise(part: NewPart, file: formats::Part, known: Option<Summary>, limits: Limits) -> Result<Taken> {
-    let read = file.clone();
-    let (summary, rows) = blocking(move || match known {
-        Some(known) => schema::infer_append(&read, &known, &limits),
-        None => schema::infer(&read, &limits).map(|summary| {
-            let rows = summary.rows;
-            (summary, rows)
-        }),
-    })
-    .await?;
-    Ok(Taken { part: NewPart { rows, ..part }, file, summary })
-}
-
-/// Runs work of the processor or the disk on a thread for it.
-pub(crate) async fn blocking<T: Send + 'static, E: Into<Error> + Send + 'static>(
-    work: impl FnOnce() -> Result<T, E> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| Error::internal(error.to_string()))?.map_err(E::into)
-}
-
-fn name_of(value: &impl Serialize) -> Result<String> {
-    let name = serde_json::to_value(value).map_err(Error::internal)?;
-    Ok(name.as_str().unwrap_or_default().to_owned())
-}
-
 fn summary_of(dataset: &Dataset) -> Result<Summary> {
     Summary::deserialize(&dataset.columns).map_err(Error::internal)
 }
@@ -224,6 +199,7 @@ pub(crate) async fn rows(api: &Api, dataset: &Dataset, offset: u64, limit: usize
 /// A dataset as it is shown; how it is stored is nobody's business.
 fn shown(dataset: &Dataset) -> Result<Value> {
     let summary = summary_of(dataset)?;
+    let read_as = dataset.parts.first().map(|part| read_as(&part.format, &part.compression, &part.read_as));
     Ok(json!({
         "name": dataset.name,
         "rows": dataset.rows,
@@ -232,9 +208,39 @@ fn shown(dataset: &Dataset) -> Result<Value> {
         "revision": dataset.revision,
         "columns": summary.columns,
         "warnings": summary.warnings,
-        "read_as": dataset.parts.first().map(|part| &part.read_as),
+        "read_as": read_as,
         "created_at": dataset.created_at,
         "updated_at": dataset.updated_at,
+    }))
+}
+
+/// How a file was read: its format and compression, and what its reader used.
+fn read_as(format: &str, compression: &str, options: &Value) -> Value {
+    let mut shown = json!({ "format": format, "compression": compression });
+    if let (Some(shown), Some(options)) = (shown.as_object_mut(), options.as_object()) {
+        shown.extend(options.iter().map(|(key, value)| (key.clone(), value.clone())));
+    }
+    shown
+}
+
+/// What storing an upload would answer.
+async fn tried(name: &DatasetName, upload: &Upload, limits: &Limits) -> Result<Value> {
+    let (part, summary) = (&upload.part, &upload.summary);
+    let (file, columns, limits) = (upload.file.clone(), summary.columns.clone(), *limits);
+    let preview = blocking(move || kenyon_learn::data::plan::read_rows(&[file], &columns, 0, PREVIEW, &limits)).await?;
+    Ok(json!({
+        "name": name,
+        "dry_run": true,
+        "rows": part.rows,
+        "bytes": part.file.bytes(),
+        "digest": part.file.digest(),
+        "revision": null,
+        "columns": summary.columns,
+        "warnings": summary.warnings,
+        "read_as": read_as(&part.format, &part.compression, &part.read_as),
+        "preview": preview,
+        "created_at": null,
+        "updated_at": null,
     }))
 }
 

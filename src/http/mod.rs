@@ -2,6 +2,7 @@
 //! Handlers parse, call one method, render. What a route needs (a scope, a limit) stands in its
 //! OpenAPI description and is enforced by [`middleware`] from there.
 
+mod blocking;
 mod body;
 pub(crate) mod busy_poll;
 pub(crate) mod context;
@@ -23,6 +24,7 @@ pub(crate) mod server;
 mod snapshots;
 mod streams;
 mod system;
+mod upload;
 
 use crate::config::Config;
 use crate::jobs::Queue;

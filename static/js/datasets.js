@@ -21,12 +21,21 @@ export async function dataset(signal, name) {
 		heading(name, link('Datasets', 'datasets'), remover('Delete', `Delete ${name}?`, 'The rows are gone then. Models trained from them stay.', path, '#/datasets')),
 		h('div.stack',
 			tiles([['Rows', num(set.rows)], ['Columns', num(set.columns.length)], ['Size', bytes(set.bytes)], ['Revision', num(set.revision)], ['Updated', ago(set.updated_at)]]),
+			noticed(set.warnings),
 			card('Train a model', trainForm(set, families)),
 			card('Columns', table('Columns', ['Column', 'Kind', 'Spread', '#Missing', '#Distinct', 'Range', '#Mean', 'Examples'], set.columns.map((c) => [
-				c.name, [c.kind, c.shape?.length ? h('span.mute', ` ${c.shape.join('×')}`) : null], c.histogram?.length ? histogram(c.histogram.map(([, n]) => n), `How ${c.name} is spread`) : '', c.missing ? num(c.missing) : '–', num(c.distinct),
+				c.name, [c.unused ?? c.kind, c.shape?.length ? h('span.mute', ` ${c.shape.join('×')}`) : null], c.histogram?.length ? histogram(c.histogram.map(([, n]) => n), `How ${c.name} is spread`) : '', c.missing ? num(c.missing) : '–', num(c.distinct),
 				h('div.cell', c.min == null ? '–' : `${cell(c.min)} to ${cell(c.max)}`), num(c.mean), h('div.cell.mute', (c.examples ?? []).slice(0, 3).map((e) => cell(e, 24)).join(', '))]))),
 			card('Rows', preview(set, path, signal))),
 	];
+}
+
+// What was noticed about the data and not refused; nothing where there is nothing to say.
+function noticed(warnings) {
+	if (!warnings?.length) return null;
+	const example = (e) => (e.value == null ? `row ${num(e.row)}` : `row ${num(e.row)}: ${cell(e.value, 24)}`);
+	return card('Warnings', table('Warnings', ['Warning', 'Column', 'Detail', '#Rows', 'Examples'], warnings.map((w) => [
+		words(w.code), w.column ?? '–', w.detail, w.rows ? num(w.rows) : '–', h('div.cell.mute', (w.examples ?? []).map(example).join(', '))])));
 }
 
 function preview(set, path, signal) {
@@ -45,7 +54,7 @@ function preview(set, path, signal) {
 }
 
 function trainForm(set, families) {
-	const answers = set.columns.filter((c) => !['vector', 'sequence', 'image'].includes(c.kind)).map((c) => c.name);
+	const answers = set.columns.filter((c) => !['vector', 'sequence', 'image'].includes(c.kind) && c.unused !== 'unreadable').map((c) => c.name);
 	const target = select(answers, answers.findLast((name) => /^(label|class|target|species|answer)$/i.test(name)) ?? answers.at(-1), { name: 'target' });
 	const model = h('input', { ...NAME, name: 'model', value: nameOf(set.name) });
 	const family = select([['', 'Let Kenyon choose'], ...families.map((f) => [f.name, words(f.name)])], '', { name: 'family', onchange: () => draw() });

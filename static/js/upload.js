@@ -32,7 +32,8 @@ export function dropZone(signal) {
 				bar.set(share);
 				put(text, share < 1 ? `Sent ${percent(share, 0)}` : 'Sent. Reading the columns…');
 			}, signal);
-			toast(`${name}: ${num(made.rows)} rows stored.`);
+			const noticed = made.warnings?.length;
+			toast(`${name}: ${num(made.rows)} rows stored${noticed ? `, ${num(noticed)} ${noticed === 1 ? 'warning' : 'warnings'}` : ''}.`);
 			if (!signal.aborted) location.hash = to('datasets', name);
 		} catch (error) {
 			if (!signal.aborted) put(under, trouble(error));

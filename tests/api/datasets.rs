@@ -83,3 +83,59 @@ async fn appends_at_the_same_time_all_land() {
     }
     assert_eq!(server.get("/api/v1/datasets/d").await.ok()["rows"], 7);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_answers_as_an_upload_and_stores_nothing() {
+    let server = TestServer::start().await;
+    let text = ",a,y\n0,1.5,p\n1,2.5,q\n2,3.5,q\n";
+    let tried = send(server.request(Method::PUT, "/api/v1/datasets/d?dry_run=true").body(text)).await;
+    assert_eq!(tried.status, 200, "{}", tried.body);
+    assert_eq!(server.get("/api/v1/datasets/d").await.problem(), (404, "dataset_not_found"));
+    let stored = server.put("/api/v1/datasets/d", text).await;
+    assert_eq!(stored.status, 201, "{}", stored.body);
+    for field in ["rows", "bytes", "digest", "columns", "warnings", "read_as"] {
+        assert_eq!(tried.body[field], stored.body[field], "{field}");
+    }
+    let codes: Vec<_> = stored.body["warnings"].as_array().unwrap().iter().map(|w| w["code"].clone()).collect();
+    assert!(codes.contains(&json!("unnamed_column")) && codes.contains(&json!("identifier")), "{codes:?}");
+    assert_eq!(server.get("/api/v1/datasets/d").await.ok()["warnings"], stored.body["warnings"]);
+    let bad = send(server.request(Method::PUT, "/api/v1/datasets/e?dry_run=true").body("a,b\n1,2\n3\n")).await;
+    assert_eq!((bad.status, &bad.body["details"][0]["row"]), (422, &json!(2)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn how_a_file_is_read_can_be_said_and_is_answered() {
+    let server = TestServer::start().await;
+    let rows = "5.1,3.5,Iris-setosa\n4.9,3.0,Iris-setosa\n6.3,3.3,Iris-virginica\n";
+    let request = server.request(Method::PUT, "/api/v1/datasets/h").header("content-type", "text/csv; header=absent");
+    let absent = send(request.body(rows)).await;
+    assert_eq!((absent.status, &absent.body["rows"]), (201, &json!(3)), "{}", absent.body);
+    assert_eq!(absent.body["read_as"]["header"], "absent");
+    let found = server.get("/api/v1/datasets/h/rows").await.ok();
+    assert_eq!(found["rows"][0], json!({"column_1": 5.1, "column_2": 3.5, "column_3": "Iris-setosa"}));
+    let more = send(
+        server.request(Method::POST, "/api/v1/datasets/h/rows").body("5.0,3.6,Iris-setosa\n4.7,3.2,Iris-setosa\n"),
+    )
+    .await;
+    assert_eq!((more.status, &more.body["rows"]), (200, &json!(5)), "{}", more.body);
+    let path = "/api/v1/datasets/q?delimiter=%7C&encoding=windows-1252&quote=none";
+    let said = send(server.request(Method::PUT, path).body(b"name|x\nJos\xe9|1\n\"A|2\n".to_vec())).await;
+    assert_eq!(said.status, 201, "{}", said.body);
+    assert_eq!(said.body["read_as"]["encoding"], "windows-1252");
+    let found = server.get("/api/v1/datasets/q/rows").await.ok();
+    assert_eq!(found["rows"], json!([{"name": "José", "x": 1}, {"name": "\"A", "x": 2}]));
+    for (query, field) in [
+        ("delimiter=ab", "delimiter"),
+        ("header=maybe", "header"),
+        ("quote=x", "quote"),
+        ("decimal=x", "decimal"),
+        ("encoding=klingon", "encoding"),
+    ] {
+        let refused = send(server.request(Method::PUT, &format!("/api/v1/datasets/r?{query}")).body(rows)).await;
+        assert_eq!((refused.status, &refused.body["details"][0]["path"]), (400, &json!(field)), "{}", refused.body);
+    }
+    for (method, query) in [(Method::PUT, "datasets/r?colour=red"), (Method::POST, "datasets/h/rows?dry_run=true")] {
+        let refused = send(server.request(method, &format!("/api/v1/{query}")).body(rows)).await;
+        assert_eq!(refused.status, 400, "{}", refused.body);
+    }
+}

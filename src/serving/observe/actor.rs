@@ -363,7 +363,7 @@ impl Actor {
 
     async fn do_due(&mut self, (snapshot, consolidate): (bool, Option<&'static str>)) {
         if let Some(because) = consolidate {
-            super::consolidate::queue_due(&self.log, because).await;
+            super::due::queue_due(&self.log, because).await;
         }
         if snapshot && let Err(error) = self.snapshot().await {
             tracing::warn!(model = self.log.model.name.as_str(), %error, "a stream's state could not be kept");

@@ -8,16 +8,14 @@
 
 use super::actor::{Command, StateCopy, StreamHandle};
 use super::stream_log::StreamLog;
-use super::{Streams, blocking};
-use crate::store::{JobFilter, JobKind, JobStatus, ModelName, NewJob, NewRecord, NewVersion};
+use super::{Streams, blocking, due};
+use crate::store::{ModelName, NewRecord, NewVersion};
 use crate::{Error, Result};
 use kenyon_learn::learning::fit::task_name;
 use kenyon_learn::learning::stream::{Consolidation, StreamModel};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Jobs that may wait when a consolidation queues itself.
-const MAX_QUEUED: u64 = 1_000;
 /// A stream that learns nothing for so long (and at most twice as long) is idle.
 const IDLE: Duration = Duration::from_secs(30);
 
@@ -28,30 +26,6 @@ pub struct Consolidated {
     pub result: Value,
     /// The version to publish; none where the state before it answers better.
     pub version: Option<NewVersion>,
-}
-
-/// Queues a consolidation that came due by itself. If that fails it comes due again later.
-pub(super) async fn queue_due(log: &StreamLog, because: &str) {
-    if let Err(error) = queue(log, because).await {
-        tracing::warn!(model = log.model.name.as_str(), %error, "a consolidation could not be queued");
-    }
-}
-
-/// Queues a consolidation unless one waits or runs already.
-async fn queue(log: &StreamLog, because: &str) -> Result<()> {
-    let filter = |status| JobFilter {
-        status: Some(status),
-        model: Some(log.model.name.clone()),
-        kind: Some(JobKind::Consolidate),
-    };
-    for status in [JobStatus::Queued, JobStatus::Running] {
-        if !log.store.jobs(&filter(status), 1, None).await?.items.is_empty() {
-            return Ok(());
-        }
-    }
-    let (model, spec) = (log.model.name.clone(), json!({ "because": because }));
-    let job = NewJob { kind: JobKind::Consolidate, model, dataset: None, spec, priority: 0, create: None };
-    log.store.submit_job(job, MAX_QUEUED, None).await.map(|_| ())
 }
 
 impl Streams {
@@ -68,7 +42,7 @@ impl Streams {
     pub(super) async fn look_for_idle(&self) {
         for stream in self.all_open() {
             if stream.ask(Command::IsIdle).await.unwrap_or(false) {
-                queue_due(&stream.log, "idle").await;
+                due::queue_due(&stream.log, "idle").await;
             }
         }
     }

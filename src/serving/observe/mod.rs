@@ -8,6 +8,7 @@
 mod actor;
 mod apply;
 mod consolidate;
+mod due;
 mod learn;
 mod open;
 mod remembered;

@@ -79,6 +79,9 @@ struct Growing {
     /// Cells of files that do not fit, which count as missing, and the first of them.
     misfits: u64,
     examples: Vec<WarningExample>,
+    /// How many of them are lists and objects, and the first of those.
+    odd: u64,
+    faults: Vec<Detail>,
 }
 
 /// Columns under construction.
@@ -179,13 +182,19 @@ impl TableBuilder {
         }
     }
 
-    /// A cell that does not fit: refused in a request, missing in a file.
+    /// A cell that does not fit: refused in a request, missing in a file unless too many are lists or objects.
     fn misfit(&mut self, plan: usize, name: &str, value: Cell<'_>, reason: String) {
-        if self.strict || !value.is_scalar() {
+        if self.strict {
             return self.fault(name, reason);
         }
         let row = self.rows as u64 + 1;
         let column = &mut self.columns[plan];
+        if !value.is_scalar() {
+            column.odd += 1;
+            if column.faults.len() < MAX_DETAILS {
+                column.faults.push(Detail::cell(row, name, reason));
+            }
+        }
         column.misfits += 1;
         if column.examples.len() < MAX_EXAMPLES {
             let value = value_of(value, ColumnKind::Text, &Spelling::default());
@@ -232,7 +241,13 @@ impl TableBuilder {
     }
 
     /// The finished table, or what was wrong with its rows.
-    pub(super) fn finish(self) -> Result<Table> {
+    pub(super) fn finish(mut self) -> Result<Table> {
+        let rows = self.rows as u64;
+        // One list or object in twenty is no accident any more.
+        for column in self.columns.iter_mut().filter(|c| c.odd * 20 > rows) {
+            self.errors.append(&mut column.faults);
+        }
+        self.errors.truncate(MAX_DETAILS);
         if !self.errors.is_empty() {
             return Err(Error::unprocessable("bad_rows", "some rows do not fit").with_details(self.errors));
         }
@@ -279,6 +294,8 @@ impl Growing {
             scratch: Vec::new(),
             misfits: 0,
             examples: Vec::new(),
+            odd: 0,
+            faults: Vec::new(),
         }
     }
 

@@ -13,9 +13,11 @@ const HEAD: usize = 64 << 10;
 /// Decompressed bytes, with the first of them readable ahead of time.
 pub(super) struct Source {
     /// The first bytes, up to 64 KiB; handed out again by [`Read`].
-    pub(super) head: Vec<u8>,
+    head: Vec<u8>,
+    /// Whether `head` is all there is.
+    whole: bool,
     taken: usize,
-    rest: Bounded,
+    rest: Box<dyn Read + Send>,
 }
 
 /// Marks an [`io::Error`] as one of ours, so that it comes out of a third-party reader as it went in.
@@ -81,15 +83,29 @@ impl Source {
             Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(BufReader::with_capacity(HEAD, file))),
             Compression::Zstd => Box::new(zstd::stream::read::Decoder::new(file)?),
         };
-        let mut rest = Bounded { inner, left: limit, limit };
-        let mut head = Vec::with_capacity(HEAD);
-        (&mut rest).take(HEAD as u64).read_to_end(&mut head).map_err(uncarry)?;
-        Ok(Self { head, taken: 0, rest })
+        Self::with_head(Box::new(Bounded { inner, left: limit, limit }))
     }
 
-    /// Leaves out the first `n` bytes (a byte order mark).
-    pub(super) fn skip(&mut self, n: usize) {
-        self.taken = n.min(self.head.len());
+    /// Bytes of which the first are read ahead.
+    pub(super) fn with_head(mut rest: Box<dyn Read + Send>) -> Result<Self> {
+        let mut head = Vec::with_capacity(HEAD);
+        (&mut rest).take(HEAD as u64).read_to_end(&mut head).map_err(uncarry)?;
+        Ok(Self { whole: head.len() < HEAD, head, taken: 0, rest })
+    }
+
+    /// Leaves the next `bytes` of the head out.
+    pub(super) fn skip(&mut self, bytes: usize) {
+        self.taken = (self.taken + bytes).min(self.head.len());
+    }
+
+    /// The first bytes, up to 64 KiB.
+    pub(super) fn head(&self) -> &[u8] {
+        &self.head[self.taken..]
+    }
+
+    /// Whether [`Source::head`] is all there is.
+    pub(super) fn whole(&self) -> bool {
+        self.whole
     }
 }
 

@@ -1,8 +1,9 @@
 //! JSON objects into cells, straight from bytes: no tree of values is built.
 
 use super::decode::{Source, uncarry};
-use super::{Limits, RowSink, too_many_columns};
+use super::{Limits, RowSink, names, too_many_columns};
 use crate::data::cell::{Cell, List};
+use crate::data::warning::{Warning, WarningCode};
 use crate::{Detail, Error, Result};
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::collections::HashMap;
@@ -182,6 +183,21 @@ impl<'s, S: RowSink> Rows<'s, S> {
         Ok(self.count)
     }
 
+    /// A field without a name gets one.
+    fn unnamed(&mut self, key: &str) -> Result<usize> {
+        let mut own = names::INDEX.to_owned();
+        while self.index.contains_key(own.as_str()) {
+            own.push('_');
+        }
+        self.sink.column(&own, None)?;
+        self.names.push(key.into());
+        self.index.insert(key.into(), self.names.len() - 1);
+        self.seen.push(0);
+        let detail = format!("a field has no name in the data and is read as '{own}'");
+        self.sink.warn(Warning::new(WarningCode::UnnamedColumn, Some(&own), detail));
+        Ok(self.names.len() - 1)
+    }
+
     fn column(&mut self, key: &str, expected: usize) -> Result<usize> {
         if self.names.get(expected).is_some_and(|name| **name == *key) {
             return Ok(expected);
@@ -193,8 +209,7 @@ impl<'s, S: RowSink> Rows<'s, S> {
             return Err(too_many_columns(&self.limits));
         }
         if key.trim().is_empty() {
-            return Err(Error::unprocessable("empty_column_name", "a field has no name")
-                .with_details([Detail::row(self.count, "a field has no name")]));
+            return self.unnamed(key);
         }
         self.sink.column(key, None)?;
         self.names.push(key.into());

@@ -4,7 +4,10 @@
 mod babi;
 mod csv;
 mod decode;
+mod encoding;
+mod foreign;
 pub(crate) mod json;
+pub(in crate::data) mod names;
 mod options;
 #[cfg(feature = "parquet")]
 mod parquet;
@@ -24,8 +27,8 @@ mod parquet {
 
 use super::cell::Cell;
 use super::schema::ColumnKind;
-use super::warning::Warning;
-use crate::{Detail, Error, Kind, Result};
+use super::warning::{Warning, WarningCode};
+use crate::{Error, Kind, Result};
 use decode::Source;
 pub use options::{DecimalMark, Header, Quote, ReadOptions};
 use serde::{Deserialize, Serialize};
@@ -37,9 +40,9 @@ use std::path::{Path, PathBuf};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
-    /// Comma-separated values with a header (a semicolon is recognised, too).
+    /// Delimited text, comma-separated or with another delimiter.
     Csv,
-    /// Tab-separated values with a header.
+    /// Delimited text with tabs.
     Tsv,
     /// A JSON object a line.
     Ndjson,
@@ -84,24 +87,27 @@ impl Format {
         }))
     }
 
-    /// The format that the first bytes of the content show.
-    pub fn sniff(head: &[u8]) -> Result<Self> {
-        if head.starts_with(b"PAR1") {
-            return Ok(Self::Parquet);
-        }
-        let text = head.strip_prefix(b"\xef\xbb\xbf".as_slice()).unwrap_or(head).trim_ascii_start();
+    /// The format that the first bytes of a text show; delimited text is [`Format::Csv`] whatever its delimiter.
+    fn sniff(text: &[u8]) -> Result<Self> {
+        let text = text.trim_ascii_start();
         let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
         match text.first() {
-            None => Err(Error::unprocessable("empty_file", "the file is empty")),
-            Some(b'[') => Ok(Self::Json),
+            None => Err(empty_file()),
+            // A list of objects, or of anything: the reader says what is wrong with it.
+            Some(b'[') if text[1..].trim_ascii_start().first().is_none_or(|b| b"{[]\"-0123456789tfn".contains(b)) => {
+                Ok(Self::Json)
+            }
             // One object a line is NDJSON; an object over several lines is read like an array's elements.
             Some(b'{') if line.trim_ascii_end().ends_with(b"}") => Ok(Self::Ndjson),
             Some(b'{') => Ok(Self::Json),
             Some(b'1') if line.starts_with(b"1 ") && babi::recognises(text) => Ok(Self::Babi),
-            Some(_) if line.contains(&b'\t') && !line.contains(&b',') => Ok(Self::Tsv),
             Some(_) => Ok(Self::Csv),
         }
     }
+}
+
+fn empty_file() -> Error {
+    Error::unprocessable("empty_file", "the file is empty")
 }
 
 /// How a file is compressed.
@@ -176,28 +182,83 @@ impl Default for Limits {
 /// Finds out what the file at `path` is: from the request's headers where they say it, else from the
 /// content. Reads its first bytes only.
 pub fn detect(path: &Path, content_type: Option<&str>, content_encoding: Option<&str>) -> Result<Part> {
-    detect_as(path, content_type, content_encoding, &ReadOptions::default())
+    detect_as(path, content_type, content_encoding, &ReadOptions::default()).map(|(part, _)| part)
 }
 
-/// As [`detect`], with some of the reading said by the caller.
+/// As [`detect`], with some of the reading said by the caller; also what is worth a warning.
 pub fn detect_as(
     path: &Path,
     content_type: Option<&str>,
     content_encoding: Option<&str>,
     options: &ReadOptions,
-) -> Result<Part> {
+) -> Result<(Part, Vec<Warning>)> {
     let mut magic = [0u8; 4];
     let read = read_up_to(&mut File::open(path)?, &mut magic)?;
     let compression = match content_encoding.map(Compression::from_content_encoding).transpose()? {
         None | Some(Compression::None) => Compression::sniff(&magic[..read]),
         Some(named) => named,
     };
-    let named = content_type.map(Format::from_content_type).transpose()?.flatten();
-    let format = match named {
-        Some(format) => format,
-        None => Format::sniff(&Source::open(path, compression, u64::MAX)?.head)?,
+    let mut format = content_type.map(Format::from_content_type).transpose()?.flatten();
+    let mut read_as = options.clone();
+    let mut warnings = Vec::new();
+    let source = Source::open(path, compression, u64::MAX)?;
+    if format.is_none() && source.head().starts_with(b"PAR1") {
+        format = Some(Format::Parquet);
+    }
+    if format == Some(Format::Parquet) {
+        let part = Part { path: path.to_owned(), format: Format::Parquet, compression, read_as };
+        return Ok((part, warnings));
+    }
+    foreign::refuse(source.head())?;
+    let named = options.encoding.as_deref().map(encoding::named).transpose()?;
+    let encoding = match encoding_rs::Encoding::for_bom(source.head()) {
+        Some((encoding, _)) => encoding,
+        None => named.map_or_else(|| encoding::of_head(source.head()), Ok)?,
     };
-    Ok(Part { path: path.to_owned(), format, compression, read_as: options.clone() })
+    read_as.encoding = Some(encoding.name().to_ascii_lowercase());
+    let source = source.decoded(encoding)?;
+    let mut format = format.map_or_else(|| Format::sniff(source.head()), Ok)?;
+    if matches!(format, Format::Csv | Format::Tsv) {
+        if format == Format::Tsv {
+            read_as.delimiter.get_or_insert('\t');
+        }
+        let findings;
+        (read_as, findings) = csv::complete(source.head(), source.whole(), &read_as);
+        if read_as.delimiter == Some('\t') {
+            format = Format::Tsv;
+        }
+        if findings.header_like_data {
+            let taken = match read_as.header {
+                Some(Header::Absent) => "it is read as a row; say `header=present` if it names the columns",
+                _ => "it is read as names; say `header=absent` if it is a row",
+            };
+            let detail = format!("the first record looks like data: {taken}");
+            warnings.push(Warning::new(WarningCode::HeaderLikeData, None, detail));
+        }
+    }
+    Ok((Part { path: path.to_owned(), format, compression, read_as }, warnings))
+}
+
+/// Another way to read `part` after `error`: in another encoding when its bytes are not UTF-8, with quotes as
+/// ordinary characters where they do not enclose fields. Nothing where the caller has said how, or the error stands.
+pub(crate) fn another_reading(part: &Part, stated: &ReadOptions, error: &Error) -> Result<Option<Part>> {
+    let mut read_as = part.read_as.clone();
+    match error.code {
+        "not_utf8" if stated.encoding.is_none() && part.format != Format::Parquet => {
+            let found = encoding::of_all(Source::open(&part.path, part.compression, u64::MAX)?)?;
+            if found == encoding_rs::UTF_8 {
+                return Ok(None);
+            }
+            read_as.encoding = Some(found.name().to_ascii_lowercase());
+        }
+        "unclosed_quote" | "broken_quote" | "ragged_rows"
+            if part.format == Format::Tsv && stated.quote.is_none() && read_as.quote != Some(Quote::None) =>
+        {
+            read_as.quote = Some(Quote::None);
+        }
+        _ => return Ok(None),
+    }
+    Ok(Some(Part { read_as, ..part.clone() }))
 }
 
 fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
@@ -232,48 +293,21 @@ pub(crate) trait RowSink {
 /// Sends all rows of `part` to `sink`; returns how many there were.
 pub(crate) fn read(part: &Part, limits: &Limits, sink: &mut impl RowSink) -> Result<u64> {
     let mut source = Source::open(&part.path, part.compression, limits.decompressed)?;
-    if source.head.is_empty() {
-        return Err(Error::unprocessable("empty_file", "the file is empty"));
+    if source.head().is_empty() {
+        return Err(empty_file());
     }
     if part.format != Format::Parquet {
-        if source.head.starts_with(&[0xff, 0xfe]) || source.head.starts_with(&[0xfe, 0xff]) {
-            return Err(Error::malformed("not_utf8", "the file is UTF-16: save it as UTF-8"));
-        }
-        if source.head.starts_with(b"\xef\xbb\xbf") {
-            source.skip(3);
-        }
+        // Parts of 0.1 say nothing and are UTF-8.
+        let encoding = part.read_as.encoding.as_deref().map_or(Ok(encoding_rs::UTF_8), encoding::named)?;
+        source = source.decoded(encoding)?;
     }
     match part.format {
-        Format::Csv => csv::read(source, None, limits, sink),
-        Format::Tsv => csv::read(source, Some(b'\t'), limits, sink),
+        Format::Csv | Format::Tsv => csv::read(source, part.format, &part.read_as, limits, sink),
         Format::Ndjson => json::read_lines(source, limits, sink),
         Format::Json => json::read_array(source, limits, sink),
         Format::Babi => babi::read(source, sink),
         Format::Parquet => parquet::read(part, source, limits, sink),
     }
-}
-
-/// Checks the names of a header: none empty, none twice, not too many.
-fn check_names<'a>(names: impl Iterator<Item = &'a str>, limits: &Limits) -> Result<()> {
-    let mut seen = std::collections::HashMap::new();
-    let mut details = Vec::new();
-    for (i, name) in names.enumerate() {
-        if i >= limits.columns {
-            return Err(too_many_columns(limits));
-        }
-        if name.trim().is_empty() {
-            details.push(Detail::column(name, format!("column {} has no name", i + 1)));
-        } else if let Some(first) = seen.insert(name, i) {
-            details.push(Detail::column(name, format!("columns {} and {} have the same name", first + 1, i + 1)));
-        }
-    }
-    let code = match details.first() {
-        None => return Ok(()),
-        Some(detail) if detail.reason.ends_with("no name") => "empty_column_name",
-        Some(_) => "duplicate_column",
-    };
-    let sentence = details[0].reason.clone();
-    Err(Error::unprocessable(code, sentence).with_details(details))
 }
 
 fn too_many_columns(limits: &Limits) -> Error {

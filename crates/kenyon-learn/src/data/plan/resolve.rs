@@ -3,7 +3,9 @@
 use super::{ColumnPlan, Resolved};
 use crate::data::kinds::{Encoding, Spelling, scalar_cell};
 use crate::data::schema::group::{numbered, square};
-use crate::data::schema::{ColumnInfo, ColumnKind, ColumnsPattern, FeatureGroup, FeatureSpec, Features, Summary};
+use crate::data::schema::{
+    ColumnInfo, ColumnKind, ColumnsPattern, FeatureGroup, FeatureSpec, Features, Summary, Unused,
+};
 use crate::data::target::Task;
 use crate::{Detail, Error, Result};
 use std::collections::{HashMap, HashSet};
@@ -34,6 +36,10 @@ pub fn resolve(summary: &Summary, features: &Features, target: &str, task: Optio
     let mut ignored = vec![target.name.clone()];
     let mut placed = HashSet::new();
     for column in &summary.columns {
+        if column.unused.is_some() && column.name != target.name && !taken.contains_key(column.name.as_str()) {
+            ignored.push(column.name.clone());
+            continue;
+        }
         let own = [column.name.clone()];
         let mut left = Vec::new();
         for name in column.members.as_deref().unwrap_or(&own) {
@@ -53,6 +59,7 @@ pub fn resolve(summary: &Summary, features: &Features, target: &str, task: Optio
         }
         match &column.members {
             None => inputs.push(plan_of(column)),
+            Some(_) if column.series => inputs.push(ColumnPlan { members: Some(left), ..plan_of(column) }),
             Some(members) => {
                 let shape = match left.len() == members.len() {
                     true => column.shape.clone(),
@@ -169,6 +176,9 @@ fn resolve_target(
         }
         Some(FeatureSpec::Group(_)) => return Err(bad_target("bad_target", "the target cannot be a group of columns")),
     };
+    if info.unused == Some(Unused::Unreadable) {
+        return Err(bad_target("bad_target", format!("the values of '{target}' cannot be read")));
+    }
     // Words that mean no value among features are classes among names.
     let words = if wanted.spec().keeps_words() { &info.words[..] } else { &[] };
     let missing = info.missing - words.iter().map(|(_, count)| count).sum::<u64>().min(info.missing);
@@ -278,6 +288,9 @@ fn single<'s>(
     // The name as the data owns it, to outlive the request.
     let own = columns.by_name.get_key_value(name).map_or("", |(key, _)| *key);
     let Some(kind) = group.kind.kind() else { return Ok((vec![own], None)) };
+    if info.unused == Some(Unused::Unreadable) {
+        return Err(bad_feature(name, format!("the values of '{name}' cannot be read")));
+    }
     let mut spelling = info.spelling.clone();
     if found == ColumnKind::Boolean && kind.is_real() {
         spelling.get_or_insert_default().booleans = true;
@@ -395,6 +408,11 @@ fn check_shape(
 }
 
 fn plan_of(column: &ColumnInfo) -> ColumnPlan {
+    if column.series {
+        let (members, spelling) = (column.members.clone(), column.spelling.clone());
+        let plan = ColumnPlan::new(&column.name, ColumnKind::Sequence);
+        return ColumnPlan { members, spelling, channels: Some(1), ..plan };
+    }
     let sequence = column.kind == ColumnKind::Sequence;
     ColumnPlan {
         members: column.members.clone(),

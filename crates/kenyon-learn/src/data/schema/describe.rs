@@ -1,16 +1,14 @@
 //! What a column is, from what was gathered about it: its kind, its spelling, its statistics, its warnings.
 
+use super::histogram::{BARS, bar, label, most_frequent};
 use super::stats::{Reading, Stats};
-use super::{ColumnInfo, ColumnKind, group};
+use super::{ColumnInfo, ColumnKind, Unused, group};
 use crate::data::cell;
 use crate::data::formats::{DecimalMark, ReadOptions};
 use crate::data::kinds::{self, Spelling, is_word};
-use crate::data::warning::{Warning, WarningCode};
-use crate::{Detail, Error, Result};
+use crate::data::warning::{MAX_EXAMPLES, Warning, WarningCode, WarningExample};
+use serde_json::Value;
 use std::collections::HashMap;
-
-/// Bars of a histogram.
-const BARS: usize = 20;
 
 /// Whether `count` of `all` cells are enough for a column to be of their kind: 95 %.
 pub(super) fn is_enough(count: u64, all: u64) -> bool {
@@ -18,9 +16,13 @@ pub(super) fn is_enough(count: u64, all: u64) -> bool {
 }
 
 /// How a column is read, and whether what was gathered without knowing it is right as it is.
-pub(super) fn decide(stats: &mut Stats, options: &ReadOptions, commas: bool) -> Result<(Reading, bool)> {
+pub(super) fn decide(stats: &mut Stats, options: &ReadOptions, commas: bool) -> (Reading, bool) {
     if let Some(reading) = &stats.reading {
-        return Ok((reading.clone(), true));
+        let unreadable = reading.unreadable.clone().or_else(|| unreadable(stats));
+        return (Reading { unreadable, ..reading.clone() }, true);
+    }
+    if let Some(why) = unreadable(stats) {
+        return (Reading { unreadable: Some(why), ..Reading::new(ColumnKind::Text) }, true);
     }
     let evidence = stats.evidence;
     let decimal_comma = match options.decimal {
@@ -29,7 +31,7 @@ pub(super) fn decide(stats: &mut Stats, options: &ReadOptions, commas: bool) -> 
         None => evidence.comma > evidence.point + stats.fractions,
     };
     let day_first = options.day_first.unwrap_or_else(|| evidence.is_day_first());
-    let kind = kind_of(stats)?;
+    let kind = kind_of(stats);
     let names = kind.spec().keeps_words();
     if names && options.missing.is_none() {
         stats.keep_words(is_word);
@@ -46,27 +48,35 @@ pub(super) fn decide(stats: &mut Stats, options: &ReadOptions, commas: bool) -> 
         ColumnKind::Vector | ColumnKind::Sequence => stats.lists.count == present,
         _ => !kind.is_real() && stats.texts == present,
     };
-    Ok((Reading { kind, spelling, width: None }, regular))
+    (Reading { kind, spelling, width: None, unreadable: None }, regular)
+}
+
+/// Why a column cannot be read, if so: the reader says it, it mixes lists with other values, or more than one cell
+/// in twenty cannot be read.
+fn unreadable(stats: &Stats) -> Option<String> {
+    let present = stats.present + stats.not_finite;
+    let many = !is_enough(present, present + stats.unreadable);
+    let first = || stats.unreadable_at.first().filter(|_| many).map(|(_, why)| why.clone());
+    let lists = stats.lists.count;
+    let mixed = stats.reading.is_none() && !is_enough(lists, present) && !is_enough(present - lists, present);
+    let mixed = || mixed.then(|| "it mixes lists with other values".to_owned());
+    stats.unreadable_why.clone().or_else(first).or_else(mixed)
 }
 
 /// The kind that at least 95 % of the cells speak for; names or text where there is none.
-fn kind_of(stats: &Stats) -> Result<ColumnKind> {
+fn kind_of(stats: &Stats) -> ColumnKind {
     let present = stats.present + stats.not_finite;
     if present == 0 {
-        return Ok(ColumnKind::Category);
+        return ColumnKind::Category;
     }
     if let Some(kind) = ColumnKind::all().find(|kind| is_enough(stats.votes(*kind), present)) {
-        return Ok(kind);
+        return kind;
     }
     let lists = &stats.lists;
     if is_enough(lists.count, present) {
-        return Ok(kinds::list_kind(lists.shortest, lists.longest, lists.strings + lists.nested == 0));
+        return kinds::list_kind(lists.shortest, lists.longest, lists.strings + lists.nested == 0);
     }
-    if lists.count > 0 {
-        return Err(Error::unprocessable("bad_cell", "the data holds cells that do not fit")
-            .with_details([Detail::column(&stats.name, "the column mixes lists with other values")]));
-    }
-    Ok(text_or_category(stats))
+    text_or_category(stats)
 }
 
 /// Free text has words and hardly repeats; names repeat.
@@ -89,6 +99,13 @@ fn text_or_category(stats: &Stats) -> ColumnKind {
 /// Describes a column that was read as `reading`.
 pub(super) fn describe(stats: &mut Stats, mut reading: Reading, rows: u64, warnings: &mut Vec<Warning>) -> ColumnInfo {
     let kind = reading.kind;
+    if let Some(why) = reading.unreadable {
+        let detail = format!("the column is kept and never used: {why}");
+        let warning = Warning::new(WarningCode::UnreadableColumn, Some(&stats.name), detail);
+        warnings.push(Warning { rows, examples: unreadable_examples(stats), ..warning });
+        let unused = Some(Unused::Unreadable);
+        return ColumnInfo { missing: rows, unused, ..ColumnInfo::empty(stats.name.clone(), ColumnKind::Text) };
+    }
     stats.close();
     for (word, _) in &stats.words {
         if !reading.spelling.lists(word) {
@@ -127,11 +144,20 @@ pub(super) fn describe(stats: &mut Stats, mut reading: Reading, rows: u64, warni
     }
 }
 
+/// The first cells of a column that cannot be read.
+fn unreadable_examples(stats: &Stats) -> Vec<WarningExample> {
+    stats.unreadable_at.iter().map(|(row, _)| WarningExample { row: *row, value: Value::Null }).collect()
+}
+
 fn warn(stats: &mut Stats, kind: ColumnKind, warnings: &mut Vec<Warning>) {
-    if stats.misfits > 0 {
-        let detail = format!("{} cells are not {} and count as missing", stats.misfits, kind.spec().wanted());
+    let odd = stats.misfits + stats.unreadable;
+    if odd > 0 {
+        let detail = format!("{odd} cells are not {} and count as missing", kind.spec().wanted());
         let mut warning = Warning::new(WarningCode::MixedKind, Some(&stats.name), detail);
-        (warning.rows, warning.examples) = (stats.misfits, std::mem::take(&mut stats.misfit_examples));
+        (warning.rows, warning.examples) = (odd, std::mem::take(&mut stats.misfit_examples));
+        warning.examples.extend(unreadable_examples(stats));
+        warning.examples.sort_by_key(|example| example.row);
+        warning.examples.truncate(MAX_EXAMPLES);
         warnings.push(warning);
     }
     if !stats.words.is_empty() {
@@ -147,55 +173,11 @@ fn warn(stats: &mut Stats, kind: ColumnKind, warnings: &mut Vec<Warning>) {
 /// Counts in equal bars, scaled up from the sampled rows.
 fn bars(stats: &Stats, count: u64) -> Vec<(String, u64)> {
     let mut counts = [0u64; BARS];
-    for x in &stats.sample {
+    let present = stats.sample.iter().filter(|x| !x.is_nan());
+    let sampled = present.clone().count().max(1) as u64;
+    for x in present {
         counts[bar(f64::from(*x), stats.min, stats.max)] += 1;
     }
-    let sampled = stats.sample.len().max(1) as u64;
     counts.iter_mut().for_each(|n| *n = (*n * count + sampled / 2) / sampled);
     label(&counts, stats.min, stats.max)
-}
-
-/// The bars of several histograms as bars between `low` and `high`.
-pub(super) fn rebin<'a>(columns: impl IntoIterator<Item = &'a ColumnInfo>, low: f64, high: f64) -> Vec<(String, u64)> {
-    let mut counts = [0u64; BARS];
-    for column in columns {
-        let Some((from, to)) = column.min.zip(column.max) else { continue };
-        let parts = column.histogram.len().max(1) as f64;
-        let width = to / parts - from / parts;
-        for (i, (_, count)) in column.histogram.iter().enumerate() {
-            counts[bar(from + width * (i as f64 + 0.5), low, high)] += count;
-        }
-    }
-    label(&counts, low, high)
-}
-
-/// The bar a number falls into; halves, so that the widest range there is does not overflow.
-fn bar(x: f64, low: f64, high: f64) -> usize {
-    let share = (x / 2.0 - low / 2.0) / (high / 2.0 - low / 2.0);
-    if high > low && !share.is_nan() { (share * BARS as f64).clamp(0.0, BARS as f64 - 1.0) as usize } else { 0 }
-}
-
-fn label(counts: &[u64; BARS], low: f64, high: f64) -> Vec<(String, u64)> {
-    if high <= low {
-        return vec![(cell::number_text(low), counts.iter().sum())];
-    }
-    let step = high / BARS as f64 - low / BARS as f64;
-    counts.iter().enumerate().map(|(i, n)| (format!("{:.4}", low + step * i as f64), *n)).collect()
-}
-
-/// The names that stand most often, with their counts.
-pub(super) fn most_frequent(counts: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
-    let mut counts: Vec<_> = counts.collect();
-    counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    counts.truncate(BARS);
-    counts
-}
-
-/// The histograms of names of two parts of a column as one.
-pub(super) fn join_names(a: &[(String, u64)], b: &[(String, u64)]) -> Vec<(String, u64)> {
-    let mut counts: HashMap<String, (&str, u64)> = HashMap::new();
-    for (written, count) in a.iter().chain(b) {
-        counts.entry(kinds::canonical(written).into_owned()).or_insert((written, 0)).1 += count;
-    }
-    most_frequent(counts.into_values().map(|(written, count)| (written.to_owned(), count)))
 }

@@ -2,11 +2,11 @@
 //! which kinds its cells speak for; one whose kind is known is read by it, and what does not fit is counted.
 
 use super::stats::{Bounds, Reading, Stats};
-use super::{ColumnInfo, ColumnKind, Summary};
+use super::{ColumnInfo, ColumnKind, Summary, Unused, notes};
 use crate::data::cell::{self, Cell, List};
 use crate::data::formats::{ReadOptions, RowSink, json};
 use crate::data::kinds::{self, Spelling, is_weak_word, is_word};
-use crate::data::warning::Warning;
+use crate::data::warning::{MAX_EXAMPLES, Warning};
 use crate::data::written::value_of;
 use crate::error::MAX_DETAILS;
 use crate::{Detail, Error, Result};
@@ -28,11 +28,14 @@ pub(super) struct Gathering<'k> {
     bounds: Bounds,
     rows: u64,
     sampled: bool,
+    /// Rows that the samples are of.
+    samples: usize,
     stride: u64,
     pub(super) errors: Vec<(&'static str, Detail)>,
     /// The first cells that do not fit their column's kind.
     pub(super) misfits: Vec<Detail>,
     pub(super) warnings: Vec<Warning>,
+    pub(super) duplicates: notes::DuplicateRows,
     list: List,
 }
 
@@ -62,15 +65,30 @@ impl<'k> Gathering<'k> {
             bounds: Bounds::new(1),
             rows: 0,
             sampled: true,
+            samples: 0,
             stride: 1,
             errors: Vec::new(),
             misfits: Vec::new(),
             warnings: Vec::new(),
+            duplicates: notes::DuplicateRows::default(),
             list: List::default(),
         }
     }
 
+    /// A cell that cannot be read. An append is refused for it; in a first file it counts as missing, and so does
+    /// its whole column where there are many.
     fn fault(&mut self, code: &'static str, column: usize, reason: impl Into<String>) {
+        if self.known.is_some() || code == "not_finite" {
+            return self.refuse(code, column, reason);
+        }
+        let stats = &mut self.columns[column];
+        stats.unreadable += 1;
+        if stats.unreadable_at.len() < MAX_EXAMPLES {
+            stats.unreadable_at.push((self.rows + 1, reason.into()));
+        }
+    }
+
+    fn refuse(&mut self, code: &'static str, column: usize, reason: impl Into<String>) {
         if self.errors.len() < MAX_DETAILS {
             self.errors.push((code, Detail::cell(self.rows + 1, self.columns[column].name.clone(), reason)));
         }
@@ -87,7 +105,7 @@ impl<'k> Gathering<'k> {
             self.misfits.push(Detail::cell(row, self.columns[column].name.clone(), reason.clone()));
         }
         if self.options.strict {
-            self.fault("bad_cell", column, reason);
+            self.refuse("bad_cell", column, reason);
         }
     }
 
@@ -248,12 +266,30 @@ impl<'k> Gathering<'k> {
         }
         let width = self.columns[column].reading.as_ref().and_then(|reading| reading.width);
         if let Some(reason) = self.columns[column].list(list) {
+            // Counted as present by now.
+            self.columns[column].present -= 1;
+            self.columns[column].lists.count -= 1;
             return self.fault("bad_cell", column, reason);
         }
         if let Some(width) = width.filter(|&width| list.numbers.len() != width) {
             let reason = format!("{} numbers where the column's vectors have {width}", list.numbers.len());
             self.fault("bad_cell", column, reason);
         }
+    }
+
+    #[inline]
+    fn value(&mut self, column: usize, value: Cell<'_>) {
+        let stats = &mut self.columns[column];
+        if let Cell::Raw(text) | Cell::Quoted(text) = value
+            && stats.takes_plain_numbers()
+            && let Some(x) = cell::parse_number(text)
+            && !cell::leading_zero(text)
+            && x.is_finite()
+        {
+            stats.raw_number(x, text, self.sampled);
+            return stats.show(|| value_of(value, ColumnKind::Number, &Spelling::default()));
+        }
+        if self.columns[column].reading.is_none() { self.open(column, value) } else { self.fitted(column, value) }
     }
 
     /// The errors found, as one.
@@ -277,18 +313,25 @@ impl RowSink for Gathering<'_> {
         // A column that turns up late starts sampling late; wide files get less of everything.
         self.bounds = bounds;
         let mut stats = Stats::new(name, bounds);
+        stats.sample.resize(self.samples, f32::NAN);
         stats.reading = self.decided.get(name).cloned().or_else(|| kind.map(Reading::new));
+        stats.unreadable_why = stats.reading.as_ref().and_then(|reading| reading.unreadable.clone());
         if let Some(known) = &self.known {
             let Some(column) = known.get(name) else {
                 return Err(Error::unprocessable("unknown_column", format!("the dataset has no column '{name}'"))
                     .with_details([Detail::column(name, "the dataset has no such column")]));
             };
+            if column.unused == Some(Unused::Unreadable) {
+                stats.unreadable_why = Some("it could not be read before".to_owned());
+                self.columns.push(stats);
+                return Ok(());
+            }
             if !self.decided.contains_key(name) && !is_open(column, self.known_rows) {
                 let kind = if column.members.is_some() { ColumnKind::Number } else { column.kind };
                 let spelling = Spelling::of(&column.spelling).clone();
                 let vector = column.kind == ColumnKind::Vector && column.members.is_none();
                 let width = vector.then(|| column.shape.as_ref().map(|s| s.iter().product())).flatten();
-                stats.reading = Some(Reading { kind, spelling, width });
+                stats.reading = Some(Reading { kind, spelling, width, unreadable: None });
             }
             if column.kind == ColumnKind::Sequence {
                 stats.lists.channels = column.shape.as_ref().and_then(|s| s.first().copied());
@@ -298,27 +341,40 @@ impl RowSink for Gathering<'_> {
         Ok(())
     }
 
+    fn unreadable(&mut self, column: usize, reason: &str) {
+        self.columns[column].unreadable_why = Some(reason.to_owned());
+    }
+
     fn warn(&mut self, warning: Warning) {
         self.warnings.push(warning);
     }
 
     #[inline]
     fn cell(&mut self, column: usize, value: Cell<'_>) {
-        let stats = &mut self.columns[column];
-        if let Cell::Raw(text) | Cell::Quoted(text) = value
-            && stats.takes_plain_numbers()
-            && let Some(x) = cell::parse_number(text)
-            && !cell::leading_zero(text)
-            && x.is_finite()
-        {
-            stats.raw_number(x, text, self.sampled);
-            return stats.show(|| value_of(value, ColumnKind::Number, &Spelling::default()));
+        self.duplicates.cell(column, &value);
+        let stats = &self.columns[column];
+        if stats.unreadable_why.is_some() {
+            return;
         }
-        if self.columns[column].reading.is_none() { self.open(column, value) } else { self.fitted(column, value) }
+        let ends = (stats.min, stats.max);
+        self.value(column, value);
+        let stats = &mut self.columns[column];
+        if stats.min < ends.0 {
+            stats.ends_at.0 = self.rows + 1;
+        }
+        if stats.max > ends.1 {
+            stats.ends_at.1 = self.rows + 1;
+        }
     }
 
     fn end_row(&mut self) -> Result<bool> {
         self.rows += 1;
+        self.duplicates.end_row(self.rows);
+        if self.sampled {
+            // The samples of all columns are of the same rows.
+            self.samples += 1;
+            self.columns.iter_mut().for_each(|stats| stats.sample.resize(self.samples, f32::NAN));
+        }
         if self.sampled && self.rows / self.stride >= self.bounds.sample as u64 {
             // Keep every second of the sampled rows and take only every second from here on.
             for stats in &mut self.columns {
@@ -329,6 +385,7 @@ impl RowSink for Gathering<'_> {
                 });
             }
             self.stride *= 2;
+            self.samples = self.samples.div_ceil(2);
         }
         self.sampled = self.rows.is_multiple_of(self.stride);
         Ok(self.errors.len() < MAX_DETAILS)

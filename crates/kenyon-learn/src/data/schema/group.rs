@@ -1,9 +1,15 @@
-//! Runs of numbered number columns (`p0`…`p783`, `x.1`…`x.36`, `pixel_0_0`…`pixel_7_7`) become one vector.
+//! Runs of numbered number columns (`p0`…`p783`, `t1`…`t96`, `pixel_0_0`…`pixel_7_7`) become one vector where
+//! their values are alike.
 
+use super::alike::{Alike, Members};
 use super::{ColumnInfo, ColumnKind, Spelling};
+use std::ops::Range;
 
 /// The shortest run that is read as one vector.
 const SHORTEST_RUN: usize = 16;
+
+/// What a row counts in names that write row and column as one number.
+const BASES: [u64; 2] = [10, 100];
 
 /// A name's stem and its last one or two numbers.
 pub(in crate::data) fn numbered(name: &str) -> Option<(&str, Option<u64>, u64)> {
@@ -28,10 +34,13 @@ fn stem_name(stem: &str) -> &str {
     if trimmed.is_empty() { "values" } else { trimmed }
 }
 
-/// Groups runs among columns in file order; every other column stays as it is.
-pub(super) fn group(columns: Vec<ColumnInfo>) -> Vec<ColumnInfo> {
-    let keys: Vec<_> =
-        columns.iter().map(|c| (c.kind == ColumnKind::Number).then(|| numbered(&c.name)).flatten()).collect();
+/// Groups runs among columns in file order; every other column stays as it is. `samples` are numbers of the
+/// same rows, a column each.
+pub(super) fn group(columns: Vec<ColumnInfo>, samples: &[Vec<f32>]) -> Vec<ColumnInfo> {
+    let keys: Vec<_> = columns
+        .iter()
+        .map(|c| (c.kind == ColumnKind::Number && c.unused.is_none()).then(|| numbered(&c.name)).flatten())
+        .collect();
     let mut runs = Vec::new();
     let mut start = 0;
     while start < columns.len() {
@@ -42,7 +51,7 @@ pub(super) fn group(columns: Vec<ColumnInfo>) -> Vec<ColumnInfo> {
         }
         start = end;
     }
-    let runs: Vec<_> = runs.into_iter().map(|run| (run.clone(), shape(&keys[run]))).collect();
+    let runs: Vec<_> = runs.into_iter().filter_map(|run| read_run(run, &keys, samples)).collect();
     let mut names: Vec<String> =
         runs.iter().map(|(run, _)| stem_name(keys[run.start].map_or("", |(stem, ..)| stem)).to_owned()).collect();
     for i in 0..names.len() {
@@ -56,9 +65,14 @@ pub(super) fn group(columns: Vec<ColumnInfo>) -> Vec<ColumnInfo> {
     let mut grouped = Vec::new();
     let mut columns = columns.into_iter();
     let mut at = 0;
-    for ((run, shape), name) in runs.into_iter().zip(names) {
+    for ((run, alike), name) in runs.into_iter().zip(names) {
         grouped.extend(columns.by_ref().take(run.start - at));
-        grouped.push(merge(name, columns.by_ref().take(run.len()).collect(), shape));
+        let shape = match alike {
+            Alike::Picture(rows, columns) => Some(vec![rows, columns]),
+            Alike::Series | Alike::List => None,
+        };
+        let merged = merge(name, columns.by_ref().take(run.len()).collect(), shape);
+        grouped.push(ColumnInfo { series: alike == Alike::Series, ..merged });
         at = run.end;
     }
     grouped.extend(columns);
@@ -72,20 +86,48 @@ fn follows(last: Key<'_>, next: Key<'_>, first: Key<'_>) -> bool {
     let (Some((stem, row, n)), Some((stem2, row2, n2)), Some((.., n0))) = (last, next, first) else { return false };
     stem == stem2
         && match (row, row2) {
-            (None, None) => n2 == n + 1,
+            // `p07` may be followed by `p10`: row and column in one number.
+            (None, None) => n2 == n + 1 || BASES.iter().any(|b| n2 / b == n / b + 1 && n2 % b == n0 % b && n2 > n0),
             (Some(r), Some(r2)) => (r2 == r && n2 == n + 1) || (r2 == r + 1 && n2 == n0),
             _ => false,
         }
 }
 
-/// `[rows, columns]` for names with two numbers that fill a rectangle, or a square number of columns.
-fn shape(keys: &[Key<'_>]) -> Option<Vec<usize>> {
+/// What a run is read as; it may lack its first or last column, where that is no member (a label).
+fn read_run(run: Range<usize>, keys: &[Key<'_>], samples: &[Vec<f32>]) -> Option<(Range<usize>, Alike)> {
+    let members = Members::new(&samples[run.clone()].iter().map(Vec::as_slice).collect::<Vec<_>>());
+    let n = run.len();
+    let assess = |from: usize, to: usize| {
+        let shape = shape(&keys[run.start + from..run.start + to]);
+        (to - from >= SHORTEST_RUN).then(|| members.assess(from, to, shape)).flatten()
+    };
+    let whole = assess(0, n);
+    let without = [(1, n, 0, 1), (0, n - 1, n - 1, n - 2)].map(|(from, to, end, neighbour)| {
+        let stranger = members.stranger(end, neighbour, from, to);
+        (from, to, if stranger { assess(from, to) } else { None })
+    });
+    let picture = |alike: &Option<Alike>| matches!(alike, Some(Alike::Picture(..)));
+    let trimmed = without.iter().find(|(.., a)| picture(a)).or_else(|| without.iter().find(|(.., a)| a.is_some()));
+    match trimmed {
+        Some((from, to, Some(alike))) if !picture(&whole) => Some((run.start + from..run.start + to, *alike)),
+        _ => whole.map(|alike| (run, alike)),
+    }
+}
+
+/// Rows and columns by names with two numbers that fill a rectangle, or by a square number of columns.
+fn shape(keys: &[Key<'_>]) -> Option<(usize, usize)> {
     let n = keys.len();
     if let (Some(Some((_, Some(r0), _))), Some(Some((_, Some(r1), _)))) = (keys.first(), keys.last()) {
         let rows = (r1 - r0 + 1) as usize;
-        return (rows > 1 && n.is_multiple_of(rows)).then(|| vec![rows, n / rows]);
+        return (rows > 1 && n.is_multiple_of(rows)).then_some((rows, n / rows));
     }
-    square(n)
+    if let (Some(Some((.., first))), Some(Some((.., last)))) = (keys.first(), keys.last())
+        && last - first + 1 != n as u64
+    {
+        let rows = BASES.iter().map(|b| (last / b).saturating_sub(first / b) as usize + 1);
+        return rows.filter(|r| *r > 1 && n.is_multiple_of(*r)).map(|rows| (rows, n / rows)).find(|(_, c)| *c > 1);
+    }
+    square(n).map(|sides| (sides[0], sides[1]))
 }
 
 /// The sides of a square of `n` elements.
@@ -100,7 +142,7 @@ pub(super) fn merge(name: String, members: Vec<ColumnInfo>, shape: Option<Vec<us
     let means: Vec<f64> = members.iter().filter_map(|m| m.mean).collect();
     let mut histogram: Vec<(String, u64)> = Vec::new();
     if let Some((low, high)) = fold(f64::min, |m| m.min).zip(fold(f64::max, |m| m.max)) {
-        histogram = super::describe::rebin(&members, low, high);
+        histogram = super::histogram::rebin(&members, low, high);
     }
     let mut spelling: Option<Spelling> = members.iter().find_map(|m| m.spelling.clone());
     for other in members.iter().filter_map(|m| m.spelling.as_ref()) {

@@ -4,12 +4,12 @@
 use super::describe::{self, decide, describe, is_enough};
 use super::gather::{Gathering, is_open, names};
 use super::stats::{Reading, Stats};
-use super::{ColumnInfo, Summary, group};
-use crate::data::formats::{self, Format, Limits, Part};
+use super::{ColumnInfo, Summary, group, notes};
+use crate::data::formats::{self, Format, Limits, Part, ReadOptions};
 use crate::data::kinds::Spelling;
-use crate::data::warning::{MAX_EXAMPLES, Warning};
+use crate::data::warning::Warning;
 use crate::{Detail, Error, Result};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// What a file holds, column by column.
 struct Surveyed {
@@ -19,26 +19,61 @@ struct Surveyed {
     misfits: Vec<Detail>,
 }
 
+/// Reads an upload, alone or as more rows of what is `known`, and says how it was read, what it holds and
+/// how many rows it adds. Where the first reading fails and `stated` leaves it open, others are tried.
+pub fn infer_upload(
+    part: Part,
+    stated: &ReadOptions,
+    known: Option<&Summary>,
+    limits: &Limits,
+) -> Result<(Part, Summary, u64)> {
+    let read = |part: &Part| match known {
+        Some(known) => infer_append(part, known, limits),
+        None => infer(part, limits).map(|summary| (summary.rows, summary)).map(|(rows, summary)| (summary, rows)),
+    };
+    let first = match read(&part) {
+        Ok((summary, rows)) => return Ok((part, summary, rows)),
+        Err(error) => error,
+    };
+    let (mut part, mut error) = (part, first);
+    // Encoding and quotes: at most one other reading each.
+    for _ in 0..2 {
+        let Some(other) = formats::another_reading(&part, stated, &error)? else { break };
+        match read(&other) {
+            Ok((summary, rows)) => return Ok((other, summary, rows)),
+            // The first reading's error tells more than that of a guess, unless the guess got on.
+            Err(next) if next.code == error.code => break,
+            Err(next) => (part, error) = (other, next),
+        }
+    }
+    Err(error)
+}
+
 /// Reads `part` from end to end and says what it holds. Fails on the first broken row, and on cells
-/// that cannot be stored (nested objects) with the first 20 of them.
+/// that are refused (numbers that are not finite) with the first 20 of them.
 pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
     let found = survey(part, limits, None)?;
     let wide = found.columns.len() > 256;
     let mut sketches = HashMap::new();
-    let mut columns = Vec::with_capacity(found.columns.len());
+    let mut warnings = found.warnings;
+    let (mut columns, mut samples) = (Vec::with_capacity(found.columns.len()), Vec::with_capacity(found.columns.len()));
     for (info, mut stats) in found.columns {
+        samples.push(std::mem::take(&mut stats.sample));
         if !wide {
             let spare = std::mem::replace(&mut stats.sketch, super::sketch::Sketch::new(1));
             sketches.insert(info.name.clone(), spare.save(256));
         }
         columns.push(info);
     }
-    let columns = group::group(columns);
+    let columns = group::group(columns, &samples);
+    // What is said about members of a group is said about ordinary columns only.
+    let members: HashSet<&str> = columns.iter().flat_map(|c| c.members.iter().flatten()).map(String::as_str).collect();
+    warnings.retain(|w| w.column.as_deref().is_none_or(|name| !members.contains(name)));
     let sketches = match wide {
         true => Vec::new(),
         false => columns.iter().map(|c| sketches.remove(&c.name).unwrap_or_default()).collect(),
     };
-    Ok(Summary { rows: found.rows, columns, sketches, warnings: found.warnings })
+    Ok(Summary { rows: found.rows, columns, sketches, warnings })
 }
 
 /// Goes over a file once, and once more where what a column is shows only at its end.
@@ -49,9 +84,7 @@ fn survey(part: &Part, limits: &Limits, known: Option<&Summary>) -> Result<Surve
     pass.check()?;
     let sum = |count: fn(&Stats) -> u64| pass.columns.iter().map(count).sum::<u64>();
     let commas = sum(|s| s.evidence.comma) > sum(|s| s.evidence.point);
-    let decided: Result<Vec<(Reading, bool)>> =
-        pass.columns.iter_mut().map(|stats| decide(stats, options, commas)).collect();
-    let decided = decided?;
+    let decided: Vec<(Reading, bool)> = pass.columns.iter_mut().map(|stats| decide(stats, options, commas)).collect();
     let mut readings: Vec<Reading> = decided.iter().map(|(reading, _)| reading.clone()).collect();
     if decided.iter().any(|(_, regular)| !regular) {
         let by_name = pass.columns.iter().map(|s| s.name.clone()).zip(readings).collect();
@@ -67,8 +100,14 @@ fn survey(part: &Part, limits: &Limits, known: Option<&Summary>) -> Result<Surve
             .collect();
     }
     let mut warnings = pass.warnings;
+    warnings.extend(pass.duplicates.warning(rows));
     let columns = pass.columns.into_iter().zip(readings).map(|(mut stats, reading)| {
-        let info = describe(&mut stats, reading, rows, &mut warnings);
+        let mut info = describe(&mut stats, reading, rows, &mut warnings);
+        if known.is_none() {
+            notes::mark_index(&mut info, rows, &warnings);
+            warnings.extend(notes::of_column(&info, rows));
+        }
+        warnings.extend(notes::extremes(&stats, &info));
         (info, stats)
     });
     let columns = columns.collect();
@@ -134,30 +173,14 @@ pub fn infer_append(part: &Part, known: &Summary, limits: &Limits) -> Result<(Su
             summary.sketches.push(saved);
         }
     }
-    summary.warnings = join_warnings(&known.warnings, found.warnings, known.rows);
+    summary.warnings = notes::merge(&known.warnings, found.warnings, known.rows);
+    summary.warnings.extend(summary.columns.iter().filter_map(|info| notes::of_column(info, summary.rows)));
     Ok((summary, rows))
-}
-
-/// The warnings of two parts of a dataset, those of one sort about one column as one.
-fn join_warnings(old: &[Warning], new: Vec<Warning>, rows_before: u64) -> Vec<Warning> {
-    let mut all = old.to_vec();
-    for mut warning in new {
-        warning.examples.iter_mut().for_each(|example| example.row += rows_before);
-        match all.iter_mut().find(|w| w.code == warning.code && w.column == warning.column) {
-            Some(known) => {
-                known.rows += warning.rows;
-                known.examples.append(&mut warning.examples);
-                known.examples.truncate(MAX_EXAMPLES);
-            }
-            None => all.push(warning),
-        }
-    }
-    all
 }
 
 fn combine(old: &ColumnInfo, new: ColumnInfo, old_rows: u64, new_rows: u64) -> ColumnInfo {
     if is_open(old, old_rows) {
-        return ColumnInfo { missing: new.missing + old_rows, unused: old.unused, ..new };
+        return ColumnInfo { missing: new.missing + old_rows, unused: old.unused.or(new.unused), ..new };
     }
     let pick = |f: fn(f64, f64) -> f64, a: Option<f64>, b: Option<f64>| match (a, b) {
         (Some(a), Some(b)) => Some(f(a, b)),
@@ -170,8 +193,8 @@ fn combine(old: &ColumnInfo, new: ColumnInfo, old_rows: u64, new_rows: u64) -> C
     };
     let (min, max) = (pick(f64::min, old.min, new.min), pick(f64::max, old.max, new.max));
     let histogram = match min.zip(max) {
-        Some((low, high)) => describe::rebin([old, &new], low, high),
-        None => describe::join_names(&old.histogram, &new.histogram),
+        Some((low, high)) => histogram::rebin([old, &new], low, high),
+        None => histogram::join_names(&old.histogram, &new.histogram),
     };
     let mut words = old.words.clone();
     for (word, count) in new.words {

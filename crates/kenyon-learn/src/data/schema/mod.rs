@@ -1,14 +1,17 @@
 //! What a column is: its kind, its statistics, and how a training call asks for it to be read.
 
+mod alike;
 mod describe;
 mod gather;
 pub(in crate::data) mod group;
+mod histogram;
 mod infer;
+mod notes;
 mod sketch;
 mod stats;
 
 pub use super::kinds::{ColumnKind, Spelling};
-pub use infer::{infer, infer_append};
+pub use infer::{infer, infer_append, infer_upload};
 
 use super::warning::Warning;
 use indexmap::IndexMap;
@@ -28,6 +31,11 @@ pub struct Summary {
     /// What was noticed and not refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
+}
+
+/// The names of the file's own columns, members of groups among them, in order.
+pub fn column_names(summary: &Summary) -> Vec<String> {
+    summary.columns.iter().flat_map(gather::names).map(str::to_owned).collect()
 }
 
 /// One column of a dataset with its statistics over the whole file.

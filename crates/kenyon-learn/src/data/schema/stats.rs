@@ -38,12 +38,14 @@ pub(super) struct Reading {
     pub(super) spelling: Spelling,
     /// For vectors of the dataset appended to: how long they must be.
     pub(super) width: Option<usize>,
+    /// Why the column is not read at all, if so.
+    pub(super) unreadable: Option<String>,
 }
 
 impl Reading {
     /// In the plainest spelling.
     pub(super) fn new(kind: ColumnKind) -> Self {
-        Self { kind, spelling: Spelling::default(), width: None }
+        Self { kind, spelling: Spelling::default(), width: None, unreadable: None }
     }
 }
 
@@ -79,6 +81,12 @@ pub(super) struct Stats {
     pub(super) fractions: u64,
     /// Whole numbers from 0 to 255, by bit: most pixel columns need no more.
     small: [u64; 4],
+    /// Rows of the smallest and the largest number.
+    pub(super) ends_at: (u64, u64),
+    /// Cells that cannot be read, the first of them, and the reason for the whole column where there is one.
+    pub(super) unreadable: u64,
+    pub(super) unreadable_at: Vec<(u64, String)>,
+    pub(super) unreadable_why: Option<String>,
     pub(super) sketch: Sketch,
     pub(super) sample: Vec<f32>,
     /// Names by canonical form, as first written, with their count.
@@ -131,6 +139,10 @@ impl Stats {
             sum: 0.0,
             fractions: 0,
             small: [0; 4],
+            ends_at: (0, 0),
+            unreadable: 0,
+            unreadable_at: Vec::new(),
+            unreadable_why: None,
             sketch: Sketch::new(bounds.distinct),
             sample: Vec::new(),
             names: HashMap::new(),

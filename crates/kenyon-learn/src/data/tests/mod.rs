@@ -3,14 +3,20 @@
 
 mod bad_input;
 mod bundled;
+mod dialects;
 mod formats;
 mod identity;
 mod majority;
+mod numbered;
+mod oddities;
+#[cfg(feature = "parquet")]
+mod parquet_types;
 mod plans;
 mod requests;
+mod warnings;
 
-use super::formats::{Limits, Part, detect};
-use super::schema::{Summary, infer};
+use super::formats::{Limits, Part, ReadOptions, detect, detect_as};
+use super::schema::{Summary, infer, infer_upload};
 use std::io::Write;
 use tempfile::NamedTempFile;
 
@@ -26,6 +32,16 @@ pub(super) fn file(content: &[u8], content_type: Option<&str>) -> crate::Result<
 pub(super) fn summary(content: &[u8]) -> crate::Result<Summary> {
     let (_file, part) = file(content, None)?;
     infer(&part, &Limits::default())
+}
+
+/// What an upload of this content answers: how it was read, and its summary with all warnings.
+pub(super) fn upload(content: &[u8], options: &ReadOptions) -> crate::Result<(NamedTempFile, Part, Summary)> {
+    let mut file = NamedTempFile::new().unwrap();
+    file.write_all(content).unwrap();
+    let (part, warnings) = detect_as(file.path(), None, None, options)?;
+    let (part, mut summary, _) = infer_upload(part, options, None, &Limits::default())?;
+    summary.warnings.splice(0..0, warnings);
+    Ok((file, part, summary))
 }
 
 /// gzip of some bytes.
