@@ -3,12 +3,10 @@
 use super::histogram::{BARS, bar, label, most_frequent};
 use super::stats::{Reading, Stats};
 use super::{ColumnInfo, ColumnKind, Unused, group};
-use crate::data::cell;
 use crate::data::formats::{DecimalMark, ReadOptions};
 use crate::data::kinds::{self, Spelling, is_word};
 use crate::data::warning::{MAX_EXAMPLES, Warning, WarningCode, WarningExample};
 use serde_json::Value;
-use std::collections::HashMap;
 
 /// Whether `count` of `all` cells are enough for a column to be of their kind: 95 %.
 pub(super) fn is_enough(count: u64, all: u64) -> bool {

@@ -1,10 +1,10 @@
 //! One pass over a file that finds each column's kind and statistics, and a second one where a column must be
 //! read by its kind before it can be counted.
 
-use super::describe::{self, decide, describe, is_enough};
+use super::describe::{decide, describe, is_enough};
 use super::gather::{Gathering, is_open, names};
 use super::stats::{Reading, Stats};
-use super::{ColumnInfo, Summary, group, notes};
+use super::{ColumnInfo, Summary, group, histogram, notes};
 use crate::data::formats::{self, Format, Limits, Part, ReadOptions};
 use crate::data::kinds::Spelling;
 use crate::data::warning::Warning;
