@@ -65,7 +65,9 @@ fn score(set: &Set, asked: &Map<String, Value>, family: Option<Family>, seed: u6
         target: "target".into(),
         family: Some(family),
         task: Some(set.plan.task),
-        validation: share,
+        validation: kenyon_learn::learning::Validation::Share(share),
+        weight: None,
+        class_weights: None,
         seed,
         config: Recipe::without(family, &profile, asked, without).config,
     };
