@@ -290,6 +290,7 @@ async fn listen(mut listener: PgListener, changes: broadcast::Sender<Change>) {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::store::JobId;
 
     #[test]
     fn changes_travel_as_text() {

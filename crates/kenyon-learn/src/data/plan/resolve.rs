@@ -179,8 +179,8 @@ fn resolve_target(
     if info.unused == Some(Unused::Unreadable) {
         return Err(bad_target("bad_target", format!("the values of '{target}' cannot be read")));
     }
-    // Words that mean no value among features are classes among names.
-    let words = if wanted.spec().keeps_words() { &info.words[..] } else { &[] };
+    // Words that mean no value among features are classes among names, where there are other names.
+    let words = if wanted.spec().keeps_words() && info.distinct > 0 { &info.words[..] } else { &[] };
     let missing = info.missing - words.iter().map(|(_, count)| count).sum::<u64>().min(info.missing);
     let distinct = info.distinct + words.len() as u64;
     if !member && missing >= columns.rows {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::data::plan::{ColumnPlan, Resolved, declare, read_table, resolve};
+use crate::data::plan::{ColumnPlan, Resolved, declare, read_table, read_table_noting, resolve};
 use crate::data::schema::Features;
 use crate::data::{Column, ColumnKind, Task};
 use serde_json::{Value, json};
@@ -119,7 +119,15 @@ fn series_in_columns_lose_their_empty_end() {
 #[test]
 fn bad_cells_of_a_file_are_named_with_their_rows() {
     let (_file, part) = file(b"z,y\n01,1\nxx,2\n03,3\n", None).unwrap();
-    let error = read_table(&[part], &[ColumnPlan::new("z", ColumnKind::Number)], &Limits::default()).unwrap_err();
+    let plans = [ColumnPlan::new("z", ColumnKind::Number)];
+    let (table, warnings) = read_table_noting(&[part], &plans, &Limits::default()).unwrap();
+    assert!(matches!(&table.columns[0].1, Column::Number(z) if z[1].is_nan() && z[2] == 3.0));
+    assert_eq!((warnings[0].column.as_deref(), warnings[0].rows, warnings[0].examples[0].row), (Some("z"), 1, 2));
+    let lines = "{\"z\":1}\n".repeat(30) + "{\"z\":{\"a\":1}}\n";
+    let (_file, part) = file(lines.as_bytes(), None).unwrap();
+    assert_eq!(read_table(&[part], &plans, &Limits::default()).unwrap().rows, 31, "one in thirty is missing");
+    let (_file, part) = file(b"{\"z\":1}\n{\"z\":[1]}\n", None).unwrap();
+    let error = read_table(&[part], &plans, &Limits::default()).unwrap_err();
     assert_eq!((error.details[0].row, error.details[0].column.as_deref()), (Some(2), Some("z")));
 }
 

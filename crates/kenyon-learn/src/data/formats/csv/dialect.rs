@@ -141,7 +141,16 @@ fn best_reading(head: &[u8], whole: bool, options: &ReadOptions) -> Reading {
             break;
         }
     }
-    best.unwrap_or_else(|| read(b',', options.quote.map_or(Some(b'"'), chosen), None))
+    best.unwrap_or_else(|| {
+        let quote = options.quote.map_or(Some(b'"'), chosen);
+        let commas = read(b',', quote, None);
+        let single = commas.width == 1 && commas.records.first().is_some_and(|first| first.len() == 1);
+        // Commas that separate nothing: one column of text, under a delimiter that text does not hold.
+        match single && commas.records.iter().any(|r| r.len() > 1) && !head.contains(&b'\x1f') {
+            true => read(b'\x1f', quote, None),
+            false => commas,
+        }
+    })
 }
 
 /// The character of comment lines, where the text begins with such lines and others follow.
