@@ -7,7 +7,6 @@
 //! job publishes a version; versions of one stream share its state.
 
 use super::actor::{Command, StateCopy, StreamHandle};
-use super::stream_log::StreamLog;
 use super::{Streams, blocking, due};
 use crate::store::{ModelName, NewRecord, NewVersion};
 use crate::{Error, Result};
