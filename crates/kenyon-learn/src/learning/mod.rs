@@ -4,6 +4,7 @@
 pub mod bundle;
 pub mod calibrate;
 pub mod choose;
+pub mod compare;
 pub mod drift;
 pub mod evaluate;
 pub mod fit;
