@@ -4,7 +4,8 @@ use super::bootstrap::{Bootstrap, Over, Run};
 use super::matrices::{Comparison, Matrices, check_varies};
 use super::rdm::{Dropped, Rdm, align};
 use super::statistics::{
-    dual_variance, false_discovery, p_above_zero, p_different, single_variance, t_quantile, variance,
+    dual_variance, false_discovery, jackknife_variance, p_above_zero, p_different, single_variance, t_quantile,
+    variance,
 };
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -117,12 +118,25 @@ pub fn assess(
         }))
     };
     let m = names.len();
+    // In a bootstrap the lower ceiling also varies with how many different subjects a sample has, which makes its
+    // test reject hardly ever. Leaving subjects out one by one has no such effect.
+    let to_lower = |at: usize| {
+        let gap = |d: &Vec<f64>| d[at] - d[m];
+        if point.without.is_empty() {
+            return spread(&|draw| draw[at] - draw[m]);
+        }
+        let by_subject = jackknife_variance(point.without.iter().map(gap));
+        match over {
+            Over::Both => by_subject + single_variance(variance(draws[2].iter().map(gap)), stimuli),
+            _ => by_subject,
+        }
+    };
     let margin = t_quantile(0.025, freedom as f64);
     let mut fits: Vec<SystemFit> = Vec::with_capacity(m);
     for (at, name) in names.iter().enumerate() {
         let (value, v) = (point.means[at], spread(&|draw| draw[at]));
         let error = v.sqrt();
-        let to_ceiling = point.ceiling.map(|c| p_different(value - c.lower, spread(&|d| d[at] - d[m]), freedom));
+        let to_ceiling = point.ceiling.map(|c| p_different(value - c.lower, to_lower(at), freedom));
         fits.push(SystemFit {
             name: name.clone(),
             value,

@@ -48,6 +48,8 @@ pub(crate) struct Point {
     pub(crate) fits: Vec<f64>,
     pub(crate) means: Vec<f64>,
     pub(crate) ceiling: Option<NoiseCeiling>,
+    /// The mean fits and the ceiling's two ends without each subject; empty with fewer than three.
+    pub(crate) without: Vec<Vec<f64>>,
 }
 
 /// For each sample drawn over both, over subjects and over stimuli: the mean fits, then the ceiling's two ends.
@@ -94,6 +96,13 @@ impl<'a> Run<'a> {
         let point = Point {
             means: mean_fits(&fits, &once),
             ceiling: ends.map(|(lower, upper)| NoiseCeiling { lower, upper }),
+            without: (0..if count > 2 && over != Over::Stimuli { count } else { 0 })
+                .map(|left| {
+                    let mut others = once.clone();
+                    others[left] = 0.0;
+                    draw(full.as_ref(), &others)
+                })
+                .collect(),
             fits,
         };
         let by_subject = match over {

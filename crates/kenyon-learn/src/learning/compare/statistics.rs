@@ -19,6 +19,12 @@ pub fn single_variance(variance: f64, n: usize) -> f64 {
     variance * n as f64 / (n as f64 - 1.0)
 }
 
+/// Jackknife variance from the values that result without each of the observations.
+pub(crate) fn jackknife_variance(values: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
+    let n = values.len() as f64;
+    variance(values) * (n - 1.0).powi(2) / n
+}
+
 /// Sample variance.
 pub(crate) fn variance(values: impl Iterator<Item = f64> + Clone) -> f64 {
     let (count, sum) = values.clone().fold((0.0, 0.0), |(n, s), v| (n + 1.0, s + v));
