@@ -3,6 +3,7 @@
 
 pub mod bundle;
 pub mod calibrate;
+pub mod compare;
 pub mod drift;
 pub mod evaluate;
 pub mod fit;

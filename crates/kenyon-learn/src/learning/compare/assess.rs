@@ -1,0 +1,178 @@
+//! How well systems explain recordings: similarity to the subjects, intervals, noise ceiling and tests.
+
+use super::bootstrap::{Bootstrap, Over, Run};
+use super::matrices::{Comparison, Matrices, check_varies};
+use super::rdm::{Dropped, Rdm, align};
+use super::statistics::{
+    dual_variance, false_discovery, jackknife_variance, p_above_zero, p_different, single_variance, t_quantile,
+    variance,
+};
+use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
+
+/// How well one system explains the recordings.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SystemFit {
+    /// Name of the system.
+    pub name: String,
+    /// Mean similarity to the subjects.
+    pub value: f64,
+    /// Similarity to each subject.
+    pub per_subject: Vec<f64>,
+    /// Standard error from the bootstrap.
+    pub standard_error: f64,
+    /// 95 % interval.
+    pub interval: [f64; 2],
+    /// One-sided p of a similarity above 0.
+    pub p_zero: f64,
+    /// The same, adjusted for the number of systems (Benjamini–Hochberg).
+    pub q_zero: f64,
+    /// Two-sided p of a difference to the lower noise ceiling.
+    pub p_ceiling: Option<f64>,
+    /// The same, adjusted for the number of systems.
+    pub q_ceiling: Option<f64>,
+}
+
+/// Between which similarities the best possible system lies.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NoiseCeiling {
+    /// Each subject against the average of the others.
+    pub lower: f64,
+    /// Each subject against the average of all.
+    pub upper: f64,
+}
+
+/// Which of two systems explains the recordings better.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Difference {
+    /// One system.
+    pub a: String,
+    /// The other.
+    pub b: String,
+    /// Similarity of `a` minus that of `b`.
+    pub difference: f64,
+    /// Standard error of the difference.
+    pub standard_error: f64,
+    /// Two-sided p.
+    pub p: f64,
+    /// The same, adjusted for the number of pairs.
+    pub q: f64,
+}
+
+/// The result of [`assess`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Assessment {
+    /// The conditions that were compared.
+    pub conditions: Vec<String>,
+    /// Conditions that were left out, and why.
+    pub dropped: Vec<Dropped>,
+    /// One for each system.
+    pub systems: Vec<SystemFit>,
+    /// Missing with a single subject.
+    pub noise_ceiling: Option<NoiseCeiling>,
+    /// All pairs of systems.
+    pub pairwise: Vec<Difference>,
+    /// Degrees of freedom of the tests.
+    pub degrees_of_freedom: usize,
+    /// Bootstrap samples that had enough different stimuli to be compared.
+    pub samples: usize,
+}
+
+/// Compares each system with the subjects' recordings.
+///
+/// `progress` hears how many of the samples are done and answers whether to go on; it is called from
+/// several threads. The result depends on the seed only.
+pub fn assess(
+    systems: Vec<(String, Rdm)>,
+    subjects: Vec<(String, Rdm)>,
+    comparison: Comparison,
+    bootstrap: Bootstrap,
+    progress: &(dyn Fn(usize, usize) -> bool + Sync),
+) -> Result<Assessment> {
+    let (names, subject_names): (Vec<String>, Vec<String>) =
+        (systems.iter().map(|(n, _)| n.clone()).collect(), subjects.iter().map(|(n, _)| n.clone()).collect());
+    if names.is_empty() || subject_names.is_empty() {
+        return Err(Error::unprocessable("nothing_to_compare", "a comparison needs a system and a reference"));
+    }
+    let all: Vec<&str> = names.iter().chain(&subject_names).map(String::as_str).collect();
+    let rdms = systems.into_iter().chain(subjects).map(|(_, rdm)| rdm);
+    let aligned = align(all.iter().copied().zip(rdms).collect())?;
+    for (name, values) in all.iter().zip(&aligned.values) {
+        check_varies(name, values, comparison)?;
+    }
+    let stimuli = aligned.conditions.len();
+    let matrices = Matrices::new(aligned.values, names.len(), stimuli, comparison)?;
+    let run = Run::new(&matrices, bootstrap, progress)?;
+    let (over, (point, draws)) = (run.over, run.all()?);
+    let count = matrices.subjects;
+    let (freedom, combine): (usize, Box<dyn Fn([f64; 3]) -> f64>) = match over {
+        Over::Both => (count.min(stimuli) - 1, Box::new(move |v| dual_variance(v[0], v[1], v[2], count, stimuli))),
+        Over::Subjects => (count - 1, Box::new(move |v| single_variance(v[1], count))),
+        Over::Stimuli => (stimuli - 1, Box::new(move |v| single_variance(v[2], stimuli))),
+    };
+    let spread = |of: &dyn Fn(&[f64]) -> f64| {
+        combine([0, 1, 2].map(|kind| match over {
+            Over::Subjects if kind != 1 => 0.0,
+            Over::Stimuli if kind != 2 => 0.0,
+            _ => variance(draws[kind].iter().map(|draw| of(draw))),
+        }))
+    };
+    let m = names.len();
+    // In a bootstrap the lower ceiling also varies with how many different subjects a sample has, which makes its
+    // test reject hardly ever. Leaving subjects out one by one has no such effect.
+    let to_lower = |at: usize| {
+        let gap = |d: &Vec<f64>| d[at] - d[m];
+        if point.without.is_empty() {
+            return spread(&|draw| draw[at] - draw[m]);
+        }
+        let by_subject = jackknife_variance(point.without.iter().map(gap));
+        match over {
+            Over::Both => by_subject + single_variance(variance(draws[2].iter().map(gap)), stimuli),
+            _ => by_subject,
+        }
+    };
+    let margin = t_quantile(0.025, freedom as f64);
+    let mut fits: Vec<SystemFit> = Vec::with_capacity(m);
+    for (at, name) in names.iter().enumerate() {
+        let (value, v) = (point.means[at], spread(&|draw| draw[at]));
+        let error = v.sqrt();
+        let to_ceiling = point.ceiling.map(|c| p_different(value - c.lower, to_lower(at), freedom));
+        fits.push(SystemFit {
+            name: name.clone(),
+            value,
+            per_subject: point.fits[at * count..(at + 1) * count].to_vec(),
+            standard_error: error,
+            interval: [value - margin * error, value + margin * error],
+            p_zero: p_above_zero(value, v, freedom),
+            q_zero: 1.0,
+            p_ceiling: to_ceiling,
+            q_ceiling: None,
+        });
+    }
+    let adjusted = false_discovery(&fits.iter().map(|f| f.p_zero).collect::<Vec<_>>());
+    fits.iter_mut().zip(adjusted).for_each(|(fit, q)| fit.q_zero = q);
+    let to_ceiling: Vec<f64> = fits.iter().filter_map(|f| f.p_ceiling).collect();
+    if to_ceiling.len() == m {
+        fits.iter_mut().zip(false_discovery(&to_ceiling)).for_each(|(fit, q)| fit.q_ceiling = Some(q));
+    }
+    let mut pairwise = Vec::new();
+    for a in 0..m {
+        for b in a + 1..m {
+            let (difference, v) = (point.means[a] - point.means[b], spread(&|d| d[a] - d[b]));
+            let p = p_different(difference, v, freedom);
+            let (a, b) = (names[a].clone(), names[b].clone());
+            pairwise.push(Difference { a, b, difference, standard_error: v.sqrt(), p, q: 1.0 });
+        }
+    }
+    let adjusted = false_discovery(&pairwise.iter().map(|d| d.p).collect::<Vec<_>>());
+    pairwise.iter_mut().zip(adjusted).for_each(|(pair, q)| pair.q = q);
+    Ok(Assessment {
+        conditions: aligned.conditions,
+        dropped: aligned.dropped,
+        systems: fits,
+        noise_ceiling: point.ceiling,
+        pairwise,
+        degrees_of_freedom: freedom,
+        samples: draws.iter().map(Vec::len).max().unwrap_or(0),
+    })
+}

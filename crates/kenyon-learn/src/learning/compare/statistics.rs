@@ -1,0 +1,132 @@
+//! Variances of a bootstrap, tests by Student's t, and control of the false discovery rate.
+
+/// Variance of a quantity from its three bootstraps, as rsatoolbox combines them.
+///
+/// `both` counts the noise of subjects and stimuli together and their interaction three times over. With
+/// `r = n / (n − 1)` for subjects and stimuli, the estimate is
+/// `r_subj σ²_subj + r_stim σ²_stim − r_subj r_stim (σ²_both − σ²_subj − σ²_stim)`, for many of both
+/// `2 (σ²_subj + σ²_stim) − σ²_both` (Schütt et al. 2023), not below the single ones nor above `both`.
+pub fn dual_variance(both: f64, subjects: f64, stimuli: f64, n_subjects: usize, n_stimuli: usize) -> f64 {
+    let ratio = |n: usize| n as f64 / (n as f64 - 1.0);
+    let (by_subject, by_stimulus) = (ratio(n_subjects), ratio(n_stimuli));
+    let estimate =
+        by_subject * subjects + by_stimulus * stimuli - by_subject * by_stimulus * (both - subjects - stimuli);
+    estimate.max(by_subject * subjects).max(by_stimulus * stimuli).min(both)
+}
+
+/// Variance of a bootstrap over one thing, corrected for its number.
+pub fn single_variance(variance: f64, n: usize) -> f64 {
+    variance * n as f64 / (n as f64 - 1.0)
+}
+
+/// Jackknife variance from the values that result without each of the observations.
+pub(crate) fn jackknife_variance(values: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
+    let n = values.len() as f64;
+    variance(values) * (n - 1.0).powi(2) / n
+}
+
+/// Sample variance.
+pub(crate) fn variance(values: impl Iterator<Item = f64> + Clone) -> f64 {
+    let (count, sum) = values.clone().fold((0.0, 0.0), |(n, s), v| (n + 1.0, s + v));
+    if count < 2.0 {
+        return f64::NAN;
+    }
+    let mean = sum / count;
+    values.map(|v| (v - mean).powi(2)).sum::<f64>() / (count - 1.0)
+}
+
+/// Probability that Student's t with `freedom` degrees exceeds `t`.
+pub fn t_above(t: f64, freedom: f64) -> f64 {
+    let tail = 0.5 * incomplete_beta(freedom / (freedom + t * t), freedom / 2.0, 0.5);
+    if t > 0.0 { tail } else { 1.0 - tail }
+}
+
+/// The `t` that is exceeded with probability `tail`, in (0, 0.5].
+pub fn t_quantile(tail: f64, freedom: f64) -> f64 {
+    let (mut low, mut high) = (0.0, 1.0);
+    while t_above(high, freedom) > tail && high < 1e12 {
+        high *= 2.0;
+    }
+    for _ in 0..200 {
+        let middle = 0.5 * (low + high);
+        if t_above(middle, freedom) > tail { low = middle } else { high = middle }
+    }
+    0.5 * (low + high)
+}
+
+/// The p of a value above 0 with this variance, one-sided.
+pub fn p_above_zero(value: f64, variance: f64, freedom: usize) -> f64 {
+    t_above(value / variance.max(f64::EPSILON).sqrt(), freedom as f64)
+}
+
+/// The p of a difference from 0 with this variance, two-sided.
+pub fn p_different(value: f64, variance: f64, freedom: usize) -> f64 {
+    2.0 * t_above(value.abs() / variance.max(f64::EPSILON).sqrt(), freedom as f64)
+}
+
+/// Benjamini and Hochberg's adjusted p of each test: at most `q` of the discoveries with a value up to `q`
+/// are expected to be false.
+pub fn false_discovery(p: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..p.len()).collect();
+    order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
+    let (mut adjusted, mut least) = (vec![1.0; p.len()], 1.0f64);
+    for (rank, &at) in order.iter().enumerate().rev() {
+        least = least.min(p[at] * p.len() as f64 / (rank + 1) as f64);
+        adjusted[at] = least;
+    }
+    adjusted
+}
+
+/// The regularised incomplete beta function (continued fraction by Lentz's method).
+fn incomplete_beta(x: f64, a: f64, b: f64) -> f64 {
+    if x <= 0.0 {
+        return 0.0;
+    }
+    if x >= 1.0 {
+        return 1.0;
+    }
+    if x > (a + 1.0) / (a + b + 2.0) {
+        return 1.0 - incomplete_beta(1.0 - x, b, a);
+    }
+    let front = (ln_gamma(a + b) - ln_gamma(a) - ln_gamma(b) + a * x.ln() + b * (1.0 - x).ln()).exp();
+    let bound = |v: f64| if v.abs() < 1e-300 { 1e-300 } else { v };
+    let (mut c, mut d) = (1.0, 1.0 / bound(1.0 - (a + b) * x / (a + 1.0)));
+    let mut fraction = d;
+    for m in 1..500 {
+        let m = f64::from(m);
+        let even = m * (b - m) * x / ((a + 2.0 * m - 1.0) * (a + 2.0 * m));
+        d = 1.0 / bound(1.0 + even * d);
+        c = bound(1.0 + even / c);
+        fraction *= d * c;
+        let odd = -(a + m) * (a + b + m) * x / ((a + 2.0 * m) * (a + 2.0 * m + 1.0));
+        d = 1.0 / bound(1.0 + odd * d);
+        c = bound(1.0 + odd / c);
+        fraction *= d * c;
+        if (d * c - 1.0).abs() < 1e-15 {
+            break;
+        }
+    }
+    front * fraction / a
+}
+
+/// Natural logarithm of the gamma function for positive arguments (Lanczos).
+fn ln_gamma(x: f64) -> f64 {
+    const TERMS: [f64; 9] = [
+        0.999_999_999_999_809_9,
+        676.520_368_121_885_1,
+        -1_259.139_216_722_402_8,
+        771.323_428_777_653_1,
+        -176.615_029_162_140_6,
+        12.507_343_278_686_905,
+        -0.138_571_095_265_720_12,
+        9.984_369_578_019_572e-6,
+        1.505_632_735_149_311_6e-7,
+    ];
+    if x < 0.5 {
+        return (std::f64::consts::PI / (std::f64::consts::PI * x).sin()).ln() - ln_gamma(1.0 - x);
+    }
+    let x = x - 1.0;
+    let t = x + 7.5;
+    let sum = TERMS[0] + (1..9).map(|i| TERMS[i] / (x + i as f64)).sum::<f64>();
+    0.5 * std::f64::consts::TAU.ln() + (x + 0.5) * t.ln() - t + sum.ln()
+}

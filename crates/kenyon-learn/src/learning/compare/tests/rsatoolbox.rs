@@ -1,0 +1,186 @@
+//! Distances, comparisons, ceilings and resampled matrices equal rsatoolbox's to 1e-6.
+
+use super::super::matrices::Matrices;
+use super::super::prepared::{ceiling, mean_fits};
+use super::super::sample::Sample;
+use super::super::weighting::non_negative;
+use super::*;
+use crate::random::Random;
+
+fn responses(case: &str) -> (Responses, Value) {
+    let all = fixtures()["responses"].clone();
+    let (p, values, case) = (10, numbers(&all["values"]), all["cases"][case].clone());
+    let rows = indices(&case["rows"]);
+    let pick = |of: &str| -> Vec<String> { rows.iter().map(|&r| all[of][r].to_string()).collect() };
+    let values = rows.iter().flat_map(|&r| values[r * p..(r + 1) * p].to_vec()).collect();
+    (Responses::new(values, p, &pick("condition"), Some(&pick("run"))).unwrap(), case)
+}
+
+fn distances(responses: &Responses, distance: Distance, shrinkage: Shrinkage) -> Vec<f64> {
+    let rdm = dissimilarities(responses, distance, shrinkage).unwrap();
+    rdm.values.iter().map(|&v| f64::from(v)).collect()
+}
+
+#[test]
+fn distances_and_noise_are_the_same() {
+    for case in ["balanced", "few", "unbalanced"] {
+        let (responses, theirs) = responses(case);
+        for (name, shrinkage) in [("diagonal", Shrinkage::Diagonal), ("identity", Shrinkage::Identity)] {
+            let noise = Noise::estimate(&responses, shrinkage).unwrap();
+            assert_close(case, &noise.covariance, &numbers(&theirs[format!("covariance_{name}")]));
+            let ours = distances(&responses, Distance::Mahalanobis, shrinkage);
+            assert_close(case, &ours, &numbers(&theirs[format!("mahalanobis_{name}")]));
+            let ours = distances(&responses, Distance::Crossnobis, shrinkage);
+            assert_close(case, &ours, &numbers(&theirs[format!("crossnobis_{name}")]));
+        }
+        let none = Shrinkage::default();
+        assert_close(case, &distances(&responses, Distance::Euclidean, none), &numbers(&theirs["euclidean"]));
+        assert_close(case, &distances(&responses, Distance::Correlation, none), &numbers(&theirs["correlation"]));
+    }
+    let (responses, _) = responses("unbalanced");
+    let rdm = dissimilarities(&responses, Distance::Crossnobis, Shrinkage::default()).unwrap();
+    assert_eq!((rdm.len(), rdm.dropped.len()), (5, 1));
+    assert!(rdm.values.iter().all(|v| v.is_finite()));
+}
+
+fn matrices() -> (Vec<Vec<f32>>, Value) {
+    let all = fixtures()["comparisons"].clone();
+    let rows = |of: &str| -> Vec<Vec<f32>> {
+        let rows = all[of].as_array().unwrap();
+        rows.iter().map(|row| numbers(row).iter().map(|&v| v as f32).collect()).collect()
+    };
+    ([rows("systems"), rows("subjects")].concat(), all)
+}
+
+#[test]
+fn comparisons_and_ceilings_are_the_same() {
+    let (values, all) = matrices();
+    for (name, comparison) in COMPARISONS {
+        let matrices = Matrices::new(values.clone(), 3, 10, comparison).unwrap();
+        let prepared = matrices.prepare(&Sample::all(10)).unwrap();
+        let theirs = &all["all"][name];
+        assert_close(name, &prepared.fits(), &numbers(&theirs["fits"]));
+        let (lower, upper) = ceiling(prepared.as_ref(), &[1.0; 4]);
+        assert_close(name, &[lower, upper], &[theirs["lower"].as_f64().unwrap(), theirs["upper"].as_f64().unwrap()]);
+    }
+    let matrices = Matrices::new(values, 3, 10, Comparison::Procrustes).unwrap();
+    let fits = matrices.prepare(&Sample::all(10)).unwrap().fits();
+    assert_close("procrustes", &fits, &numbers(&all["all"]["procrustes"]["fits"]));
+}
+
+#[test]
+fn resampled_matrices_are_the_same() {
+    let (values, all) = matrices();
+    for sample in all["samples"].as_array().unwrap() {
+        let (patterns, rdms) = (indices(&sample["patterns"]), indices(&sample["rdms"]));
+        let count = |of: &[usize], n: usize| -> Vec<f64> {
+            (0..n).map(|i| of.iter().filter(|&&x| x == i).count() as f64).collect()
+        };
+        let counts = count(&patterns, 10);
+        let drawn: Vec<usize> = (0..10).filter(|&i| counts[i] > 0.0).collect();
+        let counts = drawn.iter().map(|&i| counts[i]).collect();
+        let stimuli = Sample { conditions: 10, drawn, counts };
+        let subjects = count(&rdms, 4);
+        for (name, comparison) in COMPARISONS {
+            let matrices = Matrices::new(values.clone(), 3, 10, comparison).unwrap();
+            let prepared = matrices.prepare(&stimuli).unwrap();
+            let theirs = &sample["figures"][name];
+            let expected = mean_fits(&numbers(&theirs["fits"]), &[1.0; 4]);
+            assert_close(name, &mean_fits(&prepared.fits(), &subjects), &expected);
+            let (lower, upper) = ceiling(prepared.as_ref(), &subjects);
+            let expected = [theirs["lower"].as_f64().unwrap(), theirs["upper"].as_f64().unwrap()];
+            assert_close(name, &[lower, upper], &expected);
+        }
+    }
+}
+
+#[test]
+fn rho_a_is_the_expectation_over_broken_ties() {
+    let a = rdm(&[1.0, 1.0, 2.0, 2.0, 2.0, 3.0]);
+    let b = rdm(&[1.0, 3.0, 3.0, 2.0, 5.0, 4.0]);
+    let exact = similarities(with_names("m", vec![a.clone(), b.clone()]), Comparison::RhoA).unwrap()[1];
+    let (mut random, mut sum) = (Random::new(1), 0.0);
+    const DRAWS: usize = 40_000;
+    for _ in 0..DRAWS {
+        let mut jitter = |rdm: &Rdm| -> Rdm {
+            let values = rdm.values.iter().map(|v| v + 1e-3 * random.uniform()).collect();
+            Rdm::new(rdm.conditions.clone(), values).unwrap()
+        };
+        let broken = with_names("m", vec![jitter(&a), jitter(&b)]);
+        sum += similarities(broken, Comparison::Spearman).unwrap()[1];
+    }
+    assert!((sum / DRAWS as f64 - exact).abs() < 3e-3, "{} and {exact}", sum / DRAWS as f64);
+}
+
+#[test]
+fn whitened_cosine_of_euclidean_matrices_is_linear_cka() {
+    let (n, mut random) = (30, Random::new(5));
+    let mut layer = |p: usize| -> Vec<f64> { random.normals(n * p, 1.0).into_iter().map(f64::from).collect() };
+    let (x, other) = (layer(7), layer(12));
+    let y: Vec<f64> = other.chunks(12).zip(x.chunks(7)).flat_map(|(o, x)| [&o[..5], x].concat()).collect();
+    let euclidean = |v: &[f64], p: usize| {
+        let responses = Responses::patterns(v.to_vec(), p, &named(n)).unwrap();
+        dissimilarities(&responses, Distance::Euclidean, Shrinkage::default()).unwrap()
+    };
+    let pair = with_names("layer", vec![euclidean(&x, 7), euclidean(&y, 12)]);
+    let cka = linear_cka(&x, 7, &y, 12).unwrap();
+    assert!(cka > 0.2 && cka < 0.99);
+    for comparison in [Comparison::WhitenedCosine, Comparison::Cka] {
+        assert_close("cka", &[similarities(pair.clone(), comparison).unwrap()[1]], &[cka]);
+    }
+}
+
+#[test]
+fn procrustes_ignores_rotation_and_scale() {
+    let (n, mut random) = (12, Random::new(6));
+    let x: Vec<f64> = random.normals(n * 2, 1.0).into_iter().map(f64::from).collect();
+    let turned: Vec<f64> =
+        x.chunks(2).flat_map(|p| [3.0 * (0.6 * p[0] - 0.8 * p[1]), 3.0 * (0.8 * p[0] + 0.6 * p[1])]).collect();
+    let euclidean = |v: Vec<f64>| {
+        let responses = Responses::patterns(v, 2, &named(n)).unwrap();
+        dissimilarities(&responses, Distance::Euclidean, Shrinkage::default()).unwrap()
+    };
+    let pair = with_names("layer", vec![euclidean(x), euclidean(turned)]);
+    let similarity = similarities(pair, Comparison::Procrustes).unwrap()[1];
+    assert!(procrustes_distance(similarity) < 1e-3, "{similarity}");
+}
+
+#[test]
+fn non_negative_least_squares_stops_at_zero() {
+    // The free solution of the first is (2, -1); the best with non-negative weights is (1.5, 0).
+    assert_close("nnls", &non_negative(&[2.0, 1.0, 1.0, 2.0], &[3.0, 0.0]), &[1.5, 0.0]);
+    assert_close("nnls", &non_negative(&[2.0, 1.0, 1.0, 2.0], &[4.0, 5.0]), &[1.0, 2.0]);
+    assert_close("nnls", &non_negative(&[1.0, 1.0, 1.0, 1.0], &[1.0, 1.0]), &[0.0, 1.0]);
+}
+
+#[test]
+fn a_mixture_of_layers_is_found_and_fits_better_than_each() {
+    let (n, mut random) = (30, Random::new(9));
+    let mut layer = |p: usize| -> Rdm {
+        let values = random.normals(n * p, 1.0).into_iter().map(f64::from).collect();
+        let responses = Responses::patterns(values, p, &named(n)).unwrap();
+        dissimilarities(&responses, Distance::Euclidean, Shrinkage::default()).unwrap()
+    };
+    let (a, b, c) = (layer(3), layer(3), layer(3));
+    let values = a.values.iter().zip(&b.values).map(|(a, b)| 3.0 * a + b).collect();
+    let mixed = Rdm::new(a.conditions.clone(), values).unwrap();
+    let layers = vec![("a".into(), a), ("b".into(), b), ("c".into(), c)];
+    for (_, comparison) in COMPARISONS {
+        let found = fit_weights(layers.clone(), vec![("brain".into(), mixed.clone())], comparison, 1).unwrap();
+        assert!(found.value > 0.999, "{comparison:?}: {}", found.value);
+        assert_close("weights", &found.weights, &[3.0 / 10f64.sqrt(), 1.0 / 10f64.sqrt(), 0.0]);
+    }
+}
+
+#[test]
+fn student_and_discovery_rates_agree_with_tables() {
+    use statistics::{false_discovery, t_above, t_quantile};
+    // scipy.stats.t.sf
+    assert_close(
+        "t",
+        &[t_above(2.0, 5.0), t_above(-1.0, 3.0), t_above(4.5, 19.0)],
+        &[0.050969739414929, 0.804498904674893, 0.000122733],
+    );
+    assert_close("t", &[t_quantile(0.025, 1.0), t_quantile(0.025, 10.0)], &[12.706204736, 2.228138852]);
+    assert_close("q", &false_discovery(&[0.01, 0.04, 0.03, 0.2]), &[0.04, 0.16 / 3.0, 0.16 / 3.0, 0.2]);
+}
