@@ -1,6 +1,6 @@
 //! How well systems explain recordings: similarity to the subjects, intervals, noise ceiling and tests.
 
-use super::bootstrap::{Bootstrap, Over, Run};
+use super::bootstrap::{Bootstrap, NoiseCeiling, Over, Run};
 use super::matrices::{Comparison, Matrices, check_varies};
 use super::rdm::{Dropped, Rdm, align};
 use super::statistics::{
@@ -31,15 +31,6 @@ pub struct SystemFit {
     pub p_ceiling: Option<f64>,
     /// The same, adjusted for the number of systems.
     pub q_ceiling: Option<f64>,
-}
-
-/// Between which similarities the best possible system lies.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct NoiseCeiling {
-    /// Each subject against the average of the others.
-    pub lower: f64,
-    /// Each subject against the average of all.
-    pub upper: f64,
 }
 
 /// Which of two systems explains the recordings better.

@@ -1,6 +1,5 @@
 //! The bootstrap: samples of stimuli, of subjects and of both, each compared and with its noise ceiling.
 
-use super::assess::NoiseCeiling;
 use super::matrices::Matrices;
 use super::prepared::{Prepared, ceiling, mean_fits};
 use super::rdm::MIN_CONDITIONS;
@@ -10,6 +9,15 @@ use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
+
+/// Between which similarities the best possible system lies.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NoiseCeiling {
+    /// Each subject against the average of the others.
+    pub lower: f64,
+    /// Each subject against the average of all.
+    pub upper: f64,
+}
 
 /// What is drawn with replacement.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -24,8 +24,8 @@ pub mod statistics;
 mod tests;
 mod weighting;
 
-pub use assess::{Assessment, Difference, NoiseCeiling, SystemFit, assess};
-pub use bootstrap::{Bootstrap, Over};
+pub use assess::{Assessment, Difference, SystemFit, assess};
+pub use bootstrap::{Bootstrap, NoiseCeiling, Over};
 pub use distance::{Distance, dissimilarities};
 pub use geometry::{MAX_PROCRUSTES, linear_cka, procrustes_distance};
 pub use matrices::{Comparison, similarities};
