@@ -214,9 +214,8 @@ async fn a_dry_run_tells_what_a_training_would_do_and_leaves_nothing() {
 async fn waiting_for_a_job_ends_with_it_or_with_202() {
     let server = TestServer::with(|c| c.workers = 0).await;
     server.put("/api/v1/datasets/d", clouds(200)).await.ok();
-    let train = async |wait: &str| {
-        server.post(&format!("/api/v1/models/m/train?{wait}"), request("d", json!({}))).await
-    };
+    let train =
+        async |wait: &str| server.post(&format!("/api/v1/models/m/train?{wait}"), request("d", json!({}))).await;
     assert_eq!(train("wait=0.05").await.status, 202);
     assert_eq!(train("wait=-1").await.problem(), (400, "invalid_wait"));
     assert_eq!(train("waiting=1").await.status, 400);
