@@ -76,7 +76,7 @@ fn main() {
                 target: target.to_owned(),
                 family: Family::named("sparse_mlp"),
                 task: None,
-                validation: default_validation(&train, &resolved),
+                validation: Validation::Share(default_validation(train.rows)),
                 seed,
                 config: serde_json::from_str(&config).unwrap(),
                 ..FitSpec::default()
