@@ -45,7 +45,7 @@ impl<'a> SparseRows<'a> {
     }
 
     /// Indices and values of row `row`.
-    pub(crate) fn row(&self, row: usize) -> (&'a [u32], &'a [f32]) {
+    pub fn row(&self, row: usize) -> (&'a [u32], &'a [f32]) {
         let range = self.range(row);
         (&self.indices[range.clone()], &self.values[range])
     }
