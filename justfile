@@ -10,7 +10,7 @@ fmt:
 
 # The quick tests.
 test:
-    cargo test --release
+    cargo test --release --workspace
 
 # The main job on bundled data.
 demo:

@@ -6,7 +6,7 @@
 use super::noise::{Noise, Shrinkage};
 use super::rdm::{Dropped, Rdm, pairs};
 use super::responses::Responses;
-use crate::nn::kernels::matrix::{Shape, product};
+use crate::nn::kernels::matrix::{MatrixShape, product};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -94,9 +94,9 @@ fn from_products(x: &[f64], p: usize, distance: impl Fn(f64, f64, f64) -> f64) -
     for start in (0..n).step_by(BLOCK) {
         let (high, wide) = (BLOCK.min(n - start), n - start);
         product(
-            (&mut block, Shape::new(high, wide)),
-            (&x[start * p..], Shape::new(high, p)),
-            (&x[start * p..], Shape::new(wide, p).transposed()),
+            (&mut block, MatrixShape::new(high, wide)),
+            (&x[start * p..], MatrixShape::new(high, p)),
+            (&x[start * p..], MatrixShape::new(wide, p).transposed()),
             None,
             1.0,
         );
@@ -131,8 +131,14 @@ fn crossnobis(responses: &Responses) -> Result<Rdm> {
     }
     // Products of the totals, minus those of observations of the same run.
     let mut products = vec![0.0; n * n];
-    let square = Shape::new(n, n);
-    product((&mut products, square), (&totals, Shape::new(n, p)), (&totals, Shape::new(n, p).transposed()), None, 1.0);
+    let square = MatrixShape::new(n, n);
+    product(
+        (&mut products, square),
+        (&totals, MatrixShape::new(n, p)),
+        (&totals, MatrixShape::new(n, p).transposed()),
+        None,
+        1.0,
+    );
     let mut weights: Vec<f64> = (0..n * n).map(|at| counts[at / n] * counts[at % n]).collect();
     let (mut sums, mut block) = (Vec::new(), Vec::new());
     for members in &by_fold {
@@ -140,8 +146,8 @@ fn crossnobis(responses: &Responses) -> Result<Rdm> {
         sums.clear();
         members.iter().for_each(|&(_, at)| sums.extend_from_slice(&cells.sums[at * p..(at + 1) * p]));
         block.resize(m * m, 0.0);
-        let shape = Shape::new(m, p);
-        product((&mut block, Shape::new(m, m)), (&sums, shape), (&sums, shape.transposed()), None, 1.0);
+        let shape = MatrixShape::new(m, p);
+        product((&mut block, MatrixShape::new(m, m)), (&sums, shape), (&sums, shape.transposed()), None, 1.0);
         for (a, &(i, at)) in members.iter().enumerate() {
             for (b, &(j, other)) in members.iter().enumerate() {
                 products[i * n + j] -= block[a * m + b];

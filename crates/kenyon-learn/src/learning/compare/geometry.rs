@@ -4,7 +4,7 @@ use super::eigen;
 use super::prepared::Prepared;
 use super::rdm::pair_index;
 use super::sample::Sample;
-use crate::nn::kernels::matrix::{Shape, product};
+use crate::nn::kernels::matrix::{MatrixShape, product};
 use crate::{Error, Result};
 
 /// Conditions that a Procrustes comparison takes at most; its cost grows with their cube.
@@ -36,7 +36,13 @@ fn centred_products(x: &[f64], p: usize) -> Vec<f64> {
         x.iter_mut().skip(c).step_by(p).for_each(|v| *v -= mean);
     }
     let mut g = vec![0.0; n * n];
-    product((&mut g, Shape::new(n, n)), (&x, Shape::new(n, p)), (&x, Shape::new(n, p).transposed()), None, 1.0);
+    product(
+        (&mut g, MatrixShape::new(n, n)),
+        (&x, MatrixShape::new(n, p)),
+        (&x, MatrixShape::new(n, p).transposed()),
+        None,
+        1.0,
+    );
     g
 }
 
@@ -87,7 +93,7 @@ impl Configurations {
     fn similarities(&self, moments: &[f64], subjects: &[usize]) -> Result<Vec<f64>> {
         let (n, root) = (self.size, root(moments, self.size)?);
         let trace = |g: &[f64]| -> f64 { (0..n).map(|i| g[i * n + i]).sum() };
-        let (shape, mut half, mut both) = (Shape::new(n, n), vec![0.0; n * n], vec![0.0; n * n]);
+        let (shape, mut half, mut both) = (MatrixShape::new(n, n), vec![0.0; n * n], vec![0.0; n * n]);
         let mut one = |&subject: &usize| {
             let other = &self.moments[self.systems + subject];
             let size = trace(moments) * trace(other);
@@ -128,7 +134,7 @@ fn centred_moments(values: &[f32], sample: &Sample) -> Vec<f64> {
 fn root(g: &[f64], n: usize) -> Result<Vec<f64>> {
     let (values, vectors) = eigen::symmetric(g.to_vec(), n)?;
     let scaled: Vec<f64> = (0..n * n).map(|at| vectors[at] * values[at % n].max(0.0).sqrt()).collect();
-    let (mut out, shape) = (vec![0.0; n * n], Shape::new(n, n));
+    let (mut out, shape) = (vec![0.0; n * n], MatrixShape::new(n, n));
     product((&mut out, shape), (&scaled, shape), (&vectors, shape.transposed()), None, 1.0);
     Ok(out)
 }

@@ -1,7 +1,7 @@
 //! The covariance of the noise between channels, estimated with shrinkage from repeated observations.
 
 use super::responses::Responses;
-use crate::nn::kernels::matrix::{Shape, product};
+use crate::nn::kernels::matrix::{MatrixShape, product};
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
 
@@ -84,8 +84,8 @@ fn select(values: &[f64], all: usize, channels: &[usize]) -> Vec<f64> {
 
 /// `xᵀ x` for `x` `[rows, p]`.
 fn second_moment(x: &[f64], p: usize) -> Vec<f64> {
-    let (mut out, shape) = (vec![0.0; p * p], Shape::new(x.len() / p, p));
-    product((&mut out, Shape::new(p, p)), (x, shape.transposed()), (x, shape), None, 1.0);
+    let (mut out, shape) = (vec![0.0; p * p], MatrixShape::new(x.len() / p, p));
+    product((&mut out, MatrixShape::new(p, p)), (x, shape.transposed()), (x, shape), None, 1.0);
     out
 }
 

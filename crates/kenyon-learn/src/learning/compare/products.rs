@@ -2,7 +2,7 @@
 
 use super::prepared::Prepared;
 use super::sample::{Block, Sample};
-use crate::nn::kernels::matrix::{Shape, product};
+use crate::nn::kernels::matrix::{MatrixShape, product};
 
 /// Inner products of all matrices with those from `first` on, over the weighted pairs of a sample:
 /// `[matrices, matrices - first]`. `fill` writes a matrix's values for a block of pairs.
@@ -27,9 +27,9 @@ pub(crate) fn inner_products(
             weighted.extend(row.iter().zip(&block.weight).map(|(v, w)| v * w));
         }
         product(
-            (&mut part, Shape::new(matrices, columns)),
-            (&plain, Shape::new(matrices, k)),
-            (&weighted, Shape::new(columns, k).transposed()),
+            (&mut part, MatrixShape::new(matrices, columns)),
+            (&plain, MatrixShape::new(matrices, k)),
+            (&weighted, MatrixShape::new(columns, k).transposed()),
             None,
             1.0,
         );

@@ -5,9 +5,8 @@ use super::prepared::{ceiling, mean_fits};
 use super::sample::Sample;
 use super::{Bootstrap, Comparison, Distance, Over, Rdm, Responses, Shrinkage, assess, dissimilarities};
 use crate::Result;
-use crate::nn::kernels::matrix::in_parts;
+use crate::nn::kernels::parallel;
 use crate::random::Random;
-use std::sync::{Mutex, PoisonError};
 
 /// Channels of the simulated responses.
 const CHANNELS: usize = 6;
@@ -150,22 +149,17 @@ impl Study {
         let (truth, error) = (self.features(&mut random), self.features(&mut random));
         let fixed = (self.over == Over::Subjects).then_some((&truth[..], &error[..]));
         let noise = self.ceiling_noise(fixed)?;
-        let rejected = Mutex::new((Ok(()), [0usize; 3]));
-        in_parts(studies, threads, |_, range| {
-            for study in range {
-                let p = match fixed {
-                    Some(fixed) => self.same_stimuli(noise, fixed, study as u64),
-                    None => self.other_stimuli(noise, study as u64),
-                };
-                let mut rejected = rejected.lock().unwrap_or_else(PoisonError::into_inner);
-                match p {
-                    Ok(p) => rejected.1.iter_mut().zip(p).for_each(|(count, p)| *count += usize::from(p <= 0.05)),
-                    Err(error) => rejected.0 = Err(error),
-                }
-            }
+        let mut outcomes: Vec<Result<[f64; 3]>> = (0..studies).map(|_| Ok([1.0; 3])).collect();
+        parallel::each(&mut outcomes, threads, |study, outcome| {
+            *outcome = match fixed {
+                Some(fixed) => self.same_stimuli(noise, fixed, study as u64),
+                None => self.other_stimuli(noise, study as u64),
+            };
         });
-        let (outcome, counts) = rejected.into_inner().unwrap_or_else(PoisonError::into_inner);
-        outcome?;
+        let mut counts = [0usize; 3];
+        for p in outcomes {
+            counts.iter_mut().zip(p?).for_each(|(count, p)| *count += usize::from(p <= 0.05));
+        }
         let [zero, between, ceiling] = counts.map(|count| count as f64 / studies as f64);
         Ok(ErrorRates { zero, between, ceiling })
     }

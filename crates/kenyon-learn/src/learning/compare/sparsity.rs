@@ -4,7 +4,7 @@
 //! To compare with: cells of macaque V1 that see natural scenes have a lifetime sparseness of 0.4–0.6 (Vinje and
 //! Gallant 2000); about 6 % of the Kenyon cells in a fly's mushroom body answer an odour (Turner et al. 2008).
 
-use crate::nn::kernels::matrix::{Shape, product};
+use crate::nn::kernels::matrix::{MatrixShape, product};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -97,18 +97,18 @@ pub fn participation_ratio(activity: &[f32], units: usize) -> Option<f64> {
     }
     // Both products have the same eigenvalues; the smaller one is formed, a block of rows at a time.
     let (size, shape) = if stimuli < units {
-        (stimuli, Shape::new(stimuli, units))
+        (stimuli, MatrixShape::new(stimuli, units))
     } else {
-        (units, Shape::new(stimuli, units).transposed())
+        (units, MatrixShape::new(stimuli, units).transposed())
     };
     let trace: f64 = centred.iter().map(|v| v * v).sum();
     let (mut squares, mut block) = (0.0, Vec::new());
     for start in (0..size).step_by(256) {
         let high = 256.min(size - start);
         block.resize(high * size, 0.0);
-        let rows = Shape { rows: high, ..shape };
+        let rows = MatrixShape { rows: high, ..shape };
         let from = &centred[start * shape.row_step..];
-        product((&mut block, Shape::new(high, size)), (from, rows), (&centred, shape.transposed()), None, 1.0);
+        product((&mut block, MatrixShape::new(high, size)), (from, rows), (&centred, shape.transposed()), None, 1.0);
         squares += block.iter().map(|v| v * v).sum::<f64>();
     }
     (squares > 0.0).then(|| trace * trace / squares)
