@@ -96,7 +96,6 @@ impl ClassSubspace {
         let mut inverse = vec![0.0; classes * classes];
         (0..classes).for_each(|c| inverse[c * classes + c] = 1.0);
         factor.solve(&mut inverse);
-        factor.solve(&mut inverse);
         Ok((0..classes).map(|c| 1.0 / inverse[c * classes + c]).sum::<f64>() / classes as f64)
     }
 
