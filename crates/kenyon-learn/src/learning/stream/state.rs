@@ -140,7 +140,11 @@ impl MixtureState {
             shared: Shared { regression, classes, counts, mean, memory, threads: 1 },
             base: self.base,
             mixing: self.mixing,
-            inputs: self.inputs,
+            // The units' weights are not kept: they follow from the seed.
+            inputs: self.inputs.map(|mut inputs| {
+                inputs.prepare();
+                inputs
+            }),
             experts: self.experts.into_iter().map(load).collect::<Result<_>>()?,
             hedge: self.hedge,
         };
