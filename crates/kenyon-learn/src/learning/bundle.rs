@@ -199,7 +199,7 @@ impl Bundle {
     pub fn interval(&self, value: f64, coverage: f64) -> Option<[f64; 2]> {
         let TargetEncoder::Number { std, .. } = &self.config.target_encoder else { return None };
         let half = f64::from(self.config.calibration.threshold(coverage)) * std;
-        half.is_finite().then(|| [value - half, value + half])
+        half.is_finite().then_some([value - half, value + half])
     }
 
     /// The answered class of one row's probabilities.

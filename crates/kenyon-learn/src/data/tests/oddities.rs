@@ -112,7 +112,7 @@ fn two_hundred_odd_files_are_read_as_what_they_hold() {
             wrong.push(format!("{}: refused: {:?}", made.about, read.err()));
             continue;
         };
-        let found = read_rows(&[part.clone()], &summary.columns, 0, 1000, &Limits::default()).unwrap();
+        let found = read_rows(std::slice::from_ref(&part), &summary.columns, 0, 1000, &Limits::default()).unwrap();
         let values: Vec<Vec<String>> = found.iter().map(|row| row.values().map(shown).collect()).collect();
         let names: Vec<String> = found.first().map(|row| row.keys().cloned().collect()).unwrap_or_default();
         if names != made.names || values != made.rows {

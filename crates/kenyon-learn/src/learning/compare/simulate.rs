@@ -128,7 +128,7 @@ impl Study {
         let zero = self.assess(vec![truth.to_vec()], strangers, study)?.systems[0].p_zero;
         // Neighbouring stimuli swapped give a system that differs from the other by names only; each subject
         // is a mixture of both in which either may prevail.
-        let swap = |at: usize| truth[(at / CHANNELS ^ 1) * CHANNELS + at % CHANNELS];
+        let swap = |at: usize| truth[((at / CHANNELS) ^ 1) * CHANNELS + at % CHANNELS];
         let swapped: Features = (0..truth.len()).map(swap).collect();
         let mixed = |s: usize, random: &mut Random| {
             let share = f64::from(random.uniform());
