@@ -161,7 +161,7 @@ impl TargetEncoder {
             };
             let at = classes
                 .iter()
-                .position(|class| class.as_str().map_or_else(|| *name == class.to_string(), |c| c == name));
+                .position(|class| class.as_str().map_or_else(|| class.to_string(), str::to_owned).eq(name));
             let at = at.ok_or_else(|| bad("the target has no such class".to_owned()))?;
             let weight = weight.as_f64().filter(|w| *w > 0.0 && *w <= 1e6);
             weights[at] = weight.ok_or_else(|| bad("must be a number above 0, at most 1e6".to_owned()))? as f32;
