@@ -19,7 +19,6 @@ async fn uploads_that_cannot_be_read() {
         ("open quote", "text/csv", b"a,b\n1,\"2\n3,4\n".to_vec(), 422),
         ("not UTF-8", "text/csv", b"a,b\n1,\xff \xc3\xa9\xc3\xa9\xc3\xa9\n".to_vec(), 422),
         ("too many columns", "text/csv", format!("{wide}\n").into_bytes(), 422),
-        ("infinite", "text/csv", b"a,b\n1,2\n2,Infinity\n3,4\n".to_vec(), 422),
         ("cut parquet", "application/vnd.apache.parquet", parquet, 422),
         ("broken ndjson", "application/x-ndjson", b"{\"a\":1}\n{\"a\":\n".to_vec(), 422),
         ("NaN in JSON", "application/json", b"[{\"a\":NaN}]".to_vec(), 422),
@@ -43,8 +42,10 @@ async fn uploads_that_cannot_be_read() {
         assert_eq!(server.get("/api/v1/datasets/bad").await.status, 404, "{what} was stored");
     }
     let answer = server.put("/api/v1/datasets/bad", "a,b\n1,2\n2,Infinity\n3,4\n").await;
-    let place = &answer.body["details"][0];
-    assert_eq!((&place["row"], &place["column"]), (&json!(2), &json!("b")), "{}", answer.body);
+    // A number that is not finite counts as missing, and the answer says where it stands.
+    let warning = &answer.body["warnings"][0];
+    assert_eq!((&warning["code"], &warning["column"]), (&json!("mixed_kind"), &json!("b")), "{}", answer.body);
+    assert_eq!(warning["examples"][0], json!({"row": 2, "value": "Infinity"}), "{}", answer.body);
     server.assert_alive().await;
 }
 
