@@ -55,7 +55,7 @@ pub struct Attended {
     pub weight: f32,
     /// How much lower the logit (or the standardised value) is without what it holds; where
     /// `"explain": "leave_one_out"` was asked.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(rename = "left_out", skip_serializing_if = "Option::is_none")]
     pub leave_one_out: Option<f32>,
 }
 
