@@ -69,8 +69,11 @@ fn a_series_is_a_series_also_where_its_length_is_a_square() {
             assert_eq!(series.shape, Some(vec![n]));
         }
     }
-    let wave =
-        |row: u64| (0..144).map(|i| (i as f64 / 1.91 + std::f64::consts::TAU * noise(row, 0)).sin() + 0.1 * noise(row, i)).collect();
+    let wave = |row: u64| {
+        (0..144)
+            .map(|i| (i as f64 / 1.91 + std::f64::consts::TAU * noise(row, 0)).sin() + 0.1 * noise(row, i))
+            .collect()
+    };
     assert!(table("t", 144, 200, wave).columns[0].series, "a period of one line makes no picture");
     let plan =
         crate::data::plan::resolve(&table("t", 96, 50, |r| walk(96, r)), &Default::default(), "y", None).unwrap();

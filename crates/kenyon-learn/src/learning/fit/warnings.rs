@@ -255,7 +255,10 @@ mod tests {
         let y = words(1000, |row| ["a", "b"][row % 2]);
         let same = words(1000, |row| ["yes", "no"][row % 2]);
         let leak = (WarningCode::LeaksTarget, Some("copy".to_owned()));
-        assert_eq!(found(vec![("y", y), ("x", noise(1000, 1)), ("copy", same)], Task::Classification), std::slice::from_ref(&leak));
+        assert_eq!(
+            found(vec![("y", y), ("x", noise(1000, 1)), ("copy", same)], Task::Classification),
+            std::slice::from_ref(&leak)
+        );
         let Column::Number(price) = noise(1000, 2) else { unreachable!() };
         let copy = Column::Number(price.iter().map(|p| p * 1.17 + 3.0).collect());
         let columns = vec![("y", Column::Number(price)), ("x", noise(1000, 1)), ("copy", copy)];
