@@ -201,7 +201,8 @@ async fn deep_and_wide_json_is_refused() {
         }
         // Refused, or kept as a column that is never read.
         let answer = server.put("/api/v1/datasets/deep", body).await;
-        let kept = answer.status < 300 && answer.body["columns"][0]["unused"] == "unreadable";
+        let unread = |columns: &Vec<Value>| columns.iter().any(|column| column["unused"] == "unreadable");
+        let kept = answer.status < 300 && answer.body["columns"].as_array().is_some_and(unread);
         assert!(kept || (400..500).contains(&answer.status), "{} {}", answer.status, answer.body);
     }
     let bomb = {
