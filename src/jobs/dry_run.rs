@@ -21,8 +21,7 @@ use std::time::{Duration, Instant};
 const ROWS: u64 = 50_000;
 /// How long it learns.
 const PROBE: Duration = Duration::from_millis(1500);
-/// Share of the planned passes that a training makes before early stopping ends it: the median of ten tables
-/// (`benches/README.md`, "Estimates").
+/// Share of the planned passes that a training makes before early stopping ends it: a guess, not measured yet.
 const PASSES: f64 = 0.6;
 /// Seconds that every job takes beside: claim, checkpoint, files, transaction.
 const FIXED_SECONDS: f64 = 0.1;

@@ -3,9 +3,9 @@
 /// What the rows of a mini-batch should have been answered with.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Labels<'a> {
-    /// Class ids, or [`NO_LABEL`]; with a weight per class, if any.
+    /// Class ids, or [`NO_LABEL`]; with a weight per row, if any.
     Classes(&'a [u32], Option<&'a [f32]>),
-    /// Standardised values; NaN where there is none.
+    /// Standardised values, NaN where there is none; with a weight per row, if any.
     Values(&'a [f32], Option<&'a [f32]>),
 }
 
