@@ -152,7 +152,7 @@ fn predict_rows(bundle: &Bundle, table: &Table, coverage: Option<f64>, json: boo
         match bundle.label(row) {
             Some(label) => {
                 out.insert("label".into(), label.clone());
-                out.insert("probability".into(), row.iter().copied().fold(0.0, f32::max).into());
+                out.insert("probability".into(), shortest(row.iter().copied().fold(0.0, f32::max)));
                 if let Some(coverage) = coverage {
                     let set: Vec<Value> =
                         bundle.set(row, coverage).into_iter().map(|c| bundle.classes()[c].clone()).collect();
@@ -167,11 +167,16 @@ fn predict_rows(bundle: &Bundle, table: &Table, coverage: Option<f64>, json: boo
                 }
             }
         }
-        out.insert("novelty".into(), (*novelty).into());
+        out.insert("novelty".into(), shortest(*novelty));
         out.insert("abstained".into(), bundle.abstains(*novelty).into());
         print_prediction(&Value::Object(out), json);
     }
     Ok(())
+}
+
+/// A number of 32 bits as the server writes it: the fewest digits that tell it from its neighbours.
+fn shortest(value: f32) -> Value {
+    value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 
 /// One answer: the whole object as a line of JSON, or what was answered.

@@ -1,6 +1,7 @@
 //! The rules that a compiler does not check: imports go down only and make no circles, each third-party
 //! interface lives in one module, files stay readable, nothing is left half done.
 
+mod dependencies;
 mod source;
 
 use source::{File, named, sources, uses};

@@ -7,6 +7,7 @@
 
 use super::bundle::Bundle;
 use crate::data::target::TargetEncoder;
+use crate::models::Family;
 use crate::models::onnx::{DOUBLE, FLOAT, Graph, INT64, integer};
 use crate::{Error, Kind, Result};
 
@@ -17,7 +18,9 @@ pub fn export(bundle: &Bundle) -> Result<Vec<u8>> {
     let mut graph = Graph::default();
     let family = bundle.config.family;
     let Some(logits) = family.onnx(&mut graph, &tensors, bundle.network.outputs(), bundle.config.task)? else {
-        let detail = format!("this model of family {} has no ONNX form; export a bundle", family.name());
+        let with: Vec<&str> = Family::all().filter(|family| family.has_onnx()).map(|family| family.name()).collect();
+        let (name, with) = (family.name(), with.join(" and "));
+        let detail = format!("this model of family {name} has no ONNX form ({with} have one); export a bundle");
         return Err(Error::new(Kind::Unprocessable, "no_onnx_form", detail));
     };
     let outputs = bundle.network.outputs() as i64;

@@ -87,6 +87,10 @@ impl FamilySpec for Spec {
         load(encoder, task, outputs, config, tensors)
     }
 
+    fn has_onnx(&self) -> bool {
+        true
+    }
+
     fn onnx(&self, graph: &mut Graph, tensors: &Tensors, outputs: usize, task: Task) -> Result<Option<String>> {
         // A network that reads a story is no fixed graph over one row.
         let recalls = tensors.contains_key("episodes.outcomes");

@@ -87,6 +87,11 @@ pub trait FamilySpec: Send + Sync {
         tensors: &Tensors,
     ) -> Result<Box<dyn Network>>;
 
+    /// Whether models of it can be exported as ONNX; [`Self::onnx`] may still refuse some.
+    fn has_onnx(&self) -> bool {
+        false
+    }
+
     /// Adds the saved network to `graph` as operators on `features` and returns the name of the logits
     /// (or standardised values); `None` where the network is no fixed graph over one row of features.
     ///

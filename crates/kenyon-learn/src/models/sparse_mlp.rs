@@ -79,6 +79,10 @@ impl FamilySpec for Spec {
         load(encoder, task, outputs, config, tensors)
     }
 
+    fn has_onnx(&self) -> bool {
+        true
+    }
+
     fn onnx(&self, graph: &mut Graph, tensors: &Tensors, _outputs: usize, _task: Task) -> Result<Option<String>> {
         onnx::layers(graph, tensors).map(Some)
     }
