@@ -1,5 +1,5 @@
-//! Whether a training would make a version that needs other rows than the one that is served, or answers
-//! something else: those who ask the model would be surprised by it.
+//! Whether a training would make a version that needs other rows than the served one, or predicts something else:
+//! clients of the model would get unexpected errors or answers.
 
 use crate::store::{ModelName, Store};
 use crate::{Detail, Error, Result};
@@ -32,8 +32,8 @@ impl SchemaChanges {
     }
 }
 
-/// How a training by `plan`, whose columns `dropped` teach nothing, differs from the served version of `model`. An
-/// added input is no change: rows may lack it.
+/// How a training by `plan`, whose columns `dropped` are not used, differs from the served version of `model`. An
+/// added input is no change: rows may omit it.
 pub(super) async fn changes(
     store: &Store,
     model: &ModelName,

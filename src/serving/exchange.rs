@@ -1,7 +1,7 @@
-//! A model as one file: a tar archive of the bundle's three files, to be taken to another server.
+//! A model as one file: a tar archive of the bundle's three files, to be moved to another server.
 //!
-//! An archive may come from a stranger: only the three names are accepted, as plain files, once each,
-//! within a size that the caller sets. What is in them is [`kenyon_learn::learning::Bundle::load`]'s to check.
+//! An archive is untrusted: only the three names are accepted, as plain files, once each,
+//! within a size that the caller sets. Their contents are checked by [`kenyon_learn::learning::Bundle::load`].
 
 use crate::{Error, Result};
 use std::io::Read;
