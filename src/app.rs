@@ -37,7 +37,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct App;
 
-/// A running server; it stops on [`Running::stop`], not when dropped.
+/// A running server; it stops on [`Running::shutdown`], not when dropped.
 #[derive(Debug)]
 pub struct Running {
     /// Where HTTP is served.

@@ -1,6 +1,6 @@
 //! JSON rows into a table by plan: what predict, observe and feedback read.
 //!
-//! [`RowsBuilder::seed`] parses the array of `rows` straight from the request's bytes into columns,
+//! [`RowsBuilder::seed`] parses the array of `rows` directly from the request's bytes into columns,
 //! without a tree of values between. A request type embeds it in its own map visitor:
 //!
 //! ```text
@@ -130,7 +130,7 @@ impl RowsBuilder {
         })
     }
 
-    /// The rows as a table, or what is wrong with them.
+    /// The rows as a table, or the errors in them.
     pub fn finish(self) -> Result<Table> {
         self.inner.finish()
     }

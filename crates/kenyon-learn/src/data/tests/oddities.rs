@@ -1,4 +1,4 @@
-//! Two hundred files with the oddities of real ones, made from seeds: each is read as what it holds.
+//! Two hundred files with the irregularities of real ones, made from seeds: each is read as what it holds.
 
 use super::*;
 use crate::data::cell::mix;
