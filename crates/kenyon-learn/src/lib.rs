@@ -1,5 +1,5 @@
-//! The learning core of Kenyon: data comes in, a model is trained, it predicts and learns on from a
-//! stream. Synchronous, without a server, a database or a network connection.
+//! The learning core of Kenyon: reads data, trains models, predicts, and learns incrementally from
+//! streams. Synchronous, without a server, a database or a network connection.
 
 pub mod data;
 pub mod error;

@@ -7,7 +7,7 @@
 //! let mut builder = reader.builder();
 //! // in `Visitor::visit_map`, on the key "rows":
 //! map.next_value_seed(builder.seed())?;
-//! // after the whole body was read; bad cells come out here, all of them at once:
+//! // after the whole body was read; bad cells are returned here, all of them at once:
 //! let table = builder.finish()?;
 //! ```
 

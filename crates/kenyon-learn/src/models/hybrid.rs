@@ -1,7 +1,7 @@
 //! `hybrid`: local groups of k-winners, learned without labels, give a sparse code; a streaming
-//! discriminant reads it out. One pass over the data, no gradient, and nothing is forgotten when
+//! discriminant reads it out. One pass over the data, no gradient, and no forgetting when
 //! classes come one after the other. The episodic memory is in `learning::stream`,
-//! which continues from what is trained here.
+//! which continues from the network trained here.
 
 mod learner;
 mod tensors;
@@ -115,14 +115,14 @@ pub(crate) fn settings() -> Vec<Setting> {
     ]
 }
 
-/// A segment of the code before its filters exist.
+/// A segment of the code before its filters are learned.
 #[derive(Clone, Debug)]
 enum SegmentPlan {
     Patches(PatchShape),
     Ready(CodeSegment),
 }
 
-/// A code whose filters have not learned yet, or have learned from `rows`; for models that learn
+/// A code whose filters are not learned yet, or are learned from `rows`; for models that learn
 /// from a stream alone.
 pub(crate) fn groups(
     encoder: &Encoder,
@@ -204,7 +204,7 @@ pub(crate) struct Hybrid {
     seed: u64,
 }
 
-/// Reads a network; tensors may come from a stranger.
+/// Reads a network; tensors are untrusted.
 pub(crate) fn load(
     encoder: &Encoder,
     task: Task,
@@ -282,7 +282,7 @@ fn length(numbers: impl Iterator<Item = f64>) -> f64 {
 }
 
 impl Hybrid {
-    /// The classes whose mean code is nearest: all that is kept of the rows it was trained on.
+    /// The classes whose mean code is nearest: the training rows themselves are not stored.
     fn prototypes(&self, code: &[f32]) -> Vec<Recalled> {
         let Some(sums) = self.sums.as_ref().filter(|sums| sums.counts().len() > 1) else { return Vec::new() };
         let own = length(code.iter().map(|&c| f64::from(c)));

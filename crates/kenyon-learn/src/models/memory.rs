@@ -1,6 +1,6 @@
-//! The memory family: a question reads slots, or a row recalls stored rows. One of three algorithms answers: over a
+//! The memory family: a question reads slots, or a row retrieves stored rows. One of three algorithms answers: over a
 //! column of sentences query reduction ([`query_reduction`]) or a classic memory network ([`memory_network`]), for all
-//! other rows attention over remembered training rows ([`knn_attention`]).
+//! other rows attention over stored training rows ([`knn_attention`]).
 
 mod algorithm;
 mod knn_attention;
@@ -88,13 +88,13 @@ impl FamilySpec for Spec {
     }
 
     fn onnx(&self, graph: &mut Graph, tensors: &Tensors, outputs: usize, task: Task) -> Result<Option<String>> {
-        // A network that reads a story is no fixed graph over one row.
+        // A network that reads a story is not a fixed graph over one row.
         let recalls = tensors.contains_key("episodes.outcomes");
         recalls.then(|| onnx::recall(graph, tensors, outputs, task == Task::Regression)).transpose()
     }
 }
 
-/// What a training request may set.
+/// The settings of a training request.
 pub(crate) fn settings() -> Vec<Setting> {
     vec![
         Setting::new(
@@ -165,10 +165,10 @@ pub(crate) fn settings() -> Vec<Setting> {
 /// The largest width there is.
 const WIDEST: usize = 1024;
 
-/// How it is trained where nothing says.
+/// The schedule without settings.
 const SCHEDULE: Schedule = Schedule { epochs: 20, batch_size: 32, patience: 6 };
 
-/// Sizes of query reduction where the settings do not say.
+/// Sizes of query reduction without settings.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
     width: usize,
@@ -207,7 +207,7 @@ impl MemoryKind {
     }
 }
 
-/// A network with fresh weights, ready to learn.
+/// A network with fresh weights, ready to train.
 pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let noise = |name: &str, default: f64| number(spec.config, name, default);
     Ok(match MemoryKind::new(spec.encoder, spec.task, spec.outputs, spec.config, SMALL) {

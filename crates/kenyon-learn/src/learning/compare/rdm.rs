@@ -15,7 +15,7 @@ pub const MAX_CONDITIONS: usize = 20_000;
 pub struct Dropped {
     /// Name of the condition.
     pub condition: String,
-    /// Why it is left out, in plain words.
+    /// Why it is left out, one sentence.
     pub reason: String,
 }
 

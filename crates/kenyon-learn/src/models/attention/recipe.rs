@@ -5,18 +5,18 @@ use crate::data::schema::ColumnKind;
 use crate::models::recipe::Rule;
 use serde_json::json;
 
-/// Texts below which blocks learn the texts by heart instead of the words.
+/// Texts below which blocks overfit the training texts.
 const MANY_TEXTS: usize = 50_000;
 /// Rows up to which the readout of the filters is solved for: the equations grow with their square.
 const SOLVED: usize = 1_500;
-/// Rows at which blocks and filters answer alike.
+/// Rows at which blocks and filters have equal weight.
 const ROWS_FOR_BLOCKS: f32 = 1_500.0;
 
 fn is_series(data: &DataProfile) -> bool {
     data.has(ColumnKind::Sequence) || data.has(ColumnKind::Vector)
 }
 
-/// See the module; earlier rules win.
+/// See the module documentation; earlier rules win.
 pub(super) static RULES: &[Rule] = &[
     Rule {
         name: "few_texts",

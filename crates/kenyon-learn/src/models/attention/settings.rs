@@ -1,4 +1,4 @@
-//! What a training of the attention family may set, and the sizes that follow.
+//! The settings of the attention family, and the sizes derived from them.
 
 use super::{number, whole};
 use crate::data::encoder::Encoder;
@@ -8,7 +8,7 @@ use crate::nn::layers::attention::AttentionShape;
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 
-/// What a training request may set.
+/// The settings of a training request.
 pub(crate) fn settings() -> Vec<Setting> {
     vec![
         Setting::new(
@@ -90,7 +90,7 @@ pub(super) const FILTERS: usize = 4000;
 const WIDEST: usize = 1024;
 const DEEPEST: usize = 16;
 
-/// Sizes where the settings do not say.
+/// Sizes without settings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
     width: usize,
@@ -109,7 +109,7 @@ impl Sizes {
     }
 }
 
-/// How the sizes follow from the encoder and the settings.
+/// Derives the sizes from the encoder and the settings.
 pub(super) fn shape(
     encoder: &Encoder,
     outputs: usize,

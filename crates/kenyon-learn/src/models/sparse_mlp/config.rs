@@ -1,4 +1,4 @@
-//! Settings of the family, and what follows from them and from the data where they are left open.
+//! Settings of the family, and defaults derived from them and from the data.
 
 use super::vocabulary;
 use crate::data::encoder::{Encoder, Field};
@@ -61,10 +61,10 @@ pub(super) fn settings() -> Vec<Setting> {
     ]
 }
 
-/// How it is trained where nothing says.
+/// The schedule without settings.
 pub(super) const SCHEDULE: Schedule = Schedule { epochs: 20, batch_size: 32, patience: 5 };
 
-/// What is built and how it is trained.
+/// The configuration of the network and its training.
 #[derive(Clone, Debug)]
 pub(super) struct SparseMlpPlan {
     hidden: Vec<Hidden>,
@@ -77,14 +77,14 @@ pub(super) struct SparseMlpPlan {
     boost: f32,
     anneal: f32,
     smoothing: f32,
-    /// Networks that answer together.
+    /// Networks of the ensemble.
     pub(super) members: usize,
-    /// Whether units that win nothing are drawn anew.
+    /// Whether units that never win are reinitialised.
     pub(super) revives: bool,
 }
 
 impl SparseMlpPlan {
-    /// The plan that a configuration in full describes; of a trained network only sizes matter.
+    /// The configuration from complete settings; of a trained network only sizes matter.
     pub(super) fn new(encoder: &Encoder, task: Task, outputs: usize, config: &Map<String, Value>) -> Self {
         let number = |name: &str, default: f32| config.get(name).and_then(Value::as_f64).map_or(default, |v| v as f32);
         let truth = |name: &str| config.get(name).and_then(Value::as_bool).unwrap_or(true);
@@ -100,7 +100,7 @@ impl SparseMlpPlan {
         let listed = |field: &&Field| matches!(field.kind, ColumnKind::Image | ColumnKind::Vector);
         let pictures: Vec<Picture> = encoder.fields.iter().filter(listed).filter_map(picture_of).collect();
         let field = number("field", 1.0);
-        // Features that get a line only when they occur are seen by all, and so are those of networks that are merged.
+        // Features that get a weight row only when they occur are inputs of all units, and so are those of networks that are merged.
         let local = field < 1.0 && members == 1 && !pictures.is_empty() && !vocabulary::grows(encoder.width as usize);
         let sees = |level: usize| match level {
             _ if !local => ReceptiveField::All,
@@ -131,7 +131,7 @@ impl SparseMlpPlan {
         }
     }
 
-    /// Sizes for rows of `inputs` lines.
+    /// Sizes for rows of `inputs` entries.
     pub(super) fn shape(&self, inputs: usize) -> SparseNetShape {
         SparseNetShape { inputs, hidden: self.hidden.clone(), outputs: self.outputs, skip: self.skip }
     }
@@ -142,14 +142,14 @@ impl SparseMlpPlan {
         let units: Vec<usize> = sizes.map(candle_core::Tensor::elem_count).collect();
         let winners = saved_winners(tensors);
         if winners.len() == units.len() {
-            // What units see is among the weights.
+            // The inputs of the units are part of the weights.
             let layer = |(units, (k, winner_groups))| Hidden { winner_groups, ..Hidden::from((units, k)) };
             self.hidden = units.into_iter().zip(winners).map(layer).collect();
         }
         self.skip = tensors.contains_key("skip.bias");
     }
 
-    /// What the step at `position` does: a short warm-up, then the rate falls linearly to nothing.
+    /// The parameters of the step at `position`: a short warm-up, then the rate falls linearly to zero.
     pub(super) fn step(&self, position: Position) -> Step {
         let done = position.fraction();
         let warm = 0.05;
@@ -171,7 +171,7 @@ impl SparseMlpPlan {
     }
 }
 
-/// Where the picture of a field lies, if it has height and width.
+/// The position of a field's picture, if it has height and width.
 fn picture_of(field: &Field) -> Option<Picture> {
     let (height, width, channels) = match *field.shape.as_deref()? {
         [height, width] => (height, width, 1),
