@@ -63,7 +63,7 @@ pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Resul
         running.shutdown().await;
         return Ok(());
     }
-    say(format!("look at it: {server}/  (stop with Ctrl-C)"));
+    say(format!("dashboard: {server}/  (stop with Ctrl-C)"));
     tokio::signal::ctrl_c().await?;
     running.shutdown().await;
     Ok(())

@@ -54,7 +54,7 @@ impl Train {
             if job["served"] == false {
                 println!("it is not served: {}", job["served_reason"].as_str().unwrap_or_default());
             }
-            println!("ask it: kenyon predict {name} FILE, or look at {}/#/models/{name}", client.base());
+            println!("predict with: kenyon predict {name} FILE; dashboard: {}/#/models/{name}", client.base());
         }
         Ok(())
     }

@@ -112,7 +112,7 @@ fn table(items: &Value) {
     let rows: Vec<&serde_json::Map<String, Value>> =
         items.as_array().into_iter().flatten().filter_map(Value::as_object).collect();
     let Some(first) = rows.first() else {
-        println!("nothing yet");
+        println!("no entries");
         return;
     };
     let simple = |v: &Value| !v.is_object() && !v.is_array();

@@ -19,7 +19,7 @@ pub(super) fn complete(mut document: Value, open: bool) -> Value {
             for (_, response) in operation["responses"].as_object_mut().into_iter().flatten() {
                 // The document needs a description, and a status without words means success.
                 if let Some(response) = response.as_object_mut() {
-                    response.entry("description").or_insert_with(|| json!("as asked"));
+                    response.entry("description").or_insert_with(|| json!("success"));
                 }
             }
             if let Some(schema) = operation.pointer_mut("/requestBody/content/application~1json/schema") {
@@ -73,7 +73,7 @@ fn error_of(path: &str) -> Value {
         }
         false => ("application/problem+json", json!({ "$ref": "#/components/schemas/Problem" })),
     };
-    json!({ "description": "the request was not answered as asked", "content": { kind: { "schema": schema } } })
+    json!({ "description": "an error", "content": { kind: { "schema": schema } } })
 }
 
 /// The bounds of a parameter that many routes have.

@@ -51,7 +51,7 @@ pub(crate) struct Problem {
 
 /// One error and its place.
 #[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "the schema of `Detail`, which knows nothing of HTTP")]
+#[expect(dead_code, reason = "the schema of `Detail`, which does not depend on HTTP")]
 struct Place {
     /// JSON path in the request.
     #[schema(required = false)]
@@ -181,7 +181,7 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
 /// For paths that no route has.
 pub(crate) async fn not_found(request: Request) -> Failure {
     let _ = request;
-    Failure(Error::not_found("route_not_found", "there is nothing at this path; GET /openapi.json lists what there is"))
+    Failure(Error::not_found("route_not_found", "no route has this path; GET /openapi.json lists all routes"))
 }
 
 /// For paths that have a route, but not for this method.

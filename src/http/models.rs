@@ -162,7 +162,7 @@ struct EvaluateRequest {
 /// Metrics of the served version on a dataset.
 #[utoipa::path(post, path = "/api/v1/models/{name}/evaluate", operation_id = "evaluate", tag = "models",
     security(("key" = ["predict"])), params(("name" = String, Path)), request_body = EvaluateRequest,
-    responses((status = 200, body = Object), (status = 202, description = "takes long: look at the job", body = Object),
+    responses((status = 200, body = Object), (status = 202, description = "still running: see the job", body = Object),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
     (status = 503, body = Problem, content_type = "application/problem+json")))]

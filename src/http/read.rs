@@ -79,7 +79,7 @@ fn inflate(reader: impl Read, limit: u64) -> Result<Decoded, Failure> {
 }
 
 fn broken_encoding() -> Error {
-    Error::malformed("broken_encoding", "the body is not what its Content-Encoding says")
+    Error::malformed("broken_encoding", "the body does not match its Content-Encoding")
 }
 
 /// The body passes the limit.

@@ -62,7 +62,7 @@ impl Routes {
     }
 
     /// The requirements of the route with this path pattern. Routes that the document does not
-    /// describe is for administrators.
+    /// describe are for administrators.
     pub(crate) fn find(&self, method: &Method, path: &str) -> Route {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         let Some(methods) = self.0.get(path) else {

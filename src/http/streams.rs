@@ -127,7 +127,7 @@ async fn in_lines(
         let parts = sender.clone();
         let tell = move |value: &Value| -> BoxFuture<'static, Result<()>> {
             let (parts, value) = (parts.clone(), value.clone());
-            let gone = |_| Error::new(Kind::Canceled, "client_gone", "nobody reads the answer any more");
+            let gone = |_| Error::new(Kind::Canceled, "client_gone", "the client has disconnected");
             Box::pin(async move { parts.send(Ok(value)).await.map_err(gone) })
         };
         let last = api.streams.observe_lines(&name, body, key, tell).await;
@@ -165,7 +165,7 @@ struct Feedback {
 #[utoipa::path(post, path = "/api/v1/models/{name}/feedback", operation_id = "feedback", tag = "models",
     security(("key" = ["observe"])), params(("name" = String, Path)), request_body = Feedback,
     responses((status = 200, body = Object),
-    (status = 404, description = "the prediction is not known any more", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "the prediction is unknown or no longer kept", body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json")))]
 async fn feedback(
     State(api): State<Api>,
@@ -213,7 +213,7 @@ async fn memory(
     security(("key" = ["observe"])), params(("name" = String, Path), ("id" = String, Path)),
     responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn forget_entry(State(api): State<Api>, Path((name, id)): Path<(ModelName, String)>) -> Answer<StatusCode> {
-    let missing = || Error::not_found("entry_not_found", "nothing of that id is remembered");
+    let missing = || Error::not_found("entry_not_found", "the memory has no entry with this id");
     api.streams.forget_entry(&name, id.parse().map_err(|_| missing())?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -342,7 +342,7 @@ fn input(name: &str, spec: &FeatureSpec) -> Result<Option<ColumnPlan>> {
         Some(ColumnsPattern::Names(names)) => Some(names.clone()),
         Some(ColumnsPattern::Pattern(pattern)) => {
             let stem = pattern.strip_suffix('*').ok_or_else(|| bad("a pattern ends with *"))?;
-            let size = size.ok_or_else(|| bad("a pattern needs a shape where there is no data to look at"))?;
+            let size = size.ok_or_else(|| bad("a pattern needs a shape, because an empty model has no data"))?;
             Some((0..size).map(|i| format!("{stem}{i}")).collect())
         }
     };

@@ -149,7 +149,7 @@ impl Probing {
     fn task_reason(&self) -> String {
         let target = &self.plan.resolved.target;
         if self.request.task.is_some() {
-            return "the request says so".to_owned();
+            return "set by the request".to_owned();
         }
         let distinct = self.summary.columns.iter().find(|c| c.name == target.name).map(|c| c.distinct);
         let values = distinct.map(|n| format!(" with {n} different values")).unwrap_or_default();

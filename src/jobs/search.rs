@@ -3,7 +3,7 @@
 //!
 //! Trial 0 is the request's own configuration, so a search never ends worse than none by its own
 //! measure. Everything is a function of (seed, trial), and a checkpoint holds every finished trial and
-//! the current one, so an interrupted search continues without a difference.
+//! the current one, so an interrupted search gives the same result.
 
 use crate::{Error, Result};
 use kenyon_learn::learning::{Monitor, Progress};

@@ -147,7 +147,7 @@ fn searched(
 /// Why the version is not to be served, if it is not.
 fn withheld(work: &Work, request: &TrainRequest, plan: &plan::Resolved, fitted: &Fitted) -> Result<Option<String>> {
     if !request.promote {
-        return Ok(Some("the request says \"promote\":false".to_owned()));
+        return Ok(Some("the request has \"promote\":false".to_owned()));
     }
     if request.schema_change {
         return Ok(None);
@@ -158,7 +158,7 @@ fn withheld(work: &Work, request: &TrainRequest, plan: &plan::Resolved, fitted: 
 }
 
 fn input(work: &Work) -> Result<&JobInput> {
-    work.input.as_ref().ok_or_else(|| Error::unprocessable("dataset_not_found", "the job's dataset is gone"))
+    work.input.as_ref().ok_or_else(|| Error::unprocessable("dataset_not_found", "the job's dataset was deleted"))
 }
 
 /// Confusion and calibration of the held-out rows, small enough to be part of every list of versions.

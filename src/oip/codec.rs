@@ -82,7 +82,7 @@ pub(super) fn encode(bundle: &Bundle, tensors: Vec<Tensor>) -> Result<Batch> {
     let tensors = spread(encoder, tensors)?;
     for (at, tensor) in tensors.iter().enumerate() {
         if tensors[..at].iter().any(|other| other.name == tensor.name) {
-            let detail = format!("input '{}' stands twice", shown(&tensor.name));
+            let detail = format!("input '{}' occurs twice", shown(&tensor.name));
             return Err(Error::malformed("duplicate_input", detail));
         }
         if tensor.shape.first().copied().unwrap_or(1) != rows {

@@ -327,7 +327,7 @@ fn tensors(inputs: Vec<reader::Input<'_>>, mut raw: &[u8]) -> Result<Vec<Tensor>
             Data::Binary(size) => {
                 let cut = raw.split_at_checked(size);
                 let (own, rest) = cut.ok_or_else(|| {
-                    Error::malformed("invalid_tensor", "the raw tensors are shorter than the inputs say")
+                    Error::malformed("invalid_tensor", "the raw tensors are shorter than the inputs require")
                 })?;
                 raw = rest;
                 (Values::from_raw(input.datatype, own)?, Vec::new())
@@ -338,7 +338,7 @@ fn tensors(inputs: Vec<reader::Input<'_>>, mut raw: &[u8]) -> Result<Vec<Tensor>
     if raw.is_empty() {
         return Ok(tensors);
     }
-    Err(Error::malformed("invalid_tensor", "the raw tensors are longer than the inputs say"))
+    Err(Error::malformed("invalid_tensor", "the raw tensors are longer than the inputs require"))
 }
 
 /// The response: JSON, followed by the outputs that are sent raw.

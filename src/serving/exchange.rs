@@ -41,7 +41,7 @@ pub fn unpack(bytes: &[u8], limit: u64) -> Result<Vec<(&'static str, Vec<u8>)>> 
             .find(|name| name.as_bytes() == path)
             .ok_or_else(|| bad("it holds a file that no bundle has"))?;
         if files.iter().any(|(known, _)| *known == name) {
-            return Err(bad(&format!("{name} stands in it twice")));
+            return Err(bad(&format!("it contains {name} twice")));
         }
         let size = entry.header().size().map_err(|_| bad("the archive is damaged"))?;
         if size > left {

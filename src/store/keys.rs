@@ -144,7 +144,7 @@ impl Store {
         let keys = self.keys_by_hash().await?;
         let found = keys.get(&digest(secret.as_bytes()));
         let valid = found.filter(|key| key.expires_at.is_none_or(|at| at > Timestamp::now()));
-        let refused = || Error::new(Kind::Unauthorized, "invalid_key", "this key is not known or has ended");
+        let refused = || Error::new(Kind::Unauthorized, "invalid_key", "the key is unknown or has expired");
         valid.cloned().ok_or_else(refused)
     }
 

@@ -386,7 +386,7 @@ async fn insert_version(
 ) -> Result<Serving> {
     let lock = "UPDATE models SET updated_at = $2 WHERE id = $1 RETURNING *";
     let row = tx.opt(sql(lock).bind(model_id).bind(now())).await?;
-    let row = row.ok_or_else(|| Error::not_found("model_not_found", "the model was removed meanwhile"))?;
+    let row = row.ok_or_else(|| Error::not_found("model_not_found", "the model was deleted in the meantime"))?;
     let model = from_row(&row)?;
     let bytes: u64 = files.iter().map(|f| f.bytes).sum();
     let insert = "INSERT INTO versions

@@ -92,7 +92,7 @@ async fn a_changed_schema_needs_a_word() {
     let train = "/api/v1/models/m/train";
     let refused = server.post(train, request("renamed", json!({}))).await;
     assert_eq!(refused.problem(), (409, "schema_change"));
-    assert!(refused.body["detail"].as_str().unwrap().contains("'y' is gone"), "{}", refused.body);
+    assert!(refused.body["detail"].as_str().unwrap().contains("'y' is missing"), "{}", refused.body);
     let other_target = json!({"dataset": "d", "target": "colour"});
     assert_eq!(server.post(train, other_target).await.problem(), (409, "schema_change"));
     let job = train_and_wait(&server, "m", request("renamed", json!({"schema_change": true}))).await;

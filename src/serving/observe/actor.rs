@@ -108,7 +108,7 @@ pub(super) async fn answered<T>(
     result: impl Future<Output = std::result::Result<Result<T>, oneshot::error::RecvError>>,
 ) -> Result<T> {
     result.await.unwrap_or_else(|_| {
-        let detail = "the stream was interrupted and is read anew from its log; try again";
+        let detail = "the stream was interrupted and is loaded again from its log; try again";
         Err(Error::new(Kind::Unavailable, "stream_interrupted", detail).with_retry_after(1))
     })
 }
@@ -395,7 +395,7 @@ impl Actor {
     async fn take_over(&mut self, mut candidate: StreamModel, mut next: u64) -> Result<()> {
         let (log, version) = (Arc::clone(&self.log), self.published.load().version);
         if log.store.model(&log.model.name).await?.traffic.stable != Some(version) {
-            return Err(Error::conflict("version_changed", "the model answers by another version meanwhile"));
+            return Err(Error::conflict("version_changed", "the model serves another version now"));
         }
         for _ in 0..TRIES {
             (candidate, next) = log.follow(candidate, next).await?;

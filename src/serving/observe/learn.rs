@@ -159,7 +159,7 @@ impl Streams {
     /// Learns the late label of a prediction.
     pub async fn feedback(&self, name: &ModelName, prediction: &str, target: &Value) -> Result<Value> {
         let missing =
-            || Error::not_found("prediction_not_found", "that prediction is not known, or its row was let go");
+            || Error::not_found("prediction_not_found", "the prediction is unknown, or its row is no longer kept");
         let (model, row) = self.inner.engine.recall(prediction).ok_or_else(missing)?;
         if model != name.as_str() {
             return Err(missing());

@@ -59,7 +59,7 @@ impl Streams {
         let row = {
             let published = learning.published();
             let report = &published.report;
-            let missing = || Error::not_found("entry_not_found", "nothing of that id is remembered");
+            let missing = || Error::not_found("entry_not_found", "the memory has no entry with this id");
             report.entries().iter().find(|e| e.id == id).ok_or_else(missing)?.row.clone()
         };
         self.forget_by(&learning, json!({ "id": id }), |line| row.as_deref() == Some(line)).await

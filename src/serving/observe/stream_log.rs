@@ -74,7 +74,7 @@ impl StreamLog {
                 Read::UpToDate => return Ok((online, next)),
                 Read::Compacted => {
                     // Rows were forgotten, or another replica took a snapshot: the copy is outdated.
-                    let detail = "the log was compacted meanwhile; the consolidation starts again";
+                    let detail = "the log was compacted during the consolidation, which starts again";
                     return Err(Error::new(Kind::Unavailable, "stream_compacted", detail));
                 }
             };

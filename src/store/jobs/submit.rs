@@ -114,7 +114,7 @@ const DEPTH: &str = "SELECT COUNT(*) AS n FROM jobs WHERE status = 'queued'";
 async fn insert_job(tx: &mut Tx, new: &NewJob, max_queued: u64) -> Result<JobId> {
     let depth = tx.opt(sql(DEPTH)).await?.map_or(Ok(0), |r| r.u64("n"))?;
     if depth >= max_queued {
-        let detail = format!("{depth} jobs wait already; try again when some are done");
+        let detail = format!("{depth} jobs are queued already; try again when some are done");
         return Err(Error::new(Kind::Overloaded, "queue_full", detail).with_retry_after(5));
     }
     if let Some(dataset) = &new.dataset {

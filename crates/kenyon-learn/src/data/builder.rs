@@ -155,7 +155,7 @@ impl TableBuilder {
                 let plan = &compiled.plans[p];
                 if columns[p].filled {
                     let name = plan.name.clone();
-                    return self.fault(&name, "the field stands twice in this row");
+                    return self.fault(&name, "the field occurs twice in this row");
                 }
                 // A class may have any name, `NA` as well.
                 let named = plan.labels && plan.kind.spec().keeps_words() && !value.is_empty();

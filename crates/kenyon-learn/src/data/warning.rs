@@ -53,7 +53,7 @@ pub enum WarningCode {
     OneColumn,
     /// Words that were read as "no value".
     MissingWords,
-    /// A column all but determines the target.
+    /// A column nearly determines the target.
     LeaksTarget,
     /// Repeated rows.
     DuplicateRows,

@@ -129,7 +129,7 @@ pub fn fit(
     let weights = weights::joined(row_weights.as_deref(), class_weights.as_deref(), &all_targets);
     let learner = family.learner(&learner_spec)?;
     if (spec.weight.is_some() || spec.class_weights.is_some()) && !learner.weighs_rows() {
-        let detail = format!("{} learns every row alike: weights need another family", family.name());
+        let detail = format!("{} does not support row weights: use another family", family.name());
         return Err(Error::unprocessable("weights_unsupported", detail));
     }
     let mut run = Run::new(learner, data, weights, spec.seed, monitor);

@@ -55,7 +55,7 @@ impl FamilySpec for Spec {
             let sides = f.shape.as_deref().is_some_and(|s| s.len() >= 2 && s[0] >= 7 && s[1] >= 7);
             f.kind == ColumnKind::Image || (f.kind == ColumnKind::Vector && sides)
         };
-        let reason = "local groups of k-winners learn it in one pass and go on learning";
+        let reason = "local groups of k-winners learn it in one pass and continue from a stream";
         (data.task == Task::Classification && data.features.iter().any(is_picture))
             .then(|| Suitability::new(2, format!("an image and {} rows: {reason}", data.rows)))
             .flatten()
@@ -93,24 +93,24 @@ impl FamilySpec for Spec {
 pub(crate) fn settings() -> Vec<Setting> {
     vec![
         Setting::new("units", 128, Range::Integer(4, 1024), "Filters of a patch, or units of a text projection / 16."),
-        Setting::new("winners", 6, Range::Integer(1, 256), "Filters that win at each place."),
+        Setting::new("winners", 6, Range::Integer(1, 256), "Filters that win at each position."),
         Setting::new("patch", Value::Null, Range::Integer(2, 64), "Side of a patch; null: 5, or 3 for small images."),
         Setting::new("stride", Value::Null, Range::Integer(1, 64), "Distance between patches; null: from the size."),
-        Setting::new("pool", 4, Range::Integer(1, 16), "Cells a side that places are pooled to."),
+        Setting::new("pool", 4, Range::Integer(1, 16), "Cells a side that positions are pooled to."),
         Setting::new("groups", Value::Null, Range::Integer(0, 256), "Groups of units over columns of a table."),
-        Setting::new("shrinkage", Value::Null, Range::Number(0.0, 1.0), "Null: chosen on rows set aside."),
+        Setting::new("shrinkage", Value::Null, Range::Number(0.0, 1.0), "Null: selected on rows set aside."),
         Setting::new(
             "plasticity",
             "hebbian",
             Range::Choice(&["hebbian", "none"]),
             "Whether the filters learn from the inputs before they are frozen.",
         ),
-        Setting::new("memory_per_class", 100, Range::Integer(0, 10_000), "Episodes remembered of each class."),
+        Setting::new("memory_per_class", 100, Range::Integer(0, 10_000), "Memory entries of each class."),
         Setting::new(
             "recent_labels",
             true,
             Range::Boolean,
-            "Whether the last labels of a stream may help to predict the next one; false where rows come in no order.",
+            "Whether the last labels of a stream are inputs for the next prediction; false where rows have no order.",
         ),
     ]
 }

@@ -104,12 +104,12 @@ pub(crate) fn settings() -> Vec<Setting> {
             "Numbers a slot or question is described by; by the number of rows if not given.",
         ).otherwise(64),
         Setting::new("hops", 3, super::Range::Integer(1, 16), "How often the question reads the slots."),
-        Setting::new("slots", 256, super::Range::Integer(1, 4096), "Latest slots of a row that are seen."),
+        Setting::new("slots", 256, super::Range::Integer(1, 4096), "Latest slots of a row that are read."),
         Setting::new(
             "read",
             "ordered",
             super::Range::Choice(&["ordered", "softmax"]),
-            "Whether hops walk over the slots in order, or weigh all of them at once (a classic memory network).",
+            "Whether hops scan the slots in order, or weigh all of them at once (a classic memory network).",
         ),
         Setting::new(
             "wide_gates",
@@ -121,13 +121,13 @@ pub(crate) fn settings() -> Vec<Setting> {
             "episodes",
             512,
             super::Range::Integer(1, 65536),
-            "Training rows remembered where rows have no slots of their own.",
+            "Training rows stored where rows have no slots of their own.",
         ),
         Setting::new(
             "restarts",
             Value::Null,
             super::Range::Integer(1, 16),
-            "Networks begun; the one with the least training error goes on.",
+            "Number of restarts; the network with the least training error is trained further.",
         ).otherwise(1),
         Setting::new(
             "dropout",

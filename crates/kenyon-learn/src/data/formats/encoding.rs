@@ -11,7 +11,7 @@ const CHUNK: usize = 64 << 10;
 /// The encoding a caller names; 400 where there is none of this name.
 pub(super) fn named(label: &str) -> Result<&'static Encoding> {
     Encoding::for_label(label.as_bytes()).ok_or_else(|| {
-        let reason = format!("'{label}' is no character encoding that is known here");
+        let reason = format!("'{label}' is not a supported character encoding");
         Error::malformed("unknown_encoding", reason.clone()).with_details([Detail::path("encoding", reason)])
     })
 }

@@ -136,7 +136,7 @@ impl Splitter {
     fn finish(&self, rows: u64) -> Option<Error> {
         let whole = self.depth == 0 && (self.array != Some(true) || self.closed);
         (!whole).then(|| {
-            Error::malformed("invalid_json", "the JSON ends before its end")
+            Error::malformed("invalid_json", "the JSON is incomplete")
                 .with_details([Detail::row(rows + 1, "the data ends here")])
         })
     }
@@ -279,7 +279,7 @@ impl<'de, S: RowSink> Visitor<'de> for RowSeed<'_, '_, S> {
         while let Some(found) = map.next_key_seed(KeySeed(|key: &str| rows.column(key, expected)))? {
             let column = match found {
                 Ok(column) if rows.seen[column] == rows.count => {
-                    let detail = Detail::cell(rows.count, &*rows.names[column], "the field stands twice in this row");
+                    let detail = Detail::cell(rows.count, &*rows.names[column], "the field occurs twice in this row");
                     Err(Error::malformed("duplicate_field", "a row has a field twice").with_details([detail]))
                 }
                 other => other,

@@ -229,8 +229,8 @@ pub fn detect_as(
         }
         if findings.header_like_data {
             let taken = match read_as.header {
-                Some(Header::Absent) => "it is read as a row; say `header=present` if it names the columns",
-                _ => "it is read as names; say `header=absent` if it is a row",
+                Some(Header::Absent) => "it is read as a row; set `header=present` if it names the columns",
+                _ => "it is read as names; set `header=absent` if it is a row",
             };
             let detail = format!("the first record looks like data: {taken}");
             warnings.push(Warning::new(WarningCode::HeaderLikeData, None, detail));

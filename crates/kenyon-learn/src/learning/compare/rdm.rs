@@ -173,7 +173,7 @@ fn check_names(names: &[String]) -> Result<()> {
     let mut seen = std::collections::HashSet::new();
     match names.iter().find(|name| !seen.insert(name.as_str())) {
         Some(twice) => {
-            Err(Error::unprocessable("duplicate_condition", format!("the condition `{twice}` stands twice")))
+            Err(Error::unprocessable("duplicate_condition", format!("the condition `{twice}` occurs twice")))
         }
         None => Ok(()),
     }

@@ -84,7 +84,7 @@ fn ambiguous_task(table: &Table, plan: &Resolved) -> Option<Warning> {
         Task::Regression => ("a quantity", "classification"),
     };
     let detail =
-        format!("{} whole numbers are read as {read}; if that is wrong, say \"task\":\"{other}\"", distinct.len());
+        format!("{} whole numbers are read as {read}; if that is wrong, set \"task\":\"{other}\"", distinct.len());
     Some(Warning::new(WarningCode::AmbiguousTask, Some(&plan.target.name), detail))
 }
 
@@ -112,7 +112,7 @@ fn class_sizes(name: &str, ids: &[u32], classes: &[Value]) -> Vec<Warning> {
     let share = counts.get(largest).copied().unwrap_or(0) as f64 / total.max(1) as f64;
     if share >= IMBALANCED {
         let detail = format!(
-            "{} has {:.1} % of the rows: accuracy says little here, look at the recall of the others",
+            "{} has {:.1} % of the rows: accuracy is not informative, check the recall of the others",
             class_name(&classes[largest]),
             share * 100.0
         );
@@ -151,7 +151,7 @@ fn leaks(table: &Table, plan: &Resolved, targets: &Encoded) -> Vec<Warning> {
     leaking
         .map(|input| {
             let detail = format!(
-                "'{}' alone all but determines '{}': is it known when the model is asked?",
+                "'{}' alone nearly determines '{}': is its value known at prediction time?",
                 input.name, plan.target.name
             );
             Warning::new(WarningCode::LeaksTarget, Some(&input.name), detail)

@@ -66,7 +66,7 @@ pub(super) fn joined(rows: Option<&[f32]>, classes: Option<&[f32]>, targets: &En
     Some((0..count).map(|row| of_class(row) * rows.map_or(1.0, |weights| weights[row])).collect())
 }
 
-/// Positions in `rows`, each about as often as it weighs: what is counted over them is counted by weight. And how many
+/// Positions in `rows`, each about as often as it weighs, so that plain counts over them are weighted counts; and
 /// the effective sample size (Kish 1965).
 pub(super) fn drawn(rows: &[usize], weights: &[f32], seed: u64) -> (Vec<usize>, usize) {
     let weight = |&row: &usize| f64::from(weights[row]);

@@ -207,7 +207,7 @@ impl StreamModel {
         let encoder: crate::data::encoder::Encoder = part(&mut described, "encoder")?;
         let base = base.filter(|_| state.over);
         if state.over && base.is_none() {
-            return Err(broken("the trained model it goes on from is missing"));
+            return Err(broken("the trained model it continues from is missing"));
         }
         let mut plans = encoder.inputs.clone();
         plans.push(target.clone());

@@ -45,7 +45,7 @@ impl TargetRange {
         if details.is_empty() {
             return Ok(());
         }
-        let detail = format!("{name}: a target is outside any range that could be learned; nothing was observed");
+        let detail = format!("{name}: a target is out of range; no row was observed");
         Err(Error::unprocessable("target_out_of_range", detail).with_details(details))
     }
 

@@ -20,7 +20,7 @@ fn is_series(data: &DataProfile) -> bool {
 pub(super) static RULES: &[Rule] = &[
     Rule {
         name: "few_texts",
-        sentence: "Few texts, and nothing else that takes many tokens, are read without blocks: reads of the words alone are right more often.",
+        sentence: "Few texts, and nothing else that takes many tokens, are read without blocks: attention pooling over the words alone is more accurate.",
         settings: &["width", "layers", "dropout"],
         measured: "banking77 .90 instead of .88 in a third of the time (0.1)",
         values: |data, _| {
@@ -31,7 +31,7 @@ pub(super) static RULES: &[Rule] = &[
     },
     Rule {
         name: "filters_mixed_by_rows",
-        sentence: "Blocks that train all their weights need about a thousand rows before they know more than fixed filters do.",
+        sentence: "Blocks that train all their weights need about a thousand rows before they are more accurate than fixed filters.",
         settings: &["blocks_share"],
         measured: "UCR sets (0.1)",
         values: |data, _| {

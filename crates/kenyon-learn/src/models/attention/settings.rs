@@ -37,7 +37,7 @@ pub(crate) fn settings() -> Vec<Setting> {
             "reads",
             2,
             Range::Integer(1, 16),
-            "Soft reads over the tokens, beside the one that takes the largest values.",
+            "Attention-pooling heads over the tokens, in addition to max pooling.",
         ),
         Setting::new(
             "filters",
@@ -59,7 +59,12 @@ pub(crate) fn settings() -> Vec<Setting> {
             "Whether the readout of the filters is solved for, or learned by gradient steps.",
         )
         .otherwise("gradient"),
-        Setting::new("positions", 1024, Range::Integer(1, 65536), "Positions within a column that are told apart."),
+        Setting::new(
+            "positions",
+            1024,
+            Range::Integer(1, 65536),
+            "Positions within a column with an embedding of their own.",
+        ),
         Setting::new(
             "dropout",
             Value::Null,

@@ -56,7 +56,7 @@ pub(super) static RULES: &[Rule] = &[
     },
     Rule {
         name: "passes",
-        sentence: "Stories take ten times the steps that recall of rows takes; few rows come in smaller batches.",
+        sentence: "Stories need ten times the steps of stored rows; few rows are trained in smaller batches.",
         settings: &["epochs", "batch_size", "early_stopping"],
         measured: "not measured yet",
         values: |data, _| {

@@ -22,7 +22,7 @@ pub(super) fn settings() -> Vec<Setting> {
             "field",
             Value::Null,
             Number(0.01, 1.0),
-            "Share of a picture that a unit of the first layer sees, its window; 1 for all of it.",
+            "Receptive field of the first layer: share of a picture in a unit's window; 1 for all of it.",
         )
         .otherwise(1.0),
         Setting::new("learning_rate", Value::Null, Number(0.0, 10.0), "Learning rate at its highest.").otherwise(0.002),
@@ -35,9 +35,8 @@ pub(super) fn settings() -> Vec<Setting> {
         .otherwise("adam"),
         Setting::new("weight_decay", Value::Null, Number(0.0, 10.0), "Decoupled weight decay; with adam.")
             .otherwise(0.01),
-        Setting::new("dropout", Value::Null, Number(0.0, 0.9), "Chance that a winner passes nothing on in training.")
-            .otherwise(0.1),
-        Setting::new("boost", Value::Null, Number(0.0, 10.0), "How much units that win too rarely are helped.")
+        Setting::new("dropout", Value::Null, Number(0.0, 0.9), "Dropout rate of winners in training.").otherwise(0.1),
+        Setting::new("boost", Value::Null, Number(0.0, 10.0), "How strongly units that win too rarely are boosted.")
             .otherwise(0.1),
         Setting::new(
             "anneal",
@@ -46,7 +45,12 @@ pub(super) fn settings() -> Vec<Setting> {
             "Share of training in which winners get fewer, from all.",
         )
         .otherwise(0.0),
-        Setting::new("label_smoothing", 0.0, Number(0.0, 0.9), "Probability that is given to all classes alike."),
+        Setting::new(
+            "label_smoothing",
+            0.0,
+            Number(0.0, 0.9),
+            "Label smoothing: probability spread evenly over all classes.",
+        ),
         Setting::new("skip", true, Boolean, "Whether the row also reaches the answers directly."),
         Setting::new(
             "members",
@@ -57,7 +61,7 @@ pub(super) fn settings() -> Vec<Setting> {
         .otherwise(1),
         Setting::new("bins", Value::Null, Integer(0, 256), "Bins of a number, about as many rows in each; 0 for none.")
             .otherwise(16),
-        Setting::new("revive", true, Boolean, "Whether units that win nothing in an epoch start anew."),
+        Setting::new("revive", true, Boolean, "Whether units that never win in an epoch are reinitialised."),
     ]
 }
 

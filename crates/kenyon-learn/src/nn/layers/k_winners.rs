@@ -69,7 +69,7 @@ impl KWinners {
     }
 
     /// The same by sorting, in plain candle operations: what [`Self::forward`] is tested against, and
-    /// fallback on a device without the kernel.
+    /// and the fallback on a device without the kernel.
     pub fn reference(&self, z: &Tensor) -> Result<Tensor> {
         let (_, units) = z.dims2()?;
         // Sorting is stable on the CPU, so of equals the lower unit comes first.

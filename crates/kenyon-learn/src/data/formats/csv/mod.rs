@@ -71,7 +71,7 @@ pub(super) fn read(
     names::send(found, limits, sink, |_| None)?;
     if width == 1 {
         let detail =
-            "the file is read as a single column; say `delimiter` if its fields are separated by something else";
+            "the file is read as a single column; set `delimiter` if its fields are separated by something else";
         sink.warn(Warning::new(WarningCode::OneColumn, None, detail));
     }
 
