@@ -1,4 +1,4 @@
-//! Training calls: what is refused, what is held out, which version answers afterwards, and what is noticed.
+//! Training requests: what is refused, what is held out, which version is served afterwards, and the warnings.
 
 use crate::server::{Answer, TestServer, clouds};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ async fn predict(server: &TestServer, model: &str, row: Value) -> Answer {
     server.post(&format!("/api/v1/models/{model}/predict"), json!({"rows": [row]})).await
 }
 
-/// Two clouds with a day, a patient and a column that is the label in other words.
+/// Two clouds with a day, a patient and a column that is the label under other names.
 fn visits(rows: usize) -> String {
     let mut csv = String::from("day,patient,x,y,diagnosis,label\n");
     for (i, line) in clouds(rows).lines().skip(1).enumerate() {

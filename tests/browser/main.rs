@@ -1,4 +1,4 @@
-//! The dashboard, used as a person uses it: headless Chromium against a server of its own.
+//! The dashboard under user actions: headless Chromium against a server of its own.
 //! Without chromedriver and chromium each test prints what is missing and passes.
 #![allow(clippy::unwrap_used)]
 
@@ -206,7 +206,7 @@ async fn a_key_is_asked_for_and_kept_in_the_tab() {
         None
     );
 
-    // Forgotten, it is asked for again; a refusal leaves a page that says so.
+    // Without a stored key it is requested again; a refusal leaves a page with that message.
     browser.script("document.getElementById('key').click()").await;
     browser.go("/jobs").await;
     browser.find("dialog[open]").await;
@@ -266,7 +266,7 @@ async fn long_lists_come_in_pages() {
     browser.press("Next").await;
     browser.shows("Page 3").await;
     browser.until(&format!("{rows} === 20")).await;
-    // The address says which page it is, and the way back is remembered.
+    // The address contains the page, and the way back is in the history.
     browser.reload().await;
     browser.shows("Page 3").await;
     browser.until(&format!("{rows} === 20")).await;

@@ -1,5 +1,5 @@
-//! Somebody else's server is told when a job has ended or a stream has changed, signed and once more
-//! when it did not listen.
+//! Webhooks for ended jobs and changed streams: signed, and sent again
+//! after a failure.
 
 use crate::client::{Client, clouds};
 use crate::support::process::{Process, kenyon};
@@ -68,7 +68,7 @@ async fn a_change_in_a_stream_is_told_once() {
     let client = Client::new(&server.url);
     let empty = json!({ "family": "hybrid", "target": "label", "features": { "x": "number" } });
     client.put("/api/v1/models/s", empty.to_string().as_bytes()).await;
-    // Everything moves by fifty: the rows have changed, and what was learned of them is wrong for a while.
+    // Every value moves by fifty: the distribution has changed, and the model is wrong for a while.
     let rows = |range: std::ops::Range<usize>, moved: f64| -> Value {
         let one = |i: usize| {
             let right = ((i * 2_654_435_761) >> 9) & 1 == 1;
