@@ -1,4 +1,4 @@
-"""One epoch of `attention` beside PyTorch's on the same network, rows and mini-batches.
+"""One epoch of `attention` compared with PyTorch's on the same network, rows and mini-batches.
 
 usage: attention_peer.py BINARY [--rows 10000] [--rounds 3]
 

@@ -34,7 +34,7 @@ def row(number, chance):
 
 
 class Writer(threading.Thread):
-    """Observes under keys until told to stop; every call ends acknowledged."""
+    """Observes under keys until stopped; every call ends acknowledged."""
 
     def __init__(self, number, ports, largest):
         super().__init__(daemon=True)

@@ -1,4 +1,4 @@
-"""A file with the server's own choice of everything: upload, train, evaluate, through HTTP.
+"""A file with the server's defaults: upload, train, evaluate, through HTTP.
 
 usage: defaults.py BINARY FILE TARGET [--test FILE] [--seeds 5] [--family NAME]. FILE is CSV or CSV.gz with a
 line of names. Without --test a fifth of the rows, another with each seed, is held back. Standard library only.

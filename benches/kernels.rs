@@ -113,19 +113,19 @@ fn top_k_5_percent(bencher: Bencher, units: usize) {
     });
 }
 
-/// A whole answer: 784 inputs (19 % active) → units at 5 % → 10, by units; all see all.
+/// A whole answer: 784 inputs (19 % active) → units at 5 % → 10, by units; all units have all inputs.
 #[divan::bench(args = [512, 1024, 2048, 4096])]
 fn one_row_784_answer(bencher: Bencher, units: usize) {
     answer(bencher, vec![(units, units / 20).into()], 1);
 }
 
-/// As above with the same 51 winners whatever the number of units.
+/// As above with the same 51 winners for every number of units.
 #[divan::bench(args = [1024, 2048, 4096])]
 fn one_row_784_answer_51_winners(bencher: Bencher, units: usize) {
     answer(bencher, vec![(units, 51).into()], 1);
 }
 
-/// As above, units seeing windows of the picture, and above them what is near.
+/// As above, units with windows of the picture, and above them the neighbouring units.
 #[divan::bench(args = ["1024", "2048", "2048,2048"])]
 fn one_row_784_answer_windows(bencher: Bencher, hidden: &str) {
     windows(bencher, hidden, 1);
@@ -146,7 +146,7 @@ fn windows(bencher: Bencher, hidden: &str, rows: usize) {
     answer(bencher, sizes.enumerate().map(layer).collect(), rows);
 }
 
-/// 784 → hidden → 10 as it answers after training.
+/// 784 → hidden → 10 as it serves after training.
 fn answer(bencher: Bencher, hidden: Vec<Hidden>, rows: usize) {
     let sparse = Sparse::new(rows, 784, 0.19);
     let mut net = SparseNet::new(SparseNetShape { inputs: 784, hidden, outputs: 10, skip: true }, 1);

@@ -1,4 +1,4 @@
-"""Mixed load: predicting on five models while they are trained, promoted and rolled back, beside
+"""Mixed load: predicting on five models while they are trained, promoted and rolled back, with
 requests that are wrong and clients that hang up. Every answer is checked.
 
 usage: mixed.py BINARY [SECONDS [PAUSE]]; 600 seconds when none are given; each of the four clients that
@@ -99,7 +99,7 @@ class Load:
     def numbers(self, prediction):
         return prediction.get("probabilities") or {"value": prediction["value"]}
 
-    # What this version answers to all rows, asked for by number the first time it is met.
+    # The predictions of this version for all rows, requested by number on first use.
     def expected(self, connection, model, version):
         with self.lock:
             known = self.known.get((model, version))

@@ -1,8 +1,8 @@
-"""Series: what `attention` (or another family) makes of them, through HTTP, beside MiniRocket.
+"""Series: accuracy of `attention` (or another family) through HTTP, compared with MiniRocket.
 
 usage: series.py BINARY [--data FOLDER] [--seeds N] [--family NAME] [--config JSON] [--peers] WHAT…
 WHAT is `ucr` (all sets with official parts), `multivariate`, `watch`, `mnist1d` (PyPI mnist1d)
-or the name of one UCR set. Needs numpy; --peers needs aeon and scikit-learn. Test rows are asked once a
+or the name of one UCR set. Needs numpy; --peers needs aeon and scikit-learn. Test rows are predicted once a
 seed, after training with the server's defaults.
 """
 

@@ -1,4 +1,4 @@
-"""A Kenyon server (and a private Postgres) for the programs beside it. Standard library only."""
+"""A Kenyon server (and a private Postgres) for the programs in this folder. Standard library only."""
 
 import atexit
 import http.client

@@ -4,7 +4,7 @@ usage: streams.py BINARY WHAT... [--no-label-lags] [--seeds 1,2,3] [--draws 3] [
 
 WHAT is one or more of
   speed           durable rows/s of Elec2 as one NDJSON body, and single rows one after the other
-  beside          how long predictions and observations take alone and beside each other
+  beside          how long predictions and observations take alone and at the same time
   elec2 weather phishing segments spam     prequential accuracy, rows in their order
   mnist fashion_mnist                      one pass over the 60,000, then the test set
   split_mnist split_fashion                the same, five steps of two classes, no task identity
@@ -204,8 +204,8 @@ def shots():
             twin.end()
         stream.end()
         last = lambda figures: statistics.mean(figures[-OPTIONS["draws"]:])
-        told = ", ".join(f"{n} shots {last(recalls[n]):.3f} (old ones lose {100 * last(lost[n]):.2f} points)" for n in recalls)
-        print(f"  new class {new}: old ones {before:.4f}; recall after {told}", flush=True)
+        summary = ", ".join(f"{n} shots {last(recalls[n]):.3f} (old ones lose {100 * last(lost[n]):.2f} points)" for n in recalls)
+        print(f"  new class {new}: old ones {before:.4f}; recall after {summary}", flush=True)
     for count in recalls:
         print(f"shots: {count}: recall {statistics.mean(recalls[count]):.3f}, old classes lose {100 * statistics.mean(lost[count]):.2f} points"
               f" (mean of {len(recalls[count])})", flush=True)
@@ -250,19 +250,19 @@ def beside():
             time.sleep(0.001)
         return sorted(spent)
 
-    def told(what, spent):
+    def report(what, spent):
         p = lambda share: spent[int(len(spent) * share)]
         print(f"{what}: p50 {p(.5):.2f} ms, p99 {p(.99):.2f} ms, largest {spent[-1]:.2f} ms of {len(spent)}", flush=True)
 
-    told("predict alone", timed("predict", ask, 5))
-    told("observe alone", timed("observe", row, 5))
+    report("predict alone", timed("predict", ask, 5))
+    report("observe alone", timed("observe", row, 5))
     found, stop = {}, threading.Event()
     other = threading.Thread(target=lambda: found.update(observe=timed("observe", row, 60, stop)))
     other.start()
-    told("predict beside single observed rows", timed("predict", ask, 5))
+    report("predict with single observed rows", timed("predict", ask, 5))
     stop.set()
     other.join()
-    told("observe beside predictions", found["observe"])
+    report("observe with predictions", found["observe"])
     stop = threading.Event()
 
     def flood():
@@ -272,7 +272,7 @@ def beside():
 
     other = threading.Thread(target=flood)
     other.start()
-    told("predict beside an NDJSON body", timed("predict", ask, 5))
+    report("predict with an NDJSON body", timed("predict", ask, 5))
     stop.set()
     other.join()
     stream.end()

@@ -19,7 +19,7 @@ use std::time::Instant;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Name, file, test file, target, what others reach.
+/// Name, file, test file, target, figures of other programs.
 const SETS: &[(&str, &str, Option<&str>, &str, &str)] = &[
     ("adult", "adult/train.csv.gz", Some("adult/test.csv.gz"), "income", "TabM .870, MLP .854"),
     ("california", "california_housing/housing.csv.gz", None, "median_house_value", "boosting R2 .826"),

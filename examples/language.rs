@@ -1,4 +1,4 @@
-//! Language: what a bank's customer wants, one of 77 intents (banking77), on its official test set.
+//! Language: the intent of a bank's customer, one of 77 (banking77), on its official test set.
 //!
 //!     cargo run --release --example language
 

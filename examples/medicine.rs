@@ -2,7 +2,7 @@
 //!
 //!     cargo run --release --example medicine
 //!
-//! The data travel with Kenyon: UCI breast cancer Wisconsin (diagnostic), 569 rows, CC BY 4.0. Not a medical device: an example of tables, and of answers that say how sure they are.
+//! The data are bundled with Kenyon: UCI breast cancer Wisconsin (diagnostic), 569 rows, CC BY 4.0. Not a medical device: an example of tables and of calibrated probabilities.
 
 mod common;
 

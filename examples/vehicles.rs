@@ -16,9 +16,9 @@ const SOURCE: &str = "C-MAPSS FD001 by NASA's prognostics data repository (20,63
 
 /// Cycles over which a sensor is averaged, against its noise.
 const RECENT: usize = 10;
-/// Cycles before those, whose difference tells the trend.
+/// Cycles before those, whose difference gives the trend.
 const EARLIER: usize = 20;
-/// Longest remaining life that is told apart.
+/// Longest remaining life that is predicted.
 const CAP: f64 = 125.0;
 
 struct Cycle {
@@ -43,7 +43,7 @@ fn read(csv: &str) -> Result<Vec<Cycle>> {
         .collect()
 }
 
-/// One line a cycle: age, each sensor's recent mean, and how it moved. `last` keeps an engine's last only.
+/// One line a cycle: age, each sensor's recent mean, and its change. `last` keeps an engine's last only.
 fn table(cycles: &[Cycle], last: bool) -> Result<String> {
     let sensors = cycles.first().map_or(0, |c| c.sensors.len());
     let mut csv = String::from("unit,age");

@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release --example vision
 //!
-//! Sixty-four numbered columns are read as one `vector` of shape 8 × 8, so that the model sees a picture.
-//! The data travel with Kenyon: UCI optdigits' test set, 1,797 rows, CC BY 4.0 (`crates/kenyon-learn/src/data/bundled/SOURCES.md`).
+//! Sixty-four numbered columns are read as one `vector` of shape 8 × 8, so that the model reads a picture.
+//! The data are bundled with Kenyon: UCI optdigits' test set, 1,797 rows, CC BY 4.0 (`crates/kenyon-learn/src/data/bundled/SOURCES.md`).
 
 mod common;
 

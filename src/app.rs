@@ -1,5 +1,5 @@
-//! Wiring: what a server is made of, in which order it starts, and how it stops without losing
-//! anything: no new connections, running requests finish, workers put their jobs back, then the
+//! Wiring: the parts of a server, the order in which they start, and how it stops without losing
+//! anything: no new connections, running requests finish, workers return their jobs, then the
 //! database closes.
 
 mod webhook;
@@ -30,14 +30,14 @@ pub fn openapi() -> utoipa::openapi::OpenApi {
     crate::http::openapi(crate::oip::rest::router())
 }
 
-/// How often small regular work is done.
+/// Interval of small periodic work.
 const TIDY_EVERY: Duration = Duration::from_secs(5);
 
 /// The server.
 #[derive(Debug)]
 pub struct App;
 
-/// A server that runs; it stops when told to, not when dropped.
+/// A running server; it stops on [`Running::shutdown`], not when dropped.
 #[derive(Debug)]
 pub struct Running {
     /// Where HTTP is served.
@@ -54,7 +54,7 @@ impl App {
     /// Starts everything; when this returns, requests are answered.
     pub async fn start(config: Config) -> Result<Running> {
         config.check()?;
-        // Fails where the host program has installed one, which serves as well.
+        // Fails where the host program has installed one, which works as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         telemetry::metrics();
         let config = Arc::new(config);
@@ -107,7 +107,7 @@ impl App {
         Ok(())
     }
 
-    /// Only works on jobs, until the process is asked to end; then gives them back at a checkpoint.
+    /// Only works on jobs, until a signal to stop; then returns them at a checkpoint.
     pub async fn work(config: Config) -> Result<()> {
         config.check()?;
         let mut signals = Signals::listen()?;
@@ -134,7 +134,7 @@ impl App {
         Ok(())
     }
 
-    /// Starts, and serves until the process is asked to end; a second signal ends it at once.
+    /// Starts, and serves until a signal to stop; a second signal ends it at once.
     pub async fn run(config: Config) -> Result<()> {
         let signals = Signals::listen()?;
         let running = Self::start(config).await?;
@@ -161,8 +161,8 @@ impl Running {
     }
 }
 
-/// Does the jobs of a server: trainings by themselves, consolidations where the streams are. What
-/// consolidated to something better becomes a version.
+/// Runs the jobs of a server: trainings by themselves, consolidations where the streams are. An
+/// improved state becomes a version.
 #[derive(Clone, Debug)]
 struct Jobs {
     trainer: Trainer,
@@ -182,7 +182,7 @@ impl Runner for Jobs {
             self.trainer.run(work, monitor)?
         };
         if let (Outcome::Version(new), Some(version)) = (&outcome, work.job.version) {
-            // What is published can be loaded, and where the model is in use it is loaded already.
+            // A published version can be loaded, and where the model is in use it is loaded already.
             let file = |name: &str| new.files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &bytes[..]);
             let bundle = Bundle::load(file)?;
             if new.withheld.is_none() {
@@ -199,7 +199,7 @@ fn workers(store: &Store, streams: Streams, engine: Engine, config: &Config) -> 
     Workers::new(store.clone(), Arc::new(runner), worker_config(config))
 }
 
-/// Opens what has learned before, then keeps up with what other replicas learn.
+/// Opens the streams, then applies what other replicas learn.
 async fn follow_streams(streams: Streams, changes: broadcast::Receiver<Change>) {
     if let Err(error) = streams.start().await {
         tracing::error!(%error, cause = ?error.cause, "the streams could not be opened");
@@ -253,14 +253,14 @@ fn settings(config: &Config) -> Settings {
     }
 }
 
-/// What asks the process to end.
+/// The signals that stop the process.
 struct Signals {
     terminate: tokio::signal::unix::Signal,
     interrupt: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    /// Listens from now on, so that a signal during the start is not lost.
+    /// Installed at the start, so that a signal during it is not lost.
     fn listen() -> Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
         Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })

@@ -1,4 +1,4 @@
-//! Configuration by flag, environment (`KENYON_*`) and `kenyon.toml`, in that order of strength.
+//! Configuration by flag, environment (`KENYON_*`) and `kenyon.toml`, in this order of precedence.
 //!
 //! One list (the `settings!` below) makes the flags, the environment variables, the file's keys and
 //! the resolved [`Config`], so that none of them can lag behind.
@@ -37,14 +37,14 @@ impl FromStr for Secret {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
-    /// For people on a terminal, JSON elsewhere.
+    /// Human-readable on a terminal, JSON elsewhere.
     #[default]
     Auto,
-    /// For people.
+    /// Human-readable.
     Human,
     /// One JSON object a line.
     Json,
@@ -79,7 +79,7 @@ macro_rules! settings {
         }
 
         impl Flags {
-            /// These, and where they say nothing the weaker ones.
+            /// These, with missing values from the weaker ones.
             fn or(self, weaker: Self) -> Self {
                 Self { config: self.config.or(weaker.config), $($name: self.$name.or(weaker.$name),)+ }
             }
@@ -107,7 +107,7 @@ settings! {
     workers: usize = (cores() / 2).max(1), "KENYON_WORKERS";
     /// Threads each job may use. [default: cores / workers]
     job_threads: usize = 0, "KENYON_JOB_THREADS";
-    /// The key that may do everything; without one only loopback addresses are served.
+    /// Key with every permission; without one only loopback addresses are served.
     master_key: Secret = Secret(String::new()), "KENYON_MASTER_KEY";
     /// Serve other addresses than loopback without a master key.
     insecure: bool = false, "KENYON_INSECURE", num_args = 0..=1, default_missing_value = "true", require_equals = true;
@@ -131,7 +131,7 @@ settings! {
     max_datasets: u64 = 1000, "KENYON_MAX_DATASETS";
     /// Bytes all datasets together may take; 0 is without limit. [default: 0]
     max_dataset_bytes: u64 = 0, "KENYON_MAX_DATASET_BYTES";
-    /// Jobs that may wait. [default: 10000]
+    /// Jobs that may wait in the queue. [default: 10000]
     max_queued_jobs: u64 = 10_000, "KENYON_MAX_QUEUED_JOBS";
     /// Requests answered at the same time. [default: 1024]
     max_requests: usize = 1024, "KENYON_MAX_REQUESTS";
@@ -141,7 +141,7 @@ settings! {
     rate_limit: u32 = 0, "KENYON_RATE_LIMIT";
     /// Requests a second of each address without a key; 0 is without limit. [default: 0]
     rate_limit_address: u32 = 0, "KENYON_RATE_LIMIT_ADDRESS";
-    /// Seconds until a request is given up (504). [default: 30]
+    /// Seconds until a request is aborted (504). [default: 30]
     request_timeout: f64 = 30.0, "KENYON_REQUEST_TIMEOUT";
     /// Seconds a client may take for the head of a request, or between two pieces of its body (408). [default: 15]
     client_timeout: f64 = 15.0, "KENYON_CLIENT_TIMEOUT";
@@ -149,12 +149,12 @@ settings! {
     drain_timeout: f64 = 25.0, "KENYON_DRAIN_TIMEOUT";
     /// Rows in one forward pass at most. [default: 256]
     max_batch_rows: usize = 256, "KENYON_MAX_BATCH_ROWS";
-    /// Rows that may wait for a model; no call may have more. [default: 8192]
+    /// Rows that may wait for a model; also the largest call. [default: 8192]
     max_queue_rows: usize = 8192, "KENYON_MAX_QUEUE_ROWS";
-    /// Microseconds a batch waits for company while requests keep coming. [default: 0]
+    /// Microseconds a batch waits for further rows while requests keep coming. [default: 0]
     max_batch_delay_us: u64 = 0, "KENYON_MAX_BATCH_DELAY_US";
-    /// Microseconds for which a worker looks for the next request after an answer before it sleeps, while no more
-    /// connections are open than half the cores; 0 sleeps at once. [default: 200]
+    /// Microseconds for which a worker polls for the next request after an answer before its thread blocks, while no more
+    /// connections are open than half the cores; 0 blocks at once. [default: 200]
     busy_poll_us: u64 = 200, "KENYON_BUSY_POLL_US";
     /// Bytes of loaded models that are kept. [default: 2 GiB]
     model_cache_bytes: u64 = 2 << 30, "KENYON_MODEL_CACHE_BYTES";
@@ -162,7 +162,7 @@ settings! {
     checkpoint_seconds: f64 = 10.0, "KENYON_CHECKPOINT_SECONDS";
     /// Days that finished jobs are kept. [default: 30]
     job_retention_days: f64 = 30.0, "KENYON_JOB_RETENTION_DAYS";
-    /// Address that is told of finished jobs.
+    /// Address that receives webhooks: finished jobs and changes in streams.
     webhook_url: String = String::new(), "KENYON_WEBHOOK_URL";
     /// Secret that signs webhooks (HMAC-SHA256 in `X-Kenyon-Signature`).
     webhook_secret: Secret = Secret(String::new()), "KENYON_WEBHOOK_SECRET";
@@ -180,7 +180,7 @@ pub fn cores() -> usize {
 }
 
 impl Config {
-    /// Puts flags (with the environment in them, as clap reads it), file and defaults together.
+    /// Merges flags (with the environment in them, as clap reads it), file and defaults.
     pub fn load(flags: Flags) -> Result<Self> {
         let file = match &flags.config {
             Some(path) => Flags::read(path)?,
@@ -249,7 +249,7 @@ impl Config {
         Duration::from_secs_f64(self.drain_timeout)
     }
 
-    /// Refuses settings that do not fit together, naming the setting.
+    /// Refuses settings that contradict each other, naming the setting.
     pub fn check(&self) -> Result<()> {
         let seconds = [
             ("request-timeout", self.request_timeout),
@@ -271,7 +271,8 @@ impl Config {
         for (name, at) in [("listen", Some(self.http_address()?)), ("grpc-listen", self.grpc_address()?)] {
             let open = at.is_some_and(|a| !a.ip().is_loopback());
             if open && self.master_key().is_none() && !self.insecure {
-                let why = "is not a loopback address: give --master-key, or --insecure if everyone may do everything";
+                let why =
+                    "is not a loopback address: give --master-key, or --insecure to allow every request everything";
                 return Err(wrong(name, why));
             }
         }

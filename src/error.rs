@@ -1,30 +1,30 @@
-//! The one error of the crate. It knows nothing of HTTP or gRPC: `http::error` and `oip` map [`Kind`].
+//! The one error type of the crate. It does not depend on HTTP or gRPC: `http::error` and `oip` map [`Kind`].
 
 use kenyon_learn::error::MAX_DETAILS;
 use serde::{Deserialize, Serialize};
 
 pub use kenyon_learn::Detail;
 
-/// What every fallible function of the crate returns.
+/// The result of every fallible function of the crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// How a failure is to be treated by whoever receives it.
+/// How a failure is to be handled by its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     /// The request cannot be read: bad JSON, an unknown field, a bad name.
     Malformed,
-    /// No key, or one that is not known.
+    /// No key, or an unknown one.
     Unauthorized,
     /// The key lacks the scope.
     Forbidden,
-    /// There is no such thing.
+    /// It does not exist.
     NotFound,
     /// It exists already, or is in use.
     Conflict,
     /// Larger than the configured limit.
     TooLarge,
-    /// A format or encoding that is not understood.
+    /// An unsupported format or encoding.
     Unsupported,
     /// Readable, but the data does not fit.
     Unprocessable,
@@ -38,15 +38,15 @@ pub enum Kind {
     DiskFull,
     /// The job was cancelled.
     Canceled,
-    /// A fault of ours; the cause is logged and never sent.
+    /// An internal error; the cause is logged and never sent.
     Internal,
 }
 
-/// A failure: how to treat it, a stable code, a sentence for a person, and where.
+/// A failure: how to handle it, a stable code, a sentence for a person, and where.
 #[derive(Debug, thiserror::Error)]
 #[error("{detail}")]
 pub struct Error {
-    /// How to treat it.
+    /// How to handle it.
     pub kind: Kind,
     /// Stable `snake_case` code.
     pub code: &'static str,
@@ -54,7 +54,7 @@ pub struct Error {
     pub detail: String,
     /// Where, at most [`MAX_DETAILS`].
     pub details: Vec<Detail>,
-    /// Seconds after which trying again makes sense.
+    /// Seconds after which a retry makes sense.
     pub retry_after: Option<u64>,
     /// The internal cause: logged once, never sent.
     #[source]
@@ -72,7 +72,7 @@ impl Error {
         Self::new(Kind::Malformed, code, detail)
     }
 
-    /// There is no such thing.
+    /// It does not exist.
     pub fn not_found(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(Kind::NotFound, code, detail)
     }
@@ -87,7 +87,7 @@ impl Error {
         Self::new(Kind::Conflict, code, detail)
     }
 
-    /// A fault of ours with its cause.
+    /// An internal error with its cause.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let mut error = Self::new(Kind::Internal, "internal", "something went wrong on our side");
         error.cause = Some(cause.into());
@@ -101,7 +101,7 @@ impl Error {
         self
     }
 
-    /// What an operator can mend: a disk that is full or that cannot be written.
+    /// What an operator can fix: a disk that is full or that cannot be written.
     pub(crate) fn of_disk(error: &std::io::Error) -> Option<Self> {
         match error.kind() {
             std::io::ErrorKind::StorageFull => {
@@ -114,7 +114,7 @@ impl Error {
         }
     }
 
-    /// Says after how many seconds trying again makes sense.
+    /// Sets after how many seconds a retry makes sense.
     pub fn with_retry_after(mut self, seconds: u64) -> Self {
         self.retry_after = Some(seconds);
         self
@@ -139,7 +139,7 @@ impl From<kenyon_learn::Error> for Error {
             Learn::Unsupported => Kind::Unsupported,
             Learn::Unprocessable => Kind::Unprocessable,
             Learn::Canceled => Kind::Canceled,
-            // The cause may be an error of ours that passed through the core, such as a full disk under a checkpoint.
+            // The cause may be an error of this crate that passed through the core, such as a full disk under a checkpoint.
             Learn::Io | Learn::Internal => {
                 return match error.cause.map(|cause| cause.downcast::<Self>()) {
                     Some(Ok(ours)) => *ours,
@@ -155,7 +155,7 @@ impl From<kenyon_learn::Error> for Error {
     }
 }
 
-/// An error that passes through the learning core, such as that of a checkpoint, and comes out as it was.
+/// An error that passes through the learning core, such as that of a checkpoint, and is returned unchanged.
 impl From<Error> for kenyon_learn::Error {
     fn from(error: Error) -> Self {
         Self::internal(error)

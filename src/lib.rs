@@ -1,6 +1,6 @@
-//! Kenyon, a learning server: rows go in over HTTP, trained models answer.
+//! Kenyon, a learning server: rows are uploaded over HTTP, models are trained on them and predict new rows.
 //!
-//! Imports go down only; `tests/tidy.rs` holds the floors.
+//! Imports go down only; `tests/tidy` checks the layers.
 
 pub mod app;
 pub mod cli;

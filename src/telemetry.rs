@@ -1,4 +1,4 @@
-//! Logs and metrics: how they look and what they are called. What is counted where is said elsewhere.
+//! Logs and metrics: formats and names. What is counted where is documented elsewhere.
 
 pub mod traces;
 
@@ -21,9 +21,9 @@ pub const JOBS: &str = "kenyon_jobs";
 pub const JOB_QUEUE_SECONDS: &str = "kenyon_job_queue_seconds";
 /// Rows learned by observe and feedback, by model.
 pub const OBSERVED_ROWS: &str = "kenyon_observed_rows_total";
-/// Drifts noticed, by model.
+/// Changes detected, by model.
 pub const DRIFT_DETECTED: &str = "kenyon_drift_detected_total";
-/// Rows that were unlike anything seen, by model.
+/// Rows that were marked as abstained, by model.
 pub const ABSTAINED: &str = "kenyon_abstained_total";
 /// Always 1, with the version as a label.
 pub const BUILD_INFO: &str = "kenyon_build_info";
@@ -77,7 +77,7 @@ pub fn metrics() -> &'static PrometheusHandle {
         };
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
-        // Another recorder is there only where this library is embedded in a host that has one.
+        // Another recorder exists only where this library is embedded in a host that has one.
         let _ = metrics::set_global_recorder(recorder);
         describe();
         handle
@@ -91,12 +91,12 @@ fn describe() {
     describe_histogram!(JOB_QUEUE_SECONDS, Unit::Seconds, "Seconds jobs waited for a worker");
     describe_counter!(OBSERVED_ROWS, "Rows learned by observe and feedback");
     describe_counter!(DRIFT_DETECTED, "Times drift was noticed");
-    describe_counter!(ABSTAINED, "Rows that were unlike anything seen");
+    describe_counter!(ABSTAINED, "Rows that were marked as abstained");
     describe_gauge!(BUILD_INFO, "Always 1; the version is a label");
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
 }
 
-/// Resident memory of this process in bytes, where the system tells it.
+/// Resident memory of this process in bytes, where the system reports it.
 pub fn resident_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;

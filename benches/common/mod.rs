@@ -1,4 +1,4 @@
-//! What the measuring programs share: shared data, and CPU seconds beside wall seconds.
+//! Shared by the benchmark programs: the shared data, and CPU seconds in addition to wall seconds.
 #![allow(dead_code, clippy::unwrap_used)]
 
 use std::io::Read;

@@ -1,4 +1,4 @@
-//! What the worked examples share: a server to talk to, data to read, and the four calls they make.
+//! Shared by the worked examples: a server, data, and the four calls they make.
 //! Everything goes over the HTTP interface, as it would from any other program.
 #![allow(dead_code, reason = "each example uses its own part")]
 
@@ -51,7 +51,7 @@ impl Kenyon {
         }
     }
 
-    /// One call; refusals become errors with the server's own words.
+    /// One call; a problem document becomes an error with the server's detail.
     pub(crate) async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value> {
         let mut request = self.client.request(method.parse()?, format!("{}/api/v1{path}", self.url));
         if let Some(body) = body {
@@ -80,7 +80,7 @@ impl Kenyon {
         }
     }
 
-    /// `POST /models/{model}/evaluate`: the figures on a dataset it was not trained on.
+    /// `POST /models/{model}/evaluate`: the metrics on a dataset it was not trained on.
     pub(crate) async fn evaluate(&self, model: &str, dataset: &str) -> Result<Value> {
         self.call("POST", &format!("/models/{model}/evaluate"), Some(&json!({ "dataset": dataset }))).await
     }
@@ -108,7 +108,7 @@ pub(crate) fn metric(evaluation: &Value, name: &str) -> Result<f64> {
 }
 
 /// The text of a data file below `KENYON_SHARED_DATA` or `../shared/data`, decompressed; or `None`,
-/// after saying what is missing and where it comes from.
+/// with a message that names what is missing and its source.
 pub(crate) fn data(file: &str, source: &str) -> Result<Option<String>> {
     let folder = std::env::var_os("KENYON_SHARED_DATA")
         .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../shared/data"), PathBuf::from);
@@ -128,7 +128,7 @@ pub(crate) fn inflated(bytes: &[u8]) -> Result<String> {
     Ok(text)
 }
 
-/// Splits a CSV file's rows into `folds` parts by chance: for each, what to train on and what to test on.
+/// Splits a CSV file's rows into `folds` random parts: for each, training rows and test rows.
 pub(crate) fn folds(csv: &str, folds: usize) -> Vec<(String, String)> {
     let (header, body) = csv.split_once('\n').unwrap_or((csv, ""));
     let mut rows: Vec<&str> = body.lines().filter(|line| !line.is_empty()).collect();

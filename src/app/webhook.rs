@@ -1,5 +1,5 @@
-//! Webhooks: somebody's server is told when a job has ended here or a stream has changed. Signed, tried
-//! again for a while, and never sent to an address inside the own network unless that is allowed.
+//! Webhooks: HTTP callbacks for jobs that have ended here and for changes in streams. Signed, retried
+//! for a while, and never sent to an address of a private network unless that is allowed.
 
 use crate::config::Config;
 use crate::serving::Drift;
@@ -14,11 +14,11 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-/// Pauses between tries; after the last one it is given up.
+/// Pauses between tries; after the last one the message is dropped.
 const PAUSES: [u64; 6] = [1, 5, 30, 120, 600, 3600];
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Where to tell, and how to sign.
+/// The address, and the signing secret.
 #[derive(Debug)]
 pub(super) struct Webhook {
     url: Url,
@@ -38,11 +38,11 @@ impl Webhook {
         Ok(Some(Arc::new(Self { url: url.ok_or_else(wrong)?, secret, allow_private: config.webhook_allow_private })))
     }
 
-    /// Tells of every job that ends here, until the store closes: that `owner` ran, or nobody.
+    /// Sends every job that ends here, until the store closes: jobs that `owner` ran, or that no worker ran.
     pub(super) async fn follow(self: Arc<Self>, owner: String, store: Store, mut changes: broadcast::Receiver<Change>) {
-        // One that was cancelled while it waited is told of where there is only one process.
+        // A job cancelled while it waited is sent only where there is one process.
         let alone = store.backend() == "sqlite";
-        let mut told = std::collections::VecDeque::new();
+        let mut reported = std::collections::VecDeque::new();
         loop {
             let id = match changes.recv().await {
                 Ok(Change::Job(id)) => id,
@@ -50,21 +50,21 @@ impl Webhook {
                 Err(RecvError::Closed) => return,
             };
             let Ok(job) = store.job(id).await else { continue };
-            // Each job is told of by the process that ran it, so that it is told once.
+            // Each job is sent by the process that ran it, so that it is sent once.
             let ours = job.worker.as_ref().map_or(alone, |worker| *worker == owner);
-            if !job.status.is_final() || !ours || told.contains(&(id, job.attempt)) {
+            if !job.status.is_final() || !ours || reported.contains(&(id, job.attempt)) {
                 continue;
             }
-            told.push_back((id, job.attempt));
-            if told.len() > 1000 {
-                told.pop_front();
+            reported.push_back((id, job.attempt));
+            if reported.len() > 1000 {
+                reported.pop_front();
             }
             let event = json!({ "event": format!("job.{}", job.status.name()), "job": job });
             tokio::spawn(self.clone().deliver(event));
         }
     }
 
-    /// Tells of every change that streams notice. All replicas notice it; one tells.
+    /// Sends every change that streams detect. All replicas detect it; one sends.
     pub(super) async fn follow_drifts(self: Arc<Self>, store: Store, mut drifts: broadcast::Receiver<Drift>) {
         loop {
             let drift = match drifts.recv().await {
@@ -107,8 +107,8 @@ impl Webhook {
         Ok(())
     }
 
-    /// A client that can reach only the addresses that were looked at. Redirects are not followed:
-    /// they could lead inside.
+    /// A client that can reach only the checked addresses. Redirects are not followed:
+    /// they could lead to a private network.
     async fn client(&self) -> Result<Client> {
         let host = self.url.host_str().unwrap_or_default();
         let port = self.url.port_or_known_default().unwrap_or(443);
@@ -133,7 +133,7 @@ impl Webhook {
     }
 }
 
-/// Whether an address is out on the internet.
+/// Whether an address is on the public internet.
 fn is_public(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {

@@ -11,25 +11,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// `kenyon bench`.
+/// Arguments of `kenyon bench`.
 #[derive(Debug, Args)]
 pub(super) struct Bench {
     /// A model of the server.
     model: String,
-    /// Rows to ask about, over and over.
+    /// File with rows to predict, repeated as needed.
     file: PathBuf,
-    /// Requests under way at the same time.
+    /// Concurrent requests.
     #[arg(long, default_value_t = 16)]
     connections: usize,
-    /// Rows a request.
+    /// Rows per request.
     #[arg(long, default_value_t = 1)]
     rows: usize,
-    /// How long to measure.
+    /// Seconds to measure.
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
 }
 
-/// Different requests that are made ready before measuring.
+/// Different requests that are prepared before measuring.
 const REQUESTS: usize = 256;
 
 impl Bench {
@@ -73,7 +73,7 @@ impl Bench {
     }
 }
 
-/// Asks until the end; returns how long each request took.
+/// Sends requests until the end; returns the duration of each.
 async fn ask(
     client: Client,
     path: Arc<str>,

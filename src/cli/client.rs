@@ -12,7 +12,7 @@ use tokio::io::AsyncReadExt;
 
 const DEFAULT: &str = "http://127.0.0.1:8080";
 
-/// One server, as somebody.
+/// A server and a key.
 #[derive(Clone, Debug)]
 pub(super) struct Client {
     base: String,
@@ -21,9 +21,9 @@ pub(super) struct Client {
 }
 
 impl Client {
-    /// A client; nothing is sent yet.
+    /// A client; no request is sent yet.
     pub(super) fn new(connection: &Connection) -> anyhow::Result<Self> {
-        // Fails where one is installed already, which serves as well.
+        // Fails where one is installed already, which works as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = connection.server.clone().unwrap_or_else(|| DEFAULT.into());
         let base = if base.contains("://") { base } else { format!("http://{base}") };
@@ -31,7 +31,7 @@ impl Client {
         Ok(Self { base: base.trim_end_matches('/').to_owned(), key: connection.key.clone(), http })
     }
 
-    /// The client, or none where no address was named and nothing answers at the usual one.
+    /// The client, or none where no address was given and no server answers at the default one.
     pub(super) async fn if_running(connection: &Connection) -> anyhow::Result<Option<Self>> {
         let client = Self::new(connection)?;
         if connection.server.is_some() {
@@ -55,7 +55,7 @@ impl Client {
         }
     }
 
-    /// Sends and reads a JSON answer; an error answer becomes an error that says what it said.
+    /// Sends and reads a JSON answer; a problem document becomes an error.
     pub(super) async fn json(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<Value> {
         let mut request = self.request(method, path);
         if let Some(body) = body {
@@ -77,7 +77,7 @@ impl Client {
         Err(anyhow!("{}", problem_text(&problem).unwrap_or_else(|| status.to_string())))
     }
 
-    /// Sends a file as a request's body, as it is, with a bar.
+    /// Sends a file as a request's body, unchanged, with a progress bar.
     pub(super) async fn send_file(&self, method: Method, path: &str, file: &Path, json: bool) -> anyhow::Result<Value> {
         let opened = tokio::fs::File::open(file).await.with_context(|| format!("cannot open {}", file.display()))?;
         let size = opened.metadata().await?.len();
@@ -98,7 +98,7 @@ impl Client {
         Ok(answer)
     }
 
-    /// Follows a job to its end, showing how far it is; returns the finished job.
+    /// Follows a job to its end with a progress bar; returns the finished job.
     pub(super) async fn follow(&self, id: &str, json: bool) -> anyhow::Result<Value> {
         let bar = Bar::job(json);
         let path = format!("/api/v1/jobs/{id}");
@@ -113,7 +113,7 @@ impl Client {
             }
         }
         bar.finish();
-        // The stream ends with the job, or with the connection: the job itself says which.
+        // The stream ends with the job, or with the connection: the job's status distinguishes the two.
         loop {
             let job = self.json(Method::GET, &path, None).await?;
             match job["status"].as_str() {
@@ -142,7 +142,7 @@ fn show_event(event: &str, bar: &Bar) {
     }
 }
 
-/// What a problem document says, with its details, in lines.
+/// A problem document with its details, in lines.
 fn problem_text(problem: &Value) -> Option<String> {
     let mut text = problem["detail"].as_str().or(problem["title"].as_str())?.to_owned();
     if let Some(code) = problem["code"].as_str() {

@@ -1,4 +1,4 @@
-//! `kenyon demo`: the main job on real data that the program carries, from upload to answers.
+//! `kenyon demo`: the main job on bundled real data, from upload to predictions.
 
 use super::client::Client;
 use super::{Connection, show};
@@ -10,10 +10,10 @@ use reqwest::Method;
 use serde_json::{Map, Value, json};
 use std::io::Read;
 
-/// Every fifth row is held back from training and asked about afterwards.
+/// Every fifth row is held back from training and predicted afterwards.
 const HELD_BACK: usize = 5;
 
-/// Starts a server, sends it the UCI optical digits, trains, asks, and goes on serving.
+/// Starts a server, uploads the UCI optical digits, trains, predicts, and continues serving.
 pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Result<()> {
     let key = config.master_key.reveal().to_owned();
     let running = App::start(config).await?;
@@ -63,23 +63,23 @@ pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Resul
         running.shutdown().await;
         return Ok(());
     }
-    say(format!("look at it: {server}/  (stop with Ctrl-C)"));
+    say(format!("dashboard: {server}/  (stop with Ctrl-C)"));
     tokio::signal::ctrl_c().await?;
     running.shutdown().await;
     Ok(())
 }
 
-/// Rows to ask about, each with its true label.
+/// Rows to predict, each with its true label.
 type Asked = Vec<(Map<String, Value>, Value)>;
 
-/// The digits as CSV to train on, and every fifth row to ask about.
+/// The digits as CSV to train on, and every fifth row to predict.
 fn digits() -> anyhow::Result<(Vec<u8>, Asked)> {
     let mut text = Vec::new();
     flate2::read::GzDecoder::new(bundled::DIGITS).read_to_end(&mut text)?;
     let mut reader = csv::Reader::from_reader(text.as_slice());
     let names: Vec<String> = reader.headers()?.iter().map(str::to_owned).collect();
     let label = names.iter().position(|name| name == "target").context("the digits have no label")?;
-    // Numbered columns `p0`…`p63` are read as one vector `p` of 8×8 without being told.
+    // Numbered columns `p0`…`p63` are read as one vector `p` of 8×8 without a setting.
     let mut header: Vec<String> = (0..names.len()).map(|i| format!("p{i}")).collect();
     header[label] = "label".into();
     let mut training = csv::Writer::from_writer(Vec::new());

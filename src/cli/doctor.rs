@@ -1,21 +1,21 @@
-//! `kenyon doctor`: looks at everything a server needs before it is needed.
+//! `kenyon doctor`: checks everything a server needs.
 
 use crate::config::{Config, cores};
 use crate::store::{Store, StoreOptions};
 use serde_json::json;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-/// A moment before which no clock can be right: this program was written then.
+/// A lower bound for a correct clock: this program is newer.
 const WRITTEN: u64 = 1_764_000_000;
 
-/// One thing looked at.
+/// One check.
 struct Finding {
     what: &'static str,
     good: bool,
     detail: String,
 }
 
-/// Looks, prints, and fails where anything is wrong.
+/// Checks, prints, and fails where anything is wrong.
 pub(super) async fn run(config: Config, json: bool) -> anyhow::Result<()> {
     let mut findings = vec![configuration(&config), clock(), processors(), descriptors(), folder(&config)];
     findings.extend(storage(&config).await);
@@ -48,7 +48,7 @@ fn processors() -> Finding {
     Finding { what: "cores", good: true, detail: cores().to_string() }
 }
 
-/// Open files allowed, as Linux tells it; elsewhere nothing is known and nothing is wrong.
+/// The limit of open files, as reported by Linux; elsewhere it is unknown and accepted.
 fn descriptors() -> Finding {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let allowed = limits
@@ -60,7 +60,7 @@ fn descriptors() -> Finding {
     }
 }
 
-/// Writes, syncs and removes a file, and says how long a sync takes: every acknowledged row waits for one.
+/// Writes, syncs and removes a file, and reports how long a sync takes: every acknowledged row waits for one.
 fn folder(config: &Config) -> Finding {
     let probe = || -> std::io::Result<Duration> {
         std::fs::create_dir_all(&config.data_dir)?;

@@ -1,4 +1,4 @@
-//! Work on files alone, without a server.
+//! Commands on files alone, without a server.
 
 use super::client::Client;
 use super::train::Train;
@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 /// Bytes of a bundle's files that are read at most.
 const LIMIT: u64 = 4 << 30;
 
-/// Rows handed on in one go.
+/// Rows passed on in one call.
 const CHUNK: usize = 1000;
 
 /// Rows read from a file in one go; a file is read once for each portion.
@@ -50,7 +50,7 @@ impl Monitor for Shown {
     }
 }
 
-/// Trains on a file and writes the bundle beside.
+/// Trains on a file and writes the bundle next to it.
 pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> {
     let part =
         formats::detect(&args.file, None, None).with_context(|| format!("cannot read {}", args.file.display()))?;
@@ -105,7 +105,7 @@ fn write_atomically(out: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The bundle's file that `model` means: a path, or what `train` wrote where no server runs.
+/// The bundle's file for `model`: a path, or the one that `train` wrote without a server.
 pub(super) async fn find_bundle(model: &str, connection: &Connection) -> anyhow::Result<Option<PathBuf>> {
     let path = PathBuf::from(model);
     if path.is_file() {
@@ -131,7 +131,7 @@ fn read_labelled(bundle: &Bundle, file: &Path) -> anyhow::Result<Table> {
     plan::read_table(&[detected(file)?], &plans, &Limits::default()).map_err(explain)
 }
 
-/// Answers the rows of a file.
+/// Predicts the rows of a file.
 pub(super) fn predict(bundle: &Path, file: &Path, coverage: Option<f64>, json: bool) -> anyhow::Result<()> {
     if coverage.is_some_and(|c| !(c > 0.0 && c < 1.0)) {
         bail!("--coverage must lie between 0 and 1");
@@ -179,7 +179,7 @@ fn shortest(value: f32) -> Value {
     value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }
 
-/// One answer: the whole object as a line of JSON, or what was answered.
+/// One answer: the whole object as a line of JSON, or the prediction alone.
 pub(super) fn print_prediction(prediction: &Value, json: bool) {
     if json {
         println!("{prediction}");
@@ -198,7 +198,7 @@ pub(super) fn print_prediction(prediction: &Value, json: bool) {
     println!("{line}");
 }
 
-/// How good a bundle is on a file.
+/// The metrics of a bundle on a file.
 pub(super) fn evaluate(bundle: &Path, file: &Path, json: bool) -> anyhow::Result<()> {
     let bundle = load(bundle)?;
     let table = read_labelled(&bundle, file)?;
@@ -221,9 +221,9 @@ fn detected(file: &Path) -> anyhow::Result<Part> {
     formats::detect(file, None, None).with_context(|| format!("cannot read {}", file.display()))
 }
 
-/// The rows of a file of any format as JSON, read by a model's plan and not by what the file itself looks like: a
+/// The rows of a file of any format as JSON, read by a model's plan and not by the file's own inferred schema: a
 /// cell means the same as in the file that the model was trained on. Columns that the model does not read are left
-/// out; columns that it lacks count as missing, which is said once.
+/// out; columns that it lacks count as missing, which is reported once.
 pub(super) struct PlannedRows {
     part: Part,
     columns: Vec<ColumnInfo>,
@@ -244,7 +244,7 @@ impl PlannedRows {
             ..ColumnInfo::empty(plan.name.clone(), plan.kind)
         };
         let mut columns: Vec<ColumnInfo> = plans.iter().map(column).collect();
-        // A group may stand in the file as its columns or as one list.
+        // A group may be in the file as its columns or as one list.
         let lists = plans.iter().filter(|plan| plan.members.is_some());
         columns.extend(lists.map(|plan| ColumnInfo::empty(plan.name.clone(), plan.kind)));
         let names = plans.into_iter().flat_map(|plan| plan.members.into_iter().flatten().chain([plan.name])).collect();

@@ -1,4 +1,4 @@
-//! The command line. Client commands speak the HTTP interface like anyone else; without a server,
+//! The command line. Client commands use the HTTP interface; without a server,
 //! `train`, `predict` and `evaluate` work on files alone.
 
 mod bench;
@@ -17,7 +17,7 @@ use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-/// A self-hosted learning server: send rows, get a trained model that answers and keeps learning.
+/// A self-hosted learning server: upload rows, train a model, get predictions, and keep learning from new labels.
 #[derive(Debug, Parser)]
 #[command(name = "kenyon", version, propagate_version = true)]
 struct Cli {
@@ -30,10 +30,10 @@ struct Cli {
     command: Command,
 }
 
-/// Which server, and as whom.
+/// The server's address, and the key.
 #[derive(Clone, Debug, Args)]
 struct Connection {
-    /// Address of the server a client command speaks to. [default: http://127.0.0.1:8080]
+    /// Address of the server for client commands. [default: http://127.0.0.1:8080]
     #[arg(long, global = true, env = "KENYON_SERVER", value_name = "URL")]
     server: Option<String>,
     /// API key for the server.
@@ -43,7 +43,7 @@ struct Connection {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve: HTTP, gRPC, and the workers that train.
+    /// Serve HTTP and gRPC, and run training jobs.
     Serve {
         /// Start from this snapshot; the data folder must be empty.
         #[arg(long, value_name = "FILE")]
@@ -51,11 +51,11 @@ enum Command {
         #[command(flatten)]
         flags: Box<Flags>,
     },
-    /// Only train: takes jobs from the database that it shares with servers.
+    /// Only run training jobs, from a database shared with servers.
     Worker(Box<Flags>),
-    /// The main job on bundled real data; ends with the server still serving.
+    /// Train and serve a model on bundled data; keeps serving.
     Demo {
-        /// End instead of serving on.
+        /// Exit instead of serving.
         #[arg(long)]
         exit: bool,
         #[command(flatten)]
@@ -63,39 +63,39 @@ enum Command {
     },
     /// Train a model on a file.
     Train(train::Train),
-    /// Answer the rows of a file.
+    /// Predict the rows of a file.
     Predict(remote::Predict),
-    /// Learn from the rows of a file, or of the standard input, now.
+    /// Learn from the labelled rows of a file, or of the standard input.
     Observe(remote::Observe),
-    /// How good a model is on the labelled rows of a file.
+    /// Evaluate a model on the labelled rows of a file.
     Evaluate(remote::Evaluate),
-    /// Look at models and change what they serve.
+    /// List models; promote, roll back, delete.
     #[command(subcommand)]
     Models(remote::Models),
-    /// Look at jobs, cancel and retry them.
+    /// List jobs; watch, cancel, retry.
     #[command(subcommand)]
     Jobs(remote::Jobs),
-    /// Send, look at and remove datasets.
+    /// Upload, list and delete datasets.
     #[command(subcommand)]
     Datasets(remote::Datasets),
-    /// Take a model away as a file.
+    /// Export a model as a file.
     Export(remote::Export),
-    /// Bring a model's file to a server.
+    /// Import a model's file.
     Import(remote::Import),
-    /// Make a consistent copy of everything the server holds.
+    /// Make a consistent copy of everything on the server.
     Snapshot,
-    /// Make, list and revoke API keys.
+    /// Create, list and revoke API keys.
     #[command(subcommand)]
     Keys(remote::Keys),
-    /// Measure how fast a served model answers.
+    /// Measure the latency and throughput of a served model.
     Bench(bench::Bench),
     /// Check folder, database, objects, clock and limits.
     Doctor(Box<Flags>),
-    /// Ask the server on this machine whether it is ready; for a container's health check.
+    /// Check whether the server on this machine is ready; for a container's health check.
     Health(Box<Flags>),
 }
 
-/// Runs the program and tells how it went.
+/// Runs the program; the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     match run(cli) {
@@ -162,7 +162,7 @@ fn client(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> 
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
-/// The name a model gets from a file: its stem, made to fit.
+/// The model name derived from a file's name.
 fn name_of(path: &std::path::Path) -> String {
     let file = path.file_name().and_then(|n| n.to_str()).unwrap_or("model");
     let stem = file.split('.').next().unwrap_or(file);

@@ -10,10 +10,10 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use std::path::PathBuf;
 
-/// Which server, and how to print.
+/// The server, and the output format.
 #[derive(Clone, Debug)]
 pub(super) struct Context {
-    /// Which server, and as whom.
+    /// The server's address, and the key.
     pub(super) connection: Connection,
     /// Print JSON.
     pub(super) json: bool,
@@ -24,7 +24,7 @@ impl Context {
         Client::new(&self.connection)
     }
 
-    /// Sends a request and shows its answer.
+    /// Sends a request and prints its answer.
     pub(super) async fn show(&self, method: Method, path: &str, body: Option<&Value>) -> anyhow::Result<()> {
         let answer = self.client()?.json(method, path, body).await?;
         show::answer(&answer, self.json);
@@ -54,20 +54,20 @@ impl Train {
             if job["served"] == false {
                 println!("it is not served: {}", job["served_reason"].as_str().unwrap_or_default());
             }
-            println!("ask it: kenyon predict {name} FILE, or look at {}/#/models/{name}", client.base());
+            println!("predict with: kenyon predict {name} FILE; dashboard: {}/#/models/{name}", client.base());
         }
         Ok(())
     }
 }
 
-/// `kenyon predict`.
+/// Arguments of `kenyon predict`.
 #[derive(Debug, Args)]
 pub(super) struct Predict {
     /// A model of the server, or a bundle's file.
     model: String,
-    /// The rows to answer.
+    /// File with the rows to predict.
     file: PathBuf,
-    /// Share of the time the set or interval is to hold the truth.
+    /// Coverage of the sets or intervals, in (0, 1).
     #[arg(long)]
     coverage: Option<f64>,
 }
@@ -95,12 +95,12 @@ impl Predict {
     }
 }
 
-/// `kenyon observe`.
+/// Arguments of `kenyon observe`.
 #[derive(Debug, Args)]
 pub(super) struct Observe {
     /// A model of the server.
     model: String,
-    /// NDJSON rows with their target, or `-` for the standard input; other formats are converted.
+    /// NDJSON rows with their target, or `-` for standard input; other formats are converted.
     file: PathBuf,
 }
 
@@ -138,7 +138,7 @@ impl Observe {
     }
 }
 
-/// `kenyon evaluate`.
+/// Arguments of `kenyon evaluate`.
 #[derive(Debug, Args)]
 pub(super) struct Evaluate {
     /// A model of the server, or a bundle's file.
@@ -169,20 +169,20 @@ impl Evaluate {
     }
 }
 
-/// `kenyon models …`.
+/// Subcommands of `kenyon models`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Models {
-    /// All of them.
+    /// List all models.
     List,
-    /// One, with its versions.
+    /// Show one model with its versions.
     Show { model: String },
-    /// Its versions.
+    /// List a model's versions.
     Versions { model: String },
-    /// Serve another version at once.
+    /// Serve another version.
     Promote { model: String, version: u64 },
-    /// Serve the version before.
+    /// Serve the previous version.
     Rollback { model: String },
-    /// Remove it.
+    /// Delete a model.
     Delete { model: String },
 }
 
@@ -202,22 +202,22 @@ impl Models {
     }
 }
 
-/// `kenyon jobs …`.
+/// Subcommands of `kenyon jobs`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Jobs {
-    /// The latest.
+    /// List the latest jobs.
     List {
         /// `queued`, `running`, `succeeded`, `failed` or `canceled`.
         #[arg(long)]
         status: Option<String>,
     },
-    /// One.
+    /// Show one job.
     Show { id: String },
-    /// Follow one to its end.
+    /// Follow a job to its end.
     Follow { id: String },
-    /// Stop one.
+    /// Cancel a job.
     Cancel { id: String },
-    /// Queue one again.
+    /// Queue a failed or cancelled job again.
     Retry { id: String },
 }
 
@@ -241,23 +241,23 @@ impl Jobs {
     }
 }
 
-/// `kenyon datasets …`.
+/// Subcommands of `kenyon datasets`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Datasets {
-    /// All of them.
+    /// List all datasets.
     List,
-    /// One, with its columns.
+    /// Show one dataset with its columns.
     Show { name: String },
-    /// Send a file.
+    /// Upload a file.
     Put {
         file: PathBuf,
-        /// Made from the file's name when missing.
+        /// Derived from the file's name when missing.
         #[arg(long)]
         name: Option<String>,
     },
-    /// Add a file's rows.
+    /// Append a file's rows.
     Append { name: String, file: PathBuf },
-    /// Remove it.
+    /// Delete a dataset.
     Delete { name: String },
 }
 
@@ -283,7 +283,7 @@ impl Datasets {
     }
 }
 
-/// `kenyon export`.
+/// Arguments of `kenyon export`.
 #[derive(Debug, Args)]
 pub(super) struct Export {
     /// A model of the server.
@@ -294,7 +294,7 @@ pub(super) struct Export {
     /// `bundle`, `safetensors` or `onnx`.
     #[arg(long, default_value = "bundle")]
     format: String,
-    /// Where to write it; made from the model's name when missing.
+    /// Output file; derived from the model's name when missing.
     #[arg(long, short)]
     out: Option<PathBuf>,
 }
@@ -319,12 +319,12 @@ impl Export {
     }
 }
 
-/// `kenyon import`.
+/// Arguments of `kenyon import`.
 #[derive(Debug, Args)]
 pub(super) struct Import {
     /// A bundle's file.
     file: PathBuf,
-    /// Name of the model; made from the file's name when missing.
+    /// Name of the model; derived from the file's name when missing.
     #[arg(long)]
     model: Option<String>,
 }
@@ -338,30 +338,30 @@ impl Import {
     }
 }
 
-/// `kenyon snapshot`.
+/// Runs `kenyon snapshot`.
 pub(super) async fn snapshot(at: Context) -> anyhow::Result<()> {
     at.show(Method::POST, "/api/v1/snapshots", None).await
 }
 
-/// `kenyon keys …`.
+/// Subcommands of `kenyon keys`.
 #[derive(Debug, Subcommand)]
 pub(super) enum Keys {
-    /// Make one; it is shown once.
+    /// Create a key; its secret is shown once.
     Create {
         name: String,
         /// `predict`, `observe`, `train`, `datasets`, `admin` or `read`; may be repeated.
         #[arg(long = "scope", required = true)]
         scopes: Vec<String>,
-        /// Models it is good for; all when missing.
+        /// Models the key may use; all when missing.
         #[arg(long = "model")]
         models: Vec<String>,
-        /// When it ends, RFC 3339.
+        /// Expiry time, RFC 3339.
         #[arg(long)]
         expires_at: Option<String>,
     },
-    /// All of them.
+    /// List all keys.
     List,
-    /// End one at once.
+    /// Revoke a key at once.
     Revoke { id: String },
 }
 

@@ -1,4 +1,4 @@
-//! What a person sees: bars on a terminal, plain lines elsewhere, JSON when asked.
+//! Terminal output: bars on a terminal, plain lines elsewhere, JSON with `--json`.
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::Value;
@@ -14,7 +14,7 @@ const PLAIN_EVERY: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub(super) struct Bar {
     bar: ProgressBar,
-    /// When the last plain line was printed; none where lines are not wanted.
+    /// When the last plain line was printed; none where lines are off.
     plain: Option<Arc<Mutex<Instant>>>,
 }
 
@@ -42,12 +42,12 @@ impl Bar {
         Self { bar, plain }
     }
 
-    /// So many more bytes are sent.
+    /// Adds sent bytes.
     pub(super) fn add(&self, bytes: u64) {
         self.bar.inc(bytes);
     }
 
-    /// Where a training is: the interface's `progress` object, or an event that holds one.
+    /// The state of a training: the interface's `progress` object, or an event that holds one.
     pub(super) fn progress(&self, progress: &Value) {
         let fraction = progress["fraction"].as_f64().unwrap_or(0.0);
         self.bar.set_position((fraction * 1000.0) as u64);
@@ -112,7 +112,7 @@ fn table(items: &Value) {
     let rows: Vec<&serde_json::Map<String, Value>> =
         items.as_array().into_iter().flatten().filter_map(Value::as_object).collect();
     let Some(first) = rows.first() else {
-        println!("nothing yet");
+        println!("no entries");
         return;
     };
     let simple = |v: &Value| !v.is_object() && !v.is_array();

@@ -1,10 +1,10 @@
-//! What `kenyon train` is asked for, with a server or without.
+//! Arguments of `kenyon train`, with a server or without.
 
 use clap::Args;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
-/// `kenyon train`.
+/// Arguments of `kenyon train`.
 #[derive(Debug, Args)]
 pub(super) struct Train {
     /// CSV, TSV, NDJSON, JSON or Parquet, plain or compressed.
@@ -12,22 +12,22 @@ pub(super) struct Train {
     /// Column to predict.
     #[arg(long)]
     pub(super) target: String,
-    /// Name of the model; made from the file's name when missing.
+    /// Name of the model; derived from the file's name when missing.
     #[arg(long)]
     pub(super) model: Option<String>,
-    /// `sparse_mlp`, `attention`, `memory` or `hybrid`; chosen when missing.
+    /// `sparse_mlp`, `attention`, `memory` or `hybrid`; selected from the data when missing.
     #[arg(long)]
     pub(super) family: Option<String>,
     /// `classification` or `regression`; inferred when missing.
     #[arg(long)]
     pub(super) task: Option<String>,
-    /// Everything random follows from it.
+    /// Seed of everything random.
     #[arg(long)]
     pub(super) seed: Option<u64>,
     /// Share of the rows held out.
     #[arg(long)]
     pub(super) validation: Option<f32>,
-    /// Train even where the served version of the model needs other columns or answers something else.
+    /// Train even where the served version of the model needs other columns or predicts something else.
     #[arg(long)]
     pub(super) schema_change: bool,
     /// A setting of the family, `epochs=20`; may be repeated.

@@ -8,8 +8,8 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::time::{Sleep, sleep};
 
-/// What is read and thrown away of a body that is too large, so that its sender, busy sending,
-/// comes to read the answer.
+/// How much is read and dropped of a body that is too large, so that its sender, busy sending,
+/// reads the answer.
 const DRAINED_BYTES: u64 = 256 << 20;
 /// How long that may take.
 const DRAINED_FOR: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ impl Body for Bounded {
         let this = &mut *self;
         let frame = match Pin::new(&mut this.inner).poll_frame(context) {
             Poll::Ready(frame) => frame,
-            // The clock runs only while there is something to wait for: most bodies came with the head.
+            // The clock runs only while waiting for data: most bodies arrive with the head.
             Poll::Pending => {
                 let patience = this.patience;
                 let timer = this.timer.get_or_insert_with(|| Box::pin(sleep(patience)));
@@ -82,7 +82,7 @@ impl Body for Bounded {
     }
 }
 
-/// Reads a body to its end, within bounds, beside the answer that is being sent.
+/// Reads a body to its end, within bounds, while the answer is being sent.
 pub(crate) fn drain(mut body: axum::body::Body) {
     if body.is_end_stream() {
         return;

@@ -1,30 +1,30 @@
-//! Waiting busy_poll. A core that has nothing to do sleeps, and to wake it takes longer than most requests: after an
-//! answer one task keeps a worker asking for the next request for a while, where there are cores to spare.
+//! Busy polling. Waking a blocked core takes longer than most requests: after an
+//! answer one task keeps a worker polling for the next request for a while, where there are cores to spare.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// Says when to stay busy_poll.
+/// Decides when to poll.
 #[derive(Debug)]
 pub(crate) struct BusyPoll {
     window: Duration,
     begun: Instant,
-    /// Microseconds after `begun` until which it is worth waiting.
+    /// Microseconds after `begun` until which polling continues.
     until: AtomicU64,
-    /// Connections there are, and how many may be for this to pay: with more, a worker finds work anyway.
+    /// Open connections, and their limit: with more of them, a worker finds work anyway.
     open: AtomicUsize,
     most: usize,
     answered: Notify,
 }
 
-/// A connection that is counted while this lives.
+/// A connection that is counted until this is dropped.
 #[derive(Debug)]
 pub(crate) struct Connected(Arc<BusyPoll>);
 
 impl BusyPoll {
-    /// Stays busy_poll for `window` after each answer; never where that is zero.
+    /// Polls for `window` after each answer; never where that is zero.
     pub(crate) fn new(window: Duration) -> Arc<Self> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Arc::new(Self {
@@ -43,7 +43,7 @@ impl BusyPoll {
         Connected(Arc::clone(self))
     }
 
-    /// An answer goes out; the next question may be near.
+    /// An answer is sent; the next request may follow soon.
     pub(crate) fn answered(&self) {
         if !self.window.is_zero() && self.open.load(Ordering::Relaxed) <= self.most {
             self.until.store((self.begun.elapsed() + self.window).as_micros() as u64, Ordering::Relaxed);
@@ -51,7 +51,7 @@ impl BusyPoll {
         }
     }
 
-    /// Runs for ever. A task that yields is run again after the worker has looked for input.
+    /// Runs for ever. A task that yields is run again after the worker has polled for input.
     pub(crate) async fn keep(self: Arc<Self>) {
         loop {
             self.answered.notified().await;
@@ -86,7 +86,7 @@ mod tests {
         busy_poll.answered();
         assert_eq!(until(), before, "two connections are too many");
         drop((first, second));
-        // The task has nothing to do once the time is over, and lets others run meanwhile.
+        // The task has nothing to do once the time is over, and yields meanwhile.
         let kept = tokio::spawn(Arc::clone(&busy_poll).keep());
         tokio::time::timeout(Duration::from_secs(5), async {
             while (busy_poll.begun.elapsed().as_micros() as u64) < until() {

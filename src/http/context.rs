@@ -1,10 +1,10 @@
-//! What is known of the request that is being answered, for errors and logs to name it.
+//! The current request's id and protocol, for errors and logs.
 
 use std::hash::{BuildHasher, Hasher};
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The request at hand.
+/// The current request.
 #[derive(Clone, Debug)]
 pub(crate) struct Context {
     /// `X-Request-Id`, the client's or ours.
@@ -17,12 +17,12 @@ tokio::task_local! {
     pub(crate) static CONTEXT: Context;
 }
 
-/// The id of the request at hand; empty outside of one.
+/// The id of the current request; empty outside of one.
 pub(crate) fn request_id() -> Box<str> {
     CONTEXT.try_with(|c| c.request_id.clone()).unwrap_or_default()
 }
 
-/// Whether the request at hand is one of the Open Inference Protocol.
+/// Whether the current request uses the Open Inference Protocol.
 pub(crate) fn inference_protocol() -> bool {
     CONTEXT.try_with(|c| c.inference_protocol).unwrap_or(false)
 }

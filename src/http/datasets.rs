@@ -1,4 +1,4 @@
-//! Datasets: uploads as they come, rows back as JSON.
+//! Datasets: uploads, and rows back as JSON.
 
 use super::Api;
 use super::blocking::blocking;
@@ -23,7 +23,7 @@ use utoipa_axum::routes;
 const PREVIEW: usize = 10;
 /// Rows of one call at most.
 const MAX_ROWS: usize = 10_000;
-/// Tries of an append when others append at the same time.
+/// Tries of an append while others append at the same time.
 const TRIES: usize = 8;
 
 pub(crate) fn router() -> OpenApiRouter<Api> {
@@ -93,7 +93,7 @@ struct Appended {
     appended: u64,
     /// Rows now.
     rows: u64,
-    /// What was noticed about the dataset with its new rows.
+    /// Warnings about the dataset with its new rows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<Object>)]
     warnings: Vec<Warning>,
@@ -196,7 +196,7 @@ pub(crate) async fn rows(api: &Api, dataset: &Dataset, offset: u64, limit: usize
     serde_json::to_value(rows).map_err(Error::internal)
 }
 
-/// A dataset as it is shown; how it is stored is nobody's business.
+/// A dataset in the form the interface returns, without how it is stored.
 fn shown(dataset: &Dataset) -> Result<Value> {
     let summary = summary_of(dataset)?;
     let read_as = dataset.parts.first().map(|part| read_as(&part.format, &part.compression, &part.read_as));

@@ -1,13 +1,13 @@
-//! The served document, completed by what holds for every route: how errors look, what a name is made
-//! of, and whether keys are asked for at all.
+//! The served OpenAPI document, completed by what holds for every route: the form of errors, the pattern of
+//! names, and whether keys are required at all.
 
 use kenyon_learn::data::schema::FeatureKind;
 use serde_json::{Value, json};
 
-/// What names of models and datasets are made of.
+/// The pattern of names of models and datasets.
 const NAME: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
 
-/// Completes `document`. A server that is `open` asks for no keys, and its document says so.
+/// Completes `document`. A server that is `open` requires no keys, and its document states that.
 pub(super) fn complete(mut document: Value, open: bool) -> Value {
     let items = document["paths"].as_object_mut().into_iter().flatten();
     for (path, item) in items {
@@ -17,15 +17,15 @@ pub(super) fn complete(mut document: Value, open: bool) -> Value {
             }
             operation["responses"]["default"] = error_of(path);
             for (_, response) in operation["responses"].as_object_mut().into_iter().flatten() {
-                // The document must say something, and "as asked" is what a status without words means.
+                // The document needs a description, and a status without words means success.
                 if let Some(response) = response.as_object_mut() {
-                    response.entry("description").or_insert_with(|| json!("as asked"));
+                    response.entry("description").or_insert_with(|| json!("success"));
                 }
             }
             if let Some(schema) = operation.pointer_mut("/requestBody/content/application~1json/schema") {
                 body(path, schema);
             }
-            // Looked up, not indexed: that would leave a null where there are none.
+            // `get`, not an index: that would leave a null where there are none.
             let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
             for parameter in parameters.into_iter().flatten() {
                 bound(path, parameter);
@@ -45,7 +45,7 @@ pub(super) fn complete(mut document: Value, open: bool) -> Value {
     document
 }
 
-/// What a body's type in Rust cannot say of it.
+/// Constraints on a body that its Rust type cannot express.
 fn body(path: &str, schema: &mut Value) {
     if schema["properties"]["features"].is_object() {
         let kinds = json!({ "enum": FeatureKind::names().collect::<Vec<_>>() });
@@ -54,7 +54,7 @@ fn body(path: &str, schema: &mut Value) {
         let group = json!({ "type": "object", "required": ["kind"], "additionalProperties": false, "properties": {
             "kind": kinds, "columns": columns, "channels": { "type": ["integer", "null"], "minimum": 1, "maximum": 4096 },
             "shape": { "type": ["array", "null"], "items": { "type": "integer", "minimum": 1, "maximum": 1 << 20 } } } });
-        // A training may leave all columns to what was found in the data; an empty model has no data yet.
+        // A training may leave all columns to the inferred schema; an empty model has no data yet.
         let least = usize::from(!path.ends_with("/train"));
         schema["properties"]["features"] =
             json!({ "type": "object", "minProperties": least, "additionalProperties": { "anyOf": [kinds, group] } });
@@ -64,7 +64,7 @@ fn body(path: &str, schema: &mut Value) {
     }
 }
 
-/// Any answer that is not described: what every request may meet (keys, limits, overload, drain).
+/// Any answer that is not described: those that every request may get (keys, limits, overload, drain).
 fn error_of(path: &str) -> Value {
     let (kind, schema) = match path.starts_with("/v2") {
         true => {
@@ -73,10 +73,10 @@ fn error_of(path: &str) -> Value {
         }
         false => ("application/problem+json", json!({ "$ref": "#/components/schemas/Problem" })),
     };
-    json!({ "description": "the request was not answered as asked", "content": { kind: { "schema": schema } } })
+    json!({ "description": "an error", "content": { kind: { "schema": schema } } })
 }
 
-/// The bounds of a parameter that stands in many routes.
+/// The bounds of a parameter that many routes have.
 fn bound(path: &str, parameter: &mut Value) {
     let named = path.contains("/models/") || path.contains("/datasets/");
     let limits = match (parameter["in"].as_str(), parameter["name"].as_str()) {

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::any::Any;
 
-/// What handlers return.
+/// The result of handlers.
 pub(crate) type Answer<T> = Result<T, Failure>;
 
 /// An error on its way out.
@@ -23,7 +23,7 @@ impl<E: Into<Error>> From<E> for Failure {
     }
 }
 
-/// A failure, as RFC 9457 has it.
+/// A problem document (RFC 9457).
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct Problem {
     /// Names the code; not an address to fetch.
@@ -49,9 +49,9 @@ pub(crate) struct Problem {
     details: Vec<Detail>,
 }
 
-/// One thing that is wrong, with where it is.
+/// One error and its place.
 #[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "the schema of `Detail`, which knows nothing of HTTP")]
+#[expect(dead_code, reason = "the schema of `Detail`, which does not depend on HTTP")]
 struct Place {
     /// JSON path in the request.
     #[schema(required = false)]
@@ -171,7 +171,7 @@ fn log(error: &Error, status: StatusCode, request_id: &str) {
     }
 }
 
-/// What a panic in a handler becomes.
+/// The answer to a panic in a handler.
 pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let text = panic.downcast_ref::<String>().map(String::as_str);
     let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("no message");
@@ -181,7 +181,7 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
 /// For paths that no route has.
 pub(crate) async fn not_found(request: Request) -> Failure {
     let _ = request;
-    Failure(Error::not_found("route_not_found", "there is nothing at this path; GET /openapi.json lists what there is"))
+    Failure(Error::not_found("route_not_found", "no route has this path; GET /openapi.json lists all routes"))
 }
 
 /// For paths that have a route, but not for this method.

@@ -1,4 +1,4 @@
-//! Models taken away and brought back.
+//! Export and import of models.
 
 use super::Api;
 use super::error::{Answer, Problem};
@@ -17,7 +17,7 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(export_version)).routes(routes!(import_model))
 }
 
-/// In which form.
+/// The export format.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -28,7 +28,7 @@ struct Form {
     format: Format,
 }
 
-/// Takes a version away.
+/// Exports a version.
 #[utoipa::path(get, path = "/api/v1/models/{name}/versions/{version}/export", operation_id = "export_version", tag = "models",
     security(("key" = ["read"])), params(("name" = String, Path), ("version" = u64, Path), Form),
     responses((status = 200, description = "the file", content_type = "application/octet-stream", body = Vec<u8>),
@@ -50,7 +50,7 @@ async fn export_version(
     Ok((headers, file.bytes).into_response())
 }
 
-/// Brings an exported bundle back, as a new model or as the next version of one, and serves it.
+/// Imports an exported bundle, as a new model or as the next version of one, and serves it.
 #[utoipa::path(post, path = "/api/v1/models/{name}/import", operation_id = "import_model", tag = "models",
     security(("key" = ["train"])), params(("name" = String, Path)),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),

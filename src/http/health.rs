@@ -1,4 +1,4 @@
-//! Probes and figures: whether it lives, whether it can answer, what it counted.
+//! Probes and metrics: liveness, readiness, counters.
 
 use super::Api;
 use super::error::{Answer, Problem};
@@ -19,7 +19,7 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(prometheus))
 }
 
-/// How the server is.
+/// The state of the server.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Health {
     /// `live`, `ready` or `healthy`.
@@ -34,7 +34,7 @@ impl Health {
     }
 }
 
-/// Whether the process lives. Ignores load and every other system.
+/// Liveness: whether the process runs. Ignores load and every other system.
 #[utoipa::path(get, path = "/livez", tag = "health", responses((status = 200, body = Health)))]
 async fn livez() -> axum::Json<Health> {
     Health::new("live")

@@ -1,4 +1,4 @@
-//! Jobs: what waits, runs and has ended; their events as a stream.
+//! Jobs: waiting, running and ended; their events as a stream.
 
 use super::Api;
 use super::error::{Answer, Problem};
@@ -102,10 +102,10 @@ async fn retry_job(
     Ok(queued(&api.store.retry_job(job.id).await?))
 }
 
-/// What happens to the job, as server-sent events, until it has ended.
+/// The job's events, as server-sent events, until it has ended.
 ///
-/// Events are `status`, `progress`, `metric` and `log`. `Last-Event-ID` goes on after an event; when
-/// the job has ended and nothing is left, the answer is 204, which tells a browser not to come back.
+/// Events are `status`, `progress`, `metric` and `log`. `Last-Event-ID` resumes after an event; when
+/// the job has ended and nothing is left, the answer is 204, after which a browser does not reconnect.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", operation_id = "job_events", tag = "jobs",
     security(("key" = ["read"])), params(("id" = String, Path), ("Last-Event-ID" = Option<u64>, Header)),
     responses((status = 200, content_type = "text/event-stream", body = String), (status = 204),
@@ -122,7 +122,7 @@ async fn job_events(
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let events = follow(api.store.clone(), job.id, last.unwrap_or(0));
-    // An event that cannot be read ends the stream; the client comes back for it.
+    // An event that cannot be read ends the stream; the client reconnects for it.
     let events =
         events.take_while(|event| futures::future::ready(event.is_ok())).map(|event| event.and_then(|e| sent(&e)));
     let events = events.take_until(api.stop.clone().cancelled_owned());
@@ -160,7 +160,7 @@ pub(crate) fn queued(job: &Job) -> Response {
 }
 
 impl Api {
-    /// The job, if the caller may know of it.
+    /// The job, if the caller may read it.
     async fn job(&self, caller: &Caller, id: &str) -> Result<Job> {
         let job = self.store.job(id.parse::<JobId>()?).await?;
         caller.require_model(job.model.as_str())?;

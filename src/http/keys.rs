@@ -21,10 +21,10 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct KeyRequest {
-    /// What it is for.
+    /// Its name.
     #[schema(min_length = 1, max_length = 100)]
     name: String,
-    /// What it may do: `predict`, `observe`, `train`, `datasets`, `read`, or `admin` for everything.
+    /// What it allows: `predict`, `observe`, `train`, `datasets`, `read`, or `admin` for everything.
     #[schema(value_type = Vec<super::schemas::ScopeName>, min_items = 1)]
     scopes: Vec<Scope>,
     /// Names of models it is for; `*`, as when missing, is all.
@@ -34,7 +34,7 @@ struct KeyRequest {
     expires_at: Option<Timestamp>,
 }
 
-/// A key as it is shown when it is made, and never again.
+/// A key in the answer to its creation; the secret is not shown again.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Made {
     /// The secret.
@@ -51,7 +51,7 @@ async fn list_keys(State(api): State<Api>) -> Answer<axum::Json<Value>> {
     Ok(axum::Json(json!({ "items": api.store.keys().await?, "next_cursor": null })))
 }
 
-/// Makes a key. The answer is the only place where it is ever shown.
+/// Makes a key. Only this answer has its secret.
 #[utoipa::path(post, path = "/api/v1/keys", tag = "keys", security(("key" = ["admin"])), request_body = KeyRequest,
     responses((status = 201, body = Made), (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json")))]

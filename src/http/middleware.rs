@@ -1,4 +1,4 @@
-//! What happens to every request before and after its handler: an id, the key, limits, time, one
+//! Processing of every request before and after its handler: an id, the key, limits, time, one
 //! line in the log, one count in the metrics, and the headers that every answer carries.
 
 use super::Api;
@@ -60,7 +60,7 @@ pub(crate) async fn guard(State(api): State<Api>, request: Request, next: Next) 
     response
 }
 
-/// Everything that can turn a request away before its handler sees it.
+/// The checks that can refuse a request before its handler runs.
 async fn admit(api: &Api, route: Route, request: Request) -> Result<(Request, Running), Failure> {
     let (mut parts, body) = request.into_parts();
     match check(api, route, &parts).await {
@@ -72,7 +72,7 @@ async fn admit(api: &Api, route: Route, request: Request) -> Result<(Request, Ru
             Ok((Request::from_parts(parts, axum::body::Body::new(bounded)), running))
         }
         Err(error) => {
-            // The client may be in the middle of sending; it is heard out so that it hears us.
+            // The client may still be sending; its body is read so that it reads the answer.
             body::drain(body);
             Err(error.into())
         }
@@ -136,7 +136,7 @@ fn secret(headers: &HeaderMap) -> Result<Option<&str>> {
     bearer.map(|(_, key)| Some(key.trim())).ok_or_else(unreadable)
 }
 
-/// Pages of other sites may look (where CORS lets them), but change nothing.
+/// Pages of other sites may read (where CORS lets them), but change nothing.
 fn same_site(api: &Api, method: &Method, headers: &HeaderMap) -> Result<()> {
     if !api.config.cors_origins.is_empty() || method.is_safe() {
         return Ok(());
@@ -152,7 +152,7 @@ fn same_site(api: &Api, method: &Method, headers: &HeaderMap) -> Result<()> {
     Ok(())
 }
 
-/// An open server on loopback answers to loopback's names only: a page elsewhere whose name is made
+/// An open server on loopback answers to loopback's names only: a page of another site whose name is made
 /// to point at this machine would otherwise count as the same site.
 fn host_allowed(api: &Api, uri: &Uri, headers: &HeaderMap) -> Result<()> {
     if !api.loopback_only {
@@ -172,7 +172,7 @@ fn host_allowed(api: &Api, uri: &Uri, headers: &HeaderMap) -> Result<()> {
     Err(Error::new(Kind::Forbidden, "host_not_allowed", detail))
 }
 
-/// Runs the handler, for as long as its kind may take.
+/// Runs the handler, for at most the time of its kind.
 async fn within(route: Route, time: Duration, work: impl Future<Output = Response>) -> Response {
     if route.class != Class::Plain {
         return work.await;
@@ -206,11 +206,11 @@ fn finish(api: &Api, route: Route, method: &Method, response: &mut Response) {
     }
 }
 
-/// One line a request: what there are thousands a second of is shown on demand only.
+/// One line a request; frequent routes are logged at a lower level.
 fn log(route: Route, method: &Method, uri: &Uri, parent: Option<Parent>, response: &Response, started: Instant) {
     let (status, seconds) = (response.status().as_u16(), started.elapsed().as_secs_f64());
     let request_id = context::request_id();
-    // Paths are percent-encoded as they came, so no line break can be smuggled into the log.
+    // Paths are percent-encoded as received, so the log cannot be injected with line breaks.
     let path = uri.path();
     let trace_id = parent.map(|parent| format!("{:032x}", parent.trace));
     if matches!(route.class, Class::Hot | Class::Health) {
@@ -235,11 +235,11 @@ fn method_name(method: &Method) -> &'static str {
 type Counted = HashMap<String, Vec<((&'static str, u16), metrics::Counter, metrics::Histogram)>>;
 
 thread_local! {
-    /// Looking a metric up by its labels allocates; each thread remembers those it met.
+    /// Looking a metric up by its labels allocates; each thread caches those it used.
     static COUNTED: RefCell<Counted> = RefCell::default();
 }
 
-/// Counts a request. Routes are as the router writes them, so there are few of them.
+/// Counts a request. Routes are the router's patterns, so there are few of them.
 fn count(method: &'static str, route: &str, status: u16, started: Instant) {
     let seconds = started.elapsed().as_secs_f64();
     COUNTED.with_borrow_mut(|counted| {
@@ -264,7 +264,7 @@ fn count(method: &'static str, route: &str, status: u16, started: Instant) {
 
 type Limiter<K> = governor::DefaultKeyedRateLimiter<K>;
 
-/// How much is taken on at the same time, and how much a second.
+/// Limits on concurrent requests and on requests a second.
 #[derive(Debug)]
 pub(crate) struct Limits {
     keys: Option<Limiter<String>>,
@@ -298,7 +298,7 @@ impl Limits {
         }
     }
 
-    /// 429 `rate_limited` when the key, or without one the address, asks too often.
+    /// 429 `rate_limited` when the key, or without one the address, sends too many requests.
     fn rate(&self, caller: &Caller, address: Option<IpAddr>) -> Result<()> {
         let allowed = match (caller.id(), &self.keys, &self.addresses, address) {
             ("", _, Some(limiter), Some(address)) => wait(limiter, &address),
@@ -313,7 +313,7 @@ impl Limits {
         })
     }
 
-    /// 429 `rate_limited` when an address tries one wrong key after the other.
+    /// 429 `rate_limited` when an address tries many wrong keys.
     fn guess(&self, address: Option<IpAddr>) -> Result<()> {
         let waiting = address.and_then(|address| wait(&self.guesses, &address));
         waiting.map_or(Ok(()), |seconds| {
@@ -331,7 +331,7 @@ impl Limits {
         Ok(Running(Some(self.running.clone())))
     }
 
-    /// Forgets who has not asked for a while, so that memory does not grow with strangers.
+    /// Removes clients without recent requests, so that memory does not grow.
     pub(crate) fn forget(&self) {
         self.guesses.retain_recent();
         self.keys.iter().for_each(|l| l.retain_recent());
@@ -339,7 +339,7 @@ impl Limits {
     }
 }
 
-/// Seconds to wait, if the limiter says so.
+/// Seconds to wait, if the limiter refuses.
 fn wait<K: std::hash::Hash + Eq + Clone>(limiter: &Limiter<K>, key: &K) -> Option<u64> {
     use governor::clock::Clock;
     let refused = limiter.check_key(key).err()?;

@@ -1,5 +1,5 @@
 //! HTTP: each resource is a file with its `router()`; [`error`] holds the only table of statuses.
-//! Handlers parse, call one method, render. What a route needs (a scope, a limit) stands in its
+//! Handlers parse, call one method, render. What a route needs (a scope, a limit) is in its
 //! OpenAPI description and is enforced by [`middleware`] from there.
 
 mod blocking;
@@ -48,11 +48,11 @@ use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
-/// What handlers work with. Cheap to clone.
+/// The state of handlers. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Api(Arc<ApiState>);
 
-/// Behind [`Api`].
+/// The shared part of [`Api`].
 #[derive(Debug)]
 pub struct ApiState {
     pub(crate) config: Arc<Config>,
@@ -65,7 +65,7 @@ pub struct ApiState {
     pub(crate) routes: Routes,
     pub(crate) document: Bytes,
     pub(crate) draining: AtomicBool,
-    /// Streams without an end end with this.
+    /// Ends streams that have no end of their own.
     pub(crate) stop: CancellationToken,
     pub(crate) started: Instant,
     pub(crate) loopback_only: bool,
@@ -79,18 +79,18 @@ impl Deref for Api {
     }
 }
 
-/// What the interface is built from.
+/// The parts of the interface.
 #[derive(Debug)]
 pub struct Parts {
     /// Settings.
     pub config: Arc<Config>,
-    /// What lasts.
+    /// The store.
     pub store: Store,
-    /// What answers.
+    /// Predicting.
     pub engine: Engine,
-    /// What learns while it answers.
+    /// Observing.
     pub streams: Streams,
-    /// Ends streams that have no end.
+    /// Ends streams that have no end of their own.
     pub stop: CancellationToken,
 }
 
@@ -143,7 +143,7 @@ impl Api {
         }
     }
 
-    /// Regular small work: forgets strangers, counts jobs.
+    /// Periodic work: removes idle clients, counts jobs.
     pub async fn tidy(&self) {
         self.limits.forget();
         telemetry::metrics().run_upkeep();

@@ -1,4 +1,4 @@
-//! Models: training, answering, versions.
+//! Models: training, prediction, versions.
 
 use super::Api;
 use super::error::{Answer, Problem};
@@ -68,13 +68,13 @@ async fn get_model(State(api): State<Api>, Path(name): Path<ModelName>) -> Answe
     Ok(axum::Json(value))
 }
 
-/// Removes the model with all it has learned.
+/// Removes the model with its versions and its stream.
 #[utoipa::path(delete, path = "/api/v1/models/{name}", tag = "models", security(("key" = ["train"])),
     params(("name" = String, Path)), responses((status = 204),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn delete_model(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<StatusCode> {
     api.store.delete_model(&name).await?;
-    // The model is gone whatever the refresh finds.
+    // The model is deleted even if the refresh fails.
     let _ = api.engine.refresh(name.as_str()).await;
     Ok(StatusCode::NO_CONTENT)
 }
@@ -92,7 +92,7 @@ struct Wait {
 /// Queues a training: makes the model at the first call, its next version later.
 ///
 /// The version is served as soon as the job is seen as succeeded, unless `served` of the job is false, with the
-/// reason beside. Where several replicas share a database, the others serve it within the time of a notification.
+/// reason next to it. Where several replicas share a database, the others serve it within the time of a notification.
 #[utoipa::path(post, path = "/api/v1/models/{name}/train", tag = "models", security(("key" = ["train"])),
     params(("name" = String, Path), Wait, ("Idempotency-Key" = Option<String>, Header)),
     request_body = inline(super::schemas::Train),
@@ -127,7 +127,7 @@ async fn train(
     }
 }
 
-/// Answers rows.
+/// Predicts rows.
 #[utoipa::path(post, path = "/api/v1/models/{name}/predict", operation_id = "predict", tag = "models",
     security(("key" = ["predict"])), params(("name" = String, Path)), request_body = inline(super::schemas::Predict),
     responses((status = 200, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
@@ -159,10 +159,10 @@ struct EvaluateRequest {
     dataset: DatasetName,
 }
 
-/// Figures of the served version on a dataset.
+/// Metrics of the served version on a dataset.
 #[utoipa::path(post, path = "/api/v1/models/{name}/evaluate", operation_id = "evaluate", tag = "models",
     security(("key" = ["predict"])), params(("name" = String, Path)), request_body = EvaluateRequest,
-    responses((status = 200, body = Object), (status = 202, description = "takes long: look at the job", body = Object),
+    responses((status = 200, body = Object), (status = 202, description = "still running: see the job", body = Object),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
     (status = 503, body = Problem, content_type = "application/problem+json")))]
@@ -191,7 +191,7 @@ async fn versions(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer
     Ok(axum::Json(json!({ "items": items, "next_cursor": null })))
 }
 
-/// Serves this version at once.
+/// Serves this version.
 #[utoipa::path(post, path = "/api/v1/models/{name}/versions/{version}/promote", tag = "models", security(("key" = ["train"])),
     params(("name" = String, Path), ("version" = u64, Path)), responses((status = 200, body = Object),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
@@ -240,7 +240,7 @@ async fn consolidate(
     Ok(queued(&job))
 }
 
-/// How much of the network works for a prediction, and what that costs.
+/// Active share of the network, and the cost of a prediction.
 #[utoipa::path(get, path = "/api/v1/models/{name}/activity", operation_id = "activity", tag = "models",
     security(("key" = ["read"])), params(("name" = String, Path)), responses((status = 200, body = Object),
     (status = 404, body = Problem, content_type = "application/problem+json"),
@@ -254,7 +254,7 @@ async fn activity(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer
     Ok(axum::Json(value))
 }
 
-/// The request's `Idempotency-Key`, told apart by who sent it where.
+/// The request's `Idempotency-Key`, made unique by sender and path.
 pub(crate) fn idempotency(
     headers: &HeaderMap,
     caller: &Caller,
@@ -279,7 +279,7 @@ fn reason(error: Option<&Value>) -> String {
     detail.unwrap_or("the evaluation did not end well").to_owned()
 }
 
-/// A model as it is shown, with figures of the version that is served.
+/// A model in the form the interface returns, with the metrics of the served version.
 pub(crate) fn shown(model: &Model, served: Option<&Version>) -> Value {
     let info = served.map_or(&model.info, |v| &v.info);
     json!({
@@ -346,7 +346,7 @@ impl Api {
         self.queue.dry_run(request, limits, config.job_threads()).await
     }
 
-    /// The answer to a change of versions: what is served now is served by us, too, when we say so.
+    /// The answer to a change of versions: this process serves the new version before it answers.
     async fn switched(&self, model: &Model) -> Answer<axum::Json<Value>> {
         self.engine.refresh(model.name.as_str()).await?;
         let served = match model.traffic.stable {
@@ -356,7 +356,7 @@ impl Api {
         Ok(axum::Json(shown(model, served.as_ref())))
     }
 
-    /// Rows such as the model is asked: the first of what it was trained on, or what it remembers.
+    /// Example rows for the model: the first of its training dataset, or of its memory.
     async fn sample(&self, name: &ModelName) -> Result<Vec<Map<String, Value>>> {
         let model = self.store.model(name).await?;
         let info = match model.traffic.stable {

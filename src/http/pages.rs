@@ -1,5 +1,5 @@
-//! What is read by people: the dashboard, the interface's description and its pages, all from inside
-//! the binary, under a policy that runs nothing but our own files.
+//! Pages for people: the dashboard and the API documentation, all embedded in
+//! the binary, under a policy that runs only their own files.
 
 use super::Api;
 use super::error::{Answer, Failure};
@@ -100,8 +100,8 @@ fn asset(name: &str, headers: &HeaderMap) -> Option<Response> {
         Cow::Owned(bytes) => bytes.into(),
     };
     let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { page(kind, bytes) };
-    // Also with 304, whose headers replace those of the copy the browser has: without it the edge's policy
-    // for answers that are no pages would hold, and nothing would run after a reload.
+    // Also with 304, whose headers replace those of the browser's copy: without it the middleware's policy
+    // for other answers would apply, and nothing would run after a reload.
     response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     response.headers_mut().insert(header::ETAG, HeaderValue::from_str(&tag).ok()?);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));

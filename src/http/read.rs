@@ -65,7 +65,7 @@ impl<S: Send + Sync> FromRequest<S> for Decoded {
     }
 }
 
-/// How large a decompressed body may be; put into every request at the edge.
+/// The limit of a decompressed body; put into every request by the middleware.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct BodyLimit(pub(crate) u64);
 
@@ -79,7 +79,7 @@ fn inflate(reader: impl Read, limit: u64) -> Result<Decoded, Failure> {
 }
 
 fn broken_encoding() -> Error {
-    Error::malformed("broken_encoding", "the body is not what its Content-Encoding says")
+    Error::malformed("broken_encoding", "the body does not match its Content-Encoding")
 }
 
 /// The body passes the limit.
@@ -115,7 +115,7 @@ fn body_failure(rejection: BytesRejection) -> Failure {
     body_error(&rejection).into()
 }
 
-/// A page elsewhere can make a browser send forms and plain text anywhere, but not JSON.
+/// A page of another site can make a browser send forms and plain text anywhere, but not JSON.
 fn json_type(headers: &HeaderMap) -> Result<(), Failure> {
     let Some(given) = headers.get(CONTENT_TYPE) else { return Ok(()) };
     let essence = given.to_str().unwrap_or("?").split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -128,14 +128,14 @@ fn json_type(headers: &HeaderMap) -> Result<(), Failure> {
 
 /// Parses JSON; an error names the field.
 pub(crate) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Error> {
-    // Serde would take a list for an object's fields in their order.
+    // Serde would accept a list for an object's fields in their order.
     if bytes.trim_ascii_start().first() == Some(&b'[') {
         return Err(Error::malformed("invalid_request", "the body is a list; a JSON object is expected"));
     }
     serde_json::from_slice(bytes).or_else(|error| whole_numbers(bytes).ok_or_else(|| explain::<T>(bytes, &error)))
 }
 
-/// Reads it again to find the path of what is wrong.
+/// Parses it again to find the path of the error.
 fn explain<T: DeserializeOwned>(bytes: &[u8], error: &serde_json::Error) -> Error {
     if bytes.is_empty() {
         return Error::malformed("malformed_json", "the body is empty; a JSON object is expected");
@@ -198,7 +198,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
     }
 }
 
-/// Parts of the path, each checked as its type says.
+/// Parts of the path, each checked by its type.
 #[derive(Debug)]
 pub(crate) struct Path<T>(pub(crate) T);
 
@@ -264,7 +264,7 @@ pub(crate) fn within(name: &str, value: usize, low: usize, high: usize) -> Resul
     Err(Error::malformed("invalid_request", format!("{name} {reason}")).with_details([Detail::path(name, reason)]))
 }
 
-/// Text of a stranger as it may stand in a sentence: short and without control characters.
+/// Untrusted text for use in a sentence: short and without control characters.
 pub(crate) fn printable(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(100).collect()
 }

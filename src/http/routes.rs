@@ -1,5 +1,5 @@
 //! What each route needs, read from the OpenAPI document: its `security` names the scope, its tags
-//! say what kind of work it is. Document and guard cannot disagree, since they are one.
+//! the kind of work. Document and guard cannot disagree, since they are one.
 
 use crate::store::Scope;
 use axum::http::Method;
@@ -10,9 +10,9 @@ use utoipa::openapi::path::Operation;
 /// What kind of work a route is, which decides how large its body and how long its work may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Small in, small out, soon.
+    /// Small requests and answers, done soon.
     Plain,
-    /// The way of predictions, which has its own deadline.
+    /// Predictions, which have their own deadline.
     Hot,
     /// A body of a file's size.
     Upload,
@@ -22,10 +22,10 @@ pub(crate) enum Class {
     Health,
 }
 
-/// What is known of a route.
+/// The requirements of a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Route {
-    /// What a key must be good for; none for what everyone may see.
+    /// The scope a key needs; none for public routes.
     pub(crate) scope: Option<Scope>,
     /// What kind of work it is.
     pub(crate) class: Class,
@@ -34,7 +34,7 @@ pub(crate) struct Route {
 }
 
 impl Route {
-    /// A path that no route has: nothing is there to be protected.
+    /// A path that no route has: nothing to protect.
     pub(crate) const UNKNOWN: Self = Self { scope: None, class: Class::Plain, of_model: false };
 }
 
@@ -61,14 +61,14 @@ impl Routes {
         Self(routes)
     }
 
-    /// What the route with this path, as the router writes it, needs. What the document does not
-    /// describe is for administrators.
+    /// The requirements of the route with this path pattern. Routes that the document does not
+    /// describe are for administrators.
     pub(crate) fn find(&self, method: &Method, path: &str) -> Route {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         let Some(methods) = self.0.get(path) else {
             return Route { scope: Some(Scope::Admin), class: Class::Plain, of_model: false };
         };
-        // A method the path does not have is answered with 405, which tells nothing.
+        // A method the path does not have is answered with 405, which reveals nothing.
         methods.iter().find(|(m, _)| m == method).map_or(Route::UNKNOWN, |(_, route)| *route)
     }
 }

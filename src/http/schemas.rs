@@ -1,4 +1,4 @@
-//! Requests whose types belong to other rooms, described for the interface's document.
+//! Schemas of request types that are defined in other modules.
 #![expect(dead_code, reason = "descriptions only: the types they describe are parsed elsewhere")]
 
 use kenyon_learn::models::Family;
@@ -20,31 +20,31 @@ pub(crate) struct Train {
     /// Column to predict.
     #[schema(example = "species")]
     target: String,
-    /// Chosen from the data when missing.
+    /// Selected from the data when missing.
     family: Option<FamilyName>,
     /// Inferred from the target when missing.
     task: Option<TaskName>,
     /// How columns are to be read: a kind, `ignore`, or a group.
     #[schema(value_type = HashMap<String, Value>, required = false)]
     features: Option<HashMap<String, Value>>,
-    /// Which rows are held out: a share chosen from their number when missing.
+    /// Which rows are held out: a share that depends on their number when missing.
     validation: Option<HeldOutRows>,
-    /// Column with the weight of each row, in loss, calibration and figures; it is not learned from.
+    /// Column with the weight of each row, in loss, calibration and metrics; it is no input.
     weight: Option<String>,
     /// How much each class weighs: `balanced`, or a weight by the name of a class.
     class_weights: Option<ClassWeighting>,
-    /// Whether the version is to be served once it is there; otherwise it is `ready`.
+    /// Whether the version is served once it is ready; otherwise it stays `ready`.
     #[schema(value_type = bool, default = true, required = false)]
     promote: Option<bool>,
-    /// Only says what the training would do: 200, no job.
+    /// Only reports what the training would do: 200, no job.
     #[schema(value_type = bool, default = false, required = false)]
     dry_run: Option<bool>,
-    /// Allows another target or task than that of the served version, and inputs of it that are gone or of another kind.
+    /// Allows another target or task than that of the served version, and inputs of it that are missing or of another kind.
     #[schema(value_type = bool, default = false, required = false)]
     schema_change: Option<bool>,
     /// Tries several configurations and trains the best in full.
     search: Option<Search>,
-    /// Everything random follows from it.
+    /// Seed of everything random.
     #[schema(minimum = 0, value_type = u64, required = false)]
     seed: Option<u64>,
     /// Higher runs first.
@@ -116,7 +116,7 @@ pub(crate) struct Search {
     /// Configurations to try.
     #[schema(minimum = 1, maximum = 1000, default = 20, value_type = usize, required = false)]
     trials: Option<usize>,
-    /// By setting: a list of values, or `{"min","max","log"}`; what suits the family when missing.
+    /// By setting: a list of values, or `{"min","max","log"}`; the family's own search space when missing.
     #[schema(value_type = Object, required = false)]
     space: Option<Value>,
 }
@@ -146,7 +146,7 @@ pub(crate) enum TaskName {
     Regression,
 }
 
-/// What a key is good for.
+/// A scope of a key.
 #[derive(Deserialize, ToSchema)]
 #[schema(rename_all = "snake_case")]
 pub(crate) enum ScopeName {
@@ -158,7 +158,7 @@ pub(crate) enum ScopeName {
     Read,
 }
 
-/// Reasons: none, the network's own, or those and what each attended token changes when it is left out.
+/// Explanations: none, the network's own, or those and the effect of leaving out each attended token.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum Explain {
@@ -166,7 +166,7 @@ pub(crate) enum Explain {
     How(ExplainHow),
 }
 
-/// A way to explain.
+/// A kind of explanation.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ExplainHow {
@@ -181,13 +181,13 @@ pub(crate) struct Predict {
     /// Objects with the model's features.
     #[schema(value_type = Vec<Object>, example = json!([{"sepal_length": 5.1, "sepal_width": 3.5}]))]
     rows: Vec<Value>,
-    /// Labels listed, most likely first.
+    /// Number of listed labels, most likely first.
     #[schema(minimum = 1, maximum = 1_000_000)]
     top_k: Option<usize>,
-    /// Share of the time that `set` and `interval` are to hold the truth.
+    /// Coverage of `set` and `interval`.
     #[schema(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
     coverage: Option<f64>,
-    /// Which reasons are wanted.
+    /// Which explanations to add.
     explain: Option<Explain>,
     /// A version by number.
     #[schema(minimum = 1, maximum = 1_000_000_000)]
@@ -204,7 +204,7 @@ pub(crate) struct TrafficSplit {
     stable: Option<u64>,
     /// A version that gets a share of the requests.
     canary: Option<CanaryShare>,
-    /// A version that answers beside, unseen, to be compared.
+    /// A version that predicts without being answered from, for comparison.
     #[schema(minimum = 1)]
     shadow: Option<u64>,
 }

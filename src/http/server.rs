@@ -1,4 +1,4 @@
-//! The listening side: connections, TLS, timeouts on heads, and a drain that loses no request.
+//! The listener: connections, TLS, timeouts on heads, and a drain that loses no request.
 
 use super::busy_poll::BusyPoll;
 use crate::config::Config;
@@ -24,10 +24,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt;
 
-/// How often the certificate's files are looked at.
+/// How often the certificate's files are checked.
 const CERTIFICATE_CHECK: Duration = Duration::from_secs(2);
 
-/// Serves `router` until `stop`, then lets what runs finish within the drain timeout.
+/// Serves `router` until `stop`, then lets running requests finish within the drain timeout.
 pub(crate) async fn serve(
     listener: TcpListener,
     router: Router,
@@ -40,7 +40,7 @@ pub(crate) async fn serve(
     let connections = TaskTracker::new();
     let permits = Arc::new(Semaphore::new(config.max_connections));
     loop {
-        // A permit first: what cannot be served waits in the kernel's queue, which is bounded.
+        // A permit first: other connections wait in the kernel's queue, which is bounded.
         let Ok(permit) = permits.clone().acquire_owned().await else { break };
         let (stream, address) = tokio::select! {
             accepted = accept(&listener) => accepted,
@@ -56,7 +56,7 @@ pub(crate) async fn serve(
                 None => connection(stream, address, router, &builder, busy_poll, stop).await,
                 Some(tls) => {
                     let acceptor = tokio_rustls::TlsAcceptor::from(tls.current.load_full());
-                    // A handshake that does not come to an end must not hold a connection for ever.
+                    // A handshake that does not end must not hold a connection for ever.
                     if let Ok(Ok(stream)) = tokio::time::timeout(patience, acceptor.accept(stream)).await {
                         connection(stream, address, router, &builder, busy_poll, stop).await;
                     }
@@ -71,7 +71,7 @@ pub(crate) async fn serve(
     }
 }
 
-/// The next connection. Errors (a client that is gone, no descriptors left) pass.
+/// The next connection. Errors (a client that disconnected, no descriptors left) are temporary.
 async fn accept(listener: &TcpListener) -> (TcpStream, SocketAddr) {
     loop {
         match listener.accept().await {
@@ -151,7 +151,7 @@ impl Certificates {
         Ok(Arc::new(Self { current, certificate: certificate.to_owned(), key: key.to_owned() }))
     }
 
-    /// Looks at the files for ever. A pair that does not fit is left alone until it does.
+    /// Checks the files for ever. A pair that does not match is ignored until it does.
     pub(crate) async fn watch(self: Arc<Self>) {
         let mut seen = self.changed_at();
         loop {

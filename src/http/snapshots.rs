@@ -41,7 +41,7 @@ async fn make_snapshot(State(api): State<Api>) -> Answer<Response> {
     (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn get_snapshot(State(api): State<Api>, Path(name): Path<String>) -> Answer<Response> {
     let missing = || Error::not_found("snapshot_not_found", "there is no such snapshot");
-    // Only names that this server gives, so that no path can be smuggled in.
+    // Only names that this server gives, so that a name cannot contain a path.
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-';
     let stem = name.strip_suffix(".tar").filter(|s| s.starts_with("kenyon-") && s.bytes().all(plain));
     let path = folder(&api).await?.join(format!("{}.tar", stem.ok_or_else(missing)?));

@@ -1,4 +1,4 @@
-//! Models that learn while they serve: observe, feedback, memory, forgetting, figures of the stream.
+//! Models that learn while they serve: observe, feedback, memory, forgetting, stream metrics.
 
 use super::Api;
 use super::body::Bounded;
@@ -64,7 +64,7 @@ struct Empty {
     #[serde(default)]
     #[schema(value_type = Object)]
     config: Map<String, Value>,
-    /// Classes that are known beforehand.
+    /// Classes in addition to those that are observed.
     #[serde(default)]
     #[schema(value_type = Vec<Object>)]
     classes: Vec<Value>,
@@ -107,7 +107,7 @@ async fn observe(
     Ok(axum::Json(api.streams.observe(&name, rows.get().as_bytes(), key).await?).into_response())
 }
 
-/// Learns lines as they arrive, and tells of it as it goes where that is wanted.
+/// Learns lines as they arrive, and reports progress where requested.
 async fn in_lines(
     api: Api,
     name: ModelName,
@@ -127,14 +127,14 @@ async fn in_lines(
         let parts = sender.clone();
         let tell = move |value: &Value| -> BoxFuture<'static, Result<()>> {
             let (parts, value) = (parts.clone(), value.clone());
-            let gone = |_| Error::new(Kind::Canceled, "client_gone", "nobody reads the answer any more");
+            let gone = |_| Error::new(Kind::Canceled, "client_gone", "the client has disconnected");
             Box::pin(async move { parts.send(Ok(value)).await.map_err(gone) })
         };
         let last = api.streams.observe_lines(&name, body, key, tell).await;
-        // Whoever has gone does not mind.
+        // A disconnected client needs no answer.
         let _ = sender.send(last).await;
     });
-    // A failure before the first figures still has a status of its own.
+    // A failure before the first line of the answer still has a status of its own.
     let first = receiver.recv().await.ok_or_else(|| Error::internal("the observation ended without an answer"))??;
     let rest = tokio_stream::wrappers::ReceiverStream::new(receiver);
     let lines = futures::stream::iter([Ok(first)]).chain(rest).map(move |part| {
@@ -154,9 +154,9 @@ struct Rows {
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Feedback {
-    /// As `predict` gave it.
+    /// The id from the answer of `predict`.
     prediction_id: String,
-    /// What it was.
+    /// The true label.
     #[schema(value_type = Object)]
     target: Value,
 }
@@ -165,7 +165,7 @@ struct Feedback {
 #[utoipa::path(post, path = "/api/v1/models/{name}/feedback", operation_id = "feedback", tag = "models",
     security(("key" = ["observe"])), params(("name" = String, Path)), request_body = Feedback,
     responses((status = 200, body = Object),
-    (status = 404, description = "the prediction is not known any more", body = Problem, content_type = "application/problem+json"),
+    (status = 404, description = "the prediction is unknown or no longer kept", body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json")))]
 async fn feedback(
     State(api): State<Api>,
@@ -189,7 +189,7 @@ struct MemoryQuery {
     label: Option<String>,
 }
 
-/// What it remembers, oldest first.
+/// Entries of the memory, oldest first.
 #[utoipa::path(get, path = "/api/v1/models/{name}/memory", operation_id = "memory", tag = "models",
     security(("key" = ["read"])), params(("name" = String, Path), MemoryQuery), responses((status = 200, body = Object),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
@@ -213,12 +213,12 @@ async fn memory(
     security(("key" = ["observe"])), params(("name" = String, Path), ("id" = String, Path)),
     responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn forget_entry(State(api): State<Api>, Path((name, id)): Path<(ModelName, String)>) -> Answer<StatusCode> {
-    let missing = || Error::not_found("entry_not_found", "nothing of that id is remembered");
+    let missing = || Error::not_found("entry_not_found", "the memory has no entry with this id");
     api.streams.forget_entry(&name, id.parse().map_err(|_| missing())?).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Which entries are to go.
+/// The entries to forget.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct Forget {
@@ -264,7 +264,7 @@ fn is_lines(headers: &HeaderMap) -> Result<bool> {
 }
 
 impl Api {
-    /// The body of a route without a limit, where it has to fit in memory after all.
+    /// The body of a route without a limit, where it must fit in memory.
     async fn small_body(&self, request: Request) -> std::result::Result<Bytes, Failure> {
         let limit = self.config.max_body_bytes;
         let (mut parts, body) = request.into_parts();
@@ -275,12 +275,12 @@ impl Api {
     }
 }
 
-/// The settings of the family alone: the seed of a model that starts empty stands among them.
+/// The settings of the family alone: the seed of an empty model is one of its settings.
 fn without_seed(config: &Map<String, Value>) -> Map<String, Value> {
     config.iter().filter(|(name, _)| *name != "seed").map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-/// The request with its columns read.
+/// The request with its columns parsed.
 fn planned(name: ModelName, empty: Empty) -> Result<EmptyModel> {
     let starting = Family::of_streams();
     if let Some(family) = empty.family.as_deref().filter(|name| *name != starting.name()) {
@@ -342,7 +342,7 @@ fn input(name: &str, spec: &FeatureSpec) -> Result<Option<ColumnPlan>> {
         Some(ColumnsPattern::Names(names)) => Some(names.clone()),
         Some(ColumnsPattern::Pattern(pattern)) => {
             let stem = pattern.strip_suffix('*').ok_or_else(|| bad("a pattern ends with *"))?;
-            let size = size.ok_or_else(|| bad("a pattern needs a shape where there is no data to look at"))?;
+            let size = size.ok_or_else(|| bad("a pattern needs a shape, because an empty model has no data"))?;
             Some((0..size).map(|i| format!("{stem}{i}")).collect())
         }
     };

@@ -1,4 +1,4 @@
-//! The server itself: version, load, settings of use to its users.
+//! The server itself: version, load, settings that matter to clients.
 
 use super::Api;
 use super::error::Answer;
@@ -13,7 +13,7 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(system))
 }
 
-/// The server and how it does.
+/// The server and its state.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct System {
     /// Name of the program.
@@ -22,7 +22,7 @@ struct System {
     version: &'static str,
     /// Cores it may use.
     cores: usize,
-    /// Where tensors live.
+    /// The device of tensors.
     device: &'static str,
     /// `sqlite` or `postgres`.
     database: &'static str,
@@ -41,11 +41,11 @@ struct System {
 /// Memory of the process.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Memory {
-    /// Bytes in main memory, where the system tells it.
+    /// Resident bytes, where the system reports them.
     resident_bytes: Option<u64>,
 }
 
-/// The server and how it does.
+/// The server and its state.
 #[utoipa::path(get, path = "/api/v1/system", tag = "system", security(("key" = ["read"])), responses((status = 200, body = System)))]
 async fn system(State(api): State<Api>) -> Answer<Json<System>> {
     Ok(Json(System {

@@ -1,4 +1,4 @@
-//! Files of rows that come as request bodies: what the request says about how to read them, and the way
+//! Files of rows as request bodies: the options for reading them, and the path
 //! from the body through storage to a schema.
 
 use super::Api;
@@ -14,7 +14,7 @@ use kenyon_learn::data::schema::{self, Summary};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// How a file is read, where the caller says so; the rest is found from its content.
+/// How a file is read; options that are missing are inferred from its content.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -105,8 +105,8 @@ pub(super) struct Upload {
 }
 
 impl Upload {
-    /// Streams a body to storage, then reads it from there, alone or as more rows of what is `known`.
-    /// Whatever goes wrong, nothing is kept.
+    /// Streams a body to storage, then reads it from there, on its own or as further rows of `known`.
+    /// After an error nothing is kept.
     pub(super) async fn take(
         api: &Api,
         headers: &HeaderMap,
@@ -134,7 +134,7 @@ impl Upload {
         Ok(upload)
     }
 
-    /// Reads the stored file, alone or as more rows of what is `known`.
+    /// Reads the stored file, on its own or as further rows of `known`.
     pub(super) async fn read(self, known: Option<Summary>, limits: Limits) -> Result<Self> {
         let Self { part, file, stated, .. } = self;
         let (file, stated, summary, rows) = blocking(move || {

@@ -1,4 +1,4 @@
-//! The request that a running job ends, and why.
+//! Why a running job must stop, and when the request came.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -7,26 +7,26 @@ use std::time::{Duration, Instant};
 /// How long a job may take to reach its next checkpoint when the process ends.
 const LAST_CHECKPOINT: Duration = Duration::from_secs(5);
 
-/// Why a job is to end.
+/// Why a job must stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub(super) enum Stop {
     /// It is not.
     No,
-    /// The process ends: another one goes on from a checkpoint.
+    /// The process shuts down: another one continues from a checkpoint.
     Drain,
-    /// A request to cancel it.
+    /// The job was cancelled.
     Cancel,
-    /// Another worker holds it: nothing may be written any more.
+    /// Another worker holds the lease: nothing may be written any more.
     Lost,
 }
 
-/// One running attempt, as its worker sees it.
+/// One running attempt, from its worker's point of view.
 #[derive(Debug)]
 pub(super) struct Control {
     pub(super) attempt: u64,
     stop: AtomicU8,
-    /// When the request came, and whether a checkpoint was kept since.
+    /// When the request came, and whether a checkpoint was saved since.
     since: Mutex<Option<(Instant, bool)>>,
     pub(super) changed: tokio::sync::Notify,
 }
@@ -53,7 +53,7 @@ impl Control {
         }
     }
 
-    /// Whether the mathematics should stop now. A process that ends lets it reach a checkpoint.
+    /// Whether computing should stop now. On shutdown the job first reaches a checkpoint.
     pub(super) fn should_stop(&self) -> bool {
         match self.get() {
             Stop::No => false,
@@ -65,7 +65,7 @@ impl Control {
         }
     }
 
-    /// A checkpoint was kept: a job that drains may stop here.
+    /// A checkpoint was saved: a job that is being drained may stop here.
     pub(super) fn checkpointed(&self) {
         if let Some((_, kept)) = self.since.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             *kept = true;

@@ -1,4 +1,4 @@
-//! What a training would do: its data are read and encoded, and it learns for a moment, from which its time and
+//! What a training would do: its data are read and encoded, and it trains for a moment, from which its time and
 //! memory are estimated. Nothing is stored.
 
 use super::inputs::local_parts;
@@ -19,63 +19,63 @@ use std::time::{Duration, Instant};
 
 /// Rows that are read; what takes time and memory is scaled from them to all.
 const ROWS: u64 = 50_000;
-/// How long it learns.
+/// How long it trains.
 const PROBE: Duration = Duration::from_millis(1500);
 /// Share of the planned passes that a training makes before early stopping ends it: a guess, not measured yet.
 const PASSES: f64 = 0.6;
-/// Seconds that every job takes beside: claim, checkpoint, files, transaction.
+/// Seconds that every job takes besides training: claim, checkpoint, files, transaction.
 const FIXED_SECONDS: f64 = 0.1;
 
 /// What a training would do.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct DryRun {
-    /// What kind of answer.
+    /// The task.
     pub task: Task,
-    /// Why.
+    /// The reason.
     pub task_reason: String,
-    /// The family that would learn.
+    /// The family that would be trained.
     pub family: Family,
-    /// Why.
+    /// The reason.
     pub reason: String,
     /// Every column of the data.
     pub columns: Vec<PlannedColumn>,
     /// Rows on both sides.
     pub split: PlannedSplit,
-    /// Seconds from its start to its end, about.
+    /// Estimated seconds from start to end.
     pub estimated_seconds: f64,
-    /// Bytes of memory it needs, about.
+    /// Estimated bytes of memory.
     pub estimated_bytes: u64,
-    /// What was noticed in the data.
+    /// Warnings about the data.
     pub warnings: Vec<Warning>,
 }
 
-/// A column and what becomes of it.
+/// A column and how it is used.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PlannedColumn {
     /// Its name.
     pub name: String,
     /// How it is read.
     pub kind: ColumnKind,
-    /// Whether the model learns from it.
+    /// Whether it is an input of the model.
     pub used: bool,
-    /// Why not, or how it came to be read so.
+    /// Why it is not used, or why it is read as this kind.
     pub reason: Option<String>,
 }
 
-/// Rows that are learned from and rows that are held out.
+/// Rows used for training and rows held out.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PlannedSplit {
     /// `share`, `time`, `group` or `dataset`.
     pub by: &'static str,
-    /// The column that divides the rows.
+    /// The column that defines the split.
     pub column: Option<String>,
-    /// Rows to learn from.
+    /// Training rows.
     pub training: u64,
     /// Rows held out.
     pub validation: u64,
 }
 
-/// Reads the data of `request` and learns from them for a moment.
+/// Reads the data of `request` and trains on them for a moment.
 pub(super) async fn run(
     store: &Store,
     request: &TrainRequest,
@@ -149,7 +149,7 @@ impl Probing {
     fn task_reason(&self) -> String {
         let target = &self.plan.resolved.target;
         if self.request.task.is_some() {
-            return "the request says so".to_owned();
+            return "set by the request".to_owned();
         }
         let distinct = self.summary.columns.iter().find(|c| c.name == target.name).map(|c| c.distinct);
         let values = distinct.map(|n| format!(" with {n} different values")).unwrap_or_default();
@@ -201,13 +201,13 @@ fn rounded(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
 
-/// A monitor that lets a training run for a moment.
+/// A monitor that stops a training after a moment.
 #[derive(Default)]
 struct Probe {
     seen: Mutex<Seen>,
 }
 
-/// What it saw of the training.
+/// What the training reported.
 #[derive(Default)]
 struct Seen {
     prepared: Option<Instant>,
@@ -224,13 +224,13 @@ struct Seen {
 }
 
 impl Seen {
-    /// How long the training would go on, by the steps it has made.
+    /// How long the training would take, extrapolated from the steps it has made.
     fn seconds(&self, begun: Instant) -> f64 {
         let Some(prepared) = self.prepared else { return 0.0 };
         let preparing = (prepared - begun).as_secs_f64();
         let steps = match self.reached {
             Some((fraction, at)) if fraction > 0.0 => (at - prepared).as_secs_f64() / fraction * PASSES,
-            // Not even one step: it takes long.
+            // Not even one step was made: it takes long.
             _ => PROBE.as_secs_f64() * 100.0,
         };
         preparing + steps

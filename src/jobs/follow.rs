@@ -1,4 +1,4 @@
-//! What happens to a job, as it happens, on any replica.
+//! A job's events as they are written, on any replica.
 
 use crate::store::{Change, JobEvent, JobId, Store};
 use crate::{Error, Result};
@@ -9,13 +9,13 @@ use tokio::sync::broadcast::{self, error::RecvError};
 
 /// Events fetched at a time.
 const BATCH: usize = 100;
-/// Time between two looks where no notification comes.
+/// Polling interval where no notification comes.
 const POLL: Duration = Duration::from_secs(1);
 
 /// The events of a job after number `after` (0 for all), until it has ended. 404 `job_not_found` as
 /// the first item when there is no such job.
 pub fn follow(store: Store, id: JobId, after: u64) -> impl Stream<Item = Result<JobEvent>> + Send {
-    // Subscribed before the first look, so that no event falls between.
+    // Subscribed before the first query, so that no event is missed between the two.
     let changes = store.changes();
     let state = Following { store, id, after, changes, fetched: VecDeque::new(), caught_up: false, over: false };
     futures::stream::unfold(state, |mut state| async move {
@@ -31,7 +31,7 @@ struct Following {
     after: u64,
     changes: broadcast::Receiver<Change>,
     fetched: VecDeque<JobEvent>,
-    /// Whether the last look took all there was: then the next one waits until something changes.
+    /// Whether the last query returned everything: then the next one waits until something changes.
     caught_up: bool,
     over: bool,
 }
@@ -55,10 +55,10 @@ impl Following {
     /// Gets what is new, once something has changed; whether there may be more.
     async fn fetch(&mut self) -> Result<bool> {
         if self.caught_up {
-            // Waiting in vain ends with the next look.
+            // A timeout ends with the next query.
             let _ = tokio::time::timeout(POLL, self.changed()).await;
         }
-        // The state is read first: events written with the last change of state are then seen.
+        // The state is read first: events written with the last change of state are then included.
         let ended = self.store.job(self.id).await?.status.is_final();
         self.fetched.extend(self.store.job_events(self.id, self.after, BATCH).await?);
         self.caught_up = !ended && self.fetched.len() < BATCH;

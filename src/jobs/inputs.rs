@@ -20,7 +20,7 @@ pub async fn local_parts(store: &Store, dataset: &Dataset) -> Result<Vec<Part>> 
     Ok(parts)
 }
 
-/// A word that an enum was stored as.
+/// The name under which an enum was stored.
 fn named<T: DeserializeOwned>(name: &str) -> Result<T> {
     T::deserialize(Value::from(name)).map_err(Error::internal)
 }

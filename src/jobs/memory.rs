@@ -1,5 +1,5 @@
-//! How much memory a job will need and how much there is: said before it starts, not found out by
-//! the system's killer half-way.
+//! How much memory a job will need and how much is available: checked before it starts, so that it is not killed
+//! by the system half-way.
 
 use crate::store::Dataset;
 use crate::{Error, Result};
@@ -14,8 +14,8 @@ const TEXT: u64 = 9;
 /// How much smaller a compressed file is, roughly.
 const COMPRESSION: u64 = 5;
 
-/// About how much a training holds at once: the table as it is read and the batch it is encoded to.
-/// Networks are small beside them. Rather too low than too high, for what would have worked must
+/// Estimate of what a training holds at once: the table as it is read and the batch it is encoded to.
+/// Networks are small in comparison. The estimate is rather too low than too high, because a job that would have fitted must
 /// not be refused.
 pub(super) fn estimate(summary: &Summary, dataset: &Dataset, plan: &Resolved) -> u64 {
     let stored: u64 =
@@ -41,7 +41,7 @@ pub(super) fn estimate(summary: &Summary, dataset: &Dataset, plan: &Resolved) ->
     bytes + if wordy { stored * TEXT } else { 0 }
 }
 
-/// Refuses a job that will need more than is there.
+/// Refuses a job that needs more than is available.
 pub(super) fn check(needed: u64, limit: Option<u64>) -> Result<()> {
     let Some(there) = limit.or_else(available) else { return Ok(()) };
     if needed <= there {
@@ -56,7 +56,7 @@ pub(super) fn check(needed: u64, limit: Option<u64>) -> Result<()> {
     Err(Error::unprocessable("not_enough_memory", detail))
 }
 
-/// Bytes that may still be used: what the system has, or what the control group leaves.
+/// Bytes still available: by the system, or by the limit of the control group.
 fn available() -> Option<u64> {
     let free = std::fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_of(&text));
     let number = |file: &str| std::fs::read_to_string(file).ok()?.trim().parse::<u64>().ok();

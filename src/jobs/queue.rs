@@ -1,4 +1,4 @@
-//! Asking for jobs: a request is checked against what is stored, then queued.
+//! Submitting jobs: a request is checked against what is stored, then queued.
 
 use super::dry_run::{self, DryRun};
 use super::inputs::summary;
@@ -54,13 +54,13 @@ impl Queue {
         self.store.submit_job(new, self.max_queued, key).await
     }
 
-    /// What a training would do, found out by reading the data and learning from them for a moment.
+    /// What a training would do, determined by reading the data and training on them for a moment.
     pub async fn dry_run(&self, request: &TrainRequest, limits: Limits, threads: usize) -> Result<DryRun> {
         let plan = self.checked(request).await?;
         dry_run::run(&self.store, request, plan, limits, threads).await
     }
 
-    /// The plan of a request that can be refused while its caller can still mend it.
+    /// The plan of a request, so that errors are returned before the job is queued.
     async fn checked(&self, request: &TrainRequest) -> Result<TrainingPlan> {
         let dataset = self.store.dataset(&request.dataset).await?;
         let plan = request.check(&summary(&dataset.columns)?)?;

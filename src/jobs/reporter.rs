@@ -1,4 +1,4 @@
-//! How a running job is doing: remembered here, written down once a second by its worker.
+//! Progress of a running job: kept in memory, written to the database once a second by its worker.
 
 use super::control::{Control, Stop};
 use crate::Kind;
@@ -12,13 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle;
 
-/// Progress is taken over at most this often: the training calls after every mini-batch.
+/// Minimum time between updates: the training calls after every mini-batch.
 const GRAIN_MS: u64 = 50;
-/// Before the first checkpoint of an attempt: what was done so far should not be lost twice.
+/// Before the first checkpoint of an attempt: work should not be lost twice.
 const FIRST_GAP: Duration = Duration::from_secs(1);
-/// Checkpoints may take one part in this many of the time.
+/// Checkpoints may take at most one part in this many of the time.
 const COST_SHARE: u32 = 50;
-/// Points of a curve at most; with more epochs than this, some are left out.
+/// Points of a curve at most; with more epochs, some are left out.
 const MAX_POINTS: usize = 2000;
 /// Lines kept between two writes.
 const MAX_LINES: usize = 200;
@@ -71,7 +71,7 @@ impl Reporter {
         std::mem::take(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner).pending)
     }
 
-    /// Puts back what could not be written; newer news win.
+    /// Puts back what could not be written; newer values win.
     pub(super) fn put_back(&self, mut report: Report) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         report.progress = state.pending.progress.take().or(report.progress);
@@ -147,7 +147,7 @@ impl Monitor for Reporter {
                 self.control.request_stop(Stop::Lost);
                 Err(kenyon_learn::Error::new(kenyon_learn::Kind::Canceled, "lease_lost", "the job went on elsewhere"))
             }
-            // The training itself is unharmed; the next checkpoint may succeed again.
+            // The training itself is unaffected; the next checkpoint may succeed.
             Err(error) if error.kind == Kind::Unavailable => {
                 self.log(&format!("no checkpoint at step {step}: {error}"));
                 Ok(())
@@ -157,7 +157,7 @@ impl Monitor for Reporter {
     }
 }
 
-/// JSON has no infinity; an unknown rate or time is none.
+/// JSON has no infinity; an unknown rate or time is null.
 fn finite(value: f64) -> Value {
     serde_json::Number::from_f64(value).map_or(Value::Null, Value::Number)
 }

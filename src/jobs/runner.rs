@@ -1,4 +1,4 @@
-//! What a job does, apart from where and when.
+//! What a job computes, independent of scheduling.
 
 use crate::Result;
 use crate::store::{Job, JobInput, NewVersion, Store};
@@ -15,9 +15,9 @@ pub struct Work {
     pub job: Job,
     /// Id of the model it is for.
     pub model_id: uuid::Uuid,
-    /// What it reads, the same on every attempt.
+    /// Its inputs, the same on every attempt.
     pub input: Option<JobInput>,
-    /// The last checkpoint, if an earlier attempt kept one.
+    /// The last checkpoint, if an earlier attempt saved one.
     pub resume: Option<Bytes>,
     /// Threads it may use.
     pub threads: usize,
@@ -28,18 +28,18 @@ pub struct Work {
 }
 
 impl Work {
-    /// Waits on the job's own thread for something of the store.
+    /// Blocks the job's own thread on a future of the store.
     pub fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
 }
 
-/// How a job ended well.
+/// The result of a job that succeeded.
 #[derive(Clone, Debug)]
 pub enum Outcome {
     /// It made the job's version.
     Version(NewVersion),
-    /// It found something out.
+    /// It measured something.
     Result {
         /// Figures for the job's `metrics`.
         metrics: Value,
@@ -48,9 +48,9 @@ pub enum Outcome {
     },
 }
 
-/// Does jobs. Called on a thread of its own, which may compute for hours; asks
+/// Runs jobs. Called on a thread of its own, which may compute for hours; polls
 /// [`Monitor::canceled`] often. A panic fails the job and nothing else.
 pub trait Runner: Send + Sync + 'static {
-    /// Does one job.
+    /// Runs one job.
     fn run(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome>;
 }

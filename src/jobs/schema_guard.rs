@@ -1,5 +1,5 @@
-//! Whether a training would make a version that needs other rows than the one that is served, or answers
-//! something else: those who ask the model would be surprised by it.
+//! Whether a training would make a version that needs other rows than the served one, or predicts something else:
+//! clients of the model would get unexpected errors or answers.
 
 use crate::store::{ModelName, Store};
 use crate::{Detail, Error, Result};
@@ -32,8 +32,8 @@ impl SchemaChanges {
     }
 }
 
-/// How a training by `plan`, whose columns `dropped` teach nothing, differs from the served version of `model`. An
-/// added input is no change: rows may lack it.
+/// How a training by `plan`, whose columns `dropped` are not used, differs from the served version of `model`. An
+/// added input is no change: rows may omit it.
 pub(super) async fn changes(
     store: &Store,
     model: &ModelName,
@@ -71,18 +71,18 @@ fn between(info: &Value, plan: &Resolved, dropped: &[DroppedColumn]) -> Vec<Stri
         }
         let name = &before.name;
         match plan.inputs.iter().find(|input| input.name == *name) {
-            None => changes.push(format!("the input '{name}' is gone")),
+            None => changes.push(format!("the input '{name}' is missing")),
             Some(now) if now.kind != before.kind => {
                 changes.push(format!("the input '{name}' is a {}, not a {}", now.kind.name(), before.kind.name()));
             }
             Some(_) if dropped.iter().any(|column| column.name == *name) => {
-                changes.push(format!("the input '{name}' is not used any more"));
+                changes.push(format!("the input '{name}' is no longer used"));
             }
             Some(now) => {
                 let members = |plan: &ColumnPlan| plan.members.clone().unwrap_or_default();
                 let now = members(now);
                 if let Some(gone) = members(&before).iter().find(|member| !now.is_empty() && !now.contains(member)) {
-                    changes.push(format!("the column '{gone}' of the input '{name}' is gone"));
+                    changes.push(format!("the column '{gone}' of the input '{name}' is missing"));
                 }
             }
         }
@@ -112,9 +112,9 @@ mod tests {
             "left_out": [{"name": "id", "reason": "identifier"}],
         });
         assert!(between(&info, &plan(&[("a", number), ("b", number)]), &[]).is_empty());
-        assert_eq!(between(&info, &plan(&[("b", number)]), &[]), ["the input 'a' is gone"]);
+        assert_eq!(between(&info, &plan(&[("b", number)]), &[]), ["the input 'a' is missing"]);
         assert_eq!(between(&info, &plan(&[("a", category)]), &[]), ["the input 'a' is a category, not a number"]);
         let dropped = [DroppedColumn { name: "a".into(), reason: "constant".into() }];
-        assert_eq!(between(&info, &plan(&[("a", number)]), &dropped), ["the input 'a' is not used any more"]);
+        assert_eq!(between(&info, &plan(&[("a", number)]), &dropped), ["the input 'a' is no longer used"]);
     }
 }

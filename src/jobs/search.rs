@@ -1,9 +1,9 @@
-//! Hyper-parameter search: random trials, of which the better third goes on with three times the
+//! Hyper-parameter search: random trials, of which the better third continues with three times the
 //! passes (successive halving, Jamieson & Talwalkar 2016), and the best is trained in full.
 //!
 //! Trial 0 is the request's own configuration, so a search never ends worse than none by its own
 //! measure. Everything is a function of (seed, trial), and a checkpoint holds every finished trial and
-//! the one under way, so a search that was interrupted goes on as if it had not been.
+//! the current one, so an interrupted search gives the same result.
 
 use crate::{Error, Result};
 use kenyon_learn::learning::{Monitor, Progress};
@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-/// Trials when the request does not say.
+/// Number of trials unless the request gives one.
 const TRIALS: usize = 20;
-/// One in this many goes on to the next rung, with this many times the passes.
+/// One in this many continues to the next rung, with this many times the passes.
 const ETA: usize = 3;
-/// Passes of a full training when neither request nor family says.
+/// Passes of a full training unless the request or the family gives a number.
 const EPOCHS: i64 = 18;
 
 /// What to search.
@@ -27,7 +27,7 @@ pub struct SearchRequest {
     /// Configurations to try.
     #[serde(default = "trials")]
     pub trials: usize,
-    /// Settings to vary; what suits the family when missing.
+    /// Settings to vary; the family's own search space when missing.
     #[serde(default)]
     pub space: Map<String, Value>,
 }
@@ -49,42 +49,42 @@ enum Space {
 struct Between {
     min: f64,
     max: f64,
-    /// Equal chances for equal ratios instead of equal differences.
+    /// Sampled uniformly in the logarithm.
     #[serde(default)]
     log: bool,
 }
 
-/// A training that was tried.
+/// A finished trial.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Tried {
     trial: usize,
-    /// How often its passes had been multiplied.
+    /// The factor by which its passes were multiplied.
     rung: usize,
     epochs: i64,
-    /// What is minimised; none when the training failed.
+    /// The objective; none when the training failed.
     score: Option<f64>,
     config: Map<String, Value>,
 }
 
-/// Where a search is: what a checkpoint holds, before the inner training's own.
+/// State of a search: what a checkpoint holds, before the inner training's own.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Trial {
     tried: Vec<Tried>,
-    /// Mini-batches of all trainings that have ended: what counts as getting further.
+    /// Mini-batches of all finished trainings: the measure of progress between attempts.
     #[serde(default)]
     steps: u64,
 }
 
-/// One training: configuration, checkpoint to go on from, monitor. Gives what is minimised with it.
+/// One training: configuration, checkpoint to continue from, monitor. Returns what is minimised with it.
 pub(super) type Fit<'a, T> = &'a dyn Fn(&Map<String, Value>, Option<&[u8]>, &dyn Monitor) -> Result<(f64, T)>;
 
-/// How many full trainings a search takes the time of.
+/// The cost of a search in full trainings.
 pub(super) fn trainings(request: &SearchRequest) -> f64 {
     let rungs = rungs(request.trials);
     1.0 + request.trials as f64 * (rungs + 1) as f64 / ETA.pow(rungs as u32) as f64
 }
 
-/// Checks a request before it waits.
+/// Checks a request before it is queued.
 pub(super) fn check(request: &SearchRequest, family: Option<Family>) -> Result<()> {
     if !(1..=1000).contains(&request.trials) {
         return Err(bad("search.trials is a whole number from 1 to 1000"));
@@ -113,8 +113,8 @@ pub(super) fn run<T>(
     monitor: &dyn Monitor,
     fit: Fit<'_, T>,
 ) -> Result<(T, Vec<Tried>)> {
-    let (mut course, inner) = resume.map(unpack).transpose()?.unwrap_or_default();
-    // The training that was cut off goes on; those after it start from nothing.
+    let (mut history, inner) = resume.map(unpack).transpose()?.unwrap_or_default();
+    // The training that was interrupted continues; those after it start from nothing.
     let mut inner = Some(inner).filter(|bytes| !bytes.is_empty());
     let full = base.get("epochs").and_then(Value::as_i64).unwrap_or(EPOCHS).max(1);
     let rungs = rungs(request.trials);
@@ -123,45 +123,45 @@ pub(super) fn run<T>(
     for rung in 0..=rungs {
         let epochs = (full / (ETA as i64).pow((rungs - rung) as u32)).max(1);
         for &trial in &alive {
-            if course.tried.iter().any(|t| t.trial == trial && t.rung == rung) {
+            if history.tried.iter().any(|t| t.trial == trial && t.rung == rung) {
                 continue;
             }
             let mut config = configuration(request, family, base, seed, trial)?;
             config.insert("epochs".to_owned(), epochs.into());
-            let within = Within { monitor, course: &course, shown: false, step: AtomicU64::new(0) };
+            let within = Within { monitor, history: &history, shown: false, step: AtomicU64::new(0) };
             let score = match fit(&config, inner.take().as_deref(), &within) {
                 Ok((score, _)) => Some(short(score)).filter(|s| s.is_finite()),
-                // A configuration that does not work is the worst one, not the end of the search.
+                // A configuration that fails is the worst one, not the end of the search.
                 Err(error) if error.kind == crate::Kind::Unprocessable => None,
                 Err(error) => return Err(error),
             };
             let steps = within.step.into_inner();
             let tried = Tried { trial, rung, epochs, score, config };
             monitor.log(&format!("trial {trial}: {}", json!(tried)));
-            course.tried.push(tried);
-            course.steps += steps + 1;
-            tell(monitor, &course, total);
-            monitor.checkpoint(course.steps, pack(&course, &[])?)?;
+            history.tried.push(tried);
+            history.steps += steps + 1;
+            report_progress(monitor, &history, total);
+            monitor.checkpoint(history.steps, pack(&history, &[])?)?;
         }
-        alive = survivors(&course, rung, alive.len().div_ceil(ETA));
+        alive = survivors(&history, rung, alive.len().div_ceil(ETA));
     }
     let best = alive.first().copied().unwrap_or(0);
     let config = configuration(request, family, base, seed, best)?;
     monitor.log(&format!("trial {best} is the best and is trained in full: {}", Value::Object(config.clone())));
-    let within = Within { monitor, course: &course, shown: true, step: AtomicU64::new(0) };
+    let within = Within { monitor, history: &history, shown: true, step: AtomicU64::new(0) };
     let (_, fitted) = fit(&config, inner.as_deref(), &within)?;
-    Ok((fitted, course.tried))
+    Ok((fitted, history.tried))
 }
 
-/// How often the better third goes on, so that at least one is left.
+/// How many rungs there are, so that at least one trial is left.
 fn rungs(trials: usize) -> usize {
     (0..).take_while(|r| ETA.pow(*r as u32 + 1) <= trials).count().min(2)
 }
 
-/// The best `keep` of a rung, best first; equal ones by their number.
-fn survivors(course: &Trial, rung: usize, keep: usize) -> Vec<usize> {
+/// The best `keep` of a rung, best first; ties by their number.
+fn survivors(history: &Trial, rung: usize, keep: usize) -> Vec<usize> {
     let mut scored: Vec<(f64, usize)> =
-        course.tried.iter().filter(|t| t.rung == rung).map(|t| (t.score.unwrap_or(f64::INFINITY), t.trial)).collect();
+        history.tried.iter().filter(|t| t.rung == rung).map(|t| (t.score.unwrap_or(f64::INFINITY), t.trial)).collect();
     scored.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
     scored.into_iter().take(keep.max(1)).map(|(_, trial)| trial).collect()
 }
@@ -227,19 +227,19 @@ fn draw(space: &Space, setting: Option<&Setting>, random: &mut Random) -> Value 
     }
 }
 
-/// Nine digits, which JSON gives back bit for bit: what is kept in a checkpoint must not change there.
+/// Nine digits, which JSON returns bit for bit: what a checkpoint holds must not change.
 fn short(value: f64) -> f64 {
     format!("{value:.8e}").parse().unwrap_or(value)
 }
 
 /// Progress counts trials until the last training begins.
-fn tell(monitor: &dyn Monitor, course: &Trial, total: usize) {
-    let done = course.tried.len();
+fn report_progress(monitor: &dyn Monitor, history: &Trial, total: usize) {
+    let done = history.tried.len();
     let mut metrics = Map::new();
-    let best = course.tried.iter().filter_map(|t| t.score).fold(f64::INFINITY, f64::min);
+    let best = history.tried.iter().filter_map(|t| t.score).fold(f64::INFINITY, f64::min);
     metrics.insert("trials".to_owned(), done.into());
     metrics.insert("best_score".to_owned(), json!(best));
-    if let Some(last) = course.tried.last() {
+    if let Some(last) = history.tried.last() {
         metrics.insert("trial".to_owned(), last.trial.into());
         metrics.insert("score".to_owned(), json!(last.score));
     }
@@ -255,10 +255,10 @@ fn tell(monitor: &dyn Monitor, course: &Trial, total: usize) {
     monitor.progress(&progress, true);
 }
 
-/// A training within the search: its checkpoints carry what was found before.
+/// A training within the search: its checkpoints carry the finished trials.
 struct Within<'a> {
     monitor: &'a dyn Monitor,
-    course: &'a Trial,
+    history: &'a Trial,
     /// Whether its progress is the job's; that of trials is counted in trials.
     shown: bool,
     step: AtomicU64,
@@ -268,7 +268,7 @@ impl Monitor for Within<'_> {
     fn progress(&self, progress: &Progress, epoch_ended: bool) {
         self.step.store(progress.step, Relaxed);
         if self.shown {
-            let before = self.course.tried.len() as u64;
+            let before = self.history.tried.len() as u64;
             let progress =
                 Progress { step: progress.step + before, steps: progress.steps + before, ..progress.clone() };
             self.monitor.progress(&progress, epoch_ended);
@@ -286,12 +286,12 @@ impl Monitor for Within<'_> {
         self.monitor.checkpoint_due(epoch_ended)
     }
     fn checkpoint(&self, step: u64, bytes: Vec<u8>) -> kenyon_learn::Result<()> {
-        self.monitor.checkpoint(self.course.steps + step, pack(self.course, &bytes)?)
+        self.monitor.checkpoint(self.history.steps + step, pack(self.history, &bytes)?)
     }
 }
 
-fn pack(course: &Trial, inner: &[u8]) -> Result<Vec<u8>> {
-    let text = serde_json::to_vec(course).map_err(Error::internal)?;
+fn pack(history: &Trial, inner: &[u8]) -> Result<Vec<u8>> {
+    let text = serde_json::to_vec(history).map_err(Error::internal)?;
     let mut bytes = (text.len() as u64).to_le_bytes().to_vec();
     bytes.extend_from_slice(&text);
     bytes.extend_from_slice(inner);

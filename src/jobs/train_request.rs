@@ -1,4 +1,4 @@
-//! A training call, as the interface takes it, and what of it can be checked before it waits.
+//! A training request and the checks that are made before it is queued.
 
 use super::search::{self, SearchRequest};
 use crate::store::DatasetName;
@@ -10,11 +10,11 @@ use kenyon_learn::models::{Family, Task};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value, json};
 
-/// A training call.
+/// A training request.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TrainRequest {
-    /// What to learn from.
+    /// The dataset to train on.
     pub dataset: DatasetName,
     /// Column to predict.
     pub target: String,
@@ -48,13 +48,13 @@ pub struct TrainRequest {
     /// Tries several configurations and trains the best in full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<SearchRequest>,
-    /// Whether the version is to be served once it is there.
+    /// Whether the version is served once it is ready.
     #[serde(default = "yes")]
     pub promote: bool,
-    /// Whether the version may need other rows than the one that is served, or answer something else.
+    /// Whether the version may need other rows than the served one, or predict something else.
     #[serde(default)]
     pub schema_change: bool,
-    /// Only says what the training would do.
+    /// Only reports what the training would do.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
 }
@@ -81,7 +81,7 @@ pub enum HeldOut {
     Dataset(DatasetName),
 }
 
-/// How a column divides rows into those that are learned from and those that are held out.
+/// How a column divides rows into training rows and held-out rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DivideBy {
@@ -91,7 +91,7 @@ pub enum DivideBy {
     Group,
 }
 
-/// Share held out by time or group where the request does not say.
+/// Share held out by time or group unless the request gives one.
 const SHARE: f32 = 0.2;
 
 impl<'de> Deserialize<'de> for HeldOut {
@@ -109,7 +109,7 @@ impl<'de> Deserialize<'de> for HeldOut {
         struct Named {
             dataset: DatasetName,
         }
-        // Told apart by hand, so that an error names the field that is wrong.
+        // Parsed by hand, so that an error names the field that is wrong.
         let value = Value::deserialize(deserializer)?;
         let wrong = |error: serde_json::Error| de::Error::custom(format!("validation: {error}"));
         match &value {
@@ -147,11 +147,11 @@ pub enum Weights {
     Each(Map<String, Value>),
 }
 
-/// The word for weights by the inverse of each class's share.
+/// The name for weights by the inverse of each class's share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BalancedWord {
-    /// The only one.
+    /// The only value.
     Balanced,
 }
 
@@ -160,9 +160,9 @@ pub enum BalancedWord {
 pub(super) struct TrainingPlan {
     /// Target, task and inputs.
     pub(super) resolved: Resolved,
-    /// A column that is read beside them to divide the rows.
+    /// An extra column that is read to divide the rows.
     pub(super) divider: Option<ColumnPlan>,
-    /// A column that is read beside them to weigh the rows.
+    /// An extra column that is read to weigh the rows.
     pub(super) weight: Option<ColumnPlan>,
 }
 
@@ -180,7 +180,7 @@ impl TrainingPlan {
 }
 
 impl TrainRequest {
-    /// What the training is asked to do with a table of `rows` rows, of which those from `held_out` on are the
+    /// The options of a training on a table of `rows` rows, of which those from `held_out` on are the
     /// other dataset's.
     pub(super) fn fit_spec(&self, rows: usize, held_out: Option<usize>) -> FitSpec {
         let validation = match (&self.validation, held_out) {
@@ -209,8 +209,8 @@ impl TrainRequest {
         }
     }
 
-    /// How the columns of a dataset are read. A group's column is not learned from unless `features` says so: rows
-    /// of a new group have a value of it that no row had before.
+    /// How the columns of a dataset are read. A group's column is no input unless `features` names it: rows
+    /// of a new group have a value of it that no training row had.
     pub(super) fn plan(&self, summary: &Summary) -> Result<TrainingPlan> {
         let divider = match &self.validation {
             Some(HeldOut::By { by, column, .. }) => Some(divider(summary, *by, column, &self.target)?),
@@ -228,7 +228,7 @@ impl TrainRequest {
         Ok(TrainingPlan { resolved, divider, weight })
     }
 
-    /// What can be refused before the job waits: its caller can still mend it.
+    /// Checks made before the job is queued.
     pub(super) fn check(&self, summary: &Summary) -> Result<TrainingPlan> {
         let wrong = |path: &str, reason: &str| {
             Error::unprocessable("invalid_training", format!("{path}: {reason}"))

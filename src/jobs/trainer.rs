@@ -21,15 +21,15 @@ use serde_json::{Map, Value, json};
 /// Rows on which a new model's activity is counted.
 const SAMPLE: usize = 256;
 
-/// Classes whose confusion is kept with a version.
+/// Largest number of classes whose confusion matrix is stored with a version.
 const MAX_CONFUSION: usize = 40;
 
 /// Trains and evaluates models on stored datasets.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Trainer {
-    /// Bounds on files, as when they were uploaded.
+    /// Limits on files, as at upload.
     pub limits: Limits,
-    /// Bytes a job may need; what the system has left when missing.
+    /// Bytes a job may need; the system's available memory when missing.
     pub memory: Option<u64>,
 }
 
@@ -109,14 +109,14 @@ impl Trainer {
         Ok(Outcome::Result { metrics, result })
     }
 
-    /// The planned columns, and what of them did not fit and counts as missing.
+    /// The planned columns, and which cells did not fit and count as missing.
     fn read(&self, work: &Work, dataset: &Dataset, plans: &[plan::ColumnPlan]) -> Result<(Table, Vec<Warning>)> {
         let parts = work.wait(local_parts(&work.store, dataset))?;
         Ok(plan::read_table_noting(&parts, plans, &self.limits)?)
     }
 }
 
-/// Tries configurations on the same rows and the same split.
+/// Trains several configurations on the same rows and the same split.
 fn searched(
     search: &SearchRequest,
     table: &Table,
@@ -147,7 +147,7 @@ fn searched(
 /// Why the version is not to be served, if it is not.
 fn withheld(work: &Work, request: &TrainRequest, plan: &plan::Resolved, fitted: &Fitted) -> Result<Option<String>> {
     if !request.promote {
-        return Ok(Some("the request says \"promote\":false".to_owned()));
+        return Ok(Some("the request has \"promote\":false".to_owned()));
     }
     if request.schema_change {
         return Ok(None);
@@ -158,10 +158,10 @@ fn withheld(work: &Work, request: &TrainRequest, plan: &plan::Resolved, fitted: 
 }
 
 fn input(work: &Work) -> Result<&JobInput> {
-    work.input.as_ref().ok_or_else(|| Error::unprocessable("dataset_not_found", "the job's dataset is gone"))
+    work.input.as_ref().ok_or_else(|| Error::unprocessable("dataset_not_found", "the job's dataset was deleted"))
 }
 
-/// Confusion and calibration of the held-out rows, small enough to travel with every list of versions.
+/// Confusion and calibration of the held-out rows, small enough to be part of every list of versions.
 fn held_out(found: &Evaluation) -> Result<Value> {
     let mut value = serde_json::to_value(found).map_err(Error::internal)?;
     if found.classes.len() > MAX_CONFUSION {
@@ -170,7 +170,7 @@ fn held_out(found: &Evaluation) -> Result<Value> {
     Ok(value)
 }
 
-/// How sparse the network is at work, counted on some of its rows.
+/// Sparsity of the network, counted on some of its rows.
 fn activity(bundle: &Bundle, table: &Table) -> Result<Value> {
     let rows: Vec<usize> = (0..table.rows.min(SAMPLE)).collect();
     let batch = bundle.encode(&table.select(&rows))?;

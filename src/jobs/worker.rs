@@ -1,4 +1,4 @@
-//! The workers of one process. Everything they do is one of two steps, [`Workers::tick`] and
+//! The workers of one process. All work is in two steps, [`Workers::tick`] and
 //! [`Workers::beat`]; [`Workers::run`] only calls them at the right time.
 
 use super::control::{Control, Stop};
@@ -16,17 +16,17 @@ use tokio::runtime::Handle;
 use tokio::sync::{Notify, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
-/// Recursion over a long chain of operations goes deep; only what is used costs memory.
+/// Recursion over a long chain of operations is deep; only what is used costs memory.
 const STACK: usize = 64 << 20;
 /// After this a job that was cancelled counts as ended, even if its thread is still busy reading.
 const CANCEL_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the end of a job waits for a database that is away.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// How a process works.
+/// Settings of a process's workers.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WorkerConfig {
-    /// Jobs at a time; 0 only serves.
+    /// Jobs at a time; 0: this process only serves.
     pub workers: usize,
     /// Threads a job.
     pub threads: usize,
@@ -34,11 +34,11 @@ pub struct WorkerConfig {
     pub lease: Duration,
     /// Time between heartbeats.
     pub heartbeat: Duration,
-    /// Time between two looks at the queue when no notification comes.
+    /// Polling interval of the queue when no notification comes.
     pub poll: Duration,
     /// Time between checkpoints; the first one of an attempt may come sooner.
     pub checkpoint_every: Duration,
-    /// Ended jobs are forgotten after this.
+    /// Ended jobs are deleted after this.
     pub retention: Duration,
 }
 
@@ -72,16 +72,16 @@ struct Inner {
 }
 
 impl Workers {
-    /// Workers that do jobs of `store` with `runner`. Nothing happens until [`Workers::run`] or
+    /// Workers that run the jobs of `store` with `runner`. Nothing happens until [`Workers::run`] or
     /// [`Workers::tick`].
     pub fn new(store: Store, runner: Arc<dyn Runner>, config: WorkerConfig) -> Self {
-        // Two of one process differ, too: leases are theirs, not the process's.
+        // Two `Workers` of one process differ, too: each holds its own leases.
         let owner = format!("{}-{}", std::process::id(), uuid::Uuid::now_v7());
         let inner = Inner { store, runner, config, owner, running: Mutex::default(), freed: Notify::new() };
         Self { inner: Arc::new(inner) }
     }
 
-    /// As whom these workers hold jobs: `worker` of every job that they run.
+    /// The id under which these workers hold jobs: `worker` of every job that they run.
     pub fn owner(&self) -> &str {
         &self.inner.owner
     }
@@ -115,7 +115,7 @@ impl Workers {
     }
 
     /// Renews the leases, passes on requests to cancel, drops jobs whose lease was lost, and queues again those
-    /// of workers that have gone.
+    /// of workers that died.
     pub async fn beat(&self) -> Result<()> {
         if self.running() > 0 {
             let held = self.inner.store.heartbeat(&self.inner.owner, self.inner.config.lease).await?;
@@ -127,7 +127,7 @@ impl Workers {
     /// Works until `shutdown`, then gives everything back to the queue, each at a checkpoint.
     pub async fn run(&self, shutdown: CancellationToken) {
         let beats = tokio::spawn(self.clone().keep_beating());
-        // Subscribed before the first look, so that nothing falls between.
+        // Subscribed before the first query, so that no change is missed between the two.
         let mut changes = self.inner.store.changes();
         loop {
             let freed = self.inner.freed.notified();
@@ -152,7 +152,7 @@ impl Workers {
         beats.abort();
     }
 
-    /// Asks every job to stop at a checkpoint and waits until all have.
+    /// Requests that every job stops at a checkpoint and waits until all have.
     pub async fn drain(&self) {
         loop {
             let freed = self.inner.freed.notified();
@@ -189,7 +189,7 @@ impl Workers {
                     Ok(()) => last_good = Instant::now(),
                     Err(error) => {
                         tracing::warn!(%error, cause = ?error.cause, "the heartbeat failed");
-                        // Once the lease is over another worker may hold the jobs.
+                        // Once the lease has expired another worker may hold the jobs.
                         if self.inner.store.backend() == "postgres" && last_good.elapsed() > config.lease {
                             self.inner.jobs().values().for_each(|control| control.request_stop(Stop::Lost));
                         }
@@ -222,7 +222,7 @@ impl Inner {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Passes on what a heartbeat found out.
+    /// Passes on what a heartbeat returned.
     fn apply(&self, held: &[crate::store::jobs::Held]) {
         for (id, control) in self.jobs().iter() {
             match held.iter().find(|h| h.id == *id && h.attempt == control.attempt) {
@@ -233,7 +233,7 @@ impl Inner {
         }
     }
 
-    /// A job of this process may have been cancelled: looked up at once, for the heartbeat is slow.
+    /// A job of this process may have been cancelled: queried at once, because the heartbeat is slow.
     async fn on_change(&self, change: Result<Change, broadcast::error::RecvError>) {
         let concerns = match change {
             Ok(Change::Job(id)) => self.jobs().contains_key(&id),
@@ -268,7 +268,7 @@ impl Inner {
         let outcome = self.compute(&claim, &control).await;
         let outcome = match outcome {
             Some(outcome) => outcome,
-            // It has ended already as far as anybody can see.
+            // For every observer it has ended already.
             None => return,
         };
         let id = claim.job.id;
@@ -286,7 +286,7 @@ impl Inner {
             (Err(error), Stop::Drain) if error.kind == Kind::Canceled => {
                 retry_while_unavailable(|| self.store.release_job(&claim)).await
             }
-            // What the job needs is away, not wrong: it is tried again, not for ever.
+            // What the job needs is unavailable, not wrong: it is retried a limited number of times.
             (Err(error), _) if error.kind == Kind::Unavailable => {
                 tracing::warn!(%id, %error, cause = ?error.cause, "the job could not run");
                 retry_while_unavailable(|| self.store.give_back_job(&claim)).await
@@ -303,7 +303,7 @@ impl Inner {
             Err(error) if error.code == "lease_lost" => tracing::info!(%id, "the job went on elsewhere"),
             Err(error) => {
                 tracing::error!(%id, %error, cause = ?error.cause, "the job's end could not be written");
-                // A version that cannot be stored is the job's failure; anything else is left to the lease.
+                // A version that cannot be stored fails the job; any other error is left to the lease.
                 if error.kind != Kind::Unavailable {
                     let _ = self.store.fail_job(&claim, &error).await;
                 }
@@ -311,7 +311,7 @@ impl Inner {
         }
     }
 
-    /// Runs the mathematics and writes down how it is doing. None: it was cancelled and did not
+    /// Runs the computation and writes its progress. None: it was cancelled and did not
     /// react in time, so its end is written already.
     async fn compute(&self, claim: &Claim, control: &Arc<Control>) -> Option<Result<Outcome>> {
         let (store, runtime) = (self.store.clone(), Handle::current());
@@ -329,7 +329,7 @@ impl Inner {
                 let work = Work { job, model_id, input, resume, threads, store, runtime: runtime.clone() };
                 runner.run(&work, monitor.as_ref())
             };
-            // Whatever the panic left behind is dropped with it: nothing is shared but the monitor.
+            // The state left by the panic is dropped with it: nothing is shared but the monitor.
             let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(panicked(&*panic)));
             let _ = sender.send(outcome);
         };
@@ -356,7 +356,7 @@ impl Inner {
                 () = tokio::time::sleep(patience.min(Duration::from_secs(3600))), if patience != Duration::MAX => {
                     let canceled = Error::new(Kind::Canceled, "canceled", "the job was canceled");
                     let _ = retry_while_unavailable(|| self.store.fail_job(claim, &canceled)).await;
-                    // The worker stays taken until its thread really ends.
+                    // The worker stays busy until its thread really ends.
                     let _ = (&mut ended).await;
                     return None;
                 }
@@ -380,7 +380,7 @@ impl Inner {
     }
 }
 
-/// Tries again while the database is away.
+/// Retries while the database is unavailable.
 async fn retry_while_unavailable<F: Future<Output = Result<()>>>(mut write: impl FnMut() -> F) -> Result<()> {
     let begun = Instant::now();
     loop {

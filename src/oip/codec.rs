@@ -1,4 +1,4 @@
-//! Between tensors and the columns of a model: the one place both transports share.
+//! Conversion between tensors and the columns of a model, shared by both transports.
 //!
 //! Every feature is an input tensor of its own name, `[batch]` or `[batch, …]`; a model whose
 //! features are all numbers, or that has a single vector, also takes one tensor `input`
@@ -14,7 +14,7 @@ use kenyon_learn::data::{Batch, Column, Table};
 use kenyon_learn::learning::bundle::Bundle;
 use serde_json::{Map, Value};
 
-/// Name of the tensor that carries all features at once.
+/// Name of the tensor that holds all features.
 const ALL: &str = "input";
 
 /// A tensor in a model's metadata; -1 stands for any size.
@@ -60,7 +60,7 @@ fn width(encoder: &Encoder, plan: &ColumnPlan) -> Option<usize> {
     members.or_else(|| plan.shape.as_ref().map(product)).or_else(|| field.map(|f| f.width as usize))
 }
 
-/// The type that holds every class: whole numbers, numbers, truth values, or text.
+/// The type that holds every class: integers, floating-point numbers, booleans, or text.
 fn label_type(classes: &[Value]) -> Datatype {
     if classes.iter().all(Value::is_i64) {
         Datatype::Int64
@@ -82,7 +82,7 @@ pub(super) fn encode(bundle: &Bundle, tensors: Vec<Tensor>) -> Result<Batch> {
     let tensors = spread(encoder, tensors)?;
     for (at, tensor) in tensors.iter().enumerate() {
         if tensors[..at].iter().any(|other| other.name == tensor.name) {
-            let detail = format!("input '{}' stands twice", shown(&tensor.name));
+            let detail = format!("input '{}' occurs twice", shown(&tensor.name));
             return Err(Error::malformed("duplicate_input", detail));
         }
         if tensor.shape.first().copied().unwrap_or(1) != rows {
@@ -118,7 +118,7 @@ fn rows(tensors: &[Tensor]) -> Result<usize> {
     first.shape.first().copied().ok_or_else(|| shape_error(first, "the first dimension must be the batch"))
 }
 
-/// Splits the one tensor that carries all features, if it is there, into those of the columns.
+/// Splits the one tensor that holds all features, if it is there, into those of the columns.
 fn spread(encoder: &Encoder, mut tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
     let plans = &encoder.inputs;
     let named = |name: &str| plans.iter().any(|p| p.name == name);
@@ -245,7 +245,7 @@ fn element(tensor: &Tensor, at: usize, kind: ColumnKind) -> Result<Value> {
         Values::Bool(v) => Value::from(v[at]),
         Values::Int(v) => Value::from(v[at]),
         Values::Uint(v) => Value::from(v[at]),
-        // As a name a single is the shortest decimal that is it: 0.1, not 0.10000000149.
+        // As a name a single is its shortest decimal: 0.1, not 0.10000000149.
         Values::F32(v) if v[at].is_finite() && kind == ColumnKind::Category => {
             number(v[at].to_string().parse().unwrap_or_else(|_| f64::from(v[at])))
         }
@@ -256,7 +256,7 @@ fn element(tensor: &Tensor, at: usize, kind: ColumnKind) -> Result<Value> {
     })
 }
 
-/// The outputs a request wants by name; all when it names none.
+/// The requested outputs; all when the request names none.
 pub(super) fn check_wanted<'a>(bundle: &Bundle, names: impl Iterator<Item = &'a str>) -> Result<()> {
     let known: &[&str] = if bundle.classes().is_empty() { &["value"] } else { &["label", "probabilities"] };
     for name in names {
@@ -326,7 +326,7 @@ fn largest(row: &[f32]) -> usize {
     best
 }
 
-/// A stranger's name, short enough to be shown.
+/// A name from a request, short enough to be shown.
 fn shown(name: &str) -> String {
     name.chars().take(64).collect()
 }

@@ -28,7 +28,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
 
-/// The services, as a router that any HTTP/2 connection can be given to.
+/// The services, as a router for any HTTP/2 connection.
 pub(crate) fn router(api: Api) -> Result<axum::Router> {
     let limit = usize::try_from(api.config.max_body_bytes).unwrap_or(usize::MAX);
     let inference = GrpcInferenceServiceServer::new(Service { api })
@@ -87,7 +87,7 @@ fn status(error: Error) -> Status {
 }
 
 impl Service {
-    /// Checks the caller's key for what it wants to do.
+    /// Checks the caller's key for a scope.
     async fn allow(&self, metadata: &MetadataMap, scope: Scope, model: Option<&str>) -> Result<()> {
         let caller = self.api.access.caller(secret(metadata)?).await?;
         caller.require(scope)?;
@@ -101,9 +101,9 @@ impl Service {
         let request = request.into_inner();
         let request_id = request_id.unwrap_or_else(|| request.id.clone());
         let version = parse_version(&request.model_version)?;
-        // Without an id of its own, a request falls on a random side of a canary split.
+        // Without an id of its own, a request gets a random side of a canary split.
         let drawn = if request_id.is_empty() { uuid::Uuid::new_v4().to_string() } else { request_id };
-        let chosen = self.api.engine.choose(&request.model_name, version, &drawn).await?;
+        let routed = self.api.engine.choose(&request.model_name, version, &drawn).await?;
         let raw = !request.raw_input_contents.is_empty();
         let inputs = tensors(request.inputs, &request.raw_input_contents)?;
         let mut wanted: Vec<Output> = request
@@ -112,7 +112,7 @@ impl Service {
             .map(|o| Output { classes: classes(&o.parameters), name: o.name.into() })
             .collect();
         let caller = Caller { request_id: &drawn, deadline };
-        let (answer, outputs) = infer::run(&self.api.engine, &chosen, inputs, &mut wanted, caller).await?;
+        let (answer, outputs) = infer::run(&self.api.engine, &routed, inputs, &mut wanted, caller).await?;
         let mut response = ModelInferResponse {
             model_name: request.model_name,
             model_version: answer.live.version.to_string(),
@@ -120,7 +120,7 @@ impl Service {
             ..ModelInferResponse::default()
         };
         for tensor in outputs {
-            // Who sends raw bytes gets raw bytes.
+            // A request with raw bytes is answered with raw bytes.
             let contents = (!raw).then(|| contents(&tensor));
             if raw {
                 let mut bytes = Vec::with_capacity(tensor.values.raw_len(tensor.datatype));
@@ -151,7 +151,7 @@ fn secret(metadata: &MetadataMap) -> Result<Option<&str>> {
     bearer.map(|(_, key)| Some(key.trim())).ok_or_else(unreadable)
 }
 
-/// When the caller stops waiting, from `grpc-timeout`: digits and a unit.
+/// The caller's deadline, from `grpc-timeout`: digits and a unit.
 fn deadline(metadata: &MetadataMap) -> Option<Instant> {
     let text = metadata.get("grpc-timeout")?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;

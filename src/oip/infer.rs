@@ -1,4 +1,4 @@
-//! An inference, whatever the transport: which outputs, from which version, by when.
+//! An inference, independent of the transport: which outputs, from which version, by when.
 
 use super::codec;
 use super::tensor::{Datatype, Tensor};
@@ -12,29 +12,29 @@ use std::borrow::Cow;
 /// Requests with more elements than this are encoded on a thread for blocking work.
 const LARGE: usize = 1 << 18;
 
-/// An output that is asked for.
+/// A requested output.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Output {
     pub(super) name: Cow<'static, str>,
-    /// So many classes as text instead of the tensor itself.
+    /// This many classes as text instead of the tensor itself.
     pub(super) classes: Option<usize>,
 }
 
-/// Encodes the tensors, runs the chosen version, and makes the outputs that were asked for.
+/// Encodes the tensors, runs the selected version, and makes the requested outputs.
 pub(super) async fn run(
     engine: &Engine,
-    chosen: &RoutedModel,
+    routed: &RoutedModel,
     inputs: Vec<Tensor>,
     wanted: &mut Vec<Output>,
     caller: Caller<'_>,
 ) -> Result<(Answer, Vec<Tensor>)> {
-    let bundle = chosen.live.bundle();
+    let bundle = routed.live.bundle();
     codec::check_wanted(&bundle, wanted.iter().map(|w| &*w.name))?;
     if wanted.is_empty() {
         let all: &[&str] = if bundle.classes().is_empty() { &["value"] } else { &["label", "probabilities"] };
         wanted.extend(all.iter().map(|&name| Output { name: name.into(), classes: None }));
     }
-    let again = chosen.has_shadow().then(|| {
+    let shadow_encode = routed.has_shadow().then(|| {
         let inputs = inputs.clone();
         Box::new(move |bundle: &Bundle| codec::encode(bundle, inputs)) as ShadowEncode
     });
@@ -46,10 +46,10 @@ pub(super) async fn run(
     } else {
         codec::encode(&bundle, inputs)
     };
-    let batch = batch.inspect_err(|_| chosen.live.stats.rejected(Rejected::Rows))?;
-    let wishes = &PredictOptions::default();
-    let question = EncodedRequest { batch, wishes, novelty: false, deadline: caller.deadline, again };
-    let answer = engine.answer(chosen, question).await?;
+    let batch = batch.inspect_err(|_| routed.live.stats.rejected(Rejected::Rows))?;
+    let options = &PredictOptions::default();
+    let encoded = EncodedRequest { batch, options, novelty: false, deadline: caller.deadline, shadow_encode };
+    let answer = engine.answer(routed, encoded).await?;
     let output = |wanted: &Output| match wanted.classes {
         Some(count) if wanted.name != "value" => codec::classification(&answer, &wanted.name, count),
         _ => codec::output(&answer, &wanted.name),

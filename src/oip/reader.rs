@@ -1,4 +1,4 @@
-//! Reads the JSON of infer requests by hand: numbers go straight into typed values, without a tree
+//! A hand-written reader for the JSON of infer requests: numbers are parsed directly into typed values, without a tree
 //! of values between, which is several times as fast as a general reader on a row of pixels.
 
 use super::tensor::{Datatype, Values};
@@ -9,11 +9,11 @@ use std::borrow::Cow;
 /// How deep lists and objects may nest.
 const MAX_DEPTH: usize = 32;
 
-/// An infer request as it stands in JSON; data in the binary extension is not there yet.
+/// An infer request as JSON; data of the binary extension are not attached yet.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Parsed<'a> {
     pub(super) id: Option<Cow<'a, str>>,
-    /// `parameters.binary_data_output`: what outputs are sent as unless they say otherwise.
+    /// `parameters.binary_data_output`: the form of outputs that do not set their own.
     pub(super) binary_output: bool,
     pub(super) inputs: Vec<Input<'a>>,
     pub(super) outputs: Vec<Wanted<'a>>,
@@ -35,17 +35,17 @@ pub(super) struct Input<'a> {
 pub(super) enum Data {
     /// In the JSON.
     Here(Values),
-    /// So many bytes after it.
+    /// This many bytes after it.
     Binary(usize),
 }
 
-/// An output that is asked for.
+/// A requested output.
 #[derive(Debug, Default, PartialEq)]
 pub(super) struct Wanted<'a> {
     pub(super) name: Cow<'a, str>,
-    /// Whether it is to be sent as raw bytes.
+    /// Whether it is sent as raw bytes.
     pub(super) binary: Option<bool>,
-    /// So many classes as `value:index:label` strings instead (Triton's classification extension).
+    /// This many classes as `value:index:label` strings instead (Triton's classification extension).
     pub(super) classes: Option<usize>,
 }
 
@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
                 Some(_) => self.at += 1,
             }
         }
-        // Escapes are rare in what is sent here: serde_json takes them.
+        // Escapes are rare in infer requests: serde_json reads them.
         while let Some(&byte) = self.bytes.get(self.at) {
             self.at += 1;
             match byte {
@@ -240,14 +240,14 @@ impl<'a> Reader<'a> {
         usize::try_from(self.integer()?).map_err(|_| self.error("expected a whole number that is not negative"))
     }
 
-    /// The text of the number at hand.
+    /// The text of the current number.
     fn number_token(&mut self) -> Result<&'a str> {
         let start = self.at;
         while let Some(b'0'..=b'9' | b'-' | b'+' | b'.' | b'e' | b'E') = self.bytes.get(self.at) {
             self.at += 1;
         }
         let token = &self.text[start..self.at];
-        // What Rust reads and JSON does not.
+        // Forms that Rust accepts and JSON does not.
         let digits = token.strip_prefix('-').unwrap_or(token).as_bytes();
         let leading_zero = digits.len() > 1 && digits[0] == b'0' && digits[1].is_ascii_digit();
         if !digits.first().is_some_and(u8::is_ascii_digit) || leading_zero || digits.ends_with(b".") {
@@ -295,7 +295,7 @@ impl<'a> Reader<'a> {
                 })?,
                 "data" => match datatype {
                     Some(datatype) => data = Some(reader.data(datatype, shape.as_deref())?),
-                    // The type comes later: the data is read again when it is known.
+                    // The type comes later: the data are read again once the type is read.
                     None => {
                         data_at = Some(reader.at);
                         reader.skip(0)?;
@@ -342,7 +342,7 @@ impl<'a> Reader<'a> {
 
     /// A flat or nested list of elements, and which of them are `null`.
     fn data(&mut self, datatype: Datatype, shape: Option<&[usize]>) -> Result<(Values, Vec<usize>)> {
-        // The shape is a stranger's word: it reserves no more than the text could hold.
+        // The shape is untrusted: it reserves no more than the text could hold.
         let fits = (self.bytes.len() - self.at) / 2 + 1;
         let expected = shape.and_then(|s| s.iter().try_fold(1usize, |p, &d| p.checked_mul(d))).unwrap_or(0).min(fits);
         let mut values = Values::empty(datatype);
@@ -417,7 +417,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// [`Reader::elements`] for the type that matters most.
+    /// [`Reader::elements`] for the most frequent type.
     fn floats(&mut self, out: &mut Vec<f32>, missing: &mut Vec<usize>, depth: usize) -> Result<()> {
         if depth > MAX_DEPTH {
             return Err(self.error("too deep"));
@@ -428,7 +428,7 @@ impl<'a> Reader<'a> {
             return Ok(());
         }
         loop {
-            // Rows of pixels are mostly this.
+            // Rows of pixels are mostly single digits.
             while let Some(b"0.0, ") = self.bytes.get(self.at..self.at + 5) {
                 out.push(0.0);
                 self.at += 5;

@@ -42,16 +42,16 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(v2_infer_version))
 }
 
-/// Extensions of the protocol that are understood.
+/// Supported extensions of the protocol.
 pub(super) const EXTENSIONS: [&str; 4] = ["binary_tensor_data", "classification", "model_repository", "statistics"];
 
-/// The server and the extensions it understands.
+/// The server and its extensions.
 #[utoipa::path(get, path = "/v2", tag = "inference", responses((status = 200, body = Value)))]
 async fn v2_server() -> Json<Value> {
     Json(json!({ "name": "kenyon", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS }))
 }
 
-/// Whether the server lives. Asks no other system, so that it answers at once whatever is away.
+/// Whether the server runs. Uses no other system, so that it answers at once whatever is unavailable.
 #[utoipa::path(get, path = "/v2/health/live", tag = "health", responses((status = 200, body = Value)))]
 async fn v2_live() -> Json<Value> {
     Json(json!({ "live": true }))
@@ -75,12 +75,12 @@ pub(super) async fn ready(api: &Api) -> bool {
 #[utoipa::path(post, path = "/v2/repository/index", tag = "inference", security(("key" = ["read"])),
     request_body(content = Option<Value>), responses((status = 200, body = Value)))]
 async fn v2_index(State(api): State<Api>, Decoded(body): Decoded) -> Answer<Json<Value>> {
-    let wish: Value = match body.is_empty() {
+    let filter: Value = match body.is_empty() {
         true => Value::Null,
         false => serde_json::from_slice(&body)
             .map_err(|e| Error::malformed("malformed_json", format!("the request cannot be read: {e}")))?,
     };
-    let only_ready = wish.get("ready").and_then(Value::as_bool).unwrap_or(false);
+    let only_ready = filter.get("ready").and_then(Value::as_bool).unwrap_or(false);
     let entries = index(&api, only_ready).await?;
     let entry = |(name, version, state): &(String, u64, &str)| json!({ "name": name, "version": version.to_string(), "state": state, "reason": "" });
     Ok(Json(entries.iter().map(entry).collect()))
@@ -95,7 +95,7 @@ pub(super) async fn index(api: &Api, only_ready: bool) -> Result<Vec<(String, u6
         for model in page.items {
             let served = [model.traffic.stable, model.traffic.canary.map(|c| c.version)];
             for version in api.store.versions(&model.name).await? {
-                // Any version can be asked for by number, so the rest is only not in use.
+                // Any version can be requested by number, so the others are only not in use.
                 let ready = served.contains(&Some(version.version));
                 if ready || !only_ready {
                     out.push((model.name.to_string(), version.version, if ready { "READY" } else { "UNAVAILABLE" }));
@@ -151,12 +151,12 @@ impl Metadata {
 
 /// A model's metadata, from the version that is named or served.
 pub(super) async fn metadata(api: &Api, model: &str, version: Option<u64>) -> Result<Metadata> {
-    let chosen = api.engine.choose(model, version, "").await?;
+    let routed = api.engine.choose(model, version, "").await?;
     let versions = match version {
         Some(version) => vec![version],
         None => api.store.versions(&model.parse::<ModelName>()?).await?.iter().rev().map(|v| v.version).collect(),
     };
-    let bundle = chosen.live.bundle();
+    let bundle = routed.live.bundle();
     Ok(Metadata {
         name: model.to_owned(),
         versions: versions.iter().map(u64::to_string).collect(),
@@ -280,7 +280,7 @@ async fn v2_infer_version(
     answer(&api, &model, parse_version(&version)?, &headers, &body).await
 }
 
-/// A version as it stands in a path or message; nothing stands for the one that is served.
+/// A version in a path or message; an empty one is the served version.
 pub(super) fn parse_version(version: &str) -> Result<Option<u64>> {
     if version.is_empty() {
         return Ok(None);
@@ -292,7 +292,7 @@ pub(super) fn parse_version(version: &str) -> Result<Option<u64>> {
 async fn answer(api: &Api, model: &str, version: Option<u64>, headers: &HeaderMap, body: &[u8]) -> Answer<Response> {
     let request_id = context::request_id();
     let caller = Caller { request_id: &request_id, deadline: None };
-    let chosen = api.engine.choose(model, version, &request_id).await?;
+    let routed = api.engine.choose(model, version, &request_id).await?;
     let (text, raw) = split(headers, body)?;
     let parsed = reader::parse(text)?;
     let inputs = tensors(parsed.inputs, raw)?;
@@ -302,7 +302,7 @@ async fn answer(api: &Api, model: &str, version: Option<u64>, headers: &HeaderMa
         .map(|w| Output { name: Cow::Owned(w.name.clone().into_owned()), classes: w.classes })
         .collect();
     let asked = (wanted.len(), parsed.outputs, parsed.binary_output);
-    let (answer, outputs) = infer::run(&api.engine, &chosen, inputs, &mut wanted, caller).await?;
+    let (answer, outputs) = infer::run(&api.engine, &routed, inputs, &mut wanted, caller).await?;
     let binary = |at: usize| match asked.1.get(at).and_then(|w| w.binary) {
         Some(binary) => binary,
         None => asked.2,
@@ -327,7 +327,7 @@ fn tensors(inputs: Vec<reader::Input<'_>>, mut raw: &[u8]) -> Result<Vec<Tensor>
             Data::Binary(size) => {
                 let cut = raw.split_at_checked(size);
                 let (own, rest) = cut.ok_or_else(|| {
-                    Error::malformed("invalid_tensor", "the raw tensors are shorter than the inputs say")
+                    Error::malformed("invalid_tensor", "the raw tensors are shorter than the inputs require")
                 })?;
                 raw = rest;
                 (Values::from_raw(input.datatype, own)?, Vec::new())
@@ -338,10 +338,10 @@ fn tensors(inputs: Vec<reader::Input<'_>>, mut raw: &[u8]) -> Result<Vec<Tensor>
     if raw.is_empty() {
         return Ok(tensors);
     }
-    Err(Error::malformed("invalid_tensor", "the raw tensors are longer than the inputs say"))
+    Err(Error::malformed("invalid_tensor", "the raw tensors are longer than the inputs require"))
 }
 
-/// The response: JSON, and after it the outputs that are wanted raw.
+/// The response: JSON, followed by the outputs that are sent raw.
 fn render(
     model: &str,
     version: u64,

@@ -225,7 +225,7 @@ pub(super) struct Tensor {
     pub(super) shape: Vec<usize>,
     /// Its elements.
     pub(super) values: Values,
-    /// Elements that are `null`, in ascending order; only JSON can say so.
+    /// Elements that are `null`, in ascending order; only JSON has these.
     pub(super) missing: Vec<usize>,
 }
 

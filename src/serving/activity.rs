@@ -1,4 +1,4 @@
-//! What a model's network does for a prediction: counted while it runs on some rows, and estimated
+//! Work of a model's network per prediction: counted while it runs on some rows, and estimated
 //! in joules. Counts and estimates are never merged into one number.
 
 use super::energy::{self, Meter};
@@ -7,7 +7,7 @@ use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::models::LayerActivity;
 use serde_json::{Map, Value, json};
 
-/// Rows it is counted on at most.
+/// Largest number of rows it is counted on.
 pub const SAMPLE: usize = 256;
 
 /// Joules of a 32-bit multiply and add, and of an add, in a 45 nm process (Horowitz, ISSCC 2014).
@@ -16,7 +16,7 @@ const ADD_JOULES: f64 = 0.9e-12;
 const METHOD: &str = "operations x 45 nm energy (fp32 multiply 3.7 pJ, add 0.9 pJ), without memory access";
 
 /// The figures of `GET /{name}/activity`, from running `rows` through the network. Columns that the
-/// model does not read are left aside.
+/// model does not read are ignored.
 pub fn report(bundle: &Bundle, version: u64, rows: &[Map<String, Value>]) -> Result<Value> {
     let known = |name: &str| {
         bundle.encoder.inputs.iter().any(|input| {

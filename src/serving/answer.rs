@@ -1,4 +1,4 @@
-//! What a prediction answers, and its JSON, written once straight into the bytes that are sent.
+//! A prediction's answer and its JSON, written once, directly as the bytes that are sent.
 
 use super::batch_queue::{Outputs, Spent};
 use super::clock::Id;
@@ -8,10 +8,10 @@ use super::reasons::Reasons;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Probabilities that are listed when the request does not say how many.
+/// Number of listed probabilities unless the request gives one.
 pub const DEFAULT_TOP_K: usize = 20;
 
-/// Where the time of a request went; the headers `x-queue-time`, `x-inference-time`, `x-total-time`.
+/// Durations of a request's parts; the headers `x-queue-time`, `x-inference-time`, `x-total-time`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Timing {
     /// Waiting for the model.
@@ -23,25 +23,25 @@ pub struct Timing {
 }
 
 impl Timing {
-    /// What a lane spent, and the whole.
+    /// Adds the total time to what the batch queue measured.
     pub fn new(spent: Spent, total: Duration) -> Self {
         Self { queue: spent.queue, compute: spent.compute, total }
     }
 }
 
-/// What an answer is to hold beside labels and values.
+/// Contents of an answer in addition to labels and values.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct PredictOptions {
-    /// Labels with their probability that are listed, most likely first; up to
+    /// Number of listed labels with their probability, most likely first;
     /// [`DEFAULT_TOP_K`] when missing.
     pub top_k: Option<usize>,
-    /// Share of the time that `set` and `interval` are to hold the truth, in `(0, 1)`.
+    /// Coverage of `set` and `interval`, in `(0, 1)`.
     pub coverage: Option<f64>,
-    /// Which reasons are wanted.
+    /// Which explanations are requested.
     pub explain: Explain,
 }
 
-/// Which reasons are wanted.
+/// Which explanations are requested.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Explain {
     /// None.
@@ -49,7 +49,7 @@ pub enum Explain {
     No,
     /// The network's own: contributions, attention, memories, active units.
     Yes,
-    /// Those, and what each token that is attended to changes when it is left out.
+    /// Those, and the change of the output when each attended token is left out.
     LeaveOneOut,
 }
 
@@ -62,9 +62,9 @@ pub struct Answer {
     pub snapshot: Arc<Snapshot>,
     /// `[rows, width]` probabilities or values, and `[rows]` novelty.
     pub outputs: Outputs,
-    /// Why, a row each, where asked for.
+    /// Explanations, one a row, where requested.
     pub reasons: Vec<Reasons>,
-    /// Where the time went.
+    /// Durations.
     pub timing: Timing,
 }
 
@@ -75,7 +75,7 @@ pub struct Reply {
     pub version: u64,
     /// JSON, as API.md has it.
     pub body: Vec<u8>,
-    /// Where the time went.
+    /// Durations.
     pub timing: Timing,
 }
 
@@ -85,17 +85,17 @@ impl Answer {
         self.outputs.values.len() / self.outputs.width.max(1)
     }
 
-    /// Whether rows get a class, not a number.
+    /// Whether the model is a classifier.
     pub fn is_classification(&self) -> bool {
         !self.snapshot.labels.is_empty()
     }
 
-    /// How many rows are unlike anything the model has seen.
+    /// Number of rows that are marked as abstained.
     pub fn abstained(&self) -> usize {
         self.outputs.novelty.iter().filter(|&&n| self.snapshot.bundle.abstains(n)).count()
     }
 
-    /// The whole answer as JSON; `ids` names each row.
+    /// The whole answer as JSON; `ids` has the prediction id of each row.
     pub(super) fn to_json(&self, wishes: &PredictOptions, ids: impl Iterator<Item = Id>) -> Vec<u8> {
         let classes = self.outputs.width.min(wishes.top_k.unwrap_or(DEFAULT_TOP_K));
         let mut out = Vec::with_capacity(128 + self.rows() * (192 + 24 * classes));

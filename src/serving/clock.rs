@@ -41,7 +41,7 @@ impl Ids {
     }
 }
 
-/// The finaliser of SplitMix64: a bijection, so ids of one process never meet.
+/// The finaliser of SplitMix64: a bijection, so ids of one process never collide.
 fn mix(mut z: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

@@ -1,25 +1,25 @@
-//! Joules the processor took, by its own counters (RAPL), where this process may read them.
+//! Joules used by the processor, from its own counters (RAPL), where this process may read them.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-/// How long the idle processor and the work are watched: the counters move every millisecond.
+/// How long the idle processor and the work are measured: the counters change every millisecond.
 const IDLE: Duration = Duration::from_millis(100);
 const WORK: Duration = Duration::from_millis(200);
 
-/// Says how a figure came about.
+/// Names the method behind a figure.
 pub const METHOD: &str = "RAPL counters of all packages while the rows were answered over and over, minus idle";
 
 /// The counters of all processor packages.
 #[derive(Debug)]
 pub struct Meter {
-    /// Counter files, and where each starts over, in microjoules.
+    /// Counter files, and where each wraps around, in microjoules.
     counters: Vec<(PathBuf, u64)>,
 }
 
 impl Meter {
-    /// The counters of this machine; none where there are none or they may not be read.
+    /// The counters of this machine; none where they are missing or not readable.
     pub fn find() -> Option<Self> {
         Self::at(Path::new("/sys/class/powercap"))
     }
@@ -52,8 +52,8 @@ impl Meter {
         Some(spent.sum::<u64>() as f64 * 1e-6)
     }
 
-    /// Joules that one of the rows takes which `work` answers at each call, beyond what the idle
-    /// processor takes; none if the counters stood still. Blocks for a third of a second.
+    /// Joules for one of the rows which `work` answers at each call, beyond those of the idle
+    /// processor; none if the counters did not change. Blocks for a third of a second.
     pub fn joules<E>(&self, rows: usize, mut work: impl FnMut() -> Result<(), E>) -> Result<Option<f64>, E> {
         let Some(before) = self.read() else { return Ok(None) };
         let start = Instant::now();
@@ -99,13 +99,13 @@ mod tests {
         write("intel-rapl:0", 50_000);
         write("intel-rapl:1", 400_000);
         assert!((meter.since(&before).unwrap() - 0.45).abs() < 1e-9);
-        // Counters that stand still measure nothing; such that move with the work give its joules.
+        // Counters that do not change measure nothing; counters that rise with the work give its joules.
         let still = meter.joules(2, || Ok::<(), ()>(()));
         assert_eq!(still, Ok(None));
         let mut calls = 0u64;
         let moving = meter.joules(2, || {
             calls += 1;
-            // The counter moves by 3 microjoules a call, and starts over now and then.
+            // The counter rises by 3 microjoules a call, and sometimes wraps around.
             write("intel-rapl:1", (400_000 + 3 * calls) % 1_000_000);
             Ok::<(), ()>(())
         });

@@ -21,56 +21,56 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 
-/// Bodies above this size are read on a thread for blocking work: milliseconds of parsing would
-/// hold up everybody else on an async thread.
+/// Bodies above this size are parsed on a thread for blocking work: milliseconds of parsing would
+/// delay every other request on an async thread.
 const LARGE_BODY: usize = 96 << 10;
 
-/// Batches with more rows than this are encoded and put into words on a thread for blocking work.
+/// Batches with more rows than this are encoded and rendered on a thread for blocking work.
 const LARGE_ROWS: usize = 256;
 
-/// What is known of whoever asks.
+/// The caller of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Caller<'a> {
-    /// `X-Request-Id`: the same id meets the same side of a canary split.
+    /// `X-Request-Id`: the same id always gets the same side of a canary split.
     pub request_id: &'a str,
-    /// When the answer is worthless; the engine's own limit when missing.
+    /// When the answer is no longer useful; the engine's own limit when missing.
     pub deadline: Option<Instant>,
 }
 
-/// A version that was chosen to answer a request.
+/// A version that was selected to answer a request.
 #[derive(Clone)]
 pub struct RoutedModel {
-    /// It.
+    /// The version.
     pub live: Arc<LoadedVersion>,
     shadow: Option<Arc<Slot>>,
     started: Instant,
 }
 
 impl RoutedModel {
-    /// Whether another version answers beside, which needs the rows once more.
+    /// Whether a shadow also predicts, for which the rows are encoded once more.
     pub fn has_shadow(&self) -> bool {
         self.shadow.is_some()
     }
 }
 
-/// Encodes the rows of a question once more, for a version with an encoder of its own.
+/// Encodes the rows of a request once more, for a version with another encoder.
 pub type ShadowEncode = Box<dyn FnOnce(&Bundle) -> Result<Batch> + Send>;
 
-/// Encoded rows and what is wanted of their answers.
+/// Encoded rows and options of their answers.
 pub struct EncodedRequest<'a> {
-    /// The rows, by the chosen version's encoder.
+    /// The rows, encoded for the selected version.
     pub batch: Batch,
-    /// What answers are to hold.
-    pub wishes: &'a PredictOptions,
-    /// Whether novelty is wanted.
+    /// Contents of the answers.
+    pub options: &'a PredictOptions,
+    /// Whether novelty is computed.
     pub novelty: bool,
-    /// When the answer is worthless; the engine's own limit when missing.
+    /// When the answer is no longer useful; the engine's own limit when missing.
     pub deadline: Option<Instant>,
     /// For the shadow, where there is one ([`RoutedModel::has_shadow`]).
-    pub again: Option<ShadowEncode>,
+    pub shadow_encode: Option<ShadowEncode>,
 }
 
-/// Answers questions. Cheap to clone.
+/// Answers requests. Cheap to clone.
 #[derive(Clone)]
 pub struct Engine {
     inner: Arc<Inner>,
@@ -101,7 +101,7 @@ impl Engine {
         Self { inner: Arc::new(inner) }
     }
 
-    /// Calls `hook` with every version right after it was loaded, before anyone is answered by it.
+    /// Calls `hook` with every version right after it was loaded, before it answers a request.
     /// Only the first hook counts.
     pub fn on_load(&self, hook: super::table::LoadHook) {
         self.inner.table.on_load(hook);
@@ -112,71 +112,72 @@ impl Engine {
     pub async fn predict_json(&self, model: &str, body: &Bytes, caller: Caller<'_>) -> Result<Reply> {
         let started = Instant::now();
         let (parsed, rows) = request::parse(body)?;
-        let wishes = PredictOptions { top_k: parsed.top_k, coverage: parsed.coverage, explain: parsed.explain() };
-        let mut chosen = self.choose(model, parsed.version, caller.request_id).await?;
-        chosen.started = started;
+        let options = PredictOptions { top_k: parsed.top_k, coverage: parsed.coverage, explain: parsed.explain() };
+        let mut routed = self.choose(model, parsed.version, caller.request_id).await?;
+        routed.started = started;
         let batch = if body.len() > LARGE_BODY {
-            let (live, rows) = (Arc::clone(&chosen.live), body.slice_ref(rows));
+            let (live, rows) = (Arc::clone(&routed.live), body.slice_ref(rows));
             blocking(move || read(&live, &rows)).await
         } else {
-            read(&chosen.live, rows)
+            read(&routed.live, rows)
         };
-        // Rows that are no JSON at all make the whole request none.
+        // Rows that are not JSON make the whole request invalid.
         if batch.as_ref().is_err_and(|error| error.kind == Kind::Malformed) {
             request::check(body)?;
         }
-        let batch = batch.inspect_err(|_| chosen.live.stats.rejected(Rejected::Rows))?;
-        let again = chosen.has_shadow().then(|| {
+        let batch = batch.inspect_err(|_| routed.live.stats.rejected(Rejected::Rows))?;
+        let shadow_encode = routed.has_shadow().then(|| {
             let rows = body.slice_ref(rows);
             Box::new(move |bundle: &Bundle| Ok(bundle.encode(&bundle.reader().from_json(&rows)?)?)) as ShadowEncode
         });
-        let question = EncodedRequest { batch, wishes: &wishes, novelty: true, deadline: caller.deadline, again };
-        let answer = self.answer(&chosen, question).await?;
+        let encoded =
+            EncodedRequest { batch, options: &options, novelty: true, deadline: caller.deadline, shadow_encode };
+        let answer = self.answer(&routed, encoded).await?;
         let ids = self.inner.ids.take(answer.rows());
         self.remember(model, rows, &ids.clone().collect::<Vec<_>>());
         let (version, timing) = (answer.live.version, answer.timing);
         let body = if answer.rows() > LARGE_ROWS {
-            blocking(move || Ok(answer.to_json(&wishes, ids))).await?
+            blocking(move || Ok(answer.to_json(&options, ids))).await?
         } else {
-            answer.to_json(&wishes, ids)
+            answer.to_json(&options, ids)
         };
         Ok(Reply { version, body, timing: Timing { total: started.elapsed(), ..timing } })
     }
 
-    /// Chooses the version that answers: the one named, or what the traffic split says. It is loaded
+    /// Selects the version that answers: the one named, or the one from the traffic split. It is loaded
     /// when this returns, and answers even if it is replaced meanwhile.
     pub async fn choose(&self, model: &str, version: Option<u64>, request_id: &str) -> Result<RoutedModel> {
         let Selection { live, shadow } = self.inner.table.pick(model, version, request_id).await?;
         Ok(RoutedModel { live, shadow, started: Instant::now() })
     }
 
-    /// Answers encoded rows by the chosen version.
-    pub async fn answer(&self, chosen: &RoutedModel, question: EncodedRequest<'_>) -> Result<Answer> {
-        let live = &chosen.live;
+    /// Answers encoded rows with the selected version.
+    pub async fn answer(&self, routed: &RoutedModel, encoded: EncodedRequest<'_>) -> Result<Answer> {
+        let live = &routed.live;
         live.touch(unix_millis());
-        let deadline = question.deadline.unwrap_or_else(|| chosen.started + self.inner.settings.deadline);
-        let input = chosen.started.elapsed();
-        let rows = question.batch.rows();
-        let explained = (question.wishes.explain != Explain::No).then(|| question.batch.clone());
-        let ran = live.lane.run(question.batch, question.novelty, deadline).await;
+        let deadline = encoded.deadline.unwrap_or_else(|| routed.started + self.inner.settings.deadline);
+        let input = routed.started.elapsed();
+        let rows = encoded.batch.rows();
+        let explained = (encoded.options.explain != Explain::No).then(|| encoded.batch.clone());
+        let ran = live.queue.run(encoded.batch, encoded.novelty, deadline).await;
         let (outputs, spent) = ran.inspect_err(|error| live.stats.rejected(reason(error)))?;
-        let total = chosen.started.elapsed();
+        let total = routed.started.elapsed();
         live.stats.answered(rows, spent.queue, spent.compute, input, total);
         let snapshot = Arc::clone(&live.snapshot());
         let timing = Timing::new(spent, total);
         let mut answer = Answer { live: Arc::clone(live), snapshot, outputs, reasons: Vec::new(), timing };
         live.stats.abstained(answer.abstained() as u64);
-        if let (Some(shadow), Some(again)) = (&chosen.shadow, question.again) {
-            self.shadow(Arc::clone(shadow), &answer, again);
+        if let (Some(shadow), Some(shadow_encode)) = (&routed.shadow, encoded.shadow_encode) {
+            self.shadow(Arc::clone(shadow), &answer, shadow_encode);
         }
         if let Some(batch) = explained {
-            answer.reasons = explain(&answer, batch, question.wishes.explain).await?;
+            answer.reasons = explain(&answer, batch, encoded.options.explain).await?;
         }
         Ok(answer)
     }
 
-    /// Lets the shadow answer beside, unless it is busy, and compares.
-    fn shadow(&self, slot: Arc<Slot>, answer: &Answer, again: ShadowEncode) {
+    /// Runs the shadow on the same rows, unless it is busy, and compares.
+    fn shadow(&self, slot: Arc<Slot>, answer: &Answer, shadow_encode: ShadowEncode) {
         let (engine, ours) = (self.clone(), answer.outputs.clone());
         let (live, snapshot) = (Arc::clone(&answer.live), Arc::clone(&answer.snapshot));
         tokio::spawn(async move {
@@ -185,14 +186,14 @@ impl Engine {
                     Some(theirs) => theirs,
                     None => engine.inner.table.load(&live.model, &slot).await?,
                 };
-                if theirs.lane.queued_rows() * 2 > engine.inner.settings.limits.max_queue_rows {
+                if theirs.queue.queued_rows() * 2 > engine.inner.settings.limits.max_queue_rows {
                     return Err(Error::new(Kind::Overloaded, "queue_full", "the shadow is busy"));
                 }
                 let bundle = theirs.bundle();
                 let reading = Arc::clone(&bundle);
-                let batch = blocking(move || again(&reading)).await?;
+                let batch = blocking(move || shadow_encode(&reading)).await?;
                 let deadline = Instant::now() + engine.inner.settings.deadline;
-                let (outputs, _) = theirs.lane.run(batch, false, deadline).await?;
+                let (outputs, _) = theirs.queue.run(batch, false, deadline).await?;
                 let places = places(&snapshot.bundle, &bundle);
                 slot.shadow.compare(&ours, &outputs, &places, |a, b| snapshot.bundle.value(a) - bundle.value(b));
                 Ok(())
@@ -203,12 +204,12 @@ impl Engine {
         });
     }
 
-    /// Takes a model's traffic and versions from the library anew: after training, promote,
+    /// Reads a model's traffic and versions from the library again: after training, promote,
     /// rollback, a traffic change, removal. The version it names is loaded before the switch, so
-    /// that requests meet either the one or the other, ready.
+    /// that requests are answered by either the one or the other, without a gap.
     pub async fn refresh(&self, model: &str) -> Result<()> {
         match self.inner.table.refresh(model).await {
-            // A model that is gone is no failure of the one who tells so.
+            // A deleted model is no error of the notification's sender.
             Err(error) if error.kind == Kind::NotFound => Ok(()),
             other => other,
         }
@@ -224,8 +225,8 @@ impl Engine {
         self.inner.table.identity(model).await
     }
 
-    /// Follows what changes in the store, on this replica or another, until the store closes.
-    /// Messages can be lost, so everything that is open is looked at every minute as well.
+    /// Follows changes in the store, on this replica or another, until the store closes.
+    /// Messages can be lost, so everything that is open is also checked every minute.
     pub async fn follow(self, mut changes: broadcast::Receiver<Change>) {
         let mut regularly = tokio::time::interval(Duration::from_secs(60));
         regularly.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -252,7 +253,7 @@ impl Engine {
         self.inner.table.peek(model, version)
     }
 
-    /// Whether the model (or the given version of it) can answer without loading anything first.
+    /// Whether the model (or the given version of it) can answer without loading first.
     pub fn is_live(&self, model: &str, version: Option<u64>) -> bool {
         self.loaded(model, version).is_some()
     }
@@ -263,7 +264,7 @@ impl Engine {
         Some(slot.shadow.figures(slot.version))
     }
 
-    /// Counts and times of a model's versions that were asked here, by version.
+    /// Counts and times of a model's versions that were requested here, by version.
     pub fn figures(&self, model: &str) -> Vec<(u64, Figures)> {
         let mut figures = Vec::new();
         self.inner.table.each_slot(|name, slot| {
@@ -285,7 +286,7 @@ impl Engine {
         Some((model, rows.get(index)?.get().as_bytes().to_vec()))
     }
 
-    /// Keeps the rows of a request as they came: they are taken apart when one of them gets its label.
+    /// Keeps the rows of a request as received: they are parsed when one of them gets its label.
     fn remember(&self, model: &str, rows: &[u8], ids: &[super::clock::Id]) {
         let kept = [model.as_bytes(), b"\n", rows].concat().into();
         self.inner.answered.insert(ids.iter().map(|id| String::from_utf8_lossy(id).into_owned()), &kept);
@@ -303,7 +304,7 @@ fn read(live: &LoadedVersion, rows: &[u8]) -> Result<Batch> {
     Ok(snapshot.bundle.encode(&table)?)
 }
 
-/// For each class of `ours`, its place among the classes of `theirs`; a number has one place.
+/// For each class of `ours`, its index among the classes of `theirs`; a number has one.
 fn places(ours: &Bundle, theirs: &Bundle) -> Vec<Option<usize>> {
     if ours.classes().is_empty() {
         return vec![Some(0)];

@@ -1,7 +1,7 @@
-//! A model as one file: a tar archive of the bundle's three files, to be taken to another server.
+//! A model as one file: a tar archive of the bundle's three files, to be moved to another server.
 //!
-//! An archive may come from a stranger: only the three names are accepted, as plain files, once each,
-//! within a size that the caller sets. What is in them is [`kenyon_learn::learning::Bundle::load`]'s to check.
+//! An archive is untrusted: only the three names are accepted, as plain files, once each,
+//! within a size that the caller sets. Their contents are checked by [`kenyon_learn::learning::Bundle::load`].
 
 use crate::{Error, Result};
 use std::io::Read;
@@ -41,7 +41,7 @@ pub fn unpack(bytes: &[u8], limit: u64) -> Result<Vec<(&'static str, Vec<u8>)>> 
             .find(|name| name.as_bytes() == path)
             .ok_or_else(|| bad("it holds a file that no bundle has"))?;
         if files.iter().any(|(known, _)| *known == name) {
-            return Err(bad(&format!("{name} stands in it twice")));
+            return Err(bad(&format!("it contains {name} twice")));
         }
         let size = entry.header().size().map_err(|_| bad("the archive is damaged"))?;
         if size > left {

@@ -1,8 +1,8 @@
-//! Who gets how many rows of the next batch.
+//! Division of the next batch among requests.
 
-/// Splits `budget` rows between requests with `left` rows each, in order of arrival: everyone gets
-/// an equal share or all it needs, and what the small ones leave over goes to the others, so that
-/// a huge request waits for itself and for nobody else (max-min fairness).
+/// Splits `budget` rows between requests with `left` rows each, in order of arrival: each gets
+/// an equal share or all it needs, and what small ones leave over goes to the others, so that
+/// a huge request delays only itself (max-min fairness).
 pub(crate) fn share(left: &[usize], budget: usize) -> Vec<usize> {
     let mut parts = vec![0; left.len()];
     let mut budget = budget;

@@ -1,14 +1,14 @@
-//! The few JSON tokens that answers are made of, appended to bytes.
+//! The few JSON tokens of answers, appended to bytes.
 
 use serde::Serialize;
 
 /// Appends any value; numbers get their shortest text that reads back the same.
 pub(crate) fn value<T: Serialize + ?Sized>(out: &mut Vec<u8>, value: &T) {
-    // Writing to memory fails only for maps with strange keys, which are not written here.
+    // Writing to memory fails only for maps with keys that are not strings, which are not written here.
     let _ = serde_json::to_writer(out, value);
 }
 
-/// Appends text as it stands: punctuation, and what is JSON already.
+/// Appends text unchanged: punctuation, and what is JSON already.
 pub(crate) fn raw(out: &mut Vec<u8>, text: &str) {
     out.extend_from_slice(text.as_bytes());
 }

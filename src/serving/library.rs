@@ -16,7 +16,7 @@ pub struct Traffic {
     pub stable: Option<u64>,
     /// A version that gets a share of the requests.
     pub canary: Option<Canary>,
-    /// A version that answers beside, unseen, to be compared.
+    /// A version that predicts without being answered from, for comparison.
     pub shadow: Option<u64>,
 }
 
@@ -29,21 +29,21 @@ pub struct Canary {
     pub weight: f64,
 }
 
-/// Stored models, as far as answering needs them. Asked off the hot path only.
+/// Stored models, as far as serving needs them. Called off the hot path only.
 pub trait Library: Send + Sync + 'static {
-    /// Who answers for `model`; `model_not_found` when there is no such model.
+    /// The traffic of `model`; `model_not_found` when there is no such model.
     fn traffic<'a>(&'a self, model: &'a str) -> BoxFuture<'a, Result<Traffic>>;
 
     /// The files of a version of the model with this id; `version_not_found` when there is none, and where
     /// another model has taken the name.
     fn files<'a>(&'a self, model: &'a str, id: uuid::Uuid, version: u64) -> BoxFuture<'a, Result<Files>>;
 
-    /// Moves whenever this process changes any model, and before anybody can see the change.
+    /// Changes whenever this process changes any model, before the change becomes visible.
     fn counter(&self) -> u64 {
         0
     }
 
-    /// [`Library::counter`] after the last change of `model`, once no change of it is under way.
+    /// [`Library::counter`] after the last change of `model`, once no change of it is in progress.
     fn settled<'a>(&'a self, _model: &'a str) -> BoxFuture<'a, u64> {
         Box::pin(std::future::ready(0))
     }

@@ -1,4 +1,4 @@
-//! A version that is loaded and answers.
+//! A version that is loaded and serves.
 
 use super::batch_queue::{BatchQueue, Forward, Limits, Outputs};
 use super::stats::Stats;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use uuid::Uuid;
 
-/// A bundle with what answering it needs prepared: labels as the JSON they are sent as.
+/// A bundle prepared for answering: labels as the JSON they are sent as.
 #[derive(Debug)]
 pub struct Snapshot {
     /// The model itself.
@@ -31,7 +31,7 @@ impl Snapshot {
     }
 }
 
-/// What the lane runs: whatever bundle is current when a pass starts.
+/// What the batch queue runs: the bundle that is current when a pass starts.
 struct Current(ArcSwap<Snapshot>);
 
 impl Forward for Current {
@@ -60,8 +60,8 @@ pub struct LoadedVersion {
     /// The version's number.
     pub version: u64,
     /// The queue to its network.
-    pub lane: BatchQueue,
-    /// What happened to its requests.
+    pub queue: BatchQueue,
+    /// Counts of its requests.
     pub stats: Arc<Stats>,
     current: Arc<Current>,
     bytes: u64,
@@ -78,29 +78,29 @@ impl std::fmt::Debug for LoadedVersion {
 }
 
 impl LoadedVersion {
-    /// Makes `bundle` answer as this version.
+    /// Serves `bundle` as this version.
     pub(super) fn new(name: VersionName, bundle: Bundle, limits: Limits, stats: Arc<Stats>) -> Self {
         let VersionName { model, model_id, version } = name;
         let bytes = bundle.bytes();
         let current = Arc::new(Current(ArcSwap::from_pointee(Snapshot::new(Arc::new(bundle)))));
         let passes = Arc::clone(&stats);
         let network: Arc<dyn Forward> = Arc::clone(&current) as _;
-        let lane = BatchQueue::new(&*model, network, limits, move |rows, _| passes.pass(rows));
-        Self { model, model_id, version, lane, stats, current, bytes, last_used: AtomicU64::new(0) }
+        let queue = BatchQueue::new(&*model, network, limits, move |rows, _| passes.pass(rows));
+        Self { model, model_id, version, queue, stats, current, bytes, last_used: AtomicU64::new(0) }
     }
 
-    /// The bundle that answers now, with its labels.
+    /// The current bundle with its labels.
     pub fn snapshot(&self) -> Guard<Arc<Snapshot>> {
         self.current.0.load()
     }
 
-    /// The bundle that answers now.
+    /// The current bundle.
     pub fn bundle(&self) -> Arc<Bundle> {
         Arc::clone(&self.current.0.load().bundle)
     }
 
-    /// Lets another state of the same model answer from the next pass on: for models that learn
-    /// while they serve. Classes may be added at the end, and never change places.
+    /// Replaces the bundle by another state of the same model from the next pass on: for models that learn
+    /// while they serve. Classes may be added at the end, and never change their index.
     pub fn publish(&self, bundle: Arc<Bundle>) {
         self.current.0.store(Arc::new(Snapshot::new(bundle)));
     }

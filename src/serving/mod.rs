@@ -1,8 +1,8 @@
-//! What answers now: live models, traffic split, micro-batches.
+//! Online serving: loaded versions, traffic split, micro-batches.
 //!
 //! An [`Engine`] is cheap to clone. A prediction goes through it without SQL and without a lock held
 //! across work: the routing table of the model is an `ArcSwap`, the version it names is loaded once
-//! and shared, and its rows pass a [`batch_queue::BatchQueue`], which batches only when there is company.
+//! and shared, and its rows pass a [`batch_queue::BatchQueue`], which batches only concurrent requests.
 
 pub mod activity;
 pub mod answer;

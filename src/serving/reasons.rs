@@ -1,8 +1,8 @@
-//! A network's explanation of one answer, put into the words of the data.
+//! A network's explanation of one answer, in terms of the data's columns.
 //!
 //! `bias` plus the weights of all features is the logit of the answered class (or the standardised
 //! value): the terms are those of the network itself at this input, not an estimate around it.
-//! Attention is a weight, not a reason.
+//! Attention is a weight, not a cause.
 
 use kenyon_learn::data::Batch;
 use kenyon_learn::data::encoder::{Encoder, Field, Layout};
@@ -18,7 +18,7 @@ const MAX_FEATURES: usize = 50;
 /// Active units listed at most.
 const MAX_UNITS: usize = 32;
 
-/// Why a row was answered as it was.
+/// Why a row got its answer.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Reasons {
     /// What the logit (or the standardised value) would be without any input.
@@ -27,9 +27,9 @@ pub struct Reasons {
     pub features: Vec<Weight>,
     /// Sum of the contributions that are not listed.
     pub other: f32,
-    /// For families that attend, a weight a token; they sum to 1.
+    /// For families with attention, a weight a token; they sum to 1.
     pub attention: Vec<Attended>,
-    /// For families that remember: what was recalled.
+    /// For families with a memory: the retrieved entries.
     pub memories: Vec<Memory>,
     /// Units that were active, strongest first.
     pub active_units: Vec<Unit>,
@@ -49,26 +49,26 @@ pub struct Weight {
 pub struct Attended {
     /// The column it comes from.
     pub name: String,
-    /// Its place among the row's tokens.
+    /// Its index among the row's tokens.
     pub token: usize,
     /// Its share.
     pub weight: f32,
-    /// How much lower the logit (or the standardised value) is without what it holds; where
-    /// `"explain": "leave_one_out"` was asked.
+    /// How much lower the logit (or the standardised value) is without it; where
+    /// `"explain": "leave_one_out"` was requested.
     #[serde(rename = "left_out", skip_serializing_if = "Option::is_none")]
     pub leave_one_out: Option<f32>,
 }
 
-/// Something that was recalled.
+/// A retrieved entry.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Memory {
-    /// Its number in the memory, as `GET …/memory` shows it; for a class's mean the number of the class.
+    /// Its number in the memory, as in `GET …/memory`; for a class's mean the number of the class.
     pub id: String,
     /// Its class or value.
     pub label: Value,
     /// Cosine of its key and the row's.
     pub similarity: f32,
-    /// The remembered row, as far as it was kept; null for a class's mean.
+    /// The stored row, as far as it was kept; null for a class's mean.
     pub row: Value,
 }
 

@@ -1,4 +1,4 @@
-//! A predict request's body: where its rows lie, and what else it says.
+//! A predict request's body: the position of its rows, and its other fields.
 
 use super::answer::Explain;
 use crate::{Detail, Error, Result};
@@ -12,13 +12,13 @@ use serde_json::value::RawValue;
 #[serde(deny_unknown_fields)]
 pub(super) struct Body<R> {
     rows: R,
-    /// Labels that are listed.
+    /// Number of listed labels.
     pub(super) top_k: Option<usize>,
-    /// Share of the time that sets and intervals are to hold the truth.
+    /// Coverage of sets and intervals.
     pub(super) coverage: Option<f64>,
-    /// Which reasons are wanted.
+    /// Which explanations are requested.
     explain: Option<Explain>,
-    /// The version that is to answer.
+    /// The version that must answer.
     pub(super) version: Option<u64>,
 }
 
@@ -54,8 +54,8 @@ impl<'de> Deserialize<'de> for Explain {
     }
 }
 
-/// What the request says, and its rows as they stand in it. The rows are read once, by the model's own
-/// reader: here only their end is looked for.
+/// The request's fields, and the bytes of its rows. The rows are parsed once, by the model's own
+/// reader: here only their end is searched.
 pub(super) fn parse(body: &[u8]) -> Result<(Body<()>, &[u8])> {
     let (head, rows) = match split(body) {
         Some((rows, rest)) => {
@@ -90,8 +90,8 @@ pub(super) fn parse(body: &[u8]) -> Result<(Body<()>, &[u8])> {
     Ok((head, rows))
 }
 
-/// Reads JSON whose whole numbers may be written as `1.0`, which means `1` to everybody but serde; for what
-/// could not be read as it stands.
+/// Reads JSON whose whole numbers may be written as `1.0`, which JSON does not distinguish from `1` but serde does;
+/// only for bodies that could not be read otherwise.
 pub(crate) fn whole_numbers<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
     fn shorten(value: &mut Value) {
         match value {
@@ -117,7 +117,7 @@ pub(super) fn check(body: &[u8]) -> Result<()> {
 }
 
 impl<R> Body<R> {
-    /// Which reasons are wanted.
+    /// Which explanations are requested.
     pub(super) fn explain(&self) -> Explain {
         self.explain.unwrap_or_default()
     }
@@ -127,11 +127,11 @@ impl<R> Body<R> {
     }
 }
 
-/// The list under the key `rows`, and the body with `null` in its place; none where the body is not
-/// plain enough to be cut without reading it.
+/// The list under the key `rows`, and the body with `null` in its place; none where the body cannot
+/// be cut without parsing it.
 fn split(body: &[u8]) -> Option<(&[u8], Vec<u8>)> {
     const KEY: &[u8] = b"\"rows\"";
-    // The key is mostly the first; a string that looks like it cannot stand before it, where only
+    // The key is mostly the first; a string equal to it cannot precede it, where only
     // spaces and the brace may be.
     let brace = body.iter().position(|b| !b.is_ascii_whitespace())?;
     let after = brace + 1 + body.get(brace + 1..)?.iter().position(|b| !b.is_ascii_whitespace())?;

@@ -1,4 +1,4 @@
-//! Which version of a model answers a request: the stable one, a canary's share, and a shadow beside.
+//! Which version of a model answers a request: the stable one, a canary for a share, and a shadow in parallel.
 
 use super::batch_queue::Outputs;
 use super::loaded_version::LoadedVersion;
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use uuid::Uuid;
 
-/// A version's place: loaded or not.
+/// A version's slot: loaded or not.
 pub(super) struct Slot {
     /// Id of the model it is of.
     pub(super) model_id: Uuid,
@@ -33,9 +33,9 @@ impl Slot {
         }
     }
 
-    /// The loaded version, unless a panic has made it untrustworthy.
+    /// The loaded version, unless its network has panicked.
     pub(super) fn ready(&self) -> Option<Arc<LoadedVersion>> {
-        self.live.load_full().filter(|live| !live.lane.poisoned())
+        self.live.load_full().filter(|live| !live.queue.poisoned())
     }
 }
 
@@ -52,11 +52,11 @@ pub(super) struct Shadow {
 /// A shadow's figures since this process began to compare.
 #[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
 pub struct ShadowFigures {
-    /// The version that answers unseen.
+    /// The version that predicts without being answered from.
     pub version: u64,
     /// Rows it answered.
     pub rows: u64,
-    /// Rows it gave another label.
+    /// Rows with another label.
     pub disagreed: u64,
     /// `disagreed / rows`.
     pub disagreement: f64,
@@ -67,8 +67,8 @@ pub struct ShadowFigures {
 }
 
 impl Shadow {
-    /// Compares the shadow's answers with those that were sent; `places` says where each class of
-    /// ours stands in theirs, `apart` how far two answers of one place are from each other.
+    /// Compares the shadow's answers with those that were sent; `places` maps each class of
+    /// ours to its index in theirs, `apart` is the distance of two answers of one index.
     pub(super) fn compare(
         &self,
         ours: &Outputs,
@@ -130,7 +130,7 @@ pub(super) struct Route {
     /// A version and the hashes below which a request is its.
     pub(super) canary: Option<(Arc<Slot>, u64)>,
     pub(super) shadow: Option<Arc<Slot>>,
-    /// Every version known here, for requests that name one.
+    /// Every version used here, for requests that name one.
     pub(super) slots: HashMap<u64, Arc<Slot>>,
 }
 
@@ -150,7 +150,7 @@ pub(super) fn threshold(weight: f64) -> u64 {
     (weight.clamp(0.0, 1.0) * 2f64.powi(64)) as u64
 }
 
-/// FNV-1a with a final mix: the same on every replica, so an id sticks to its side everywhere.
+/// FNV-1a with a final mix: the same on every replica, so an id always gets the same side.
 pub(super) fn hash(id: &str) -> u64 {
     let mut h = 0xcbf2_9ce4_8422_2325u64;
     for byte in id.bytes() {
@@ -177,10 +177,10 @@ mod tests {
             shadow: None,
             slots: HashMap::new(),
         };
-        let picked = |id: &str| route.pick(id).map(|slot| slot.version);
-        let canary = (0..10_000).filter(|i| picked(&format!("request-{i}")) == Some(2)).count();
+        let version_of = |id: &str| route.pick(id).map(|slot| slot.version);
+        let canary = (0..10_000).filter(|i| version_of(&format!("request-{i}")) == Some(2)).count();
         assert!((900..1100).contains(&canary), "{canary}");
-        assert_eq!(picked("the same"), picked("the same"));
+        assert_eq!(version_of("the same"), version_of("the same"));
         assert_eq!(threshold(1.0), u64::MAX);
     }
 
@@ -188,7 +188,7 @@ mod tests {
     fn disagreement_is_counted_by_row() {
         let shadow = Shadow::default();
         let outputs = |values: &[f32]| Outputs { values: values.to_vec(), width: 2, ..Outputs::default() };
-        // Their classes stand the other way round.
+        // Their classes are in reverse order.
         let (ours, theirs) = (outputs(&[0.9, 0.1, 0.2, 0.8]), outputs(&[0.3, 0.7, 0.4, 0.6]));
         shadow.compare(&ours, &theirs, &[Some(1), Some(0)], |a, b| f64::from(a - b));
         let figures = shadow.figures(5);

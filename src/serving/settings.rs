@@ -6,15 +6,15 @@ use std::time::Duration;
 /// How the engine serves.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Limits of each version's lane.
+    /// Limits of each version's batch queue.
     pub limits: Limits,
-    /// Bytes of loaded models that are kept; the least recently used go first.
+    /// Bytes of loaded models that are kept; the least recently used are dropped first.
     pub cache_bytes: u64,
     /// How long a request may take when its caller names no deadline.
     pub deadline: Duration,
-    /// Bytes of answered rows that are kept for `feedback`.
+    /// Bytes of predicted rows that are kept for `feedback`.
     pub feedback_bytes: usize,
-    /// How long an answered row waits for its label.
+    /// How long a predicted row waits for its label.
     pub feedback_age: Duration,
 }
 

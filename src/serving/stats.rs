@@ -1,5 +1,5 @@
 //! Counters and histograms of a version, written by every request without a lock, and their
-//! Prometheus text. They are kept by hand because a histogram that is an array of atomics needs
+//! Prometheus text. They are implemented here because a histogram that is an array of atomics needs
 //! neither a lookup nor a buffer that grows between two scrapes.
 
 use std::fmt::Write;
@@ -59,7 +59,7 @@ impl<const N: usize> Histogram<N> {
     }
 }
 
-/// Why a request was turned away.
+/// Why a request was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rejected {
     /// The queue is full.
@@ -78,7 +78,7 @@ impl Rejected {
     const NAMES: [&'static str; 5] = ["queue_full", "too_large", "deadline", "internal", "rows"];
 }
 
-/// What happened to one version's requests since this process first loaded it.
+/// Counts of one version's requests since this process first loaded it.
 #[derive(Debug, Default)]
 pub struct Stats {
     queue: Histogram<14>,
@@ -105,7 +105,7 @@ pub struct Figures {
     pub queue_ns: u64,
     /// Nanoseconds reading and encoding rows.
     pub input_ns: u64,
-    /// Nanoseconds in forward passes, as each request saw them.
+    /// Nanoseconds in forward passes, for each request.
     pub compute_ns: u64,
     /// Rows answered.
     pub rows: u64,
@@ -131,12 +131,12 @@ impl Stats {
         self.batch_rows.record(rows as u64, &ROWS);
     }
 
-    /// A request was turned away.
+    /// A request was refused.
     pub(crate) fn rejected(&self, reason: Rejected) {
         self.rejected[reason as usize].fetch_add(1, Relaxed);
     }
 
-    /// Rows that were answered with a warning that they are unlike anything seen.
+    /// Rows that were marked as abstained.
     pub(crate) fn abstained(&self, rows: u64) {
         if rows > 0 {
             self.abstained.fetch_add(rows, Relaxed);
@@ -163,7 +163,7 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// One version's place in the metrics.
+/// One version's labels in the metrics.
 pub(crate) struct Series<'a> {
     pub(crate) model: &'a str,
     pub(crate) version: u64,
@@ -176,7 +176,7 @@ pub(crate) fn write(out: &mut String, series: &[Series<'_>]) {
     let mut family = |name: &str, kind: &str, help: &str, each: &dyn Fn(&mut String, &Series<'_>, &str)| {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
         for one in series {
-            // Model names hold nothing that would need escaping.
+            // Model names hold nothing that needs escaping.
             each(out, one, &format!("model=\"{}\",version=\"{}\"", one.model, one.version));
         }
     };

@@ -6,7 +6,7 @@ use crate::{Error, Result};
 use futures::future::{BoxFuture, FutureExt};
 use uuid::Uuid;
 
-/// Models as the store keeps them.
+/// Models of the store.
 #[derive(Clone, Debug)]
 pub struct StoredModels(pub Store);
 

@@ -1,4 +1,4 @@
-//! The models that are open here: their routing tables, and the versions that are loaded, within a
+//! The models that are open here: their routing tables, and the loaded versions, within a
 //! bound on memory. Nothing here runs a network.
 
 use super::clock::unix_millis;
@@ -17,28 +17,28 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// How long a request waits for a commit that changes its model before it is answered by what is known.
+/// How long a request waits for a commit that changes its model before it is answered from the current table.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 
 type Models = HashMap<Arc<str>, Arc<ArcSwap<Route>>>;
 
-/// Called with each version that was loaded, before it answers anybody. The hook must not have a version
+/// Called with each version that was loaded, before it answers a request. The hook must not have a version
 /// loaded itself.
 pub(super) type LoadHook = Arc<dyn Fn(Arc<LoadedVersion>) -> BoxFuture<'static, ()> + Send + Sync>;
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Table {
     library: Arc<dyn Library>,
     settings: Settings,
     loaded: std::sync::OnceLock<LoadHook>,
     models: ArcSwap<Models>,
-    /// Held while tables change, so that changes follow one another.
+    /// Held while tables change, so that changes are sequential.
     changing: tokio::sync::Mutex<()>,
     /// The bundle of a version that a job here is about to publish.
     prepared: Mutex<Option<(Uuid, u64, Bundle)>>,
 }
 
-/// What a request needs to be answered.
+/// The versions that a request needs.
 pub(super) struct Selection {
     pub(super) live: Arc<LoadedVersion>,
     pub(super) shadow: Option<Arc<Slot>>,
@@ -57,11 +57,11 @@ impl Table {
     }
 
     pub(super) fn on_load(&self, hook: LoadHook) {
-        // The first stays: there is one set of streams a process.
+        // The first hook is kept: there is one set of streams a process.
         let _ = self.loaded.set(hook);
     }
 
-    /// The version that answers: the one that is named, or what the traffic split says.
+    /// The version that answers: the one named, or the one from the traffic split.
     pub(super) async fn pick(&self, model: &str, version: Option<u64>, request_id: &str) -> Result<Selection> {
         let route = self.current(model).await?;
         let slot = match version {
@@ -86,7 +86,7 @@ impl Table {
         Ok((route.id, route.stable.as_ref().map(|slot| slot.version)))
     }
 
-    /// The routing table of a model, no older than the last change that anybody can have seen before this call.
+    /// The routing table of a model, no older than the last change that was visible before this call.
     async fn current(&self, model: &str) -> Result<Arc<Route>> {
         let Some(place) = self.models.load().get(model).cloned() else {
             return self.open_anew(model, None).await;
@@ -102,7 +102,7 @@ impl Table {
             return Ok(route);
         }
         match self.open_anew(model, settled).await {
-            // Predicting goes on while the database is away.
+            // Predicting continues while the database is unavailable.
             Err(error) if error.kind != Kind::NotFound => {
                 tracing::warn!(model, %error, "a model's traffic could not be read");
                 Ok(route)
@@ -120,7 +120,7 @@ impl Table {
         }
     }
 
-    /// Loads a version once, however many ask for it, and makes room for it.
+    /// Loads a version once for all requests, and evicts others beyond the memory limit.
     pub(super) async fn load(&self, model: &str, slot: &Slot) -> Result<Arc<LoadedVersion>> {
         let _loading = slot.loading.lock().await;
         if let Some(live) = slot.ready() {
@@ -144,7 +144,7 @@ impl Table {
         }
         slot.live.store(Some(Arc::clone(&live)));
         tracing::info!(model, version = slot.version, bytes = live.bytes(), "a version was loaded");
-        self.make_room(&live);
+        self.evict_beyond_budget(&live);
         Ok(live)
     }
 
@@ -164,7 +164,7 @@ impl Table {
 
     /// Drops the versions that were used the longest ago until the rest fits. Requests that
     /// hold one finish with it.
-    fn make_room(&self, keep: &Arc<LoadedVersion>) {
+    fn evict_beyond_budget(&self, keep: &Arc<LoadedVersion>) {
         let mut loaded: Vec<(Arc<Slot>, Arc<LoadedVersion>)> = Vec::new();
         self.each_slot(|_, slot| loaded.extend(slot.live.load_full().map(|live| (Arc::clone(slot), live))));
         let mut bytes: u64 = loaded.iter().map(|(_, live)| live.bytes()).sum();
@@ -176,12 +176,12 @@ impl Table {
             if !Arc::ptr_eq(&live, keep) {
                 bytes -= live.bytes();
                 slot.live.store(None);
-                tracing::info!(model = &*live.model, version = live.version, "a version made room");
+                tracing::info!(model = &*live.model, version = live.version, "a version was evicted");
             }
         }
     }
 
-    /// Takes a model's traffic anew; what it names is loaded before the switch if the model is in use.
+    /// Reads a model's traffic again; new versions are loaded before the switch if the model is in use.
     pub(super) async fn refresh(&self, model: &str) -> Result<()> {
         if self.models.load().contains_key(model) { self.open_anew(model, None).await.map(|_| ()) } else { Ok(()) }
     }
@@ -217,10 +217,10 @@ impl Table {
         let old = self.models.load().get(model).map(|route| route.load_full()).filter(|old| old.id == traffic.id);
         let mut route = self.route(model, &traffic, old.as_deref()).await;
         route.read_at = read_at;
-        // A change that takes long is looked for again at every request.
+        // A change that takes long is checked again at every request.
         route.checked = AtomicU64::new(if settled.is_ok() { read_at } else { u64::MAX });
         let route = Arc::new(route);
-        // Versions that nobody is sent to any more are dropped; who names one gets it loaded again.
+        // Versions without traffic are dropped; a request that names one loads it again.
         for slot in old.iter().flat_map(|old| old.slots.values()) {
             if !route.slots.contains_key(&slot.version) {
                 slot.live.store(None);
@@ -238,7 +238,7 @@ impl Table {
     }
 
     /// The routing table for `traffic`, keeping the places of `old`. If a new stable version cannot
-    /// be loaded, the old one goes on answering.
+    /// be loaded, the old one stays.
     async fn route(&self, model: &str, traffic: &Traffic, old: Option<&Route>) -> Route {
         let mut slots = HashMap::new();
         let mut slot = |version: u64| -> Arc<Slot> {
@@ -262,10 +262,10 @@ impl Table {
         Route { id: traffic.id, read_at: 0, checked: AtomicU64::new(u64::MAX), stable, canary, shadow, slots }
     }
 
-    /// A place for a version that is requested by number.
+    /// A slot for a version that is requested by number.
     async fn open_version(&self, model: &str, id: Uuid, version: u64) -> Result<Arc<Slot>> {
         let slot = Arc::new(Slot::new(id, version));
-        // Fails when there is no such version, so that arbitrary version numbers leave no trace.
+        // Fails when there is no such version, so that requests for arbitrary version numbers add no entry.
         self.load(model, &slot).await?;
         let _changing = self.changing.lock().await;
         let Some(place) = self.models.load().get(model).cloned() else { return Ok(slot) };
@@ -311,7 +311,7 @@ impl Table {
         let mut slots = Vec::new();
         self.each_slot(|model, slot| slots.push((Arc::clone(model), Arc::clone(slot))));
         slots.sort_by(|a, b| (&a.0, a.1.version).cmp(&(&b.0, b.1.version)));
-        let queued = |slot: &Slot| slot.live.load().as_ref().map_or(0, |live| live.lane.queued_rows());
+        let queued = |slot: &Slot| slot.live.load().as_ref().map_or(0, |live| live.queue.queued_rows());
         let one = |(model, slot): &'_ (Arc<str>, Arc<Slot>)| (queued(slot), model.clone(), slot.clone());
         let kept: Vec<_> = slots.iter().map(one).collect();
         let series: Vec<_> = kept
@@ -332,7 +332,7 @@ fn not_ready(model: &str) -> Error {
         .with_retry_after(1)
 }
 
-/// A stored bundle that cannot be read is no fault of whoever asks for an answer.
+/// A stored bundle that cannot be read is an internal error, not one of the request.
 fn unreadable(error: Error) -> Error {
     Error::internal(format!("a stored bundle cannot be read: {error}"))
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
-/// Versions 1 and 2 of a model that tells small numbers from large ones; 2 has the names swapped.
+/// Versions 1 and 2 of a model that separates small numbers from large ones; 2 has the names swapped.
 static VERSIONS: LazyLock<[Files; 2]> = LazyLock::new(|| [toy("small", "large"), toy("large", "small")]);
 
 fn toy(low: &str, high: &str) -> Files {

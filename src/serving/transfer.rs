@@ -1,4 +1,4 @@
-//! Models in and out of the store: a bundle as one archive, its weights alone, or ONNX.
+//! Import and export of models: a bundle as one archive, its weights alone, or ONNX.
 
 use super::exchange::{pack, unpack};
 use super::library::Files;
@@ -12,10 +12,10 @@ use std::borrow::Cow;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-/// A bundle larger than this, unpacked, is not taken.
+/// Size limit of an unpacked bundle.
 const MAX_BYTES: u64 = 4 << 30;
 
-/// The forms a version can be taken away in.
+/// The export formats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Format {
@@ -57,7 +57,7 @@ pub async fn export(store: &Store, model: &ModelName, version: u64, format: Form
     Ok(Exported { name: format!("{model}-{version}.{ending}"), content_type, bytes })
 }
 
-/// Brings a bundle back: makes the model if there is none of this name, else its next version, and
+/// Imports a bundle: creates the model if there is none of this name, else its next version, and
 /// serves it. 422 `bad_bundle` when anything about the archive is wrong; 409 `other_target` when the
 /// model predicts another column.
 pub async fn import(store: &Store, model: &ModelName, archive: Bytes) -> Result<Version> {
@@ -100,12 +100,12 @@ pub async fn import(store: &Store, model: &ModelName, archive: Bytes) -> Result<
     store.publish_version(model, new).await
 }
 
-/// Loads what a stranger sent and answers two rows with it: what its own checks let pass and then
-/// panics is the bundle's fault, and better found here than by the first who asks.
+/// Loads an untrusted bundle and predicts two rows with it: a panic that its own checks did not
+/// prevent is the bundle's fault, and is found here instead of by the first request.
 fn tried(files: &[(&'static str, Vec<u8>)]) -> Result<Bundle> {
     let attempt = || -> Result<Bundle> {
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| *n == name).map(|(_, bytes)| &bytes[..]))?;
-        // A row that lacks everything, where the columns allow it.
+        // A row with all values missing, where the columns allow it.
         if let Ok(table) = bundle.reader().from_json(b"[{},{}]") {
             bundle.run(&bundle.encode(&table)?)?;
         }
@@ -113,7 +113,7 @@ fn tried(files: &[(&'static str, Vec<u8>)]) -> Result<Bundle> {
     };
     let unfit = || Error::unprocessable("bad_bundle", "not a bundle: its parts do not fit together");
     match catch_unwind(AssertUnwindSafe(attempt)) {
-        // Tensors of other shapes than the settings say are an internal error anywhere else.
+        // Tensors whose shapes differ from the settings are an internal error anywhere else.
         Ok(Err(error)) if error.kind == Kind::Internal => Err(unfit()),
         Ok(outcome) => outcome,
         Err(_) => Err(unfit()),

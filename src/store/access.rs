@@ -1,4 +1,4 @@
-//! Who may do what: the master key and the stored keys. Both doors, HTTP and gRPC, ask here.
+//! Authorisation: the master key and the stored keys, for HTTP and gRPC.
 
 use super::Store;
 use super::keys::{ApiKey, Scope};
@@ -7,18 +7,18 @@ use crate::{Error, Kind, Result};
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// Decides what a secret is good for.
+/// Decides what a secret gives access to.
 #[derive(Clone, Debug)]
 pub struct Access {
     store: Store,
-    /// SHA-256 of the master key; without one everyone may do everything.
+    /// SHA-256 of the master key; without one, every request is allowed everything.
     master: Option<Arc<str>>,
 }
 
-/// Whoever sent a request.
+/// The sender of a request.
 #[derive(Clone, Debug)]
 pub enum Caller {
-    /// Nobody in particular, on a server that is open to all who reach it.
+    /// An unauthenticated client of a server without keys.
     Anyone,
     /// The holder of the master key.
     Master,
@@ -38,7 +38,7 @@ impl Access {
     }
 
     /// Who holds this secret. On an open server no secret is needed, but one that is given must be
-    /// right, and its limits hold.
+    /// valid, and its limits apply.
     pub async fn caller(&self, secret: Option<&str>) -> Result<Caller> {
         let Some(secret) = secret else {
             return match self.master {
@@ -51,7 +51,7 @@ impl Access {
             };
         };
         if let Some(master) = &self.master {
-            // Digests have one length, and comparing them tells nothing about the key by its time.
+            // Digests have one length, and the time to compare them reveals nothing about the key.
             if bool::from(digest(secret.as_bytes()).as_bytes().ct_eq(master.as_bytes())) {
                 return Ok(Caller::Master);
             }
@@ -61,7 +61,7 @@ impl Access {
 }
 
 impl Caller {
-    /// The key's id, for limits and idempotency; empty for anyone.
+    /// The key's id, for rate limits and idempotency; empty without a key.
     pub fn id(&self) -> &str {
         match self {
             Self::Anyone => "",

@@ -1,4 +1,4 @@
-//! What replicas tell each other: something changed.
+//! Change notifications between replicas.
 
 use super::{DatasetName, JobId, ModelName};
 use std::fmt;
@@ -9,7 +9,7 @@ use std::str::FromStr;
 pub enum Change {
     /// A job became ready to be claimed.
     Queue,
-    /// A job's state, progress, events or cancel wish.
+    /// A job's state, progress, events or cancel request.
     Job(JobId),
     /// A model was made or removed, or its versions or traffic changed.
     Model(ModelName),
@@ -19,7 +19,7 @@ pub enum Change {
     Dataset(DatasetName),
     /// Keys were made or revoked.
     Keys,
-    /// Messages may have been lost: look at everything.
+    /// Messages may have been lost: everything must be read again.
     Unknown,
 }
 
@@ -40,7 +40,7 @@ impl fmt::Display for Change {
 impl FromStr for Change {
     type Err = std::convert::Infallible;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A newer replica may tell of what this one does not know: that is [`Change::Unknown`].
+        // A newer replica may send changes that this one does not know: they become [`Change::Unknown`].
         let parsed = match text.split_once(':') {
             None if text == "queue" => Some(Self::Queue),
             None if text == "keys" => Some(Self::Keys),

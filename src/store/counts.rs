@@ -1,4 +1,4 @@
-//! How much there is of everything, for limits.
+//! Numbers of stored items, for limits.
 
 use super::Store;
 use super::db::sql;

@@ -1,7 +1,7 @@
-//! Datasets: an ordered list of parts (files as they came) and one schema over all of them.
+//! Datasets: an ordered list of parts (files as uploaded) and one schema over all of them.
 //!
 //! A part never changes. Replacing writes the new parts first, then one transaction points the name
-//! at them; the old parts become garbage, which goes once no unfinished job reads it.
+//! at them; the old parts become garbage, which is deleted once no unfinished job reads it.
 
 use super::change::Change;
 use super::clock::now;
@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 
-/// One file of a dataset, as it came.
+/// One file of a dataset, as uploaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
     /// Key in the object store.
     pub key: String,
-    /// Name of the format (`csv`, `ndjson` …), as the reader calls it.
+    /// Name of the format (`csv`, `ndjson` …).
     pub format: String,
     /// `none`, `gzip` or `zstd`.
     pub compression: String,
@@ -31,7 +31,7 @@ pub struct Part {
     pub bytes: u64,
     /// SHA-256 of the bytes as stored, hexadecimal.
     pub digest: String,
-    /// How its text is read, as `data` makes and reads it; null for parts of 0.1.
+    /// How its text is read, in the representation of `data`; null for parts of 0.1.
     #[serde(default)]
     pub read_as: Value,
 }
@@ -49,7 +49,7 @@ pub struct Dataset {
     pub bytes: u64,
     /// SHA-256 over the parts' digests, in order.
     pub digest: String,
-    /// The schema with statistics, as `data` makes and reads it.
+    /// The schema with statistics, in the representation of `data`.
     pub columns: Value,
     /// Its files, in order.
     pub parts: Vec<Part>,
@@ -65,13 +65,13 @@ pub struct JobInput {
     /// The dataset it is for.
     #[serde(flatten)]
     pub dataset: Dataset,
-    /// The dataset that a training is measured on, where the request names one.
+    /// The dataset that a training is evaluated on, where the request names one.
     #[serde(default)]
     pub held_out: Option<Dataset>,
 }
 
 /// A file that was uploaded and is not part of anything yet. Dropped without being put into a
-/// dataset, it is deleted, so that a client that hangs up leaves nothing.
+/// dataset, it is deleted, so that a client that disconnects leaves nothing.
 #[derive(Debug)]
 pub struct Staged {
     key: String,
@@ -112,7 +112,7 @@ impl Drop for Staged {
     }
 }
 
-/// A staged file with what its reader found out about it.
+/// A staged file with the results of its reader.
 #[derive(Debug)]
 pub struct NewPart {
     /// The uploaded file.
@@ -180,7 +180,7 @@ impl Store {
             insert_part(&mut tx, name, position, &part.part()).await?;
         }
         sum_up(&mut tx, name).await?;
-        tx.tell(Change::Dataset(name.clone()));
+        tx.notify(Change::Dataset(name.clone()));
         tx.commit().await?;
         parts.iter_mut().for_each(|p| p.file.kept = true);
         Ok((self.dataset(name).await?, new))
@@ -199,7 +199,7 @@ impl Store {
         self.try_append_dataset(name, revision, &mut part, columns).await
     }
 
-    /// As [`Store::append_dataset`], but a part that could not be added is still there to try again.
+    /// As [`Store::append_dataset`], but a part that could not be added is returned for another try.
     pub async fn try_append_dataset(
         &self,
         name: &DatasetName,
@@ -219,7 +219,7 @@ impl Store {
         let position = tx.opt(sql(last).bind(name)).await?.map_or(Ok(0), |r| r.u64("next"))?;
         insert_part(&mut tx, name, position as usize, &part.part()).await?;
         sum_up(&mut tx, name).await?;
-        tx.tell(Change::Dataset(name.clone()));
+        tx.notify(Change::Dataset(name.clone()));
         tx.commit().await?;
         part.file.kept = true;
         self.dataset(name).await
@@ -260,7 +260,7 @@ impl Store {
         let old = "INSERT INTO garbage (object_key, since) SELECT object_key, $2 FROM dataset_parts WHERE dataset = $1";
         tx.exec(sql(old).bind(name).bind(now())).await?;
         tx.exec(sql("DELETE FROM datasets WHERE name = $1").bind(name)).await?;
-        tx.tell(Change::Dataset(name.clone()));
+        tx.notify(Change::Dataset(name.clone()));
         tx.commit().await?;
         self.sweep().await.map(|_| ())
     }
@@ -279,7 +279,7 @@ impl Store {
     }
 }
 
-/// The dataset as it stands inside `tx`, which fixes it as a job's input.
+/// The dataset as read inside `tx`, which fixes it as a job's input.
 pub(super) async fn dataset_in(tx: &mut Tx, name: &str) -> Result<Option<Dataset>> {
     let Some(row) = tx.opt(sql("SELECT * FROM datasets WHERE name = $1").bind(name)).await? else { return Ok(None) };
     let parts = tx.all(sql(PARTS).bind(name)).await?;
@@ -327,7 +327,7 @@ async fn insert_part(tx: &mut Tx, name: &DatasetName, position: usize, part: &Pa
     Ok(())
 }
 
-/// Totals over the parts: kept beside them so that lists need not add them up.
+/// Totals over the parts: stored so that lists need not add them up.
 async fn sum_up(tx: &mut Tx, name: &DatasetName) -> Result<()> {
     let parts = tx.all(sql(PARTS).bind(name)).await?;
     let (mut rows, mut bytes, mut digests) = (0, 0, String::new());

@@ -14,7 +14,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use tokio::sync::broadcast;
 
-/// The database, and the channel on which changes are told.
+/// The database, and the channel on which changes are published.
 #[derive(Debug)]
 pub(super) struct Db {
     pub(super) pools: Pools,
@@ -22,14 +22,14 @@ pub(super) struct Db {
     pub(super) model_changes: Arc<ModelChanges>,
 }
 
-/// SQLite has one writer whatever one does, so it gets one connection and readers never wait for it.
+/// SQLite has one writer, so it gets one connection, and readers never wait for it.
 #[derive(Debug)]
 pub(super) enum Pools {
     Sqlite { read: SqlitePool, write: SqlitePool },
     Postgres(PgPool),
 }
 
-/// A value to bind. `None` carries its type, because Postgres wants to know it.
+/// A value to bind. `None` carries its type, because Postgres needs it.
 #[derive(Clone, Debug)]
 pub(super) enum Arg {
     Text(Option<String>),
@@ -92,7 +92,7 @@ impl Sql {
     fn text(&self, now: &str, skip_locked: &str, by_queue: &str) -> SqlStr {
         match &self.text {
             Cow::Borrowed(text) if !text.contains('{') => text.into_sql_str(),
-            // Text that is not a constant is put together from constants of `store`, never from input.
+            // Text that is not a constant is built from constants of `store`, never from input.
             text => AssertSqlSafe(
                 text.replace("{now}", now).replace("{skip_locked}", skip_locked).replace("{by_queue}", by_queue),
             )
@@ -137,7 +137,7 @@ pub(super) enum Row {
     Postgres(PgRow),
 }
 
-/// What both databases can give: `i64`, `f64`, `bool`, `String`, `Vec<u8>` and their options.
+/// Types that both databases return: `i64`, `f64`, `bool`, `String`, `Vec<u8>` and their options.
 pub(super) trait Both:
     for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> Decode<'r, Postgres> + Type<Postgres>
 {
@@ -193,7 +193,7 @@ impl Db {
         matches!(self.pools, Pools::Postgres(_))
     }
 
-    /// All rows, outside a transaction and beside the writer.
+    /// All rows, outside a transaction and in parallel with the writer.
     pub(super) async fn all(&self, sql: Sql) -> Result<Vec<Row>> {
         Ok(match &self.pools {
             Pools::Sqlite { read, .. } => sql.sqlite().fetch_all(read).await?.into_iter().map(Row::Sqlite).collect(),
@@ -214,8 +214,8 @@ impl Db {
     pub(super) async fn begin(&self) -> Result<Tx> {
         let inner = match &self.pools {
             Pools::Sqlite { write, .. } => match write.begin_with("BEGIN IMMEDIATE").await {
-                // A full disk makes SQLite end a transaction by itself, and the driver goes on
-                // counting it: that connection is of no use any more.
+                // A full disk makes SQLite end a transaction by itself, while the driver still
+                // counts it as open: that connection cannot be used any more.
                 Err(sqlx::Error::InvalidSavePointStatement) => {
                     write.acquire().await?.close().await?;
                     Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)
@@ -229,10 +229,10 @@ impl Db {
 
     fn transaction(&self, inner: Inner) -> Tx {
         let (changes, model_changes) = (self.changes.clone(), Arc::clone(&self.model_changes));
-        Tx { inner, told: Vec::new(), changes, model_changes }
+        Tx { inner, notifications: Vec::new(), changes, model_changes }
     }
 
-    /// Starts a transaction that sees one state of everything, for copies.
+    /// Starts a transaction that reads one consistent state, for copies.
     pub(super) async fn begin_read(&self) -> Result<Tx> {
         let inner = match &self.pools {
             Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await?),
@@ -266,10 +266,10 @@ enum Inner {
     Postgres(Transaction<'static, Postgres>),
 }
 
-/// A transaction; dropped without [`Tx::commit`] it never happened.
+/// A transaction; dropped without [`Tx::commit`] it is rolled back.
 pub(super) struct Tx {
     inner: Inner,
-    told: Vec<Change>,
+    notifications: Vec<Change>,
     changes: broadcast::Sender<Change>,
     model_changes: Arc<ModelChanges>,
 }
@@ -296,7 +296,7 @@ impl Tx {
         })
     }
 
-    /// Hands over row by row what may be too much to hold.
+    /// Passes on row by row what may be too much for memory.
     pub(super) async fn each(&mut self, sql: Sql, mut take: impl FnMut(Row) -> Result<()>) -> Result<()> {
         match &mut self.inner {
             Inner::Sqlite(tx) => {
@@ -315,15 +315,15 @@ impl Tx {
         Ok(())
     }
 
-    /// Tells every replica of `change`, if and once the transaction commits.
-    pub(super) fn tell(&mut self, change: Change) {
-        if !self.told.contains(&change) {
-            self.told.push(change);
+    /// Sends `change` to every replica, if and once the transaction commits.
+    pub(super) fn notify(&mut self, change: Change) {
+        if !self.notifications.contains(&change) {
+            self.notifications.push(change);
         }
     }
 
     pub(super) async fn commit(mut self) -> Result<()> {
-        let models = self.told.iter().filter_map(|change| match change {
+        let models = self.notifications.iter().filter_map(|change| match change {
             Change::Model(name) => Some(name.clone()),
             _ => None,
         });
@@ -332,19 +332,19 @@ impl Tx {
         match self.inner {
             Inner::Sqlite(tx) => {
                 tx.commit().await?;
-                for change in self.told.drain(..) {
-                    // Nobody listening is no failure.
+                for change in self.notifications.drain(..) {
+                    // Without a receiver there is nothing to do.
                     let _ = self.changes.send(change);
                 }
             }
             Inner::Postgres(mut tx) => {
-                for change in &self.told {
+                for change in &self.notifications {
                     sqlx::query("SELECT pg_notify('kenyon', $1)").bind(change.to_string()).execute(&mut *tx).await?;
                 }
                 tx.commit().await?;
-                // The notification takes its way through the database. A revoked key must not be good for
-                // the next request here, which may come sooner.
-                if self.told.contains(&Change::Keys) {
+                // The notification is delivered by the database. A revoked key must not be valid for
+                // the next request to this process, which may arrive sooner.
+                if self.notifications.contains(&Change::Keys) {
                     let _ = self.changes.send(Change::Keys);
                 }
             }

@@ -1,4 +1,4 @@
-//! What happened to a job, numbered from 1 a job, and the curves that follow from it.
+//! The events of a job, numbered from 1, and the curves made from them.
 //!
 //! Kinds: `status` (with every change of state, in the same transaction), `progress` (only the
 //! newest is kept), `metric` (a point of the curves) and `log`.
@@ -58,8 +58,8 @@ impl Store {
         rows.iter().map(event).collect()
     }
 
-    /// The points of a job's curves in order of their steps. Where an attempt went over the same
-    /// steps again, only the last one's points count.
+    /// The points of a job's curves in order of their steps. Where an attempt repeated
+    /// steps, only the last one's points count.
     pub async fn job_curve(&self, id: JobId) -> Result<Vec<Value>> {
         self.job(id).await?;
         let list = "SELECT data FROM job_events WHERE job_id = $1 AND kind = 'metric' ORDER BY seq";
@@ -99,7 +99,7 @@ impl Store {
             let older = "DELETE FROM job_events WHERE job_id = $1 AND kind = 'progress' AND seq < $2";
             tx.exec(sql(older).bind(id).bind(seq)).await?;
         }
-        tx.tell(Change::Job(id));
+        tx.notify(Change::Job(id));
         tx.commit().await
     }
 }
@@ -109,7 +109,7 @@ pub(super) async fn add_event(tx: &mut Tx, id: JobId, kind: &str, data: &Value) 
     let next = "UPDATE jobs SET event_seq = event_seq + 1 WHERE id = $1 RETURNING event_seq";
     let row = tx.opt(sql(next).bind(id)).await?.ok_or_else(no_job)?;
     insert(tx, id, row.u64("event_seq")?, kind, data).await?;
-    tx.tell(Change::Job(id));
+    tx.notify(Change::Job(id));
     Ok(())
 }
 

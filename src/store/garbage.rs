@@ -1,4 +1,4 @@
-//! Tidying up: objects that nothing needs any more, and what a crash left behind.
+//! Garbage collection: objects that nothing references any more, and what a crash left behind.
 
 use super::clock::now;
 use super::db::sql;
@@ -9,9 +9,9 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 impl Store {
-    /// Deletes objects that nothing needs any more; the number deleted.
+    /// Deletes objects that nothing references any more; the number deleted.
     pub async fn sweep(&self) -> Result<u64> {
-        // Other replicas may be about to open what was just let go of; they get a while to do so.
+        // Other replicas may be about to open what was just released; a delay lets them finish.
         let grace = if self.inner.db.is_postgres() { 15 * 60_000 } else { 0 };
         let Ok(_alone) = self.inner.copying.try_write() else { return Ok(0) };
         let due = "SELECT object_key FROM garbage WHERE since <= $1
@@ -29,7 +29,7 @@ impl Store {
     /// Removes objects that a crash left without an owner.
     pub(super) async fn collect_garbage_at_start(&self) -> Result<()> {
         self.sweep().await?;
-        // An upload of another replica may be under way: only what is old enough is surely nobody's.
+        // An upload of another replica may be running: only objects above an age are surely unused.
         let grace = if self.inner.db.is_postgres() { 24 * 3_600_000 } else { 0 };
         for listed in self.inner.objects.list("datasets").await? {
             let known = "SELECT 1 AS one FROM dataset_parts WHERE object_key = $1
@@ -48,7 +48,7 @@ impl Store {
         for row in self.inner.db.all(sql("SELECT files FROM versions")).await? {
             known.extend(files(&row)?.into_iter().map(|f| f.key));
         }
-        // Only one attempt of a version is ever seen; what lies beside it was of one that was lost.
+        // Only one attempt of a version is visible; other files are of attempts that lost their lease.
         let visible: HashSet<_> = known.iter().filter_map(|key| attempt_of(key)).collect();
         let versions: HashSet<_> = visible.iter().map(|(version, _)| *version).collect();
         for version in versions.iter().filter(|_| self.inner.objects.folder().is_some()) {
@@ -83,7 +83,7 @@ impl Store {
     }
 
     /// Removes checkpoints of jobs that have ended: whose worker was killed between the job's end and
-    /// tidying up. However young they are, nobody will read them.
+    /// cleaning up. Their age does not matter: they are never read again.
     pub async fn collect_checkpoints(&self) -> Result<()> {
         for id in self.inner.objects.folders("checkpoints").await? {
             let wanted = "SELECT 1 AS one FROM jobs WHERE id = $1 AND status IN ('queued', 'running')";
@@ -94,7 +94,7 @@ impl Store {
         Ok(())
     }
 
-    /// Checkpoints are of use to nobody once a job has ended. What is missed here goes at the next start.
+    /// Checkpoints are useless once a job has ended. What is missed here is deleted at the next start.
     pub(super) async fn drop_checkpoints(&self, id: JobId) {
         if let Err(error) = self.inner.objects.delete_folder(&format!("checkpoints/{id}")).await {
             tracing::warn!(%error, "checkpoints could not be removed");

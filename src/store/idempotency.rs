@@ -1,6 +1,6 @@
-//! A retried request answers as it did before. The first with a key works; the same body later gets
+//! A retried request is answered as before. The first with a key is executed; the same body later gets
 //! the stored answer (an error, too, if it was stored), another body 422 `idempotency_mismatch`, and
-//! one that comes while the first still works 409 `idempotency_in_flight`.
+//! one that comes while the first is still executed 409 `idempotency_in_flight`.
 
 use super::Store;
 use super::clock::now;
@@ -9,7 +9,7 @@ use super::objects::digest;
 use crate::{Error, Result};
 use std::time::Duration;
 
-/// After this a request that never finished (its process died) may be tried again.
+/// After this a request that never finished (its process died) may be executed again.
 const IN_FLIGHT_MS: i64 = 60_000;
 
 /// An `Idempotency-Key` with what it was sent for.
@@ -39,10 +39,10 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-/// How to go on with a request.
+/// How to continue with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Begun {
-    /// It is the first: work, then [`Store::finish_idempotent`] or [`Store::abandon_idempotent`].
+    /// It is the first: execute it, then [`Store::finish_idempotent`] or [`Store::abandon_idempotent`].
     Fresh,
     /// It was answered before.
     Replay(Answer),
@@ -64,13 +64,13 @@ impl Store {
         tx.commit().await
     }
 
-    /// Forgets a key whose request did nothing, so that it may be tried again.
+    /// Deletes a key whose request did nothing, so that it may be sent again.
     pub async fn abandon_idempotent(&self, key: &IdempotencyKey) -> Result<()> {
         let delete = "DELETE FROM idempotency WHERE scope = $1 AND key = $2 AND status IS NULL";
         self.inner.db.exec(sql(delete).bind(&key.scope).bind(&key.key)).await.map(|_| ())
     }
 
-    /// Forgets keys older than `age`, those of observation logs, too.
+    /// Deletes keys older than `age`, those of observation logs, too.
     pub async fn prune_idempotency(&self, age: Duration) -> Result<u64> {
         let before = now() - age.as_millis() as i64;
         let answers = self.inner.db.exec(sql("DELETE FROM idempotency WHERE created_at < $1").bind(before)).await?;

@@ -1,5 +1,5 @@
 //! API keys: shown once, kept as SHA-256 (they are random, so nothing slower is needed), looked up
-//! by that hash, which tells nothing by its timing. Revoking works on all replicas at once.
+//! by that hash, so that timing reveals nothing. Revoking works on all replicas at once.
 
 use super::Store;
 use super::change::Change;
@@ -15,24 +15,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::broadcast;
 
-/// How long a list of keys is believed without having heard of a change.
+/// How long a list of keys is used without a change notification.
 const BELIEVED: Duration = Duration::from_secs(5);
 
-/// What a key is good for.
+/// What a key allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Scope {
-    /// Ask models.
+    /// Use models for predictions.
     Predict,
-    /// Teach models row by row.
+    /// Teach models row by row: `observe` and `feedback`.
     Observe,
     /// Train models and steer their versions.
     Train,
     /// Make, change and remove datasets.
     Datasets,
-    /// Everything, keys and snapshots among it.
+    /// Everything, including keys and snapshots.
     Admin,
-    /// Look at everything, change nothing.
+    /// Read everything, change nothing.
     Read,
 }
 
@@ -41,11 +41,11 @@ pub enum Scope {
 pub struct ApiKey {
     /// Its id.
     pub id: String,
-    /// What its maker calls it.
+    /// The name given by its creator.
     pub name: String,
-    /// What it is good for.
+    /// What it allows.
     pub scopes: Vec<Scope>,
-    /// Names of models it is good for, or `*`.
+    /// Names of the models it may use, or `*`.
     pub models: Vec<String>,
     /// When it was made.
     pub created_at: Timestamp,
@@ -57,11 +57,11 @@ pub struct ApiKey {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NewKey {
-    /// What its maker calls it.
+    /// The name given by its creator.
     pub name: String,
-    /// What it is good for.
+    /// What it allows.
     pub scopes: Vec<Scope>,
-    /// Names of models it is good for, or `*`; all when missing.
+    /// Names of the models it may use, or `*`; all when missing.
     #[serde(default = "all_models")]
     pub models: Vec<String>,
     /// When it ends, if it does.
@@ -133,7 +133,7 @@ impl Store {
         tx.exec(insert.bind(new.expires_at.map(|at| at.as_millisecond()))).await?;
         let row = tx.opt(sql("SELECT * FROM api_keys WHERE id = $1").bind(&id)).await?;
         let key = from_row(&row.ok_or_else(|| Error::internal("a key was not stored"))?)?;
-        tx.tell(Change::Keys);
+        tx.notify(Change::Keys);
         tx.commit().await?;
         Ok((key, secret))
     }
@@ -144,7 +144,7 @@ impl Store {
         let keys = self.keys_by_hash().await?;
         let found = keys.get(&digest(secret.as_bytes()));
         let valid = found.filter(|key| key.expires_at.is_none_or(|at| at > Timestamp::now()));
-        let refused = || Error::new(Kind::Unauthorized, "invalid_key", "this key is not known or has ended");
+        let refused = || Error::new(Kind::Unauthorized, "invalid_key", "the key is unknown or has expired");
         valid.cloned().ok_or_else(refused)
     }
 
@@ -165,7 +165,7 @@ impl Store {
         if tx.exec(sql("DELETE FROM api_keys WHERE id = $1").bind(id)).await? == 0 {
             return Err(Error::not_found("key_not_found", "there is no such key"));
         }
-        tx.tell(Change::Keys);
+        tx.notify(Change::Keys);
         tx.commit().await
     }
 
@@ -176,7 +176,7 @@ impl Store {
                 return Ok(keys);
             }
         }
-        // Subscribed before it is looked, so that no change falls between.
+        // Subscribed before the first query, so that no change is missed between the two.
         let changes = self.changes();
         let rows = self.inner.db.all(sql("SELECT * FROM api_keys")).await?;
         let pairs = rows.iter().map(|row| Ok((row.get::<String>("hash")?, from_row(row)?)));

@@ -1,24 +1,24 @@
-//! What lasts: SQL and objects. Nothing here has seen a tensor, and nothing above sees SQL.
+//! Persistence: SQL and objects. Nothing here knows tensors, and nothing above sees SQL.
 //!
-//! A [`Store`] is cheap to clone. Embedded, it is SQLite (write-ahead log, every acknowledged write
-//! synced) and a folder; grown out, Postgres and an object store. One folder of migrations and one
+//! A [`Store`] is cheap to clone. Embedded, it uses SQLite (write-ahead log, every acknowledged write
+//! synced) and a folder; for several replicas, Postgres and an object store. One folder of migrations and one
 //! SQL text serve both. Reading order:
 //!
-//! | room | what | main calls |
+//! | module | what | main calls |
 //! | --- | --- | --- |
 //! | [`datasets`] | ordered parts + schema, replaced and appended atomically | [`Store::stage`], [`Store::put_dataset`], [`Store::append_dataset`], [`Store::dataset`], [`Store::datasets`], [`Store::delete_dataset`], [`Store::part_path`] |
 //! | [`models`] | models, versions, traffic | [`Store::create_model`], [`Store::model`], [`Store::models`], [`Store::delete_model`], [`Store::versions`], [`Store::version`], [`Store::publish_version`], [`Store::version_files`], [`Store::promote`], [`Store::rollback`], [`Store::set_traffic`] |
 //! | [`jobs`] | the queue | [`Store::submit_job`], [`Store::job`], [`Store::jobs`], [`Store::cancel_job`], [`Store::retry_job`], [`Store::queue_depth`]; for workers [`Store::claim_job`] and what takes a [`jobs::Claim`] |
 //! | [`events`] | a job's events and curves | [`Store::job_events`], [`Store::job_curve`] |
 //! | [`observations`] | a model's ordered log | [`Store::append_observations`], [`Store::read_observations`], [`Store::save_log_snapshot`], [`Store::take_over_log`], [`Store::log_snapshot`] |
-//! | [`predictions`] | answered rows, kept a while in memory for `feedback` | [`predictions::Predictions`] |
+//! | [`predictions`] | rows of recent predictions, kept in memory for `feedback` | [`predictions::Predictions`] |
 //! | [`keys`] | API keys | [`Store::create_key`], [`Store::authenticate`], [`Store::keys`], [`Store::delete_key`] |
-//! | [`access`] | who may do what, for HTTP and gRPC | [`Access::caller`] |
-//! | [`idempotency`] | a retried request answers as before | [`Store::begin_idempotent`], [`Store::finish_idempotent`], [`Store::abandon_idempotent`] |
+//! | [`access`] | authorisation for HTTP and gRPC | [`Access::caller`] |
+//! | [`idempotency`] | a retried request is answered as before | [`Store::begin_idempotent`], [`Store::finish_idempotent`], [`Store::abandon_idempotent`] |
 //! | [`snapshot`] | a consistent copy of everything in one file | [`Store::write_snapshot`], [`snapshot::restore`] |
 //!
-//! Waking: [`Store::changes`] tells what changed on any replica (LISTEN/NOTIFY on Postgres, in
-//! process on SQLite). A message may be lost, never invented: subscribe, then look, and poll slowly.
+//! Notifications: [`Store::changes`] reports what changed on any replica (LISTEN/NOTIFY on Postgres, in
+//! process on SQLite). A message may be lost, never invented: subscribe, then query, and poll at a slow rate.
 
 pub mod access;
 mod change;

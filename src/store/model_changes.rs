@@ -1,7 +1,7 @@
 //! Which models may have changed since a copy of their rows was made: a counter for readers of copies.
 //!
 //! A commit that changes a model marks it before and after, so a reader that compares the counter never
-//! answers from a copy that is older than a commit which anybody can have seen.
+//! answers from a copy that is older than a commit which is already visible.
 
 use super::ModelName;
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// Models that are remembered; beyond this all count as changed once.
+/// Number of models that are tracked; beyond this all count as changed once.
 const MAX_MODELS: usize = 10_000;
 
 /// The changes of this process. Cheap to share.
@@ -24,19 +24,19 @@ pub struct ModelChanges {
 struct State {
     /// The counter after the last change of each model.
     last: HashMap<ModelName, u64>,
-    /// Commits under way.
+    /// Commits in progress.
     writing: HashMap<ModelName, usize>,
-    /// What counts for a model that is not in `last`.
+    /// The value for a model that is not in `last`.
     floor: u64,
 }
 
 impl ModelChanges {
-    /// Moves with every change of any model.
+    /// Changes with every change of any model.
     pub fn counter(&self) -> u64 {
         self.counter.load(Ordering::SeqCst)
     }
 
-    /// The counter after the last change of `model`, once no commit that changes it is under way.
+    /// The counter after the last change of `model`, once no commit that changes it is in progress.
     pub async fn settled(&self, model: &ModelName) -> u64 {
         loop {
             let ended = self.ended.notified();
@@ -69,7 +69,7 @@ impl ModelChanges {
     }
 }
 
-/// A commit under way.
+/// A commit in progress.
 pub(super) struct Writing {
     changes: Arc<ModelChanges>,
     models: Vec<ModelName>,

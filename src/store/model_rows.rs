@@ -1,4 +1,4 @@
-//! The rows of a model that other tables' statements need, too: made, and what they leave behind.
+//! Statements on a model's rows that other tables need, too: creating one, and marking what it leaves behind.
 
 use super::ModelName;
 use super::change::Change;
@@ -8,7 +8,7 @@ use crate::{Error, Result};
 use serde_json::Value;
 use uuid::Uuid;
 
-/// A model to make.
+/// A model to create.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NewModel {
     /// Its name.
@@ -19,11 +19,11 @@ pub struct NewModel {
     pub task: Option<String>,
     /// Column that is predicted.
     pub target: String,
-    /// Whatever else its makers keep.
+    /// Further data of the layers above.
     pub info: Value,
 }
 
-/// Marks an object as needed by nobody.
+/// Marks an object as unreferenced.
 pub(super) async fn discard(tx: &mut Tx, key: &str) -> Result<()> {
     let insert = "INSERT INTO garbage (object_key, since) VALUES ($1, $2) ON CONFLICT (object_key) DO NOTHING";
     tx.exec(sql(insert).bind(key).bind(now())).await.map(|_| ())
@@ -37,7 +37,7 @@ pub(super) async fn insert_model(tx: &mut Tx, new: &NewModel) -> Result<String> 
     let insert = sql(insert).bind(&new.name).bind(&id).bind(new.family.clone()).bind(new.task.clone());
     tx.exec(insert.bind(&new.target).bind(&new.info).bind(now())).await?;
     tx.exec(sql("INSERT INTO logs (model_id, next_seq) VALUES ($1, 0)").bind(&id)).await?;
-    tx.tell(Change::Model(new.name.clone()));
+    tx.notify(Change::Model(new.name.clone()));
     Ok(id)
 }
 

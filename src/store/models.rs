@@ -18,15 +18,15 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use uuid::Uuid;
 
-/// How many versions that were served before are remembered for going back.
+/// How many earlier served versions are kept for a rollback.
 const HISTORY: usize = 32;
 
-/// A model; its versions are asked for separately.
+/// A model; its versions are read separately.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Model {
     /// Its name.
     pub name: ModelName,
-    /// Tells a model from an earlier one of the same name.
+    /// Distinguishes a model from an earlier one of the same name.
     #[serde(skip)]
     pub id: Uuid,
     /// Family, once it is known.
@@ -35,9 +35,9 @@ pub struct Model {
     pub task: Option<String>,
     /// Column that is predicted.
     pub target: String,
-    /// Whatever else its makers keep: feature kinds, configuration, classes.
+    /// Further data of the layers above: feature kinds, configuration, classes.
     pub info: Value,
-    /// Who answers.
+    /// Which versions answer.
     pub traffic: Traffic,
     /// When it was made.
     pub created_at: Timestamp,
@@ -54,7 +54,7 @@ pub struct Traffic {
     /// A version that gets a share of the requests.
     #[serde(default)]
     pub canary: Option<Canary>,
-    /// A version that answers beside, unseen, to be compared.
+    /// A version that predicts without being answered from, for comparison.
     #[serde(default)]
     pub shadow: Option<u64>,
 }
@@ -69,19 +69,19 @@ pub struct Canary {
     pub weight: f64,
 }
 
-/// What a version is used for.
+/// The state of a version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VersionState {
-    /// It answers.
+    /// It is served.
     Served,
-    /// It may be promoted and never answered yet.
+    /// It may be promoted and has never been served.
     Ready,
-    /// It answers unseen.
+    /// It is the shadow.
     Shadow,
     /// It answers a share of the requests.
     Canary,
-    /// It answered once and may be promoted again.
+    /// It was served before and may be promoted again.
     Retired,
 }
 
@@ -109,7 +109,7 @@ pub struct Version {
     pub family: String,
     /// What was measured when it was made.
     pub metrics: Value,
-    /// Whatever else its maker keeps.
+    /// Further data of the layers above.
     #[serde(skip)]
     pub info: Value,
     /// Size of all files.
@@ -132,16 +132,16 @@ pub struct NewVersion {
     pub task: Option<String>,
     /// What was measured.
     pub metrics: Value,
-    /// Whatever else its maker keeps; also becomes what the model shows, where not null.
+    /// Further data of the layers above; also becomes what the model shows, where not null.
     pub info: Value,
     /// Name and content of each file of the bundle.
     pub files: Vec<(String, Vec<u8>)>,
-    /// Why it is not to answer at once, if it is not. It does not either when a canary or shadow is being tried,
-    /// or when a newer version answers already.
+    /// Why it is not to be served at once, if so. Nor is it while a canary or shadow is set,
+    /// or when a newer version is served already.
     pub withheld: Option<String>,
 }
 
-/// Whether a version that was published is served, and why.
+/// Whether a published version is served, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Serving {
     /// Whether.
@@ -192,14 +192,14 @@ impl Store {
         Ok(found)
     }
 
-    /// Changes what a model keeps beside its versions.
+    /// Changes what a model stores apart from its versions.
     pub async fn set_model_info(&self, name: &ModelName, info: &Value) -> Result<()> {
         let mut tx = self.inner.db.begin().await?;
         let update = "UPDATE models SET info = $2, updated_at = $3 WHERE name = $1";
         if tx.exec(sql(update).bind(name).bind(info).bind(now())).await? == 0 {
             return Err(no_model(name));
         }
-        tx.tell(Change::Model(name.clone()));
+        tx.notify(Change::Model(name.clone()));
         tx.commit().await
     }
 
@@ -220,7 +220,7 @@ impl Store {
             discard(&mut tx, &row.get::<String>("snapshot_key")?).await?;
         }
         tx.exec(sql("DELETE FROM models WHERE name = $1").bind(name)).await?;
-        tx.tell(Change::Model(name.clone()));
+        tx.notify(Change::Model(name.clone()));
         tx.commit().await?;
         self.sweep().await.map(|_| ())
     }
@@ -270,7 +270,7 @@ impl Store {
         let files = self.write_files(name, model.id, version, "0", &new).await?;
         let mut tx = self.inner.db.begin().await?;
         insert_version(&mut tx, &model.id.to_string(), version, None, &new, &files).await?;
-        tx.tell(Change::Model(name.clone()));
+        tx.notify(Change::Model(name.clone()));
         tx.commit().await?;
         self.version(name, version).await
     }
@@ -289,11 +289,11 @@ impl Store {
             let result = json!({ "version": version, "served": serving.served, "served_reason": serving.reason,
                 "warnings": new.info.get("warnings").unwrap_or(&json!([])) });
             super::jobs::succeed(&mut tx, claim, &new.metrics, &result).await?;
-            tx.tell(Change::Model(claim.job.model.clone()));
+            tx.notify(Change::Model(claim.job.model.clone()));
             tx.commit().await
         };
         if let Err(error) = visible.await {
-            // Whether a transaction that was cut off took place is not known: then the files stay.
+            // Whether an interrupted transaction was committed is not known: then the files stay.
             if error.kind != crate::Kind::Unavailable {
                 for file in &files {
                     self.inner.objects.delete(&file.key).await?;
@@ -330,7 +330,7 @@ impl Store {
         };
         let traffic = Traffic { stable: Some(version), ..Traffic::default() };
         steer(&mut tx, &model, &traffic).await?;
-        // Going back twice goes back two versions, not forth again.
+        // Going back twice goes back two versions, not forward again.
         let keep = "UPDATE models SET history = $2 WHERE name = $1";
         tx.exec(sql(keep).bind(name).bind(&json!(history))).await?;
         tx.commit().await?;
@@ -355,8 +355,8 @@ impl Store {
         self.model(name).await
     }
 
-    /// The part of the key after the version tells attempts apart: a worker that lost its lease may
-    /// still be writing beside its successor.
+    /// The part of the key after the version is that of the attempt: a worker that lost its lease may
+    /// still be writing in parallel with its successor.
     async fn write_files(
         &self,
         name: &ModelName,
@@ -386,7 +386,7 @@ async fn insert_version(
 ) -> Result<Serving> {
     let lock = "UPDATE models SET updated_at = $2 WHERE id = $1 RETURNING *";
     let row = tx.opt(sql(lock).bind(model_id).bind(now())).await?;
-    let row = row.ok_or_else(|| Error::not_found("model_not_found", "the model was removed meanwhile"))?;
+    let row = row.ok_or_else(|| Error::not_found("model_not_found", "the model was deleted in the meantime"))?;
     let model = from_row(&row)?;
     let bytes: u64 = files.iter().map(|f| f.bytes).sum();
     let insert = "INSERT INTO versions
@@ -407,7 +407,7 @@ async fn insert_version(
         steer(tx, &model, &Traffic { stable: Some(version), ..Traffic::default() }).await?;
     }
     let served = withheld.is_none();
-    // What the model shows is of the version that answers, or of the last one where none does.
+    // The model shows the data of the served version, or of the last one where none is served.
     if served || model.traffic.stable.is_none() {
         let show = "UPDATE models SET family = $2, task = COALESCE($3, task) WHERE id = $1";
         tx.exec(sql(show).bind(model_id).bind(&new.family).bind(new.task.clone())).await?;
@@ -437,7 +437,7 @@ async fn history(tx: &mut Tx, name: &ModelName) -> Result<Vec<u64>> {
     Ok(serde_json::from_value(value).unwrap_or_default())
 }
 
-/// Points the traffic elsewhere, and remembers what was served.
+/// Changes the traffic, and records what was served.
 async fn steer(tx: &mut Tx, model: &Model, traffic: &Traffic) -> Result<()> {
     let mut history = history(tx, &model.name).await?;
     if let Some(old) = model.traffic.stable.filter(|old| Some(*old) != traffic.stable) {
@@ -455,7 +455,7 @@ async fn steer(tx: &mut Tx, model: &Model, traffic: &Traffic) -> Result<()> {
     for version in [traffic.stable, traffic.canary.map(|c| c.version)].into_iter().flatten() {
         tx.exec(sql(served).bind(model.id.to_string()).bind(version).bind(now())).await?;
     }
-    tx.tell(Change::Model(model.name.clone()));
+    tx.notify(Change::Model(model.name.clone()));
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! Names and ids that cannot be wrong: parsed once at the edge, trusted everywhere below it.
+//! Validated names and ids: parsed once at the edge, trusted by every layer below.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};

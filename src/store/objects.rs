@@ -1,4 +1,4 @@
-//! The object store: a local folder, or S3. Objects appear whole or not at all.
+//! The object store: a local folder, or S3. Objects become visible whole or not at all.
 
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
@@ -14,22 +14,22 @@ use std::sync::Arc;
 /// Bytes a streamed upload is cut into; S3 takes no part under 5 MiB and 10,000 parts at most.
 const CHUNK: usize = 8 << 20;
 
-/// Where objects lie. Cheap to clone.
+/// Where objects are stored. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Objects {
     store: Arc<dyn ObjectStore>,
     /// The folder itself, where objects are local files.
     root: Option<PathBuf>,
-    /// Copies of remote objects that were wanted as files.
+    /// Copies of remote objects that were needed as files.
     cache: PathBuf,
 }
 
-/// What was stored.
+/// The result of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
-    /// Where.
+    /// Its key.
     pub key: String,
-    /// How much.
+    /// Its size.
     pub bytes: u64,
     /// SHA-256 of the content, hexadecimal.
     pub digest: String,
@@ -38,7 +38,7 @@ pub struct Stored {
 impl Objects {
     /// Opens `file:///folder`, a plain folder, or `s3://bucket/prefix` (credentials and endpoint
     /// from the usual `AWS_…` variables); `cache` is a folder for copies of remote objects.
-    /// `alone` says that no other process writes there, so that whatever is half-written is nobody's.
+    /// `alone` is true where no other process writes there, so that every partial file is garbage.
     pub async fn open(url: &str, cache: PathBuf, alone: bool) -> Result<Self> {
         if let Some(rest) = url.strip_prefix("s3://") {
             return Self::open_s3(rest, cache);
@@ -56,7 +56,7 @@ impl Objects {
     fn open_s3(rest: &str, cache: PathBuf) -> Result<Self> {
         use object_store::aws::AmazonS3Builder;
         use object_store::prefix::PrefixStore;
-        // The TLS provider is chosen once a process; whoever was first is as good.
+        // The TLS provider is set once for a process; an earlier one is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
         let http = std::env::var("AWS_ENDPOINT_URL").or_else(|_| std::env::var("AWS_ENDPOINT"));
@@ -81,7 +81,7 @@ impl Objects {
         Ok(stored)
     }
 
-    /// Stores what a stream brings, in flat memory. Past `limit` bytes, or when the stream fails,
+    /// Stores a stream in constant memory. Past `limit` bytes, or when the stream fails,
     /// nothing is stored.
     pub async fn put_stream<S, E>(&self, key: &str, stream: S, limit: u64) -> Result<Stored>
     where
@@ -107,8 +107,8 @@ impl Objects {
         Ok(self.store.get(&Key::from(key)).await?.bytes().await?)
     }
 
-    /// The object as a local file: itself in a folder, else a copy that is kept in the cache.
-    /// Objects never change under one key, so a copy is good for ever.
+    /// The object as a local file: itself in a folder, else a copy in the cache.
+    /// Objects never change under one key, so a copy never expires.
     pub async fn path(&self, key: &str) -> Result<PathBuf> {
         if let Some(root) = &self.root {
             let path = root.join(key);
@@ -145,7 +145,7 @@ impl Objects {
         }
     }
 
-    /// Removes everything below a folder, also what a crash left half-written there.
+    /// Removes everything below a folder, including partial files of a crash.
     pub async fn delete_folder(&self, folder: &str) -> Result<()> {
         for listed in self.list(folder).await? {
             self.delete(&listed.key).await?;
@@ -222,7 +222,7 @@ where
     Ok((bytes, hex(&hash.finalize())))
 }
 
-/// Uploads that a crash cut off are files named `…#n`; nobody will finish them.
+/// Interrupted uploads are files named `…#n`; they are never finished.
 fn remove_half_written(folder: &Path, alone: bool) {
     let old = |path: &Path| {
         let age = path.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());

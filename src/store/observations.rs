@@ -1,7 +1,7 @@
-//! A model's observation log: what was observed, in one order that every replica sees.
+//! A model's observation log: what was observed, in one order that is the same on every replica.
 //!
-//! A record is one batch of rows (or another operation, such as forgetting) in whatever bytes the
-//! caller keeps. Records are numbered by rows: a record of 10 rows at 5 is followed by one at 15.
+//! A record is one batch of rows (or another operation, such as forgetting) in the caller's
+//! encoding. Records are numbered by rows: a record of 10 rows at 5 is followed by one at 15.
 //! State = last snapshot + the records from its number on; older records are then deleted.
 //!
 //! Appends of all requests that wait share one transaction, so that one sync to disk acknowledges
@@ -23,7 +23,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
-/// Requests that wait at most; more wait in their senders.
+/// Requests that wait at most; more wait in the channel's senders.
 const WAITING: usize = 1024;
 /// Bytes after which a transaction takes no further request.
 const BATCH_BYTES: usize = 16 << 20;
@@ -31,18 +31,18 @@ const BATCH_BYTES: usize = 16 << 20;
 /// A record to append.
 #[derive(Clone, Debug)]
 pub struct NewRecord {
-    /// What it is (`rows`, `forget` …), for whoever replays it.
+    /// What it is (`rows`, `forget` …), for the replay.
     pub kind: String,
-    /// How many rows it stands for; 0 for an operation, which takes up one number.
+    /// How many rows it counts; 0 for an operation, which takes up one number.
     pub rows: u64,
-    /// The rows as the caller keeps them.
+    /// The rows in the caller's encoding.
     pub payload: Vec<u8>,
     /// The request it belongs to: the same key never appends twice. A request of several records
-    /// tells them apart in the key (`abc#3`).
+    /// appends `#` and their index to the key (`abc#3`).
     pub idempotency: Option<IdempotencyKey>,
 }
 
-/// Where a record lies.
+/// Where a record was appended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Appended {
     /// Its number.
@@ -77,7 +77,7 @@ pub struct LogSnapshot {
     pub seq: u64,
     /// The state.
     pub bytes: Bytes,
-    /// What its maker wants to know without reading it.
+    /// The caller's description, readable without the state.
     pub info: Value,
 }
 
@@ -127,9 +127,9 @@ impl Store {
         self.keep_log_snapshot(name, model, snapshot, seq, fits).await.map(|_| ())
     }
 
-    /// Puts a state that does not follow from the log in the place of everything below `snapshot.seq`,
-    /// which must be the log's head; whether it still was. The state takes up one number, so that
-    /// whoever applies the log finds that number missing and reads the snapshot.
+    /// Replaces everything below `snapshot.seq`, which must be the log's head, by a state that does not follow
+    /// from the log; returns whether it was still the head. The state takes up one number, so that
+    /// a replica that applies the log finds that number missing and reads the snapshot.
     pub async fn take_over_log(&self, name: &ModelName, model: Uuid, snapshot: LogSnapshot) -> Result<bool> {
         let seq = snapshot.seq;
         let snapshot = LogSnapshot { seq: seq + 1, ..snapshot };
@@ -165,7 +165,7 @@ impl Store {
         if let Some(old) = old.snapshot_key {
             discard(&mut tx, &old).await?;
         }
-        tx.tell(Change::Log(name.clone()));
+        tx.notify(Change::Log(name.clone()));
         tx.commit().await?;
         self.sweep().await.map(|_| true)
     }
@@ -200,7 +200,7 @@ struct Head {
     snapshot_key: Option<String>,
 }
 
-/// Reads a log's head and keeps others from appending until the transaction ends.
+/// Reads a log's head and blocks other appends until the transaction ends.
 async fn lock(tx: &mut Tx, model: Uuid) -> Result<Head> {
     let lock = "UPDATE logs SET next_seq = next_seq WHERE model_id = $1 RETURNING *";
     let row = tx.opt(sql(lock).bind(model.to_string())).await?.ok_or_else(gone)?;
@@ -290,7 +290,7 @@ async fn write_batch(db: &Db, batch: Vec<Request>) {
     match outcome.await {
         Ok(answers) => {
             for (request, answer) in requests(models).zip(answers) {
-                // A caller that has gone does not mind.
+                // A caller that has disconnected does not need the answer.
                 let _ = request.reply.send(answer);
             }
         }
@@ -323,7 +323,7 @@ async fn append(
     };
     let (at, mut next) = (now(), head.next);
     for request in requests.iter_mut() {
-        // Looked up before anything is written, so that a request lands whole or not at all.
+        // Looked up before anything is written, so that a request is applied whole or not at all.
         let known = match known_keys(tx, &id, &request.records).await? {
             Ok(known) => known,
             Err(error) => {
@@ -352,7 +352,7 @@ async fn append(
             next += length;
         }
         answers.push(Ok(appended));
-        tx.tell(Change::Log(request.name.clone()));
+        tx.notify(Change::Log(request.name.clone()));
     }
     let update = "UPDATE logs SET next_seq = $2 WHERE model_id = $1";
     tx.exec(sql(update).bind(&id).bind(next)).await.map(|_| ())

@@ -1,4 +1,4 @@
-//! Opening, closing and waking: the [`Store`] itself.
+//! Opening, closing and change notifications: the [`Store`] itself.
 
 use super::change::Change;
 use super::db::{Db, Pools, sql};
@@ -19,7 +19,7 @@ use tokio::task::JoinHandle;
 /// How often SQLite's log is moved into the database.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 
-/// Where everything is kept.
+/// Where everything is stored.
 #[derive(Clone, Debug, Default)]
 pub struct StoreOptions {
     /// The data folder; always needed (database and objects by default, caches otherwise).
@@ -30,7 +30,7 @@ pub struct StoreOptions {
     pub objects_url: Option<String>,
 }
 
-/// Everything that lasts. Cheap to clone.
+/// The persistent state. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
     pub(super) inner: Arc<Inside>,
@@ -47,7 +47,7 @@ pub(super) struct Inside {
     data_dir: PathBuf,
     /// Listens on Postgres, moves the log on SQLite.
     aside: std::sync::Mutex<Option<JoinHandle<()>>>,
-    /// Held for life on SQLite: two processes on one data folder would not hear each other.
+    /// Held for life on SQLite: two processes on one data folder would not notify each other.
     _lock: File,
     /// A temporary store's folder; removed last.
     pub(super) _folder: Option<tempfile::TempDir>,
@@ -123,14 +123,14 @@ impl Store {
         };
         let store = Self { inner: Arc::new(inside) };
         if postgres.is_none() {
-            // Nobody else can have this database: whatever ran when the process died is orphaned.
+            // No other process can have this database: whatever ran when the process died is orphaned.
             store.requeue_orphans().await?;
         }
         store.collect_garbage_at_start().await?;
         Ok(store)
     }
 
-    /// Lets go of the database. Other clones answer `database_unavailable` from then on.
+    /// Closes the database. Other clones return `database_unavailable` from then on.
     pub async fn close(&self) {
         self.inner.log.flush().await;
         if let Some(task) = self.inner.aside() {
@@ -147,7 +147,7 @@ impl Store {
         }
     }
 
-    /// What changes from now on, here or on another replica. Slow receivers see `Lagged`, which
+    /// Changes from now on, made here or on another replica. Slow receivers get `Lagged`, which
     /// they take as [`Change::Unknown`].
     pub fn changes(&self) -> broadcast::Receiver<Change> {
         self.inner.db.changes.subscribe()
@@ -190,7 +190,7 @@ fn is_postgres(url: &str) -> bool {
 
 async fn lock_folder(folder: &Path, exclusive: bool) -> Result<File> {
     let file = File::options().create(true).truncate(false).write(true).open(folder.join("lock"))?;
-    // A process that was just killed, or is just ending, lets go in a moment.
+    // A process that was just killed, or is shutting down, releases the lock in a moment.
     for _ in 0..50 {
         let locked = if exclusive { file.try_lock() } else { file.try_lock_shared() };
         match locked {
@@ -216,7 +216,7 @@ async fn open_sqlite(options: &StoreOptions) -> Result<Pools> {
         .foreign_keys(true)
         .busy_timeout(Duration::from_secs(5))
         // A commit that also moves the log into the database waits ten times as long as one that does
-        // not. That is done aside, by `checkpoint`; this only bounds the log (64 MB) if it cannot keep up.
+        // not. That is done by `checkpoint`; this only bounds the log (64 MB) if it cannot keep up.
         .pragma("wal_autocheckpoint", "16384");
     let write = SqlitePoolOptions::new().max_connections(1).min_connections(1).max_lifetime(None).idle_timeout(None);
     let write = write.acquire_timeout(Duration::from_secs(30)).connect_with(connect.clone()).await?;
@@ -225,11 +225,11 @@ async fn open_sqlite(options: &StoreOptions) -> Result<Pools> {
     Ok(Pools::Sqlite { read, write })
 }
 
-/// Moves what is committed from SQLite's log into the database, beside those who read and write.
+/// Moves what is committed from SQLite's log into the database, while others read and write.
 async fn checkpoint(pool: SqlitePool) {
     while !pool.is_closed() {
         tokio::time::sleep(CHECKPOINT_EVERY).await;
-        // `PASSIVE` waits for nobody; whatever is in use is moved the next time.
+        // `PASSIVE` does not wait; whatever is in use is moved the next time.
         if let Err(error) = sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&pool).await
             && !pool.is_closed()
         {
@@ -273,7 +273,7 @@ async fn listen(mut listener: PgListener, changes: broadcast::Sender<Change>) {
     loop {
         let change = match listener.try_recv().await {
             Ok(Some(message)) => message.payload().parse().unwrap_or(Change::Unknown),
-            // The connection was lost and is being made again: what was told meanwhile is gone.
+            // The connection was lost and is being made again: notifications sent meanwhile are lost.
             Ok(None) => Change::Unknown,
             Err(error) => {
                 tracing::warn!(%error, "listening to the database failed");
@@ -281,7 +281,7 @@ async fn listen(mut listener: PgListener, changes: broadcast::Sender<Change>) {
                 Change::Unknown
             }
         };
-        // Nobody listening is no failure.
+        // Without a receiver there is nothing to do.
         let _ = changes.send(change);
     }
 }

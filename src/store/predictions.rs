@@ -1,12 +1,12 @@
-//! What was answered lately, so that a label that comes late can be learned by `prediction_id`
-//! alone. In memory and bounded: predicting never waits for a disk, and the oldest go first.
+//! Recent predictions, so that a label that comes late can be learned by `prediction_id`
+//! alone. In memory and bounded: predicting never waits for a disk, and the oldest are dropped first.
 
 use bytes::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Rows by prediction id, bounded by bytes and age. The rows of a call are whatever bytes the caller keeps; its
+/// Rows by prediction id, bounded by bytes and age. The rows of a call are in the caller's encoding; its
 /// predictions share them.
 #[derive(Debug)]
 pub struct Predictions {
@@ -31,7 +31,7 @@ struct Answered {
     share: usize,
 }
 
-/// What an entry costs beside its id and row, roughly.
+/// What an entry costs besides its id and row, roughly.
 const OVERHEAD: usize = 128;
 
 impl Predictions {
@@ -80,7 +80,7 @@ impl Predictions {
 
 impl Ring {
     fn oldest(&mut self) -> Option<Instant> {
-        // Ids that were taken still stand in the order; they are skipped here.
+        // Ids that were taken are still in the order; they are skipped here.
         while let Some(id) = self.order.front() {
             if let Some(answered) = self.rows.get(id) {
                 return Some(answered.at);
@@ -94,7 +94,7 @@ impl Ring {
         let entry = self.rows.remove(id)?;
         self.bytes -= cost(id, entry.share);
         if self.order.len() > 2 * self.rows.len() + 1024 {
-            // Mostly ids that were taken: they would wait here for as long as the oldest row lives.
+            // Mostly ids that were taken: they would stay here as long as the oldest row.
             self.order.retain(|id| self.rows.contains_key(id));
         }
         Some(entry)

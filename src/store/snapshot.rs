@@ -1,4 +1,4 @@
-//! A consistent copy of everything in one file, made while serving, and the way back.
+//! A consistent copy of everything in one file, made while serving, and its restoration.
 //!
 //! The file is a tar: `manifest.json`, `tables/NAME.ndjson` (one row a line, all tables from one
 //! read transaction) and `objects/KEY`. It does not depend on the database it came from, so it also
@@ -16,7 +16,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-/// Counts up when an older reader could not read what is written.
+/// Increased when an older reader could not read what is written.
 const FORMAT: u64 = 1;
 
 /// What a snapshot holds.
@@ -36,7 +36,7 @@ pub struct Manifest {
     pub bytes: u64,
 }
 
-/// How a column travels: `t`ext, `i`nteger, `r`eal, `b`oolean, `x` for bytes.
+/// How a column is encoded: `t`ext, `i`nteger, `r`eal, `b`oolean, `x` for bytes.
 type Columns = &'static [(&'static str, char)];
 
 /// Every table but the one of requests in flight, in an order in which rows may be inserted.
@@ -230,7 +230,7 @@ pub async fn restore(file: &Path, options: &StoreOptions) -> Result<Manifest> {
     let (from, to) = (file.to_owned(), work.path().to_owned());
     let unpack = move || -> Result<()> {
         let mut tar = tar::Archive::new(BufReader::new(File::open(from)?));
-        // Never writes outside of the folder: names with `..` and links that lead out are left out.
+        // Never writes outside of the folder: names with `..` and links that lead out are skipped.
         Ok(tar.unpack(to)?)
     };
     tokio::task::spawn_blocking(unpack).await.map_err(Error::internal)?.map_err(|error| {

@@ -3,7 +3,7 @@
 
 use std::time::SystemTime;
 
-/// Who asked, as a `traceparent` header says it.
+/// The caller's span, from a `traceparent` header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parent {
     /// The trace; never 0.
@@ -42,7 +42,7 @@ pub struct Answered<'a> {
     pub status: u16,
     /// When it came.
     pub begun: SystemTime,
-    /// Who asked.
+    /// The caller's span.
     pub parent: Option<Parent>,
 }
 
@@ -89,7 +89,7 @@ mod export {
         }
     }
 
-    /// One span a request, within the caller's.
+    /// One span a request, a child of the caller's.
     pub fn record(request: Answered<'_>) {
         let Some((_, tracer)) = TRACER.get() else { return };
         let within = request.parent.map_or_else(Context::new, |parent| {
@@ -120,7 +120,7 @@ pub use without::{end, record, start};
 
 #[cfg(not(feature = "otel"))]
 mod without {
-    /// There is nobody to send spans to.
+    /// Without the feature no spans are sent.
     pub fn start() -> crate::Result<()> {
         Ok(())
     }

@@ -1,4 +1,4 @@
-// An answer as a person reads it: what, how sure, how unlike anything known, and why.
+// Renders a prediction: label or value, probabilities, novelty, explanation.
 
 import { h, num, percent, cell, words, select, style } from './dom.js';
 import { post } from './api.js';
@@ -12,7 +12,7 @@ function novelty(p) {
 	if (p.novelty == null) return null;
 	const bar = meter('Novelty').set(p.novelty);
 	if (p.novelty > 0.5) bar.classList.add('warm');
-	const text = p.abstained ? 'Unlike anything it has seen: better not trust this answer.' : p.novelty > 0.8 ? 'Rather unlike what it knows.' : p.novelty > 0.4 ? 'Somewhat unusual.' : 'Much like what it knows.';
+	const text = p.abstained ? 'Unlike the training data: the prediction is unreliable.' : p.novelty > 0.8 ? 'Rather unlike the training data.' : p.novelty > 0.4 ? 'Somewhat unusual.' : 'Similar to the training data.';
 	return h('div', h('h3', 'Novelty ', h('span.mute', num(p.novelty, 2))), bar, h(p.abstained ? 'p.small.warm' : 'p.small.mute', text));
 }
 
@@ -20,7 +20,7 @@ function novelty(p) {
 function attended(name, weights, column, value) {
 	const [low, high] = [Math.min(...weights), Math.max(...weights)];
 	const stretched = weights.map((w) => (w - low) / (high - low || 1));
-	const range = h('p.small.mute', `${name}: from ${percent(low)} (plain) to ${percent(high)} (amber).`);
+	const range = h('p.small.mute', `${name}: from ${percent(low)} (no tint) to ${percent(high)} (amber).`);
 	if (square(column) && Number.isInteger(Math.sqrt(weights.length))) return [picture(value, square(column), 168, stretched), range];
 	const parts = typeof value === 'string' ? value.split(/\s+/).filter(Boolean) : value?.every?.((one) => typeof one === 'string') ? value : [];
 	if (parts.length && parts.length === weights.length) {
@@ -30,7 +30,7 @@ function attended(name, weights, column, value) {
 	return lines(`Attention along ${name}`, [{ name: `attention along ${name}`, points: weights.map((w, i) => [i + 1, w]), color: 2 }], { height: 110, xLabel: 'token', format: (v) => percent(v) });
 }
 
-// Attention over the row: columns of several tokens each in their own way, the others as bars.
+// Attention over the row: columns of several tokens by kind, the others as bars.
 function attention(entries, list, row) {
 	const single = [];
 	const many = Object.entries(Object.groupBy(entries, (one) => one.name)).map(([name, some]) => {
@@ -47,7 +47,7 @@ function reasons(weights, entries, list, row) {
 	const image = list.find((f) => f.kind === 'vector' && square(f) && !entries.some((one) => one.name === f.name));
 	const tint = image && Array(row[image.name].length).fill(0);
 	for (const { name, weight } of weights) {
-		// Within a column of several tokens the number is a place in each of them: only the sum says something.
+		// Within a column of several tokens the number is an index in each of them: only the sum is meaningful.
 		const [, stem, at] = /^(.*)\[(\d+)\]$/.exec(name) ?? [];
 		if (image && stem === image.name) tint[at] += weight;
 		else {
@@ -59,7 +59,7 @@ function reasons(weights, entries, list, row) {
 		sums.size ? bars([...sums].sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])), (v) => num(v, 2), 10) : null];
 }
 
-const remembered = (m, list) => h('li', h('strong.name', cell(m.label ?? m.value)),
+const memoryRow = (m, list) => h('li', h('strong.name', cell(m.label ?? m.value)),
 	h('div.cell.mute', Object.entries(m.row ?? {}).map(([name, v]) => {
 		const view = shown(v, list.find((f) => f.name === name) ?? {}, 24);
 		return typeof view === 'string' ? `${words(name)} ${view}  ` : view;
@@ -74,19 +74,19 @@ export function answer(made, it, list, row, path) {
 	const fired = units(p);
 	const labels = Object.entries(p.probabilities ?? {}).sort((a, b) => b[1] - a[1]);
 	const known = it.schema.classes?.length ? it.schema.classes : labels.map(([name]) => name);
-	const truth = numeric ? h('input', { type: 'number', step: 'any', label: 'The right value', value: p.value }) : select(known, p.label, { label: 'The right answer' });
+	const truth = numeric ? h('input', { type: 'number', step: 'any', label: 'True value', value: p.value }) : select(known, p.label, { label: 'True label' });
 	return h('div.answer',
 		h('p.big', { id: 'answer' }, numeric ? num(p.value, 5) : p.label, ' ', h('small', !numeric ? percent(p.probability) : p.interval ? `${num(p.interval[0], 4)} to ${num(p.interval[1], 4)}` : '')),
 		labels.length > 1 ? bars(labels, percent, 10, 1) : null,
-		p.set ? h('p.row', h('span.small.mute', 'Set that holds the truth as often as asked:'), p.set.length ? p.set.map((one) => h('span.chip.good', one)) : h('span.chip.warn', 'empty: none fits')) : null,
+		p.set ? h('p.row', h('span.small.mute', 'Conformal set at this coverage:'), p.set.length ? p.set.map((one) => h('span.chip.good', one)) : h('span.chip.warn', 'empty')) : null,
 		novelty(p),
-		entries.length ? block('What it attended to', '', attention(entries, list, row)) : null,
-		features.length ? block('What spoke for and against', '', reasons(features, entries, list, row)) : null,
-		memories.length ? block('Memories it recalled', 'with how alike they are', h('ul.bars', memories.slice(0, 6).map((m) => remembered(m, list)))) : null,
-		fired.length ? block('Active units', `The ${fired.length} units that spoke most, by their place in the network.`, raster([fired], Math.max(...fired.map(([unit]) => unit)) + 1, `${fired.length} active units`)) : null,
-		p.prediction_id ? h('div.row', h('span.small.mute', 'The right answer is'), truth, act('Teach', async () => {
+		entries.length ? block('Attention', '', attention(entries, list, row)) : null,
+		features.length ? block('Contributions of the features', '', reasons(features, entries, list, row)) : null,
+		memories.length ? block('Retrieved memories', 'with their similarity', h('ul.bars', memories.slice(0, 6).map((m) => memoryRow(m, list)))) : null,
+		fired.length ? block('Active units', `The ${fired.length} most active units, by index.`, raster([fired], Math.max(...fired.map(([unit]) => unit)) + 1, `${fired.length} active units`)) : null,
+		p.prediction_id ? h('div.row', h('span.small.mute', 'True value or label'), truth, act('Send feedback', async () => {
 			await post(`${path}/feedback`, { prediction_id: p.prediction_id, target: numeric ? Number(truth.value) : truth.value });
 			toast('Learned.');
 		}, 'button.slim')) : null,
-		h('p.small.mute', `Answered by version ${made.version}.`));
+		h('p.small.mute', `Predicted by version ${made.version}.`));
 }

@@ -1,11 +1,11 @@
-// The one way to the server: JSON calls, uploads with progress, and event streams, all with the key.
-// The key lives in this tab's session storage and in the Authorization header, nowhere else.
+// The client of the server: JSON calls, uploads with progress, and event streams, all with the key.
+// The key is stored in this tab's session storage and in the Authorization header, nowhere else.
 
 const KEY = 'kenyon-key';
-let asking = null;
-let ask = async () => null;
+let prompting = null;
+let promptForKey = async () => null;
 
-export const onKeyNeeded = (handler) => { ask = handler; };
+export const onKeyNeeded = (handler) => { promptForKey = handler; };
 export const key = () => sessionStorage.getItem(KEY) ?? '';
 export const setKey = (value) => (value ? sessionStorage.setItem(KEY, value) : sessionStorage.removeItem(KEY));
 
@@ -24,8 +24,8 @@ const auth = () => (key() ? { Authorization: `Bearer ${key()}` } : {});
 // One prompt for all calls that wait for a key; whether there is another key now.
 async function renewed(used) {
 	if (key() !== used) return true;
-	asking ??= ask(used !== '').finally(() => { asking = null; });
-	const given = await asking;
+	prompting ??= promptForKey(used !== '').finally(() => { prompting = null; });
+	const given = await prompting;
 	if (given) setKey(given);
 	return Boolean(given);
 }
@@ -54,7 +54,7 @@ export async function call(method, path, body, signal) {
 export const get = (path, signal) => call('GET', path, undefined, signal);
 export const post = (path, body, signal) => call('POST', path, body, signal);
 
-// A GET with those of the parameters that say something.
+// A GET with the parameters that are not empty.
 export const list = (path, params, signal) =>
 	get(`${path}?${new URLSearchParams(Object.entries(params).filter(([, value]) => value != null && value !== ''))}`, signal);
 
@@ -92,8 +92,8 @@ export async function events(path, lastId, onEvent, signal) {
 		const whole = (rest + value).split('\n\n');
 		rest = whole.pop();
 		for (const block of whole) {
-			const said = Object.fromEntries(block.split('\n').map((line) => /^(\w*): ?(.*)$/.exec(line)?.slice(1) ?? []));
-			if (said.data) onEvent(said.event, JSON.parse(said.data), said.id);
+			const fields = Object.fromEntries(block.split('\n').map((line) => /^(\w*): ?(.*)$/.exec(line)?.slice(1) ?? []));
+			if (fields.data) onEvent(fields.event, JSON.parse(fields.data), fields.id);
 		}
 	}
 }

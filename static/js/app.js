@@ -1,5 +1,5 @@
-// The shell: which page is shown, theme, key. A page is a function of the address that answers a node
-// at once and fills it as answers come; leaving a page aborts everything it started.
+// Router, theme and API key. A page is a function of the address that returns a node
+// at once and fills it as responses arrive; leaving a page aborts its requests.
 
 import { h, s, put } from './dom.js';
 import { key, setKey, onKeyNeeded } from './api.js';
@@ -7,7 +7,7 @@ import { askKey, trouble, toast } from './parts.js';
 import { overview } from './overview.js';
 import { jobs, job } from './jobs.js';
 
-// The heavier pages are fetched when wanted.
+// The heavier pages are loaded on first use.
 const models = (name) => async (...all) => (await import('./models.js'))[name](...all);
 const datasets = (name) => async (...all) => (await import('./datasets.js'))[name](...all);
 
@@ -19,7 +19,7 @@ const ROUTES = [
 	[/^\/datasets\/([^/]+)$/, datasets('dataset'), 'Dataset'],
 	[/^\/jobs$/, jobs, 'Jobs'],
 	[/^\/jobs\/([^/]+)$/, job, 'Job'],
-	[/^/, () => [h('h1', { tabindex: '-1' }, 'There is no such page'), h('p', 'Perhaps the link is old. ', h('a', { href: '#/' }, 'Go to the overview'), '.')], 'No such page'],
+	[/^/, () => [h('h1', { tabindex: '-1' }, 'Page not found'), h('p', 'The address is not one of this dashboard. ', h('a', { href: '#/' }, 'Go to the overview'), '.')], 'Page not found'],
 ];
 
 const main = document.getElementById('main');
@@ -36,7 +36,7 @@ async function show() {
 		const target = link.hash.slice(1);
 		link.ariaCurrent = (target === '/' ? path === '/' : path.startsWith(target)) ? 'page' : null;
 	}
-	// Names need no escapes, so the parts go into the server's paths as they stand in the address.
+	// Names need no escapes, so the parts go into the server's paths unchanged.
 	const parts = pattern.exec(path).slice(1);
 	document.title = `${parts[0] ?? name} · Kenyon`;
 	let node;
@@ -48,7 +48,7 @@ async function show() {
 	if (signal.aborted) return;
 	put(main, node);
 	main.querySelector('.tabs [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
-	// A screen reader hears the new page's title; on the first load the browser does that itself.
+	// A screen reader reads the new page's title; on the first load the browser does that itself.
 	if (!first) {
 		main.querySelector('h1')?.focus({ preventScroll: true });
 		scrollTo(0, 0);
@@ -69,9 +69,9 @@ const drawTheme = () => (dark()
 	? sign(themeButton, 'Switch to the light theme', 'M12 3v2m0 14v2M5.6 5.6 7 7m10 10 1.4 1.4M3 12h2m14 0h2M5.6 18.4 7 17M17 7l1.4-1.4M16 12a4 4 0 1 1-8 0 4 4 0 0 1 8 0')
 	: sign(themeButton, 'Switch to the dark theme', 'M20 14.5A8.5 8.5 0 0 1 9.5 4a8.5 8.5 0 1 0 10.5 10.5z'));
 themeButton.onclick = () => {
-	const chosen = dark() ? 'light' : 'dark';
-	document.documentElement.dataset.theme = chosen;
-	try { localStorage.setItem('kenyon-theme', chosen); } catch { /* Then it holds for this page only. */ }
+	const next = dark() ? 'light' : 'dark';
+	document.documentElement.dataset.theme = next;
+	try { localStorage.setItem('kenyon-theme', next); } catch { /* Then it applies to this page only. */ }
 	drawTheme();
 };
 preferred.onchange = drawTheme;
@@ -80,12 +80,12 @@ drawTheme();
 const keyButton = document.getElementById('key');
 function drawKey() {
 	keyButton.classList.toggle('on', key() !== '');
-	sign(keyButton, key() ? 'Forget the API key' : 'Enter an API key', 'M11 11a4.5 4.5 0 1 1 2 2l-2 2v2H9v2H7v2H4v-3z M16.5 7.5h.01');
+	sign(keyButton, key() ? 'Remove the API key' : 'Enter an API key', 'M11 11a4.5 4.5 0 1 1 2 2l-2 2v2H9v2H7v2H4v-3z M16.5 7.5h.01');
 }
 keyButton.onclick = async () => {
 	const had = key() !== '';
 	const given = had ? '' : await askKey(false);
-	if (had) toast('The key is forgotten.');
+	if (had) toast('The key was removed.');
 	if (given !== null) setKey(given);
 	if (given) show();
 	drawKey();

@@ -1,4 +1,4 @@
-// Small pictures drawn as SVG or on a canvas, each with a sentence for those who do not see it.
+// Charts as SVG or on a canvas, each with a text for screen readers.
 
 import { h, s, put, num, percent, style, part, scroller } from './dom.js';
 
@@ -24,11 +24,11 @@ function ticks([low, high], count) {
 
 const bounds = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
 
-// With some air, so that no line lies on the edge.
-function roomy(values, share) {
+// With a margin, so that no line lies on the edge.
+function padded(values, share) {
 	const [low, high] = bounds(values);
-	const air = (high - low) * share || (low === high ? Math.abs(low) / 20 || 0.5 : 0);
-	return [low - air, high + air];
+	const margin = (high - low) * share || (low === high ? Math.abs(low) / 20 || 0.5 : 0);
+	return [low - margin, high + margin];
 }
 
 // A path over at most `limit` of the points, evenly taken, the last always.
@@ -39,7 +39,7 @@ function path(points, X, Y, limit) {
 }
 
 /**
- * Lines over one axis. `series`: `[{name, points: [[x, y]], color: 1..4}]`; `marks`: places of drift; `format`
+ * Lines over one axis. `series`: `[{name, points: [[x, y]], color: 1..4}]`; `marks`: rows of drift; `format`
  * writes y values. With `unit`, both axes go from 0 to 1 and a diagonal is drawn; `size(i)` makes dots; `bare` is
  * for a list.
  */
@@ -48,13 +48,13 @@ export function lines(title, series, { height = 200, format = num, xLabel = 'epo
 	if (!shown.length) return h('p.mute.small', 'No points yet.');
 	const legend = unit || bare ? null : h('ul.legend', shown.map((one) =>
 		h('li', h('i', { class: `c${one.color}` }), one.name, ' ', h('b', format(one.points.at(-1)[1])))), marks.length ? h('li', h('i.c4'), 'drift') : null);
-	const summary = `${title}. ${shown.map((one) => (unit ? one.points.map(([x, y]) => `said ${format(x)}, was right ${format(y)}`).join('; ')
+	const summary = `${title}. ${shown.map((one) => (unit ? one.points.map(([x, y]) => `confidence ${format(x)}, accuracy ${format(y)}`).join('; ')
 		: `${one.name}: from ${format(one.points[0][1])} to ${format(one.points.at(-1)[1])} over ${one.points.length} points`)).join('; ')}`;
 	const box = sized(height, (full) => {
 		const w = unit ? Math.min(full, 320) : full;
 		const [left, right, top, bottom] = bare ? [2, w - 2, 4, height - 4] : [46, w - 10, 8, height - 24];
 		const all = shown.flatMap((one) => one.points);
-		const [x, y] = unit ? [[0, 1], [0, 1]] : [roomy(all.map((p) => p[0]), 0), roomy(all.map((p) => p[1]), 0.06)];
+		const [x, y] = unit ? [[0, 1], [0, 1]] : [padded(all.map((p) => p[0]), 0), padded(all.map((p) => p[1]), 0.06)];
 		const X = (v) => left + ((v - x[0]) / (x[1] - x[0])) * (right - left);
 		const Y = (v) => bottom - ((v - y[0]) / (y[1] - y[0])) * (bottom - top);
 		const line = (name, x1, y1, x2, y2) => s(`line.${name}`, { x1, y1, x2, y2 });
@@ -73,12 +73,12 @@ export function lines(title, series, { height = 200, format = num, xLabel = 'epo
 	return h('figure', legend, box);
 }
 
-// Claimed probability against how often it was right. `points`: `[{confidence, accuracy, rows}]`.
+// Confidence against accuracy. `points`: `[{confidence, accuracy, rows}]`.
 export function calibration(points) {
 	const most = Math.max(...points.map((p) => p.rows ?? 1), 1);
 	return [lines('Calibration', [{ points: points.map((p) => [p.confidence, p.accuracy]), color: 1 }],
 		{ unit: true, height: 220, format: (v) => percent(v, 0), size: (i) => 2 + 4 * Math.sqrt((points[i].rows ?? 1) / most) }),
-	h('p.small.mute', 'How sure it was (across) against how often it was right (up). On the dashed line the two agree.')];
+	h('p.small.mute', 'Confidence (horizontal) against accuracy (vertical); they are equal on the dashed line.')];
 }
 
 export function histogram(counts, label) {
@@ -102,26 +102,26 @@ export function bars(items, format = num, limit = 12, of = 0) {
 	}));
 }
 
-// Truth by row, answer by column. Past 24 classes only the worst mix-ups are told.
+// Truth by row, prediction by column. Beyond 24 classes only the most frequent confusions are shown.
 export function confusion(labels, matrix) {
 	const sums = matrix.map((row) => row.reduce((a, b) => a + b, 0));
 	const wrong = matrix.flatMap((row, i) => row.map((n, j) => [n, i, j])).filter(([n, i, j]) => n && i !== j).sort((a, b) => b[0] - a[0]);
 	const worst = h('p.small.mute', wrong.length
-		? `Most often mixed up: ${wrong.slice(0, 3).map(([n, i, j]) => `${labels[i]} taken for ${labels[j]} (${n})`).join(', ')}.` : 'Nothing was mixed up.');
+		? `Most frequent confusions: ${wrong.slice(0, 3).map(([n, i, j]) => `${labels[i]} predicted as ${labels[j]} (${n})`).join(', ')}.` : 'No confusions.');
 	if (labels.length > 24) {
 		const right = labels.map((name, i) => [name, sums[i] ? matrix[i][i] / sums[i] : 0]).sort((a, b) => a[1] - b[1]);
-		return [bars(right, percent, 16, 1), h('p.small.mute', 'Share of each class that was recognised, the weakest first.'), worst];
+		return [bars(right, percent, 16, 1), h('p.small.mute', 'Recall of each class, the lowest first.'), worst];
 	}
 	const head = (scope, name) => h('th', { scope, title: name }, name);
 	return [scroller('Confusion matrix', h('table.heat',
-		h('caption.sr', 'Rows are the truth, columns the answers'),
+		h('caption.sr', 'Rows are the truth, columns the predictions'),
 		h('thead', h('tr', h('th', { scope: 'col' }, h('span.sr', 'truth')), labels.map((name) => head('col', name)))),
 		h('tbody', matrix.map((row, i) => h('tr', head('row', labels[i]), row.map((n, j) =>
-			h(i === j ? 'td' : 'td.off', { title: `${labels[i]} answered as ${labels[j]}: ${n}` },
+			h(i === j ? 'td' : 'td.off', { title: `${labels[i]} predicted as ${labels[j]}: ${n}` },
 				style(h('i', { 'aria-hidden': 'true' }), { opacity: sums[i] ? (n / sums[i]) * 0.45 : 0 }), n || h('span.mute', '·')))))))), worst];
 }
 
-// Which units fire: a line a row, a lit dot per active unit of `[[unit, strength]]`; `most` units in all.
+// Active units: a line a row, a lit dot per active unit of `[[unit, strength]]`; `most` units in all.
 export function raster(rows, most, label) {
 	const cols = Math.min(most, 512);
 	const tall = rows.length > 1 ? 8 : 24;

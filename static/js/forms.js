@@ -1,9 +1,9 @@
-// Forms drawn from what the server says of itself: a model's columns, a family's settings.
+// Forms generated from a model's columns and a family's settings.
 
 import { h, put, field, check, select, num, words, uid, cell } from './dom.js';
 import { lines, picture, imageOf } from './charts.js';
 
-// A model's columns, with what its dataset knows of them.
+// A model's columns, with their statistics from the dataset.
 export const features = (model, dataset) =>
 	(model.schema?.features ?? []).map((one) => ({ ...dataset?.columns.find((c) => c.name === one.name), ...one }));
 
@@ -27,7 +27,7 @@ function drawingPad(feature, changed) {
 	const image = kind === 'image';
 	const top = max > 0 && !image ? max : 1;
 	const fine = Math.max(1, Math.round(280 / Math.max(rows, cols)));
-	const canvas = h('canvas', { width: cols * fine, height: rows * fine, tabindex: '0', role: 'img', label: `Drawing pad for ${name}, ${rows} by ${cols}; another way is below` });
+	const canvas = h('canvas', { width: cols * fine, height: rows * fine, tabindex: '0', role: 'img', label: `Drawing pad for ${name}, ${rows} by ${cols}; or enter numbers below` });
 	const pen = canvas.getContext('2d', { willReadFrequently: true });
 	const small = h('canvas', { width: cols, height: rows });
 	const soft = small.getContext('2d', { willReadFrequently: true });
@@ -53,7 +53,7 @@ function drawingPad(feature, changed) {
 	}
 	const set = (v) => { type(typed, image ? v ?? '' : JSON.stringify((v ?? Array(rows * cols).fill(0)).map((x) => +Number(x).toPrecision(4)))); show(); };
 
-	// Averages the fine drawing into the small one, its centre of mass moved to the middle when asked.
+	// Averages the fine drawing into the small one, its centre of mass moved to the middle if selected.
 	function read() {
 		const { data } = pen.getImageData(0, 0, canvas.width, canvas.height);
 		let [mass, mx, my] = [0, 0, 0];
@@ -91,7 +91,7 @@ function drawingPad(feature, changed) {
 	return {
 		node: h('div.pad.wide', h('span.hint', `${name}: draw with mouse or finger`), canvas,
 			h('div.row', h('button.slim', { type: 'button', onclick: () => { set(); changed(); } }, 'Clear'), check('centre it', centre)),
-			image ? [field('or choose a picture', file, 'PNG or JPEG'), typed] : h('details', h('summary', 'As numbers'), field(`${rows * cols} numbers from 0 to ${num(top)}`, typed))),
+			image ? [field('or select an image file', file, 'PNG or JPEG'), typed] : h('details', h('summary', 'As numbers'), field(`${rows * cols} numbers from 0 to ${num(top)}`, typed))),
 		value, set, restore: show,
 	};
 }
@@ -140,7 +140,7 @@ function control(feature, changed) {
 	if (kind === 'number') return number(feature, changed);
 	const known = kind === 'category' ? (histogram ?? []).map(([value]) => String(value)) : [];
 	const options = known.length ? h('datalist', { id: uid() }, known.slice(0, 200).map((value) => h('option', { value }))) : null;
-	const input = kind === 'boolean' ? select([['', 'not known'], 'true', 'false'], '', { name: `v:${name}` })
+	const input = kind === 'boolean' ? select([['', 'missing'], 'true', 'false'], '', { name: `v:${name}` })
 		: h(kind === 'text' ? 'textarea' : 'input', { name: `v:${name}`, list: options?.id, spellcheck: 'false', autocomplete: 'off', placeholder: kind === 'timestamp' ? '2026-01-31T12:00:00Z' : null });
 	return {
 		node: h(kind === 'text' ? 'div.wide' : 'div', field(name, input, options && `such as ${known.slice(0, 3).join(', ')}`), options),
@@ -148,7 +148,7 @@ function control(feature, changed) {
 	};
 }
 
-const said = (pairs) => Object.fromEntries(pairs.filter(([, value]) => value !== undefined));
+const defined = (pairs) => Object.fromEntries(pairs.filter(([, value]) => value !== undefined));
 
 // A whole row: `{node, row(), set(row), restore()}`.
 export function rowForm(list, changed) {
@@ -156,7 +156,7 @@ export function rowForm(list, changed) {
 	const fields = (some) => h('div.fields', some.map(([, c]) => c.node));
 	return {
 		node: h('div.stack.tight', fields(controls.slice(0, 40)), controls.length > 40 ? h('details', h('summary', `${controls.length - 40} more columns`), fields(controls.slice(40))) : null),
-		row: () => said(controls.map(([{ name }, c]) => [name, c.value()])),
+		row: () => defined(controls.map(([{ name }, c]) => [name, c.value()])),
 		set: (row) => { for (const [feature, c] of controls) c.set(valueOf(row, feature)); },
 		restore: () => { for (const [, c] of controls) c.restore?.(); },
 	};
@@ -167,7 +167,7 @@ export function settingsForm(family) {
 	const made = Object.entries(family.schema.properties).map(([name, spec]) => {
 		const { type: kind, default: start, minimum: min, maximum: max, enum: choices } = spec;
 		const hint = `${spec.description}${min != null && max != null ? ` ${num(min)} to ${num(max)}.` : ''}`;
-		const unset = start == null ? 'chosen from the data' : Array.isArray(start) ? start.join(', ') : String(start);
+		const unset = start == null ? 'selected from the data' : Array.isArray(start) ? start.join(', ') : String(start);
 		const id = { name: `c:${name}` };
 		if (kind === 'boolean') {
 			const input = h('input', { ...id, type: 'checkbox', checked: start === true });
@@ -178,7 +178,7 @@ export function settingsForm(family) {
 		return [name, field(words(name), input, hint),
 			() => (input.value.trim() === '' ? undefined : choices ? input.value : kind === 'array' ? numbers(input.value) : Number(input.value))];
 	});
-	return { node: h('div.fields', made.map(([, node]) => node)), config: () => said(made.map(([name, , value]) => [name, value()])) };
+	return { node: h('div.fields', made.map(([, node]) => node)), config: () => defined(made.map(([name, , value]) => [name, value()])) };
 }
 
 // A value in a table: pictures for vectors and images, text for all else.

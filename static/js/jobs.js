@@ -1,4 +1,4 @@
-// The queue as a list, and one job as it goes.
+// The list of jobs, and the page of one job.
 
 import { h, put, num, percent, short, words, link, go, ago, select } from './dom.js';
 import { get, post } from './api.js';
@@ -14,10 +14,10 @@ export function jobs(signal) {
 	const pages = paged('/jobs', ['Jobs', ['Model', 'Kind', 'Status', '#Progress', '#Quality', 'Created'], (one) => [
 		named(one.model, one.version, 'jobs', one.id), words(one.kind), chip(one.status),
 		percent(one.status === 'succeeded' ? 1 : one.progress?.fraction ?? 0, 0), quality(one.metrics), ago(one.created_at)]],
-	empty('No such job', 'Jobs appear here when a training, a consolidation or an evaluation is asked for.', go('Start one from a dataset', 'datasets')),
+	empty('No matching job', 'Trainings, consolidations and evaluations are listed here.', go('Start one from a dataset', 'datasets')),
 	signal, () => ({ limit: 50, status: status.value, kind: kind.value, model: model.value.trim() }));
 	clock(async () => {
-		// The list is not redrawn under someone's keyboard focus.
+		// The list is not redrawn while it has keyboard focus.
 		if (pages.items?.some((one) => !ended(one)) && !pages.node.contains(document.activeElement)) await pages.quiet();
 	}, () => 5000, signal);
 	return [heading('Jobs', null, status, kind, model), card(null, pages.node)];
@@ -68,7 +68,7 @@ export async function job(signal, id) {
 	});
 
 	return [
-		heading(`${words(first.kind)} ${first.model}`, [link('Jobs', 'jobs'), ' / ', first.version ? `version ${first.version}, ` : '', `attempt ${first.attempt}${first.resumed_from_step ? `, resumed from step ${first.resumed_from_step}` : ''}, asked for `, ago(first.created_at)], state, tools),
+		heading(`${words(first.kind)} ${first.model}`, [link('Jobs', 'jobs'), ' / ', first.version ? `version ${first.version}, ` : '', `attempt ${first.attempt}${first.resumed_from_step ? `, resumed from step ${first.resumed_from_step}` : ''}, submitted `, ago(first.created_at)], state, tools),
 		h('div.stack',
 			first.error ? trouble({ message: first.error.detail ?? first.error, details: first.error.details }) : null,
 			h('section.card.stack.tight', { label: 'Progress' }, text, bar.node),

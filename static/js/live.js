@@ -1,4 +1,4 @@
-// What moves: an event stream per running job, open only while the tab is visible; and a gentle clock
+// Updates: an event stream per running job, open only while the tab is visible; and polling
 // for lists.
 
 import { events, get } from './api.js';
@@ -9,7 +9,7 @@ let streams = 0;
 
 export const ended = (job) => ['succeeded', 'failed', 'canceled'].includes(job?.status);
 
-// Until the time is over, or the tab is hidden or shown.
+// Resolves after `ms`, or when the tab is hidden or shown.
 const rest = (ms) => new Promise((done) => {
 	const over = AbortSignal.timeout(ms);
 	over.onabort = done;
@@ -35,7 +35,7 @@ export async function watch(id, listener, signal) {
 				failures = 0;
 				if (!signal.aborted) listener(type, data);
 			}, AbortSignal.any([signal, hidden.signal]));
-			// The stream ended with the job, or a proxy cut it: the job itself knows.
+			// The stream ended with the job, or a proxy cut it: the job's status distinguishes the two.
 			const job = await get(`/jobs/${id}`, signal);
 			listener('job', job);
 			if (ended(job)) return;
@@ -55,7 +55,7 @@ export async function clock(step, pause, signal) {
 	for (;;) {
 		await rest(pause());
 		if (signal.aborted) return;
-		try { if (!document.hidden) await step(); } catch { /* The next turn tries again; the first load has told the reason. */ }
+		try { if (!document.hidden) await step(); } catch { /* The next turn tries again; the first load has shown the error. */ }
 	}
 }
 

@@ -1,4 +1,4 @@
-// The first page: what runs, what answers, how the server is.
+// The overview: running jobs, models, the state of the server.
 
 import { h, put, num, seconds, bytes, percent, words, table, link, go } from './dom.js';
 import { get, list, text } from './api.js';
@@ -23,7 +23,7 @@ const system = (info) => tiles([['Queue', info.queue_depth, 'waiting'], ['Up', s
 export function overview(signal) {
 	const state = h('div.calm');
 	const running = h('div.busy');
-	const answering = h('div.busy');
+	const modelTable = h('div.busy');
 	const start = h('div');
 	let cards = new Map();
 	let leave = new AbortController();
@@ -31,7 +31,7 @@ export function overview(signal) {
 	let before = null;
 
 	const drawJobs = (items) => {
-		// Cards follow their own streams and are made anew only when other jobs run.
+		// Cards follow their own streams and are created again only when other jobs run.
 		if (items.length && items.length === cards.size && items.every((job) => cards.has(job.id))) {
 			for (const job of items) cards.get(job.id).update(job);
 			return;
@@ -41,14 +41,14 @@ export function overview(signal) {
 		const until = AbortSignal.any([signal, leave.signal]);
 		cards = new Map(items.map((job) => [job.id, jobCard(job, until, () => setTimeout(() => until.aborted || refresh().catch(() => {}), 400))]));
 		put(running, items.length ? [...cards.values()].map((one) => one.node)
-			: empty('Nothing is training', 'Upload a dataset, then start a training from its page.', go('Go to datasets', 'datasets')));
+			: empty('No job is running', 'Upload a dataset, then start a training from its page.', go('Go to datasets', 'datasets')));
 	};
 
-	const drawModels = ({ items }) => put(answering, items.length ? [
+	const drawModels = ({ items }) => put(modelTable, items.length ? [
 		table('Models', ['Model', 'Family', '#Quality', '#Requests/s', '#Latency', '#Active'], items.map((m) => {
-			const live = [h('span', '–'), h('span', '–')];
-			cells.set(m.name, live);
-			return [named(m.name, m.version, 'models', m.name), words(m.family), quality(m.metrics), ...live, percent(m.sparsity?.active_share)];
+			const rates = [h('span', '–'), h('span', '–')];
+			cells.set(m.name, rates);
+			return [named(m.name, m.version, 'models', m.name), words(m.family), quality(m.metrics), ...rates, percent(m.sparsity?.active_share)];
 		})), h('p.pager', link('All models', 'models'))]
 		: empty('No model yet', 'A model appears here once its first training has begun.'));
 
@@ -86,7 +86,7 @@ export function overview(signal) {
 		clock(tick, () => (cards.size ? 5000 : 15_000), signal);
 	})();
 
-	return [heading('Overview'), h('div.stack', start, state, card('Training', running), card('Models', answering))];
+	return [heading('Overview'), h('div.stack', start, state, card('Training', running), card('Models', modelTable))];
 }
 
 const welcome = (signal) => card('From nothing to a prediction',

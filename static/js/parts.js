@@ -1,4 +1,4 @@
-// Parts that several pages share: notes, dialogs, pages of lists, a job's moving card.
+// Components shared by several pages: notes, dialogs, paged lists, a job's card.
 
 import { h, put, words, percent, seconds, short, num, style, part, link, table, field } from './dom.js';
 import { get, list, post, call, Problem } from './api.js';
@@ -7,30 +7,30 @@ import { lines } from './charts.js';
 
 export const reload = () => dispatchEvent(new HashChangeEvent('hashchange'));
 
-// A short message that goes away by itself; read out by screen readers.
+// A short message that disappears; read out by screen readers.
 export function toast(text, bad) {
 	const node = h(bad ? 'div.toast.fail' : 'div.toast', text);
 	document.getElementById('toasts').append(node);
 	setTimeout(() => node.remove(), bad ? 9000 : 4500);
 }
 
-// What the server said is wrong, with rows and columns where it told them.
+// The server's error, with rows and columns where given.
 export function trouble(error) {
 	if (!(error instanceof Problem)) console.error(error);
-	const help = { 0: 'Start it with “kenyon serve”, then reload.', 401: 'This server asks for an API key: the key button is at the top right.', 403: 'The key in use may not do this.', 429: 'Try again in a moment.', 503: 'Try again in a moment.' }[error.status];
+	const help = { 0: 'Start it with “kenyon serve”, then reload.', 401: 'This server requires an API key: use the key button at the top right.', 403: 'The key lacks the scope for this.', 429: 'Try again in a moment.', 503: 'Try again in a moment.' }[error.status];
 	return h('div.note.fail', { role: 'alert' }, h('p', error.message, help ? ` ${help}` : ''),
-		error.details?.length ? table('What is wrong and where', ['Row', 'Column', 'Why'], error.details.map((d) => [d.row ?? '–', d.column ?? d.path, d.reason])) : null);
+		error.details?.length ? table('Errors', ['Row', 'Column', 'Reason'], error.details.map((d) => [d.row ?? '–', d.column ?? d.path, d.reason])) : null);
 }
 
-// Does something and tells what went wrong, unless the page was left meanwhile.
-export async function attempt(work, tell = (error) => toast(error.message, true)) {
-	try { await work(); } catch (error) { if (error.name !== 'AbortError') tell(error); }
+// Runs `work` and reports its error, unless the page was left meanwhile.
+export async function attempt(work, report = (error) => toast(error.message, true)) {
+	try { await work(); } catch (error) { if (error.name !== 'AbortError') report(error); }
 }
 
-// Fills `box` with what `load` answers, or with what went wrong.
+// Fills `box` with the result of `load`, or with its error.
 export const into = (box, load) => attempt(async () => put(box, await load()), (error) => put(box, trouble(error)));
 
-// A button whose work is done once at a time.
+// A button that is disabled while its work runs.
 export function act(label, work, name = 'button', props = {}) {
 	const button = h(name, { type: 'button', ...props, onclick: async () => {
 		button.disabled = true;
@@ -40,7 +40,7 @@ export function act(label, work, name = 'button', props = {}) {
 	return button;
 }
 
-function ask(title, content, confirm, name) {
+function confirmDialog(title, content, confirm, name) {
 	return new Promise((resolve) => {
 		const dialog = h('dialog', { label: title, onclose: () => { dialog.remove(); resolve(dialog.returnValue === 'yes'); } },
 			h('form.stack', { method: 'dialog' }, h('h2', title), content,
@@ -50,7 +50,7 @@ function ask(title, content, confirm, name) {
 	});
 }
 
-export const sure = (title, text, confirm) => ask(title, h('p', text), confirm, 'button.danger');
+export const sure = (title, text, confirm) => confirmDialog(title, h('p', text), confirm, 'button.danger');
 
 export const remover = (label, title, text, path, back) => act(label, async () => {
 	if (!(await sure(title, text, 'Delete'))) return;
@@ -61,13 +61,13 @@ export const remover = (label, title, text, path, back) => act(label, async () =
 // Asks for an API key; `refused` when one was given and not accepted.
 export async function askKey(refused) {
 	const input = h('input', { type: 'password', autocomplete: 'off', name: 'key', required: true });
-	const yes = await ask('API key', h('div.stack.tight',
-		refused ? h('p.bad', 'That key was not accepted.') : h('p.mute', 'This server wants a key. It stays in this tab and is forgotten when the tab closes.'),
+	const yes = await confirmDialog('API key', h('div.stack.tight',
+		refused ? h('p.bad', 'That key was not accepted.') : h('p.mute', 'This server requires a key. It is stored in this tab and removed when the tab closes.'),
 		field('Key', input)), 'Use this key', 'button.main');
 	return yes ? input.value.trim() : null;
 }
 
-// Where there is nothing yet: what it is, and what to do next.
+// The placeholder of an empty list: what it is, and what to do next.
 export const empty = (title, text, ...actions) => h('div.empty', h('strong', title), h('p', text), ...actions);
 
 export const heading = (title, crumbs, ...tools) => h('div.head',
@@ -93,31 +93,31 @@ export function quality(metrics = {}) {
 
 export const named = (name, version, ...target) => [link(name, ...target), version ? h('span.mute', ` v${version}`) : null];
 
-// What the address says after its path.
-export const said = () => Object.fromEntries(new URLSearchParams(location.hash.split('?')[1]));
-export function say(changes, state = history.state) {
-	const now = new URLSearchParams(Object.entries({ ...said(), ...changes }).filter(([, value]) => value));
+// The query of the address.
+export const query = () => Object.fromEntries(new URLSearchParams(location.hash.split('?')[1]));
+export function setQuery(changes, state = history.state) {
+	const now = new URLSearchParams(Object.entries({ ...query(), ...changes }).filter(([, value]) => value));
 	history.replaceState(state, '', `${location.hash.split('?')[0] || '#/'}${now.size ? `?${now}` : ''}`);
 }
 
 // Fields that filter a list are kept in the address.
 export function filters(fields, changed) {
 	for (const [name, node] of Object.entries(fields)) {
-		node.value = said()[name] ?? '';
-		node.addEventListener('change', () => { say({ [name]: node.value.trim() }); changed(); });
+		node.value = query()[name] ?? '';
+		node.addEventListener('change', () => { setQuery({ [name]: node.value.trim() }); changed(); });
 	}
 }
 
 /**
- * A list of the interface in pages: what `row` makes of each item, or `none`. Which page is shown is kept in the
- * address and the way there in the history, so that a reload and a link find it again.
+ * A list of the interface in pages: each item rendered by `row`, or `none`. The current page is kept in the
+ * address and the earlier ones in the history, so that a reload and a link find it again.
  */
 export function paged(path, [caption, columns, row], none, signal, params = () => ({ limit: 50 })) {
 	const box = h('div.busy');
 	const info = h('span');
-	let trail = history.state?.trail ?? [said().at].filter(Boolean);
+	let trail = history.state?.trail ?? [query().at].filter(Boolean);
 	let following = null;
-	const turn = (way) => { trail = way; say({ at: way.at(-1) }, { trail }); return pages.refresh(); };
+	const turn = (cursors) => { trail = cursors; setQuery({ at: cursors.at(-1) }, { trail }); return pages.refresh(); };
 	const back = h('button.slim', { type: 'button', onclick: () => turn(trail.slice(0, -1)) }, 'Previous');
 	const forth = h('button.slim', { type: 'button', onclick: () => turn([...trail, following]) }, 'Next');
 	const pager = h('nav.pager.hide', { label: 'Pages' }, info, back, forth);
@@ -141,7 +141,7 @@ export function paged(path, [caption, columns, row], none, signal, params = () =
 	return pages;
 }
 
-// Keeps what is typed into the named fields for this tab, so that a reload loses nothing; whether something was kept.
+// Stores the values of the named fields for this tab, so that a reload keeps them; whether there were stored values.
 export function keep(form, name) {
 	const key = `kenyon-form:${name}`;
 	const fields = () => [...form.querySelectorAll('[name]')];
@@ -151,7 +151,7 @@ export function keep(form, name) {
 		if (node.name in kept && (node.tagName !== 'SELECT' || [...node.options].some((one) => one.value === kept[node.name]))) node[property(node)] = kept[node.name];
 	}
 	form.oninput = form.onchange = () => {
-		try { sessionStorage.setItem(key, JSON.stringify(Object.fromEntries(fields().map((node) => [node.name, node[property(node)]])))); } catch { /* Too large to keep: then it is not kept. */ }
+		try { sessionStorage.setItem(key, JSON.stringify(Object.fromEntries(fields().map((node) => [node.name, node[property(node)]])))); } catch { /* Too large to store. */ }
 	};
 	return Object.keys(kept).length > 0;
 }
@@ -167,7 +167,7 @@ export function meter(label) {
 	return { node, set };
 }
 
-// Adds a point to `curves`, `name → [[epoch, value]]`; one that comes again replaces the first.
+// Adds a point to `curves`, `name → [[epoch, value]]`; a repeated epoch replaces the earlier point.
 function addPoint(curves, { epoch, step, at, ...values }) {
 	for (const [name, y] of Object.entries(values)) {
 		if (!Number.isFinite(y)) continue;
@@ -213,7 +213,7 @@ export function pace(job) {
 
 export const cancel = (job) => act('Cancel', async () => {
 	await post(`/jobs/${job.id}/cancel`, {});
-	toast('The job stops within a second; what it has learned so far is dropped.');
+	toast('The job stops within a second; its progress is dropped.');
 }, 'button.slim');
 
 // A running or waiting job with a bar, its pace and its loss.

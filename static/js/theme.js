@@ -1,5 +1,5 @@
-// Runs before the first paint, so that a chosen theme never flashes in the wrong colours.
+// Runs before the first paint, so that the stored theme applies without a flash.
 try {
-	const chosen = localStorage.getItem('kenyon-theme');
-	if (chosen) document.documentElement.dataset.theme = chosen;
-} catch { /* Storage may be forbidden; the system's preference then holds. */ }
+	const stored = localStorage.getItem('kenyon-theme');
+	if (stored) document.documentElement.dataset.theme = stored;
+} catch { /* Storage may be forbidden; the system's preference then applies. */ }

@@ -46,7 +46,7 @@ export function dropZone(signal) {
 		if (event.type === 'drop') take(event.dataTransfer.files[0]);
 	};
 	const zone = h('div.drop', { id: 'drop', ondragover: over(true), ondragleave: over(false), ondrop: over(false) }, h('strong', 'Drop a data file here'),
-		h('p.mute.small', 'CSV, TSV, JSON lines, JSON or Parquet; gzip and zstd are read as they are.'),
-		h('button.main', { type: 'button', onclick: () => input.click() }, 'Choose a file'), input, under);
+		h('p.mute.small', 'CSV, TSV, JSON lines, JSON or Parquet; also compressed by gzip or zstd.'),
+		h('button.main', { type: 'button', onclick: () => input.click() }, 'Select a file'), input, under);
 	return zone;
 }

@@ -1,4 +1,4 @@
-//! Things that strangers try: other scopes, other models, forged heads, bombs, other sites' pages.
+//! Attacks: other scopes, other models, forged heads, decompression bombs, other sites' pages.
 
 use crate::server::{TestServer, clouds, send};
 use kenyon::config::Secret;
@@ -199,7 +199,7 @@ async fn deep_and_wide_json_is_refused() {
             let answer = send(request).await;
             assert!((400..500).contains(&answer.status), "{path}: {} {}", answer.status, answer.body);
         }
-        // Refused, or kept as a column that is never read.
+        // Refused, or stored as a column that is never read.
         let answer = server.put("/api/v1/datasets/deep", body).await;
         let unread = |columns: &Vec<Value>| columns.iter().any(|column| column["unused"] == "unreadable");
         let kept = answer.status < 300 && answer.body["columns"].as_array().is_some_and(unread);

@@ -1,4 +1,4 @@
-//! Bad input: each case has its status and code, nothing is stored, and the server lives on.
+//! Bad input: each case has its status and code, nothing is stored, and the server continues to serve.
 
 use crate::server::{TestServer, clouds, send};
 use reqwest::Method;
@@ -42,7 +42,7 @@ async fn uploads_that_cannot_be_read() {
         assert_eq!(server.get("/api/v1/datasets/bad").await.status, 404, "{what} was stored");
     }
     let answer = server.put("/api/v1/datasets/bad", "a,b\n1,2\n2,Infinity\n3,4\n").await;
-    // A number that is not finite counts as missing, and the answer says where it stands.
+    // A number that is not finite counts as missing, and the answer gives its place.
     let warning = &answer.body["warnings"][0];
     assert_eq!((&warning["code"], &warning["column"]), (&json!("mixed_kind"), &json!("b")), "{}", answer.body);
     assert_eq!(warning["examples"][0], json!({"row": 2, "value": "Infinity"}), "{}", answer.body);
@@ -200,7 +200,7 @@ async fn bodies_over_the_limit() {
     assert_eq!(answer.problem(), (413, "body_too_large"));
     let answer = server.put("/api/v1/datasets/d", format!("a\n{long}\n")).await;
     assert_eq!(answer.problem(), (413, "body_too_large"));
-    // Without a length that tells it beforehand.
+    // Without a Content-Length.
     let pieces = futures::stream::iter((0..100).map(|_| Ok::<_, std::io::Error>(vec![b'1'; 1000])));
     let answer = send(server.request(Method::PUT, "/api/v1/datasets/d").body(reqwest::Body::wrap_stream(pieces))).await;
     assert_eq!(answer.problem(), (413, "body_too_large"));

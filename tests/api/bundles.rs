@@ -1,4 +1,4 @@
-//! Bundles that strangers made: refused with a reason, or harmless.
+//! Untrusted bundles: refused with a reason, or harmless.
 
 use crate::server::{TestServer, clouds, send};
 use reqwest::Method;
@@ -26,7 +26,7 @@ fn packed(files: &Files) -> Vec<u8> {
         let mut header = tar::Header::new_ustar();
         header.set_size(content.len() as u64);
         header.set_mode(0o644);
-        // Written as it is: the library would refuse names that lead out of a folder.
+        // Written byte by byte: the library would refuse names that lead out of a folder.
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
         header.set_cksum();
         built.append(&header, &content[..]).unwrap();
@@ -106,7 +106,7 @@ async fn a_bundle_with_odd_numbers_is_no_failure_of_the_server() {
         json!({"dataset": "d", "target": "label", "family": "sparse_mlp", "config": {"epochs": 2, "hidden": [8]}});
     server.train("m", request).await;
     let files = exported(&server, "m").await;
-    // Sizes come from the weights; what the settings say beside them must not matter.
+    // Sizes come from the weights; contradicting settings must not matter.
     let no_units = changed(&files, "config.json", |c| replaced(c, "\"hidden\":[8]", "\"hidden\":[0]"));
     assert!(matches!(import(&server, "a", no_units).await.0, 201 | 422));
     // Every weight as large as a number can be.

@@ -1,4 +1,4 @@
-//! What a model says of its own answers: novelty of what it has never seen, and what it recalled.
+//! Uncertainty of answers: novelty of unfamiliar inputs, and retrieved memories.
 
 use crate::server::{TestServer, send};
 use reqwest::Method;
@@ -85,7 +85,7 @@ async fn an_explanation_lists_the_observed_rows_it_recalls() {
     let similarities: Vec<f64> = memories.iter().map(|m| m["similarity"].as_f64().unwrap()).collect();
     assert!(similarities.is_sorted_by(|a, b| a >= b), "{similarities:?}");
     assert!(answers[1]["novelty"].as_f64().unwrap() > 0.98, "{answers:?}");
-    // What it recalls is what can be looked at.
+    // Retrieved entries are those of the memory's list.
     let listed = server.get("/api/v1/models/s/memory?limit=200").await.ok();
     let known = |id: &Value| listed["items"].as_array().unwrap().iter().any(|item| item["id"] == *id);
     assert!(memories.iter().all(|memory| known(&memory["id"])), "{listed}");

@@ -1,4 +1,4 @@
-//! Jobs: order, events that go on where they stopped, cancel, retry, idempotency.
+//! Jobs: order, events that resume, cancel, retry, idempotency.
 
 use crate::server::{TestServer, clouds, send};
 use reqwest::Method;

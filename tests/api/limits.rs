@@ -1,4 +1,4 @@
-//! Limits: how often, how many, how much; and an end that loses nothing.
+//! Limits: rates, counts, sizes; and a shutdown that loses nothing.
 
 use crate::server::{TestServer, clouds, send};
 use reqwest::Method;

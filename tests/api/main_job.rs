@@ -1,4 +1,4 @@
-//! The main job: a file goes in, a trained model answers.
+//! The main job: a file is uploaded, a model is trained and predicts.
 
 use crate::server::TestServer;
 use serde_json::{Value, json};

@@ -1,4 +1,4 @@
-//! A server to test, and short words for talking to it.
+//! A server under test, and helpers for its calls.
 
 pub(crate) use crate::support::clouds;
 use crate::support::postgres;
@@ -31,7 +31,7 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
-    /// The status with the problem's code: what most tests look at.
+    /// The status with the problem's code: what most tests check.
     pub(crate) fn problem(&self) -> (u16, &str) {
         let kind = self.headers.get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
         assert_eq!(kind, "application/problem+json", "{self:?}");
@@ -71,7 +71,7 @@ impl TestServer {
             config.database_url = url;
         }
         change(&mut config);
-        // Chosen once a process; whoever was first is as good.
+        // Set once for a process; an earlier one is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let (url, running) = match std::env::var_os("KENYON_TEST_BINARY") {
             Some(_) => {
@@ -129,7 +129,7 @@ impl TestServer {
         self.get(&format!("/api/v1/jobs/{id}")).await.ok()
     }
 
-    /// The server still does what it is there for.
+    /// The server still answers.
     pub(crate) async fn assert_alive(&self) {
         assert_eq!(self.get("/readyz").await.status, 200);
     }
@@ -152,7 +152,7 @@ pub(crate) async fn send(request: RequestBuilder) -> Answer {
     Answer { status, headers, body }
 }
 
-/// A database of its own where `KENYON_TEST_DATABASE` asks for Postgres: `postgres` starts a private
+/// A database of its own where `KENYON_TEST_DATABASE` selects Postgres: `postgres` starts a private
 /// server, anything else is the address of one.
 async fn fresh_database() -> Option<String> {
     let wanted = std::env::var("KENYON_TEST_DATABASE").ok()?;

@@ -75,7 +75,7 @@ async fn looking_at_a_stream_changes_no_answer() {
     server.get("/api/v1/models/t/memory").await.ok();
     let after = sure().await;
     assert!(before.iter().zip(&after).all(|(b, a)| (b - a).abs() < 1e-4), "{before:?} became {after:?}");
-    // Nor does the first row undo what was trained: experts that know nothing are hardly heard.
+    // Nor does the first row undo the training: experts that have learned nothing have hardly any weight.
     server.post("/api/v1/models/t/observe", json!({"rows": [row(0)]})).await.ok();
     let after = sure().await;
     assert!(before.iter().zip(&after).all(|(b, a)| (b - a).abs() < 0.05), "{before:?} became {after:?}");
@@ -196,8 +196,8 @@ async fn what_is_remembered_can_be_seen_and_forgotten() {
     assert_eq!(job.status, 202, "{}", job.body);
     let job = server.ended(job.body["id"].as_str().unwrap()).await;
     assert_eq!(job["status"], "succeeded", "{job}");
-    // After rows were forgotten the consolidated state takes over whatever it answers: a new version
-    // of the same stream, which knows the one class that is left.
+    // After rows were forgotten the consolidated state takes over whatever its accuracy: a new version
+    // of the same stream, with the one class that is left.
     let stream = server.get("/api/v1/models/s/stream").await.ok();
     assert_eq!((&stream["observed"], &stream["forgotten_since"]), (&json!(60), &json!(0)), "{stream}");
     assert_eq!(stream["consolidations"][0]["forgotten"], 30, "{stream}");

@@ -1,4 +1,4 @@
-//! Training calls: what is refused, what is held out, which version answers afterwards, and what is noticed.
+//! Training requests: what is refused, what is held out, which version is served afterwards, and the warnings.
 
 use crate::server::{Answer, TestServer, clouds};
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ async fn predict(server: &TestServer, model: &str, row: Value) -> Answer {
     server.post(&format!("/api/v1/models/{model}/predict"), json!({"rows": [row]})).await
 }
 
-/// Two clouds with a day, a patient and a column that is the label in other words.
+/// Two clouds with a day, a patient and a column that is the label under other names.
 fn visits(rows: usize) -> String {
     let mut csv = String::from("day,patient,x,y,diagnosis,label\n");
     for (i, line) in clouds(rows).lines().skip(1).enumerate() {
@@ -92,7 +92,7 @@ async fn a_changed_schema_needs_a_word() {
     let train = "/api/v1/models/m/train";
     let refused = server.post(train, request("renamed", json!({}))).await;
     assert_eq!(refused.problem(), (409, "schema_change"));
-    assert!(refused.body["detail"].as_str().unwrap().contains("'y' is gone"), "{}", refused.body);
+    assert!(refused.body["detail"].as_str().unwrap().contains("'y' is missing"), "{}", refused.body);
     let other_target = json!({"dataset": "d", "target": "colour"});
     assert_eq!(server.post(train, other_target).await.problem(), (409, "schema_change"));
     let job = train_and_wait(&server, "m", request("renamed", json!({"schema_change": true}))).await;

@@ -1,6 +1,6 @@
-//! Much to show: 500 models and 10,000 jobs, and twenty dashboards that look on while a job trains.
+//! Large lists: 500 models and 10,000 jobs, and twenty dashboards that are open while a job trains.
 //! Always checked: the lists come in pages and the figures can be read. `KENYON_MEASURE=1` also holds
-//! the figures to their limits and looks longer, for a machine that does nothing else meanwhile.
+//! the measurements to their limits and runs longer, on an otherwise idle machine.
 
 use super::support::{Browser, Server, points};
 use serde_json::json;
@@ -63,7 +63,7 @@ async fn crowded() -> Server {
     server.again(multiply).await
 }
 
-/// Milliseconds until something was painted, and of the longest task since the watch began.
+/// Milliseconds until the first paint, and of the longest task since the measurement began.
 const PAINT: &str = "return performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? 0";
 const WATCH: &str = "window.tasks = []; new PerformanceObserver((list) => tasks.push(...list.getEntries().map((e) => e.duration)))\
     .observe({type: 'longtask', buffered: true})";
@@ -102,7 +102,7 @@ async fn many_models_and_jobs_do_not_stutter() {
 }
 
 /// Seconds of processor time of the server's threads that do not train (those are named `job-…` and
-/// `kenyon-kernel-…`): all that answers, streams and asks the database.
+/// `kenyon-kernel-…`): all that answers, streams and queries the database.
 fn serving_seconds(pid: u32) -> f64 {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).unwrap();
     let ticks = tasks.filter_map(|task| {
@@ -122,11 +122,11 @@ async fn share(server: &Server, length: Duration) -> f64 {
     (serving_seconds(server.pid()) - before) / length.as_secs_f64()
 }
 
-/// What the overview asks again and again while a job trains, beside the job's events.
+/// The requests that the overview repeats while a job trains, in addition to the job's events.
 const ASKED: [&str; 4] =
     ["/api/v1/system", "/api/v1/jobs?status=running&limit=8", "/api/v1/jobs?status=queued&limit=8", "/metrics"];
 
-/// Looks on as the overview does, without a browser's appetite, until it is dropped.
+/// Sends the overview's requests until it is dropped.
 async fn dashboard(url: String, job: String, delay: Duration) {
     let client = reqwest::Client::new();
     let events = async {

@@ -1,4 +1,4 @@
-//! The dashboard, used as a person uses it: headless Chromium against a server of its own.
+//! The dashboard under user actions: headless Chromium against a server of its own.
 //! Without chromedriver and chromium each test prints what is missing and passes.
 #![allow(clippy::unwrap_used)]
 
@@ -143,11 +143,11 @@ async fn promote_and_roll_back() {
     server.train("points", quick.clone()).await;
     server.train("points", quick).await;
     browser.go("/models/points/versions").await;
-    browser.shows("version 2 answers").await;
+    browser.shows("version 2 serves").await;
     browser.press("Roll back").await;
-    browser.shows("version 1 answers").await;
+    browser.shows("version 1 serves").await;
     browser.press("Promote").await;
-    browser.shows("version 2 answers").await;
+    browser.shows("version 2 serves").await;
 
     let selects = "[...document.querySelectorAll('.fields select')]";
     browser.until(&format!("{selects}.length === 3")).await;
@@ -170,7 +170,7 @@ async fn one_memory_and_then_many_are_forgotten() {
     let first = "document.querySelector('[aria-label=Memories] button').getAttribute('aria-label')";
     let gone = browser.script(&format!("return {first}")).await;
     browser.script("document.querySelector('[aria-label=Memories] button').click()").await;
-    browser.shows("Forgotten.").await;
+    browser.shows("Entry deleted.").await;
     browser.until(&format!("{first} !== {gone}")).await;
 
     browser.fill("input[aria-label=Value]", "left").await;
@@ -192,10 +192,10 @@ async fn a_key_is_asked_for_and_kept_in_the_tab() {
     browser.shows("That key was not accepted").await;
     browser.fill("dialog input", "open-sesame-0123456789").await;
     browser.press("Use this key").await;
-    browser.shows("Nothing is training").await;
+    browser.shows("No job is running").await;
     browser.until("!document.querySelector('dialog')").await;
     browser.reload().await;
-    browser.shows("Nothing is training").await;
+    browser.shows("No job is running").await;
     assert_eq!(
         browser
             .script("return JSON.stringify(localStorage) + document.cookie + location.href")
@@ -206,7 +206,7 @@ async fn a_key_is_asked_for_and_kept_in_the_tab() {
         None
     );
 
-    // Forgotten, it is asked for again; a refusal leaves a page that says so.
+    // Without a stored key it is requested again; a refusal leaves a page with that message.
     browser.script("document.getElementById('key').click()").await;
     browser.go("/jobs").await;
     browser.find("dialog[open]").await;
@@ -266,14 +266,14 @@ async fn long_lists_come_in_pages() {
     browser.press("Next").await;
     browser.shows("Page 3").await;
     browser.until(&format!("{rows} === 20")).await;
-    // The address says which page it is, and the way back is remembered.
+    // The address contains the page, and the way back is in the history.
     browser.reload().await;
     browser.shows("Page 3").await;
     browser.until(&format!("{rows} === 20")).await;
     browser.press("Previous").await;
     browser.until(&format!("{rows} === 50")).await;
     browser.choose("select[aria-label=Status]", "succeeded").await;
-    browser.shows("No such job").await;
+    browser.shows("No matching job").await;
     browser.go("/jobs?status=queued&model=points").await;
     browser.reload().await;
     browser.until(&format!("{rows} === 50")).await;

@@ -1,15 +1,15 @@
 //! Every page, in both themes and at both ends of the widths: without an error in the console, without
-//! anything axe would complain of, without scrolling sideways; and its picture for those who look.
+//! violations found by axe, without scrolling sideways; and its screenshot.
 
 use super::support::{Browser, Server, labelled, points};
 use serde_json::json;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-/// Axe-core, see README.md beside this file.
+/// Axe-core, see README.md in this folder.
 static AXE: &[u8] = include_bytes!("axe.min.js.gz");
 
-/// Route, and what must be there before the page counts as drawn.
+/// Route, and the element that must exist before the page counts as drawn.
 const PAGES: [(&str, &str, &str); 12] = [
     ("overview", "/", "document.querySelector('.tile') && document.querySelector('[aria-label=Models] a')"),
     ("models", "/models", "document.querySelector('[aria-label=Models] a')"),
@@ -99,7 +99,7 @@ async fn screenshots() {
     browser.close().await;
 }
 
-/// A model that sees: a digit from the data in the drawing pad, and what spoke for the answer.
+/// An image model: a digit from the data in the drawing pad, and its explanation.
 async fn digits(server: &Server, browser: &Browser, folder: &Path) {
     let mut csv = String::new();
     flate2::read::GzDecoder::new(kenyon_learn::data::bundled::DIGITS).read_to_string(&mut csv).unwrap();

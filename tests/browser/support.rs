@@ -1,4 +1,4 @@
-//! A server and a browser of their own for each test, and the few moves the tests make.
+//! A server and a browser for each test, and the actions of the tests.
 
 use serde_json::{Value, json};
 use std::net::TcpListener;
@@ -27,7 +27,7 @@ pub(crate) struct Server {
     key: Option<String>,
     client: reqwest::Client,
     process: Process,
-    /// Gone with the server.
+    /// Removed with the server.
     pub(crate) folder: tempfile::TempDir,
 }
 
@@ -230,7 +230,7 @@ impl Browser {
     pub(crate) async fn until(&self, condition: &str) {
         let start = Instant::now();
         loop {
-            // Between two documents a script may fail; the next look tells.
+            // Between two documents a script may fail; the next try decides.
             let answer = self.driver.execute(format!("return !!({condition})"), Vec::<Value>::new()).await;
             if answer.is_ok_and(|value| value.json() == &json!(true)) {
                 return;

@@ -468,7 +468,7 @@ def main():
             try:
                 function(s)
                 print("ok  ", function.__name__, flush=True)
-            except Exception as error:  # each check is told of, then the next one runs
+            except Exception as error:  # each failed check is reported, then the next one runs
                 failed += 1
                 print("FAIL", function.__name__, type(error).__name__, error, flush=True)
     finally:

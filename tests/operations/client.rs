@@ -1,14 +1,14 @@
-//! A client that does not give up: it asks again while nobody answers, as real ones do.
+//! A client that retries while the server is unavailable.
 
 pub(crate) use crate::support::clouds;
 use serde_json::Value;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-/// How long it asks again before a test fails.
+/// How long it retries before a test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Knows where the server is now; cheap to clone.
+/// Knows the current address of the server; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,
@@ -17,13 +17,13 @@ pub(crate) struct Client {
 
 impl Client {
     pub(crate) fn new(url: &str) -> Self {
-        // Whoever was first has chosen the TLS provider.
+        // An earlier call has set the TLS provider.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder().timeout(Duration::from_secs(60)).build().unwrap();
         Self { http, url: Arc::new(Mutex::new(url.to_owned())) }
     }
 
-    /// The server serves elsewhere now.
+    /// The server has another address now.
     pub(crate) fn moved(&self, url: &str) {
         *self.url.lock().unwrap() = url.to_owned();
     }
@@ -75,7 +75,7 @@ impl Client {
         Some((status, answer.bytes().await.ok()?.to_vec()))
     }
 
-    /// Asks until it is answered with something that is not "come again".
+    /// Retries until the answer is not a temporary failure.
     #[track_caller]
     pub(crate) fn bytes(&self, method: &str, path: &str) -> impl Future<Output = Vec<u8>> {
         let (client, method, path) = (self.clone(), method.to_owned(), path.to_owned());
@@ -122,7 +122,7 @@ impl Client {
             let last = self.keyed(method, path, body.map(<[u8]>::to_vec), key).await;
             match last {
                 Some((200..300, bytes)) => return bytes,
-                // Nobody there, starting, or the first try with this key was cut off and may still be under way.
+                // No server, one that is starting, or the first try with this key was cut off and may still run.
                 None | Some((409 | 429 | 503, _)) if begun.elapsed() < PATIENCE => {}
                 Some((status, bytes)) => panic!("{method} {path}: {status} {}", String::from_utf8_lossy(&bytes)),
                 None => panic!("{method} {path}: nobody answers"),

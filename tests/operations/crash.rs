@@ -1,7 +1,7 @@
 //! Processes that are killed at random moments while they take in and train real models: every job
-//! succeeds exactly once, with the weights of a run that nobody disturbed, and nothing is left over.
+//! succeeds exactly once, with the weights of an uninterrupted run, and nothing is left over.
 //!
-//! A few kills by default; `KENYON_CRASH_KILLS`, `KENYON_CRASH_JOBS` and `KENYON_CRASH_SEED` ask for more.
+//! A few kills by default; `KENYON_CRASH_KILLS`, `KENYON_CRASH_JOBS` and `KENYON_CRASH_SEED` set more.
 
 use crate::client::Client;
 use crate::support::postgres;
@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// Jobs of one model wait for one another; some models, so that workers have a choice.
+/// Jobs of one model wait for one another; with several models the workers run jobs in parallel.
 const MODELS: usize = 10;
 const CANCER: &[u8] = include_bytes!("../../crates/kenyon-learn/src/data/bundled/breast_cancer.csv");
 const DIGITS: &[u8] = include_bytes!("../../crates/kenyon-learn/src/data/bundled/digits_8x8.csv.gz");
@@ -124,7 +124,7 @@ impl Cluster {
         found
     }
 
-    /// Stops everything in good order, starts it once more so that it can tidy up, stops it again.
+    /// Stops everything regularly, starts it once more so that it can clean up, stops it again.
     fn end(mut self) -> tempfile::TempDir {
         for process in self.running.iter_mut().rev() {
             assert!(process.stop(), "{}", process.log());
@@ -134,7 +134,7 @@ impl Cluster {
     }
 }
 
-/// What lies in a data folder and belongs there: the database, its lock, parts of datasets, and
+/// The expected files of a data folder: the database, its lock, parts of datasets, and
 /// three files a version.
 fn assert_nothing_left(folder: &Path, versions: usize) {
     let mut files = Vec::new();
@@ -159,7 +159,7 @@ fn assert_nothing_left(folder: &Path, versions: usize) {
     assert_eq!((of("objects/datasets/"), of("objects/models/")), (2, 3 * versions), "{files:#?}");
 }
 
-/// The weights of the same jobs when nobody disturbs them.
+/// The weights of the same jobs without kills.
 async fn undisturbed(jobs: usize) -> BTreeMap<(String, u64), Vec<u8>> {
     let cluster = Cluster::start(None).await;
     Cluster::submit(cluster.client.clone(), jobs, Duration::ZERO).await;

@@ -1,5 +1,5 @@
-//! What strangers may send, mutated: nothing may end the server, hang it or make it answer 500.
-//! The same two hundred requests by default; `KENYON_FUZZ_SECONDS` and `KENYON_FUZZ_SEED` ask for more.
+//! Mutated untrusted input: nothing may end the server, block it or make it answer 500.
+//! The same two hundred requests by default; `KENYON_FUZZ_SECONDS` and `KENYON_FUZZ_SEED` set more.
 
 use crate::client::{Client, clouds};
 use crate::support::process::{Process, kenyon};
@@ -20,7 +20,7 @@ fn seed(method: &'static str, path: &'static str, body: impl Into<Vec<u8>>) -> S
     Seed { method, path, body: body.into(), headers: Vec::new() }
 }
 
-/// Values that programs trip over.
+/// Values that are often handled wrongly.
 fn odd(random: &mut Random) -> Value {
     match random.below(16) {
         0 => Value::Null,
@@ -179,7 +179,7 @@ fn seeds() -> Vec<Seed> {
     ]
 }
 
-/// For how many seconds, and with which chance.
+/// The duration, and the random numbers.
 pub(crate) fn asked() -> (u64, Random) {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     (number("KENYON_FUZZ_SECONDS", 0), Random(number("KENYON_FUZZ_SEED", 1)))
@@ -218,7 +218,7 @@ async fn nothing_sent_breaks_it() {
             Some(seed) => (seed.method, seed.path, mutated(&seed.body, &mut random), seed.headers.clone()),
             None => ("POST", "/api/v1/models/b/import", bundle(&archive, &mut random), Vec::new()),
         };
-        // A kept connection may be closed for its silence just as it is used again: one more try tells.
+        // A kept connection may be closed for its silence just as it is used again: one more try decides.
         let answer = match client.with_headers(method, path, body.clone(), &headers).await {
             None => client.with_headers(method, path, body.clone(), &headers).await,
             answered => answered,
@@ -238,7 +238,7 @@ async fn nothing_sent_breaks_it() {
             found.push(format!("{status} {method} {path}: {} {}", shortened(&body), String::from_utf8_lossy(&said)));
         }
         if path.ends_with("/import") && status == 201 {
-            // What was let in must answer, or say why it cannot.
+            // An imported model must predict, or return an error with a reason.
             let rows = br#"{"rows":[{"x":2.0,"y":0.0,"colour":"red"}],"explain":true,"coverage":0.9}"#.to_vec();
             if let Some((500, said)) = client.with_headers("POST", "/api/v1/models/b/predict", rows, &[]).await {
                 found.push(format!(
@@ -264,7 +264,7 @@ fn shortened(body: &[u8]) -> String {
     String::from_utf8_lossy(body).chars().filter(|c| *c != '\0').take(3000).collect()
 }
 
-/// Settings files are read by the operator's own program, but a slip there should not be a panic.
+/// Settings files are read by the operator's own program, but a mistake there should not cause a panic.
 #[test]
 fn nothing_in_a_settings_file_panics() {
     let text = "listen = \"127.0.0.1:9000\"\nworkers = 2\nmaster_key = \"0123456789abcdef\"\ncheckpoint_seconds = 1.5\nlog_format = \"json\"\n";

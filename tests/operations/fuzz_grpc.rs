@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::{Code, Status};
 
-/// Bytes as they are, so that what is sent need not be a message.
+/// Raw bytes, so that the message need not be valid.
 #[derive(Clone, Copy, Default)]
 struct Raw;
 
@@ -152,7 +152,7 @@ async fn no_message_breaks_it() {
         }
         let code = match send(method, message.clone()).await {
             Ok(_) => Code::Ok,
-            // This is what the library says of bytes that are no message.
+            // The library's error for bytes that are not a message.
             Err(said) if said.message().contains("decode Protobuf") => Code::InvalidArgument,
             Err(said) => {
                 let bad = [Code::Internal, Code::Unknown, Code::Unavailable, Code::DeadlineExceeded];

@@ -1,4 +1,4 @@
-//! How long one waits: submitting and claiming with a long queue, cancelling, writing progress.
+//! Latencies: submitting and claiming with a long queue, cancelling, writing progress.
 //! A short queue by default; `KENYON_LATENCY_JOBS=10000 KENYON_LATENCY_CANCELS=100` measures.
 
 use crate::client::{Client, clouds};
@@ -79,7 +79,7 @@ async fn a_long_queue_costs_little() {
     let mean = writes.iter().sum::<Duration>().as_secs_f64() / writes.len() as f64;
     report("progress write", writes);
     println!("one write a second: {:.2} % of a training's time", mean * 100.0);
-    // Beside other tests the machine is busy; the limits are checked where they were asked for.
+    // With other tests running the machine is busy; the limits are checked in long runs only.
     if waiting >= 10_000 {
         assert!(submitting < 20.0 && claiming < 10.0 && mean < 0.01);
     }

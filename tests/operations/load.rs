@@ -1,5 +1,5 @@
-//! Load: mixed for a while, with memory, descriptors and latency watched; and far too much at once.
-//! Two seconds by default; `KENYON_SOAK_SECONDS` asks for more.
+//! Load: mixed for a while, with memory, descriptors and latency recorded; and overload.
+//! Two seconds by default; `KENYON_SOAK_SECONDS` sets more.
 
 use crate::client::{Client, clouds};
 use crate::support::process::{Process, kenyon};

@@ -1,6 +1,6 @@
-//! Operations: the built program as processes that are killed, starved, cut off and replaced.
-//! `cargo test --release --test operations -- --nocapture` prints figures; what is long is asked
-//! for by the environment (see `benches/README.md`).
+//! Operations: the built program as processes that are killed, starved, disconnected and replaced.
+//! `cargo test --release --test operations -- --nocapture` prints figures; environment variables select
+//! the long runs (see `benches/README.md`).
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod client;

@@ -1,4 +1,4 @@
-//! Two servers on one Postgres behind a proxy, replaced one after the other while clients ask: no
+//! Two servers on one Postgres behind a proxy, replaced one after the other while clients send requests: no
 //! request fails.
 
 use crate::client::{Client, clouds};
@@ -23,7 +23,7 @@ fn free_port() -> u16 {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// What an operator would write: asks for readiness, sends a request elsewhere when a server closed.
+/// A typical operator's configuration: checks readiness, sends a request elsewhere when a server closed.
 fn configuration(front: u16, servers: [u16; 2]) -> String {
     format!(
         "defaults\n mode http\n timeout connect 2s\n timeout client 30s\n timeout server 30s\n\

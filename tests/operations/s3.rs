@@ -31,7 +31,7 @@ impl S3 {
             .spawn()
             .unwrap();
         let server = Self { child, url: format!("http://127.0.0.1:{port}") };
-        // Asks until it is up.
+        // Polls until it is up.
         Client::new(&server.url).bytes("PUT", "/kenyon").await;
         Some(server)
     }

@@ -1,4 +1,4 @@
-//! What a server needs goes away and comes back: disk, database, descriptors.
+//! Resources that fail and come back: disk, database, descriptors.
 
 use crate::client::{Client, clouds};
 use crate::support::postgres;
@@ -32,7 +32,7 @@ impl SmallDisk {
         Self::of(&["-t", "tmpfs", "-o", &format!("size={size}"), "tmpfs"])
     }
 
-    /// In a file, which is made if it is not there: one that can fail as disks do.
+    /// In a file, which is created if missing: a disk that can fail.
     fn mount_file(file: &Path) -> Option<Self> {
         if !file.exists() {
             std::fs::File::create(file).unwrap().set_len(64 << 20).unwrap();
@@ -75,7 +75,7 @@ async fn a_full_disk_is_said_and_survived() {
     let client = Client::new(&server.url);
     client.put("/api/v1/datasets/d", clouds(300).as_bytes()).await;
     assert_eq!(client.train("m", &request(3)).await["status"], "succeeded");
-    // Everything that is left, but for a little that the database needs to say so.
+    // All free space, except a little that the database needs to report the error.
     let ballast = disk.0.path().join("ballast");
     fill(&ballast, Some(24 * 1024 - 4 * 1024));
     let (status, body) =
@@ -109,7 +109,7 @@ async fn a_disk_that_turns_read_only_is_said_and_survived() {
     assert_eq!(client.train("m", &request(3)).await["status"], "succeeded");
     let observe = br#"{"rows":[{"x":2.0,"y":0.0,"colour":"red","label":"right"}]}"#;
     assert_eq!(client.once("POST", "/api/v1/models/m/observe", Some(observe.to_vec())).await.unwrap().0, 200);
-    // What the kernel does by itself when a disk reports errors.
+    // The kernel does the same when a disk reports errors.
     let failed = Command::new("mount").args(["-o", "remount,abort"]).arg(disk.0.path()).status();
     assert!(failed.is_ok_and(|status| status.success()));
     for (method, path, body) in [
@@ -183,7 +183,7 @@ fn fill(path: &Path, kib: Option<usize>) {
     }
 }
 
-/// Stands between a server and its database, and can be cut.
+/// A proxy between a server and its database that can be cut.
 pub(crate) async fn cable(to: String) -> (String, Arc<AtomicBool>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let here = listener.local_addr().unwrap().to_string();
@@ -229,7 +229,7 @@ async fn a_database_that_goes_away_comes_back() {
     assert_eq!(client.train("m", &request(3)).await["status"], "succeeded");
     let job = client.post("/api/v1/models/m/train", &request(150), None).await;
     let id = job["id"].as_str().unwrap();
-    // What was never asked for is loaded from the database when it is.
+    // A version that was never requested is loaded from the database when it is.
     assert!(predicts(&client).await);
 
     cut.store(true, Ordering::Release);
@@ -252,7 +252,7 @@ async fn a_database_that_goes_away_comes_back() {
     );
     let mut job = client.ended(id).await;
     if job["status"] == "failed" {
-        // Cut off in the wrong moment it may fail; it says why, and is done when asked again.
+        // Cut off at the wrong moment it may fail; it gives the reason, and succeeds when retried.
         println!("the job that ran meanwhile failed: {}", job["error"]);
         client.post(&format!("/api/v1/jobs/{id}/retry"), &json!({}), None).await;
         job = client.ended(id).await;

@@ -1,5 +1,5 @@
-//! Somebody else's server is told when a job has ended or a stream has changed, signed and once more
-//! when it did not listen.
+//! Webhooks for ended jobs and changed streams: signed, and sent again
+//! after a failure.
 
 use crate::client::{Client, clouds};
 use crate::support::process::{Process, kenyon};
@@ -12,7 +12,7 @@ use tokio::net::TcpListener;
 /// The head and the body of the next request, answered with `status`.
 async fn hear(listener: &TcpListener, status: &str) -> (String, Vec<u8>) {
     let accepted = tokio::time::timeout(Duration::from_secs(60), listener.accept()).await;
-    let (mut stream, _) = accepted.expect("nothing is told").unwrap();
+    let (mut stream, _) = accepted.expect("nothing is reported").unwrap();
     let mut bytes = Vec::new();
     loop {
         let mut piece = [0; 4096];
@@ -49,8 +49,8 @@ async fn the_end_of_a_job_is_told_signed_and_again() {
     let refused = hear(&listener, "500 No").await;
     let (head, body) = hear(&listener, "200 OK").await;
     assert_eq!(refused.1, body, "the same again");
-    let told: Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!((&told["event"], &told["job"]["id"]), (&json!("job.succeeded"), &job["id"]));
+    let reported: Value = serde_json::from_slice(&body).unwrap();
+    assert_eq!((&reported["event"], &reported["job"]["id"]), (&json!("job.succeeded"), &job["id"]));
     let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"shared").unwrap();
     mac.update(&body);
     let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
@@ -68,7 +68,7 @@ async fn a_change_in_a_stream_is_told_once() {
     let client = Client::new(&server.url);
     let empty = json!({ "family": "hybrid", "target": "label", "features": { "x": "number" } });
     client.put("/api/v1/models/s", empty.to_string().as_bytes()).await;
-    // Everything moves by fifty: the rows have changed, and what was learned of them is wrong for a while.
+    // Every value moves by fifty: the distribution has changed, and the model is wrong for a while.
     let rows = |range: std::ops::Range<usize>, moved: f64| -> Value {
         let one = |i: usize| {
             let right = ((i * 2_654_435_761) >> 9) & 1 == 1;
@@ -79,15 +79,15 @@ async fn a_change_in_a_stream_is_told_once() {
     };
     client.post("/api/v1/models/s/observe", &rows(0..2000, 0.0), None).await;
     client.post("/api/v1/models/s/observe", &rows(2000..2500, 50.0), None).await;
-    let mut told = Vec::new();
+    let mut reported = Vec::new();
     for _ in 0..2 {
         let (_, body) = hear(&listener, "200 OK").await;
         let event: Value = serde_json::from_slice(&body).unwrap();
         let drift = &event["drift"];
         assert_eq!((&event["event"], &drift["model"], &drift["version"]), (&json!("drift"), &json!("s"), &json!(1)));
-        assert_eq!(drift["row"], 2500, "told when the portion was learned: {event}");
-        told.push(drift["in"].as_str().unwrap().to_owned());
+        assert_eq!(drift["row"], 2500, "reported when the portion was learned: {event}");
+        reported.push(drift["in"].as_str().unwrap().to_owned());
     }
-    told.sort();
-    assert_eq!(told, ["error", "inputs"]);
+    reported.sort();
+    assert_eq!(reported, ["error", "inputs"]);
 }

@@ -1,4 +1,4 @@
-//! What tests and measuring programs share that run Kenyon as a user does: the built program as a
+//! Shared by tests and benchmark programs that run Kenyon as a user does: the built program as a
 //! process, and a private Postgres server.
 #![allow(dead_code, clippy::unwrap_used)]
 
@@ -7,7 +7,7 @@ pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod random;
 
-/// Says why a test does nothing; with `KENYON_REQUIRE_ALL` set, as in CI, that is a failure.
+/// Prints why a test does nothing; with `KENYON_REQUIRE_ALL` set, as in CI, that is a failure.
 pub(crate) fn skip(reason: &str) {
     println!("skipped: {reason}");
     assert!(std::env::var_os("KENYON_REQUIRE_ALL").is_none(), "{reason}");

@@ -12,14 +12,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// A running `kenyon`; killed when dropped.
 pub(crate) struct Process {
     child: Child,
-    /// Where it serves; empty for one that only works.
+    /// Its HTTP address; empty for a worker.
     pub(crate) url: String,
-    /// Where it serves gRPC, if it does.
+    /// Its gRPC address, if any.
     pub(crate) grpc: Option<String>,
     log: Arc<Mutex<String>>,
 }
 
-/// The program under test: the one that cargo built, or the one `KENYON_TEST_BINARY` names.
+/// The program under test: the one that cargo built, or the one in `KENYON_TEST_BINARY`.
 pub(crate) fn binary() -> PathBuf {
     match std::env::var("KENYON_TEST_BINARY") {
         Ok(path) if path.contains('/') => path.into(),
@@ -40,7 +40,7 @@ pub(crate) fn kenyon(command: &str) -> Command {
 }
 
 impl Process {
-    /// Starts it and waits until it says that it serves, or works.
+    /// Starts it and waits until it reports that it serves, or works.
     pub(crate) fn start(command: &mut Command) -> Result<Self, String> {
         Self::start_at(command, 0)
     }
@@ -66,14 +66,14 @@ impl Process {
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                // What it wrote last is still on its way.
+                // Its last output is still in the pipe.
                 std::thread::sleep(Duration::from_millis(100));
                 Err(log.lock().unwrap().clone())
             }
         }
     }
 
-    /// What it has logged so far.
+    /// Its log so far.
     pub(crate) fn log(&self) -> String {
         self.log.lock().unwrap().clone()
     }
@@ -88,7 +88,7 @@ impl Process {
         let _ = self.child.wait();
     }
 
-    /// SIGTERM; whether it ended well. A process that does not end is killed after a minute.
+    /// SIGTERM; whether it ended successfully. A process that does not end is killed after a minute.
     pub(crate) fn stop(&mut self) -> bool {
         self.signal("TERM");
         let begun = Instant::now();
@@ -107,7 +107,7 @@ impl Process {
         let _ = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status();
     }
 
-    /// Whether it is still there.
+    /// Whether it still runs.
     pub(crate) fn alive(&mut self) -> bool {
         matches!(self.child.try_wait(), Ok(None))
     }

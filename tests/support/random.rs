@@ -1,4 +1,4 @@
-//! Chance that can be repeated: a counter through a mixer (SplitMix64).
+//! Reproducible random numbers: a counter through a mixer (SplitMix64).
 
 /// A stream of numbers that follows from its seed.
 pub(crate) struct Random(pub(crate) u64);

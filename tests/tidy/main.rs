@@ -1,5 +1,5 @@
 //! The rules that a compiler does not check: imports go down only and make no circles, each third-party
-//! interface lives in one module, files stay readable, nothing is left half done.
+//! interface is in one module, files stay short, nothing is left unfinished.
 
 mod dependencies;
 mod source;
@@ -30,7 +30,7 @@ const LAYERS: [(&str, u32); 19] = [
     ("kenyon", 2),
 ];
 
-/// Modules of one layer that may use each other, in this direction; ARCHITECTURE.md says why.
+/// Modules of one layer that may use each other, in this direction; ARCHITECTURE.md has the reasons.
 const NEIGHBOURS: [(&str, &str); 12] = [
     ("kenyon::oip", "kenyon::http"),
     ("kenyon::telemetry", "kenyon::config"),
@@ -57,7 +57,7 @@ const MODULES_OF_CRATES: [(&str, &[&str]); 7] = [
     ("parquet", &["kenyon_learn::data"]),
 ];
 
-/// Lines a source file may have; half of it is the aim.
+/// Lines a source file may have; half of it is the target.
 const LONGEST: usize = 800;
 
 /// The module of [`LAYERS`] that a path belongs to, and its layer.
@@ -141,7 +141,7 @@ fn a_forbidden_import_in_any_file_is_found() {
     assert!(files.len() > 200);
     for index in 0..files.len() {
         let (from, own) = layer(&files[index].module).expect("a layer");
-        // Something above it, and in a test module at the end of the file, inside a group: all of it is read.
+        // Something above it, and in a test module at the end of the file, inside a group: the whole file is read.
         let up = LAYERS.iter().find(|(name, layer)| *layer > own && name.contains("::") && *name != from);
         let Some((up, _)) = up else { continue };
         let (of, module) = up.split_once("::").expect("a module of a crate");

@@ -1,4 +1,4 @@
-//! The source as the rules see it: files with their module paths, code without comments and texts,
+//! The source files for the rules: files with their module paths, code without comments and texts,
 //! and which file uses which.
 
 use std::collections::BTreeMap;
@@ -15,7 +15,7 @@ pub(crate) struct File {
     pub(crate) path: String,
     /// Crate and modules, such as `["kenyon", "http", "models"]`.
     pub(crate) module: Vec<String>,
-    /// The text as it stands.
+    /// The unchanged text.
     pub(crate) text: String,
 }
 

@@ -2,7 +2,7 @@
 //! `cargo run --release -p kenyon-learn --example measure_recipes -- FOLDER [--rules a,b] [--sets a,b] [--seeds 3]
 //! [--family sparse_mlp] [--most-rows N] [--config '{}']`.
 //!
-//! FOLDER holds `NAME.csv.gz` files with a column `target`, and may hold a `sets.json` that says which of them are
+//! FOLDER holds `NAME.csv.gz` files with a column `target`, and may hold a `sets.json` that lists which of them are
 //! `regression`. A fifth of a table is set aside and never read; the rest is split seven to three by each seed.
 
 use kenyon_learn::data::formats::{self, Limits};
@@ -35,7 +35,7 @@ fn list(name: &str) -> Option<Vec<String>> {
     argument(name).map(|text| text.split(',').map(str::to_owned).collect())
 }
 
-/// A table with what is known of it.
+/// A table and its properties.
 struct Set {
     table: Table,
     plan: plan::Resolved,

@@ -1,32 +1,32 @@
-//! The one error of the learning core. It knows no server: whoever embeds the crate maps [`Kind`].
+//! The one error type of the learning core. It depends on no server: programs that embed the crate map [`Kind`].
 
 use serde::{Deserialize, Serialize};
 
-/// What every fallible function of the crate returns.
+/// The result of every fallible function of the crate.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// How a failure is to be treated by whoever receives it.
+/// How a failure is to be handled by its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// The input cannot be read: a broken record, an unknown setting.
     Malformed,
-    /// It contradicts what is there already.
+    /// It contradicts existing state.
     Conflict,
     /// Larger than the limit.
     TooLarge,
-    /// A format or encoding that is not understood.
+    /// An unsupported format or encoding.
     Unsupported,
     /// Readable, but the data does not fit.
     Unprocessable,
-    /// The caller asked to stop.
+    /// The caller requested a stop.
     Canceled,
     /// Reading or writing a file failed; the cause is a [`std::io::Error`].
     Io,
-    /// A fault of ours, or of what the caller passed in; the cause says which.
+    /// An internal error, or one of the caller's input; the cause says which.
     Internal,
 }
 
-/// One thing that is wrong, with where it is.
+/// One error and its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Detail {
     /// JSON path of the offending value, where there is one.
@@ -38,7 +38,7 @@ pub struct Detail {
     /// Column name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub column: Option<String>,
-    /// Why, in plain words.
+    /// The reason, one sentence.
     pub reason: String,
 }
 
@@ -67,11 +67,11 @@ impl Detail {
 /// How many details an error carries at most.
 pub const MAX_DETAILS: usize = 20;
 
-/// A failure: how to treat it, a stable code, a sentence for a person, and where.
+/// A failure: how to handle it, a stable code, a sentence for a person, and where.
 #[derive(Debug, thiserror::Error)]
 #[error("{detail}")]
 pub struct Error {
-    /// How to treat it.
+    /// How to handle it.
     pub kind: Kind,
     /// Stable `snake_case` code.
     pub code: &'static str,
@@ -100,12 +100,12 @@ impl Error {
         Self::new(Kind::Unprocessable, code, detail)
     }
 
-    /// It contradicts what is there already.
+    /// It contradicts existing state.
     pub fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
         Self::new(Kind::Conflict, code, detail)
     }
 
-    /// A fault of ours with its cause.
+    /// An internal error with its cause.
     pub fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         let mut error = Self::new(Kind::Internal, "internal", "something went wrong on our side");
         error.cause = Some(cause.into());

@@ -1,5 +1,5 @@
-//! Seeded random numbers. candle's CPU generator cannot be seeded, and a checkpoint must not have
-//! to carry a generator: every stream is a pure function of (seed, name, counter).
+//! Seeded random numbers. candle's CPU generator cannot be seeded, and a checkpoint must not need
+//! a generator's state: every stream is a pure function of (seed, name, counter).
 
 /// A SplitMix64 stream. Small, fast, and the same on every machine.
 #[derive(Clone, Debug, PartialEq, Eq)]

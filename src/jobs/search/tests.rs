@@ -1,4 +1,4 @@
-//! Searches: what is tried, kept and gone on with.
+//! Searches: which trials run, which are kept and which continue.
 #![allow(clippy::unwrap_used)]
 use super::*;
 use std::cell::RefCell;

@@ -1,4 +1,4 @@
-//! Processes that are killed at random: every job is done once, and as if nothing had happened.
+//! Processes that are killed at random: every job is done once, with the result of an uninterrupted run.
 
 use super::*;
 use crate::store::tests::{Fixture, postgres};
@@ -62,7 +62,7 @@ async fn unfinished(store: &Store) -> usize {
     left
 }
 
-/// Every job once, with the weights of a run that nobody disturbed, and nothing left over.
+/// Every job once, with the weights of an uninterrupted run, and nothing left over.
 async fn check(store: &Store, jobs: u64) -> u64 {
     let all = store.jobs(&JobFilter::default(), 1000, None).await.unwrap().items;
     assert_eq!(all.len() as u64, jobs);
@@ -85,7 +85,7 @@ async fn check(store: &Store, jobs: u64) -> u64 {
     attempts
 }
 
-/// Kills after pseudo-random pauses; longer runs are asked for by `KENYON_CRASH_KILLS`.
+/// Kills after pseudo-random pauses; `KENYON_CRASH_KILLS` makes a longer run.
 fn pause(n: u64) -> Duration {
     let random = (n + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
     Duration::from_millis(20 + random % 400)
@@ -101,7 +101,7 @@ async fn killed_at_random_on_sqlite() {
     let (jobs, mut done) = ((kills(6) / 2).clamp(6, 50), 0);
     submit_all(&fixture.store, jobs).await;
     loop {
-        // One process at a time may have the folder: the test lets go of it while the worker runs.
+        // One process at a time may have the folder: the test closes it while the worker runs.
         fixture = fixture
             .away(|options| async move {
                 let mut worker = start(&options);
@@ -143,7 +143,7 @@ async fn killed_at_random_on_postgres_with_three_workers() {
         worker.kill().unwrap();
         worker.wait().unwrap();
     }
-    // The next to start tidies up after those that were killed between a job's end and doing so.
+    // The next start removes what a process left that was killed between a job's end and its clean-up.
     let attempts = check(&fixture.replica().await, jobs).await;
     println!("Postgres: {jobs} jobs, {kills} kills, {attempts} attempts");
 }

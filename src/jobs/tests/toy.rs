@@ -8,8 +8,8 @@ use kenyon_learn::learning::{Monitor, Progress};
 use serde_json::{Value, json};
 use std::time::Duration;
 
-/// Does what a job's spec says: `steps`, `epoch` (steps an epoch), `pause_us` a step, `panic_at`,
-/// `fail_at`, `deaf` (milliseconds without listening).
+/// Follows the job's spec: `steps`, `epoch` (steps an epoch), `pause_us` a step, `panic_at`,
+/// `fail_at`, `deaf` (milliseconds without checking for cancellation).
 pub(crate) struct Toy;
 
 impl Runner for Toy {

@@ -1,4 +1,4 @@
-//! The reader against serde_json, and bodies that are not as they should be.
+//! The reader compared with serde_json, and malformed bodies.
 #![allow(clippy::unwrap_used)]
 use super::*;
 use proptest::prelude::*;

@@ -1,7 +1,7 @@
-//! The way of rows to one live network: straight through when it is idle and quick, else through a
-//! bounded queue to the model's own thread, which runs what waits in one forward pass.
+//! The path of rows to one loaded network: directly when it is idle and fast, else through a
+//! bounded queue to the model's own thread, which runs all waiting rows in one forward pass.
 //!
-//! Nothing here knows of versions, traffic or stored models.
+//! Nothing here depends on versions, traffic or stored models.
 
 mod work;
 
@@ -14,20 +14,20 @@ use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use work::Work;
 
-/// What a lane runs: a network, or in tests any function of a batch.
+/// What a queue runs: a network, or in tests any function of a batch.
 pub trait Forward: Send + Sync + 'static {
     /// The answers `[rows, outputs]` row-major and, where `novelty`, the novelty of each row.
     fn forward(&self, batch: &Batch, novelty: bool) -> Result<Outputs>;
 }
 
-/// What a network said about some rows.
+/// The outputs of a network for some rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outputs {
     /// `[rows, outputs]` row-major: probabilities, or values.
     pub values: Vec<f32>,
     /// Numbers a row in `values`.
     pub width: usize,
-    /// Distance to what is known, `[rows]`; empty unless asked for.
+    /// Distance to the training data, `[rows]`; empty unless requested.
     pub novelty: Vec<f32>,
 }
 
@@ -51,7 +51,7 @@ impl Outputs {
     }
 }
 
-/// Where the time of a request went.
+/// Durations of a request's parts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Spent {
     /// From admission to the start of the first forward pass.
@@ -60,16 +60,16 @@ pub struct Spent {
     pub compute: Duration,
 }
 
-/// Limits of a lane.
+/// Limits of a queue.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Rows in one forward pass at most.
     pub max_batch_rows: usize,
-    /// Rows that may wait; a request that does not fit whole is turned away.
+    /// Rows that may wait; a request that does not fit whole is refused.
     pub max_queue_rows: usize,
-    /// How long a batch waits for company while requests keep coming; zero never waits.
+    /// How long a batch waits for further rows while requests keep coming; zero never waits.
     pub max_batch_delay: Duration,
-    /// Rows whose estimated work stays under this are run by the caller itself.
+    /// Requests with less estimated work than this are run by the caller itself.
     pub inline_budget: Duration,
     /// Callers that may run the network themselves at the same time.
     pub inline_slots: usize,
@@ -100,7 +100,7 @@ struct Waiting {
     reply: oneshot::Sender<Result<(Outputs, Spent)>>,
 }
 
-/// What the callers and the thread share.
+/// State shared by the callers and the thread.
 struct Shared {
     network: Arc<dyn Forward>,
     limits: Limits,
@@ -108,11 +108,11 @@ struct Shared {
     wake: Condvar,
     /// Rows admitted and not yet answered or dropped.
     queued_rows: AtomicUsize,
-    /// Callers that run the network themselves just now.
+    /// Callers that run the network themselves at the moment.
     inline: AtomicUsize,
     /// Estimate of the work a row takes, in nanoseconds; 0 before the first measurement.
     row_nanos: AtomicU64,
-    /// Set by a panic: the network is not to be trusted any more.
+    /// Set by a panic: the network must not be used any more.
     poisoned: AtomicBool,
     /// Called after each forward pass with its rows and time.
     on_batch: Box<dyn Fn(usize, Duration) + Send + Sync>,
@@ -126,11 +126,11 @@ struct Inbox {
 }
 
 /// One network's queue and thread. The thread starts with the first request that needs it and ends
-/// when the lane is dropped, after it has answered what waits.
+/// when the queue is dropped, after it has answered the waiting rows.
 pub struct BatchQueue {
     shared: Arc<Shared>,
     name: String,
-    /// Fails of thread creation, so that the reason is logged once.
+    /// Set when a thread could not be created, so that the reason is logged once.
     start_failures: AtomicU32,
 }
 
@@ -141,7 +141,7 @@ impl std::fmt::Debug for BatchQueue {
 }
 
 impl BatchQueue {
-    /// A lane for `network`. `on_batch` hears the rows and the time of every forward pass.
+    /// A queue for `network`. `on_batch` gets the rows and the time of every forward pass.
     pub fn new(
         name: impl Into<String>,
         network: Arc<dyn Forward>,
@@ -167,12 +167,12 @@ impl BatchQueue {
         self.shared.queued_rows.load(Ordering::Relaxed)
     }
 
-    /// Whether a panic has made the network untrustworthy.
+    /// Whether the network has panicked.
     pub fn poisoned(&self) -> bool {
         self.shared.poisoned.load(Ordering::Relaxed)
     }
 
-    /// Answers all rows of `batch`, or turns them away whole. The future may be dropped at any
+    /// Answers all rows of `batch`, or refuses them as a whole. The future may be dropped at any
     /// time: rows that did not start are then never run.
     pub async fn run(&self, batch: Batch, novelty: bool, deadline: Instant) -> Result<(Outputs, Spent)> {
         if let Some(result) = self.run_inline(&batch, novelty) {
@@ -186,8 +186,8 @@ impl BatchQueue {
         }
     }
 
-    /// Runs the rows on the caller's thread if that is quicker than waking another: the network
-    /// is known to be quick, nobody waits, and a core is free.
+    /// Runs the rows on the caller's thread if that is faster than notifying another: the network
+    /// is fast, no rows wait, and a core is free.
     fn run_inline(&self, batch: &Batch, novelty: bool) -> Option<Result<(Outputs, Spent)>> {
         let shared = &*self.shared;
         let row_nanos = shared.row_nanos.load(Ordering::Relaxed);
@@ -205,7 +205,7 @@ impl BatchQueue {
         Some(result.map(|outputs| (outputs, Spent { queue: Duration::ZERO, compute })))
     }
 
-    /// Puts the rows in the queue, or turns them away.
+    /// Puts the rows in the queue, or refuses them.
     fn admit(
         &self,
         batch: Batch,
@@ -244,7 +244,7 @@ impl BatchQueue {
                 drop(inbox);
                 self.shared.queued_rows.fetch_sub(rows, Ordering::AcqRel);
                 if self.start_failures.fetch_add(1, Ordering::Relaxed) == 0 {
-                    tracing::error!(lane = self.name, %error, "no thread for a model");
+                    tracing::error!(queue = self.name, %error, "no thread for a model");
                 }
                 return Err(self.overloaded());
             }
@@ -266,7 +266,7 @@ impl BatchQueue {
         Ok(())
     }
 
-    /// When the rows that wait will be done, by the present estimate, in whole seconds.
+    /// When the waiting rows will be done, by the current estimate, in whole seconds.
     fn overloaded(&self) -> Error {
         let nanos = self.shared.row_nanos.load(Ordering::Relaxed).saturating_mul(self.queued_rows() as u64);
         let seconds = Duration::from_nanos(nanos).as_secs().clamp(0, 59) + 1;
@@ -286,12 +286,12 @@ fn past_deadline() -> Error {
 }
 
 impl Shared {
-    /// No code that can panic runs under this lock, so a poisoned one is as good as any.
+    /// No code that can panic runs under this lock, so a poisoned one holds valid data.
     fn lock(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One forward pass, timed; a panic becomes an error and poisons the lane.
+    /// One forward pass, timed; a panic becomes an error and poisons the queue.
     fn forward(&self, batch: &Batch, novelty: bool) -> (Result<Outputs>, Duration) {
         let started = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| self.network.forward(batch, novelty)));
@@ -302,7 +302,7 @@ impl Shared {
                 Err(Error::internal("the network answered with the wrong number of values"))
             }
             Ok(Ok(outputs)) if outputs.values.iter().all(|v| v.is_finite()) => Ok(outputs),
-            // Weights that a stranger has made up, or a row that is beyond them.
+            // The cause is imported weights, or a row far outside the range of the training data.
             Ok(Ok(_)) => {
                 Err(Error::unprocessable("not_finite", "the model answers one of these rows with no finite number"))
             }

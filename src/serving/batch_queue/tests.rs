@@ -1,4 +1,4 @@
-//! Who is answered with what, by a network that a test holds still.
+//! Order and contents of answers, with a network that a test can block.
 #![allow(clippy::unwrap_used)]
 use super::*;
 use std::sync::mpsc;
@@ -48,14 +48,14 @@ fn small() -> Limits {
 #[tokio::test]
 async fn everyone_gets_exactly_its_own_rows() {
     let network = Doubler::new(None);
-    let lane = Arc::new(BatchQueue::new("m", network.clone(), small(), |_, _| {}));
+    let queue = Arc::new(BatchQueue::new("m", network.clone(), small(), |_, _| {}));
     let calls = (0..40u32).map(|i| {
-        let lane = Arc::clone(&lane);
+        let queue = Arc::clone(&queue);
         async move {
             let from = 100 + i * 50;
-            // Only 20 rows may wait; those turned away try again.
+            // Only 20 rows may wait; refused requests are sent again.
             loop {
-                match lane.run(rows(from..from + 1 + i % 11), i % 2 == 0, soon()).await {
+                match queue.run(rows(from..from + 1 + i % 11), i % 2 == 0, soon()).await {
                     Ok((out, _)) => {
                         let expected: Vec<f32> = (from..from + 1 + i % 11).map(|v| v as f32 * 2.0).collect();
                         assert_eq!(out.values, expected);
@@ -69,7 +69,7 @@ async fn everyone_gets_exactly_its_own_rows() {
         }
     });
     futures::future::join_all(calls).await;
-    assert_eq!(lane.queued_rows(), 0);
+    assert_eq!(queue.queued_rows(), 0);
     assert!(network.batches.lock().unwrap().iter().all(|&rows| rows <= 8));
 }
 
@@ -77,16 +77,16 @@ async fn everyone_gets_exactly_its_own_rows() {
 async fn whole_requests_are_admitted_or_turned_away_and_waiting_ones_share_a_pass() {
     let (open, gate) = mpsc::channel();
     let network = Doubler::new(Some(gate));
-    let lane = BatchQueue::new("m", network.clone(), small(), |_, _| {});
-    let mut first = Box::pin(lane.run(rows(0..2), false, soon()));
+    let queue = BatchQueue::new("m", network.clone(), small(), |_, _| {});
+    let mut first = Box::pin(queue.run(rows(0..2), false, soon()));
     assert!(futures::poll!(&mut first).is_pending());
-    let mut second = Box::pin(lane.run(rows(20..35), false, soon()));
+    let mut second = Box::pin(queue.run(rows(20..35), false, soon()));
     assert!(futures::poll!(&mut second).is_pending());
-    let refused = lane.run(rows(0..4), false, soon()).await.unwrap_err();
+    let refused = queue.run(rows(0..4), false, soon()).await.unwrap_err();
     assert_eq!((refused.kind, refused.code), (Kind::Overloaded, "queue_full"));
     assert!(refused.retry_after.is_some());
-    assert_eq!(lane.run(rows(0..21), false, soon()).await.unwrap_err().kind, Kind::TooLarge);
-    let mut third = Box::pin(lane.run(rows(40..43), false, soon()));
+    assert_eq!(queue.run(rows(0..21), false, soon()).await.unwrap_err().kind, Kind::TooLarge);
+    let mut third = Box::pin(queue.run(rows(40..43), false, soon()));
     assert!(futures::poll!(&mut third).is_pending());
     for _ in 0..5 {
         open.send(()).unwrap();
@@ -103,29 +103,30 @@ async fn whole_requests_are_admitted_or_turned_away_and_waiting_ones_share_a_pas
 async fn abandoned_and_late_requests_are_not_run() {
     let (open, gate) = mpsc::channel();
     let network = Doubler::new(Some(gate));
-    let lane = BatchQueue::new("m", network.clone(), small(), |_, _| {});
-    let mut first = Box::pin(lane.run(rows(0..1), false, soon()));
+    let queue = BatchQueue::new("m", network.clone(), small(), |_, _| {});
+    let mut first = Box::pin(queue.run(rows(0..1), false, soon()));
     assert!(futures::poll!(&mut first).is_pending());
     // The thread is at the gate with the first row once its queue is seen empty.
-    let mut gone = Box::pin(lane.run(rows(5..6), false, soon()));
+    let mut gone = Box::pin(queue.run(rows(5..6), false, soon()));
     assert!(futures::poll!(&mut gone).is_pending());
     drop(gone);
-    let late = lane.run(rows(6..7), false, Instant::now()).await.unwrap_err();
+    let late = queue.run(rows(6..7), false, Instant::now()).await.unwrap_err();
     assert_eq!(late.kind, Kind::Deadline);
     open.send(()).unwrap();
     open.send(()).unwrap();
     first.await.unwrap();
-    let (last, _) = lane.run(rows(9..10), false, soon()).await.unwrap();
+    let (last, _) = queue.run(rows(9..10), false, soon()).await.unwrap();
     assert_eq!(last.values, [18.0]);
     assert_eq!(network.batches.lock().unwrap().iter().sum::<usize>(), 2);
-    assert_eq!(lane.queued_rows(), 0);
+    assert_eq!(queue.queued_rows(), 0);
 }
 
 #[tokio::test]
 async fn a_panic_costs_its_sender_and_nobody_else() {
     let (open, gate) = mpsc::channel();
-    let lane = BatchQueue::new("m", Doubler::new(Some(gate)), small(), |_, _| {});
-    let mut calls: Vec<_> = [1, 13, 3].into_iter().map(|i| Box::pin(lane.run(rows(i..i + 1), false, soon()))).collect();
+    let queue = BatchQueue::new("m", Doubler::new(Some(gate)), small(), |_, _| {});
+    let mut calls: Vec<_> =
+        [1, 13, 3].into_iter().map(|i| Box::pin(queue.run(rows(i..i + 1), false, soon()))).collect();
     for call in &mut calls {
         assert!(futures::poll!(call).is_pending());
     }
@@ -136,15 +137,15 @@ async fn a_panic_costs_its_sender_and_nobody_else() {
     assert_eq!(answers[0].as_ref().unwrap().0.values, [2.0]);
     assert_eq!(answers[1].as_ref().unwrap_err().kind, Kind::Internal);
     assert_eq!(answers[2].as_ref().unwrap().0.values, [6.0]);
-    assert!(lane.poisoned());
+    assert!(queue.poisoned());
 }
 
 #[tokio::test]
 async fn a_quick_idle_network_is_run_by_the_caller() {
     let limits = Limits { inline_slots: 1, inline_budget: Duration::from_secs(1), ..Limits::default() };
-    let lane = BatchQueue::new("m", Doubler::new(None), limits, |_, _| {});
+    let queue = BatchQueue::new("m", Doubler::new(None), limits, |_, _| {});
     // The first request measures the network on its own thread; from then on callers run it.
-    lane.run(rows(1..2), false, soon()).await.unwrap();
-    let (out, spent) = lane.run(rows(2..3), false, soon()).await.unwrap();
+    queue.run(rows(1..2), false, soon()).await.unwrap();
+    let (out, spent) = queue.run(rows(2..3), false, soon()).await.unwrap();
     assert_eq!((out.values.as_slice(), spent.queue), ([4.0].as_slice(), Duration::ZERO));
 }

@@ -1,4 +1,4 @@
-//! The thread of a lane: takes what waits, shares out each pass, answers, and deals with failures.
+//! The thread of a batch queue: takes waiting rows, divides each pass fairly, answers, and handles failures.
 
 use super::{Inbox, Outputs, Shared, Waiting, past_deadline};
 use crate::Error;
@@ -16,7 +16,7 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Waits for work and runs one batch of it. False when the lane is closed and nothing waits.
+    /// Waits for work and runs one batch of it. False when the queue is closed and empty.
     pub(super) fn tick(&mut self, shared: &Shared) -> bool {
         {
             let mut inbox = shared.lock();
@@ -28,7 +28,7 @@ impl Work {
             }
             let delay = shared.limits.max_batch_delay;
             let waiting = |inbox: &Inbox| inbox.items.len() + self.items.len();
-            // Company is worth waiting for only when there is some already.
+            // Waiting for further rows pays only when some wait already.
             if !delay.is_zero() && waiting(&inbox) > 1 {
                 let full = |inbox: &mut Inbox| {
                     let rows: usize = inbox.items.iter().chain(&self.items).map(|w| w.batch.rows() - w.done).sum();
@@ -46,7 +46,7 @@ impl Work {
         true
     }
 
-    /// Drops requests whose caller has gone, and those that are too late.
+    /// Drops requests whose caller has disconnected, and those past their deadline.
     fn drop_abandoned(&mut self, shared: &Shared) {
         let now = Instant::now();
         let mut at = 0;
@@ -64,7 +64,7 @@ impl Work {
         }
     }
 
-    /// One forward pass over a fair share of every request that waits.
+    /// One forward pass over a fair share of every waiting request.
     fn run(&mut self, shared: &Shared) {
         let left: Vec<usize> = self.items.iter().map(|w| w.batch.rows() - w.done).collect();
         let parts = fair::share(&left, shared.limits.max_batch_rows);
@@ -75,7 +75,7 @@ impl Work {
                 waiting.spent.queue = started - waiting.arrived;
             }
         }
-        // A lone request that fits is run where it lies.
+        // A single request that fits is run without copying its rows.
         let whole = self.items.len() == 1 && self.items[0].done == 0 && parts[0] == left[0];
         let (result, compute) = if whole {
             shared.forward(&self.items[0].batch, novelty)
@@ -110,8 +110,8 @@ impl Work {
         }
     }
 
-    /// A pass failed. Alone, the request is at fault; in company, each is tried alone, so that
-    /// one bad row costs its sender and nobody else.
+    /// A pass failed. A single request is at fault; of several, each is run on its own, so that
+    /// one bad row fails only its own request.
     fn deliver_failure(&mut self, shared: &Shared, parts: &[usize], error: Error) {
         let taking = parts.iter().filter(|&&part| part > 0).count();
         let mut error = Some(error);

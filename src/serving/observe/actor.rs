@@ -1,8 +1,8 @@
-//! The task that owns a stream's state: it appends to the log, applies it in order, and publishes what comes of it.
+//! The task that owns a stream's state: it appends to the log, applies it in order, and publishes the result.
 //!
 //! Everything that changes a stream comes to its task as a [`Command`]. Rows that wait together are made durable,
-//! applied and published together, and are answered after that: whoever predicts after an answer is answered with
-//! its rows. Readers use the published copy and never wait for the task.
+//! applied and published together, and are answered after that: a prediction that starts after the answer uses
+//! their rows. Readers use the published copy and never wait for the task.
 
 use super::state::{Applied, CONSOLIDATE_LEAST, Published, State, answer};
 use super::stream_log::{Read, StreamLog};
@@ -18,13 +18,13 @@ use serde_json::{Value, json};
 use std::sync::{Arc, Weak};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-/// Commands that wait at most; more wait in their senders.
+/// Commands that wait at most; more wait in the channel's senders.
 const WAITING: usize = 64;
 /// Rows that are applied before the first of them is answered.
 const ROWS_TOGETHER: usize = 1_000;
-/// Rows that are applied in less time than a move to another thread takes.
+/// Rows that are applied in less time than moving them to another thread takes.
 const FEW_ROWS: usize = 8;
-/// Rows after which the state is kept and the log before it deleted.
+/// Rows after which a snapshot is saved and the log before it deleted.
 const SNAPSHOT_ROWS: u64 = 50_000;
 /// Bytes of records after which the same is done.
 const SNAPSHOT_BYTES: usize = 64 << 20;
@@ -35,27 +35,27 @@ const TRIES: usize = 8;
 
 type Reply<T> = oneshot::Sender<Result<T>>;
 
-/// What a stream's task is asked to do.
+/// Commands for a stream's task.
 pub(super) enum Command {
     /// Rows to learn.
     Observe(Rows, Reply<Value>),
     /// Operations to append and apply.
     Operate(Vec<NewRecord>, Reply<()>),
-    /// What other replicas have written is to be applied.
+    /// Apply what other replicas have written.
     CatchUp(Reply<()>),
-    /// The stream is known by another version from now on.
+    /// The stream continues under another version.
     AnswerAs(u64, Reply<()>),
-    /// The state is to be kept and the log before it deleted.
+    /// Save a snapshot and delete the log before it.
     Snapshot(Reply<()>),
-    /// A copy of the state is wanted for a consolidation.
+    /// Copy the state for a consolidation.
     Copy(Reply<StateCopy>),
-    /// A consolidated state is to take over.
+    /// Replace the state by a consolidated one.
     TakeOver(Box<StreamModel>, u64, Reply<()>),
-    /// Whether a consolidation is due because nothing was learned since this was last asked.
+    /// Whether a consolidation is due because nothing was learned since the last call.
     IsIdle(Reply<bool>),
 }
 
-/// Rows that were read and are to be learned.
+/// Parsed rows to learn.
 pub(super) struct Rows {
     pub(super) table: Table,
     /// The rows as lines of JSON.
@@ -71,7 +71,7 @@ pub(super) struct StateCopy {
     pub(super) token: Arc<()>,
 }
 
-/// The address of a stream's task, and what it has published.
+/// The handle of a stream's task, and its published state.
 pub(super) struct StreamHandle {
     pub(super) log: Arc<StreamLog>,
     commands: mpsc::Sender<Command>,
@@ -79,7 +79,7 @@ pub(super) struct StreamHandle {
 }
 
 impl StreamHandle {
-    /// What was published last.
+    /// The last published state.
     pub(super) fn published(&self) -> Arc<Published> {
         self.published.load_full()
     }
@@ -108,7 +108,7 @@ pub(super) async fn answered<T>(
     result: impl Future<Output = std::result::Result<Result<T>, oneshot::error::RecvError>>,
 ) -> Result<T> {
     result.await.unwrap_or_else(|_| {
-        let detail = "the stream was interrupted and is read anew from its log; try again";
+        let detail = "the stream was interrupted and is loaded again from its log; try again";
         Err(Error::new(Kind::Unavailable, "stream_interrupted", detail).with_retry_after(1))
     })
 }
@@ -118,10 +118,10 @@ pub(super) struct Actor {
     log: Arc<StreamLog>,
     engine: Engine,
     drifts: broadcast::Sender<Drift>,
-    /// None for good after a panic while learning: it may be half of two states, and the log has it all.
+    /// None for good after a panic while learning: it may be inconsistent, and the log holds everything.
     state: Option<Box<State>>,
     published: Arc<ArcSwap<Published>>,
-    /// Alive while a consolidation works on a copy.
+    /// Alive while a consolidation uses a copy.
     copies: Weak<()>,
 }
 
@@ -171,7 +171,7 @@ impl Actor {
     }
 
     async fn operate(&mut self, command: Command) {
-        // Whoever asked may have gone; what was asked for is done all the same.
+        // The caller may have disconnected; the command is executed all the same.
         match command {
             Command::Observe(rows, reply) => self.observe(vec![(rows, reply)]).await,
             Command::Operate(records, reply) => drop(reply.send(self.append_operations(records).await)),
@@ -257,12 +257,12 @@ impl Actor {
         Ok(appended)
     }
 
-    /// Applies rows that were just appended here, after whatever stands before them in the log.
+    /// Applies rows that were just appended here, after earlier records of the log.
     async fn apply(&mut self, rows: Rows, appended: Appended) -> Result<()> {
         if self.next()? < appended.seq {
             self.catch_up().await?;
         }
-        // What was caught up with has them already.
+        // They were applied while catching up.
         if self.next()? != appended.seq {
             return Ok(());
         }
@@ -278,14 +278,14 @@ impl Actor {
         Ok(self.state.as_ref().ok_or_else(lost)?.next)
     }
 
-    /// Applies what the log holds and the state does not.
+    /// Applies the part of the log that the state has not applied.
     async fn catch_up(&mut self) -> Result<()> {
         loop {
             let records = match self.log.read(self.next()?).await? {
                 Read::Records(records) => records,
                 Read::UpToDate => return Ok(()),
                 Read::Compacted => {
-                    // What is missing is in a snapshot that another replica, or a consolidation, has made.
+                    // A missing record is in a snapshot that another replica, or a consolidation, has made.
                     let (online, next) = self.log.reload(self.next()?).await?;
                     self.with(|state| {
                         state.replace(online, next);
@@ -315,18 +315,18 @@ impl Actor {
         self.catch_up_and_publish().await
     }
 
-    /// Tells of changes that rows have shown.
+    /// Reports changes that rows have caused.
     fn notice(&self, applied: Applied) {
         for (of, row, window) in applied.drifts {
             self.log.notice_drift(of, row, window);
             let (model, model_id) = (self.log.model.name.clone(), self.log.model.id);
             let version = self.published.load().version;
-            // Nobody need listen.
+            // Without a receiver there is nothing to do.
             let _ = self.drifts.send(Drift { model, model_id, version, of, row, window });
         }
     }
 
-    /// Lets what was learned answer from now on.
+    /// Publishes what was learned.
     fn publish(&self) {
         if let Some(state) = &self.state {
             self.published.store(Arc::new(state.publish()));
@@ -342,7 +342,7 @@ impl Actor {
         }
     }
 
-    /// Work that is due after rows: whether to keep a snapshot, and why to consolidate.
+    /// Work that is due after rows: whether to save a snapshot, and why to consolidate.
     fn after_rows(&mut self) -> (bool, Option<&'static str>) {
         let consolidating = self.copies.strong_count() > 0;
         let Some(state) = &mut self.state else { return (false, None) };
@@ -370,7 +370,7 @@ impl Actor {
         }
     }
 
-    /// Keeps the state and deletes the log before it.
+    /// Saves the state and deletes the log before it.
     async fn snapshot(&mut self) -> Result<()> {
         let root = self.log.root;
         let snapshot = self
@@ -390,12 +390,12 @@ impl Actor {
         Ok(StateCopy { bytes, next, token })
     }
 
-    /// Puts the candidate in the place of the state, here and for every replica. Nothing is appended here meanwhile;
+    /// Replaces the state by the candidate, here and for every replica. Nothing is appended here meanwhile;
     /// what other replicas append is applied before another try.
     async fn take_over(&mut self, mut candidate: StreamModel, mut next: u64) -> Result<()> {
         let (log, version) = (Arc::clone(&self.log), self.published.load().version);
         if log.store.model(&log.model.name).await?.traffic.stable != Some(version) {
-            return Err(Error::conflict("version_changed", "the model answers by another version meanwhile"));
+            return Err(Error::conflict("version_changed", "the model serves another version now"));
         }
         for _ in 0..TRIES {
             (candidate, next) = log.follow(candidate, next).await?;

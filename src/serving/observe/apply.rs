@@ -1,4 +1,4 @@
-//! What a record of the log does to a stream's model.
+//! Application of a log record to a stream's model.
 
 use crate::store::Record;
 use crate::{Error, Result};
@@ -6,7 +6,7 @@ use kenyon_learn::data::{ColumnKind, Table};
 use kenyon_learn::learning::stream::{Consolidation, Observed, StreamModel};
 use serde_json::{Map, Value};
 
-/// Learns rows, which come as a table and as lines of JSON.
+/// Learns rows, which are given as a table and as lines of JSON.
 pub(super) fn learn(online: &mut StreamModel, table: &Table, payload: &[u8]) -> Result<Observed> {
     let texts: Vec<&str> = lines(payload).collect();
     Ok(online.observe(table, &texts)?)
@@ -18,7 +18,7 @@ pub(super) fn lines(payload: &[u8]) -> impl Iterator<Item = &str> {
     text.split('\n').map(str::trim).filter(|line| !line.is_empty())
 }
 
-/// What a record does that is not rows.
+/// Applies a record that does not hold rows.
 pub(super) fn operate(online: &mut StreamModel, record: &Record, target: &str) -> Result<()> {
     match record.kind.as_str() {
         "rows" => {}

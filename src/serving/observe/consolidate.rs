@@ -1,9 +1,9 @@
-//! Consolidation: a job works on a copy of the stream's state while the stream goes on, and what
-//! comes of it takes over if it answers recent rows no worse.
+//! Consolidation: a job works on a copy of the stream's state while the stream continues, and its
+//! result takes over if it answers recent rows no worse.
 //!
 //! The state that takes over enters the log as a snapshot that takes up one number: in one
 //! transaction it replaces every record before it. A replica that finds that number missing reads
-//! the snapshot, so all of them go on from the same state, in the same place of the log. Then the
+//! the snapshot, so all of them continue from the same state, at the same number of the log. Then the
 //! job publishes a version; versions of one stream share its state.
 
 use super::actor::{Command, StateCopy, StreamHandle};
@@ -18,7 +18,7 @@ use std::time::Duration;
 /// A stream that learns nothing for so long (and at most twice as long) is idle.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// What a consolidation came to.
+/// The result of a consolidation.
 #[derive(Debug)]
 pub struct Consolidated {
     /// The result of the job: prequential figures and the consolidation.
@@ -28,7 +28,7 @@ pub struct Consolidated {
 }
 
 impl Streams {
-    /// Consolidates what is idle: looks at every stream now and then, for ever.
+    /// Consolidates idle streams: checks every stream at intervals, for ever.
     pub async fn consolidate_when_idle(self) {
         loop {
             tokio::time::sleep(IDLE).await;
@@ -37,7 +37,7 @@ impl Streams {
     }
 
     /// Queues a consolidation of every stream that has learned enough since its last and that
-    /// nothing was added to since it was last looked at.
+    /// no rows were added to since the last check.
     pub(super) async fn look_for_idle(&self) {
         for stream in self.all_open() {
             if stream.ask(Command::IsIdle).await.unwrap_or(false) {
@@ -46,7 +46,7 @@ impl Streams {
         }
     }
 
-    /// Consolidates what a model has observed. Rows are observed and answered meanwhile.
+    /// Consolidates what a model has observed. Observing and predicting continue meanwhile.
     pub async fn consolidate(&self, name: &ModelName) -> Result<Consolidated> {
         let stream = self.learning(name).await?;
         let StateCopy { bytes, next, token } = stream.ask(Command::Copy).await?;
@@ -68,7 +68,7 @@ impl Streams {
             stream.ask(|reply| Command::Operate(vec![record], reply)).await?;
             return Ok(Consolidated { result: result(&stream, &done), version: None });
         }
-        // Most of what was observed meanwhile is applied here, so that the stream's task is not held up for long.
+        // Most of what was observed meanwhile is applied here, so that the stream's task is not blocked for long.
         let (candidate, next) = stream.log.follow(candidate, next).await?;
         stream.ask(|reply| Command::TakeOver(Box::new(candidate), next, reply)).await?;
         drop(token);
@@ -76,7 +76,7 @@ impl Streams {
         Ok(Consolidated { result: result(&stream, &done), version: Some(version) })
     }
 
-    /// The version that the consolidated state is known by: the files that the stream began with,
+    /// The version under which the consolidated state is published: the files that the stream began with,
     /// which name it.
     async fn version_of(&self, stream: &StreamHandle, done: &Consolidation) -> Result<NewVersion> {
         let began = self.inner.store.version(&stream.log.model.name, stream.log.root).await?;

@@ -1,14 +1,14 @@
-//! Consolidations that come due by themselves: queued as jobs.
+//! Automatic consolidations: queued as jobs.
 
 use super::stream_log::StreamLog;
 use crate::Result;
 use crate::store::{JobFilter, JobKind, JobStatus, NewJob};
 use serde_json::json;
 
-/// Jobs that may wait when a consolidation queues itself.
+/// Jobs that may wait when a consolidation is queued automatically.
 const MAX_QUEUED: u64 = 1_000;
 
-/// Queues a consolidation that came due by itself. If that fails it comes due again later.
+/// Queues an automatic consolidation. If that fails it is queued again later.
 pub(super) async fn queue_due(log: &StreamLog, because: &str) {
     if let Err(error) = queue(log, because).await {
         tracing::warn!(model = log.model.name.as_str(), %error, "a consolidation could not be queued");

@@ -1,4 +1,4 @@
-//! Observing: rows are read, and given to the stream's task.
+//! Observing: rows are parsed and passed to the stream's task.
 
 use super::actor::{Command, Rows, StreamHandle, answered};
 use super::state::answer;
@@ -13,18 +13,18 @@ use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
-/// Rows of an endless body that are made durable and learned together.
+/// Rows of a streamed body that are made durable and learned together.
 const PART_ROWS: usize = 1_000;
-/// Bytes of an endless body that are kept until they are.
+/// Bytes of a streamed body that are kept until they are.
 const PART_BYTES: usize = 1 << 20;
 /// A row may be this long.
 const LONGEST_ROW: usize = 8 << 20;
 
-/// The lines of a body that have arrived and are not cut off yet.
+/// The lines of a body that have arrived and are not processed yet.
 #[derive(Default)]
 struct BodyRows {
     waiting: BytesMut,
-    /// Bytes at the front that are whole lines, and how many of them hold something.
+    /// Bytes at the front that are whole lines, and how many of them are not empty.
     scanned: usize,
     rows: usize,
 }
@@ -61,7 +61,7 @@ impl BodyRows {
     }
 }
 
-/// A model that was made without a task has classes; a first label that is no whole number says otherwise.
+/// A model that was made without a task is a classifier; a first label that is no whole number contradicts that.
 fn check_assumed_task(stream: &StreamHandle, payload: &[u8]) -> Result<()> {
     let log = &stream.log;
     if log.model.info["task_assumed"] != true || !stream.published().report.classes().is_empty() {
@@ -101,8 +101,8 @@ impl Streams {
         stream.ask(|reply| Command::Observe(rows, reply)).await
     }
 
-    /// Learns from lines as they arrive, however many; `part` hears of each portion. While one portion is made
-    /// durable and applied the next is read, and no more than that: whoever sends faster waits.
+    /// Learns from lines as they arrive, however many; `part` is called for each portion. While one portion is made
+    /// durable and applied the next is read, and no more than that: a faster sender waits.
     pub async fn observe_lines<E: std::fmt::Display>(
         &self,
         name: &ModelName,
@@ -116,7 +116,7 @@ impl Streams {
         let mut learning: Option<Portion> = None;
         while !ended || learning.is_some() {
             let arrived = tokio::select! {
-                // Passed on at once, for the sender may wait for it before it sends more.
+                // Sent at once, because the client may wait for it before it sends more.
                 learned = joined(&mut learning), if learning.is_some() => {
                     let learned = learned?;
                     part(&learned).await?;
@@ -142,7 +142,7 @@ impl Streams {
                     last = Some(learned);
                 }
                 let read = read.map_err(|e| shifted(e, observed))?;
-                // The task learns what it was given even if the sender goes.
+                // The task learns what it has received even if the sender disconnects.
                 let result = stream.send(|reply| Command::Observe(read, reply)).await;
                 learning = Some(Portion { result, before: observed });
                 observed += rows;
@@ -159,7 +159,7 @@ impl Streams {
     /// Learns the late label of a prediction.
     pub async fn feedback(&self, name: &ModelName, prediction: &str, target: &Value) -> Result<Value> {
         let missing =
-            || Error::not_found("prediction_not_found", "that prediction is not known, or its row was let go");
+            || Error::not_found("prediction_not_found", "the prediction is unknown, or its row is no longer kept");
         let (model, row) = self.inner.engine.recall(prediction).ok_or_else(missing)?;
         if model != name.as_str() {
             return Err(missing());
@@ -182,7 +182,7 @@ async fn read(stream: &StreamHandle, payload: Vec<u8>, key: Option<IdempotencyKe
 }
 
 async fn read_rows(reader: &RowsReader, payload: Vec<u8>, key: Option<IdempotencyKey>) -> Result<Rows> {
-    // A few rows are read in less time than a thread takes to start on them.
+    // A few rows are parsed in less time than starting a thread takes.
     if payload.len() < 16 << 10 {
         return Ok(Rows { table: reader.from_ndjson(&payload)?, payload, key });
     }

@@ -1,7 +1,7 @@
 //! Models that learn while they serve: rows become durable in the model's log, then change its
 //! state, then its answers.
 //!
-//! The log is the truth. A state is the last snapshot and every record after it, applied in order;
+//! The log is the source of truth. A state is the last snapshot and every record after it, applied in order;
 //! every replica does the same and arrives at the same state. One task owns it (`actor`). Answers never wait for
 //! learning: they come from a published copy, which is replaced between two passes.
 
@@ -37,9 +37,9 @@ use std::time::Duration;
 use tokio::sync::{OnceCell, broadcast};
 use uuid::Uuid;
 
-/// How long the logs of other replicas gather before they are looked at.
+/// How long changes to the logs of other replicas gather before they are read.
 const FOLLOW_AFTER: Duration = Duration::from_millis(100);
-/// Streams opened at a time after a start. One that is asked for does not wait for its turn.
+/// Streams opened at a time after a start. One that is requested does not wait for its turn.
 const OPENED_AT_ONCE: usize = 4;
 
 /// All models that learn here. Cheap to clone.
@@ -53,21 +53,21 @@ struct Inner {
     engine: Engine,
     threads: usize,
     drifts: broadcast::Sender<Drift>,
-    /// A place for each stream that is open or being opened. Held for a look-up alone.
+    /// A place for each stream that is open or being opened. Locked for a look-up alone.
     open: Mutex<HashMap<ModelName, Arc<Place>>>,
 }
 
 /// Where a stream's handle is once it is open.
 type Place = OnceCell<Arc<StreamHandle>>;
 
-/// A model to make that learns only by observing: the body of `PUT /models/{name}`, columns read.
+/// An empty model that learns only by observing: the body of `PUT /models/{name}`, with its columns parsed.
 #[derive(Clone, Debug)]
 pub struct EmptyModel {
     /// Its name.
     pub name: ModelName,
-    /// What kind of answer.
+    /// The task.
     pub task: Task,
-    /// Whether nobody has said so: the first label may say otherwise.
+    /// Whether the task was not given: the first label may contradict it.
     pub task_assumed: bool,
     /// Columns of its rows.
     pub inputs: Vec<ColumnPlan>,
@@ -81,17 +81,17 @@ pub struct EmptyModel {
     pub seed: u64,
 }
 
-/// What of a stream has changed.
+/// What has changed in a stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DriftIn {
-    /// How often its answers are wrong.
+    /// Its error rate.
     Error,
     /// Its rows.
     Inputs,
 }
 
 impl DriftIn {
-    /// As it is written.
+    /// Its name in the interface.
     pub fn name(self) -> &'static str {
         match self {
             Self::Error => "error",
@@ -103,11 +103,11 @@ impl DriftIn {
 /// A change that a stream's detectors have noticed.
 #[derive(Clone, Debug)]
 pub struct Drift {
-    /// The model, and its id: a model made anew has another.
+    /// The model, and its id: a later model of the same name has another.
     pub model: ModelName,
     /// See `model`.
     pub model_id: Uuid,
-    /// The version it answered by.
+    /// The version that was served.
     pub version: u64,
     /// What has changed.
     pub of: DriftIn,
@@ -147,8 +147,8 @@ impl Streams {
         self.inner.drifts.subscribe()
     }
 
-    /// Opens every model that has observed something, a few at a time, so that whoever asks for one
-    /// later need not wait.
+    /// Opens every model that has observed something, a few at a time, so that later requests
+    /// need not wait.
     pub async fn start(&self) -> Result<()> {
         let mut cursor = None;
         loop {
@@ -201,7 +201,7 @@ impl Streams {
         loop {
             let names = match changes.recv().await {
                 Ok(Change::Log(name)) => {
-                    // Our own rows are mostly applied by the time we look.
+                    // This replica's own rows are mostly applied by then.
                     tokio::time::sleep(FOLLOW_AFTER).await;
                     let (mut names, mut models) = (vec![name], Vec::new());
                     while let Ok(change) = changes.try_recv() {
@@ -227,7 +227,7 @@ impl Streams {
                 Err(broadcast::error::RecvError::Closed) => return,
             };
             for name in names {
-                // A model nobody asked for here is opened too: its answers must not be old ones.
+                // A model that was not requested here is opened too: its answers must not be outdated.
                 let caught_up = match self.opened(&name) {
                     Some(stream) => stream.ask(Command::CatchUp).await,
                     None => self.learning(&name).await.map(|_| ()),
@@ -239,8 +239,8 @@ impl Streams {
         }
     }
 
-    /// A model was removed, made anew, or answers by another version. A version that a consolidation
-    /// made goes on from the same stream; any other starts its own.
+    /// A model was removed, created again, or serves another version. A version that a consolidation
+    /// made continues the same stream; any other starts its own.
     pub(super) async fn changed(&self, name: &ModelName) {
         let Some(stream) = self.opened(name) else { return };
         let now = self.inner.store.model(name).await.ok().filter(|m| m.id == stream.log.model.id);
@@ -263,7 +263,7 @@ impl Streams {
         self.inner.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Where a model's stream is or will be.
+    /// The place of a model's stream.
     fn place(&self, name: &ModelName, id: Uuid) -> Arc<Place> {
         let mut places = self.places();
         // A task that has ended, because learning panicked, is replaced: the state is read from the log. So is one of
@@ -295,7 +295,7 @@ impl Streams {
         self.places().values().filter_map(|place| place.get().cloned()).collect()
     }
 
-    /// Makes a model that learns only by observing; 409 when there is one of that name.
+    /// Creates a model that learns only by observing; 409 when there is one of that name.
     pub async fn create(&self, empty: EmptyModel) -> Result<Model> {
         let mut config = empty.config;
         config.insert("stream".into(), true.into());

@@ -23,7 +23,7 @@ impl Streams {
         self.learning_of(name, id).await
     }
 
-    /// The stream of the model with this id, opened once, however many ask for it; one of an earlier model of the same
+    /// The stream of the model with this id, opened once for all requests; one of an earlier model of the same
     /// name is replaced.
     pub(super) async fn learning_of(&self, name: &ModelName, id: Uuid) -> Result<Arc<StreamHandle>> {
         let place = self.place(name, id);
@@ -78,7 +78,7 @@ impl Streams {
     }
 }
 
-/// Applies the log of the past, of which nobody is told.
+/// Applies the existing log, without notifications.
 async fn caught_up(log: &Arc<StreamLog>, mut state: State) -> Result<State> {
     loop {
         match log.read(state.next).await? {
@@ -99,7 +99,7 @@ async fn caught_up(log: &Arc<StreamLog>, mut state: State) -> Result<State> {
     }
 }
 
-/// The version whose stream a consolidated version goes on from.
+/// The version whose stream a consolidated version continues.
 pub(super) fn root_of(bundle: &Bundle) -> Option<u64> {
     bundle.config.config.get("stream_root").and_then(Value::as_u64)
 }

@@ -1,4 +1,4 @@
-//! Looking at what a model remembers, and making it forget.
+//! Listing and deleting the entries of a model's memory.
 
 use super::Streams;
 use super::actor::{Command, StreamHandle};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 /// Bytes of a record that names rows of the log to forget.
 const FORGET_BYTES: usize = 4 << 20;
 
-/// Which page of a memory is wanted.
+/// A page of a memory.
 #[derive(Clone, Debug, Default)]
 pub struct MemoryPage {
     /// Entries at most.
@@ -23,7 +23,7 @@ pub struct MemoryPage {
 }
 
 impl Streams {
-    /// A page of what a model remembers.
+    /// A page of a model's memory.
     pub async fn memory(&self, name: &ModelName, page: &MemoryPage) -> Result<Value> {
         let learning = self.learning(name).await?;
         let published = learning.published();
@@ -59,7 +59,7 @@ impl Streams {
         let row = {
             let published = learning.published();
             let report = &published.report;
-            let missing = || Error::not_found("entry_not_found", "nothing of that id is remembered");
+            let missing = || Error::not_found("entry_not_found", "the memory has no entry with this id");
             report.entries().iter().find(|e| e.id == id).ok_or_else(missing)?.row.clone()
         };
         self.forget_by(&learning, json!({ "id": id }), |line| row.as_deref() == Some(line)).await
@@ -83,8 +83,8 @@ impl Streams {
         self.forget_by(&learning, json!({ "where": filter }), |line| matches(filter, None, Some(line), &target)).await
     }
 
-    /// The rows of the log that are to go travel in the record, so that every replica takes the same
-    /// ones out; the snapshot that follows deletes the log up to and with that record.
+    /// The affected rows of the log are part of the record, so that every replica removes the same
+    /// ones; the snapshot that follows deletes the log up to and with that record.
     async fn forget_by(&self, learning: &StreamHandle, mut what: Value, goes: impl Fn(&str) -> bool) -> Result<Value> {
         let before = learning.published().report.entries().len();
         let (mut records, mut rows, mut bytes, mut from) = (Vec::new(), Vec::new(), 0, 0);

@@ -1,4 +1,4 @@
-//! A stream's state, and what each record of its log does to it.
+//! A stream's state, and the effect of each record of its log on it.
 
 use super::DriftIn;
 use super::apply::{learn, operate};
@@ -20,19 +20,19 @@ pub(super) struct State {
     pub(super) next: u64,
     /// Rows and bytes applied since the last snapshot.
     pub(super) since_snapshot: (u64, usize),
-    /// The rows when a consolidation was last done or asked for.
+    /// The number of rows when a consolidation was last done or requested.
     pub(super) consolidated_at: u64,
-    /// The rows when it was last asked whether this stream is idle.
+    /// The number of rows when it was last checked whether this stream is idle.
     looked_at: u64,
     /// The error has changed since consolidations were last considered.
     pub(super) drift: bool,
     /// The log still holds rows that were forgotten.
     pub(super) to_compact: bool,
-    /// The name its figures are measured under.
+    /// The name of its metrics.
     name: String,
 }
 
-/// What readers see of a stream.
+/// What readers get of a stream.
 pub(super) struct Published {
     /// The version it answers as.
     pub(super) version: u64,
@@ -40,7 +40,7 @@ pub(super) struct Published {
     pub(super) report: StreamReport,
 }
 
-/// What applying a record has shown: changes, with the row and the window's figure.
+/// Changes detected while applying a record, with the row and the window's figure.
 #[derive(Debug, Default)]
 pub(super) struct Applied {
     pub(super) drifts: Vec<(DriftIn, u64, f64)>,
@@ -107,7 +107,7 @@ impl State {
         Ok(LogSnapshot { seq: self.next, bytes: self.online.snapshot()?.into(), info })
     }
 
-    /// Whether a consolidation is due because nothing was learned since this was last asked.
+    /// Whether a consolidation is due because nothing was learned since the last call.
     pub(super) fn is_idle(&mut self) -> bool {
         let rows = self.online.rows();
         let idle = std::mem::replace(&mut self.looked_at, rows) == rows;
@@ -129,5 +129,5 @@ pub(super) fn answer(report: &StreamReport, version: u64, rows: u64) -> Value {
     })
 }
 
-/// The least rows between two consolidations that queue themselves.
+/// The least number of rows between two automatic consolidations.
 pub(super) const CONSOLIDATE_LEAST: u64 = 1_000;

@@ -13,11 +13,11 @@ use std::sync::Arc;
 /// Records read at a time.
 const PAGE: usize = 100;
 
-/// What does not change about a stream: the model, the version it began with, how its rows are read.
+/// The constant parts of a stream: the model, the version it began with, how its rows are read.
 pub(super) struct StreamLog {
     pub(super) store: Store,
     pub(super) model: Model,
-    /// The version its stream began with. Versions that consolidations make go on from it.
+    /// The version its stream began with. Versions that consolidations make continue it.
     pub(super) root: u64,
     /// What it began with, where that was trained.
     pub(super) base: Option<Arc<Bundle>>,
@@ -26,9 +26,9 @@ pub(super) struct StreamLog {
     pub(super) threads: usize,
 }
 
-/// What stands in the log from some record on.
+/// The log from some record on.
 pub(super) enum Read {
-    /// Some records, the first of which is the one asked for.
+    /// Some records, starting with the requested one.
     Records(Vec<Record>),
     /// Nothing.
     UpToDate,
@@ -66,15 +66,15 @@ impl StreamLog {
         .await
     }
 
-    /// Applies to another state of this stream all records from `next` on; nobody hears of what they show.
+    /// Applies to another state of this stream all records from `next` on, without notifications.
     pub(super) async fn follow(self: &Arc<Self>, mut online: StreamModel, mut next: u64) -> Result<(StreamModel, u64)> {
         loop {
             let records = match self.read(next).await? {
                 Read::Records(records) => records,
                 Read::UpToDate => return Ok((online, next)),
                 Read::Compacted => {
-                    // Rows were forgotten, or another replica took a snapshot: the copy is of the past.
-                    let detail = "the log was compacted meanwhile; the consolidation starts again";
+                    // Rows were forgotten, or another replica took a snapshot: the copy is outdated.
+                    let detail = "the log was compacted during the consolidation, which starts again";
                     return Err(Error::new(Kind::Unavailable, "stream_compacted", detail));
                 }
             };

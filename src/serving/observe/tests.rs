@@ -1,4 +1,4 @@
-//! Two replicas on one store: what one consolidates or compacts the other goes on from.
+//! Two replicas on one store: each continues from what the other consolidates or compacts.
 
 #![allow(clippy::unwrap_used)]
 
@@ -65,7 +65,7 @@ impl Replicas {
         self.all[replica].0.observe(&self.name, rows.as_bytes(), None).await.unwrap();
     }
 
-    /// Lets a replica hear of everything that was written.
+    /// Lets a replica process all notifications.
     async fn hear(&self, replica: usize) {
         let (sender, receiver) = tokio::sync::broadcast::channel(8);
         sender.send(Change::Log(self.name.clone())).unwrap();
@@ -89,7 +89,7 @@ impl Replicas {
         (figures, bytes, answers["predictions"].take())
     }
 
-    /// Does the next consolidation job as a worker does; the version it made.
+    /// Runs the next consolidation job as a worker does; the version it made.
     async fn consolidate(&self, replica: usize) -> Option<u64> {
         let job = NewJob {
             kind: JobKind::Consolidate,
@@ -121,22 +121,22 @@ async fn a_consolidated_state_takes_over_on_every_replica() {
     replicas.observe(0, 0..300).await;
     replicas.observe(1, 300..500).await;
     assert_eq!(replicas.state(0).await, replicas.state(1).await);
-    // Forgetting makes the next consolidation take over whatever it answers.
+    // Forgetting makes the next consolidation take over whatever its accuracy.
     let filter = json!({"y": 4});
     let answer = replicas.all[0].0.forget(&replicas.name, filter.as_object().unwrap()).await.unwrap();
     assert_eq!(answer["retrained_at"], "next_consolidation");
     let version = replicas.consolidate(1).await.expect("a version");
-    // Rows go on through both before either has heard of it.
+    // Rows arrive at both before either has processed the notification.
     replicas.observe(0, 500..600).await;
     replicas.observe(1, 600..700).await;
     let (a, b) = (replicas.state(0).await, replicas.state(1).await);
     assert_eq!(a, b);
     assert_eq!((&a.0["version"], &a.0["observed"], &a.0["forgotten_since"]), (&json!(version), &json!(700), &json!(0)));
     assert_eq!(a.0["consolidations"].as_array().unwrap().len(), 1);
-    // One that starts now arrives at the same state, from the snapshot and the log after it.
+    // One that starts now reaches the same state, from the snapshot and the log after it.
     replicas.join();
     assert_eq!(replicas.state(2).await, a);
-    // What was forgotten is in no record and in no remembered row.
+    // What was forgotten is in no record and in no memory entry.
     let model = replicas.store.model(&replicas.name).await.unwrap();
     let log = replicas.store.read_observations(model.id, 0, 100).await.unwrap();
     assert!(log.iter().all(|r| r.kind == "rows" && r.seq >= 501));
@@ -149,7 +149,7 @@ async fn a_replica_that_lags_behind_a_snapshot_misses_nothing() {
     replicas.observe(0, 10..400).await;
     let learning = replicas.all[0].0.learning(&replicas.name).await.unwrap();
     learning.ask(Command::Snapshot).await.unwrap();
-    // The second has seen ten rows, and the log begins at 400.
+    // The second has learned ten rows, and the log begins at 400.
     replicas.observe(1, 400..410).await;
     let (a, b) = (replicas.state(0).await, replicas.state(1).await);
     assert_eq!(a.0["observed"], 410);

@@ -1,11 +1,11 @@
-//! The queue: one row a job, and the statements that move it. [`ask`] is for whoever submits, looks
-//! at, cancels and retries; [`work`] for whoever does the jobs. A worker holds a [`Claim`]; every
+//! The queue: one row a job, and the statements that move it. [`submit`] has what clients call: submit, look
+//! up, cancel, retry; [`work`] has what workers call. A worker holds a [`Claim`]; every
 //! write of a worker names owner and attempt, so one that lost its lease changes nothing any more.
 
-mod ask;
+mod submit;
 mod work;
 
-pub(super) use ask::cancel_all_of;
+pub(super) use submit::cancel_all_of;
 pub(super) use work::{hold, succeed};
 
 use super::db::Row;
@@ -55,7 +55,7 @@ impl FromStr for JobKind {
     }
 }
 
-/// Where a job stands.
+/// The state of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStatus {
@@ -67,7 +67,7 @@ pub enum JobStatus {
     Succeeded,
     /// Ended by an error.
     Failed,
-    /// Ended by wish.
+    /// Ended by a request to cancel.
     Canceled,
 }
 
@@ -83,7 +83,7 @@ impl JobStatus {
         }
     }
 
-    /// Whether nothing more will happen to it by itself.
+    /// Whether the state is final.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Queued | Self::Running)
     }
@@ -101,7 +101,7 @@ impl FromStr for JobStatus {
     }
 }
 
-/// A job as the interface shows it.
+/// A job in the form the interface returns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
     /// Its id.
@@ -114,7 +114,7 @@ pub struct Job {
     pub version: Option<u64>,
     /// What it reads.
     pub dataset: Option<DatasetName>,
-    /// Where it stands.
+    /// Its state.
     pub status: JobStatus,
     /// Higher runs first.
     pub priority: i64,
@@ -122,7 +122,7 @@ pub struct Job {
     pub progress: Value,
     /// Last values of what is measured.
     pub metrics: Value,
-    /// What an evaluation found; which version a training made.
+    /// What an evaluation measured; which version a training made.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub result: Option<Value>,
     /// Whether the version it made is served; none before it has made one.
@@ -131,16 +131,16 @@ pub struct Job {
     /// Why it is served, or not.
     #[serde(default)]
     pub served_reason: Option<String>,
-    /// What the training noticed and did not refuse.
+    /// Warnings of the training.
     #[serde(default)]
     pub warnings: Vec<Value>,
     /// How often it was started.
     pub attempt: u64,
-    /// Step of the checkpoint this attempt went on from; 0 from the start.
+    /// Step of the checkpoint this attempt continued from; 0 from the start.
     pub resumed_from_step: u64,
     /// Who runs it.
     pub worker: Option<String>,
-    /// Whether it will end soon because somebody wants it to.
+    /// Whether a cancel request is pending.
     pub cancel_requested: bool,
     /// `code` and `detail` of what ended it.
     pub error: Option<Value>,
@@ -150,7 +150,7 @@ pub struct Job {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// The request, for whoever runs it.
+    /// The request, for the worker that runs it.
     #[serde(skip)]
     pub spec: Value,
 }
@@ -164,7 +164,7 @@ pub struct NewJob {
     pub model: ModelName,
     /// What it reads; must exist.
     pub dataset: Option<DatasetName>,
-    /// The request, for whoever runs it.
+    /// The request, for the worker that runs it.
     pub spec: Value,
     /// Higher runs first.
     pub priority: i64,
@@ -183,18 +183,18 @@ pub struct JobFilter {
     pub kind: Option<JobKind>,
 }
 
-/// A job in the hands of a worker. Good for as long as the lease is renewed.
+/// A job held by a worker. Valid as long as the lease is renewed.
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// The job as it was claimed.
     pub job: Job,
-    /// The model it is for, told from a later one of the same name.
+    /// The id of its model, which a later model of the same name does not have.
     pub model_id: Uuid,
     /// Who claimed it.
     pub owner: String,
 }
 
-/// What a heartbeat found out about a job that is still held.
+/// What a heartbeat returned about a job that is still held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Held {
     /// The job.
@@ -205,7 +205,7 @@ pub struct Held {
     pub cancel_requested: bool,
 }
 
-/// A worker's write that changed nothing was that of one who lost the job.
+/// A worker's write that changed nothing was that of a worker that had lost the job.
 pub(super) fn fenced(changed: u64) -> Result<()> {
     if changed == 1 {
         return Ok(());

@@ -1,4 +1,4 @@
-//! What workers do with the queue: claim, renew, keep checkpoints, end. A job whose worker was lost
+//! Operations on the queue for workers: claim, renew, save checkpoints, end. A job whose worker was lost
 //! is queued again from its last checkpoint.
 
 use super::{Claim, Held, JobStatus, fenced, from_row};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 use uuid::Uuid;
 
-/// Tenths of an attempt that end a job when none of them got past the last checkpoint.
+/// Tenths of an attempt that fail a job when none of them got past the last checkpoint.
 const MAX_STRIKES: u64 = 30;
 /// What an attempt counts that died after at least one heartbeat.
 const STRIKE: u64 = 10;
@@ -25,7 +25,7 @@ const YOUNG_STRIKE: u64 = 3;
 impl Store {
     /// Takes the next job: highest priority, then oldest; of one model's trainings one at a time.
     pub async fn claim_job(&self, owner: &str, lease: Duration) -> Result<Option<Claim>> {
-        // Idle workers look without taking the write lock.
+        // Idle workers query without taking the write lock.
         let any = "SELECT 1 AS one FROM jobs WHERE status = 'queued' LIMIT 1";
         if self.inner.db.opt(sql(any)).await?.is_none() {
             return Ok(None);
@@ -52,14 +52,14 @@ impl Store {
             if error.kind != Kind::NotFound {
                 return Err(error);
             }
-            // Its dataset was removed while it waited: it fails, and the next one is looked at.
+            // Its dataset was removed while it waited: it fails, and the next one is tried.
             end(&mut tx, &claim, JobStatus::Failed, Some(&error), None).await?;
             tx.commit().await?;
         }
         Ok(None)
     }
 
-    /// Renews the leases of everything `owner` holds and tells what that is; a job that is missing
+    /// Renews the leases of everything `owner` holds and returns it; a job that is missing
     /// was lost and must stop.
     pub async fn heartbeat(&self, owner: &str, lease: Duration) -> Result<Vec<Held>> {
         let renew = "UPDATE jobs SET lease_until = {now} + $2, heartbeats = heartbeats + 1
@@ -68,7 +68,7 @@ impl Store {
         rows.iter().map(held_from_row).collect()
     }
 
-    /// What `owner` holds, without renewing: to hear of cancel wishes often at little cost.
+    /// What `owner` holds, without renewing: a cheap way to read cancel requests often.
     pub async fn held_jobs(&self, owner: &str) -> Result<Vec<Held>> {
         let list = "SELECT id, attempt, cancel_requested FROM jobs WHERE owner = $1 AND status = 'running'";
         let rows = self.inner.db.all(sql(list).bind(owner)).await?;
@@ -81,7 +81,7 @@ impl Store {
         self.requeue(expired).await
     }
 
-    /// Queues everything again that runs: nobody can be running it.
+    /// Queues all running jobs again, when no worker can be running them.
     pub(in crate::store) async fn requeue_orphans(&self) -> Result<()> {
         self.requeue("SELECT * FROM jobs WHERE status = 'running'").await.map(|_| ())
     }
@@ -102,18 +102,18 @@ impl Store {
         Ok(rows.len())
     }
 
-    /// Gives a job back to the queue, unharmed: the worker is ending in good order.
+    /// Returns a job to the queue: the worker shuts down regularly.
     pub async fn release_job(&self, claim: &Claim) -> Result<()> {
         let mut tx = self.inner.db.begin().await?;
         let release = "UPDATE jobs SET status = 'queued', owner = NULL, lease_until = NULL
             WHERE id = $1 AND owner = $2 AND attempt = $3 AND status = 'running'";
         fenced(tx.exec(sql(release).bind(claim.job.id).bind(&claim.owner).bind(claim.job.attempt)).await?)?;
         add_event(&mut tx, claim.job.id, "status", &json!({ "status": "queued" })).await?;
-        tx.tell(Change::Queue);
+        tx.notify(Change::Queue);
         tx.commit().await
     }
 
-    /// Gives a job back that could not be run now: it is tried again, and fails after three times.
+    /// Returns a job that could not be run now: it is retried, and fails after three times.
     pub async fn give_back_job(&self, claim: &Claim) -> Result<()> {
         let mut tx = self.inner.db.begin().await?;
         let one = "SELECT * FROM jobs WHERE id = $1 AND owner = $2 AND attempt = $3 AND status = 'running'";
@@ -123,7 +123,7 @@ impl Store {
         tx.commit().await
     }
 
-    /// Keeps a checkpoint instead of the one before.
+    /// Replaces the checkpoint.
     pub async fn save_checkpoint(&self, claim: &Claim, step: u64, bytes: Vec<u8>) -> Result<()> {
         let id = claim.job.id;
         let key = format!("checkpoints/{id}/{}-{step}-{}", claim.job.attempt, Uuid::now_v7().simple());
@@ -207,7 +207,7 @@ async fn fix_input(tx: &mut Tx, claim: &Claim, fixed: bool) -> Result<()> {
     Ok(())
 }
 
-/// What becomes of a job whose worker was lost.
+/// What happens to a job whose worker was lost.
 async fn give_back(tx: &mut Tx, claim: &Claim, row: &Row, strike: u64) -> Result<()> {
     if claim.job.cancel_requested {
         return end(tx, claim, JobStatus::Canceled, None, None).await;
@@ -229,12 +229,12 @@ async fn give_back(tx: &mut Tx, claim: &Claim, row: &Row, strike: u64) -> Result
     if tx.exec(again).await? == 1 {
         let status = json!({ "status": "queued", "reason": "its attempt ended without an answer", "from_step": step });
         add_event(tx, claim.job.id, "status", &status).await?;
-        tx.tell(Change::Queue);
+        tx.notify(Change::Queue);
     }
     Ok(())
 }
 
-/// Makes sure that the job is still this worker's, for the rest of the transaction.
+/// Checks that the job is still this worker's, for the rest of the transaction.
 pub(in crate::store) async fn hold(tx: &mut Tx, claim: &Claim) -> Result<()> {
     let hold = "UPDATE jobs SET owner = owner WHERE id = $1 AND owner = $2 AND attempt = $3 AND status = 'running'";
     fenced(tx.exec(sql(hold).bind(claim.job.id).bind(&claim.owner).bind(claim.job.attempt)).await?)
@@ -266,7 +266,7 @@ async fn end(
     tx.exec(sql("DELETE FROM job_inputs WHERE job_id = $1").bind(id)).await?;
     add_event(tx, id, "status", &json!({ "status": status.name(), "error": shown })).await?;
     // A training of the same model may have been waiting for this one.
-    tx.tell(Change::Queue);
+    tx.notify(Change::Queue);
     Ok(())
 }
 

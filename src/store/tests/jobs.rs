@@ -178,7 +178,7 @@ async fn cancel_and_retry() {
         assert_eq!((job.status, job.cancel_requested, job.finished_at), (JobStatus::Queued, false, None));
         let c = claim(s, "w").await.unwrap();
         assert_eq!((c.job.id, c.job.attempt), (running, 2));
-        // A worker that dies with a cancelled job does not bring it back.
+        // A worker that dies with a cancelled job does not revive it.
         s.cancel_job(running).await.unwrap();
         s.heartbeat("w", Duration::ZERO).await.unwrap();
         tokio::time::sleep(Duration::from_millis(5)).await;

@@ -73,7 +73,7 @@ async fn the_same_key_appends_once() {
         let other = s.append_observations(&name, id, vec![record("b", 5, None), record("b", 5, Some("k"))]).await;
         assert_eq!(other.unwrap_err().code, "idempotency_mismatch");
         assert_eq!(s.log_head(id).await.unwrap(), 5, "a request lands whole or not at all");
-        // Tries that wait together, with others between them that are well.
+        // Retries that wait together, with valid requests between them.
         let both = [record("c", 1, Some("x")), record("d", 1, None), record("c", 1, Some("x"))];
         let appends = both.map(|r| s.append_observations(&name, id, vec![r]));
         let answers = futures::future::try_join_all(appends).await.unwrap();

@@ -38,7 +38,7 @@ impl Fixture {
         Store::open(&self.options).await.unwrap()
     }
 
-    /// Lets go of the store while `other` has it, and opens it again.
+    /// Closes the store while `other` has it, and opens it again.
     pub(crate) async fn away<F: Future<Output = ()>>(self, other: impl FnOnce(StoreOptions) -> F) -> Self {
         let Self { store, options, _folder } = self;
         store.close().await;

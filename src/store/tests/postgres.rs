@@ -9,11 +9,11 @@ use std::sync::OnceLock;
 pub(crate) struct Server {
     /// Up to and without the database's name.
     url: String,
-    /// Its standard input is what tells it that we still live.
+    /// Closing its standard input ends the server.
     _watch: Child,
 }
 
-/// The server of this process, started by the first who asks; none where no binaries are found.
+/// The server of this process, started on first use; none where no binaries are found.
 pub(crate) fn server() -> Option<&'static Server> {
     static SERVER: OnceLock<Option<Server>> = OnceLock::new();
     let started = SERVER.get_or_init(|| match Server::start() {
@@ -95,7 +95,7 @@ impl Server {
         let admin = loop {
             match sqlx::postgres::PgPoolOptions::new().connect(&format!("{}/postgres", self.url)).await {
                 Ok(pool) => break pool,
-                // It takes connections a moment before it takes questions.
+                // It accepts connections a moment before it accepts queries.
                 Err(_) => tokio::time::sleep(std::time::Duration::from_millis(50)).await,
             }
         };

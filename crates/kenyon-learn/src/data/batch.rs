@@ -1,4 +1,4 @@
-//! A batch of rows as sparse tokens, the one form in which data reaches a network.
+//! A batch of rows as sparse tokens, the only input format of networks.
 
 /// Rows as tokens, tokens as (feature index, value) pairs, in compressed form.
 ///
@@ -18,8 +18,8 @@ pub struct Batch {
     pub values: Vec<f32>,
     /// The field (position in the encoder's `fields`) each token comes from; empty for bags.
     pub fields: Vec<u16>,
-    /// Rows (ascending) with a number far beyond anything the encoder was fitted on, and how far, in
-    /// `(0, 1]`: values above are cut, so nobody could tell from them. Of no use for learning, and not saved.
+    /// Rows (ascending) with a number far beyond the range the encoder was fitted on, and how far, in
+    /// `(0, 1]`: encoded values are clipped, so the entries do not show it. Not used for learning, and not saved.
     #[serde(skip)]
     pub out_of_range: Vec<(u32, f32)>,
 }
@@ -35,7 +35,7 @@ impl Batch {
         self.row_offsets.len().saturating_sub(1)
     }
 
-    /// Bytes it takes in memory, about.
+    /// Approximate bytes in memory.
     pub fn bytes(&self) -> u64 {
         let offsets = (self.row_offsets.len() + self.token_offsets.len()) * 4 + self.fields.len() * 2;
         (offsets + self.indices.len() * 8) as u64

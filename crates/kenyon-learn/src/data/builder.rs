@@ -1,4 +1,4 @@
-//! Cells into typed columns by plan: the one place where a value becomes what the encoder sees, for
+//! Cells into typed columns by plan: the one place where a value becomes the encoder's input, for
 //! files and requests alike.
 
 use super::cell::{Cell, List};
@@ -17,7 +17,7 @@ use serde::de::DeserializeSeed;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-/// Where the values of a name go.
+/// The destination of a name's values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Slot {
     /// Nowhere: a known column that is not read.
@@ -66,9 +66,9 @@ impl Compiled {
 #[derive(Debug)]
 struct Growing {
     column: Column,
-    /// Whether the present row has a value.
+    /// Whether the current row has a value.
     filled: bool,
-    /// For members: how many of them the present row has.
+    /// For members: how many of them the current row has.
     members: usize,
     /// Rows before a vector's width was known, all missing.
     lead: usize,
@@ -76,7 +76,7 @@ struct Growing {
     width: Option<usize>,
     /// The values of members that make up a series.
     scratch: Vec<f32>,
-    /// Cells of files that do not fit, which count as missing, and the first of them.
+    /// Number of file cells that do not fit, which count as missing, and the first of them.
     misfits: u64,
     examples: Vec<WarningExample>,
     /// How many of them are lists and objects, and the first of those.
@@ -90,7 +90,7 @@ pub(super) struct TableBuilder {
     pub(super) compiled: Arc<Compiled>,
     columns: Vec<Growing>,
     rows: usize,
-    /// Requests count rows from 0, must have their vectors, and their types must be right.
+    /// Rows of requests count from 0, must have their vectors, and their types must be right.
     strict: bool,
     /// Slots of the columns of the file being read.
     file: Vec<Slot>,
@@ -107,12 +107,12 @@ impl TableBuilder {
         Self { compiled, columns, rows: 0, strict, file: Vec::new(), found, errors: Vec::new(), list }
     }
 
-    /// Another file follows, with columns of its own order.
+    /// Starts another file, with its own order of columns.
     pub(super) fn next_file(&mut self) {
         self.file.clear();
     }
 
-    /// The first plan none of whose columns any file had.
+    /// The first plan with no column in any file.
     pub(super) fn never_found(&self) -> Option<&ColumnPlan> {
         self.found.iter().position(|f| !f).map(|p| &self.compiled.plans[p])
     }
@@ -129,7 +129,7 @@ impl TableBuilder {
         self.fault(name, "the model has no such field");
     }
 
-    /// Puts a value where `slot` says.
+    /// Puts a value into the column of `slot`.
     #[inline]
     pub(super) fn put(&mut self, slot: Slot, value: Cell<'_>) {
         match slot {
@@ -155,9 +155,9 @@ impl TableBuilder {
                 let plan = &compiled.plans[p];
                 if columns[p].filled {
                     let name = plan.name.clone();
-                    return self.fault(&name, "the field stands twice in this row");
+                    return self.fault(&name, "the field occurs twice in this row");
                 }
-                // A class may be called anything, `NA` as well.
+                // A class may have any name, `NA` as well.
                 let named = plan.labels && plan.kind.spec().keeps_words() && !value.is_empty();
                 if missing && !named {
                     return;
@@ -170,7 +170,7 @@ impl TableBuilder {
         }
     }
 
-    /// Whether a cell says that there is no value.
+    /// Whether a cell means "no value".
     #[inline]
     fn is_missing(&self, value: Cell<'_>, spelling: &Spelling) -> bool {
         match value {
@@ -202,7 +202,7 @@ impl TableBuilder {
         }
     }
 
-    /// What did not fit and counts as missing, column by column.
+    /// Cells that did not fit and count as missing, column by column.
     pub(super) fn warnings(&mut self) -> Vec<Warning> {
         let mut warnings = Vec::new();
         for (column, plan) in self.columns.iter_mut().zip(&self.compiled.plans).filter(|(c, _)| c.misfits > 0) {
@@ -214,7 +214,7 @@ impl TableBuilder {
         warnings
     }
 
-    /// The present row is complete.
+    /// Completes the current row.
     pub(super) fn close_row(&mut self) {
         let (rows, strict) = (self.rows, self.strict);
         let mut lacking: Vec<(String, String)> = Vec::new();
@@ -235,15 +235,15 @@ impl TableBuilder {
         self.rows += 1;
     }
 
-    /// Whether so much is wrong that reading on makes no sense.
+    /// Whether there are so many errors that reading stops.
     pub(super) fn error_limit_reached(&self) -> bool {
         self.errors.len() >= MAX_DETAILS
     }
 
-    /// The finished table, or what was wrong with its rows.
+    /// The finished table, or the errors in its rows.
     pub(super) fn finish(mut self) -> Result<Table> {
         let rows = self.rows as u64;
-        // One list or object in twenty is no accident any more.
+        // More than one list or object in twenty is not accidental.
         for column in self.columns.iter_mut().filter(|c| c.odd * 20 > rows) {
             self.errors.append(&mut column.faults);
         }
@@ -314,7 +314,7 @@ impl Growing {
         values[base + i] = x;
     }
 
-    /// Takes the value of a whole column; says why it cannot.
+    /// Takes the value of a whole column; returns why it does not fit.
     fn whole(&mut self, plan: &ColumnPlan, value: Cell<'_>, list: &mut List) -> Result<(), String> {
         let kind = plan.kind.spec();
         let wrong = || Err(format!("expected {}, found {}", kind.wanted(), value.describe()));

@@ -1,4 +1,4 @@
-//! One value as it stands in a file or a request, and how plain text is read as one.
+//! One value in a file or a request, and parsing it from plain text.
 //! Readers make cells, sinks take them; nothing is allocated per cell.
 
 /// A value, borrowed from the reader's buffer.
@@ -6,19 +6,19 @@
 pub(crate) enum Cell<'a> {
     /// `null`, or an empty field.
     Missing,
-    /// A typed truth value.
+    /// A typed boolean.
     Boolean(bool),
-    /// A typed whole number, exact to 64 bits with and without a sign.
+    /// A typed integer, exact to 64 bits with and without a sign.
     Integer(i128),
     /// A typed number; from Parquet it may be infinite.
     Number(f64),
-    /// A typed moment, in Unix seconds.
+    /// A typed point in time, in Unix seconds.
     Moment(f64),
     /// A typed string.
     Text(&'a str),
-    /// A field of a CSV file, which may be anything; trimmed.
+    /// An unquoted field of a CSV file, of any type; trimmed.
     Raw(&'a str),
-    /// A quoted field of a CSV file: anything as well, but never a word for "no value".
+    /// A quoted field of a CSV file: of any type, but never a word for "no value".
     Quoted(&'a str),
     /// Raw bytes of a binary column (an image).
     Bytes(&'a [u8]),
@@ -29,7 +29,7 @@ pub(crate) enum Cell<'a> {
 }
 
 impl Cell<'_> {
-    /// Whether it is nothing, or a text without a character.
+    /// Whether it is null or an empty text.
     pub(crate) fn is_empty(&self) -> bool {
         match self {
             Self::Missing => true,
@@ -43,7 +43,7 @@ impl Cell<'_> {
         !matches!(self, Self::List(_) | Self::Nested)
     }
 
-    /// What it is, for an error's reason.
+    /// Its type, for an error's reason.
     pub(crate) fn describe(&self) -> String {
         match self {
             Self::Missing => "nothing".into(),
@@ -71,12 +71,12 @@ pub(crate) struct List {
     pub(crate) text: String,
     /// Ends of the strings in `text`.
     pub(crate) ends: Vec<usize>,
-    /// Whether something is in it that a list may not hold.
+    /// Whether it holds something that a list may not.
     pub(crate) odd: bool,
 }
 
 impl List {
-    /// Empties it, keeping the allocations.
+    /// Clears it, keeping the allocations.
     pub(crate) fn clear(&mut self) {
         self.len = 0;
         self.numbers.clear();
@@ -102,7 +102,7 @@ impl List {
         })
     }
 
-    /// Why it cannot be stored, if so: objects, deeper lists, or kinds mixed.
+    /// Why it cannot be stored, if so: objects, deeper lists, or mixed kinds.
     pub(crate) fn fault(&self) -> Option<&'static str> {
         let kinds = usize::from(!self.ends.is_empty()) + usize::from(!self.inner.is_empty());
         if self.odd {
@@ -137,7 +137,7 @@ pub(crate) fn shorten(text: &str) -> String {
     }
 }
 
-/// A number as a name: whole numbers without a fraction.
+/// A number as a name: integers without a fraction.
 pub(crate) fn number_text(number: f64) -> String {
     if number.fract() == 0.0 && number.abs() < 1e15 { format!("{}", number as i64) } else { format!("{number}") }
 }
@@ -148,7 +148,7 @@ pub(crate) fn says_not_finite(text: &str) -> bool {
     ["nan", "inf", "infinity"].iter().any(|w| word.eq_ignore_ascii_case(w))
 }
 
-/// A truth value written out.
+/// A boolean as text.
 pub(crate) fn parse_boolean(text: &str) -> Option<bool> {
     match text {
         "true" | "True" | "TRUE" => Some(true),
@@ -202,13 +202,13 @@ pub(crate) fn parse_number(text: &str) -> Option<f64> {
     }
 }
 
-/// Whether the text is digits with a leading zero, such as a post code, which is a name and no number.
+/// Whether the text is digits with a leading zero, such as a post code, which is a name and not a number.
 pub(crate) fn leading_zero(text: &str) -> bool {
     let bytes = text.as_bytes();
     bytes.len() > 1 && bytes[0] == b'0' && bytes.iter().all(u8::is_ascii_digit)
 }
 
-/// A date or moment in Unix seconds: RFC 3339, or year first with `-` or `/`, with or without time.
+/// A date or time in Unix seconds: RFC 3339, or year first with `-` or `/`, with or without time.
 /// Without an offset it is taken as UTC.
 pub(crate) fn parse_moment(text: &str) -> Option<f64> {
     let bytes = text.as_bytes();
@@ -257,7 +257,7 @@ pub(crate) fn mix(mut x: u64) -> u64 {
     x ^ (x >> 33)
 }
 
-/// A hash of bytes that is the same on every machine and in every version: models depend on it.
+/// A hash of bytes that is the same on every machine and in every version, because saved models depend on it.
 #[inline]
 pub(crate) fn hash_bytes(bytes: &[u8], seed: u64) -> u64 {
     let mut h = seed ^ (bytes.len() as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -1,4 +1,4 @@
-//! Images in cells: base64 or raw PNG and JPEG to pixel values, with a bound on their size.
+//! Images in cells: base64 or raw PNG and JPEG to pixel values, with a limit on their size.
 
 use super::cell::image_body;
 use base64::Engine;
@@ -8,7 +8,7 @@ use std::io::Cursor;
 /// Pixels an image may have before it is decoded.
 const MOST_PIXELS: u64 = 1 << 24;
 
-/// The longest side images are read at unless a shape is asked for.
+/// The longest side of images as read, unless a shape is given.
 const DEFAULT_SIDE: usize = 64;
 
 /// The bytes of a base64 image, with or without a `data:` prefix.

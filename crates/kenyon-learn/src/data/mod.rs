@@ -1,4 +1,4 @@
-//! What comes in: formats, schema, encoder, splits, batches. Nothing here learns weights.
+//! Input data: formats, schema, encoder, splits, batches. Nothing here learns weights.
 
 pub mod batch;
 mod builder;

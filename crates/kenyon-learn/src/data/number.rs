@@ -1,4 +1,4 @@
-//! Decimal numbers from text, for the readers on the way of a prediction: most are short, and a short
+//! Decimal numbers from text, for the readers of the predict path: most are short, and a short
 //! one is exact by one division (Clinger 1990, "How to read floating point numbers accurately").
 
 /// A JSON number of at most 19 digits without an exponent: `±mantissa / 10^decimals`.
@@ -7,12 +7,12 @@ pub struct Decimal {
     negative: bool,
     mantissa: u64,
     decimals: usize,
-    /// Bytes of text it stands in.
+    /// Bytes of text it takes up.
     pub length: usize,
 }
 
 impl Decimal {
-    /// The number at the start of `bytes`; none where it is longer, has an exponent, or is no number.
+    /// The number at the start of `bytes`; none where it is longer, has an exponent, or is not a number.
     #[inline]
     pub fn scan(bytes: &[u8]) -> Option<Self> {
         let negative = bytes.first() == Some(&b'-');
@@ -51,7 +51,7 @@ impl Decimal {
         Some(Self { negative, mantissa, decimals, length: at })
     }
 
-    /// The whole number, where it is written without decimals and fits 64 bits; `-0` is none.
+    /// The integer, where it is written without decimals and fits 64 bits; `-0` is none.
     #[inline]
     pub fn integer(self) -> Option<i128> {
         let value = i128::from(self.mantissa);

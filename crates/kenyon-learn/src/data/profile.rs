@@ -1,4 +1,4 @@
-//! What defaults may depend on: the size and shape of some training data, and nothing of its names.
+//! What defaults may depend on: the size and shape of training data, but not its names.
 
 use super::plan::Resolved;
 use super::schema::ColumnKind;
@@ -8,9 +8,9 @@ use super::{Column, Table};
 /// Rows, kinds, widths and classes of some training data.
 #[derive(Clone, Debug, PartialEq)]
 pub struct DataProfile {
-    /// Rows learned from.
+    /// Training rows.
     pub rows: usize,
-    /// What kind of answer.
+    /// The task.
     pub task: Task,
     /// The features.
     pub features: Vec<FeatureProfile>,
@@ -18,7 +18,7 @@ pub struct DataProfile {
     pub classes: Vec<usize>,
 }
 
-/// What is known of one feature.
+/// The profile of one feature.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureProfile {
     /// How it is read.
@@ -89,7 +89,7 @@ impl DataProfile {
         self.features.iter().filter(listed).map(|f| f.width).sum()
     }
 
-    /// Whether a row is columns of a table alone: no text, and no picture or long vector.
+    /// Whether a row is only columns of a table: no text, and no picture or long vector.
     pub fn is_table(&self) -> bool {
         self.listed() < LISTED && !self.has(ColumnKind::Text)
     }
@@ -106,7 +106,7 @@ impl DataProfile {
     }
 }
 
-/// From so many numbers a row on vectors and images are read as pictures and not as columns.
+/// From this many numbers a row on, vectors and images are read as pictures and not as columns.
 pub const LISTED: usize = 256;
 
 /// Share of a column's rows without a value.

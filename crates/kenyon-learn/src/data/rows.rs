@@ -1,13 +1,13 @@
 //! JSON rows into a table by plan: what predict, observe and feedback read.
 //!
-//! [`RowsBuilder::seed`] parses the array of `rows` straight from the request's bytes into columns,
+//! [`RowsBuilder::seed`] parses the array of `rows` directly from the request's bytes into columns,
 //! without a tree of values between. A request type embeds it in its own map visitor:
 //!
 //! ```text
 //! let mut builder = reader.builder();
 //! // in `Visitor::visit_map`, on the key "rows":
 //! map.next_value_seed(builder.seed())?;
-//! // after the whole body was read; bad cells come out here, all of them at once:
+//! // after the whole body was read; bad cells are returned here, all of them at once:
 //! let table = builder.finish()?;
 //! ```
 
@@ -130,7 +130,7 @@ impl RowsBuilder {
         })
     }
 
-    /// The rows as a table, or what is wrong with them.
+    /// The rows as a table, or the errors in them.
     pub fn finish(self) -> Result<Table> {
         self.inner.finish()
     }

@@ -1,4 +1,4 @@
-//! Which rows are learned from and which are held out: seeded, stratified, the same on every machine.
+//! Training rows and held-out rows: seeded, stratified, the same on every machine.
 
 use super::target::{Encoded, NO_CLASS};
 use crate::random::Random;
@@ -8,13 +8,13 @@ use std::collections::BTreeMap;
 /// Row numbers of the two sides, each in ascending order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {
-    /// Rows to learn from.
+    /// Training rows.
     pub training: Vec<usize>,
     /// Rows held out.
     pub validation: Vec<usize>,
 }
 
-/// Holds the newest rows out: `share` of the labelled ones by `order`. Rows without a moment count as oldest.
+/// Holds the newest rows out: `share` of the labelled ones by `order`. Rows without a time count as oldest.
 ///
 /// # Errors
 /// `too_few_rows` where nothing can be held out or nothing would be left.
@@ -23,7 +23,7 @@ pub fn newest(targets: &Encoded, order: &[f64], share: f32) -> Result<Split> {
     let moment = |row: usize| if order[row].is_nan() { f64::NEG_INFINITY } else { order[row] };
     rows.sort_by(|&a, &b| moment(a).total_cmp(&moment(b)).then(a.cmp(&b)));
     let mut from = rows.len() - ((rows.len() as f64 * f64::from(share)).round() as usize).clamp(1, rows.len().max(1));
-    // Rows of one moment stand on one side.
+    // Rows of one time stay on one side.
     while from > 0 && from < rows.len() && moment(rows[from]) == moment(rows[from - 1]) {
         from += 1;
     }
@@ -31,7 +31,7 @@ pub fn newest(targets: &Encoded, order: &[f64], share: f32) -> Result<Split> {
 }
 
 /// Holds whole groups out, drawn by `seed`, until they have `share` of the labelled rows. Rows without a group are
-/// learned from.
+/// training rows.
 ///
 /// # Errors
 /// `too_few_groups` where there are fewer than two groups.
@@ -53,7 +53,7 @@ pub fn groups(targets: &Encoded, group_of: &[Option<u64>], share: f32, seed: u64
     let most = order.len() - 1;
     let mut chosen = Vec::new();
     for rows in order.into_iter().take(most) {
-        // The last group is taken if that comes nearer to the share than to go without.
+        // The last group is added if that is nearer to the share than leaving it out.
         if !chosen.is_empty() && chosen.len() as f64 + rows.len() as f64 / 2.0 > wanted {
             break;
         }
@@ -109,7 +109,7 @@ pub fn split(targets: &Encoded, share: f32, seed: u64) -> Result<Split> {
                 classes.entry(id).or_default().push(row);
             }
             split.training = classes.remove(&NO_CLASS).unwrap_or_default();
-            // What rounding takes from one class it owes to the next.
+            // Rounding errors of one class are carried over to the next.
             let mut owed = 0.0;
             for rows in classes.into_values() {
                 divide(rows, share, &mut random, &mut split, &mut owed);

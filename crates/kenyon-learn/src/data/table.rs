@@ -1,4 +1,4 @@
-//! Rows in memory, column by column: what readers make and the encoder takes.
+//! Rows in memory, column by column: the output of readers and the input of the encoder.
 
 /// Named columns of equal length.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -15,7 +15,7 @@ impl Table {
         self.columns.iter().find(|(n, _)| n == name).map(|(_, c)| c)
     }
 
-    /// Bytes it takes in memory, about.
+    /// Approximate bytes in memory.
     pub fn bytes(&self) -> u64 {
         self.columns.iter().map(|(_, column)| column.bytes()).sum()
     }
@@ -30,14 +30,14 @@ impl Table {
     }
 }
 
-/// The values of one column. A missing number is NaN; infinite values never get in.
+/// The values of one column. A missing number is NaN; infinite values never occur.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Column {
     /// Numbers.
     Number(Vec<f64>),
-    /// Moments as Unix seconds.
+    /// Timestamps as Unix seconds.
     Timestamp(Vec<f64>),
-    /// Truth values.
+    /// Booleans.
     Boolean(Vec<Option<bool>>),
     /// Names, as written in the data.
     Category(Vec<Option<Box<str>>>),
@@ -120,7 +120,7 @@ impl Column {
         }
     }
 
-    /// Bytes it takes in memory, about.
+    /// Approximate bytes in memory.
     pub fn bytes(&self) -> u64 {
         // A string on the heap takes its own bytes and the allocator's.
         let text = |text: &str| text.len().next_multiple_of(16) as u64 + 16;

@@ -1,4 +1,4 @@
-//! What is to be predicted: classes with their own names and types, or a standardised number.
+//! The target: classes with their own names and types, or a standardised number.
 
 use super::Column;
 use super::cell::{Cell, leading_zero, parse_boolean, parse_number};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-/// What kind of answer is learned.
+/// The task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Task {
@@ -46,7 +46,7 @@ pub enum Encoded {
 /// The id of a row without a class (the same as `models::UNLABELLED`).
 pub const NO_CLASS: u32 = u32::MAX;
 
-/// Classes at most: beyond this a target is a mistake.
+/// Largest number of classes: beyond this a target is a mistake.
 const MAX_CLASSES: usize = 10_000;
 
 impl TargetEncoder {
@@ -169,7 +169,7 @@ impl TargetEncoder {
         Ok(weights)
     }
 
-    /// Adds classes of `column` that are not known yet at the end, in the order they come; returns
+    /// Adds unknown classes of `column` at the end, in the order of appearance; returns
     /// how many. For streams.
     pub fn extend(&mut self, column: &Column) -> usize {
         let Self::Classes(classes) = self else { return 0 };
@@ -215,10 +215,10 @@ pub(super) fn label_text(cell: Cell<'_>, kind: ColumnKind, spelling: &Spelling) 
     Some(label.to_string().into())
 }
 
-/// The identity of a class: numbers by size, then truth values, then words. `1`, `1.0` and `"1"` are one.
+/// The identity of a class: numbers by size, then booleans, then words. `1`, `1.0` and `"1"` are one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Name {
-    /// The nearest double in a form that compares, and what a whole number is beyond it.
+    /// The nearest double in a form that compares, and the exact remainder of an integer.
     Number(i64, i128),
     Boolean(bool),
     Word(Box<str>),
@@ -260,7 +260,7 @@ impl Name {
     }
 }
 
-/// The class of a row: what it is, and how it is written.
+/// The identity of a row's class, and its spelling.
 fn class_at(column: &Column, row: usize) -> Option<(Name, Value)> {
     let label = match column {
         Column::Number(values) if values[row].is_finite() => {

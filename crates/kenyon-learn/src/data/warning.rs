@@ -1,4 +1,4 @@
-//! What a reader or a training noticed and did not refuse.
+//! Warnings: problems in data or models that are reported and not refused.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,9 +9,9 @@ pub const MAX_EXAMPLES: usize = 5;
 /// Something the user should know about their data or their model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Warning {
-    /// What kind of thing.
+    /// The kind of warning.
     pub code: WarningCode,
-    /// The column it is about, where it is about one.
+    /// The column concerned, where there is one.
     #[serde(default)]
     pub column: Option<String>,
     /// One sentence for a person.
@@ -39,7 +39,7 @@ pub struct WarningExample {
 pub enum WarningCode {
     /// Some cells are not of the column's kind; they count as missing.
     MixedKind,
-    /// Nearly every row has a value of its own: nothing can be learned from it.
+    /// Nearly every row has a value of its own: it cannot generalise.
     Identifier,
     /// Every row has the same value.
     Constant,
@@ -49,13 +49,13 @@ pub enum WarningCode {
     UnnamedColumn,
     /// The first row looks like data, not like names.
     HeaderLikeData,
-    /// The file has a single column, so perhaps another delimiter was meant.
+    /// The file has a single column, so another delimiter may be right.
     OneColumn,
     /// Words that were read as "no value".
     MissingWords,
-    /// A column all but determines the target.
+    /// A column nearly determines the target.
     LeaksTarget,
-    /// Rows that stand more than once.
+    /// Repeated rows.
     DuplicateRows,
     /// A class has very few rows.
     FewRowsInClass,
@@ -69,7 +69,7 @@ pub enum WarningCode {
     ClassNeverPredicted,
     /// Too few rows were held out to calibrate.
     Uncalibrated,
-    /// The device asked for is not there; the CPU is used.
+    /// The requested device is not available; the CPU is used.
     DeviceFallback,
 }
 

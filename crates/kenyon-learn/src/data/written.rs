@@ -1,12 +1,12 @@
-//! Cells as JSON, as they are written: what `/rows`, examples and warnings show.
+//! Cells as JSON, as they are written: for `/rows`, examples and warnings.
 
 use super::cell::{Cell, List, parse_boolean};
 use super::kinds::{ColumnKind, Spelling};
 use base64::Engine;
 use serde_json::Value;
 
-/// A cell of a column as JSON. Numbers and truth values have their types; what does not fit the column's kind
-/// is shown as it stands, and a word for "no value" as null where the column is not one of names.
+/// A cell of a column as JSON. Numbers and booleans have their types; what does not fit the column's kind
+/// is shown unchanged, and a word for "no value" as null where the column is not one of names.
 pub(super) fn value_of(value: Cell<'_>, kind: ColumnKind, spelling: &Spelling) -> Value {
     match value {
         Cell::Missing | Cell::Nested => Value::Null,
@@ -48,7 +48,7 @@ pub(super) fn integer_value(x: i128) -> Value {
     }
 }
 
-/// A number as JSON: whole numbers without a fraction, what is not finite as null.
+/// A number as JSON: integers without a fraction, what is not finite as null.
 pub(super) fn number_value(x: f64) -> Value {
     if x.fract() == 0.0 && x.abs() < 9e15 { Value::from(x as i64) } else { Value::from(x) }
 }

@@ -1,6 +1,6 @@
 //! A model as it is saved and served: configuration, encoder, network, calibration, novelty.
 //!
-//! Three files: `config.json`, `encoder.json`, `weights.safetensors`. A bundle made by a stranger is
+//! Three files: `config.json`, `encoder.json`, `weights.safetensors`. An untrusted bundle that is inconsistent is
 //! refused with a clear error: every size that the files name is checked against the others.
 
 use super::calibrate::{Calibration, MAX_KEYS, Novelty, SKETCH};
@@ -21,17 +21,17 @@ use std::sync::Arc;
 /// The version of the bundle's layout this program writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
 
-/// What `config.json` holds.
+/// The contents of `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BundleConfig {
     /// Layout version of the bundle.
     pub format: u32,
     /// The network's family.
     pub family: Family,
-    /// Why this family, where it was chosen rather than asked for.
+    /// Why this family, where the request did not name it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family_reason: Option<String>,
-    /// What kind of answer.
+    /// The task.
     pub task: Task,
     /// How the target column is read.
     pub target: ColumnPlan,
@@ -55,27 +55,27 @@ pub struct BundleConfig {
     pub seed: u64,
 }
 
-/// A trained model, ready to answer.
+/// A trained model.
 pub struct Bundle {
-    /// What was trained, and how far to trust it.
+    /// Configuration and calibration.
     pub config: BundleConfig,
-    /// From rows to tokens.
+    /// The encoder.
     pub encoder: Arc<Encoder>,
-    /// From tokens to answers.
+    /// The network.
     pub network: Box<dyn Network>,
-    /// What is near to what it has seen.
+    /// Distances to the training data.
     pub novelty: Arc<Novelty>,
     reader: RowsReader,
     class_names: Vec<String>,
 }
 
-/// What the network said about some rows, before it is put into words.
+/// The outputs of a network for some rows, before they are rendered.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answers {
     /// Calibrated probabilities `[rows, classes]`, or standardised values `[rows]`, which [`Bundle::value`]
     /// gives in the target's own unit.
     pub values: Vec<f32>,
-    /// Distance to what is known, `[rows]`.
+    /// Distance to the training data, `[rows]`.
     pub novelty: Vec<f32>,
     /// Classes, or 1.
     pub outputs: usize,
@@ -96,7 +96,7 @@ impl Bundle {
         novelty: impl Into<Arc<Novelty>>,
     ) -> Self {
         let (encoder, novelty) = (encoder.into(), novelty.into());
-        // Bundles of before labels kept their spelling read them the same way now.
+        // Bundles from before labels kept their spelling are read in the same way.
         config.target.labels = config.task == Task::Classification;
         let reader = RowsReader::new(&encoder.inputs, &config.ignored);
         let class_names = match &config.target_encoder {
@@ -106,12 +106,12 @@ impl Bundle {
         Self { config, encoder, network, novelty, reader, class_names }
     }
 
-    /// Reads JSON rows into tables as this model wants them.
+    /// Reads JSON rows into tables for this model.
     pub fn reader(&self) -> &RowsReader {
         &self.reader
     }
 
-    /// What a version shows of itself beside its figures.
+    /// What a version shows in addition to its metrics.
     pub fn describe(&self) -> Value {
         let config = &self.config;
         serde_json::json!({
@@ -158,12 +158,12 @@ impl Bundle {
         Ok(Answers { novelty, ..self.calibrated(values) })
     }
 
-    /// One forward pass: calibrated answers alone, for those who do not ask for novelty.
+    /// One forward pass: calibrated outputs alone, without novelty.
     pub fn run_plain(&self, batch: &Batch) -> Result<Answers> {
         Ok(self.calibrated(self.network.forward(batch)?))
     }
 
-    /// Probabilities from logits; values as they are.
+    /// Probabilities from logits; values unchanged.
     fn calibrated(&self, mut values: Vec<f32>) -> Answers {
         let outputs = self.network.outputs();
         match &self.config.target_encoder {
@@ -195,7 +195,7 @@ impl Bundle {
         }
     }
 
-    /// The conformal interval around `value`; `None` where too few rows were held out to promise it.
+    /// The conformal interval around `value`; `None` where too few rows were held out for it.
     pub fn interval(&self, value: f64, coverage: f64) -> Option<[f64; 2]> {
         let TargetEncoder::Number { std, .. } = &self.config.target_encoder else { return None };
         let half = f64::from(self.config.calibration.threshold(coverage)) * std;
@@ -207,7 +207,7 @@ impl Bundle {
         self.classes().get(argmax(probabilities))
     }
 
-    /// Bytes it takes in memory, about.
+    /// Approximate bytes in memory.
     pub fn bytes(&self) -> u64 {
         let tensors = self.network.save().map(|t| t.values().map(tensor_bytes).sum()).unwrap_or(0u64);
         tensors + (self.novelty.keys.len() * 4 + self.config.calibration.scores.len() * 4) as u64
@@ -229,7 +229,7 @@ impl Bundle {
         ])
     }
 
-    /// Reads the files of a bundle, trusting nothing in them.
+    /// Reads the files of an untrusted bundle.
     pub fn load<'a>(file: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self> {
         let need = |name: &str| file(name).ok_or_else(|| bad(format!("{name} is missing")));
         let config: BundleConfig = serde_json::from_slice(need("config.json")?)
@@ -269,7 +269,7 @@ impl Bundle {
     }
 }
 
-/// A class as an object key: strings as they are, everything else as JSON writes it.
+/// A class as an object key: strings unchanged, everything else as JSON writes it.
 pub fn class_name(class: &Value) -> String {
     class.as_str().map_or_else(|| class.to_string(), str::to_owned)
 }

@@ -1,10 +1,10 @@
-//! Doubt that can be trusted: temperature, conformal sets and intervals, and novelty, all fitted on
+//! Calibrated uncertainty: temperature, conformal sets and intervals, and novelty, all fitted on
 //! rows the network has not learned from.
 //!
 //! Temperature: Guo et al. 2017. Sets: split conformal with the least ambiguous score (Sadinle,
 //! Lei & Wasserman 2019), and regularised adaptive sets (RAPS, Angelopoulos et al. 2021) from
-//! [`RAPS_FROM`] classes on. They hold the truth as often as asked on exchangeable rows, not after
-//! the world has changed.
+//! [`RAPS_FROM`] classes on. They hold the truth with the requested coverage on exchangeable rows, not
+//! after a change of the distribution.
 
 use crate::nn::kernels::{Isa, products};
 use crate::nn::probability::softmax_with_temperature;
@@ -23,7 +23,7 @@ const RAPS_FREE: usize = 5;
 /// Order statistics kept of the calibration scores; more rows are thinned to this many.
 const MAX_SCORES: usize = 4096;
 
-/// What was learned from held-out rows about how far to trust the network.
+/// The calibration of a network, fitted on held-out rows.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Calibration {
     /// Logits are divided by it; 1 for regression.
@@ -54,7 +54,7 @@ impl Calibration {
         Self { temperature: 1.0, rows: scores.len(), scores: thin(scores) }
     }
 
-    /// The same from rows that say as much as `rows` of equal weight.
+    /// The same from rows with the effective sample size `rows`.
     pub fn of_rows(mut self, rows: usize) -> Self {
         if self.scores.len() > rows {
             let all = self.scores.len();
@@ -64,7 +64,7 @@ impl Calibration {
     }
 
     /// The score below which a share `coverage` of unseen truths falls: the ⌈(n+1)·coverage⌉-th
-    /// smallest of n; infinite where n is too small to promise that much.
+    /// smallest of n; infinite where n is too small for this coverage.
     pub fn threshold(&self, coverage: f64) -> f32 {
         if self.rows == 0 {
             return f32::INFINITY;
@@ -73,14 +73,14 @@ impl Calibration {
         if rank > self.rows as f64 {
             return f32::INFINITY;
         }
-        // Thinned scores are equally spaced order statistics; rounding up keeps the promise.
+        // Thinned scores are equally spaced order statistics; rounding up keeps the guarantee.
         let position = (rank / self.rows as f64 * self.scores.len() as f64).ceil() as usize;
         self.scores[position.clamp(1, self.scores.len()) - 1]
     }
 
     /// The classes of a conformal set, most probable first. It may be empty: no class is then as likely
     /// as the true ones were in the share `coverage` of the held-out rows. To put the best class in
-    /// all the same would hold the truth more often than asked.
+    /// all the same would hold the truth more often than requested.
     pub fn set(&self, probabilities: &[f32], coverage: f64) -> Vec<usize> {
         let threshold = self.threshold(coverage);
         let mut order: Vec<usize> = (0..probabilities.len()).collect();
@@ -104,7 +104,7 @@ impl Calibration {
     }
 }
 
-/// The conformity score of class `class`: the smaller, the less surprising.
+/// The conformity score of class `class`: the smaller, the more typical.
 fn score(probabilities: &[f32], class: usize) -> f32 {
     if probabilities.len() < RAPS_FROM {
         return others(probabilities, class);
@@ -121,7 +121,7 @@ fn score(probabilities: &[f32], class: usize) -> f32 {
 }
 
 /// What the other classes share: 1 less the class's own probability, but exact where that is nearly 1,
-/// so that sure answers can still be told apart.
+/// so that scores of confident answers stay distinct.
 fn others(probabilities: &[f32], class: usize) -> f32 {
     probabilities[..class].iter().sum::<f32>() + probabilities[class + 1..].iter().sum::<f32>()
 }
@@ -143,8 +143,8 @@ fn thin(mut scores: Vec<f32>) -> Vec<f32> {
 
 /// The temperature with the smallest log loss, by golden-section search over its logarithm.
 ///
-/// A few dozen rows that are all answered right would ask for a temperature near 0 and answers without
-/// any doubt, so each call starts from a belief worth one row: ln T is normal around 0.
+/// A few dozen rows that are all answered right would lead to a temperature near 0 and probabilities of 0 and 1,
+/// so each call includes a prior with the weight of one row: ln T is normal around 0.
 pub fn fit_temperature(logits: &[f32], classes: usize, truths: &[u32]) -> f32 {
     if truths.is_empty() || classes < 2 {
         return 1.0;
@@ -181,7 +181,7 @@ pub fn log_loss(logits: &[f32], classes: usize, truths: &[u32], temperature: f32
     sum / truths.len().max(1) as f64
 }
 
-/// How unlike anything seen an input is: the distance of its code to the nearest known codes.
+/// Novelty of an input: the distance of its code to the nearest codes of training rows.
 ///
 /// Codes are projected to [`SKETCH`] directions (Johnson–Lindenstrauss, signs from a fixed stream),
 /// normalised, and compared by cosine with a sample of training rows.

@@ -1,4 +1,4 @@
-//! Noticing change: ADWIN (Bifet & Gavaldà 2007, "Learning from time-changing data with adaptive
+//! Change detection: ADWIN (Bifet & Gavaldà 2007, "Learning from time-changing data with adaptive
 //! windowing") over one number a row, such as whether the answer was wrong.
 //!
 //! The window is kept as an exponential histogram, so that it costs O(log n) memory; whenever two
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Buckets of one size before two of them are merged.
 const SAME_SIZE: usize = 5;
-/// Rows between two looks.
+/// Rows between two tests.
 const CLOCK: u64 = 16;
 /// Rows a part must have to be compared.
 const SHORTEST: f64 = 16.0;
@@ -35,12 +35,12 @@ pub struct Adwin {
 }
 
 impl Adwin {
-    /// A window that is wrong about a change with probability `delta`, about.
+    /// A window whose detections are false with probability `delta`, approximately.
     pub fn new(delta: f64, upwards_only: bool) -> Self {
         Self { delta, upwards_only, buckets: Vec::new(), seen: 0, changes: 0, last_change: None }
     }
 
-    /// Takes a number in; whether a change shows with it.
+    /// Adds a number; whether a change was detected.
     pub fn add(&mut self, value: f64) -> bool {
         self.seen += 1;
         self.buckets.insert(0, Bucket { count: 1.0, sum: value.clamp(0.0, 1.0), spread: 0.0 });
@@ -92,7 +92,7 @@ impl Adwin {
         }
     }
 
-    /// Drops old buckets while some cut shows a difference; whether one counts as a change.
+    /// Drops old buckets while some cut has a significant difference; whether one counts as a change.
     fn cut(&mut self) -> bool {
         let mut changed = false;
         'again: loop {
@@ -149,7 +149,7 @@ mod tests {
             }
             let found = (1..=300).find(|_| it.add(errors(0.8, &mut random)));
             assert!(found.is_some_and(|row| row <= 300), "{found:?}");
-            // After the old part is dropped, the new rate is what is normal.
+            // After the old part is dropped, the new rate is the reference.
             for _ in 0..2_000 {
                 it.add(errors(0.8, &mut random));
             }

@@ -1,4 +1,4 @@
-//! How good a model is on some labelled rows.
+//! The metrics of a model on labelled rows.
 
 use super::bundle::Bundle;
 use super::metrics::{self, CalibrationBin};
@@ -9,7 +9,7 @@ use crate::models::UNLABELLED;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-/// Rows answered in one go.
+/// Rows per forward pass.
 const CHUNK: usize = 512;
 
 /// Coverages whose conformal sets or intervals are checked.
@@ -20,7 +20,7 @@ const COVERAGES: [f64; 3] = [0.8, 0.9, 0.95];
 pub struct Evaluation {
     /// Rows with a known target.
     pub rows: usize,
-    /// Rows left out: no target, or a class the model has never seen.
+    /// Rows left out: no target, or a class that is not one of the model's.
     pub skipped: usize,
     /// `accuracy`, `macro_f1`, `log_loss` … or `mae`, `rmse`, `r2`.
     pub metrics: Map<String, Value>,
@@ -30,7 +30,7 @@ pub struct Evaluation {
     pub confusion: Vec<Vec<u64>>,
     /// Share of each class's rows that was answered right.
     pub recall: Vec<Option<f64>>,
-    /// Confidence against accuracy.
+    /// Calibration curve: confidence and accuracy.
     pub calibration: Vec<CalibrationBin>,
     /// How often conformal sets (or intervals) hold the truth.
     pub coverage: Vec<Coverage>,
@@ -39,15 +39,15 @@ pub struct Evaluation {
 /// Reliability of the sets at one coverage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Coverage {
-    /// The share asked for.
+    /// The requested share.
     pub asked: f64,
-    /// The share reached.
+    /// The observed share.
     pub reached: f64,
     /// Mean number of classes in a set, or mean width of an interval.
     pub size: f64,
 }
 
-/// Answers all rows of `table` (inputs and target, as the model's plan reads them) and compares.
+/// Predicts all rows of `table` (inputs and target, as the model's plan reads them) and compares.
 pub fn evaluate(bundle: &Bundle, table: &Table) -> Result<Evaluation> {
     let column = table
         .column(&bundle.config.target.name)

@@ -1,7 +1,7 @@
 //! Training: split, encode, mini-batches, early stopping, calibration. One function, any family.
 //!
 //! Everything random is a function of (seed, purpose, counter), and a checkpoint holds the learner's
-//! state, the best weights, the position and the curves: what continues from it ends bit-identical.
+//! state, the best weights, the position and the curves: a training resumed from it ends bit-identical.
 
 mod data;
 mod hold_out;
@@ -34,20 +34,20 @@ use serde_json::{Map, Value};
 pub struct Fitted {
     /// The model.
     pub bundle: Bundle,
-    /// Figures on the held-out rows, and the training loss.
+    /// Metrics on the held-out rows, and the training loss.
     pub metrics: Map<String, Value>,
     /// The held-out rows in detail: confusion, recall of each class, calibration. Without coverage, since
     /// the sets were fitted on the same rows.
     pub held_out: Evaluation,
-    /// What was noticed in the data and the model, and not refused.
+    /// Warnings about the data and the model.
     pub warnings: Vec<Warning>,
-    /// The held-out rows and what the network answered, for [`super::verify`].
+    /// The held-out rows and the network's outputs, for [`super::verify`].
     pub measured: Measured,
-    /// Notes for the person who asked: the family's reason, columns left out, rows without a target.
+    /// Notes for the user: the family's reason, columns left out, rows without a target.
     pub notes: Vec<String>,
 }
 
-/// What a training measured: the network's outputs for rows that it had not learned from.
+/// Measured outputs of the network for rows that it had not learned from.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Measured {
     /// Rows of the table.
@@ -56,10 +56,10 @@ pub struct Measured {
     pub outputs: Vec<f32>,
 }
 
-/// Rows the network looks at in one go outside training.
+/// Rows per forward pass outside training.
 const CHUNK: usize = 512;
 
-/// Rows whose codes are kept as known when novelty is fitted.
+/// Rows whose codes are kept when novelty is fitted.
 const KNOWN_ROWS: usize = 1024;
 
 /// Trains a model on `table` (read by `plan.all()`).
@@ -69,7 +69,7 @@ const KNOWN_ROWS: usize = 1024;
 ///
 /// # Errors
 /// What does not fit in the request or the data ([`Kind::Malformed`], [`Kind::Unprocessable`]),
-/// [`Kind::Canceled`], or a fault of a kernel ([`Kind::Internal`]).
+/// [`Kind::Canceled`], or an error of a kernel ([`Kind::Internal`]).
 pub fn fit(
     table: &Table,
     plan: &Resolved,
@@ -129,7 +129,7 @@ pub fn fit(
     let weights = weights::joined(row_weights.as_deref(), class_weights.as_deref(), &all_targets);
     let learner = family.learner(&learner_spec)?;
     if (spec.weight.is_some() || spec.class_weights.is_some()) && !learner.weighs_rows() {
-        let detail = format!("{} learns every row alike: weights need another family", family.name());
+        let detail = format!("{} does not support row weights: use another family", family.name());
         return Err(Error::unprocessable("weights_unsupported", detail));
     }
     let mut run = Run::new(learner, data, weights, spec.seed, monitor);
@@ -197,7 +197,7 @@ pub fn default_family(table: &Table, plan: &Resolved) -> Result<(Family, String)
         .ok_or_else(|| Error::unprocessable("no_family", "no family of networks learns from such columns"))
 }
 
-/// Removes training rows without a target unless the family learns from them; returns how many.
+/// Removes training rows without a target unless the family can use them; returns how many.
 fn keep_learnable(family: Family, targets: &Encoded, parts: &mut Split) -> usize {
     let before = parts.training.len();
     match targets {
@@ -221,7 +221,7 @@ fn standardise(targets: &mut Encoded, training: &[usize], mean: &mut f64, std: &
     values.iter_mut().for_each(|value| *value = ((f64::from(*value) - centre) / spread) as f32);
 }
 
-/// The share of `rows` rows held out where the request does not say.
+/// The share of `rows` rows held out unless the request gives one.
 pub fn default_validation(rows: usize) -> f32 {
     recipe::validation(
         &DataProfile { rows, task: Task::Classification, features: Vec::new(), classes: Vec::new() },
@@ -229,7 +229,7 @@ pub fn default_validation(rows: usize) -> f32 {
     )
 }
 
-/// A monitor that listens to nothing: for work on files alone and for tests.
+/// A monitor that ignores everything: for work on files alone and for tests.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Silent;
 
@@ -247,7 +247,7 @@ impl Monitor for Silent {
     }
 }
 
-/// Which task a request means, for the places that have not read the data yet.
+/// The task of a request, where the data are not read yet.
 pub fn task_name(task: Task) -> &'static str {
     match task {
         Task::Classification => "classification",

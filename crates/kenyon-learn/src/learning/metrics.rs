@@ -1,10 +1,10 @@
-//! Figures of merit, from answers and truths. Pure arithmetic; nothing here runs a network.
+//! Metrics from answers and truths. Pure arithmetic; nothing here runs a network.
 
 use crate::nn::probability::argmax;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// Everything known about a classifier on some labelled rows.
+/// The metrics of a classifier on labelled rows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassificationMetrics {
     /// Share of rows whose most probable class is the true one.
@@ -20,10 +20,10 @@ pub struct ClassificationMetrics {
     pub expected_calibration_error: f64,
 }
 
-/// Natural-log loss is cut here, so that one certain mistake does not make it infinite.
+/// Natural-log loss is clipped here, so that one confident mistake does not make it infinite.
 const SMALLEST_PROBABILITY: f64 = 1e-15;
 
-/// Figures for `probabilities` `[rows, classes]` row-major against `truths` `[rows]` (class ids).
+/// Metrics for `probabilities` `[rows, classes]` row-major against `truths` `[rows]` (class ids).
 pub fn classification(probabilities: &[f32], classes: usize, truths: &[u32]) -> ClassificationMetrics {
     let matrix = confusion(probabilities, classes, truths);
     let rows = truths.len().max(1) as f64;
@@ -138,7 +138,7 @@ pub fn regression(answers: &[f64], truths: &[f64]) -> Map<String, Value> {
     figures.as_object().cloned().unwrap_or_default()
 }
 
-/// The figures as a JSON object.
+/// The metrics as a JSON object.
 pub fn to_map(metrics: &ClassificationMetrics) -> Map<String, Value> {
     serde_json::to_value(metrics).ok().and_then(|v| v.as_object().cloned()).unwrap_or_default()
 }

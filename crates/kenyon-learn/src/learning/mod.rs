@@ -1,5 +1,5 @@
-//! How models learn, pure and synchronous: fit, observe, consolidate, calibrate, evaluate, drift.
-//! Nothing here knows SQL, tokio or HTTP.
+//! Learning algorithms, pure and synchronous: fit, observe, consolidate, calibrate, evaluate, drift.
+//! Nothing here depends on SQL, tokio or HTTP.
 
 pub mod bundle;
 pub mod calibrate;
@@ -22,12 +22,12 @@ use crate::models::{Family, Task};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What a training is asked to do, beside the data.
+/// The options of a training, in addition to the data.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct FitSpec {
     /// Column to predict.
     pub target: String,
-    /// Chosen from the data when missing.
+    /// Selected from the data when missing.
     #[serde(default)]
     pub family: Option<Family>,
     /// Inferred from the target when missing.
@@ -35,12 +35,12 @@ pub struct FitSpec {
     pub task: Option<Task>,
     /// Which rows are held out.
     pub validation: Validation,
-    /// Everything random follows from it.
+    /// Seed of everything random.
     pub seed: u64,
     /// Settings of the family and of training itself.
     #[serde(default)]
     pub config: Map<String, Value>,
-    /// Column of the table with the weight of each row; all weigh alike when missing.
+    /// Column of the table with the weight of each row; all have weight 1 when missing.
     #[serde(default)]
     pub weight: Option<String>,
     /// How much each class weighs; the family's own setting when missing.
@@ -48,7 +48,7 @@ pub struct FitSpec {
     pub class_weights: Option<ClassWeights>,
 }
 
-/// Which rows of a training are held out: no network learns from them, and figures are theirs.
+/// Which rows of a training are held out: no network learns from them, and the metrics are measured on them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Validation {
@@ -56,7 +56,7 @@ pub enum Validation {
     Share(f32),
     /// The newest rows by a column of the table.
     Newest {
-        /// A column of moments or numbers.
+        /// A column of timestamps or numbers.
         column: String,
         /// Share of the rows.
         share: f32,
@@ -88,7 +88,7 @@ pub enum ClassWeights {
     Each(Map<String, Value>),
 }
 
-/// How far a training is; the job's `progress` and `metrics`.
+/// The state of a training; the job's `progress` and `metrics`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
     /// Passes finished.
@@ -99,28 +99,28 @@ pub struct Progress {
     pub step: u64,
     /// Mini-batches planned.
     pub steps: u64,
-    /// Share done, in `[0, 1]`.
+    /// The finished share, in `[0, 1]`.
     pub fraction: f64,
-    /// Rows learned a second, lately.
+    /// Rows learned a second, recently.
     pub rows_per_second: f64,
     /// Seconds left by that rate.
     pub eta_seconds: f64,
-    /// `train_loss`, `validation_loss`, `validation_accuracy` … as known so far.
+    /// `train_loss`, `validation_loss`, `validation_accuracy` …, the latest values.
     pub metrics: Map<String, Value>,
 }
 
-/// What a training is about to learn from.
+/// What a training is about to do.
 #[derive(Clone, Copy)]
 pub struct Prepared<'a> {
-    /// The family that learns.
+    /// The family that is trained.
     pub family: Family,
     /// Why, where the request names none.
     pub reason: Option<&'a str>,
     /// Columns without information.
     pub dropped: &'a [DroppedColumn],
-    /// What was noticed in the data.
+    /// Warnings about the data.
     pub warnings: &'a [Warning],
-    /// Rows to learn from.
+    /// Training rows.
     pub training: usize,
     /// Rows held out.
     pub held_out: usize,
@@ -130,7 +130,7 @@ pub struct Prepared<'a> {
     pub state_bytes: &'a dyn Fn() -> u64,
 }
 
-/// Whoever runs a training listens through this. Called from the training thread; must not block long.
+/// Callbacks of a training. Called from the training thread; must not block long.
 pub trait Monitor: Send + Sync {
     /// Called after every mini-batch; `epoch_ended` marks points of the curves.
     fn progress(&self, progress: &Progress, epoch_ended: bool);
@@ -141,12 +141,12 @@ pub trait Monitor: Send + Sync {
     /// Called once the data are read and encoded, before the first mini-batch.
     fn prepared(&self, _prepared: &Prepared<'_>) {}
 
-    /// Whether to stop; asked before every mini-batch.
+    /// Whether to stop; called before every mini-batch.
     fn canceled(&self) -> bool;
 
-    /// Whether a checkpoint is wanted now; asked after every mini-batch and epoch.
+    /// Whether a checkpoint is due; called after every mini-batch and epoch.
     fn checkpoint_due(&self, epoch_ended: bool) -> bool;
 
-    /// Keeps a checkpoint (safetensors bytes) so that [`fit`](self) can continue from it.
+    /// Saves a checkpoint (safetensors bytes) so that [`fit`](self) can continue from it.
     fn checkpoint(&self, step: u64, bytes: Vec<u8>) -> Result<()>;
 }

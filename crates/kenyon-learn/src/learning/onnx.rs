@@ -1,9 +1,9 @@
 //! A bundle's network as ONNX, so that other programs can run it.
 //!
 //! Input `features` is `[batch, width]`, a row in the encoder's feature space written out densely;
-//! `encoder.json` stands in the model's metadata, as do the classes. k-winners are `TopK`, a
+//! `encoder.json` is in the model's metadata, as are the classes. k-winners are `TopK`, a
 //! rectifier and `ScatterElements`. Outputs are `probabilities` `[batch, classes]` (calibrated) and
-//! `label` `[batch]` (the class's position), or `value` `[batch]` in the target's own unit, as doubles.
+//! `label` `[batch]` (the index of the class), or `value` `[batch]` in the target's own unit, as doubles.
 
 use super::bundle::Bundle;
 use crate::data::target::TargetEncoder;
@@ -11,7 +11,7 @@ use crate::models::Family;
 use crate::models::onnx::{DOUBLE, FLOAT, Graph, INT64, integer};
 use crate::{Error, Kind, Result};
 
-/// The ONNX file of `bundle`. Families whose answer is no fixed graph over one row of features (tokens in
+/// The ONNX file of `bundle`. Families whose output is not a fixed graph over one row of features (tokens in
 /// an order, codes by hashing, a memory that grows) are refused.
 pub fn export(bundle: &Bundle) -> Result<Vec<u8>> {
     let tensors = bundle.network.save()?;

@@ -1,4 +1,4 @@
-//! What is saved is what was measured: the files of a bundle are loaded again and must answer the held-out rows
+//! Verification before publishing: the files of a bundle are loaded again and must predict the held-out rows
 //! with the same bits.
 
 use super::bundle::Bundle;
@@ -6,13 +6,13 @@ use super::fit::Fitted;
 use crate::data::Table;
 use crate::{Error, Result};
 
-/// Rows answered in one go.
+/// Rows per forward pass.
 const CHUNK: usize = 512;
 
 /// The files of a bundle, by name.
 pub type Files = Vec<(&'static str, Vec<u8>)>;
 
-/// The files of a trained bundle, once they were loaded again and answered the measured rows of `table` bit for bit.
+/// The files of a trained bundle, after they were loaded again and predicted the measured rows of `table` bit for bit.
 ///
 /// # Errors
 /// `not_reproducible` with the reason where they do not.

@@ -90,7 +90,7 @@ pub(super) fn whole(config: &Map<String, Value>, name: &str, default: usize) -> 
     config.get(name).and_then(Value::as_u64).map_or(default, |v| v as usize)
 }
 
-/// Entries a token of each feature's column has, about.
+/// Approximate number of entries in a token of each feature's column.
 fn fan_in(encoder: &Encoder) -> Vec<f32> {
     let mut out = vec![1.0; encoder.width as usize];
     for field in &encoder.fields {
@@ -121,7 +121,7 @@ fn branch(encoder: &Encoder, outputs: usize, config: &Map<String, Value>, banks:
     if wanted == 0 || cuts.is_empty() {
         return None;
     }
-    // The filters are the same for every seed: what is fixed need not be drawn anew.
+    // The filters are the same for every seed: fixed parts need not differ.
     let column = |(field, (channels, _, stride)): &(usize, (usize, usize, usize))| SeriesColumn {
         field: *field as u16,
         start: encoder.fields[*field].start,
@@ -155,7 +155,7 @@ impl Attention {
         read_into(tensors, "positions", &mut self.weights.positions)
     }
 
-    /// The answers: those of the blocks, mixed with those of the filters if there are any.
+    /// The outputs: those of the blocks, mixed with those of the filters if there are any.
     fn answers(&self, batch: &Batch, threads: usize) -> Vec<f32> {
         let mut out = self.run(batch, threads, |tape| tape.logits().to_vec());
         if let Some(branch) = &self.branch {
@@ -207,7 +207,7 @@ pub(crate) fn load(
     let of = |banks| branch(encoder, outputs, config, banks);
     let fits =
         |branch: &FilterBranch| tensors.get("filters.levels").is_some_and(|t| t.elem_count() == branch.plan.features);
-    // Models of short series from before there was a third dilation have fewer filters.
+    // Models of short series from before the third dilation was added have fewer filters.
     let branch = of(FilterBank::new).map(|new| if fits(&new) { new } else { of(FilterBank::narrow).unwrap_or(new) });
     let mut net = Attention { plan, weights, branch };
     net.read(tensors)?;
@@ -249,7 +249,7 @@ impl Network for Attention {
         let mut entries = Vec::new();
         for (token, term) in batch.row(row).zip(&terms) {
             let (_, values) = batch.token(token);
-            // A token's term belongs to all it is made of: shares follow the size of its values.
+            // A token's term is divided among all its entries in proportion to the size of their values.
             let sum: f32 = values.iter().map(|v| v.abs()).sum();
             match (values.len(), sum > 0.0) {
                 (0, _) => bias += term,

@@ -1,6 +1,6 @@
-//! What every family must do, whatever it is: learn a toy problem, be the same after saving, give
-//! the same bits for the same seed, answer rows one by one as it answers them together, explain
-//! its answers, and go on from a checkpoint as if nothing had happened.
+//! Tests that every family must pass: learn a toy problem, be the same after saving, give
+//! the same bits for the same seed, answer rows one by one as in a batch, explain
+//! its answers, and continue from a checkpoint without a difference.
 #![allow(clippy::unwrap_used)]
 
 use super::recipe::Recipe;
@@ -59,7 +59,7 @@ impl Case {
         case
     }
 
-    /// Asks for a setting; what it leaves open follows from the data.
+    /// Names a setting; the others follow from the data.
     fn set(&mut self, name: &str, value: impl Into<Value>) {
         self.asked.insert(name.into(), value.into());
         self.config = Recipe::new(self.family, &self.profile, &self.asked).config;
@@ -115,7 +115,7 @@ impl Case {
         learner
     }
 
-    /// Share of right answers, or of the variance explained.
+    /// Accuracy, or the explained variance.
     fn score(&self, answers: &[f32]) -> f32 {
         let rows = self.batch.rows() as f32;
         match self.task {
@@ -181,7 +181,7 @@ fn series(rows: usize) -> (Table, Vec<ColumnPlan>, Vec<u32>) {
     (Table { rows, columns: vec![("s".into(), column)] }, vec![plan("s", ColumnKind::Sequence, Some(1))], classes)
 }
 
-/// Who is where: the answer is the last place of the one asked for.
+/// Who is where: the answer is the last location of the person in the question.
 fn stories(rows: usize) -> (Table, Vec<ColumnPlan>, Vec<u32>) {
     let mut random = Random::stream(3, "stories", 0);
     let (people, places) = (["mary", "john", "anna"], ["garden", "kitchen", "office"]);
@@ -362,7 +362,7 @@ fn training_moves_every_weight() {
         case.train(&mut *learner, 2, 0..40);
         let after = learner.weights().unwrap();
         for (name, tensor) in &before {
-            // What is set once and not learned.
+            // Values that are set once and not learned.
             let fixed = ["linear", "filters.blocks_share"].contains(&name.as_str()) || name.starts_with("episodes");
             let float = tensor.dtype() == candle_core::DType::F32;
             let (same_size, few) = (after[name].elem_count() == tensor.elem_count(), tensor.elem_count() == 0);

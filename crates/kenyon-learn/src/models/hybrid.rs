@@ -1,7 +1,7 @@
 //! `hybrid`: local groups of k-winners, learned without labels, give a sparse code; a streaming
-//! discriminant reads it out. One pass over the data, no gradient, and nothing is forgotten when
+//! discriminant reads it out. One pass over the data, no gradient, and no forgetting when
 //! classes come one after the other. The episodic memory is in `learning::stream`,
-//! which continues from what is trained here.
+//! which continues from the network trained here.
 
 mod learner;
 mod tensors;
@@ -55,7 +55,7 @@ impl FamilySpec for Spec {
             let sides = f.shape.as_deref().is_some_and(|s| s.len() >= 2 && s[0] >= 7 && s[1] >= 7);
             f.kind == ColumnKind::Image || (f.kind == ColumnKind::Vector && sides)
         };
-        let reason = "local groups of k-winners learn it in one pass and go on learning";
+        let reason = "local groups of k-winners learn it in one pass and continue from a stream";
         (data.task == Task::Classification && data.features.iter().any(is_picture))
             .then(|| Suitability::new(2, format!("an image and {} rows: {reason}", data.rows)))
             .flatten()
@@ -93,36 +93,36 @@ impl FamilySpec for Spec {
 pub(crate) fn settings() -> Vec<Setting> {
     vec![
         Setting::new("units", 128, Range::Integer(4, 1024), "Filters of a patch, or units of a text projection / 16."),
-        Setting::new("winners", 6, Range::Integer(1, 256), "Filters that win at each place."),
+        Setting::new("winners", 6, Range::Integer(1, 256), "Filters that win at each position."),
         Setting::new("patch", Value::Null, Range::Integer(2, 64), "Side of a patch; null: 5, or 3 for small images."),
         Setting::new("stride", Value::Null, Range::Integer(1, 64), "Distance between patches; null: from the size."),
-        Setting::new("pool", 4, Range::Integer(1, 16), "Cells a side that places are pooled to."),
+        Setting::new("pool", 4, Range::Integer(1, 16), "Cells a side that positions are pooled to."),
         Setting::new("groups", Value::Null, Range::Integer(0, 256), "Groups of units over columns of a table."),
-        Setting::new("shrinkage", Value::Null, Range::Number(0.0, 1.0), "Null: chosen on rows set aside."),
+        Setting::new("shrinkage", Value::Null, Range::Number(0.0, 1.0), "Null: selected on rows set aside."),
         Setting::new(
             "plasticity",
             "hebbian",
             Range::Choice(&["hebbian", "none"]),
             "Whether the filters learn from the inputs before they are frozen.",
         ),
-        Setting::new("memory_per_class", 100, Range::Integer(0, 10_000), "Episodes remembered of each class."),
+        Setting::new("memory_per_class", 100, Range::Integer(0, 10_000), "Memory entries of each class."),
         Setting::new(
             "recent_labels",
             true,
             Range::Boolean,
-            "Whether the last labels of a stream may help to predict the next one; false where rows come in no order.",
+            "Whether the last labels of a stream are inputs for the next prediction; false where rows have no order.",
         ),
     ]
 }
 
-/// A segment of the code before its filters exist.
+/// A segment of the code before its filters are learned.
 #[derive(Clone, Debug)]
 enum SegmentPlan {
     Patches(PatchShape),
     Ready(CodeSegment),
 }
 
-/// A code whose filters have not learned yet, or have learned from `rows`; for models that learn
+/// A code whose filters are not learned yet, or are learned from `rows`; for models that learn
 /// from a stream alone.
 pub(crate) fn groups(
     encoder: &Encoder,
@@ -204,7 +204,7 @@ pub(crate) struct Hybrid {
     seed: u64,
 }
 
-/// Reads a network; tensors may come from a stranger.
+/// Reads a network; tensors are untrusted.
 pub(crate) fn load(
     encoder: &Encoder,
     task: Task,
@@ -282,7 +282,7 @@ fn length(numbers: impl Iterator<Item = f64>) -> f64 {
 }
 
 impl Hybrid {
-    /// The classes whose mean code is nearest: all that is kept of the rows it was trained on.
+    /// The classes whose mean code is nearest: the training rows themselves are not stored.
     fn prototypes(&self, code: &[f32]) -> Vec<Recalled> {
         let Some(sums) = self.sums.as_ref().filter(|sums| sums.counts().len() > 1) else { return Vec::new() };
         let own = length(code.iter().map(|&c| f64::from(c)));

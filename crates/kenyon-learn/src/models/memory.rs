@@ -1,6 +1,6 @@
-//! The memory family: a question reads slots, or a row recalls stored rows. One of three algorithms answers: over a
+//! The memory family: a question reads slots, or a row retrieves stored rows. One of three algorithms answers: over a
 //! column of sentences query reduction ([`query_reduction`]) or a classic memory network ([`memory_network`]), for all
-//! other rows attention over remembered training rows ([`knn_attention`]).
+//! other rows attention over stored training rows ([`knn_attention`]).
 
 mod algorithm;
 mod knn_attention;
@@ -92,13 +92,13 @@ impl FamilySpec for Spec {
     }
 
     fn onnx(&self, graph: &mut Graph, tensors: &Tensors, outputs: usize, task: Task) -> Result<Option<String>> {
-        // A network that reads a story is no fixed graph over one row.
+        // A network that reads a story is not a fixed graph over one row.
         let recalls = tensors.contains_key("episodes.outcomes");
         recalls.then(|| onnx::recall(graph, tensors, outputs, task == Task::Regression)).transpose()
     }
 }
 
-/// What a training request may set.
+/// The settings of a training request.
 pub(crate) fn settings() -> Vec<Setting> {
     vec![
         Setting::new(
@@ -108,12 +108,12 @@ pub(crate) fn settings() -> Vec<Setting> {
             "Numbers a slot or question is described by; by the number of rows if not given.",
         ).otherwise(64),
         Setting::new("hops", 3, super::Range::Integer(1, 16), "How often the question reads the slots."),
-        Setting::new("slots", 256, super::Range::Integer(1, 4096), "Latest slots of a row that are seen."),
+        Setting::new("slots", 256, super::Range::Integer(1, 4096), "Latest slots of a row that are read."),
         Setting::new(
             "read",
             "ordered",
             super::Range::Choice(&["ordered", "softmax"]),
-            "Whether hops walk over the slots in order, or weigh all of them at once (a classic memory network).",
+            "Whether hops scan the slots in order, or weigh all of them at once (a classic memory network).",
         ),
         Setting::new(
             "wide_gates",
@@ -125,13 +125,13 @@ pub(crate) fn settings() -> Vec<Setting> {
             "episodes",
             512,
             super::Range::Integer(1, 65536),
-            "Training rows remembered where rows have no slots of their own.",
+            "Training rows stored where rows have no slots of their own.",
         ),
         Setting::new(
             "restarts",
             Value::Null,
             super::Range::Integer(1, 16),
-            "Networks begun; the one with the least training error goes on.",
+            "Number of restarts; the network with the least training error is trained further.",
         ).otherwise(1),
         Setting::new(
             "dropout",
@@ -169,10 +169,10 @@ pub(crate) fn settings() -> Vec<Setting> {
 /// The largest width there is.
 const WIDEST: usize = 1024;
 
-/// How it is trained where nothing says.
+/// The schedule without settings.
 const SCHEDULE: Schedule = Schedule { epochs: 20, batch_size: 32, patience: 6 };
 
-/// Sizes of query reduction where the settings do not say.
+/// Sizes of query reduction without settings.
 #[derive(Clone, Copy, Debug)]
 struct Sizes {
     width: usize,
@@ -211,7 +211,7 @@ impl MemoryKind {
     }
 }
 
-/// A network with fresh weights, ready to learn.
+/// A network with fresh weights, ready to train.
 pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let noise = |name: &str, default: f64| number(spec.config, name, default);
     Ok(match MemoryKind::new(spec.encoder, spec.task, spec.outputs, spec.config, SMALL) {

@@ -1,4 +1,4 @@
-//! The families, and what every network and every network in training can do.
+//! The families, and the traits of trained networks and of networks in training.
 //!
 //! A new family is one file here and one line in [`registry`].
 
@@ -30,9 +30,9 @@ pub use registry::{Family, FamilySpec, Suitability};
 pub struct Setting {
     /// Its name in `config`.
     pub name: &'static str,
-    /// Its value when the request does not name it; `null` means chosen from the data.
+    /// Its value when the request does not name it; `null` means selected from the data.
     pub default: Value,
-    /// What values it takes.
+    /// The values it takes.
     pub range: Range,
     /// One sentence for a form.
     pub help: &'static str,
@@ -49,7 +49,7 @@ pub enum Range {
     Integer(i64, i64),
     /// A number between two bounds, both included.
     Number(f64, f64),
-    /// True or false.
+    /// A boolean.
     Boolean,
     /// One of some words.
     Choice(&'static [&'static str]),
@@ -83,7 +83,7 @@ pub enum Targets<'a> {
 /// The class id of a row without a label. Only families that can learn from it get such rows.
 pub const UNLABELLED: u32 = u32::MAX;
 
-/// Where a training is: families derive learning rate, annealing and randomness from it.
+/// The position in a training: families derive learning rate, annealing and randomness from it.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Position {
     /// Passes over the data that are finished.
@@ -97,29 +97,29 @@ pub struct Position {
 }
 
 impl Position {
-    /// Share of the planned steps that is done, in `[0, 1]`.
+    /// The finished share of the planned steps, in `[0, 1]`.
     pub fn fraction(&self) -> f32 {
         self.step as f32 / self.steps.max(1) as f32
     }
 }
 
-/// What a family's [`Learner::end_epoch`] wants next.
+/// The result of a family's [`Learner::end_epoch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
-    /// Go on; early stopping may end it.
+    /// Continue; early stopping may end it.
     Go,
-    /// Go on, and forget the best so far: what is learned now is not comparable with it.
+    /// Continue, and drop the best weights so far: later losses are not comparable with theirs.
     Restart,
-    /// It has learned all it can.
+    /// Training is complete.
     Stop,
 }
 
-/// What a new learner is told.
+/// The parameters of a new learner.
 #[derive(Clone, Debug)]
 pub struct LearnerSpec<'a> {
     /// The fitted encoder: width of the feature space, fields, shapes.
     pub encoder: &'a Encoder,
-    /// What kind of answer.
+    /// The task.
     pub task: Task,
     /// Classes, or 1 for a number.
     pub outputs: usize,
@@ -127,13 +127,13 @@ pub struct LearnerSpec<'a> {
     pub rows: usize,
     /// The family's settings in full, as [`recipe::Recipe`] gives them.
     pub config: &'a Map<String, Value>,
-    /// Everything random follows from it.
+    /// Seed of everything random.
     pub seed: u64,
     /// Threads this job may use; the weights do not depend on it.
     pub threads: usize,
 }
 
-/// How long and in what portions a learner wants to be trained.
+/// The schedule of a training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Schedule {
     /// Passes over the training rows.
@@ -145,8 +145,8 @@ pub struct Schedule {
 }
 
 impl LearnerSpec<'_> {
-    /// The family's own schedule, with what the request's `epochs`, `batch_size` and
-    /// `early_stopping` say instead.
+    /// The family's own schedule, with `epochs`, `batch_size` and
+    /// `early_stopping` from the request.
     pub fn schedule(&self, default: Schedule) -> Schedule {
         let named = |name: &str, default: usize| {
             self.config.get(name).and_then(Value::as_u64).map_or(default, |value| value as usize)
@@ -159,7 +159,7 @@ impl LearnerSpec<'_> {
     }
 }
 
-/// The settings every family has, beside its own.
+/// The settings every family has, in addition to its own.
 pub fn common_settings() -> Vec<Setting> {
     vec![
         Setting::new("epochs", Value::Null, Range::Integer(1, 10_000), "Passes over the training rows."),
@@ -181,7 +181,7 @@ pub fn common_settings() -> Vec<Setting> {
 
 /// A network in training. A step with the same state, batch and position always does the same.
 pub trait Learner: Send {
-    /// How long it wants to be trained: `spec.schedule(the family's default)`.
+    /// Its schedule: `spec.schedule(the family's default)`.
     fn schedule(&self) -> Schedule;
 
     /// Whether a step takes the weights of its rows into account.
@@ -192,24 +192,24 @@ pub trait Learner: Send {
     /// Learns from one mini-batch and returns its mean loss before the step.
     fn step(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) -> Result<f32>;
 
-    /// The answers as they stand, `[rows, outputs]` row-major: logits, or standardised values.
+    /// The current outputs, `[rows, outputs]` row-major: logits, or standardised values.
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>>;
 
-    /// A pass over the data has ended with this training loss and validation loss.
+    /// Called at the end of a pass over the data with its training loss and validation loss.
     fn end_epoch(&mut self, _position: Position, _train_loss: f32, _validation_loss: f32) -> Result<Next> {
         Ok(Next::Go)
     }
 
-    /// The weights alone, as they stand; kept by the caller for the best epoch.
+    /// The current weights alone; kept by the caller for the best epoch.
     fn weights(&self) -> Result<Tensors>;
 
-    /// Everything that decides the future: weights, moments, counters, running statistics.
+    /// The complete training state: weights, moments, counters, running statistics.
     fn state(&self) -> Result<Tensors>;
 
     /// Continues from an earlier [`Learner::state`], bit for bit.
     fn restore(&mut self, state: &Tensors) -> Result<()>;
 
-    /// The finished network, with these weights (the best) or the present ones.
+    /// The finished network, with these weights (the best) or the current ones.
     fn finish(self: Box<Self>, weights: Option<Tensors>) -> Result<Box<dyn Network>>;
 }
 
@@ -221,13 +221,13 @@ pub trait Network: Send + Sync {
     /// Classes, or 1 for a number.
     fn outputs(&self) -> usize;
 
-    /// The answers, `[rows, outputs]` row-major: logits, or standardised values.
+    /// The outputs, `[rows, outputs]` row-major: logits, or standardised values.
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>>;
 
     /// Width of [`Network::features`].
     fn feature_width(&self) -> usize;
 
-    /// The code the readout sees, `[rows, feature_width]` row-major. Memories are keyed by it.
+    /// The code that is input of the readout, `[rows, feature_width]` row-major. Memories use it as key.
     fn features(&self, batch: &Batch) -> Result<Vec<f32>>;
 
     /// [`Network::forward`] and [`Network::features`] of the same rows, in one pass where that is cheaper.
@@ -238,15 +238,15 @@ pub trait Network: Send + Sync {
     /// Why row `row` of `batch` got the answer `output`.
     fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation>;
 
-    /// What was active while these rows were answered, counted while it ran.
+    /// Activity while these rows were predicted, counted while it ran.
     fn activity(&self, batch: &Batch) -> Result<Activity>;
 
-    /// The running sums behind the readout, for families that have them: a stream learns on from these.
+    /// The running sums behind the readout, for families that have them: a stream continues from these.
     fn sums(&self) -> Option<&crate::nn::readouts::discriminant::Sums> {
         None
     }
 
-    /// Everything [`FamilySpec::load`] needs beside the configuration.
+    /// Everything [`FamilySpec::load`] needs in addition to the configuration.
     fn save(&self) -> Result<Tensors>;
 }
 
@@ -257,22 +257,22 @@ pub struct Explanation {
     pub bias: f32,
     /// Contribution of each entry of the row, in the batch's order of entries.
     pub entries: Vec<f32>,
-    /// For families that attend: one weight a token of the row (of the last hop), summing to 1.
+    /// For families with attention: one weight a token of the row (of the last hop), summing to 1.
     pub attention: Vec<f32>,
-    /// What each token adds to the answer, by [`leave_one_out`]; empty unless asked for.
+    /// What each token adds to the answer, by [`leave_one_out`]; empty unless requested.
     pub leave_one_out: Vec<f32>,
     /// Units that were active, strongest first: (unit, activation).
     pub active_units: Vec<(u32, f32)>,
-    /// For families that remember: what was recalled, most similar first.
+    /// For families with a memory: retrieved entries, most similar first.
     pub memories: Vec<Recalled>,
 }
 
-/// How much lower output `output` of a row is without what one of its tokens holds, a number a token.
-/// The token's place is kept, so that those after it stay where they are.
+/// How much lower output `output` of a row is without the contents of one of its tokens, a number a token.
+/// The token's position is kept, so that those after it keep theirs.
 pub fn leave_one_out(network: &dyn Network, batch: &Batch, row: usize, output: usize) -> Result<Vec<f32>> {
     let tokens = batch.row(row);
     let mut without = Batch::new();
-    // The row as it is comes first.
+    // The unchanged row comes first.
     for gone in std::iter::once(None).chain(tokens.clone().map(Some)) {
         for token in tokens.clone() {
             let (indices, values) = batch.token(token);
@@ -291,7 +291,7 @@ pub fn leave_one_out(network: &dyn Network, batch: &Batch, row: usize, output: u
 /// Memories an explanation lists at most.
 pub const RECALLED: usize = 5;
 
-/// Something remembered that a row recalled.
+/// A memory entry that a row retrieved.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Recalled {
     /// Its number in the memory.
@@ -300,11 +300,11 @@ pub struct Recalled {
     pub outcome: f32,
     /// Cosine of its key and the row's.
     pub similarity: f32,
-    /// The remembered row.
+    /// The stored row.
     pub row: RecalledRow,
 }
 
-/// A remembered row, as far as it was kept.
+/// A stored row, as far as it was kept.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub enum RecalledRow {
     /// Not at all: a class's mean, for example.
@@ -334,7 +334,7 @@ pub struct LayerActivity {
     pub duty: Vec<f32>,
 }
 
-/// What a network did, per row.
+/// The work of a network, per row.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Activity {
     /// Layers in order.

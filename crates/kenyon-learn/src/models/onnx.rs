@@ -1,11 +1,11 @@
-//! Graphs of ONNX operators: what families build their exported form with.
+//! Graphs of ONNX operators: the parts of families' exported form.
 
 use crate::nn::Tensors;
 use crate::{Error, Result};
 use candle_core::Tensor;
 use prost::Message;
 
-/// The newest operator set every onnxruntime of the last years runs; nothing newer is needed.
+/// The newest operator set that all recent versions of onnxruntime run; nothing newer is needed.
 const OPSET: i64 = 17;
 
 /// A graph under construction.
@@ -94,7 +94,7 @@ impl Graph {
         Ok(())
     }
 
-    /// Rows of `width` numbers; as they are where there is one contest.
+    /// Rows of `width` numbers; unchanged where there is one winner group.
     pub(crate) fn reshaped(&mut self, rows: &str, width: usize, winner_groups: usize) -> String {
         if winner_groups == 1 {
             return rows.to_owned();
@@ -105,7 +105,7 @@ impl Graph {
         out
     }
 
-    /// The `k` largest of each row, rectified, in their places; zero elsewhere.
+    /// The `k` largest of each row, rectified, at their positions; zero elsewhere.
     pub(crate) fn k_winners(&mut self, name: &str, sum: &str, k: usize) -> String {
         let at = |part: &str| format!("{name}.{part}");
         let (count, values, places, positive, shape, zeros, code) =
@@ -129,7 +129,7 @@ pub(crate) fn list(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto { name: name.into(), i: 0, ints: values.to_vec(), r#type: 7 }
 }
 
-/// A named tensor of the graph's face; dimensions without a size are the batch.
+/// A named tensor of the graph's interface; dimensions without a size are the batch.
 fn value_info(name: &str, elem_type: i32, dims: &[Option<i64>]) -> ValueInfoProto {
     let dim = |size: &Option<i64>| Dimension {
         value: Some(size.map_or_else(|| DimensionValue::Param("batch".into()), DimensionValue::Value)),

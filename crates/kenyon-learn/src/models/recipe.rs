@@ -1,8 +1,8 @@
 //! Recipes: the only place where a default depends on data.
 //!
 //! A setting that a request leaves open gets its value from the first [`Rule`] of the family that applies,
-//! else from [`Setting::otherwise`]. Each rule says what it does, by which settings it is overridden and what it
-//! was measured to gain; `cargo run --release -p kenyon-learn --example measure_recipes` measures each against its absence.
+//! else from [`Setting::otherwise`]. Each rule has a description, the settings that override it and its
+//! measured gain; `cargo run --release -p kenyon-learn --example measure_recipes` measures each against its absence.
 
 use super::{Family, Setting};
 use crate::data::encoder::EncoderOptions;
@@ -20,7 +20,7 @@ pub struct Rule {
     pub settings: &'static [&'static str],
     /// The gain that was measured, and on what.
     pub measured: &'static str,
-    /// The values as an object, where it applies; sees the settings that stand already.
+    /// The values as an object, where it applies; gets the settings that are decided already.
     pub values: fn(&DataProfile, &Map<String, Value>) -> Option<Value>,
 }
 
@@ -64,7 +64,7 @@ impl Recipe {
     }
 }
 
-/// The share of `rows` rows held out where the request does not say.
+/// The share of `rows` rows held out unless the request gives one.
 pub fn validation(data: &DataProfile, without: &[&str]) -> f32 {
     let mut config = Map::new();
     apply(GENERAL, data, &mut config, without);

@@ -1,4 +1,4 @@
-//! The registry of families: what a family says of itself, and the one list of all of them.
+//! The registry of families: the specification of a family, and the one list of all of them.
 //!
 //! Requests, the default choice, the search, streams, exports and the command line read this list.
 //! To add a family, implement [`FamilySpec`] in a file of its own and add it to `FAMILIES`.
@@ -42,7 +42,7 @@ impl Suitability {
     }
 }
 
-/// What a family of networks says of itself.
+/// The specification of a family of networks.
 pub trait FamilySpec: Send + Sync {
     /// Its name in requests.
     fn name(&self) -> &'static str;
@@ -73,7 +73,7 @@ pub trait FamilySpec: Send + Sync {
     /// Settings that contradict each other.
     fn learner(&self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>>;
 
-    /// A trained network from what [`Network::save`] gave. The tensors may come from a stranger:
+    /// A trained network from what [`Network::save`] returned. The tensors are untrusted:
     /// shapes that do not fit are an error.
     ///
     /// # Errors
@@ -93,7 +93,7 @@ pub trait FamilySpec: Send + Sync {
     }
 
     /// Adds the saved network to `graph` as operators on `features` and returns the name of the logits
-    /// (or standardised values); `None` where the network is no fixed graph over one row of features.
+    /// (or standardised values); `None` where the network is not a fixed graph over one row of features.
     ///
     /// # Errors
     /// Tensors that are missing.

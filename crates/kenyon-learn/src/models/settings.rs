@@ -5,7 +5,7 @@ use crate::{Detail, Error, Kind, Result};
 use serde_json::{Map, Value, json};
 
 /// The request's `config` with every default filled in. Names and ranges are checked; `null`
-/// stands for "chosen from the data".
+/// means that the recipe selects the value.
 pub fn complete(family: Family, config: &Map<String, Value>) -> Result<Map<String, Value>> {
     let settings = family.settings();
     let mut details = Vec::new();

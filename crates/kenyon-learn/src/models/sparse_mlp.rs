@@ -1,5 +1,5 @@
 //! `sparse_mlp`: embed the bag, k-winners, (sparse linear, k-winners)*, softmax readout, and a direct
-//! way from the row to the answers, so that the family is never less than a linear model.
+//! path from the row to the outputs, so that the family includes a linear model.
 
 mod config;
 mod ensemble;
@@ -153,7 +153,7 @@ impl Learner for SparseMlpLearner {
     }
 
     fn end_epoch(&mut self, position: Position, _train_loss: f32, _validation_loss: f32) -> Result<Next> {
-        // Units drawn anew need time to learn; in the last fifth they would only be noise.
+        // Reinitialised units need time to learn; in the last fifth they would only add noise.
         if self.plan.revives && position.fraction() < 0.8 {
             self.members.revive(position.epoch as u64);
         }
@@ -193,7 +193,7 @@ impl Learner for SparseMlpLearner {
     }
 }
 
-// Both floors mark a row without a label in the same way.
+// Both modules mark a row without a label in the same way.
 const _: () = assert!(super::UNLABELLED == crate::nn::layers::sparse_net::train::NO_LABEL);
 
 fn diverged() -> Error {

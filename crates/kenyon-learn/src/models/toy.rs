@@ -1,4 +1,4 @@
-//! A family for tests alone: softmax or least-squares regression. It shows all that a family needs:
+//! A family for tests alone: softmax or least-squares regression. It has all that a family needs:
 //! this file, and a line in the registry.
 
 use super::{

@@ -1,4 +1,4 @@
-//! AdamW with moments that a checkpoint can carry, its schedule, and clipping. candle's own keeps
+//! AdamW with moments that a checkpoint can store, its schedule, and clipping. candle's own hides
 //! its moments to itself and updates tensor by tensor; this one is one pass over a slice.
 
 use super::kernels::{AdamStep, adam, dense};
@@ -26,7 +26,7 @@ impl WarmCosine {
 
 /// Decay of the first moment.
 const BETA1: f32 = 0.9;
-/// Decay of the second moment; short, so that rows seen for the first time late are not thrown far.
+/// Decay of the second moment; short, so that the first gradients of rarely used rows do not cause large steps.
 const BETA2: f32 = 0.98;
 
 /// The constants of step `step` (from 0) at `rate`, with gradients scaled by `scale`.
@@ -104,7 +104,7 @@ impl RowGradients {
         dense::square_sum(&self.values)
     }
 
-    /// Steps the touched rows of `table` and forgets the gradients.
+    /// Steps the touched rows of `table` and clears the gradients.
     pub(crate) fn apply(&mut self, table: &mut [f32], moments: &mut Moments, step: AdamStep) {
         for (row, gradient) in self.rows.iter().zip(self.values.chunks_exact(self.width.max(1))) {
             let start = *row as usize * self.width;
@@ -119,7 +119,7 @@ impl RowGradients {
         self.rows.iter().copied().zip(self.values.chunks_exact(self.width.max(1)))
     }
 
-    /// Forgets all gradients.
+    /// Clears all gradients.
     pub(crate) fn clear(&mut self) {
         for row in self.rows.drain(..) {
             self.place[row as usize] = 0;

@@ -1,5 +1,5 @@
-//! Two small real data sets that travel in the binary: for `kenyon demo`, the documentation and
-//! tests. `SOURCES.md` beside this file names their authors and licence.
+//! Two small real data sets embedded in the binary: for `kenyon demo`, the documentation and
+//! tests. `SOURCES.md` in this folder names their authors and licence.
 
 /// UCI optical digits: 1,797 images of 8×8 (`pixel_0_0` … `pixel_7_7`, 0–16) and `target`, as gzipped CSV.
 pub const DIGITS: &[u8] = include_bytes!("digits_8x8.csv.gz");

@@ -29,13 +29,13 @@ pub(super) fn edges(sorted: &[f64], bins: usize) -> Vec<f64> {
     edges
 }
 
-/// A bin below the value is full, the one it lies in as full as it is far into it.
+/// A bin below the value is 1, the one that contains it is the fraction up to the value.
 pub(super) fn push_bins(edges: &[f64], value: f64, start: u32, batch: &mut Batch) {
     for (bin, edge) in edges.windows(2).enumerate() {
         if value <= edge[0] {
             break;
         }
-        // Halves, so that the widest bin there is does not overflow.
+        // Halves, so that the widest possible bin does not overflow.
         let half = edge[0] / 2.0;
         let share = if value >= edge[1] { 1.0 } else { (value / 2.0 - half) / (edge[1] / 2.0 - half) };
         batch.push_entry(start + bin as u32, share as f32);

@@ -1,4 +1,4 @@
-//! What one column learned from the training rows, and how a cell becomes entries.
+//! What is fitted for one column, and how a cell becomes entries.
 
 use super::bins::push_bins;
 use super::peak::Peak;
@@ -14,7 +14,7 @@ use crate::{Detail, Error, Result};
 use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 
-/// Everything a field knows.
+/// The fitted state of a field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub(super) enum Fitted {
@@ -50,7 +50,7 @@ pub(super) enum Fitted {
 }
 
 impl Fitted {
-    /// What a column knows before its first row.
+    /// The state of a column before its first row.
     pub(super) fn empty(plan: &ColumnPlan, layout: Layout, options: &EncoderOptions) -> Result<Self> {
         let unknown = |what: &str| {
             let reason = format!("{what} needs a shape in a model that starts empty, such as \"shape\":[28,28]");
@@ -104,7 +104,7 @@ impl Fitted {
         u32::try_from(width).unwrap_or(u32::MAX)
     }
 
-    /// Whether its own sizes, and those the plan names, are one.
+    /// Whether its own sizes and those of the plan are the same.
     pub(super) fn is_consistent(&self, plan: &ColumnPlan) -> bool {
         match self {
             Self::Category { names, slots } => names.len() <= *slots && *slots < u32::MAX as usize,
@@ -134,7 +134,7 @@ impl Fitted {
         if let Self::Number { diagonal, .. } = self { diagonal.as_ref() } else { None }
     }
 
-    /// Learns from rows of a stream.
+    /// Updates the state with rows of a stream.
     pub(super) fn observe(&mut self, column: &Column) {
         match (self, column) {
             (Self::Number { scale, .. }, Column::Number(values))
@@ -203,8 +203,8 @@ impl Fitted {
         }
     }
 
-    /// How far beyond anything seen the cell's numbers lie, in `[0, 1]`. What the network reads is cut
-    /// at [`LARGEST`], so it cannot tell. Times always move on: they do not count.
+    /// How far beyond the fitted range the cell's numbers lie, in `[0, 1]`. The network's input is clipped
+    /// at [`LARGEST`], so it does not show it. Timestamps always increase: they do not count.
     pub(super) fn out_of_range(&self, column: &Column, row: usize) -> f32 {
         let cells = |values: &'_ [f32], width: usize| -> (f64, f64) {
             let cells = &values[row * width..(row + 1) * width];
@@ -242,7 +242,7 @@ impl Fitted {
         }
     }
 
-    /// What a cell was, from its entries relative to the field; none where they do not tell.
+    /// The cell, from its entries relative to the field; none where they do not determine it.
     pub(super) fn decode(&self, entries: &[(u32, f32)]) -> Option<serde_json::Value> {
         let at = |index: u32| entries.iter().find(|(i, _)| *i == index).map(|(_, value)| *value);
         match self {
@@ -309,7 +309,7 @@ impl Fitted {
     }
 }
 
-/// Names of a saved model in the form that cells are read in; one that would become another stays as it is.
+/// Names of a saved model in the form that cells are read in; one that would equal another stays unchanged.
 fn canonical_names<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<IndexSet<String>, D::Error> {
     let saved = IndexSet::<String>::deserialize(deserializer)?;
     let mut names = IndexSet::with_capacity(saved.len());

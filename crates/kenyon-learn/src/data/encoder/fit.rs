@@ -1,4 +1,4 @@
-//! What a column of a table teaches the encoder, and why a column is left out.
+//! Fitting a column of a table, and why a column is left out.
 
 use super::bins::edges;
 use super::columns::Fitted;
@@ -15,7 +15,7 @@ use indexmap::{IndexMap, IndexSet};
 const MAX_NAMES: usize = 10_000;
 
 impl Fitted {
-    /// Learns from `rows` of a column; the error says why the column is left out.
+    /// Fits a column on `rows`; the error is the reason why the column is left out.
     pub(super) fn fit(
         column: &Column,
         plan: &ColumnPlan,
@@ -100,7 +100,7 @@ fn fit_number(values: &[f64], rows: &[usize], bins: usize) -> Result<Fitted, Str
     let in_order = known.clone();
     known.sort_by(f64::total_cmp);
     let [low, high] = scale::sane(&known);
-    // The range is what was seen; the scale is that of the values without those absurdly far out.
+    // The range is that of all values; the scale is that of the values without extreme outliers.
     in_order.iter().for_each(|&v| scale.push(v.clamp(low, high)));
     scale.span = Some([known[0], known[known.len() - 1]]);
     if known[0] == known[known.len() - 1] && known.len() == rows.len() {
@@ -128,7 +128,7 @@ fn fit_category(values: &[Option<Box<str>>], rows: &[usize], reserve: usize) -> 
     if present >= 20 && counts.len() * 10 > present * 9 {
         return Err("different in nearly every row: looks like an identifier".into());
     }
-    // Names seen once teach nothing and train the entry for unseen names, if there are many.
+    // Names that occur once are not learned; if there are many they train the entry for unseen names.
     let rare = usize::from(counts.len() > 50);
     let mut names: Vec<(&str, usize)> = counts.into_iter().filter(|&(_, count)| count > rare).collect();
     names.sort_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));

@@ -29,7 +29,7 @@ pub(crate) use scale::Scale;
 use serde::{Deserialize, Serialize};
 use text::{Lexicon, Words};
 
-/// Which form of batch a family wants.
+/// The layout of a batch, by family.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Layout {
@@ -40,7 +40,7 @@ pub enum Layout {
     Tokens,
 }
 
-/// Choices of the encoder that are not the data's.
+/// Options of the encoder that do not come from the data.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct EncoderOptions {
@@ -63,7 +63,7 @@ impl Default for EncoderOptions {
     }
 }
 
-/// One column as the network sees it: a range of the feature space. In [`Layout::Tokens`] all text
+/// One column as input of the network: a range of the feature space. In [`Layout::Tokens`] all text
 /// columns share one range, so that a word is the same word in each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Field {
@@ -80,12 +80,12 @@ pub struct Field {
     pub shape: Option<Vec<usize>>,
 }
 
-/// A column the encoder left out, and why.
+/// A column the encoder left out, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DroppedColumn {
     /// Name of the column.
     pub name: String,
-    /// The reason in plain words.
+    /// The reason, one sentence.
     pub reason: String,
 }
 
@@ -94,7 +94,7 @@ pub struct DroppedColumn {
 pub struct Encoder {
     /// Bag or tokens.
     pub layout: Layout,
-    /// How input rows are read, the target not among them.
+    /// How input rows are read, without the target.
     pub inputs: Vec<ColumnPlan>,
     /// The feature space, field after field.
     pub fields: Vec<Field>,
@@ -103,13 +103,13 @@ pub struct Encoder {
     /// Columns without information.
     #[serde(rename = "left_out")]
     pub dropped: Vec<DroppedColumn>,
-    /// What each field learned from the training rows, in the order of `fields`.
+    /// The fitted state of each field, in the order of `fields`.
     fitted: Vec<Fitted>,
     /// The words of all text columns ([`Layout::Tokens`] only).
     lexicon: Option<Lexicon>,
 }
 
-/// Sizes of a feature space beyond this are a mistake or an attack.
+/// A larger feature space is a mistake or an attack.
 const MAX_WIDTH: u64 = 1 << 28;
 
 impl Encoder {
@@ -154,7 +154,7 @@ impl Encoder {
         Ok(encoder)
     }
 
-    /// An encoder that has seen nothing: for models that learn only by observing. Numbers get a
+    /// An encoder without fitted data: for models that learn only by observing. Numbers get a
     /// running mean and scale, categories `options.reserve` slots, text is hashed without weights.
     ///
     /// # Errors
@@ -190,7 +190,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// Whether the parts of an encoder that came from elsewhere fit each other; the error says what does not.
+    /// Whether the parts of an untrusted encoder fit each other; the error names what does not.
     ///
     /// # Errors
     /// Why this cannot have been fitted by [`Encoder::fit`].
@@ -232,7 +232,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// The row these entries came from, as far as they tell: numbers (rounded), truth values, categories
+    /// The row of these entries, as far as they determine it: numbers (rounded), booleans, categories
     /// and pictures; not times, text and series.
     pub fn decode(&self, entries: &[(u32, f32)]) -> serde_json::Map<String, serde_json::Value> {
         let mut row = serde_json::Map::new();

@@ -1,17 +1,17 @@
-//! The largest element of a vector's rows, learned from a stream: robust against a few absurd rows.
+//! The largest element of a vector's rows, estimated from a stream: robust against a few outliers.
 
 use serde::{Deserialize, Serialize};
 
-/// First rows that are kept, because an outlier among them shows only by the others.
+/// First rows that are kept, because an outlier among them is visible only by comparison.
 const FIRST: usize = 20;
-/// A row whose largest element is so many times the largest so far is an outlier, unless most rows are.
+/// A row whose largest element is this many times the largest so far is an outlier, unless most rows are.
 const BEYOND: f32 = 4.0;
 /// The same among the first rows, against their median.
 const BEYOND_FIRST: f32 = 16.0;
 /// Recent rows of which most must lie beyond for the peak to follow them.
 const RECENT: u32 = 16;
 
-/// The largest absolute element that rows of a vector have, but for outliers. Written as a number where no row
+/// The largest absolute element of a vector's rows, without outliers. Written as a number where no row
 /// of a stream has been seen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "StoredPeak", into = "StoredPeak")]
@@ -52,18 +52,18 @@ impl From<Peak> for StoredPeak {
 }
 
 impl Peak {
-    /// The peak of rows that are known.
+    /// The peak of known rows.
     pub(super) fn new(value: f32) -> Self {
         Self { value, ..Self::default() }
     }
 
-    /// Takes in a row of a stream. Rows of zeros say nothing.
+    /// Adds a row of a stream. Rows of zeros carry no information.
     pub(super) fn observe(&mut self, row: &[f32]) {
         let largest = row.iter().filter(|v| v.is_finite()).fold(0.0f32, |m, v| m.max(v.abs()));
         if largest <= 0.0 {
             return;
         }
-        // One that was known before the stream began needs no first rows.
+        // A peak that was fitted before the stream began needs no first rows.
         if self.rows == 0 && self.value > 0.0 {
             self.rows = FIRST;
         }

@@ -1,5 +1,5 @@
-//! Places: latitude and longitude mean something only together, so a network that reads bins of each gets
-//! bins along the two diagonals as well, and can cut a map in eight directions instead of four.
+//! Positions: latitude and longitude carry information only together, so a network that reads bins of each gets
+//! bins along the two diagonals as well, and can split a map in eight directions instead of four.
 
 use super::bins::{edges, push_bins};
 use super::scale::Scale;
@@ -7,7 +7,7 @@ use crate::data::plan::ColumnPlan;
 use crate::data::{Batch, Column, ColumnKind, Table};
 use serde::{Deserialize, Serialize};
 
-/// What columns of latitudes and longitudes are called, after what tells several places of a row apart.
+/// Names of columns of latitudes and longitudes, after a prefix that distinguishes several positions of a row.
 const NAMES: [&[&str]; 2] = [&["latitude", "lat"], &["longitude", "long", "lng", "lon"]];
 
 /// Bins along a diagonal; they belong to one of the two columns.
@@ -21,7 +21,7 @@ pub(super) struct Diagonal {
     edges: Vec<f64>,
 }
 
-/// The other half of the place that column `plan` is one half of, and whether that is the longitude.
+/// The other column of the pair of `plan`, and whether it is the longitude.
 fn other<'a>(plan: &ColumnPlan, inputs: &'a [ColumnPlan]) -> Option<(&'a str, bool)> {
     let half = |name: &str| {
         let name = name.to_lowercase();
@@ -39,7 +39,7 @@ fn other<'a>(plan: &ColumnPlan, inputs: &'a [ColumnPlan]) -> Option<(&'a str, bo
 }
 
 impl Diagonal {
-    /// At most `bins` bins over `rows`; none where `plan` is no half of a place, or a half does not vary.
+    /// At most `bins` bins over `rows`; none where `plan` is not part of a pair, or a column of it does not vary.
     pub(super) fn fit(
         table: &Table,
         plan: &ColumnPlan,

@@ -1,21 +1,21 @@
-//! Scales that are learned from a stream, row by row: robust, so that one absurd value costs a few rows and not
-//! thousands, and forgetting, so that they follow a change.
+//! Scales that are estimated from a stream, row by row: robust, so that an outlier affects a few rows and not
+//! thousands, and exponentially weighted, so that they follow a change.
 //!
-//! A number's mean and deviation are winsorised (Huber 1981, "Robust Statistics"): a value enters as if it lay at
-//! most [`FENCE`] deviations from the mean. Outliers up to a share of 1 / [`FENCE`]² leave the deviation bounded,
-//! and values that are really of another size widen it row by row until they fit.
+//! A number's mean and deviation are winsorised (Huber 1981, "Robust Statistics"): a value is clipped to
+//! at most [`FENCE`] deviations from the mean. Outliers up to a share of 1 / [`FENCE`]² leave the deviation bounded,
+//! and values that really have another size widen it row by row until they fit.
 
 use super::scale::Scale;
 
-/// Deviations from the mean at which a value is cut before it enters; encoded values are cut there, too.
+/// Deviations from the mean at which a value is clipped before it is added; encoded values are clipped there, too.
 const FENCE: f64 = super::scale::LARGEST;
-/// Values of a new stream that are kept, because an outlier among the first shows only by the others.
+/// Values of a new stream that are kept, because an outlier among the first is visible only by comparison.
 const FIRST: usize = 20;
-/// Rows that a mean and a deviation remember.
+/// Window of the mean and the deviation, in rows.
 const MEMORY: f64 = 10_000.0;
 
 impl Scale {
-    /// Takes in a value of a stream; NaN and infinite values are no values.
+    /// Adds a value of a stream; NaN and infinite values are ignored.
     pub(crate) fn observe(&mut self, value: f64) {
         if !value.is_finite() {
             return;
@@ -45,18 +45,18 @@ impl Scale {
         (self.mean, if deviation > 0.0 { deviation } else { self.mean.abs().max(1.0) })
     }
 
-    /// The range that values are cut to before they enter.
+    /// The range that values are clipped to before they are added.
     pub(crate) fn fence(&self) -> [f64; 2] {
         let (mean, deviation) = self.centre_and_deviation();
         if self.first.len() as f64 == self.count { first_fence(&self.first) } else { around(mean, FENCE * deviation) }
     }
 
-    /// How many values it has taken in, at most [`MEMORY`].
+    /// How many values were added, at most [`MEMORY`].
     pub(crate) fn rows(&self) -> f64 {
         self.count
     }
 
-    /// The scale of rows that were seen before the stream began.
+    /// The scale of rows from before the stream began.
     pub(crate) fn of(mean: f64, deviation: f64) -> Self {
         let count = FIRST as f64;
         Self { count, mean, squares: deviation * deviation * count, ..Self::default() }
@@ -68,7 +68,7 @@ fn around(centre: f64, reach: f64) -> [f64; 2] {
     if low <= high && low.is_finite() && high.is_finite() { [low, high] } else { [f64::MIN, f64::MAX] }
 }
 
-/// The fence of the first values: the range of their middle, a tenth left out on either side, several times over.
+/// The fence of the first values: the range of their middle, without a tenth on either side, several times over.
 fn first_fence(first: &[f64]) -> [f64; 2] {
     if first.len() < 4 {
         return [f64::MIN, f64::MAX];

@@ -1,9 +1,9 @@
-//! How numbers are brought to one scale, and how far beyond it a number lies.
+//! Standardising numbers, and how far beyond the fitted range a number lies.
 
 use super::peak::Peak;
 use serde::{Deserialize, Serialize};
 
-/// Standardised values are cut here: one absurd cell must not drown a row.
+/// Standardised values are clipped here: one extreme cell must not dominate a row.
 pub(super) const LARGEST: f64 = 8.0;
 
 /// How a vector's elements are scaled.
@@ -28,7 +28,7 @@ pub(crate) struct Scale {
     pub(super) count: f64,
     pub(super) mean: f64,
     pub(super) squares: f64,
-    /// Least and largest so far; none in models of before it was kept.
+    /// Least and largest so far; none in models from before they were stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) span: Option<[f64; 2]>,
     /// The first values of a stream, see [`Scale::observe`].
@@ -36,7 +36,7 @@ pub(crate) struct Scale {
     pub(super) first: Vec<f64>,
 }
 
-/// Values from which on the range seen is taken for the range there is.
+/// Number of values from which on the observed range is used for novelty.
 pub(super) const KNOWN: f64 = 20.0;
 
 /// How far beyond the range `low..high` a value lies, as novelty: 0 up to half a range beyond, towards 1
@@ -54,10 +54,10 @@ pub(super) fn beyond([low, high]: [f64; 2], value: f64) -> f32 {
 /// Numbers beyond this are cut in statistics, so that their squares stay finite.
 const MOST: f64 = 1e140;
 
-/// Widths of the middle half of a column beyond which a value does not count for its scale.
+/// Interquartile ranges from the middle half of a column beyond which a value does not count for its scale.
 const FAR: f64 = 1e4;
 
-/// The values of a sorted column that its scale is taken from.
+/// The values of a sorted column that its scale is computed from.
 pub(super) fn sane(sorted: &[f64]) -> [f64; 2] {
     let at = |share: usize| sorted[(sorted.len() - 1) * share / 4].clamp(-MOST, MOST);
     let (low, high) = (at(1), at(3));
@@ -78,13 +78,13 @@ impl Scale {
         }
     }
 
-    /// The value that has become `standard`, to six digits: more are rounding alone.
+    /// The value whose standardised form is `standard`, to six digits: further ones are rounding errors.
     pub(super) fn invert(&self, standard: f32) -> f64 {
         let value = self.mean + f64::from(standard) * (self.squares / self.count.max(1.0)).sqrt();
         format!("{value:.5e}").parse().unwrap_or(value)
     }
 
-    /// How far beyond all it has seen a value lies, in `[0, 1]`.
+    /// How far beyond the observed range a value lies, in `[0, 1]`.
     pub(super) fn out_of_range(&self, value: f64) -> f32 {
         match self.span {
             Some(span) if self.count >= KNOWN => beyond(span, value),

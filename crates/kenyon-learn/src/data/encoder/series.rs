@@ -58,7 +58,7 @@ impl Windows {
         (self.channels, self.window, self.stride)
     }
 
-    /// How far beyond anything seen a step lies, in `[0, 1]`.
+    /// How far beyond the fitted range a step lies, in `[0, 1]`.
     pub(super) fn out_of_range(&self, values: &[f32]) -> f32 {
         let one = |(i, value): (usize, &f32)| self.scales[i % self.channels].out_of_range(f64::from(*value));
         values.iter().enumerate().map(one).fold(0.0, f32::max)
@@ -167,7 +167,7 @@ impl Pooled {
         self.channels * STATISTICS + 1
     }
 
-    /// How far beyond anything seen one of its statistics lies, in `[0, 1]`.
+    /// How far beyond the fitted range one of its statistics lies, in `[0, 1]`.
     pub(super) fn out_of_range(&self, steps: &[f32]) -> f32 {
         if steps.is_empty() {
             return 0.0;

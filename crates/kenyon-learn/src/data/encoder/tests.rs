@@ -261,7 +261,7 @@ fn numbers_far_beyond_the_known_are_marked_and_stay_with_their_rows() {
         let mut odd = known.clone();
         (odd[3], odd[5], odd[7], odd[9]) = (1e4, 10.0, -40.0, f64::NAN);
         let batch = encoder.encode(&fine(&odd)).unwrap();
-        // Half a range beyond is no wonder, and a missing value is not far.
+        // Half a range beyond is not novel, and a missing value is not far.
         let rows: Vec<u32> = batch.out_of_range.iter().map(|(row, _)| *row).collect();
         assert_eq!(rows, [3, 7], "{layout:?}");
         assert!(batch.out_of_range.iter().all(|(_, far)| *far > 0.95));

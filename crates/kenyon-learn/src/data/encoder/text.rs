@@ -54,7 +54,7 @@ impl Words {
     }
 }
 
-/// FNV-1a over the characters, finished by a mixing step; stable for ever, since models are saved by it.
+/// FNV-1a over the characters, finished by a mixing step; it never changes, since saved models use it.
 fn hash(kind: u8, parts: impl IntoIterator<Item = char>) -> u32 {
     let mut state = 0x811c_9dc5u32 ^ u32::from(kind);
     for part in parts {
@@ -71,7 +71,7 @@ fn hash(kind: u8, parts: impl IntoIterator<Item = char>) -> u32 {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Grams {
     bits: u32,
-    /// Hashes known from the training rows, ascending; a gram's index is its position. None: the
+    /// Hashes of the training rows, ascending; a gram's index is its position. None: the
     /// hash itself is the index.
     #[serde(serialize_with = "pack", deserialize_with = "unpack")]
     known: Option<Vec<u32>>,
@@ -82,7 +82,7 @@ pub(super) struct Grams {
 }
 
 impl Grams {
-    /// Learns which n-grams there are (in two texts or more) and how telling each is.
+    /// Fits which n-grams exist (in two texts or more) and their inverse document frequency.
     pub(super) fn fit<'a>(texts: impl Iterator<Item = &'a str>, bits: u32) -> Self {
         let mut frequency: HashMap<u32, u32> = HashMap::new();
         let mut scratch = Words::default();
@@ -114,7 +114,7 @@ impl Grams {
         Self { bits, known, idf: STANDARD_NO_PAD.encode(&codes), idf_codes: std::sync::OnceLock::new() }
     }
 
-    /// Knows nothing: every hash is an index of its own, all weigh the same.
+    /// Not fitted: every hash is an index of its own, all with the same weight.
     pub(super) fn hashed(bits: u32) -> Self {
         Self { bits, known: None, idf: String::new(), idf_codes: std::sync::OnceLock::new() }
     }
@@ -190,17 +190,17 @@ fn collect(text: &str, bits: u32, scratch: &mut Words) {
     scratch.grams.sort_unstable_by_key(|&(gram, _)| gram);
 }
 
-/// The words of all text columns of a model: one index a word, so that a question's words are those
-/// of its story; words never seen go by their character n-grams.
+/// The words of all text columns of a model: one index a word, so that words of the query text share the index of
+/// the same words in its story; unseen words are represented by their character n-grams.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Lexicon {
     words: IndexSet<String>,
-    /// Whether known words carry their n-grams, too (free text), or stand for themselves (stories).
+    /// Whether known words also have their n-grams (free text), or only themselves (stories).
     subwords: bool,
 }
 
 impl Lexicon {
-    /// The words of `columns` in `rows`; those seen once are left to their n-grams where there are many.
+    /// The words of `columns` in `rows`; those that occur once are left to their n-grams where there are many.
     pub(super) fn fit(columns: &[&Column], rows: &[usize], subwords: bool) -> Self {
         let mut counts: IndexMap<String, usize> = IndexMap::new();
         let mut scratch = Words::default();
@@ -236,7 +236,7 @@ impl Lexicon {
         self.words.len() as u32 + BUCKETS
     }
 
-    /// Whether a text is one sentence (a token), as the questions beside stories are.
+    /// Whether a text is one sentence (a token), as the query texts next to stories are.
     pub(super) fn is_for_stories(&self) -> bool {
         !self.subwords
     }

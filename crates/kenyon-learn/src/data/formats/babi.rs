@@ -2,7 +2,7 @@
 //! carries its answer and the numbers of the facts that support it, between tabs.
 //!
 //! A question becomes a row: `context` (the facts so far), `question`, `answer`. The supporting facts
-//! are left out: as a column they would give the answer away.
+//! are left out: as a column they would reveal the answer.
 
 use super::RowSink;
 use super::decode::{Source, uncarry};
@@ -11,7 +11,7 @@ use crate::data::schema::ColumnKind;
 use crate::{Detail, Error, Result};
 use std::io::{BufRead, BufReader};
 
-/// Whether some first lines look like bAbI: numbered from 1, and one of them a question with tabs.
+/// Whether the first lines look like bAbI: numbered from 1, and one of them a question with tabs.
 pub(super) fn recognises(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text).or_else(|e| std::str::from_utf8(&text[..e.valid_up_to()])) else {
         return false;

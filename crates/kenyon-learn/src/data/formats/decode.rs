@@ -1,5 +1,5 @@
-//! From a file to decompressed bytes: with a bound, so that a bomb ends as an error, and with the first
-//! bytes at hand for whoever has to recognise the format.
+//! From a file to decompressed bytes: with a bound, so that a decompression bomb ends as an error, and with the first
+//! bytes available for format detection.
 
 use super::Compression;
 use crate::{Error, Kind, Result};
@@ -7,30 +7,30 @@ use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::path::Path;
 
-/// Bytes looked at to recognise a format.
+/// Bytes used to detect a format.
 const HEAD: usize = 64 << 10;
 
 /// Decompressed bytes, with the first of them readable ahead of time.
 pub(super) struct Source {
-    /// The first bytes, up to 64 KiB; handed out again by [`Read`].
+    /// The first bytes, up to 64 KiB; returned again by [`Read`].
     head: Vec<u8>,
-    /// Whether `head` is all there is.
+    /// Whether `head` is the whole file.
     whole: bool,
     taken: usize,
     rest: Box<dyn Read + Send>,
 }
 
-/// Marks an [`io::Error`] as one of ours, so that it comes out of a third-party reader as it went in.
+/// Marks an [`io::Error`] as one of this crate, so that it passes unchanged through a third-party reader.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(super) struct Carried(pub(super) Error);
 
-/// Wraps an error to travel through a reader that speaks [`io::Error`].
+/// Wraps an error to pass through a reader that returns [`io::Error`].
 pub(super) fn carry(error: Error) -> io::Error {
     io::Error::other(Carried(error))
 }
 
-/// The error behind an [`io::Error`]: ours if it carries one, else a damaged stream.
+/// The error behind an [`io::Error`]: of this crate if it carries one, else a damaged stream.
 pub(super) fn uncarry(error: io::Error) -> Error {
     if error.get_ref().is_some_and(|inner| inner.is::<Carried>()) {
         if let Some(Ok(carried)) = error.into_inner().map(|inner| inner.downcast::<Carried>()) {
@@ -93,7 +93,7 @@ impl Source {
         Ok(Self { whole: head.len() < HEAD, head, taken: 0, rest })
     }
 
-    /// Leaves the next `bytes` of the head out.
+    /// Skips the next `bytes` of the head.
     pub(super) fn skip(&mut self, bytes: usize) {
         self.taken = (self.taken + bytes).min(self.head.len());
     }
@@ -103,7 +103,7 @@ impl Source {
         &self.head[self.taken..]
     }
 
-    /// Whether [`Source::head`] is all there is.
+    /// Whether [`Source::head`] is the whole file.
     pub(super) fn whole(&self) -> bool {
         self.whole
     }

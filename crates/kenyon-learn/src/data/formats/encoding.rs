@@ -1,4 +1,4 @@
-//! Character encodings: which one a text is in, and its bytes as UTF-8 while they go by.
+//! Character encodings: detection, and conversion to UTF-8 while reading.
 
 use super::decode::{Source, carry, uncarry};
 use crate::{Detail, Error, Result};
@@ -11,12 +11,12 @@ const CHUNK: usize = 64 << 10;
 /// The encoding a caller names; 400 where there is none of this name.
 pub(super) fn named(label: &str) -> Result<&'static Encoding> {
     Encoding::for_label(label.as_bytes()).ok_or_else(|| {
-        let reason = format!("'{label}' is no character encoding that is known here");
+        let reason = format!("'{label}' is not a supported character encoding");
         Error::malformed("unknown_encoding", reason.clone()).with_details([Detail::path("encoding", reason)])
     })
 }
 
-/// The encoding of a text that begins with `head`; UTF-8 unless something speaks for another.
+/// The encoding of a text that begins with `head`; UTF-8 unless there is evidence for another.
 pub(super) fn of_head(head: &[u8]) -> Result<&'static Encoding> {
     if head.starts_with(b"\xff\xfe\0\0") || head.starts_with(b"\0\0\xfe\xff") {
         return Err(Error::malformed("unknown_encoding", "the file is UTF-32: save it as UTF-8"));
@@ -59,7 +59,7 @@ pub(super) fn of_all(mut source: Source) -> Result<&'static Encoding> {
     }
 }
 
-/// Gathers what speaks for an encoding.
+/// Gathers evidence for an encoding.
 struct Guess {
     detector: chardetng::EncodingDetector,
     /// Characters beyond ASCII that are valid UTF-8, and bytes that are not.
@@ -101,7 +101,7 @@ impl Guess {
         }
         self.detector.feed(b"", true);
         let guess = self.detector.guess(None, chardetng::Utf8Detection::Deny);
-        // Seldom real, and the guess where a Western text has few letters that tell.
+        // Rare in practice, and the default guess of detectors for Western text with few accented letters.
         Ok(if guess == ISO_8859_4 { WINDOWS_1252 } else { guess })
     }
 }

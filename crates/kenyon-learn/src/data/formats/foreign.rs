@@ -1,4 +1,4 @@
-//! Files in formats that are not read, told by their first bytes, so that the refusal says what to do.
+//! Formats that are not supported, recognised by their first bytes, so that the error names an alternative.
 
 use crate::{Error, Kind, Result};
 
@@ -21,9 +21,9 @@ const FORMATS: &[(&[u8], &str, &str)] = &[
     (b"\xff\xd8\xff", "an image", "send a table whose rows carry images as base64 text"),
 ];
 
-/// 415 for content in a format that is known and not read.
+/// 415 for content in a recognised format that is not supported.
 pub(super) fn refuse(head: &[u8]) -> Result<()> {
-    // Letters alone may begin a text as well; then there must be something that no text has.
+    // Letters alone may begin a text as well; then there must be bytes that no text has.
     let binary = |bytes: &[u8]| bytes.iter().any(|b| matches!(b, 0..=6 | 14..=25 | 0x7f..));
     let found = FORMATS.iter().find(|(magic, ..)| head.starts_with(magic) && (binary(magic) || head.contains(&0)));
     let text = head.strip_prefix(b"\xef\xbb\xbf".as_slice()).unwrap_or(head).trim_ascii_start();

@@ -1,4 +1,4 @@
-//! JSON objects into cells, straight from bytes: no tree of values is built.
+//! JSON objects into cells, directly from bytes: no tree of values is built.
 
 use super::decode::{Source, uncarry};
 use super::{Limits, RowSink, names, too_many_columns};
@@ -34,7 +34,7 @@ pub(super) fn read_lines(source: Source, limits: &Limits, sink: &mut impl RowSin
     }
 }
 
-/// Sends the objects of an array to `sink`; objects one after the other without an array will do, too.
+/// Sends the objects of an array to `sink`; concatenated objects without an array are accepted, too.
 pub(super) fn read_array(source: Source, limits: &Limits, sink: &mut impl RowSink) -> Result<u64> {
     let mut reader = BufReader::with_capacity(256 << 10, source);
     let mut rows = Rows::new(limits, sink);
@@ -71,7 +71,7 @@ fn row_too_large(row: u64) -> Error {
         .with_details([Detail::row(row, "larger than 64 MiB")])
 }
 
-/// Finds where the objects of an array begin and end, without looking into them.
+/// Finds where the objects of an array begin and end, without parsing them.
 #[derive(Default)]
 struct Splitter {
     depth: u32,
@@ -83,7 +83,7 @@ struct Splitter {
 }
 
 impl Splitter {
-    /// Goes through `bytes` to the end of the present object. Returns how many were taken, and
+    /// Goes through `bytes` to the end of the current object. Returns how many were consumed, and
     /// whether the object in `object` is complete.
     fn next(&mut self, bytes: &[u8], object: &mut Vec<u8>, rows: u64) -> Result<(usize, bool)> {
         let mut start = 0;
@@ -136,19 +136,19 @@ impl Splitter {
     fn finish(&self, rows: u64) -> Option<Error> {
         let whole = self.depth == 0 && (self.array != Some(true) || self.closed);
         (!whole).then(|| {
-            Error::malformed("invalid_json", "the JSON ends before its end")
+            Error::malformed("invalid_json", "the JSON is incomplete")
                 .with_details([Detail::row(rows + 1, "the data ends here")])
         })
     }
 }
 
-/// Numbers columns as keys turn up and passes rows on.
+/// Numbers columns as keys appear and passes rows on.
 struct Rows<'s, S> {
     sink: &'s mut S,
     limits: Limits,
     names: Vec<Box<str>>,
     index: HashMap<Box<str>, usize>,
-    /// The last row each column was seen in, to notice a key that comes twice.
+    /// The last row in which each column appeared, to detect a repeated key.
     seen: Vec<u64>,
     list: List,
     count: u64,
@@ -219,7 +219,7 @@ impl<'s, S: RowSink> Rows<'s, S> {
     }
 }
 
-/// What is wrong with a row that is not JSON. `NaN` and `Infinity`, which many writers put out, get their own code.
+/// The error of a row that is not JSON. `NaN` and `Infinity`, which many writers produce, get their own code.
 fn syntax_error(object: &[u8], error: &serde_json::Error, row: u64) -> Error {
     if std::str::from_utf8(object).is_err() {
         return Error::malformed("not_utf8", "the data is not UTF-8").with_details([Detail::row(row, "not UTF-8")]);
@@ -279,7 +279,7 @@ impl<'de, S: RowSink> Visitor<'de> for RowSeed<'_, '_, S> {
         while let Some(found) = map.next_key_seed(KeySeed(|key: &str| rows.column(key, expected)))? {
             let column = match found {
                 Ok(column) if rows.seen[column] == rows.count => {
-                    let detail = Detail::cell(rows.count, &*rows.names[column], "the field stands twice in this row");
+                    let detail = Detail::cell(rows.count, &*rows.names[column], "the field occurs twice in this row");
                     Err(Error::malformed("duplicate_field", "a row has a field twice").with_details([detail]))
                 }
                 other => other,

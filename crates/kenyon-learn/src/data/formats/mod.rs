@@ -1,5 +1,5 @@
 //! Files of rows: which format they are in, how they are compressed, and a reader that goes through
-//! them row by row with flat memory. What the values mean is not decided here.
+//! them row by row in constant memory. The meaning of values is not decided here.
 
 mod babi;
 mod csv;
@@ -13,7 +13,7 @@ mod options;
 mod parquet;
 #[cfg(not(feature = "parquet"))]
 mod parquet {
-    //! Says that this build reads no Parquet.
+    //! The error of builds without Parquet support.
     use super::{Limits, Part, RowSink, Source};
 
     pub(super) fn read(_: &Part, _: Source, _: &Limits, _: &mut impl RowSink) -> crate::Result<u64> {
@@ -55,8 +55,8 @@ pub enum Format {
 }
 
 impl Format {
-    /// The format a `Content-Type` names; none when it says nothing about rows (`curl -T` sends no
-    /// type, `curl --data-binary` a form's) and the content has to be looked at.
+    /// The format a `Content-Type` names; none when it does not name a format of rows (`curl -T` sends no
+    /// type, `curl --data-binary` a form's) and the content must be examined.
     pub fn from_content_type(content_type: &str) -> Result<Option<Self>> {
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         Ok(Some(match essence.as_str() {
@@ -87,13 +87,13 @@ impl Format {
         }))
     }
 
-    /// The format that the first bytes of a text show; delimited text is [`Format::Csv`] whatever its delimiter.
+    /// The format of a text by its first bytes; delimited text is [`Format::Csv`] whatever its delimiter.
     fn sniff(text: &[u8]) -> Result<Self> {
         let text = text.trim_ascii_start();
         let line = text.split(|b| *b == b'\n').next().unwrap_or_default();
         match text.first() {
             None => Err(empty_file()),
-            // A list of objects, or of anything: the reader says what is wrong with it.
+            // A list of objects, or of anything: the reader reports errors in it.
             Some(b'[') if text[1..].trim_ascii_start().first().is_none_or(|b| b"{[]\"-0123456789tfn".contains(b)) => {
                 Ok(Self::Json)
             }
@@ -153,7 +153,7 @@ impl Compression {
 /// One stored file of a dataset: the first upload or an append.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Part {
-    /// Where it lies on this machine.
+    /// Its path on this machine.
     pub path: PathBuf,
     /// Its format.
     pub format: Format,
@@ -164,7 +164,7 @@ pub struct Part {
     pub read_as: ReadOptions,
 }
 
-/// Bounds that keep one file from taking the server down.
+/// Limits that keep one file from exhausting the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Bytes a file may have when decompressed (`too_large`).
@@ -179,13 +179,13 @@ impl Default for Limits {
     }
 }
 
-/// Finds out what the file at `path` is: from the request's headers where they say it, else from the
+/// Detects the format of the file at `path`: from the request's headers where they give it, else from the
 /// content. Reads its first bytes only.
 pub fn detect(path: &Path, content_type: Option<&str>, content_encoding: Option<&str>) -> Result<Part> {
     detect_as(path, content_type, content_encoding, &ReadOptions::default()).map(|(part, _)| part)
 }
 
-/// As [`detect`], with some of the reading said by the caller; also what is worth a warning.
+/// As [`detect`], with some of the options given by the caller; also returns warnings.
 pub fn detect_as(
     path: &Path,
     content_type: Option<&str>,
@@ -229,8 +229,8 @@ pub fn detect_as(
         }
         if findings.header_like_data {
             let taken = match read_as.header {
-                Some(Header::Absent) => "it is read as a row; say `header=present` if it names the columns",
-                _ => "it is read as names; say `header=absent` if it is a row",
+                Some(Header::Absent) => "it is read as a row; set `header=present` if it names the columns",
+                _ => "it is read as names; set `header=absent` if it is a row",
             };
             let detail = format!("the first record looks like data: {taken}");
             warnings.push(Warning::new(WarningCode::HeaderLikeData, None, detail));
@@ -240,7 +240,7 @@ pub fn detect_as(
 }
 
 /// Another way to read `part` after `error`: in another encoding when its bytes are not UTF-8, with quotes as
-/// ordinary characters where they do not enclose fields. Nothing where the caller has said how, or the error stands.
+/// ordinary characters where they do not enclose fields. Nothing where the caller gave these options, or neither applies.
 pub(crate) fn another_reading(part: &Part, stated: &ReadOptions, error: &Error) -> Result<Option<Part>> {
     let mut read_as = part.read_as.clone();
     match error.code {
@@ -272,7 +272,7 @@ fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
     Ok(filled)
 }
 
-/// Takes what a reader finds, row by row. Cells of a column that a row does not have are not sent.
+/// Receives what a reader finds, row by row. Cells of a column that a row does not have are not sent.
 pub(crate) trait RowSink {
     /// A new column, numbered in order of discovery, before its first cell. `kind` where the format knows it.
     fn column(&mut self, name: &str, kind: Option<ColumnKind>) -> Result<()>;
@@ -280,13 +280,13 @@ pub(crate) trait RowSink {
     /// The column cannot be read, for this reason; no cell of it follows.
     fn unreadable(&mut self, _column: usize, _reason: &str) {}
 
-    /// Something the reader noticed about the file.
+    /// A warning of the reader about the file.
     fn warn(&mut self, _warning: Warning) {}
 
-    /// The value of a column in the present row.
+    /// The value of a column in the current row.
     fn cell(&mut self, column: usize, cell: Cell<'_>);
 
-    /// The present row is complete. False ends the reading.
+    /// The current row is complete. False ends the reading.
     fn end_row(&mut self) -> Result<bool>;
 }
 
@@ -297,7 +297,7 @@ pub(crate) fn read(part: &Part, limits: &Limits, sink: &mut impl RowSink) -> Res
         return Err(empty_file());
     }
     if part.format != Format::Parquet {
-        // Parts of 0.1 say nothing and are UTF-8.
+        // Parts of 0.1 have no options and are UTF-8.
         let encoding = part.read_as.encoding.as_deref().map_or(Ok(encoding_rs::UTF_8), encoding::named)?;
         source = source.decoded(encoding)?;
     }

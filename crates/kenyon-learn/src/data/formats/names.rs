@@ -1,5 +1,5 @@
-//! Names of columns as a file gives them, made complete: columns without a name and with a name that
-//! another column has are read under a name of their own, with a warning.
+//! Names of columns, completed: columns without a name, or with a name that
+//! another column has, get a generated name, with a warning.
 
 use super::{Limits, RowSink, too_many_columns};
 use crate::Result;
@@ -10,7 +10,7 @@ use std::collections::HashSet;
 /// The name of a first column that has none, mostly the row numbers that pandas and R write.
 pub(in crate::data) const INDEX: &str = "index";
 
-/// Sends the columns to `sink`, each with the kind that `kind` says.
+/// Sends the columns to `sink`, each with the kind given by `kind`.
 pub(super) fn send(
     raw: Vec<String>,
     limits: &Limits,
@@ -20,7 +20,7 @@ pub(super) fn send(
     if raw.len() > limits.columns {
         return Err(too_many_columns(limits));
     }
-    // Names that stand in the file keep their columns; made-up ones make way.
+    // Names from the file keep their columns; generated ones avoid them.
     let mut taken: HashSet<String> = raw.iter().filter(|n| !n.trim().is_empty()).cloned().collect();
     let mut seen: HashSet<&str> = HashSet::new();
     for (i, name) in raw.iter().enumerate() {
@@ -43,7 +43,7 @@ pub(super) fn send(
     Ok(())
 }
 
-/// `base`, or `base` with the first number from 2 that makes it new.
+/// `base`, or `base` with the first number from 2 that makes it unique.
 fn free(base: &str, taken: &mut HashSet<String>) -> String {
     let mut name = base.to_owned();
     let mut n = 2;

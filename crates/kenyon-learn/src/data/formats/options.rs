@@ -1,8 +1,8 @@
-//! How a file is read: what the caller says, completed by what its content shows.
+//! How a file is read: the caller's options, completed by what its content shows.
 
 use serde::{Deserialize, Serialize};
 
-/// How the text of a file is to be read. A field that is not set is found from the content; the options
+/// How the text of a file is read. A field that is not set is inferred from the content; the options
 /// stored with a part have every field that matters for its format set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

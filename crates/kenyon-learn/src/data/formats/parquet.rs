@@ -1,4 +1,4 @@
-//! Parquet by way of the `parquet` crate: each column of a batch is matched on its arrow type once, then
+//! Parquet through the `parquet` crate: each column of a batch is matched on its arrow type once, then
 //! sent row by row. Columns of types that no cell can hold are not decoded at all.
 
 use super::decode::{Source, uncarry};
@@ -77,7 +77,7 @@ fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     damaged
 }
 
-/// The kind that a type names by itself.
+/// The kind that follows from a type.
 fn kind_of(t: &DataType) -> Option<ColumnKind> {
     match t {
         DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Some(ColumnKind::Timestamp),
@@ -86,7 +86,7 @@ fn kind_of(t: &DataType) -> Option<ColumnKind> {
     }
 }
 
-/// How many levels of lists lie around the values of a type; nothing where it cannot be read.
+/// How many levels of lists surround the values of a type; none where it cannot be read.
 fn element_depth(t: &DataType) -> Option<usize> {
     let depth = match t {
         DataType::Struct(_) | DataType::Map(..) | DataType::Union(..) | DataType::Interval(_) => return None,
@@ -184,7 +184,7 @@ impl Typed {
                 TimeUnit::Second => numbers::<TimestampSecondType>(array, |t| t as f64),
                 TimeUnit::Millisecond => numbers::<TimestampMillisecondType>(array, |t| t as f64 / 1e3),
                 TimeUnit::Microsecond => numbers::<TimestampMicrosecondType>(array, |t| t as f64 / 1e6),
-                // Moments are exact to a microsecond.
+                // Timestamps are exact to a microsecond.
                 TimeUnit::Nanosecond => numbers::<TimestampNanosecondType>(array, |t| t.div_euclid(1000) as f64 / 1e6),
             }),
             DataType::Time32(TimeUnit::Second) => Self::Number(numbers::<Time32SecondType>(array, f64::from)),
@@ -262,7 +262,7 @@ impl Typed {
         }
     }
 
-    /// Hands on the value of row `i`; `list` and `text` are memory to build it in.
+    /// Sends the value of row `i`; `list` and `text` are buffers.
     #[inline]
     fn send(&self, i: usize, list: &mut List, text: &mut String, take: impl FnOnce(Cell<'_>)) {
         if self.null(i) {
@@ -330,7 +330,7 @@ impl Typed {
     }
 }
 
-/// Bytes are an image, text that was written without saying so, or nothing that can be read.
+/// Bytes are an image, text without a text annotation, or unreadable.
 fn bytes(value: &[u8], take: impl FnOnce(Cell<'_>)) {
     let image = value.starts_with(b"\x89PNG") || value.starts_with(b"\xff\xd8\xff");
     match std::str::from_utf8(value) {

@@ -1,10 +1,10 @@
-//! Truth values: `true`, `True`, `1`, `yes`, `t` and their opposites.
+//! Booleans: `true`, `True`, `1`, `yes`, `t` and their opposites.
 
 use super::{ColumnKind, Encoding, Evidence, Kind, Layout, Scalar, Spelling, Tensor};
 use crate::data::cell::{Cell, parse_boolean};
 use crate::data::table::Column;
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Boolean;
 
 impl Kind for Boolean {

@@ -1,4 +1,4 @@
-//! Categories: one of a set of names. A name that reads as a number or a truth value is that value, however
+//! Categories: one of a set of names. A name that reads as a number or a boolean is that value, however
 //! it is written: `1`, `1.0` and `"1"` are one member, `01` is another.
 
 use super::{ColumnKind, Encoding, Kind, Layout, Scalar, Spelling, Tensor};
@@ -6,7 +6,7 @@ use crate::data::cell::{Cell, number_text, parse_boolean, parse_number};
 use crate::data::table::Column;
 use std::borrow::Cow;
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Category;
 
 impl Kind for Category {
@@ -60,7 +60,7 @@ pub(super) fn scalar_name(cell: Cell<'_>) -> Option<Cow<'_, str>> {
     })
 }
 
-/// The canonical form of a name: trimmed; numbers and truth values in one spelling.
+/// The canonical form of a name: trimmed; numbers and booleans in one spelling.
 pub(in crate::data) fn canonical(text: &str) -> Cow<'_, str> {
     let text = text.trim();
     let bytes = text.as_bytes();

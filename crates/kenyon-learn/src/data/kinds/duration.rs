@@ -6,7 +6,7 @@ use super::{ColumnKind, Encoding, Evidence, Kind, Layout, Scalar, Spelling, Tens
 use crate::data::cell::{Cell, parse_number};
 use crate::data::table::Column;
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Duration;
 
 impl Kind for Duration {

@@ -5,7 +5,7 @@ use super::{ColumnKind, Encoding, Evidence, Kind, Layout, Tensor};
 use crate::data::cell::looks_like_image;
 use crate::data::table::Column;
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Image;
 
 impl Kind for Image {

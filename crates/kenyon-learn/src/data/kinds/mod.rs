@@ -1,5 +1,5 @@
-//! Column kinds: one file a kind, one list. A kind says how a cell is read and what its canonical identity
-//! is, which cells of a file speak for it, how its column is stored, encoded and sent over the wire.
+//! Column kinds: one file a kind, one list. A kind defines how a cell is read and what its canonical identity
+//! is, which cells of a file are evidence for it, how its column is stored, encoded and sent over the wire.
 
 mod boolean;
 mod category;
@@ -32,7 +32,7 @@ pub enum ColumnKind {
     Category,
     /// True or false.
     Boolean,
-    /// A moment, kept as Unix seconds.
+    /// A point in time, kept as Unix seconds.
     Timestamp,
     /// Free text.
     Text,
@@ -59,7 +59,7 @@ static KINDS: [&dyn Kind; 9] = [
     &duration::Duration,
 ];
 
-/// What makes a column kind.
+/// The definition of a column kind.
 pub(in crate::data) trait Kind: Sync {
     /// Its handle.
     fn kind(&self) -> ColumnKind;
@@ -75,7 +75,7 @@ pub(in crate::data) trait Kind: Sync {
         None
     }
 
-    /// Whether a text of a file that is no plain number is of this kind; `evidence` takes note of spellings
+    /// Whether a text of a file that is not a plain number is of this kind; `evidence` records spellings
     /// that only one reading allows.
     fn recognises(&self, _text: &str, _evidence: &mut Evidence) -> bool {
         false
@@ -90,7 +90,7 @@ pub(in crate::data) trait Kind: Sync {
     /// Its tensor in the Open Inference Protocol, without the batch dimension; `width` where it is known.
     fn tensor(&self, channels: Option<usize>, width: Option<usize>) -> Tensor;
 
-    /// The form field that suits it.
+    /// The form field for it.
     fn form(&self) -> &'static str;
 
     /// Whether its values are real numbers, with a range and a mean.
@@ -114,13 +114,13 @@ pub(in crate::data) trait Kind: Sync {
 pub(in crate::data) enum Scalar<'c> {
     /// A finite number, or seconds.
     Number(f64),
-    /// A truth value.
+    /// A boolean.
     Boolean(bool),
     /// A name or a text.
     Name(Cow<'c, str>),
 }
 
-/// What a plan says of a column's layout.
+/// The layout of a column, from its plan.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::data) struct Layout<'p> {
     /// Numbers a row, where known.
@@ -131,14 +131,14 @@ pub(in crate::data) struct Layout<'p> {
     pub(in crate::data) channels: Option<usize>,
 }
 
-/// What the encoder makes of a column.
+/// How the encoder represents a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     /// A standardised number with bins.
     Number,
     /// A number with the phases of day, week and year.
     Phases,
-    /// A truth value.
+    /// A boolean.
     Flag,
     /// One of a set of names.
     Names,
@@ -181,7 +181,7 @@ impl ColumnKind {
         self.spec().name()
     }
 
-    /// What the encoder makes of it; `strings` for sequences of strings.
+    /// How the encoder represents it; `strings` for sequences of strings.
     pub fn encoding(self, strings: bool) -> Encoding {
         self.spec().encoding(strings)
     }
@@ -191,7 +191,7 @@ impl ColumnKind {
         self.spec().tensor(channels, width)
     }
 
-    /// The form field that suits it: `number`, `text`, `checkbox` …
+    /// The form field for it: `number`, `text`, `checkbox` …
     pub fn form(self) -> &'static str {
         self.spec().form()
     }
@@ -224,7 +224,7 @@ impl ColumnKind {
     }
 }
 
-/// A JSON value that is no list as a cell.
+/// A JSON value that is not a list as a cell.
 pub(in crate::data) fn scalar_cell(value: &Value) -> Option<Cell<'_>> {
     Some(match value {
         Value::Bool(b) => Cell::Boolean(*b),
@@ -243,7 +243,7 @@ pub(in crate::data) fn list_kind(shortest: usize, longest: usize, plain: bool) -
     if plain && shortest == longest && longest > 0 { ColumnKind::Vector } else { ColumnKind::Sequence }
 }
 
-/// The numbers of a list as singles; what is beyond them is cut, not infinite.
+/// The numbers of a list as singles; larger ones are clipped, not infinite.
 pub(in crate::data) fn singles(list: &List) -> impl Iterator<Item = f32> {
     list.numbers.iter().map(|x| single(*x))
 }

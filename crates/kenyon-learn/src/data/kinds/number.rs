@@ -1,4 +1,4 @@
-//! Numbers: `-1.5e3`, `1,234.5`, `1.234,5`, `$3`, `5 %`, `(12)`. What stands beside the digits does not
+//! Numbers: `-1.5e3`, `1,234.5`, `1.234,5`, `$3`, `5 %`, `(12)`. Symbols around the digits do not
 //! change the value: `5 %` is 5.
 
 use super::{ColumnKind, Encoding, Evidence, Kind, Layout, Scalar, Spelling, Tensor};
@@ -6,7 +6,7 @@ use crate::data::cell::{Cell, leading_zero, parse_boolean, parse_number};
 use crate::data::table::Column;
 use std::borrow::Cow;
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Number;
 
 impl Kind for Number {
@@ -60,7 +60,7 @@ impl Kind for Number {
     }
 }
 
-/// The number a cell is, in the spelling of its column.
+/// The number in a cell, in the spelling of its column.
 #[inline]
 pub(in crate::data) fn value(cell: Cell<'_>, spelling: &Spelling) -> Option<f64> {
     match cell {
@@ -75,7 +75,7 @@ pub(in crate::data) fn value(cell: Cell<'_>, spelling: &Spelling) -> Option<f64>
     }
 }
 
-/// A text as a number: as the column writes them, else as everybody does.
+/// A text as a number: in the spelling of the column, else in the usual one.
 fn parse(text: &str, spelling: &Spelling) -> Option<f64> {
     if spelling.decimal_comma {
         let point = || parse_number(text).filter(|x| x.is_finite()).or_else(|| spelled(text, false));
@@ -93,7 +93,7 @@ const CODES: [&str; 22] = [
     "CZK", "BRL", "MXN", "kr", "zł", "Fr.",
 ];
 
-/// A number with what people write around and into it; `comma` for decimal commas.
+/// A number with the symbols people write around and into it; `comma` for decimal commas.
 fn spelled(text: &str, comma: bool) -> Option<f64> {
     let mut body = text.trim();
     if body.len() > 64 || !body.bytes().any(|b| b.is_ascii_digit()) {

@@ -3,7 +3,7 @@
 use super::{ColumnKind, Encoding, Kind, Layout, Tensor};
 use crate::data::table::Column;
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Sequence;
 
 impl Kind for Sequence {

@@ -1,9 +1,9 @@
-//! How the cells of one column are written: which words mean "no value", decimal commas, the order of dates.
-//! Found when a file is read, stored with the column, and used for every row that is read for it later.
+//! The spelling of one column's cells: which words mean "no value", decimal commas, the order of dates.
+//! Inferred when a file is read, stored with the column, and used for every row that is read for it later.
 
 use serde::{Deserialize, Serialize};
 
-/// How the cells of a column are written.
+/// The spelling of a column's cells.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Spelling {
@@ -16,20 +16,20 @@ pub struct Spelling {
     /// `03/04/2024` is the third of April.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub day_first: bool,
-    /// Truth values stand for the numbers 1 and 0.
+    /// Booleans that are the numbers 1 and 0.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub booleans: bool,
-    /// The rules of columns that were read before spellings were kept.
+    /// The rules for columns from before spellings were stored.
     #[serde(skip)]
     pub(in crate::data) legacy: bool,
 }
 
-/// The spelling of columns that were read before spellings were kept.
+/// The spelling of columns from before spellings were stored.
 static LEGACY: Spelling =
     Spelling { missing: Vec::new(), decimal_comma: false, day_first: false, booleans: false, legacy: true };
 
 impl Spelling {
-    /// What a column has, or the rules of before spellings were kept.
+    /// A column's spelling, or the rules from before spellings were stored.
     pub(in crate::data) fn of(spelling: &Option<Self>) -> &Self {
         spelling.as_ref().unwrap_or(&LEGACY)
     }
@@ -54,7 +54,7 @@ impl Spelling {
     }
 }
 
-/// What only one reading of a column's ambiguous cells allows, counted.
+/// Evidence that only one reading of a column's ambiguous cells allows, counted.
 #[derive(Clone, Copy, Debug, Default)]
 pub(in crate::data) struct Evidence {
     /// Numbers such as `1,234.5`.
@@ -83,12 +83,12 @@ fn is_plain_word(text: &str) -> bool {
     matches!(text, "NA" | "N/A" | "n/a" | "#N/A" | "<NA>" | "null" | "NULL" | "Null" | "None") || text.is_empty()
 }
 
-/// Words for "no value" that a column of names takes for one.
+/// Words for "no value" that a column of names treats as one.
 pub(in crate::data) fn is_word(text: &str) -> bool {
     is_plain_word(text) || matches!(text, "nan" | "NaN" | "NAN" | "-nan" | "NaT" | "nat" | "na" | "#NA" | "#NULL!")
 }
 
-/// Words that mean "no value" among numbers, dates and truth values, but may be a name among names.
+/// Words that mean "no value" among numbers, dates and booleans, but may be a name among names.
 pub(in crate::data) fn is_weak_word(text: &str) -> bool {
     const WORDS: [&str; 17] = [
         "-",

@@ -1,11 +1,11 @@
-//! Free text, as it is written.
+//! Free text, unchanged.
 
 use super::category::scalar_name;
 use super::{ColumnKind, Encoding, Kind, Layout, Scalar, Spelling, Tensor};
 use crate::data::cell::Cell;
 use crate::data::table::Column;
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Text;
 
 impl Kind for Text {

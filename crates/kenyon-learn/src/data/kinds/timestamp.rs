@@ -1,11 +1,11 @@
-//! Moments: dates with or without a time and a zone, as Unix seconds; without a zone they are UTC.
+//! Timestamps: dates with or without a time and a zone, as Unix seconds; without a zone they are UTC.
 //! ISO 8601, `31/12/2024`, `12/31/24 6:30 PM`, `31.12.2024`, `3 Mar 2004`, `March 3, 2004`, `Wed, 03 Mar 2004 18:00 GMT`.
 
 use super::{ColumnKind, Encoding, Evidence, Kind, Layout, Scalar, Spelling, Tensor};
 use crate::data::cell::{Cell, parse_moment, parse_number};
 use crate::data::table::Column;
 
-/// See the module.
+/// See the module documentation.
 pub(super) struct Timestamp;
 
 impl Kind for Timestamp {
@@ -205,7 +205,7 @@ pub(in crate::data) fn parse_clock(text: &str) -> Option<(f64, &str)> {
     (hours < 24.0).then_some((hours * 3600.0 + minutes * 60.0 + seconds, rest))
 }
 
-/// How far a zone lies before UTC.
+/// Seconds by which a zone is ahead of UTC.
 fn zone_seconds(zone: &str) -> Option<f64> {
     if zone.is_empty() || ["z", "utc", "gmt"].iter().any(|name| zone.eq_ignore_ascii_case(name)) {
         return Some(0.0);

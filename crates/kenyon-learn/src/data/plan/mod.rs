@@ -1,4 +1,4 @@
-//! How the columns of some data are to be read: the schema with a training call's wishes applied.
+//! How the columns of some data are read: the schema with a training request's settings applied.
 //! The same plan reads files for training and JSON rows for prediction.
 
 mod read;
@@ -28,7 +28,7 @@ pub struct ColumnPlan {
     /// Channels of a sequence; 0 for a sequence of strings.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub channels: Option<usize>,
-    /// How its cells are written; none for plans of before this was kept.
+    /// How its cells are spelled; none for plans from before this was stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spelling: Option<Spelling>,
     /// Whether its values are classes, which keep the type and spelling of the data.
@@ -36,12 +36,12 @@ pub struct ColumnPlan {
     pub labels: bool,
 }
 
-/// A training call's reading of a dataset.
+/// A training request's reading of a dataset.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Resolved {
     /// How the target is read.
     pub target: ColumnPlan,
-    /// Asked for, or inferred from the target.
+    /// Requested, or inferred from the target.
     pub task: Task,
     /// The features, in the order of the data.
     pub inputs: Vec<ColumnPlan>,
@@ -80,7 +80,7 @@ impl ColumnPlan {
         Self { labels: task == Task::Classification, ..Self::new(name, kind) }
     }
 
-    /// A column read as `kind` without more ado.
+    /// A column read as `kind` without further options.
     pub fn new(name: impl Into<String>, kind: ColumnKind) -> Self {
         Self { name: name.into(), kind, members: None, shape: None, channels: None, spelling: None, labels: false }
     }

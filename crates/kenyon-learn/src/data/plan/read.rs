@@ -18,7 +18,7 @@ pub fn read_table(parts: &[Part], plans: &[ColumnPlan], limits: &Limits) -> Resu
     Ok(read_table_noting(parts, plans, limits)?.0)
 }
 
-/// As [`read_table`], with what did not fit and counts as missing.
+/// As [`read_table`], with the cells that did not fit and count as missing.
 pub fn read_table_noting(parts: &[Part], plans: &[ColumnPlan], limits: &Limits) -> Result<(Table, Vec<Warning>)> {
     let mut builder = TableBuilder::new(&Compiled::new(plans, &[]), false);
     for part in parts {
@@ -35,7 +35,7 @@ pub fn read_table_noting(parts: &[Part], plans: &[ColumnPlan], limits: &Limits) 
 }
 
 /// Reads the planned columns of about the first `limit` rows of two datasets, of each its share of the limit, and
-/// says where the second one begins.
+/// returns where the second one begins.
 pub fn read_head(
     parts: &[Part],
     more: &[Part],
@@ -60,7 +60,7 @@ pub fn read_head(
     Ok((table, second))
 }
 
-/// A builder that takes only so many rows.
+/// A builder with a limit of rows.
 struct Head {
     builder: TableBuilder,
     rows: usize,

@@ -1,4 +1,4 @@
-//! A training call's wishes applied to a dataset's columns.
+//! Applies a training request's `features` to a dataset's columns.
 
 use super::{ColumnPlan, Resolved};
 use crate::data::kinds::{Encoding, Spelling, scalar_cell};
@@ -13,12 +13,12 @@ use std::collections::{HashMap, HashSet};
 /// Whole numbers with at most this many different values are read as classes.
 const MOST_NUMBER_CLASSES: u64 = 20;
 
-/// Applies a training call's wishes to a dataset's columns. Errors carry the JSON path of the field.
+/// Applies a training request to a dataset's columns. Errors carry the JSON path of the field.
 pub fn resolve(summary: &Summary, features: &Features, target: &str, task: Option<Task>) -> Result<Resolved> {
     let columns = Columns::new(summary);
     let (target, task) = resolve_target(&columns, features, target, task)?;
 
-    // What the wishes take hold of: a column (or member) by name, to a feature.
+    // What the request refers to: a column (or member) by name, to a feature.
     let mut taken: HashMap<&str, usize> = HashMap::new();
     let mut wishes: Vec<Option<ColumnPlan>> = Vec::new();
     for (name, spec) in features.iter().filter(|(name, _)| **name != target.name) {
@@ -217,7 +217,7 @@ fn resolve_target(
     Ok((plan, task))
 }
 
-/// The columns a wish takes hold of and what they become; nothing when they are ignored.
+/// The columns a setting refers to and what they become; nothing when they are ignored.
 fn resolve_feature<'s>(
     columns: &Columns<'s>,
     name: &str,
@@ -276,7 +276,7 @@ fn resolve_feature<'s>(
     Ok((members, Some(plan)))
 }
 
-/// A wish about one column of the data.
+/// A setting about one column of the data.
 fn single<'s>(
     columns: &Columns<'s>,
     name: &str,
@@ -295,7 +295,7 @@ fn single<'s>(
     if found == ColumnKind::Boolean && kind.is_real() {
         spelling.get_or_insert_default().booleans = true;
     }
-    // A few cells that do not fit count as missing; a column of which none fits is a mistake.
+    // A few cells that do not fit count as missing; a column in which none fits is a mistake.
     let readable = || {
         let read = |value| scalar_cell(value).and_then(|cell| kind.spec().read(cell, Spelling::of(&spelling)));
         member || info.examples.is_empty() || info.examples.iter().any(|example| read(example).is_some())
@@ -365,7 +365,7 @@ fn matching<'s>(columns: &Columns<'s>, name: &str, pattern: &ColumnsPattern, tar
     }
 }
 
-/// Whether a shape and a number of channels are sensible for `width` numbers.
+/// Whether a shape and a number of channels are possible for `width` numbers.
 fn check_shape(
     name: &str,
     kind: ColumnKind,

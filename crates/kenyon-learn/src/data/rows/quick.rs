@@ -1,5 +1,5 @@
-//! The quick way through a request's rows: one pass over the bytes, numbers straight into lists and
-//! columns. It knows plain JSON only; whatever else it meets (escapes, exponents, objects in objects,
+//! The fast path through a request's rows: one pass over the bytes, numbers directly into lists and
+//! columns. It reads plain JSON only; whatever else it finds (escapes, exponents, objects in objects,
 //! mistakes) it leaves to the general reader, which then starts from the first byte.
 
 use super::RowsBuilder;
@@ -42,7 +42,7 @@ impl<'a> Reader<'a> {
         (self.peek()? == byte).then(|| self.at += 1)
     }
 
-    /// What stands between brackets and commas.
+    /// What is between brackets and commas.
     #[inline]
     fn list(&mut self, mut each: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
         self.expect(b'[')?;
@@ -129,7 +129,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// A number that stands alone, whole ones exact.
+    /// A number outside of a list, integers exact.
     #[inline]
     fn scalar(&mut self) -> Option<Cell<'static>> {
         let whole = Decimal::scan(&self.bytes[self.at..])?;
@@ -144,7 +144,7 @@ impl<'a> Reader<'a> {
 
     #[inline]
     fn number(&mut self) -> Option<f64> {
-        // Rows of pixels are mostly this.
+        // Rows of pixels are mostly single digits.
         if let Some(b"0.0,") = self.bytes.get(self.at..self.at + 4) {
             self.at += 3;
             return Some(0.0);

@@ -3,9 +3,9 @@
 
 use crate::data::cell::mix;
 
-/// Rows below which correlations say nothing and the values themselves are compared.
+/// Rows below which correlations are not significant and the values themselves are compared.
 const MIN_ROWS: usize = 8;
-/// Rows looked at, at most.
+/// Largest number of rows examined.
 const MAX_ROWS: usize = 500;
 /// Neighbours must disagree at most this much of what distant members do. A prototype measured 0.00 to 0.41
 /// on 2 picture sets and 23 series sets, and 0.86 and more on tables with numbered columns.
@@ -22,7 +22,7 @@ pub(super) enum Alike {
     Picture(usize, usize),
     /// Steps of a series.
     Series,
-    /// One list of numbers, more is not known.
+    /// One list of numbers; more is not known.
     List,
 }
 
@@ -62,13 +62,13 @@ impl Members {
         (!a.is_empty() && !b.is_empty()).then(|| a.iter().zip(b).map(|(x, y)| x * y).sum::<f64>() / a.len() as f64)
     }
 
-    /// Mean correlation of members `lag` apart, of those that `of` accepts by the first one's place in the run.
+    /// Mean correlation of members `lag` apart, of those that `of` accepts by the first one's position in the run.
     fn at_lag(&self, from: usize, to: usize, lag: usize, of: impl Fn(usize) -> bool) -> Option<f64> {
         let last = to.checked_sub(lag).filter(|last| *last > from)?;
         mean((from..last).filter(|i| of(i - from)).filter_map(|i| self.correlation(i, i + lag))).map(|(mean, _)| mean)
     }
 
-    /// What the members `from..to` are together; `shape` is what their names say of rows and columns.
+    /// What the members `from..to` are together; `shape` is rows and columns according to their names.
     pub(super) fn assess(&self, from: usize, to: usize, shape: Option<(usize, usize)>) -> Option<Alike> {
         let few = self.rows() < MIN_ROWS || self.standard[from..to].iter().filter(|c| !c.is_empty()).count() < 2;
         if few {
@@ -105,7 +105,7 @@ impl Members {
         ((at(0.9) / at(0.1)).log10() <= DECADES).then_some(Alike::Series)
     }
 
-    /// Whether members one line apart agree as pixels do: like neighbours within a line, more than members half
+    /// Whether members one line apart are similar as pixels are: like neighbours within a line, more than members half
     /// a line apart, while the end of a line and the beginning of the next do not.
     fn picture(&self, from: usize, to: usize, columns: usize) -> bool {
         let line_end = |i: usize| i % columns == columns - 1;
@@ -132,14 +132,14 @@ impl Members {
         near.zip(far).is_some_and(|(near, far)| near.0 <= AGREEMENT * far.0)
     }
 
-    /// Whether the member at an end has nothing to do with its neighbour: a label before or after a series.
+    /// Whether the member at an end is unrelated to its neighbour: a label before or after a series.
     pub(super) fn stranger(&self, end: usize, neighbour: usize, from: usize, to: usize) -> bool {
         let usual = self.at_lag(from, to, 1, |_| true).unwrap_or(0.0);
         self.rows() >= MIN_ROWS && self.correlation(end, neighbour).is_some_and(|c| c < 0.5 * usual)
     }
 }
 
-/// Mean and number of what is there.
+/// Mean and number of the values.
 fn mean(values: impl Iterator<Item = f64>) -> Option<(f64, usize)> {
     let (mut sum, mut count) = (0.0, 0);
     for value in values {

@@ -1,4 +1,4 @@
-//! What a column is, from what was gathered about it: its kind, its spelling, its statistics, its warnings.
+//! A column's kind, spelling, statistics and warnings, from what was gathered about it.
 
 use super::histogram::{BARS, bar, label, most_frequent};
 use super::stats::{Reading, Stats};
@@ -13,7 +13,7 @@ pub(super) fn is_enough(count: u64, all: u64) -> bool {
     u128::from(count) * 20 >= u128::from(all) * 19
 }
 
-/// How a column is read, and whether what was gathered without knowing it is right as it is.
+/// How a column is read, and whether what was gathered without knowing the kind is valid.
 pub(super) fn decide(stats: &mut Stats, options: &ReadOptions, commas: bool) -> (Reading, bool) {
     if let Some(reading) = &stats.reading {
         let unreadable = reading.unreadable.clone().or_else(|| unreadable(stats));
@@ -49,7 +49,7 @@ pub(super) fn decide(stats: &mut Stats, options: &ReadOptions, commas: bool) -> 
     (Reading { kind, spelling, width: None, unreadable: None }, regular)
 }
 
-/// Why a column cannot be read, if so: the reader says it, it mixes lists with other values, or more than one cell
+/// Why a column cannot be read, if so: the reader reports it, it mixes lists with other values, or more than one cell
 /// in twenty cannot be read.
 fn unreadable(stats: &Stats) -> Option<String> {
     let present = stats.present + stats.not_finite;
@@ -61,7 +61,7 @@ fn unreadable(stats: &Stats) -> Option<String> {
     stats.unreadable_why.clone().or_else(first).or_else(mixed)
 }
 
-/// The kind that at least 95 % of the cells speak for; names or text where there is none.
+/// The kind that at least 95 % of the cells are evidence for; names or text where there is none.
 fn kind_of(stats: &Stats) -> ColumnKind {
     let present = stats.present + stats.not_finite;
     if present == 0 {
@@ -77,7 +77,7 @@ fn kind_of(stats: &Stats) -> ColumnKind {
     text_or_category(stats)
 }
 
-/// Free text has words and hardly repeats; names repeat.
+/// Free text has several words and hardly repeats; names repeat.
 fn text_or_category(stats: &Stats) -> ColumnKind {
     let texts = stats.texts.max(1) as f64;
     let (distinct, present) = (stats.sketch.estimate().0 as f64, stats.present as f64);

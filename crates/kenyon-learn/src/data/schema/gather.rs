@@ -1,5 +1,5 @@
-//! The sink that gathers what a file holds, column by column. A column whose kind is not known yet gathers
-//! which kinds its cells speak for; one whose kind is known is read by it, and what does not fit is counted.
+//! The sink that gathers statistics of a file, column by column. A column whose kind is not known yet gathers
+//! evidence for kinds; one whose kind is known is read by it, and cells that do not fit are counted.
 
 use super::stats::{Bounds, Reading, Stats};
 use super::{ColumnInfo, ColumnKind, Summary, Unused, notes};
@@ -14,7 +14,7 @@ use serde::de::DeserializeSeed;
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// Texts longer than this are no number, date or duration.
+/// Longer texts are not numbers, dates or durations.
 const LONGEST_SCALAR: usize = 64;
 
 /// The sink.
@@ -28,7 +28,7 @@ pub(super) struct Gathering<'k> {
     bounds: Bounds,
     rows: u64,
     sampled: bool,
-    /// Rows that the samples are of.
+    /// Rows of the samples.
     samples: usize,
     stride: u64,
     pub(super) errors: Vec<(&'static str, Detail)>,
@@ -151,7 +151,7 @@ impl<'k> Gathering<'k> {
         }
     }
 
-    /// A text in such a column: each kind says whether it could be one of its.
+    /// A text in such a column: each kind decides whether it could be one of its.
     fn open_text(&mut self, column: usize, value: Cell<'_>, text: &str) {
         if text.is_empty() {
             return;
@@ -266,7 +266,7 @@ impl<'k> Gathering<'k> {
         }
         let width = self.columns[column].reading.as_ref().and_then(|reading| reading.width);
         if let Some(reason) = self.columns[column].list(list) {
-            // Counted as present by now.
+            // Counted as present already.
             self.columns[column].present -= 1;
             self.columns[column].lists.count -= 1;
             return self.fault("bad_cell", column, reason);
@@ -310,7 +310,7 @@ impl<'k> Gathering<'k> {
 impl RowSink for Gathering<'_> {
     fn column(&mut self, name: &str, kind: Option<ColumnKind>) -> Result<()> {
         let bounds = Bounds::new(self.columns.len() + 1);
-        // A column that turns up late starts sampling late; wide files get less of everything.
+        // A column that appears late starts sampling late; wide files get smaller samples.
         self.bounds = bounds;
         let mut stats = Stats::new(name, bounds);
         stats.sample.resize(self.samples, f32::NAN);

@@ -1,5 +1,5 @@
 //! Runs of numbered number columns (`p0`…`p783`, `t1`…`t96`, `pixel_0_0`…`pixel_7_7`) become one vector where
-//! their values are alike.
+//! their values are similar.
 
 use super::alike::{Alike, Members};
 use super::{ColumnInfo, ColumnKind, Spelling};
@@ -8,7 +8,7 @@ use std::ops::Range;
 /// The shortest run that is read as one vector.
 const SHORTEST_RUN: usize = 16;
 
-/// What a row counts in names that write row and column as one number.
+/// The step between rows in names that write row and column as one number.
 const BASES: [u64; 2] = [10, 100];
 
 /// A name's stem and its last one or two numbers.
@@ -93,7 +93,7 @@ fn follows(last: Key<'_>, next: Key<'_>, first: Key<'_>) -> bool {
         }
 }
 
-/// What a run is read as; it may lack its first or last column, where that is no member (a label).
+/// How a run is read; it may lack its first or last column, where that is not a member (a label).
 fn read_run(run: Range<usize>, keys: &[Key<'_>], samples: &[Vec<f32>]) -> Option<(Range<usize>, Alike)> {
     let members = Members::new(&samples[run.clone()].iter().map(Vec::as_slice).collect::<Vec<_>>());
     let n = run.len();

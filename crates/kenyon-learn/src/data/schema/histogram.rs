@@ -37,7 +37,7 @@ pub(super) fn label(counts: &[u64; BARS], low: f64, high: f64) -> Vec<(String, u
     counts.iter().enumerate().map(|(i, n)| (format!("{:.4}", low + step * i as f64), *n)).collect()
 }
 
-/// The names that stand most often, with their counts.
+/// The most frequent names, with their counts.
 pub(super) fn most_frequent(counts: impl Iterator<Item = (String, u64)>) -> Vec<(String, u64)> {
     let mut counts: Vec<_> = counts.collect();
     counts.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));

@@ -1,4 +1,4 @@
-//! One pass over a file that finds each column's kind and statistics, and a second one where a column must be
+//! One pass over a file that infers each column's kind and statistics, and a second one where a column must be
 //! read by its kind before it can be counted.
 
 use super::describe::{decide, describe, is_enough};
@@ -11,7 +11,7 @@ use crate::data::warning::Warning;
 use crate::{Detail, Error, Result};
 use std::collections::{HashMap, HashSet};
 
-/// What a file holds, column by column.
+/// The inferred columns of a file.
 struct Surveyed {
     rows: u64,
     columns: Vec<(ColumnInfo, Stats)>,
@@ -19,8 +19,8 @@ struct Surveyed {
     misfits: Vec<Detail>,
 }
 
-/// Reads an upload, alone or as more rows of what is `known`, and says how it was read, what it holds and
-/// how many rows it adds. Where the first reading fails and `stated` leaves it open, others are tried.
+/// Reads an upload, on its own or as further rows of `known`, and returns how it was read, what it holds and
+/// how many rows it adds. Where the first reading fails and `stated` allows it, others are tried.
 pub fn infer_upload(
     part: Part,
     stated: &ReadOptions,
@@ -41,7 +41,7 @@ pub fn infer_upload(
         let Some(other) = formats::another_reading(&part, stated, &error)? else { break };
         match read(&other) {
             Ok((summary, rows)) => return Ok((other, summary, rows)),
-            // The first reading's error tells more than that of a guess, unless the guess got on.
+            // The first reading's error is more useful than that of a guess, unless the guess got further.
             Err(next) if next.code == error.code => break,
             Err(next) => (part, error) = (other, next),
         }
@@ -49,7 +49,7 @@ pub fn infer_upload(
     Err(error)
 }
 
-/// Reads `part` from end to end and says what it holds. Fails on the first broken row, and on cells
+/// Reads `part` from end to end and returns what it holds. Fails on the first broken row, and on cells
 /// that are refused (numbers that are not finite) with the first 20 of them.
 pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
     let found = survey(part, limits, None)?;
@@ -66,7 +66,7 @@ pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
         columns.push(info);
     }
     let columns = group::group(columns, &samples);
-    // What is said about members of a group is said about ordinary columns only.
+    // Warnings about members of a group are left out.
     let members: HashSet<&str> = columns.iter().flat_map(|c| c.members.iter().flatten()).map(String::as_str).collect();
     warnings.retain(|w| w.column.as_deref().is_none_or(|name| !members.contains(name)));
     let sketches = match wide {
@@ -76,7 +76,7 @@ pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
     Ok(Summary { rows: found.rows, columns, sketches, warnings })
 }
 
-/// Goes over a file once, and once more where what a column is shows only at its end.
+/// Reads a file once, and once more where a column's kind is known only at its end.
 fn survey(part: &Part, limits: &Limits, known: Option<&Summary>) -> Result<Surveyed> {
     let options = &part.read_as;
     let mut pass = Gathering::new(known, options, HashMap::new());

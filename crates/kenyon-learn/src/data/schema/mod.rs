@@ -1,4 +1,4 @@
-//! What a column is: its kind, its statistics, and how a training call asks for it to be read.
+//! What a column is: its kind, its statistics, and how a training request sets its reading.
 
 mod alike;
 mod describe;
@@ -17,7 +17,7 @@ use super::warning::Warning;
 use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
-/// What one pass over a dataset's files finds. Store it whole: appends are checked against it and
+/// The result of one pass over a dataset's files. Store it whole: appends are checked against it and
 /// merged into it without reading the earlier parts again.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
@@ -25,10 +25,10 @@ pub struct Summary {
     pub rows: u64,
     /// Columns in the order of the file, groups of numbered columns as one.
     pub columns: Vec<ColumnInfo>,
-    /// What counting different values needs to go on, a column each; opaque.
+    /// State for counting distinct values further, a column each; opaque.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sketches: Vec<Vec<u64>>,
-    /// What was noticed and not refused.
+    /// Warnings.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Warning>,
 }
@@ -58,7 +58,7 @@ pub struct ColumnInfo {
     /// Whether all its numbers are whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub whole: bool,
-    /// A few values as they stand in the data.
+    /// A few values as written in the data.
     pub examples: Vec<serde_json::Value>,
     /// Shape of a vector or image (`[28, 28]`), channels of a sequence (`[6]`).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -66,16 +66,16 @@ pub struct ColumnInfo {
     /// The file's own columns where this one groups several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub members: Option<Vec<String>>,
-    /// Why a training leaves it out unless it is asked for, or always.
+    /// Why a training leaves it out, unless it is named or always.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unused: Option<Unused>,
     /// Whether the members of this group are the steps of a series.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub series: bool,
-    /// Words that were read as "no value", with how often each stands there.
+    /// Words that were read as "no value", with the number of occurrences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub words: Vec<(String, u64)>,
-    /// How its cells are written; none for columns of before this was kept.
+    /// How its cells are spelled; none for columns from before this was stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spelling: Option<Spelling>,
     /// Counts in equal bins between `min` and `max`, or of the most frequent categories.
@@ -84,7 +84,7 @@ pub struct ColumnInfo {
 }
 
 impl ColumnInfo {
-    /// A column of which nothing is known.
+    /// A column without data.
     pub fn empty(name: impl Into<String>, kind: ColumnKind) -> Self {
         Self {
             name: name.into(),
@@ -117,7 +117,7 @@ pub enum Unused {
     Index,
 }
 
-/// How a training call wants a column read: `"zip":"category"`, `"id":"ignore"`, or a group.
+/// How a training request sets a column's reading: `"zip":"category"`, `"id":"ignore"`, or a group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum FeatureSpec {
@@ -198,5 +198,5 @@ pub enum ColumnsPattern {
     Names(Vec<String>),
 }
 
-/// The `features` object of a training call, in its own order.
+/// The `features` object of a training request, in its own order.
 pub type Features = IndexMap<String, FeatureSpec>;

@@ -1,4 +1,4 @@
-//! What inference notices about columns and rows and does not refuse: the warnings of a dataset.
+//! Warnings of a dataset about columns and rows.
 
 use super::stats::Stats;
 use super::{ColumnInfo, ColumnKind, Unused};
@@ -9,14 +9,14 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
-/// Rows below which nothing is said about a column whose values are all different.
+/// Rows below which there is no warning about a column whose values are all different.
 const MIN_ROWS: u64 = 20;
 /// A value is extreme this many times the span of the middle 90 % beyond it.
 const EXTREME: f64 = 20.0;
 /// Row hashes kept at most.
 const ROW_HASHES: usize = 1 << 16;
 
-/// Finds rows that stand more than once, in flat memory: of many rows a sample by hash is kept.
+/// Finds repeated rows in constant memory: of many rows a sample by hash is kept.
 #[derive(Default)]
 pub(super) struct DuplicateRows {
     row: u64,
@@ -26,7 +26,7 @@ pub(super) struct DuplicateRows {
 }
 
 impl DuplicateRows {
-    /// A value of the present row.
+    /// A value of the current row.
     #[inline]
     pub(super) fn cell(&mut self, column: usize, value: &Cell<'_>) {
         let hash = match value {
@@ -79,13 +79,13 @@ impl DuplicateRows {
     }
 }
 
-/// Whether the values number or name the rows: as many as rows, and whole numbers or names.
+/// Whether the values number or name the rows: as many as rows, and integers or names.
 fn all_different(info: &ColumnInfo, rows: u64) -> bool {
     let kind = info.kind == ColumnKind::Category || (info.kind == ColumnKind::Number && info.whole);
     kind && rows >= 2 && info.missing == 0 && info.distinct as f64 >= 0.95 * rows as f64
 }
 
-/// A column without a name whose values number the rows is left out unless it is asked for.
+/// A column without a name whose values number the rows is left out unless a training names it.
 pub(super) fn mark_index(info: &mut ColumnInfo, rows: u64, warnings: &[Warning]) {
     let unnamed =
         warnings.iter().any(|w| w.code == WarningCode::UnnamedColumn && w.column.as_deref() == Some(&info.name));
@@ -97,7 +97,7 @@ pub(super) fn mark_index(info: &mut ColumnInfo, rows: u64, warnings: &[Warning])
     }
 }
 
-/// What a finished column gives reason to say, from its statistics alone.
+/// Warnings about a finished column, from its statistics alone.
 pub(super) fn of_column(info: &ColumnInfo, rows: u64) -> Option<Warning> {
     let warning = |code, detail: String| Some(Warning { rows, ..Warning::new(code, Some(&info.name), detail) });
     if info.unused == Some(Unused::Unreadable) || info.members.is_some() {
@@ -124,7 +124,7 @@ pub(super) fn of_column(info: &ColumnInfo, rows: u64) -> Option<Warning> {
     None
 }
 
-/// Whether a name says that its column identifies rows.
+/// Whether a name suggests that its column identifies rows.
 fn is_key(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     ["id", "uuid", "guid", "key", "index", "rowid", "row_number"].contains(&lower.as_str())
@@ -171,7 +171,7 @@ pub(super) fn extremes(stats: &Stats, info: &ColumnInfo) -> Option<Warning> {
 
 /// Adds the warnings about appended rows, which follow `before` others, to those about the rows before.
 pub(super) fn merge(known: &[Warning], added: Vec<Warning>, before: u64) -> Vec<Warning> {
-    // What is said about a whole column is said again about all rows.
+    // A warning about a whole column is replaced by one about all rows.
     let whole = |w: &Warning| matches!(w.code, WarningCode::Identifier | WarningCode::Constant);
     let mut merged: Vec<Warning> = known.iter().filter(|w| !whole(w)).cloned().collect();
     for mut warning in added {

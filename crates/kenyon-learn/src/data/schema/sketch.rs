@@ -66,7 +66,7 @@ impl Sketch {
         ((self.count as u64) << self.level, self.level == 0)
     }
 
-    /// At most about `bound` hashes to go on from later: the level, then the hashes.
+    /// At most about `bound` hashes to continue from later: the level, then the hashes.
     pub(super) fn save(mut self, bound: usize) -> Vec<u64> {
         while self.count > bound {
             self.raise();
@@ -78,7 +78,7 @@ impl Sketch {
         saved
     }
 
-    /// Takes in what [`Sketch::save`] kept.
+    /// Adds what [`Sketch::save`] returned.
     pub(super) fn absorb(&mut self, saved: &[u64]) {
         let Some((&level, hashes)) = saved.split_first() else { return };
         while u64::from(self.level) < level.min(63) {

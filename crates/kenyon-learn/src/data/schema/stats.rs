@@ -1,4 +1,4 @@
-//! What is gathered about one column while a file goes by. No allocation per cell, except for new names.
+//! Statistics of one column, gathered while a file is read. No allocation per cell, except for new names.
 
 use super::ColumnKind;
 use super::sketch::Sketch;
@@ -12,7 +12,7 @@ use std::collections::HashMap;
 /// Values kept as examples.
 const EXAMPLES: usize = 5;
 
-/// How much a column may keep; less for wide files, so that memory stays flat.
+/// Limits of what is kept of a column; smaller for wide files, so that memory stays constant.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
     /// Different values counted exactly.
@@ -49,17 +49,17 @@ impl Reading {
     }
 }
 
-/// Gathered facts about a column.
+/// Gathered statistics of a column.
 pub(super) struct Stats {
     pub(super) name: String,
-    /// How it is read, once that is known: of the dataset appended to, of the format, or of an earlier pass.
+    /// How it is read, once that is known: by the dataset appended to, the format, or an earlier pass.
     pub(super) reading: Option<Reading>,
     /// Cells with a value; words for "no value" and cells that do not fit are none.
     pub(super) present: u64,
     /// Cells that are not of the known kind, and the first of them.
     pub(super) misfits: u64,
     pub(super) misfit_examples: Vec<WarningExample>,
-    /// Words for "no value", how often each stands there, and the first of them.
+    /// Words for "no value", their occurrences, and the first of them.
     pub(super) words: Vec<(Box<str>, u64)>,
     pub(super) word_examples: Vec<WarningExample>,
     pub(super) numbers: u64,
@@ -100,7 +100,7 @@ pub(super) struct Stats {
     pub(super) image_shape: Option<Vec<usize>>,
 }
 
-/// Gathered facts about a column's lists.
+/// Gathered statistics of a column's lists.
 #[derive(Default)]
 pub(super) struct Lists {
     pub(super) count: u64,
@@ -112,7 +112,7 @@ pub(super) struct Lists {
     pub(super) numbers: u64,
 }
 
-/// What sums are kept in, a power of two.
+/// The unit of sums, a power of two.
 const UNIT: f64 = (1u64 << 60) as f64;
 
 impl Stats {
@@ -156,7 +156,7 @@ impl Stats {
         }
     }
 
-    /// Whether a plain number can be taken without asking its kind.
+    /// Whether a plain number can be counted without its kind.
     #[inline]
     pub(super) fn takes_plain_numbers(&self) -> bool {
         self.reading.as_ref().is_none_or(|r| r.kind == ColumnKind::Number && !r.spelling.decimal_comma)
@@ -206,14 +206,14 @@ impl Stats {
         self.take(double, if exact { double.to_bits() } else { x as u64 ^ 0x5bd1_e995_0000_0000 }, sampled);
     }
 
-    /// A typed moment in Unix seconds.
+    /// A typed timestamp in Unix seconds.
     pub(super) fn moment(&mut self, seconds: f64, sampled: bool) {
         self.number(seconds, sampled);
         self.numbers -= 1;
         self.moments += 1;
     }
 
-    /// A truth value.
+    /// A boolean.
     pub(super) fn boolean(&mut self, value: bool) {
         self.present += 1;
         self.booleans += 1;
@@ -221,7 +221,7 @@ impl Stats {
         self.count_name(name, name, 1);
     }
 
-    /// A text of any sort, by its canonical form, `written` as it stands there.
+    /// A text of any sort, by its canonical form; `written` is its spelling.
     pub(super) fn text(&mut self, name: &str, written: &str) {
         self.present += 1;
         self.texts += 1;
@@ -239,7 +239,7 @@ impl Stats {
         }
     }
 
-    /// How many cells speak for a kind.
+    /// How many cells are evidence for a kind.
     pub(super) fn votes(&self, kind: ColumnKind) -> u64 {
         self.votes[kind as usize]
             + match kind {
@@ -304,7 +304,7 @@ impl Stats {
         self.sum / count as f64 * UNIT
     }
 
-    /// A list without fault; returns why it does not fit the lists before it, if so.
+    /// A valid list; returns why it does not fit the lists before it, if so.
     pub(super) fn list(&mut self, list: &List) -> Option<String> {
         self.present += 1;
         let lists = &mut self.lists;
@@ -373,7 +373,7 @@ impl Stats {
         }
     }
 
-    /// Keeps a value as an example, if there is room for one.
+    /// Keeps a value as an example, up to the limit.
     #[inline]
     pub(super) fn show(&mut self, value: impl FnOnce() -> Value) {
         if self.examples.len() < EXAMPLES {

@@ -1,4 +1,4 @@
-//! Delimiters, quotes, headers, preambles and encodings, found or said.
+//! Delimiters, quotes, headers, preambles and encodings, detected or given.
 
 use super::*;
 use crate::Kind;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
-/// Rows of a number, a name with every awkward character, and a truth value; any may be missing.
+/// Rows of a number, a name with every awkward character, and a boolean; any may be missing.
 type Row = (Option<f64>, Option<String>, Option<bool>);
 
 fn rows() -> impl Strategy<Value = Vec<Row>> {

@@ -7,7 +7,7 @@ use crate::data::warning::{Warning, WarningCode};
 use crate::data::{Column, ColumnKind, TargetEncoder, Task};
 use serde_json::{Value, json};
 
-/// A CSV of one column called `x` beside a counter, every cell as `cell` gives it.
+/// A CSV of a column `x` and a counter, every cell as `cell` gives it.
 fn column(rows: usize, cell: impl Fn(usize) -> String) -> String {
     (0..rows).fold("x,n\n".to_owned(), |csv, i| csv + &format!("{},{}\n", cell(i), i % 7))
 }

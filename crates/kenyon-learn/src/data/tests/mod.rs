@@ -1,4 +1,4 @@
-//! From files to tables: every format, and everything that can be wrong with them.
+//! From files to tables: every format, and errors in them.
 #![allow(clippy::unwrap_used)]
 
 mod bad_input;
@@ -20,7 +20,7 @@ use super::schema::{Summary, infer, infer_upload};
 use std::io::Write;
 use tempfile::NamedTempFile;
 
-/// A file with this content, and what it was recognised as.
+/// A file with this content, and its detected format.
 pub(super) fn file(content: &[u8], content_type: Option<&str>) -> crate::Result<(NamedTempFile, Part)> {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(content).unwrap();
@@ -28,13 +28,13 @@ pub(super) fn file(content: &[u8], content_type: Option<&str>) -> crate::Result<
     Ok((file, part))
 }
 
-/// What inference says about this content.
+/// The inferred schema of this content.
 pub(super) fn summary(content: &[u8]) -> crate::Result<Summary> {
     let (_file, part) = file(content, None)?;
     infer(&part, &Limits::default())
 }
 
-/// What an upload of this content answers: how it was read, and its summary with all warnings.
+/// The answer to an upload of this content: how it was read, and its summary with all warnings.
 pub(super) fn upload(content: &[u8], options: &ReadOptions) -> crate::Result<(NamedTempFile, Part, Summary)> {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(content).unwrap();

@@ -1,9 +1,9 @@
-//! Numbered columns: pictures, series and tables told by their values.
+//! Numbered columns: pictures, series and tables distinguished by their values.
 
 use super::*;
 use crate::data::schema::ColumnKind;
 
-/// Numbers in [0, 1) from a seed and a place.
+/// Numbers in [0, 1) from a seed and an index.
 fn noise(seed: u64, place: usize) -> f64 {
     crate::data::cell::mix(seed.wrapping_mul(1_000_003) ^ (place as u64 + 7)) as f64 / u64::MAX as f64
 }
@@ -18,7 +18,7 @@ fn table(stem: &str, n: usize, rows: u64, value: impl Fn(u64) -> Vec<f64>) -> Su
     summary(text.as_bytes()).unwrap()
 }
 
-/// A walk whose steps are small.
+/// A random walk with small steps.
 fn walk(n: usize, row: u64) -> Vec<f64> {
     let mut at = 0.0;
     (0..n)

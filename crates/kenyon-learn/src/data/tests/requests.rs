@@ -49,7 +49,7 @@ fn rows_come_in_three_ways_to_the_same_table() {
 
 #[test]
 fn the_quick_reader_and_the_general_one_agree() {
-    // The last key of each is escaped, which the quick reader leaves to the general one.
+    // The last key of each is escaped, which the fast path leaves to the general reader.
     for row in [
         r#"{"n":1.5,"c":"x","b":true,"p":[0.0, 1e-1,null,-0.5],"story":["a","b"],"y":1}"#,
         r#"{"n":-0,"c":null,"p":[0.10588235408067703,0.3294117748737335,1,2],"story":[]}"#,

@@ -1,4 +1,4 @@
-//! What an upload warns of.
+//! Warnings of an upload.
 
 use super::*;
 use crate::data::schema::Unused;

@@ -71,7 +71,7 @@ pub struct Assessment {
 
 /// Compares each system with the subjects' recordings.
 ///
-/// `progress` hears how many of the samples are done and answers whether to go on; it is called from
+/// `progress` gets the number of finished samples and returns whether to continue; it is called from
 /// several threads. The result depends on the seed only.
 pub fn assess(
     systems: Vec<(String, Rdm)>,

@@ -23,7 +23,7 @@ pub fn linear_cka(x: &[f64], x_channels: usize, y: &[f64], y_channels: usize) ->
     let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };
     let (own_x, own_y) = (dot(&gx, &gx), dot(&gy, &gy));
     if own_x <= 0.0 || own_y <= 0.0 {
-        return Err(Error::unprocessable("constant_layer", "a layer answers all stimuli alike"));
+        return Err(Error::unprocessable("constant_layer", "a layer responds equally to all stimuli"));
     }
     Ok(dot(&gx, &gy) / (own_x * own_y).sqrt())
 }

@@ -2,7 +2,7 @@
 //! analysis): distances, comparisons, statistics, and measures of sparse coding.
 //!
 //! Definitions follow rsatoolbox 0.3 (Schütt et al. 2023); tests hold the figures against it. Nothing here
-//! knows models or datasets: callers bring responses or dissimilarity matrices with named conditions.
+//! depends on models or datasets: callers pass responses or dissimilarity matrices with named conditions.
 
 mod assess;
 mod bootstrap;

@@ -15,7 +15,7 @@ pub const MAX_CONDITIONS: usize = 20_000;
 pub struct Dropped {
     /// Name of the condition.
     pub condition: String,
-    /// Why it is left out, in plain words.
+    /// Why it is left out, one sentence.
     pub reason: String,
 }
 
@@ -173,7 +173,7 @@ fn check_names(names: &[String]) -> Result<()> {
     let mut seen = std::collections::HashSet::new();
     match names.iter().find(|name| !seen.insert(name.as_str())) {
         Some(twice) => {
-            Err(Error::unprocessable("duplicate_condition", format!("the condition `{twice}` stands twice")))
+            Err(Error::unprocessable("duplicate_condition", format!("the condition `{twice}` occurs twice")))
         }
         None => Ok(()),
     }

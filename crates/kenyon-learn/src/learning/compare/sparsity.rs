@@ -1,8 +1,8 @@
 //! Measures of sparse coding: lifetime and population sparseness, selectivity by class, tuning curves and
 //! participation ratio.
 //!
-//! To compare with: cells of macaque V1 that see natural scenes have a lifetime sparseness of 0.4–0.6 (Vinje and
-//! Gallant 2000); about 6 % of the Kenyon cells in a fly's mushroom body answer an odour (Turner et al. 2008).
+//! For comparison: cells of macaque V1 during natural scenes have a lifetime sparseness of 0.4–0.6 (Vinje and
+//! Gallant 2000); about 6 % of the Kenyon cells in a fly's mushroom body respond to an odour (Turner et al. 2008).
 
 use crate::nn::kernels::matrix::{MatrixShape, product};
 use crate::{Error, Result};
@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 /// Points of a tuning curve.
 pub const TUNING_POINTS: usize = 32;
 
-/// What the activity of a layer over a set of stimuli shows.
+/// Sparse-coding measures of a layer's activity over a set of stimuli.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sparsity {
     /// Number of stimuli.
@@ -20,11 +20,11 @@ pub struct Sparsity {
     pub units: usize,
     /// Share of activations that are not 0.
     pub active_share: f64,
-    /// Units that answer no stimulus; they have no sparseness and are left out of the means over units.
+    /// Units that respond to no stimulus; they have no sparseness and are left out of the means over units.
     pub silent_units: usize,
-    /// Stimuli that no unit answers; left out of the means over stimuli.
+    /// Stimuli to which no unit responds; left out of the means over stimuli.
     pub silent_stimuli: usize,
-    /// Treves–Rolls sparseness of each unit over the stimuli, from 0 (answers all alike) to 1 (answers one).
+    /// Treves–Rolls sparseness of each unit over the stimuli, from 0 (equal responses to all) to 1 (a response to one).
     pub lifetime: Option<Summary>,
     /// Treves–Rolls sparseness of the units for each stimulus.
     pub population: Option<Summary>,
@@ -35,10 +35,10 @@ pub struct Sparsity {
     /// How many dimensions the activity fills: the squared sum of the covariance's eigenvalues, divided by the sum
     /// of their squares. Missing where the activity does not vary.
     pub participation_ratio: Option<f64>,
-    /// Selectivity of each unit for the class it answers most: `(best − rest) / (best + rest)` of the mean
+    /// Selectivity of each unit for the class it responds to most: `(best − rest) / (best + rest)` of the mean
     /// responses, where `rest` is the mean over the other classes. Missing without classes.
     pub selectivity: Option<Summary>,
-    /// How many units answer each class most.
+    /// How many units respond most to each class.
     pub preferred: Vec<usize>,
     /// Mean over units of the responses to all stimuli, strongest first, each unit's largest set to 1; at
     /// [`TUNING_POINTS`] shares of the stimuli.
@@ -164,7 +164,7 @@ pub fn class_means(activity: &[f32], units: usize, classes: &[usize]) -> Vec<f64
     means
 }
 
-/// Selectivity of each unit that answers at all, and how many units prefer each class.
+/// Selectivity of each unit that responds at all, and how many units prefer each class.
 fn selectivity(activity: &[f32], units: usize, classes: &[usize]) -> (Vec<f64>, Vec<usize>) {
     let means = class_means(activity, units, classes);
     let count = means.len() / units;

@@ -159,7 +159,7 @@ impl Moments {
         let target: Vec<f64> = target.iter().enumerate().map(|(m, t)| t * by(m)).collect();
         let weights = non_negative(&own, &target);
         if weights.iter().all(|&w| w == 0.0) {
-            // No layer fits better than nothing: all alike, rather than no prediction.
+            // No layer fits better than zero: equal weights, so that there is a prediction.
             return (0..l).map(by).collect();
         }
         weights.iter().enumerate().map(|(m, w)| w * by(m)).collect()

@@ -1,4 +1,4 @@
-//! The encoded rows of a training, their targets, and what held-out rows say.
+//! The encoded rows of a training, their targets, and evaluation on the held-out rows.
 
 use crate::data::Batch;
 use crate::data::split::Split;
@@ -27,7 +27,7 @@ pub(super) struct Data<'a> {
 pub(super) struct Drawn<'a> {
     /// Positions among the held-out rows.
     pub(super) positions: &'a [usize],
-    /// Rows of equal weight that would say as much.
+    /// The effective sample size.
     pub(super) rows: usize,
 }
 

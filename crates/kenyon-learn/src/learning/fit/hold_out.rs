@@ -1,4 +1,4 @@
-//! Which rows of a table are held out, as the request has it.
+//! Which rows of a table are held out, by the request.
 
 use crate::data::split::{self, Split};
 use crate::data::target::Encoded;

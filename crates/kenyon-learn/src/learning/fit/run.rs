@@ -1,4 +1,4 @@
-//! A training under way: mini-batches, early stopping, checkpoints.
+//! A running training: mini-batches, early stopping, checkpoints.
 
 use super::CHUNK;
 use super::data::Data;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::time::Instant;
 
-/// Where a training was when a checkpoint was taken.
+/// The position of a training when a checkpoint was taken.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct TrainingState {
     step: u64,
@@ -25,12 +25,12 @@ struct TrainingState {
     best: Option<f64>,
     since_best: usize,
     metrics: Map<String, Value>,
-    /// Nothing is left but to choose the weights and to calibrate.
+    /// Training is complete except for choosing the weights and calibrating.
     #[serde(default)]
     ended: bool,
 }
 
-/// A training under way.
+/// A running training.
 pub(super) struct Run<'a> {
     learner: Box<dyn Learner>,
     schedule: Schedule,
@@ -68,7 +68,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Ends the training with the weights that answered held-out rows best; and the figures of the
+    /// Ends the training with the weights that were best on the held-out rows; and the metrics of the
     /// last pass.
     pub(super) fn finish(self) -> Result<(Box<dyn Network>, Map<String, Value>)> {
         Ok((self.learner.finish(self.best)?, self.course.metrics))
@@ -143,7 +143,7 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Validates, keeps the best, tells the monitor; finds out whether training ends here.
+    /// Validates, keeps the best weights, reports to the monitor; decides whether training ends here.
     fn end_epoch(&mut self) -> Result<()> {
         let answers = self.validation_answers()?;
         let (loss, accuracy) = self.data.validate(&answers);
@@ -170,7 +170,7 @@ impl<'a> Run<'a> {
         self.monitor.progress(&self.progress(), true);
         let patience = self.schedule.patience;
         self.course.ended = next == Next::Stop || (patience > 0 && self.course.since_best >= patience);
-        // Also after the last epoch: what follows takes its time, too.
+        // Also after the last epoch: the calibration after it takes time, too.
         if self.monitor.checkpoint_due(true) {
             self.checkpoint()?;
         }

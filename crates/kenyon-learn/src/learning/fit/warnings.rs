@@ -1,4 +1,4 @@
-//! What a training notices in its data and its model and does not refuse.
+//! Warnings of a training about its data and its model.
 
 use crate::data::plan::Resolved;
 use crate::data::split::Split;
@@ -11,20 +11,20 @@ use crate::random::Random;
 use serde_json::Value;
 use std::collections::HashMap;
 
-/// A class with fewer rows cannot be learned and measured both.
+/// A class with fewer rows cannot be both learned and evaluated.
 const FEW_ROWS: usize = 10;
-/// From this share of one class on, accuracy says little.
+/// From this share of one class on, accuracy is not informative.
 const IMBALANCED: f64 = 0.95;
 /// With fewer rows held out, sets, intervals and novelty are coarse.
 const CALIBRATED: usize = 100;
-/// Whole numbers with at most so many values may be meant as classes.
+/// Integers with at most this many values may be meant as classes.
 const AMBIGUOUS_VALUES: usize = 50;
-/// Rows that are looked at for leaks.
+/// Rows that are examined for leaks.
 const LEAK_ROWS: usize = 4000;
-/// A column leaks when it alone leaves this share of the errors of knowing nothing.
+/// A column leaks when it alone leaves at most this share of the errors of a constant guess.
 const LEAK_ERRORS: f64 = 0.01;
 
-/// What the data say before anything is learned. `asked` is whether the request names the task.
+/// Warnings about the data before training. `asked` is whether the request names the task.
 pub(super) fn of_data(
     table: &Table,
     plan: &Resolved,
@@ -51,7 +51,7 @@ pub(super) fn of_data(
     warnings
 }
 
-/// Classes that the model never names on the held-out rows, though they hold some.
+/// Classes that the model never predicts on the held-out rows, though they contain some.
 pub(super) fn of_answers(plan: &Resolved, target: &TargetEncoder, truths: &[u32], outputs: &[f32]) -> Option<Warning> {
     let TargetEncoder::Classes(classes) = target else { return None };
     let (mut held, mut named) = (vec![0u64; classes.len()], vec![false; classes.len()]);
@@ -84,7 +84,7 @@ fn ambiguous_task(table: &Table, plan: &Resolved) -> Option<Warning> {
         Task::Regression => ("a quantity", "classification"),
     };
     let detail =
-        format!("{} whole numbers are read as {read}; if that is wrong, say \"task\":\"{other}\"", distinct.len());
+        format!("{} whole numbers are read as {read}; if that is wrong, set \"task\":\"{other}\"", distinct.len());
     Some(Warning::new(WarningCode::AmbiguousTask, Some(&plan.target.name), detail))
 }
 
@@ -112,7 +112,7 @@ fn class_sizes(name: &str, ids: &[u32], classes: &[Value]) -> Vec<Warning> {
     let share = counts.get(largest).copied().unwrap_or(0) as f64 / total.max(1) as f64;
     if share >= IMBALANCED {
         let detail = format!(
-            "{} has {:.1} % of the rows: accuracy says little here, look at the recall of the others",
+            "{} has {:.1} % of the rows: accuracy is not informative, check the recall of the others",
             class_name(&classes[largest]),
             share * 100.0
         );
@@ -124,7 +124,7 @@ fn class_sizes(name: &str, ids: &[u32], classes: &[Value]) -> Vec<Warning> {
     warnings
 }
 
-/// Columns that all but determine the target by themselves, where there are others to learn from. Each is judged on
+/// Columns that alone nearly determine the target, where there are other inputs. Each is judged on
 /// rows other than those it was read from.
 fn leaks(table: &Table, plan: &Resolved, targets: &Encoded) -> Vec<Warning> {
     let known = |row: &usize| match targets {
@@ -151,7 +151,7 @@ fn leaks(table: &Table, plan: &Resolved, targets: &Encoded) -> Vec<Warning> {
     leaking
         .map(|input| {
             let detail = format!(
-                "'{}' alone all but determines '{}': is it known when the model is asked?",
+                "'{}' alone nearly determines '{}': is its value known at prediction time?",
                 input.name, plan.target.name
             );
             Warning::new(WarningCode::LeaksTarget, Some(&input.name), detail)
@@ -159,7 +159,7 @@ fn leaks(table: &Table, plan: &Resolved, targets: &Encoded) -> Vec<Warning> {
         .collect()
 }
 
-/// Whether a guess of the target of each row of `judge` leaves hardly any of the errors of knowing nothing.
+/// Whether a guess of the target of each row of `judge` leaves hardly any of the errors of a constant guess.
 fn determines(targets: &Encoded, judge: &[usize], guess: impl Fn(usize) -> Option<usize>) -> bool {
     match targets {
         Encoded::Classes(ids) => {

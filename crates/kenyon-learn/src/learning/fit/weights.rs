@@ -1,4 +1,4 @@
-//! How much each row weighs: in the loss, and where held-out rows are counted.
+//! The weight of each row: in the loss, and where held-out rows are counted.
 
 use crate::data::target::{Encoded, TargetEncoder};
 use crate::data::{Column, Table};
@@ -7,7 +7,7 @@ use crate::random::Random;
 use crate::{Detail, Error, Result};
 use serde_json::{Map, Value};
 
-/// Held-out rows are repeated up to so many times, as often as they weigh.
+/// Held-out rows are repeated at most this many times, in proportion to their weight.
 const RESOLUTION: usize = 8;
 /// Rows that held-out rows are repeated to, at most.
 const MAX_DRAWN: usize = 200_000;
@@ -66,8 +66,8 @@ pub(super) fn joined(rows: Option<&[f32]>, classes: Option<&[f32]>, targets: &En
     Some((0..count).map(|row| of_class(row) * rows.map_or(1.0, |weights| weights[row])).collect())
 }
 
-/// Positions in `rows`, each about as often as it weighs: what is counted over them is counted by weight. And how many
-/// rows of equal weight would say as much (Kish 1965).
+/// Positions in `rows`, each about as often as it weighs, so that plain counts over them are weighted counts; and
+/// the effective sample size (Kish 1965).
 pub(super) fn drawn(rows: &[usize], weights: &[f32], seed: u64) -> (Vec<usize>, usize) {
     let weight = |&row: &usize| f64::from(weights[row]);
     let (sum, squares) = rows.iter().map(weight).fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));

@@ -1,4 +1,4 @@
-//! The code of a row: what memory is keyed by and the readout reads.
+//! The code of a row: the key of the memory and the input of the readout.
 
 use super::copy_on_write::CopyOnWrite;
 use crate::data::Batch;
@@ -8,10 +8,10 @@ use crate::nn::layers::local_groups::LocalGroups;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// Labelled or unlabelled rows after which the code learns from what it has seen, and then stays.
+/// Labelled or unlabelled rows after which the code is learned, and then stays fixed.
 const EVENTS: [usize; 2] = [500, 4_000];
 
-/// Where the code of a row comes from.
+/// The source of a row's code.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[expect(clippy::large_enum_variant, reason = "a stream has one of these")]
 pub(super) enum Code {
@@ -21,15 +21,15 @@ pub(super) enum Code {
     Base,
     /// Local groups of the stream's own.
     Own {
-        /// What they are; none before the first row.
+        /// The groups; none before the first row.
         groups: Option<CopyOnWrite<LocalGroups>>,
-        /// Rows they will learn from.
+        /// Rows they will be learned from.
         waiting: Batch,
         /// Labels of these.
         labels: Vec<f32>,
         /// The rows as JSON.
         texts: Vec<Option<Box<str>>>,
-        /// How often they have learned.
+        /// How often they were learned.
         events: usize,
     },
 }
@@ -40,7 +40,7 @@ impl Code {
         Self::Own { groups: None, waiting: Batch::new(), labels: Vec::new(), texts: Vec::new(), events: 0 }
     }
 
-    /// Makes the first, random code when the first rows are there, and gives its width.
+    /// Makes the first, random code when the first rows arrive, and gives its width.
     pub(super) fn ready(
         &mut self,
         encoder: &Encoder,
@@ -104,7 +104,7 @@ impl Code {
         }
     }
 
-    /// Rows for which `goes` holds wait no longer.
+    /// Drops waiting rows for which `goes` holds.
     pub(super) fn forget(&mut self, goes: impl Fn(f32, Option<&str>) -> bool) {
         if let Self::Own { waiting, labels, texts, .. } = self {
             let kept: Vec<usize> = (0..labels.len()).filter(|&r| !goes(labels[r], texts[r].as_deref())).collect();
@@ -116,7 +116,7 @@ impl Code {
         }
     }
 
-    /// The code without the rows that wait, which answering needs not.
+    /// The code without the waiting rows, which predicting does not need.
     pub(super) fn published(&self) -> Self {
         match self {
             Self::Own { groups, events, .. } => Self::Own {
@@ -130,7 +130,7 @@ impl Code {
         }
     }
 
-    /// After the last change nothing needs to wait.
+    /// After the last change no row needs to wait.
     pub(super) fn settled(&mut self) {
         if let Self::Own { waiting, labels, texts, events, .. } = self
             && *events >= EVENTS.len()

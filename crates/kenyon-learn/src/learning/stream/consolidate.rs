@@ -1,4 +1,4 @@
-//! Consolidation: recent rows are replayed into a copy of the experts, and the copy is kept only if it answers
+//! Consolidation: recent rows are replayed into a copy of the experts, and the copy is kept only if it predicts
 //! recent rows no worse.
 
 use super::mixture::{Mixture, Scratch};
@@ -8,10 +8,10 @@ use crate::Result;
 use crate::data::Batch;
 use serde::{Deserialize, Serialize};
 
-/// What a consolidation did.
+/// The result of a consolidation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Consolidation {
-    /// Rows observed by then.
+    /// Rows observed before it.
     pub rows: u64,
     /// Accuracy (or mean absolute error) on recent rows before and after.
     pub before: f64,
@@ -21,16 +21,16 @@ pub struct Consolidation {
     pub accepted: bool,
     /// Rows it was judged by.
     pub judged: usize,
-    /// Rows that were forgotten before it: then its result is kept whatever it answers, because the
+    /// Rows that were forgotten before it: then its result is kept whatever its accuracy, because the
     /// experts before it had still learned from them.
     #[serde(default)]
     pub forgotten: u64,
 }
 
 impl StreamModel {
-    /// Replays the older half of the recent rows into the experts, solves the readout anew,
+    /// Replays the older half of the recent rows into the experts, solves the readout again,
     /// and keeps the result if the newer half is answered no worse. After rows were forgotten the
-    /// experts are made anew from what is still held, and that is kept.
+    /// experts are trained again from what is still stored, and the result is kept.
     pub fn consolidate(&mut self) -> Result<Consolidation> {
         if self.forgotten > 0 {
             return self.consolidate_without_forgotten();
@@ -76,12 +76,12 @@ impl StreamModel {
         Ok(done)
     }
 
-    /// The rows there were when it was last consolidated, whatever came of it.
+    /// The number of rows when it was last consolidated, whether or not the result was kept.
     pub fn consolidated_at(&self) -> u64 {
         self.consolidations.last().map_or(0, |last| last.rows)
     }
 
-    /// Puts a consolidation on the list that [`super::StreamReport::stream`] shows.
+    /// Adds a consolidation to the list in [`super::StreamReport::stream`].
     pub fn record(&mut self, done: Consolidation) {
         self.consolidations.push(done);
         if self.consolidations.len() > 100 {

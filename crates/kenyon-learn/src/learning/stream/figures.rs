@@ -1,4 +1,4 @@
-//! How well a stream is answered: every row is predicted before it is learned.
+//! Metrics of a stream: every row is predicted before it is learned (prequential evaluation).
 
 use crate::learning::drift::Adwin;
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,7 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Nothing seen yet.
+    /// Before the first row.
     pub fn new(regression: bool) -> Self {
         Self {
             regression,
@@ -85,7 +85,7 @@ impl Figures {
         let of_last = self.last.map_or(value.abs(), |last| (last - value).abs());
         self.last = Some(value);
         self.push(error as f32, of_last);
-        // One enormous error must not hide a change for thousands of rows.
+        // One huge error must not hide a change for thousands of rows.
         let scale = self.error_scale;
         self.error_scale =
             if self.labelled <= 1 { error } else { scale * 0.999 + 0.001 * error.min(100.0 * scale.max(1e-12)) };
@@ -127,7 +127,7 @@ impl Figures {
         }
     }
 
-    /// Accuracy (or mean absolute error) over the whole life.
+    /// Accuracy (or mean absolute error) over all rows.
     pub fn total(&self) -> f64 {
         let n = self.labelled.max(1) as f64;
         if self.regression { self.absolute / n } else { self.right as f64 / n }

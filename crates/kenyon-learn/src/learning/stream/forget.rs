@@ -1,10 +1,10 @@
-//! Forgetting: what was learned from single rows is taken back.
+//! Forgetting: the contributions of single rows are removed.
 //!
 //! At once the rows leave the episodic memory, the recent rows and those that wait for a code, and
-//! they are taken out of the readout's sums, which are solved without them. The experts' steps
-//! cannot be taken back one by one: the next consolidation makes them anew from the rows that are
-//! still held, whether or not that answers better. Rows that nothing holds any more, neither memory
-//! nor log, cannot be told from the others; their part of the sums stays, and so do the scales of
+//! they are subtracted from the readout's sums, which are solved without them. The experts' steps
+//! cannot be reversed one by one: the next consolidation trains them again from the rows that are
+//! still stored, whether or not that predicts better. Rows that nothing stores any more, neither memory
+//! nor log, cannot be identified; their part of the sums stays, and so do the scales of
 //! columns and the names of classes and categories.
 
 use super::StreamModel;
@@ -16,7 +16,7 @@ use crate::models::Task;
 use serde_json::Value;
 use std::collections::HashSet;
 
-/// What went.
+/// What was removed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Forgotten {
     /// Remembered episodes.
@@ -25,13 +25,13 @@ pub struct Forgotten {
     pub rows: usize,
 }
 
-/// How often the experts read the memory when they are made anew; recent rows, whose order is known,
+/// How often the experts read the memory when they are trained again; recent rows, whose order is known,
 /// are read once after it.
 const PASSES: usize = 3;
 
 impl StreamModel {
-    /// Forgets everything for which `gone` holds, by an entry's id (rows that are not remembered have
-    /// none), label and JSON. `logged` are rows of the log, as JSON, that are to go as well.
+    /// Forgets everything for which `gone` holds, by an entry's id (rows that are not in memory have
+    /// none), label and JSON. `logged` are rows of the log, as JSON, that are removed as well.
     pub fn forget(
         &mut self,
         gone: impl Fn(Option<u64>, Option<&Value>, Option<&str>) -> bool,
@@ -53,7 +53,7 @@ impl StreamModel {
         };
         let recent = self.forget_recent(goes);
         self.code.forget(goes);
-        // A row that is held twice was learned once: the log tells how often, then the recent rows.
+        // A row that is stored twice was learned once: the log gives the count, then the recent rows.
         let counted: HashSet<&str> = logged.iter().copied().collect();
         let mut rows = logged.to_vec();
         rows.extend(recent.iter().map(|r| &**r).filter(|r| !counted.contains(r)));
@@ -68,7 +68,7 @@ impl StreamModel {
         Ok(forgotten)
     }
 
-    /// Removes recent rows and gives them back as JSON.
+    /// Removes recent rows and returns them as JSON.
     fn forget_recent(&mut self, goes: impl Fn(f32, Option<&str>) -> bool) -> Vec<Box<str>> {
         let (mut kept, mut out) = (Vec::new(), Vec::new());
         for (r, &label) in self.recent_labels.iter().enumerate() {
@@ -85,12 +85,12 @@ impl StreamModel {
         out
     }
 
-    /// Takes rows out of the sums and of the counts of their classes.
+    /// Subtracts rows from the sums and from the counts of their classes.
     fn take_out(&mut self, rows: &[&str]) -> Result<()> {
         if rows.is_empty() {
             return Ok(());
         }
-        // Rows that were learned can be read; some of a log that came before a change of columns may
+        // Rows that were learned can be parsed; some of a log from before a change of columns may
         // not, and were never learned by this stream.
         let Ok((batch, labels)) = self.read_back(rows) else { return Ok(()) };
         let codes = self.codes(&batch)?.0;
@@ -103,7 +103,7 @@ impl StreamModel {
         Ok((self.encoder.encode(&table)?, self.labels(&table)?))
     }
 
-    /// Makes the experts anew from what is still remembered, and sums that had faded as well.
+    /// Trains the experts again from the memory, and computes sums that had faded as well.
     pub(super) fn rebuild(&mut self) -> Result<()> {
         let recent: HashSet<&str> = self.recent_texts.iter().flatten().map(|t| &**t).collect();
         let older: Vec<&str> = self.mixture.shared.memory.entries().iter().filter_map(|e| e.row.as_deref()).collect();

@@ -1,21 +1,21 @@
-//! Weights of experts by their recent losses (fixed share, Herbster & Warmuth 1998): the answer follows whichever
-//! expert fits now. All it knows of an expert is its loss and whether it can answer yet.
+//! Weights of experts by their recent losses (fixed share, Herbster & Warmuth 1998): the prediction follows the
+//! expert that is best at the moment. It uses only an expert's loss and whether it can predict yet.
 
 use crate::nn::probability::softmax;
 use serde::{Deserialize, Serialize};
 
-/// Smallest probability an expert is charged for, so that one surprise does not silence it for ever.
+/// Smallest probability an expert's loss is computed from, so that one surprise does not remove its weight for ever.
 const LEAST: f32 = 1e-3;
-/// What an expert that was trained before the stream began is ahead of those that know nothing yet:
+/// The initial advantage of an expert that was trained before the stream began over untrained ones:
 /// e⁶ : 1, as much as thirty rows that the others answer better by two thirds of a nat.
 const LEAD: f32 = 6.0;
 
-/// How the experts' answers are joined.
+/// How the experts' predictions are combined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Mixing {
     /// By their recent losses: tables and text.
     Hedged,
-    /// The first expert that is ready answers alone: codes that must not be forgotten when classes come
+    /// The first expert that is ready predicts alone: for codes that must not be forgotten when classes come
     /// one after the other.
     FirstReady,
 }
@@ -28,7 +28,7 @@ pub(super) struct Hedge {
 }
 
 impl Hedge {
-    /// All experts alike, or the first ahead because it is `trained`.
+    /// All experts with equal weight, or the first ahead because it is `trained`.
     pub(super) fn new(experts: usize, trained: bool) -> Self {
         let mut it = Self { scores: vec![0.0; experts] };
         it.restart(trained);
@@ -55,14 +55,14 @@ impl Hedge {
         }
     }
 
-    /// Charges each expert with its loss; losses of long ago fade.
+    /// Updates the weights by each expert's loss; old losses fade.
     pub(super) fn charge(&mut self, losses: impl Iterator<Item = f32>) {
         for (score, loss) in self.scores.iter_mut().zip(losses) {
             *score = 0.99 * *score - 0.3 * loss;
         }
     }
 
-    /// As at first.
+    /// Resets to the initial weights.
     pub(super) fn restart(&mut self, trained: bool) {
         self.scores.fill(0.0);
         if let Some(first) = self.scores.first_mut().filter(|_| trained) {
@@ -70,13 +70,13 @@ impl Hedge {
         }
     }
 
-    /// After a change: all nearly alike again.
+    /// After a change: all weights nearly equal again.
     pub(super) fn on_drift(&mut self) {
         self.scores.iter_mut().for_each(|s| *s *= 0.1);
     }
 }
 
-/// The loss an expert is charged with for the probability it gave to the truth.
+/// The loss of an expert for the probability it gave to the truth.
 pub(super) fn log_loss(probability: f32) -> f32 {
     -probability.max(LEAST).ln()
 }

@@ -1,4 +1,4 @@
-//! What experts see of a row of a table in a stream: the row itself, how it differs from the recent
+//! The experts' inputs from a row of a table in a stream: the row itself, how it differs from the recent
 //! past, what the last labels were, and a k-winner code of the first two.
 //!
 //! The recent past of inputs needs no labels. The last labels do; the setting `recent_labels` leaves them out.
@@ -14,20 +14,20 @@ const PACES: [f32; 4] = [0.5, 0.125, 1.0 / 24.0, 1.0 / 96.0];
 const LABEL_PACES: [f32; 3] = [0.5, 0.1, 0.02];
 /// How many rows ago a label is looked up: the last few, a week of days, a day of (half) hours.
 const LAGS: [usize; 6] = [1, 2, 3, 7, 24, 48];
-/// Classes beyond this are not followed as labels in time.
+/// Classes beyond this are not tracked as labels in time.
 const MOST_CLASSES: usize = 16;
 /// Units of the k-winner code, and how many win.
 const UNITS: usize = 96;
 const WINNERS: usize = 12;
 
-/// Which part of a view an expert reads.
+/// The part of a view that an expert reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum ReceptiveField {
     /// The columns.
     Plain,
     /// The columns, the recent past, the last labels.
     Context,
-    /// That and the k-winner code.
+    /// These and the k-winner code.
     Full,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Inputs {
     units: CopyOnWrite<Vec<f32>>,
 }
 
-/// One row as the experts see it.
+/// One row as input of the experts.
 #[derive(Clone, Debug, Default)]
 pub(super) struct View {
     /// Bias, standardised columns, differences from the recent past, then the last labels.
@@ -64,7 +64,7 @@ pub(super) struct View {
 }
 
 impl View {
-    /// What an expert of this field reads.
+    /// The inputs for this field.
     pub(super) fn of(&self, field: ReceptiveField) -> &[f32] {
         match field {
             ReceptiveField::Plain => &self.context[..self.row_width],
@@ -80,7 +80,7 @@ impl View {
 }
 
 impl Inputs {
-    /// Nothing seen yet. `labels`: whether the last labels are inputs.
+    /// Before the first row. `labels`: whether the last labels are inputs.
     pub(super) fn new(columns: Vec<u32>, labels: bool, seed: u64) -> Self {
         let width = columns.len();
         let mut it = Self {
@@ -99,20 +99,20 @@ impl Inputs {
         it
     }
 
-    /// Computes what is not kept: the units' weights, which follow from the seed.
+    /// Computes what is not saved: the units' weights, which follow from the seed.
     pub(super) fn prepare(&mut self) {
         let inputs = self.columns.len() * (1 + PACES.len()) + 1;
         let scale = 1.0 / (inputs as f32).sqrt();
         self.units = Random::stream(self.seed, "stream units", 0).normals(UNITS * inputs, scale).into();
     }
 
-    /// Before the first row of a stream again; the scales stay.
+    /// Resets to before the first row of a stream; the scales stay.
     pub(super) fn rewind(&mut self) {
         self.paces.iter_mut().chain(&mut self.shares).for_each(|means| means.fill(0.0));
         self.last.clear();
     }
 
-    /// Width of what an expert of this field reads.
+    /// Width of the inputs for this field.
     pub(super) fn width(&self, field: ReceptiveField) -> usize {
         let labels = if self.labels { MOST_CLASSES * (LABEL_PACES.len() + LAGS.len()) } else { 0 };
         let context = 1 + self.columns.len() * (1 + PACES.len()) + labels;
@@ -123,7 +123,7 @@ impl Inputs {
         }
     }
 
-    /// What the experts see of a row, given the past.
+    /// The experts' inputs for a row, given the past.
     pub(super) fn view(&self, indices: &[u32], values: &[f32], view: &mut View) {
         let context = &mut view.context;
         context.clear();
@@ -182,7 +182,7 @@ impl Inputs {
         ((f64::from(value) - self.means[column]) / deviation).clamp(-5.0, 5.0) as f32
     }
 
-    /// Takes a row's columns into the statistics; before [`Inputs::view`], so that the first row
+    /// Adds a row's columns to the statistics; before [`Inputs::view`], so that the first row
     /// already has a scale.
     pub(super) fn observe(&mut self, indices: &[u32], values: &[f32]) {
         self.rows += 1.0;
@@ -198,7 +198,7 @@ impl Inputs {
         }
     }
 
-    /// The row of `view` is past now.
+    /// Moves on to the next row after that of `view`.
     pub(super) fn pass(&mut self, view: &View) {
         for (pace, share) in self.paces.iter_mut().zip(PACES) {
             for (mean, x) in pace.iter_mut().zip(&view.context[1..view.row_width]) {
@@ -207,7 +207,7 @@ impl Inputs {
         }
     }
 
-    /// Its label was this.
+    /// Adds its label.
     pub(super) fn label(&mut self, class: u32) {
         for (shares, pace) in self.shares.iter_mut().zip(LABEL_PACES) {
             for (c, share) in shares.iter_mut().enumerate() {

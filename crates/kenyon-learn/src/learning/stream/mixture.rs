@@ -1,4 +1,4 @@
-//! All that answering needs of a model that learns from a stream: the experts, what they share, and their hedge. How
+//! The state for predicting of a model that learns from a stream: the experts, their shared past, and their hedge. How
 //! a row changes it is in `mixture_learn`.
 
 use super::experts::{ExpertKind, ExpertRow, Shared, StreamExpert};
@@ -8,7 +8,7 @@ use super::shape::{MixtureShape, Row};
 use crate::models::{RECALLED, Recalled, RecalledRow};
 use crate::nn::memory::episodic::{Episodic, Key};
 
-/// Everything that answers a row.
+/// Everything that predicts a row.
 #[derive(Debug)]
 pub(super) struct Mixture {
     pub(super) shared: Shared,
@@ -20,22 +20,22 @@ pub(super) struct Mixture {
     pub(super) hedge: Hedge,
 }
 
-/// Intermediate results of the answer to one row.
+/// Intermediate results for one row.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Scratch {
     pub(super) view: View,
     pub(super) key: Key,
     pub(super) similarities: Vec<f32>,
-    /// One answer an expert, `[outputs]` each.
+    /// One prediction an expert, `[outputs]` each.
     pub(super) answers: Vec<Vec<f32>>,
     pub(super) weights: Vec<f32>,
     room: Vec<f32>,
-    /// The joined answer.
+    /// The combined prediction.
     pub(super) answer: Vec<f32>,
 }
 
 impl Mixture {
-    /// A mixture that knows nothing, of experts of these kinds.
+    /// A fresh mixture of experts of these kinds.
     pub(super) fn new(shape: &MixtureShape, kinds: &[ExpertKind]) -> Self {
         let experts: Vec<_> = kinds.iter().flat_map(|kind| (kind.make)(shape)).collect();
         let key = if shape.code > 0 { shape.code } else { shape.columns.len().max(1) };
@@ -58,12 +58,12 @@ impl Mixture {
         it
     }
 
-    /// A copy that goes on learning on its own.
+    /// A copy that continues learning independently.
     pub(super) fn fork(&self) -> Self {
         self.with_experts(|expert| expert.fork())
     }
 
-    /// A copy that only answers.
+    /// A copy that only predicts.
     pub(super) fn published(&self) -> Self {
         self.with_experts(|expert| expert.published())
     }
@@ -79,7 +79,7 @@ impl Mixture {
         }
     }
 
-    /// Makes room for classes up to `classes`.
+    /// Extends the arrays for classes up to `classes`.
     pub(super) fn grow(&mut self, classes: usize) {
         if self.shared.regression || classes <= self.shared.classes {
             return;
@@ -95,7 +95,7 @@ impl Mixture {
         self.experts.iter_mut().for_each(|expert| expert.on_new_code());
     }
 
-    /// How far the columns of the row last answered are from their means, in `[0, 1]`.
+    /// How far the columns of the last predicted row are from their means, in `[0, 1]`.
     pub(super) fn input_novelty(&self, scratch: &Scratch) -> f64 {
         if self.inputs.is_some() {
             let columns = scratch.view.columns();
@@ -105,7 +105,7 @@ impl Mixture {
         scratch.similarities.iter().fold(0.0f32, |m, s| m.max(*s)).clamp(0.0, 1.0).into()
     }
 
-    /// Answers a row: probabilities `[classes]`, or one value, into `scratch.answer`.
+    /// Predicts a row: probabilities `[classes]`, or one value, into `scratch.answer`.
     pub(super) fn answer(&self, row: Row<'_>, scratch: &mut Scratch) {
         if let Some(inputs) = &self.inputs {
             inputs.view(row.indices, row.values, &mut scratch.view);
@@ -144,7 +144,7 @@ impl Mixture {
         code.is_empty() && self.inputs.is_some()
     }
 
-    /// What the row last answered recalls, most similar first.
+    /// The memory entries retrieved for the last predicted row, most similar first.
     pub(super) fn recalled(&self, scratch: &Scratch) -> Vec<Recalled> {
         let memory = &self.shared.memory;
         let one = |(similarity, at): (f32, usize)| {
@@ -161,7 +161,7 @@ impl Mixture {
         self.shared.memory.width()
     }
 
-    /// What the row last answered is remembered by.
+    /// The memory key of the last predicted row.
     pub(super) fn key<'a>(&self, code: &'a [f32], scratch: &'a Scratch) -> &'a [f32] {
         if self.keyed_by_columns(code) { scratch.view.columns() } else { code }
     }
@@ -171,7 +171,7 @@ impl Mixture {
         (self.shared.memory.entries().len() * self.shared.memory.width()) as f64
     }
 
-    /// Bytes it takes, about.
+    /// Approximate bytes in memory.
     pub(super) fn bytes(&self) -> u64 {
         self.experts.iter().map(|expert| expert.bytes()).sum::<u64>() + self.shared.memory.bytes()
     }

@@ -1,4 +1,4 @@
-//! How a row changes what answers: every expert learns from the row that was just answered.
+//! How a row changes the mixture: every expert learns from the row that was just predicted.
 
 use super::experts::{ExpertRow, Lesson, Pass, Truth};
 use super::hedge::log_loss;
@@ -6,14 +6,14 @@ use super::mixture::{Mixture, Scratch};
 use super::shape::Row;
 
 impl Mixture {
-    /// Takes a row's inputs into the running statistics; label or not.
+    /// Adds a row's inputs to the running statistics, with or without a label.
     pub(super) fn look(&mut self, row: Row<'_>) {
         if let Some(inputs) = &mut self.inputs {
             inputs.observe(row.indices, row.values);
         }
     }
 
-    /// Learns the class or value of the row last answered.
+    /// Learns the class or value of the last predicted row.
     pub(super) fn learn(
         &mut self,
         row: Row<'_>,
@@ -39,7 +39,7 @@ impl Mixture {
         self.pass(truth, scratch);
     }
 
-    /// Only the inputs of the row last answered are known.
+    /// Learns from the inputs of the last predicted row, without a label.
     pub(super) fn learn_unlabelled(&mut self, row: Row<'_>, scratch: &Scratch) {
         if let Some(inputs) = &mut self.inputs {
             inputs.pass(&scratch.view);
@@ -48,18 +48,18 @@ impl Mixture {
         self.experts.iter_mut().for_each(|expert| expert.learn_unlabelled(&row));
     }
 
-    /// Learns a remembered row once more: steps alone, nothing that counts rows or keeps time.
+    /// Learns a stored row once more: gradient steps alone, without counts or time.
     pub(super) fn rehearse(&mut self, row: Row<'_>, truth: Truth, scratch: &Scratch) {
         self.teach(row, truth, Pass::Rehearsal, scratch);
     }
 
-    /// Starts over whatever single rows cannot be taken out of.
+    /// Resets what single rows cannot be removed from.
     pub(super) fn restart(&mut self) {
         self.experts.iter_mut().for_each(|expert| expert.restart());
         self.hedge.restart(self.base);
     }
 
-    /// Teaches experts rows of the past in their order, with the past as it then was. Afterwards the recent past is
+    /// Trains experts on rows of the past in their order, with their own past. Afterwards the recent past is
     /// that of these rows; counts, scales and memory stay.
     pub(super) fn teach_again<'a>(
         &mut self,
@@ -78,12 +78,12 @@ impl Mixture {
         }
     }
 
-    /// Brings what is solved now and then up to date.
+    /// Updates what is solved at intervals.
     pub(super) fn settle(&mut self) {
         self.experts.iter_mut().for_each(|expert| expert.settle(&self.shared));
     }
 
-    /// Takes rows back, by their codes; a label is a class, a value or NaN.
+    /// Removes rows, by their codes; a label is a class, a value or NaN.
     pub(super) fn forget(&mut self, codes: &[f32], labels: &[f32]) {
         for &label in labels.iter().filter(|label| !label.is_nan()) {
             let class = if self.shared.regression { 0 } else { label as usize };
@@ -96,7 +96,7 @@ impl Mixture {
         }
     }
 
-    /// After a change all experts count nearly alike again; each does what it does about it.
+    /// After a change all experts have nearly equal weight again; each reacts in its own way.
     pub(super) fn on_drift(&mut self, fade: bool) {
         self.experts.iter_mut().for_each(|expert| expert.on_drift(fade, &self.shared));
         self.hedge.on_drift();
@@ -124,7 +124,7 @@ impl Mixture {
         }
     }
 
-    /// The row last answered is past now.
+    /// Moves on to the next row after the last predicted one.
     fn pass(&mut self, truth: Truth, scratch: &Scratch) {
         let Some(inputs) = &mut self.inputs else { return };
         inputs.pass(&scratch.view);
@@ -134,7 +134,7 @@ impl Mixture {
     }
 }
 
-/// What a remembered row holds.
+/// The memory entry of a stored row.
 fn label_and_value(truth: Truth) -> (u32, f32) {
     match truth {
         Truth::Class(class) => (class as u32, 0.0),

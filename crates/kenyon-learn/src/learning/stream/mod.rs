@@ -1,10 +1,10 @@
 //! A model that learns from a stream: it predicts a row and then learns it, row by row.
 //!
 //! [`StreamModel`] is pure and synchronous: the same rows in the same order give the same state, bit for
-//! bit, and a [`StreamModel::snapshot`] with the rows after it gives that state, too. It knows nothing of
-//! logs and servers; `serving::observe` keeps the log and serves [`StreamModel::publish`].
+//! bit, and a [`StreamModel::snapshot`] with the rows after it gives that state, too. It does not depend on
+//! logs or servers; `serving::observe` keeps the log and serves [`StreamModel::publish`].
 //!
-//! A stream starts from nothing (a running encoder, codes learned from its own first rows) or from
+//! A stream starts empty (a running encoder, codes learned from its own first rows) or from
 //! a trained bundle, whose encoder and network then stay frozen while everything after them learns.
 
 mod code;
@@ -55,78 +55,78 @@ use targets::TargetRange;
 const NARROW: usize = 96;
 /// Vectors of one dimension with more elements than this are taken for counts of words.
 const LISTED: u32 = 4_096;
-/// Rows kept to judge consolidations by.
+/// Rows kept to evaluate consolidations on.
 const RECENT: usize = 512;
 
-/// What a stream learns and how, beside its columns.
+/// The options of a stream, in addition to its columns.
 #[derive(Clone, Debug)]
 pub struct StreamSpec {
-    /// What kind of answer.
+    /// The task.
     pub task: Task,
     /// The target's column.
     pub target: ColumnPlan,
-    /// Classes known beforehand.
+    /// Classes that are known before the first row.
     pub classes: Vec<Value>,
     /// Columns of the rows.
     pub inputs: Vec<ColumnPlan>,
-    /// `memory_per_class`, `recent_labels`, and what `hybrid` takes.
+    /// `memory_per_class`, `recent_labels`, and the settings of `hybrid`.
     pub config: Map<String, Value>,
-    /// Everything random follows from it.
+    /// Seed of everything random.
     pub seed: u64,
 }
 
-/// The state of a stream; see the module.
+/// The state of a stream; see the module documentation.
 pub struct StreamModel {
     task: Task,
     target: ColumnPlan,
     target_encoder: TargetEncoder,
     encoder: Arc<Encoder>,
-    /// Whether the encoder still learns; false over a frozen network.
+    /// Whether the encoder is still updated; false over a frozen network.
     running: bool,
     base: Option<Arc<Bundle>>,
     config: Map<String, Value>,
     seed: u64,
-    /// Numbers seen as targets.
+    /// Statistics of the targets.
     targets: TargetRange,
     mixture: Mixture,
     code: Code,
     figures: Figures,
-    /// Rows seen, labelled or not.
+    /// Number of rows, labelled or not.
     rows: u64,
     newest_class: u64,
     recent: Batch,
     recent_labels: Vec<f32>,
     /// The same rows as JSON, where they came with it.
     recent_texts: Vec<Option<Box<str>>>,
-    /// Rows forgotten since the last consolidation: what experts learned from them is still there.
+    /// Rows forgotten since the last consolidation: the experts still contain what they learned from them.
     forgotten: u64,
-    /// Distance from the answer, of the newest labelled rows: what conformal sets are made of.
+    /// Residuals of the newest labelled rows: the scores of conformal sets.
     scores: Vec<f32>,
     consolidations: Vec<Consolidation>,
     reader: RowsReader,
     scratch: Scratch,
     threads: usize,
-    /// What is near to remembered rows, and the rows at which that was fitted.
+    /// Novelty fitted on stored rows, and the number of rows at which it was fitted.
     novelty: Option<(u64, Arc<Novelty>)>,
 }
 
-/// What some rows did.
+/// The effect of some rows.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observed {
-    /// Rows taken in.
+    /// Rows learned.
     pub rows: u64,
-    /// Answers before learning: class ids, or values; one a row.
+    /// Predictions before learning: class ids, or values; one a row.
     pub answers: Vec<f32>,
     /// The error changed with one of the rows.
     pub drift: bool,
     /// The inputs changed with one of the rows.
     pub input_drift: bool,
-    /// Classes seen for the first time.
+    /// Classes that occurred for the first time.
     pub new_classes: usize,
 }
 
 impl StreamModel {
-    /// A stream from nothing.
+    /// An empty stream.
     pub fn new(spec: &StreamSpec) -> Result<Self> {
         Self::with_experts(spec, EXPERTS)
     }
@@ -169,11 +169,11 @@ impl StreamModel {
         }))
     }
 
-    /// A stream that goes on from a trained bundle.
+    /// A stream that continues from a trained bundle.
     pub fn over(base: Arc<Bundle>) -> Self {
         let config = base.config.config.clone();
         let width = base.network.feature_width();
-        // Sums of few labels are answered better by what the training made of them.
+        // With few labels the training's own readout is better than one solved from the sums.
         let steady = base.network.sums().is_some_and(|sums| !are_few(sums))
             && base.encoder.width as usize > NARROW
             && base.config.task == Task::Classification;
@@ -261,7 +261,7 @@ impl StreamModel {
         &self.reader
     }
 
-    /// Whether the rows of `table` can be learned; the error names those whose target is absurd.
+    /// Whether the rows of `table` can be learned; the error names those whose target is out of range.
     pub fn check(&self, table: &Table) -> Result<()> {
         match (self.task, table.column(&self.target.name)) {
             (Task::Regression, Some(Column::Number(targets) | Column::Timestamp(targets))) => {
@@ -272,7 +272,7 @@ impl StreamModel {
     }
 
     /// Predicts and then learns the rows of `table`, in order. `texts` holds each row as JSON, for
-    /// people who look at the memory; it may be empty.
+    /// listing the memory; it may be empty.
     pub fn observe(&mut self, table: &Table, texts: &[&str]) -> Result<Observed> {
         let mut out = Observed::default();
         if let Some(column) = table.column(&self.target.name) {
@@ -300,7 +300,7 @@ impl StreamModel {
             self.one(row, label, texts.get(r).copied(), &mut out);
             self.remember(indices, values, label.learned, texts.get(r).copied());
         }
-        // A code that learned anew is for the rows after: those of this batch had the old one.
+        // A code that was learned again is for later rows: those of this batch had the old one.
         let learned: Vec<f32> = labels.iter().map(|label| label.learned).collect();
         if self.code.learn(&self.encoder, &self.config, self.seed, &batch, &learned, texts) {
             self.replay()?;
@@ -350,7 +350,7 @@ impl StreamModel {
         }
     }
 
-    /// Learns the rows that waited for a code once more, under the code they taught.
+    /// Learns the rows that waited for a code once more, under the code learned from them.
     fn replay(&mut self) -> Result<()> {
         let Some((batch, labels, texts)) = self.code.waiting() else { return Ok(()) };
         let (batch, labels, texts) = (batch.clone(), labels.to_vec(), texts.to_vec());
@@ -374,7 +374,7 @@ impl StreamModel {
         Ok(())
     }
 
-    /// Starts the experts of numbers over with another centre: the first target was an outlier.
+    /// Restarts the experts for regression with another centre: the first target was an outlier.
     fn begin_values_anew(&mut self, centre: f64) {
         self.target_encoder = TargetEncoder::Number { mean: centre, std: 1.0 };
         self.mixture.restart();
@@ -393,7 +393,7 @@ impl StreamModel {
         }
     }
 
-    /// What 1 stands for among standardised targets.
+    /// The unit of standardised targets.
     fn unit(&self) -> f32 {
         match &self.target_encoder {
             TargetEncoder::Number { std, .. } => *std as f32,
@@ -401,7 +401,7 @@ impl StreamModel {
         }
     }
 
-    /// Labels of rows that come for the first time; numbers are taken into the range of targets.
+    /// Labels of rows that are observed for the first time; numbers are clipped to the range of targets.
     fn new_labels(&mut self, table: &Table) -> Result<Vec<Label>> {
         let (Task::Regression, Some(Column::Number(targets) | Column::Timestamp(targets))) =
             (self.task, table.column(&self.target.name))
@@ -479,17 +479,17 @@ impl StreamModel {
         self.recent_texts.push(text.map(Box::from));
     }
 
-    /// Rows seen so far.
+    /// Number of rows.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// The figures so far.
+    /// The metrics.
     pub fn figures(&self) -> &Figures {
         &self.figures
     }
 
-    /// The classes so far, in the order of ids; empty for numbers.
+    /// The classes, in the order of ids; empty for regression.
     pub fn classes(&self) -> &[Value] {
         match &self.target_encoder {
             TargetEncoder::Classes(classes) => classes,
@@ -519,7 +519,7 @@ struct Parts {
     ignored: Vec<String>,
 }
 
-/// What the settings say, the rest empty.
+/// The settings, with the rest empty.
 fn shape(task: Task, classes: usize, config: &Map<String, Value>, seed: u64) -> MixtureShape {
     MixtureShape {
         regression: task == Task::Regression,

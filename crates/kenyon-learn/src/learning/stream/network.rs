@@ -1,4 +1,4 @@
-//! A stream's state as a network: what serving answers by while the stream goes on.
+//! A stream's state as a network: what serving predicts with while the stream continues.
 
 use super::code::Code;
 use super::mixture::{Mixture, Scratch};
@@ -24,7 +24,7 @@ struct Published {
 }
 
 thread_local! {
-    /// Intermediate results, kept by each thread that answers.
+    /// Intermediate results, kept by each thread.
     static SCRATCH: RefCell<Scratch> = RefCell::new(Scratch::default());
 }
 
@@ -55,7 +55,7 @@ impl Published {
         };
         let rows = batch.rows().max(1);
         let (width, outputs) = (codes.len() / rows, answers.len() / rows);
-        // A stream that has learned nothing has nothing to add: the trained network's answer stands.
+        // A stream that has learned nothing changes nothing: the trained network's output stands.
         let untaught = outputs > 0 && self.mixture.shared.counts.iter().all(|&rows| rows == 0);
         SCRATCH.with_borrow_mut(|scratch| {
             Ok((0..batch.rows())
@@ -164,7 +164,7 @@ impl Network for Published {
 }
 
 impl StreamModel {
-    /// The stream as it stands, as a bundle that answers. Its probabilities need no temperature;
+    /// The current state of the stream as a bundle. Its probabilities need no temperature;
     /// sets and intervals come from the newest rows.
     pub fn publish(&self) -> Bundle {
         let (base, code) = (self.base.clone(), self.code.published());
@@ -210,7 +210,7 @@ impl StreamModel {
         )
     }
 
-    /// Finds out anew what is near to what is remembered, when a quarter more rows have come. Part of
+    /// Fits novelty on the memory again, when a quarter more rows have come. Part of
     /// learning and not of publishing, so that replicas agree on it.
     pub(super) fn renew_novelty(&mut self) {
         if self.base.is_none() && self.novelty.as_ref().is_none_or(|(rows, _)| self.rows >= rows + rows / 4 + 10) {
@@ -218,8 +218,8 @@ impl StreamModel {
         }
     }
 
-    /// What is near to what is remembered: every second episode is known, the others tell how far
-    /// known things are.
+    /// Novelty from the memory: every second entry is a key, the others give the distances of
+    /// familiar rows.
     fn find_novelty(&self) -> Novelty {
         let (memory, width) = (&self.mixture.shared.memory, self.mixture.key_width());
         if memory.entries().len() < 40 {

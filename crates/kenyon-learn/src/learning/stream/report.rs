@@ -1,4 +1,4 @@
-//! What a stream tells of itself, as it stood when it was published.
+//! The published report of a stream.
 
 use super::copy_on_write::CopyOnWrite;
 use super::{Consolidation, Figures, StreamModel, Task};
@@ -7,7 +7,7 @@ use crate::learning::bundle::class_name;
 use crate::nn::memory::episodic::{Entry, Episodic};
 use serde_json::{Map, Value, json};
 
-/// Figures and remembered rows of a stream.
+/// Metrics and memory of a stream.
 #[derive(Clone, Debug)]
 pub struct StreamReport {
     task: Task,
@@ -20,7 +20,7 @@ pub struct StreamReport {
 }
 
 impl StreamModel {
-    /// Figures and remembered rows as they stand.
+    /// The current metrics and memory.
     pub fn report(&self) -> StreamReport {
         StreamReport {
             task: self.task,
@@ -35,22 +35,22 @@ impl StreamModel {
 }
 
 impl StreamReport {
-    /// Rows seen.
+    /// Number of rows.
     pub fn rows(&self) -> u64 {
         self.rows
     }
 
-    /// The figures.
+    /// The metrics.
     pub fn figures(&self) -> &Figures {
         &self.figures
     }
 
-    /// What is remembered, oldest first.
+    /// The memory entries, oldest first.
     pub fn entries(&self) -> &[Entry] {
         self.memory.entries()
     }
 
-    /// The classes, in the order of ids; empty for numbers.
+    /// The classes, in the order of ids; empty for regression.
     pub fn classes(&self) -> &[Value] {
         match &self.target_encoder {
             TargetEncoder::Classes(classes) => classes,
@@ -58,7 +58,7 @@ impl StreamReport {
         }
     }
 
-    /// Class or value of a remembered row, under its name in an answer.
+    /// Class or value of a memory entry, under its name in an answer.
     pub fn label(&self, entry: &Entry) -> (&'static str, Value) {
         match &self.target_encoder {
             TargetEncoder::Classes(classes) => {
@@ -74,7 +74,7 @@ impl StreamReport {
         json!({"entries": self.entries().len(), "capacity": self.memory.capacity * groups})
     }
 
-    /// Whatever `GET /{name}/stream` shows.
+    /// The body of `GET /{name}/stream`.
     pub fn stream(&self) -> Value {
         let recalls: Map<String, Value> = self
             .classes()

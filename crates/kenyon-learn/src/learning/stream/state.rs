@@ -24,11 +24,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
 use std::sync::Arc;
 
-/// Raised whenever the layout below changes: the first number of a snapshot. Those that came before are read by
+/// Increased whenever the layout below changes: the first number of a snapshot. Earlier ones are read by
 /// [`earlier`].
 const LAYOUT: u32 = 4;
 
-/// JSON in a form that keeps every bit of its numbers, which its text does not promise.
+/// JSON in a form that keeps every bit of its numbers, which its text does not guarantee.
 #[derive(Serialize, Deserialize)]
 enum Exact {
     Null,
@@ -73,7 +73,7 @@ impl From<Exact> for Value {
     }
 }
 
-/// What is kept; borrowed to write, owned to read.
+/// The saved state; borrowed to write, owned to read.
 #[derive(Serialize, Deserialize)]
 struct State<C, F, B, L, T> {
     layout: u32,
@@ -97,7 +97,7 @@ struct State<C, F, B, L, T> {
     consolidations: Vec<u8>,
 }
 
-/// The experts, each under its name, and what they share.
+/// The experts, each under its name, and their shared past.
 #[derive(Serialize, Deserialize)]
 struct MixtureState {
     classes: usize,
@@ -156,7 +156,7 @@ impl MixtureState {
 }
 
 impl StreamModel {
-    /// Everything that decides the future.
+    /// The complete state.
     pub fn snapshot(&self) -> Result<Vec<u8>> {
         let described = serde_json::json!({
             "target": self.target, "target_encoder": self.target_encoder, "encoder": *self.encoder,
@@ -185,8 +185,8 @@ impl StreamModel {
         postcard::to_stdvec(&state).map_err(broken)
     }
 
-    /// The stream that [`StreamModel::snapshot`] was taken of. `base` is the bundle it goes on from, where
-    /// it does.
+    /// The stream that [`StreamModel::snapshot`] was taken of. `base` is the bundle it continues from, if
+    /// any.
     pub fn restore(bytes: &[u8], base: Option<Arc<Bundle>>) -> Result<Self> {
         Self::restore_with(bytes, base, EXPERTS)
     }
@@ -202,12 +202,12 @@ impl StreamModel {
             _ => return Err(broken("it is not described")),
         };
         let mut target: ColumnPlan = part(&mut described, "target")?;
-        // As when a stream begins; snapshots of 0.1 do not say so.
+        // As when a stream begins; snapshots of 0.1 do not contain it.
         target.labels = !state.regression;
         let encoder: crate::data::encoder::Encoder = part(&mut described, "encoder")?;
         let base = base.filter(|_| state.over);
         if state.over && base.is_none() {
-            return Err(broken("the trained model it goes on from is missing"));
+            return Err(broken("the trained model it continues from is missing"));
         }
         let mut plans = encoder.inputs.clone();
         plans.push(target.clone());

@@ -1,32 +1,32 @@
-//! Which numbers a stream learns as targets: absurd ones are refused before they are stored, outliers enter as if
-//! they lay at the edge of what is usual.
+//! The range of a stream's targets: values out of range are refused before they are stored, outliers are clipped
+//! to the edge of the usual range.
 
 use crate::data::encoder::Scale;
 use crate::{Detail, Error, Result};
 use serde::{Deserialize, Serialize};
 
-/// Targets beyond this are refused: squares of their differences must fit in 32 bits.
+/// Larger targets are refused: squares of their differences must fit in 32 bits.
 const LARGEST: f64 = 1e15;
-/// Targets so many deviations from the mean of those seen are refused.
+/// Targets this many deviations from the mean of earlier ones are refused.
 const FAR: f64 = 1e6;
-/// Targets from which on the deviation is known.
+/// Number of targets from which on the deviation is used.
 const KNOWN: f64 = 20.0;
-/// Deviations between the mean and the centre the experts began with from which on they begin anew.
+/// Deviations between the mean and the experts' initial centre from which on they restart.
 const ASTRAY: f64 = 1e4;
 
-/// The targets seen so far.
+/// The targets so far.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct TargetRange {
     scale: Scale,
 }
 
 impl TargetRange {
-    /// That of rows a model was trained on.
+    /// The statistics of the rows a model was trained on.
     pub(super) fn of(mean: f64, deviation: f64) -> Self {
         Self { scale: Scale::of(mean, deviation) }
     }
 
-    /// Whether nothing has been seen.
+    /// Whether there was no target yet.
     pub(super) fn is_empty(&self) -> bool {
         self.scale.rows() == 0.0
     }
@@ -45,7 +45,7 @@ impl TargetRange {
         if details.is_empty() {
             return Ok(());
         }
-        let detail = format!("{name}: a target is outside any range that could be learned; nothing was observed");
+        let detail = format!("{name}: a target is out of range; no row was observed");
         Err(Error::unprocessable("target_out_of_range", detail).with_details(details))
     }
 
@@ -63,8 +63,8 @@ impl TargetRange {
         })
     }
 
-    /// Takes in the next target; the target to learn in its place, none for what the log of an older version holds
-    /// beyond any range.
+    /// Adds the next target; the target to learn in its place, none for out-of-range values in the log of an older
+    /// version.
     pub(super) fn learn(&mut self, target: f64) -> Option<f64> {
         if target.is_nan() || target.abs() > LARGEST {
             return None;
@@ -79,7 +79,7 @@ impl TargetRange {
         target.clamp(low, high)
     }
 
-    /// The centre that experts should have begun with, where the one they have, `mean`, was that of an outlier
+    /// The centre that experts should restart with, where the one they have, `mean`, was that of an outlier
     /// among the first targets.
     pub(super) fn astray(&self, mean: f64) -> Option<f64> {
         let (centre, deviation) = self.scale.centre_and_deviation();
@@ -87,7 +87,7 @@ impl TargetRange {
     }
 }
 
-/// The median of the targets that are there.
+/// The median of the targets.
 pub(super) fn median(targets: &[f64]) -> Option<f64> {
     let mut known: Vec<f64> = targets.iter().copied().filter(|t| t.abs() <= LARGEST).collect();
     known.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! Random streams: changes are noticed, forgotten rows are gone, snapshots of every version go on, outliers cost little.
+//! Random streams: changes are detected, forgotten rows are removed, snapshots of every version can be resumed, outliers cost little.
 
 #![allow(clippy::unwrap_used)]
 
@@ -47,8 +47,8 @@ fn point(random: &mut Random, swapped: bool) -> String {
     json!({"x": x, "y": y, "label": label}).to_string()
 }
 
-/// Observes points in portions of ten; how many rows after the first a change showed, and the share
-/// of right answers among the last thousand.
+/// Observes points in portions of ten; how many rows after the first a change was detected, and the
+/// accuracy among the last thousand.
 fn points(
     stream: &mut StreamModel,
     random: &mut Random,
@@ -72,7 +72,7 @@ fn points(
 }
 
 /// Accuracy before a change, and between 1,000 and 2,000 rows after it, as means over five streams:
-/// a thousand rows alone tell it to a point.
+/// a thousand rows alone determine it to a point.
 fn recovery(within: u64, changes: &[bool], swapped: impl Fn(bool, usize, f32) -> bool) {
     let (mut before, mut after) = (0.0, 0.0);
     for seed in 1..=5 {
@@ -97,7 +97,7 @@ fn a_swap_of_labels_is_noticed_and_learned_again_and_again() {
 
 #[test]
 fn a_gradual_change_is_noticed_and_learned() {
-    // Over 500 rows the old labels give way to the new.
+    // Over 500 rows the old labels are replaced by the new.
     recovery(300, &[true], |_, r, chance| chance < r as f32 / 500.0);
 }
 
@@ -127,7 +127,7 @@ fn cloud(random: &mut Random, class: usize) -> String {
     json!({"x": x, "y": random.normal(), "label": SIDES[class]}).to_string()
 }
 
-/// How often rows of class `class` are answered by it, over a fresh hundred.
+/// How often rows of class `class` are predicted as it, over a fresh hundred.
 fn answered(
     stream: &mut StreamModel,
     random: &mut Random,
@@ -149,7 +149,7 @@ fn a_class_that_was_forgotten_is_not_answered_after_the_next_consolidation() {
     let kinds: [(Vec<ColumnPlan>, fn(&mut Random, usize) -> String); 2] = [(numbers(), cloud), (pictures, picture)];
     for (inputs, make) in kinds {
         let (mut stream, mut random) = (online(inputs), Random::new(3));
-        // In no order, for the labels before a row would tell its label.
+        // In random order, because the labels before a row would reveal its label.
         let classes: Vec<usize> = (0..900).map(|_| random.below(3)).collect();
         let lines: Vec<String> = classes.iter().map(|&c| make(&mut random, c)).collect();
         lines.chunks(100).for_each(|part| {
@@ -164,7 +164,7 @@ fn a_class_that_was_forgotten_is_not_answered_after_the_next_consolidation() {
         assert_eq!((done.accepted, done.forgotten), (true, logged.len() as u64));
         assert!(answered(&mut stream, &mut random, make, 0) < 5);
         assert!((1..3).all(|c| answered(&mut stream, &mut random, make, c) > 30));
-        // A state that is kept goes on as the one in memory does.
+        // A state that is saved and loaded continues as the one in memory does.
         let mut restored = StreamModel::restore(&stream.snapshot().unwrap(), None).unwrap();
         let more: Vec<String> = (0..30).map(|i| make(&mut random, 1 + i % 2)).collect();
         assert_eq!(observe(&mut restored, &more), observe(&mut stream, &more));
@@ -331,7 +331,7 @@ fn absurd_targets_are_refused_and_outliers_learned_as_what_is_usual() {
     assert!(error < 0.5, "{error}");
 }
 
-/// Snapshots that version 0.1 wrote, and how it answered before and after some more rows.
+/// Snapshots that version 0.1 wrote, and its predictions before and after some more rows.
 #[test]
 fn snapshots_of_0_1_answer_and_learn_as_they_did() {
     let all: [(&[u8], &str); 2] = [
@@ -368,7 +368,7 @@ fn snapshots_of_0_1_answer_and_learn_as_they_did() {
     }
 }
 
-/// A toy expert: it answers the class by whether the product of two columns is positive, which it has to count.
+/// A toy expert: it predicts the class by whether the product of two columns is positive, which it has to count.
 #[derive(Clone, Debug, Default)]
 struct Product {
     counts: [[f32; 2]; 2],

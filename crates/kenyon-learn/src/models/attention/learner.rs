@@ -1,4 +1,4 @@
-//! How the attention family learns: mini-batches in chunks, each with its own tape and gradients.
+//! Training of the attention family: mini-batches in chunks, each with its own tape and gradients.
 
 use super::{Attention, Sizes, branch, fan_in, number, shape};
 use crate::Result;
@@ -20,16 +20,16 @@ use serde_json::Value;
 const CHUNKS: usize = 8;
 /// Below this many tokens a chunk is not worth its own gradient.
 const LEAST_TOKENS: usize = 96;
-/// Steps after which the filters' means are settled though the first pass goes on.
+/// Steps after which the filters' means are fixed even if the first pass continues.
 const MAX_COUNTED: u64 = 200;
 
-/// How it is trained where nothing says.
+/// The schedule without settings.
 const SCHEDULE: Schedule = Schedule { epochs: 12, batch_size: 64, patience: 4 };
 
-/// Names in a checkpoint of what the first pass saw.
+/// Names in a checkpoint of the statistics of the first pass.
 const SEEN: [&str; 3] = ["filters.seen.rows", "filters.seen.weights", "filters.seen.due"];
 
-/// What one chunk of a mini-batch is worked on with.
+/// Buffers for one chunk of a mini-batch.
 #[derive(Default)]
 struct Lane {
     tape: AttentionTape,
@@ -61,7 +61,7 @@ struct AttentionLearner {
     threads: usize,
 }
 
-/// A network with fresh weights, ready to learn.
+/// A network with fresh weights, ready to train.
 pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let config = spec.config;
     let plan = AttentionLayout::new(shape(spec.encoder, spec.outputs, config, Sizes::NEW)?);
@@ -249,7 +249,7 @@ impl Learner for AttentionLearner {
         if let Some(branch) = &mut self.net.branch {
             if position.step == 0 {
                 branch.draw(batch, self.seed);
-                // Below zero: nothing is counted yet, and nothing is settled either.
+                // Below zero: nothing is counted yet, and nothing is fixed either.
                 self.training.count = -1.0;
             } else if position.epoch > 0 || (position.step > MAX_COUNTED && !self.solves) {
                 self.training.count = 0.0;
@@ -300,7 +300,7 @@ impl Learner for AttentionLearner {
         }
         if self.net.branch.is_some() {
             let training = &self.training;
-            // An empty tensor is not something every reader takes, so what is not there is left out.
+            // Some readers do not accept an empty tensor, so it is left out.
             if !training.velocity.is_empty() {
                 out.insert("filters.velocity".into(), tensor(&training.velocity, &[training.velocity.len()])?);
             }

@@ -5,22 +5,22 @@ use crate::data::schema::ColumnKind;
 use crate::models::recipe::Rule;
 use serde_json::json;
 
-/// Texts below which blocks learn the texts by heart instead of the words.
+/// Texts below which blocks overfit the training texts.
 const MANY_TEXTS: usize = 50_000;
 /// Rows up to which the readout of the filters is solved for: the equations grow with their square.
 const SOLVED: usize = 1_500;
-/// Rows at which blocks and filters answer alike.
+/// Rows at which blocks and filters have equal weight.
 const ROWS_FOR_BLOCKS: f32 = 1_500.0;
 
 fn is_series(data: &DataProfile) -> bool {
     data.has(ColumnKind::Sequence) || data.has(ColumnKind::Vector)
 }
 
-/// See the module; earlier rules win.
+/// See the module documentation; earlier rules win.
 pub(super) static RULES: &[Rule] = &[
     Rule {
         name: "few_texts",
-        sentence: "Few texts, and nothing else that takes many tokens, are read without blocks: reads of the words alone are right more often.",
+        sentence: "Few texts, and nothing else that takes many tokens, are read without blocks: attention pooling over the words alone is more accurate.",
         settings: &["width", "layers", "dropout"],
         measured: "banking77 .90 instead of .88 in a third of the time (0.1)",
         values: |data, _| {
@@ -31,7 +31,7 @@ pub(super) static RULES: &[Rule] = &[
     },
     Rule {
         name: "filters_mixed_by_rows",
-        sentence: "Blocks that train all their weights need about a thousand rows before they know more than fixed filters do.",
+        sentence: "Blocks that train all their weights need about a thousand rows before they are more accurate than fixed filters.",
         settings: &["blocks_share"],
         measured: "UCR sets (0.1)",
         values: |data, _| {

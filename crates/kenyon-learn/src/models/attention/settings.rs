@@ -1,4 +1,4 @@
-//! What a training of the attention family may set, and the sizes that follow.
+//! The settings of the attention family, and the sizes derived from them.
 
 use super::{number, whole};
 use crate::data::encoder::Encoder;
@@ -8,7 +8,7 @@ use crate::nn::layers::attention::AttentionShape;
 use crate::{Error, Result};
 use serde_json::{Map, Value};
 
-/// What a training request may set.
+/// The settings of a training request.
 pub(crate) fn settings() -> Vec<Setting> {
     vec![
         Setting::new(
@@ -37,7 +37,7 @@ pub(crate) fn settings() -> Vec<Setting> {
             "reads",
             2,
             Range::Integer(1, 16),
-            "Soft reads over the tokens, beside the one that takes the largest values.",
+            "Attention-pooling heads over the tokens, in addition to max pooling.",
         ),
         Setting::new(
             "filters",
@@ -59,7 +59,12 @@ pub(crate) fn settings() -> Vec<Setting> {
             "Whether the readout of the filters is solved for, or learned by gradient steps.",
         )
         .otherwise("gradient"),
-        Setting::new("positions", 1024, Range::Integer(1, 65536), "Positions within a column that are told apart."),
+        Setting::new(
+            "positions",
+            1024,
+            Range::Integer(1, 65536),
+            "Positions within a column with an embedding of their own.",
+        ),
         Setting::new(
             "dropout",
             Value::Null,
@@ -90,7 +95,7 @@ pub(super) const FILTERS: usize = 4000;
 const WIDEST: usize = 1024;
 const DEEPEST: usize = 16;
 
-/// Sizes where the settings do not say.
+/// Sizes without settings.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sizes {
     width: usize,
@@ -109,7 +114,7 @@ impl Sizes {
     }
 }
 
-/// How the sizes follow from the encoder and the settings.
+/// Derives the sizes from the encoder and the settings.
 pub(super) fn shape(
     encoder: &Encoder,
     outputs: usize,

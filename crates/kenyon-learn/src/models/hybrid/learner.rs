@@ -1,4 +1,4 @@
-//! How a `hybrid` is trained: filters learn from the first rows, then every row adds to the sums that
+//! Training of `hybrid`: filters are learned from the first rows, then every row is added to the sums that
 //! the readout is solved from.
 
 use super::tensors::{get, load_groups, load_sums, put, save_filters, save_readout, save_sums};
@@ -23,7 +23,7 @@ const PLASTIC_ROWS: usize = 4_000;
 /// Rows set aside to choose the shrinkage by, before they are learned, too.
 const PROBES: usize = 2_000;
 
-/// Width of the code that stands as it is in the data; the rest are units.
+/// Width of the part of the code that is copied from the data; the rest are units.
 fn plain_width(groups: &LocalGroups) -> usize {
     match groups.parts.as_slice() {
         [CodeSegment::Columns(c)] => c.raw.len(),
@@ -74,7 +74,7 @@ struct HybridLearner {
     /// Codes and labels set aside.
     probes: (Vec<f32>, Vec<f32>),
     /// The first codes that have a label, and their class ids; one more than
-    /// [`semi_supervised::MOST_LABELS`] at most, which says that there are too many.
+    /// [`semi_supervised::MOST_LABELS`] at most, which means that there are too many.
     labelled: (Vec<f32>, Vec<u32>),
     /// Rows without a label.
     pool: UnlabelledPool,
@@ -137,7 +137,7 @@ impl HybridLearner {
         }
     }
 
-    /// The readout for the sums as they stand, with the shrinkage that does best on rows set aside.
+    /// The readout for the current sums, with the shrinkage that is best on rows set aside.
     fn solve(&self) -> Result<Readout> {
         let Some(sums) = &self.sums else {
             return Ok(Readout { width: 0, weights: Vec::new(), bias: vec![0.0; self.outputs] });

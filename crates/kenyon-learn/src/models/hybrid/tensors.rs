@@ -1,4 +1,4 @@
-//! A `hybrid` as named tensors, and back; they may come from a stranger.
+//! Conversion of a `hybrid` to named tensors and back; they are untrusted.
 
 use super::SegmentPlan;
 use crate::nn::Tensors;
@@ -72,7 +72,7 @@ pub(super) fn load_sums(tensors: &Tensors) -> Result<Option<Sums>> {
     Sums::from_parts(parts).map(Some)
 }
 
-/// Adds numbers under a name. An empty list is left out: safetensors has no use for it.
+/// Adds numbers under a name. An empty list is left out, because some readers do not accept it.
 pub(super) fn put<T: WithDType>(out: &mut Tensors, name: &str, values: &[T]) -> Result<()> {
     if !values.is_empty() {
         out.insert(name.to_owned(), Tensor::from_slice(values, values.len(), &Device::Cpu)?);

@@ -58,7 +58,7 @@ pub(super) trait Algorithm: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Takes over what [`Algorithm::save`] added.
+    /// Restores what [`Algorithm::save`] added.
     fn load(&mut self, _tensors: &Tensors) -> Result<()> {
         Ok(())
     }
@@ -85,7 +85,7 @@ pub(super) trait Algorithm: Send + Sync + 'static {
     /// Adds the gradient of the weights that follows from that of what is prepared.
     fn prepared_backward(&self, _prepared: &Self::Prepared, _prepared_gradient: &[f32], _gradient: &mut [f32]) {}
 
-    /// One step of the weights; AdamW with clipped gradients unless an algorithm says otherwise.
+    /// One step of the weights; AdamW with clipped gradients unless an algorithm overrides it.
     fn descend(&self, weights: &mut [f32], moments: &mut Moments, gradient: &[f32], step: &MemoryStep) {
         let squares = dense::square_sum(gradient);
         let rate = step.rate.rate(step.position.step, step.position.steps);
@@ -95,7 +95,7 @@ pub(super) trait Algorithm: Send + Sync + 'static {
         moments.update(weights, all, gradient, adam);
     }
 
-    /// A pass has ended with this validation loss. Whether what is learned now is not comparable with before.
+    /// Called at the end of a pass with its validation loss. Whether later losses are not comparable with earlier ones.
     fn end_epoch(&mut self, _position: Position, _validation_loss: f32) -> bool {
         false
     }
@@ -105,7 +105,7 @@ pub(super) trait Algorithm: Send + Sync + 'static {
         Ok(())
     }
 
-    /// Takes over what [`Algorithm::save_training`] added.
+    /// Restores what [`Algorithm::save_training`] added.
     fn restore_training(&mut self, _state: &Tensors) -> Result<()> {
         Ok(())
     }
@@ -121,11 +121,11 @@ pub(super) struct Chunk<'a> {
     pub(super) targets: Targets<'a>,
     /// Weight of each row of the mini-batch in the loss, and their sum.
     pub(super) weights: (&'a [f32], f32),
-    /// Share of what is dropped at random.
+    /// Dropout rate.
     pub(super) noise: f32,
 }
 
-/// What a step of the weights follows from.
+/// The inputs of a step of the weights.
 pub(super) struct MemoryStep {
     /// Rows of the mini-batch.
     pub(super) rows: usize,
@@ -133,7 +133,7 @@ pub(super) struct MemoryStep {
     pub(super) rate: WarmCosine,
     /// Weight decay.
     pub(super) decay: f32,
-    /// Where the training is.
+    /// The position in the training.
     pub(super) position: Position,
 }
 
@@ -161,7 +161,7 @@ impl<A: Algorithm> MemoryNet<A> {
         Ok(net)
     }
 
-    /// Takes over what [`Network::save`] gave.
+    /// Restores what [`Network::save`] returned.
     pub(super) fn load(&mut self, tensors: &Tensors) -> Result<()> {
         self.algorithm.parameters().load(tensors, &mut self.weights)?;
         self.algorithm.load(tensors)?;
@@ -169,7 +169,7 @@ impl<A: Algorithm> MemoryNet<A> {
         Ok(())
     }
 
-    /// Prepares anew after the weights changed.
+    /// Computes prepared state again after the weights changed.
     pub(super) fn refresh(&mut self) {
         self.prepared = self.algorithm.prepare(&self.weights);
     }

@@ -1,4 +1,4 @@
-//! Attention over remembered training rows (see [`crate::nn::memory::knn_attention`]), for rows without slots of
+//! Attention over stored training rows (see [`crate::nn::memory::knn_attention`]), for rows without slots of
 //! their own.
 
 use super::algorithm::{Algorithm, Chunk};
@@ -14,16 +14,16 @@ use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use std::ops::Range;
 
-/// The algorithm with its remembered rows.
+/// The algorithm with its stored rows.
 pub(super) struct KnnAttention {
     layout: KnnLayout,
     episodes: Episodes,
-    /// Rows that may still be remembered of each class, or of all for numbers.
+    /// Rows that may still be stored of each class, or of all for numbers.
     quota: Vec<usize>,
 }
 
 impl KnnAttention {
-    /// Of this shape; remembers `capacity` rows, of each class about the same number.
+    /// Of this shape; stores `capacity` rows, of each class about the same number.
     pub(super) fn new(shape: KnnShape, capacity: usize) -> Self {
         let quota = if shape.regression {
             vec![capacity]
@@ -33,7 +33,7 @@ impl KnnAttention {
         Self { layout: KnnLayout::new(shape), episodes: Episodes::default(), quota }
     }
 
-    /// The remembered rows most similar to the row last answered.
+    /// The stored rows most similar to the last predicted row.
     fn nearest(&self, tape: &KnnTape) -> Vec<Recalled> {
         let similarity = tape.similarities();
         let mut order: Vec<usize> = (0..similarity.len()).collect();
@@ -101,7 +101,7 @@ impl Algorithm for KnnAttention {
         out.bias = KnnTape::bias(&self.layout, weights, output);
         out.memories = self.nearest(&tape);
         let recalled = tape.recalled(&self.layout, weights, output);
-        // Whole rows are compared, so the term of the recalled ones is shared by the size of the values.
+        // Whole rows are compared, so the term of the retrieved ones is divided by the size of the values.
         let sum: f32 = values.iter().map(|v| v.abs()).sum();
         if sum == 0.0 {
             out.bias += recalled;
@@ -136,7 +136,7 @@ impl Algorithm for KnnAttention {
         Ok(())
     }
 
-    /// The stored rows may come from a stranger.
+    /// The stored rows are untrusted.
     fn load(&mut self, tensors: &Tensors) -> Result<()> {
         let broken = || Error::unprocessable("bad_weights", "the stored episodes do not fit together");
         let get = |name: &str| tensors.get(name).ok_or_else(broken);

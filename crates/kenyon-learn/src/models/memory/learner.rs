@@ -1,4 +1,4 @@
-//! How the family learns: mini-batches in chunks, several networks until the best is known.
+//! Training of the family: mini-batches in chunks, several restarts until the best is known.
 
 use super::algorithm::{Algorithm, Chunk, MemoryNet, MemoryStep};
 use crate::data::Batch;
@@ -12,28 +12,28 @@ use crate::random::Random;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 
-/// Chunks a mini-batch is cut into at most, whatever the threads.
+/// Largest number of chunks of a mini-batch, independent of the threads.
 const CHUNKS: usize = 4;
 
 /// How a network is trained.
 pub(super) struct MemoryTraining {
     /// Passes and mini-batches.
     pub(super) schedule: Schedule,
-    /// Networks that are begun.
+    /// Number of restarts.
     pub(super) restarts: usize,
     /// The learning rate's schedule.
     pub(super) rate: WarmCosine,
     /// Weight decay.
     pub(super) decay: f32,
-    /// Share of what is dropped at random: slot numbers, or moments of time.
+    /// Dropout rate: of slot numbers, or of time steps.
     pub(super) noise: f32,
-    /// Everything random follows from it.
+    /// Seed of everything random.
     pub(super) seed: u64,
     /// Threads at most.
     pub(super) threads: usize,
 }
 
-/// One network in training: the restarts are several of them until the best is known.
+/// One network in training: one of several restarts.
 struct Candidate {
     weights: Vec<f32>,
     moments: Moments,
@@ -121,7 +121,7 @@ impl<A: Algorithm> Learner for MemoryLearner<A> {
             candidate.loss += f64::from(loss);
             if i == 0 {
                 first = loss;
-                // The first candidate's weights answer until another proves better.
+                // The first candidate's weights are used until another is better.
                 candidate.weights.clone_from(&self.net.weights);
             } else {
                 std::mem::swap(&mut self.net.weights, &mut candidate.weights);

@@ -1,5 +1,5 @@
 //! A classic memory network over stories (see [`crate::nn::memory::memory_network`]): in each hop a softmax weighs all
-//! slots at once. It starts without the softmax (linear start) until the validation loss stalls, and learns by plain
+//! slots at once. It starts without the softmax (linear start) until the validation loss stops improving, and is trained by plain
 //! gradient steps as published.
 
 use super::algorithm::{Algorithm, Chunk, MemoryStep};

@@ -1,10 +1,10 @@
-//! A model that recalls training rows as ONNX operators.
+//! A model with stored training rows as ONNX operators.
 
 use crate::models::onnx::{Graph, integer, list};
 use crate::nn::Tensors;
 use crate::{Error, Result};
 
-/// A `memory` that recalls training rows: the row's embedding against theirs by cosine, a softmax, and
+/// A `memory` with stored training rows: the row's embedding compared with theirs by cosine, a softmax, and
 /// their outcomes added to a linear readout (see [`crate::nn::memory::knn_attention`]). Returns the name of the logits.
 pub(super) fn recall(graph: &mut Graph, tensors: &Tensors, outputs: usize, regression: bool) -> Result<String> {
     graph.name("Recall");
@@ -20,7 +20,7 @@ pub(super) fn recall(graph: &mut Graph, tensors: &Tensors, outputs: usize, regre
     let (offsets, indices, values) =
         (whole("episodes.offsets")?, whole("episodes.indices")?, floats("episodes.values")?);
     let count = outcomes.len();
-    // Keys stand as columns, `[width, episodes]`, votes as `[episodes, outputs]`.
+    // Keys are columns, `[width, episodes]`, votes `[episodes, outputs]`.
     let (mut keys, mut votes) = (vec![0.0f32; width * count], vec![0.0f32; count * outputs]);
     for (episode, (at, outcome)) in offsets.windows(2).zip(&outcomes).enumerate() {
         let mut key = vec![0.0f32; width];

@@ -1,5 +1,5 @@
 //! Query reduction over stories (see [`crate::nn::memory::query_reduction`]): each hop scans the slots in their order
-//! and gates how much of each replaces what is carried.
+//! and gates how much of each replaces the carried state.
 
 use super::algorithm::{Algorithm, Chunk};
 use super::stories::{ACTIVE, StoryFields, add_attention, layer};

@@ -4,15 +4,15 @@ use crate::data::profile::DataProfile;
 use crate::models::recipe::Rule;
 use serde_json::{Map, Value, json};
 
-/// Stories from which on rows alone keep the network from learning them by heart: what is dropped or
-/// decays then only stands in the way of exact matches.
+/// Stories from which on the number of rows alone prevents overfitting: dropout and decay
+/// then only impede exact matches.
 const MANY: usize = 50_000;
 
 fn reads_in_order(data: &DataProfile, config: &Map<String, Value>) -> bool {
     data.has_sentences() && config.get("read").and_then(Value::as_str) != Some("softmax")
 }
 
-/// See the module; earlier rules win.
+/// See the module documentation; earlier rules win.
 pub(super) static RULES: &[Rule] = &[
     Rule {
         name: "many_stories",
@@ -56,7 +56,7 @@ pub(super) static RULES: &[Rule] = &[
     },
     Rule {
         name: "passes",
-        sentence: "Stories take ten times the steps that recall of rows takes; few rows come in smaller batches.",
+        sentence: "Stories need ten times the steps of stored rows; few rows are trained in smaller batches.",
         settings: &["epochs", "batch_size", "early_stopping"],
         measured: "not measured yet",
         values: |data, _| {

@@ -1,4 +1,4 @@
-//! Rows as a question and slots in time order: what the two algorithms over stories share.
+//! Rows as a question and slots in time order, shared by the two algorithms over stories.
 
 use crate::data::encoder::Encoder;
 use crate::data::{Batch, ColumnKind};

@@ -1,4 +1,4 @@
-//! Settings of the family, and what follows from them and from the data where they are left open.
+//! Settings of the family, and defaults derived from them and from the data.
 
 use super::vocabulary;
 use crate::data::encoder::{Encoder, Field};
@@ -22,7 +22,7 @@ pub(super) fn settings() -> Vec<Setting> {
             "field",
             Value::Null,
             Number(0.01, 1.0),
-            "Share of a picture that a unit of the first layer sees, its window; 1 for all of it.",
+            "Receptive field of the first layer: share of a picture in a unit's window; 1 for all of it.",
         )
         .otherwise(1.0),
         Setting::new("learning_rate", Value::Null, Number(0.0, 10.0), "Learning rate at its highest.").otherwise(0.002),
@@ -35,9 +35,8 @@ pub(super) fn settings() -> Vec<Setting> {
         .otherwise("adam"),
         Setting::new("weight_decay", Value::Null, Number(0.0, 10.0), "Decoupled weight decay; with adam.")
             .otherwise(0.01),
-        Setting::new("dropout", Value::Null, Number(0.0, 0.9), "Chance that a winner passes nothing on in training.")
-            .otherwise(0.1),
-        Setting::new("boost", Value::Null, Number(0.0, 10.0), "How much units that win too rarely are helped.")
+        Setting::new("dropout", Value::Null, Number(0.0, 0.9), "Dropout rate of winners in training.").otherwise(0.1),
+        Setting::new("boost", Value::Null, Number(0.0, 10.0), "How strongly units that win too rarely are boosted.")
             .otherwise(0.1),
         Setting::new(
             "anneal",
@@ -46,7 +45,12 @@ pub(super) fn settings() -> Vec<Setting> {
             "Share of training in which winners get fewer, from all.",
         )
         .otherwise(0.0),
-        Setting::new("label_smoothing", 0.0, Number(0.0, 0.9), "Probability that is given to all classes alike."),
+        Setting::new(
+            "label_smoothing",
+            0.0,
+            Number(0.0, 0.9),
+            "Label smoothing: probability spread evenly over all classes.",
+        ),
         Setting::new("skip", true, Boolean, "Whether the row also reaches the answers directly."),
         Setting::new(
             "members",
@@ -57,14 +61,14 @@ pub(super) fn settings() -> Vec<Setting> {
         .otherwise(1),
         Setting::new("bins", Value::Null, Integer(0, 256), "Bins of a number, about as many rows in each; 0 for none.")
             .otherwise(16),
-        Setting::new("revive", true, Boolean, "Whether units that win nothing in an epoch start anew."),
+        Setting::new("revive", true, Boolean, "Whether units that never win in an epoch are reinitialised."),
     ]
 }
 
-/// How it is trained where nothing says.
+/// The schedule without settings.
 pub(super) const SCHEDULE: Schedule = Schedule { epochs: 20, batch_size: 32, patience: 5 };
 
-/// What is built and how it is trained.
+/// The configuration of the network and its training.
 #[derive(Clone, Debug)]
 pub(super) struct SparseMlpPlan {
     hidden: Vec<Hidden>,
@@ -77,14 +81,14 @@ pub(super) struct SparseMlpPlan {
     boost: f32,
     anneal: f32,
     smoothing: f32,
-    /// Networks that answer together.
+    /// Networks of the ensemble.
     pub(super) members: usize,
-    /// Whether units that win nothing are drawn anew.
+    /// Whether units that never win are reinitialised.
     pub(super) revives: bool,
 }
 
 impl SparseMlpPlan {
-    /// The plan that a configuration in full describes; of a trained network only sizes matter.
+    /// The configuration from complete settings; of a trained network only sizes matter.
     pub(super) fn new(encoder: &Encoder, task: Task, outputs: usize, config: &Map<String, Value>) -> Self {
         let number = |name: &str, default: f32| config.get(name).and_then(Value::as_f64).map_or(default, |v| v as f32);
         let truth = |name: &str| config.get(name).and_then(Value::as_bool).unwrap_or(true);
@@ -100,7 +104,7 @@ impl SparseMlpPlan {
         let listed = |field: &&Field| matches!(field.kind, ColumnKind::Image | ColumnKind::Vector);
         let pictures: Vec<Picture> = encoder.fields.iter().filter(listed).filter_map(picture_of).collect();
         let field = number("field", 1.0);
-        // Features that get a line only when they occur are seen by all, and so are those of networks that are merged.
+        // Features that get a weight row only when they occur are inputs of all units, and so are those of networks that are merged.
         let local = field < 1.0 && members == 1 && !pictures.is_empty() && !vocabulary::grows(encoder.width as usize);
         let sees = |level: usize| match level {
             _ if !local => ReceptiveField::All,
@@ -131,7 +135,7 @@ impl SparseMlpPlan {
         }
     }
 
-    /// Sizes for rows of `inputs` lines.
+    /// Sizes for rows of `inputs` entries.
     pub(super) fn shape(&self, inputs: usize) -> SparseNetShape {
         SparseNetShape { inputs, hidden: self.hidden.clone(), outputs: self.outputs, skip: self.skip }
     }
@@ -142,14 +146,14 @@ impl SparseMlpPlan {
         let units: Vec<usize> = sizes.map(candle_core::Tensor::elem_count).collect();
         let winners = saved_winners(tensors);
         if winners.len() == units.len() {
-            // What units see is among the weights.
+            // The inputs of the units are part of the weights.
             let layer = |(units, (k, winner_groups))| Hidden { winner_groups, ..Hidden::from((units, k)) };
             self.hidden = units.into_iter().zip(winners).map(layer).collect();
         }
         self.skip = tensors.contains_key("skip.bias");
     }
 
-    /// What the step at `position` does: a short warm-up, then the rate falls linearly to nothing.
+    /// The parameters of the step at `position`: a short warm-up, then the rate falls linearly to zero.
     pub(super) fn step(&self, position: Position) -> Step {
         let done = position.fraction();
         let warm = 0.05;
@@ -171,7 +175,7 @@ impl SparseMlpPlan {
     }
 }
 
-/// Where the picture of a field lies, if it has height and width.
+/// The position of a field's picture, if it has height and width.
 fn picture_of(field: &Field) -> Option<Picture> {
     let (height, width, channels) = match *field.shape.as_deref()? {
         [height, width] => (height, width, 1),

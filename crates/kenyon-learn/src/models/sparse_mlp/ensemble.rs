@@ -1,4 +1,4 @@
-//! An ensemble: networks that learn from the same mini-batches and whose answers are averaged.
+//! An ensemble: networks that are trained on the same mini-batches and whose outputs are averaged.
 
 use crate::Result;
 use crate::nn::Tensors;
@@ -46,7 +46,7 @@ impl Ensemble {
         mean
     }
 
-    /// A pass over the data has ended.
+    /// Called at the end of a pass over the data.
     pub(super) fn revive(&mut self, epoch: u64) {
         for trainer in &mut self.trainers {
             trainer.revive(epoch);
@@ -58,7 +58,7 @@ impl Ensemble {
         self.named(|trainer| trainer.net.save())
     }
 
-    /// Everything that decides the future of all.
+    /// The complete training state of all.
     pub(super) fn state(&self) -> Result<Tensors> {
         self.named(Trainer::state)
     }
@@ -71,7 +71,7 @@ impl Ensemble {
         Ok(all)
     }
 
-    /// Goes on from [`Self::state`].
+    /// Continues from [`Self::state`].
     pub(super) fn restore(&mut self, state: &Tensors) -> Result<()> {
         let prefixes: Vec<String> = (0..self.trainers.len()).map(|member| self.prefix(member)).collect();
         self.trainers.iter_mut().zip(prefixes).try_for_each(|(trainer, prefix)| trainer.restore(&own(state, &prefix)))
@@ -94,7 +94,7 @@ impl Ensemble {
     }
 }
 
-/// What of `tensors` has this prefix, without it.
+/// The entries of `tensors` with this prefix, without it.
 fn own(tensors: &Tensors, prefix: &str) -> Tensors {
     let named = tensors.iter().filter_map(|(name, tensor)| Some((name.strip_prefix(prefix)?, tensor)));
     named.map(|(name, tensor)| (name.to_owned(), tensor.clone())).collect()

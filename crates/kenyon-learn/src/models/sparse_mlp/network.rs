@@ -1,4 +1,4 @@
-//! The trained network: answers, codes, reasons and activity.
+//! The trained network: outputs, codes, explanations and activity.
 
 use super::vocabulary::{Entries, Vocabulary};
 use crate::data::Batch;
@@ -21,7 +21,7 @@ pub(super) struct SparseMlp {
 }
 
 thread_local! {
-    /// Buffers stay with the thread, so that answering a row allocates nothing but the answer.
+    /// Buffers are kept by the thread, so that predicting a row allocates nothing but the answer.
     static SCRATCH: RefCell<(Entries, Scratch)> = RefCell::default();
 }
 
@@ -88,7 +88,7 @@ impl Network for SparseMlp {
         let known = self.vocabulary.known(&one, 0);
         let mut explanation = Explanation::default();
         self.run(&one, |_, rows, scratch| explanation = self.decompose(rows, scratch, output))?;
-        // Entries without a line have no say.
+        // Entries without a weight row have no effect.
         let mut terms = std::mem::take(&mut explanation.entries).into_iter();
         explanation.entries =
             known.into_iter().map(|known| if known { terms.next().unwrap_or(0.0) } else { 0.0 }).collect();
@@ -130,7 +130,7 @@ impl Network for SparseMlp {
             layers: layers.collect(),
             dense_macs: self.net.dense_macs(),
             effective_macs: effective as f64 / rows,
-            // One look at every unit; what is packed and halved after it is a fraction of that.
+            // One comparison a unit; packing and bisection after it are a fraction of that.
             top_k_operations: self
                 .net
                 .shape
@@ -165,7 +165,7 @@ impl SparseMlp {
         }
     }
 
-    /// Takes an answer apart, exactly: on the units that are active the network is linear, so the
+    /// Decomposes an output, exactly: on the units that are active the network is linear, so the
     /// answer is a bias plus, for each entry, its value times the weight along all active paths.
     fn decompose(&self, rows: &SparseRows<'_>, scratch: &Scratch, output: usize) -> Explanation {
         let (indices, values) = rows.row(0);
@@ -184,7 +184,7 @@ impl SparseMlp {
         };
         explanation.active_units = active(last);
         explanation.active_units.sort_by(|a, b| b.1.total_cmp(&a.1));
-        // How much the answer moves with each active unit's pre-activation, from the top down.
+        // The derivative of the output by each active unit's pre-activation, from the last layer down.
         let mut above: Vec<(u32, f32)> =
             active(last).iter().map(|&(unit, _)| (unit, readout.weight(unit as usize, output))).collect();
         for (index, layer) in net.hidden.iter().enumerate().rev() {

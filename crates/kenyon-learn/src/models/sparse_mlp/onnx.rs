@@ -11,7 +11,7 @@ pub(super) fn layers(graph: &mut Graph, tensors: &Tensors) -> Result<String> {
     graph.name("SparseMlp");
     let mut row = "features".to_owned();
     if let Some(features) = tensors.get("features") {
-        // A wide feature space has weights for those that occurred only.
+        // A wide feature space has weights only for features that occurred.
         let lines: Vec<i64> = features.to_vec1::<u32>()?.into_iter().map(i64::from).collect();
         graph.integers("lines", &[lines.len() as i64], &lines);
         graph.node("Gather", &["features", "lines"], &["known"], vec![integer("axis", 1)]);

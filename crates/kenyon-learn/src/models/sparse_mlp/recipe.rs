@@ -6,7 +6,7 @@ use crate::data::schema::ColumnKind;
 use crate::models::recipe::Rule;
 use serde_json::{Map, Value, json};
 
-/// From so many rows a table is learned by several networks with finer bins.
+/// From this many rows on a table is learned by an ensemble with finer bins.
 const MANY: usize = 2_000;
 
 /// Whether a row is a picture, or a vector as long as one.
@@ -28,7 +28,7 @@ fn passes(epochs: usize) -> Value {
     json!({ "epochs": epochs, "early_stopping": (epochs / 4).max(5) })
 }
 
-/// See the module; earlier rules win.
+/// See the module documentation; earlier rules win.
 pub(super) static RULES: &[Rule] = &[
     Rule {
         name: "large_pictures",

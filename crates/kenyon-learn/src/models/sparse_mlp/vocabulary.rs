@@ -1,5 +1,5 @@
-//! Which features have a line of weights: all of a narrow space, of a wide (hashed) one only those
-//! that training rows hold, so that memory follows the data and not the 2^20 possible features.
+//! Which features have a row of weights: all of a narrow space, of a wide (hashed) one only those
+//! that training rows contain, so that memory grows with the data and not with the 2^20 possible features.
 
 use crate::data::Batch;
 use crate::nn::Tensors;
@@ -7,27 +7,27 @@ use crate::nn::kernels::SparseRows;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 
-/// Feature spaces above this width get lines only for features that occur.
+/// Feature spaces above this width get weight rows only for features that occur.
 const WIDE: usize = 1 << 15;
 
 const ABSENT: u32 = u32::MAX;
 
-/// Whether a space of `width` features gets its lines as they occur.
+/// Whether a space of `width` features gets its weight rows as they occur.
 pub(super) fn grows(width: usize) -> bool {
     width > WIDE
 }
 
-/// From features to lines of the first layer.
+/// From features to weight rows of the first layer.
 #[derive(Clone, Debug)]
 pub(super) struct Vocabulary {
     width: usize,
-    /// The line of each feature; `None` where line and feature are the same.
+    /// The row of each feature; `None` where row and feature are the same.
     lines: Option<Vec<u32>>,
-    /// The feature of each line, in the order they occurred; empty where they are the same.
+    /// The feature of each row, in the order they occurred; empty where they are the same.
     features: Vec<u32>,
 }
 
-/// Rows with lines in the place of features; the buffers of [`Vocabulary::translate`].
+/// Rows of a batch with row numbers in place of features; the buffers of [`Vocabulary::translate`].
 #[derive(Clone, Debug, Default)]
 pub(super) struct Entries {
     offsets: Vec<u32>,
@@ -46,12 +46,12 @@ impl Vocabulary {
         self.width
     }
 
-    /// How many lines there are.
+    /// Number of weight rows.
     pub(super) fn rows(&self) -> usize {
         if self.lines.is_some() { self.features.len() } else { self.width }
     }
 
-    /// Gives a line to each feature that occurs for the first time.
+    /// Adds a row for each feature that occurs for the first time.
     pub(super) fn learn(&mut self, batch: &Batch) {
         let Some(lines) = &mut self.lines else { return };
         for &index in &batch.indices {
@@ -64,7 +64,7 @@ impl Vocabulary {
         }
     }
 
-    /// The rows of a batch, tokens of a row together; features without a line are left out.
+    /// The rows of a batch, tokens of a row together; features without a weight row are left out.
     pub(super) fn translate<'a>(&self, batch: &'a Batch, entries: &'a mut Entries) -> Result<SparseRows<'a>> {
         let Entries { offsets, indices, values } = entries;
         offsets.clear();
@@ -94,7 +94,7 @@ impl Vocabulary {
         rows.ok_or_else(|| Error::internal("a batch holds features beyond the encoder's width"))
     }
 
-    /// For each entry of row `row`, whether it has a line.
+    /// For each entry of row `row`, whether it has a weight row.
     pub(super) fn known(&self, batch: &Batch, row: usize) -> Vec<bool> {
         let (features, _) = batch.entries(row);
         let known = |&feature: &u32| {

@@ -25,7 +25,7 @@ pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
     sum
 }
 
-/// Makes `buffer` a list of `len` zeros, in the memory that it has.
+/// Resizes `buffer` to `len` zeros, reusing its memory.
 pub(crate) fn reset(buffer: &mut Vec<f32>, len: usize) {
     buffer.clear();
     buffer.resize(len, 0.0);

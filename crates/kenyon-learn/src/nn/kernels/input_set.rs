@@ -1,12 +1,12 @@
-//! Sets of inputs that some units have, and sparse rows narrowed to those. The kernels
-//! run on narrowed rows as on any others, over weights that have a line only for inputs of the set.
+//! Sets of inputs of some units, and sparse rows restricted to those. The kernels
+//! run on restricted rows as on any others, over weights that have a line only for inputs of the set.
 
 use super::rows::SparseRows;
 
 /// The line of an input outside of the set.
 const UNSEEN: u32 = u32::MAX;
 
-/// The inputs that some units have, of all inputs of their layer.
+/// The inputs of some units, among all inputs of their layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InputSet {
     /// The inputs in the set, ascending; line `i` of the weights belongs to `seen[i]`.

@@ -2,8 +2,8 @@
 
 use std::sync::OnceLock;
 
-/// An instruction set that this processor has. Values exist only after the processor was asked,
-/// which is what makes it sound for safe code to pass them around.
+/// An instruction set that this processor has. Values are created only after the processor was checked,
+/// which makes it sound for safe code to pass them around.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Isa(Level);
 
@@ -17,16 +17,16 @@ enum Level {
 }
 
 impl Isa {
-    /// What every machine has.
+    /// The one of every machine.
     pub const PORTABLE: Self = Self(Level::Portable);
 
-    /// The best this processor has, found out once.
+    /// The best of this processor, detected once.
     pub fn best() -> Self {
         static BEST: OnceLock<Isa> = OnceLock::new();
         *BEST.get_or_init(|| Self::available().last().copied().unwrap_or(Self::PORTABLE))
     }
 
-    /// All that this processor has, slowest first.
+    /// All instruction sets of this processor, slowest first.
     pub fn available() -> Vec<Self> {
         #[allow(unused_mut)]
         let mut found = vec![Self::PORTABLE];
@@ -66,10 +66,10 @@ impl Isa {
     }
 }
 
-/// Compiles a function for AVX-512, for AVX2 with FMA and for any machine, and makes the function that chooses.
+/// Compiles a function for AVX-512, for AVX2 with FMA and for any machine, and makes the function that selects one.
 ///
 /// `fn name(…) = body` takes the instruction set as its first argument; `body` is generic over whether
-/// `a * b + c` is fused, so results differ between instruction sets by rounding. `fn name(…) { … }` chooses by
+/// `a * b + c` is fused, so results differ between instruction sets by rounding. `fn name(…) { … }` selects by
 /// [`Isa::best`] and fuses nothing, so its results have the same bits on every machine.
 macro_rules! dispatch {
     (@choose $isa:expr, ($($arg:ident: $ty:ty),*), ($($ret:tt)*), $vector:expr, $portable:expr) => {{
@@ -80,7 +80,7 @@ macro_rules! dispatch {
             fn avx2($($arg: $ty),*) $($ret)* { $vector($($arg),*) }
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
             fn avx512($($arg: $ty),*) $($ret)* { $vector($($arg),*) }
-            // SAFETY: the only needs of these functions are the features they are compiled for,
+            // SAFETY: the only requirements of these functions are the features they are compiled for,
             // and an `Isa` of that level is made only after the processor reported all of them.
             if isa.is_avx512() { return unsafe { avx512($($arg),*) } }
             // SAFETY: as above.

@@ -1,12 +1,12 @@
 //! The inner loops: sparse-input forward, winner-only backward and update, exact top-k, dense products, threads.
-//! All `unsafe` of the crate lives here. Networks do not; see [`super::layers`].
+//! All `unsafe` of the crate is in this module. Networks are in [`super::layers`].
 //!
 //! Sparse weights are stored in blocks of 16 units ([`Lane`]): a block is a list of one 64-byte line an input, so
 //! an active input of a block costs one cache line, and a whole mini-batch is processed while the block is in the
 //! first or second cache.
 //!
 //! Every kernel is one safe body, compiled three times: for AVX-512, for AVX2 with FMA, and for any
-//! machine. [`Isa`] is detected once and chooses. The bodies sum in a fixed order, so the bits do
+//! machine. [`Isa`] is detected once and selects. The bodies sum in a fixed order, so the bits do
 //! not depend on the number of threads; across instruction sets results differ by rounding only.
 #![allow(unsafe_code)]
 

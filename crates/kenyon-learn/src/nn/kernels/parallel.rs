@@ -1,7 +1,7 @@
-//! Work shared between threads so that the result does not depend on how many there are: items follow from
-//! the data alone, and whoever sums over them does so in their order.
+//! Work divided among threads so that the result does not depend on their number: items follow from
+//! the data alone, and sums over them are computed in their order.
 //!
-//! The threads here live as long as one call, which suits work of milliseconds; the phases of a training step,
+//! The threads here exist for one call, which suits work of milliseconds; the phases of a training step,
 //! which take microseconds, use [`super::ThreadPool`].
 
 use crate::data::Batch;

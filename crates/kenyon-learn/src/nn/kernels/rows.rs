@@ -4,7 +4,7 @@ use super::lane::LANE;
 
 /// Rows of (index, value) entries in compressed form, every index below [`SparseRows::bound`].
 ///
-/// The fields are the kernels' own and checked by [`SparseRows::new`]: they rely on the bound without asking again.
+/// The fields are private to the kernels and checked by [`SparseRows::new`]: they rely on the bound without checking again.
 #[derive(Clone, Copy, Debug)]
 pub struct SparseRows<'a> {
     pub(super) offsets: &'a [u32],
@@ -39,7 +39,7 @@ impl<'a> SparseRows<'a> {
         self.bound
     }
 
-    /// Where row `row` stands among the entries.
+    /// The range of row `row` in the entries.
     pub(crate) fn range(&self, row: usize) -> std::ops::Range<usize> {
         self.offsets[row] as usize..self.offsets[row + 1] as usize
     }

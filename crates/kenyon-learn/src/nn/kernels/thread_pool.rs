@@ -1,4 +1,4 @@
-//! A few threads that live as long as a training and share each phase of a step. For work of milliseconds see
+//! A few threads that exist as long as a training and share each phase of a step. For work of milliseconds see
 //! [`super::parallel`].
 
 use std::any::Any;
@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-/// Turns of a waiting loop before a thread goes to sleep: about 50 µs, longer than the caller takes
+/// Iterations of a waiting loop before a thread blocks: about 50 µs, longer than the caller takes
 /// between two phases, short enough that an idle training leaves the processor to others.
 const SPINS: u32 = 4_000;
 
@@ -33,7 +33,7 @@ struct Shared {
     working: AtomicUsize,
     ending: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
-    /// How many helpers sleep; waking costs a system call, so nobody is woken for nothing.
+    /// How many helpers are blocked; waking costs a system call, so it is done only when needed.
     sleeping: Mutex<usize>,
     wake: Condvar,
 }
@@ -60,7 +60,7 @@ impl ThreadPool {
             sleeping: Mutex::new(0),
             wake: Condvar::new(),
         });
-        // A thread that cannot be had is done without: parts follow from how many there are.
+        // Without a thread that cannot be created the others do its part: parts follow from how many there are.
         let helpers = (1..threads.max(1))
             .map_while(|id| {
                 let shared = Arc::clone(&shared);
@@ -76,7 +76,7 @@ impl ThreadPool {
     }
 
     /// Runs `work(index, item)` for every item. Items are dealt to the threads in contiguous parts of
-    /// about equal weight. Returns when all are done; a panic of any of them goes on here.
+    /// about equal weight. Returns when all are done; a panic of any of them is raised again here.
     pub(crate) fn each<T: Send>(
         &self,
         items: &mut [T],
@@ -138,9 +138,9 @@ impl ThreadPool {
 }
 
 impl Shared {
-    /// Starts the helpers on what has been laid out for them.
+    /// Starts the helpers on the current job.
     fn next_generation(&self) {
-        // Under this lock, so that no helper decides to sleep between its look and the rise.
+        // Under this lock, so that no helper decides to block between its check and the increment.
         let sleeping = lock(&self.sleeping);
         self.generation.fetch_add(1, Ordering::Release);
         if *sleeping > 0 {
@@ -148,7 +148,7 @@ impl Shared {
         }
     }
 
-    /// A helper's life: wait for a job, do it, say so.
+    /// A helper's loop: wait for a job, run it, report.
     fn serve(&self, id: usize) {
         let mut seen = 0;
         loop {

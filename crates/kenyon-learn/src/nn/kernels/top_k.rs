@@ -1,6 +1,6 @@
 //! The k strongest of many, exactly, without sorting.
 //!
-//! A threshold is guessed (from the last row: neighbours in a batch are alike), everything at or
+//! A threshold is guessed (from the last row: neighbours in a batch are similar), everything at or
 //! above it is packed together in one pass, and the k-th largest of that short list is found by
 //! halving the range of its keys. A wrong guess only costs another pass; it never changes the answer.
 
@@ -39,7 +39,7 @@ pub fn top_k(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK, out: &mut V
     let mut threshold = scratch.guess.unwrap_or_else(|| first_guess(isa, scores, k));
     scratch.keys.resize(scores.len() + 16, 0);
     scratch.units.resize(scores.len() + 16, 0);
-    // Neighbouring rows are alike, so a miss first moves a little, then twice as far each time, and
+    // Neighbouring rows are similar, so a miss first moves a little, then twice as far each time, and
     // halves what is left once both sides are known.
     let mut stride = 1u32 << 20;
     let found = loop {
@@ -51,7 +51,7 @@ pub fn top_k(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK, out: &mut V
             high = threshold;
         } else {
             low = Some(threshold);
-            // Few enough to go on with, or no threshold packs fewer: many equal scores.
+            // Few enough to continue with, or no threshold packs fewer: many equal scores.
             if found <= room || high - threshold <= 1 {
                 break found;
             }

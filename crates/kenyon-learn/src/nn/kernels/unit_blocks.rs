@@ -12,7 +12,7 @@ use super::vectors::tree_sum;
 #[inline(always)]
 unsafe fn line(weights: &[Lane], index: u32) -> &Lane {
     debug_assert!((index as usize) < weights.len());
-    // SAFETY: the caller vouches for the bound.
+    // SAFETY: the caller guarantees the bound.
     unsafe { weights.get_unchecked(index as usize) }
 }
 
@@ -23,7 +23,7 @@ unsafe fn line(weights: &[Lane], index: u32) -> &Lane {
 #[inline(always)]
 unsafe fn line_mut(weights: &mut [Lane], index: u32) -> &mut Lane {
     debug_assert!((index as usize) < weights.len());
-    // SAFETY: the caller vouches for the bound.
+    // SAFETY: the caller guarantees the bound.
     unsafe { weights.get_unchecked_mut(index as usize) }
 }
 

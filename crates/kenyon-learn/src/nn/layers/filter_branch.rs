@@ -188,7 +188,7 @@ impl FilterBranch {
         dense::subtract_scaled(&mut self.numbers[self.plan.bias.clone()], -rate, bias);
     }
 
-    /// Bias of answer `output`, and what each token of row `row` adds to it.
+    /// Bias of output `output`, and what each token of row `row` adds to it.
     pub(crate) fn terms(&self, batch: &Batch, row: usize, output: usize) -> (f32, Vec<f32>) {
         let (plan, outputs) = (&self.plan, self.plan.outputs);
         let first = batch.row(row).start;

@@ -46,7 +46,7 @@ impl FilterBank {
     /// Filters for series of `channels` channels that the encoder cuts every `stride` steps, with
     /// about `features` pooled values.
     pub(crate) fn new(channels: usize, stride: usize, features: usize, seed: u64) -> Self {
-        // The encoder's stride tells how long the series are: 1 up to 64 steps, 3 up to 288.
+        // The encoder's stride follows from the length of the series: 1 up to 64 steps, 3 up to 288.
         let dilations = match stride {
             0 | 1 => 3,
             2 | 3 => 5,
@@ -173,7 +173,7 @@ impl FilterBank {
         });
     }
 
-    /// What each moment adds, a pooled value weighing `weights`: `Σ_t terms[t] = Σ pooled · weights`.
+    /// What each time step adds, a pooled value weighing `weights`: `Σ_t terms[t] = Σ pooled · weights`.
     pub(crate) fn moments(&self, series: &Series, levels: &[f32], weights: &[f32], scratch: &mut Scratch) -> Vec<f32> {
         let mut terms = vec![0.0; series.steps];
         let scale = 1.0 / series.steps.max(1) as f32;

@@ -7,7 +7,7 @@
 
 use crate::random::Random;
 
-/// Units that learn to stand for the directions of their inputs.
+/// Units that learn to represent the directions of their inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Competition {
     inputs: usize,

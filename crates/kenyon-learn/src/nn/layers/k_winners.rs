@@ -1,5 +1,5 @@
 //! `KWinners`: of each row only the k strongest units stay active. Exactly k win, of equals the
-//! lower unit; what they pass on is max(z, 0), unboosted; the gradient goes through them only.
+//! lower unit; their output is max(z, 0), unboosted; the gradient goes through them only.
 //!
 //! Boosting is relative: the score is (z − min z) · exp(β(1 − duty/target)), because a factor on z
 //! itself is nearly 1 at 5 % and does nothing for units whose z is negative.
@@ -15,17 +15,17 @@ use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 pub struct KWinners {
     /// Units that win a row.
     pub winners: usize,
-    /// β: how much a unit that wins too rarely is helped; 0 for not at all.
+    /// β: how strongly a unit that wins too rarely is boosted; 0 for not at all.
     pub boost: f32,
-    /// Share of rows each unit won, lately, `[units]`.
+    /// Recent share of rows each unit won, `[units]`.
     pub duty: Vec<f32>,
 }
 
-/// Weight of what has been against one row, in the running mean of the duty cycle.
+/// Weight of the past against one row, in the running mean of the duty cycle.
 const MEMORY: f32 = 1000.0;
 
 impl KWinners {
-    /// `winners` of `units`; every unit starts at its target, so that none is helped at first.
+    /// `winners` of `units`; every unit starts at its target, so that none is boosted at first.
     pub fn new(units: usize, winners: usize, boost: f32) -> Self {
         let winners = winners.clamp(1, units.max(1));
         Self { winners, boost, duty: vec![winners as f32 / units.max(1) as f32; units] }
@@ -62,14 +62,14 @@ impl KWinners {
         self.duty.iter().map(|duty| (self.boost * (1.0 - duty / target)).exp()).collect()
     }
 
-    /// Units that have all but stopped winning: those to draw anew.
+    /// Units that nearly stopped winning: candidates to reinitialise.
     pub fn dead(&self) -> Vec<usize> {
         let target = self.winners as f32 / self.duty.len().max(1) as f32;
         (0..self.duty.len()).filter(|&unit| self.duty[unit] < 0.01 * target).collect()
     }
 
     /// The same by sorting, in plain candle operations: what [`Self::forward`] is tested against, and
-    /// the way on a device without the kernel.
+    /// and the fallback on a device without the kernel.
     pub fn reference(&self, z: &Tensor) -> Result<Tensor> {
         let (_, units) = z.dims2()?;
         // Sorting is stable on the CPU, so of equals the lower unit comes first.

@@ -2,7 +2,7 @@
 //! of `hybrid` is computed from. Its model is the specialised regions of the brain.
 //!
 //! Three kinds of segment: patches of an image or windows of a vector (shared filters, pooled over
-//! place), random subsets of a table's columns with the columns themselves, and hashed text
+//! positions), random subsets of a table's columns with the columns themselves, and hashed text
 //! (a sparse random projection). The code of a row depends on that row alone.
 
 use crate::data::Batch;
@@ -23,11 +23,11 @@ pub(crate) struct PatchShape {
     pub(crate) patch: [usize; 2],
     /// Distance between patches.
     pub(crate) stride: usize,
-    /// Cells the places are pooled to, down and across.
+    /// Cells the positions are pooled to, down and across.
     pub(crate) pool: [usize; 2],
-    /// Filters shared by all places.
+    /// Filters shared by all positions.
     pub(crate) units: usize,
-    /// Filters that win at each place.
+    /// Filters that win at each position.
     pub(crate) winners: usize,
 }
 
@@ -37,7 +37,7 @@ impl PatchShape {
         self.patch[0] * self.patch[1] * self.image[2]
     }
 
-    /// Places down and across.
+    /// Positions down and across.
     pub(crate) fn places(&self) -> [usize; 2] {
         [0, 1].map(|d| (self.image[d].saturating_sub(self.patch[d])) / self.stride + 1)
     }
@@ -55,22 +55,22 @@ pub(crate) struct Patches {
     pub(crate) shape: PatchShape,
     /// `[inputs, units]`, each unit of length 1.
     pub(crate) filters: Vec<f32>,
-    /// Added to a patch's variance before dividing by it, so that noise in flat places stays small.
+    /// Added to a patch's variance before dividing by it, so that noise in uniform patches stays small.
     pub(crate) floor: f32,
 }
 
-/// Columns as they are, and groups of units that each see a few of them.
+/// Columns unchanged, and groups of units that each read a few of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Columns {
-    /// Feature indices that are passed on as they are, in order.
+    /// Feature indices that are passed on unchanged, in order.
     pub(crate) raw: Vec<u32>,
     /// Units in each group.
     pub(crate) units: usize,
     /// Winners in each group.
     pub(crate) winners: usize,
-    /// Per group, positions in `raw` it sees.
+    /// Per group, positions in `raw` it reads.
     pub(crate) sees: Vec<Vec<u32>>,
-    /// Per group, `[seen + 1, units]`: weights, then biases.
+    /// Per group, `[inputs + 1, units]`: weights, then biases.
     pub(crate) weights: Vec<Vec<f32>>,
     /// Strength of the units' activity against the columns themselves.
     pub(crate) scale: f32,
@@ -85,9 +85,9 @@ pub(crate) struct Hashed {
     pub(crate) inputs: usize,
     /// Width of the projection.
     pub(crate) units: usize,
-    /// Places each feature is added to, with a sign each.
+    /// Positions each feature is added to, with a sign each.
     pub(crate) spread: usize,
-    /// Chooses the places.
+    /// Seed of the positions.
     pub(crate) seed: u64,
 }
 
@@ -207,7 +207,7 @@ impl LocalGroups {
         self.parts.iter().any(|part| matches!(part, CodeSegment::Patches(_)))
     }
 
-    /// How many weights it holds.
+    /// Number of weights.
     pub(crate) fn weights(&self) -> usize {
         self.parts
             .iter()
@@ -248,7 +248,7 @@ impl Patches {
         let mut scratch = Scratch::default();
         let mut it = Self { shape, filters: Vec::new(), floor: 0.0 };
         let (inputs, places) = (it.shape.inputs(), it.shape.places());
-        // The floor comes first: a tenth of the mean variance over patches that are not flat.
+        // The variance floor comes first: a tenth of the mean variance over patches that are not uniform.
         let mut variances = (0.0f64, 0u64);
         let looked = rows.rows().min(500);
         for r in 0..looked {
@@ -282,7 +282,7 @@ impl Patches {
         it
     }
 
-    /// Cuts the patches that are not flat into `scratch.patches`, centred and scaled, with the cell
+    /// Cuts the patches that are not uniform into `scratch.patches`, centred and scaled, with the cell
     /// each is pooled to.
     fn cut(&self, indices: &[u32], values: &[f32], scratch: &mut Scratch, mut variance_of: impl FnMut(f32)) {
         let [height, width, channels] = self.shape.image;

@@ -85,7 +85,7 @@ impl SparseEmbedding {
         self.with_bias(sum)
     }
 
-    /// The same by a dense product: what [`Self::forward`] is tested against, and the way on a device
+    /// The same by a dense product: what [`Self::forward`] is tested against, and the fallback on a device
     /// without the kernel.
     pub fn reference(&self, input: &SparseInput) -> Result<Tensor> {
         self.with_bias(input.to_dense(self.weight.device())?.matmul(&self.weight)?)

@@ -1,6 +1,6 @@
 //! `SparseLinear`: a linear layer whose input has few active entries and whose weights are masked.
 //! The mask multiplies the weight inside the graph, so the gradient is masked, too: otherwise an
-//! optimiser's moments keep pushing weights that are not there.
+//! optimiser's moments keep pushing masked weights.
 //!
 //! No family uses it yet: it is public for models built on candle.
 
@@ -32,7 +32,7 @@ impl SparseLinear {
         Tensor::from_vec(mask, (inputs, units), &candle_core::Device::Cpu)
     }
 
-    /// The weights that are there.
+    /// The unmasked weights.
     pub fn masked(&self) -> Result<Tensor> {
         match &self.mask {
             Some(mask) => self.weight.mul(mask),

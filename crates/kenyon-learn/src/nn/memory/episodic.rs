@@ -1,13 +1,13 @@
-//! Episodic memory: single rows, stored at once and recalled by similarity.
+//! Episodic memory: single rows, stored at once and retrieved by similarity.
 //!
-//! Keys are codes quantised to bytes. The store is balanced between classes, merges what is nearly
-//! the same, and evicts what was of least use. Reading is one softmax over the stored keys, which is
-//! what attention does, too (modern Hopfield network, Ramsauer et al. 2021). How much its
-//! answer counts against the readout's is decided elsewhere.
+//! Keys are codes quantised to bytes. The store is balanced between classes, merges entries that are nearly
+//! the same, and evicts the least used ones. Reading is one softmax over the stored keys, the
+//! operation of attention (modern Hopfield network, Ramsauer et al. 2021). Its weight against
+//! the readout is decided elsewhere.
 
 use serde::{Deserialize, Serialize};
 
-/// One remembered episode, without its key.
+/// One stored episode, without its key.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
     /// Never used twice in one memory.
@@ -20,7 +20,7 @@ pub struct Entry {
     pub uses: u32,
     /// Length of the key before quantising, in units of `scale`.
     norm: f32,
-    /// The original row as JSON, for people who look at what is remembered.
+    /// The original row as JSON, for listing the memory.
     pub row: Option<Box<str>>,
 }
 
@@ -79,7 +79,7 @@ impl Episodic {
         self.width
     }
 
-    /// What is remembered, oldest first.
+    /// The entries, oldest first.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -124,7 +124,7 @@ impl Episodic {
             return entry.id;
         }
         if count >= self.capacity.max(1) {
-            // What the rest of the class has been used for fades, so that old merits do not stay for ever.
+            // The use counts of the rest of the class decay, so that old ones do not last for ever.
             self.remove_at(least.1);
             for entry in self.entries.iter_mut().filter(|e| e.label == label) {
                 entry.uses -= entry.uses / 64;
@@ -186,7 +186,7 @@ impl Episodic {
         self.nearest(similarities, k).last().map_or(1.0, |(s, _)| 1.0 - s)
     }
 
-    /// The most similar entry was right: it is worth keeping.
+    /// Records that the most similar entry was right.
     pub(crate) fn record_hit(&mut self, at: usize) {
         self.entries[at].uses = self.entries[at].uses.saturating_add(1);
     }

@@ -21,7 +21,7 @@ pub(crate) struct Episodes {
     pub(crate) values: Vec<f32>,
     /// Class id, or the standardised value.
     pub(crate) outcomes: Vec<f32>,
-    /// Tells whether a row is the episode itself.
+    /// Identifies the row, to exclude it from its own prediction.
     pub(crate) hashes: Vec<u64>,
 }
 
@@ -174,7 +174,7 @@ impl KnnTape {
         &self.similarity
     }
 
-    /// What recall adds to answer `output`.
+    /// What retrieval adds to output `output`.
     pub(crate) fn recalled(&self, layout: &KnnLayout, w: &[f32], output: usize) -> f32 {
         w[layout.trust.start] * self.votes[output]
     }
@@ -191,7 +191,7 @@ impl KnnTape {
         w[layout.bias.start + output]
     }
 
-    /// Answers one row; an episode that is the row itself is not asked if `training`.
+    /// Predicts one row; an episode that is the row itself is excluded if `training`.
     pub(crate) fn forward(
         &mut self,
         layout: &KnnLayout,

@@ -1,6 +1,6 @@
 //! Memory over slots in their order: query reduction (Seo et al. 2017, "Query-Reduction Networks
-//! for Question Answering") on slices. Each hop scans the slots; a gate decides from slot and
-//! question how much the slot's answer replaces what was carried so far, and what is carried at a
+//! for Question Answering") on slices. Each hop scans the slots; a gate computed from slot and
+//! question sets how much the slot's candidate replaces the carried state, and the state at a
 //! slot is the next hop's question there. All hops but the last scan in both directions.
 //!
 //! The last state is a weighted sum over the slots, `Σ_t z_t Π_{s>t} (1 − z_s) r_t h̃_t`, so what

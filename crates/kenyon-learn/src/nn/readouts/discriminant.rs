@@ -3,7 +3,7 @@
 //! The sums keep `A = Σ φφᵀ`, a mean and a count per class (Hayes & Kanan 2020, "Lifelong machine
 //! learning with deep streaming linear discriminant analysis"). A sum does not depend on the order
 //! of its terms, so learning class after class gives what learning all at once gives: the readout
-//! does not forget. Nothing here chooses features; it only reads them out.
+//! does not forget. Nothing here selects features; it only reads them out.
 
 use crate::nn::kernels::matrix::{MatrixShape, product};
 use crate::nn::kernels::{dense, parallel};
@@ -26,7 +26,7 @@ pub struct Sums {
     scatter: Vec<f64>,
     /// Σφ per class, `[classes, width]`.
     sums: Vec<f64>,
-    /// Weighted rows per class, `[classes]`.
+    /// Σφ and number of the rows without a label, which contribute to the covariance only.
     counts: Vec<f64>,
     /// Σφ and number of the rows without a label: they tell how inputs spread, not what they mean.
     unlabelled: (Vec<f64>, f64),
@@ -193,7 +193,7 @@ impl Sums {
         self.add(features, 0, 1.0, threads);
     }
 
-    /// Multiplies everything by `factor`, so that what came before weighs less.
+    /// Multiplies everything by `factor`, so that earlier rows count less.
     pub(crate) fn decay(&mut self, factor: f64, threads: usize) {
         self.fold(threads);
         let all = self.scatter.iter_mut().chain(&mut self.sums).chain(&mut self.counts).chain(&mut self.moments);
@@ -208,7 +208,7 @@ impl Sums {
         self.waiting.clear();
     }
 
-    /// `(1 − shrink)·Σ + shrink·(tr Σ / width)·I`, factored; `None` when there is too little to go by.
+    /// `(1 − shrink)·Σ + shrink·(tr Σ / width)·I`, factored; `None` when there are too few rows.
     ///
     /// For classes Σ is the covariance within classes; for regression that of the features. From
     /// feature `soft.0` on the diagonal gets `soft.1` times as much shrinkage.

@@ -6,7 +6,7 @@
 //! classes there as the prior and that of rows as the noise (as in probabilistic discriminant analysis, Ioffe 2006).
 //! Lengths are measured by the covariance within classes, `xᵀ Σ⁻¹ x`.
 //!
-//! The bias of such a class is calibrated on remembered rows of known classes: it is as large as it can be while at
+//! The bias of such a class is calibrated on stored rows of known classes: it is as large as it can be while at
 //! most one in 600 of these is lost to the new class, judged as if that row had not been learned. With more rows
 //! the calibrated bias fades.
 
@@ -26,10 +26,10 @@ const AFFINE: f64 = 1e4;
 pub(crate) const MANY: u64 = 200;
 /// Rows up to which the bias is the calibrated one; from there on it fades.
 const CALIBRATED: f32 = 40.0;
-/// One in so many remembered rows may be lost to the new class. What is remembered is more typical of its class
+/// One in this many stored rows may be lost to the new class. Stored rows are more typical of their class
 /// than other rows are, of which a few times as many are lost.
 const LOST: usize = 600;
-/// Remembered rows below which nothing is calibrated.
+/// Stored rows below which nothing is calibrated.
 const LEAST: usize = 200;
 
 /// The subspace in which known classes differ.
@@ -150,7 +150,7 @@ pub(crate) fn discriminant(
     class_discriminant(&mean, &solved, centre, 0.0)
 }
 
-/// What `margins` of remembered rows of a known class of `class_rows` rows would be had they not been among the
+/// What `margins` of stored rows of a known class of `class_rows` rows would be had they not been among the
 /// `rows` rows learned. A row at squared distance `h` from its mean pulls the covariance and the mean towards itself:
 /// without it, its deviation is `N / (N − h)` times as large, and its class `h / n` further from it.
 pub(crate) fn leave_one_out_margins(margins: &[f64], rows: f64, class_rows: f64, h: f64) -> impl Iterator<Item = f64> {
@@ -160,7 +160,7 @@ pub(crate) fn leave_one_out_margins(margins: &[f64], rows: f64, class_rows: f64,
     margins.iter().map(move |margin| mean + stretch * (margin - mean) + shift)
 }
 
-/// The bias that is added for a class of `rows` rows, from the margins by which it would win remembered rows of known
+/// The bias that is added for a class of `rows` rows, from the margins by which it would win stored rows of known
 /// classes. A mean of few rows is further from everything by its own noise, so without a bias the class would hardly
 /// ever be the answer. Zero where there are too few margins to calibrate on.
 pub(crate) fn calibrated_bias(mut margins: Vec<f64>, rows: u64) -> f32 {

@@ -6,9 +6,9 @@ use crate::nn::kernels::{dense, parallel};
 use crate::nn::layers::local_groups::strongest;
 use serde::{Deserialize, Serialize};
 
-/// Rows a [`UnlabelledPool`] keeps: more help, but the graph grows with their square.
+/// Rows a [`UnlabelledPool`] keeps: more improve the result, but the graph grows with their square.
 const KEPT: usize = 2_000;
-/// Neighbours that each row chooses; it also gets those that choose it.
+/// Neighbours that each row selects; it also gets those that select it.
 const NEIGHBOURS: usize = 6;
 /// Share of a row's label that comes from its neighbours in a round.
 const SPREAD: f32 = 0.95;
@@ -29,7 +29,7 @@ pub(crate) struct UnlabelledPool {
 
 impl UnlabelledPool {
     /// Keeps a code, in place of the oldest when there are enough. Codes that are not of length 1 are not kept:
-    /// nearness is an angle here, and would say too little of them.
+    /// similarity is an angle here, which is not meaningful for them.
     pub(crate) fn add(&mut self, code: &[f32]) {
         if (code.iter().map(|v| v * v).sum::<f32>() - 1.0).abs() > 1e-3 {
             return;
@@ -123,7 +123,7 @@ impl Graph {
     }
 
     fn of(count: usize, mut edges: Vec<(u32, u32, f32)>) -> Self {
-        // Two rows that choose each other are one edge.
+        // Two rows that select each other are one edge.
         edges.sort_unstable_by_key(|&(from, to, _)| (from, to));
         edges.dedup_by_key(|&mut (from, to, _)| (from, to));
         let mut sums = vec![0.0f32; count];
@@ -182,7 +182,7 @@ mod tests {
     use super::*;
     use crate::random::Random;
 
-    /// Points of two half circles that reach into each other: no line tells them apart.
+    /// Points of two interleaved half circles, which no line separates.
     fn moons(count: usize) -> (Vec<f32>, Vec<u32>) {
         let mut random = Random::new(5);
         let mut rows = Vec::new();

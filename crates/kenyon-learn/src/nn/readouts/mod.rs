@@ -13,7 +13,7 @@
 //! | [`semi_supervised`] | as ridge, where labels are few | as ridge | |
 //! | [`label_propagation`] | `F = (1 − α) Y + α S F` over a graph of nearest neighbours, by iteration | the labels `Y` | Zhou et al. 2004 |
 //!
-//! What the rows are, and when a readout is solved again, is decided by the learners.
+//! Which rows are used, and when a readout is solved again, is decided by the learners.
 
 pub(crate) mod discriminant;
 pub(crate) mod few_shot;

@@ -143,7 +143,7 @@ fn sharpest(answers: &[f64], means: &[f64], from: &RidgeRows) -> (f64, f64) {
     all.map(|sharpness| (loss(sharpness), sharpness)).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((0.0, 1.0))
 }
 
-/// Class ids as what [`few_rows`] wants of the rows.
+/// Class ids in the form that [`few_rows`] needs.
 pub(crate) fn one_hot(labels: &[u32], classes: usize) -> Vec<f32> {
     let mut wanted = vec![0.0; labels.len() * classes];
     labels.iter().enumerate().for_each(|(row, &label)| wanted[row * classes + label as usize] = 1.0);

@@ -1,4 +1,4 @@
-//! The readout where labels are few among many rows without. The covariance of all rows is known well then and the
+//! The readout for few labels among many rows without. The covariance of all rows is well estimated then and the
 //! means of classes are not, so a discriminant would mostly follow their noise. Ridge regression is used instead, from
 //! the labelled rows and from those that labels are propagated to ([`super::label_propagation`]).
 
@@ -14,7 +14,7 @@ const FEW: f64 = 4.0;
 pub(crate) const MOST_LABELS: usize = 1_000;
 /// With more classes than this labels are not spread: that would take seconds.
 const MOST_CLASSES: usize = 100;
-/// Parts of the labelled rows that are held out in turn to see whether spreading helps.
+/// Parts of the labelled rows that are held out in turn to test whether spreading helps.
 const FOLDS: usize = 5;
 
 /// Whether the rows in `sums` have so few labels.
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::random::Random;
 
-    /// Rows in clouds; in `mixed` ones the clouds say nothing about the class, only one direction does.
+    /// Rows in clouds; in `mixed` ones the clouds are not related to the class, only one direction is.
     fn right(mixed: bool, labelled: usize) -> f64 {
         let (mut random, width, clouds) = (Random::new(7), 32, 6);
         let means: Vec<f32> = random.normals(clouds * width, 0.5);

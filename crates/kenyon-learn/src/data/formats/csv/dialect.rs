@@ -7,17 +7,17 @@ use crate::data::cell;
 use crate::data::formats::{Header, Quote, ReadOptions};
 use std::collections::HashMap;
 
-/// Records looked at.
+/// Records that are examined.
 const RECORDS: usize = 500;
 /// Records before the header that are no data, at most.
 const PREAMBLE: usize = 20;
 /// Share of fields of a column that must be numbers or dates for the column to count as numeric.
 const NUMERIC: f64 = 0.9;
 
-/// What was found beside the options.
+/// What was detected in addition to the options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::data::formats) struct Findings {
-    /// Whether the first record looks like a row although nothing was said about a header.
+    /// Whether the first record looks like a row although the header was not specified.
     pub(in crate::data::formats) header_like_data: bool,
 }
 
@@ -102,7 +102,7 @@ fn best_reading(head: &[u8], whole: bool, options: &ReadOptions) -> Reading {
         Quote::None => None,
     };
     let mut best: Option<Reading> = None;
-    // The usual delimiters first; the others only where none of those makes sense.
+    // The usual delimiters first; the others only where none of those fits.
     for delimiters in [b",;\t|".as_slice(), b" :^~\x01\x1f"] {
         let given = options.delimiter.map(|d| [d as u8]);
         for &delimiter in given.as_ref().map_or(delimiters, |d| d.as_slice()) {
@@ -145,7 +145,7 @@ fn best_reading(head: &[u8], whole: bool, options: &ReadOptions) -> Reading {
         let quote = options.quote.map_or(Some(b'"'), chosen);
         let commas = read(b',', quote, None);
         let single = commas.width == 1 && commas.records.first().is_some_and(|first| first.len() == 1);
-        // Commas that separate nothing: one column of text, under a delimiter that text does not hold.
+        // Commas that separate nothing: one column of text, under a delimiter that the text does not contain.
         match single && commas.records.iter().any(|r| r.len() > 1) && !head.contains(&b'\x1f') {
             true => read(b'\x1f', quote, None),
             false => commas,
@@ -182,7 +182,7 @@ impl Reading {
         while at < head.len() && reading.records.len() < RECORDS {
             let text = &head[at..];
             let Some(taken) = parse(text, whole, &syntax, &mut fields) else {
-                // What is cut off is no record; a quote that stays open over all that is left is one too many.
+                // An incomplete record is ignored; a quote that stays open to the end is an error.
                 reading.faults += usize::from(reading.records.is_empty() || head.len() - at > head.len() / 4);
                 break;
             };
@@ -205,7 +205,7 @@ impl Reading {
         reading
     }
 
-    /// Finds the usual width, the preamble, and how well all of it fits.
+    /// Finds the usual width, the preamble, and how well the records fit them.
     fn measure(&mut self) {
         let mut widths: HashMap<usize, usize> = HashMap::new();
         self.records.iter().for_each(|r| *widths.entry(r.len()).or_default() += 1);
@@ -253,7 +253,7 @@ impl Reading {
         }
         let skip = self.records.iter().take(PREAMBLE + 1).take_while(|r| looks(r)).count();
         let Some(header) = self.records.get(skip).filter(|_| skip <= PREAMBLE) else { return 0 };
-        // What follows must be evident: a header of the full width with every name, then records alike.
+        // The table must be clear: a header of the full width with every name, then records of the same kind.
         let rest = &self.records[skip..];
         let even = rest.iter().filter(|r| r.len() == self.width).count() as f64 >= 0.9 * rest.len() as f64;
         // A delimiter at the end of each line begins no field.
@@ -309,13 +309,13 @@ fn numeric(text: &str) -> bool {
     digits > 0 && text.as_bytes()[0].is_ascii_digit() && others <= 2 + digits / 2 && text.bytes().all(marks)
 }
 
-/// Words that say that a field has no value; they say nothing about its column.
+/// Words that mean that a field has no value; they give no evidence about its column.
 fn empty_word(text: &str) -> bool {
     text.is_empty()
         || ["na", "n/a", "nan", "null", "none", "?", "-", ".", "unknown"].iter().any(|w| text.eq_ignore_ascii_case(w))
 }
 
-/// Decides whether the first record names the columns, where nothing was said.
+/// Decides whether the first record names the columns, where that was not specified.
 fn header(best: &Reading, options: &mut ReadOptions) -> Findings {
     let records = &best.records[best.skip.min(best.records.len())..];
     let given = options.header;
@@ -338,7 +338,7 @@ fn header(best: &Reading, options: &mut ReadOptions) -> Findings {
     Findings { header_like_data: absent || (data > names && data > 0) }
 }
 
-/// How many columns say that the first record names them, and how many that it is a row.
+/// How many columns are evidence that the first record names them, and how many that it is a row.
 fn votes(records: &[Vec<Sampled>]) -> (usize, usize) {
     let Some((first, rest)) = records.split_first().filter(|(_, rest)| !rest.is_empty()) else { return (0, 0) };
     if counts_up(first) {
@@ -367,7 +367,7 @@ fn votes(records: &[Vec<Sampled>]) -> (usize, usize) {
             recurring += usize::from(different.contains(field.text.as_str()));
         }
     }
-    // Names of columns do not recur as values: one such may be chance, most of them are not.
+    // Names of columns do not recur as values: one may be chance, most of them are not.
     match data {
         0 if texts >= 2 && recurring * 5 >= texts * 4 && rest.len() >= 10 => (names, recurring),
         0 => (names, 0),

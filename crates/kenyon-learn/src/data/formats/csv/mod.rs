@@ -1,5 +1,5 @@
-//! Delimited text: CSV, TSV and their relatives, read by one dialect, with what is malformed named by
-//! row: ragged records, quotes that are not closed, bytes that are no text.
+//! Delimited text: CSV, TSV and similar formats, read under one dialect; errors name the
+//! row: ragged records, unclosed quotes, bytes that are not text.
 
 mod dialect;
 mod record;
@@ -13,7 +13,7 @@ use crate::data::warning::{Warning, WarningCode};
 use crate::{Detail, Error, Result};
 use record::{Records, Syntax};
 
-/// Sends all rows to `sink`. Options of 0.1, which say nothing, are completed first.
+/// Sends all rows to `sink`. Options of 0.1, which are empty, are completed first.
 pub(super) fn read(
     source: Source,
     format: Format,
@@ -71,7 +71,7 @@ pub(super) fn read(
     names::send(found, limits, sink, |_| None)?;
     if width == 1 {
         let detail =
-            "the file is read as a single column; say `delimiter` if its fields are separated by something else";
+            "the file is read as a single column; set `delimiter` if its fields are separated by something else";
         sink.warn(Warning::new(WarningCode::OneColumn, None, detail));
     }
 
@@ -125,7 +125,7 @@ pub(super) fn read(
     Ok(rows)
 }
 
-/// Goes to the next record that is no blank line.
+/// Goes to the next record that is not a blank line.
 fn next_filled(records: &mut Records, row: u64) -> Result<bool> {
     while records.advance(row)? {
         if !records.blank() {

@@ -1,5 +1,5 @@
 //! Records of delimited text: where fields and records end, which fields were quoted, and what is
-//! malformed. Works on a slice; [`Records`] brings the bytes.
+//! malformed. Works on a slice; [`Records`] reads the bytes.
 
 use crate::data::formats::decode::{Source, uncarry};
 use crate::{Detail, Error, Result};
@@ -7,7 +7,7 @@ use std::io::Read;
 
 /// A record longer than this is refused: a quote was opened and never closed, or it is no text.
 const LONGEST_RECORD: usize = 32 << 20;
-/// Bytes asked for at once.
+/// Bytes requested from the source in one read.
 const CHUNK: usize = 256 << 10;
 
 /// The characters that structure the text.
@@ -66,7 +66,7 @@ impl Fields {
 }
 
 /// Finds the fields of the record at the start of `text`; returns how many bytes it takes up with its
-/// line end, or nothing when it may go on beyond `text`. `ended` says that nothing follows `text`.
+/// line end, or nothing when it may continue beyond `text`. `ended` is true when nothing follows `text`.
 pub(super) fn parse(text: &[u8], ended: bool, syntax: &Syntax, into: &mut Fields) -> Option<usize> {
     into.fields.clear();
     into.resolved.clear();
@@ -78,7 +78,7 @@ pub(super) fn parse(text: &[u8], ended: bool, syntax: &Syntax, into: &mut Fields
             at += text[at..].iter().take_while(|b| **b == b' ').count();
         }
         let start = at;
-        // A quote opens a field, spaces before it do not count.
+        // A quote opens a field; spaces before it are ignored.
         let opening = match text.get(at) {
             Some(b' ') if syntax.quote.is_some() => at + text[at..].iter().take_while(|b| **b == b' ').count(),
             _ => at,
@@ -155,7 +155,7 @@ fn quoted(text: &[u8], from: usize, ended: bool, syntax: &Syntax, into: &mut Fie
                 _ => break,
             },
             Some(_) => {
-                // Most fields hold neither: look for the next byte that matters.
+                // Most fields contain neither: search for the next byte that matters.
                 let rest = &text[at + 1..];
                 let next = match syntax.escape {
                     None => memchr::memchr(quote, rest),
@@ -191,7 +191,7 @@ pub(super) struct Records {
     source: Source,
     syntax: Syntax,
     buffer: Vec<u8>,
-    /// Where in `buffer` the present record begins, and the next.
+    /// Where in `buffer` the current record begins, and the next.
     start: usize,
     next: usize,
     ended: bool,
@@ -203,7 +203,7 @@ impl Records {
         Self { source, syntax, buffer: Vec::new(), start: 0, next: 0, ended: false, fields: Fields::default() }
     }
 
-    /// Goes to the next record; false at the end. `row` is for messages. Comments are left out.
+    /// Goes to the next record; false at the end. `row` is for messages. Comments are skipped.
     pub(super) fn advance(&mut self, row: u64) -> Result<bool> {
         loop {
             self.start = self.next;
@@ -240,7 +240,7 @@ impl Records {
         Ok(())
     }
 
-    /// The bytes of the present record.
+    /// The bytes of the current record.
     fn text(&self) -> &[u8] {
         &self.buffer[self.start..self.next]
     }
@@ -258,7 +258,7 @@ impl Records {
         self.len().checked_sub(1).is_some_and(|i| self.fields.get(self.text(), i).0.trim_ascii().is_empty())
     }
 
-    /// Why the present record is malformed.
+    /// Why the current record is malformed.
     pub(super) fn check(&self, row: u64) -> Result<()> {
         let (code, sentence, reason) = match self.fields.fault {
             None => return Ok(()),
@@ -279,7 +279,7 @@ impl Records {
         Err(Error::malformed(code, sentence).with_details([Detail::row(row, reason)]))
     }
 
-    /// The fields of the present record, trimmed, and whether they were quoted.
+    /// The fields of the current record, trimmed, and whether they were quoted.
     pub(super) fn fields(&self, row: u64) -> Result<impl Iterator<Item = (&str, bool)>> {
         // One check for the whole record: delimiters and quotes are ASCII and cut no character.
         let text = self.text();
@@ -300,7 +300,7 @@ impl Records {
 
 fn trim(field: &str) -> &str {
     match (field.as_bytes().first(), field.as_bytes().last()) {
-        // Bytes beyond ASCII may be a space of another sort.
+        // Bytes beyond ASCII may be another kind of space.
         (Some(a), Some(b)) if *a <= b' ' || *b <= b' ' || *a >= 0xc2 || *b >= 0x80 => field.trim(),
         _ => field,
     }

@@ -1,4 +1,4 @@
-//! The trained network a stream goes on from, as an expert: it answers and does not learn.
+//! The trained network that a stream continues from, as an expert: it predicts and does not learn.
 
 use super::{ExpertKind, ExpertRow, Lesson, StreamExpert};
 use crate::Result;
@@ -18,7 +18,7 @@ impl StreamExpert for Base {
     }
 
     fn predict_one(&self, row: &ExpertRow<'_>, _room: &mut Vec<f32>, out: &mut [f32]) {
-        // Classes that came later are not among its answers.
+        // Classes that came later are not among its outputs.
         out.iter_mut().zip(row.row.base).for_each(|(o, p)| *o = *p);
     }
 

@@ -1,4 +1,4 @@
-//! Classes of which a stream has shown only a few rows: what their readout and bias are computed from. The equations
+//! Classes of which a stream has had only a few rows: the statistics for their readout and bias. The equations
 //! are in [`crate::nn::readouts::few_shot`].
 
 use super::Shared;
@@ -11,14 +11,14 @@ use crate::nn::readouts::few_shot::{
 
 pub(super) use crate::nn::readouts::few_shot::MANY;
 
-/// Known classes that others are told from, at most and at least.
+/// Known classes that others are distinguished from, at most and at least.
 const KNOWN: std::ops::RangeInclusive<usize> = 3..=64;
-/// Remembered rows of known classes that a bias is calibrated on, a class and in all.
+/// Stored rows of known classes that a bias is calibrated on, a class and in all.
 const ASKED: (usize, usize) = (100, 2000);
-/// Remembered rows that tell how far rows lie from their class.
+/// Stored rows that give the distance of rows from their class.
 const MEASURED: usize = 24;
 
-/// What a class of few rows is judged by.
+/// The statistics for classes of few rows.
 #[derive(Debug)]
 pub(super) struct Parts<'a> {
     factor: &'a Factor,
@@ -32,7 +32,7 @@ pub(super) struct Parts<'a> {
     known: Option<ClassSubspace>,
 }
 
-/// The classes with many rows that the readout answers, those with most if there are very many.
+/// The classes with many rows that the readout predicts, those with most if there are very many.
 fn known(shared: &Shared, readout: &Readout) -> Vec<usize> {
     let answered = shared.counts.iter().take(readout.bias.len()).enumerate();
     let mut classes: Vec<usize> = answered.filter(|(_, rows)| **rows >= MANY).map(|(class, _)| class).collect();
@@ -61,7 +61,7 @@ impl<'a> Parts<'a> {
         Some(Self { factor, sums, centre, shared, readout, classes, known: known.and_then(crate::Result::ok) })
     }
 
-    /// The variances that the means of new classes are shrunk by, from some remembered rows.
+    /// The variances that the means of new classes are shrunk by, from some stored rows.
     pub(super) fn variances(&self) -> Option<ResidualVariances> {
         let entries = self.shared.memory.entries();
         let many = |e: &usize| self.shared.counts.get(entries[*e].label as usize).is_some_and(|&rows| rows >= MANY);

@@ -1,7 +1,7 @@
-//! Trees that grow with every row: a Mondrian forest whose answers are aggregated over all prunings of each tree
+//! Trees that grow with every row: a Mondrian forest whose predictions are aggregated over all prunings of each tree
 //! (Mourtada, Gaïffas & Scornet 2021, "AMF: Aggregated Mondrian forests for online learning"). A row extends the
-//! box of each node on its way; where it falls outside, a split may come between, the sooner the further outside.
-//! Every node answers by the classes of its rows, and is weighed by how well it answered before.
+//! box of each node on its path; where it falls outside, a split may be inserted, the sooner the further outside.
+//! Every node predicts the classes of its rows, and is weighted by its past log loss.
 
 use super::{ExpertKind, ExpertRow, Lesson, Pass, StreamExpert, Truth, from_bytes, to_bytes};
 use crate::Result;
@@ -15,13 +15,13 @@ use serde::{Deserialize, Serialize};
 const TREES: usize = 20;
 /// Nodes of a tree: then no more splits are made, and what is kept stays bounded.
 const MOST_NODES: usize = 2_000;
-/// What every class is taken to have been seen beforehand in a node, in rows.
+/// Prior count of every class in a node, in rows.
 const PRIOR: f32 = 0.1;
-/// A forest whose answers weigh less than this after so many rows is not worth its work.
+/// A forest whose predictions have less weight than this after this many rows is paused.
 const MIN_WEIGHT: (f32, u64) = (1e-3, 3_000);
-/// Rate at which the sharpness of the answers is learned.
+/// Learning rate of the sharpness of the predictions.
 const SHARPEN: f32 = 0.01;
-/// Smallest probability that is told apart.
+/// Smallest probability used.
 const LEAST: f32 = 1e-6;
 /// No node.
 const NONE: u32 = u32::MAX;
@@ -42,9 +42,9 @@ pub(in crate::learning::stream) struct Forest {
     classes: usize,
     seed: u64,
     rows: u64,
-    /// Logarithm of the power that answers are taken to: the mean of many trees is less sure than it could be.
+    /// Logarithm of the power applied to the predictions: the mean of many trees is underconfident.
     sharpness: f32,
-    /// Whether it neither answers nor learns because its answers count for nothing.
+    /// Whether it neither predicts nor learns because its weight is negligible.
     paused: bool,
     trees: CopyOnWrite<Vec<Tree>>,
 }
@@ -65,7 +65,7 @@ struct Node {
     children: [u32; 2],
     feature: u32,
     threshold: f32,
-    /// When it came to be, in the time of the Mondrian process.
+    /// When it was created, in the time of the Mondrian process.
     time: f32,
     /// Logarithm of the weight of its own answers, and of its subtree's.
     weight: f32,
@@ -100,7 +100,7 @@ impl Forest {
         }
     }
 
-    /// Makes room for classes up to `classes`.
+    /// Extends the arrays for classes up to `classes`.
     fn extend(&mut self, classes: usize) {
         let before = self.classes;
         for tree in self.trees.iter_mut().filter(|_| classes > before) {
@@ -110,7 +110,7 @@ impl Forest {
         self.classes = self.classes.max(classes);
     }
 
-    /// Class probabilities, `[classes]`, all alike while it is paused; `room` is for one tree's.
+    /// Class probabilities, `[classes]`, uniform while it is paused; `room` is a buffer for one tree.
     fn predict(&self, input: &[f32], room: &mut Vec<f32>, out: &mut [f32]) {
         if self.paused {
             return out.fill(1.0 / out.len().max(1) as f32);
@@ -126,7 +126,7 @@ impl Forest {
         softmax(out);
     }
 
-    /// Learns a row that was `answered` so, unless the `weight` of its answers is so small that it pauses.
+    /// Learns a row whose prediction was `answered`, unless the `weight` of its predictions is so small that it pauses.
     fn learn(&mut self, input: &[f32], class: usize, answered: &[f32], weight: f32) {
         if self.paused {
             return;
@@ -149,7 +149,7 @@ impl Forest {
         self.rows += 1;
     }
 
-    /// Forgets everything, for as many classes as before, and goes on.
+    /// Forgets everything, for as many classes as before, and continues.
     fn start_over(&mut self) {
         self.trees = vec![Tree::default(); TREES].into();
         (self.rows, self.paused) = (0, false);
@@ -165,7 +165,7 @@ impl StreamExpert for Forest {
         self.predict(row.view.columns(), room, out);
     }
 
-    // It counts rows: one that it has seen must not come again.
+    // It counts rows: one that was counted must not be counted again.
     fn learn_one(&mut self, row: &ExpertRow<'_>, lesson: &Lesson<'_>) {
         if let (Truth::Class(class), Pass::Stream | Pass::RebuildFirst) = (lesson.truth, lesson.pass) {
             self.learn(row.view.columns(), class, lesson.predicted, lesson.weight);
@@ -220,7 +220,7 @@ impl Tree {
         at
     }
 
-    /// The answer of all prunings by their weights: from the leaf up, each node against what is below it.
+    /// The prediction of all prunings by their weights: from the leaf up, each node against those below it.
     fn predict(&self, input: &[f32], classes: usize, out: &mut [f32]) {
         if self.nodes.is_empty() {
             return out.fill(1.0 / classes.max(1) as f32);
@@ -279,14 +279,14 @@ impl Tree {
         self.nodes.len() as u32 - 1
     }
 
-    /// Weighs a node that is not new by how well it answers.
+    /// Weights a node that is not new by its log loss.
     fn charge(&mut self, node: u32, class: usize, classes: usize) {
         let mut own = 0.0;
         self.answer(node, classes, |c, p| own = if c == class { p } else { own });
         self.nodes[node as usize].weight += own.ln();
     }
 
-    /// Takes a row into a node's box and counts.
+    /// Adds a row to a node's box and counts.
     fn take(&mut self, node: u32, input: &[f32], class: usize, classes: usize) {
         self.counts[node as usize * classes + class] += 1.0;
         let width = input.len();
@@ -297,7 +297,7 @@ impl Tree {
         }
     }
 
-    /// When the box of `node`, as the row extends it, is split; none if that is after its children came to be.
+    /// The time when the box of `node`, as the row extends it, is split; none if that is after its children were created.
     /// A leaf whose rows are all of the row's class is not split.
     fn split_time(&self, node: u32, input: &[f32], class: usize, classes: usize, random: &mut Random) -> Option<f32> {
         if self.nodes.len() + 2 > MOST_NODES {
@@ -317,7 +317,7 @@ impl Tree {
         (node.is_leaf() || time < self.nodes[node.children[0] as usize].time).then_some(time)
     }
 
-    /// Splits a node where the row leaves its box: one child gets all that the node was, the other will have the
+    /// Splits a node where the row leaves its box: one child gets the contents of the node, the other will have the
     /// row alone.
     fn split(&mut self, node: u32, time: f32, input: &[f32], classes: usize, random: &mut Random) -> u32 {
         let width = input.len();
@@ -335,7 +335,7 @@ impl Tree {
         let above = input[feature] > most[feature];
         let edge = if above { most[feature] } else { least[feature] };
         let (low, high) = if above { (edge, input[feature]) } else { (input[feature], edge) };
-        // The row itself must go its own way, whatever rounding does.
+        // The row itself must go to the new child, whatever the rounding.
         let drawn = low + random.uniform() * (high - low);
         let threshold = if drawn >= high { low } else { drawn };
         let old = self.nodes.len() as u32;
@@ -363,7 +363,7 @@ fn mean_of_logs(a: f32, b: f32) -> f32 {
 mod tests {
     use super::*;
 
-    /// A checkerboard of four by four fields and two classes: nothing a line could tell apart.
+    /// A checkerboard of four by four cells and two classes, which no linear model can separate.
     fn field(random: &mut Random) -> ([f32; 2], usize) {
         let (x, y) = (random.uniform(), random.uniform());
         ([x, y], ((4.0 * x) as usize + (4.0 * y) as usize) % 2)
@@ -388,7 +388,7 @@ mod tests {
         for tree in forest.trees.iter() {
             assert!(tree.nodes.len() <= MOST_NODES);
             for (at, node) in tree.nodes.iter().enumerate().filter(|(_, node)| !node.is_leaf()) {
-                // A branch has the rows of its children, and lies around them.
+                // A branch has the rows of its children, and contains their boxes.
                 for class in 0..2 {
                     let [a, b] = node.children.map(|child| tree.counts_of(child, 2)[class]);
                     assert!(tree.counts_of(at as u32, 2)[class] >= a + b);

@@ -10,7 +10,7 @@ pub(super) const KIND: ExpertKind = ExpertKind {
     name: "least_squares",
     make: |shape| {
         let Some(inputs) = shape.inputs().filter(|_| shape.regression) else { return Vec::new() };
-        // Fields and by how much of its weight a row fades with the next.
+        // Fields and the factor by which a row's weight falls with the next.
         [(ReceptiveField::Plain, 1.0), (ReceptiveField::Context, 0.9995), (ReceptiveField::Full, 0.99995)]
             .into_iter()
             .map(|(field, forget)| -> Box<dyn StreamExpert> {
@@ -21,14 +21,14 @@ pub(super) const KIND: ExpertKind = ExpertKind {
     load: |bytes| Ok(Box::new(from_bytes::<LeastSquares>(bytes)?)),
 };
 
-/// A regressor over a part of a row's view.
+/// A regressor over a field of a row's view.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::learning::stream) struct LeastSquares {
     pub(in crate::learning::stream) field: ReceptiveField,
     pub(in crate::learning::stream) squares: Squares,
 }
 
-/// The weights and how well they are known.
+/// The weights and their inverse scatter.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::learning::stream) struct Squares {
     width: usize,
@@ -39,7 +39,7 @@ pub(in crate::learning::stream) struct Squares {
 }
 
 impl Squares {
-    /// A regressor that knows nothing; `forget` below 1 lets old rows fade.
+    /// A fresh regressor; `forget` below 1 makes old rows fade.
     fn new(width: usize, forget: f64) -> Self {
         let mut inverse = vec![0.0; width * width];
         (0..width).for_each(|i| inverse[i * width + i] = 1.0);
@@ -61,7 +61,7 @@ impl Squares {
         for (w, g) in self.weights.iter_mut().zip(&gain) {
             *w += g / scale * error;
         }
-        // Without new evidence in some direction its variance would grow for ever: it is capped.
+        // Without new data in some direction its variance would grow for ever: it is capped.
         let trace: f64 = (0..n).map(|i| self.inverse[i * n + i]).sum();
         let grow = if trace < 100.0 * n as f64 { 1.0 / self.forget } else { 1.0 };
         for (row, &gi) in self.inverse.chunks_exact_mut(n.max(1)).zip(&gain) {

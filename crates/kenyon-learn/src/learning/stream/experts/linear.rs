@@ -46,7 +46,7 @@ pub(super) const KIND: ExpertKind = ExpertKind {
     load: |bytes| Ok(Box::new(from_bytes::<Linear>(bytes)?)),
 };
 
-/// A linear model over a part of a row's view, or over its sparse features.
+/// A linear model over a field of a row's view, or over its sparse features.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(in crate::learning::stream) struct Linear {
     /// None: the sparse features.
@@ -118,12 +118,12 @@ pub(in crate::learning::stream) struct Logistic {
 }
 
 impl Logistic {
-    /// A classifier that knows nothing.
+    /// A fresh classifier.
     fn new(width: usize, rate: f32, decay: f32) -> Self {
         Self { width, rate, decay, weights: CopyOnWrite::default(), squares: CopyOnWrite::default() }
     }
 
-    /// Makes room for classes up to `classes`.
+    /// Extends the arrays for classes up to `classes`.
     fn grow(&mut self, classes: usize) {
         let len = self.weights.len().max(classes * self.width);
         self.weights.resize(len, 0.0);
@@ -194,7 +194,7 @@ impl Logistic {
     }
 }
 
-/// Where a feature's weight is: widths below the feature space are powers of two, and what is beyond is hashed in.
+/// The index of a feature's weight: widths below the feature space are powers of two, and what is beyond is hashed in.
 fn place(index: u32, width: usize) -> usize {
     let index = index as usize;
     if index < width { index } else { (index.wrapping_mul(0x9e37_79b1) >> 7) % width }

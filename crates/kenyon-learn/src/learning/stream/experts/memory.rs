@@ -1,4 +1,4 @@
-//! Remembered rows as an expert: a softmax read over those most similar. The rows themselves are shared.
+//! Stored rows as an expert: a softmax read over the most similar ones. The rows themselves are shared.
 
 use super::{ExpertKind, ExpertRow, Lesson, StreamExpert};
 use crate::Result;
@@ -23,7 +23,7 @@ impl StreamExpert for Memory {
         }
     }
 
-    // Writing to the memory is the mixture's part, for it happens before any expert learns the row.
+    // The mixture writes to the memory, because that happens before any expert learns the row.
     fn learn_one(&mut self, _row: &ExpertRow<'_>, _lesson: &Lesson<'_>) {}
 
     fn bytes(&self) -> u64 {

@@ -1,7 +1,7 @@
-//! What answers the rows of a stream and learns from them: experts of equal standing behind one trait.
+//! The experts that predict the rows of a stream and learn from them, behind one trait.
 //!
 //! A new expert is a file here with its [`StreamExpert`] and an [`ExpertKind`] in [`EXPERTS`]. Nothing else names
-//! an expert: the hedge weighs whatever the list makes, snapshots hold each under its name.
+//! an expert: the hedge weighs all of the list, snapshots hold each under its name.
 
 mod base;
 mod few_shot;
@@ -17,18 +17,18 @@ use crate::Result;
 use crate::nn::memory::episodic::Episodic;
 use std::fmt::Debug;
 
-/// What all experts may look at beside the row: the past that they share.
+/// The shared past of a stream, which all experts may read in addition to the row.
 #[derive(Clone, Debug)]
 pub(super) struct Shared {
-    /// Whether numbers are answered.
+    /// Whether the task is regression.
     pub(super) regression: bool,
     /// Classes known so far.
     pub(super) classes: usize,
     /// Rows learned of each class.
     pub(super) counts: Vec<u64>,
-    /// The first value: experts of numbers learn the difference from it.
+    /// The first value: experts for regression learn the difference from it.
     pub(super) mean: f32,
-    /// Remembered rows.
+    /// Stored rows.
     pub(super) memory: super::copy_on_write::CopyOnWrite<Episodic>,
     /// Threads that larger sums may use; no result depends on it.
     pub(super) threads: usize,
@@ -41,7 +41,7 @@ impl Shared {
     }
 }
 
-/// A row as experts see it.
+/// A row as input of the experts.
 #[derive(Clone, Copy)]
 pub(super) struct ExpertRow<'a> {
     /// Its features, its code, the trained network's answer.
@@ -54,7 +54,7 @@ pub(super) struct ExpertRow<'a> {
     pub(super) shared: &'a Shared,
 }
 
-/// What a row turned out to be.
+/// The truth of a row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Truth {
     /// A class.
@@ -68,9 +68,9 @@ pub(super) enum Truth {
 pub(super) enum Pass {
     /// It is the next of the stream.
     Stream,
-    /// Experts are made anew from what is still held, and see it for the first time.
+    /// Experts are trained again from what is still stored, and get it for the first time.
     RebuildFirst,
-    /// The same, once more.
+    /// The same, in a further pass.
     RebuildAgain,
     /// A consolidation repeats it.
     Rehearsal,
@@ -80,9 +80,9 @@ pub(super) enum Pass {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lesson<'a> {
     pub(super) truth: Truth,
-    /// What the expert answered.
+    /// The expert's prediction.
     pub(super) predicted: &'a [f32],
-    /// How much its answer counted.
+    /// The weight of its prediction.
     pub(super) weight: f32,
     pub(super) pass: Pass,
 }
@@ -92,55 +92,55 @@ pub(super) trait StreamExpert: Debug + Send + Sync {
     /// Its name in [`EXPERTS`].
     fn name(&self) -> &'static str;
 
-    /// Whether it has something to say.
+    /// Whether it can predict.
     fn is_ready(&self) -> bool {
         true
     }
 
-    /// Answers a row: probabilities `[classes]`, or one value. `out` is zero; `room` is for intermediate results.
+    /// Predicts a row: probabilities `[classes]`, or one value. `out` is zero; `room` is for intermediate results.
     fn predict_one(&self, row: &ExpertRow<'_>, room: &mut Vec<f32>, out: &mut [f32]);
 
     /// Learns the row it has just predicted. Counts and remembered rows have it already.
     fn learn_one(&mut self, row: &ExpertRow<'_>, lesson: &Lesson<'_>);
 
-    /// Learns what a row without a label tells.
+    /// Learns from a row without a label.
     fn learn_unlabelled(&mut self, _row: &ExpertRow<'_>) {}
 
-    /// The error has grown. `fade`: what was learned before may count less, because no class is new.
+    /// The error has grown. `fade`: earlier rows may count less, because no class is new.
     fn on_drift(&mut self, _fade: bool, _shared: &Shared) {}
 
-    /// Codes mean something else from now on; the stream repeats the rows it still has.
+    /// The meaning of codes has changed; the stream repeats the rows it still has.
     fn on_new_code(&mut self) {}
 
-    /// Starts over where single rows cannot be taken back: rows were forgotten, those still held follow.
+    /// Starts over where single rows cannot be removed: rows were forgotten, those still stored follow.
     fn restart(&mut self) {}
 
-    /// Brings what is solved now and then up to date.
+    /// Updates what is solved at intervals.
     fn settle(&mut self, _shared: &Shared) {}
 
-    /// Takes rows back, by their codes `[labels, width]`; a label is a class, a value or NaN.
+    /// Removes rows, by their codes `[labels, width]`; a label is a class, a value or NaN.
     fn forget(&mut self, _codes: &[f32], _labels: &[f32], _shared: &Shared) {}
 
-    /// Makes room for classes up to `classes`.
+    /// Extends the arrays for classes up to `classes`.
     fn grow(&mut self, _classes: usize) {}
 
-    /// Bytes that answering takes, about.
+    /// Approximate bytes needed for predicting.
     fn bytes(&self) -> u64;
 
     /// Its state, for `load` of its [`ExpertKind`].
     fn save(&self) -> Result<Vec<u8>>;
 
-    /// A copy that goes on learning on its own.
+    /// A copy that continues learning independently.
     fn fork(&self) -> Box<dyn StreamExpert>;
 
-    /// A copy that only answers: shares what it can, and leaves out what only learning needs.
+    /// A copy that only predicts: shares what it can, and leaves out what only learning needs.
     fn published(&self) -> Box<dyn StreamExpert>;
 }
 
 /// A kind of expert.
 #[derive(Clone, Copy)]
 pub(super) struct ExpertKind {
-    /// What snapshots know it by.
+    /// Its name in snapshots.
     pub(super) name: &'static str,
     /// The experts of this kind that a stream of this shape begins with.
     pub(super) make: fn(&MixtureShape) -> Vec<Box<dyn StreamExpert>>,
@@ -148,8 +148,8 @@ pub(super) struct ExpertKind {
     pub(super) load: fn(&[u8]) -> Result<Box<dyn StreamExpert>>,
 }
 
-/// All kinds of experts. Their order is that in which they are weighed, and in which the first that is ready
-/// answers.
+/// All kinds of experts. Their order is that of the weights, and in `Mixing::FirstReady` the first that is ready
+/// predicts.
 pub(super) static EXPERTS: &[ExpertKind] =
     &[base::KIND, linear::KIND, least_squares::KIND, forest::KIND, readout::KIND, memory::KIND];
 

@@ -1,4 +1,4 @@
-//! The readout of codes as an expert: the streaming discriminant, or ridge regression, solved now and then from sums
+//! The readout of codes as an expert: the streaming discriminant, or ridge regression, solved at intervals from sums
 //! of every row.
 
 use super::few_shot::{self, Parts};
@@ -14,7 +14,7 @@ use crate::nn::readouts::label_propagation::UnlabelledPool;
 use crate::nn::readouts::semi_supervised;
 use serde::{Deserialize, Serialize};
 
-/// Rows of a class from which on the temperature learns from it.
+/// Rows of a class from which on the temperature is learned from it.
 const CALIBRATED: u64 = 7;
 
 pub(super) const KIND: ExpertKind = ExpertKind {
@@ -39,11 +39,11 @@ pub(super) const KIND: ExpertKind = ExpertKind {
 pub(in crate::learning::stream) struct ReadoutExpert {
     pub(in crate::learning::stream) solver: Solver,
     pub(in crate::learning::stream) readout: Option<CopyOnWrite<Readout>>,
-    /// Added to each class's answer: what is due to a mean of few rows.
+    /// Added to each class's output: the correction for a mean of few rows.
     pub(in crate::learning::stream) class_bias: Vec<f32>,
     /// Logarithm of the temperature.
     pub(in crate::learning::stream) log_temperature: f32,
-    /// Whether sums that had faded are made anew from the rows that follow.
+    /// Whether sums that had faded are computed again from the rows that follow.
     pub(in crate::learning::stream) rebuilding: bool,
 }
 
@@ -72,7 +72,7 @@ impl ReadoutExpert {
         self.log_temperature = (self.log_temperature - 0.01 * slope.clamp(-1.0, 1.0)).clamp(-3.0, 8.0);
     }
 
-    /// Takes a row in, and solves when it is time.
+    /// Adds a row, and solves when it is due.
     fn add(&mut self, row: &ExpertRow<'_>, label: Option<f32>) {
         let (code, shared) = (row.row.code, row.shared);
         if !self.solver.add(code, label, self.readout.is_some(), shared) {
@@ -116,7 +116,7 @@ impl ReadoutExpert {
         }
     }
 
-    /// Keeps a class of few rows up to date between solutions.
+    /// Updates a class of few rows between solutions.
     fn refresh(&mut self, class: usize, shared: &Shared) {
         let rows = shared.counts.get(class).copied().unwrap_or(0);
         let due = rows <= 8 || (rows <= few_shot::MANY && rows.is_multiple_of(rows / 6));
@@ -125,10 +125,10 @@ impl ReadoutExpert {
         }
     }
 
-    /// Answers class `class` by the rows there are of it now, with the bias due to that few.
+    /// Predicts class `class` from its current rows, with the bias for that few.
     fn read_anew(&mut self, class: usize, shared: &Shared) {
         let Some(parts) = self.parts(shared) else { return };
-        // Snapshots from before there was a spread have something of another length in its place.
+        // Snapshots from before the variances were stored have something of another length in their position.
         let spread = if let [spread] = self.solver.spread[..] { Some(spread) } else { None };
         let (weights, bias) = parts.discriminant(class, spread);
         let class_bias = spread.map_or(0.0, |spread| parts.class_bias(class, (&weights, bias), spread));
@@ -255,16 +255,16 @@ pub(in crate::learning::stream) struct Solver {
     on: bool,
     sums: Option<Sums>,
     factor: Option<Factor>,
-    /// The mean that all discriminants of the last solution are taken from.
+    /// The mean that is subtracted in all discriminants of the last solution.
     centre: Vec<f64>,
     /// Rows at which it is solved again.
     next: u64,
     seen: u64,
-    /// Whether what came before some row counts less, so that a row's own share is not known any more.
+    /// Whether earlier rows count less, so that a row's own share is not known any more.
     faded: bool,
-    /// How far classes and rows lie outside of what known classes differ by; one entry, or none.
+    /// Variances of classes and rows outside the subspace of known classes; one entry, or none.
     spread: Vec<ResidualVariances>,
-    /// Rows that labels spread to while these are few. In a snapshot it comes after everything else.
+    /// Rows that labels are propagated to while these are few. In a snapshot it comes after everything else.
     #[serde(skip)]
     pub(in crate::learning::stream) pool: UnlabelledPool,
 }
@@ -284,13 +284,13 @@ impl Solver {
         }
     }
 
-    /// Goes on from sums of a training.
+    /// Continues from sums of a training.
     fn go_on(&mut self, sums: Sums) {
         self.seen = sums.rows() as u64;
         self.sums = Some(sums);
     }
 
-    /// What came before counts a tenth.
+    /// Earlier rows count a tenth.
     fn fade(&mut self, threads: usize) {
         if let Some(sums) = &mut self.sums {
             sums.decay(0.1, threads);
@@ -303,7 +303,7 @@ impl Solver {
         self.seen >= self.next
     }
 
-    /// Takes a row in; false where no codes are read.
+    /// Adds a row; false where no codes are read.
     fn add(&mut self, code: &[f32], label: Option<f32>, solved: bool, shared: &Shared) -> bool {
         if !self.on || code.is_empty() {
             return false;
@@ -326,13 +326,13 @@ impl Solver {
         true
     }
 
-    /// Takes rows out that were added before; whether it must be solved without them. What has faded stays: it can
-    /// only be summed anew.
+    /// Removes rows that were added before; whether it must be solved without them. Faded rows stay: the sums can
+    /// only be computed again.
     fn take(&mut self, codes: &[f32], labels: &[f32], shared: &Shared) -> bool {
         let Some(sums) = &mut self.sums else { return false };
         let width = sums.width().max(1);
         let rows = || codes.chunks_exact(width).zip(labels);
-        // The pool holds rows and not sums: they go whether or not the sums have faded.
+        // The pool holds rows and not sums: they are removed whether or not the sums have faded.
         rows().filter(|(_, label)| label.is_nan()).for_each(|(code, _)| self.pool.take(code));
         if self.faded {
             return false;
@@ -361,7 +361,7 @@ fn few(sums: &Sums, pool: &UnlabelledPool, shared: &Shared) -> Option<Readout> {
     semi_supervised::read(rows, &labels, shared.classes, pool, sums, shared.threads)
 }
 
-/// Makes room for outputs up to `outputs`.
+/// Extends the arrays for outputs up to `outputs`.
 fn grow(readout: &mut Readout, outputs: usize) {
     if readout.bias.len() < outputs {
         readout.bias.resize(outputs, -1e9);

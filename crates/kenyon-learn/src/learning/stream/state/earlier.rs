@@ -1,6 +1,6 @@
-//! Snapshots of version 0.1, layouts 2 and 3: experts stood in it by their position.
+//! Snapshots of version 0.1, layouts 2 and 3: experts were saved by position.
 //!
-//! What came with layout 3, the pool of rows without a label and the forest, stands after everything older.
+//! Parts added in layout 3, the pool of rows without a label and the forest, come after everything older.
 
 use super::{Exact, MixtureState, Read, State};
 use crate::Result;
@@ -95,7 +95,7 @@ pub(super) fn read(bytes: &[u8], layout: u32) -> Result<Read> {
     })
 }
 
-/// The experts in the order in which they were weighed.
+/// The experts in the order of their weights.
 fn mixture(model: Model, solver: Solver, forest: Option<Forest>) -> Result<MixtureState> {
     let mut experts = Vec::new();
     if model.base {

@@ -1,4 +1,4 @@
-//! Several networks that answer together, as one: an ensemble costs what its members cost and is served,
+//! Several networks merged into one: an ensemble costs the sum of its networks and is served,
 //! exported and explained like a single network.
 
 use super::saved::{save_input_sets, values};

@@ -1,18 +1,18 @@
-//! Answers without training: rows through all layers, one after the other.
+//! Inference: rows through all layers, one after the other.
 
 use super::layer::Layer;
 use super::net::SparseNet;
 use super::shape::{Hidden, SparseNetShape};
 use crate::nn::kernels::{self, Isa, LANE, Lane, NarrowedRows, SparseRows, TopK};
 
-/// The winners of some rows and what they pass on, in compressed form.
+/// The winners of some rows and their outputs, in compressed form.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Code {
     /// `[rows + 1]`.
     pub(crate) offsets: Vec<u32>,
     /// Winning units, ascending in each row.
     pub(crate) units: Vec<u32>,
-    /// What each passes on, at least 0.
+    /// Output of each winner, at least 0.
     pub(crate) values: Vec<f32>,
 }
 
@@ -37,7 +37,7 @@ impl Code {
 /// Buffers of an inference, kept from call to call.
 #[derive(Clone, Debug, Default)]
 pub struct Scratch {
-    /// Pre-activations of the layer at work, `[rows, blocks]`.
+    /// Pre-activations of the current layer, `[rows, blocks]`.
     z: Vec<Lane>,
     view: InputView,
     top: TopK,
@@ -48,7 +48,7 @@ pub struct Scratch {
 }
 
 impl Scratch {
-    /// Appends the answers of the last inference to `out`, `[rows, outputs]`.
+    /// Appends the outputs of the last inference to `out`, `[rows, outputs]`.
     pub(crate) fn append_answers(&self, outputs: usize, out: &mut Vec<f32>) {
         for row in self.answers.chunks_exact(outputs.div_ceil(LANE).max(1)) {
             out.extend_from_slice(&Lane::flat(row)[..outputs]);
@@ -56,14 +56,14 @@ impl Scratch {
     }
 }
 
-/// What some units see of the rows, and their pre-activations.
+/// The inputs of some units, and their pre-activations.
 #[derive(Clone, Debug, Default)]
 pub(super) struct InputView {
     pub(super) narrowed: NarrowedRows,
     pub(super) z: Vec<[Lane; 2]>,
 }
 
-/// A hidden layer, however its weights are laid out.
+/// A hidden layer, independent of the layout of its weights.
 pub(super) trait HiddenWeights {
     /// Width of what it reads.
     fn inputs(&self) -> usize;
@@ -98,7 +98,7 @@ impl HiddenWeights for Layer {
 }
 
 impl SparseNet {
-    /// Runs `rows` and leaves the codes and answers in `scratch`. Does not allocate once it has run
+    /// Runs `rows` and leaves the codes and outputs in `scratch`. Does not allocate once it has run
     /// as many rows before.
     pub(crate) fn infer(&self, isa: Isa, rows: &SparseRows<'_>, scratch: &mut Scratch) {
         run(&self.shape, &self.hidden, self.readout.as_ref(), self.skip.as_ref(), isa, rows, scratch);
@@ -157,7 +157,7 @@ pub(super) fn run(
     }
 }
 
-/// What a winner passes on: its pre-activation where positive, and never more than can be counted with.
+/// The output of a winner: its pre-activation where positive, and never more than is safe to compute with.
 #[inline(always)]
 pub(super) fn pass(z: f32) -> f32 {
     if z > 0.0 { z.min(1e30) } else { 0.0 }

@@ -1,5 +1,5 @@
 //! A trained network laid out for inference: hidden weights line by line, as bfloat16 where
-//! nothing is lost by it.
+//! that loses nothing.
 
 use super::forward::{HiddenWeights, InputView, Scratch, run};
 use super::layer::Layer;
@@ -87,7 +87,7 @@ impl InferenceNet {
     }
 
     /// Rounds the hidden weights in `tensors` to 16 bits (bfloat16, to the nearest): what is saved,
-    /// exported and answered with is then the same, and one row reads half as much memory. The
+    /// exported and predicted with is then the same, and one row reads half as much memory. The
     /// rounding, 1/512 of a weight at most, is far below the noise a weight has from training.
     pub fn round(shape: &SparseNetShape, tensors: &mut Tensors) -> Result<()> {
         for index in 0..shape.hidden.len() {
@@ -177,7 +177,7 @@ impl WeightRows {
         self.seen_by[input] as usize
     }
 
-    /// The weight from `input` to `unit`; 0 where it is not seen.
+    /// The weight from `input` to `unit`; 0 where it is not an input of the unit.
     pub(crate) fn weight(&self, input: usize, unit: usize) -> f32 {
         let region = self.region(unit);
         region.line(input).map_or(0.0, |line| region.weight(line, unit - region.first))
@@ -228,7 +228,7 @@ impl Region {
         region
     }
 
-    /// The inputs it sees, of `inputs`.
+    /// Its inputs, of `inputs`.
     fn inputs(&self, inputs: usize) -> impl Iterator<Item = usize> {
         let seen = self.field.as_ref().map(InputSet::seen);
         (0..seen.map_or(inputs, <[u32]>::len)).map(move |line| seen.map_or(line, |seen| seen[line] as usize))

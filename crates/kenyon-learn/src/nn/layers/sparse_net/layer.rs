@@ -8,10 +8,10 @@ use crate::random::Random;
 /// that summing a gradient over them costs nothing. Never depends on the number of threads.
 const GROUPS: usize = 16;
 
-/// Sixteen units: a line of weights an input, their biases, and what the optimiser remembers.
+/// Sixteen units: a line of weights an input, their biases, and the optimiser's state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnitBlock {
-    /// A line for each input that is seen.
+    /// A line for each of its inputs.
     pub(crate) weights: Vec<Lane>,
     /// A bias a unit.
     pub(crate) bias: Lane,
@@ -21,9 +21,9 @@ pub(crate) struct UnitBlock {
     pub(crate) second: Vec<Lane>,
     /// Moments of the bias.
     pub(crate) bias_moments: [Lane; 2],
-    /// Share of rows each unit wins, lately.
+    /// Recent share of rows each unit wins.
     pub(crate) duty: Lane,
-    /// What a unit's score is multiplied with.
+    /// The factor of a unit's score.
     pub(crate) boost: Lane,
     /// Rows each unit won since the epoch began.
     pub(crate) wins: Lane,
@@ -32,15 +32,15 @@ pub(crate) struct UnitBlock {
 /// Blocks that one thread works on at a time, with their buffers.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Group {
-    /// Place of the group in the layer.
+    /// Index of the group in the layer.
     pub(crate) number: usize,
-    /// Place of the first block in the layer.
+    /// Index of the first block in the layer.
     pub(crate) first_block: usize,
-    /// What its units see; none for all inputs.
+    /// The inputs of its units; none for all inputs.
     pub(crate) field: Option<InputSet>,
     /// The blocks.
     pub(crate) unit_blocks: Vec<UnitBlock>,
-    /// What a mini-batch touches of what is seen.
+    /// The inputs that a mini-batch touches.
     pub(crate) slots: Slots,
     /// Pre-activations, `[rows, unit_blocks]`.
     pub(crate) z: Vec<Lane>,
@@ -175,7 +175,7 @@ impl Layer {
         }
     }
 
-    /// Gives every block moments, zero at first.
+    /// Creates moments for every block, zero at first.
     pub(crate) fn with_moments(&mut self) {
         for unit_block in self.unit_blocks_mut() {
             unit_block.first.resize(unit_block.weights.len(), Lane::ZERO);
@@ -183,7 +183,7 @@ impl Layer {
         }
     }
 
-    /// Whether the optimiser remembers anything.
+    /// Whether the optimiser has state.
     pub(crate) fn has_moments(&self) -> bool {
         self.unit_blocks().all(|unit_block| unit_block.first.len() == unit_block.weights.len())
     }
@@ -230,12 +230,12 @@ impl Layer {
         }
     }
 
-    /// Takes over weights as [`Self::plain`] gives them.
+    /// Restores weights in the form of [`Self::plain`].
     pub(crate) fn set_plain(&mut self, plain: &[f32]) {
         self.write_plain(plain, |unit_block| &mut unit_block.weights);
     }
 
-    /// Takes over moments as [`Self::plain_moments`] gives them.
+    /// Restores moments in the form of [`Self::plain_moments`].
     pub(crate) fn set_plain_moments(&mut self, first: &[f32], second: &[f32]) {
         self.write_plain(first, |unit_block| &mut unit_block.first);
         self.write_plain(second, |unit_block| &mut unit_block.second);
@@ -246,7 +246,7 @@ impl Layer {
         self.unit_blocks().flat_map(|unit_block| lane(unit_block).0).take(self.units).collect()
     }
 
-    /// Takes over one number a unit.
+    /// Restores one number a unit.
     pub(crate) fn set_plain_lane(&mut self, plain: &[f32], lane: impl Fn(&mut UnitBlock) -> &mut Lane) {
         for (unit_block, values) in self.unit_blocks_mut().zip(plain.chunks(LANE)) {
             lane(unit_block).0[..values.len()].copy_from_slice(values);
@@ -258,12 +258,12 @@ impl Layer {
         self.plain_lane(|unit_block| &unit_block.bias)
     }
 
-    /// Takes over biases.
+    /// Restores biases.
     pub(crate) fn set_plain_bias(&mut self, plain: &[f32]) {
         self.set_plain_lane(plain, |unit_block| &mut unit_block.bias);
     }
 
-    /// The weight from `input` to `unit`; 0 where it is not seen.
+    /// The weight from `input` to `unit`; 0 where it is not an input of the unit.
     pub(crate) fn weight(&self, input: usize, unit: usize) -> f32 {
         let (group, unit_block) = self.at(unit / LANE);
         group.line(input).map_or(0.0, |line| unit_block.weights[line].0[unit % LANE])
@@ -285,7 +285,7 @@ impl Layer {
 }
 
 impl Group {
-    /// The line of `input`, if it is seen.
+    /// The line of `input`, if it is an input of the group.
     fn line(&self, input: usize) -> Option<usize> {
         self.field.as_ref().map_or(Some(input), |field| field.line(input))
     }

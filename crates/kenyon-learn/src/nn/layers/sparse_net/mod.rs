@@ -2,8 +2,8 @@
 //! dense readout, and a direct path from the row to the answers (skip). The weights are in [`SparseNet`], training is
 //! in [`train`], and a trained network is laid out for inference as an [`InferenceNet`].
 //!
-//! z = Wx + b; the k largest z win; a winner passes on max(z, 0); all else is 0. Work follows what
-//! is active: a forward pass costs units × active inputs, a backward pass winners × active inputs, both
+//! z = Wx + b; the k largest z win; a winner's output is max(z, 0); all others are 0. Work follows the
+//! active units: a forward pass costs units × active inputs, a backward pass winners × active inputs, both
 //! counting only inputs in a unit's receptive field ([`ReceptiveField`]).
 
 mod ensemble;

@@ -99,7 +99,7 @@ impl SparseNet {
         Ok(tensors)
     }
 
-    /// Takes over what [`Self::save`] gave; sizes must be the same.
+    /// Restores what [`Self::save`] returned; sizes must be the same.
     pub(crate) fn load(&mut self, tensors: &Tensors) -> Result<()> {
         for (name, layer) in self.layers_mut() {
             *layer = match load_input_sets(tensors, &name, layer.inputs, layer.blocks())? {

@@ -3,7 +3,7 @@
 
 use crate::nn::kernels::{InputSet, LANE};
 
-/// Groups along one side of the square they are laid out in, where there are units enough.
+/// Groups along one side of the square they are arranged in, where there are units enough.
 const SIDE: usize = 4;
 
 /// A window lies where inputs are active in more than this share of the rows.
@@ -25,7 +25,7 @@ pub enum ReceptiveField {
     Near,
 }
 
-/// Where a picture lies among the inputs: row by row, the channels of a pixel together.
+/// The position of a picture among the inputs: row by row, the channels of a pixel together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Picture {
     /// The first input.
@@ -53,8 +53,8 @@ impl ReceptiveField {
         }
     }
 
-    /// What the first weights of each input are multiplied with. A pixel that is hardly ever drawn has
-    /// no strong connections: they would not be learned, and noise would come in through them.
+    /// The factor of the first weights of each input. A pixel that is hardly ever active has
+    /// no strong connections: they would not be learned, and noise would enter through them.
     pub(super) fn strengths(&self, usage: &[f32]) -> Option<Vec<f32>> {
         let Self::Windows(_, pictures) = self else { return None };
         let drawn = |input: usize| pictures.iter().any(|picture| picture.pixel(input).is_some());
@@ -100,7 +100,7 @@ fn windows(usage: &[f32], share: f32, pictures: &[Picture], side: usize) -> Vec<
     (0..side * side).map(window).collect()
 }
 
-/// For `side` by `side` groups, the units below that stand next to them; none where those are few.
+/// For `side` by `side` groups, the neighbouring units below; none where those are few.
 fn near(units: usize, side: usize) -> Option<Vec<InputSet>> {
     let blocks = units.div_ceil(LANE);
     let below = blocks.isqrt().min(SIDE);

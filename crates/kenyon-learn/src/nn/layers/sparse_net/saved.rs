@@ -14,8 +14,8 @@ pub(super) fn values(tensors: &Tensors, name: &str, length: usize) -> Result<Vec
     if values.len() == length { Ok(values) } else { Err(broken("has another size")) }
 }
 
-/// Adds `winners`: of each hidden layer the winners of a contest, `[layers]`, and where there is more than one
-/// contest below them their number, `[2, layers]`.
+/// Adds `winners`: of each hidden layer the winners of a group, `[layers]`, and where there is more than one
+/// winner group below them their number, `[2, layers]`.
 pub(crate) fn save_winners(shape: &SparseNetShape, tensors: &mut Tensors) -> Result<()> {
     let (layers, device) = (shape.hidden.len(), &Device::Cpu);
     let mut numbers: Vec<u32> = shape.hidden.iter().map(|layer| layer.winners as u32).collect();
@@ -31,7 +31,7 @@ pub(crate) fn save_winners(shape: &SparseNetShape, tensors: &mut Tensors) -> Res
     Ok(())
 }
 
-/// Winners of a contest and winner_groups of each hidden layer, as [`save_winners`] gave them; none if it did not.
+/// Winners of a group and winner_groups of each hidden layer, as [`save_winners`] returned them; none if it did not.
 pub(crate) fn saved_winners(tensors: &Tensors) -> Vec<(usize, usize)> {
     let Some(tensor) = tensors.get("winners") else { return Vec::new() };
     let rows = tensor.to_vec2::<u32>().or_else(|_| tensor.to_vec1::<u32>().map(|winners| vec![winners]));

@@ -1,4 +1,4 @@
-//! Gradients against differences, bits against threads, and what must never happen.
+//! Gradients against differences, bits against threads, and invariants.
 #![allow(clippy::unwrap_used)]
 
 use super::train::{Labels, NO_LABEL, Optimiser, Step, Trainer};
@@ -44,7 +44,7 @@ fn shape(inputs: usize, hidden: &[(usize, usize)], outputs: usize) -> SparseNetS
     SparseNetShape { inputs, hidden: hidden.iter().map(|&size| size.into()).collect(), outputs, skip: true }
 }
 
-/// As [`shape`], but units see a window of the first inputs as a picture of four rows, and of units
+/// As [`shape`], but units have a window of the first inputs as a picture of four rows, and of units
 /// below those near.
 fn local(inputs: usize, hidden: &[(usize, usize)], outputs: usize) -> SparseNetShape {
     let mut shape = shape(inputs, hidden, outputs);

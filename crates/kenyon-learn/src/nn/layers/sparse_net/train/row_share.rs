@@ -9,7 +9,7 @@ use crate::nn::layers::sparse_net::shape::SparseNetShape;
 use crate::random::Random;
 
 /// Largest norm with which a row enters a gradient. A row that is larger is scaled down, so that one
-/// absurd row (1e30) cannot throw the weights away.
+/// extreme row (1e30) cannot destroy the weights.
 const LARGEST_ROW: f32 = 100.0;
 
 /// Some rows of a mini-batch, one thread's at a time.
@@ -72,7 +72,7 @@ impl RowShare {
         self.narrowed[level] = narrowed;
     }
 
-    /// Finds the winners of these rows and what they pass on.
+    /// Finds the winners of these rows and their outputs.
     pub(super) fn compete(&mut self, isa: Isa, level: usize, layer: &Layer, winners: usize, step: &Step, seed: u64) {
         let Self { first, count, codes, top, scores, z, .. } = self;
         let ShareCode { code, starts, .. } = &mut codes[level];
@@ -112,7 +112,7 @@ impl RowShare {
         }
     }
 
-    /// Answers of these rows, their losses, and all gradients that depend on a row alone.
+    /// Outputs of these rows, their losses, and all gradients that depend on a row alone.
     pub(super) fn answer(
         &mut self,
         isa: Isa,
@@ -182,7 +182,7 @@ impl RowShare {
         }
     }
 
-    /// Factors that keep rows of absurd size from throwing the weights away.
+    /// Factors that keep rows of extreme size from destroying the weights.
     fn limit(&mut self, level: usize, isa: Isa, rows: &SparseRows<'_>) {
         let factors = &mut self.factors[level];
         factors.clear();
@@ -192,7 +192,7 @@ impl RowShare {
         }
     }
 
-    /// Gradients of winners that passed nothing on are nothing; steps follow from the rest.
+    /// Gradients of winners with output zero are zero; steps follow from the rest.
     fn finish_deltas(&mut self, level: usize, scale: f32, dropout: f32) {
         let ShareCode { code, deltas, steps, .. } = &mut self.codes[level];
         steps.clear();
@@ -266,7 +266,7 @@ fn loss(answer: &[f32], targets: Labels<'_>, row: usize, smoothing: f32, gradien
             if !value.is_finite() {
                 return 0.0;
             }
-            // Huber's loss, square up to 10 deviations: beyond, one row would decide everything.
+            // Huber's loss, square up to 10 deviations: beyond, one row would dominate.
             let weight = weights.map_or(1.0, |weights| weights[row]);
             let error = answer[0] - value;
             put(0, weight * error.clamp(-10.0, 10.0));

@@ -1,4 +1,4 @@
-//! Everything that decides the future of a training, as tensors.
+//! The complete state of a training, as tensors.
 
 use super::trainer::Trainer;
 use crate::Result;
@@ -9,7 +9,7 @@ use crate::nn::layers::sparse_net::saved::values;
 use candle_core::{Device, Tensor};
 
 impl Trainer {
-    /// Everything that decides the future of this training.
+    /// The complete state of this training.
     pub(crate) fn state(&self) -> Result<Tensors> {
         let device = &Device::Cpu;
         let mut tensors = self.net.save()?;
@@ -31,7 +31,7 @@ impl Trainer {
         Ok(tensors)
     }
 
-    /// Goes on from [`Self::state`]; sizes must be the same.
+    /// Continues from [`Self::state`]; sizes must be the same.
     pub(crate) fn restore(&mut self, state: &Tensors) -> Result<()> {
         self.net.load(state)?;
         for (name, layer) in self.net.layers_mut() {
@@ -55,7 +55,7 @@ impl Trainer {
     }
 }
 
-/// The numbers of a unit besides its weights.
+/// The numbers of a unit apart from its weights.
 const LANES: [(&str, fn(&UnitBlock) -> &Lane); 5] = [
     ("duty", |unit_block| &unit_block.duty),
     ("boost", |unit_block| &unit_block.boost),

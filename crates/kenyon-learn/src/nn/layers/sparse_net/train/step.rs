@@ -1,6 +1,6 @@
-//! What a step of training is given: labels, optimiser and rates.
+//! The inputs of a training step: labels, optimiser and rates.
 
-/// What the rows of a mini-batch should have been answered with.
+/// The true labels of the rows of a mini-batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Labels<'a> {
     /// Class ids, or [`NO_LABEL`]; with a weight per row, if any.
@@ -9,7 +9,7 @@ pub(crate) enum Labels<'a> {
     Values(&'a [f32], Option<&'a [f32]>),
 }
 
-/// The class id of a row that teaches nothing.
+/// The class id of a row without a label.
 pub(crate) const NO_LABEL: u32 = u32::MAX;
 
 impl Labels<'_> {
@@ -20,7 +20,7 @@ impl Labels<'_> {
         }
     }
 
-    /// Rows that teach something.
+    /// Labelled rows.
     pub(super) fn known(&self) -> usize {
         match self {
             Self::Classes(classes, _) => classes.iter().filter(|&&class| class != NO_LABEL).count(),
@@ -38,7 +38,7 @@ pub(crate) enum Optimiser {
     Adam,
 }
 
-/// What one step is to do; the same for the whole training or annealed by the caller.
+/// The parameters of one step; the same for the whole training or annealed by the caller.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Step {
     /// How weights follow gradients.
@@ -47,9 +47,9 @@ pub(crate) struct Step {
     pub(crate) rate: f32,
     /// Weight decay, decoupled; Adam only.
     pub(crate) decay: f32,
-    /// Chance that a winner passes nothing on in this step.
+    /// Chance that a winner's output is dropped in this step.
     pub(crate) dropout: f32,
-    /// How much a unit that wins too rarely is helped; 0 for not at all.
+    /// How strongly a unit that wins too rarely is boosted; 0 for not at all.
     pub(crate) boost: f32,
     /// Share of all probability that is given to the wrong classes.
     pub(crate) smoothing: f32,

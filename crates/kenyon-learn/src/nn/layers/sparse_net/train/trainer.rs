@@ -12,7 +12,7 @@ use crate::nn::layers::sparse_net::slots::Slots;
 use crate::random::Random;
 use crate::{Error, Result};
 
-/// A network with what its training needs.
+/// A network with the state of its training.
 #[derive(Debug)]
 pub(crate) struct Trainer {
     /// The weights.
@@ -24,7 +24,7 @@ pub(crate) struct Trainer {
     pub(super) slots: Vec<Slots>,
     /// Whether hidden weights have been scaled to the data.
     pub(super) scaled: bool,
-    /// What new lines of the first layer are multiplied with.
+    /// The factor of new lines of the first layer.
     pub(super) line_scale: f32,
     pub(super) adam_steps: u64,
 }
@@ -35,7 +35,7 @@ impl Trainer {
         Self::of(SparseNet::new(shape, seed), seed, threads)
     }
 
-    /// A training that goes on with `net`.
+    /// A training that continues with `net`.
     pub(crate) fn of(net: SparseNet, seed: u64, threads: usize) -> Self {
         let levels = net.hidden.len() + 1;
         let mut slots = Vec::new();
@@ -144,7 +144,7 @@ impl Trainer {
         pool.each(&mut self.parts, weight, |_, part| part.compete(isa, level, layer, winners, step, seed));
     }
 
-    /// Answers, losses and their gradients.
+    /// Outputs, losses and their gradients.
     fn answer(&mut self, rows_in: &[SparseRows<'_>], targets: Labels<'_>, step: &Step) {
         let (isa, pool, net) = (self.isa, &self.pool, &mut self.net);
         let total = rows_in.iter().map(SparseRows::len).sum::<usize>();
@@ -238,7 +238,7 @@ impl Trainer {
         }
     }
 
-    /// The answers as they stand, `[rows, outputs]`.
+    /// The current outputs, `[rows, outputs]`.
     pub(crate) fn infer(&self, rows: &SparseRows<'_>) -> Vec<f32> {
         const CHUNK: usize = 64;
         let mut chunks: Vec<(usize, Vec<f32>)> =
@@ -256,7 +256,7 @@ impl Trainer {
         chunks.into_iter().flat_map(|(_, out)| out).collect()
     }
 
-    /// A pass over the data has ended: units that won nothing in it are drawn anew. Returns how many.
+    /// Called at the end of a pass over the data: units that never won in it are reinitialised. Returns how many.
     pub(crate) fn revive(&mut self, epoch: u64) -> usize {
         let mut revived = 0;
         for (index, layer) in self.net.hidden.iter_mut().enumerate() {

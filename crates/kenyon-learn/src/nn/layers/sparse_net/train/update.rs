@@ -1,11 +1,11 @@
-//! What threads do to the groups of units they own: forward, gradient of the input, update.
+//! Work of threads on the groups of units they own: forward, gradient of the input, update.
 
 use super::row_share::RowShare;
 use crate::nn::kernels::{self, AdamStep, Isa, LANE, Lane, SparseRows, Winners};
 use crate::nn::layers::sparse_net::layer::{Group, Layer, UnitBlock};
 use crate::nn::layers::sparse_net::slots::Slots;
 
-/// A group with what is to be done to it.
+/// A group with its task.
 pub(super) enum Work<'a> {
     Hidden { level: usize, blocks: usize, winners: f32, group: &'a mut Group },
     Readout(&'a mut Group),
@@ -20,7 +20,7 @@ impl Work<'_> {
     }
 }
 
-/// What the groups of a level learn from.
+/// The inputs and gradients for the groups of a level.
 pub(super) struct Level<'a> {
     pub(super) isa: Isa,
     pub(super) rows_in: Vec<SparseRows<'a>>,
@@ -31,9 +31,8 @@ pub(super) struct Level<'a> {
     pub(super) boost: f32,
 }
 
-/// Groups of more lines than this (a sixteenth of 4 MB) are prefetched. Measured with two
-/// megabytes of second cache: an epoch of two layers of 2,048 units takes 2.2 s instead of 3.1; with one of
-/// 1,024, whose weights nearly fit, 0.62 instead of 0.52.
+/// Groups of more lines than this (a sixteenth of 4 MB) are prefetched; the measurement is in
+/// `benches/README.md`, "Prefetching".
 const PREFETCH_FROM: usize = 4096;
 
 /// The lines of `next`, one of `unit_blocks` blocks of a group, where prefetching them pays.
@@ -154,7 +153,7 @@ impl Level<'_> {
         kernels::adam_lanes(self.isa, one(&mut unit_block.bias), one(m), one(v), &[0], &[bias], mask, &plain);
     }
 
-    /// Counts who won, and helps those who win too rarely: `boost = exp(β (1 - duty / target))`.
+    /// Counts who won, and boosts units that win too rarely: `boost = exp(β (1 - duty / target))`.
     fn count(&self, level: usize, blocks: usize, block: usize, share: f32, unit_block: &mut UnitBlock) {
         let mut wins = Lane::ZERO;
         for part in self.parts {
@@ -202,8 +201,8 @@ impl Group {
 }
 
 impl Layer {
-    /// Scales the weights so that pre-activations of the present rows have deviation 1, and returns
-    /// the factor. What √(2 / fan-in) wants to be, for the fan-in that is really active.
+    /// Scales the weights so that pre-activations of the current rows have deviation 1, and returns
+    /// the factor. This is √(2 / fan-in) for the fan-in that is really active.
     pub(super) fn normalise(&mut self) -> f32 {
         let (mut sum, mut squares, mut count) = (0.0f64, 0.0f64, 0usize);
         for group in &self.groups {

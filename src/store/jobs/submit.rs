@@ -1,4 +1,4 @@
-//! What is asked of the queue: submit, look, cancel, retry.
+//! Operations on the queue for clients: submit, look up, cancel, retry.
 
 use super::{Job, JobFilter, JobKind, JobStatus, NewJob, from_row, no_job};
 use crate::store::change::Change;
@@ -50,7 +50,7 @@ impl Store {
 
     /// Jobs, newest first.
     pub async fn jobs(&self, filter: &JobFilter, limit: usize, cursor: Option<&str>) -> Result<Page<Job>> {
-        // A condition that is not asked for is not written, so that each filter finds its index.
+        // A condition that is not needed is not written, so that each filter finds its index.
         let wanted = [
             ("status", filter.status.map(JobStatus::name)),
             ("model", filter.model.as_ref().map(ModelName::as_str)),
@@ -75,7 +75,7 @@ impl Store {
         row.map_or(Ok(0), |r| r.u64("n"))
     }
 
-    /// Ends a waiting job at once, asks a running one to end; one that has ended stays as it is.
+    /// Ends a waiting job at once, requests a running one to stop; one that has ended stays as it is.
     pub async fn cancel_job(&self, id: JobId) -> Result<Job> {
         let mut tx = self.inner.db.begin().await?;
         if tx.opt(sql("SELECT 1 AS one FROM jobs WHERE id = $1").bind(id)).await?.is_none() {
@@ -103,7 +103,7 @@ impl Store {
             return Err(Error::conflict("model_removed", "the job's model was removed"));
         }
         add_event(&mut tx, id, "status", &json!({ "status": "queued" })).await?;
-        tx.tell(Change::Queue);
+        tx.notify(Change::Queue);
         tx.commit().await?;
         self.job(id).await
     }
@@ -114,7 +114,7 @@ const DEPTH: &str = "SELECT COUNT(*) AS n FROM jobs WHERE status = 'queued'";
 async fn insert_job(tx: &mut Tx, new: &NewJob, max_queued: u64) -> Result<JobId> {
     let depth = tx.opt(sql(DEPTH)).await?.map_or(Ok(0), |r| r.u64("n"))?;
     if depth >= max_queued {
-        let detail = format!("{depth} jobs wait already; try again when some are done");
+        let detail = format!("{depth} jobs are queued already; try again when some are done");
         return Err(Error::new(Kind::Overloaded, "queue_full", detail).with_retry_after(5));
     }
     if let Some(dataset) = &new.dataset {
@@ -143,7 +143,7 @@ async fn insert_job(tx: &mut Tx, new: &NewJob, max_queued: u64) -> Result<JobId>
     let insert = insert.bind(new.kind.makes_version()).bind(new.priority).bind(false).bind(now());
     tx.exec(insert).await?;
     add_event(tx, id, "status", &json!({ "status": "queued" })).await?;
-    tx.tell(Change::Queue);
+    tx.notify(Change::Queue);
     Ok(id)
 }
 
@@ -161,11 +161,11 @@ async fn cancel(tx: &mut Tx, id: JobId) -> Result<()> {
     }
     let running = "UPDATE jobs SET cancel_requested = $2 WHERE id = $1 AND status = 'running'";
     tx.exec(sql(running).bind(id).bind(true)).await?;
-    tx.tell(Change::Job(id));
+    tx.notify(Change::Job(id));
     Ok(())
 }
 
-/// Cancels a model's unfinished jobs, because it goes.
+/// Cancels a model's unfinished jobs, because the model is deleted.
 pub(in crate::store) async fn cancel_all_of(tx: &mut Tx, model: &ModelName) -> Result<()> {
     let list = "SELECT id FROM jobs WHERE model = $1 AND status IN ('queued', 'running')";
     for row in tx.all(sql(list).bind(model)).await? {
