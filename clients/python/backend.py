@@ -100,7 +100,7 @@ def _pack(folder: Path, binary: Path) -> str:
 
 def _write(wheel: zipfile.ZipFile, path: str, content: bytes) -> None:
     entry = zipfile.ZipInfo(path, (2026, 1, 1, 0, 0, 0))
-    entry.external_attr = (0o755 if path.endswith("/scripts/kenyon") else 0o644) << 16
+    entry.external_attr = (0o100755 if path.endswith("/scripts/kenyon") else 0o100644) << 16
     entry.compress_type = zipfile.ZIP_DEFLATED
     wheel.writestr(entry, content)
 

@@ -13,6 +13,7 @@ try:
     import numpy as np
     from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
     from sklearn.utils import check_consistent_length, column_or_1d
+    from sklearn.utils.class_weight import compute_sample_weight
     from sklearn.utils.multiclass import check_classification_targets
     from sklearn.utils.validation import _check_sample_weight, assert_all_finite, check_is_fitted, validate_data
 except ImportError as error:
@@ -244,10 +245,12 @@ class KenyonClassifier(ClassifierMixin, KenyonEstimator):  # type: ignore[misc]
         if len(self.classes_) < 2:
             raise ValueError(f"KenyonClassifier needs at least two classes; the data has one class: {self.classes_[0]!r}")
         self._labels = Labels(self.classes_)
-        weights = self.class_weight
-        if isinstance(weights, Mapping):
-            weights = {self._labels.key_of(label): weight for label, weight in weights.items()}
-        self._train(X, self._labels.sent(codes), weight, class_weights=weights)
+        if self.class_weight is not None:
+            # As everywhere in scikit-learn a class's weight is one of its rows. The server's own `class_weights` count in the
+            # loss alone, and probabilities are calibrated without them.
+            by_class = compute_sample_weight(self.class_weight, y)
+            weight = by_class if weight is None else weight * by_class
+        self._train(X, self._labels.sent(codes), weight)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Sequence[Any] | None = None) -> Self:

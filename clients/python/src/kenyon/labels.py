@@ -21,7 +21,6 @@ class Labels:
             self.names = values
         else:
             self.names = [f"class_{index}" for index in range(len(values))]
-        self._classes = values
         #: Number of the class by its name in ``probabilities``.
         self.codes_by_key = {key(name): code for code, name in enumerate(self.names)}
 
@@ -32,13 +31,6 @@ class Labels:
     def code_of(self, label: Any) -> int:
         """The number of the class that the server answers."""
         return self.codes_by_key[key(label)]
-
-    def key_of(self, value: Any) -> str:
-        """The name, in a list of weights, of one of the estimator's classes."""
-        try:
-            return key(self.names[self._classes.index(value)])
-        except ValueError:
-            raise ValueError(f"class_weight names {value!r}, which is none of the classes {self._classes}") from None
 
 
 def key(name: Any) -> str:

@@ -74,6 +74,8 @@ class Reply:
             yield rest.decode()
 
     def _release(self) -> None:
+        # Reading in parts leaves it open at its end, and an open answer keeps the connection from the next request.
+        self._response.close()
         if self._connection is not None and not self._response.will_close:
             self._transport.keep(self._connection)
             self._connection = None

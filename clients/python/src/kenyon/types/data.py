@@ -1,7 +1,5 @@
 """Datasets, their columns, what was noticed about them, and what a training would do."""
 
-from __future__ import annotations
-
 from typing import Any, NotRequired, TypedDict
 
 from .names import ColumnKind, Row, Task

@@ -1,7 +1,5 @@
 """Jobs and what happens to them."""
 
-from __future__ import annotations
-
 from typing import Any, NotRequired, TypedDict
 
 from .data import DataWarning

@@ -1,7 +1,5 @@
 """Models, their versions and their answers."""
 
-from __future__ import annotations
-
 from typing import Any, NotRequired, TypedDict
 
 from .data import DataWarning

@@ -1,7 +1,5 @@
 """Words that the interface uses, as literal types."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 ColumnKind = Literal["number", "category", "boolean", "timestamp", "duration", "text", "vector", "sequence", "image"]

@@ -1,7 +1,5 @@
 """The server, keys, families, encoders."""
 
-from __future__ import annotations
-
 from typing import Any, NotRequired, TypedDict
 
 from .names import Scope
