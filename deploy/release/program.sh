@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the program for TARGET, tries it, and packs it with its licence.
+# Builds the program for TARGET, tries it, packs it with its licence, and lists what it is made of.
 # usage: program.sh TARGET FOLDER
 set -euo pipefail
 target=$1
@@ -22,4 +22,4 @@ name=kenyon-$version-$target
 mkdir "$trial/$name"
 cp "$built" LICENSE README.md CHANGELOG.md "$trial/$name/"
 tar -C "$trial" -czf "$folder/$name.tar.gz" "$name"
-echo "$folder/$name.tar.gz"
+python3 deploy/release/sbom.py "$target" "$folder/$name.cdx.json"
