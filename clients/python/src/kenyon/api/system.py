@@ -1,0 +1,127 @@
+"""The server itself: health, keys, snapshots, encoders, comparisons with recordings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .. import types
+from ..transport import Body, Reply
+from .base import Resource, given
+
+
+class SystemRoutes(Resource):
+    """Probes, ``/api/v1/system``, ``/api/v1/keys``, ``/api/v1/snapshots``."""
+
+    def livez(self) -> types.Health:
+        """Whether the process lives."""
+        return self._json(types.Health, "GET /livez")
+
+    def readyz(self) -> types.Health:
+        """Whether requests should be sent here."""
+        return self._json(types.Health, "GET /readyz")
+
+    def healthz(self) -> types.Health:
+        """Whether database and object store answer."""
+        return self._json(types.Health, "GET /healthz")
+
+    def prometheus(self) -> str:
+        """Metrics in the Prometheus text format."""
+        return self._text("GET /metrics")
+
+    def document(self) -> dict[str, Any]:
+        """The interface's own document (OpenAPI 3.1)."""
+        return self._json(dict[str, Any], "GET /openapi.json")
+
+    def system(self) -> types.System:
+        """The server and how it does."""
+        return self._json(types.System, "GET /api/v1/system")
+
+    def list_keys(self) -> types.Keys:
+        """All keys, without their secrets."""
+        return self._json(types.Keys, "GET /api/v1/keys")
+
+    def create_key(
+        self,
+        name: str,
+        *,
+        scopes: Sequence[types.Scope],
+        models: Sequence[str] | None = None,
+        expires_at: str | None = None,
+    ) -> types.Key:
+        """Makes a key. The answer is the only place where its secret is shown."""
+        body = given(name=name, scopes=list(scopes), models=models, expires_at=expires_at)
+        return self._json(types.Key, "POST /api/v1/keys", body=body)
+
+    def delete_key(self, id: str) -> None:
+        """Revokes a key at once."""
+        self._done("DELETE /api/v1/keys/{id}", id)
+
+    def make_snapshot(self, *, timeout: float | None = None) -> types.Snapshot:
+        """Makes a consistent copy of everything in one file on the server."""
+        return self._json(types.Snapshot, "POST /api/v1/snapshots", timeout=timeout)
+
+    def get_snapshot(self, name: str) -> Reply:
+        """A snapshot as a file; read the reply's body in parts."""
+        return self._reply("GET /api/v1/snapshots/{name}", name)
+
+
+class Encoders(Resource):
+    """``/api/v1/encoders``: pretrained networks for text and images."""
+
+    def list_encoders(self) -> types.Encoders:
+        """All encoders."""
+        return self._json(types.Encoders, "GET /api/v1/encoders")
+
+    def get_encoder(self, name: str) -> types.Encoder:
+        """One encoder with its architecture, width and digest."""
+        return self._json(types.Encoder, "GET /api/v1/encoders/{name}", name)
+
+    def put_encoder(
+        self, name: str, data: Body, *, content_type: str = "application/x-tar", timeout: float | None = None
+    ) -> types.Encoder:
+        """Adds an encoder from a tar or zip of its folder."""
+        headers = {"Content-Type": content_type}
+        return self._json(
+            types.Encoder, "PUT /api/v1/encoders/{name}", name, data=data, headers=headers, timeout=timeout
+        )
+
+    def delete_encoder(self, name: str) -> None:
+        """Removes it; 409 while a model uses it."""
+        self._done("DELETE /api/v1/encoders/{name}", name)
+
+    def embed_inputs(self, name: str, inputs: Sequence[str]) -> types.EncoderEmbeddings:
+        """Vectors of texts, or of images in base64."""
+        body = {"inputs": list(inputs)}
+        return self._json(
+            types.EncoderEmbeddings, "POST /api/v1/encoders/{name}/embed", name, body=body, repeatable=True
+        )
+
+    def distill(self, name: str, *, dataset: str, column: str, into: str) -> types.Job:
+        """Queues the making of a static encoder from a transformer."""
+        body = {"dataset": dataset, "column": column, "into": into}
+        return self._json(types.Job, "POST /api/v1/encoders/{name}/distill", name, body=body)
+
+
+class Comparisons(Resource):
+    """``/api/v1/comparisons``: models beside neural recordings."""
+
+    def create_comparison(
+        self,
+        *,
+        systems: Sequence[Mapping[str, Any]],
+        stimuli: str | None = None,
+        distance: str | None = None,
+        compare: str | None = None,
+        reference: str | None = None,
+        bootstrap: Mapping[str, Any] | None = None,
+    ) -> types.Job:
+        """Queues a comparison; the job's id is the comparison's."""
+        body = given(
+            systems=list(systems), stimuli=stimuli, distance=distance, compare=compare, reference=reference, bootstrap=bootstrap
+        )
+        return self._json(types.Job, "POST /api/v1/comparisons", body=body)
+
+    def get_comparison(self, id: str) -> dict[str, Any]:
+        """What a comparison found."""
+        return self._json(dict[str, Any], "GET /api/v1/comparisons/{id}", id)
