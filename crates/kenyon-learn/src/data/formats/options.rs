@@ -6,14 +6,17 @@ use serde::{Deserialize, Serialize};
 /// stored with a part have every field that matters for its format set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReadOptions {
     /// What separates the fields of a record.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
     /// What encloses a field that holds delimiters or line ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quote: Option<Quote>,
     /// What makes a quote inside quotes literal, besides doubling it.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub escape: Option<char>,
     /// Whether the first record names the columns.
@@ -41,6 +44,7 @@ pub struct ReadOptions {
     #[serde(skip_serializing_if = "is_zero")]
     pub skip_records: usize,
     /// Lines that begin with it are comments.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comment: Option<char>,
     /// Whether every record ends with a delimiter that begins no further field.
@@ -60,6 +64,7 @@ fn is_zero(n: &usize) -> bool {
 
 /// What encloses a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Quote {
     /// `"`
     #[serde(rename = "\"")]
@@ -75,6 +80,7 @@ pub enum Quote {
 /// Whether the first record names the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Header {
     /// It does.
     Present,
@@ -84,6 +90,7 @@ pub enum Header {
 
 /// What separates a number's whole part from its decimals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum DecimalMark {
     /// `1.5`
     #[serde(rename = ".")]
