@@ -64,7 +64,6 @@ fn is_zero(n: &usize) -> bool {
 
 /// What encloses a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Quote {
     /// `"`
     #[serde(rename = "\"")]
@@ -76,6 +75,19 @@ pub enum Quote {
     #[serde(rename = "none")]
     None,
 }
+
+// By hand, because the derived one escapes the quote once more.
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Quote {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, Type};
+        let quote = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["\"", "'", "none"]));
+        quote.description(Some("What encloses a field.")).into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Quote {}
 
 /// Whether the first record names the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
