@@ -25,9 +25,9 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use webhook::Webhook;
 
-/// The description of the whole HTTP interface.
-pub fn openapi() -> utoipa::openapi::OpenApi {
-    crate::http::openapi(crate::oip::rest::router())
+/// The document of the whole HTTP interface, as a server that asks for keys serves it.
+pub fn openapi() -> serde_json::Value {
+    crate::http::document(crate::oip::rest::router())
 }
 
 /// Interval of small periodic work.

@@ -1,8 +1,11 @@
 //! The one error type of the crate. It does not depend on HTTP or gRPC: `http::error` and `oip` map [`Kind`].
 
+mod codes;
+
 use kenyon_learn::error::MAX_DETAILS;
 use serde::{Deserialize, Serialize};
 
+pub use codes::{CODES, ErrorCode};
 pub use kenyon_learn::Detail;
 
 /// The result of every fallible function of the crate.

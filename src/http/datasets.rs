@@ -4,6 +4,7 @@ use super::Api;
 use super::blocking::blocking;
 use super::error::{Answer, Problem};
 use super::read::{Paging, Path, Query};
+use super::schemas::{JsonRows, Row};
 use super::upload::{ReadQuery, Upload};
 use crate::store::{Dataset, DatasetName};
 use crate::{Detail, Error, Kind, Result, jobs};
@@ -11,11 +12,12 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use kenyon_learn::data::Warning;
-use kenyon_learn::data::formats::Limits;
+use jiff::Timestamp;
+use kenyon_learn::data::formats::{Compression, Format, Limits, ReadOptions};
 use kenyon_learn::data::schema::Summary;
+use kenyon_learn::data::{ColumnInfo, Warning};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -33,24 +35,89 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(get_rows, append_rows))
 }
 
+/// A dataset.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Dataset, examples(json!({
+    "name": "iris", "rows": 150, "bytes": 4606, "digest": "5c1e…", "revision": 1,
+    "columns": [{
+        "name": "sepal_length", "kind": "number", "missing": 0, "distinct": 35, "min": 4.3, "max": 7.9, "mean": 5.84,
+        "examples": [5.1, 4.9, 4.7], "histogram": [["4.3", 32], ["5.2", 57], ["6.1", 61]]
+    }],
+    "warnings": [{
+        "code": "duplicate_rows", "column": null, "detail": "1 row stands more than once", "rows": 1,
+        "examples": [{ "row": 143, "value": null }]
+    }],
+    "read_as": { "format": "csv", "compression": "none", "delimiter": ",", "quote": "\"", "header": "present", "encoding": "utf-8" },
+    "created_at": "2026-01-05T10:00:00Z", "updated_at": "2026-01-05T10:00:00Z"
+})))]
+struct ShownDataset {
+    /// Its name.
+    name: DatasetName,
+    /// Whether nothing was stored.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
+    /// Its rows.
+    rows: u64,
+    /// Bytes as stored.
+    bytes: u64,
+    /// SHA-256 over what is stored, hexadecimal.
+    digest: String,
+    /// Counts up with every change; null where nothing was stored.
+    revision: Option<u64>,
+    /// Its columns; in a list without histograms and examples.
+    columns: Vec<ColumnInfo>,
+    /// What was noticed and not refused.
+    warnings: Vec<Warning>,
+    /// How its first file was read.
+    read_as: Option<ReadAs>,
+    /// Its first rows, where one dataset was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Vec<Row>>)]
+    preview: Option<Vec<Map<String, Value>>>,
+    /// When it was first made; null where nothing was stored.
+    created_at: Option<Timestamp>,
+    /// When it last changed; null where nothing was stored.
+    updated_at: Option<Timestamp>,
+}
+
+/// How a file was read.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct ReadAs {
+    /// Its format.
+    format: Format,
+    /// How it is compressed.
+    compression: Compression,
+    /// What its reader used.
+    #[serde(flatten)]
+    options: ReadOptions,
+}
+
+/// A page of datasets.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct DatasetPage {
+    /// The datasets, by name.
+    items: Vec<ShownDataset>,
+    /// Where the next page starts; null after the last.
+    next_cursor: Option<String>,
+}
+
 /// All datasets, by name.
 #[utoipa::path(get, path = "/api/v1/datasets", tag = "datasets", security(("key" = ["read"])), params(Paging),
-    responses((status = 200, body = Object), (status = 400, body = Problem, content_type = "application/problem+json")))]
-async fn list_datasets(State(api): State<Api>, Query(paging): Query<Paging>) -> Answer<axum::Json<Value>> {
+    responses((status = 200, body = DatasetPage), (status = 400, body = Problem, content_type = "application/problem+json")))]
+async fn list_datasets(State(api): State<Api>, Query(paging): Query<Paging>) -> Answer<axum::Json<DatasetPage>> {
     let page = api.store.datasets(paging.limit()?, paging.cursor()?).await?;
-    let items: Vec<Value> = page.items.iter().map(shown).collect::<Result<_>>()?;
-    Ok(axum::Json(json!({ "items": items, "next_cursor": page.next_cursor })))
+    let items = page.items.iter().map(|dataset| shown(dataset).map(ShownDataset::small)).collect::<Result<_>>()?;
+    Ok(axum::Json(DatasetPage { items, next_cursor: page.next_cursor }))
 }
 
 /// One dataset with its schema, statistics and first rows.
 #[utoipa::path(get, path = "/api/v1/datasets/{name}", tag = "datasets", security(("key" = ["read"])),
-    params(("name" = String, Path)), responses((status = 200, body = Object),
+    params(("name" = inline(DatasetName), Path)), responses((status = 200, body = ShownDataset),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
-async fn get_dataset(State(api): State<Api>, Path(name): Path<DatasetName>) -> Answer<axum::Json<Value>> {
+async fn get_dataset(State(api): State<Api>, Path(name): Path<DatasetName>) -> Answer<axum::Json<ShownDataset>> {
     let dataset = api.store.dataset(&name).await?;
-    let mut value = shown(&dataset)?;
-    value["preview"] = rows(&api, &dataset, 0, PREVIEW).await?;
-    Ok(axum::Json(value))
+    let preview = Some(rows(&api, &dataset, 0, PREVIEW).await?);
+    Ok(axum::Json(ShownDataset { preview, ..shown(&dataset)? }))
 }
 
 /// Creates the dataset from a file, or replaces it.
@@ -58,10 +125,13 @@ async fn get_dataset(State(api): State<Api>, Path(name): Path<DatasetName>) -> A
 /// The format comes from `Content-Type`, else from the content. gzip and zstd are decoded. With `dry_run` the
 /// answer is the same (200), and nothing is stored.
 #[utoipa::path(put, path = "/api/v1/datasets/{name}", operation_id = "put_dataset", tag = "datasets",
-    security(("key" = ["datasets"])), params(("name" = String, Path), ReadQuery),
-    request_body(content((String = "text/csv"), (String = "text/tab-separated-values"), (String = "application/x-ndjson"),
-        (Value = "application/json"), (String = "application/vnd.apache.parquet"), (String = "application/octet-stream"))),
-    responses((status = 201, description = "new", body = Object), (status = 200, description = "replaced", body = Object),
+    security(("key" = ["datasets"])), params(("name" = inline(DatasetName), Path), ReadQuery),
+    request_body(content((String = "text/csv", example = json!("x,y,label\n1,2,left\n3,4,right\n")),
+        (String = "text/tab-separated-values"), (String = "application/x-ndjson"),
+        (inline(JsonRows) = "application/json", example = json!([{ "x": 1, "y": 2, "label": "left" }])),
+        (Vec<u8> = "application/vnd.apache.parquet"), (Vec<u8> = "application/octet-stream"))),
+    responses((status = 201, description = "new", body = ShownDataset),
+    (status = 200, description = "replaced, or what storing it would answer", body = ShownDataset),
     (status = 422, description = "the data does not fit", body = Problem, content_type = "application/problem+json")))]
 async fn put_dataset(
     State(api): State<Api>,
@@ -76,7 +146,7 @@ async fn put_dataset(
     }
     let upload = Upload::take(&api, &headers, &query, body, None).await?;
     if dry_run {
-        return Ok(axum::Json(tried(&name, &upload, &api.file_limits()).await?).into_response());
+        return Ok(axum::Json(tried(&name, upload, api.file_limits()).await?).into_response());
     }
     let Upload { part, summary, .. } = upload;
     let columns = serde_json::to_value(&summary).map_err(Error::internal)?;
@@ -95,15 +165,17 @@ struct Appended {
     rows: u64,
     /// Warnings about the dataset with its new rows.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<Object>)]
+    #[schema(required = false)]
     warnings: Vec<Warning>,
 }
 
 /// Appends the rows of a file, all or none.
 #[utoipa::path(post, path = "/api/v1/datasets/{name}/rows", operation_id = "append_rows", tag = "datasets",
-    security(("key" = ["datasets"])), params(("name" = String, Path), ReadQuery),
-    request_body(content((String = "text/csv"), (String = "text/tab-separated-values"), (String = "application/x-ndjson"),
-        (Value = "application/json"), (String = "application/vnd.apache.parquet"), (String = "application/octet-stream"))),
+    security(("key" = ["datasets"])), params(("name" = inline(DatasetName), Path), ReadQuery),
+    request_body(content((String = "text/csv", example = json!("x,y,label\n5,6,left\n")),
+        (String = "text/tab-separated-values"), (String = "application/x-ndjson"),
+        (inline(JsonRows) = "application/json", example = json!([{ "x": 5, "y": 6, "label": "left" }])),
+        (Vec<u8> = "application/vnd.apache.parquet"), (Vec<u8> = "application/octet-stream"))),
     responses((status = 200, body = Appended),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "the data does not fit", body = Problem, content_type = "application/problem+json")))]
@@ -147,21 +219,35 @@ async fn append_rows(
 struct Window {
     /// Rows to skip.
     #[serde(default)]
+    #[param(minimum = 0, maximum = 9.0e18)]
     offset: u64,
     /// Rows to show, at most 10,000; 100 when missing.
     #[param(minimum = 1, maximum = 10000)]
     limit: Option<usize>,
 }
 
+/// Rows of a dataset.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(examples(json!({ "rows": [{ "x": 1, "y": 2, "label": "left" }], "offset": 0, "total": 150 })))]
+struct DatasetRows {
+    /// The rows asked for, as far as there are any.
+    #[schema(value_type = Vec<Row>)]
+    rows: Vec<Map<String, Value>>,
+    /// Rows before them.
+    offset: u64,
+    /// Rows of the dataset.
+    total: u64,
+}
+
 /// Rows as JSON.
 #[utoipa::path(get, path = "/api/v1/datasets/{name}/rows", tag = "datasets", security(("key" = ["read"])),
-    params(("name" = String, Path), Window), responses((status = 200, body = Object),
+    params(("name" = inline(DatasetName), Path), Window), responses((status = 200, body = DatasetRows),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn get_rows(
     State(api): State<Api>,
     Path(name): Path<DatasetName>,
     Query(window): Query<Window>,
-) -> Answer<axum::Json<Value>> {
+) -> Answer<axum::Json<DatasetRows>> {
     let limit = super::read::within("limit", window.limit.unwrap_or(100), 1, MAX_ROWS)?;
     let dataset = api.store.dataset(&name).await?;
     if i64::try_from(window.offset).is_err() {
@@ -171,12 +257,12 @@ async fn get_rows(
             .into());
     }
     let rows = rows(&api, &dataset, window.offset, limit).await?;
-    Ok(axum::Json(json!({ "rows": rows, "offset": window.offset, "total": dataset.rows })))
+    Ok(axum::Json(DatasetRows { rows, offset: window.offset, total: dataset.rows }))
 }
 
 /// Removes it.
 #[utoipa::path(delete, path = "/api/v1/datasets/{name}", tag = "datasets", security(("key" = ["datasets"])),
-    params(("name" = String, Path)), responses((status = 204),
+    params(("name" = inline(DatasetName), Path)), responses((status = 204),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "a job reads it", body = Problem, content_type = "application/problem+json")))]
 async fn delete_dataset(State(api): State<Api>, Path(name): Path<DatasetName>) -> Answer<StatusCode> {
@@ -188,60 +274,76 @@ fn summary_of(dataset: &Dataset) -> Result<Summary> {
     Summary::deserialize(&dataset.columns).map_err(Error::internal)
 }
 
-pub(crate) async fn rows(api: &Api, dataset: &Dataset, offset: u64, limit: usize) -> Result<Value> {
+/// Rows `offset..offset + limit`, with the columns of the files.
+pub(crate) async fn rows(api: &Api, dataset: &Dataset, offset: u64, limit: usize) -> Result<Vec<Map<String, Value>>> {
     let parts = jobs::local_parts(&api.store, dataset).await?;
     let (summary, limits) = (summary_of(dataset)?, api.file_limits());
-    let rows =
-        blocking(move || kenyon_learn::data::plan::read_rows(&parts, &summary.columns, offset, limit, &limits)).await?;
-    serde_json::to_value(rows).map_err(Error::internal)
+    blocking(move || kenyon_learn::data::plan::read_rows(&parts, &summary.columns, offset, limit, &limits)).await
 }
 
 /// A dataset in the form the interface returns, without how it is stored.
-fn shown(dataset: &Dataset) -> Result<Value> {
-    let summary = summary_of(dataset)?;
-    let read_as = dataset.parts.first().map(|part| read_as(&part.format, &part.compression, &part.read_as));
-    Ok(json!({
-        "name": dataset.name,
-        "rows": dataset.rows,
-        "bytes": dataset.bytes,
-        "digest": dataset.digest,
-        "revision": dataset.revision,
-        "columns": summary.columns,
-        "warnings": summary.warnings,
-        "read_as": read_as,
-        "created_at": dataset.created_at,
-        "updated_at": dataset.updated_at,
-    }))
-}
-
-/// How a file was read: its format and compression, and what its reader used.
-fn read_as(format: &str, compression: &str, options: &Value) -> Value {
-    let mut shown = json!({ "format": format, "compression": compression });
-    if let (Some(shown), Some(options)) = (shown.as_object_mut(), options.as_object()) {
-        shown.extend(options.iter().map(|(key, value)| (key.clone(), value.clone())));
-    }
-    shown
+fn shown(dataset: &Dataset) -> Result<ShownDataset> {
+    let Summary { columns, warnings, .. } = summary_of(dataset)?;
+    let first = dataset.parts.first();
+    Ok(ShownDataset {
+        name: dataset.name.clone(),
+        dry_run: false,
+        rows: dataset.rows,
+        bytes: dataset.bytes,
+        digest: dataset.digest.clone(),
+        revision: Some(dataset.revision),
+        columns,
+        warnings,
+        read_as: first.map(|part| ReadAs::new(&part.format, &part.compression, &part.read_as)).transpose()?,
+        preview: None,
+        created_at: Some(dataset.created_at),
+        updated_at: Some(dataset.updated_at),
+    })
 }
 
 /// What storing an upload would answer.
-async fn tried(name: &DatasetName, upload: &Upload, limits: &Limits) -> Result<Value> {
-    let (part, summary) = (&upload.part, &upload.summary);
-    let (file, columns, limits) = (upload.file.clone(), summary.columns.clone(), *limits);
+async fn tried(name: &DatasetName, upload: Upload, limits: Limits) -> Result<ShownDataset> {
+    let Upload { part, file, summary, .. } = upload;
+    let columns = summary.columns.clone();
     let preview = blocking(move || kenyon_learn::data::plan::read_rows(&[file], &columns, 0, PREVIEW, &limits)).await?;
-    Ok(json!({
-        "name": name,
-        "dry_run": true,
-        "rows": part.rows,
-        "bytes": part.file.bytes(),
-        "digest": part.file.digest(),
-        "revision": null,
-        "columns": summary.columns,
-        "warnings": summary.warnings,
-        "read_as": read_as(&part.format, &part.compression, &part.read_as),
-        "preview": preview,
-        "created_at": null,
-        "updated_at": null,
-    }))
+    Ok(ShownDataset {
+        name: name.clone(),
+        dry_run: true,
+        rows: part.rows,
+        bytes: part.file.bytes(),
+        digest: part.file.digest().to_owned(),
+        revision: None,
+        columns: summary.columns,
+        warnings: summary.warnings,
+        read_as: Some(ReadAs::new(&part.format, &part.compression, &part.read_as)?),
+        preview: Some(preview),
+        created_at: None,
+        updated_at: None,
+    })
+}
+
+impl ReadAs {
+    /// From what is stored with a part; parts of 0.1 say nothing of their options.
+    fn new(format: &str, compression: &str, options: &Value) -> Result<Self> {
+        Ok(Self {
+            format: Format::deserialize(&Value::from(format)).map_err(Error::internal)?,
+            compression: Compression::deserialize(&Value::from(compression)).map_err(Error::internal)?,
+            options: Option::deserialize(options).map_err(Error::internal)?.unwrap_or_default(),
+        })
+    }
+}
+
+impl ShownDataset {
+    /// As it stands in a list: without what makes it long.
+    fn small(mut self) -> Self {
+        for column in &mut self.columns {
+            (column.histogram, column.examples, column.words) = (Vec::new(), Vec::new(), Vec::new());
+        }
+        for warning in &mut self.warnings {
+            warning.examples.clear();
+        }
+        self
+    }
 }
 
 impl Api {

@@ -2,6 +2,7 @@
 //! Inference Protocol its `{"error": …}`. Causes are logged here, once, and never sent.
 
 use super::context;
+use crate::error::ErrorCode;
 use crate::{Detail, Error, Kind};
 use axum::body::Body;
 use axum::extract::Request;
@@ -27,43 +28,26 @@ impl<E: Into<Error>> From<E> for Failure {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 pub(crate) struct Problem {
     /// Names the code; not an address to fetch.
-    #[schema(example = "urn:kenyon:error:model_not_found")]
+    #[schema(examples("urn:kenyon:error:model_not_found"))]
     r#type: String,
     /// The status in words.
-    #[schema(example = "Not Found")]
+    #[schema(examples("Not Found"))]
     title: &'static str,
     /// The status.
-    #[schema(example = 404)]
+    #[schema(examples(404))]
     status: u16,
     /// Stable code, to be compared by programs.
-    #[schema(example = "model_not_found")]
+    #[schema(value_type = ErrorCode, examples("model_not_found"))]
     code: &'static str,
     /// What is wrong, for a person.
-    #[schema(example = "there is no model iris")]
+    #[schema(examples("there is no model iris"))]
     detail: String,
     /// Id of the request, as in the logs.
     request_id: Box<str>,
     /// Where it is wrong; the first 20 places.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    #[schema(value_type = Vec<Place>, required = false)]
+    #[schema(required = false)]
     details: Vec<Detail>,
-}
-
-/// One error and its place.
-#[derive(utoipa::ToSchema)]
-#[expect(dead_code, reason = "the schema of `Detail`, which does not depend on HTTP")]
-struct Place {
-    /// JSON path in the request.
-    #[schema(required = false)]
-    path: String,
-    /// Row, from 0 in a request's rows and from 1 in a file.
-    #[schema(required = false)]
-    row: u64,
-    /// Column.
-    #[schema(required = false)]
-    column: String,
-    /// Why.
-    reason: String,
 }
 
 /// The status of an error.

@@ -2,6 +2,7 @@
 
 use super::Api;
 use super::error::{Answer, Problem};
+use super::model_answers::ImportAnswer;
 use super::read::{Decoded, Path, Query};
 use crate::serving::transfer::{self, Format};
 use crate::store::ModelName;
@@ -9,7 +10,6 @@ use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Deserialize;
-use serde_json::json;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -30,8 +30,9 @@ struct Form {
 
 /// Exports a version.
 #[utoipa::path(get, path = "/api/v1/models/{name}/versions/{version}/export", operation_id = "export_version", tag = "models",
-    security(("key" = ["read"])), params(("name" = String, Path), ("version" = u64, Path), Form),
-    responses((status = 200, description = "the file", content_type = "application/octet-stream", body = Vec<u8>),
+    security(("key" = ["read"])), params(("name" = inline(ModelName), Path), ("version" = u64, Path), Form),
+    responses((status = 200, description = "the file",
+        content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "application/x-tar"))),
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "the family has no ONNX form", body = Problem, content_type = "application/problem+json")))]
@@ -52,9 +53,9 @@ async fn export_version(
 
 /// Imports an exported bundle, as a new model or as the next version of one, and serves it.
 #[utoipa::path(post, path = "/api/v1/models/{name}/import", operation_id = "import_model", tag = "models",
-    security(("key" = ["train"])), params(("name" = String, Path)),
+    security(("key" = ["train"])), params(("name" = inline(ModelName), Path)),
     request_body(content = Vec<u8>, content_type = "application/octet-stream"),
-    responses((status = 201, body = Object),
+    responses((status = 201, body = ImportAnswer),
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the model predicts another column", body = Problem, content_type = "application/problem+json"),
     (status = 413, body = Problem, content_type = "application/problem+json"),
@@ -67,7 +68,7 @@ async fn import_model(
     api.check_quota(&name).await?;
     let version = transfer::import(&api.store, &name, archive).await?;
     api.engine.refresh(name.as_str()).await?;
-    let shown =
-        json!({ "model": name, "version": version.version, "family": version.family, "metrics": version.metrics });
-    Ok((StatusCode::CREATED, axum::Json(shown)).into_response())
+    let (family, metrics) = (version.family, version.metrics);
+    let imported = ImportAnswer { model: name, version: version.version, family, metrics };
+    Ok((StatusCode::CREATED, axum::Json(imported)).into_response())
 }

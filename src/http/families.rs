@@ -4,7 +4,8 @@ use super::Api;
 use axum::Json;
 use kenyon_learn::models::Family;
 use kenyon_learn::models::settings;
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -12,16 +13,35 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(families))
 }
 
+/// A family of networks.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = FamilySettings)]
+struct ShownFamily {
+    /// Its name.
+    #[schema(value_type = Family)]
+    name: &'static str,
+    /// What it is for.
+    description: &'static str,
+    /// Its settings with defaults and limits, as JSON Schema.
+    #[schema(value_type = HashMap<String, Value>)]
+    schema: Value,
+}
+
+/// All families.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct FamilyPage {
+    /// The families.
+    items: Vec<ShownFamily>,
+    /// Always null: all families are listed.
+    next_cursor: Option<String>,
+}
+
 /// Each family with its settings, defaults and limits.
-#[utoipa::path(get, path = "/api/v1/families", tag = "families", security(("key" = ["read"])), responses((status = 200, body = Object)))]
-async fn families() -> Json<Value> {
+#[utoipa::path(get, path = "/api/v1/families", tag = "families", security(("key" = ["read"])), responses((status = 200, body = FamilyPage)))]
+async fn families() -> Json<FamilyPage> {
     let one = |family: Family| {
-        json!({
-            "name": family.name(),
-            "description": family.purpose(),
-            "schema": settings::schema(family),
-        })
+        let (name, description, schema) = (family.name(), family.purpose(), settings::schema(family));
+        ShownFamily { name, description, schema }
     };
-    let items: Vec<Value> = Family::all().map(one).collect();
-    Json(json!({ "items": items, "next_cursor": null }))
+    Json(FamilyPage { items: Family::all().map(one).collect(), next_cursor: None })
 }

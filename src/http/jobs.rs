@@ -12,9 +12,11 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
 use futures::StreamExt;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::HashMap;
 use std::time::Duration;
+use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -33,40 +35,50 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct Wanted {
-    /// `queued`, `running`, `succeeded`, `failed` or `canceled`.
-    #[param(value_type = Option<String>)]
+    /// Only these.
+    #[param(inline)]
     status: Option<JobStatus>,
     /// Of this model.
-    #[param(value_type = Option<String>)]
+    #[param(inline)]
     model: Option<ModelName>,
-    /// `train`, `consolidate` or `evaluate`.
-    #[param(value_type = Option<String>)]
+    /// Only of this kind.
+    #[param(inline)]
     kind: Option<JobKind>,
     /// Entries of a page, at most 1,000; 100 when missing.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^[A-Za-z0-9_-]{0,128}$")]
     cursor: Option<String>,
+}
+
+/// A page of jobs.
+#[derive(Debug, Serialize, ToSchema)]
+struct JobPage {
+    /// The jobs, newest first.
+    items: Vec<Job>,
+    /// Where the next page starts; null after the last.
+    next_cursor: Option<String>,
 }
 
 /// Jobs, newest first.
 #[utoipa::path(get, path = "/api/v1/jobs", tag = "jobs", security(("key" = ["read"])), params(Wanted),
-    responses((status = 200, body = Object), (status = 400, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = JobPage), (status = 400, body = Problem, content_type = "application/problem+json")))]
 async fn list_jobs(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Query(wanted): Query<Wanted>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<JobPage>> {
     let (limit, cursor) = (page_limit(wanted.limit)?, page_cursor(wanted.cursor.as_deref())?);
     let filter = JobFilter { status: wanted.status, model: wanted.model, kind: wanted.kind };
     let mut page = api.store.jobs(&filter, limit, cursor).await?;
     page.items.retain(|job| caller.allows_model(job.model.as_str()));
-    Ok(Json(json!(page)))
+    Ok(Json(JobPage { items: page.items, next_cursor: page.next_cursor }))
 }
 
 /// One job.
-#[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", security(("key" = ["read"])), params(("id" = String, Path)),
-    responses((status = 200, body = Object), (status = 404, body = Problem, content_type = "application/problem+json")))]
+#[utoipa::path(get, path = "/api/v1/jobs/{id}", tag = "jobs", security(("key" = ["read"])), params(("id" = inline(JobId), Path)),
+    responses((status = 200, body = Job), (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn get_job(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -77,7 +89,7 @@ async fn get_job(
 
 /// Ends a waiting job at once, a running one within a second. One that has ended stays as it is.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/cancel", tag = "jobs", security(("key" = ["train"])),
-    params(("id" = String, Path)), responses((status = 200, body = Object),
+    params(("id" = inline(JobId), Path)), responses((status = 200, body = Job),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn cancel_job(
     State(api): State<Api>,
@@ -90,7 +102,7 @@ async fn cancel_job(
 
 /// Queues a failed or cancelled job again.
 #[utoipa::path(post, path = "/api/v1/jobs/{id}/retry", tag = "jobs", security(("key" = ["train"])),
-    params(("id" = String, Path)), responses((status = 202, body = Object),
+    params(("id" = inline(JobId), Path)), responses((status = 202, body = Job),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 409, body = Problem, content_type = "application/problem+json")))]
 async fn retry_job(
@@ -107,7 +119,7 @@ async fn retry_job(
 /// Events are `status`, `progress`, `metric` and `log`. `Last-Event-ID` resumes after an event; when
 /// the job has ended and nothing is left, the answer is 204, after which a browser does not reconnect.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", operation_id = "job_events", tag = "jobs",
-    security(("key" = ["read"])), params(("id" = String, Path), ("Last-Event-ID" = Option<u64>, Header)),
+    security(("key" = ["read"])), params(("id" = inline(JobId), Path), ("Last-Event-ID" = Option<u64>, Header)),
     responses((status = 200, content_type = "text/event-stream", body = String), (status = 204),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn job_events(
@@ -131,17 +143,37 @@ async fn job_events(
     Ok(([("x-accel-buffering", "no")], streamed).into_response())
 }
 
+/// The curves of a job.
+#[derive(Debug, Serialize, ToSchema)]
+struct JobCurves {
+    /// Points in the order of their steps.
+    #[schema(value_type = Vec<CurvePoint>)]
+    points: Vec<Value>,
+}
+
+/// A point of a job's curves: what was measured at a step.
+#[derive(Serialize, ToSchema)]
+struct CurvePoint {
+    /// Passes that had ended.
+    epoch: u64,
+    /// Mini-batches that had.
+    step: u64,
+    /// The figures by name.
+    #[serde(flatten)]
+    figures: HashMap<String, Option<f64>>,
+}
+
 /// The curves so far.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/metrics", tag = "jobs", security(("key" = ["read"])),
-    params(("id" = String, Path)), responses((status = 200, body = Object),
+    params(("id" = inline(JobId), Path)), responses((status = 200, body = JobCurves),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn job_metrics(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Path(id): Path<String>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<JobCurves>> {
     let job = api.job(&caller, &id).await?;
-    Ok(Json(json!({ "points": api.store.job_curve(job.id).await? })))
+    Ok(Json(JobCurves { points: api.store.job_curve(job.id).await? }))
 }
 
 fn sent(event: &JobEvent) -> Result<Event> {

@@ -9,7 +9,6 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -20,35 +19,46 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
 /// A key to make.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({
+    "name": "shop", "scopes": ["predict", "observe"], "models": ["iris"], "expires_at": "2030-01-01T00:00:00Z"
+})))]
 struct KeyRequest {
     /// Its name.
     #[schema(min_length = 1, max_length = 100)]
     name: String,
     /// What it allows: `predict`, `observe`, `train`, `datasets`, `read`, or `admin` for everything.
-    #[schema(value_type = Vec<super::schemas::ScopeName>, min_items = 1)]
+    #[schema(min_items = 1)]
     scopes: Vec<Scope>,
     /// Names of models it is for; `*`, as when missing, is all.
     models: Option<Vec<String>>,
     /// When it ends.
-    #[schema(value_type = Option<String>, format = DateTime)]
     expires_at: Option<Timestamp>,
 }
 
 /// A key in the answer to its creation; the secret is not shown again.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = MadeKey)]
 struct Made {
     /// The secret.
     key: String,
     /// Everything else about it.
     #[serde(flatten)]
-    #[schema(value_type = Object)]
     about: ApiKey,
 }
 
+/// All keys.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct KeyPage {
+    /// The keys, without their secrets.
+    items: Vec<ApiKey>,
+    /// Always null: all keys are listed.
+    next_cursor: Option<String>,
+}
+
 /// All keys, without their secrets.
-#[utoipa::path(get, path = "/api/v1/keys", tag = "keys", security(("key" = ["admin"])), responses((status = 200, body = Object)))]
-async fn list_keys(State(api): State<Api>) -> Answer<axum::Json<Value>> {
-    Ok(axum::Json(json!({ "items": api.store.keys().await?, "next_cursor": null })))
+#[utoipa::path(get, path = "/api/v1/keys", tag = "keys", security(("key" = ["admin"])), responses((status = 200, body = KeyPage)))]
+async fn list_keys(State(api): State<Api>) -> Answer<axum::Json<KeyPage>> {
+    Ok(axum::Json(KeyPage { items: api.store.keys().await?, next_cursor: None }))
 }
 
 /// Makes a key. Only this answer has its secret.

@@ -15,6 +15,7 @@ mod health;
 mod jobs;
 mod keys;
 mod middleware;
+mod model_answers;
 mod models;
 mod pages;
 pub(crate) mod read;
@@ -36,6 +37,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use bytes::Bytes;
 use routes::{Class, Routes};
+use serde_json::Value;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -45,7 +47,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
 use utoipa::openapi::OpenApi;
-use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 /// The state of handlers. Cheap to clone.
@@ -158,8 +160,11 @@ impl Api {
 
 /// The document as it is served.
 fn served(document: &OpenApi, open: bool) -> Bytes {
-    let complete = serde_json::to_value(document).map(|document| description::complete(document, open));
-    complete.and_then(|document| serde_json::to_vec(&document)).unwrap_or_default().into()
+    serde_json::to_vec(&completed(document, open)).unwrap_or_default().into()
+}
+
+fn completed(document: &OpenApi, open: bool) -> Value {
+    description::complete(serde_json::to_value(document).unwrap_or_default(), open)
 }
 
 /// All routes with their description.
@@ -182,14 +187,18 @@ fn described(protocols: OpenApiRouter<Api>) -> (Router<Api>, OpenApi) {
         .merge(keys::router())
         .merge(protocols);
     let (router, mut document) = router.split_for_parts();
-    let key = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-    document.components.get_or_insert_default().add_security_scheme("key", key);
+    let mut key = Http::new(HttpAuthScheme::Bearer);
+    key.description = Some("A key, or the master key. Which scopes it needs stands with each call.".into());
+    let header = ApiKeyValue::with_description("X-API-Key", "The same key in a header of its own.");
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("key", SecurityScheme::Http(key));
+    components.add_security_scheme("header", SecurityScheme::ApiKey(ApiKey::Header(header)));
     (router, document)
 }
 
-/// The description alone, with that of further `protocols`.
-pub fn openapi(protocols: OpenApiRouter<Api>) -> OpenApi {
-    described(protocols).1
+/// The document alone, with that of further `protocols`, as a server that asks for keys serves it.
+pub fn document(protocols: OpenApiRouter<Api>) -> Value {
+    completed(&described(protocols).1, false)
 }
 
 fn cors(origins: &str) -> Option<CorsLayer> {

@@ -3,10 +3,12 @@
 use super::Api;
 use super::error::{Answer, Problem};
 use super::jobs::queued;
+use super::model_answers::{EvaluateAnswer, ModelPage, ShownModel, ShownVersion, TrainAnswer, VersionPage};
 use super::read::{self, Json, Paging, Path, Query, Raw};
+use super::schemas::{Activity, PredictAnswer, PredictRequest};
 use crate::jobs::{DryRun, TrainRequest};
 use crate::serving::MemoryPage;
-use crate::store::{Caller, DatasetName, IdempotencyKey, JobStatus, Model, ModelName, Traffic, Version};
+use crate::store::{Caller, DatasetName, IdempotencyKey, Job, JobStatus, Model, ModelName, Traffic};
 use crate::{Detail, Error, Kind, Result, serving};
 use axum::Extension;
 use axum::extract::State;
@@ -41,36 +43,37 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
 
 /// All models, by name.
 #[utoipa::path(get, path = "/api/v1/models", tag = "models", security(("key" = ["read"])), params(Paging),
-    responses((status = 200, body = Object), (status = 400, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = ModelPage), (status = 400, body = Problem, content_type = "application/problem+json")))]
 async fn list_models(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
     Query(paging): Query<Paging>,
-) -> Answer<axum::Json<Value>> {
+) -> Answer<axum::Json<ModelPage>> {
     let page = api.store.models(paging.limit()?, paging.cursor()?).await?;
     let served = api.store.served_versions(&page.items).await?;
     let allowed = page.items.iter().filter(|m| caller.allows_model(m.name.as_str()));
-    let items: Vec<_> = allowed.map(|model| shown(model, served.get(&model.name))).collect();
-    Ok(axum::Json(json!({ "items": items, "next_cursor": page.next_cursor })))
+    let items = allowed.map(|model| ShownModel::new(model, served.get(&model.name))).collect();
+    Ok(axum::Json(ModelPage { items, next_cursor: page.next_cursor }))
 }
 
 /// One model with its schema, versions, figures, size and sparsity.
 #[utoipa::path(get, path = "/api/v1/models/{name}", tag = "models", security(("key" = ["read"])),
-    params(("name" = String, Path)), responses((status = 200, body = Object),
+    params(("name" = inline(ModelName), Path)), responses((status = 200, body = ShownModel),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
-async fn get_model(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<Value>> {
+async fn get_model(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<ShownModel>> {
     let model = api.store.model(&name).await?;
     let versions = api.store.versions(&name).await?;
     let served = versions.iter().find(|v| Some(v.version) == model.traffic.stable);
-    let mut value = shown(&model, served);
-    value["versions"] = versions.iter().map(shown_version).collect();
-    value["shadow"] = json!(api.engine.shadow_figures(name.as_str()));
-    Ok(axum::Json(value))
+    let shadow = api.engine.shadow_figures(name.as_str());
+    let mut shown = ShownModel::new(&model, served);
+    shown.versions = Some(versions.iter().map(ShownVersion::from).collect());
+    shown.shadow = shadow;
+    Ok(axum::Json(shown))
 }
 
 /// Removes the model with its versions and its stream.
 #[utoipa::path(delete, path = "/api/v1/models/{name}", tag = "models", security(("key" = ["train"])),
-    params(("name" = String, Path)), responses((status = 204),
+    params(("name" = inline(ModelName), Path)), responses((status = 204),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn delete_model(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<StatusCode> {
     api.store.delete_model(&name).await?;
@@ -94,10 +97,10 @@ struct Wait {
 /// The version is served as soon as the job is seen as succeeded, unless `served` of the job is false, with the
 /// reason next to it. Where several replicas share a database, the others serve it within the time of a notification.
 #[utoipa::path(post, path = "/api/v1/models/{name}/train", tag = "models", security(("key" = ["train"])),
-    params(("name" = String, Path), Wait, ("Idempotency-Key" = Option<String>, Header)),
-    request_body = inline(super::schemas::Train),
-    responses((status = 200, description = "the job has ended, or what a dry run found", body = Object),
-    (status = 202, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
+    params(("name" = inline(ModelName), Path), Wait, ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$")),
+    request_body = TrainRequest,
+    responses((status = 200, description = "the job has ended, or what a dry run found", body = TrainAnswer),
+    (status = 202, body = Job), (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the served version needs other rows", body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
@@ -113,7 +116,7 @@ async fn train(
     let request: TrainRequest = read::json(&body)?;
     let wait = query.seconds()?;
     if request.dry_run {
-        return Ok(axum::Json(api.dry_run(&request).await?).into_response());
+        return Ok(axum::Json(TrainAnswer::DryRun(api.dry_run(&request).await?)).into_response());
     }
     api.check_quota(&name).await?;
     let key = idempotency(&headers, &caller, &Method::POST, &format!("/models/{name}/train"), &body)?;
@@ -122,15 +125,15 @@ async fn train(
         return Ok(queued(&job));
     }
     match tokio::time::timeout(wait.min(api.patience()), api.queue.wait(job.id)).await {
-        Ok(ended) => Ok(axum::Json(ended?).into_response()),
+        Ok(ended) => Ok(axum::Json(TrainAnswer::Job(ended?)).into_response()),
         Err(_) => Ok(queued(&job)),
     }
 }
 
 /// Predicts rows.
 #[utoipa::path(post, path = "/api/v1/models/{name}/predict", operation_id = "predict", tag = "models",
-    security(("key" = ["predict"])), params(("name" = String, Path)), request_body = inline(super::schemas::Predict),
-    responses((status = 200, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
+    security(("key" = ["predict"])), params(("name" = inline(ModelName), Path)), request_body = PredictRequest,
+    responses((status = 200, body = PredictAnswer), (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "rows do not fit", body = Problem, content_type = "application/problem+json"),
     (status = 429, body = Problem, content_type = "application/problem+json"),
@@ -153,16 +156,16 @@ async fn predict(State(api): State<Api>, Path(name): Path<ModelName>, Raw(body):
 /// A dataset to evaluate on.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "dataset": "iris" })))]
 struct EvaluateRequest {
     /// Its name.
-    #[schema(value_type = String, pattern = "^[a-z0-9][a-z0-9_-]{0,62}$")]
     dataset: DatasetName,
 }
 
 /// Metrics of the served version on a dataset.
 #[utoipa::path(post, path = "/api/v1/models/{name}/evaluate", operation_id = "evaluate", tag = "models",
-    security(("key" = ["predict"])), params(("name" = String, Path)), request_body = EvaluateRequest,
-    responses((status = 200, body = Object), (status = 202, description = "still running: see the job", body = Object),
+    security(("key" = ["predict"])), params(("name" = inline(ModelName), Path)), request_body = EvaluateRequest,
+    responses((status = 200, body = EvaluateAnswer), (status = 202, description = "takes long: look at the job", body = Job),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json"),
     (status = 503, body = Problem, content_type = "application/problem+json")))]
@@ -184,51 +187,54 @@ async fn evaluate(
 
 /// Versions, newest first.
 #[utoipa::path(get, path = "/api/v1/models/{name}/versions", tag = "models", security(("key" = ["read"])),
-    params(("name" = String, Path)), responses((status = 200, body = Object),
+    params(("name" = inline(ModelName), Path)), responses((status = 200, body = VersionPage),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
-async fn versions(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<Value>> {
-    let items: Vec<Value> = api.store.versions(&name).await?.iter().map(shown_version).collect();
-    Ok(axum::Json(json!({ "items": items, "next_cursor": null })))
+async fn versions(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<VersionPage>> {
+    let items = api.store.versions(&name).await?.iter().map(ShownVersion::from).collect();
+    Ok(axum::Json(VersionPage { items, next_cursor: None }))
 }
 
 /// Serves this version.
 #[utoipa::path(post, path = "/api/v1/models/{name}/versions/{version}/promote", tag = "models", security(("key" = ["train"])),
-    params(("name" = String, Path), ("version" = u64, Path)), responses((status = 200, body = Object),
+    params(("name" = inline(ModelName), Path), ("version" = u64, Path)), responses((status = 200, body = ShownModel),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
-async fn promote(State(api): State<Api>, Path((name, version)): Path<(ModelName, u64)>) -> Answer<axum::Json<Value>> {
+async fn promote(
+    State(api): State<Api>,
+    Path((name, version)): Path<(ModelName, u64)>,
+) -> Answer<axum::Json<ShownModel>> {
     let model = api.store.promote(&name, version).await?;
     api.switched(&model).await
 }
 
 /// Serves the version that was served before.
 #[utoipa::path(post, path = "/api/v1/models/{name}/rollback", tag = "models", security(("key" = ["train"])),
-    params(("name" = String, Path)), responses((status = 200, body = Object),
+    params(("name" = inline(ModelName), Path)), responses((status = 200, body = ShownModel),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "no earlier version", body = Problem, content_type = "application/problem+json")))]
-async fn rollback(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<Value>> {
+async fn rollback(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<ShownModel>> {
     let model = api.store.rollback(&name).await?;
     api.switched(&model).await
 }
 
 /// Splits the requests between versions.
 #[utoipa::path(put, path = "/api/v1/models/{name}/traffic", tag = "models", security(("key" = ["train"])),
-    params(("name" = String, Path)), request_body = inline(super::schemas::TrafficSplit),
-    responses((status = 200, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
+    params(("name" = inline(ModelName), Path)), request_body = Traffic,
+    responses((status = 200, body = ShownModel), (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json")))]
 async fn traffic(
     State(api): State<Api>,
     Path(name): Path<ModelName>,
     Json(traffic): Json<Traffic>,
-) -> Answer<axum::Json<Value>> {
+) -> Answer<axum::Json<ShownModel>> {
     let model = api.store.set_traffic(&name, &traffic).await?;
     api.switched(&model).await
 }
 
 /// Queues a consolidation of what was observed.
 #[utoipa::path(post, path = "/api/v1/models/{name}/consolidate", tag = "models", security(("key" = ["train"])),
-    params(("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    responses((status = 202, body = Object), (status = 404, body = Problem, content_type = "application/problem+json")))]
+    params(("name" = inline(ModelName), Path), ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$")),
+    responses((status = 202, body = Job), (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn consolidate(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -242,7 +248,7 @@ async fn consolidate(
 
 /// Active share of the network, and the cost of a prediction.
 #[utoipa::path(get, path = "/api/v1/models/{name}/activity", operation_id = "activity", tag = "models",
-    security(("key" = ["read"])), params(("name" = String, Path)), responses((status = 200, body = Object),
+    security(("key" = ["read"])), params(("name" = inline(ModelName), Path)), responses((status = 200, body = Activity),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 503, body = Problem, content_type = "application/problem+json")))]
 async fn activity(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<Value>> {
@@ -279,49 +285,6 @@ fn reason(error: Option<&Value>) -> String {
     detail.unwrap_or("the evaluation did not end well").to_owned()
 }
 
-/// A model in the form the interface returns, with the metrics of the served version.
-pub(crate) fn shown(model: &Model, served: Option<&Version>) -> Value {
-    let info = served.map_or(&model.info, |v| &v.info);
-    json!({
-        "name": model.name,
-        "family": model.family,
-        "family_reason": info["family_reason"],
-        "task": model.task,
-        "target": model.target,
-        "version": model.traffic.stable,
-        "schema": {
-            "features": info["features"],
-            "target": info["target"],
-            "classes": info["classes"],
-            "left_out": info["left_out"],
-        },
-        "config": info["config"],
-        "notes": info["notes"],
-        "warnings": info["warnings"].as_array().cloned().unwrap_or_default(),
-        "metrics": served.map(|v| &v.metrics),
-        "bytes": served.map(|v| v.bytes),
-        "sparsity": info["sparsity"],
-        "traffic": model.traffic,
-        "created_at": model.created_at,
-        "updated_at": model.updated_at,
-    })
-}
-
-fn shown_version(version: &Version) -> Value {
-    json!({
-        "version": version.version,
-        "state": version.state,
-        "family": version.family,
-        "metrics": version.metrics,
-        "bytes": version.bytes,
-        "job_id": version.job_id,
-        "dataset": version.info["dataset"],
-        "held_out": version.info["held_out"],
-        "warnings": version.info["warnings"].as_array().cloned().unwrap_or_default(),
-        "created_at": version.created_at,
-    })
-}
-
 impl Wait {
     fn seconds(&self) -> Result<Duration> {
         let wait = self.wait.unwrap_or(0.0);
@@ -347,13 +310,13 @@ impl Api {
     }
 
     /// The answer to a change of versions: this process serves the new version before it answers.
-    async fn switched(&self, model: &Model) -> Answer<axum::Json<Value>> {
+    async fn switched(&self, model: &Model) -> Answer<axum::Json<ShownModel>> {
         self.engine.refresh(model.name.as_str()).await?;
         let served = match model.traffic.stable {
             Some(version) => Some(self.store.version(&model.name, version).await?),
             None => None,
         };
-        Ok(axum::Json(shown(model, served.as_ref())))
+        Ok(axum::Json(ShownModel::new(model, served.as_ref())))
     }
 
     /// Example rows for the model: the first of its training dataset, or of its memory.
@@ -367,8 +330,7 @@ impl Api {
         if let Some(dataset) = dataset
             && let Ok(dataset) = self.store.dataset(&dataset).await
         {
-            let rows = super::datasets::rows(self, &dataset, 0, crate::serving::activity::SAMPLE).await?;
-            return serde_json::from_value(rows).map_err(Error::internal);
+            return super::datasets::rows(self, &dataset, 0, crate::serving::activity::SAMPLE).await;
         }
         let page = MemoryPage { limit: crate::serving::activity::SAMPLE, ..MemoryPage::default() };
         let remembered = self.streams.memory(name, &page).await.unwrap_or_else(|_| json!({ "items": [] }));

@@ -225,6 +225,7 @@ pub(crate) struct Paging {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^[A-Za-z0-9_-]{0,128}$")]
     cursor: Option<String>,
 }
 

@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use serde_json::json;
+use serde::Serialize;
 use std::path::PathBuf;
 use tokio_util::io::ReaderStream;
 use utoipa_axum::router::OpenApiRouter;
@@ -19,19 +19,35 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(make_snapshot)).routes(routes!(get_snapshot))
 }
 
+/// A snapshot that was made.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = Snapshot)]
+struct MadeSnapshot {
+    /// Name of its file.
+    name: String,
+    /// Bytes of the objects in it.
+    bytes: u64,
+    /// Rows of the database in it.
+    rows: u64,
+    /// Objects in it.
+    objects: u64,
+    /// When it was made.
+    created_at: Timestamp,
+}
+
 /// Makes a snapshot in the server's data folder, under `snapshots`; `kenyon serve --restore FILE`
 /// starts from it.
 #[utoipa::path(post, path = "/api/v1/snapshots", operation_id = "make_snapshot", tag = "system",
-    security(("key" = ["admin"])), responses((status = 201, body = Object),
+    security(("key" = ["admin"])), responses((status = 201, body = MadeSnapshot),
     (status = 507, body = Problem, content_type = "application/problem+json")))]
 async fn make_snapshot(State(api): State<Api>) -> Answer<Response> {
     let name = format!("kenyon-{}.tar", Timestamp::now().strftime("%Y%m%dT%H%M%S%3fZ"));
     let path = folder(&api).await?.join(&name);
     let manifest = api.store.write_snapshot(&path).await?;
     let location = [(header::LOCATION, format!("/api/v1/snapshots/{name}"))];
-    let shown = json!({ "name": name, "bytes": manifest.bytes, "rows": manifest.rows, "objects": manifest.objects,
-        "created_at": manifest.created_at });
-    Ok((StatusCode::CREATED, location, axum::Json(shown)).into_response())
+    let (bytes, rows, objects, created_at) = (manifest.bytes, manifest.rows, manifest.objects, manifest.created_at);
+    let made = MadeSnapshot { name, bytes, rows, objects, created_at };
+    Ok((StatusCode::CREATED, location, axum::Json(made)).into_response())
 }
 
 /// A snapshot as a file.

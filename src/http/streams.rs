@@ -3,8 +3,10 @@
 use super::Api;
 use super::body::Bounded;
 use super::error::{Answer, Failure, Problem};
-use super::models::{idempotency, shown};
+use super::model_answers::ShownModel;
+use super::models::idempotency;
 use super::read::{BodyLimit, Json, Path, Query, Raw, body_error, json, page_limit};
+use super::schemas::{ForgetAnswer, Label, MemoryAnswer, ObserveAnswer, ObserveLine, ObserveRequest, StreamAnswer};
 use crate::serving::{EmptyModel, MemoryPage};
 use crate::store::{Caller, IdempotencyKey, ModelName};
 use crate::{Detail, Error, Kind, Result};
@@ -44,6 +46,10 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
 /// A model that learns only by observing.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = EmptyModel, examples(json!({
+    "family": "hybrid", "target": "species", "task": "classification",
+    "features": { "sepal_length": "number", "sepal_width": "number" }, "classes": ["setosa", "versicolor"]
+})))]
 struct Empty {
     /// `hybrid`, the family that learns row by row.
     #[serde(default)]
@@ -55,38 +61,39 @@ struct Empty {
     /// `classification` or `regression`; without it classification, unless the first label is no whole number: that
     /// is refused (`task_needed`).
     #[serde(default)]
-    #[schema(value_type = Option<super::schemas::TaskName>)]
     task: Option<Task>,
     /// A kind per column, or a group of columns.
-    #[schema(value_type = Object)]
+    #[schema(value_type = HashMap<String, FeatureSpec>)]
     features: Features,
     /// Settings; `seed` among them.
     #[serde(default)]
-    #[schema(value_type = Object)]
+    #[schema(value_type = HashMap<String, Value>)]
     config: Map<String, Value>,
     /// Classes in addition to those that are observed.
     #[serde(default)]
-    #[schema(value_type = Vec<Object>)]
+    #[schema(value_type = Vec<Label>)]
     classes: Vec<Value>,
 }
 
 /// Makes an empty model that learns only by observing.
 #[utoipa::path(put, path = "/api/v1/models/{name}", operation_id = "put_model", tag = "models",
-    security(("key" = ["train"])), params(("name" = String, Path)), request_body = Empty,
-    responses((status = 201, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
+    security(("key" = ["train"])), params(("name" = inline(ModelName), Path)), request_body = Empty,
+    responses((status = 201, body = ShownModel), (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "there is one", body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json")))]
 async fn put_model(State(api): State<Api>, Path(name): Path<ModelName>, Json(empty): Json<Empty>) -> Answer<Response> {
     api.check_quota(&name).await?;
     let model = api.streams.create(planned(name, empty)?).await?;
-    Ok((StatusCode::CREATED, axum::Json(shown(&model, None))).into_response())
+    Ok((StatusCode::CREATED, axum::Json(ShownModel::new(&model, None))).into_response())
 }
 
 /// Learns from labelled rows now: JSON (`{"rows":[…]}`), or `application/x-ndjson` of any length.
 #[utoipa::path(post, path = "/api/v1/models/{name}/observe", operation_id = "observe", tag = "models",
-    security(("key" = ["observe"])), params(("name" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
-    request_body(content((super::schemas::Observe = "application/json"), (String = "application/x-ndjson"))),
-    responses((status = 200, content((Object = "application/json"), (String = "application/x-ndjson"))), (status = 400, body = Problem, content_type = "application/problem+json"),
+    security(("key" = ["observe"])), params(("name" = inline(ModelName), Path),
+    ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$")),
+    request_body(content((ObserveRequest = "application/json"), (String = "application/x-ndjson"))),
+    responses((status = 200, content((ObserveAnswer = "application/json"), (ObserveLine = "application/x-ndjson"))),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "rows do not fit", body = Problem, content_type = "application/problem+json"),
     (status = 503, description = "no version is ready", body = Problem, content_type = "application/problem+json")))]
@@ -153,19 +160,20 @@ struct Rows {
 /// The label of an earlier prediction.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = FeedbackRequest, examples(json!({ "prediction_id": "019401f0a3c47a1e8b2c000000000001", "target": "setosa" })))]
 struct Feedback {
     /// The id from the answer of `predict`.
     prediction_id: String,
     /// The true label.
-    #[schema(value_type = Object)]
+    #[schema(value_type = Label)]
     target: Value,
 }
 
 /// Learns the late label of a prediction.
 #[utoipa::path(post, path = "/api/v1/models/{name}/feedback", operation_id = "feedback", tag = "models",
-    security(("key" = ["observe"])), params(("name" = String, Path)), request_body = Feedback,
-    responses((status = 200, body = Object),
-    (status = 404, description = "the prediction is unknown or no longer kept", body = Problem, content_type = "application/problem+json"),
+    security(("key" = ["observe"])), params(("name" = inline(ModelName), Path)), request_body = Feedback,
+    responses((status = 200, body = ObserveAnswer),
+    (status = 404, description = "the prediction is not known any more", body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json")))]
 async fn feedback(
     State(api): State<Api>,
@@ -184,6 +192,7 @@ struct MemoryQuery {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
+    #[param(pattern = "^[0-9]{1,18}$")]
     cursor: Option<String>,
     /// Only entries of this class.
     label: Option<String>,
@@ -191,7 +200,7 @@ struct MemoryQuery {
 
 /// Entries of the memory, oldest first.
 #[utoipa::path(get, path = "/api/v1/models/{name}/memory", operation_id = "memory", tag = "models",
-    security(("key" = ["read"])), params(("name" = String, Path), MemoryQuery), responses((status = 200, body = Object),
+    security(("key" = ["read"])), params(("name" = inline(ModelName), Path), MemoryQuery), responses((status = 200, body = MemoryAnswer),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn memory(
     State(api): State<Api>,
@@ -210,7 +219,7 @@ async fn memory(
 
 /// Forgets one entry.
 #[utoipa::path(delete, path = "/api/v1/models/{name}/memory/{id}", operation_id = "forget_entry", tag = "models",
-    security(("key" = ["observe"])), params(("name" = String, Path), ("id" = String, Path)),
+    security(("key" = ["observe"])), params(("name" = inline(ModelName), Path), ("id" = String, Path)),
     responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn forget_entry(State(api): State<Api>, Path((name, id)): Path<(ModelName, String)>) -> Answer<StatusCode> {
     let missing = || Error::not_found("entry_not_found", "the memory has no entry with this id");
@@ -221,17 +230,18 @@ async fn forget_entry(State(api): State<Api>, Path((name, id)): Path<(ModelName,
 /// The entries to forget.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ForgetRequest, examples(json!({ "where": { "customer": "4711" } })))]
 struct Forget {
     /// A value per column; an entry goes when it has all of them.
     #[serde(rename = "where")]
-    #[schema(value_type = Object)]
+    #[schema(value_type = HashMap<String, Value>)]
     filter: Map<String, Value>,
 }
 
 /// Forgets every entry that matches; the log holds them no longer, either.
 #[utoipa::path(post, path = "/api/v1/models/{name}/forget", operation_id = "forget", tag = "models",
-    security(("key" = ["observe"])), params(("name" = String, Path)), request_body = Forget,
-    responses((status = 200, body = Object), (status = 400, body = Problem, content_type = "application/problem+json"),
+    security(("key" = ["observe"])), params(("name" = inline(ModelName), Path)), request_body = Forget,
+    responses((status = 200, body = ForgetAnswer), (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "the model has no such column", body = Problem, content_type = "application/problem+json")))]
 async fn forget(
@@ -244,7 +254,7 @@ async fn forget(
 
 /// Prequential figures, drift, consolidations.
 #[utoipa::path(get, path = "/api/v1/models/{name}/stream", operation_id = "stream", tag = "models",
-    security(("key" = ["read"])), params(("name" = String, Path)), responses((status = 200, body = Object),
+    security(("key" = ["read"])), params(("name" = inline(ModelName), Path)), responses((status = 200, body = StreamAnswer),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn stream(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<Value>> {
     Ok(axum::Json(api.streams.stream(&name).await?))

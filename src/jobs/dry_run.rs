@@ -16,6 +16,7 @@ use kenyon_learn::models::{Family, Task};
 use serde::Serialize;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use utoipa::ToSchema;
 
 /// Rows that are read; what takes time and memory is scaled from them to all.
 const ROWS: u64 = 50_000;
@@ -27,7 +28,7 @@ const PASSES: f64 = 0.6;
 const FIXED_SECONDS: f64 = 0.1;
 
 /// What a training would do.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct DryRun {
     /// The task.
     pub task: Task,
@@ -50,7 +51,7 @@ pub struct DryRun {
 }
 
 /// A column and how it is used.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct PlannedColumn {
     /// Its name.
     pub name: String,
@@ -63,7 +64,7 @@ pub struct PlannedColumn {
 }
 
 /// Rows used for training and rows held out.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct PlannedSplit {
     /// `share`, `time`, `group` or `dataset`.
     pub by: &'static str,

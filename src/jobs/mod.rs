@@ -24,6 +24,7 @@ mod queue;
 mod reporter;
 mod runner;
 mod schema_guard;
+mod schemas;
 mod search;
 #[cfg(test)]
 mod tests;

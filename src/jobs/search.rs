@@ -12,6 +12,7 @@ use kenyon_learn::random::Random;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use utoipa::ToSchema;
 
 /// Number of trials unless the request gives one.
 const TRIALS: usize = 20;
@@ -21,14 +22,17 @@ const ETA: usize = 3;
 const EPOCHS: i64 = 18;
 
 /// What to search.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "trials": 20, "space": { "learning_rate": { "min": 0.0001, "max": 0.01, "log": true } } })))]
 pub struct SearchRequest {
     /// Configurations to try.
     #[serde(default = "trials")]
+    #[schema(minimum = 1, maximum = 1000, default = 20)]
     pub trials: usize,
     /// Settings to vary; the family's own search space when missing.
     #[serde(default)]
+    #[schema(value_type = HashMap<String, Space>, required = false)]
     pub space: Map<String, Value>,
 }
 
@@ -37,17 +41,24 @@ fn trials() -> usize {
 }
 
 /// The values one setting may take.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
 #[serde(untagged)]
+#[schema(as = SearchSpace)]
 enum Space {
+    /// One of these.
     Choices(Vec<Value>),
+    /// A number of a range.
     Between(Between),
 }
 
-#[derive(Clone, Debug, PartialEq, Deserialize)]
+/// A range of numbers.
+#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = SearchRange)]
 struct Between {
+    /// The smallest.
     min: f64,
+    /// The largest.
     max: f64,
     /// Sampled uniformly in the logarithm.
     #[serde(default)]

@@ -1,5 +1,6 @@
 //! A training request and the checks that are made before it is queued.
 
+use super::schemas::{ClassWeighting, HeldOutRows};
 use super::search::{self, SearchRequest};
 use crate::store::DatasetName;
 use crate::{Detail, Error, Result};
@@ -9,10 +10,20 @@ use kenyon_learn::learning::{ClassWeights, FitSpec, Validation, fit};
 use kenyon_learn::models::{Family, Task};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value, json};
+use utoipa::ToSchema;
 
 /// A training request.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(
+    json!({ "dataset": "iris", "target": "species" }),
+    json!({
+        "dataset": "iris", "target": "species", "family": "hybrid", "task": "classification",
+        "features": { "zip": "category", "id": "ignore", "image": { "kind": "vector", "columns": "p*", "shape": [28, 28] } },
+        "validation": { "by": "time", "column": "date", "share": 0.2 }, "class_weights": "balanced",
+        "config": { "epochs": 20, "learning_rate": 0.001 }, "seed": 7, "promote": false
+    })
+))]
 pub struct TrainRequest {
     /// The dataset to train on.
     pub dataset: DatasetName,
@@ -26,9 +37,11 @@ pub struct TrainRequest {
     pub task: Option<Task>,
     /// How columns are to be read.
     #[serde(default, skip_serializing_if = "Features::is_empty")]
+    #[schema(value_type = HashMap<String, FeatureSpec>)]
     pub features: Features,
     /// Which rows are held out; a share chosen from their number when missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<HeldOutRows>)]
     pub validation: Option<HeldOut>,
     /// Everything random follows from it.
     #[serde(default)]
@@ -38,18 +51,21 @@ pub struct TrainRequest {
     pub priority: i64,
     /// Settings of the family and of training itself.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
+    #[schema(value_type = HashMap<String, Value>)]
     pub config: Map<String, Value>,
     /// Column with the weight of each row; it is not learned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<String>,
     /// How much each class weighs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ClassWeighting>)]
     pub class_weights: Option<Weights>,
     /// Tries several configurations and trains the best in full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<SearchRequest>,
     /// Whether the version is served once it is ready.
     #[serde(default = "yes")]
+    #[schema(default = true)]
     pub promote: bool,
     /// Whether the version may need other rows than the served one, or predict something else.
     #[serde(default)]

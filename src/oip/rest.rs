@@ -111,14 +111,14 @@ pub(super) async fn index(api: &Api, only_ready: bool) -> Result<Vec<(String, u6
 
 /// A model: its versions, inputs and outputs.
 #[utoipa::path(get, path = "/v2/models/{model}", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = String, Path)), responses((status = 200, body = Value), (status = 404, body = Value)))]
+    params(("model" = inline(ModelName), Path)), responses((status = 200, body = Value), (status = 404, body = Value)))]
 async fn v2_model(State(api): State<Api>, Path(model): Path<String>) -> Answer<Json<Value>> {
     Ok(Json(metadata(&api, &model, None).await?.into_json()))
 }
 
 /// A version: its inputs and outputs.
 #[utoipa::path(get, path = "/v2/models/{model}/versions/{version}", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = String, Path), ("version" = String, Path)),
+    params(("model" = inline(ModelName), Path), ("version" = String, Path)),
     responses((status = 200, body = Value), (status = 404, body = Value)))]
 async fn v2_model_version(
     State(api): State<Api>,
@@ -169,7 +169,7 @@ pub(super) async fn metadata(api: &Api, model: &str, version: Option<u64>) -> Re
 
 /// Whether a model can answer.
 #[utoipa::path(get, path = "/v2/models/{model}/ready", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = String, Path)), responses((status = 200, body = Value), (status = 404, body = Value), (status = 503, body = Value)))]
+    params(("model" = inline(ModelName), Path)), responses((status = 200, body = Value), (status = 404, body = Value), (status = 503, body = Value)))]
 async fn v2_model_ready(State(api): State<Api>, Path(model): Path<String>) -> Answer<Json<Value>> {
     api.engine.choose(&model, None, "").await?;
     Ok(Json(json!({ "name": model, "live": true, "ready": true })))
@@ -177,7 +177,7 @@ async fn v2_model_ready(State(api): State<Api>, Path(model): Path<String>) -> An
 
 /// Whether a version can answer.
 #[utoipa::path(get, path = "/v2/models/{model}/versions/{version}/ready", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = String, Path), ("version" = String, Path)),
+    params(("model" = inline(ModelName), Path), ("version" = String, Path)),
     responses((status = 200, body = Value), (status = 404, body = Value), (status = 503, body = Value)))]
 async fn v2_model_version_ready(
     State(api): State<Api>,
@@ -189,14 +189,14 @@ async fn v2_model_version_ready(
 
 /// Counts and times of a model, by version.
 #[utoipa::path(get, path = "/v2/models/{model}/stats", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = String, Path)), responses((status = 200, body = Value), (status = 404, body = Value)))]
+    params(("model" = inline(ModelName), Path)), responses((status = 200, body = Value), (status = 404, body = Value)))]
 async fn v2_stats(State(api): State<Api>, Path(model): Path<String>) -> Answer<Json<Value>> {
     Ok(Json(stats_json(&statistics(&api, &model, None).await?)))
 }
 
 /// Counts and times of a version.
 #[utoipa::path(get, path = "/v2/models/{model}/versions/{version}/stats", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = String, Path), ("version" = String, Path)),
+    params(("model" = inline(ModelName), Path), ("version" = String, Path)),
     responses((status = 200, body = Value), (status = 404, body = Value)))]
 async fn v2_version_stats(
     State(api): State<Api>,
@@ -256,7 +256,7 @@ fn stats_json(statistics: &Statistics) -> Value {
 
 /// Infers with the version that is served.
 #[utoipa::path(post, path = "/v2/models/{model}/infer", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = String, Path)), request_body(content = Value),
+    params(("model" = inline(ModelName), Path)), request_body(content = Value),
     responses((status = 200, body = Value), (status = 400, body = Value), (status = 404, body = Value), (status = 429, body = Value)))]
 async fn v2_infer(
     State(api): State<Api>,
@@ -269,7 +269,7 @@ async fn v2_infer(
 
 /// Infers with a version by number.
 #[utoipa::path(post, path = "/v2/models/{model}/versions/{version}/infer", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = String, Path), ("version" = String, Path)), request_body(content = Value),
+    params(("model" = inline(ModelName), Path), ("version" = String, Path)), request_body(content = Value),
     responses((status = 200, body = Value), (status = 400, body = Value), (status = 404, body = Value), (status = 429, body = Value)))]
 async fn v2_infer_version(
     State(api): State<Api>,

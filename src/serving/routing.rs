@@ -7,6 +7,7 @@ use arc_swap::ArcSwapOption;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// A version's slot: loaded or not.
@@ -50,7 +51,7 @@ pub(super) struct Shadow {
 }
 
 /// A shadow's figures since this process began to compare.
-#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, serde::Serialize, ToSchema)]
 pub struct ShadowFigures {
     /// The version that predicts without being answered from.
     pub version: u64,

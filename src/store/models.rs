@@ -16,6 +16,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// How many earlier served versions are kept for a rollback.
@@ -46,31 +47,36 @@ pub struct Model {
 }
 
 /// Which versions answer.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "stable": 3, "canary": { "version": 4, "weight": 0.1 }, "shadow": 5 })))]
 pub struct Traffic {
     /// The version that is served.
+    #[schema(minimum = 1)]
     pub stable: Option<u64>,
     /// A version that gets a share of the requests.
     #[serde(default)]
     pub canary: Option<Canary>,
     /// A version that predicts without being answered from, for comparison.
     #[serde(default)]
+    #[schema(minimum = 1)]
     pub shadow: Option<u64>,
 }
 
 /// A version that gets a share of the requests.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Canary {
     /// Which.
+    #[schema(minimum = 1)]
     pub version: u64,
     /// Share of the requests, in `[0, 1]`.
+    #[schema(minimum = 0.0, maximum = 1.0)]
     pub weight: f64,
 }
 
 /// The state of a version.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VersionState {
     /// It is served.

@@ -5,12 +5,18 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
+use utoipa::openapi::schema::{ObjectBuilder, SchemaFormat, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 use uuid::Uuid;
 
 /// Longest name that is accepted.
 pub const MAX_NAME: usize = 63;
 
-/// Whether `text` matches `[a-z0-9][a-z0-9_-]{0,62}`.
+/// What a name looks like, as a regular expression.
+const PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
+
+/// Whether `text` matches [`PATTERN`].
 fn is_name(text: &str) -> bool {
     let bytes = text.as_bytes();
     let plain = |b: &u8| b.is_ascii_lowercase() || b.is_ascii_digit();
@@ -52,6 +58,15 @@ macro_rules! name {
                 text.parse()
             }
         }
+
+        impl PartialSchema for $type {
+            fn schema() -> RefOr<Schema> {
+                let name = ObjectBuilder::new().schema_type(Type::String).pattern(Some(PATTERN));
+                name.examples(["iris"]).into()
+            }
+        }
+
+        impl ToSchema for $type {}
 
         impl From<$type> for String {
             fn from(name: $type) -> Self {
@@ -95,6 +110,15 @@ impl JobId {
         Self(Uuid::now_v7())
     }
 }
+
+impl PartialSchema for JobId {
+    fn schema() -> RefOr<Schema> {
+        let id = ObjectBuilder::new().schema_type(Type::String).format(Some(SchemaFormat::Custom("uuid".to_owned())));
+        id.into()
+    }
+}
+
+impl ToSchema for JobId {}
 
 impl FromStr for JobId {
     type Err = Error;

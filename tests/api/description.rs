@@ -66,7 +66,7 @@ async fn operations_hold_no_nulls() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn schemas_are_closed_in_themselves() {
-    let document = serde_json::to_value(kenyon::app::openapi()).unwrap();
+    let document = kenyon::app::openapi();
     let text = document.to_string();
     for reference in text.split("\"$ref\":\"").skip(1) {
         let name = reference.split('"').next().unwrap();
@@ -94,4 +94,130 @@ async fn pages_and_figures_are_there() {
     assert_eq!(server.get("/api/v1/families").await.ok()["items"].as_array().unwrap().len(), 4);
     let gzipped = send(server.request(Method::GET, "/openapi.json").header("accept-encoding", "gzip")).await;
     assert_eq!(gzipped.header("content-encoding"), Some("gzip"));
+}
+
+#[test]
+fn the_document_is_the_one_that_was_read_by_a_person() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/api/openapi.json");
+    let document = serde_json::to_string_pretty(&kenyon::app::openapi()).unwrap() + "\n";
+    if std::env::var_os("UPDATE_SNAPSHOTS").is_some() {
+        std::fs::write(path, &document).unwrap();
+    }
+    let kept = std::fs::read_to_string(path).unwrap_or_default();
+    let changed = kept.lines().zip(document.lines()).enumerate().find(|(_, (kept, now))| kept != now);
+    assert!(kept == document, "the document has changed, first here: {changed:?}; UPDATE_SNAPSHOTS=1 renews the file");
+}
+
+/// Every schema of the document and every body with its schema, with a name to find it by.
+fn schemas(value: &Value, at: &str, found: &mut Vec<(String, Value, Value)>) {
+    match value {
+        Value::Object(object) => {
+            let is_schema =
+                ["type", "$ref", "oneOf", "anyOf", "allOf", "enum"].iter().any(|key| object.contains_key(*key));
+            let schema = if is_schema { Some(value) } else { object.get("schema") };
+            if let Some(schema) = schema {
+                let many = object.get("examples").and_then(Value::as_array).into_iter().flatten();
+                let examples = many.chain(object.get("example").filter(|_| !is_schema));
+                found.extend(examples.map(|example| (at.to_owned(), schema.clone(), example.clone())));
+            }
+            for (key, value) in object.iter().filter(|(key, _)| !["example", "examples"].contains(&key.as_str())) {
+                schemas(value, &format!("{at}/{key}"), found);
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| schemas(item, at, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn examples_are_as_their_schemas_say() {
+    let contract = crate::support::contract::of_kenyon();
+    let mut found = Vec::new();
+    schemas(contract.document(), "", &mut found);
+    assert!(found.len() > 20, "{}", found.len());
+    for (at, schema, example) in &found {
+        let faults = contract.faults(schema, example);
+        assert!(faults.is_empty(), "{at}: {faults:?}\n{example:#}");
+    }
+}
+
+#[test]
+fn every_answer_is_described_and_every_request_has_an_example() {
+    let document = kenyon::app::openapi();
+    for (path, item) in document["paths"].as_object().unwrap().iter().filter(|(path, _)| path.starts_with("/api/")) {
+        for (method, operation) in item.as_object().unwrap() {
+            for (status, response) in operation["responses"].as_object().unwrap() {
+                for (kind, content) in response["content"].as_object().into_iter().flatten() {
+                    let schema = &content["schema"];
+                    let named =
+                        ["$ref", "oneOf", "anyOf", "allOf", "properties"].iter().any(|key| !schema[*key].is_null());
+                    assert!(named || !kind.contains("json"), "{method} {path} {status}: {schema}");
+                }
+            }
+            let body = &operation["requestBody"]["content"]["application/json"];
+            if !body.is_null() {
+                let name = body["schema"]["$ref"].as_str().unwrap_or("#");
+                let schema = document.pointer(&name[1..]).unwrap();
+                assert!(!body["example"].is_null() || schema["examples"].is_array(), "{method} {path}: no example");
+            }
+        }
+    }
+}
+
+/// The codes that the sources give to errors, with the file of each.
+fn codes_in_sources() -> BTreeSet<(String, String)> {
+    fn files(folder: &std::path::Path, found: &mut Vec<std::path::PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                files(&entry, found);
+            } else if entry.extension().is_some_and(|e| e == "rs") {
+                found.push(entry);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    files(&root.join("src"), &mut found);
+    files(&root.join("crates/kenyon-learn/src"), &mut found);
+    let mut codes = BTreeSet::new();
+    for file in found {
+        let name = file.to_string_lossy().into_owned();
+        if name.contains("/tests") || name.ends_with("tests.rs") || name.contains("/cli/") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&file).unwrap();
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        // The word after one of these is a code, unless it is a variable.
+        for maker in [
+            "malformed(",
+            "not_found(",
+            "unprocessable(",
+            "conflict(",
+            "fail(",
+            "bad_target(",
+            "unavailable(",
+            "fault(",
+        ] {
+            codes.extend(text.split(maker).skip(1).filter_map(quoted).map(|code| (code, name.clone())));
+        }
+        let kinds = text.split("Kind::").skip(1).filter_map(|rest| rest.split_once(','));
+        let kinds = kinds.filter(|(kind, _)| kind.chars().all(char::is_alphanumeric));
+        codes.extend(kinds.filter_map(|(_, rest)| quoted(rest)).map(|code| (code, name.clone())));
+    }
+    codes
+}
+
+/// The string at the start of some source, if it is one word in snake case.
+fn quoted(source: &str) -> Option<String> {
+    let word = source.trim_start().strip_prefix('"')?.split('"').next()?;
+    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+    (!word.is_empty() && word.chars().all(plain)).then(|| word.to_owned())
+}
+
+#[test]
+fn every_code_of_an_error_is_listed() {
+    let codes = codes_in_sources();
+    assert!(codes.len() > 150, "{}", codes.len());
+    let missing: Vec<_> = codes.iter().filter(|(code, _)| !kenyon::error::CODES.contains(&code.as_str())).collect();
+    assert!(missing.is_empty(), "not in src/error/codes.rs: {missing:?}");
 }

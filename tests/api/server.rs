@@ -1,8 +1,8 @@
 //! A server under test, and helpers for its calls.
 
 pub(crate) use crate::support::clouds;
-use crate::support::postgres;
 use crate::support::process::{Process, kenyon as program};
+use crate::support::{contract, postgres};
 use kenyon::app::{App, Running};
 use kenyon::config::{Config, LogFormat};
 use reqwest::{Client, Method, RequestBuilder, StatusCode};
@@ -144,12 +144,19 @@ impl Drop for TestServer {
 }
 
 pub(crate) async fn send(request: RequestBuilder) -> Answer {
-    let response = request.send().await.unwrap();
+    let (client, request) = request.build_split();
+    let request = request.unwrap();
+    let (method, path) = (request.method().clone(), request.url().path().to_owned());
+    let response = client.execute(request).await.unwrap();
     let (status, headers) = (response.status().as_u16(), response.headers().clone());
     let bytes = response.bytes().await.unwrap();
     let text = || Value::from(String::from_utf8_lossy(&bytes).into_owned());
     let body = if bytes.is_empty() { Value::Null } else { serde_json::from_slice(&bytes).unwrap_or_else(|_| text()) };
-    Answer { status, headers, body }
+    let answer = Answer { status, headers, body };
+    if method != Method::HEAD {
+        contract::of_kenyon().check(&method, &path, status, answer.header("content-type"), &answer.body);
+    }
+    answer
 }
 
 /// A database of its own where `KENYON_TEST_DATABASE` selects Postgres: `postgres` starts a private

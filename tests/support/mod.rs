@@ -2,6 +2,7 @@
 //! process, and a private Postgres server.
 #![allow(dead_code, clippy::unwrap_used)]
 
+pub(crate) mod contract;
 #[path = "../../src/store/tests/postgres.rs"]
 pub(crate) mod postgres;
 pub(crate) mod process;

@@ -28,6 +28,7 @@ pub enum Kind {
 
 /// One error and its place.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Detail {
     /// JSON path of the offending value, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,7 @@
 //! up, cancel, retry; [`work`] has what workers call. A worker holds a [`Claim`]; every
 //! write of a worker names owner and attempt, so one that lost its lease changes nothing any more.
 
+mod schemas;
 mod submit;
 mod work;
 
@@ -13,13 +14,16 @@ use super::model_rows::NewModel;
 use super::{DatasetName, JobId, ModelName};
 use crate::{Error, Result};
 use jiff::Timestamp;
+use kenyon_learn::data::Warning;
+use schemas::{JobError, JobProgress};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::str::FromStr;
+use utoipa::ToSchema;
 use uuid::Uuid;
 
 /// What a job does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobKind {
     /// Makes a version from a dataset.
@@ -56,7 +60,7 @@ impl FromStr for JobKind {
 }
 
 /// The state of a job.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JobStatus {
     /// Waiting for a worker.
@@ -102,7 +106,19 @@ impl FromStr for JobStatus {
 }
 
 /// A job in the form the interface returns.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(examples(json!({
+    "id": "019401f0-a3c4-7a1e-8b2c-000000000001", "kind": "train", "model": "iris", "version": 2, "dataset": "iris",
+    "status": "running", "priority": 0,
+    "progress": {
+        "epoch": 3, "epochs": 20, "step": 37, "steps": 240, "fraction": 0.15, "rows_per_second": 81000.0,
+        "eta_seconds": 4.2
+    },
+    "metrics": { "train_loss": 0.21, "validation_loss": 0.25, "validation_accuracy": 0.94 },
+    "served": null, "served_reason": null, "warnings": [], "attempt": 1, "resumed_from_step": 0,
+    "worker": "4711-019401f0", "cancel_requested": false, "error": null,
+    "created_at": "2026-01-05T10:00:00Z", "started_at": "2026-01-05T10:00:01Z", "finished_at": null
+})))]
 pub struct Job {
     /// Its id.
     pub id: JobId,
@@ -119,11 +135,14 @@ pub struct Job {
     /// Higher runs first.
     pub priority: i64,
     /// `epoch`, `step`, `fraction` … as last written.
+    #[schema(value_type = JobProgress)]
     pub progress: Value,
     /// Last values of what is measured.
+    #[schema(value_type = HashMap<String, Option<f64>>)]
     pub metrics: Value,
     /// What an evaluation measured; which version a training made.
     #[serde(skip_serializing_if = "Option::is_none", default)]
+    #[schema(value_type = Option<HashMap<String, Value>>)]
     pub result: Option<Value>,
     /// Whether the version it made is served; none before it has made one.
     #[serde(default)]
@@ -133,6 +152,7 @@ pub struct Job {
     pub served_reason: Option<String>,
     /// Warnings of the training.
     #[serde(default)]
+    #[schema(value_type = Vec<Warning>, required)]
     pub warnings: Vec<Value>,
     /// How often it was started.
     pub attempt: u64,
@@ -143,6 +163,7 @@ pub struct Job {
     /// Whether a cancel request is pending.
     pub cancel_requested: bool,
     /// `code` and `detail` of what ended it.
+    #[schema(value_type = Option<JobError>)]
     pub error: Option<Value>,
     /// When it was submitted.
     pub created_at: Timestamp,

@@ -12,6 +12,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 /// The task.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Task {
     /// One of several classes.
     Classification,

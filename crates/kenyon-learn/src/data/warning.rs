@@ -8,24 +8,29 @@ pub const MAX_EXAMPLES: usize = 5;
 
 /// Something the user should know about their data or their model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Warning {
     /// The kind of warning.
     pub code: WarningCode,
     /// The column concerned, where there is one.
+    #[cfg_attr(feature = "openapi", schema(required))]
     #[serde(default)]
     pub column: Option<String>,
     /// One sentence for a person.
     pub detail: String,
     /// Rows concerned.
+    #[cfg_attr(feature = "openapi", schema(required))]
     #[serde(default)]
     pub rows: u64,
     /// The first of them, at most [`MAX_EXAMPLES`].
+    #[cfg_attr(feature = "openapi", schema(required))]
     #[serde(default)]
     pub examples: Vec<WarningExample>,
 }
 
 /// A cell that a warning is about.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WarningExample {
     /// Row number, counted from 1 (the first data row) in a file.
     pub row: u64,
@@ -36,6 +41,7 @@ pub struct WarningExample {
 /// The kinds of [`Warning`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum WarningCode {
     /// Some cells are not of the column's kind; they count as missing.
     MixedKind,

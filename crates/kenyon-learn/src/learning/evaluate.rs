@@ -17,12 +17,14 @@ const COVERAGES: [f64; 3] = [0.8, 0.9, 0.95];
 
 /// The figures of a model on a dataset.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Evaluation {
     /// Rows with a known target.
     pub rows: usize,
     /// Rows left out: no target, or a class that is not one of the model's.
     pub skipped: usize,
     /// `accuracy`, `macro_f1`, `log_loss` … or `mae`, `rmse`, `r2`.
+    #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, Option<f64>>))]
     pub metrics: Map<String, Value>,
     /// The classes, in the order of the matrix; empty for regression.
     pub classes: Vec<Value>,
@@ -38,6 +40,7 @@ pub struct Evaluation {
 
 /// Reliability of the sets at one coverage.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Coverage {
     /// The requested share.
     pub asked: f64,

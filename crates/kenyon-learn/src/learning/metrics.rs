@@ -97,6 +97,7 @@ pub fn auc(scores: &[f32], truths: &[u32]) -> f64 {
 
 /// One bin of a calibration curve.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct CalibrationBin {
     /// Mean of the largest probability in the bin.
     pub confidence: f64,

@@ -186,6 +186,16 @@ impl Hash for Family {
     }
 }
 
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Family {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        crate::data::schema::words("A family's name.", Self::all().map(|family| family.name()))
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Family {}
+
 impl Serialize for Family {
     fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
         serializer.serialize_str(self.name())

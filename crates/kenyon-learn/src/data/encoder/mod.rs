@@ -82,6 +82,7 @@ pub struct Field {
 
 /// A column the encoder left out, and the reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct DroppedColumn {
     /// Name of the column.
     pub name: String,

@@ -39,6 +39,7 @@ use std::path::{Path, PathBuf};
 /// A format of rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Format {
     /// Delimited text, comma-separated or with another delimiter.
     Csv,
@@ -113,6 +114,7 @@ fn empty_file() -> Error {
 /// How a file is compressed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Compression {
     /// Not at all.
     #[default]

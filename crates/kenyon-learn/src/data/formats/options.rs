@@ -6,14 +6,17 @@ use serde::{Deserialize, Serialize};
 /// stored with a part have every field that matters for its format set.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ReadOptions {
     /// What separates the fields of a record.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub delimiter: Option<char>,
     /// What encloses a field that holds delimiters or line ends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub quote: Option<Quote>,
     /// What makes a quote inside quotes literal, besides doubling it.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub escape: Option<char>,
     /// Whether the first record names the columns.
@@ -41,6 +44,7 @@ pub struct ReadOptions {
     #[serde(skip_serializing_if = "is_zero")]
     pub skip_records: usize,
     /// Lines that begin with it are comments.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comment: Option<char>,
     /// Whether every record ends with a delimiter that begins no further field.
@@ -72,9 +76,23 @@ pub enum Quote {
     None,
 }
 
+// By hand, because the derived one escapes the quote once more.
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for Quote {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        use utoipa::openapi::schema::{ObjectBuilder, Type};
+        let quote = ObjectBuilder::new().schema_type(Type::String).enum_values(Some(["\"", "'", "none"]));
+        quote.description(Some("What encloses a field.")).into()
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for Quote {}
+
 /// Whether the first record names the columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Header {
     /// It does.
     Present,
@@ -84,6 +102,7 @@ pub enum Header {
 
 /// What separates a number's whole part from its decimals.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum DecimalMark {
     /// `1.5`
     #[serde(rename = ".")]

@@ -25,6 +25,7 @@ use std::borrow::Cow;
 /// How a column is read: a handle into the list of kinds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ColumnKind {
     /// A finite number.
     Number,

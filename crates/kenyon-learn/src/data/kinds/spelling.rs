@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 /// The spelling of a column's cells.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Spelling {
     /// Words that mean "no value" in this column.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 /// One column (or group of columns) to read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ColumnPlan {
     /// Name of the feature (or the target).
     pub name: String,

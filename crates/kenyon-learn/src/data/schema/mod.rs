@@ -40,6 +40,7 @@ pub fn column_names(summary: &Summary) -> Vec<String> {
 
 /// One column of a dataset with its statistics over the whole file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct ColumnInfo {
     /// Column name; for a group of numbered columns, their stem.
     pub name: String,
@@ -110,6 +111,7 @@ impl ColumnInfo {
 /// Why a column is left out of a training.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum Unused {
     /// Its values cannot be read (nested, binary, of an unknown type); never used.
     Unreadable,
@@ -120,6 +122,7 @@ pub enum Unused {
 /// How a training request sets a column's reading: `"zip":"category"`, `"id":"ignore"`, or a group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum FeatureSpec {
     /// A kind by name, or `ignore`.
     Kind(FeatureKind),
@@ -151,6 +154,27 @@ impl FeatureKind {
     }
 }
 
+/// The schema of one of some words.
+#[cfg(feature = "openapi")]
+pub(crate) fn words<'w>(
+    description: &str,
+    words: impl Iterator<Item = &'w str>,
+) -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+    use utoipa::openapi::schema::{ObjectBuilder, Type};
+    let words: Vec<&str> = words.collect();
+    ObjectBuilder::new().schema_type(Type::String).description(Some(description)).enum_values(Some(words)).into()
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::PartialSchema for FeatureKind {
+    fn schema() -> utoipa::openapi::RefOr<utoipa::openapi::Schema> {
+        words("A column kind, or `ignore` to leave the column out.", Self::names())
+    }
+}
+
+#[cfg(feature = "openapi")]
+impl utoipa::ToSchema for FeatureKind {}
+
 impl Serialize for FeatureKind {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_str(self.kind().map_or("ignore", ColumnKind::name))
@@ -174,6 +198,7 @@ impl<'de> Deserialize<'de> for FeatureKind {
 /// Several columns read as one feature.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct FeatureGroup {
     /// What they are together: `vector`, `sequence` or `image`.
     pub kind: FeatureKind,
@@ -181,6 +206,7 @@ pub struct FeatureGroup {
     #[serde(default)]
     pub columns: Option<ColumnsPattern>,
     /// Channels of a sequence; its columns hold step-major values.
+    #[cfg_attr(feature = "openapi", schema(minimum = 1, maximum = 4096))]
     #[serde(default)]
     pub channels: Option<usize>,
     /// Shape of a vector or image, rows first.
@@ -191,6 +217,7 @@ pub struct FeatureGroup {
 /// Which columns a group is made of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum ColumnsPattern {
     /// A stem with a trailing `*`, matching the numbered columns in numeric order.
     Pattern(String),

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 /// The result of a consolidation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Consolidation {
     /// Rows observed before it.
     pub rows: u64,
@@ -23,6 +24,7 @@ pub struct Consolidation {
     pub judged: usize,
     /// Rows that were forgotten before it: then its result is kept whatever its accuracy, because the
     /// experts before it had still learned from them.
+    #[cfg_attr(feature = "openapi", schema(required))]
     #[serde(default)]
     pub forgotten: u64,
 }

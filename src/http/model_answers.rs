@@ -1,0 +1,254 @@
+//! Models and versions as they are shown.
+
+use crate::jobs::DryRun;
+use crate::serving::ShadowFigures;
+use crate::store::{Job, JobId, Model, ModelName, Traffic, Version, VersionState};
+use jiff::Timestamp;
+use kenyon_learn::data::encoder::DroppedColumn;
+use kenyon_learn::data::plan::ColumnPlan;
+use kenyon_learn::data::{Task, Warning};
+use kenyon_learn::learning::evaluate::Evaluation;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa::ToSchema;
+
+/// A model, with figures of the version that is served.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Model)]
+pub(crate) struct ShownModel {
+    /// Its name.
+    name: ModelName,
+    /// Its family, once it is known.
+    family: Option<String>,
+    /// Why this family was chosen, where Kenyon chose it.
+    family_reason: Option<String>,
+    /// What kind of answer it gives, once that is known.
+    #[schema(value_type = Option<Task>)]
+    task: Option<String>,
+    /// The column that is predicted.
+    target: String,
+    /// The version that is served.
+    version: Option<u64>,
+    /// Its rows and its answers.
+    schema: ModelSchema,
+    /// Settings in full.
+    #[schema(value_type = Option<HashMap<String, Value>>)]
+    config: Option<Map<String, Value>>,
+    /// What its training decided by itself.
+    notes: Option<Vec<String>>,
+    /// What its training noticed and did not refuse.
+    warnings: Vec<Warning>,
+    /// What was measured when the served version was made.
+    #[schema(value_type = Option<HashMap<String, Option<f64>>>)]
+    metrics: Option<Value>,
+    /// Bytes of the served version's files.
+    bytes: Option<u64>,
+    /// How sparse the served version is at work.
+    sparsity: Option<Sparsity>,
+    /// Which versions answer.
+    traffic: Traffic,
+    /// When it was made.
+    created_at: Timestamp,
+    /// When it, its versions or its traffic last changed.
+    updated_at: Timestamp,
+    /// Its versions, newest first, where one model was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) versions: Option<Vec<ShownVersion>>,
+    /// How the shadow compares with what was sent, where one model was asked for and it has one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) shadow: Option<ShadowFigures>,
+}
+
+/// What a model's rows and its answers look like; all null before its first version.
+#[derive(Debug, Serialize, ToSchema)]
+struct ModelSchema {
+    /// The columns it reads.
+    features: Option<Vec<ColumnPlan>>,
+    /// The column it predicts.
+    target: Option<ColumnPlan>,
+    /// The classes; empty for numbers.
+    classes: Option<Vec<Value>>,
+    /// Columns that it does not learn from.
+    left_out: Option<Vec<DroppedColumn>>,
+}
+
+/// How sparse a network is at work.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+struct Sparsity {
+    /// Share of the units that is active.
+    active_share: f64,
+    /// Multiply-accumulates of the dense network of the same size.
+    dense_macs: f64,
+    /// Multiply-accumulates that are done.
+    effective_macs: f64,
+    /// Bytes of its weights.
+    bytes: u64,
+}
+
+/// A page of models.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ModelPage {
+    /// The models, by name.
+    pub(crate) items: Vec<ShownModel>,
+    /// Where the next page starts; null after the last.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// A version of a model.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Version, examples(json!({
+    "version": 2, "state": "served", "family": "sparse_mlp",
+    "metrics": { "accuracy": 0.96, "macro_f1": 0.96, "log_loss": 0.11, "expected_calibration_error": 0.02 },
+    "bytes": 48211, "job_id": "019401f0-a3c4-7a1e-8b2c-000000000001",
+    "dataset": { "name": "iris", "revision": 1, "digest": "5c1e…" }, "held_out": null, "warnings": [],
+    "created_at": "2026-01-05T10:00:00Z"
+})))]
+pub(crate) struct ShownVersion {
+    /// Its number, from 1.
+    version: u64,
+    /// What it is used for.
+    state: VersionState,
+    /// Its family.
+    family: String,
+    /// What was measured when it was made.
+    #[schema(value_type = HashMap<String, Option<f64>>)]
+    metrics: Value,
+    /// Bounds of each figure, where they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<HashMap<String, [f64; 2]>>)]
+    intervals: Option<Value>,
+    /// Which rows the figures are of, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<HashMap<String, Value>>)]
+    evaluated_on: Option<Value>,
+    /// What its sets and intervals promise, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guarantee: Option<String>,
+    /// Bytes of its files.
+    bytes: u64,
+    /// The job that made it.
+    job_id: Option<JobId>,
+    /// What it learned from.
+    dataset: Option<LearnedFrom>,
+    /// Confusion and calibration on rows that it has not learned from.
+    #[schema(value_type = Option<Evaluation>)]
+    held_out: Option<Value>,
+    /// What its training noticed and did not refuse.
+    warnings: Vec<Warning>,
+    /// When it was made.
+    created_at: Timestamp,
+}
+
+/// The dataset that a version learned from, as it was then.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct LearnedFrom {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its revision.
+    revision: u64,
+    /// Its digest.
+    digest: String,
+}
+
+/// The versions of a model.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct VersionPage {
+    /// The versions, newest first.
+    pub(crate) items: Vec<ShownVersion>,
+    /// Always null: all versions are listed.
+    pub(crate) next_cursor: Option<String>,
+}
+
+/// What a training call answers: the ended job, or what a dry run found.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+#[expect(clippy::large_enum_variant, reason = "made once a request")]
+pub(crate) enum TrainAnswer {
+    /// The job, which has ended.
+    Job(Job),
+    /// What the training would do.
+    DryRun(DryRun),
+}
+
+/// Figures of a version on a dataset.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct EvaluateAnswer {
+    /// The version that was measured.
+    version: u64,
+    /// What was measured.
+    #[serde(flatten)]
+    figures: Evaluation,
+}
+
+/// A version that was brought from elsewhere.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct ImportAnswer {
+    /// The model.
+    pub(crate) model: ModelName,
+    /// The version it became.
+    pub(crate) version: u64,
+    /// Its family.
+    pub(crate) family: String,
+    /// What was measured when it was made.
+    #[schema(value_type = HashMap<String, Option<f64>>)]
+    pub(crate) metrics: Value,
+}
+
+impl ShownModel {
+    /// A model with figures of the version that is served.
+    pub(crate) fn new(model: &Model, served: Option<&Version>) -> Self {
+        let info = served.map_or(&model.info, |v| &v.info);
+        Self {
+            name: model.name.clone(),
+            family: model.family.clone(),
+            family_reason: part(info, "family_reason"),
+            task: model.task.clone(),
+            target: model.target.clone(),
+            version: model.traffic.stable,
+            schema: ModelSchema {
+                features: part(info, "features"),
+                target: part(info, "target"),
+                classes: part(info, "classes"),
+                left_out: part(info, "left_out"),
+            },
+            config: part(info, "config"),
+            notes: part(info, "notes"),
+            warnings: part(info, "warnings").unwrap_or_default(),
+            metrics: served.map(|v| v.metrics.clone()),
+            bytes: served.map(|v| v.bytes),
+            sparsity: part(info, "sparsity"),
+            traffic: model.traffic.clone(),
+            created_at: model.created_at,
+            updated_at: model.updated_at,
+            versions: None,
+            shadow: None,
+        }
+    }
+}
+
+impl From<&Version> for ShownVersion {
+    fn from(version: &Version) -> Self {
+        let info = &version.info;
+        Self {
+            version: version.version,
+            state: version.state,
+            family: version.family.clone(),
+            metrics: version.metrics.clone(),
+            intervals: part(info, "intervals"),
+            evaluated_on: part(info, "evaluated_on"),
+            guarantee: part(info, "guarantee"),
+            bytes: version.bytes,
+            job_id: version.job_id,
+            dataset: part(info, "dataset"),
+            held_out: part(info, "held_out"),
+            warnings: part(info, "warnings").unwrap_or_default(),
+            created_at: version.created_at,
+        }
+    }
+}
+
+/// A part of what a version's maker kept; none where it kept none, or in a form of before.
+fn part<T: DeserializeOwned>(info: &Value, name: &str) -> Option<T> {
+    info.get(name).and_then(|value| Option::<T>::deserialize(value).ok().flatten())
+}

@@ -1,0 +1,73 @@
+//! What a network does for a prediction.
+
+use serde::Serialize;
+use utoipa::ToSchema;
+
+/// Counts from a running network, a prediction each.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Activity {
+    /// The version that was counted.
+    version: u64,
+    /// Rows it was counted on.
+    rows: u64,
+    /// The layers, from the input on.
+    layers: Vec<LayerActivity>,
+    /// Multiply-accumulates.
+    macs: Macs,
+    /// Energy.
+    energy_joules: Energy,
+    /// Bytes of the weights.
+    bytes: u64,
+}
+
+/// A layer at work.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LayerActivity {
+    /// Its name.
+    name: String,
+    /// Its units.
+    units: u64,
+    /// Units that are active for a row.
+    winners: f64,
+    /// Their share.
+    active_share: f64,
+    /// Units that no row made active.
+    dead_units: u64,
+    /// How often units are active.
+    duty_cycle: DutyCycle,
+}
+
+/// How often the units of a layer are active.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct DutyCycle {
+    /// The least active unit.
+    min: Option<f64>,
+    /// The one in the middle.
+    median: Option<f64>,
+    /// The most active one.
+    max: Option<f64>,
+}
+
+/// Multiply-accumulates.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Macs {
+    /// Of the dense network of the same size.
+    dense: f64,
+    /// Those that are done.
+    effective: f64,
+    /// Comparisons that choose the active units.
+    top_k: f64,
+    /// Those of looking into the memory.
+    memory: f64,
+}
+
+/// Energy of a prediction in joules.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct Energy {
+    /// As the machine's own meter shows it, where there is one.
+    measured: Option<f64>,
+    /// From the operations.
+    estimated: f64,
+    /// How.
+    method: String,
+}
