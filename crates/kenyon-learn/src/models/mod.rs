@@ -241,6 +241,11 @@ pub trait Network: Send + Sync {
     /// What was active while these rows were answered, counted while it ran.
     fn activity(&self, batch: &Batch) -> Result<Activity>;
 
+    /// Whether it reads compact batches ([`Encoder::encode_compact`]) as such; others are given plain ones.
+    fn reads_compact(&self) -> bool {
+        false
+    }
+
     /// The running sums behind the readout, for families that have them: a stream learns on from these.
     fn sums(&self) -> Option<&crate::nn::readouts::discriminant::Sums> {
         None
@@ -271,7 +276,7 @@ pub struct Explanation {
 /// The token's place is kept, so that those after it stay where they are.
 pub fn leave_one_out(network: &dyn Network, batch: &Batch, row: usize, output: usize) -> Result<Vec<f32>> {
     let tokens = batch.row(row);
-    let mut without = Batch::new();
+    let mut without = Batch { bins: batch.bins.clone(), ..Batch::new() };
     // The row as it is comes first.
     for gone in std::iter::once(None).chain(tokens.clone().map(Some)) {
         for token in tokens.clone() {
