@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use divan::{Bencher, black_box};
+use kenyon_learn::data::BinRanges;
 use kenyon_learn::nn::kernels::{Isa, Lane, SparseRows, TopK, Winners, forward, top_k, update};
 use kenyon_learn::nn::layers::sparse_net::{
     Hidden, InferenceNet, Picture, ReceptiveField, Scratch, SparseNet, SparseNetShape,
@@ -149,7 +150,8 @@ fn windows(bencher: Bencher, hidden: &str, rows: usize) {
 /// 784 → hidden → 10 as it serves after training.
 fn answer(bencher: Bencher, hidden: Vec<Hidden>, rows: usize) {
     let sparse = Sparse::new(rows, 784, 0.19);
-    let mut net = SparseNet::new(SparseNetShape { inputs: 784, hidden, outputs: 10, skip: true }, 1);
+    let mut net =
+        SparseNet::new(SparseNetShape { inputs: 784, hidden, outputs: 10, skip: true, bins: BinRanges::default() }, 1);
     // Digits are drawn on the middle 20 by 20 pixels.
     let drawn = |pixel: usize| [pixel / 28, pixel % 28].iter().all(|at| (4..24).contains(at));
     net.assign_receptive_fields(&(0..784).map(|pixel| if drawn(pixel) { 0.4 } else { 0.0 }).collect::<Vec<_>>());

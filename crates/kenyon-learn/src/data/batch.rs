@@ -1,11 +1,19 @@
 //! A batch of rows as sparse tokens, the only input format of networks.
 
+use super::BinRanges;
+use std::borrow::Cow;
+use std::sync::Arc;
+
 /// Rows as tokens, tokens as (feature index, value) pairs, in compressed form.
 ///
 /// Row `r` owns tokens `row_offsets[r]..row_offsets[r + 1]`; token `t` owns entries
 /// `token_offsets[t]..token_offsets[t + 1]` of `indices` and `values`. In a bag every row has
 /// exactly one token. Entries of a bag are sorted by index and unique; entries of a text token in
 /// a sequence stand in reading order and may repeat.
+///
+/// A batch with `bins` is compact: an entry at a bin of a number stands for all bins of that number below it as well,
+/// which are 1. So a number takes one entry for its bins, however many they are. Code that reads entries one by one
+/// and does not know of this takes [`Batch::expanded`].
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Batch {
     /// `[rows + 1]`, in tokens; starts with 0.
@@ -22,6 +30,9 @@ pub struct Batch {
     /// `(0, 1]`: encoded values are clipped, so the entries do not show it. Not used for learning, and not saved.
     #[serde(skip)]
     pub out_of_range: Vec<(u32, f32)>,
+    /// The bins of numbers, in a compact batch. Not saved: what is saved must be expanded before.
+    #[serde(skip)]
+    pub bins: Option<Arc<BinRanges>>,
 }
 
 impl Batch {
@@ -64,6 +75,50 @@ impl Batch {
         (&self.indices[entries.clone()], &self.values[entries])
     }
 
+    /// The plain entries that an entry of this batch stands for, in ascending order: itself, after the full bins below
+    /// it where the batch is compact.
+    pub fn plain(&self, index: u32, value: f32) -> impl Iterator<Item = (u32, f32)> + use<> {
+        let first = self.bins.as_ref().and_then(|bins| bins.first(index)).unwrap_or(index);
+        (first..index).map(|full| (full, 1.0)).chain(std::iter::once((index, value)))
+    }
+
+    /// The same rows with an entry for each bin that is not empty.
+    pub fn expanded(&self) -> Cow<'_, Self> {
+        if self.bins.is_none() {
+            return Cow::Borrowed(self);
+        }
+        let mut out = Self {
+            row_offsets: self.row_offsets.clone(),
+            token_offsets: vec![0],
+            fields: self.fields.clone(),
+            out_of_range: self.out_of_range.clone(),
+            ..Self::default()
+        };
+        for token in 0..self.tokens() {
+            let (indices, values) = self.token(token);
+            for (&index, &value) in indices.iter().zip(values) {
+                self.plain(index, value).for_each(|(index, value)| out.push_entry(index, value));
+            }
+            out.token_offsets.push(out.indices.len() as u32);
+        }
+        Cow::Owned(out)
+    }
+
+    /// Lets entries of `other` be appended: an empty batch becomes compact as `other` is, and where one is compact
+    /// and the other is not, both are expanded.
+    fn agree<'o>(&mut self, other: &'o Self) -> Cow<'o, Self> {
+        if self.rows() == 0 && self.indices.is_empty() {
+            self.bins.clone_from(&other.bins);
+        }
+        if self.bins == other.bins {
+            return Cow::Borrowed(other);
+        }
+        if self.bins.is_some() {
+            *self = self.expanded().into_owned();
+        }
+        other.expanded()
+    }
+
     /// Appends an entry to the token under construction.
     pub fn push_entry(&mut self, index: u32, value: f32) {
         self.indices.push(index);
@@ -97,6 +152,7 @@ impl Batch {
     /// Replaces the contents by the given rows of `source`, reusing the allocations.
     pub fn select_into(&mut self, source: &Self, rows: &[usize]) {
         self.clear();
+        self.bins.clone_from(&source.bins);
         for (at, &row) in rows.iter().enumerate() {
             if let Ok(found) = source.out_of_range.binary_search_by_key(&(row as u32), |(row, _)| *row) {
                 self.out_of_range.push((at as u32, source.out_of_range[found].1));
@@ -116,6 +172,7 @@ impl Batch {
 
     /// Appends all rows of `other`.
     pub fn append(&mut self, other: &Self) {
+        let other = &*self.agree(other);
         let (tokens, entries) = (self.tokens() as u32, self.indices.len() as u32);
         let rows = self.rows() as u32;
         self.out_of_range.extend(other.out_of_range.iter().map(|&(row, far)| (row + rows, far)));
@@ -128,6 +185,7 @@ impl Batch {
 
     /// Appends the rows `rows` of `other`, copying whole ranges.
     pub fn append_rows(&mut self, other: &Self, rows: std::ops::Range<usize>) {
+        let other = &*self.agree(other);
         let tokens = other.row_offsets[rows.start] as usize..other.row_offsets[rows.end] as usize;
         let entries = other.token_offsets[tokens.start] as usize..other.token_offsets[tokens.end] as usize;
         let token_shift = (self.tokens() as u32).wrapping_sub(tokens.start as u32);
@@ -156,5 +214,6 @@ impl Batch {
         self.values.clear();
         self.fields.clear();
         self.out_of_range.clear();
+        self.bins = None;
     }
 }

@@ -1,6 +1,7 @@
 //! Input data: formats, schema, encoder, splits, batches. Nothing here learns weights.
 
 pub mod batch;
+mod bin_ranges;
 mod builder;
 pub mod bundled;
 mod cell;
@@ -20,6 +21,7 @@ pub mod warning;
 mod written;
 
 pub use batch::Batch;
+pub use bin_ranges::BinRanges;
 pub use schema::{ColumnInfo, ColumnKind, FeatureSpec};
 pub use table::{Column, Table};
 pub use target::{TargetEncoder, Task};

@@ -140,9 +140,9 @@ impl Bundle {
         &self.class_names
     }
 
-    /// From rows to tokens.
+    /// From rows to tokens, in the shortest form of batch that the network reads.
     pub fn encode(&self, table: &Table) -> Result<Batch> {
-        self.encoder.encode(table)
+        if self.network.reads_compact() { self.encoder.encode_compact(table) } else { self.encoder.encode(table) }
     }
 
     /// One forward pass: calibrated answers and novelty of every row.

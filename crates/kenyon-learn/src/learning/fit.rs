@@ -111,7 +111,7 @@ pub fn fit(
         return Err(Error::unprocessable("no_features", "no column is left to learn from")
             .with_details(encoder.dropped.iter().map(|l| crate::Detail::column(&l.name, &l.reason))));
     }
-    let batch = encoder.encode(table)?;
+    let batch = family.encode(&encoder, table)?;
     let learner_spec = LearnerSpec {
         encoder: &encoder,
         task: plan.task,

@@ -393,7 +393,7 @@ pub(crate) fn explain_by_steps(
     // steps add up to the answer whatever the code does (Shapley values from two orders).
     let block = indices.len().div_ceil(64).max(1);
     let blocks = indices.len().div_ceil(block);
-    let mut kept = Batch::new();
+    let mut kept = Batch { bins: batch.bins.clone(), ..Batch::new() };
     for first in (0..=blocks).chain((0..=blocks).rev()) {
         let backwards = kept.rows() > blocks;
         let range = if backwards { first * block..indices.len() } else { 0..(first * block).min(indices.len()) };

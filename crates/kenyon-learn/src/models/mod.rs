@@ -241,6 +241,11 @@ pub trait Network: Send + Sync {
     /// Activity while these rows were predicted, counted while it ran.
     fn activity(&self, batch: &Batch) -> Result<Activity>;
 
+    /// Whether it reads compact batches ([`Encoder::encode_compact`]) as such; others are given plain ones.
+    fn reads_compact(&self) -> bool {
+        false
+    }
+
     /// The running sums behind the readout, for families that have them: a stream continues from these.
     fn sums(&self) -> Option<&crate::nn::readouts::discriminant::Sums> {
         None
@@ -271,7 +276,7 @@ pub struct Explanation {
 /// The token's position is kept, so that those after it keep theirs.
 pub fn leave_one_out(network: &dyn Network, batch: &Batch, row: usize, output: usize) -> Result<Vec<f32>> {
     let tokens = batch.row(row);
-    let mut without = Batch::new();
+    let mut without = Batch { bins: batch.bins.clone(), ..Batch::new() };
     // The unchanged row comes first.
     for gone in std::iter::once(None).chain(tokens.clone().map(Some)) {
         for token in tokens.clone() {

@@ -9,6 +9,7 @@ use super::{Learner, LearnerSpec, Network, Setting, Task, attention, common_sett
 use crate::Result;
 use crate::data::encoder::{Encoder, Layout};
 use crate::data::profile::DataProfile;
+use crate::data::{Batch, Table};
 use crate::nn::Tensors;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
@@ -101,6 +102,11 @@ pub trait FamilySpec: Send + Sync {
         Ok(None)
     }
 
+    /// Whether its networks read compact batches ([`Encoder::encode_compact`]), in training as well.
+    fn reads_compact(&self) -> bool {
+        false
+    }
+
     /// Whether it learns from rows without a label as well.
     fn learns_unlabelled(&self) -> bool {
         false
@@ -148,6 +154,14 @@ impl Family {
     /// The family of models that start empty and learn from a stream alone.
     pub fn of_streams() -> Self {
         Self::all().find(|family| family.starts_empty()).unwrap_or(Self(FAMILIES[0]))
+    }
+
+    /// The rows of `table` in the shortest form of batch that its networks read.
+    ///
+    /// # Errors
+    /// A column that is not there.
+    pub fn encode(self, encoder: &Encoder, table: &Table) -> Result<Batch> {
+        if self.reads_compact() { encoder.encode_compact(table) } else { encoder.encode(table) }
     }
 
     /// Its settings: its own, then those every family has.

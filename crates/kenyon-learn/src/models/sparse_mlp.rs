@@ -6,6 +6,8 @@ mod ensemble;
 mod network;
 mod onnx;
 mod recipe;
+#[cfg(test)]
+mod tests;
 mod vocabulary;
 
 use super::onnx::Graph;
@@ -54,6 +56,10 @@ impl FamilySpec for Spec {
         recipe::RULES
     }
 
+    fn reads_compact(&self) -> bool {
+        true
+    }
+
     fn search_space(&self) -> Value {
         json!({
             "hidden": [[256], [512], [1024], [512, 256]],
@@ -96,7 +102,7 @@ pub(crate) fn settings() -> Vec<Setting> {
 /// A fresh network in training.
 pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let plan = SparseMlpPlan::new(spec.encoder, spec.task, spec.outputs, spec.config);
-    let vocabulary = Vocabulary::new(spec.encoder.width as usize);
+    let vocabulary = Vocabulary::new(spec.encoder.width as usize, plan.bins.clone());
     let members = Ensemble::new(&plan.shape(vocabulary.rows()), plan.members, spec.seed, spec.threads);
     let schedule = spec.schedule(config::SCHEDULE);
     Ok(Box::new(SparseMlpLearner { schedule, members, vocabulary, plan, entries: Entries::default() }))
@@ -112,7 +118,7 @@ pub(crate) fn load(
 ) -> Result<Box<dyn Network>> {
     let mut plan = SparseMlpPlan::new(encoder, task, outputs, config);
     plan.resize(tensors);
-    let vocabulary = Vocabulary::load(encoder.width as usize, tensors)?;
+    let vocabulary = Vocabulary::load(encoder.width as usize, plan.bins.clone(), tensors)?;
     let net = InferenceNet::load(plan.shape(vocabulary.rows()), tensors)?;
     Ok(Box::new(SparseMlp::new(net, vocabulary)))
 }
@@ -173,7 +179,7 @@ impl Learner for SparseMlpLearner {
     }
 
     fn restore(&mut self, state: &Tensors) -> Result<()> {
-        self.vocabulary = Vocabulary::load(self.vocabulary.width(), state)?;
+        self.vocabulary = self.vocabulary.reload(state)?;
         self.members.grow(self.vocabulary.rows());
         self.members.restore(state)
     }
@@ -182,7 +188,7 @@ impl Learner for SparseMlpLearner {
         let Self { members, mut vocabulary, .. } = *self;
         let mut tensors = match weights {
             Some(weights) => {
-                vocabulary = Vocabulary::load(vocabulary.width(), &weights)?;
+                vocabulary = vocabulary.reload(&weights)?;
                 weights
             }
             None => members.weights()?,

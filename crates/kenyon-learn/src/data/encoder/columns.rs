@@ -129,6 +129,15 @@ impl Fitted {
         }
     }
 
+    /// The bins of a number and of its diagonal, where the field begins at `start`.
+    pub(super) fn bins(&self, start: u32) -> [std::ops::Range<u32>; 2] {
+        let Self::Number { edges, diagonal, .. } = self else { return [0..0, 0..0] };
+        let own = start + 1;
+        let along = own + edges.len().max(1) as u32;
+        let width = diagonal.as_ref().map_or(0, Diagonal::width) as u32;
+        [own..own + edges.len().saturating_sub(1) as u32, along..along + width]
+    }
+
     /// The bins along a diagonal, if it has some.
     pub(super) fn diagonal(&self) -> Option<&Diagonal> {
         if let Self::Number { diagonal, .. } = self { diagonal.as_ref() } else { None }

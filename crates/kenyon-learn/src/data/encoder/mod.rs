@@ -21,12 +21,13 @@ mod text;
 
 use super::plan::ColumnPlan;
 use super::schema::ColumnKind;
-use super::{Batch, Column, Table};
+use super::{Batch, BinRanges, Column, Table};
 use crate::{Error, Result};
 use columns::Fitted;
 use place::Diagonal;
 pub(crate) use scale::Scale;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 use text::{Lexicon, Words};
 
 /// The layout of a batch, by family.
@@ -199,6 +200,7 @@ impl Encoder {
         if self.fields.len() != self.fitted.len() {
             return Err(format!("{} fields and {} of what they learned", self.fields.len(), self.fitted.len()));
         }
+        let mut free = 0;
         for (field, fitted) in self.fields.iter().zip(&self.fitted) {
             let Field { name, kind, start, width, .. } = field;
             let Some(plan) = self.inputs.iter().find(|plan| plan.name == *name && plan.kind == *kind) else {
@@ -208,6 +210,10 @@ impl Encoder {
                 return Err(format!("field {name} lies outside the feature space"));
             }
             let shared = matches!(fitted, Fitted::Words);
+            if !shared && *start < free {
+                return Err(format!("field {name} begins inside another"));
+            }
+            free = if shared { free } else { start + width };
             if !fitted.is_consistent(plan) || (!shared && fitted.width() != *width) {
                 return Err(format!("field {name} does not fit what it learned"));
             }
@@ -247,6 +253,22 @@ impl Encoder {
         row
     }
 
+    /// Which indices are bins of its numbers.
+    pub fn bin_ranges(&self) -> BinRanges {
+        let fields = self.fields.iter().zip(&self.fitted);
+        BinRanges::new(fields.flat_map(|(field, fitted)| fitted.bins(field.start)))
+    }
+
+    /// Encodes all rows of `table` into a compact batch: one entry for the bins of a number instead of up to all of
+    /// them. For networks that say that they read such batches.
+    pub fn encode_compact(&self, table: &Table) -> Result<Batch> {
+        let mut batch = Batch::new();
+        let bins = self.bin_ranges();
+        batch.bins = (!bins.is_empty()).then(|| Arc::new(bins));
+        self.push_rows(table, &mut batch)?;
+        Ok(batch)
+    }
+
     /// Encodes all rows of `table`, whose columns are those of `inputs`.
     pub fn encode(&self, table: &Table) -> Result<Batch> {
         let mut batch = Batch::new();
@@ -257,6 +279,10 @@ impl Encoder {
     /// [`Encoder::encode`] into a batch whose allocations are reused.
     pub fn encode_into(&self, table: &Table, batch: &mut Batch) -> Result<()> {
         batch.clear();
+        self.push_rows(table, batch)
+    }
+
+    fn push_rows(&self, table: &Table, batch: &mut Batch) -> Result<()> {
         let mut columns = Vec::with_capacity(self.fields.len());
         for (field, fitted) in self.fields.iter().zip(&self.fitted) {
             let column = table

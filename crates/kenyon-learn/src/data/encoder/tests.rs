@@ -132,6 +132,46 @@ fn a_place_has_bins_along_its_diagonals() {
 }
 
 #[test]
+fn a_compact_batch_has_one_entry_for_the_bins_of_a_number() {
+    let number = |f: fn(i32) -> f64| Column::Number((0..400).map(f).collect());
+    let t = table(vec![
+        ("lat", number(|i| f64::from(i / 20))),
+        ("lon", number(|i| f64::from(i % 20))),
+        ("x", number(|i| if i % 7 == 0 { f64::NAN } else { f64::from(i) })),
+    ]);
+    let rows: Vec<usize> = (0..400).collect();
+    let inputs = ["lat", "lon", "x"].map(|name| plan(name, ColumnKind::Number));
+    let fit = |bins| {
+        let options = EncoderOptions { bins, ..EncoderOptions::default() };
+        Encoder::fit_with(&t, &rows, &inputs, Layout::Bag, options).unwrap()
+    };
+    let encoder = fit(16);
+    let (plain, compact) = (encoder.encode(&t).unwrap(), encoder.encode_compact(&t).unwrap());
+    assert_eq!(*compact.expanded(), plain);
+    // Three standardised values and five lists of bins, those of the two diagonals among them.
+    assert!((0..400).all(|row| compact.entries(row).0.len() <= 8));
+    assert!(compact.bytes() * 3 < plain.bytes(), "{} {}", compact.bytes(), plain.bytes());
+    let some = [5, 399, 0, 7];
+    assert_eq!(*compact.select(&some).expanded(), plain.select(&some));
+    let mut together = compact.select(&some);
+    together.append(&compact);
+    together.append_rows(&compact, 3..9);
+    let mut expected = plain.select(&some);
+    expected.append(&plain);
+    expected.append_rows(&plain, 3..9);
+    assert!(together.bins.is_some());
+    assert_eq!(*together.expanded(), expected);
+    // A plain batch and one of another encoder join as what they stand for.
+    together.append(&plain);
+    together.append_rows(&fit(4).encode_compact(&t).unwrap(), 0..9);
+    expected.append(&plain);
+    expected.append_rows(&fit(4).encode(&t).unwrap(), 0..9);
+    assert_eq!(together, expected);
+    let without = fit(0);
+    assert_eq!(without.encode_compact(&t).unwrap(), without.encode(&t).unwrap());
+}
+
+#[test]
 fn fitting_sees_only_the_training_rows() {
     let t = table(vec![("x", Column::Number(vec![0.0, 2.0, 1e9])), ("c", names(&["a", "b", "secret"]))]);
     let inputs = [plan("x", ColumnKind::Number), plan("c", ColumnKind::Category)];
@@ -228,6 +268,9 @@ proptest! {
             prop_assert!(indices.is_sorted_by(|a, b| a < b));
             prop_assert!(indices.iter().all(|&i| i < encoder.width) && values.iter().all(|v| v.is_finite()));
         }
+        let compact = encoder.encode_compact(&t).unwrap();
+        prop_assert_eq!(&*compact.expanded(), &batch);
+        prop_assert!(compact.indices.len() <= batch.indices.len());
     }
 }
 
@@ -285,8 +328,9 @@ fn numbers_far_beyond_the_known_are_marked_and_stay_with_their_rows() {
 
 #[test]
 fn an_encoder_whose_parts_do_not_fit_is_refused() {
-    let table = table(vec![("colour", names(&["a", "b", "a", "c"]))]);
-    let plans = [plan("colour", ColumnKind::Category)];
+    let columns = ["colour", "shape"].map(|name| (name, names(&["a", "b", "a", "c"])));
+    let table = table(columns.to_vec());
+    let plans = ["colour", "shape"].map(|name| plan(name, ColumnKind::Category));
     let encoder = Encoder::fit(&table, &[0, 1, 2, 3], &plans, Layout::Bag).unwrap();
     assert_eq!(encoder.check(), Ok(()));
     let json = serde_json::to_value(&encoder).unwrap();
@@ -300,6 +344,7 @@ fn an_encoder_whose_parts_do_not_fit_is_refused() {
         ("/fitted/0/slots", serde_json::json!(1)),
         ("/fields/0/width", serde_json::json!(2)),
         ("/fields/0/name", serde_json::json!("other")),
+        ("/fields/1/start", serde_json::json!(3)),
         ("/width", serde_json::json!(1)),
     ] {
         assert!(changed(pointer, value).is_err(), "{pointer}");

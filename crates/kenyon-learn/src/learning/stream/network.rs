@@ -45,6 +45,8 @@ impl Published {
             let detail = "the model has not learned anything yet: observe labelled rows first";
             return Err(Error::conflict("nothing_learned", detail));
         }
+        // Experts read entries one by one; a batch that was encoded before the stream began may be compact.
+        let batch = &*batch.expanded();
         let (codes, answers) = match (&self.code, &self.base) {
             (Code::Base, Some(base)) => {
                 let (mut answers, codes) = base.network.forward_with_features(batch)?;

@@ -1,6 +1,7 @@
 //! Settings of the family, and defaults derived from them and from the data.
 
 use super::vocabulary;
+use crate::data::BinRanges;
 use crate::data::encoder::{Encoder, Field};
 use crate::data::schema::ColumnKind;
 use crate::models::{Position, Range, Schedule, Setting, Task};
@@ -81,6 +82,8 @@ pub(super) struct SparseMlpPlan {
     boost: f32,
     anneal: f32,
     smoothing: f32,
+    /// Bins of numbers whose weights the network keeps sums of.
+    pub(super) bins: BinRanges,
     /// Networks of the ensemble.
     pub(super) members: usize,
     /// Whether units that never win are reinitialised.
@@ -106,6 +109,8 @@ impl SparseMlpPlan {
         let field = number("field", 1.0);
         // Features that get a weight row only when they occur are inputs of all units, and so are those of networks that are merged.
         let local = field < 1.0 && members == 1 && !pictures.is_empty() && !vocabulary::grows(encoder.width as usize);
+        // Features that get a line only when they occur may lack some of a number's bins, and so may a unit's inputs.
+        let summed = !local && !vocabulary::grows(encoder.width as usize);
         let sees = |level: usize| match level {
             _ if !local => ReceptiveField::All,
             0 => ReceptiveField::Windows(field, pictures.clone()),
@@ -130,6 +135,7 @@ impl SparseMlpPlan {
             boost: number("boost", 0.1),
             anneal: number("anneal", 0.0),
             smoothing: number("label_smoothing", 0.0),
+            bins: if summed { encoder.bin_ranges() } else { BinRanges::default() },
             members,
             revives: truth("revive"),
         }
@@ -137,7 +143,8 @@ impl SparseMlpPlan {
 
     /// Sizes for rows of `inputs` entries.
     pub(super) fn shape(&self, inputs: usize) -> SparseNetShape {
-        SparseNetShape { inputs, hidden: self.hidden.clone(), outputs: self.outputs, skip: self.skip }
+        let (hidden, bins) = (self.hidden.clone(), self.bins.clone());
+        SparseNetShape { inputs, hidden, outputs: self.outputs, skip: self.skip, bins }
     }
 
     /// Takes hidden sizes from saved weights: they may have been chosen from the number of rows.
@@ -151,6 +158,9 @@ impl SparseMlpPlan {
             self.hidden = units.into_iter().zip(winners).map(layer).collect();
         }
         self.skip = tensors.contains_key("skip.bias");
+        if tensors.contains_key(&format!("{}.sees", hidden_name(0))) {
+            self.bins = BinRanges::default();
+        }
     }
 
     /// The parameters of the step at `position`: a short warm-up, then the rate falls linearly to zero.

@@ -59,6 +59,10 @@ impl Network for SparseMlp {
         Ok(out)
     }
 
+    fn reads_compact(&self) -> bool {
+        true
+    }
+
     fn feature_width(&self) -> usize {
         self.net.shape.hidden.last().map_or(self.outputs(), |layer| layer.units)
     }
@@ -85,13 +89,18 @@ impl Network for SparseMlp {
             return Err(Error::internal("an explanation of a row or answer that is not there"));
         }
         let one = batch.select(&[row]);
-        let known = self.vocabulary.known(&one, 0);
+        let plain = one.expanded();
+        let mut entries = Entries::default();
+        let rows = self.vocabulary.translate(&plain, &mut entries)?;
         let mut explanation = Explanation::default();
-        self.run(&one, |_, rows, scratch| explanation = self.decompose(rows, scratch, output))?;
-        // Entries without a weight row have no effect.
+        self.run(&one, |_, _, scratch| explanation = self.decompose(&rows, scratch, output))?;
+        // Entries without a weight row have no effect; one that stands for many has the sum of theirs.
         let mut terms = std::mem::take(&mut explanation.entries).into_iter();
-        explanation.entries =
-            known.into_iter().map(|known| if known { terms.next().unwrap_or(0.0) } else { 0.0 }).collect();
+        let known = self.vocabulary.known(&plain, 0).into_iter();
+        let mut terms = known.map(|known| if known { terms.next().unwrap_or(0.0) } else { 0.0 });
+        let (indices, values) = one.entries(0);
+        let stands_for = indices.iter().zip(values).map(|(&index, &value)| one.plain(index, value).count());
+        explanation.entries = stands_for.map(|count| terms.by_ref().take(count).sum()).collect();
         Ok(explanation)
     }
 

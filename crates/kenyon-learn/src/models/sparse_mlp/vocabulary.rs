@@ -1,9 +1,9 @@
 //! Which features have a row of weights: all of a narrow space, of a wide (hashed) one only those
 //! that training rows contain, so that memory grows with the data and not with the 2^20 possible features.
 
-use crate::data::Batch;
+use crate::data::{Batch, BinRanges};
 use crate::nn::Tensors;
-use crate::nn::kernels::SparseRows;
+use crate::nn::kernels::{BinSums, SparseRows};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 
@@ -25,6 +25,12 @@ pub(super) struct Vocabulary {
     lines: Option<Vec<u32>>,
     /// The feature of each row, in the order they occurred; empty where they are the same.
     features: Vec<u32>,
+    /// The bins whose sums the network has.
+    bins: BinRanges,
+    /// For each bin but a number's first the line that is the sum of those below it, else 0.
+    sums: Vec<u32>,
+    /// Lines with those sums.
+    end: usize,
 }
 
 /// Rows of a batch with row numbers in place of features; the buffers of [`Vocabulary::translate`].
@@ -36,14 +42,20 @@ pub(super) struct Entries {
 }
 
 impl Vocabulary {
-    /// For `width` features, none of which has occurred yet.
-    pub(super) fn new(width: usize) -> Self {
-        Self { width, lines: grows(width).then(|| vec![ABSENT; width]), features: Vec::new() }
+    /// For `width` features, none of which has occurred yet, and a network with the sums of `bins`.
+    pub(super) fn new(width: usize, bins: BinRanges) -> Self {
+        let mut sums = vec![0; if bins.is_empty() { 0 } else { width }];
+        let known = BinSums::new(width, &bins);
+        for run in known.runs() {
+            (1..run.bins).for_each(|bin| sums[(run.first + bin) as usize] = run.sums + bin - 1);
+        }
+        let lines = grows(width).then(|| vec![ABSENT; width]);
+        Self { width, lines, features: Vec::new(), bins, sums, end: width + known.count() }
     }
 
-    /// Size of the feature space.
-    pub(super) fn width(&self) -> usize {
-        self.width
+    /// The same with what was saved.
+    pub(super) fn reload(&self, tensors: &Tensors) -> Result<Self> {
+        Self::load(self.width, self.bins.clone(), tensors)
     }
 
     /// Number of weight rows.
@@ -54,7 +66,7 @@ impl Vocabulary {
     /// Adds a row for each feature that occurs for the first time.
     pub(super) fn learn(&mut self, batch: &Batch) {
         let Some(lines) = &mut self.lines else { return };
-        for &index in &batch.indices {
+        for &index in &batch.expanded().indices {
             if let Some(line) = lines.get_mut(index as usize)
                 && *line == ABSENT
             {
@@ -69,6 +81,29 @@ impl Vocabulary {
         let Entries { offsets, indices, values } = entries;
         offsets.clear();
         let rows = match &self.lines {
+            None if batch.bins.is_some() => {
+                indices.clear();
+                values.clear();
+                offsets.push(0);
+                let summed = batch.bins.as_deref() == Some(&self.bins);
+                for row in 0..batch.rows() {
+                    let (features, row_values) = batch.entries(row);
+                    if summed {
+                        indices.extend_from_slice(features);
+                        values.extend_from_slice(row_values);
+                        let sums = features.iter().filter_map(|&f| self.sums.get(f as usize).filter(|&&sum| sum > 0));
+                        indices.extend(sums);
+                        values.resize(indices.len(), 1.0);
+                    } else {
+                        for (feature, value) in features.iter().zip(row_values).flat_map(|(&f, &v)| batch.plain(f, v)) {
+                            indices.push(feature);
+                            values.push(value);
+                        }
+                    }
+                    offsets.push(indices.len() as u32);
+                }
+                SparseRows::new(offsets, indices, values, if summed { self.end } else { self.width })
+            }
             None => {
                 offsets.extend(batch.row_offsets.iter().map(|&token| batch.token_offsets[token as usize]));
                 SparseRows::new(offsets, &batch.indices, &batch.values, self.width)
@@ -79,7 +114,7 @@ impl Vocabulary {
                 offsets.push(0);
                 for row in 0..batch.rows() {
                     let (features, row_values) = batch.entries(row);
-                    for (&feature, &value) in features.iter().zip(row_values) {
+                    for (feature, value) in features.iter().zip(row_values).flat_map(|(&f, &v)| batch.plain(f, v)) {
                         let line = lines.get(feature as usize).copied().unwrap_or(ABSENT);
                         if line != ABSENT {
                             indices.push(line);
@@ -94,7 +129,7 @@ impl Vocabulary {
         rows.ok_or_else(|| Error::internal("a batch holds features beyond the encoder's width"))
     }
 
-    /// For each entry of row `row`, whether it has a weight row.
+    /// For each entry of row `row` of a plain batch, whether it has a line.
     pub(super) fn known(&self, batch: &Batch, row: usize) -> Vec<bool> {
         let (features, _) = batch.entries(row);
         let known = |&feature: &u32| {
@@ -113,8 +148,8 @@ impl Vocabulary {
     }
 
     /// The vocabulary that was saved.
-    pub(super) fn load(width: usize, tensors: &Tensors) -> Result<Self> {
-        let mut loaded = Self::new(width);
+    pub(super) fn load(width: usize, bins: BinRanges, tensors: &Tensors) -> Result<Self> {
+        let mut loaded = Self::new(width, bins);
         if let (Some(lines), Some(features)) = (&mut loaded.lines, tensors.get("features")) {
             loaded.features = features.to_vec1::<u32>()?;
             for (line, &feature) in loaded.features.iter().enumerate() {

@@ -11,6 +11,7 @@
 #![allow(unsafe_code)]
 
 mod adam;
+mod bin_sums;
 pub(crate) mod dense;
 pub(crate) mod filters;
 pub(crate) mod gated_scan;
@@ -29,6 +30,7 @@ mod vectors;
 mod weight_rows;
 
 pub(crate) use adam::{AdamStep, adam, adam_lanes};
+pub(crate) use bin_sums::{BinRun, BinSums, add_lines, spread_bins, sum_bins, summed_rows};
 pub(crate) use input_set::{InputIndex, InputSet, NarrowedRows};
 pub use isa::Isa;
 pub use lane::{LANE, Lane};

@@ -60,50 +60,87 @@ dispatch! {
     /// `out[r] = bias + Σ value · weights[index]` over the entries of row `r`, entry after entry.
     ///
     /// `weights` is `[inputs, width]`, `bias` `[width]` and `out` `[rows, width]`, where `width` counts 32 units.
-    pub(crate) fn forward_pairs(weights: &[Pair], bias: &[[Lane; 2]], rows: &SparseRows<'_>, out: &mut [[Lane; 2]]) = pairs_body
+    /// Indices from `inputs` on mean lines of `sums` (see [`super::BinSums`]) and stand last in their row.
+    pub(crate) fn forward_pairs(
+        weights: &[Pair], sums: &[[Lane; 2]], bias: &[[Lane; 2]], rows: &SparseRows<'_>, out: &mut [[Lane; 2]],
+    ) = pairs_body
 }
 
 #[inline(always)]
-fn pairs_body<const FMA: bool>(weights: &[Pair], bias: &[[Lane; 2]], rows: &SparseRows<'_>, out: &mut [[Lane; 2]]) {
-    forward::<FMA, Pair>(weights, bias, rows, out);
+fn pairs_body<const FMA: bool>(
+    weights: &[Pair],
+    sums: &[[Lane; 2]],
+    bias: &[[Lane; 2]],
+    rows: &SparseRows<'_>,
+    out: &mut [[Lane; 2]],
+) {
+    forward::<FMA, Pair>(weights, sums, bias, rows, out);
 }
 
 dispatch! {
     /// As [`forward_pairs`], from singles.
-    pub(crate) fn forward_lines(weights: &[[Lane; 2]], bias: &[[Lane; 2]], rows: &SparseRows<'_>, out: &mut [[Lane; 2]]) = lines_body
+    pub(crate) fn forward_lines(
+        weights: &[[Lane; 2]], sums: &[[Lane; 2]], bias: &[[Lane; 2]], rows: &SparseRows<'_>, out: &mut [[Lane; 2]],
+    ) = lines_body
 }
 
 #[inline(always)]
 fn lines_body<const FMA: bool>(
     weights: &[[Lane; 2]],
+    sums: &[[Lane; 2]],
     bias: &[[Lane; 2]],
     rows: &SparseRows<'_>,
     out: &mut [[Lane; 2]],
 ) {
-    forward::<FMA, [Lane; 2]>(weights, bias, rows, out);
+    forward::<FMA, [Lane; 2]>(weights, sums, bias, rows, out);
 }
 
 #[inline(always)]
-fn forward<const FMA: bool, L: Line>(weights: &[L], bias: &[[Lane; 2]], rows: &SparseRows<'_>, out: &mut [[Lane; 2]]) {
+fn forward<const FMA: bool, L: Line>(
+    weights: &[L],
+    sums: &[[Lane; 2]],
+    bias: &[[Lane; 2]],
+    rows: &SparseRows<'_>,
+    out: &mut [[Lane; 2]],
+) {
     let width = bias.len();
-    assert!(rows.bound() * width <= weights.len(), "a line for every input");
+    let inputs = weights.len() / width.max(1);
+    assert!(rows.bound() * width <= weights.len() + sums.len(), "a line for every input");
     for (r, out) in (0..rows.len()).zip(out.chunks_exact_mut(width.max(1))) {
         out.copy_from_slice(bias);
         let (indices, values) = rows.row(r);
-        let line = |index: u32| &weights[index as usize * width..(index as usize + 1) * width];
-        let (eights, rest) = indices.as_chunks::<8>();
-        let (eight_values, rest_values) = values.as_chunks::<8>();
-        for (eight, values) in eights.iter().zip(eight_values) {
-            add::<FMA, L, 8>(std::array::from_fn(|i| line(eight[i])), values, out);
-        }
-        let (twos, last) = rest.as_chunks::<2>();
-        let (two_values, last_value) = rest_values.as_chunks::<2>();
-        for (two, values) in twos.iter().zip(two_values) {
-            add::<FMA, L, 2>(std::array::from_fn(|i| line(two[i])), values, out);
-        }
-        for (&index, &value) in last.iter().zip(last_value) {
-            add::<FMA, L, 1>([line(index)], &[value], out);
-        }
+        let own = if sums.is_empty() {
+            indices.len()
+        } else {
+            indices.iter().rposition(|&index| (index as usize) < inputs).map_or(0, |last| last + 1)
+        };
+        add_all::<FMA, L>(weights, 0, (&indices[..own], &values[..own]), out);
+        add_all::<FMA, [Lane; 2]>(sums, inputs, (&indices[own..], &values[own..]), out);
+    }
+}
+
+/// Adds the lines of some entries; the first line has index `first`.
+#[inline(always)]
+fn add_all<const FMA: bool, L: Line>(
+    lines: &[L],
+    first: usize,
+    (indices, values): (&[u32], &[f32]),
+    out: &mut [[Lane; 2]],
+) {
+    let width = out.len();
+    let line = |index: u32| &lines[(index as usize - first) * width..(index as usize - first + 1) * width];
+    let (eights, rest) = indices.as_chunks::<8>();
+    let (eight_values, rest_values) = values.as_chunks::<8>();
+    for (eight, values) in eights.iter().zip(eight_values) {
+        add::<FMA, L, 8>(std::array::from_fn(|i| line(eight[i])), values, out);
+    }
+    let (twos, last) = rest.as_chunks::<2>();
+    let (two_values, last_value) = rest_values.as_chunks::<2>();
+    for (two, values) in twos.iter().zip(two_values) {
+        add::<FMA, L, 2>(std::array::from_fn(|i| line(two[i])), values, out);
+    }
+    for (&index, &value) in last.iter().zip(last_value) {
+        add::<FMA, L, 1>([line(index)], &[value], out);
     }
 }
 

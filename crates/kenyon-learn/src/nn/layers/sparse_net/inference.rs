@@ -6,7 +6,7 @@ use super::layer::Layer;
 use super::saved::{load_input_sets, save_input_sets, values};
 use super::shape::{SparseNetShape, hidden_name};
 use crate::nn::Tensors;
-use crate::nn::kernels::{self, InputIndex, InputSet, Isa, LANE, Lane, PAIR, Pair, SparseRows};
+use crate::nn::kernels::{self, BinSums, InputIndex, InputSet, Isa, LANE, Lane, PAIR, Pair, SparseRows};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use half::bf16;
@@ -47,6 +47,8 @@ struct Region {
     /// None for all inputs.
     field: Option<InputSet>,
     stored: Stored,
+    /// `[sums, units / 32]`; see [`BinSums`]. In full, since sums have more digits than what they sum.
+    sums: Vec<[Lane; 2]>,
     /// 32 units a step, the last partly empty.
     bias: Vec<[Lane; 2]>,
 }
@@ -61,8 +63,8 @@ enum Stored {
 impl InferenceNet {
     /// From what [`super::SparseNet::save`] gave; sizes must fit the shape.
     pub fn load(shape: SparseNetShape, tensors: &Tensors) -> Result<Self> {
-        let layer = |name: &str, inputs: usize, units: usize| -> Result<Layer> {
-            let mut layer = Layer::zeros(inputs, units);
+        let layer = |name: &str, inputs: usize, units: usize, sums: BinSums| -> Result<Layer> {
+            let mut layer = Layer::summing(inputs, units, sums);
             layer.set_plain(&values(tensors, &format!("{name}.weight"), inputs * units)?);
             layer.set_plain_bias(&values(tensors, &format!("{name}.bias"), units)?);
             Ok(layer)
@@ -77,12 +79,17 @@ impl InferenceNet {
             let weights = values(tensors, &format!("{name}.weight"), inputs * units)?;
             let bias = values(tensors, &format!("{name}.bias"), units)?;
             let fields = load_input_sets(tensors, &name, inputs, units.div_ceil(LANE))?;
-            hidden.push(WeightRows::new(inputs, units, fields.unwrap_or_default(), &weights, &bias));
+            let sums = if index == 0 { shape.sums() } else { BinSums::default() };
+            if fields.is_some() && !sums.is_empty() {
+                return Err(Error::internal(format!("saved weights: units of {name} do not have all bins")));
+            }
+            hidden.push(WeightRows::new((inputs, &sums), units, fields.unwrap_or_default(), &weights, &bias));
             inputs = units;
         }
-        let readout = if hidden.is_empty() { None } else { Some(layer("readout", inputs, shape.outputs)?) };
+        let readout =
+            if hidden.is_empty() { None } else { Some(layer("readout", inputs, shape.outputs, BinSums::default())?) };
         let direct = shape.skip || hidden.is_empty();
-        let skip = if direct { Some(layer("skip", shape.inputs, shape.outputs)?) } else { None };
+        let skip = if direct { Some(layer("skip", shape.inputs, shape.outputs, shape.sums())?) } else { None };
         Ok(Self { shape, hidden, readout, skip })
     }
 
@@ -154,7 +161,14 @@ impl InferenceNet {
 
 impl WeightRows {
     /// From weights `[inputs, units]` and biases `[units]`, as many as the sizes say; a region a field.
-    fn new(inputs: usize, units: usize, fields: Vec<InputSet>, weights: &[f32], bias: &[f32]) -> Self {
+    fn new(
+        (inputs, sums): (usize, &BinSums),
+        units: usize,
+        fields: Vec<InputSet>,
+        weights: &[f32],
+        bias: &[f32],
+    ) -> Self {
+        let summed = kernels::summed_rows(weights, units, sums.runs());
         let (blocks, count) = (units.div_ceil(LANE), fields.len().max(1));
         let input_index = (!fields.is_empty()).then(|| InputIndex::new(inputs, fields.iter()));
         let mut fields = fields.into_iter();
@@ -162,7 +176,7 @@ impl WeightRows {
             .map(|g| {
                 let first = (g * blocks / count * LANE).min(units);
                 let end = ((g + 1) * blocks / count * LANE).min(units);
-                Region::new(first..end, fields.next(), (units, weights), &bias[first..end])
+                Region::new(first..end, fields.next(), (units, weights, &summed), &bias[first..end])
             })
             .collect();
         let mut seen_by = vec![0; inputs];
@@ -172,9 +186,9 @@ impl WeightRows {
         Self { inputs, units, regions, input_index, seen_by }
     }
 
-    /// How many units have `input`.
+    /// How many units have `input`, or a sum after the inputs.
     pub(crate) fn seen_by(&self, input: usize) -> usize {
-        self.seen_by[input] as usize
+        self.seen_by.get(input).map_or(self.units, |&units| units as usize)
     }
 
     /// The weight from `input` to `unit`; 0 where it is not an input of the unit.
@@ -212,12 +226,13 @@ impl Region {
     fn new(
         units: std::ops::Range<usize>,
         field: Option<InputSet>,
-        (width, all): (usize, &[f32]),
+        (width, all, summed): (usize, &[f32], &[f32]),
         bias: &[f32],
     ) -> Self {
         let (first, count) = (units.start, units.len());
-        let mut region =
-            Self { first, units: count, field, stored: Stored::Full(Vec::new()), bias: pairs(bias).collect() };
+        let sums = summed.chunks_exact(width.max(1)).flat_map(|row| pairs(&row[units.clone()])).collect();
+        let (stored, bias) = (Stored::Full(Vec::new()), pairs(bias).collect());
+        let mut region = Self { first, units: count, field, stored, sums, bias };
         let inputs = all.len() / width.max(1);
         let parts = || {
             let lines = region.inputs(inputs).map(|input| &all[input * width..][units.clone()]);
@@ -251,14 +266,14 @@ impl Region {
             Stored::Half(pairs) => size_of_val(&pairs[..]),
             Stored::Full(lines) => size_of_val(&lines[..]),
         };
-        weights + size_of_val(&self.bias[..])
+        weights + size_of_val(&self.bias[..]) + size_of_val(&self.sums[..])
     }
 
     /// Pre-activations `[rows, units / 32]`.
     fn forward(&self, isa: Isa, rows: &SparseRows<'_>, out: &mut [[Lane; 2]]) {
         match &self.stored {
-            Stored::Half(pairs) => kernels::forward_pairs(isa, pairs, &self.bias, rows, out),
-            Stored::Full(lines) => kernels::forward_lines(isa, lines, &self.bias, rows, out),
+            Stored::Half(pairs) => kernels::forward_pairs(isa, pairs, &self.sums, &self.bias, rows, out),
+            Stored::Full(lines) => kernels::forward_lines(isa, lines, &self.sums, &self.bias, rows, out),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One layer's weights, tiled by blocks of 16 units and dealt to groups that threads own.
 
 use super::slots::Slots;
-use crate::nn::kernels::{InputIndex, InputSet, LANE, Lane};
+use crate::nn::kernels::{self, BinSums, InputIndex, InputSet, LANE, Lane};
 use crate::random::Random;
 
 /// At most this many groups a layer: enough to share among the cores of a small machine, few enough
@@ -11,11 +11,11 @@ const GROUPS: usize = 16;
 /// Sixteen units: a line of weights an input, their biases, and the optimiser's state.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct UnitBlock {
-    /// A line for each of its inputs.
+    /// A line for each input that is seen, then the layer's sums.
     pub(crate) weights: Vec<Lane>,
     /// A bias a unit.
     pub(crate) bias: Lane,
-    /// First moments, as the weights; empty until Adam needs them.
+    /// First moments, as the weights without sums; empty until Adam needs them.
     pub(crate) first: Vec<Lane>,
     /// Second moments, as `first`.
     pub(crate) second: Vec<Lane>,
@@ -61,6 +61,8 @@ pub(crate) struct Layer {
     pub(crate) groups: Vec<Group>,
     /// Which groups have an input; none where all have all.
     pub(crate) input_index: Option<InputIndex>,
+    /// Lines that are sums of others, where its inputs are bins of numbers.
+    pub(crate) sums: BinSums,
 }
 
 impl Layer {
@@ -68,6 +70,27 @@ impl Layer {
     pub(crate) fn zeros(inputs: usize, units: usize) -> Self {
         let count = units.div_ceil(LANE).clamp(1, GROUPS);
         Self::of_groups(inputs, units, vec![None; count])
+    }
+
+    /// A layer of zeros with these sums.
+    pub(crate) fn summing(inputs: usize, units: usize, sums: BinSums) -> Self {
+        let mut layer = Self::zeros(inputs, units);
+        layer.sums = sums;
+        layer.sum_bins();
+        layer
+    }
+
+    /// Makes the sums what the weights say.
+    pub(crate) fn sum_bins(&mut self) {
+        if self.sums.is_empty() {
+            return;
+        }
+        let (lines, sums) = (self.inputs + self.sums.count(), std::mem::take(&mut self.sums));
+        for unit_block in self.unit_blocks_mut() {
+            unit_block.weights.resize(lines, Lane::ZERO);
+            kernels::sum_bins(&mut unit_block.weights, sums.runs());
+        }
+        self.sums = sums;
     }
 
     /// A layer of zeros with a group a field, at most one a block.
@@ -85,7 +108,7 @@ impl Layer {
             Group { number: g, first_block: from, field, unit_blocks: vec![unit_block; to - from], ..Group::default() }
         };
         let groups = fields.into_iter().enumerate().map(group).collect();
-        let mut layer = Self { inputs, units, groups, input_index: None };
+        let mut layer = Self { inputs, units, groups, input_index: None, sums: BinSums::default() };
         layer.index_inputs();
         layer
     }
@@ -116,8 +139,10 @@ impl Layer {
         self.groups.iter_mut().flat_map(|group| &mut group.unit_blocks)
     }
 
-    /// Adds lines of zeros for new inputs, which units with a set of inputs do not have.
+    /// Adds lines of zeros for new inputs, which units with a set of inputs do not have. A layer with sums has all
+    /// inputs from the beginning.
     pub(crate) fn grow(&mut self, inputs: usize) {
+        debug_assert!(self.sums.is_empty());
         self.inputs = inputs;
         for group in &mut self.groups {
             if let Some(field) = &mut group.field {
@@ -152,6 +177,7 @@ impl Layer {
                 }
             }
         }
+        self.sum_bins();
     }
 
     /// Multiplies the weights of each input by its factor.
@@ -173,19 +199,21 @@ impl Layer {
                 line.0.iter_mut().for_each(|w| *w *= factor);
             }
         }
+        self.sum_bins();
     }
 
     /// Creates moments for every block, zero at first.
     pub(crate) fn with_moments(&mut self) {
+        let sums = self.sums.count();
         for unit_block in self.unit_blocks_mut() {
-            unit_block.first.resize(unit_block.weights.len(), Lane::ZERO);
-            unit_block.second.resize(unit_block.weights.len(), Lane::ZERO);
+            unit_block.first.resize(unit_block.weights.len() - sums, Lane::ZERO);
+            unit_block.second.resize(unit_block.weights.len() - sums, Lane::ZERO);
         }
     }
 
     /// Whether the optimiser has state.
     pub(crate) fn has_moments(&self) -> bool {
-        self.unit_blocks().all(|unit_block| unit_block.first.len() == unit_block.weights.len())
+        self.unit_blocks().all(|unit_block| unit_block.first.len() + self.sums.count() == unit_block.weights.len())
     }
 
     /// The weights as `[inputs, units]`, row-major.
@@ -204,7 +232,7 @@ impl Layer {
             for (block, unit_block) in (group.first_block..).zip(&group.unit_blocks) {
                 let from = block * LANE;
                 let width = LANE.min(self.units - from);
-                for (i, line) in lines(unit_block).iter().enumerate() {
+                for (i, line) in lines(unit_block).iter().take(group.lines(self.inputs)).enumerate() {
                     let at = group.input(i) * self.units + from;
                     plain[at..at + width].copy_from_slice(&line.0[..width]);
                 }
@@ -233,6 +261,7 @@ impl Layer {
     /// Restores weights in the form of [`Self::plain`].
     pub(crate) fn set_plain(&mut self, plain: &[f32]) {
         self.write_plain(plain, |unit_block| &mut unit_block.weights);
+        self.sum_bins();
     }
 
     /// Restores moments in the form of [`Self::plain_moments`].

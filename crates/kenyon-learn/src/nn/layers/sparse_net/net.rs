@@ -26,13 +26,17 @@ impl SparseNet {
         let mut inputs = shape.inputs;
         let mut hidden = Vec::new();
         for (index, size) in shape.hidden.iter().enumerate() {
-            let mut layer = Layer::zeros(inputs, size.units);
+            let mut layer = match index {
+                0 => Layer::summing(inputs, size.units, shape.sums()),
+                _ => Layer::zeros(inputs, size.units),
+            };
             layer.draw(seed, &hidden_name(index), 0);
             hidden.push(layer);
             inputs = size.units;
         }
         let readout = (!hidden.is_empty()).then(|| Layer::zeros(inputs, shape.outputs));
-        let skip = (shape.skip || hidden.is_empty()).then(|| Layer::zeros(shape.inputs, shape.outputs));
+        let direct = shape.skip || hidden.is_empty();
+        let skip = direct.then(|| Layer::summing(shape.inputs, shape.outputs, shape.sums()));
         Self { shape, hidden, readout, skip }
     }
 
@@ -104,7 +108,7 @@ impl SparseNet {
         for (name, layer) in self.layers_mut() {
             *layer = match load_input_sets(tensors, &name, layer.inputs, layer.blocks())? {
                 Some(fields) => Layer::seeing(layer.inputs, layer.units, fields),
-                None => Layer::zeros(layer.inputs, layer.units),
+                None => Layer::summing(layer.inputs, layer.units, std::mem::take(&mut layer.sums)),
             };
             layer.set_plain(&values(tensors, &format!("{name}.weight"), layer.inputs * layer.units)?);
             layer.set_plain_bias(&values(tensors, &format!("{name}.bias"), layer.units)?);

@@ -1,6 +1,8 @@
 //! Sizes of a sparse network.
 
 use super::receptive_field::ReceptiveField;
+use crate::data::BinRanges;
+use crate::nn::kernels::BinSums;
 
 /// A hidden layer's sizes.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,9 +36,17 @@ pub struct SparseNetShape {
     pub outputs: usize,
     /// Whether the row also reaches the answers directly. Always so without a hidden layer.
     pub skip: bool,
+    /// Inputs that are bins of numbers: layers that read the row keep running sums of their weights, so that a row may
+    /// name a sum instead of every bin in it (see [`BinSums`]). Units must have all inputs then.
+    pub bins: BinRanges,
 }
 
 impl SparseNetShape {
+    /// Which lines of the layers that read the row are sums.
+    pub(crate) fn sums(&self) -> BinSums {
+        BinSums::new(self.inputs, &self.bins)
+    }
+
     /// The same for rows of `inputs` entries.
     pub(crate) fn with_inputs(&self, inputs: usize) -> Self {
         Self { inputs, ..self.clone() }

@@ -1,11 +1,15 @@
 //! Gradients against differences, bits against threads, and invariants.
 #![allow(clippy::unwrap_used)]
 
+mod bins;
+
 use super::train::{Labels, NO_LABEL, Optimiser, Step, Trainer};
 use super::{Hidden, InferenceNet, Picture, ReceptiveField, Scratch, SparseNet, SparseNetShape};
+use crate::data::BinRanges;
 use crate::nn::Tensors;
 use crate::nn::kernels::{Isa, SparseRows};
 use crate::random::Random;
+use bins::{binned, thermometers};
 
 struct Data {
     offsets: Vec<u32>,
@@ -41,7 +45,8 @@ impl Data {
 }
 
 fn shape(inputs: usize, hidden: &[(usize, usize)], outputs: usize) -> SparseNetShape {
-    SparseNetShape { inputs, hidden: hidden.iter().map(|&size| size.into()).collect(), outputs, skip: true }
+    let hidden = hidden.iter().map(|&size| size.into()).collect();
+    SparseNetShape { inputs, hidden, outputs, skip: true, bins: BinRanges::default() }
 }
 
 /// As [`shape`], but units have a window of the first inputs as a picture of four rows, and of units
@@ -79,14 +84,16 @@ fn loss(net: &SparseNet, rows: &SparseRows<'_>, classes: &[u32]) -> f64 {
 
 #[test]
 fn gradients_equal_differences() {
-    let data = Data::random(1, 12, 20);
-    let classes = data.classes(3);
+    let (any, [_, summed]) = (Data::random(1, 12, 20), thermometers(1, 12));
+    let classes = any.classes(3);
     let mut shapes: Vec<SparseNetShape> = [&[][..], &[(40, 7)], &[(40, 7), (24, 5)], &[(24, 24), (33, 4), (20, 6)]]
         .map(|hidden| shape(20, hidden, 3))
         .to_vec();
     shapes.push(local(20, &[(150, 19), (64, 12)], 3));
     shapes.push(local(20, &[(64, 20)], 3));
+    shapes.extend([&[][..], &[(40, 7)], &[(24, 24), (33, 4)]].map(|hidden| binned(hidden, 3)));
     for shape in shapes {
+        let data = if shape.bins.is_empty() { &any } else { &summed };
         let hidden = shape.hidden.clone();
         let mut trainer = Trainer::new(shape, 7, 1);
         // A few steps, so that the readouts are not zero.
@@ -150,7 +157,9 @@ fn any_number_of_threads_gives_the_same_bits() {
             }
             (losses, numbers(&trainer.state().unwrap()), trainer.infer(&data.rows()))
         };
-        for shape in [shape(50, &[(90, 9), (70, 5)], 4), local(50, &[(150, 9), (70, 5)], 4)] {
+        let bins = BinRanges::new([4..20, 30..50]);
+        let shapes = [shape(50, &[(90, 9), (70, 5)], 4), local(50, &[(150, 9), (70, 5)], 4)];
+        for shape in shapes.clone().into_iter().chain([SparseNetShape { bins, ..shapes[0].clone() }]) {
             let one = run(shape.clone(), 1);
             assert_eq!(one, run(shape.clone(), 2));
             assert_eq!(one, run(shape, 3));
@@ -165,6 +174,8 @@ fn training_resumes_bit_for_bit_and_learns() {
     let hidden = [(150, 8), (70, 6)];
     let cases = [(Optimiser::Sgd, shape(30, &hidden, 5)), (Optimiser::Adam, shape(30, &hidden, 5))];
     let cases = cases.into_iter().chain([Optimiser::Sgd, Optimiser::Adam].map(|o| (o, local(30, &hidden, 5))));
+    let bins = SparseNetShape { bins: BinRanges::new([1..9, 20..30]), ..shape(30, &hidden, 5) };
+    let cases = cases.chain([(Optimiser::Adam, bins)]);
     for (optimiser, shape) in cases {
         let settings = |number| Step { dropout: 0.1, boost: 0.1, number, ..step(optimiser, 0.02) };
         let fresh = || Trainer::new(shape.clone(), 5, 2);

@@ -1,7 +1,7 @@
 //! Some rows of a mini-batch, one thread's at a time: their winners, answers, losses and gradients.
 
 use super::step::{Labels, NO_LABEL, Step};
-use crate::nn::kernels::{self, InputIndex, Isa, LANE, Lane, NarrowedRows, SparseRows, TopK};
+use crate::nn::kernels::{self, BinSums, InputIndex, Isa, LANE, Lane, NarrowedRows, SparseRows, TopK};
 use crate::nn::layers::sparse_net::forward::{Code, pass};
 use crate::nn::layers::sparse_net::layer::{Group, Layer};
 use crate::nn::layers::sparse_net::net::SparseNet;
@@ -157,10 +157,10 @@ impl RowShare {
             let gradient = &mut self.gradients[range];
             self.losses[i] = loss(answer, targets, self.first + i, step.smoothing, gradient);
         }
-        self.limit(0, isa, rows);
+        self.limit(0, isa, rows, &net.shape.sums());
         for level in 1..=levels {
             let code = std::mem::take(&mut self.codes[level - 1].code);
-            self.limit(level, isa, &code.rows(net.shape.hidden[level - 1].units));
+            self.limit(level, isa, &code.rows(net.shape.hidden[level - 1].units), &BinSums::default());
             self.codes[level - 1].code = code;
         }
         let factors = &self.factors[0];
@@ -183,11 +183,17 @@ impl RowShare {
     }
 
     /// Factors that keep rows of extreme size from destroying the weights.
-    fn limit(&mut self, level: usize, isa: Isa, rows: &SparseRows<'_>) {
+    fn limit(&mut self, level: usize, isa: Isa, rows: &SparseRows<'_>, sums: &BinSums) {
         let factors = &mut self.factors[level];
         factors.clear();
         for row in 0..rows.len() {
-            let norm = norm(isa, rows.row(row).1);
+            let (indices, values) = rows.row(row);
+            let mut norm = norm(isa, values);
+            if !sums.is_empty() {
+                // A sum stands for as many full bins as are in it.
+                let full: u32 = indices.iter().map(|&index| sums.summed(index) - 1).sum();
+                norm = norm.hypot((full as f32).sqrt());
+            }
             factors.push(if norm > LARGEST_ROW { LARGEST_ROW / norm } else { 1.0 });
         }
     }

@@ -3,7 +3,7 @@
 use super::row_share::{RowShare, ShareCode};
 use super::step::{Labels, Optimiser, Step};
 use super::update::{Level, Work};
-use crate::nn::kernels::{AdamStep, Isa, LANE, NarrowedRows, SparseRows, ThreadPool};
+use crate::nn::kernels::{AdamStep, BinSums, Isa, LANE, NarrowedRows, SparseRows, ThreadPool};
 use crate::nn::layers::sparse_net::forward::Scratch;
 use crate::nn::layers::sparse_net::layer::Group;
 use crate::nn::layers::sparse_net::net::SparseNet;
@@ -22,6 +22,8 @@ pub(crate) struct Trainer {
     pub(super) pool: ThreadPool,
     pub(super) parts: Vec<RowShare>,
     pub(super) slots: Vec<Slots>,
+    /// The sums of the layers that read the row.
+    pub(super) sums: BinSums,
     /// Whether hidden weights have been scaled to the data.
     pub(super) scaled: bool,
     /// The factor of new lines of the first layer.
@@ -41,6 +43,7 @@ impl Trainer {
         let mut slots = Vec::new();
         slots.resize_with(levels, Slots::default);
         Self {
+            sums: net.shape.sums(),
             net,
             seed,
             isa: Isa::best(),
@@ -64,7 +67,7 @@ impl Trainer {
 
     /// Learns from one mini-batch; returns its mean loss before the step.
     pub(crate) fn step(&mut self, rows: &SparseRows<'_>, targets: Labels<'_>, step: &Step) -> Result<f32> {
-        if targets.rows() != rows.len() || rows.bound() > self.net.shape.inputs {
+        if targets.rows() != rows.len() || rows.bound() > self.net.shape.inputs + self.sums.count() {
             return Err(Error::internal("a mini-batch and its targets or network differ in size"));
         }
         if rows.is_empty() {
@@ -170,11 +173,16 @@ impl Trainer {
     /// Gradients downwards, and the update of every layer.
     fn learn(&mut self, rows_in: &[SparseRows<'_>], rows: usize, step: &Step) {
         let levels = self.net.hidden.len();
-        if step.optimiser == Optimiser::Adam {
-            for level in 0..=levels {
-                let rows_in = inputs_of(level, rows_in, &self.parts, &self.net);
-                let inputs = if level == 0 { self.net.shape.inputs } else { self.net.shape.hidden[level - 1].units };
-                self.slots[level].fill(&rows_in, inputs);
+        let is_adam = step.optimiser == Optimiser::Adam;
+        // Gradients of sums are spread before they are applied, so that these are gathered in any case.
+        let summing = !self.sums.is_empty();
+        let gathers = |level: usize| is_adam || (level == 0 && summing);
+        let none = BinSums::default();
+        for level in (0..=levels).filter(|&level| gathers(level)) {
+            let rows_in = inputs_of(level, rows_in, &self.parts, &self.net);
+            match level.checked_sub(1) {
+                None => self.slots[0].fill(&rows_in, self.net.shape.inputs, &self.sums),
+                Some(below) => self.slots[level].fill(&rows_in, self.net.shape.hidden[below].units, &none),
             }
         }
         let (isa, pool) = (self.isa, &self.pool);
@@ -197,8 +205,8 @@ impl Trainer {
                 isa,
                 rows_in: parts.iter().zip(rows_in).map(|(part, row_in)| part.row_in(level, row_in, shape)).collect(),
                 parts,
-                slots: (step.optimiser == Optimiser::Adam).then(|| &self.slots[level]),
-                adam,
+                slots: gathers(level).then(|| &self.slots[level]),
+                adam: is_adam.then_some(adam),
                 rows,
                 boost: step.boost,
             };
@@ -260,19 +268,22 @@ impl Trainer {
     pub(crate) fn revive(&mut self, epoch: u64) -> usize {
         let mut revived = 0;
         for (index, layer) in self.net.hidden.iter_mut().enumerate() {
-            let units = layer.units;
+            let (units, sums) = (layer.units, layer.sums.count());
             let mut random = Random::stream(self.seed, "revive", epoch << 8 | index as u64);
             for (block, unit_block) in layer.unit_blocks_mut().enumerate() {
                 for lane in 0..LANE.min(units - block * LANE) {
                     if unit_block.wins.0[lane] == 0.0 {
-                        let scale = 1.0 / (unit_block.weights.len() as f32).sqrt();
-                        unit_block.weights.iter_mut().for_each(|line| line.0[lane] = random.normal() * scale);
+                        let lines = unit_block.weights.len() - sums;
+                        let scale = 1.0 / (lines as f32).sqrt();
+                        let own = unit_block.weights[..lines].iter_mut();
+                        own.for_each(|line| line.0[lane] = random.normal() * scale);
                         unit_block.bias.0[lane] = 0.0;
                         revived += 1;
                     }
                     unit_block.wins.0[lane] = 0.0;
                 }
             }
+            layer.sum_bins();
         }
         revived
     }
@@ -288,7 +299,10 @@ fn usage(rows: &SparseRows<'_>, inputs: usize) -> Vec<f32> {
     for row in 0..rows.len() {
         let (indices, values) = rows.row(row);
         for (&index, _) in indices.iter().zip(values).filter(|(_, value)| **value != 0.0) {
-            usage[index as usize] += 1.0 / rows.len() as f32;
+            // Sums come after the inputs and are of no receptive field.
+            if let Some(usage) = usage.get_mut(index as usize) {
+                *usage += 1.0 / rows.len() as f32;
+            }
         }
     }
     usage

@@ -1,7 +1,7 @@
 //! Work of threads on the groups of units they own: forward, gradient of the input, update.
 
 use super::row_share::RowShare;
-use crate::nn::kernels::{self, AdamStep, Isa, LANE, Lane, SparseRows, Winners};
+use crate::nn::kernels::{self, AdamStep, BinSums, Isa, LANE, Lane, SparseRows, Winners};
 use crate::nn::layers::sparse_net::layer::{Group, Layer, UnitBlock};
 use crate::nn::layers::sparse_net::slots::Slots;
 
@@ -25,8 +25,10 @@ pub(super) struct Level<'a> {
     pub(super) isa: Isa,
     pub(super) rows_in: Vec<SparseRows<'a>>,
     pub(super) parts: &'a [RowShare],
+    /// Where gradients are gathered before they are applied: always with Adam.
     pub(super) slots: Option<&'a Slots>,
-    pub(super) adam: AdamStep,
+    /// None for plain gradient steps.
+    pub(super) adam: Option<AdamStep>,
     pub(super) rows: usize,
     pub(super) boost: f32,
 }
@@ -55,7 +57,7 @@ impl Level<'_> {
         let Group { first_block, field, unit_blocks, back, gradients, slots: own, .. } = group;
         let slots = match (self.slots, &field) {
             (Some(_), Some(field)) => {
-                own.fill(&rows_in, field.seen().len());
+                own.fill(&rows_in, field.seen().len(), &BinSums::default());
                 Some(&*own)
             }
             (shared, _) => shared,
@@ -102,7 +104,7 @@ impl Level<'_> {
             let mut bias = Lane::ZERO;
             let mut mask = Lane::ZERO;
             gradients.clear();
-            gradients.resize(slots.unique().len(), Lane::ZERO);
+            gradients.resize(slots.count(), Lane::ZERO);
             for (part, row_in) in rows_in.iter().enumerate() {
                 let winners = steps(part);
                 for row in 0..row_in.len() {
@@ -110,7 +112,7 @@ impl Level<'_> {
                 }
                 kernels::update(self.isa, gradients, &mut bias, &slots.rows(part, row_in), &winners, block, &[]);
             }
-            self.adam(unit_block, slots, gradients, bias, &mask);
+            self.apply(unit_block, slots, gradients, bias, &mask);
         }
     }
 
@@ -122,7 +124,7 @@ impl Level<'_> {
             let mut bias = Lane::ZERO;
             if let Some(slots) = self.slots {
                 gradients.clear();
-                gradients.resize(slots.unique().len(), Lane::ZERO);
+                gradients.resize(slots.count(), Lane::ZERO);
             }
             for (at, part) in self.parts.iter().enumerate() {
                 let steps = steps(part);
@@ -139,18 +141,29 @@ impl Level<'_> {
                 }
             }
             if let Some(slots) = self.slots {
-                self.adam(unit_block, slots, gradients, bias, &Lane([1.0; LANE]));
+                self.apply(unit_block, slots, gradients, bias, &Lane([1.0; LANE]));
             }
         }
     }
 
-    fn adam(&self, unit_block: &mut UnitBlock, slots: &Slots, gradients: &[Lane], bias: Lane, mask: &Lane) {
-        let UnitBlock { weights, first, second, .. } = unit_block;
-        kernels::adam_lanes(self.isa, weights, first, second, slots.unique(), gradients, mask, &self.adam);
-        let [m, v] = &mut unit_block.bias_moments;
+    /// One step on a block by the gradients gathered.
+    fn apply(&self, unit_block: &mut UnitBlock, slots: &Slots, gradients: &mut [Lane], bias: Lane, mask: &Lane) {
+        kernels::spread_bins(gradients, slots.runs());
+        let UnitBlock { weights, first, second, bias: biases, bias_moments, .. } = unit_block;
         let one = std::slice::from_mut;
-        let plain = AdamStep { decay: 0.0, ..self.adam };
-        kernels::adam_lanes(self.isa, one(&mut unit_block.bias), one(m), one(v), &[0], &[bias], mask, &plain);
+        match &self.adam {
+            Some(adam) => {
+                kernels::adam_lanes(self.isa, weights, first, second, slots.unique(), gradients, mask, adam);
+                let [m, v] = bias_moments;
+                let plain = AdamStep { decay: 0.0, ..*adam };
+                kernels::adam_lanes(self.isa, one(biases), one(m), one(v), &[0], &[bias], mask, &plain);
+            }
+            None => {
+                kernels::add_lines(weights, slots.unique(), gradients);
+                kernels::add_lines(one(biases), &[0], &[bias]);
+            }
+        }
+        kernels::sum_bins(weights, slots.touched());
     }
 
     /// Counts who won, and boosts units that win too rarely: `boost = exp(β (1 - duty / target))`.
