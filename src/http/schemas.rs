@@ -173,6 +173,13 @@ pub(crate) enum ExplainHow {
     LeaveOneOut,
 }
 
+/// What the coverage of sets holds for.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Conditional {
+    Class,
+}
+
 /// Rows to answer.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -187,6 +194,13 @@ pub(crate) struct Predict {
     /// Share of the time that `set` and `interval` are to hold the truth.
     #[schema(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
     coverage: Option<f64>,
+    /// Whether `set` may be empty; by default the likeliest class is always in.
+    allow_empty: Option<bool>,
+    /// `class` for sets that hold the truth that often for the rows of each class.
+    conditional: Option<Conditional>,
+    /// Novelty beyond which an answer abstains; 0.99 by default.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    novelty_level: Option<f32>,
     /// Which reasons are wanted.
     explain: Option<Explain>,
     /// A version by number.

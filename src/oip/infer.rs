@@ -48,7 +48,7 @@ pub(super) async fn run(
     };
     let batch = batch.inspect_err(|_| chosen.live.stats.rejected(Rejected::Rows))?;
     let wishes = &PredictOptions::default();
-    let question = EncodedRequest { batch, wishes, novelty: false, deadline: caller.deadline, again };
+    let question = EncodedRequest { batch, wishes, novelty: false, deadline: caller.deadline, again, table: None };
     let answer = engine.answer(chosen, question).await?;
     let output = |wanted: &Output| match wanted.classes {
         Some(count) if wanted.name != "value" => codec::classification(&answer, &wanted.name, count),

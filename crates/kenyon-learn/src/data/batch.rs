@@ -22,7 +22,14 @@ pub struct Batch {
     /// `(0, 1]`: values above are cut, so nobody could tell from them. Of no use for learning, and not saved.
     #[serde(skip)]
     pub out_of_range: Vec<(u32, f32)>,
+    /// How unusual the inputs of each row are, [`INPUT_SCORES`] numbers a row (`learning::novelty`); empty where nobody
+    /// looked. Of no use for learning, and not saved.
+    #[serde(skip)]
+    pub input_scores: Vec<f32>,
 }
+
+/// Numbers a row in [`Batch::input_scores`].
+pub const INPUT_SCORES: usize = 5;
 
 impl Batch {
     /// An empty batch to push tokens and rows to.
@@ -64,6 +71,27 @@ impl Batch {
         (&self.indices[entries.clone()], &self.values[entries])
     }
 
+    /// How far beyond any range the numbers of row `row` lie, in `[0, 1]`.
+    pub fn far(&self, row: usize) -> f32 {
+        let found = self.out_of_range.binary_search_by_key(&(row as u32), |(row, _)| *row);
+        found.map_or(0.0, |at| self.out_of_range[at].1)
+    }
+
+    /// How unusual the inputs of row `row` are, where somebody looked.
+    pub fn input_scores(&self, row: usize) -> Option<&[f32]> {
+        self.input_scores.get(row * INPUT_SCORES..(row + 1) * INPUT_SCORES)
+    }
+
+    /// Appends the scores of the rows `rows` of `other` to those of the `before` rows that are there.
+    fn append_scores(&mut self, before: usize, other: &Self, rows: std::ops::Range<usize>) {
+        if let Some(scores) = other.input_scores.get(rows.start * INPUT_SCORES..rows.end * INPUT_SCORES)
+            && !scores.is_empty()
+        {
+            self.input_scores.resize(before * INPUT_SCORES, f32::NAN);
+            self.input_scores.extend_from_slice(scores);
+        }
+    }
+
     /// Appends an entry to the token under construction.
     pub fn push_entry(&mut self, index: u32, value: f32) {
         self.indices.push(index);
@@ -101,6 +129,7 @@ impl Batch {
             if let Ok(found) = source.out_of_range.binary_search_by_key(&(row as u32), |(row, _)| *row) {
                 self.out_of_range.push((at as u32, source.out_of_range[found].1));
             }
+            self.append_scores(at, source, row..row + 1);
             for token in source.row(row) {
                 let (indices, values) = source.token(token);
                 self.indices.extend_from_slice(indices);
@@ -118,6 +147,7 @@ impl Batch {
     pub fn append(&mut self, other: &Self) {
         let (tokens, entries) = (self.tokens() as u32, self.indices.len() as u32);
         let rows = self.rows() as u32;
+        self.append_scores(rows as usize, other, 0..other.rows());
         self.out_of_range.extend(other.out_of_range.iter().map(|&(row, far)| (row + rows, far)));
         self.row_offsets.extend(other.row_offsets.iter().skip(1).map(|o| o + tokens));
         self.token_offsets.extend(other.token_offsets.iter().skip(1).map(|o| o + entries));
@@ -133,6 +163,7 @@ impl Batch {
         let token_shift = (self.tokens() as u32).wrapping_sub(tokens.start as u32);
         let entry_shift = (self.indices.len() as u32).wrapping_sub(entries.start as u32);
         let before = self.rows() as u32;
+        self.append_scores(before as usize, other, rows.clone());
         let out_of_range = other.out_of_range.iter().filter(|(row, _)| rows.contains(&(*row as usize)));
         self.out_of_range.extend(out_of_range.map(|&(row, far)| (before + row - rows.start as u32, far)));
         let ends = &other.row_offsets[rows.start + 1..=rows.end];
@@ -156,5 +187,6 @@ impl Batch {
         self.values.clear();
         self.fields.clear();
         self.out_of_range.clear();
+        self.input_scores.clear();
     }
 }

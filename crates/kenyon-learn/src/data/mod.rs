@@ -3,7 +3,7 @@
 pub mod batch;
 mod builder;
 pub mod bundled;
-mod cell;
+pub(crate) mod cell;
 pub mod encoder;
 pub mod formats;
 mod image;
