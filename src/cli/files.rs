@@ -9,6 +9,7 @@ use kenyon_learn::data::formats::{self, Format, Limits, Part};
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::data::schema::Features;
 use kenyon_learn::data::{ColumnInfo, Table, plan, schema};
+use kenyon_learn::learning::calibrate::SetOptions;
 use kenyon_learn::learning::verify::verified_files;
 use kenyon_learn::learning::{self, Bundle, FitSpec, Monitor, Progress, Validation, fit::default_validation};
 use kenyon_learn::models::{Family, Task};
@@ -147,28 +148,29 @@ pub(super) fn predict(bundle: &Path, file: &Path, coverage: Option<f64>, json: b
 
 fn predict_rows(bundle: &Bundle, table: &Table, coverage: Option<f64>, json: bool) -> anyhow::Result<()> {
     let answers = bundle.run(&bundle.encode(table).map_err(explain)?).map_err(explain)?;
-    for (row, novelty) in answers.values.chunks_exact(answers.outputs).zip(&answers.novelty) {
+    for (at, (row, novelty)) in answers.values.chunks_exact(answers.outputs).zip(&answers.novelty).enumerate() {
         let mut out = Map::new();
         match bundle.label(row) {
             Some(label) => {
                 out.insert("label".into(), label.clone());
                 out.insert("probability".into(), shortest(row.iter().copied().fold(0.0, f32::max)));
                 if let Some(coverage) = coverage {
-                    let set: Vec<Value> =
-                        bundle.set(row, coverage).into_iter().map(|c| bundle.classes()[c].clone()).collect();
+                    let set = bundle.set(row, SetOptions::of(coverage));
+                    let set: Vec<Value> = set.into_iter().map(|c| bundle.classes()[c].clone()).collect();
                     out.insert("set".into(), set.into());
                 }
             }
             None => {
                 let value = bundle.value(row[0]);
+                let error_size = answers.error_sizes.get(at).copied();
                 out.insert("value".into(), value.into());
-                if let Some(interval) = coverage.and_then(|c| bundle.interval(value, c)) {
+                if let Some(interval) = coverage.and_then(|c| bundle.interval(value, error_size, c)) {
                     out.insert("interval".into(), json!(interval));
                 }
             }
         }
         out.insert("novelty".into(), shortest(*novelty));
-        out.insert("abstained".into(), bundle.abstains(*novelty).into());
+        out.insert("abstained".into(), bundle.abstains(*novelty, None).into());
         print_prediction(&Value::Object(out), json);
     }
     Ok(())

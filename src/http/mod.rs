@@ -12,6 +12,7 @@ pub(crate) mod error;
 mod exchange;
 mod families;
 mod health;
+mod importance;
 mod jobs;
 mod keys;
 mod middleware;
@@ -179,6 +180,7 @@ fn described(protocols: OpenApiRouter<Api>) -> (Router<Api>, OpenApi) {
         .merge(system::router())
         .merge(families::router())
         .merge(datasets::router())
+        .merge(importance::router())
         .merge(models::router())
         .merge(streams::router())
         .merge(snapshots::router())

@@ -48,7 +48,8 @@ pub(super) async fn run(
     };
     let batch = batch.inspect_err(|_| routed.live.stats.rejected(Rejected::Rows))?;
     let options = &PredictOptions::default();
-    let encoded = EncodedRequest { batch, options, novelty: false, deadline: caller.deadline, shadow_encode };
+    let encoded =
+        EncodedRequest { batch, options, novelty: false, deadline: caller.deadline, shadow_encode, table: None };
     let answer = engine.answer(routed, encoded).await?;
     let output = |wanted: &Output| match wanted.classes {
         Some(count) if wanted.name != "value" => codec::classification(&answer, &wanted.name, count),

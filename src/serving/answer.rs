@@ -5,6 +5,7 @@ use super::clock::Id;
 use super::json;
 use super::loaded_version::{LoadedVersion, Snapshot};
 use super::reasons::Reasons;
+use kenyon_learn::learning::calibrate::SetOptions;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,11 +38,30 @@ pub struct PredictOptions {
     pub top_k: Option<usize>,
     /// Coverage of `set` and `interval`, in `(0, 1)`.
     pub coverage: Option<f64>,
-    /// Which explanations are requested.
+    /// Whether `set` may be empty; by default the likeliest class is in.
+    pub allow_empty: bool,
+    /// Whether `set` is to hold the truth that often for the rows of each class.
+    pub by_class: bool,
+    /// Novelty beyond which an answer abstains; the usual one when missing.
+    pub novelty_level: Option<f32>,
+    /// Which reasons are wanted.
     pub explain: Explain,
 }
 
-/// Which explanations are requested.
+/// Coverage of the sets and intervals that the verdict is made by where the request does not say.
+const VERDICT_COVERAGE: f64 = 0.9;
+
+impl PredictOptions {
+    fn sets(&self) -> SetOptions {
+        SetOptions {
+            coverage: self.coverage.unwrap_or(VERDICT_COVERAGE),
+            allow_empty: self.allow_empty,
+            by_class: self.by_class,
+        }
+    }
+}
+
+/// Which reasons are wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Explain {
     /// None.
@@ -90,14 +110,14 @@ impl Answer {
         !self.snapshot.labels.is_empty()
     }
 
-    /// Number of rows that are marked as abstained.
-    pub fn abstained(&self) -> usize {
-        self.outputs.novelty.iter().filter(|&&n| self.snapshot.bundle.abstains(n)).count()
+    /// How many rows are unlike anything the model has seen.
+    pub fn abstained(&self, options: &PredictOptions) -> usize {
+        self.outputs.novelty.iter().filter(|&&n| self.snapshot.bundle.abstains(n, options.novelty_level)).count()
     }
 
     /// The whole answer as JSON; `ids` has the prediction id of each row.
-    pub(super) fn to_json(&self, wishes: &PredictOptions, ids: impl Iterator<Item = Id>) -> Vec<u8> {
-        let classes = self.outputs.width.min(wishes.top_k.unwrap_or(DEFAULT_TOP_K));
+    pub(super) fn to_json(&self, options: &PredictOptions, ids: impl Iterator<Item = Id>) -> Vec<u8> {
+        let classes = self.outputs.width.min(options.top_k.unwrap_or(DEFAULT_TOP_K));
         let mut out = Vec::with_capacity(128 + self.rows() * (192 + 24 * classes));
         json::raw(&mut out, "{\"model\":\"");
         json::raw(&mut out, &self.live.model);
@@ -110,16 +130,24 @@ impl Answer {
             out.extend_from_slice(&id);
             out.push(b'"');
             let values = &self.outputs.values[row * self.outputs.width..(row + 1) * self.outputs.width];
-            if self.is_classification() {
-                self.write_classes(out, values, wishes, &mut order);
+            let sure = if self.is_classification() {
+                self.write_classes(out, values, options, &mut order)
             } else {
-                self.write_value(out, self.snapshot.bundle.value(values[0]), wishes);
-            }
+                self.write_value(out, row, options)
+            };
             if let Some(&novelty) = self.outputs.novelty.get(row) {
                 json::raw(out, ",\"novelty\":");
                 json::value(out, &novelty);
-                let abstained = self.snapshot.bundle.abstains(novelty);
+                let abstained = self.snapshot.bundle.abstains(novelty, options.novelty_level);
                 json::raw(out, if abstained { ",\"abstained\":true" } else { ",\"abstained\":false" });
+                let verdict = match (abstained, sure) {
+                    (true, _) => "unfamiliar",
+                    (false, true) => "sure",
+                    (false, false) => "unsure",
+                };
+                json::raw(out, ",\"verdict\":\"");
+                json::raw(out, verdict);
+                out.push(b'"');
             }
             if let Some(reasons) = self.reasons.get(row) {
                 json::raw(out, ",\"explanation\":");
@@ -131,8 +159,9 @@ impl Answer {
         out
     }
 
-    fn write_classes(&self, out: &mut Vec<u8>, values: &[f32], wishes: &PredictOptions, order: &mut Vec<u32>) {
-        let shown = values.len().min(wishes.top_k.unwrap_or(DEFAULT_TOP_K));
+    /// Whether the answer is sure: one class is in the set.
+    fn write_classes(&self, out: &mut Vec<u8>, values: &[f32], options: &PredictOptions, order: &mut Vec<u32>) -> bool {
+        let shown = values.len().min(options.top_k.unwrap_or(DEFAULT_TOP_K));
         most_likely(values, shown, order);
         let best = order[0] as usize;
         json::raw(out, ",\"label\":");
@@ -149,20 +178,28 @@ impl Answer {
             json::value(out, &values[class as usize]);
         }
         out.push(b'}');
-        if let Some(coverage) = wishes.coverage {
+        let set = self.snapshot.bundle.set(values, options.sets());
+        let sure = set.len() == 1;
+        if options.coverage.is_some() {
             json::raw(out, ",\"set\":");
-            let set = self.snapshot.bundle.set(values, coverage);
             json::list(out, set, |out, class| json::raw(out, &self.snapshot.labels[class]));
         }
+        sure
     }
 
-    fn write_value(&self, out: &mut Vec<u8>, value: f64, wishes: &PredictOptions) {
+    /// Whether the answer is sure: its interval is not wide.
+    fn write_value(&self, out: &mut Vec<u8>, row: usize, options: &PredictOptions) -> bool {
+        let bundle = &self.snapshot.bundle;
+        let value = bundle.value(self.outputs.values[row * self.outputs.width]);
         json::raw(out, ",\"value\":");
         json::value(out, &value);
-        if let Some(coverage) = wishes.coverage {
+        let coverage = options.coverage.unwrap_or(VERDICT_COVERAGE);
+        let interval = bundle.interval(value, self.outputs.error_sizes.get(row).copied(), coverage);
+        if options.coverage.is_some() {
             json::raw(out, ",\"interval\":");
-            json::value(out, &self.snapshot.bundle.interval(value, coverage));
+            json::value(out, &interval);
         }
+        !bundle.is_wide(interval)
     }
 }
 

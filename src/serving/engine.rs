@@ -13,8 +13,9 @@ use super::table::{Selection, Table};
 use crate::store::{Change, Predictions};
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
-use kenyon_learn::data::Batch;
+use kenyon_learn::data::{self, Batch};
 use kenyon_learn::learning::bundle::Bundle;
+use kenyon_learn::learning::explain::attribute;
 use kenyon_learn::models;
 use serde_json::value::RawValue;
 use std::sync::Arc;
@@ -68,6 +69,8 @@ pub struct EncodedRequest<'a> {
     pub deadline: Option<Instant>,
     /// For the shadow, where there is one ([`RoutedModel::has_shadow`]).
     pub shadow_encode: Option<ShadowEncode>,
+    /// The rows before they were encoded, where reasons are wanted.
+    pub table: Option<data::Table>,
 }
 
 /// Answers requests. Cheap to clone.
@@ -112,7 +115,7 @@ impl Engine {
     pub async fn predict_json(&self, model: &str, body: &Bytes, caller: Caller<'_>) -> Result<Reply> {
         let started = Instant::now();
         let (parsed, rows) = request::parse(body)?;
-        let options = PredictOptions { top_k: parsed.top_k, coverage: parsed.coverage, explain: parsed.explain() };
+        let options = parsed.options();
         let mut routed = self.choose(model, parsed.version, caller.request_id).await?;
         routed.started = started;
         let batch = if body.len() > LARGE_BODY {
@@ -125,13 +128,14 @@ impl Engine {
         if batch.as_ref().is_err_and(|error| error.kind == Kind::Malformed) {
             request::check(body)?;
         }
-        let batch = batch.inspect_err(|_| routed.live.stats.rejected(Rejected::Rows))?;
+        let (batch, table) = batch.inspect_err(|_| routed.live.stats.rejected(Rejected::Rows))?;
+        let table = (options.explain != Explain::No).then_some(table);
         let shadow_encode = routed.has_shadow().then(|| {
             let rows = body.slice_ref(rows);
             Box::new(move |bundle: &Bundle| Ok(bundle.encode(&bundle.reader().from_json(&rows)?)?)) as ShadowEncode
         });
         let encoded =
-            EncodedRequest { batch, options: &options, novelty: true, deadline: caller.deadline, shadow_encode };
+            EncodedRequest { batch, options: &options, novelty: true, deadline: caller.deadline, shadow_encode, table };
         let answer = self.answer(&routed, encoded).await?;
         let ids = self.inner.ids.take(answer.rows());
         self.remember(model, rows, &ids.clone().collect::<Vec<_>>());
@@ -166,12 +170,12 @@ impl Engine {
         let snapshot = Arc::clone(&live.snapshot());
         let timing = Timing::new(spent, total);
         let mut answer = Answer { live: Arc::clone(live), snapshot, outputs, reasons: Vec::new(), timing };
-        live.stats.abstained(answer.abstained() as u64);
+        live.stats.abstained(answer.abstained(encoded.options) as u64);
         if let (Some(shadow), Some(shadow_encode)) = (&routed.shadow, encoded.shadow_encode) {
             self.shadow(Arc::clone(shadow), &answer, shadow_encode);
         }
         if let Some(batch) = explained {
-            answer.reasons = explain(&answer, batch, encoded.options.explain).await?;
+            answer.reasons = explain(&answer, batch, encoded.table, encoded.options.explain).await?;
         }
         Ok(answer)
     }
@@ -204,7 +208,7 @@ impl Engine {
         });
     }
 
-    /// Reads a model's traffic and versions from the library again: after training, promote,
+    /// Reads a model's traffic and versions from the library shadow_encode: after training, promote,
     /// rollback, a traffic change, removal. The version it names is loaded before the switch, so
     /// that requests are answered by either the one or the other, without a gap.
     pub async fn refresh(&self, model: &str) -> Result<()> {
@@ -298,10 +302,10 @@ impl Engine {
     }
 }
 
-fn read(live: &LoadedVersion, rows: &[u8]) -> Result<Batch> {
+fn read(live: &LoadedVersion, rows: &[u8]) -> Result<(Batch, data::Table)> {
     let snapshot = live.snapshot();
     let table = snapshot.bundle.reader().from_json(rows)?;
-    Ok(snapshot.bundle.encode(&table)?)
+    Ok((snapshot.bundle.encode(&table)?, table))
 }
 
 /// For each class of `ours`, its index among the classes of `theirs`; a number has one.
@@ -312,7 +316,7 @@ fn places(ours: &Bundle, theirs: &Bundle) -> Vec<Option<usize>> {
     ours.classes().iter().map(|class| theirs.classes().iter().position(|c| c == class)).collect()
 }
 
-async fn explain(answer: &Answer, batch: Batch, how: Explain) -> Result<Vec<Reasons>> {
+async fn explain(answer: &Answer, batch: Batch, table: Option<data::Table>, how: Explain) -> Result<Vec<Reasons>> {
     let (snapshot, width) = (Arc::clone(&answer.snapshot), answer.outputs.width);
     let largest = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a))).unwrap_or(0);
     let answered: Vec<usize> = answer.outputs.values.chunks_exact(width.max(1)).map(largest).collect();
@@ -323,7 +327,9 @@ async fn explain(answer: &Answer, batch: Batch, how: Explain) -> Result<Vec<Reas
             if how == Explain::LeaveOneOut && !explanation.attention.is_empty() {
                 explanation.leave_one_out = models::leave_one_out(&*bundle.network, &batch, row, output)?;
             }
-            Ok(Reasons::new(&explanation, &bundle.encoder, &bundle.config.target_encoder, &batch, row))
+            let attributed = table.as_ref().map(|table| attribute(bundle, table, row, output)).transpose()?;
+            let target = &bundle.config.target_encoder;
+            Ok(Reasons::new(&explanation, attributed.flatten(), &bundle.encoder, target, (&batch, row)))
         };
         answered.iter().enumerate().map(one).collect()
     })

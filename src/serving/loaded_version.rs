@@ -5,7 +5,7 @@ use super::stats::Stats;
 use crate::Result;
 use arc_swap::{ArcSwap, Guard};
 use kenyon_learn::data::Batch;
-use kenyon_learn::learning::bundle::Bundle;
+use kenyon_learn::learning::bundle::{Answers, Bundle};
 use serde_json::Value;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,7 +39,8 @@ impl Forward for Current {
         let snapshot = self.0.load();
         let bundle = &snapshot.bundle;
         let answers = if novelty { bundle.run(batch)? } else { bundle.run_plain(batch)? };
-        Ok(Outputs { values: answers.values, width: answers.outputs, novelty: answers.novelty })
+        let Answers { values, novelty, error_sizes, outputs } = answers;
+        Ok(Outputs { values, width: outputs, novelty, error_sizes })
     }
 }
 

@@ -1,6 +1,6 @@
 //! A predict request's body: the position of its rows, and its other fields.
 
-use super::answer::Explain;
+use super::answer::{Explain, PredictOptions};
 use crate::{Detail, Error, Result};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer, de};
@@ -12,14 +12,28 @@ use serde_json::value::RawValue;
 #[serde(deny_unknown_fields)]
 pub(super) struct Body<R> {
     rows: R,
-    /// Number of listed labels.
-    pub(super) top_k: Option<usize>,
-    /// Coverage of sets and intervals.
-    pub(super) coverage: Option<f64>,
-    /// Which explanations are requested.
+    /// Labels that are listed.
+    top_k: Option<usize>,
+    /// Share of the time that sets and intervals are to hold the truth.
+    coverage: Option<f64>,
+    /// Whether sets may be empty.
+    allow_empty: Option<bool>,
+    /// What sets are to hold by.
+    conditional: Option<Conditional>,
+    /// Novelty beyond which an answer abstains.
+    novelty_level: Option<f32>,
+    /// Which reasons are wanted.
     explain: Option<Explain>,
     /// The version that must answer.
     pub(super) version: Option<u64>,
+}
+
+/// What the coverage of sets holds for.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Conditional {
+    /// The rows of each true class.
+    Class,
 }
 
 /// The rows alone.
@@ -87,6 +101,10 @@ pub(super) fn parse(body: &[u8]) -> Result<(Body<()>, &[u8])> {
         return Err(Error::malformed("invalid_top_k", "top_k must lie between 1 and 1,000,000")
             .with_details([Detail::path("top_k", "must lie between 1 and 1,000,000")]));
     }
+    if head.novelty_level.is_some_and(|level| !(0.0..=1.0).contains(&level)) {
+        return Err(Error::malformed("invalid_novelty_level", "novelty_level must lie between 0 and 1")
+            .with_details([Detail::path("novelty_level", "must lie between 0 and 1")]));
+    }
     Ok((head, rows))
 }
 
@@ -117,13 +135,21 @@ pub(super) fn check(body: &[u8]) -> Result<()> {
 }
 
 impl<R> Body<R> {
-    /// Which explanations are requested.
-    pub(super) fn explain(&self) -> Explain {
-        self.explain.unwrap_or_default()
+    /// What answers are to hold.
+    pub(super) fn options(&self) -> PredictOptions {
+        PredictOptions {
+            top_k: self.top_k,
+            coverage: self.coverage,
+            allow_empty: self.allow_empty.unwrap_or(false),
+            by_class: matches!(self.conditional, Some(Conditional::Class)),
+            novelty_level: self.novelty_level,
+            explain: self.explain.unwrap_or_default(),
+        }
     }
 
     fn without_rows(self) -> Body<()> {
-        Body { rows: (), top_k: self.top_k, coverage: self.coverage, explain: self.explain, version: self.version }
+        let Self { rows: _, top_k, coverage, allow_empty, conditional, novelty_level, explain, version } = self;
+        Body { rows: (), top_k, coverage, allow_empty, conditional, novelty_level, explain, version }
     }
 }
 
@@ -206,6 +232,9 @@ mod tests {
             let (head, found) = parse(body.as_bytes()).unwrap();
             assert_eq!((std::str::from_utf8(found).unwrap(), head.top_k), (rows, Some(2)), "{body}");
         }
+        let body = r#"{"rows":[],"allow_empty":true,"conditional":"class","novelty_level":0.9}"#;
+        let options = parse(body.as_bytes()).unwrap().0.options();
+        assert_eq!((options.allow_empty, options.by_class, options.novelty_level), (true, true, Some(0.9)));
     }
 
     #[test]
@@ -222,6 +251,8 @@ mod tests {
             (r#"{"rows":[],"row":1}"#, "unknown_field"),
             (r#"{"rows":[],"top_k":0}"#, "invalid_top_k"),
             (r#"{"rows":[],"coverage":1.0}"#, "invalid_coverage"),
+            (r#"{"rows":[],"novelty_level":1.5}"#, "invalid_novelty_level"),
+            (r#"{"rows":[],"conditional":"row"}"#, "invalid_request"),
         ] {
             assert_eq!(parse(body.as_bytes()).unwrap_err().code, code, "{body}");
         }

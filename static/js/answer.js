@@ -46,8 +46,17 @@ function reasons(weights, entries, list, row) {
 	const sums = new Map();
 	const image = list.find((f) => f.kind === 'vector' && square(f) && !entries.some((one) => one.name === f.name));
 	const tint = image && Array(row[image.name].length).fill(0);
-	for (const { name, weight } of weights) {
-		// Within a column of several tokens the number is an index in each of them: only the sum is meaningful.
+	for (const { name, weight, value, start, map } of weights) {
+		if (map && image?.name === name) {
+			map.flat().forEach((one, at) => { tint[at] += one; });
+			continue;
+		}
+		// Of a text each word counts for itself.
+		if (start != null) {
+			sums.set(value, (sums.get(value) ?? 0) + weight);
+			continue;
+		}
+		// Within a column of several tokens the number is a place in each of them: only the sum says something.
 		const [, stem, at] = /^(.*)\[(\d+)\]$/.exec(name) ?? [];
 		if (image && stem === image.name) tint[at] += weight;
 		else {

@@ -90,3 +90,90 @@ async fn an_explanation_lists_the_observed_rows_it_recalls() {
     let known = |id: &Value| listed["items"].as_array().unwrap().iter().any(|item| item["id"] == *id);
     assert!(memories.iter().all(|memory| known(&memory["id"])), "{listed}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_says_in_one_word_how_far_to_trust_it() {
+    let server = TestServer::start().await;
+    let lines: String = (0..400).map(|i| format!("{}\n", row(i))).collect();
+    server.put("/api/v1/datasets/d", lines).await.ok();
+    train(&server, "sparse_mlp").await;
+    let near = json!({"x": 2.1, "y": 1, "z": 1});
+    let far = json!({"x": 2.1, "y": 1e4, "z": 1});
+    let asked = async |more: Value| -> Vec<Value> {
+        let mut request = json!({"rows": [near, far]});
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let answer = server.post("/api/v1/models/sparse_mlp/predict", request).await.ok();
+        answer["predictions"].as_array().unwrap().clone()
+    };
+    let plain = asked(json!({})).await;
+    assert_eq!((&plain[0]["verdict"], &plain[1]["verdict"]), (&json!("sure"), &json!("unfamiliar")), "{plain:?}");
+    assert!(plain.iter().all(|p| p.get("set").is_none()), "sets are for who asks: {plain:?}");
+    // Nearly certain coverage needs both classes, and the level is the caller's.
+    let wary = asked(json!({"coverage": 0.999, "novelty_level": 1.0})).await;
+    assert!(wary.iter().all(|p| p["verdict"] == "unsure" && p["abstained"] == false), "{wary:?}");
+    let strict = asked(json!({"novelty_level": 0.0})).await;
+    assert!(strict[1]["abstained"] == true, "{strict:?}");
+    for how in [json!({"coverage": 0.05}), json!({"coverage": 0.05, "conditional": "class"})] {
+        let sets = asked(how).await;
+        assert!(sets.iter().all(|p| p["set"].as_array().unwrap().contains(&p["label"])), "{sets:?}");
+    }
+    let empty = asked(json!({"coverage": 0.01, "allow_empty": true})).await;
+    assert!(empty[0]["set"].as_array().unwrap().len() <= 1, "{empty:?}");
+    let path = "/api/v1/models/sparse_mlp/predict";
+    for (wrong, named) in [
+        (json!({"rows": [], "novelty_level": 2}), "novelty_level"),
+        (json!({"rows": [], "conditional": "row"}), "conditional"),
+    ] {
+        let refused = server.post(path, wrong).await;
+        assert!(refused.status == 400 && refused.body.to_string().contains(named), "{}", refused.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn explanations_are_differences_that_sum_and_importance_agrees() {
+    let server = TestServer::start().await;
+    let lines: String = (0..400).map(|i| format!("{}\n", row(i))).collect();
+    server.put("/api/v1/datasets/d", lines).await.ok();
+    train(&server, "sparse_mlp").await;
+    let answers = ask(&server, "sparse_mlp", json!([{"x": 2.1, "y": 1, "z": 1}])).await;
+    let explanation = &answers[0]["explanation"];
+    let number = |value: &Value| value.as_f64().unwrap();
+    assert_eq!(explanation["unit"], "log-odds");
+    let features = explanation["features"].as_array().unwrap();
+    let sum: f64 = features.iter().map(|f| number(&f["weight"])).sum();
+    let difference = number(&explanation["output"]) - number(&explanation["baseline"]);
+    assert!((sum - difference).abs() < 1e-4, "{explanation}");
+    assert_eq!((&features[0]["name"], &features[0]["value"]), (&json!("x"), &json!(2.1)), "{explanation}");
+    let odds = number(&answers[0]["probability"]) / (1.0 - number(&answers[0]["probability"]));
+    assert!((odds.ln() - number(&explanation["output"])).abs() < 0.1 * odds.ln(), "{answers:?}");
+    let importance = server.get("/api/v1/models/sparse_mlp/importance").await.ok();
+    let first = &importance["features"][0];
+    assert!(importance["metric"] == "log_loss" && number(&importance["rows"]) >= 50.0, "{importance}");
+    assert!(first["name"] == "x" && number(&first["interval"][0]) > 0.1, "{importance}");
+    assert_eq!(server.get("/api/v1/models/nobody/importance").await.status, 404);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_in_another_language_and_empty_ones_are_unfamiliar_and_words_explain() {
+    let server = TestServer::start().await;
+    let (who, what) = (["my sister", "the driver", "a friend", "our teacher"], ["dinner", "the film", "a trip"]);
+    let text = |i: usize| {
+        let tone = if i.is_multiple_of(2) { "enjoyed" } else { "hated" };
+        format!("{} really {tone} {} on {}", who[i % 4], what[i / 2 % 3], ["monday", "friday"][i / 6 % 2])
+    };
+    let lines: String = (0..600)
+        .map(|i| format!("{}\n", json!({"text": text(i), "label": if i % 2 == 0 { "good" } else { "bad" }})))
+        .collect();
+    server.put("/api/v1/datasets/t", lines).await.ok();
+    let request = json!({"dataset": "t", "target": "label", "features": {"text": "text"}, "config": {"epochs": 4}});
+    let done = server.train("t", request).await;
+    assert_eq!(done["status"], "succeeded", "{done}");
+    let texts = ["the driver really hated dinner on friday", "ma sœur n'a pas aimé le dîner", "我姐姐不喜欢晚餐", ""];
+    let rows: Vec<Value> = texts.iter().map(|text| json!({"text": text})).collect();
+    let answers = ask(&server, "t", rows.into()).await;
+    let verdicts: Vec<&Value> = answers.iter().map(|a| &a["verdict"]).collect();
+    assert_eq!(verdicts, ["sure", "unfamiliar", "unfamiliar", "unfamiliar"], "{answers:?}");
+    let first = &answers[0]["explanation"]["features"][0];
+    let (start, end) = (first["start"].as_u64().unwrap() as usize, first["end"].as_u64().unwrap() as usize);
+    assert!(first["value"] == "hated" && &texts[0][start..end] == "hated", "{first}");
+}

@@ -28,7 +28,7 @@
 //! // The files of the bundle, checked to give the measured answers, and the model that they hold.
 //! let files = verify::verified_files(&fitted, &table)?;
 //! let model = Bundle::load(|name| files.iter().find(|(file, _)| *file == name).map(|(_, bytes)| bytes.as_slice()))?;
-//! let rows = model.reader().from_json(br#"[{"mean radius": 20.6, "worst area": 2010.0}]"#)?;
+//! let rows = model.reader().from_json(br#"[{"mean_radius": 20.6, "worst_area": 2010.0}]"#)?;
 //! let answers = model.run(&model.encode(&rows)?)?;
 //! println!("{:?} with {:?}", model.label(&answers.values), answers.values);
 //! # Ok(())

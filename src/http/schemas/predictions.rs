@@ -22,7 +22,14 @@ pub(crate) struct PredictRequest {
     /// Share of the time that `set` and `interval` are to hold the truth.
     #[schema(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
     coverage: Option<f64>,
-    /// Which reasons are wanted.
+    /// Whether `set` may be empty; by default the likeliest class is always in.
+    allow_empty: Option<bool>,
+    /// `class` for sets with that coverage among the rows of each class.
+    conditional: Option<Conditional>,
+    /// Novelty beyond which an answer abstains; 0.99 by default.
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    novelty_level: Option<f32>,
+    /// Which explanations are requested.
     explain: Option<Explain>,
     /// A version by number.
     #[schema(minimum = 1, maximum = 1_000_000_000)]
@@ -37,6 +44,14 @@ pub(crate) enum Explain {
     Whether(bool),
     /// More than those.
     How(ExplainHow),
+}
+
+/// What the coverage of sets holds for.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Conditional {
+    /// The rows of each class by themselves.
+    Class,
 }
 
 /// A way to explain.

@@ -27,8 +27,10 @@ pub struct Outputs {
     pub values: Vec<f32>,
     /// Numbers a row in `values`.
     pub width: usize,
-    /// Distance to the training data, `[rows]`; empty unless requested.
+    /// How novel each row is, `[rows]`; empty unless asked for.
     pub novelty: Vec<f32>,
+    /// Expected size of each row's error, `[rows]`; empty unless novelty was asked for, and where all rows have one.
+    pub error_sizes: Vec<f32>,
 }
 
 impl Outputs {
@@ -47,6 +49,7 @@ impl Outputs {
         }
         if novelty {
             self.novelty.extend_from_slice(&pass.novelty[from..from + count]);
+            self.error_sizes.extend_from_slice(pass.error_sizes.get(from..from + count).unwrap_or_default());
         }
     }
 }

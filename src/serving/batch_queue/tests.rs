@@ -24,7 +24,7 @@ impl Forward for Doubler {
         let values: Vec<f32> = (0..batch.rows()).map(|r| batch.entries(r).0[0] as f32 * 2.0).collect();
         assert!(!values.contains(&26.0), "thirteen");
         let novelty = if novelty { values.clone() } else { Vec::new() };
-        Ok(Outputs { values, width: 1, novelty })
+        Ok(Outputs { values, width: 1, novelty, ..Outputs::default() })
     }
 }
 

@@ -33,7 +33,14 @@ pub struct Batch {
     /// The bins of numbers, in a compact batch. Not saved: what is saved must be expanded before.
     #[serde(skip)]
     pub bins: Option<Arc<BinRanges>>,
+    /// How unusual the inputs of each row are, [`INPUT_SCORES`] numbers a row (`learning::novelty`); empty where nobody
+    /// looked. Of no use for learning, and not saved.
+    #[serde(skip)]
+    pub input_scores: Vec<f32>,
 }
+
+/// Numbers a row in [`Batch::input_scores`].
+pub const INPUT_SCORES: usize = 5;
 
 impl Batch {
     /// An empty batch to push tokens and rows to.
@@ -92,6 +99,7 @@ impl Batch {
             token_offsets: vec![0],
             fields: self.fields.clone(),
             out_of_range: self.out_of_range.clone(),
+            input_scores: self.input_scores.clone(),
             ..Self::default()
         };
         for token in 0..self.tokens() {
@@ -117,6 +125,27 @@ impl Batch {
             *self = self.expanded().into_owned();
         }
         other.expanded()
+    }
+
+    /// How far beyond any range the numbers of row `row` lie, in `[0, 1]`.
+    pub fn far(&self, row: usize) -> f32 {
+        let found = self.out_of_range.binary_search_by_key(&(row as u32), |(row, _)| *row);
+        found.map_or(0.0, |at| self.out_of_range[at].1)
+    }
+
+    /// How unusual the inputs of row `row` are, where somebody looked.
+    pub fn input_scores(&self, row: usize) -> Option<&[f32]> {
+        self.input_scores.get(row * INPUT_SCORES..(row + 1) * INPUT_SCORES)
+    }
+
+    /// Appends the scores of the rows `rows` of `other` to those of the `before` rows that are there.
+    fn append_scores(&mut self, before: usize, other: &Self, rows: std::ops::Range<usize>) {
+        if let Some(scores) = other.input_scores.get(rows.start * INPUT_SCORES..rows.end * INPUT_SCORES)
+            && !scores.is_empty()
+        {
+            self.input_scores.resize(before * INPUT_SCORES, f32::NAN);
+            self.input_scores.extend_from_slice(scores);
+        }
     }
 
     /// Appends an entry to the token under construction.
@@ -157,6 +186,7 @@ impl Batch {
             if let Ok(found) = source.out_of_range.binary_search_by_key(&(row as u32), |(row, _)| *row) {
                 self.out_of_range.push((at as u32, source.out_of_range[found].1));
             }
+            self.append_scores(at, source, row..row + 1);
             for token in source.row(row) {
                 let (indices, values) = source.token(token);
                 self.indices.extend_from_slice(indices);
@@ -175,6 +205,7 @@ impl Batch {
         let other = &*self.agree(other);
         let (tokens, entries) = (self.tokens() as u32, self.indices.len() as u32);
         let rows = self.rows() as u32;
+        self.append_scores(rows as usize, other, 0..other.rows());
         self.out_of_range.extend(other.out_of_range.iter().map(|&(row, far)| (row + rows, far)));
         self.row_offsets.extend(other.row_offsets.iter().skip(1).map(|o| o + tokens));
         self.token_offsets.extend(other.token_offsets.iter().skip(1).map(|o| o + entries));
@@ -191,6 +222,7 @@ impl Batch {
         let token_shift = (self.tokens() as u32).wrapping_sub(tokens.start as u32);
         let entry_shift = (self.indices.len() as u32).wrapping_sub(entries.start as u32);
         let before = self.rows() as u32;
+        self.append_scores(before as usize, other, rows.clone());
         let out_of_range = other.out_of_range.iter().filter(|(row, _)| rows.contains(&(*row as usize)));
         self.out_of_range.extend(out_of_range.map(|&(row, far)| (before + row - rows.start as u32, far)));
         let ends = &other.row_offsets[rows.start + 1..=rows.end];
@@ -215,5 +247,6 @@ impl Batch {
         self.fields.clear();
         self.out_of_range.clear();
         self.bins = None;
+        self.input_scores.clear();
     }
 }

@@ -4,7 +4,7 @@ pub mod batch;
 mod bin_ranges;
 mod builder;
 pub mod bundled;
-mod cell;
+pub(crate) mod cell;
 pub mod encoder;
 pub mod formats;
 mod image;

@@ -1,7 +1,9 @@
 //! Rows in memory, column by column: the output of readers and the input of the encoder.
 
+use serde::{Deserialize, Serialize};
+
 /// Named columns of equal length.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Table {
     /// How many rows every column has.
     pub rows: usize,
@@ -30,8 +32,8 @@ impl Table {
     }
 }
 
-/// The values of one column. A missing number is NaN; infinite values never occur.
-#[derive(Clone, Debug, PartialEq)]
+/// The values of one column. A missing number is NaN; infinite values never get in.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Column {
     /// Numbers.
     Number(Vec<f64>),
@@ -120,7 +122,54 @@ impl Column {
         }
     }
 
-    /// Approximate bytes in memory.
+    /// Appends the rows of a column of the same kind and width; whether it is one.
+    pub fn append(&mut self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Number(a), Self::Number(b)) | (Self::Timestamp(a), Self::Timestamp(b)) => a.extend_from_slice(b),
+            (Self::Boolean(a), Self::Boolean(b)) => a.extend_from_slice(b),
+            (Self::Category(a), Self::Category(b))
+            | (Self::Labels(a), Self::Labels(b))
+            | (Self::Text(a), Self::Text(b)) => a.extend_from_slice(b),
+            (Self::Vector { width, values, .. }, Self::Vector { width: other, values: more, .. }) if width == other => {
+                values.extend_from_slice(more);
+            }
+            (
+                Self::Series { channels, offsets, values },
+                Self::Series { channels: other, offsets: ends, values: more },
+            ) if channels == other => {
+                let before = offsets.last().copied().unwrap_or(0);
+                offsets.extend(ends.iter().skip(1).map(|end| end + before));
+                values.extend_from_slice(more);
+            }
+            (Self::Strings { offsets, values }, Self::Strings { offsets: ends, values: more }) => {
+                let before = offsets.last().copied().unwrap_or(0);
+                offsets.extend(ends.iter().skip(1).map(|end| end + before));
+                values.extend_from_slice(more);
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    /// Whether its parts fit each other, for columns that come from elsewhere.
+    pub fn is_consistent(&self) -> bool {
+        let ordered = |offsets: &[usize], end: usize| {
+            offsets.first() == Some(&0) && offsets.is_sorted() && offsets.last() == Some(&end)
+        };
+        match self {
+            Self::Vector { width, shape, values } => {
+                let elements = shape.as_ref().map(|s| s.iter().try_fold(1usize, |n, side| n.checked_mul(*side)));
+                *width > 0 && values.len() % width == 0 && elements.is_none_or(|n| n == Some(*width))
+            }
+            Self::Series { channels, offsets, values } => {
+                *channels > 0 && values.len() % channels == 0 && ordered(offsets, values.len() / channels)
+            }
+            Self::Strings { offsets, values } => ordered(offsets, values.len()),
+            _ => true,
+        }
+    }
+
+    /// Bytes it takes in memory, about.
     pub fn bytes(&self) -> u64 {
         // A string on the heap takes its own bytes and the allocator's.
         let text = |text: &str| text.len().next_multiple_of(16) as u64 + 16;

@@ -3,7 +3,10 @@
 //! Three files: `config.json`, `encoder.json`, `weights.safetensors`. An untrusted bundle that is inconsistent is
 //! refused with a clear error: every size that the files name is checked against the others.
 
-use super::calibrate::{Calibration, MAX_KEYS, Novelty, SKETCH};
+use super::calibrate::{Calibration, SetOptions};
+use super::explain::Background;
+use super::importance::Importance;
+use super::novelty::{KnownCodes, MAX_KEYS, Novelty, SKETCH, SavedNovelty};
 use crate::data::encoder::Encoder;
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
@@ -44,8 +47,14 @@ pub struct BundleConfig {
     pub config: Map<String, Value>,
     /// Temperature and conformity scores.
     pub calibration: Calibration,
-    /// Distance beyond which an answer abstains.
+    /// Distance beyond which an answer abstains; of models of 0.1, whose novelty is a distance.
     pub novelty_threshold: f32,
+    /// What makes novelty a rank; none in models of 0.1. Filled in when the bundle is saved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub novelty: Option<SavedNovelty>,
+    /// How much each feature matters; none in models of before it was measured and in streams from nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub importance: Option<Importance>,
     /// Figures on the held-out rows.
     pub metrics: Map<String, Value>,
     /// Rows it was trained on.
@@ -65,6 +74,8 @@ pub struct Bundle {
     pub network: Box<dyn Network>,
     /// Distances to the training data.
     pub novelty: Arc<Novelty>,
+    /// Training rows that explanations compare with; none in models of 0.1 and streams from nothing.
+    pub background: Option<Arc<Background>>,
     reader: RowsReader,
     class_names: Vec<String>,
 }
@@ -75,8 +86,10 @@ pub struct Answers {
     /// Calibrated probabilities `[rows, classes]`, or standardised values `[rows]`, which [`Bundle::value`]
     /// gives in the target's own unit.
     pub values: Vec<f32>,
-    /// Distance to the training data, `[rows]`.
+    /// How novel each row is, `[rows]`: a rank among familiar rows, or a distance in models of 0.1.
     pub novelty: Vec<f32>,
+    /// Expected size of each row's error, `[rows]`; empty where all rows have one.
+    pub error_sizes: Vec<f32>,
     /// Classes, or 1.
     pub outputs: usize,
 }
@@ -103,7 +116,13 @@ impl Bundle {
             TargetEncoder::Classes(classes) => classes.iter().map(class_name).collect(),
             TargetEncoder::Number { .. } => Vec::new(),
         };
-        Self { config, encoder, network, novelty, reader, class_names }
+        Self { config, encoder, network, novelty, background: None, reader, class_names }
+    }
+
+    /// The same with rows that explanations compare with.
+    #[must_use]
+    pub fn with_background(self, background: Option<Arc<Background>>) -> Self {
+        Self { background, ..self }
     }
 
     /// Reads JSON rows into tables for this model.
@@ -140,22 +159,25 @@ impl Bundle {
         &self.class_names
     }
 
-    /// From rows to tokens, in the shortest form of batch that the network reads.
+    /// From rows to tokens, in the shortest form of batch that the network reads, with how unusual the rows are.
     pub fn encode(&self, table: &Table) -> Result<Batch> {
-        if self.network.reads_compact() { self.encoder.encode_compact(table) } else { self.encoder.encode(table) }
+        let compact = self.network.reads_compact();
+        let mut batch = if compact { self.encoder.encode_compact(table) } else { self.encoder.encode(table) }?;
+        batch.input_scores = self.novelty.of_inputs(table);
+        Ok(batch)
     }
 
-    /// One forward pass: calibrated answers and novelty of every row.
+    /// One forward pass: calibrated answers, novelty and expected error of every row.
     pub fn run(&self, batch: &Batch) -> Result<Answers> {
         let (values, codes) = self.network.forward_with_features(batch)?;
-        let width = self.network.feature_width();
-        let mut novelty: Vec<f32> = codes.chunks_exact(width.max(1)).map(|code| self.novelty.distance(code)).collect();
-        for &(row, far) in &batch.out_of_range {
-            if let Some(novelty) = novelty.get_mut(row as usize) {
-                *novelty = novelty.max(far);
-            }
+        let errors = self.config.calibration.errors.as_ref();
+        let (mut novelty, mut error_sizes) = (Vec::with_capacity(batch.rows()), Vec::new());
+        for (row, code) in codes.chunks_exact(self.network.feature_width().max(1)).enumerate() {
+            let sketch = self.novelty.codes.sketch(code);
+            novelty.push(self.novelty.rank(self.novelty.score(&sketch, batch, row)));
+            error_sizes.extend(errors.map(|errors| errors.size(values[row], &sketch)));
         }
-        Ok(Answers { novelty, ..self.calibrated(values) })
+        Ok(Answers { novelty, error_sizes, ..self.calibrated(values) })
     }
 
     /// One forward pass: calibrated outputs alone, without novelty.
@@ -174,17 +196,17 @@ impl Bundle {
             }
             TargetEncoder::Number { .. } => {}
         }
-        Answers { values, novelty: Vec::new(), outputs }
+        Answers { values, outputs, ..Answers::default() }
     }
 
-    /// Whether an answer with this novelty abstains.
-    pub fn abstains(&self, novelty: f32) -> bool {
-        novelty > self.config.novelty_threshold
+    /// Whether an answer with this novelty abstains, by the request's own level if it has one.
+    pub fn abstains(&self, novelty: f32, level: Option<f32>) -> bool {
+        self.novelty.abstains(novelty, level)
     }
 
     /// The classes of row `probabilities`' conformal set, most probable first.
-    pub fn set(&self, probabilities: &[f32], coverage: f64) -> Vec<usize> {
-        self.config.calibration.set(probabilities, coverage)
+    pub fn set(&self, probabilities: &[f32], options: SetOptions) -> Vec<usize> {
+        self.config.calibration.set(probabilities, options)
     }
 
     /// A standardised answer in the target's own unit, to the precision of the target.
@@ -195,11 +217,29 @@ impl Bundle {
         }
     }
 
-    /// The conformal interval around `value`; `None` where too few rows were held out for it.
-    pub fn interval(&self, value: f64, coverage: f64) -> Option<[f64; 2]> {
+    /// The conformal interval around `value` for a row whose error has this expected size, where that is known;
+    /// `None` where too few rows were held out to promise one.
+    pub fn interval(&self, value: f64, error_size: Option<f32>, coverage: f64) -> Option<[f64; 2]> {
         let TargetEncoder::Number { std, .. } = &self.config.target_encoder else { return None };
-        let half = f64::from(self.config.calibration.threshold(coverage)) * std;
-        half.is_finite().then_some([value - half, value + half])
+        let calibration = &self.config.calibration;
+        let [below, above] = match (&calibration.errors, error_size) {
+            (Some(errors), Some(size)) => errors.reach(coverage)?.map(|reach| f64::from(reach * size) * std),
+            _ => {
+                let half = f64::from(calibration.threshold(coverage)) * std;
+                half.is_finite().then_some([-half, half])?
+            }
+        };
+        let interval = [value + below, value + above];
+        Some(calibration.target.map_or(interval, |span| span.clip(interval)))
+    }
+
+    /// Whether an interval is too wide to say much: wider than half the range that nine tenths of the training targets
+    /// lie in. None is.
+    pub fn is_wide(&self, interval: Option<[f64; 2]>) -> bool {
+        let TargetEncoder::Number { std, .. } = &self.config.target_encoder else { return false };
+        // Models of before the range was kept have the deviation alone: nine tenths of a normal distribution.
+        let range = self.config.calibration.target.map_or(3.29 * std, |span| span.high - span.low);
+        interval.is_none_or(|[low, high]| high - low > range / 2.0)
     }
 
     /// The answered class of one row's probabilities.
@@ -210,20 +250,29 @@ impl Bundle {
     /// Approximate bytes in memory.
     pub fn bytes(&self) -> u64 {
         let tensors = self.network.save().map(|t| t.values().map(tensor_bytes).sum()).unwrap_or(0u64);
-        tensors + (self.novelty.keys.len() * 4 + self.config.calibration.scores.len() * 4) as u64
+        let background = self.background.as_ref().map_or(0, |background| background.bytes());
+        tensors + background + self.novelty.bytes() + (self.config.calibration.scores.len() * 4) as u64
     }
 
     /// The files of the bundle.
     pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
         let mut tensors: Tensors =
             self.network.save()?.into_iter().map(|(name, t)| (format!("network.{name}"), t)).collect();
-        let keys = self.novelty.keys.len() / SKETCH;
-        if keys > 0 {
-            let keys = Tensor::from_slice(&self.novelty.keys, (keys, SKETCH), &Device::Cpu)?;
-            tensors.insert("novelty.keys".to_owned(), keys);
+        for (name, keys) in
+            [("novelty.keys", &self.novelty.codes.keys[..]), ("novelty.inputs", self.novelty.input_keys())]
+        {
+            if !keys.is_empty() {
+                let keys = Tensor::from_slice(keys, (keys.len() / SKETCH, SKETCH), &Device::Cpu)?;
+                tensors.insert(name.to_owned(), keys);
+            }
         }
+        if let Some(background) = &self.background {
+            let bytes = background.to_bytes()?;
+            tensors.insert("background".to_owned(), Tensor::from_slice(&bytes, bytes.len(), &Device::Cpu)?);
+        }
+        let config = BundleConfig { novelty: self.novelty.saved(), ..self.config.clone() };
         Ok(vec![
-            ("config.json", serde_json::to_vec(&self.config).map_err(Error::internal)?),
+            ("config.json", serde_json::to_vec(&config).map_err(Error::internal)?),
             ("encoder.json", serde_json::to_vec(&*self.encoder).map_err(Error::internal)?),
             ("weights.safetensors", tensors_to_bytes(&tensors)?),
         ])
@@ -232,7 +281,7 @@ impl Bundle {
     /// Reads the files of an untrusted bundle.
     pub fn load<'a>(file: impl Fn(&str) -> Option<&'a [u8]>) -> Result<Self> {
         let need = |name: &str| file(name).ok_or_else(|| bad(format!("{name} is missing")));
-        let config: BundleConfig = serde_json::from_slice(need("config.json")?)
+        let mut config: BundleConfig = serde_json::from_slice(need("config.json")?)
             .map_err(|e| bad(format!("config.json cannot be read: {e}")))?;
         if config.format > FORMAT {
             return Err(bad(format!("bundle format {} is newer than {FORMAT}", config.format)));
@@ -257,15 +306,36 @@ impl Bundle {
         if network.outputs() != outputs {
             return Err(bad(format!("the network has {} outputs, the target {outputs}", network.outputs())));
         }
-        let keys = match tensors.get("novelty.keys") {
-            Some(t) if t.dims().len() == 2 && t.dims()[1] == SKETCH && t.dims()[0] <= MAX_KEYS => {
-                t.flatten_all().and_then(|t| t.to_vec1::<f32>()).map_err(|e| bad(e.to_string()))?
+        let codes = KnownCodes::new(novelty_keys(&tensors, "novelty.keys", MAX_KEYS)?, network.feature_width());
+        let novelty = match config.novelty.take() {
+            Some(saved) => {
+                let columns: Vec<&str> = encoder.inputs.iter().map(|input| input.name.as_str()).collect();
+                let keys = novelty_keys(&tensors, "novelty.inputs", 2 * MAX_KEYS)?;
+                Novelty::load(codes, saved, keys, &columns)
+                    .ok_or_else(|| bad("config.json: what novelty is ranked by does not fit"))?
             }
-            Some(_) => return Err(bad("novelty.keys has the wrong shape")),
-            None => Vec::new(),
+            None => Novelty::distance_alone(codes, config.novelty_threshold),
         };
-        let novelty = Novelty::with_keys(keys, network.feature_width(), config.novelty_threshold);
-        Ok(Self::new(config, encoder, network, novelty))
+        let background = match tensors.get("background") {
+            Some(tensor) => {
+                let bytes = tensor.flatten_all().and_then(|t| t.to_vec1::<u8>()).map_err(|e| bad(e.to_string()))?;
+                let found = Background::from_bytes(&bytes, &encoder);
+                Some(Arc::new(found.ok_or_else(|| bad("the background rows do not fit the columns"))?))
+            }
+            None => None,
+        };
+        Ok(Self::new(config, encoder, network, novelty).with_background(background))
+    }
+}
+
+/// Keys `[_, SKETCH]`, `most` at most; none where they are missing.
+fn novelty_keys(tensors: &Tensors, name: &str, most: usize) -> Result<Vec<f32>> {
+    match tensors.get(name) {
+        Some(t) if t.dims().len() == 2 && t.dims()[1] == SKETCH && t.dims()[0] <= most => {
+            t.flatten_all().and_then(|t| t.to_vec1::<f32>()).map_err(|e| bad(e.to_string()))
+        }
+        Some(_) => Err(bad(format!("{name} has the wrong shape"))),
+        None => Ok(Vec::new()),
     }
 }
 
@@ -309,6 +379,12 @@ fn check_config(config: &BundleConfig) -> Result<()> {
     }
     if c.rows > 0 && (c.scores.is_empty() || c.scores.len() > c.rows || !c.scores.is_sorted()) {
         return Err(bad("config.json: the calibration scores do not fit"));
+    }
+    if c.class_scores.len() != c.class_rows.len()
+        || c.class_scores.iter().any(|scores| !scores.is_sorted())
+        || c.errors.as_ref().is_some_and(|errors| !errors.is_consistent())
+    {
+        return Err(bad("config.json: the scores of classes or the sizes of errors do not fit"));
     }
     match &config.target_encoder {
         // A model that learns only by observing starts without classes.

@@ -1,6 +1,7 @@
 //! The metrics of a model on labelled rows.
 
 use super::bundle::Bundle;
+use super::calibrate::SetOptions;
 use super::metrics::{self, CalibrationBin};
 use crate::Result;
 use crate::data::Table;
@@ -63,9 +64,11 @@ pub fn evaluate(bundle: &Bundle, table: &Table) -> Result<Evaluation> {
             Encoded::Values(values) => values[row].is_finite(),
         })
         .collect();
-    let mut values = Vec::new();
+    let (mut values, mut error_sizes) = (Vec::new(), Vec::new());
     for rows in known.chunks(CHUNK) {
-        values.extend(bundle.run(&batch.select(rows))?.values);
+        let answers = bundle.run(&batch.select(rows))?;
+        values.extend(answers.values);
+        error_sizes.extend(answers.error_sizes);
     }
     let skipped = table.rows - known.len();
     Ok(match (&targets, &bundle.config.target_encoder) {
@@ -76,7 +79,7 @@ pub fn evaluate(bundle: &Bundle, table: &Table) -> Result<Evaluation> {
         (Encoded::Values(standardised), TargetEncoder::Number { mean, std }) => {
             let truths: Vec<f64> = known.iter().map(|&row| f64::from(standardised[row]) * std + mean).collect();
             let answers: Vec<f64> = values.iter().map(|&v| bundle.value(v)).collect();
-            regressed(bundle, &answers, &truths, skipped)
+            regressed(bundle, (&answers, &error_sizes), &truths, skipped)
         }
         _ => return Err(crate::Error::internal("target and task differ")),
     })
@@ -104,7 +107,7 @@ pub(super) fn classified(
         .map(|&asked| {
             let (mut held, mut size) = (0usize, 0usize);
             for (p, &truth) in values.chunks_exact(count).zip(truths) {
-                let set = bundle.set(p, asked);
+                let set = bundle.set(p, SetOptions { allow_empty: true, ..SetOptions::of(asked) });
                 held += usize::from(set.contains(&(truth as usize)));
                 size += set.len();
             }
@@ -124,14 +127,24 @@ pub(super) fn classified(
     }
 }
 
-pub(super) fn regressed(bundle: &Bundle, answers: &[f64], truths: &[f64], skipped: usize) -> Evaluation {
+/// `answers` are values in the target's unit and expected sizes of their errors, which may be missing.
+pub(super) fn regressed(
+    bundle: &Bundle,
+    (answers, error_sizes): (&[f64], &[f32]),
+    truths: &[f64],
+    skipped: usize,
+) -> Evaluation {
     let coverage = COVERAGES
         .iter()
         .filter_map(|&asked| {
-            let [low, high] = bundle.interval(0.0, asked)?;
-            let half = (high - low) / 2.0;
-            let held = answers.iter().zip(truths).filter(|(a, t)| (*a - *t).abs() <= half).count();
-            Some(Coverage { asked, reached: held as f64 / truths.len().max(1) as f64, size: high - low })
+            let (mut held, mut size) = (0usize, 0.0);
+            for (row, (&answer, truth)) in answers.iter().zip(truths).enumerate() {
+                let [low, high] = bundle.interval(answer, error_sizes.get(row).copied(), asked)?;
+                held += usize::from((low..=high).contains(truth));
+                size += high - low;
+            }
+            let rows = truths.len().max(1) as f64;
+            Some(Coverage { asked, reached: held as f64 / rows, size: size / rows })
         })
         .collect();
     Evaluation {

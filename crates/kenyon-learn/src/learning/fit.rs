@@ -10,16 +10,19 @@ mod warnings;
 mod weights;
 
 use super::bundle::{Bundle, BundleConfig, FORMAT};
-use super::calibrate::Novelty;
+use super::calibrate::TargetSpan;
 use super::evaluate::Evaluation;
+use super::explain::Background;
+use super::importance::Judge;
+use super::novelty::{KnownCodes, Novelty, NoveltyRows, SKETCH};
 use super::{FitSpec, Monitor, Prepared, Progress};
-use crate::data::Table;
 use crate::data::encoder::Encoder;
 use crate::data::plan::Resolved;
 use crate::data::profile::DataProfile;
 use crate::data::split::Split;
 use crate::data::target::{Encoded, TargetEncoder};
 use crate::data::warning::Warning;
+use crate::data::{Column, Table};
 use crate::models::recipe::{self, Recipe};
 use crate::models::settings;
 use crate::models::{Family, LearnerSpec, Task, UNLABELLED};
@@ -151,14 +154,33 @@ pub fn fit(
 
     let held_out = data.batch.select(&data.split.validation);
     let calibration_answers = network.forward(&held_out)?;
-    let calibration = data.calibrate(&calibration_answers);
-    let known: Vec<usize> = data.split.training.iter().copied().take(KNOWN_ROWS).collect();
-    let novelty = Novelty::fit(
-        &network.features(&data.batch.select(&known))?,
-        &network.features(&data.batch.select(&data.split.validation[..data.split.validation.len().min(2048)]))?,
-        network.feature_width(),
-        spec.seed,
-    );
+    let step = data.split.training.len().div_ceil(KNOWN_ROWS).max(1);
+    let known: Vec<usize> = data.split.training.iter().copied().step_by(step).collect();
+    let width = network.feature_width();
+    let (known_answers, known_codes) = network.forward_with_features(&data.batch.select(&known))?;
+    let background = Background::choose(table, &encoder, &known, &known_answers);
+    let codes = KnownCodes::sample(&known_codes, width, spec.seed);
+    let mut sketches = Vec::with_capacity(data.split.validation.len() * SKETCH);
+    for rows in data.split.validation.chunks(CHUNK) {
+        sketches.extend(codes.sketches(&network.features(&data.batch.select(rows))?));
+    }
+    let mut calibration = data.calibrate(&calibration_answers, &sketches, spec.seed);
+    if let (Task::Regression, Column::Number(values) | Column::Timestamp(values)) = (plan.task, column) {
+        calibration.target = TargetSpan::of(parts.training.iter().map(|&row| values[row]));
+    }
+    let columns: Vec<&str> = encoder.fields.iter().map(|field| field.name.as_str()).collect();
+    let rows = NoveltyRows {
+        table,
+        columns: &columns,
+        known: &parts.training,
+        judged: &parts.validation,
+        batch: &held_out,
+        sketches: &sketches,
+    };
+    let novelty = Novelty::fit(codes, &rows, spec.seed);
+    let unit = if let TargetEncoder::Number { std, .. } = &target_encoder { *std } else { 1.0 };
+    let judge = Judge { encoder: &encoder, network: &*network, temperature: calibration.temperature, unit };
+    let importance = judge.importance(table, &all_targets, &parts.validation, spec.seed)?;
     let mut figures = data.figures(&calibration_answers, &calibration, &target_encoder);
     for (name, value) in curve {
         figures.entry(name).or_insert(value);
@@ -174,11 +196,13 @@ pub fn fit(
         config,
         calibration,
         novelty_threshold: novelty.threshold,
+        novelty: None,
+        importance: Some(importance),
         metrics: figures.clone(),
         rows: parts.training.len(),
         seed: spec.seed,
     };
-    let bundle = Bundle::new(config, encoder, network, novelty);
+    let bundle = Bundle::new(config, encoder, network, novelty).with_background(Some(background.into()));
     let held_out = data.held_out(&bundle, &calibration_answers);
     if let Encoded::Classes(ids) = &all_targets {
         let truths: Vec<u32> = parts.validation.iter().map(|&row| ids[row]).collect();

@@ -4,9 +4,10 @@ use crate::data::Batch;
 use crate::data::split::Split;
 use crate::data::target::{Encoded, TargetEncoder};
 use crate::learning::bundle::Bundle;
-use crate::learning::calibrate::{Calibration, fit_temperature, log_loss};
+use crate::learning::calibrate::{Calibration, ErrorModel, fit_temperature, log_loss};
 use crate::learning::evaluate::{self, Evaluation};
 use crate::learning::metrics;
+use crate::learning::novelty::SKETCH;
 use crate::nn::probability::{argmax, softmax_with_temperature};
 use serde_json::{Map, Value};
 use std::borrow::Cow;
@@ -95,11 +96,23 @@ impl Data<'_> {
         }
     }
 
-    pub(super) fn calibrate(&self, answers: &[f32]) -> Calibration {
-        let answers = &*self.weighed(answers);
+    /// `sketches` are those of the codes of the held-out rows.
+    pub(super) fn calibrate(&self, answers: &[f32], sketches: &[f32], seed: u64) -> Calibration {
+        let weighed = &*self.weighed(answers);
         let calibration = match self.validation_classes() {
-            Some(truths) => Calibration::classification(answers, self.outputs, &truths),
-            None => Calibration::regression(answers, &self.validation_values()),
+            Some(truths) => Calibration::classification(weighed, self.outputs, &truths),
+            None => {
+                let truths = self.validation_values();
+                let sketches: Cow<'_, [f32]> = match self.drawn {
+                    Some(drawn) => {
+                        let one = |&at: &usize| &sketches[at * SKETCH..(at + 1) * SKETCH];
+                        drawn.positions.iter().flat_map(one).copied().collect()
+                    }
+                    None => sketches.into(),
+                };
+                let errors = ErrorModel::fit(weighed, &truths, &sketches, seed);
+                Calibration { errors, ..Calibration::regression(weighed, &truths) }
+            }
         };
         match self.drawn {
             Some(drawn) => calibration.of_rows(drawn.rows),
@@ -119,7 +132,7 @@ impl Data<'_> {
             (_, TargetEncoder::Number { mean, std }) => {
                 let scale = |v: &f32| f64::from(*v) * std + mean;
                 let truths: Vec<f64> = self.validation_values().iter().map(scale).collect();
-                evaluate::regressed(bundle, &answers.iter().map(scale).collect::<Vec<_>>(), &truths, 0)
+                evaluate::regressed(bundle, (&answers.iter().map(scale).collect::<Vec<_>>(), &[]), &truths, 0)
             }
             (None, TargetEncoder::Classes(classes)) => evaluate::classified(bundle, classes, &[], &[], 0),
         };

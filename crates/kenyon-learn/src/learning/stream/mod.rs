@@ -31,7 +31,7 @@ pub use forget::Forgotten;
 pub use report::StreamReport;
 
 use super::bundle::Bundle;
-use super::calibrate::Novelty;
+use super::novelty::Novelty;
 use crate::data::encoder::{Encoder, EncoderOptions, Field, Layout};
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
@@ -108,6 +108,8 @@ pub struct StreamModel {
     threads: usize,
     /// Novelty fitted on stored rows, and the number of rows at which it was fitted.
     novelty: Option<(u64, Arc<Novelty>)>,
+    /// How unusual the rows observed last were before they were learned.
+    novelty_scores: Vec<f32>,
 }
 
 /// The effect of some rows.
@@ -242,6 +244,7 @@ impl StreamModel {
             scratch: Scratch::default(),
             threads: 1,
             novelty: None,
+            novelty_scores: Vec::new(),
         }
     }
 
@@ -286,7 +289,10 @@ impl StreamModel {
         if self.running {
             Arc::make_mut(&mut self.encoder).observe(table)?;
         }
-        let batch = self.encoder.encode(table)?;
+        let mut batch = self.encoder.encode(table)?;
+        if let Some(base) = &self.base {
+            batch.input_scores = base.novelty.of_inputs(table);
+        }
         if let Some(width) = self.code.ready(&self.encoder, &self.config, self.seed, &batch) {
             self.mixture.rekey(width);
         }
@@ -297,7 +303,7 @@ impl StreamModel {
             let (indices, values) = batch.entries(r);
             let code = &codes.0[r * width..(r + 1) * width];
             let row = Row { indices, values, code, base: &codes.1[r * outputs..(r + 1) * outputs] };
-            self.one(row, label, texts.get(r).copied(), &mut out);
+            self.one(row, (&batch, r), label, texts.get(r).copied(), &mut out);
             self.remember(indices, values, label.learned, texts.get(r).copied());
         }
         // A code that was learned again is for later rows: those of this batch had the old one.
@@ -315,10 +321,13 @@ impl StreamModel {
         Ok(out)
     }
 
-    fn one(&mut self, row: Row<'_>, label: Label, text: Option<&str>, out: &mut Observed) {
+    fn one(&mut self, row: Row<'_>, (batch, r): (&Batch, usize), label: Label, text: Option<&str>, out: &mut Observed) {
         self.rows += 1;
         self.mixture.look(row);
         self.mixture.answer(row, &mut self.scratch);
+        if let Some(score) = self.novelty_score(row.code, batch, r) {
+            self.keep_novelty(score);
+        }
         let answer = match self.task {
             Task::Classification => argmax(&self.scratch.answer) as f32,
             Task::Regression => self.scratch.answer[0],
@@ -356,6 +365,7 @@ impl StreamModel {
         let (batch, labels, texts) = (batch.clone(), labels.to_vec(), texts.to_vec());
         let Some(codes) = self.code.of(&batch, self.threads) else { return Ok(()) };
         let width = codes.len() / batch.rows().max(1);
+        self.novelty = None;
         self.mixture.rekey(width);
         self.mixture.shared.counts.iter_mut().for_each(|c| *c = 0);
         for (r, &label) in labels.iter().enumerate() {
@@ -378,6 +388,7 @@ impl StreamModel {
     fn begin_values_anew(&mut self, centre: f64) {
         self.target_encoder = TargetEncoder::Number { mean: centre, std: 1.0 };
         self.mixture.restart();
+        self.novelty = None;
         self.mixture.rekey(self.mixture.key_width());
         (self.mixture.shared.counts[0], self.mixture.shared.mean) = (0, 0.0);
         self.scores.clear();

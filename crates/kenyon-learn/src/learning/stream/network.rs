@@ -6,7 +6,8 @@ use super::shape::Row;
 use super::{StreamModel, Task};
 use crate::data::Batch;
 use crate::learning::bundle::{Bundle, BundleConfig, FORMAT};
-use crate::learning::calibrate::{Calibration, Novelty};
+use crate::learning::calibrate::Calibration;
+use crate::learning::novelty::{KnownCodes, MAX_KEYS, Novelty};
 use crate::models::hybrid::{explain_by_steps, strongest_units};
 use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
 use crate::nn::Tensors;
@@ -15,6 +16,13 @@ use crate::{Error, Result};
 use serde_json::Map;
 use std::cell::RefCell;
 use std::sync::Arc;
+
+/// Rows observed last whose novelty new rows are ranked among.
+pub(super) const NOVELTY_WINDOW: usize = 1_000;
+/// With fewer observed rows the rank is that among the rows the training held out.
+const FEWEST_RECENT: usize = 100;
+/// Rows after which what is known is looked at anew, at most.
+const RENEWED: u64 = 500;
 
 /// A frozen view of a stream.
 struct Published {
@@ -173,14 +181,14 @@ impl StreamModel {
         let network = Published { base, code, mixture: self.mixture.published() };
         let mut scores = self.scores[self.scores.len().saturating_sub(super::RECENT)..].to_vec();
         scores.sort_by(f32::total_cmp);
-        let calibration = Calibration { temperature: 1.0, rows: scores.len(), scores };
+        let calibration = Calibration { temperature: 1.0, rows: scores.len(), scores, ..Calibration::default() };
         let config = match &self.base {
             Some(base) => BundleConfig {
                 target_encoder: self.target_encoder.clone(),
                 calibration: if self.scores.len() < 50 {
                     Calibration { temperature: 1.0, ..base.config.calibration.clone() }
                 } else {
-                    calibration
+                    Calibration { target: base.config.calibration.target, ..calibration }
                 },
                 ..base.config.clone()
             },
@@ -195,14 +203,20 @@ impl StreamModel {
                 config: self.config.clone(),
                 calibration,
                 novelty_threshold: f32::MAX,
+                novelty: None,
+                importance: None,
                 metrics: Map::new(),
                 rows: self.rows as usize,
                 seed: self.seed,
             },
         };
-        let novelty = match &self.base {
-            Some(base) => Arc::clone(&base.novelty),
-            None => self.novelty.as_ref().map(|(_, found)| Arc::clone(found)).unwrap_or_default(),
+        let recent = &self.novelty_scores[self.novelty_scores.len().saturating_sub(NOVELTY_WINDOW)..];
+        let novelty = match (&self.base, &self.novelty) {
+            // A model of 0.1 keeps its meaning, and few rows say less than those the training held out.
+            (Some(base), _) if !base.novelty.is_rank() || recent.len() < FEWEST_RECENT => Arc::clone(&base.novelty),
+            (Some(base), _) => base.novelty.among(recent).into(),
+            (None, Some((_, found))) => found.among(recent).into(),
+            (None, None) => Novelty::default().among(&[]).into(),
         };
         Bundle::new(
             BundleConfig { novelty_threshold: novelty.threshold, ..config },
@@ -210,27 +224,60 @@ impl StreamModel {
             Box::new(network),
             novelty,
         )
+        .with_background(self.base.as_ref().and_then(|base| base.background.clone()))
+    }
+
+    /// How unusual the row last answered is, row `r` of `batch`, among what was known before it.
+    pub(super) fn novelty_score(&self, code: &[f32], batch: &Batch, r: usize) -> Option<f32> {
+        let found = self.novelty.as_ref().map(|(_, found)| found);
+        let novelty = self.base.as_ref().map(|base| &base.novelty).or(found)?;
+        let key = self.mixture.key(code, &self.scratch);
+        let score = novelty.score(&novelty.codes.sketch(key), batch, r);
+        score.is_finite().then_some(score)
+    }
+
+    /// Keeps the score of a row that was observed.
+    pub(super) fn keep_novelty(&mut self, score: f32) {
+        if self.novelty_scores.len() >= 2 * NOVELTY_WINDOW {
+            self.novelty_scores.drain(..NOVELTY_WINDOW);
+        }
+        self.novelty_scores.push(score);
     }
 
     /// Fits novelty on the memory again, when a quarter more rows have come. Part of
     /// learning and not of publishing, so that replicas agree on it.
     pub(super) fn renew_novelty(&mut self) {
-        if self.base.is_none() && self.novelty.as_ref().is_none_or(|(rows, _)| self.rows >= rows + rows / 4 + 10) {
-            self.novelty = Some((self.rows, Arc::new(self.find_novelty())));
+        if self.base.is_none()
+            && self.novelty.as_ref().is_none_or(|(rows, _)| self.rows >= rows + (rows / 4).min(RENEWED) + 10)
+        {
+            let nothing_known = self.novelty.as_ref().is_none_or(|(_, before)| before.codes.keys.is_empty());
+            let (found, judged) = self.find_novelty(nothing_known);
+            if nothing_known {
+                // Scores from before anything was known, or under another code, do not compare.
+                self.novelty_scores = judged;
+            }
+            self.novelty = Some((self.rows, Arc::new(found)));
         }
     }
 
-    /// Novelty from the memory: every second entry is a key, the others give the distances of
-    /// familiar rows.
-    fn find_novelty(&self) -> Novelty {
+    /// The codes of what is remembered. At the first time every second episode is known, and the others tell how far
+    /// familiar rows are.
+    fn find_novelty(&self, first: bool) -> (Novelty, Vec<f32>) {
         let (memory, width) = (&self.mixture.shared.memory, self.mixture.key_width());
-        if memory.entries().len() < 40 {
-            return Novelty::with_keys(Vec::new(), width, f32::MAX);
+        let entries = memory.entries().len();
+        if entries < 40 {
+            return (Novelty::distance_alone(KnownCodes::new(Vec::new(), width), f32::MAX), Vec::new());
         }
-        let step = memory.entries().len().div_ceil(400);
-        let codes = |first: usize| -> Vec<f32> {
-            (first..memory.entries().len()).step_by(2 * step).flat_map(|e| memory.code(e)).collect()
+        let step = entries.div_ceil(2 * MAX_KEYS);
+        let codes = |from: usize, step: usize| -> Vec<f32> {
+            (from..entries).step_by(step).flat_map(|e| memory.code(e)).collect()
         };
-        Novelty::fit(&codes(0), &codes(step), width, self.seed)
+        if !first {
+            let known = KnownCodes::sample(&codes(0, step), width, self.seed);
+            return (Novelty::distance_alone(known, f32::MAX), Vec::new());
+        }
+        let known = KnownCodes::sample(&codes(0, 2 * step), width, self.seed);
+        let judged = codes(step, 2 * step).chunks_exact(width.max(1)).map(|code| known.distance(code)).collect();
+        (Novelty::distance_alone(known, f32::MAX), judged)
     }
 }

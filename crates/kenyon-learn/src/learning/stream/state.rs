@@ -16,7 +16,7 @@ use crate::Result;
 use crate::data::Batch;
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
-use crate::learning::calibrate::Novelty;
+use crate::learning::novelty::{KnownCodes, Novelty};
 use crate::models::Task;
 use crate::nn::memory::episodic::Episodic;
 use serde::de::DeserializeOwned;
@@ -160,7 +160,7 @@ impl StreamModel {
     pub fn snapshot(&self) -> Result<Vec<u8>> {
         let described = serde_json::json!({
             "target": self.target, "target_encoder": self.target_encoder, "encoder": *self.encoder,
-            "config": self.config, "targets": self.targets,
+            "config": self.config, "targets": self.targets, "novelty_scores": self.novelty_scores,
         });
         let state = State {
             layout: LAYOUT,
@@ -179,7 +179,7 @@ impl StreamModel {
             recent_texts: &self.recent_texts,
             scores: &self.scores,
             forgotten: self.forgotten,
-            novelty: self.novelty.as_ref().map(|(rows, n)| (*rows, n.keys.clone(), n.width, n.threshold)),
+            novelty: self.novelty.as_ref().map(|(rows, n)| (*rows, n.codes.keys.clone(), n.codes.width, n.threshold)),
             consolidations: serde_json::to_vec(&self.consolidations).map_err(broken)?,
         };
         postcard::to_stdvec(&state).map_err(broken)
@@ -216,6 +216,11 @@ impl StreamModel {
             Some(targets) => serde_json::from_value(targets).map_err(broken)?,
             None => TargetRange::default(),
         };
+        // Snapshots of 0.1 have none: the rank begins with the next rows.
+        let novelty_scores = match described.remove("novelty_scores") {
+            Some(scores) => serde_json::from_value(scores).map_err(broken)?,
+            None => Vec::new(),
+        };
         Ok(Self {
             task: if state.regression { Task::Regression } else { Task::Classification },
             target,
@@ -240,9 +245,10 @@ impl StreamModel {
             reader: RowsReader::new(&plans, &ignored),
             scratch: Scratch::default(),
             threads: 1,
-            novelty: state
-                .novelty
-                .map(|(rows, keys, width, threshold)| (rows, Arc::new(Novelty::with_keys(keys, width, threshold)))),
+            novelty: state.novelty.map(|(rows, keys, width, threshold)| {
+                (rows, Arc::new(Novelty::distance_alone(KnownCodes::new(keys, width), threshold)))
+            }),
+            novelty_scores,
         })
     }
 }

@@ -283,7 +283,7 @@ fn outliers_cost_a_few_rows_and_are_novel() {
             let table = stream.reader().from_ndjson(format!("{{\"x\":{glitch},\"y\":0.5}}").as_bytes()).unwrap();
             let bundle = stream.publish();
             let answer = bundle.run(&bundle.encode(&table).unwrap()).unwrap();
-            assert!(bundle.abstains(answer.novelty[0]), "{glitch} at {at}: {}", answer.novelty[0]);
+            assert!(bundle.abstains(answer.novelty[0], None), "{glitch} at {at}: {}", answer.novelty[0]);
         }
     }
 }

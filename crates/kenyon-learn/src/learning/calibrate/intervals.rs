@@ -1,0 +1,304 @@
+//! Conformal intervals whose width follows the row: errors are divided by an expected size before they are ranked
+//! (normalised residuals, Papadopoulos et al. 2008; Lei et al. 2018), the two ends by ranks of their own.
+//!
+//! The expected size of an error is exp(w · f), where f says between which answers the row's own answer lies and what
+//! its code looks like (a random projection). The weights maximise the likelihood of held-out errors as if these were
+//! exponentially distributed, with a ridge; how much of f is used is chosen by cross-validation, and errors are ranked by
+//! sizes from folds that have not seen them.
+
+use super::thin;
+use crate::learning::novelty::SKETCH;
+use crate::nn::linalg::cholesky::Factor;
+use crate::random::Random;
+use serde::{Deserialize, Serialize};
+
+/// Order statistics kept of the errors.
+const MAX_ERRORS: usize = 2048;
+/// Answers between which the size of an error is interpolated.
+const KNOTS: usize = 9;
+/// With fewer held-out rows all rows have one width.
+const FEWEST: usize = 60;
+/// With fewer rows both ends have one width.
+const FEWEST_TWO_SIDED: usize = 100;
+const FOLDS: usize = 5;
+/// Held-out rows read at most.
+const MOST_ROWS: usize = 20_000;
+/// Strengths of the ridge on the weights of the code; infinite leaves the code out.
+const RIDGES: [f64; 4] = [f64::INFINITY, 300.0, 30.0, 3.0];
+
+/// How large errors are from row to row.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ErrorModel {
+    /// Ascending answers.
+    knots: Vec<f32>,
+    /// One a knot, then [`SKETCH`] for the code, or none.
+    weights: Vec<f32>,
+    /// Signed errors in expected sizes, ascending.
+    errors: Vec<f32>,
+    /// Rows they came from.
+    rows: usize,
+}
+
+/// Where the targets of the training rows lie, in their own unit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct TargetSpan {
+    /// The least.
+    pub least: f64,
+    /// Below which a twentieth lies.
+    pub low: f64,
+    /// Above which a twentieth lies.
+    pub high: f64,
+    /// The largest.
+    pub most: f64,
+}
+
+impl TargetSpan {
+    /// Of these targets; NaN is none.
+    pub fn of(targets: impl Iterator<Item = f64>) -> Option<Self> {
+        let mut known: Vec<f64> = targets.filter(|t| t.is_finite()).collect();
+        known.sort_by(f64::total_cmp);
+        let at = |share: f64| known.get(((known.len().max(1) - 1) as f64 * share).round() as usize).copied();
+        Some(Self { least: at(0.0)?, low: at(0.05)?, high: at(0.95)?, most: at(1.0)? })
+    }
+
+    /// An interval without what no target has: numbers below zero where all were at least zero, or above.
+    pub fn clip(&self, [low, high]: [f64; 2]) -> [f64; 2] {
+        let [mut low, mut high] = [low, high];
+        if self.least >= 0.0 {
+            (low, high) = (low.max(0.0), high.max(0.0));
+        }
+        if self.most <= 0.0 {
+            (low, high) = (low.min(0.0), high.min(0.0));
+        }
+        [low, high]
+    }
+}
+
+impl ErrorModel {
+    /// Fits on held-out answers, truths (both standardised) and sketches of codes `[rows, SKETCH]`.
+    pub fn fit(answers: &[f32], truths: &[f32], sketches: &[f32], seed: u64) -> Option<Self> {
+        let mut order: Vec<usize> =
+            (0..answers.len()).filter(|&row| (answers[row] - truths[row]).is_finite()).collect();
+        Random::stream(seed, "intervals", 0).shuffle(&mut order);
+        order.truncate(MOST_ROWS);
+        if order.len() < FEWEST || sketches.len() < answers.len() * SKETCH {
+            return None;
+        }
+        let error = |row: usize| truths[row] - answers[row];
+        let knots = knots(order.iter().map(|&row| answers[row]).collect());
+        let rows: Vec<Example> = order
+            .iter()
+            .map(|&row| Example {
+                features: features(&knots, answers[row], &sketches[row * SKETCH..(row + 1) * SKETCH]),
+                error: error(row),
+            })
+            .collect();
+        let mut best: Option<(f64, f64, Vec<f32>)> = None;
+        for ridge in RIDGES {
+            let mut sizes = vec![0.0f32; rows.len()];
+            for fold in 0..FOLDS {
+                let learned = rows.iter().enumerate().filter(|(at, _)| at % FOLDS != fold).map(|(_, row)| row);
+                let weights = solve(learned, knots.len(), ridge)?;
+                for at in (fold..rows.len()).step_by(FOLDS) {
+                    sizes[at] = size(&weights, &rows[at].features);
+                }
+            }
+            let loss = laplace_loss(&rows, &sizes);
+            if best.as_ref().is_none_or(|(least, ..)| loss < *least) {
+                best = Some((loss, ridge, sizes));
+            }
+        }
+        let (_, ridge, sizes) = best?;
+        let weights = solve(rows.iter(), knots.len(), ridge)?;
+        let errors = rows.iter().zip(&sizes).map(|(row, size)| row.error / size).collect();
+        Some(Self { knots, weights, errors: thin(errors, MAX_ERRORS), rows: rows.len() })
+    }
+
+    /// The expected size of the error of a row with this answer and sketch of its code.
+    pub fn size(&self, answer: f32, sketch: &[f32]) -> f32 {
+        size(&self.weights, &features(&self.knots, answer, sketch))
+    }
+
+    /// How far below and above an answer the truth lies in a share `coverage` of rows, in expected sizes; none where
+    /// there were too few rows to promise that.
+    pub fn reach(&self, coverage: f64) -> Option<[f32; 2]> {
+        let (rows, kept) = (self.rows as f64, self.errors.len() as f64);
+        if self.rows < FEWEST_TWO_SIDED {
+            let absolute = thin(self.errors.iter().map(|e| e.abs()).collect(), usize::MAX);
+            let at = super::rank_of(&absolute, self.rows, coverage)?;
+            return Some([-absolute[at], absolute[at]]);
+        }
+        let tail = (1.0 - coverage) / 2.0;
+        let low = ((rows + 1.0) * tail).floor();
+        let high = ((rows + 1.0) * (1.0 - tail)).ceil();
+        if low < 1.0 || high > rows {
+            return None;
+        }
+        let at = |rank: f64| (rank / rows * kept).clamp(1.0, kept) as usize - 1;
+        let high = ((high / rows * kept).ceil().clamp(1.0, kept)) as usize - 1;
+        Some([self.errors[at(low)], self.errors[high]])
+    }
+
+    /// The same from rows that say as much as `rows` of equal weight.
+    pub(super) fn of_rows(&mut self, rows: usize) {
+        super::thin_sorted(&mut self.errors, rows.max(1));
+        self.rows = self.rows.min(rows);
+    }
+
+    /// Whether its parts fit each other.
+    pub fn is_consistent(&self) -> bool {
+        let widths = [self.knots.len(), self.knots.len() + SKETCH];
+        widths.contains(&self.weights.len())
+            && !self.knots.is_empty()
+            && self.errors.len() <= self.rows
+            && !self.errors.is_empty()
+            && self.errors.is_sorted()
+            && self.knots.is_sorted()
+            && self.weights.iter().all(|w| w.is_finite())
+    }
+}
+
+/// Ridge on the weights of the answer, towards one size for all.
+const KNOT_RIDGE: f64 = 3.0;
+/// Steps of Fisher scoring.
+const STEPS: usize = 8;
+/// An error counts as so many expected sizes at most, so that none carries the others along.
+const MOST_EXCESS: f64 = 4.0;
+
+struct Example {
+    features: Vec<f32>,
+    error: f32,
+}
+
+/// Answers with about as many rows between each two.
+fn knots(mut answers: Vec<f32>) -> Vec<f32> {
+    answers.sort_by(f32::total_cmp);
+    let last = answers.len() - 1;
+    let mut knots: Vec<f32> = (0..KNOTS).map(|i| answers[(2 * i + 1) * last / (2 * KNOTS)]).collect();
+    knots.dedup();
+    knots
+}
+
+/// Where the answer lies between the knots, then the sketch.
+fn features(knots: &[f32], answer: f32, sketch: &[f32]) -> Vec<f32> {
+    let mut out = vec![0.0; knots.len()];
+    let above = knots.partition_point(|&knot| knot < answer);
+    if above == 0 {
+        out[0] = 1.0;
+    } else if above == knots.len() {
+        out[above - 1] = 1.0;
+    } else {
+        let share = (answer - knots[above - 1]) / (knots[above] - knots[above - 1]);
+        (out[above - 1], out[above]) = (1.0 - share, share);
+    }
+    // A sketch has length 1; its elements are brought to the size of the shares.
+    out.extend(sketch.iter().map(|v| 4.0 * v));
+    out
+}
+
+fn size(weights: &[f32], features: &[f32]) -> f32 {
+    weights.iter().zip(features).map(|(w, f)| w * f).sum::<f32>().clamp(-20.0, 20.0).exp()
+}
+
+/// Weights by Fisher scoring: each step is a ridge regression of how much errors exceed their expected size.
+fn solve<'a>(rows: impl Iterator<Item = &'a Example> + Clone, knots: usize, ridge: f64) -> Option<Vec<f32>> {
+    let width = if ridge.is_finite() { knots + SKETCH } else { knots };
+    let count = rows.clone().count().max(1) as f64;
+    let mean = rows.clone().map(|row| f64::from(row.error.abs())).sum::<f64>() / count;
+    let strength = |i: usize| if i < knots { KNOT_RIDGE } else { ridge };
+    let mut gram = vec![0.0; width * width];
+    for row in rows.clone() {
+        for i in (0..width).filter(|&i| row.features[i] != 0.0) {
+            for j in 0..=i {
+                gram[i * width + j] += f64::from(row.features[i]) * f64::from(row.features[j]);
+            }
+        }
+    }
+    (0..width).for_each(|i| gram[i * width + i] += strength(i));
+    let factor = Factor::new(gram, width, 1).ok()?;
+    // The shares of a row sum to 1, so the logarithm of the mean at each knot is one size for all.
+    let start = mean.max(1e-12).ln();
+    let mut weights: Vec<f32> = (0..width).map(|i| if i < knots { start as f32 } else { 0.0 }).collect();
+    for _ in 0..STEPS {
+        let mut step: Vec<f64> =
+            (0..width).map(|i| strength(i) * (if i < knots { start } else { 0.0 } - f64::from(weights[i]))).collect();
+        for row in rows.clone() {
+            let excess = f64::from(row.error.abs() / size(&weights, &row.features)).min(MOST_EXCESS) - 1.0;
+            step.iter_mut().zip(&row.features).for_each(|(s, f)| *s += excess * f64::from(*f));
+        }
+        factor.solve(&mut step);
+        weights.iter_mut().zip(&step).for_each(|(w, s)| *w += *s as f32);
+    }
+    Some(weights)
+}
+
+/// Mean negative log likelihood of errors that are spread by the best multiple of `sizes`.
+fn laplace_loss(rows: &[Example], sizes: &[f32]) -> f64 {
+    let count = rows.len() as f64;
+    let ratio = |(row, size): (&Example, &f32)| f64::from(row.error.abs() / size);
+    let multiple = rows.iter().zip(sizes).map(ratio).sum::<f64>() / count;
+    multiple.max(1e-12).ln() + sizes.iter().map(|size| f64::from(size.ln())).sum::<f64>() / count
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// Answers whose errors grow with the answer and with the first number of the sketch, skewed upwards.
+    fn rows(count: usize, seed: u64) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
+        let mut random = Random::new(seed);
+        let (mut answers, mut truths, mut sketches) = (Vec::new(), Vec::new(), Vec::new());
+        for _ in 0..count {
+            let answer = 2.0 * random.uniform();
+            let hard = random.uniform() < 0.3;
+            let mut sketch = vec![0.0; SKETCH];
+            sketch[0] = if hard { 0.8 } else { -0.3 };
+            let noise = if random.uniform() < 0.5 { -random.uniform() } else { 3.0 * random.uniform() };
+            answers.push(answer);
+            truths.push(answer + noise * (0.1 + answer) * if hard { 3.0 } else { 1.0 });
+            sketches.extend(sketch);
+        }
+        (answers, truths, sketches)
+    }
+
+    #[test]
+    fn intervals_cover_alike_whatever_the_answer_and_the_code() {
+        let (answers, truths, sketches) = rows(3_000, 1);
+        let model = ErrorModel::fit(&answers, &truths, &sketches, 7).unwrap();
+        assert!(model.is_consistent());
+        let (answers, truths, sketches) = rows(8_000, 2);
+        for coverage in [0.8, 0.9, 0.95] {
+            let [low, high] = model.reach(coverage).unwrap();
+            assert!(high > -1.5 * low, "the upper end is the longer one: {low} {high}");
+            let held = |chosen: &dyn Fn(usize) -> bool| {
+                let chosen: Vec<usize> = (0..answers.len()).filter(|&row| chosen(row)).collect();
+                let within = chosen.iter().filter(|&&row| {
+                    let size = model.size(answers[row], &sketches[row * SKETCH..(row + 1) * SKETCH]);
+                    (low * size..=high * size).contains(&(truths[row] - answers[row]))
+                });
+                within.count() as f64 / chosen.len() as f64
+            };
+            for (what, share) in [
+                ("all", held(&|_| true)),
+                ("small", held(&|row| answers[row] < 0.5)),
+                ("large", held(&|row| answers[row] > 1.5)),
+                ("hard", held(&|row| sketches[row * SKETCH] > 0.0)),
+            ] {
+                assert!((share - coverage).abs() < 0.04, "{what}: {share} at {coverage}");
+            }
+        }
+    }
+
+    #[test]
+    fn few_rows_promise_what_they_can_and_no_end_lies_where_no_target_was() {
+        let (answers, truths, sketches) = rows(70, 3);
+        let model = ErrorModel::fit(&answers, &truths, &sketches, 7).unwrap();
+        let [low, high] = model.reach(0.9).unwrap();
+        assert_eq!(-low, high);
+        assert!(model.reach(0.99).is_none());
+        assert!(ErrorModel::fit(&answers[..50], &truths[..50], &sketches, 7).is_none());
+        let span = TargetSpan::of([3.0, 0.0, f64::NAN, 8.0].into_iter()).unwrap();
+        assert_eq!((span.least, span.most, span.clip([-2.0, 9.0])), (0.0, 8.0, [0.0, 9.0]));
+    }
+}

@@ -1,0 +1,136 @@
+//! Why a row was answered as it was: differences from a baseline that sum to the answer's difference.
+//!
+//! Shapley values against a background sample of training rows (Lundberg & Lee 2017): the value of some columns is the
+//! mean answer over rows that have these columns from the row itself and the others from a background row. They are
+//! sampled by one walk from each background row to the row itself and the same walk with the order reversed
+//! (antithetic permutations), so that they sum exactly and interactions of two columns are exact, too. Words of a text,
+//! cells of a picture and steps of a series then share what their column has.
+
+mod background;
+mod parts;
+mod walks;
+
+pub use background::Background;
+
+use super::bundle::Bundle;
+use crate::Result;
+use crate::data::target::TargetEncoder;
+use crate::data::{Column, Table};
+use crate::nn::probability::log_sum_exp;
+use serde_json::Value;
+use walks::shapley;
+
+/// Rows answered in one go.
+const CHUNK: usize = 512;
+
+/// An answer taken apart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attribution {
+    /// The mean answer over the background sample.
+    pub baseline: f64,
+    /// The answer.
+    pub output: f64,
+    /// What the numbers count: the named class against the rest in `log-odds`, or the target's own unit, by its name.
+    pub unit: String,
+    /// What each feature adds, the largest first; together `output − baseline`.
+    pub features: Vec<Contribution>,
+}
+
+/// What a feature adds to an answer.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Contribution {
+    /// Its column.
+    pub name: String,
+    /// What it adds.
+    pub weight: f64,
+    /// What the row has there; null for lists.
+    pub value: Value,
+    /// For a word of a text: the code points from and to which it stands there.
+    pub span: Option<[usize; 2]>,
+    /// For a picture `[rows][columns]`, for a series `[channels][steps]`; sums to `weight`.
+    pub map: Option<Vec<Vec<f32>>>,
+}
+
+/// Takes the answer for class `output` (or the value) of row `row` of `table` apart; none for a model without a
+/// background sample.
+pub fn attribute(bundle: &Bundle, table: &Table, row: usize, output: usize) -> Result<Option<Attribution>> {
+    let Some(background) = &bundle.background else { return Ok(None) };
+    let subject = Subject::new(bundle, background, table, row, output)?;
+    let columns = subject.names.len();
+    let orders = background.rows();
+    let found = shapley(columns, orders, |walks| {
+        let picks: Vec<Vec<usize>> = (0..columns)
+            .map(|column| walks.iter().map(|walk| if walk.kept[column] { orders } else { walk.from }).collect())
+            .collect();
+        subject.answers(&|column| subject.stacked[column].select(&picks[column]), walks.len())
+    })?;
+    let mut features = Vec::new();
+    for (at, &weight) in found.weights.iter().enumerate() {
+        features.extend(parts::of_column(&subject, at, weight)?);
+    }
+    features.sort_by(|a, b| b.weight.abs().total_cmp(&a.weight.abs()));
+    let unit = match &bundle.config.target_encoder {
+        TargetEncoder::Classes(_) => "log-odds".to_owned(),
+        TargetEncoder::Number { .. } => bundle.config.target.name.clone(),
+    };
+    Ok(Some(Attribution { baseline: found.baseline, output: found.output, unit, features }))
+}
+
+/// A row that is explained, and what it is compared with.
+struct Subject<'a> {
+    bundle: &'a Bundle,
+    /// Columns in use.
+    names: Vec<&'a str>,
+    /// For each, the cells of the background rows, then that of the row.
+    stacked: Vec<Column>,
+    output: usize,
+}
+
+impl<'a> Subject<'a> {
+    fn new(bundle: &'a Bundle, background: &'a Background, table: &Table, row: usize, output: usize) -> Result<Self> {
+        let names: Vec<&str> = bundle.encoder.fields.iter().map(|field| field.name.as_str()).collect();
+        let stacked = names.iter().map(|name| background.stacked(name, table, row)).collect::<Result<_>>()?;
+        Ok(Self { bundle, names, stacked, output })
+    }
+
+    /// Where the row itself stands in a stacked column.
+    fn own(&self) -> usize {
+        self.stacked.first().map_or(0, |column| column.len() - 1)
+    }
+
+    /// The answers for `rows` rows whose columns are made by `column`.
+    fn answers(&self, column: &dyn Fn(usize) -> Column, rows: usize) -> Result<Vec<f64>> {
+        let columns = self.names.iter().enumerate().map(|(at, name)| ((*name).to_owned(), column(at))).collect();
+        let table = Table { rows, columns };
+        let mut answers = Vec::with_capacity(rows);
+        let batch = self.bundle.encoder.encode(&table)?;
+        let all: Vec<usize> = (0..rows).collect();
+        for rows in all.chunks(CHUNK) {
+            let part;
+            let outputs = if rows.len() == batch.rows() {
+                self.bundle.network.forward(&batch)?
+            } else {
+                part = batch.select(rows);
+                self.bundle.network.forward(&part)?
+            };
+            answers.extend(outputs.chunks_exact(self.bundle.network.outputs().max(1)).map(|row| self.measure(row)));
+        }
+        Ok(answers)
+    }
+
+    /// Log-odds of the named class against the rest, or the value in the target's unit.
+    fn measure(&self, outputs: &[f32]) -> f64 {
+        match &self.bundle.config.target_encoder {
+            TargetEncoder::Number { .. } => self.bundle.value(outputs[0]),
+            TargetEncoder::Classes(_) => {
+                let temperature = f64::from(self.bundle.config.calibration.temperature);
+                let scaled = |at: usize| f64::from(outputs[at]) / temperature;
+                let others = (0..outputs.len()).filter(|&at| at != self.output).map(scaled);
+                scaled(self.output) - log_sum_exp(others)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

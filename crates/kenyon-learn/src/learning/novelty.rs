@@ -1,0 +1,223 @@
+//! Novelty: how unlike anything familiar a row is, as a rank among familiar rows that were held out.
+//!
+//! Several detectors each give a score: the distance of the row's code to known codes, the distance of its inputs to
+//! known rows, the rarity of its columns on the whole and of the rarest, the characters and words of its texts, and
+//! numbers far beyond any range. Each score becomes a rarity, −log10 of the share of held-out rows that reach it; the
+//! rarities are joined, and the join is ranked among those of the held-out rows.
+
+mod code;
+mod inputs;
+mod numbers;
+mod signal;
+mod tail;
+mod text;
+
+pub use code::{KnownCodes, MAX_KEYS, SKETCH};
+pub use inputs::{InputProfile, SCORES};
+
+use crate::data::{Batch, Table};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use tail::Tail;
+
+/// The rank beyond which an answer abstains where the request does not say.
+pub const DEFAULT_LEVEL: f32 = 0.99;
+/// Ranks kept of the reference.
+const MAX_REFERENCE: usize = 1_024;
+/// Resolution of the detectors' tails, in powers of ten.
+const STEP: f32 = 0.1;
+/// Rarities are joined by the root of the sum of these powers: nearly the largest, and more where several agree.
+const POWER: i32 = 4;
+/// With fewer rows to compare with, no rank is given.
+const FEWEST: usize = 20;
+/// Rows that are judged to find what is usual.
+pub const JUDGED_ROWS: usize = 10_000;
+
+/// What is near to what a model knows.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Novelty {
+    /// Known codes.
+    pub codes: Arc<KnownCodes>,
+    /// Distance beyond which an answer of a model of 0.1 abstains.
+    pub threshold: f32,
+    /// What is usual for inputs; none for models of 0.1 and streams from nothing.
+    inputs: Option<Arc<InputProfile>>,
+    /// How scores are ranked; none for models of 0.1.
+    ranking: Option<Ranking>,
+}
+
+/// What scores are compared with.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Ranking {
+    /// One a detector; none where the code's distance alone is ranked.
+    tails: Vec<Tail>,
+    /// Scores of familiar rows, ascending.
+    reference: Vec<f32>,
+    /// Rows they stand for.
+    rows: usize,
+}
+
+/// What a bundle keeps of it beside the keys.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SavedNovelty {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    inputs: Option<InputProfile>,
+    ranking: Ranking,
+}
+
+/// The rows that novelty is learned from.
+#[derive(Clone, Copy, Debug)]
+pub struct NoveltyRows<'a> {
+    /// Rows and columns.
+    pub table: &'a Table,
+    /// Columns in use.
+    pub columns: &'a [&'a str],
+    /// Training rows.
+    pub known: &'a [usize],
+    /// Held-out rows.
+    pub judged: &'a [usize],
+    /// The encoded held-out rows, in the order of `judged`.
+    pub batch: &'a Batch,
+    /// Sketches of their codes, `[judged, SKETCH]`.
+    pub sketches: &'a [f32],
+}
+
+impl Ranking {
+    fn of(tails: Vec<Tail>, mut scores: Vec<f32>) -> Self {
+        scores.retain(|s| s.is_finite());
+        scores.sort_by(f32::total_cmp);
+        let rows = scores.len();
+        if rows > MAX_REFERENCE {
+            scores = (1..=MAX_REFERENCE).map(|i| scores[(i * rows).div_ceil(MAX_REFERENCE) - 1]).collect();
+        }
+        Self { tails, reference: scores, rows }
+    }
+
+    /// The share of familiar rows that score less; beyond the largest it rises towards 1 as the tail falls.
+    fn rank(&self, score: f32) -> f32 {
+        let (kept, rows) = (self.reference.len(), self.rows as f32);
+        if self.rows < FEWEST || kept == 0 {
+            return 0.0;
+        }
+        let less = self.reference.partition_point(|&s| s < score);
+        if less < kept {
+            return less as f32 / kept as f32 * rows / (rows + 1.0);
+        }
+        let (last, middle) = (self.reference[kept - 1], self.reference[kept / 2]);
+        let decade = ((last - middle) / rows.log10()).max(1e-6);
+        1.0 - 10f32.powf(-(score - last) / decade) / (rows + 1.0)
+    }
+}
+
+impl Novelty {
+    /// Learns what is usual from training rows, and how usual rows rank from held-out rows.
+    pub fn fit(codes: KnownCodes, rows: &NoveltyRows<'_>, seed: u64) -> Self {
+        let inputs = InputProfile::fit(rows.table, rows.columns, rows.known, rows.judged, seed);
+        let codes = Arc::new(codes);
+        let mut it =
+            Self { codes, threshold: f32::MAX, inputs: Some(Arc::new(inputs)), ranking: Some(Ranking::default()) };
+        let judged = &rows.judged[..rows.judged.len().min(JUDGED_ROWS)];
+        let scores = it.inputs.as_ref().map(|inputs| inputs.scores(&rows.table.select(judged))).unwrap_or_default();
+        let detected: Vec<Vec<f32>> = (0..judged.len())
+            .map(|row| {
+                let own = scores.get(row * SCORES..(row + 1) * SCORES);
+                it.detect(&rows.sketches[row * SKETCH..(row + 1) * SKETCH], own, rows.batch.far(row))
+            })
+            .collect();
+        let tails: Vec<Tail> = (0..SCORES + 2)
+            .map(|detector| Tail::of(detected.iter().map(|scores| scores[detector]).collect(), STEP))
+            .collect();
+        let joined = detected.iter().map(|scores| join(&tails, scores)).collect();
+        it.ranking = Some(Ranking::of(tails, joined));
+        it
+    }
+
+    /// That of a model of 0.1: a distance and its threshold.
+    pub fn distance_alone(codes: KnownCodes, threshold: f32) -> Self {
+        Self { codes: codes.into(), threshold, inputs: None, ranking: None }
+    }
+
+    /// That of a stream: scores rank among those of the rows observed last.
+    #[must_use]
+    pub fn among(&self, recent: &[f32]) -> Self {
+        let tails = self.ranking.as_ref().map(|ranking| ranking.tails.clone()).unwrap_or_default();
+        Self { ranking: Some(Ranking::of(tails, recent.to_vec())), ..self.clone() }
+    }
+
+    /// Whether novelty is a rank; in models of 0.1 it is a distance.
+    pub fn is_rank(&self) -> bool {
+        self.ranking.is_some()
+    }
+
+    /// How unusual the inputs of each row are, `[rows, SCORES]`; empty where nothing is known of inputs.
+    pub fn of_inputs(&self, table: &Table) -> Vec<f32> {
+        self.inputs.as_ref().map(|inputs| inputs.scores(table)).unwrap_or_default()
+    }
+
+    fn detect(&self, sketch: &[f32], inputs: Option<&[f32]>, far: f32) -> Vec<f32> {
+        let mut scores = vec![self.codes.distance_of(sketch), far];
+        scores.extend_from_slice(inputs.unwrap_or(&[f32::NAN; SCORES]));
+        scores
+    }
+
+    /// The score of row `row` of `batch`, whose code has this sketch: not a rank yet.
+    pub fn score(&self, sketch: &[f32], batch: &Batch, row: usize) -> f32 {
+        let far = batch.far(row);
+        match &self.ranking {
+            Some(ranking) if !ranking.tails.is_empty() => {
+                join(&ranking.tails, &self.detect(sketch, batch.input_scores(row), far))
+            }
+            _ => self.codes.distance_of(sketch).max(far),
+        }
+    }
+
+    /// The novelty of a row with this score.
+    pub fn rank(&self, score: f32) -> f32 {
+        self.ranking.as_ref().map_or(score, |ranking| ranking.rank(score))
+    }
+
+    /// Whether an answer with this novelty abstains.
+    pub fn abstains(&self, novelty: f32, level: Option<f32>) -> bool {
+        let usual = if self.is_rank() { DEFAULT_LEVEL } else { self.threshold };
+        novelty > level.unwrap_or(usual)
+    }
+
+    /// What a bundle keeps beside the keys.
+    pub fn saved(&self) -> Option<SavedNovelty> {
+        let ranking = self.ranking.clone()?;
+        Some(SavedNovelty { inputs: self.inputs.as_deref().cloned(), ranking })
+    }
+
+    /// Keys of known inputs, `[keys, SKETCH]`.
+    pub fn input_keys(&self) -> &[f32] {
+        self.inputs.as_ref().map_or(&[], |inputs| &inputs.keys)
+    }
+
+    /// What was saved, for a model with the columns `columns`; none where it does not fit.
+    pub fn load(codes: KnownCodes, saved: SavedNovelty, input_keys: Vec<f32>, columns: &[&str]) -> Option<Self> {
+        let SavedNovelty { inputs, ranking } = saved;
+        let fits = (ranking.tails.is_empty() || ranking.tails.len() == SCORES + 2)
+            && ranking.tails.iter().all(Tail::is_consistent)
+            && ranking.reference.is_sorted()
+            && inputs.as_ref().is_none_or(|inputs| inputs.is_consistent(columns));
+        let inputs = inputs.map(|mut inputs| {
+            inputs.prepare(input_keys);
+            Arc::new(inputs)
+        });
+        fits.then_some(Self { codes: codes.into(), threshold: f32::MAX, inputs, ranking: Some(ranking) })
+    }
+
+    /// Bytes it takes in memory, about.
+    pub fn bytes(&self) -> u64 {
+        4 * self.codes.keys.len() as u64 + self.inputs.as_ref().map_or(0, |inputs| inputs.bytes())
+    }
+}
+
+/// One score of all detectors' scores.
+fn join(tails: &[Tail], scores: &[f32]) -> f32 {
+    let sum: f32 = tails.iter().zip(scores).map(|(tail, score)| tail.rarity(*score).powi(POWER)).sum();
+    sum.powf(1.0 / POWER as f32)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! Distance of a row's code to known codes: projected to [`SKETCH`] directions (Johnson–Lindenstrauss, signs from a
+//! fixed stream), normalised, and compared by cosine with a sample of training rows.
+
+use crate::nn::kernels::{Isa, products};
+use crate::random::Random;
+
+/// Directions a wide code is projected to.
+pub const SKETCH: usize = 64;
+
+/// Keys kept at most.
+pub const MAX_KEYS: usize = 512;
+
+/// The k of the k-th nearest key.
+const NEIGHBOUR: usize = 3;
+
+/// Known codes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KnownCodes {
+    /// `[keys, SKETCH]` row-major, each of length 1.
+    pub keys: Vec<f32>,
+    /// `[width, SKETCH]` row-major signs; empty where the code is that small anyway.
+    projection: Vec<f32>,
+    /// Width of the codes.
+    pub width: usize,
+}
+
+impl KnownCodes {
+    /// Rebuilt from what is saved.
+    pub fn new(keys: Vec<f32>, width: usize) -> Self {
+        let mut random = Random::stream(0, "novelty projection", width as u64);
+        let signs = if width > SKETCH { width * SKETCH } else { 0 };
+        let projection = (0..signs).map(|_| if random.next_u64() >> 63 == 0 { 1.0 } else { -1.0 }).collect();
+        Self { keys, projection, width }
+    }
+
+    /// A sample of the codes `[_, width]`.
+    pub fn sample(known: &[f32], width: usize, seed: u64) -> Self {
+        let mut it = Self::new(Vec::new(), width);
+        let mut order: Vec<usize> = (0..known.len() / width.max(1)).collect();
+        Random::stream(seed, "novelty", 0).shuffle(&mut order);
+        for &row in order.iter().take(MAX_KEYS) {
+            let key = it.sketch(&known[row * width..(row + 1) * width]);
+            it.keys.extend_from_slice(&key);
+        }
+        it
+    }
+
+    /// The distance of a code to its third-nearest key, `1 − cosine` cut to `[0, 1]`.
+    pub fn distance(&self, code: &[f32]) -> f32 {
+        self.distance_of(&self.sketch(code))
+    }
+
+    /// The same for a code's sketch.
+    pub fn distance_of(&self, sketch: &[f32]) -> f32 {
+        let mut similarities = [0.0; MAX_KEYS];
+        let known = self.keys.len() / SKETCH;
+        let similarities = &mut similarities[..known.min(MAX_KEYS)];
+        products(Isa::best(), &self.keys, sketch, similarities);
+        let mut nearest = [f32::NEG_INFINITY; NEIGHBOUR];
+        for &mut mut similarity in similarities {
+            for best in &mut nearest {
+                if similarity > *best {
+                    std::mem::swap(best, &mut similarity);
+                }
+            }
+        }
+        let found = nearest.iter().rev().find(|s| s.is_finite()).copied().unwrap_or(1.0);
+        (1.0 - found).clamp(0.0, 1.0)
+    }
+
+    /// Projected (or padded) and normalised; skips the zeros of a sparse code.
+    pub fn sketch(&self, code: &[f32]) -> [f32; SKETCH] {
+        let mut out = [0.0f32; SKETCH];
+        if self.projection.is_empty() {
+            out[..code.len().min(SKETCH)].copy_from_slice(&code[..code.len().min(SKETCH)]);
+        } else {
+            for (value, signs) in code.iter().zip(self.projection.chunks_exact(SKETCH)) {
+                if *value != 0.0 {
+                    for (o, s) in out.iter_mut().zip(signs) {
+                        *o += value * s;
+                    }
+                }
+            }
+        }
+        let length = out.iter().map(|v| v * v).sum::<f32>().sqrt();
+        if length > 0.0 && length.is_finite() {
+            out.iter_mut().for_each(|v| *v /= length);
+        }
+        out
+    }
+
+    /// Sketches of codes `[_, width]`, one after the other.
+    pub fn sketches(&self, codes: &[f32]) -> Vec<f32> {
+        codes.chunks_exact(self.width.max(1)).flat_map(|code| self.sketch(code)).collect()
+    }
+}

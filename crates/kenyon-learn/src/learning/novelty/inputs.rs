@@ -1,0 +1,344 @@
+//! What is usual for the inputs of a row, whatever a network makes of them: each column by itself, all columns
+//! together, characters and words of texts, level and roughness of pictures and series.
+
+use super::code::SKETCH;
+use super::numbers::{UsualNames, UsualNumber};
+use super::signal;
+use super::text::UsualText;
+use crate::data::{Column, Table};
+use crate::nn::kernels::{Isa, products};
+use crate::random::Random;
+use serde::{Deserialize, Serialize};
+
+/// Numbers a row is judged by.
+pub const SCORES: usize = crate::data::batch::INPUT_SCORES;
+/// Distance to the nearest known rows, mean and largest rarity of a column, characters, words.
+type InputScores = [f32; SCORES];
+
+/// Known rows kept at most.
+const MAX_KEYS: usize = 1_024;
+/// Training rows read at most, and texts.
+const MOST_ROWS: usize = 20_000;
+const MOST_TEXTS: usize = 5_000;
+/// Numbers up to which each has a direction of its own.
+const OWN_DIRECTIONS: usize = 48;
+/// Deviations at which a number is about half as far as it seems.
+const SOFT: f32 = 8.0;
+/// Length of the direction of a name: two different names are as far apart as numbers by a deviation.
+const NAME_LENGTH: f32 = 0.7;
+/// Deviations all elements of a list count together.
+const LIST_LENGTH: f32 = 3.0;
+const NEIGHBOUR: usize = 3;
+
+/// The usual inputs.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct InputProfile {
+    columns: Vec<(String, UsualColumn)>,
+    /// Sketches of known rows, `[keys, SKETCH]`; kept among the tensors.
+    #[serde(skip)]
+    pub(super) keys: Vec<f32>,
+    /// Squared length of each key.
+    #[serde(skip)]
+    lengths: Vec<f32>,
+    /// `[coordinates, SKETCH]` signs, where numbers have no directions of their own.
+    #[serde(skip)]
+    projection: Vec<f32>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "kind")]
+enum UsualColumn {
+    Number {
+        usual: UsualNumber,
+    },
+    Names {
+        usual: UsualNames,
+    },
+    Text {
+        usual: Box<UsualText>,
+    },
+    /// Statistics, and each element's mean and inverse deviation.
+    Signal {
+        statistics: Vec<UsualNumber>,
+        means: Vec<f32>,
+        inverses: Vec<f32>,
+    },
+    /// Moments: time always moves on, so they say nothing.
+    Unread,
+}
+
+/// What a row shows, gathered column by column.
+struct Look {
+    sketch: [f32; SKETCH],
+    coordinates: Vec<f32>,
+    sum: f32,
+    most: f32,
+    parts: f32,
+    characters: f32,
+    words: f32,
+}
+
+impl Look {
+    fn new() -> Self {
+        let (sketch, coordinates) = ([0.0; SKETCH], Vec::new());
+        Self { sketch, coordinates, sum: 0.0, most: 0.0, parts: 0.0, characters: 0.0, words: 0.0 }
+    }
+
+    fn rarity(&mut self, rarity: f32) {
+        self.sum += rarity;
+        self.most = self.most.max(rarity);
+        self.parts += 1.0;
+    }
+
+    fn name(&mut self, column: usize, name: u64) {
+        let mut random = Random::stream(name, "name", column as u64);
+        for _ in 0..4 {
+            let bits = random.next_u64();
+            let sign = if bits >> 63 == 0 { 0.5 } else { -0.5 };
+            self.sketch[(bits % SKETCH as u64) as usize] += sign * NAME_LENGTH;
+        }
+    }
+
+    /// A number that is far away is less far than it seems.
+    fn number(&mut self, standard: f32, weight: f32) {
+        self.coordinates.push(weight * standard / (1.0 + standard.abs() / SOFT));
+    }
+}
+
+impl UsualColumn {
+    fn of(column: &Column, rows: &[usize]) -> Self {
+        match column {
+            Column::Number(values) => {
+                let values: Vec<f64> = rows.iter().map(|&row| values[row]).collect();
+                Self::Number { usual: UsualNumber::of(&values) }
+            }
+            Column::Boolean(values) => {
+                let name = |&row: &usize| values[row].map(|value| if value { "true" } else { "false" });
+                Self::Names { usual: UsualNames::of(rows.iter().map(name)) }
+            }
+            Column::Category(values) => {
+                Self::Names { usual: UsualNames::of(rows.iter().map(|&row| values[row].as_deref())) }
+            }
+            Column::Text(_) | Column::Strings { .. } => {
+                let texts: Vec<Option<String>> =
+                    rows.iter().take(MOST_TEXTS).map(|&row| text_of(column, row)).collect();
+                Self::Text { usual: Box::new(UsualText::of(texts.iter().map(Option::as_deref))) }
+            }
+            Column::Vector { .. } | Column::Series { .. } => Self::signal(column, rows),
+            Column::Timestamp(_) | Column::Labels(_) => Self::Unread,
+        }
+    }
+
+    fn signal(column: &Column, rows: &[usize]) -> Self {
+        let (mut numbers, mut values) = (Vec::new(), Vec::new());
+        let (mut all, mut sums): (Vec<Vec<f64>>, Vec<[f64; 3]>) = (Vec::new(), Vec::new());
+        for &row in rows {
+            numbers.clear();
+            values.clear();
+            signal_of(column, row, &mut numbers, &mut values);
+            all.resize(numbers.len().max(all.len()), Vec::new());
+            all.iter_mut().zip(&numbers).for_each(|(of, number)| of.push(*number));
+            sums.resize(values.len().max(sums.len()), [0.0; 3]);
+            for (sum, value) in sums.iter_mut().zip(&values).filter(|(_, v)| v.is_finite()) {
+                let value = f64::from(*value);
+                *sum = [sum[0] + 1.0, sum[1] + value, sum[2] + value * value];
+            }
+        }
+        let mean = |sum: &[f64; 3]| sum[1] / sum[0].max(1.0);
+        let variance = |sum: &[f64; 3]| (sum[2] / sum[0].max(1.0) - mean(sum).powi(2)).max(0.0);
+        let usual = sums.iter().map(variance).sum::<f64>() / sums.len().max(1) as f64;
+        // An element that never varied is as far as it deviates in terms of the others.
+        let inverse = |sum: &[f64; 3]| (1.0 / (variance(sum) + 0.03 * usual).sqrt().max(1e-9)) as f32;
+        Self::Signal {
+            statistics: all.iter().map(|values| UsualNumber::of(values)).collect(),
+            means: sums.iter().map(|sum| mean(sum) as f32).collect(),
+            inverses: sums.iter().map(inverse).collect(),
+        }
+    }
+
+    fn settle(&mut self, column: &Column, rows: &[usize]) {
+        if let Self::Text { usual } = self {
+            let texts: Vec<Option<String>> = rows.iter().take(MOST_TEXTS).map(|&row| text_of(column, row)).collect();
+            usual.settle(texts.iter().map(Option::as_deref));
+        }
+    }
+
+    fn look(&self, at: usize, column: &Column, row: usize, look: &mut Look) {
+        let name = |look: &mut Look, usual: &UsualNames, name: Option<&str>| {
+            look.rarity(usual.look(name));
+            look.name(at, name.map_or(1, |name| u64::from(super::numbers::hash(name)) + 2));
+        };
+        match (self, column) {
+            (Self::Number { usual }, Column::Number(values)) => {
+                let (standard, rarity) = usual.look(values[row]);
+                look.rarity(rarity);
+                look.number(standard, 1.0);
+                if !values[row].is_finite() {
+                    look.name(at, 0);
+                }
+            }
+            (Self::Names { usual }, Column::Boolean(values)) => {
+                name(look, usual, values[row].map(|value| if value { "true" } else { "false" }));
+            }
+            (Self::Names { usual }, Column::Category(values)) => name(look, usual, values[row].as_deref()),
+            (Self::Text { usual }, Column::Text(_) | Column::Strings { .. }) => {
+                let found = usual.look(text_of(column, row).as_deref());
+                look.rarity(found.rarity);
+                look.characters = look.characters.max(found.characters);
+                look.words = look.words.max(found.words);
+            }
+            (Self::Signal { statistics, means, inverses }, Column::Vector { .. } | Column::Series { .. }) => {
+                let (mut numbers, mut values) = (Vec::new(), Vec::new());
+                signal_of(column, row, &mut numbers, &mut values);
+                for (usual, number) in statistics.iter().zip(&numbers) {
+                    let (standard, rarity) = usual.look(*number);
+                    look.rarity(rarity);
+                    look.number(standard, 0.5);
+                }
+                let weight = LIST_LENGTH / (values.len().max(1) as f32).sqrt();
+                for ((value, mean), inverse) in values.iter().zip(means).zip(inverses) {
+                    let standard = if value.is_finite() { (value - mean) * inverse } else { 0.0 };
+                    look.number(standard, weight);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Numbers it is looked at by.
+    fn coordinates(&self) -> usize {
+        match self {
+            Self::Number { .. } => 1,
+            Self::Signal { statistics, means, .. } => statistics.len() + means.len(),
+            Self::Names { .. } | Self::Text { .. } | Self::Unread => 0,
+        }
+    }
+
+    fn is_consistent(&self) -> bool {
+        match self {
+            Self::Number { usual } => usual.is_consistent(),
+            Self::Text { usual } => usual.is_consistent(),
+            Self::Signal { statistics, means, inverses } => {
+                means.len() == inverses.len() && statistics.iter().all(UsualNumber::is_consistent)
+            }
+            Self::Names { .. } | Self::Unread => true,
+        }
+    }
+}
+
+fn text_of(column: &Column, row: usize) -> Option<String> {
+    match column {
+        Column::Text(values) => values[row].as_deref().map(str::to_owned),
+        Column::Strings { offsets, values } => Some(values[offsets[row]..offsets[row + 1]].join(" ")),
+        _ => None,
+    }
+}
+
+fn signal_of(column: &Column, row: usize, numbers: &mut Vec<f64>, values: &mut Vec<f32>) {
+    match column {
+        Column::Vector { width, shape, values: all } => {
+            let own = &all[row * width..(row + 1) * width];
+            signal::of_list(own, shape.as_deref(), numbers);
+            signal::elements(own, values);
+        }
+        Column::Series { channels, offsets, values: all } => {
+            let own = &all[offsets[row] * channels..offsets[row + 1] * channels];
+            signal::of_series(own, *channels, numbers);
+            signal::points(own, *channels, values);
+        }
+        _ => {}
+    }
+}
+
+impl InputProfile {
+    /// The usual inputs of the columns `names` of the training rows `known`; the texts of other rows, `judged`, say what
+    /// is usual for texts that were not learned.
+    pub fn fit(table: &Table, names: &[&str], known: &[usize], judged: &[usize], seed: u64) -> Self {
+        let mut rows = known.to_vec();
+        Random::stream(seed, "usual inputs", 0).shuffle(&mut rows);
+        rows.truncate(MOST_ROWS);
+        let mut it = Self::default();
+        for &name in names {
+            if let Some(column) = table.column(name) {
+                let mut usual = UsualColumn::of(column, &rows);
+                usual.settle(column, judged);
+                it.columns.push((name.to_owned(), usual));
+            }
+        }
+        it.prepare(Vec::new());
+        let keys = rows.iter().take(MAX_KEYS).flat_map(|&row| it.look(table, row).sketch).collect();
+        it.prepare(keys);
+        it
+    }
+
+    /// Sets the known rows, and computes what is not kept.
+    pub(super) fn prepare(&mut self, keys: Vec<f32>) {
+        let coordinates: usize = self.columns.iter().map(|(_, column)| column.coordinates()).sum();
+        if coordinates > OWN_DIRECTIONS && self.projection.is_empty() {
+            let mut random = Random::stream(0, "usual inputs projection", coordinates as u64);
+            let scale = 1.0 / (SKETCH as f32).sqrt();
+            let sign = |_| if random.next_u64() >> 63 == 0 { scale } else { -scale };
+            self.projection = (0..coordinates * SKETCH).map(sign).collect();
+        }
+        self.lengths = keys.chunks_exact(SKETCH).map(|key| key.iter().map(|v| v * v).sum()).collect();
+        self.keys = keys;
+    }
+
+    /// How unusual the inputs of each row are, `[rows, SCORES]`.
+    pub fn scores(&self, table: &Table) -> Vec<f32> {
+        (0..table.rows).flat_map(|row| self.judge(&self.look(table, row))).collect()
+    }
+
+    fn look(&self, table: &Table, row: usize) -> Look {
+        let mut look = Look::new();
+        for (at, (name, usual)) in self.columns.iter().enumerate() {
+            if let Some(column) = table.column(name) {
+                usual.look(at, column, row, &mut look);
+            }
+        }
+        if self.projection.is_empty() {
+            look.sketch.iter_mut().zip(&look.coordinates).for_each(|(s, c)| *s += c);
+        } else {
+            for (value, signs) in look.coordinates.iter().zip(self.projection.chunks_exact(SKETCH)) {
+                if *value != 0.0 {
+                    look.sketch.iter_mut().zip(signs).for_each(|(s, sign)| *s += value * sign);
+                }
+            }
+        }
+        look
+    }
+
+    fn judge(&self, look: &Look) -> InputScores {
+        let parts = look.parts.max(1.0);
+        [self.distance(&look.sketch), look.sum / parts, look.most, look.characters, look.words]
+    }
+
+    /// Distance to the third-nearest known row.
+    fn distance(&self, sketch: &[f32]) -> f32 {
+        let mut found = [0.0; MAX_KEYS];
+        let found = &mut found[..self.lengths.len().min(MAX_KEYS)];
+        products(Isa::best(), &self.keys, sketch, found);
+        let own: f32 = sketch.iter().map(|v| v * v).sum();
+        let mut nearest = [f32::INFINITY; NEIGHBOUR];
+        for (product, length) in found.iter().zip(&self.lengths) {
+            let mut distance = own + length - 2.0 * product;
+            for best in &mut nearest {
+                if distance < *best {
+                    std::mem::swap(best, &mut distance);
+                }
+            }
+        }
+        let found = nearest.iter().rev().find(|d| d.is_finite()).copied().unwrap_or(0.0);
+        found.max(0.0).sqrt()
+    }
+
+    /// Whether its parts fit each other and a model with the columns `names`.
+    pub(super) fn is_consistent(&self, names: &[&str]) -> bool {
+        self.columns.iter().all(|(name, column)| names.contains(&name.as_str()) && column.is_consistent())
+    }
+
+    /// Bytes it takes in memory, about.
+    pub(super) fn bytes(&self) -> u64 {
+        4 * (self.keys.len() + self.projection.len()) as u64 + (self.columns.len() as u64) * 512
+    }
+}

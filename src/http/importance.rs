@@ -1,0 +1,71 @@
+//! How much each feature matters to a model.
+
+use super::Api;
+use super::error::{Answer, Problem};
+use super::read::Path;
+use crate::Error;
+use crate::store::ModelName;
+use axum::extract::State;
+use serde::Serialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(importance))
+}
+
+/// How much each feature matters to the served version.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct ImportanceAnswer {
+    /// The version.
+    version: u64,
+    #[serde(flatten)]
+    #[schema(inline)]
+    importance: FeatureImportance,
+}
+
+/// What rows lose by other rows' values, feature by feature.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct FeatureImportance {
+    /// What gets worse: `log_loss`, or `mae` in the target's unit.
+    metric: String,
+    /// Held-out rows it was measured on.
+    rows: usize,
+    /// The most important first.
+    features: Vec<ImportantFeature>,
+}
+
+/// One feature.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct ImportantFeature {
+    /// The column.
+    name: String,
+    /// How much the metric rises when the column has the values of other rows.
+    importance: f64,
+    /// Where that lies with 95 % confidence.
+    interval: [f64; 2],
+}
+
+/// How much each feature matters, measured on held-out rows when the version was trained (permutation importance).
+#[utoipa::path(get, path = "/api/v1/models/{name}/importance", operation_id = "importance", tag = "models",
+    security(("key" = ["read"])), params(("name" = String, Path)), responses((status = 200, body = ImportanceAnswer),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "the version has none", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json")))]
+async fn importance(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<ImportanceAnswer>> {
+    let chosen = api.engine.choose(name.as_str(), None, &super::context::request_id()).await?;
+    let bundle = chosen.live.bundle();
+    let Some(found) = &bundle.config.importance else {
+        let detail = "importance is measured when a version is trained: this one was trained before it was, or has \
+            learned by observing alone";
+        return Err(Error::conflict("no_importance", detail).into());
+    };
+    let feature = |one: &kenyon_learn::learning::importance::Feature| ImportantFeature {
+        name: one.name.clone(),
+        importance: one.importance,
+        interval: one.interval,
+    };
+    let features = found.features.iter().map(feature).collect();
+    let importance = FeatureImportance { metric: found.metric.clone(), rows: found.rows, features };
+    Ok(axum::Json(ImportanceAnswer { version: chosen.live.version, importance }))
+}
