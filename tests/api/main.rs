@@ -9,6 +9,7 @@ mod bundles;
 mod datasets;
 mod description;
 mod doubt;
+mod earlier;
 mod jobs;
 mod limits;
 mod main_job;

@@ -1,0 +1,64 @@
+"""What a dry run estimates beside what the training then takes, dataset by dataset.
+
+usage: estimates.py BINARY FILE:TARGET [FILE:TARGET …]. Each file is sent to a server of its own, planned with
+`"dry_run":true` and trained with the same request. Time is the job's, from its start to its end; memory is what the
+server's peak grows by while it trains (Linux). Prints the ratios; a goal is a factor of two.
+"""
+
+import argparse
+import os
+import time
+
+from server import Client, Server
+
+
+def peak(pid):
+    """Bytes of the largest resident memory so far, and of the present one."""
+    with open(f"/proc/{pid}/status") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return [int(fields[name].split()[0]) * 1024 for name in ("VmHWM", "VmRSS")]
+
+
+def seconds(job):
+    moment = lambda name: time.mktime(time.strptime(job[name][:19], "%Y-%m-%dT%H:%M:%S")) + float("0" + job[name][19:].rstrip("Z"))
+    return moment("finished_at") - moment("started_at")
+
+
+def measure(binary, path, target):
+    server = Server(binary, "--workers", "1")
+    client = Client(server.port)
+    with open(path, "rb") as file:
+        client.call("PUT", "/api/v1/datasets/d", file.read())
+    request = {"dataset": "d", "target": target}
+    plan = client.call("POST", "/api/v1/models/m/train", {**request, "dry_run": True})
+    _, before = peak(server.process.pid)
+    with open(f"/proc/{server.process.pid}/clear_refs", "w") as file:
+        file.write("5")
+    job = client.call("POST", "/api/v1/models/m/train", request)
+    while job["status"] in ("queued", "running"):
+        time.sleep(0.05)
+        job = client.call("GET", f"/api/v1/jobs/{job['id']}")
+    assert job["status"] == "succeeded", job
+    most, _ = peak(server.process.pid)
+    took, needed = seconds(job), most - before
+    server.process.terminate()
+    name = os.path.basename(path).split(".")[0]
+    print(
+        f"{name:24} {plan['family']:10} estimated {plan['estimated_seconds']:8.2f} s took {took:8.2f} s ratio "
+        f"{plan['estimated_seconds'] / took:5.2f}   estimated {plan['estimated_bytes'] / 2**20:7.1f} MiB grew by "
+        f"{needed / 2**20:7.1f} MiB",
+        flush=True,
+    )
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary")
+    parser.add_argument("files", nargs="+")
+    arguments = parser.parse_args()
+    for file in arguments.files:
+        path, target = file.rsplit(":", 1)
+        measure(arguments.binary, path, target)
+
+
+main()
