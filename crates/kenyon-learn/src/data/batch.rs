@@ -5,7 +5,7 @@
 /// Row `r` owns tokens `row_offsets[r]..row_offsets[r + 1]`; token `t` owns entries
 /// `token_offsets[t]..token_offsets[t + 1]` of `indices` and `values`. In a bag every row has
 /// exactly one token. Entries of a bag are sorted by index and unique; entries of a text token in
-/// a sequence stand in reading order and may repeat.
+/// a sequence are in reading order and may repeat.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Batch {
     /// `[rows + 1]`, in tokens; starts with 0.

@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn a_network_that_is_nearly_always_right_covers_no_more_than_asked() {
-        // Nearly all probabilities are 1 as singles go; what the others share tells rows apart.
+        // Nearly all probabilities round to 1 in single precision; what the others share distinguishes the rows.
         let (mut logits, truths) = drawn(6_000, 3, 1.0, 4);
         for (row, &truth) in logits.chunks_exact_mut(3).zip(&truths) {
             row[truth as usize] += 30.0;

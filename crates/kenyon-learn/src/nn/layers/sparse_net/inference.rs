@@ -153,7 +153,7 @@ impl InferenceNet {
 }
 
 impl WeightRows {
-    /// From weights `[inputs, units]` and biases `[units]`, as many as the sizes say; a region a field.
+    /// From weights `[inputs, units]` and biases `[units]` of these sizes; a region a field.
     fn new(inputs: usize, units: usize, fields: Vec<InputSet>, weights: &[f32], bias: &[f32]) -> Self {
         let (blocks, count) = (units.div_ceil(LANE), fields.len().max(1));
         let input_index = (!fields.is_empty()).then(|| InputIndex::new(inputs, fields.iter()));
