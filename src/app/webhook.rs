@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_public_addresses_are_told() {
+    fn only_public_addresses_are_sent_to() {
         for private in [
             "127.0.0.1",
             "10.1.2.3",

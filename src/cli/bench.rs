@@ -53,7 +53,7 @@ impl Bench {
         let started = Instant::now();
         let mut tasks = tokio::task::JoinSet::new();
         for first in 0..self.connections.clamp(1, 4096) {
-            tasks.spawn(ask(client.clone(), path.clone(), bodies.clone(), first, end));
+            tasks.spawn(send_requests(client.clone(), path.clone(), bodies.clone(), first, end));
         }
         let mut times = Vec::new();
         while let Some(done) = tasks.join_next().await {
@@ -74,7 +74,7 @@ impl Bench {
 }
 
 /// Sends requests until the end; returns the duration of each.
-async fn ask(
+async fn send_requests(
     client: Client,
     path: Arc<str>,
     bodies: Arc<Vec<Vec<u8>>>,

@@ -211,7 +211,7 @@ async fn queue_changed(changes: &mut broadcast::Receiver<Change>) {
         match changes.recv().await {
             Ok(Change::Queue | Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => return,
             Ok(_) => {}
-            // The store is closed: polling will say so.
+            // The store is closed: polling will report that.
             Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }

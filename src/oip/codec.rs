@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 /// Name of the tensor that holds all features.
 const ALL: &str = "input";
 
-/// A tensor in a model's metadata; -1 stands for any size.
+/// A tensor in a model's metadata; -1 means any size.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub(super) struct Described {
     pub(super) name: String,
@@ -146,7 +146,7 @@ fn spread(encoder: &Encoder, mut tensors: Vec<Tensor>) -> Result<Vec<Tensor>> {
     Ok(plans.iter().enumerate().map(column).collect())
 }
 
-/// `count` finite numbers (NaN stands for a missing one).
+/// `count` finite numbers (NaN is a missing one).
 fn numbers(tensor: Tensor, count: usize) -> Result<Vec<f64>> {
     if tensor.values.len() != count {
         return Err(shape_error(&tensor, "the number of elements does not fit the model"));

@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn strangers_archives_are_refused() {
+    fn untrusted_archives_are_refused() {
         let refuse = |bytes: &[u8], limit| unpack(bytes, limit).unwrap_err().code;
         assert_eq!(refuse(b"nothing of the kind", 1000), "bad_bundle");
         assert_eq!(refuse(&[], 1000), "bad_bundle");

@@ -81,7 +81,7 @@ fn stable(version: u64) -> Traffic {
     Traffic { stable: Some(version), ..Traffic::default() }
 }
 
-async fn ask(engine: &Engine, id: &str, body: Value) -> Result<Value> {
+async fn predict(engine: &Engine, id: &str, body: Value) -> Result<Value> {
     let body = Bytes::from(body.to_string());
     let reply = engine.predict_json("m", &body, Caller { request_id: id, deadline: None }).await?;
     Ok(serde_json::from_slice(&reply.body).unwrap())
@@ -91,7 +91,7 @@ async fn ask(engine: &Engine, id: &str, body: Value) -> Result<Value> {
 async fn an_answer_has_everything_that_was_asked_for() {
     let (shelf, engine) = engine(stable(1));
     let body = json!({ "rows": [{ "x": 0.1 }, { "x": 0.95, "id": 7 }], "coverage": 0.9, "explain": true });
-    let answer = ask(&engine, "", body).await.unwrap();
+    let answer = predict(&engine, "", body).await.unwrap();
     assert_eq!((&answer["model"], &answer["version"]), (&json!("m"), &json!(1)));
     let [first, second] = &answer["predictions"].as_array().unwrap()[..] else { panic!("{answer}") };
     assert_eq!((&first["label"], &second["label"]), (&json!("small"), &json!("large")));
@@ -107,9 +107,9 @@ async fn an_answer_has_everything_that_was_asked_for() {
         assert_eq!(p["explanation"]["features"][0]["name"], "x");
     }
     assert_ne!(first["prediction_id"], second["prediction_id"]);
-    let top = ask(&engine, "", json!({ "rows": [{ "x": 0.1 }], "top_k": 1 })).await.unwrap();
+    let top = predict(&engine, "", json!({ "rows": [{ "x": 0.1 }], "top_k": 1 })).await.unwrap();
     assert_eq!(top["predictions"][0]["probabilities"].as_object().unwrap().len(), 1);
-    let none = ask(&engine, "", json!({ "rows": [] })).await.unwrap();
+    let none = predict(&engine, "", json!({ "rows": [] })).await.unwrap();
     assert_eq!(none["predictions"], json!([]));
     assert_eq!(shelf.loads.load(Ordering::Relaxed), 1);
     let mut metrics = String::new();
@@ -127,10 +127,10 @@ async fn what_does_not_fit_is_refused_with_its_place() {
         (json!({}), "invalid_request", Kind::Malformed),
         (json!({ "rows": [{ "x": 1 }], "version": 9 }), "version_not_found", Kind::NotFound),
     ] {
-        let error = ask(&engine, "", body.clone()).await.unwrap_err();
+        let error = predict(&engine, "", body.clone()).await.unwrap_err();
         assert_eq!((error.code, error.kind), (code, kind), "{body}");
     }
-    let error = ask(&engine, "", json!({ "rows": [{ "x": 1 }, { "x": "one" }] })).await.unwrap_err();
+    let error = predict(&engine, "", json!({ "rows": [{ "x": 1 }, { "x": "one" }] })).await.unwrap_err();
     assert_eq!(error.kind, Kind::Unprocessable);
     assert_eq!((error.details[0].row, error.details[0].column.as_deref()), (Some(1), Some("x")));
     let caller = Caller { request_id: "", deadline: None };
@@ -143,13 +143,13 @@ async fn what_does_not_fit_is_refused_with_its_place() {
 #[tokio::test]
 async fn without_a_version_the_model_is_not_available_yet() {
     let (shelf, engine) = engine(Traffic::default());
-    assert_eq!(ask(&engine, "", json!({ "rows": [] })).await.unwrap_err().kind, Kind::Unavailable);
+    assert_eq!(predict(&engine, "", json!({ "rows": [] })).await.unwrap_err().kind, Kind::Unavailable);
     *shelf.traffic.lock().unwrap() = stable(2);
     engine.refresh("m").await.unwrap();
-    assert_eq!(ask(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 2);
+    assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 2);
     shelf.gone.store(true, Ordering::Relaxed);
     engine.refresh("m").await.unwrap();
-    assert_eq!(ask(&engine, "", json!({ "rows": [] })).await.unwrap_err().code, "model_not_found");
+    assert_eq!(predict(&engine, "", json!({ "rows": [] })).await.unwrap_err().code, "model_not_found");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -162,7 +162,7 @@ async fn versions_switch_under_load_without_a_failed_or_mixed_answer() {
             tokio::spawn(async move {
                 let mut asked = 0;
                 while !done.load(Ordering::Relaxed) {
-                    let answer = ask(&engine, "", json!({ "rows": [{ "x": 0.05 }] })).await.unwrap();
+                    let answer = predict(&engine, "", json!({ "rows": [{ "x": 0.05 }] })).await.unwrap();
                     let expected = if answer["version"] == 1 { "small" } else { "large" };
                     assert_eq!(answer["predictions"][0]["label"], expected);
                     asked += 1;
@@ -180,7 +180,7 @@ async fn versions_switch_under_load_without_a_failed_or_mixed_answer() {
     for client in clients {
         client.await.unwrap();
     }
-    let answer = ask(&engine, "", json!({ "rows": [{ "x": 0.05 }], "version": 1 })).await.unwrap();
+    let answer = predict(&engine, "", json!({ "rows": [{ "x": 0.05 }], "version": 1 })).await.unwrap();
     assert_eq!((&answer["version"], &answer["predictions"][0]["label"]), (&json!(1), &json!("small")));
 }
 
@@ -191,8 +191,8 @@ async fn a_canary_and_a_shadow_see_their_requests() {
     let mut by_version = [0, 0];
     for id in 0..40 {
         let id = format!("id-{id}");
-        let first = ask(&engine, &id, json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"].as_u64().unwrap();
-        let again = ask(&engine, &id, json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"].as_u64().unwrap();
+        let first = predict(&engine, &id, json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"].as_u64().unwrap();
+        let again = predict(&engine, &id, json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"].as_u64().unwrap();
         assert_eq!(first, again);
         by_version[first as usize - 1] += 1;
     }
@@ -200,7 +200,7 @@ async fn a_canary_and_a_shadow_see_their_requests() {
     *shelf.traffic.lock().unwrap() = Traffic { shadow: Some(2), ..stable(1) };
     engine.refresh("m").await.unwrap();
     for _ in 0..5 {
-        assert_eq!(ask(&engine, "", json!({ "rows": [{ "x": 0.1 }] })).await.unwrap()["version"], 1);
+        assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0.1 }] })).await.unwrap()["version"], 1);
     }
     while engine.shadow_figures("m").unwrap().rows < 5 {
         tokio::task::yield_now().await;

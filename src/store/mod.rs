@@ -1,4 +1,4 @@
-//! Persistence: SQL and objects. Nothing here knows tensors, and nothing above sees SQL.
+//! Persistence: SQL and objects. Nothing here has tensors, and nothing above has SQL.
 //!
 //! A [`Store`] is cheap to clone. Embedded, it uses SQLite (write-ahead log, every acknowledged write
 //! synced) and a folder; for several replicas, Postgres and an object store. One folder of migrations and one

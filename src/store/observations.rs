@@ -62,7 +62,7 @@ pub struct Record {
     pub next: u64,
     /// What it is.
     pub kind: String,
-    /// How many rows it stands for.
+    /// How many rows it counts.
     pub rows: u64,
     /// The rows.
     pub payload: Vec<u8>,

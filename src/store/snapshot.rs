@@ -165,7 +165,7 @@ const TABLES: &[(&str, Columns)] = &[
 const FOLDERS: [&str; 4] = ["datasets", "models", "logs", "checkpoints"];
 
 impl Store {
-    /// Writes a copy of everything to `path` while others go on reading and writing. The file
+    /// Writes a copy of everything to `path` while others continue to read and write. The file
     /// appears whole or not at all.
     pub async fn write_snapshot(&self, path: &Path) -> Result<Manifest> {
         let _copying = self.inner.copying.read().await;

@@ -22,7 +22,7 @@ pub enum Kind {
     Canceled,
     /// Reading or writing a file failed; the cause is a [`std::io::Error`].
     Io,
-    /// An internal error, or one of the caller's input; the cause says which.
+    /// An internal error, or one of the caller's input, named by the cause.
     Internal,
 }
 

@@ -51,7 +51,7 @@ async fn run(store: &Store, model: &str, request: &TrainRequest, interruptions: 
         assert!(w.tick().await.unwrap());
         if left > 0 {
             left -= 1;
-            // Stopped as soon as there is a checkpoint to go on from.
+            // Stopped as soon as there is a checkpoint to continue from.
             w.drain().await;
         }
         w.idle().await;

@@ -30,7 +30,7 @@ const SNAPSHOT_ROWS: u64 = 50_000;
 const SNAPSHOT_BYTES: usize = 64 << 20;
 /// Rows after which a consolidation is due.
 const CONSOLIDATE_ROWS: u64 = 20_000;
-/// How often the rest of the log is applied while other replicas go on writing to it.
+/// How often the rest of the log is applied while other replicas continue to write to it.
 const TRIES: usize = 8;
 
 type Reply<T> = oneshot::Sender<Result<T>>;

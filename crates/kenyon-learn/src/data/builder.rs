@@ -124,7 +124,7 @@ impl TableBuilder {
         }
     }
 
-    /// A field that no plan knows.
+    /// A field that is in no plan.
     pub(super) fn unknown(&mut self, name: &str) {
         self.fault(name, "the model has no such field");
     }

@@ -143,7 +143,7 @@ pub(crate) fn number_text(number: f64) -> String {
 }
 
 /// Whether a field is one of the words for a number that is not finite.
-pub(crate) fn says_not_finite(text: &str) -> bool {
+pub(crate) fn is_non_finite_word(text: &str) -> bool {
     let word = text.trim_start_matches(['+', '-']);
     ["nan", "inf", "infinity"].iter().any(|w| word.eq_ignore_ascii_case(w))
 }
@@ -309,8 +309,8 @@ mod tests {
 
     #[test]
     fn words_for_no_finite_number_and_leading_zeros_are_known() {
-        assert!(says_not_finite("NaN") && says_not_finite("-inf") && says_not_finite("Infinity"));
-        assert!(!says_not_finite("nancy") && !says_not_finite(""));
+        assert!(is_non_finite_word("NaN") && is_non_finite_word("-inf") && is_non_finite_word("Infinity"));
+        assert!(!is_non_finite_word("nancy") && !is_non_finite_word(""));
         assert!(leading_zero("01234") && !leading_zero("0") && !leading_zero("0.5"));
     }
 }

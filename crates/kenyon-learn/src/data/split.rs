@@ -88,7 +88,7 @@ fn is_labelled(targets: &Encoded, row: usize) -> bool {
     }
 }
 
-/// Holds `share` of the labelled rows out, of every class alike. A class with a single row goes wholly
+/// Holds `share` of the labelled rows out, the same share of every class. A class with a single row goes wholly
 /// to training, and so do rows without a label.
 ///
 /// # Errors

@@ -55,7 +55,7 @@ pub struct FitSpec {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Validation {
-    /// A share of the rows, in `(0, 0.9]`, of every class alike.
+    /// A share of the rows, in `(0, 0.9]`, the same of every class.
     Share(f32),
     /// The newest rows by a column of the table.
     Newest {

@@ -190,7 +190,7 @@ enum MemoryKind {
 }
 
 impl MemoryKind {
-    /// The algorithm for the rows of `encoder`; query reduction has `sizes` where `config` does not say.
+    /// The algorithm for the rows of `encoder`; query reduction has `sizes` where `config` gives none.
     fn new(encoder: &Encoder, task: Task, outputs: usize, config: &Map<String, Value>, sizes: Sizes) -> Self {
         let width = |default| whole(config, "width", default).max(1);
         let words = encoder.width as usize;

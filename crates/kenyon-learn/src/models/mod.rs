@@ -63,7 +63,7 @@ impl Setting {
         Self { name, default: default.into(), range, help, otherwise: Value::Null }
     }
 
-    /// The same, with the value it has where neither the request nor a rule of the recipe says.
+    /// The same, with the value used where neither the request nor a rule of the recipe gives one.
     #[must_use]
     pub fn otherwise(self, value: impl Into<Value>) -> Self {
         Self { otherwise: value.into(), ..self }

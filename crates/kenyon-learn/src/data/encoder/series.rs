@@ -49,7 +49,7 @@ impl Windows {
     }
 
     pub(super) fn width(&self) -> usize {
-        // The last entry says that the series is empty.
+        // The last entry means that the series is empty.
         self.window * self.channels + 1
     }
 
@@ -163,7 +163,7 @@ impl Pooled {
     }
 
     pub(super) fn width(&self) -> usize {
-        // The last entry says that the series is empty.
+        // The last entry means that the series is empty.
         self.channels * STATISTICS + 1
     }
 

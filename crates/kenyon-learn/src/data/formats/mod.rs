@@ -276,7 +276,7 @@ fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
 
 /// Receives what a reader finds, row by row. Cells of a column that a row does not have are not sent.
 pub(crate) trait RowSink {
-    /// A new column, numbered in order of discovery, before its first cell. `kind` where the format knows it.
+    /// A new column, numbered in order of discovery, before its first cell. `kind` where the format defines it.
     fn column(&mut self, name: &str, kind: Option<ColumnKind>) -> Result<()>;
 
     /// The column cannot be read, for this reason; no cell of it follows.

@@ -133,7 +133,7 @@ impl Members {
     }
 
     /// Whether the member at an end is unrelated to its neighbour: a label before or after a series.
-    pub(super) fn stranger(&self, end: usize, neighbour: usize, from: usize, to: usize) -> bool {
+    pub(super) fn is_unrelated(&self, end: usize, neighbour: usize, from: usize, to: usize) -> bool {
         let usual = self.at_lag(from, to, 1, |_| true).unwrap_or(0.0);
         self.rows() >= MIN_ROWS && self.correlation(end, neighbour).is_some_and(|c| c < 0.5 * usual)
     }

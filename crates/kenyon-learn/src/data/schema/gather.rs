@@ -110,7 +110,7 @@ impl<'k> Gathering<'k> {
     }
 
     /// Whether an unquoted field means "no value" in a column of this kind (of none: in any column).
-    fn says_missing(&self, text: &str, kind: Option<ColumnKind>) -> bool {
+    fn is_missing_word(&self, text: &str, kind: Option<ColumnKind>) -> bool {
         match &self.options.missing {
             Some(words) => words.iter().any(|word| word == text),
             None => is_word(text) || (kind.is_none_or(|k| !k.spec().keeps_words()) && is_weak_word(text)),
@@ -123,7 +123,7 @@ impl<'k> Gathering<'k> {
         match value {
             Cell::Missing => {}
             Cell::Nested => self.fault("nested", column, "nested objects are not read; flatten them into columns"),
-            Cell::Raw(text) if self.says_missing(text, None) => self.columns[column].word(text, row),
+            Cell::Raw(text) if self.is_missing_word(text, None) => self.columns[column].word(text, row),
             Cell::Raw(text) | Cell::Quoted(text) if text.starts_with('[') => self.raw_list(column, value, text),
             Cell::Raw(text) | Cell::Quoted(text) | Cell::Text(text) => self.open_text(column, value, text.trim()),
             Cell::List(list) => self.list(column, list),
@@ -172,7 +172,7 @@ impl<'k> Gathering<'k> {
                 Err(reason) => self.fault("bad_cell", column, reason),
             };
         }
-        if !typed && (cell::says_not_finite(text) || cell::parse_number(text).is_some_and(f64::is_infinite)) {
+        if !typed && (cell::is_non_finite_word(text) || cell::parse_number(text).is_some_and(f64::is_infinite)) {
             stats.not_finite += 1;
             return;
         }
@@ -196,7 +196,7 @@ impl<'k> Gathering<'k> {
             }
             Cell::Raw(text) => {
                 let known = self.columns[column].reading.as_ref().is_some_and(|r| r.spelling.is_missing(text));
-                if known || self.says_missing(text, Some(kind)) {
+                if known || self.is_missing_word(text, Some(kind)) {
                     return self.columns[column].word(text, row);
                 }
             }

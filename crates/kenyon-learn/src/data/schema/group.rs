@@ -103,8 +103,8 @@ fn read_run(run: Range<usize>, keys: &[Key<'_>], samples: &[Vec<f32>]) -> Option
     };
     let whole = assess(0, n);
     let without = [(1, n, 0, 1), (0, n - 1, n - 1, n - 2)].map(|(from, to, end, neighbour)| {
-        let stranger = members.stranger(end, neighbour, from, to);
-        (from, to, if stranger { assess(from, to) } else { None })
+        let unrelated = members.is_unrelated(end, neighbour, from, to);
+        (from, to, if unrelated { assess(from, to) } else { None })
     });
     let picture = |alike: &Option<Alike>| matches!(alike, Some(Alike::Picture(..)));
     let trimmed = without.iter().find(|(.., a)| picture(a)).or_else(|| without.iter().find(|(.., a)| a.is_some()));

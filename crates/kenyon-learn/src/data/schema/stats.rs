@@ -162,7 +162,7 @@ impl Stats {
         self.reading.as_ref().is_none_or(|r| r.kind == ColumnKind::Number && !r.spelling.decimal_comma)
     }
 
-    /// A number as a file has it; long whole numbers are told apart beyond the doubles' 53 bits.
+    /// A number as a file has it; long integers are distinguished beyond the doubles' 53 bits.
     #[inline]
     pub(super) fn raw_number(&mut self, x: f64, text: &str, sampled: bool) {
         match text.len() {

@@ -32,7 +32,7 @@ pub enum Comparison {
 }
 
 impl Comparison {
-    /// Whether it compares configurations and so takes the distance `euclidean`, whichever is asked for.
+    /// Whether it compares configurations and so uses the distance `euclidean` in any case.
     pub fn needs_euclidean(self) -> bool {
         matches!(self, Self::Cka | Self::Procrustes)
     }
@@ -77,7 +77,7 @@ impl Matrices {
         }
         let mut this = Self { comparison, conditions, systems, subjects, values, orders: Vec::new() };
         if ranked {
-            // Ranks need the order only, so the values make room for it.
+            // Ranks need the order only, so the values are freed.
             let values = std::mem::take(&mut this.values);
             this.orders = values.into_iter().map(|v| Order::new(&v, conditions)).collect();
         }

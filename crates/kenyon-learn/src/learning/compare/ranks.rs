@@ -19,7 +19,7 @@ pub(crate) enum Coefficient {
 pub(crate) struct Order {
     /// The two conditions of each pair, from the smallest value to the largest.
     pairs: Vec<(u16, u16)>,
-    /// Bit `k` says whether the value at place `k` differs from the one before it.
+    /// Bit `k` is set if the value at index `k` differs from the one before it.
     differs: Vec<u64>,
 }
 
@@ -162,7 +162,7 @@ impl Ranks {
 
     /// Kendall's tau-a: concordant minus discordant pairs, over all of them. `order` sorts `a`.
     fn tau(&self, order: &[u32], a: &[u32], b: &[u32]) -> f64 {
-        // Sums of weights by half the doubled rank, which tells tied groups apart and is at most the total.
+        // Sums of weights by half the doubled rank, which distinguishes tied groups and is at most the total.
         let size = self.total as usize + 1;
         let mut tree = vec![0.0f64; size + 1];
         let below = |tree: &[f64], mut at: usize| {

@@ -21,7 +21,7 @@ pub struct Dropped {
 
 /// A representational dissimilarity matrix, without the diagonal and the lower half.
 ///
-/// The pairs stand in the order (0,1), (0,2), …, (1,2), …. Every value is finite: a condition without
+/// The pairs are in the order (0,1), (0,2), …, (1,2), …. Every value is finite: a condition without
 /// a defined distance is not in the matrix but in `dropped`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Rdm {
@@ -39,7 +39,7 @@ pub fn pairs(n: usize) -> usize {
     n * n.saturating_sub(1) / 2
 }
 
-/// Where the pairs of condition `i` start: the pair (i, j), `i < j`, stands at `row_start(n, i) + j`.
+/// Where the pairs of condition `i` start: the pair (i, j), `i < j`, is at `row_start(n, i) + j`.
 /// Wraps below zero for the first row, so it is added with wrapping.
 pub(crate) fn row_start(n: usize, i: usize) -> usize {
     (i * n).wrapping_sub(i * (i + 1) / 2 + i + 1)

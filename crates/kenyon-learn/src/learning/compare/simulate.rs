@@ -103,7 +103,7 @@ impl Study {
         assess(systems.collect::<Result<_>>()?, subjects, self.comparison, bootstrap, &|_, _| true)
     }
 
-    /// The p of the three tests in one study where stimuli are drawn anew.
+    /// The p of the three tests in one study with new stimuli.
     fn other_stimuli(&self, noise: f64, study: u64) -> Result<[f64; 3]> {
         let mut random = Random::stream(1, "study", study);
         let truth = self.features(&mut random);

@@ -48,7 +48,7 @@ impl StreamModel {
         candidate.settle();
         for r in 0..half {
             candidate.answer(replayed.row(r), &mut self.scratch);
-            candidate.rehearse(replayed.row(r), self.truth(labels[r]), &self.scratch);
+            candidate.replay_row(replayed.row(r), self.truth(labels[r]), &self.scratch);
         }
         let after = replayed.judge(&candidate, half..rows, self.task, &mut self.scratch) * f64::from(self.unit());
         let accepted = match self.task {

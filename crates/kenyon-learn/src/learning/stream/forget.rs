@@ -129,10 +129,10 @@ impl StreamModel {
         self.mixture.restart();
         for pass in 0..PASSES {
             let pass = if pass == 0 { Pass::RebuildFirst } else { Pass::RebuildAgain };
-            self.mixture.teach_again((0..memory).filter(known).map(row), pass, &mut self.scratch);
+            self.mixture.retrain((0..memory).filter(known).map(row), pass, &mut self.scratch);
         }
         let recent = (memory..labels.len()).filter(known).map(row);
-        self.mixture.teach_again(recent, Pass::RebuildFirst, &mut self.scratch);
+        self.mixture.retrain(recent, Pass::RebuildFirst, &mut self.scratch);
         self.mixture.settle();
         self.forgotten = 0;
         Ok(())

@@ -7,7 +7,7 @@ use super::shape::Row;
 
 impl Mixture {
     /// Adds a row's inputs to the running statistics, with or without a label.
-    pub(super) fn look(&mut self, row: Row<'_>) {
+    pub(super) fn observe_inputs(&mut self, row: Row<'_>) {
         if let Some(inputs) = &mut self.inputs {
             inputs.observe(row.indices, row.values);
         }
@@ -49,7 +49,7 @@ impl Mixture {
     }
 
     /// Learns a stored row once more: gradient steps alone, without counts or time.
-    pub(super) fn rehearse(&mut self, row: Row<'_>, truth: Truth, scratch: &Scratch) {
+    pub(super) fn replay_row(&mut self, row: Row<'_>, truth: Truth, scratch: &Scratch) {
         self.teach(row, truth, Pass::Rehearsal, scratch);
     }
 
@@ -61,7 +61,7 @@ impl Mixture {
 
     /// Trains experts on rows of the past in their order, with their own past. Afterwards the recent past is
     /// that of these rows; counts, scales and memory stay.
-    pub(super) fn teach_again<'a>(
+    pub(super) fn retrain<'a>(
         &mut self,
         rows: impl Iterator<Item = (Row<'a>, Truth)>,
         pass: Pass,

@@ -314,7 +314,7 @@ impl StreamModel {
         if let (TargetEncoder::Number { mean, .. }, None) = (&self.target_encoder, &self.base)
             && let Some(centre) = self.targets.astray(*mean)
         {
-            self.begin_values_anew(centre);
+            self.restart_regression(centre);
         }
         self.renew_novelty();
         out.rows = labels.len() as u64;
@@ -323,7 +323,7 @@ impl StreamModel {
 
     fn one(&mut self, row: Row<'_>, (batch, r): (&Batch, usize), label: Label, text: Option<&str>, out: &mut Observed) {
         self.rows += 1;
-        self.mixture.look(row);
+        self.mixture.observe_inputs(row);
         self.mixture.answer(row, &mut self.scratch);
         if let Some(score) = self.novelty_score(row.code, batch, r) {
             self.keep_novelty(score);
@@ -385,7 +385,7 @@ impl StreamModel {
     }
 
     /// Restarts the experts for regression with another centre: the first target was an outlier.
-    fn begin_values_anew(&mut self, centre: f64) {
+    fn restart_regression(&mut self, centre: f64) {
         self.target_encoder = TargetEncoder::Number { mean: centre, std: 1.0 };
         self.mixture.restart();
         self.novelty = None;

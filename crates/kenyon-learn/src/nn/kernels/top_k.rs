@@ -86,7 +86,7 @@ pub fn top_k(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK, out: &mut V
     debug_assert_eq!(out.len() - before, k);
 }
 
-/// A key a few percent below, in the value it stands for.
+/// A key a few percent below, as a value.
 fn lowered(key: u32) -> u32 {
     // An eighth of an octave is 2^20 steps of the key.
     key.saturating_sub(1 << 20)

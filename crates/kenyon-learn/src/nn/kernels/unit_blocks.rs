@@ -5,7 +5,7 @@ use super::lane::{LANE, Lane, fused};
 use super::rows::{SparseRows, Winners};
 use super::vectors::tree_sum;
 
-/// The line of input `index`. Kernels read and write many of these, in no order the compiler knows.
+/// The line of input `index`. Kernels read and write many of these, in an order that the compiler cannot predict.
 ///
 /// # Safety
 /// `index` must be below `weights.len()`.

@@ -11,7 +11,7 @@ use crate::nn::parameters::Parameters;
 use crate::random::Random;
 use std::ops::Range;
 
-/// Rows as slots of words. Slot 0 of each row is its question, the others stand in time order.
+/// Rows as slots of words. Slot 0 of each row is its question, the others are in time order.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Stories {
     /// `[rows + 1]`, in slots.

@@ -28,7 +28,7 @@ pub struct Sums {
     sums: Vec<f64>,
     /// Σφ and number of the rows without a label, which contribute to the covariance only.
     counts: Vec<f64>,
-    /// Σφ and number of the rows without a label: they tell how inputs spread, not what they mean.
+    /// Σφ and number of the rows without a label: they determine the spread of inputs, not their meaning.
     unlabelled: (Vec<f64>, f64),
     /// Rows waiting to be folded into `scatter`, `[waiting, width]`, already scaled by √weight.
     waiting: Vec<f32>,

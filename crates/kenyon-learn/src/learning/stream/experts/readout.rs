@@ -112,7 +112,7 @@ impl ReadoutExpert {
         self.class_bias.fill(0.0);
         if !self.solver.spread.is_empty() {
             let few = (0..shared.classes).filter(|&c| (1..few_shot::MANY).contains(&shared.counts[c]));
-            few.for_each(|class| self.read_anew(class, shared));
+            few.for_each(|class| self.solve_class(class, shared));
         }
     }
 
@@ -121,12 +121,12 @@ impl ReadoutExpert {
         let rows = shared.counts.get(class).copied().unwrap_or(0);
         let due = rows <= 8 || (rows <= few_shot::MANY && rows.is_multiple_of(rows / 6));
         if due && self.solver.factor.is_some() {
-            self.read_anew(class, shared);
+            self.solve_class(class, shared);
         }
     }
 
     /// Predicts class `class` from its current rows, with the bias for that few.
-    fn read_anew(&mut self, class: usize, shared: &Shared) {
+    fn solve_class(&mut self, class: usize, shared: &Shared) {
         let Some(parts) = self.parts(shared) else { return };
         // Snapshots from before the variances were stored have something of another length in their position.
         let spread = if let [spread] = self.solver.spread[..] { Some(spread) } else { None };

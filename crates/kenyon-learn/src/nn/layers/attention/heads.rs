@@ -5,7 +5,7 @@ use crate::nn::kernels::dense::{self, reset};
 use crate::nn::kernels::matrix::{MatrixShape, product};
 
 /// Fills `weights` `[rows: heads, tokens, tokens]` and `mixed` `[tokens, width]` from `qkv` `[tokens, 3 width]`;
-/// `offsets` `[rows + 1]` says which tokens belong to a row.
+/// `offsets` `[rows + 1]` defines which tokens belong to a row.
 pub(super) fn attend(
     shape: &AttentionShape,
     offsets: &[usize],

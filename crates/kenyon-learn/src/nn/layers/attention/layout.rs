@@ -140,7 +140,7 @@ impl AttentionWeights {
             let std = 0.5 / fan_in(feature).max(1.0).sqrt();
             row.fill_with(|| random.normal() * std);
         }
-        // Sinusoids (Vaswani et al. 2017) to start from: near positions look alike before any training.
+        // Sinusoids (Vaswani et al. 2017) to start from: near positions are similar before any training.
         let mut positions = vec![0.0; shape.positions * d];
         for (p, row) in positions.chunks_exact_mut(d).enumerate() {
             for (i, value) in row.iter_mut().enumerate() {

@@ -359,7 +359,7 @@ fn units_see_windows_that_cover_what_is_drawn() {
     net.assign_receptive_fields(&usage);
     let seen: Vec<Vec<u32>> = net.hidden[0].fields().map(|field| field.seen().to_vec()).collect();
     assert_eq!(seen.len(), 16);
-    // A quarter of eight by eight is four by four, of two channels, beside the five other inputs.
+    // A quarter of eight by eight is four by four, of two channels, plus the five other inputs.
     assert!(seen.iter().all(|seen| seen.len() == 5 + 4 * 4 * 2 && seen[..5] == [0, 1, 2, 3, 4]), "{seen:?}");
     for input in 0..245 {
         let units = (0..256).filter(|&unit| net.hidden[0].weight(input, unit) != 0.0).count();
