@@ -6,7 +6,6 @@ import re
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import pytest
 from conftest import flowers
 from kenyon import Client, LocalServer
@@ -14,13 +13,12 @@ from kenyon import Client, LocalServer
 README = Path(__file__).parent.parent / "README.md"
 
 
+@pytest.mark.usefixtures("runs")
 def test_the_blocks_of_the_readme_run(server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len(blocks) == 3
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KENYON_SERVER", server.url)
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
     frame = flowers()
     names: dict[str, Any] = {
         "frame": frame,
