@@ -148,6 +148,7 @@ def check(document: Json, exact: bool) -> list[str]:
         known.setdefault(method.call, []).append(method)
     wrong = []
     promised = set()
+    seen: set[Any] = set()
     for operation in operations(document):
         promised.add(operation.call)
         mine = known.get(operation.call)
@@ -159,32 +160,65 @@ def check(document: Json, exact: bool) -> list[str]:
         for name in [*operation.query, *operation.fields, *headers]:
             if name not in arguments and (operation.call, name) not in REFUSED:
                 wrong.append(f"{operation.call}: {mine[0].name}() has no argument '{name}'")
-        wrong += _answer(operation, mine, exact)
+        wrong += _answer(document, operation, mine, exact, seen)
     if exact:
         wrong += [f"{call}: {mine[0].name}() calls what the document does not have" for call, mine in known.items() if call not in promised]
     return wrong
 
 
-def _answer(operation: Operation, mine: list[Method], exact: bool) -> list[str]:
+def _answer(document: Json, operation: Operation, mine: list[Method], exact: bool, seen: set[Any]) -> list[str]:
     """Differences between the typed answer of a method and that of the document."""
-    schema = operation.answer
-    if schema is None or not schema.get("properties"):
-        return []
     wrong = []
     for method in mine:
         kind = getattr(types, method.answer.removeprefix("types."), None)
-        if kind is None or not typing.is_typeddict(kind):
-            continue
-        fields: dict[str, Any] = kind.__annotations__
-        missing = [name for name in schema["required"] if name not in fields]
-        wrong += [f"{operation.call}: {method.answer} has no field '{name}'" for name in missing]
-        absent = [name for name in kind.__required_keys__ if name not in schema["properties"]]
-        if len(mine) == 1 and not schema["vague"]:
-            wrong += [f"{operation.call}: {method.answer} has '{name}', which the document does not" for name in absent]
-        if exact:
-            optional = [name for name in schema["properties"] if name not in fields and name not in missing]
-            wrong += [f"{operation.call}: {method.answer} has no optional field '{name}'" for name in optional]
+        if operation.answer is not None and typing.is_typeddict(kind):
+            # What one call answers is either of two things where two methods send it.
+            either = len(mine) > 1
+            wrong += [f"{operation.call}: {w}" for w in fields(document, operation.answer, kind, either, exact, seen)]
     return wrong
+
+
+def fields(document: Json, schema: Json, kind: Any, either: bool, exact: bool, seen: set[Any]) -> Iterator[str]:
+    """Differences between a typed dictionary and a schema, and those of all that they hold."""
+    schema = flattened(document, schema)
+    known = typing.get_type_hints(kind, include_extras=True)
+    if (kind, either) in seen or not schema["properties"]:
+        return
+    seen.add((kind, either))
+    if not either:
+        required = schema["required"]
+        yield from (f"{kind.__name__} has no field '{name}'" for name in required if name not in known)
+        absent = [name for name in kind.__required_keys__ if name not in schema["properties"]]
+        if not schema["vague"]:
+            yield from (f"{kind.__name__} has '{name}', which the document does not" for name in sorted(absent))
+        if exact:
+            optional = [name for name in schema["properties"] if name not in known and name not in required]
+            yield from (f"{kind.__name__} has no optional field '{name}'" for name in optional)
+    for name, hint in known.items():
+        for inner in dictionaries(hint):
+            for part in alternatives(document, schema["properties"].get(name, {})):
+                yield from fields(document, part, inner, False, exact, seen)
+
+
+def dictionaries(hint: Any) -> Iterator[Any]:
+    """The typed dictionaries in a type."""
+    if typing.is_typeddict(hint):
+        yield hint
+    for argument in typing.get_args(hint):
+        yield from dictionaries(argument)
+
+
+def alternatives(document: Json, schema: Json) -> Iterator[Json]:
+    """The objects that a schema allows: itself, its entries, or one of several."""
+    schema = resolve(document, schema)
+    if "items" in schema:
+        yield from alternatives(document, schema["items"])
+        return
+    several = [*schema.get("oneOf", []), *schema.get("anyOf", [])]
+    if not several:
+        yield schema
+    for part in several:
+        yield from alternatives(document, part)
 
 
 def draft(document: Json) -> str:

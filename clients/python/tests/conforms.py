@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types as builtin_types
+import warnings
 from typing import Any, Literal, NotRequired, Required, Union, get_args, get_origin, get_type_hints, is_typeddict
 
 
@@ -40,7 +41,10 @@ def _fields(value: Any, kind: Any, at: str) -> list[str]:
         return [f"{at}: {value!r} is no object"]
     hints = get_type_hints(kind, include_extras=True)
     found = [f"{at}.{name} is missing" for name in kind.__required_keys__ if name not in value]
-    found += [f"{at}.{name} is not in {kind.__name__}" for name in value if name not in hints]
+    for name in value:
+        if name not in hints:
+            # A newer server: no mistake, and not to be missed.
+            warnings.warn(f"{at}.{name} is not in {kind.__name__}", stacklevel=2)
     for name, hint in hints.items():
         if name in value:
             found += differences(value[name], hint, f"{at}.{name}")

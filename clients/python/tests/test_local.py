@@ -66,17 +66,23 @@ def test_it_ends_with_its_program() -> None:
     assert gone(run.stdout.strip())
 
 
-def test_a_fork_uses_the_server_and_does_not_end_it(server: LocalServer) -> None:
-    client = Client.local()
-    client.models()
-    child = os.fork()
-    if child == 0:
-        try:
-            ok = client.models() is not None and server.alive()
-            server.stop()
-        finally:
-            os._exit(0 if ok else 1)
-    assert os.waitpid(child, 0)[1] == 0 and answers(server.url)
+FORK = """
+import os, kenyon
+client = kenyon.Client.local()
+server = kenyon.LocalServer.shared()
+client.models()
+child = os.fork()
+if child == 0:
+    server.stop()
+    os._exit(0 if client.models() == [] and server.alive() else 1)
+status = os.waitpid(child, 0)[1]
+print(status, client.models() == [], server.alive())
+"""
+
+
+def test_a_fork_uses_the_server_and_does_not_end_it() -> None:
+    run = subprocess.run([sys.executable, "-c", FORK], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["0", "True", "True"]
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,13 +35,11 @@ def test_a_served_model_is_saved_and_loaded(client: Client, trained: str, table:
     assert mlflow.pyfunc.load_model(str(tmp_path / "again")).predict(table)["label"].tolist() == answers["label"].tolist()
 
 
-def test_an_estimator_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("runs")
+def test_an_estimator_is_logged() -> None:
     rng = np.random.default_rng(0)
     X = rng.normal(size=(80, 2))
     model = KenyonClassifier("hybrid").fit(X, (X[:, 0] > 0).astype(int))
-    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
-    mlflow.set_tracking_uri((tmp_path / "runs").as_uri())
-    mlflow.set_experiment(experiment_id=mlflow.create_experiment("e", artifact_location=str(tmp_path / "artifacts")))
     with mlflow.start_run():
         logged = flavour.log_model(model, name="flowers")
     loaded = mlflow.pyfunc.load_model(logged.model_uri)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import ssl
-import sys
-import time
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,11 +12,12 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from . import frames, types
 from .api import Api, ReadOptions
-from .errors import ConnectionFailedError, JobFailedError
+from .errors import JobFailedError
 from .frames import Table
 from .local import LocalServer
-from .progress import Bar, ProgressOption, wants_bar
+from .progress import ProgressOption
 from .transport import CHUNK, Transport
+from .waiting import wait_for
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
 ROWS_PER_CALL = 2_000
 #: Rows that one call of a dataset's rows brings.
 ROWS_PER_PAGE = 10_000
-#: States in which a job stays.
-ENDED = ("succeeded", "failed", "canceled")
 #: Bytes of an upload need this long at least: a slow disk, a large file.
 UPLOAD_TIMEOUT = 3600.0
 
@@ -170,53 +167,10 @@ class Client:
     ) -> types.Job:
         """Waits until a job has ended, and gives its last state; with ``check`` one that failed is an exception."""
         state = self.api.get_job(job) if isinstance(job, str) else job
-        end = None if timeout is None else time.monotonic() + timeout
-        bar = Bar(f"{state['kind']} {state['model']}", sys.stderr) if wants_bar(progress) else None
-        told = progress if callable(progress) else None
-        last: str | None = None
-        try:
-            while state["status"] not in ENDED:
-                last = self._follow(state, last, end, bar, told)
-                state = self.api.get_job(state["id"])
-                if end is not None and time.monotonic() >= end and state["status"] not in ENDED:
-                    raise TimeoutError(f"job {state['id']} is still {state['status']}")
-            if bar is not None:
-                bar.show(state["status"], state["progress"])
-            if told is not None:
-                told(state)
-        finally:
-            if bar is not None:
-                bar.close()
+        state = wait_for(self.api, state, progress=progress, timeout=timeout)
         if check and state["status"] != "succeeded":
             raise JobFailedError(state)
         return state
-
-    def _follow(self, state: types.Job, last: str | None, end: float | None, bar: Bar | None, told: Any) -> str | None:
-        """Reads the job's events until it ends, the time is up or the connection breaks; the last event's id."""
-        quiet = 30.0 if end is None else min(30.0, max(end - time.monotonic(), 0.01))
-        events = self.api.job_events(state["id"], last_event_id=last, timeout=quiet)
-        try:
-            for event in events:
-                last = event["id"] or last
-                if event["event"] == "status":
-                    state["status"] = event["data"].get("status", state["status"])
-                elif event["event"] == "progress":
-                    state["progress"] = types.Progress(**{**(state["progress"] or {}), **event["data"]})  # type: ignore[typeddict-item]
-                elif event["event"] == "metric":
-                    state["metrics"] = {**(state["metrics"] or {}), **event["data"]}
-                if bar is not None:
-                    bar.show(state["status"], state["progress"])
-                if told is not None:
-                    told(state)
-                if end is not None and time.monotonic() >= end:
-                    break
-        except ConnectionFailedError:
-            # A server that restarts goes on with the job.
-            time.sleep(0.2)
-        finally:
-            if hasattr(events, "close"):
-                events.close()
-        return last
 
     def jobs(self, **which: Any) -> list[types.Job]:
         """Jobs, newest first; ``status``, ``model`` and ``kind`` choose."""

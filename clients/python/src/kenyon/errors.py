@@ -180,7 +180,7 @@ def error_from(status: int, problem: Mapping[str, Any], retry_after: float | Non
 
 
 class JobFailedError(KenyonError):
-    """A job ended as ``failed`` or ``canceled``; ``job`` is its last state."""
+    """A job ended as ``failed`` or ``canceled``; ``job`` is its last state, ``details`` as in :class:`ApiError`."""
 
     def __init__(self, job: Mapping[str, Any]) -> None:
         super().__init__(job)
@@ -188,6 +188,7 @@ class JobFailedError(KenyonError):
         error = job.get("error") or {}
         self.code = str(error.get("code", job.get("status", "failed")))
         self.detail = str(error.get("detail", f"the job was {job.get('status')}"))
+        self.details: list[dict[str, Any]] = list(error.get("details", []))
 
     def __str__(self) -> str:
         return f"job {self.job.get('id')} ({self.job.get('kind')} of {self.job.get('model')}): {self.detail} [{self.code}]"

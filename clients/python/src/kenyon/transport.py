@@ -157,7 +157,8 @@ class Transport:
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            reason = str(error) or type(error).__name__
+            # The words of http.client say little without the name of what went wrong.
+            reason = str(error) if isinstance(error, OSError) and str(error) else f"{type(error).__name__} {error}"
             raise ConnectionFailedError(f"{self.url} cannot be reached: {reason}") from error
         except BaseException:
             connection.close()

@@ -23,6 +23,7 @@ class JobError(TypedDict):
 
     code: str
     detail: str
+    details: NotRequired[list[dict[str, Any]]]
 
 
 class Job(TypedDict):
