@@ -75,15 +75,18 @@ pub fn top_k(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK, out: &mut V
     scratch.guess = Some(lowered(kth));
     let above = count_at_least(isa, keys, kth.saturating_add(1));
     let mut ties = k - above;
+    // Every unit is written and the next one takes its place unless it won: no branch that could be guessed wrong.
     let before = out.len();
+    out.resize(before + k + 1, 0);
+    let (winners, mut won) = (&mut out[before..], 0);
     for (&key, &unit) in keys.iter().zip(units) {
-        let tie = key == kth && ties > 0;
+        let tie = (key == kth) & (ties > 0);
         ties -= usize::from(tie);
-        if key > kth || tie {
-            out.push(unit);
-        }
+        winners[won] = unit;
+        won += usize::from((key > kth) | tie);
     }
-    debug_assert_eq!(out.len() - before, k);
+    debug_assert_eq!(won, k);
+    out.truncate(before + k);
 }
 
 /// A key a few percent below, as a value.

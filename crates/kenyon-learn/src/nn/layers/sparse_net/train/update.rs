@@ -69,6 +69,10 @@ impl Level<'_> {
                 back.resize(row_in.stored(), 0.0);
             }
         }
+        let in_slots: Vec<SparseRows<'_>> = match slots {
+            Some(slots) => rows_in.iter().enumerate().map(|(part, row_in)| slots.rows(part, row_in)).collect(),
+            None => Vec::new(),
+        };
         for i in 0..unit_blocks.len() {
             let (until, after) = unit_blocks.split_at_mut(i + 1);
             let unit_block = &mut until[i];
@@ -105,12 +109,12 @@ impl Level<'_> {
             let mut mask = Lane::ZERO;
             gradients.clear();
             gradients.resize(slots.count(), Lane::ZERO);
-            for (part, row_in) in rows_in.iter().enumerate() {
+            for (part, row_in) in in_slots.iter().enumerate() {
                 let winners = steps(part);
                 for row in 0..row_in.len() {
                     winners.block(row, block).0.iter().for_each(|&unit| mask.0[Winners::lane(unit)] = 1.0);
                 }
-                kernels::update(self.isa, gradients, &mut bias, &slots.rows(part, row_in), &winners, block, &[]);
+                kernels::update(self.isa, gradients, &mut bias, row_in, &winners, block, &[]);
             }
             self.apply(unit_block, slots, gradients, bias, &mask);
         }
