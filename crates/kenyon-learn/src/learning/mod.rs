@@ -1,6 +1,7 @@
 //! How models learn, pure and synchronous: fit, observe, consolidate, calibrate, evaluate, drift.
 //! Nothing here knows SQL, tokio or HTTP.
 
+pub mod background;
 pub mod bundle;
 pub mod calibrate;
 pub mod compare;
