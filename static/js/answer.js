@@ -11,8 +11,8 @@ export const units = (p) => (p.explanation?.active_units ?? []).map((u) => [u.un
 function novelty(p) {
 	if (p.novelty == null) return null;
 	const bar = meter('Novelty').set(p.novelty);
-	if (p.novelty > 0.5) bar.classList.add('warm');
-	const text = p.abstained ? 'Unlike anything it has seen: better not trust this answer.' : p.novelty > 0.8 ? 'Rather unlike what it knows.' : p.novelty > 0.4 ? 'Somewhat unusual.' : 'Much like what it knows.';
+	if (p.novelty > 0.95) bar.classList.add('warm');
+	const text = p.abstained ? 'Unlike anything it has seen: better not trust this answer.' : p.novelty > 0.95 ? 'More unusual than 19 in 20 of the rows it was checked on.' : 'Much like the rows it was checked on.';
 	return h('div', h('h3', 'Novelty ', h('span.mute', num(p.novelty, 2))), bar, h(p.abstained ? 'p.small.warm' : 'p.small.mute', text));
 }
 
@@ -88,6 +88,7 @@ export function answer(made, it, list, row, path) {
 		h('p.big', { id: 'answer' }, numeric ? num(p.value, 5) : p.label, ' ', h('small', !numeric ? percent(p.probability) : p.interval ? `${num(p.interval[0], 4)} to ${num(p.interval[1], 4)}` : '')),
 		labels.length > 1 ? bars(labels, percent, 10, 1) : null,
 		p.set ? h('p.row', h('span.small.mute', 'Set that holds the truth as often as asked:'), p.set.length ? p.set.map((one) => h('span.chip.good', one)) : h('span.chip.warn', 'empty: none fits')) : null,
+		p.verdict ? h('p.row', h('span.small.mute', 'Verdict:'), h(p.verdict === 'sure' ? 'span.chip.good' : 'span.chip.warn', p.verdict)) : null,
 		novelty(p),
 		entries.length ? block('What it attended to', '', attention(entries, list, row)) : null,
 		features.length ? block('What spoke for and against', '', reasons(features, entries, list, row)) : null,
