@@ -11,8 +11,8 @@ export const units = (p) => (p.explanation?.active_units ?? []).map((u) => [u.un
 function novelty(p) {
 	if (p.novelty == null) return null;
 	const bar = meter('Novelty').set(p.novelty);
-	if (p.novelty > 0.5) bar.classList.add('warm');
-	const text = p.abstained ? 'Unlike the training data: the prediction is unreliable.' : p.novelty > 0.8 ? 'Rather unlike the training data.' : p.novelty > 0.4 ? 'Somewhat unusual.' : 'Similar to the training data.';
+	if (p.novelty > 0.95) bar.classList.add('warm');
+	const text = p.abstained ? 'Unlike the training data: the prediction is unreliable.' : p.novelty > 0.95 ? 'More unusual than 19 of 20 held-out rows.' : 'Similar to the training data.';
 	return h('div', h('h3', 'Novelty ', h('span.mute', num(p.novelty, 2))), bar, h(p.abstained ? 'p.small.warm' : 'p.small.mute', text));
 }
 
@@ -88,6 +88,7 @@ export function answer(made, it, list, row, path) {
 		h('p.big', { id: 'answer' }, numeric ? num(p.value, 5) : p.label, ' ', h('small', !numeric ? percent(p.probability) : p.interval ? `${num(p.interval[0], 4)} to ${num(p.interval[1], 4)}` : '')),
 		labels.length > 1 ? bars(labels, percent, 10, 1) : null,
 		p.set ? h('p.row', h('span.small.mute', 'Conformal set at this coverage:'), p.set.length ? p.set.map((one) => h('span.chip.good', one)) : h('span.chip.warn', 'empty')) : null,
+		p.verdict ? h('p.row', h('span.small.mute', 'Verdict:'), h(p.verdict === 'sure' ? 'span.chip.good' : 'span.chip.warn', p.verdict)) : null,
 		novelty(p),
 		entries.length ? block('Attention', '', attention(entries, list, row)) : null,
 		features.length ? block('Contributions of the features', '', reasons(features, entries, list, row)) : null,

@@ -3,8 +3,8 @@
 //! Three files: `config.json`, `encoder.json`, `weights.safetensors`. An untrusted bundle that is inconsistent is
 //! refused with a clear error: every size that the files name is checked against the others.
 
+use super::background::Background;
 use super::calibrate::{Calibration, SetOptions};
-use super::explain::Background;
 use super::importance::Importance;
 use super::novelty::{KnownCodes, MAX_KEYS, Novelty, SKETCH, SavedNovelty};
 use crate::data::encoder::Encoder;

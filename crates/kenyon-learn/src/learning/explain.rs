@@ -6,12 +6,10 @@
 //! (antithetic permutations), so that they sum exactly and interactions of two columns are exact, too. Words of a text,
 //! cells of a picture and steps of a series then share what their column has.
 
-mod background;
 mod parts;
 mod walks;
 
-pub use background::Background;
-
+use super::background::Background;
 use super::bundle::Bundle;
 use crate::Result;
 use crate::data::target::TargetEncoder;

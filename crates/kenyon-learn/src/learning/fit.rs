@@ -9,10 +9,10 @@ mod run;
 mod warnings;
 mod weights;
 
+use super::background::Background;
 use super::bundle::{Bundle, BundleConfig, FORMAT};
 use super::calibrate::TargetSpan;
 use super::evaluate::Evaluation;
-use super::explain::Background;
 use super::importance::Judge;
 use super::novelty::{KnownCodes, Novelty, NoveltyRows, SKETCH};
 use super::{FitSpec, Monitor, Prepared, Progress};

@@ -1,6 +1,7 @@
 //! Learning algorithms, pure and synchronous: fit, observe, consolidate, calibrate, evaluate, drift.
 //! Nothing here depends on SQL, tokio or HTTP.
 
+pub mod background;
 pub mod bundle;
 pub mod calibrate;
 pub mod compare;

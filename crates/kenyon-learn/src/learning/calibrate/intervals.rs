@@ -22,7 +22,7 @@ const FEWEST: usize = 60;
 const FEWEST_TWO_SIDED: usize = 100;
 const FOLDS: usize = 5;
 /// Held-out rows read at most.
-const MOST_ROWS: usize = 20_000;
+const MOST_ROWS: usize = 5_000;
 /// Strengths of the ridge on the weights of the code; infinite leaves the code out.
 const RIDGES: [f64; 4] = [f64::INFINITY, 300.0, 30.0, 3.0];
 

@@ -9,6 +9,14 @@ const WINDOW: usize = 1_000;
 /// Points of the curve that are kept; when there are twice as many, every second is dropped.
 const POINTS: usize = 200;
 
+/// Rows after an alarm in which there is no other: it would be for the same change.
+const QUIET: u64 = 1_000;
+/// Rows of a block, and deviations by which blocks must differ before and after a change.
+const BLOCK: usize = 16;
+const DEVIATIONS: f64 = 4.0;
+/// Alarms kept.
+const MOST_ALARMS: usize = 10_000;
+
 /// Prequential figures and drift detectors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
@@ -95,7 +103,7 @@ impl Figures {
     /// How unusual the inputs of a row are, in `[0, 1]`.
     pub fn input(&mut self, input_novelty: f64, row: u64) -> bool {
         let changed = self.inputs.add(input_novelty);
-        if changed {
+        if changed && self.input_drifts.last().is_none_or(|&last| last + QUIET <= row) {
             remember(&mut self.input_drifts, row);
         }
         changed
@@ -103,7 +111,7 @@ impl Figures {
 
     fn changed(&mut self, error: f64) -> bool {
         let changed = self.error.add(error);
-        if changed {
+        if changed && self.is_alarming() {
             remember(&mut self.drifts, self.labelled);
         }
         changed
@@ -150,9 +158,33 @@ impl Figures {
         self.drifts.last().is_some_and(|&row| row + WINDOW as u64 > self.labelled)
     }
 
-    /// Changes of the error so far.
+    /// Alarms because of the error so far.
     pub fn drift_count(&self) -> u64 {
-        self.error.changes().0
+        self.drifts.len() as u64
+    }
+
+    /// Whether a change of the error is worth an alarm: no alarm was raised for it already, and the rows since it differ
+    /// from those before by more than blocks of rows differ among each other. Errors that come in runs, by hour or by
+    /// weekday, make blocks differ, and are no change.
+    fn is_alarming(&self) -> bool {
+        if self.drifts.last().is_some_and(|&row| row + QUIET > self.labelled) {
+            return false;
+        }
+        let window = &self.window;
+        let since = (self.error.window() as usize).clamp(BLOCK, (window.len() / 2).max(BLOCK));
+        let Some(split) = window.len().checked_sub(since).filter(|&before| before >= 4 * BLOCK) else { return true };
+        let blocks =
+            |part: &[f32]| -> Vec<f64> { part.rchunks_exact(BLOCK).map(|block| f64::from(mean(block))).collect() };
+        let (before, after) = (blocks(&window[..split]), blocks(&window[split..]));
+        let centre = |part: &[f64]| part.iter().sum::<f64>() / part.len().max(1) as f64;
+        let (earlier, later) = (centre(&before), centre(&after));
+        let spread = |part: &[f64], centre: f64| part.iter().map(|b| (b - centre).powi(2)).sum::<f64>();
+        let count = (before.len() + after.len()) as f64;
+        let variance = (spread(&before, earlier) + spread(&after, later)) / (count - 2.0).max(1.0);
+        // Blocks that are all alike say nothing of how they may differ.
+        let least = if self.regression { 1e-12 } else { 0.02 * 0.98 / BLOCK as f64 };
+        let error = variance.max(least) * (1.0 / before.len() as f64 + 1.0 / after.len() as f64);
+        (later - earlier).powi(2) > DEVIATIONS * DEVIATIONS * error
     }
 
     /// `prequential` of API.md.
@@ -174,9 +206,9 @@ impl Figures {
     /// `drift` of API.md.
     pub fn drift(&self) -> Value {
         json!({
-            "detected": self.drifting(), "count": self.drift_count(), "rows": self.drifts,
+            "detected": self.drifting(), "count": self.drift_count(), "rows": listed(&self.drifts),
             "adwin_window": self.error.window(),
-            "inputs": {"count": self.inputs.changes().0, "rows": self.input_drifts},
+            "inputs": {"count": self.input_drifts.len(), "rows": listed(&self.input_drifts)},
         })
     }
 
@@ -200,9 +232,14 @@ fn mean(values: &[f32]) -> f32 {
     values.iter().sum::<f32>() / values.len().max(1) as f32
 }
 
+/// The last alarms, which are listed.
+fn listed(rows: &[u64]) -> &[u64] {
+    &rows[rows.len().saturating_sub(100)..]
+}
+
 fn remember(rows: &mut Vec<u64>, row: u64) {
     rows.push(row);
-    if rows.len() > 100 {
+    if rows.len() > MOST_ALARMS {
         rows.remove(0);
     }
 }

@@ -1,4 +1,4 @@
-//! The background sample: a few training rows that stand for all.
+//! The background sample: a few training rows that stand for all, which explanations compare with.
 
 use crate::data::encoder::{Encoder, Field};
 use crate::data::{Column, Table};
@@ -73,7 +73,10 @@ impl Background {
     }
 
     /// The cells of a column, then that of row `row` of `table`.
-    pub(super) fn stacked(&self, name: &str, table: &Table, row: usize) -> Result<Column> {
+    ///
+    /// # Errors
+    /// A column that was not read, or is of another kind.
+    pub fn stacked(&self, name: &str, table: &Table, row: usize) -> Result<Column> {
         let missing = || Error::internal(format!("column {name} was not read"));
         let mut column = self.table.column(name).ok_or_else(missing)?.clone();
         if !column.append(&table.column(name).ok_or_else(missing)?.select(&[row])) {
