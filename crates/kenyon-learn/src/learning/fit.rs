@@ -16,7 +16,7 @@ use super::evaluate::Evaluation;
 use super::importance::Judge;
 use super::novelty::{KnownCodes, Novelty, NoveltyRows, SKETCH};
 use super::{FitSpec, Monitor, Prepared, Progress};
-use crate::data::encoder::Encoder;
+use crate::data::encoder::{Encoder, pairs};
 use crate::data::plan::Resolved;
 use crate::data::profile::DataProfile;
 use crate::data::split::Split;
@@ -108,7 +108,12 @@ pub fn fit(
     let outputs = target_encoder.outputs();
     let profile = DataProfile::new(table, plan).of_rows(&parts.training, &all_targets, outputs);
     let Recipe { config, encoder: options } = Recipe::new(family, &profile, &spec.config);
-    let encoder = Encoder::fit_with(table, &parts.training, &plan.inputs, family.layout(), options)?;
+    let pairs = match options.bins {
+        0 => Vec::new(),
+        _ => pairs::choose(table, &plan.inputs, &parts.training, &all_targets),
+    };
+    notes.extend(pairs.iter().map(|[a, b]| format!("{a} and {b} say more together: bins of both are learned")));
+    let encoder = Encoder::fit_paired(table, &parts.training, &plan.inputs, family.layout(), options, &pairs)?;
     notes.extend(encoder.dropped.iter().map(|l| format!("{}: {}", l.name, l.reason)));
     if encoder.width == 0 {
         return Err(Error::unprocessable("no_features", "no column is left to learn from")

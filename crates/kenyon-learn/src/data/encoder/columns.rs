@@ -1,8 +1,8 @@
 //! What is fitted for one column, and how a cell becomes entries.
 
 use super::bins::push_bins;
+use super::pairs::Diagonal;
 use super::peak::Peak;
-use super::place::Diagonal;
 use super::scale::{LARGEST, Scale, Scaling, beyond};
 use super::series::{Patches, Pooled, Windows};
 use super::text::{Grams, Lexicon, Words};

@@ -12,8 +12,8 @@
 mod bins;
 mod columns;
 mod fit;
+pub mod pairs;
 mod peak;
-mod place;
 mod running;
 mod scale;
 mod series;
@@ -24,7 +24,7 @@ use super::schema::ColumnKind;
 use super::{Batch, BinRanges, Column, Table};
 use crate::{Error, Result};
 use columns::Fitted;
-use place::Diagonal;
+use pairs::Diagonal;
 pub(crate) use scale::Scale;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -128,6 +128,18 @@ impl Encoder {
         layout: Layout,
         options: EncoderOptions,
     ) -> Result<Self> {
+        Self::fit_paired(table, rows, inputs, layout, options, &[])
+    }
+
+    /// The same, where the numbers of each of the `pairs` are read together as well ([`pairs::choose`]).
+    pub fn fit_paired(
+        table: &Table,
+        rows: &[usize],
+        inputs: &[ColumnPlan],
+        layout: Layout,
+        options: EncoderOptions,
+        pairs: &[[String; 2]],
+    ) -> Result<Self> {
         let stories = inputs.iter().any(|p| p.kind == ColumnKind::Sequence && p.channels == Some(0));
         let texts: Vec<&Column> = inputs
             .iter()
@@ -146,7 +158,7 @@ impl Encoder {
                         && layout == Layout::Bag
                         && !edges.is_empty()
                     {
-                        *diagonal = Diagonal::fit(table, plan, inputs, rows, options.bins);
+                        *diagonal = Diagonal::fit(table, &plan.name, pairs, rows, options.bins);
                     }
                     encoder.add(plan, fitted)?;
                 }
