@@ -16,6 +16,8 @@ const MAX_PARTS: usize = 64;
 const MAX_WALKED: usize = 64;
 /// Answers that the parts of a column may need, about.
 const ANSWERS: usize = 1_024;
+/// The same for the words of a text.
+const WORD_ANSWERS: usize = 128;
 
 /// What the column numbered `at` adds, `weight`, by its parts where it has some.
 pub(super) fn of_column(subject: &Subject<'_>, at: usize, weight: f64) -> Result<Vec<Contribution>> {
@@ -190,7 +192,7 @@ fn words(subject: &Subject<'_>, at: usize, text: &str, weight: f64, whole: Contr
         Some(out.into())
     };
     let mut weights = if words.len() <= MAX_WALKED {
-        let ends = (ANSWERS / 4 / (2 * words.len())).clamp(2, 8);
+        let ends = (WORD_ANSWERS / (2 * words.len())).clamp(2, 8);
         let found = shapley(words.len(), ends, |points| {
             let texts = points.iter().map(|point| without(&|i| point.kept[i])).collect();
             answers(subject, at, &Column::Text(texts), points.len())

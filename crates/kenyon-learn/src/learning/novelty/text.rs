@@ -36,11 +36,14 @@ pub(super) struct UsualText {
     unknown: Excess,
 }
 
-/// How much a sum over n parts usually exceeds n times its mean.
+/// How much a sum over n parts usually exceeds n times its mean: parts vary by themselves, and texts from each other.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Excess {
     mean: f32,
-    deviation: f32,
+    /// Variance of a part.
+    part: f32,
+    /// Variance of the means of texts.
+    text: f32,
 }
 
 impl Excess {
@@ -48,12 +51,19 @@ impl Excess {
     fn of(sums: &[(f32, f32)]) -> Self {
         let (sum, parts) = sums.iter().fold((0.0f32, 0.0f32), |(s, n), (sum, parts)| (s + sum, n + parts));
         let mean = sum / parts.max(1.0);
-        let squares: f32 = sums.iter().map(|(sum, parts)| (sum - parts * mean).powi(2) / parts.max(1.0)).sum();
-        Self { mean, deviation: (squares / sums.len().max(1) as f32).sqrt().max(0.05) }
+        // The squared excess of a text of n parts is n · (part + n · text) on average: a line through what it is by part.
+        let points = || sums.iter().filter(|(_, n)| *n > 0.0).map(|&(sum, n)| (n, (sum - n * mean).powi(2) / n));
+        let count = points().count().max(1) as f32;
+        let (across, up) = points().fold((0.0, 0.0), |(x, y), (n, square)| (x + n / count, y + square / count));
+        let (slope, spread) = points().fold((0.0, 0.0), |(slope, spread), (n, square)| {
+            (slope + (n - across) * (square - up), spread + (n - across).powi(2))
+        });
+        let text = if spread > 0.0 { (slope / spread).clamp(0.0, up / across.max(1.0)) } else { 0.0 };
+        Self { mean, part: (up - text * across).max(0.1 * up).max(0.0025), text }
     }
 
     fn look(&self, (sum, parts): (f32, f32)) -> f32 {
-        (sum - parts * self.mean) / (self.deviation * parts.max(1.0).sqrt())
+        (sum - parts * self.mean) / (parts.max(1.0) * (self.part + parts * self.text)).sqrt()
     }
 }
 
