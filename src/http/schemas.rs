@@ -27,12 +27,16 @@ pub(crate) struct Train {
     /// How columns are to be read: a kind, `ignore`, or a group.
     #[schema(value_type = HashMap<String, Value>, required = false)]
     features: Option<HashMap<String, Value>>,
-    /// Which rows are held out: a share chosen from their number when missing.
+    /// Which rows are held out. When missing, small tables are cross-fitted: each row is judged by a member that has
+    /// not learned it. Else a share is chosen from the number of rows.
     validation: Option<HeldOutRows>,
     /// Column with the weight of each row, in loss, calibration and figures; it is not learned from.
     weight: Option<String>,
     /// How much each class weighs: `balanced`, or a weight by the name of a class.
     class_weights: Option<ClassWeighting>,
+    /// Which class is named: the most probable one, or the one that is most probable for its share of the rows.
+    /// Probabilities are the same under each.
+    objective: Option<ObjectiveName>,
     /// Whether the version is to be served once it is there; otherwise it is `ready`.
     #[schema(value_type = bool, default = true, required = false)]
     promote: Option<bool>,
@@ -53,6 +57,14 @@ pub(crate) struct Train {
     /// Settings of the family, see `/api/v1/families`.
     #[schema(value_type = Object, required = false)]
     config: Option<Value>,
+}
+
+/// Which class is named.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum ObjectiveName {
+    Accuracy,
+    Balanced,
 }
 
 /// Which rows are held out.

@@ -11,7 +11,7 @@ use crate::data::target::TargetEncoder;
 use crate::data::{Batch, Table};
 use crate::models::{Family, Network, Task};
 use crate::nn::Tensors;
-use crate::nn::probability::{argmax, softmax_with_temperature};
+use crate::nn::probability::{named, softmax_with_temperature};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -51,6 +51,14 @@ pub struct BundleConfig {
     /// Rows it was trained on.
     #[serde(default)]
     pub rows: usize,
+    /// Of a cross-fitted ensemble the member that has not learned each row of the training data, 255 where it has no
+    /// label; empty where rows were held out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folds: Vec<u8>,
+    /// What each class's probability is multiplied with to find the class that is named; empty where the most probable
+    /// one is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decision: Vec<f32>,
     /// The seed it was trained with.
     pub seed: u64,
 }
@@ -202,9 +210,14 @@ impl Bundle {
         half.is_finite().then_some([value - half, value + half])
     }
 
+    /// The class that is named for one row's probabilities.
+    pub fn named(&self, probabilities: &[f32]) -> usize {
+        named(probabilities, &self.config.decision)
+    }
+
     /// The answered class of one row's probabilities.
     pub fn label(&self, probabilities: &[f32]) -> Option<&Value> {
-        self.classes().get(argmax(probabilities))
+        self.classes().get(self.named(probabilities))
     }
 
     /// Bytes it takes in memory, about.
@@ -309,6 +322,9 @@ fn check_config(config: &BundleConfig) -> Result<()> {
     }
     if c.rows > 0 && (c.scores.is_empty() || c.scores.len() > c.rows || !c.scores.is_sorted()) {
         return Err(bad("config.json: the calibration scores do not fit"));
+    }
+    if !config.decision.iter().all(|factor| factor.is_finite() && *factor > 0.0) {
+        return Err(bad("config.json: the factors of the classes must be above 0"));
     }
     match &config.target_encoder {
         // A model that learns only by observing starts without classes.

@@ -6,23 +6,25 @@
 mod data;
 mod hold_out;
 mod run;
+#[cfg(test)]
+mod tests;
 mod warnings;
 mod weights;
 
 use super::bundle::{Bundle, BundleConfig, FORMAT};
 use super::calibrate::Novelty;
 use super::evaluate::Evaluation;
-use super::{FitSpec, Monitor, Prepared, Progress};
+use super::{FitSpec, Monitor, Objective, Prepared, Progress, Validation};
 use crate::data::Table;
 use crate::data::encoder::Encoder;
 use crate::data::plan::Resolved;
 use crate::data::profile::DataProfile;
-use crate::data::split::Split;
+use crate::data::split::{self, Folds, Split};
 use crate::data::target::{Encoded, TargetEncoder};
 use crate::data::warning::Warning;
 use crate::models::recipe::{self, Recipe};
 use crate::models::settings;
-use crate::models::{Family, LearnerSpec, Task, UNLABELLED};
+use crate::models::{Family, LearnerSpec, Network, Task, UNLABELLED};
 use crate::{Error, Result};
 use data::{Data, Drawn};
 use hold_out::hold_out;
@@ -52,6 +54,8 @@ pub struct Fitted {
 pub struct Measured {
     /// Rows of the table.
     pub rows: Vec<usize>,
+    /// The member that answered each, of a cross-fitted ensemble; else empty.
+    pub members: Vec<u8>,
     /// Outputs before calibration, `[rows, outputs]`.
     pub outputs: Vec<f32>,
 }
@@ -61,6 +65,9 @@ const CHUNK: usize = 512;
 
 /// Rows whose codes are kept as known when novelty is fitted.
 const KNOWN_ROWS: usize = 1024;
+
+/// Held-out rows by which the distance is chosen from which on a row is novel.
+const HELD_OUT_ROWS: usize = 2048;
 
 /// Trains a model on `table` (read by `plan.all()`).
 ///
@@ -93,7 +100,9 @@ pub fn fit(
         .ok_or_else(|| Error::unprocessable("unknown_column", "the target is not in the data"))?;
     let mut target_encoder = TargetEncoder::fit(&plan.target.name, column, plan.task)?;
     let mut all_targets = target_encoder.encode(column)?;
-    let mut parts = hold_out(table, &all_targets, spec)?;
+    let outputs = target_encoder.outputs();
+    let profile = DataProfile::new(table, plan);
+    let (mut parts, folds) = divided(table, &profile, &all_targets, (family, outputs), spec)?;
     let mut warnings = warnings::of_data(table, plan, spec.task.is_some(), &target_encoder, &all_targets, &parts);
     let dropped = keep_learnable(family, &all_targets, &mut parts);
     if dropped > 0 {
@@ -102,9 +111,11 @@ pub fn fit(
     if let TargetEncoder::Number { mean, std } = &mut target_encoder {
         standardise(&mut all_targets, &parts.training, mean, std);
     }
-    let outputs = target_encoder.outputs();
-    let profile = DataProfile::new(table, plan).of_rows(&parts.training, &all_targets, outputs);
-    let Recipe { config, encoder: options } = Recipe::new(family, &profile, &spec.config);
+    let profile = profile.of_rows(&parts.training, &all_targets, outputs);
+    let Recipe { mut config, encoder: options } = recipe_of(family, &profile, spec);
+    if let Some(cross_fit) = config.get_mut("cross_fit") {
+        *cross_fit = folds.is_some().into();
+    }
     let encoder = Encoder::fit_with(table, &parts.training, &plan.inputs, family.layout(), options)?;
     notes.extend(encoder.dropped.iter().map(|l| format!("{}: {}", l.name, l.reason)));
     if encoder.width == 0 {
@@ -124,9 +135,14 @@ pub fn fit(
     let row_weights = weights::of_rows(table, spec, &parts.training)?;
     let drawn = row_weights.as_deref().map(|weights| weights::drawn(&parts.validation, weights, spec.seed));
     let drawn = drawn.as_ref().map(|(positions, rows)| Drawn { positions, rows: *rows });
-    let data = Data { batch: &batch, targets: &all_targets, split: &parts, outputs, drawn };
+    let data = Data { batch: &batch, targets: &all_targets, split: &parts, folds: folds.as_ref(), outputs, drawn };
     let class_weights = weights::of_classes(spec, &config, &target_encoder, || data.balanced_weights())?;
     let weights = weights::joined(row_weights.as_deref(), class_weights.as_deref(), &all_targets);
+    // A class that weighs more is more probable already.
+    let decision = match (spec.objective, data.class_sums(weights.as_deref())) {
+        (Objective::Balanced, Some(sums)) => data::inverse(&sums, 1e-6),
+        _ => Vec::new(),
+    };
     let learner = family.learner(&learner_spec)?;
     if (spec.weight.is_some() || spec.class_weights.is_some()) && !learner.weighs_rows() {
         let detail = format!("{} learns every row alike: weights need another family", family.name());
@@ -138,8 +154,9 @@ pub fn fit(
         reason: family_reason.as_deref(),
         dropped: &encoder.dropped,
         warnings: &warnings,
-        training: parts.training.len(),
-        held_out: parts.validation.len(),
+        training: parts.training.len() - folds.as_ref().map_or(0, |folds| parts.training.len() / folds.count),
+        held_out: parts.validation.len() / folds.as_ref().map_or(1, |folds| folds.count),
+        folds: folds.as_ref().map_or(0, |folds| folds.count),
         bytes: table.bytes() + batch.bytes(),
         state_bytes: &|| run.bytes(),
     });
@@ -150,16 +167,15 @@ pub fn fit(
     let (network, curve) = run.finish()?;
 
     let held_out = data.batch.select(&data.split.validation);
-    let calibration_answers = network.forward(&held_out)?;
-    let calibration = data.calibrate(&calibration_answers);
-    let known: Vec<usize> = data.split.training.iter().copied().take(KNOWN_ROWS).collect();
-    let novelty = Novelty::fit(
-        &network.features(&data.batch.select(&known))?,
-        &network.features(&data.batch.select(&data.split.validation[..data.split.validation.len().min(2048)]))?,
-        network.feature_width(),
-        spec.seed,
-    );
-    let mut figures = data.figures(&calibration_answers, &calibration, &target_encoder);
+    let members: Vec<u8> =
+        folds.iter().flat_map(|folds| parts.validation.iter().map(|&row| folds.of_row[row])).collect();
+    let outputs_measured = match &folds {
+        Some(_) => network.forward_members(&held_out, &members)?,
+        None => network.forward(&held_out)?,
+    };
+    let judged = data.judge(&outputs_measured);
+    let novelty = novelty(&*network, &data, spec.seed)?;
+    let mut figures = data.figures(&judged.answers, &target_encoder, &decision);
     for (name, value) in curve {
         figures.entry(name).or_insert(value);
     }
@@ -172,19 +188,22 @@ pub fn fit(
         target_encoder,
         ignored: plan.ignored.clone(),
         config,
-        calibration,
+        calibration: judged.calibration,
         novelty_threshold: novelty.threshold,
         metrics: figures.clone(),
         rows: parts.training.len(),
+        folds: folds.as_ref().map(|folds| folds.of_row.clone()).unwrap_or_default(),
+        decision,
         seed: spec.seed,
     };
     let bundle = Bundle::new(config, encoder, network, novelty);
-    let held_out = data.held_out(&bundle, &calibration_answers);
+    let held_out = data.held_out(&bundle, &judged.answers);
     if let Encoded::Classes(ids) = &all_targets {
         let truths: Vec<u32> = parts.validation.iter().map(|&row| ids[row]).collect();
-        warnings.extend(warnings::of_answers(plan, &bundle.config.target_encoder, &truths, &calibration_answers));
+        let BundleConfig { target_encoder, decision, .. } = &bundle.config;
+        warnings.extend(warnings::of_answers(plan, target_encoder, &truths, &judged.answers, decision));
     }
-    let measured = Measured { rows: parts.validation.clone(), outputs: calibration_answers };
+    let measured = Measured { rows: parts.validation.clone(), members, outputs: outputs_measured };
     Ok(Fitted { bundle, metrics: figures, held_out, warnings, measured, notes })
 }
 
@@ -195,6 +214,44 @@ pub fn fit(
 pub fn default_family(table: &Table, plan: &Resolved) -> Result<(Family, String)> {
     Family::suited_to(&DataProfile::new(table, plan))
         .ok_or_else(|| Error::unprocessable("no_family", "no family of networks learns from such columns"))
+}
+
+/// The rows that are learned from and held out; and, where the members of the ensemble leave rows out instead, which.
+fn divided(
+    table: &Table,
+    profile: &DataProfile,
+    targets: &Encoded,
+    (family, outputs): (Family, usize),
+    spec: &FitSpec,
+) -> Result<(Split, Option<Folds>)> {
+    if spec.validation == Validation::Auto {
+        let labelled = split::labelled(targets);
+        let profile = profile.clone().of_rows(&labelled, targets, outputs);
+        let config = recipe_of(family, &profile, spec).config;
+        if let Some(count) = family.cross_fits(&config) {
+            let folds = split::folds(targets, count, spec.seed);
+            return Ok((Split { training: (0..table.rows).collect(), validation: labelled }, Some(folds)));
+        }
+    }
+    Ok((hold_out(table, targets, spec, recipe::validation(profile, &[]))?, None))
+}
+
+fn recipe_of(family: Family, profile: &DataProfile, spec: &FitSpec) -> Recipe {
+    let without: Vec<&str> = spec.without_rules.iter().map(String::as_str).collect();
+    Recipe::without(family, profile, &spec.config, &without)
+}
+
+/// What is near to what the network knows. A cross-fitted ensemble has learned from all rows: half of the folds stand for
+/// new rows.
+fn novelty(network: &dyn Network, data: &Data<'_>, seed: u64) -> Result<Novelty> {
+    let side = |rows: &[usize], most: usize, far: bool| -> Result<Vec<f32>> {
+        let on_side = |row: &usize| data.folds.is_none_or(|f| (usize::from(f.of_row[*row]) * 2 < f.count) == far);
+        let rows: Vec<usize> = rows.iter().copied().filter(on_side).take(most).collect();
+        network.features(&data.batch.select(&rows))
+    };
+    let known = side(&data.split.training, KNOWN_ROWS, false)?;
+    let held_out = side(&data.split.validation, HELD_OUT_ROWS, true)?;
+    Ok(Novelty::fit(&known, &held_out, network.feature_width(), seed))
 }
 
 /// Removes training rows without a target unless the family learns from them; returns how many.
@@ -219,14 +276,6 @@ fn standardise(targets: &mut Encoded, training: &[usize], mean: &mut f64, std: &
     *mean += centre * *std;
     *std *= spread;
     values.iter_mut().for_each(|value| *value = ((f64::from(*value) - centre) / spread) as f32);
-}
-
-/// The share of `rows` rows held out where the request does not say.
-pub fn default_validation(rows: usize) -> f32 {
-    recipe::validation(
-        &DataProfile { rows, task: Task::Classification, features: Vec::new(), classes: Vec::new() },
-        &[],
-    )
 }
 
 /// A monitor that listens to nothing: for work on files alone and for tests.

@@ -180,6 +180,7 @@ impl StreamModel {
                 } else {
                     calibration
                 },
+                folds: Vec::new(),
                 ..base.config.clone()
             },
             None => BundleConfig {
@@ -195,6 +196,8 @@ impl StreamModel {
                 novelty_threshold: f32::MAX,
                 metrics: Map::new(),
                 rows: self.rows as usize,
+                folds: Vec::new(),
+                decision: Vec::new(),
                 seed: self.seed,
             },
         };
