@@ -10,7 +10,7 @@ use common::{argument, cpu_seconds, shared};
 use kenyon_learn::data::formats::{self, Limits};
 use kenyon_learn::data::plan::{self, Resolved};
 use kenyon_learn::data::{Table, schema};
-use kenyon_learn::learning::fit::{Silent, default_validation};
+use kenyon_learn::learning::fit::Silent;
 use kenyon_learn::learning::{self, FitSpec, Validation};
 use kenyon_learn::models::Family;
 use kenyon_learn::random::Random;
@@ -76,7 +76,7 @@ fn main() {
                 target: target.to_owned(),
                 family: Family::named("sparse_mlp"),
                 task: None,
-                validation: Validation::Share(default_validation(train.rows)),
+                validation: Validation::Auto,
                 seed,
                 config: serde_json::from_str(&config).unwrap(),
                 ..FitSpec::default()

@@ -11,7 +11,7 @@ use kenyon_learn::data::schema::Features;
 use kenyon_learn::data::{ColumnInfo, Table, plan, schema};
 use kenyon_learn::learning::calibrate::SetOptions;
 use kenyon_learn::learning::verify::verified_files;
-use kenyon_learn::learning::{self, Bundle, FitSpec, Monitor, Progress, Validation, fit::default_validation};
+use kenyon_learn::learning::{self, Bundle, FitSpec, Monitor, Progress, Validation};
 use kenyon_learn::models::{Family, Task};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
@@ -69,7 +69,7 @@ pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> 
         target: args.target.clone(),
         family,
         task,
-        validation: Validation::Share(args.validation.unwrap_or_else(|| default_validation(table.rows))),
+        validation: args.validation.map_or(Validation::Auto, Validation::Share),
         seed: args.seed.unwrap_or(0),
         config: args.settings.iter().cloned().collect(),
         ..FitSpec::default()
@@ -153,7 +153,7 @@ fn predict_rows(bundle: &Bundle, table: &Table, coverage: Option<f64>, json: boo
         match bundle.label(row) {
             Some(label) => {
                 out.insert("label".into(), label.clone());
-                out.insert("probability".into(), shortest(row.iter().copied().fold(0.0, f32::max)));
+                out.insert("probability".into(), shortest(row[bundle.named(row)]));
                 if let Some(coverage) = coverage {
                     let set = bundle.set(row, SetOptions::of(coverage));
                     let set: Vec<Value> = set.into_iter().map(|c| bundle.classes()[c].clone()).collect();

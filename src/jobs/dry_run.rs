@@ -66,8 +66,11 @@ pub struct PlannedColumn {
 /// Rows used for training and rows held out.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct PlannedSplit {
-    /// `share`, `time`, `group` or `dataset`.
+    /// `folds`, `share`, `time`, `group` or `dataset`.
     pub by: &'static str,
+    /// Of `folds`, how many members there are; each learns from `training` rows and is judged by `validation` others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub folds: Option<u64>,
     /// The column that defines the split.
     pub column: Option<String>,
     /// Training rows.
@@ -119,7 +122,7 @@ impl Probing {
         let (table, from) = plan::read_head(&self.parts, &self.other, &self.plan.columns(), &self.limits, ROWS)?;
         let reading = begun.elapsed().as_secs_f64();
         let from = (!self.other.is_empty()).then_some(from);
-        let spec = self.request.fit_spec(self.rows as usize, from);
+        let spec = self.request.fit_spec(from);
         let scale = self.rows as f64 / table.rows.max(1) as f64;
         let resolved = &self.plan.resolved;
         let monitor = Probe::default();
@@ -188,13 +191,15 @@ impl Probing {
 
     fn split(&self, seen: &Seen, scale: f64) -> PlannedSplit {
         let (by, column) = match &self.request.validation {
+            None if seen.folds > 0 => ("folds", None),
             None | Some(HeldOut::Share(_)) => ("share", None),
             Some(HeldOut::By { by: DivideBy::Time, column, .. }) => ("time", Some(column.clone())),
             Some(HeldOut::By { by: DivideBy::Group, column, .. }) => ("group", Some(column.clone())),
             Some(HeldOut::Dataset(_)) => ("dataset", None),
         };
         let scaled = |rows: usize| (rows as f64 * scale).round() as u64;
-        PlannedSplit { by, column, training: scaled(seen.training), validation: scaled(seen.held_out) }
+        let folds = (seen.folds > 0).then_some(seen.folds as u64);
+        PlannedSplit { by, folds, column, training: scaled(seen.training), validation: scaled(seen.held_out) }
     }
 }
 
@@ -218,6 +223,7 @@ struct Seen {
     warnings: Vec<Warning>,
     training: usize,
     held_out: usize,
+    folds: usize,
     bytes: u64,
     state_bytes: u64,
     /// Share of the planned steps, and when it was reached.
@@ -245,7 +251,7 @@ impl Monitor for Probe {
         seen.reason = prepared.reason.map(str::to_owned);
         seen.dropped = prepared.dropped.to_vec();
         seen.warnings = prepared.warnings.to_vec();
-        (seen.training, seen.held_out) = (prepared.training, prepared.held_out);
+        (seen.training, seen.held_out, seen.folds) = (prepared.training, prepared.held_out, prepared.folds);
         (seen.bytes, seen.state_bytes) = (prepared.bytes, (prepared.state_bytes)());
         seen.prepared = Some(Instant::now());
     }

@@ -6,7 +6,7 @@ use crate::store::DatasetName;
 use crate::{Detail, Error, Result};
 use kenyon_learn::data::plan::{self, ColumnPlan, Resolved};
 use kenyon_learn::data::schema::{ColumnInfo, ColumnKind, FeatureKind, FeatureSpec, Features, Summary};
-use kenyon_learn::learning::{ClassWeights, FitSpec, Validation, fit};
+use kenyon_learn::learning::{ClassWeights, FitSpec, Objective, Validation};
 use kenyon_learn::models::{Family, Task};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value, json};
@@ -39,7 +39,7 @@ pub struct TrainRequest {
     #[serde(default, skip_serializing_if = "Features::is_empty")]
     #[schema(value_type = HashMap<String, FeatureSpec>)]
     pub features: Features,
-    /// Which rows are held out; a share chosen from their number when missing.
+    /// Which rows are held out; the recipe says when missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<HeldOutRows>)]
     pub validation: Option<HeldOut>,
@@ -60,6 +60,9 @@ pub struct TrainRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<ClassWeighting>)]
     pub class_weights: Option<Weights>,
+    /// Which class is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub objective: Option<Objective>,
     /// Tries several configurations and trains the best in full.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub search: Option<SearchRequest>,
@@ -196,9 +199,8 @@ impl TrainingPlan {
 }
 
 impl TrainRequest {
-    /// The options of a training on a table of `rows` rows, of which those from `held_out` on are the
-    /// other dataset's.
-    pub(super) fn fit_spec(&self, rows: usize, held_out: Option<usize>) -> FitSpec {
+    /// The options of a training on a table of which the rows from `held_out` on are the other dataset's.
+    pub(super) fn fit_spec(&self, held_out: Option<usize>) -> FitSpec {
         let validation = match (&self.validation, held_out) {
             (_, Some(from)) => Validation::From(from),
             (Some(HeldOut::By { by: DivideBy::Time, column, share }), _) => {
@@ -208,7 +210,7 @@ impl TrainRequest {
                 Validation::Groups { column: column.clone(), share: *share }
             }
             (Some(HeldOut::Share(share)), _) => Validation::Share(*share),
-            (None | Some(HeldOut::Dataset(_)), None) => Validation::Share(fit::default_validation(rows)),
+            (None | Some(HeldOut::Dataset(_)), None) => Validation::Auto,
         };
         FitSpec {
             target: self.target.clone(),
@@ -222,6 +224,8 @@ impl TrainRequest {
                 Weights::Word(_) => ClassWeights::Balanced,
                 Weights::Each(named) => ClassWeights::Each(named.clone()),
             }),
+            objective: self.objective.unwrap_or_default(),
+            ..FitSpec::default()
         }
     }
 
@@ -264,6 +268,9 @@ impl TrainRequest {
         let plan = self.plan(summary)?;
         if self.class_weights.is_some() && plan.resolved.task == Task::Regression {
             return Err(wrong("class_weights", "classes weigh something in classification only"));
+        }
+        if self.objective == Some(Objective::Balanced) && plan.resolved.task == Task::Regression {
+            return Err(wrong("objective", "classes are balanced in classification only"));
         }
         if let Some(family) = self.family {
             kenyon_learn::models::settings::complete(family, &self.config)?;

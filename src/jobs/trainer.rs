@@ -60,7 +60,7 @@ impl Trainer {
         }
         let (table, mut warnings) = plan::read_table_noting(&parts, &columns, &self.limits)?;
         warnings.iter().for_each(|warning| monitor.log(&warning.to_string()));
-        let spec = request.fit_spec(table.rows, other.as_ref().map(|_| dataset.rows as usize));
+        let spec = request.fit_spec(other.as_ref().map(|_| dataset.rows as usize));
         let (fitted, tried) = match &request.search {
             None => (fit::fit(&table, &plan, &spec, work.threads, work.resume.as_deref(), monitor)?, None),
             Some(search) => {

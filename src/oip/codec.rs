@@ -276,7 +276,8 @@ pub(super) fn output(answer: &Answer, name: &str) -> Tensor {
         "label" => {
             let classes = answer.snapshot.bundle.classes();
             let datatype = label_type(classes);
-            let best = answer.outputs.values.chunks_exact(width.max(1)).map(|row| &classes[largest(row)]);
+            let bundle = &answer.snapshot.bundle;
+            let best = answer.outputs.values.chunks_exact(width.max(1)).map(|row| &classes[bundle.named(row)]);
             let values = match datatype {
                 Datatype::Int64 => Values::Int(best.map(|c| c.as_i64().unwrap_or_default()).collect()),
                 Datatype::Uint64 => Values::Uint(best.map(|c| c.as_u64().unwrap_or_default()).collect()),
@@ -314,16 +315,6 @@ pub(super) fn classification(answer: &Answer, name: &str, count: usize) -> Tenso
 
 fn class_text(class: &Value) -> Box<str> {
     kenyon_learn::learning::bundle::class_name(class).into()
-}
-
-fn largest(row: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, v) in row.iter().enumerate() {
-        if *v > row[best] {
-            best = i;
-        }
-    }
-    best
 }
 
 /// A name from a request, short enough to be shown.

@@ -163,7 +163,7 @@ impl Answer {
     fn write_classes(&self, out: &mut Vec<u8>, values: &[f32], options: &PredictOptions, order: &mut Vec<u32>) -> bool {
         let shown = values.len().min(options.top_k.unwrap_or(DEFAULT_TOP_K));
         most_likely(values, shown, order);
-        let best = order[0] as usize;
+        let best = self.snapshot.bundle.named(values);
         json::raw(out, ",\"label\":");
         json::raw(out, &self.snapshot.labels[best]);
         json::raw(out, ",\"probability\":");

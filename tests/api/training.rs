@@ -301,3 +301,59 @@ async fn the_open_inference_protocol_can_say_that_a_value_is_missing() {
     let metadata = server.get("/v2/models/m").await.ok();
     assert_eq!(metadata["parameters"]["labels"], json!(["hi", "lo"]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_objective_decides_which_class_is_named_and_nothing_else() {
+    let server = TestServer::start().await;
+    // One row in eight of those with a large x is rare: never the more probable class.
+    let row = |i: usize| {
+        let rare = i % 100 >= 75 && i / 100 == 0;
+        format!("{},{},{}\n", i % 100, i * 37 % 101, if rare { "rare" } else { "common" })
+    };
+    let csv = String::from("x,z,label\n") + &(0..800).map(row).collect::<String>();
+    server.put("/api/v1/datasets/d", csv).await.ok();
+    let mut probabilities = Vec::new();
+    for (model, objective, named) in [("plain", "accuracy", "common"), ("even", "balanced", "rare")] {
+        let asked = json!({"objective": objective, "config": {"epochs": 20}});
+        let job = train_and_wait(&server, model, request("d", asked)).await;
+        assert_eq!(job["status"], "succeeded", "{job}");
+        let never = codes(&job).contains(&"class_never_predicted");
+        assert_eq!(never, objective == "accuracy", "{job}");
+        let version = &server.get(&format!("/api/v1/models/{model}/versions")).await.ok()["items"][0];
+        let figure = |name: &str| version["metrics"][name].as_f64().unwrap();
+        assert!(figure("average_precision") > 0.0 && version["held_out"]["rows"] == 800, "{version}");
+        let balanced = figure("balanced_accuracy");
+        assert!(if objective == "balanced" { balanced > 0.7 } else { balanced < 0.6 }, "{balanced}");
+        let answer = &predict(&server, model, json!({"x": 90, "z": 50})).await.ok()["predictions"][0];
+        assert_eq!(answer["label"], named, "{answer}");
+        assert_eq!(answer["probability"], answer["probabilities"][named]);
+        probabilities.push(answer["probabilities"].clone());
+        let tensor = |name: &str, value: f64| json!({"name": name, "datatype": "FP64", "shape": [1], "data": [value]});
+        let infer = json!({"inputs": [tensor("x", 90.0), tensor("z", 50.0)], "outputs": [{"name": "label"}]});
+        let output = server.post(&format!("/v2/models/{model}/infer"), infer).await.ok();
+        assert_eq!(output["outputs"][0]["data"], json!([named]), "{output}");
+    }
+    assert_eq!(probabilities[0], probabilities[1]);
+    let train = "/api/v1/models/m/train";
+    let wrong = server.post(train, request("d", json!({"objective": "fair"}))).await;
+    assert_eq!(wrong.problem(), (400, "invalid_request"));
+    let number = json!({"dataset": "d", "target": "x", "task": "regression", "objective": "balanced"});
+    assert_eq!(server.post(train, number).await.problem(), (422, "invalid_training"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn small_tables_are_cross_fitted_and_every_row_is_judged() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/d", clouds(80)).await.ok();
+    let dry = server.post("/api/v1/models/m/train", request("d", json!({"dry_run": true}))).await.ok();
+    assert_eq!(dry["split"], json!({"by": "folds", "folds": 8, "column": null, "training": 70, "validation": 10}));
+    for (more, rows) in [(json!({}), 80), (json!({"validation": 0.25}), 20)] {
+        let job = train_and_wait(&server, "m", request("d", more)).await;
+        assert_eq!(job["status"], "succeeded", "{job}");
+        let version = &server.get("/api/v1/models/m/versions").await.ok()["items"][0];
+        assert_eq!(version["held_out"]["rows"], rows, "{version}");
+    }
+    server.put("/api/v1/datasets/one", "x,label\n1,a\n2,b\n3,c\n").await.ok();
+    let job = train_and_wait(&server, "few", request("one", json!({}))).await;
+    assert!(job["status"] == "succeeded" && codes(&job).contains(&"uncalibrated"), "{job}");
+}

@@ -14,6 +14,38 @@ pub struct Split {
     pub validation: Vec<usize>,
 }
 
+/// The labelled rows in parts, each of which is left out by one member of an ensemble and judged by it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Folds {
+    /// The fold of each row; [`NO_FOLD`] where it has no label.
+    pub of_row: Vec<u8>,
+    /// How many there are.
+    pub count: usize,
+}
+
+/// The fold of a row without a label.
+pub const NO_FOLD: u8 = u8::MAX;
+
+/// Deals the labelled rows to `count` folds of as many rows, and of every class alike; at most 64.
+pub fn folds(targets: &Encoded, count: usize, seed: u64) -> Folds {
+    let mut rows = labelled(targets);
+    let mut of_row = vec![NO_FOLD; targets.len()];
+    Random::stream(seed, "folds", 0).shuffle(&mut rows);
+    // Rows of a class stand together and are dealt in turn.
+    if let Encoded::Classes(ids) = targets {
+        rows.sort_by_key(|&row| ids[row]);
+    }
+    for (at, row) in rows.into_iter().enumerate() {
+        of_row[row] = (at % count.max(1)) as u8;
+    }
+    Folds { of_row, count }
+}
+
+/// The rows with a label, ascending.
+pub fn labelled(targets: &Encoded) -> Vec<usize> {
+    (0..targets.len()).filter(|&row| is_labelled(targets, row)).collect()
+}
+
 /// Holds the newest rows out: `share` of the labelled ones by `order`. Rows without a time count as oldest.
 ///
 /// # Errors
@@ -67,10 +99,7 @@ pub fn groups(targets: &Encoded, group_of: &[Option<u64>], share: f32, seed: u64
 /// # Errors
 /// `too_few_rows` where no labelled row is on one of the sides.
 pub fn held_out(targets: &Encoded, rows: &[usize]) -> Result<Split> {
-    let count = match targets {
-        Encoded::Values(values) => values.len(),
-        Encoded::Classes(ids) => ids.len(),
-    };
+    let count = targets.len();
     let mut out = vec![false; count];
     rows.iter().for_each(|&row| out[row] = true);
     let training: Vec<usize> = (0..count).filter(|&row| !out[row]).collect();
@@ -173,6 +202,24 @@ mod tests {
         assert!((150..250).contains(&s.validation.len()), "{}", s.validation.len());
         assert_eq!(s.training.len() + s.validation.len(), 1000);
         assert_eq!(groups(&targets, &vec![Some(1); 1000], 0.2, 7).unwrap_err().code, "too_few_groups");
+    }
+
+    #[test]
+    fn folds_are_equal_in_size_and_in_classes() {
+        let ids: Vec<u32> = (0..803).map(|i| if i % 10 == 0 { 1 } else { 0 }).chain([2, 2, 2, NO_CLASS]).collect();
+        let dealt = folds(&Encoded::Classes(ids.clone()), 8, 7);
+        let rows =
+            |fold: u8, class: u32| (0..ids.len()).filter(|&r| dealt.of_row[r] == fold && ids[r] == class).count();
+        for fold in 0..8 {
+            assert!((90..=91).contains(&rows(fold, 0)) && (10..=11).contains(&rows(fold, 1)) && rows(fold, 2) <= 1);
+        }
+        assert_eq!((dealt.of_row[806], dealt.count), (NO_FOLD, 8));
+        let targets = Encoded::Classes(ids);
+        assert_eq!(folds(&targets, 8, 7), dealt);
+        assert_ne!(folds(&targets, 8, 8), dealt);
+        let values = folds(&Encoded::Values(vec![1.0, f32::NAN, 2.0, 3.0]), 3, 1).of_row;
+        assert_eq!(values[1], NO_FOLD);
+        assert_eq!(values.iter().map(|&fold| u32::from(fold)).sum::<u32>(), 3 + u32::from(NO_FOLD));
     }
 
     #[test]

@@ -44,6 +44,17 @@ pub enum Encoded {
     Values(Vec<f32>),
 }
 
+impl Encoded {
+    /// How many rows there are.
+    #[allow(clippy::len_without_is_empty)]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Classes(ids) => ids.len(),
+            Self::Values(values) => values.len(),
+        }
+    }
+}
+
 /// The id of a row without a class (the same as `models::UNLABELLED`).
 pub const NO_CLASS: u32 = u32::MAX;
 

@@ -14,7 +14,7 @@ use crate::data::target::TargetEncoder;
 use crate::data::{Batch, Table};
 use crate::models::{Family, Network, Task};
 use crate::nn::Tensors;
-use crate::nn::probability::{argmax, softmax_with_temperature};
+use crate::nn::probability::{named, softmax_with_temperature};
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
 use serde::{Deserialize, Serialize};
@@ -60,6 +60,14 @@ pub struct BundleConfig {
     /// Rows it was trained on.
     #[serde(default)]
     pub rows: usize,
+    /// Of a cross-fitted ensemble the member that has not learned each row of the training data, 255 where it has no
+    /// label; empty where rows were held out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folds: Vec<u8>,
+    /// What each class's probability is multiplied with to find the class that is named; empty where the most probable
+    /// one is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub decision: Vec<f32>,
     /// The seed it was trained with.
     pub seed: u64,
 }
@@ -242,9 +250,14 @@ impl Bundle {
         interval.is_none_or(|[low, high]| high - low > range / 2.0)
     }
 
+    /// The class that is named for one row's probabilities.
+    pub fn named(&self, probabilities: &[f32]) -> usize {
+        named(probabilities, &self.config.decision)
+    }
+
     /// The answered class of one row's probabilities.
     pub fn label(&self, probabilities: &[f32]) -> Option<&Value> {
-        self.classes().get(argmax(probabilities))
+        self.classes().get(self.named(probabilities))
     }
 
     /// Approximate bytes in memory.
@@ -385,6 +398,9 @@ fn check_config(config: &BundleConfig) -> Result<()> {
         || c.errors.as_ref().is_some_and(|errors| !errors.is_consistent())
     {
         return Err(bad("config.json: the scores of classes or the sizes of errors do not fit"));
+    }
+    if !config.decision.iter().all(|factor| factor.is_finite() && *factor > 0.0) {
+        return Err(bad("config.json: the factors of the classes must be above 0"));
     }
     match &config.target_encoder {
         // A model that learns only by observing starts without classes.

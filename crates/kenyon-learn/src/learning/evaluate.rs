@@ -93,15 +93,8 @@ pub(super) fn classified(
     skipped: usize,
 ) -> Evaluation {
     let count = classes.len();
-    let confusion = metrics::confusion(values, count, truths);
-    let recall = confusion
-        .iter()
-        .enumerate()
-        .map(|(class, row)| {
-            let rows: u64 = row.iter().sum();
-            (rows > 0).then(|| row[class] as f64 / rows as f64)
-        })
-        .collect();
+    let decision = &bundle.config.decision;
+    let confusion = metrics::confusion(values, count, truths, decision);
     let coverage = COVERAGES
         .iter()
         .map(|&asked| {
@@ -118,10 +111,10 @@ pub(super) fn classified(
     Evaluation {
         rows: truths.len(),
         skipped,
-        metrics: metrics::to_map(&metrics::classification(values, count, truths)),
+        metrics: metrics::to_map(&metrics::classification(values, count, truths, decision)),
         classes: classes.to_vec(),
+        recall: metrics::recalls(&confusion),
         confusion,
-        recall,
         calibration: metrics::calibration_curve(values, count, truths),
         coverage,
     }

@@ -5,21 +5,22 @@
 
 mod data;
 mod hold_out;
+mod known;
 mod run;
+#[cfg(test)]
+mod tests;
 mod warnings;
 mod weights;
 
-use super::background::Background;
 use super::bundle::{Bundle, BundleConfig, FORMAT};
 use super::calibrate::TargetSpan;
 use super::evaluate::Evaluation;
 use super::importance::Judge;
-use super::novelty::{KnownCodes, Novelty, NoveltyRows, SKETCH};
-use super::{FitSpec, Monitor, Prepared, Progress};
+use super::{FitSpec, Monitor, Objective, Prepared, Progress, Validation};
 use crate::data::encoder::{Encoder, pairs};
 use crate::data::plan::Resolved;
 use crate::data::profile::DataProfile;
-use crate::data::split::Split;
+use crate::data::split::{self, Folds, Split};
 use crate::data::target::{Encoded, TargetEncoder};
 use crate::data::warning::Warning;
 use crate::data::{Column, Table};
@@ -29,6 +30,7 @@ use crate::models::{Family, LearnerSpec, Task, UNLABELLED};
 use crate::{Error, Result};
 use data::{Data, Drawn};
 use hold_out::hold_out;
+use known::KnownRows;
 use run::Run;
 use serde_json::{Map, Value};
 
@@ -55,15 +57,14 @@ pub struct Fitted {
 pub struct Measured {
     /// Rows of the table.
     pub rows: Vec<usize>,
+    /// The member that answered each, of a cross-fitted ensemble; else empty.
+    pub members: Vec<u8>,
     /// Outputs before calibration, `[rows, outputs]`.
     pub outputs: Vec<f32>,
 }
 
 /// Rows per forward pass outside training.
 const CHUNK: usize = 512;
-
-/// Rows whose codes are kept when novelty is fitted.
-const KNOWN_ROWS: usize = 1024;
 
 /// Trains a model on `table` (read by `plan.all()`).
 ///
@@ -96,7 +97,9 @@ pub fn fit(
         .ok_or_else(|| Error::unprocessable("unknown_column", "the target is not in the data"))?;
     let mut target_encoder = TargetEncoder::fit(&plan.target.name, column, plan.task)?;
     let mut all_targets = target_encoder.encode(column)?;
-    let mut parts = hold_out(table, &all_targets, spec)?;
+    let outputs = target_encoder.outputs();
+    let profile = DataProfile::new(table, plan);
+    let (mut parts, folds) = divided(table, &profile, &all_targets, (family, outputs), spec)?;
     let mut warnings = warnings::of_data(table, plan, spec.task.is_some(), &target_encoder, &all_targets, &parts);
     let dropped = keep_learnable(family, &all_targets, &mut parts);
     if dropped > 0 {
@@ -105,12 +108,15 @@ pub fn fit(
     if let TargetEncoder::Number { mean, std } = &mut target_encoder {
         standardise(&mut all_targets, &parts.training, mean, std);
     }
-    let outputs = target_encoder.outputs();
-    let profile = DataProfile::new(table, plan).of_rows(&parts.training, &all_targets, outputs);
-    let Recipe { config, encoder: options } = Recipe::new(family, &profile, &spec.config);
-    let pairs = match options.bins {
-        0 => Vec::new(),
-        _ => pairs::choose(table, &plan.inputs, &parts.training, &all_targets),
+    let profile = profile.of_rows(&parts.training, &all_targets, outputs);
+    let Recipe { mut config, encoder: options } = recipe_of(family, &profile, spec);
+    if let Some(cross_fit) = config.get_mut("cross_fit") {
+        *cross_fit = folds.is_some().into();
+    }
+    // A pair is chosen by targets, which a member must not have seen of the rows that it is judged by.
+    let pairs = match (options.bins, &folds) {
+        (1.., None) => pairs::choose(table, &plan.inputs, &parts.training, &all_targets),
+        _ => Vec::new(),
     };
     notes.extend(pairs.iter().map(|[a, b]| format!("{a} and {b} say more together: bins of both are learned")));
     let encoder = Encoder::fit_paired(table, &parts.training, &plan.inputs, family.layout(), options, &pairs)?;
@@ -132,9 +138,14 @@ pub fn fit(
     let row_weights = weights::of_rows(table, spec, &parts.training)?;
     let drawn = row_weights.as_deref().map(|weights| weights::drawn(&parts.validation, weights, spec.seed));
     let drawn = drawn.as_ref().map(|(positions, rows)| Drawn { positions, rows: *rows });
-    let data = Data { batch: &batch, targets: &all_targets, split: &parts, outputs, drawn };
+    let data = Data { batch: &batch, targets: &all_targets, split: &parts, folds: folds.as_ref(), outputs, drawn };
     let class_weights = weights::of_classes(spec, &config, &target_encoder, || data.balanced_weights())?;
     let weights = weights::joined(row_weights.as_deref(), class_weights.as_deref(), &all_targets);
+    // A class that weighs more is more probable already.
+    let decision = match (spec.objective, data.class_sums(weights.as_deref())) {
+        (Objective::Balanced, Some(sums)) => data::inverse(&sums, 1e-6),
+        _ => Vec::new(),
+    };
     let learner = family.learner(&learner_spec)?;
     if (spec.weight.is_some() || spec.class_weights.is_some()) && !learner.weighs_rows() {
         let detail = format!("{} does not support row weights: use another family", family.name());
@@ -146,8 +157,9 @@ pub fn fit(
         reason: family_reason.as_deref(),
         dropped: &encoder.dropped,
         warnings: &warnings,
-        training: parts.training.len(),
-        held_out: parts.validation.len(),
+        training: parts.training.len() - folds.as_ref().map_or(0, |folds| parts.training.len() / folds.count),
+        held_out: parts.validation.len() / folds.as_ref().map_or(1, |folds| folds.count),
+        folds: folds.as_ref().map_or(0, |folds| folds.count),
         bytes: table.bytes() + batch.bytes(),
         state_bytes: &|| run.bytes(),
     });
@@ -158,35 +170,28 @@ pub fn fit(
     let (network, curve) = run.finish()?;
 
     let held_out = data.batch.select(&data.split.validation);
-    let calibration_answers = network.forward(&held_out)?;
-    let step = data.split.training.len().div_ceil(KNOWN_ROWS).max(1);
-    let known: Vec<usize> = data.split.training.iter().copied().step_by(step).collect();
-    let width = network.feature_width();
-    let (known_answers, known_codes) = network.forward_with_features(&data.batch.select(&known))?;
-    let background = Background::choose(table, &encoder, &known, &known_answers);
-    let codes = KnownCodes::sample(&known_codes, width, spec.seed);
-    let mut sketches = Vec::with_capacity(data.split.validation.len() * SKETCH);
-    for rows in data.split.validation.chunks(CHUNK) {
-        sketches.extend(codes.sketches(&network.features(&data.batch.select(rows))?));
-    }
-    let mut calibration = data.calibrate(&calibration_answers, &sketches, spec.seed);
-    if let (Task::Regression, Column::Number(values) | Column::Timestamp(values)) = (plan.task, column) {
-        calibration.target = TargetSpan::of(parts.training.iter().map(|&row| values[row]));
-    }
-    let columns: Vec<&str> = encoder.fields.iter().map(|field| field.name.as_str()).collect();
-    let rows = NoveltyRows {
-        table,
-        columns: &columns,
-        known: &parts.training,
-        judged: &parts.validation,
-        batch: &held_out,
-        sketches: &sketches,
+    let members: Vec<u8> =
+        folds.iter().flat_map(|folds| parts.validation.iter().map(|&row| folds.of_row[row])).collect();
+    let outputs_measured = match &folds {
+        Some(_) => network.forward_members(&held_out, &members)?,
+        None => network.forward(&held_out)?,
     };
-    let novelty = Novelty::fit(codes, &rows, spec.seed);
+    let known = KnownRows::new(&*network, table, &encoder, data, spec.seed)?;
+    let mut judged = data.judge(&outputs_measured, &known.sketches, spec.seed);
+    if let (Task::Regression, Column::Number(values) | Column::Timestamp(values)) = (plan.task, column) {
+        judged.calibration.target = TargetSpan::of(parts.training.iter().map(|&row| values[row]));
+    }
     let unit = if let TargetEncoder::Number { std, .. } = &target_encoder { *std } else { 1.0 };
-    let judge = Judge { encoder: &encoder, network: &*network, temperature: calibration.temperature, unit };
+    let judge = Judge {
+        encoder: &encoder,
+        network: &*network,
+        folds: folds.as_ref(),
+        temperature: judged.calibration.temperature,
+        unit,
+    };
     let importance = judge.importance(table, &all_targets, &parts.validation, spec.seed)?;
-    let mut figures = data.figures(&calibration_answers, &calibration, &target_encoder);
+    let (novelty, background) = known.novelty(table, &encoder, data, &held_out, spec.seed);
+    let mut figures = data.figures(&judged.answers, &target_encoder, &decision);
     for (name, value) in curve {
         figures.entry(name).or_insert(value);
     }
@@ -199,21 +204,24 @@ pub fn fit(
         target_encoder,
         ignored: plan.ignored.clone(),
         config,
-        calibration,
+        calibration: judged.calibration,
         novelty_threshold: novelty.threshold,
         novelty: None,
         importance: Some(importance),
         metrics: figures.clone(),
         rows: parts.training.len(),
+        folds: folds.as_ref().map(|folds| folds.of_row.clone()).unwrap_or_default(),
+        decision,
         seed: spec.seed,
     };
     let bundle = Bundle::new(config, encoder, network, novelty).with_background(Some(background.into()));
-    let held_out = data.held_out(&bundle, &calibration_answers);
+    let held_out = data.held_out(&bundle, &judged.answers);
     if let Encoded::Classes(ids) = &all_targets {
         let truths: Vec<u32> = parts.validation.iter().map(|&row| ids[row]).collect();
-        warnings.extend(warnings::of_answers(plan, &bundle.config.target_encoder, &truths, &calibration_answers));
+        let BundleConfig { target_encoder, decision, .. } = &bundle.config;
+        warnings.extend(warnings::of_answers(plan, target_encoder, &truths, &judged.answers, decision));
     }
-    let measured = Measured { rows: parts.validation.clone(), outputs: calibration_answers };
+    let measured = Measured { rows: parts.validation.clone(), members, outputs: outputs_measured };
     Ok(Fitted { bundle, metrics: figures, held_out, warnings, measured, notes })
 }
 
@@ -224,6 +232,31 @@ pub fn fit(
 pub fn default_family(table: &Table, plan: &Resolved) -> Result<(Family, String)> {
     Family::suited_to(&DataProfile::new(table, plan))
         .ok_or_else(|| Error::unprocessable("no_family", "no family of networks learns from such columns"))
+}
+
+/// The rows that are learned from and held out; and, where the members of the ensemble leave rows out instead, which.
+fn divided(
+    table: &Table,
+    profile: &DataProfile,
+    targets: &Encoded,
+    (family, outputs): (Family, usize),
+    spec: &FitSpec,
+) -> Result<(Split, Option<Folds>)> {
+    if spec.validation == Validation::Auto {
+        let labelled = split::labelled(targets);
+        let profile = profile.clone().of_rows(&labelled, targets, outputs);
+        let config = recipe_of(family, &profile, spec).config;
+        if let Some(count) = family.cross_fits(&config) {
+            let folds = split::folds(targets, count, spec.seed);
+            return Ok((Split { training: (0..table.rows).collect(), validation: labelled }, Some(folds)));
+        }
+    }
+    Ok((hold_out(table, targets, spec, recipe::validation(profile, &[]))?, None))
+}
+
+fn recipe_of(family: Family, profile: &DataProfile, spec: &FitSpec) -> Recipe {
+    let without: Vec<&str> = spec.without_rules.iter().map(String::as_str).collect();
+    Recipe::without(family, profile, &spec.config, &without)
 }
 
 /// Removes training rows without a target unless the family can use them; returns how many.
@@ -248,14 +281,6 @@ fn standardise(targets: &mut Encoded, training: &[usize], mean: &mut f64, std: &
     *mean += centre * *std;
     *std *= spread;
     values.iter_mut().for_each(|value| *value = ((f64::from(*value) - centre) / spread) as f32);
-}
-
-/// The share of `rows` rows held out unless the request gives one.
-pub fn default_validation(rows: usize) -> f32 {
-    recipe::validation(
-        &DataProfile { rows, task: Task::Classification, features: Vec::new(), classes: Vec::new() },
-        &[],
-    )
 }
 
 /// A monitor that ignores everything: for work on files alone and for tests.

@@ -3,6 +3,7 @@
 
 use crate::Result;
 use crate::data::encoder::Encoder;
+use crate::data::split::Folds;
 use crate::data::target::Encoded;
 use crate::data::{Column, Table};
 use crate::models::Network;
@@ -46,6 +47,8 @@ pub struct Judge<'a> {
     pub encoder: &'a Encoder,
     /// From tokens to answers.
     pub network: &'a dyn Network,
+    /// Of a cross-fitted ensemble: rows are answered by the member that has not learned them.
+    pub folds: Option<&'a Folds>,
     /// Logits are divided by it.
     pub temperature: f32,
     /// What a standardised error of 1 is in the target's unit.
@@ -94,7 +97,14 @@ impl Judge<'_> {
         let mut losses = Vec::with_capacity(rows.len());
         let all: Vec<usize> = (0..table.rows).collect();
         for part in all.chunks(CHUNK) {
-            let answers = self.network.forward(&batch.select(part))?;
+            let selected = batch.select(part);
+            let answers = match self.folds {
+                Some(folds) => {
+                    let members: Vec<u8> = part.iter().map(|&at| folds.of_row[rows[at]]).collect();
+                    self.network.forward_members(&selected, &members)?
+                }
+                None => self.network.forward(&selected)?,
+            };
             for (answer, &at) in answers.chunks_exact(outputs).zip(part) {
                 losses.push(match targets {
                     Encoded::Classes(ids) => {

@@ -1,14 +1,18 @@
 //! Metrics from answers and truths. Pure arithmetic; nothing here runs a network.
 
-use crate::nn::probability::argmax;
+use crate::nn::probability::{argmax, named};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// The metrics of a classifier on labelled rows.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassificationMetrics {
-    /// Share of rows whose most probable class is the true one.
+    /// Share of rows whose named class is the true one.
     pub accuracy: f64,
+    /// Mean of the shares of each class's rows that are named right; of classes that have rows.
+    pub balanced_accuracy: f64,
+    /// Mean of the classes' average precision, each against the rest; of classes that have rows.
+    pub average_precision: f64,
     /// Mean of the classes' F1 (classes that occur in neither truth nor answers are left out).
     pub macro_f1: f64,
     /// Mean negative natural logarithm of the true class's probability.
@@ -23,9 +27,15 @@ pub struct ClassificationMetrics {
 /// Natural-log loss is clipped here, so that one confident mistake does not make it infinite.
 const SMALLEST_PROBABILITY: f64 = 1e-15;
 
-/// Metrics for `probabilities` `[rows, classes]` row-major against `truths` `[rows]` (class ids).
-pub fn classification(probabilities: &[f32], classes: usize, truths: &[u32]) -> ClassificationMetrics {
-    let matrix = confusion(probabilities, classes, truths);
+/// Figures for `probabilities` `[rows, classes]` row-major against `truths` `[rows]` (class ids). The class that is
+/// named is the one with the largest probability times its factor in `decision`, if there are any.
+pub fn classification(
+    probabilities: &[f32],
+    classes: usize,
+    truths: &[u32],
+    decision: &[f32],
+) -> ClassificationMetrics {
+    let matrix = confusion(probabilities, classes, truths, decision);
     let rows = truths.len().max(1) as f64;
     let correct: u64 = (0..classes).map(|c| matrix[c][c]).sum();
     let log_loss = probabilities
@@ -36,6 +46,8 @@ pub fn classification(probabilities: &[f32], classes: usize, truths: &[u32]) -> 
         / rows;
     ClassificationMetrics {
         accuracy: correct as f64 / rows,
+        balanced_accuracy: mean(recalls(&matrix).into_iter().flatten()),
+        average_precision: macro_average_precision(probabilities, classes, truths),
         macro_f1: macro_f1(&matrix),
         log_loss,
         auc: (classes == 2).then(|| {
@@ -49,15 +61,52 @@ pub fn classification(probabilities: &[f32], classes: usize, truths: &[u32]) -> 
     }
 }
 
-/// Rows by true class (outer) and answered class (inner).
-pub fn confusion(probabilities: &[f32], classes: usize, truths: &[u32]) -> Vec<Vec<u64>> {
+/// Rows by true class (outer) and named class (inner); `decision` as in [`classification`].
+pub fn confusion(probabilities: &[f32], classes: usize, truths: &[u32], decision: &[f32]) -> Vec<Vec<u64>> {
     let mut matrix = vec![vec![0; classes]; classes];
     for (p, &truth) in probabilities.chunks_exact(classes.max(1)).zip(truths) {
         if let Some(row) = matrix.get_mut(truth as usize) {
-            row[argmax(p)] += 1;
+            row[named(p, decision)] += 1;
         }
     }
     matrix
+}
+
+/// Share of each class's rows that are named right, from a [`confusion`]; none where a class has no rows.
+pub fn recalls(matrix: &[Vec<u64>]) -> Vec<Option<f64>> {
+    let recall = |(class, row): (usize, &Vec<u64>)| {
+        let rows: u64 = row.iter().sum();
+        (rows > 0).then(|| row[class] as f64 / rows as f64)
+    };
+    matrix.iter().enumerate().map(recall).collect()
+}
+
+fn mean(values: impl Iterator<Item = f64>) -> f64 {
+    let (sum, count) = values.fold((0.0, 0usize), |(sum, count), value| (sum + value, count + 1));
+    sum / count.max(1) as f64
+}
+
+fn macro_average_precision(probabilities: &[f32], classes: usize, truths: &[u32]) -> f64 {
+    mean((0..classes).filter_map(|class| {
+        let scores: Vec<f32> = probabilities.chunks_exact(classes).map(|p| p[class]).collect();
+        average_precision(&scores, |row| truths[row] as usize == class)
+    }))
+}
+
+/// Mean precision at each positive row, rows in falling order of their score and equal scores at once; none without a
+/// positive row.
+fn average_precision(scores: &[f32], is_positive: impl Fn(usize) -> bool) -> Option<f64> {
+    let mut order: Vec<usize> = (0..scores.len()).collect();
+    order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
+    let (mut sum, mut found, mut start) = (0.0, 0usize, 0);
+    while start < order.len() {
+        let same = order[start..].iter().take_while(|&&row| scores[row] == scores[order[start]]).count();
+        let positives = order[start..start + same].iter().filter(|&&row| is_positive(row)).count();
+        start += same;
+        found += positives;
+        sum += positives as f64 * found as f64 / start as f64;
+    }
+    (found > 0).then(|| sum / found as f64)
 }
 
 fn macro_f1(matrix: &[Vec<u64>]) -> f64 {
@@ -146,6 +195,7 @@ pub fn to_map(metrics: &ClassificationMetrics) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -153,13 +203,38 @@ mod tests {
         // Truth 0,0,1,1; answered 0,1,1,1 with these probabilities of class 1.
         let p1 = [0.1f32, 0.6, 0.7, 0.9];
         let probabilities: Vec<f32> = p1.iter().flat_map(|p| [1.0 - p, *p]).collect();
-        let m = classification(&probabilities, 2, &[0, 0, 1, 1]);
+        let m = classification(&probabilities, 2, &[0, 0, 1, 1], &[]);
         assert!((m.accuracy - 0.75).abs() < 1e-9);
         // F1 of class 0: 2·1/(2+1); of class 1: 2·2/(2+3).
         assert!((m.macro_f1 - (2.0 / 3.0 + 0.8) / 2.0).abs() < 1e-9);
         let loss = -(0.9f64.ln() + 0.4f64.ln() + 0.7f64.ln() + 0.9f64.ln()) / 4.0;
         assert!((m.log_loss - loss).abs() < 1e-6);
         assert_eq!(m.auc, Some(1.0));
+        assert_eq!((m.balanced_accuracy, m.average_precision), (0.75, 1.0));
+        // Class 0 counts twice: the second row is named right, the third wrong.
+        let m = classification(&probabilities, 2, &[0, 0, 1, 1], &[3.0, 1.0]);
+        assert_eq!((m.accuracy, m.balanced_accuracy), (0.75, 0.75));
+        let matrix = confusion(&probabilities, 2, &[0, 0, 1, 1], &[3.0, 1.0]);
+        assert_eq!(matrix, [[2, 0], [1, 1]]);
+    }
+
+    #[test]
+    fn average_precision_by_hand_and_with_ties() {
+        // Positives at ranks 1 and 3: (1/1 + 2/3) / 2.
+        let positive = |row: usize| row == 0 || row == 2;
+        assert!((average_precision(&[0.9, 0.8, 0.7, 0.1], positive).unwrap() - 5.0 / 6.0).abs() < 1e-12);
+        assert_eq!(average_precision(&[0.5; 4], positive), Some(0.5));
+        assert_eq!(average_precision(&[0.5; 4], |_| false), None);
+    }
+
+    #[test]
+    fn a_rare_class_that_is_never_named_shows_in_balanced_accuracy() {
+        let probabilities: Vec<f32> =
+            (0..100).flat_map(|row| if row < 2 { [0.6, 0.4] } else { [0.99, 0.01] }).collect();
+        let truths: Vec<u32> = (0..100).map(|row| u32::from(row < 2)).collect();
+        let m = classification(&probabilities, 2, &truths, &[]);
+        assert_eq!((m.accuracy, m.balanced_accuracy, m.average_precision), (0.98, 0.5, 1.0));
+        assert_eq!(classification(&probabilities, 2, &truths, &[0.5, 25.0]).balanced_accuracy, 1.0);
     }
 
     #[test]

@@ -50,13 +50,35 @@ pub struct FitSpec {
     /// How much each class weighs; the family's own setting when missing.
     #[serde(default)]
     pub class_weights: Option<ClassWeights>,
+    /// Which class is named.
+    #[serde(default)]
+    pub objective: Objective,
+    /// Rules of the recipe that do not apply, by name: to measure what each gains.
+    #[serde(default)]
+    pub without_rules: Vec<String>,
+}
+
+/// Which class an answer names. Probabilities are the same under each.
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// The most probable one: as many rows right as possible.
+    #[default]
+    Accuracy,
+    /// The one that is most probable for its share of the rows: every class right as often as possible.
+    Balanced,
 }
 
 /// Which rows of a training are held out: no network learns from them, and the metrics are measured on them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Validation {
-    /// A share of the rows, in `(0, 0.9]`, the same of every class.
+    /// As the recipe has it: cross-fitted, so that every row is judged by a member that has not learned it and none is
+    /// set aside; or a share that is chosen by the number of rows.
+    #[default]
+    Auto,
+    /// A share of the rows, in `(0, 0.9]`, of every class alike.
     Share(f32),
     /// The newest rows by a column of the table.
     Newest {
@@ -74,12 +96,6 @@ pub enum Validation {
     },
     /// The rows from this number on.
     From(usize),
-}
-
-impl Default for Validation {
-    fn default() -> Self {
-        Self::Share(0.2)
-    }
 }
 
 /// How much each class weighs in the loss.
@@ -128,6 +144,9 @@ pub struct Prepared<'a> {
     pub training: usize,
     /// Rows held out.
     pub held_out: usize,
+    /// Members of which each learns from `training` rows and is judged by `held_out` others; 0 where rows are held out
+    /// from all.
+    pub folds: usize,
     /// Bytes of the rows and their encoded form in memory.
     pub bytes: u64,
     /// Bytes of the state of the network in training.

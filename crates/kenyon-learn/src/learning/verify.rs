@@ -25,8 +25,13 @@ pub fn verified_files(fitted: &Fitted, table: &Table) -> Result<Files> {
         .map_err(|error| wrong(error.detail))?;
     let outputs = loaded.network.outputs();
     let measured = fitted.measured.rows.chunks(CHUNK).zip(fitted.measured.outputs.chunks(CHUNK * outputs));
+    let mut members = fitted.measured.members.chunks(CHUNK);
     for (rows, expected) in measured {
-        let answers = loaded.network.forward(&loaded.encode(&table.select(rows))?)?;
+        let batch = loaded.encode(&table.select(rows))?;
+        let answers = match members.next() {
+            Some(members) => loaded.network.forward_members(&batch, members)?,
+            None => loaded.network.forward(&batch)?,
+        };
         if let Some(at) = expected.iter().position(|x| !x.is_finite()) {
             return Err(wrong(format!("it has no finite answer for row {}", rows[at / outputs] + 1)));
         }

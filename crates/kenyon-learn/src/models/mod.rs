@@ -15,10 +15,10 @@ pub(crate) mod sparse_mlp;
 #[cfg(test)]
 mod toy;
 
-use crate::Result;
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
 use crate::nn::Tensors;
+use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -195,6 +195,11 @@ pub trait Learner: Send {
     /// The current outputs, `[rows, outputs]` row-major: logits, or standardised values.
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>>;
 
+    /// Its members, for a learner that can be cross-fitted.
+    fn members(&mut self) -> Option<&mut dyn MemberLearner> {
+        None
+    }
+
     /// Called at the end of a pass over the data with its training loss and validation loss.
     fn end_epoch(&mut self, _position: Position, _train_loss: f32, _validation_loss: f32) -> Result<Next> {
         Ok(Next::Go)
@@ -211,6 +216,22 @@ pub trait Learner: Send {
 
     /// The finished network, with these weights (the best) or the current ones.
     fn finish(self: Box<Self>, weights: Option<Tensors>) -> Result<Box<dyn Network>>;
+}
+
+/// An ensemble in training whose members can learn from different rows and answer singly: what cross-fitting needs.
+/// At most 64 members.
+pub trait MemberLearner {
+    /// How many members there are.
+    fn count(&self) -> usize;
+
+    /// As [`Learner::step`]; member `m` does not learn the rows of which bit `m` of `left_out` is set.
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, left_out: &[u64], position: Position) -> Result<f32>;
+
+    /// As [`Learner::forward`], each row answered by the one member that `members` names.
+    fn forward(&self, batch: &Batch, members: &[u8]) -> Result<Vec<f32>>;
+
+    /// What of [`Learner::weights`] belongs to one member.
+    fn weights(&self, member: usize) -> Result<Tensors>;
 }
 
 /// A trained network. Shared between threads; answers rows independently of their neighbours.
@@ -233,6 +254,14 @@ pub trait Network: Send + Sync {
     /// [`Network::forward`] and [`Network::features`] of the same rows, in one pass where that is cheaper.
     fn forward_with_features(&self, batch: &Batch) -> Result<(Vec<f32>, Vec<f32>)> {
         Ok((self.forward(batch)?, self.features(batch)?))
+    }
+
+    /// As [`Network::forward`] of a cross-fitted ensemble, each row answered by the one member that `members` names.
+    ///
+    /// # Errors
+    /// The network has no such members.
+    fn forward_members(&self, _batch: &Batch, _members: &[u8]) -> Result<Vec<f32>> {
+        Err(Error::internal("this network has no members that answer singly"))
     }
 
     /// Why row `row` of `batch` got the answer `output`.

@@ -141,8 +141,8 @@ mod tests {
         let named = json!({ "learning_rate": 0.5, "optimizer": "auto", "hidden": null });
         let config = Recipe::new(family, &data, named.as_object().unwrap()).config;
         assert_eq!((&config["learning_rate"], &config["optimizer"]), (&json!(0.5), &json!("adam")));
-        assert_eq!(config["weight_decay"], json!(1.0));
-        let plain = Recipe::without(family, &data, &Map::new(), &["few_rows"]).config;
-        assert_eq!((&plain["learning_rate"], &plain["weight_decay"]), (&json!(0.002), &json!(0.01)));
+        assert_eq!((&config["members"], &config["active_share"]), (&json!(8), &json!(0.5)));
+        let plain = Recipe::without(family, &data, &Map::new(), &["small_tables"]).config;
+        assert_eq!((&plain["learning_rate"], &plain["active_share"]), (&json!(0.002), &json!(0.1)));
     }
 }

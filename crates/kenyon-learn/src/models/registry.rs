@@ -65,6 +65,11 @@ pub trait FamilySpec: Send + Sync {
         &[]
     }
 
+    /// How many members can leave rows out, each others, where `config` in full asks for cross-fitting.
+    fn cross_fits(&self, _config: &Map<String, Value>) -> Option<usize> {
+        None
+    }
+
     /// The settings a search varies where the request names none: lists of values, or bounds.
     fn search_space(&self) -> Value;
 

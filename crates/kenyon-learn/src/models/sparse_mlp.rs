@@ -3,6 +3,7 @@
 
 mod config;
 mod ensemble;
+mod members;
 mod network;
 mod onnx;
 mod recipe;
@@ -12,7 +13,10 @@ mod vocabulary;
 
 use super::onnx::Graph;
 use super::recipe::Rule;
-use super::{FamilySpec, Learner, LearnerSpec, Network, Next, Position, Schedule, Setting, Suitability, Targets, Task};
+use super::{
+    FamilySpec, Learner, LearnerSpec, MemberLearner, Network, Next, Position, Schedule, Setting, Suitability, Targets,
+    Task,
+};
 use crate::data::Batch;
 use crate::data::encoder::{Encoder, Layout};
 use crate::data::profile::DataProfile;
@@ -22,6 +26,7 @@ use crate::nn::layers::sparse_net::train::{Labels, Step};
 use crate::{Error, Result};
 use config::SparseMlpPlan;
 use ensemble::Ensemble;
+use members::{Portion, each_by_its_member};
 use network::SparseMlp;
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
@@ -58,6 +63,10 @@ impl FamilySpec for Spec {
 
     fn reads_compact(&self) -> bool {
         true
+    }
+
+    fn cross_fits(&self, config: &Map<String, Value>) -> Option<usize> {
+        config::cross_fits(config)
     }
 
     fn search_space(&self) -> Value {
@@ -105,7 +114,8 @@ pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let vocabulary = Vocabulary::new(spec.encoder.width as usize, plan.bins.clone());
     let members = Ensemble::new(&plan.shape(vocabulary.rows()), plan.members, spec.seed, spec.threads);
     let schedule = spec.schedule(config::SCHEDULE);
-    Ok(Box::new(SparseMlpLearner { schedule, members, vocabulary, plan, entries: Entries::default() }))
+    let portions = vec![Portion::default(); members.count()];
+    Ok(Box::new(SparseMlpLearner { schedule, members, vocabulary, plan, entries: Entries::default(), portions }))
 }
 
 /// A trained network from what [`Network::save`] gave.
@@ -120,7 +130,7 @@ pub(crate) fn load(
     plan.resize(tensors);
     let vocabulary = Vocabulary::load(encoder.width as usize, plan.bins.clone(), tensors)?;
     let net = InferenceNet::load(plan.shape(vocabulary.rows()), tensors)?;
-    Ok(Box::new(SparseMlp::new(net, vocabulary)))
+    Ok(Box::new(SparseMlp::new(net, vocabulary, tensors)))
 }
 
 /// The network in training.
@@ -130,6 +140,8 @@ struct SparseMlpLearner {
     members: Ensemble,
     vocabulary: Vocabulary,
     entries: Entries,
+    /// The rows of a mini-batch that each member learns, where they differ.
+    portions: Vec<Portion>,
 }
 
 thread_local! {
@@ -156,6 +168,10 @@ impl Learner for SparseMlpLearner {
 
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
         ENTRIES.with_borrow_mut(|entries| Ok(self.members.infer(&self.vocabulary.translate(batch, entries)?)))
+    }
+
+    fn members(&mut self) -> Option<&mut dyn MemberLearner> {
+        if self.members.count() > 1 { Some(self) } else { None }
     }
 
     fn end_epoch(&mut self, position: Position, _train_loss: f32, _validation_loss: f32) -> Result<Next> {
@@ -185,7 +201,7 @@ impl Learner for SparseMlpLearner {
     }
 
     fn finish(self: Box<Self>, weights: Option<Tensors>) -> Result<Box<dyn Network>> {
-        let Self { members, mut vocabulary, .. } = *self;
+        let Self { members, mut vocabulary, plan, .. } = *self;
         let mut tensors = match weights {
             Some(weights) => {
                 vocabulary = vocabulary.reload(&weights)?;
@@ -193,9 +209,41 @@ impl Learner for SparseMlpLearner {
             }
             None => members.weights()?,
         };
-        let shape = members.merge(vocabulary.rows(), &mut tensors)?;
+        let shape = members.merge(vocabulary.rows(), plan.cross_fit, &mut tensors)?;
         InferenceNet::round(&shape, &mut tensors)?;
-        Ok(Box::new(SparseMlp::new(InferenceNet::load(shape, &tensors)?, vocabulary)))
+        Ok(Box::new(SparseMlp::new(InferenceNet::load(shape, &tensors)?, vocabulary, &tensors)))
+    }
+}
+
+impl MemberLearner for SparseMlpLearner {
+    fn count(&self) -> usize {
+        self.members.count()
+    }
+
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, left_out: &[u64], position: Position) -> Result<f32> {
+        self.vocabulary.learn(batch);
+        self.members.grow(self.vocabulary.rows());
+        for (member, portion) in self.portions.iter_mut().enumerate() {
+            portion.fill(batch, targets, |row| left_out[row] >> member & 1 == 0);
+        }
+        let rows = self.portions.iter_mut().map(|portion| portion.learned(&self.vocabulary)).collect::<Result<_>>()?;
+        let loss = self.members.step_each(rows, &self.plan.step(position))?;
+        if loss.is_finite() { Ok(loss) } else { Err(diverged()) }
+    }
+
+    fn forward(&self, batch: &Batch, members: &[u8]) -> Result<Vec<f32>> {
+        let sizes = (self.members.count(), self.plan.outputs);
+        each_by_its_member(batch, members, sizes, |member, batch| {
+            ENTRIES.with_borrow_mut(|entries| {
+                Ok(self.members.infer_one(member, &self.vocabulary.translate(batch, entries)?))
+            })
+        })
+    }
+
+    fn weights(&self, member: usize) -> Result<Tensors> {
+        let mut tensors = self.members.weights_of(member)?;
+        self.vocabulary.save(&mut tensors)?;
+        Ok(tensors)
     }
 }
 

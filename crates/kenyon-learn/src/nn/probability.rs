@@ -37,6 +37,17 @@ pub(crate) fn argmax(values: &[f32]) -> usize {
     best
 }
 
+/// The class that is named: the one with the largest probability times its factor. Without factors the most probable
+/// one; a class without a factor of its own has the largest.
+pub(crate) fn named(probabilities: &[f32], factors: &[f32]) -> usize {
+    if factors.is_empty() {
+        return argmax(probabilities);
+    }
+    let largest = factors.iter().copied().fold(0.0, f32::max);
+    let weighed = |class: usize| probabilities[class] * factors.get(class).copied().unwrap_or(largest);
+    (1..probabilities.len()).fold(0, |best, class| if weighed(class) > weighed(best) { class } else { best })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +58,14 @@ mod tests {
         softmax(&mut scores);
         assert!((scores[1] - 1.0 / (1.0 + (-1.0f32).exp())).abs() < 1e-6 && (scores[0] + scores[1] - 1.0).abs() < 1e-6);
         assert!((log_sum_exp([1000.0, 1000.0].into_iter()) - 1000.0 - 2.0f64.ln()).abs() < 1e-12);
+    }
+
+    #[test]
+    fn factors_decide_which_class_is_named() {
+        assert_eq!(named(&[0.9, 0.1], &[]), 0);
+        assert_eq!(named(&[0.9, 0.1], &[0.5, 10.0]), 1);
+        assert_eq!(named(&[0.9, 0.05, 0.05], &[0.5, 10.0]), 1);
+        assert_eq!(named(&[0.9, 0.04, 0.06], &[0.5, 10.0]), 2);
     }
 
     #[test]

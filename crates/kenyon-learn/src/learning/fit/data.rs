@@ -1,7 +1,7 @@
 //! The encoded rows of a training, their targets, and evaluation on the held-out rows.
 
 use crate::data::Batch;
-use crate::data::split::Split;
+use crate::data::split::{Folds, Split};
 use crate::data::target::{Encoded, TargetEncoder};
 use crate::learning::bundle::Bundle;
 use crate::learning::calibrate::{Calibration, ErrorModel, fit_temperature, log_loss};
@@ -10,14 +10,19 @@ use crate::learning::metrics;
 use crate::learning::novelty::SKETCH;
 use crate::nn::probability::{argmax, softmax_with_temperature};
 use serde_json::{Map, Value};
-use std::borrow::Cow;
+
+/// With fewer rows of known classes to calibrate by, a cross-fitted ensemble is not calibrated.
+const FEWEST: usize = 10;
 
 /// The encoded rows and their targets, split.
 #[derive(Clone, Copy)]
 pub(super) struct Data<'a> {
     pub(super) batch: &'a Batch,
     pub(super) targets: &'a Encoded,
+    /// The rows that are learned from, and those that are held out; cross-fitted, all labelled rows are both.
     pub(super) split: &'a Split,
+    /// Which member leaves each row out, where members do.
+    pub(super) folds: Option<&'a Folds>,
     pub(super) outputs: usize,
     /// Held-out rows as often as they weigh, where they weigh differently.
     pub(super) drawn: Option<Drawn<'a>>,
@@ -32,106 +37,151 @@ pub(super) struct Drawn<'a> {
     pub(super) rows: usize,
 }
 
+/// What is held against the held-out rows.
+pub(super) struct Judged {
+    /// For answers to new rows.
+    pub(super) calibration: Calibration,
+    /// Calibrated probabilities of the held-out rows, each by rows of other folds; or their values.
+    pub(super) answers: Vec<f32>,
+}
+
 impl Data<'_> {
-    /// Inverse class frequencies over the training rows, 1 on average.
-    pub(super) fn balanced_weights(&self) -> Option<Vec<f32>> {
+    /// The sum of weights of each class over the training rows; `weights` are those of all rows.
+    pub(super) fn class_sums(&self, weights: Option<&[f32]>) -> Option<Vec<f64>> {
         let Encoded::Classes(ids) = self.targets else { return None };
-        let mut counts = vec![0usize; self.outputs];
+        let mut sums = vec![0.0; self.outputs];
         for &row in &self.split.training {
-            if let Some(count) = counts.get_mut(ids[row] as usize) {
-                *count += 1;
+            if let Some(sum) = sums.get_mut(ids[row] as usize) {
+                *sum += weights.map_or(1.0, |weights| f64::from(weights[row]));
             }
         }
-        let total: usize = counts.iter().sum();
-        Some(counts.iter().map(|&c| total as f32 / (self.outputs * c.max(1)) as f32).collect())
+        Some(sums)
     }
 
-    /// Held-out rows, each as often as it weighs.
-    fn judged(&self) -> Cow<'_, [usize]> {
-        let rows = &self.split.validation;
+    /// Inverse class frequencies over the training rows, 1 on average over the rows.
+    pub(super) fn balanced_weights(&self) -> Option<Vec<f32>> {
+        self.class_sums(None).map(|sums| inverse(&sums, 1.0))
+    }
+
+    /// The fold of held-out row `position`.
+    pub(super) fn fold(&self, position: usize) -> u8 {
+        self.folds.map_or(0, |folds| folds.of_row[self.split.validation[position]])
+    }
+
+    /// Positions among the held-out rows, each as often as it weighs, of those that `wanted` holds for.
+    fn positions(&self, wanted: impl Fn(usize) -> bool) -> Vec<usize> {
         match self.drawn {
-            Some(drawn) => drawn.positions.iter().map(|&position| rows[position]).collect(),
-            None => rows.into(),
+            Some(drawn) => drawn.positions.iter().copied().filter(|&at| wanted(at)).collect(),
+            None => (0..self.split.validation.len()).filter(|&at| wanted(at)).collect(),
         }
     }
 
-    /// The outputs for [`Data::judged`], from those for the held-out rows.
-    fn weighed<'o>(&self, outputs: &'o [f32]) -> Cow<'o, [f32]> {
+    /// The answers at `positions`, from those of all held-out rows.
+    fn at(&self, positions: &[usize], answers: &[f32]) -> Vec<f32> {
         let width = self.outputs;
-        match self.drawn {
-            Some(drawn) => {
-                drawn.positions.iter().flat_map(|&at| &outputs[at * width..(at + 1) * width]).copied().collect()
-            }
-            None => outputs.into(),
-        }
+        positions.iter().flat_map(|&at| &answers[at * width..(at + 1) * width]).copied().collect()
     }
 
-    fn validation_classes(&self) -> Option<Vec<u32>> {
+    fn classes_at(&self, positions: &[usize]) -> Option<Vec<u32>> {
         let Encoded::Classes(ids) = self.targets else { return None };
-        Some(self.judged().iter().map(|&row| ids[row]).collect())
+        Some(positions.iter().map(|&at| ids[self.split.validation[at]]).collect())
     }
 
-    fn validation_values(&self) -> Vec<f32> {
+    fn values_at(&self, positions: &[usize]) -> Vec<f32> {
         let Encoded::Values(values) = self.targets else { return Vec::new() };
-        self.judged().iter().map(|&row| values[row]).collect()
+        positions.iter().map(|&at| values[self.split.validation[at]]).collect()
     }
 
-    /// Loss on the held-out rows for choosing weights: log loss at the best temperature (the
-    /// temperature is refitted at the end anyway), or mean squared error; and the accuracy.
-    pub(super) fn validate(&self, answers: &[f32]) -> (f64, Option<f64>) {
-        let answers = &*self.weighed(answers);
-        match self.validation_classes() {
+    /// Loss on the held-out rows that `wanted` holds for, to choose weights by: log loss at the best temperature (the
+    /// temperature is refitted at the end anyway), or mean squared error; and the accuracy. Not a number without rows.
+    pub(super) fn validate(&self, answers: &[f32], wanted: impl Fn(usize) -> bool) -> (f64, Option<f64>) {
+        let positions = self.positions(wanted);
+        if positions.is_empty() {
+            return (f64::NAN, None);
+        }
+        let answers = &self.at(&positions, answers);
+        match self.classes_at(&positions) {
             Some(truths) => {
                 let temperature = fit_temperature(answers, self.outputs, &truths);
                 let right =
                     answers.chunks_exact(self.outputs).zip(&truths).filter(|(a, t)| argmax(a) == **t as usize).count();
-                let accuracy = right as f64 / truths.len().max(1) as f64;
+                let accuracy = right as f64 / truths.len() as f64;
                 (log_loss(answers, self.outputs, &truths, temperature), Some(accuracy))
             }
             None => {
-                let truths = self.validation_values();
+                let truths = self.values_at(&positions);
                 let sum: f64 = answers.iter().zip(&truths).map(|(a, t)| f64::from(a - t).powi(2)).sum();
-                (sum / truths.len().max(1) as f64, None)
+                (sum / truths.len() as f64, None)
             }
         }
     }
 
-    /// `sketches` are those of the codes of the held-out rows.
-    pub(super) fn calibrate(&self, answers: &[f32], sketches: &[f32], seed: u64) -> Calibration {
-        let weighed = &*self.weighed(answers);
-        let calibration = match self.validation_classes() {
-            Some(truths) => Calibration::classification(weighed, self.outputs, &truths),
+    /// Calibrates by the held-out rows, from the answers to them and the sketches of their codes.
+    pub(super) fn judge(&self, answers: &[f32], sketches: &[f32], seed: u64) -> Judged {
+        let known = self.known();
+        let positions = self.positions(|at| known[at]);
+        let at_positions = self.at(&positions, answers);
+        let calibration = match self.classes_at(&positions) {
+            Some(_) if self.folds.is_some() && positions.len() < FEWEST => Calibration::none(),
+            Some(truths) => Calibration::classification(&at_positions, self.outputs, &truths),
             None => {
-                let truths = self.validation_values();
-                let sketches: Cow<'_, [f32]> = match self.drawn {
-                    Some(drawn) => {
-                        let one = |&at: &usize| &sketches[at * SKETCH..(at + 1) * SKETCH];
-                        drawn.positions.iter().flat_map(one).copied().collect()
-                    }
-                    None => sketches.into(),
-                };
-                let errors = ErrorModel::fit(weighed, &truths, &sketches, seed);
-                Calibration { errors, ..Calibration::regression(weighed, &truths) }
+                let truths = self.values_at(&positions);
+                let sketch = |&at: &usize| &sketches[at * SKETCH..(at + 1) * SKETCH];
+                let sketches: Vec<f32> = positions.iter().flat_map(sketch).copied().collect();
+                let errors = ErrorModel::fit(&at_positions, &truths, &sketches, seed);
+                Calibration { errors, ..Calibration::regression(&at_positions, &truths) }
             }
         };
-        match self.drawn {
+        let calibration = match self.drawn {
             Some(drawn) => calibration.of_rows(drawn.rows),
             None => calibration,
+        };
+        let mut judged = answers.to_vec();
+        if matches!(self.targets, Encoded::Classes(_)) {
+            let temperatures = self.temperatures(answers, &calibration, &known);
+            for (at, row) in judged.chunks_exact_mut(self.outputs).enumerate() {
+                softmax_with_temperature(row, temperatures[usize::from(self.fold(at))]);
+            }
+        }
+        Judged { calibration, answers: judged }
+    }
+
+    /// The temperature for the rows of each fold, fitted on the others; one for all where there are no folds.
+    fn temperatures(&self, answers: &[f32], calibration: &Calibration, known: &[bool]) -> Vec<f32> {
+        let Some(folds) = self.folds.filter(|_| calibration.rows > 0) else {
+            return vec![calibration.temperature; self.folds.map_or(1, |folds| folds.count)];
+        };
+        let without = |fold: usize| {
+            let positions = self.positions(|at| usize::from(self.fold(at)) != fold && known[at]);
+            let truths = self.classes_at(&positions).unwrap_or_default();
+            fit_temperature(&self.at(&positions, answers), self.outputs, &truths)
+        };
+        (0..folds.count).map(without).collect()
+    }
+
+    /// Whether whoever judges a held-out row has learned from two others of its class at least: what it says of a class
+    /// that it does not know is no measure of its confidence.
+    fn known(&self) -> Vec<bool> {
+        let rows = &self.split.validation;
+        match (self.folds, self.targets, self.class_sums(None)) {
+            (Some(_), Encoded::Classes(ids), Some(sums)) => {
+                rows.iter().map(|&row| sums[ids[row] as usize] >= 3.0).collect()
+            }
+            _ => vec![true; rows.len()],
         }
     }
 
+    /// The held-out rows in detail, from what [`Self::judge`] gave.
     pub(super) fn held_out(&self, bundle: &Bundle, answers: &[f32]) -> Evaluation {
-        let answers = &*self.weighed(answers);
-        let mut found = match (self.validation_classes(), &bundle.config.target_encoder) {
+        let positions = self.positions(|_| true);
+        let answers = &self.at(&positions, answers);
+        let mut found = match (self.classes_at(&positions), &bundle.config.target_encoder) {
             (Some(truths), TargetEncoder::Classes(classes)) => {
-                let mut probabilities = answers.to_vec();
-                let temperature = bundle.config.calibration.temperature;
-                probabilities.chunks_exact_mut(self.outputs).for_each(|row| softmax_with_temperature(row, temperature));
-                evaluate::classified(bundle, classes, &probabilities, &truths, 0)
+                evaluate::classified(bundle, classes, answers, &truths, 0)
             }
             (_, TargetEncoder::Number { mean, std }) => {
                 let scale = |v: &f32| f64::from(*v) * std + mean;
-                let truths: Vec<f64> = self.validation_values().iter().map(scale).collect();
+                let truths: Vec<f64> = self.values_at(&positions).iter().map(scale).collect();
                 evaluate::regressed(bundle, (&answers.iter().map(scale).collect::<Vec<_>>(), &[]), &truths, 0)
             }
             (None, TargetEncoder::Classes(classes)) => evaluate::classified(bundle, classes, &[], &[], 0),
@@ -141,27 +191,24 @@ impl Data<'_> {
         found
     }
 
-    pub(super) fn figures(
-        &self,
-        answers: &[f32],
-        calibration: &Calibration,
-        target: &TargetEncoder,
-    ) -> Map<String, Value> {
-        let answers = &*self.weighed(answers);
-        match (self.validation_classes(), target) {
-            (Some(truths), _) => {
-                let mut probabilities = answers.to_vec();
-                probabilities
-                    .chunks_exact_mut(self.outputs)
-                    .for_each(|row| softmax_with_temperature(row, calibration.temperature));
-                metrics::to_map(&metrics::classification(&probabilities, self.outputs, &truths))
-            }
+    /// Figures on the held-out rows, from what [`Self::judge`] gave.
+    pub(super) fn figures(&self, answers: &[f32], target: &TargetEncoder, decision: &[f32]) -> Map<String, Value> {
+        let positions = self.positions(|_| true);
+        let answers = &self.at(&positions, answers);
+        match (self.classes_at(&positions), target) {
+            (Some(truths), _) => metrics::to_map(&metrics::classification(answers, self.outputs, &truths, decision)),
             (None, TargetEncoder::Number { mean, std }) => {
                 let scale = |v: &f32| f64::from(*v) * std + mean;
-                let truths: Vec<f64> = self.validation_values().iter().map(scale).collect();
+                let truths: Vec<f64> = self.values_at(&positions).iter().map(scale).collect();
                 metrics::regression(&answers.iter().map(scale).collect::<Vec<_>>(), &truths)
             }
             (None, TargetEncoder::Classes(_)) => Map::new(),
         }
     }
+}
+
+/// The inverse of each class's share of `sums`, 1 on average; no class counts as having less than `least`.
+pub(super) fn inverse(sums: &[f64], least: f64) -> Vec<f32> {
+    let total: f64 = sums.iter().sum();
+    sums.iter().map(|&sum| (total / (sums.len() as f64 * sum.max(least))) as f32).collect()
 }

@@ -7,8 +7,10 @@ use crate::learning::{FitSpec, Validation};
 use crate::{Detail, Error, Result};
 use std::collections::HashMap;
 
-pub(super) fn hold_out(table: &Table, targets: &Encoded, spec: &FitSpec) -> Result<Split> {
+/// The rows on both sides; `share` are held out where the request leaves it open.
+pub(super) fn hold_out(table: &Table, targets: &Encoded, spec: &FitSpec, share: f32) -> Result<Split> {
     match &spec.validation {
+        Validation::Auto => split::split(targets, share, spec.seed),
         Validation::Share(share) => split::split(targets, *share, spec.seed),
         Validation::Newest { column, share } => split::newest(targets, &moments(table, column)?, *share),
         Validation::Groups { column, share } => split::groups(targets, &groups(table, column)?, *share, spec.seed),

@@ -3,10 +3,11 @@
 use super::CHUNK;
 use super::data::Data;
 use crate::data::Batch;
+use crate::data::split::Folds;
 use crate::data::target::Encoded;
 use crate::learning::bundle::{tensors_from_bytes, tensors_to_bytes};
 use crate::learning::{Monitor, Progress};
-use crate::models::{Learner, Network, Next, Position, Schedule, Targets};
+use crate::models::{Learner, MemberLearner, Network, Next, Position, Schedule, Targets};
 use crate::nn::Tensors;
 use crate::random::Random;
 use crate::{Error, Kind, Result};
@@ -24,10 +25,20 @@ struct TrainingState {
     epoch_steps: u64,
     best: Option<f64>,
     since_best: usize,
+    /// The same of each member, where members leave rows out.
+    #[serde(default)]
+    members: Vec<MemberState>,
     metrics: Map<String, Value>,
     /// Training is complete except for choosing the weights and calibrating.
     #[serde(default)]
     ended: bool,
+}
+
+/// How well a member answers the rows that it stops by.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct MemberState {
+    best: Option<f64>,
+    since_best: usize,
 }
 
 /// A running training.
@@ -114,16 +125,18 @@ impl<'a> Run<'a> {
         }
         mini.select_into(self.data.batch, rows);
         let position = self.position();
+        let left_out: Option<Vec<u64>> =
+            self.data.folds.map(|folds| rows.iter().map(|&row| self.left_out(folds, row)).collect());
         let weights: Option<Vec<f32>> =
             self.weights.as_ref().map(|weights| rows.iter().map(|&row| weights[row]).collect());
         let loss = match self.data.targets {
             Encoded::Classes(ids) => {
                 let ids: Vec<u32> = rows.iter().map(|&row| ids[row]).collect();
-                self.learner.step(mini, Targets::Classes(&ids, weights.as_deref()), position)?
+                self.learn(mini, Targets::Classes(&ids, weights.as_deref()), left_out.as_deref(), position)?
             }
             Encoded::Values(values) => {
                 let values: Vec<f32> = rows.iter().map(|&row| values[row]).collect();
-                self.learner.step(mini, Targets::Values(&values, weights.as_deref()), position)?
+                self.learn(mini, Targets::Values(&values, weights.as_deref()), left_out.as_deref(), position)?
             }
         };
         if !loss.is_finite() {
@@ -143,10 +156,43 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
+    fn learn(
+        &mut self,
+        batch: &Batch,
+        targets: Targets<'_>,
+        left_out: Option<&[u64]>,
+        position: Position,
+    ) -> Result<f32> {
+        match left_out {
+            None => self.learner.step(batch, targets, position),
+            Some(left_out) => members(&mut *self.learner)?.step(batch, targets, left_out, position),
+        }
+    }
+
+    /// Whether members stop early, each by a fold that it leaves out beside the one that it is judged by.
+    fn stops_by_folds(&self) -> Option<&'a Folds> {
+        self.data.folds.filter(|folds| self.schedule.patience > 0 && folds.count > 2)
+    }
+
+    /// The members that do not learn a row, a bit each.
+    fn left_out(&self, folds: &Folds, row: usize) -> u64 {
+        let judge = folds.of_row[row];
+        let stops = self.stops_by_folds().map_or(0, |folds| 1 << stopped_by(judge, folds));
+        1 << judge | stops
+    }
+
     /// Validates, keeps the best weights, reports to the monitor; decides whether training ends here.
     fn end_epoch(&mut self) -> Result<()> {
-        let answers = self.validation_answers()?;
-        let (loss, accuracy) = self.data.validate(&answers);
+        let stops = self.stops_by_folds();
+        let members: Vec<u8> = match self.data.folds {
+            Some(folds) => {
+                let judges = self.data.split.validation.iter().map(|&row| folds.of_row[row]);
+                judges.map(|judge| if stops.is_some() { stopped_by(judge, folds) } else { judge }).collect()
+            }
+            None => Vec::new(),
+        };
+        let answers = self.validation_answers(&members)?;
+        let (loss, accuracy) = self.data.validate(&answers, |_| true);
         let train_loss = self.course.epoch_loss / self.course.epoch_steps.max(1) as f64;
         self.course.metrics.insert("train_loss".into(), train_loss.into());
         self.course.metrics.insert("validation_loss".into(), loss.into());
@@ -157,6 +203,10 @@ impl<'a> Run<'a> {
         if next == Next::Restart {
             self.course.best = None;
             self.course.since_best = 0;
+        } else if let Some(folds) = stops {
+            self.keep_best_members(folds.count, &members, &answers)?;
+        } else if self.data.folds.is_some() {
+            // A schedule of its own: the rows that judge a member have no say in when it ends.
         } else if self.course.best.is_none_or(|best| loss < best) {
             self.course.best = Some(loss);
             self.course.since_best = 0;
@@ -177,12 +227,44 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    fn validation_answers(&self) -> Result<Vec<f32>> {
+    /// Keeps the weights of each member that answers the rows it stops by better than before; `members` has the one
+    /// that stops by each held-out row.
+    fn keep_best_members(&mut self, count: usize, members: &[u8], answers: &[f32]) -> Result<()> {
+        let patience = self.schedule.patience;
+        self.course.members.resize(count, MemberState::default());
+        for member in 0..count {
+            let (loss, _) = self.data.validate(answers, |at| usize::from(members[at]) == member);
+            let state = &mut self.course.members[member];
+            if loss.is_nan() {
+                // No row to stop by: it ends with the others.
+                state.since_best = patience;
+            } else if state.since_best >= patience {
+                // What it has learned since, while others went on, is not asked for: they may know the rows that judge it.
+                continue;
+            } else if state.best.is_none_or(|best| loss < best) {
+                *state = MemberState { best: Some(loss), since_best: 0 };
+            } else {
+                state.since_best += 1;
+                continue;
+            }
+            let weights = self::members(&mut *self.learner)?.weights(member)?;
+            self.best.get_or_insert_default().extend(weights);
+        }
+        self.course.since_best = self.course.members.iter().map(|member| member.since_best).min().unwrap_or(0);
+        Ok(())
+    }
+
+    /// The answers to the held-out rows, each by the member that `members` names, if it names any.
+    fn validation_answers(&mut self, members: &[u8]) -> Result<Vec<f32>> {
         let mut answers = Vec::with_capacity(self.data.split.validation.len() * self.data.outputs);
         let mut chunk = Batch::new();
+        let mut members = members.chunks(CHUNK);
         for rows in self.data.split.validation.chunks(CHUNK) {
             chunk.select_into(self.data.batch, rows);
-            answers.extend(self.learner.forward(&chunk)?);
+            answers.extend(match members.next() {
+                Some(members) => self::members(&mut *self.learner)?.forward(&chunk, members)?,
+                None => self.learner.forward(&chunk)?,
+            });
         }
         Ok(answers)
     }
@@ -229,4 +311,13 @@ impl<'a> Run<'a> {
         self.monitor.log(&format!("continues from step {}", self.course.step));
         Ok(())
     }
+}
+
+/// The member that stops by the rows of a fold: the one before the member that is judged by them.
+fn stopped_by(fold: u8, folds: &Folds) -> u8 {
+    if fold == 0 { (folds.count - 1) as u8 } else { fold - 1 }
+}
+
+fn members(learner: &mut dyn Learner) -> Result<&mut dyn MemberLearner> {
+    learner.members().ok_or_else(|| Error::internal("this learner has no members to cross-fit"))
 }

@@ -6,7 +6,7 @@ use crate::data::target::{Encoded, NO_CLASS, TargetEncoder};
 use crate::data::warning::{MAX_EXAMPLES, Warning, WarningCode, WarningExample};
 use crate::data::{Column, Table, Task};
 use crate::learning::bundle::class_name;
-use crate::nn::probability::argmax;
+use crate::nn::probability::named;
 use crate::random::Random;
 use serde_json::Value;
 use std::collections::HashMap;
@@ -51,15 +51,22 @@ pub(super) fn of_data(
     warnings
 }
 
-/// Classes that the model never predicts on the held-out rows, though they contain some.
-pub(super) fn of_answers(plan: &Resolved, target: &TargetEncoder, truths: &[u32], outputs: &[f32]) -> Option<Warning> {
+/// Classes that the model never names on the held-out rows, though they hold some; from the rows' probabilities and the
+/// factors by which a class is named.
+pub(super) fn of_answers(
+    plan: &Resolved,
+    target: &TargetEncoder,
+    truths: &[u32],
+    probabilities: &[f32],
+    decision: &[f32],
+) -> Option<Warning> {
     let TargetEncoder::Classes(classes) = target else { return None };
-    let (mut held, mut named) = (vec![0u64; classes.len()], vec![false; classes.len()]);
-    for (answer, &truth) in outputs.chunks_exact(classes.len()).zip(truths) {
+    let (mut held, mut answered) = (vec![0u64; classes.len()], vec![false; classes.len()]);
+    for (answer, &truth) in probabilities.chunks_exact(classes.len()).zip(truths) {
         held[truth as usize] += 1;
-        named[argmax(answer)] = true;
+        answered[named(answer, decision)] = true;
     }
-    let never: Vec<usize> = (0..classes.len()).filter(|&class| held[class] > 0 && !named[class]).collect();
+    let never: Vec<usize> = (0..classes.len()).filter(|&class| held[class] > 0 && !answered[class]).collect();
     if never.is_empty() {
         return None;
     }
@@ -288,9 +295,9 @@ mod tests {
             ignored: Vec::new(),
         };
         let outputs = [1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0, 0.0, 0.0];
-        let warning = of_answers(&plan, &target, &[0, 2, 1], &outputs).unwrap();
+        let warning = of_answers(&plan, &target, &[0, 2, 1], &outputs, &[]).unwrap();
         assert_eq!((warning.code, warning.rows), (WarningCode::ClassNeverPredicted, 1));
         assert!(warning.detail.ends_with("answers b"), "{}", warning.detail);
-        assert!(of_answers(&plan, &target, &[0, 2], &outputs[..6]).is_none());
+        assert!(of_answers(&plan, &target, &[0, 2], &outputs[..6], &[]).is_none());
     }
 }

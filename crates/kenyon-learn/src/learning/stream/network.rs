@@ -190,6 +190,7 @@ impl StreamModel {
                 } else {
                     Calibration { target: base.config.calibration.target, ..calibration }
                 },
+                folds: Vec::new(),
                 ..base.config.clone()
             },
             None => BundleConfig {
@@ -207,6 +208,8 @@ impl StreamModel {
                 importance: None,
                 metrics: Map::new(),
                 rows: self.rows as usize,
+                folds: Vec::new(),
+                decision: Vec::new(),
                 seed: self.seed,
             },
         };

@@ -60,6 +60,13 @@ pub(super) fn settings() -> Vec<Setting> {
             "Networks that are trained side by side and answer together; above 1, sizes are rounded up to sixteens.",
         )
         .otherwise(1),
+        Setting::new(
+            "cross_fit",
+            Value::Null,
+            Boolean,
+            "Whether each member leaves a part of the rows out and is judged by it, so that none are held out; with 2 members or more.",
+        )
+        .otherwise(false),
         Setting::new("bins", Value::Null, Integer(0, 256), "Bins of a number, about as many rows in each; 0 for none.")
             .otherwise(16),
         Setting::new("revive", true, Boolean, "Whether units that never win in an epoch are reinitialised."),
@@ -69,11 +76,31 @@ pub(super) fn settings() -> Vec<Setting> {
 /// The schedule without settings.
 pub(super) const SCHEDULE: Schedule = Schedule { epochs: 20, batch_size: 32, patience: 5 };
 
+/// Units of each hidden layer.
+fn units(config: &Map<String, Value>) -> Vec<usize> {
+    match config.get("hidden").and_then(Value::as_array) {
+        Some(sizes) => sizes.iter().filter_map(Value::as_u64).map(|size| size as usize).collect(),
+        None => vec![512],
+    }
+}
+
+/// Networks that answer together. A linear model is the same whatever its seed.
+fn members(config: &Map<String, Value>) -> usize {
+    let members = config.get("members").and_then(Value::as_u64).unwrap_or(1);
+    if units(config).is_empty() { 1 } else { members as usize }
+}
+
+/// See [`crate::models::FamilySpec::cross_fits`].
+pub(super) fn cross_fits(config: &Map<String, Value>) -> Option<usize> {
+    let asked = config.get("cross_fit").and_then(Value::as_bool).unwrap_or(false);
+    Some(members(config)).filter(|&members| asked && members > 1)
+}
+
 /// The configuration of the network and its training.
 #[derive(Clone, Debug)]
 pub(super) struct SparseMlpPlan {
     hidden: Vec<Hidden>,
-    outputs: usize,
+    pub(super) outputs: usize,
     skip: bool,
     optimiser: Optimiser,
     rate: f32,
@@ -86,6 +113,8 @@ pub(super) struct SparseMlpPlan {
     pub(super) bins: BinRanges,
     /// Networks of the ensemble.
     pub(super) members: usize,
+    /// Whether members learn from different rows and are to answer singly.
+    pub(super) cross_fit: bool,
     /// Whether units that never win are reinitialised.
     pub(super) revives: bool,
 }
@@ -95,13 +124,8 @@ impl SparseMlpPlan {
     pub(super) fn new(encoder: &Encoder, task: Task, outputs: usize, config: &Map<String, Value>) -> Self {
         let number = |name: &str, default: f32| config.get(name).and_then(Value::as_f64).map_or(default, |v| v as f32);
         let truth = |name: &str| config.get(name).and_then(Value::as_bool).unwrap_or(true);
-        let units: Vec<usize> = match config.get("hidden").and_then(Value::as_array) {
-            Some(sizes) => sizes.iter().filter_map(Value::as_u64).map(|size| size as usize).collect(),
-            None => vec![512],
-        };
-        let members = config.get("members").and_then(Value::as_u64).unwrap_or(1);
-        // A linear model is the same whatever its seed.
-        let members = if units.is_empty() { 1 } else { members as usize };
+        let units = units(config);
+        let members = members(config);
         let share = number("active_share", 0.1);
         let winners = |units: usize| ((units as f32 * share).round() as usize).clamp(1, units.max(1));
         let listed = |field: &&Field| matches!(field.kind, ColumnKind::Image | ColumnKind::Vector);
@@ -137,6 +161,7 @@ impl SparseMlpPlan {
             smoothing: number("label_smoothing", 0.0),
             bins: if summed { encoder.bin_ranges() } else { BinRanges::default() },
             members,
+            cross_fit: cross_fits(config).is_some(),
             revives: truth("revive"),
         }
     }

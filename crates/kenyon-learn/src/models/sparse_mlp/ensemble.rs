@@ -1,5 +1,6 @@
 //! An ensemble: networks that are trained on the same mini-batches and whose outputs are averaged.
 
+use super::members::keep_direct_paths;
 use crate::Result;
 use crate::nn::Tensors;
 use crate::nn::kernels::{SparseRows, ThreadPool};
@@ -26,12 +27,32 @@ impl Ensemble {
         self.trainers.iter_mut().for_each(|trainer| trainer.grow(inputs));
     }
 
+    /// How many networks there are.
+    pub(super) fn count(&self) -> usize {
+        self.trainers.len()
+    }
+
     /// All learn from one mini-batch; returns their mean loss before the step.
     pub(super) fn step(&mut self, rows: &SparseRows<'_>, labels: Labels<'_>, step: &Step) -> Result<f32> {
-        let mut work: Vec<_> = self.trainers.iter_mut().map(|trainer| (trainer, Ok(0.0))).collect();
-        self.pool.each(&mut work, |_| 1, |_, (trainer, loss)| *loss = trainer.step(rows, labels, step));
+        self.step_each(vec![(*rows, labels); self.trainers.len()], step)
+    }
+
+    /// Each learns from rows of its own; returns their mean loss before the step.
+    pub(super) fn step_each(&mut self, rows: Vec<(SparseRows<'_>, Labels<'_>)>, step: &Step) -> Result<f32> {
+        let mut work: Vec<_> =
+            self.trainers.iter_mut().zip(rows).map(|(trainer, rows)| (trainer, rows, Ok(0.0))).collect();
+        self.pool.each(
+            &mut work,
+            |_| 1,
+            |_, (trainer, (rows, labels), loss)| *loss = trainer.step(rows, *labels, step),
+        );
         let count = work.len() as f32;
-        work.into_iter().map(|(_, loss)| loss).sum::<Result<f32>>().map(|sum| sum / count)
+        work.into_iter().map(|(_, _, loss)| loss).sum::<Result<f32>>().map(|sum| sum / count)
+    }
+
+    /// The answers of one of them, `[rows, outputs]`.
+    pub(super) fn infer_one(&self, member: usize, rows: &SparseRows<'_>) -> Vec<f32> {
+        self.trainers[member].infer(rows)
     }
 
     /// The mean of their answers, `[rows, outputs]`.
@@ -58,6 +79,12 @@ impl Ensemble {
         self.named(|trainer| trainer.net.save())
     }
 
+    /// The part of [`Self::weights`] that is one's own.
+    pub(super) fn weights_of(&self, member: usize) -> Result<Tensors> {
+        let saved = self.trainers[member].net.save()?;
+        Ok(saved.into_iter().map(|(name, tensor)| (self.prefix(member) + &name, tensor)).collect())
+    }
+
     /// The complete training state of all.
     pub(super) fn state(&self) -> Result<Tensors> {
         self.named(Trainer::state)
@@ -77,16 +104,20 @@ impl Ensemble {
         self.trainers.iter_mut().zip(prefixes).try_for_each(|(trainer, prefix)| trainer.restore(&own(state, &prefix)))
     }
 
-    /// Makes one network of [`Self::weights`], for rows of `inputs` entries; returns its shape.
-    pub(super) fn merge(&self, inputs: usize, tensors: &mut Tensors) -> Result<SparseNetShape> {
+    /// Makes one network of [`Self::weights`], for rows of `inputs` entries; returns its shape. With `singly` the
+    /// members can still answer one by one.
+    pub(super) fn merge(&self, inputs: usize, singly: bool, tensors: &mut Tensors) -> Result<SparseNetShape> {
         let shape = self.trainers[0].net.shape.with_inputs(inputs);
         if self.trainers.len() == 1 {
             return Ok(shape);
         }
         let members: Vec<Tensors> = (0..self.trainers.len()).map(|member| own(tensors, &self.prefix(member))).collect();
-        let (shape, merged) = merge(&shape, &members)?;
+        let (together, mut merged) = merge(&shape, &members)?;
+        if singly {
+            keep_direct_paths(&shape, &members, &mut merged)?;
+        }
         *tensors = merged;
-        Ok(shape)
+        Ok(together)
     }
 
     fn prefix(&self, member: usize) -> String {

@@ -1,5 +1,6 @@
 //! The trained network: outputs, codes, explanations and activity.
 
+use super::members::{direct_paths, each_by_its_member, taken_apart};
 use super::vocabulary::{Entries, Vocabulary};
 use crate::data::Batch;
 use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
@@ -8,6 +9,7 @@ use crate::nn::kernels::{Isa, SparseRows};
 use crate::nn::layers::sparse_net::{InferenceNet, Scratch, save_winners};
 use crate::{Error, Result};
 use std::cell::RefCell;
+use std::sync::OnceLock;
 
 /// Rows that run through the network at once: their pre-activations stay in the second cache.
 const CHUNK: usize = 64;
@@ -18,6 +20,10 @@ pub(super) struct SparseMlp {
     net: InferenceNet,
     vocabulary: Vocabulary,
     isa: Isa,
+    /// What is kept of the members' direct paths, where they can answer singly.
+    direct: Tensors,
+    /// The members, once they were asked for.
+    members: OnceLock<Vec<InferenceNet>>,
 }
 
 thread_local! {
@@ -26,17 +32,36 @@ thread_local! {
 }
 
 impl SparseMlp {
-    pub(super) fn new(net: InferenceNet, vocabulary: Vocabulary) -> Self {
-        Self { net, vocabulary, isa: Isa::best() }
+    /// From its parts; `tensors` are what it was loaded from.
+    pub(super) fn new(net: InferenceNet, vocabulary: Vocabulary, tensors: &Tensors) -> Self {
+        Self { net, vocabulary, isa: Isa::best(), direct: direct_paths(tensors), members: OnceLock::new() }
+    }
+
+    /// The members one by one.
+    fn members(&self) -> Result<&[InferenceNet]> {
+        if let Some(members) = self.members.get() {
+            return Ok(members);
+        }
+        let members = taken_apart(&self.net.shape, &self.net.save()?, &self.direct)?;
+        Ok(self.members.get_or_init(|| members))
     }
 
     /// Runs all rows, some at a time, and hands each portion (first row, rows, scratch) to `take`.
-    fn run(&self, batch: &Batch, mut take: impl FnMut(usize, &SparseRows<'_>, &Scratch)) -> Result<()> {
+    fn run(&self, batch: &Batch, take: impl FnMut(usize, &SparseRows<'_>, &Scratch)) -> Result<()> {
+        self.run_net(&self.net, batch, take)
+    }
+
+    fn run_net(
+        &self,
+        net: &InferenceNet,
+        batch: &Batch,
+        mut take: impl FnMut(usize, &SparseRows<'_>, &Scratch),
+    ) -> Result<()> {
         SCRATCH.with_borrow_mut(|(entries, scratch)| {
             let rows = self.vocabulary.translate(batch, entries)?;
             for first in (0..rows.len()).step_by(CHUNK) {
                 let portion = rows.slice(first, CHUNK.min(rows.len() - first));
-                self.net.infer(self.isa, &portion, scratch);
+                net.infer(self.isa, &portion, scratch);
                 take(first, &portion, scratch);
             }
             Ok(())
@@ -61,6 +86,15 @@ impl Network for SparseMlp {
 
     fn reads_compact(&self) -> bool {
         true
+    }
+
+    fn forward_members(&self, batch: &Batch, members: &[u8]) -> Result<Vec<f32>> {
+        let nets = self.members()?;
+        each_by_its_member(batch, members, (nets.len(), self.outputs()), |member, rows| {
+            let mut out = Vec::with_capacity(rows.rows() * self.outputs());
+            self.run_net(&nets[member], rows, |_, _, scratch| scratch.append_answers(self.outputs(), &mut out))?;
+            Ok(out)
+        })
     }
 
     fn feature_width(&self) -> usize {
@@ -156,6 +190,7 @@ impl Network for SparseMlp {
         let mut tensors = self.net.save()?;
         save_winners(&self.net.shape, &mut tensors)?;
         self.vocabulary.save(&mut tensors)?;
+        tensors.extend(self.direct.clone());
         Ok(tensors)
     }
 }

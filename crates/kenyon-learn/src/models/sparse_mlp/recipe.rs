@@ -9,6 +9,9 @@ use serde_json::{Map, Value, json};
 /// From this many rows on a table is learned by an ensemble with finer bins.
 const MANY: usize = 2_000;
 
+/// Below so many rows a table is cross-fitted.
+const CROSS_FITTED: usize = 5_000;
+
 /// Whether a row is a picture, or a vector as long as one.
 fn is_picture(data: &DataProfile) -> bool {
     data.listed() >= LISTED
@@ -72,12 +75,22 @@ pub(super) static RULES: &[Rule] = &[
         },
     },
     Rule {
-        name: "few_rows",
-        sentence: "With few rows of a table the linear path is nearly right, and noise is soon learned.",
-        settings: &["learning_rate", "weight_decay"],
-        measured: "wine, iris and breast_cancer (0.1); not held up by other small tables: see measure_recipes",
+        name: "cross_fitted",
+        sentence: "Where rows are few none are set aside: each of eight networks leaves out another eighth, which judges it.",
+        settings: &["members", "cross_fit"],
+        measured: "28 sets of 101 to 1,858 rows, 3 splits, beside a fifth held out: log loss .229 instead of .237, accuracy .895 (.898), R² .756 instead of .738 (benches, small tables)",
         values: |data, _| {
-            (data.is_table() && data.rows < 1_000).then(|| json!({ "learning_rate": 0.0007, "weight_decay": 1.0 }))
+            (data.is_table() && data.rows < CROSS_FITTED).then(|| json!({ "members": 8, "cross_fit": true }))
+        },
+    },
+    Rule {
+        name: "small_tables",
+        sentence: "Members for few rows are small, and half of their units are active; each stops by an eighth of its rows.",
+        settings: &["hidden", "active_share", "epochs", "early_stopping"],
+        measured: "the same sets, beside few_rows of 0.1 (rate .0007, decay 1, one network): accuracy .898 instead of .884, log loss .237 instead of .268, R² .738 instead of .712",
+        values: |data, _| {
+            let settings = || json!({ "hidden": [128], "active_share": 0.5, "epochs": 60, "early_stopping": 15 });
+            (data.is_table() && data.rows < MANY).then(settings)
         },
     },
     Rule {
