@@ -6,6 +6,7 @@ use crate::data::plan::ColumnPlan;
 use crate::data::schema::ColumnKind;
 use crate::data::split::NO_FOLD;
 use crate::data::warning::WarningCode;
+use crate::learning::calibrate::SetOptions;
 use crate::learning::evaluate;
 use crate::learning::verify::verified_files;
 use crate::random::Random;
@@ -165,7 +166,8 @@ fn one_row_a_class_trains_and_promises_nothing() {
     let calibration = &fitted.bundle.config.calibration;
     assert_eq!((calibration.rows, calibration.temperature), (0, 1.0));
     assert!(fitted.warnings.iter().any(|warning| warning.code == WarningCode::Uncalibrated));
-    assert_eq!(fitted.bundle.set(&[0.9, 0.1, 0.0, 0.0, 0.0, 0.0], 0.9).len(), 6);
+    let sets = SetOptions::of(0.9);
+    assert_eq!(fitted.bundle.set(&[0.9, 0.1, 0.0, 0.0, 0.0, 0.0], sets).len(), 6);
     verified_files(&fitted, &sample.table).unwrap();
 }
 
@@ -184,7 +186,7 @@ fn a_folds_figures_are_of_a_calibration_without_it() {
     let split = Split { training: all.clone(), validation: all };
     let (batch, targets) = (crate::data::Batch::new(), Encoded::Classes(ids));
     let data = Data { batch: &batch, targets: &targets, split: &split, folds: Some(&folds), outputs: 2, drawn: None };
-    let judged = data.judge(&answers);
+    let judged = data.judge(&answers, &[], 0);
     let surest = |fold: u8| {
         let rows = (0..40).filter(|&row| folds.of_row[row] == fold);
         rows.map(|row| judged.answers[row * 2].max(judged.answers[row * 2 + 1])).fold(0.0, f32::max)
