@@ -74,7 +74,7 @@ pub(super) fn parse(body: &[u8]) -> Result<(Body<()>, &[u8])> {
     let (head, rows) = match split(body) {
         Some((rows, rest)) => {
             let head: Body<Option<()>> = serde_json::from_slice(&rest)
-                .or_else(|error| whole_numbers(&rest).ok_or_else(|| unreadable(&error)))?;
+                .or_else(|error| whole_numbers(&rest).ok_or_else(|| unreadable(&error, path_of(&rest))))?;
             (head.without_rows(), rows)
         }
         None => {
@@ -87,7 +87,9 @@ pub(super) fn parse(body: &[u8]) -> Result<(Body<()>, &[u8])> {
                 Err(error) => {
                     let head: Option<Body<de::IgnoredAny>> = whole_numbers(body);
                     let rows: Option<Rows<'_>> = serde_json::from_slice(body).ok();
-                    let (Some(head), Some(Rows { rows })) = (head, rows) else { return Err(unreadable(&error)) };
+                    let (Some(head), Some(Rows { rows })) = (head, rows) else {
+                        return Err(unreadable(&error, None));
+                    };
                     (head.without_rows(), rows.get().as_bytes())
                 }
             }
@@ -203,10 +205,17 @@ fn closing(bytes: &[u8]) -> Option<usize> {
     None
 }
 
-/// Names the field that is unknown, missing or of the wrong type, where serde names it.
-fn unreadable(error: &serde_json::Error) -> Error {
+/// The field of a request without its rows that cannot be read.
+fn path_of(rest: &[u8]) -> Option<String> {
+    let mut reader = serde_json::Deserializer::from_slice(rest);
+    let read = serde_path_to_error::deserialize::<_, Body<Option<()>>>(&mut reader);
+    read.err().map(|error| error.path().to_string()).filter(|path| path != ".")
+}
+
+/// Names the field that is unknown, missing or of the wrong type: as serde names it, else by its `path`.
+fn unreadable(error: &serde_json::Error, path: Option<String>) -> Error {
     let text = error.to_string();
-    let field = text.split('`').nth(1).filter(|_| text.contains("field"));
+    let field = text.split('`').nth(1).filter(|_| text.contains("field")).map(str::to_owned).or(path);
     let code = match error.classify() {
         serde_json::error::Category::Data if text.starts_with("unknown field") => "unknown_field",
         serde_json::error::Category::Data => "invalid_request",

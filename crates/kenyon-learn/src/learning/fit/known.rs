@@ -24,8 +24,8 @@ pub(super) struct KnownRows {
 }
 
 impl KnownRows {
-    /// A cross-fitted ensemble has learned from all rows: those of one half of the folds count as known, those of the other
-    /// half stand for new ones.
+    /// A cross-fitted ensemble has learned from all rows: those of odd folds count as known, those of even folds
+    /// stand for new ones.
     pub(super) fn new(
         network: &dyn Network,
         table: &Table,
@@ -33,7 +33,11 @@ impl KnownRows {
         data: Data<'_>,
         seed: u64,
     ) -> Result<Self> {
-        let known: Vec<usize> = data.split.training.iter().copied().filter(|&row| !stands_for_new(data, row)).collect();
+        let training = &data.split.training;
+        let mut known: Vec<usize> = training.iter().copied().filter(|&row| !stands_for_new(data, row)).collect();
+        if known.is_empty() {
+            known.clone_from(training);
+        }
         let step = known.len().div_ceil(CODES).max(1);
         let sample: Vec<usize> = known.iter().copied().step_by(step).collect();
         let (answers, codes) = network.forward_with_features(&data.batch.select(&sample))?;
@@ -76,7 +80,7 @@ impl KnownRows {
 /// Whether a held-out row is one that the network has not learned from, or stands for one.
 fn stands_for_new(data: Data<'_>, row: usize) -> bool {
     match data.folds {
-        Some(folds) => usize::from(folds.of_row[row]) * 2 < folds.count,
+        Some(folds) => folds.of_row[row] % 2 == 0,
         None => data.split.validation.binary_search(&row).is_ok(),
     }
 }
