@@ -20,7 +20,6 @@ struct ImportanceAnswer {
     /// The version.
     version: u64,
     #[serde(flatten)]
-    #[schema(inline)]
     importance: FeatureImportance,
 }
 
