@@ -152,22 +152,31 @@ impl Level<'_> {
 
     /// One step on a block by the gradients gathered.
     fn apply(&self, unit_block: &mut UnitBlock, slots: &Slots, gradients: &mut [Lane], bias: Lane, mask: &Lane) {
-        kernels::spread_bins(gradients, slots.runs());
         let UnitBlock { weights, first, second, bias: biases, bias_moments, .. } = unit_block;
+        let mut step = |weights: &mut [Lane], gradients: &[Lane], ids: &[u32]| match &self.adam {
+            Some(adam) => kernels::adam_lanes(self.isa, weights, first, second, ids, gradients, mask, adam),
+            None => kernels::add_lines(weights, ids, gradients),
+        };
+        let unique = slots.unique();
+        let mut done = 0;
+        // Number by number, so that its lines are in the first cache through all three passes over them.
+        for (run, touched) in slots.runs().iter().zip(slots.touched()) {
+            let to = (run.first + run.bins) as usize;
+            kernels::spread_bins(gradients, std::slice::from_ref(run));
+            step(weights, &gradients[done..to], &unique[done..to]);
+            kernels::sum_bins(weights, std::slice::from_ref(touched));
+            done = to;
+        }
+        step(weights, &gradients[done..], &unique[done..]);
         let one = std::slice::from_mut;
         match &self.adam {
             Some(adam) => {
-                kernels::adam_lanes(self.isa, weights, first, second, slots.unique(), gradients, mask, adam);
                 let [m, v] = bias_moments;
                 let plain = AdamStep { decay: 0.0, ..*adam };
                 kernels::adam_lanes(self.isa, one(biases), one(m), one(v), &[0], &[bias], mask, &plain);
             }
-            None => {
-                kernels::add_lines(weights, slots.unique(), gradients);
-                kernels::add_lines(one(biases), &[0], &[bias]);
-            }
+            None => kernels::add_lines(one(biases), &[0], &[bias]),
         }
-        kernels::sum_bins(weights, slots.touched());
     }
 
     /// Counts who won, and boosts units that win too rarely: `boost = exp(β (1 - duty / target))`.
