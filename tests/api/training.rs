@@ -110,7 +110,7 @@ async fn a_changed_schema_needs_a_word() {
     server.put("/api/v1/datasets/constant", constant).await.ok();
     let job = train_and_wait(&server, "m", request("constant", json!({}))).await;
     assert_eq!((&job["status"], &job["served"]), (&json!("succeeded"), &json!(false)), "{job}");
-    assert!(job["served_reason"].as_str().unwrap().contains("'z' is not used any more"), "{job}");
+    assert!(job["served_reason"].as_str().unwrap().contains("'z' is no longer used"), "{job}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
