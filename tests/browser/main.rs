@@ -177,7 +177,7 @@ async fn one_memory_and_then_many_are_forgotten() {
     browser.script("document.querySelector('form button.danger').click()").await;
     browser.find("dialog[open]").await;
     browser.script("document.querySelector('dialog button').click()").await;
-    browser.shows("memories erased").await;
+    browser.shows("entries deleted").await;
     browser.until(&format!("{rows} > 0 && ![...document.querySelectorAll('[aria-label=Memories] tbody th')].some((t) => t.textContent === 'left')")).await;
     browser.close().await;
 }

@@ -114,7 +114,7 @@ async fn digits(server: &Server, browser: &Browser, folder: &Path) {
         browser.script(&format!("localStorage.setItem('kenyon-theme', '{theme}')")).await;
         browser.go("/models/digits/try").await;
         browser.reload().await;
-        browser.press("Take a row from the data").await;
+        browser.press("Take a row from the dataset").await;
         browser.until("document.querySelector('#answer')").await;
         browser.picture(&folder.join(format!("digits-{theme}-desktop.png"))).await;
     }
