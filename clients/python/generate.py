@@ -2,6 +2,7 @@
 
     python generate.py check DOCUMENT [--exact]    # what is missing or different; fails if anything is
     python generate.py draft DOCUMENT              # methods for what is missing, to be put into src/kenyon/api
+    python generate.py draft DOCUMENT NAME…        # typed dictionaries of components, to be put into src/kenyon/types
 
 DOCUMENT is the file or the address of an ``openapi.json``. ``check`` wants a method for each path and method of the document
 with each of its query parameters, request fields and headers, and in each typed answer every field that is promised.
@@ -243,11 +244,45 @@ def draft(document: Json) -> str:
     return text
 
 
+def drafted_type(document: Json, name: str) -> str:
+    """A component of the document as a typed dictionary."""
+    schema = flattened(document, document["components"]["schemas"][name])
+    text = f"class {name}(TypedDict):\n"
+    text += f'    """{(schema.get("description") or name).splitlines()[0]}"""\n\n'
+    for field, of in schema["properties"].items():
+        hint = hint_of(document, of)
+        text += f"    {field}: {hint if field in schema['required'] else f'NotRequired[{hint}]'}\n"
+    return text
+
+
+def hint_of(document: Json, schema: Json) -> str:
+    """The type of a value: a name of ``kenyon.types`` where there is one for the component."""
+    if "$ref" in schema:
+        name = schema["$ref"].rsplit("/", 1)[1]
+        inner = resolve(document, schema)
+        if flattened(document, inner)["properties"]:
+            return str(name)
+        return hint_of(document, inner)
+    several = [*schema.get("oneOf", []), *schema.get("anyOf", [])]
+    if several:
+        hints = list(dict.fromkeys(hint_of(document, part) for part in several))
+        return "Any" if "Any" in hints else " | ".join(sorted(hints, key=lambda hint: hint == "None"))
+    if "enum" in schema:
+        return f"Literal[{', '.join(json.dumps(value) for value in schema['enum'])}]"
+    kinds = schema.get("type", [])
+    names = {"string": "str", "integer": "int", "number": "float", "boolean": "bool", "null": "None", "object": "dict[str, Any]"}
+    found = []
+    for kind in [kinds] if isinstance(kinds, str) else kinds:
+        found.append(f"list[{hint_of(document, schema.get('items', {}))}]" if kind == "array" else names[kind])
+    return " | ".join(found) or "Any"
+
+
 def main() -> int:
     """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", choices=["check", "draft"])
     parser.add_argument("document")
+    parser.add_argument("components", nargs="*")
     parser.add_argument("--exact", action="store_true")
     arguments = parser.parse_args()
     if arguments.document.startswith(("http://", "https://")):
@@ -256,7 +291,8 @@ def main() -> int:
     else:
         document = json.loads(Path(arguments.document).read_text())
     if arguments.command == "draft":
-        print(draft(document), end="")
+        drafted = [drafted_type(document, name) for name in arguments.components]
+        print("\n\n".join(drafted) if drafted else draft(document), end="")
         return 0
     wrong = check(document, arguments.exact)
     print("\n".join(wrong) or f"current: {len(list(operations(document)))} operations")

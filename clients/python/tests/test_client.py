@@ -163,7 +163,7 @@ def test_reasons_are_a_table(client: Client, trained: str) -> None:
     reasons = client.explain(trained, frame)
     assert set(reasons["row"]) == set("abcd") and set(reasons["feature"]) <= {"length", "width", "place"}
     assert reasons["weight"].abs().max() > 0
-    assert list(client.explain(trained, frame[:0]).columns) == ["row", "output", "feature", "weight"]
+    assert list(client.explain(trained, frame[:0]).columns) == ["row", "answer", "feature", "weight"]
 
 
 def test_a_model_learns_from_a_stream(client: Client, name: str) -> None:

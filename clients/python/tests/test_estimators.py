@@ -149,6 +149,26 @@ def test_a_model_goes_when_its_estimator_goes(client: Client) -> None:
     assert (len(client.models()), len(client.datasets())) == before
 
 
+def test_an_interrupted_fit_leaves_nothing(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    X, y = split(flowers(300))
+    gc.collect()
+    before = len(client.models()), len(client.datasets())
+    wait = Client.wait
+    asked: list[bool] = []
+
+    def interrupted(self: Client, *args: Any, **options: Any) -> Any:
+        asked.append(options.get("check", True))
+        if asked[-1]:
+            raise KeyboardInterrupt
+        return wait(self, *args, **options)
+
+    monkeypatch.setattr(Client, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        KenyonClassifier("sparse_mlp", config={"epochs": 10_000, "early_stopping": 0}).fit(X, y)
+    assert (len(client.models()), len(client.datasets())) == before and asked == [True, False]
+    assert client.jobs(status="running") == []
+
+
 def test_a_named_model_stays_on_the_given_server(server: LocalServer, client: Client, name: str) -> None:
     X, y = split(flowers(90))
     first = KenyonClassifier("hybrid", server=server.url, model=name).fit(X, y)

@@ -233,17 +233,18 @@ class Client:
     def explain(self, model: str, table: Table, **options: Any) -> pd.DataFrame:
         """Why each row was answered as it was: a line for each row and feature, the largest weights first.
 
-        ``row`` is the row's index, ``output`` its label or value, ``weight`` what the feature adds to it.
+        ``row`` is the row's index, ``answer`` its label or value, ``weight`` what the feature adds to it.
         """
         answers = self.predict_rows(model, table, explain=options.pop("explain", True), **options)
         index = frames.index_of(table)
         names = list(index) if index is not None else list(range(len(answers)))
-        lines = [
-            {"row": name, "output": answer.get("label", answer.get("value")), "feature": feature.pop("name"), **feature}
-            for name, answer in zip(names, answers, strict=True)
-            for feature in answer["explanation"]["features"]
-        ]
-        return frames.frame(lines, columns=None if lines else ["row", "output", "feature", "weight"])
+        lines: list[dict[str, Any]] = []
+        for name, answer in zip(names, answers, strict=True):
+            said = answer.get("label", answer.get("value"))
+            for feature in answer["explanation"]["features"]:
+                lines.append({"row": name, "answer": said, "feature": feature["name"], **feature})
+                del lines[-1]["name"]
+        return frames.frame(lines, columns=None if lines else ["row", "answer", "feature", "weight"])
 
     def evaluate(self, model: str, data: str | Table) -> dict[str, Any]:
         """Metrics of the served version on a dataset (its name), or on a table, which is uploaded for the time of the call."""

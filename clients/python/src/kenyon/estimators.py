@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
@@ -20,10 +21,12 @@ except ImportError as error:
     raise MissingDependencyError("the estimators need scikit-learn 1.6 or newer: pip install 'kenyon[sklearn]'") from error
 
 from . import frames
+from .client import Client
 from .columns import Columns
-from .errors import JobFailedError
+from .errors import JobFailedError, NotFoundError
 from .labels import Labels
 from .served_model import Place, ServedModel, new_name
+from .types import Job
 
 #: Rows without which nothing can be learned.
 LEAST_ROWS = 2
@@ -116,30 +119,43 @@ class KenyonEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn has 
         name = self.model or new_name()
         client.upload(name, table)
         try:
-            job = client.train(
-                name,
-                columns.target,
-                task=self._task,
-                family=self.family,
-                features=self.features,
-                validation=self.validation,
-                search=self.search,
-                config=self.config,
-                weight=None if weight is None else columns.weight,
-                seed=_seed(self.random_state),
-                schema_change=True if self.model is not None else None,
-                progress=True if self.verbose else False,
-                **request,
-            )
-        except JobFailedError as error:
+            job = self._trained(client, name, columns, weight is not None, **request)
+        except BaseException:
             if self.model is None:
-                client.delete_model(name)
-            raise ValueError(f"Kenyon cannot learn from these rows: {error.detail} [{error.code}]") from error
+                with contextlib.suppress(NotFoundError):
+                    client.delete_model(name)
+            raise
         finally:
             if self.model is None:
                 client.delete_dataset(name)
         self._columns_in = columns
         self._served = ServedModel(place, client, name, job["version"], owned=self.model is None)
+
+    def _trained(self, client: Client, name: str, columns: Columns, weighted: bool, **request: Any) -> Job:
+        """The training's job once it has succeeded; a job that nobody waits for any more is cancelled."""
+        job = client.train(
+            name,
+            columns.target,
+            wait=False,
+            task=self._task,
+            family=self.family,
+            features=self.features,
+            validation=self.validation,
+            search=self.search,
+            config=self.config,
+            weight=columns.weight if weighted else None,
+            seed=_seed(self.random_state),
+            schema_change=True if self.model is not None else None,
+            **request,
+        )
+        try:
+            return client.wait(job, progress=bool(self.verbose))
+        except JobFailedError as error:
+            raise ValueError(f"Kenyon cannot learn from these rows: {error.detail} [{error.code}]") from error
+        except BaseException:
+            client.cancel(job)
+            client.wait(job, progress=False, check=False)
+            raise
 
     def _begin(self, X: Any, **request: Any) -> None:
         """Makes an empty model that learns by observing."""

@@ -92,6 +92,15 @@ class PlannedColumn(TypedDict):
     reason: str | None
 
 
+class PlannedSplit(TypedDict):
+    """Rows that are learned from and rows that are held out."""
+
+    by: str
+    column: NotRequired[str | None]
+    training: int
+    validation: int
+
+
 class DryRun(TypedDict):
     """What a training would do."""
 
@@ -100,7 +109,7 @@ class DryRun(TypedDict):
     family: str
     reason: str
     columns: list[PlannedColumn]
-    split: dict[str, Any]
+    split: PlannedSplit
     estimated_seconds: float
     estimated_bytes: int
     warnings: list[DataWarning]

@@ -3,6 +3,21 @@
 from typing import Any, NotRequired, TypedDict
 
 from .data import DataWarning
+from .figures import (
+    ClassRecall,
+    Consolidation,
+    Energy,
+    Explanation,
+    LayerActivity,
+    Macs,
+    MemoryEntry,
+    MemoryFill,
+    Prequential,
+    ShadowFigures,
+    Sparsity,
+    StreamDrift,
+    StreamPoint,
+)
 from .names import ColumnKind, Row, Task, VersionState
 
 
@@ -87,10 +102,10 @@ class Model(TypedDict):
     warnings: NotRequired[list[DataWarning]]
     metrics: dict[str, Any] | None
     bytes: int | None
-    sparsity: NotRequired[Any]
+    sparsity: NotRequired[Sparsity | None]
     traffic: Traffic
     versions: NotRequired[list[Version]]
-    shadow: NotRequired[Any]
+    shadow: NotRequired[ShadowFigures | None]
     created_at: str
     updated_at: str
 
@@ -115,7 +130,7 @@ class Prediction(TypedDict, total=False):
     novelty: float
     abstained: bool
     verdict: str
-    explanation: dict[str, Any]
+    explanation: Explanation
 
 
 class Predictions(TypedDict):
@@ -185,15 +200,15 @@ class Observed(TypedDict):
 
     observed: int
     version: int
-    prequential: dict[str, Any]
-    drift: dict[str, Any]
-    memory: dict[str, Any]
+    prequential: Prequential
+    drift: StreamDrift
+    memory: MemoryFill
 
 
 class MemoryPage(TypedDict):
     """Some remembered rows."""
 
-    items: list[dict[str, Any]]
+    items: list[MemoryEntry]
     next_cursor: str | None
     entries: NotRequired[int]
     capacity: NotRequired[int]
@@ -215,12 +230,12 @@ class StreamReport(TypedDict):
     observed: int
     labelled: int
     unlabelled: int
-    prequential: dict[str, Any]
-    drift: dict[str, Any]
-    history: Any
-    classes: dict[str, Any]
-    memory: dict[str, Any]
-    consolidations: list[Any]
+    prequential: Prequential
+    drift: StreamDrift
+    history: list[StreamPoint]
+    classes: dict[str, ClassRecall]
+    memory: MemoryFill
+    consolidations: list[Consolidation]
     forgotten_since: NotRequired[Any]
 
 
@@ -229,9 +244,9 @@ class Activity(TypedDict):
 
     version: int
     rows: int
-    layers: list[dict[str, Any]]
-    macs: dict[str, float]
-    energy_joules: dict[str, Any]
+    layers: list[LayerActivity]
+    macs: Macs
+    energy_joules: Energy
     bytes: int
 
 
