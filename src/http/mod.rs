@@ -2,9 +2,11 @@
 //! Handlers parse, call one method, render. What a route needs (a scope, a limit) stands in its
 //! OpenAPI description and is enforced by [`middleware`] from there.
 
+mod batch;
 mod blocking;
 mod body;
 pub(crate) mod busy_poll;
+mod compare;
 pub(crate) mod context;
 mod datasets;
 mod description;
@@ -18,6 +20,7 @@ mod middleware;
 mod model_answers;
 mod models;
 mod pages;
+mod predict;
 pub(crate) mod read;
 mod routes;
 mod schemas;
@@ -42,6 +45,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -71,6 +75,8 @@ pub struct ApiState {
     pub(crate) stop: CancellationToken,
     pub(crate) started: Instant,
     pub(crate) loopback_only: bool,
+    /// Files that are answered at the same time; others wait, so that single rows find a core.
+    pub(crate) files_answered: Arc<Semaphore>,
 }
 
 impl Deref for Api {
@@ -108,6 +114,7 @@ impl Api {
             document: served(&document, !access.closed()),
             draining: AtomicBool::new(false),
             started: Instant::now(),
+            files_answered: Arc::new(Semaphore::new((crate::config::cores() / 2).max(1))),
             loopback_only: open && !access.closed() && !parts.config.insecure,
             access,
             queue: Queue::new(parts.store.clone(), parts.config.max_queued_jobs),
@@ -180,6 +187,9 @@ fn described(protocols: OpenApiRouter<Api>) -> (Router<Api>, OpenApi) {
         .merge(families::router())
         .merge(datasets::router())
         .merge(models::router())
+        .merge(predict::router())
+        .merge(batch::router())
+        .merge(compare::router())
         .merge(streams::router())
         .merge(snapshots::router())
         .merge(exchange::router())

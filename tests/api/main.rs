@@ -9,6 +9,7 @@ mod bundles;
 mod datasets;
 mod description;
 mod doubt;
+mod files;
 mod jobs;
 mod limits;
 mod main_job;

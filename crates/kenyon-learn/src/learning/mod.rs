@@ -1,6 +1,7 @@
 //! How models learn, pure and synchronous: fit, observe, consolidate, calibrate, evaluate, drift.
 //! Nothing here knows SQL, tokio or HTTP.
 
+pub mod answers;
 pub mod bundle;
 pub mod calibrate;
 pub mod compare;
@@ -9,6 +10,7 @@ pub mod evaluate;
 pub mod fit;
 pub mod metrics;
 pub mod onnx;
+pub mod paired;
 pub mod stream;
 pub mod verify;
 
