@@ -126,6 +126,8 @@ pub const CODES: &[&str] = &[
     "one_run",
     "one_subject",
     "other_target",
+    "output_not_found",
+    "output_not_ready",
     "prediction_not_found",
     "queue_full",
     "quota_reached",

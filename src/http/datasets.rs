@@ -4,7 +4,7 @@ use super::Api;
 use super::blocking::blocking;
 use super::error::{Answer, Problem};
 use super::read::{Paging, Path, Query};
-use super::schemas::{JsonRows, Row};
+use super::schemas::{Binary, JsonRows, Row};
 use super::upload::{ReadQuery, Upload};
 use crate::store::{Dataset, DatasetName};
 use crate::{Detail, Error, Kind, Result, jobs};
@@ -105,7 +105,8 @@ struct DatasetPage {
 #[utoipa::path(get, path = "/api/v1/datasets", tag = "datasets", security(("key" = ["read"])), params(Paging),
     responses((status = 200, body = DatasetPage), (status = 400, body = Problem, content_type = "application/problem+json")))]
 async fn list_datasets(State(api): State<Api>, Query(paging): Query<Paging>) -> Answer<axum::Json<DatasetPage>> {
-    let page = api.store.datasets(paging.limit()?, paging.cursor()?).await?;
+    let cursor = paging.cursor::<DatasetName>()?;
+    let page = api.store.datasets(paging.limit()?, cursor.as_ref().map(DatasetName::as_str)).await?;
     let items = page.items.iter().map(|dataset| shown(dataset).map(ShownDataset::small)).collect::<Result<_>>()?;
     Ok(axum::Json(DatasetPage { items, next_cursor: page.next_cursor }))
 }
@@ -129,7 +130,7 @@ async fn get_dataset(State(api): State<Api>, Path(name): Path<DatasetName>) -> A
     request_body(content((String = "text/csv", example = json!("x,y,label\n1,2,left\n3,4,right\n")),
         (String = "text/tab-separated-values"), (String = "application/x-ndjson"),
         (inline(JsonRows) = "application/json", example = json!([{ "x": 1, "y": 2, "label": "left" }])),
-        (Vec<u8> = "application/vnd.apache.parquet"), (Vec<u8> = "application/octet-stream"))),
+        (inline(Binary) = "application/vnd.apache.parquet"), (inline(Binary) = "application/octet-stream"))),
     responses((status = 201, description = "new", body = ShownDataset),
     (status = 200, description = "replaced, or what storing it would answer", body = ShownDataset),
     (status = 422, description = "the data does not fit", body = Problem, content_type = "application/problem+json")))]
@@ -175,7 +176,7 @@ struct Appended {
     request_body(content((String = "text/csv", example = json!("x,y,label\n5,6,left\n")),
         (String = "text/tab-separated-values"), (String = "application/x-ndjson"),
         (inline(JsonRows) = "application/json", example = json!([{ "x": 5, "y": 6, "label": "left" }])),
-        (Vec<u8> = "application/vnd.apache.parquet"), (Vec<u8> = "application/octet-stream"))),
+        (inline(Binary) = "application/vnd.apache.parquet"), (inline(Binary) = "application/octet-stream"))),
     responses((status = 200, body = Appended),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "the data does not fit", body = Problem, content_type = "application/problem+json")))]

@@ -4,6 +4,7 @@ use super::Api;
 use super::error::{Answer, Problem};
 use super::model_answers::ImportAnswer;
 use super::read::{Decoded, Path, Query};
+use super::schemas::Binary;
 use crate::serving::transfer::{self, Format};
 use crate::store::ModelName;
 use axum::extract::State;
@@ -32,7 +33,7 @@ struct Form {
 #[utoipa::path(get, path = "/api/v1/models/{name}/versions/{version}/export", operation_id = "export_version", tag = "models",
     security(("key" = ["read"])), params(("name" = inline(ModelName), Path), ("version" = u64, Path), Form),
     responses((status = 200, description = "the file",
-        content((Vec<u8> = "application/octet-stream"), (Vec<u8> = "application/x-tar"))),
+        content((inline(Binary) = "application/octet-stream"), (inline(Binary) = "application/x-tar"))),
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "the family has no ONNX form", body = Problem, content_type = "application/problem+json")))]
@@ -54,7 +55,7 @@ async fn export_version(
 /// Imports an exported bundle, as a new model or as the next version of one, and serves it.
 #[utoipa::path(post, path = "/api/v1/models/{name}/import", operation_id = "import_model", tag = "models",
     security(("key" = ["train"])), params(("name" = inline(ModelName), Path)),
-    request_body(content = Vec<u8>, content_type = "application/octet-stream"),
+    request_body(content = inline(Binary), content_type = "application/octet-stream"),
     responses((status = 201, body = ImportAnswer),
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the model predicts another column", body = Problem, content_type = "application/problem+json"),

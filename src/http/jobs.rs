@@ -69,9 +69,10 @@ async fn list_jobs(
     Extension(caller): Extension<Caller>,
     Query(wanted): Query<Wanted>,
 ) -> Answer<Json<JobPage>> {
-    let (limit, cursor) = (page_limit(wanted.limit)?, page_cursor(wanted.cursor.as_deref())?);
+    let limit = page_limit(wanted.limit)?;
+    let cursor = page_cursor::<JobId>(wanted.cursor.as_deref())?.map(|id| id.to_string());
     let filter = JobFilter { status: wanted.status, model: wanted.model, kind: wanted.kind };
-    let mut page = api.store.jobs(&filter, limit, cursor).await?;
+    let mut page = api.store.jobs(&filter, limit, cursor.as_deref()).await?;
     page.items.retain(|job| caller.allows_model(job.model.as_str()));
     Ok(Json(JobPage { items: page.items, next_cursor: page.next_cursor }))
 }

@@ -5,6 +5,7 @@ use super::Api;
 use super::body::{self, Bounded};
 use super::context::{self, CONTEXT, Context};
 use super::error::Failure;
+use super::predict::is_file;
 use super::read::{self, BodyLimit};
 use super::routes::{Class, Route};
 use crate::store::access::Caller;
@@ -65,7 +66,7 @@ async fn admit(api: &Api, route: Route, request: Request) -> Result<(Request, Ru
     let (mut parts, body) = request.into_parts();
     match check(api, route, &parts).await {
         Ok((caller, running)) => {
-            let limit = api.limit_of(route.class);
+            let limit = body_limit(api, route, &parts.headers);
             parts.extensions.insert(caller);
             parts.extensions.insert(BodyLimit(limit));
             let bounded = Bounded::new(body, limit, api.config.client_timeout());
@@ -105,7 +106,7 @@ async fn check(api: &Api, route: Route, request: &Parts) -> Result<(Caller, Runn
         caller.require_model(name)?;
     }
     api.limits.rate(&caller, address)?;
-    if content_length(headers).is_some_and(|length| length > api.limit_of(route.class)) {
+    if content_length(headers).is_some_and(|length| length > body_limit(api, route, headers)) {
         return Err(read::too_large());
     }
     let running = api.limits.enter()?;
@@ -118,6 +119,12 @@ fn model_of(route: Route, path: &str) -> Option<&str> {
         return None;
     }
     path.split("/models/").nth(1)?.split('/').next()
+}
+
+/// Bytes the body may have.
+fn body_limit(api: &Api, route: Route, headers: &HeaderMap) -> u64 {
+    let file = route.takes_files && is_file(headers);
+    api.limit_of(if file { Class::Upload } else { route.class })
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {

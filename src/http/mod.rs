@@ -2,9 +2,11 @@
 //! Handlers parse, call one method, render. What a route needs (a scope, a limit) is in its
 //! OpenAPI description and is enforced by [`middleware`] from there.
 
+mod batch;
 mod blocking;
 mod body;
 pub(crate) mod busy_poll;
+mod compare;
 pub(crate) mod context;
 mod datasets;
 mod description;
@@ -19,6 +21,7 @@ mod middleware;
 mod model_answers;
 mod models;
 mod pages;
+mod predict;
 pub(crate) mod read;
 mod routes;
 mod schemas;
@@ -43,6 +46,7 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Instant;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
@@ -72,6 +76,8 @@ pub struct ApiState {
     pub(crate) stop: CancellationToken,
     pub(crate) started: Instant,
     pub(crate) loopback_only: bool,
+    /// Files that are answered at the same time; others wait, so that single rows find a core.
+    pub(crate) files_answered: Arc<Semaphore>,
 }
 
 impl Deref for Api {
@@ -109,6 +115,7 @@ impl Api {
             document: served(&document, !access.closed()),
             draining: AtomicBool::new(false),
             started: Instant::now(),
+            files_answered: Arc::new(Semaphore::new((crate::config::cores() / 2).max(1))),
             loopback_only: open && !access.closed() && !parts.config.insecure,
             access,
             queue: Queue::new(parts.store.clone(), parts.config.max_queued_jobs),
@@ -182,6 +189,9 @@ fn described(protocols: OpenApiRouter<Api>) -> (Router<Api>, OpenApi) {
         .merge(datasets::router())
         .merge(importance::router())
         .merge(models::router())
+        .merge(predict::router())
+        .merge(batch::router())
+        .merge(compare::router())
         .merge(streams::router())
         .merge(snapshots::router())
         .merge(exchange::router())

@@ -5,14 +5,14 @@ use super::error::{Answer, Problem};
 use super::jobs::queued;
 use super::model_answers::{EvaluateAnswer, ModelPage, ShownModel, ShownVersion, TrainAnswer, VersionPage};
 use super::read::{self, Json, Paging, Path, Query, Raw};
-use super::schemas::{Activity, PredictAnswer, PredictRequest};
+use super::schemas::Activity;
 use crate::jobs::{DryRun, TrainRequest};
 use crate::serving::MemoryPage;
 use crate::store::{Caller, DatasetName, IdempotencyKey, Job, JobStatus, Model, ModelName, Traffic};
-use crate::{Detail, Error, Kind, Result, serving};
+use crate::{Detail, Error, Kind, Result};
 use axum::Extension;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use kenyon_learn::data::formats::Limits;
 use serde::Deserialize;
@@ -22,16 +22,12 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const QUEUE_TIME: HeaderName = HeaderName::from_static("x-queue-time");
-const INFERENCE_TIME: HeaderName = HeaderName::from_static("x-inference-time");
-const TOTAL_TIME: HeaderName = HeaderName::from_static("x-total-time");
 
 pub(crate) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
         .routes(routes!(list_models))
         .routes(routes!(get_model, delete_model))
         .routes(routes!(train))
-        .routes(routes!(predict))
         .routes(routes!(evaluate))
         .routes(routes!(activity))
         .routes(routes!(versions))
@@ -49,7 +45,8 @@ async fn list_models(
     Extension(caller): Extension<Caller>,
     Query(paging): Query<Paging>,
 ) -> Answer<axum::Json<ModelPage>> {
-    let page = api.store.models(paging.limit()?, paging.cursor()?).await?;
+    let cursor = paging.cursor::<ModelName>()?;
+    let page = api.store.models(paging.limit()?, cursor.as_ref().map(ModelName::as_str)).await?;
     let served = api.store.served_versions(&page.items).await?;
     let allowed = page.items.iter().filter(|m| caller.allows_model(m.name.as_str()));
     let items = allowed.map(|model| ShownModel::new(model, served.get(&model.name))).collect();
@@ -128,29 +125,6 @@ async fn train(
         Ok(ended) => Ok(axum::Json(TrainAnswer::Job(ended?)).into_response()),
         Err(_) => Ok(queued(&job)),
     }
-}
-
-/// Predicts rows.
-#[utoipa::path(post, path = "/api/v1/models/{name}/predict", operation_id = "predict", tag = "models",
-    security(("key" = ["predict"])), params(("name" = inline(ModelName), Path)), request_body = PredictRequest,
-    responses((status = 200, body = PredictAnswer), (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 422, description = "rows do not fit", body = Problem, content_type = "application/problem+json"),
-    (status = 429, body = Problem, content_type = "application/problem+json"),
-    (status = 503, description = "no version is ready", body = Problem, content_type = "application/problem+json"),
-    (status = 504, body = Problem, content_type = "application/problem+json")))]
-async fn predict(State(api): State<Api>, Path(name): Path<ModelName>, Raw(body): Raw) -> Answer<Response> {
-    let id = super::context::request_id();
-    let caller = serving::Caller { request_id: &id, deadline: None };
-    let reply = api.engine.predict_json(name.as_str(), &body, caller).await?;
-    let timing = reply.timing;
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static("application/json")),
-        (QUEUE_TIME, seconds(timing.queue)),
-        (INFERENCE_TIME, seconds(timing.compute)),
-        (TOTAL_TIME, seconds(timing.total)),
-    ];
-    Ok((headers, reply.body).into_response())
 }
 
 /// A dataset to evaluate on.
@@ -273,11 +247,6 @@ pub(crate) fn idempotency(
     let key =
         key.ok_or_else(|| Error::malformed("invalid_idempotency_key", "an Idempotency-Key is 1 to 255 characters"))?;
     Ok(Some(IdempotencyKey::new(format!("{} {method} {path}", caller.id()), key, body)))
-}
-
-fn seconds(duration: Duration) -> HeaderValue {
-    let text = format!("{:.6}", duration.as_secs_f64());
-    HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("0"))
 }
 
 fn reason(error: Option<&Value>) -> String {

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use std::io::Read;
+use std::str::FromStr;
 
 /// A JSON body.
 #[derive(Debug)]
@@ -234,7 +235,8 @@ impl Paging {
         page_limit(self.limit)
     }
 
-    pub(crate) fn cursor(&self) -> Result<Option<&str>, Error> {
+    /// The last entry of the page before.
+    pub(crate) fn cursor<T: FromStr>(&self) -> Result<Option<T>, Error> {
         page_cursor(self.cursor.as_deref())
     }
 }
@@ -244,16 +246,14 @@ pub(crate) fn page_limit(limit: Option<usize>) -> Result<usize, Error> {
     within("limit", limit.unwrap_or(100), 1, 1000)
 }
 
-/// A cursor that may be one of ours.
-pub(crate) fn page_cursor(cursor: Option<&str>) -> Result<Option<&str>, Error> {
-    let ours = |c: &str| c.len() <= 128 && c.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
-    match cursor {
-        Some(cursor) if !ours(cursor) => {
-            let reason = "not a cursor of this server";
-            Err(Error::malformed("invalid_request", reason).with_details([Detail::path("cursor", reason)]))
-        }
-        cursor => Ok(cursor),
-    }
+/// A cursor that may be one of ours: it names the last entry of the page before.
+pub(crate) fn page_cursor<T: FromStr>(cursor: Option<&str>) -> Result<Option<T>, Error> {
+    let unknown = |_| {
+        let reason = "was not given by this list";
+        Error::malformed("invalid_cursor", format!("that cursor {reason}"))
+            .with_details([Detail::path("cursor", reason)])
+    };
+    cursor.map(|cursor| cursor.parse().map_err(unknown)).transpose()
 }
 
 /// A number between two bounds, both included.

@@ -31,11 +31,13 @@ pub(crate) struct Route {
     pub(crate) class: Class,
     /// Whether the path names a model.
     pub(crate) of_model: bool,
+    /// Whether a file of rows may come in place of JSON.
+    pub(crate) takes_files: bool,
 }
 
 impl Route {
     /// A path that no route has: nothing to protect.
-    pub(crate) const UNKNOWN: Self = Self { scope: None, class: Class::Plain, of_model: false };
+    pub(crate) const UNKNOWN: Self = Self { scope: None, class: Class::Plain, of_model: false, takes_files: false };
 }
 
 /// All routes.
@@ -66,7 +68,7 @@ impl Routes {
     pub(crate) fn find(&self, method: &Method, path: &str) -> Route {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         let Some(methods) = self.0.get(path) else {
-            return Route { scope: Some(Scope::Admin), class: Class::Plain, of_model: false };
+            return Route { scope: Some(Scope::Admin), class: Class::Plain, of_model: false, takes_files: false };
         };
         // A method the path does not have is answered with 405, which reveals nothing.
         methods.iter().find(|(m, _)| m == method).map_or(Route::UNKNOWN, |(_, route)| *route)
@@ -79,10 +81,11 @@ fn route(path: &str, operation: &Operation) -> Route {
         _ if tagged("health") => Class::Health,
         Some("predict" | "v2_infer" | "v2_infer_version") => Class::Hot,
         Some("put_dataset" | "append_rows" | "import_model") => Class::Upload,
-        Some("observe" | "job_events" | "export_version" | "make_snapshot") => Class::Stream,
+        Some("observe" | "job_events" | "job_output" | "export_version" | "make_snapshot") => Class::Stream,
         _ => Class::Plain,
     };
-    Route { scope: scope(operation), class, of_model: path.contains("/models/{") }
+    let takes_files = operation.operation_id.as_deref() == Some("predict");
+    Route { scope: scope(operation), class, of_model: path.contains("/models/{"), takes_files }
 }
 
 /// The scope that `security(("key" = ["scope"]))` names.

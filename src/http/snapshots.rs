@@ -3,6 +3,7 @@
 use super::Api;
 use super::error::{Answer, Problem};
 use super::read::Path;
+use super::schemas::Binary;
 use crate::{Error, Result};
 use axum::body::Body;
 use axum::extract::State;
@@ -53,7 +54,7 @@ async fn make_snapshot(State(api): State<Api>) -> Answer<Response> {
 /// A snapshot as a file.
 #[utoipa::path(get, path = "/api/v1/snapshots/{name}", operation_id = "get_snapshot", tag = "system",
     security(("key" = ["admin"])), params(("name" = String, Path)),
-    responses((status = 200, content_type = "application/x-tar", body = Vec<u8>),
+    responses((status = 200, content_type = "application/x-tar", body = inline(Binary)),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn get_snapshot(State(api): State<Api>, Path(name): Path<String>) -> Answer<Response> {
     let missing = || Error::not_found("snapshot_not_found", "there is no such snapshot");

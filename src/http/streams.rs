@@ -8,7 +8,7 @@ use super::models::idempotency;
 use super::read::{BodyLimit, Json, Path, Query, Raw, body_error, json, page_limit};
 use super::schemas::{ForgetAnswer, Label, MemoryAnswer, ObserveAnswer, ObserveLine, ObserveRequest, StreamAnswer};
 use crate::serving::{EmptyModel, MemoryPage};
-use crate::store::{Caller, IdempotencyKey, ModelName};
+use crate::store::{Begun, Caller, IdempotencyKey, ModelName};
 use crate::{Detail, Error, Kind, Result};
 use axum::Extension;
 use axum::body::{Body, Bytes};
@@ -171,16 +171,23 @@ struct Feedback {
 
 /// Learns the late label of a prediction.
 #[utoipa::path(post, path = "/api/v1/models/{name}/feedback", operation_id = "feedback", tag = "models",
-    security(("key" = ["observe"])), params(("name" = inline(ModelName), Path)), request_body = Feedback,
+    security(("key" = ["observe"])), params(("name" = inline(ModelName), Path),
+    ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$")), request_body = Feedback,
     responses((status = 200, body = ObserveAnswer),
     (status = 404, description = "the prediction is not known any more", body = Problem, content_type = "application/problem+json"),
     (status = 422, body = Problem, content_type = "application/problem+json")))]
 async fn feedback(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<ModelName>,
-    Json(feedback): Json<Feedback>,
+    headers: HeaderMap,
+    Raw(body): Raw,
 ) -> Answer<axum::Json<Value>> {
-    Ok(axum::Json(api.streams.feedback(&name, &feedback.prediction_id, &feedback.target).await?))
+    let feedback: Feedback = json(&body)?;
+    let key = idempotency(&headers, &caller, &Method::POST, &format!("/models/{name}/feedback"), &body)?;
+    // On a task of its own: it is not cut short between learning and keeping the answer when the client goes.
+    let learned = tokio::spawn(async move { api.feedback(&name, &feedback, key).await });
+    Ok(axum::Json(learned.await.map_err(Error::internal)??))
 }
 
 /// A page of a memory.
@@ -274,6 +281,25 @@ fn is_lines(headers: &HeaderMap) -> Result<bool> {
 }
 
 impl Api {
+    /// Learns a late label; a key that was answered before gets the same answer.
+    async fn feedback(&self, name: &ModelName, feedback: &Feedback, key: Option<IdempotencyKey>) -> Result<Value> {
+        let learn = || self.streams.feedback(name, &feedback.prediction_id, &feedback.target);
+        let Some(key) = key else { return learn().await };
+        if let Begun::Replay(answer) = self.store.begin_idempotent(&key).await? {
+            return serde_json::from_slice(&answer.body).map_err(Error::internal);
+        }
+        match learn().await {
+            Ok(value) => {
+                self.store.finish_idempotent(&key, 200, value.to_string().into_bytes()).await?;
+                Ok(value)
+            }
+            Err(error) => {
+                self.store.abandon_idempotent(&key).await?;
+                Err(error)
+            }
+        }
+    }
+
     /// The body of a route without a limit, where it must fit in memory.
     async fn small_body(&self, request: Request) -> std::result::Result<Bytes, Failure> {
         let limit = self.config.max_body_bytes;

@@ -2,6 +2,7 @@
 
 use super::dry_run::{self, DryRun};
 use super::inputs::summary;
+use super::predictor::BatchRequest;
 use super::schema_guard;
 use super::train_request::{HeldOut, TrainRequest, TrainingPlan};
 use crate::store::{DatasetName, IdempotencyKey, Job, JobId, JobKind, ModelName, NewJob, NewModel, Store};
@@ -101,6 +102,33 @@ impl Queue {
             spec: json!({}),
             // A request waits for the answer.
             priority: 100,
+            create: None,
+        };
+        self.store.submit_job(new, self.max_queued, key).await
+    }
+
+    /// Queues answers to a whole dataset by one version, which is chosen now; 503 `no_version` when there is none.
+    pub async fn predict(
+        &self,
+        model: &ModelName,
+        mut request: BatchRequest,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<(Job, bool)> {
+        request.check()?;
+        let stable = self.store.model(model).await?.traffic.stable;
+        let missing = || {
+            let error = Error::new(crate::Kind::Unavailable, "no_version", "the model has no version yet");
+            error.with_retry_after(1)
+        };
+        let version = request.version.or(stable).ok_or_else(missing)?;
+        self.store.version(model, version).await?;
+        request.version = Some(version);
+        let new = NewJob {
+            kind: JobKind::Predict,
+            model: model.clone(),
+            dataset: Some(request.dataset.clone()),
+            spec: serde_json::to_value(&request).map_err(Error::internal)?,
+            priority: 0,
             create: None,
         };
         self.store.submit_job(new, self.max_queued, key).await

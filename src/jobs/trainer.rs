@@ -3,6 +3,7 @@
 use super::inputs::local_parts;
 use super::inputs::summary;
 use super::memory;
+use super::predictor;
 use super::runner::{Outcome, Runner, Work};
 use super::schema_guard;
 use super::search::{self, SearchRequest, Tried};
@@ -38,6 +39,7 @@ impl Runner for Trainer {
         match work.job.kind {
             JobKind::Train => self.train(work, monitor),
             JobKind::Evaluate => self.evaluate(work),
+            JobKind::Predict => predictor::run(work, monitor, self.limits),
             JobKind::Consolidate => {
                 Err(Error::unprocessable("nothing_to_consolidate", "this model has nothing to consolidate"))
             }

@@ -257,6 +257,7 @@ impl Inner {
             self.store.prune_jobs(self.config.retention).await?;
             self.store.prune_idempotency(day).await?;
             self.store.collect_checkpoints().await?;
+            self.store.collect_outputs().await?;
             self.store.sweep().await
         };
         if let Err(error) = outcome.await {

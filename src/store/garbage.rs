@@ -39,6 +39,7 @@ impl Store {
             }
         }
         self.collect_checkpoints().await?;
+        self.collect_outputs().await?;
         self.collect_model_garbage(grace).await
     }
 

@@ -15,6 +15,7 @@
 //! | [`keys`] | API keys | [`Store::create_key`], [`Store::authenticate`], [`Store::keys`], [`Store::delete_key`] |
 //! | [`access`] | authorisation for HTTP and gRPC | [`Access::caller`] |
 //! | [`idempotency`] | a retried request is answered as before | [`Store::begin_idempotent`], [`Store::finish_idempotent`], [`Store::abandon_idempotent`] |
+//! | `outputs` | what jobs write for their callers | [`Store::put_output`], [`Store::output`] |
 //! | [`snapshot`] | a consistent copy of everything in one file | [`Store::write_snapshot`], [`snapshot::restore`] |
 //!
 //! Notifications: [`Store::changes`] reports what changed on any replica (LISTEN/NOTIFY on Postgres, in
@@ -38,6 +39,7 @@ pub mod names;
 pub mod objects;
 pub mod observations;
 pub mod open;
+mod outputs;
 pub mod predictions;
 pub mod snapshot;
 #[cfg(test)]

@@ -8,11 +8,13 @@ mod predictions;
 mod streams;
 
 pub(crate) use activity::Activity;
-pub(crate) use predictions::{PredictAnswer, PredictRequest};
+pub(crate) use predictions::{PredictAnswer, PredictLine, PredictRequest};
 pub(crate) use streams::{ForgetAnswer, MemoryAnswer, ObserveAnswer, ObserveLine, ObserveRequest, StreamAnswer};
 
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::schema::{AdditionalProperties, ArrayBuilder, ObjectBuilder, SchemaType, Type};
+use utoipa::openapi::schema::{
+    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type,
+};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -43,6 +45,19 @@ impl PartialSchema for Label {
 }
 
 impl ToSchema for Label {}
+
+/// A file.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Binary;
+
+impl PartialSchema for Binary {
+    fn schema() -> RefOr<Schema> {
+        let format = SchemaFormat::KnownFormat(KnownFormat::Binary);
+        ObjectBuilder::new().schema_type(Type::String).format(Some(format)).into()
+    }
+}
+
+impl ToSchema for Binary {}
 
 /// Rows as a JSON body: an array of objects.
 pub(crate) struct JsonRows;

@@ -1,6 +1,7 @@
 //! Predict: what is asked and what is answered.
 
 use super::{Label, Row};
+use crate::http::error::Problem;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -114,6 +115,51 @@ pub(crate) struct Prediction {
     /// Why, where it was asked for.
     #[schema(required = false)]
     explanation: Explanation,
+}
+
+/// A line of an answer in lines: that of a row, why a row was not answered, or why the answer ends early.
+#[derive(Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum PredictLine {
+    /// The answer to a row.
+    Answer(LineAnswer),
+    /// A row that does not fit.
+    Fault(LineFault),
+    /// Why the answer ends early.
+    Problem(Problem),
+}
+
+/// The answer to a row in a line.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LineAnswer {
+    /// The likeliest class, or the number predicted.
+    predicted: Label,
+    /// Its probability.
+    #[schema(required = false)]
+    probability: f64,
+    /// Classes that hold the truth as often as the coverage says.
+    #[schema(required = false)]
+    set: Vec<Label>,
+    /// Probabilities by class, the likeliest first, where they were asked for.
+    #[schema(required = false)]
+    probabilities: HashMap<String, f64>,
+    /// The least number, as often as the coverage says; null where too few rows were held out to promise it.
+    lower: Option<f64>,
+    /// The largest.
+    upper: Option<f64>,
+    /// How unlike the training data the row is.
+    novelty: f64,
+    /// The above in one word.
+    verdict: Verdict,
+}
+
+/// A row that does not fit.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LineFault {
+    /// Its number, from 0.
+    row: u64,
+    /// Why.
+    error: String,
 }
 
 /// An answer in one word.

@@ -32,6 +32,8 @@ pub enum JobKind {
     Consolidate,
     /// Measures the served version on a dataset.
     Evaluate,
+    /// Answers a dataset.
+    Predict,
 }
 
 impl JobKind {
@@ -41,21 +43,22 @@ impl JobKind {
             Self::Train => "train",
             Self::Consolidate => "consolidate",
             Self::Evaluate => "evaluate",
+            Self::Predict => "predict",
         }
     }
 
     /// Whether it makes a version; of those, one at a time runs for a model, in the queue's order.
     pub fn makes_version(self) -> bool {
-        self != Self::Evaluate
+        matches!(self, Self::Train | Self::Consolidate)
     }
 }
 
 impl FromStr for JobKind {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let all = [Self::Train, Self::Consolidate, Self::Evaluate];
+        let all = [Self::Train, Self::Consolidate, Self::Evaluate, Self::Predict];
         let found = all.into_iter().find(|k| k.name() == text);
-        found.ok_or_else(|| Error::malformed("unknown_kind", "a job's kind is train, consolidate or evaluate"))
+        found.ok_or_else(|| Error::malformed("unknown_kind", "a job's kind is train, consolidate, evaluate or predict"))
     }
 }
 

@@ -96,6 +96,8 @@ pub(super) struct TableBuilder {
     file: Vec<Slot>,
     found: Vec<bool>,
     errors: Vec<Detail>,
+    /// Whether every row that does not fit is reported, each once.
+    by_row: bool,
     pub(super) list: List,
 }
 
@@ -104,7 +106,30 @@ impl TableBuilder {
         let columns = compiled.plans.iter().map(Growing::new).collect();
         let found = vec![false; compiled.plans.len()];
         let (compiled, list) = (Arc::clone(compiled), List::default());
-        Self { compiled, columns, rows: 0, strict, file: Vec::new(), found, errors: Vec::new(), list }
+        Self { compiled, columns, rows: 0, strict, file: Vec::new(), found, errors: Vec::new(), by_row: false, list }
+    }
+
+    /// For files whose rows are read as those of requests are, and reported one by one.
+    pub(super) fn by_row(compiled: &Arc<Compiled>) -> Self {
+        Self { by_row: true, ..Self::new(compiled, true) }
+    }
+
+    /// The rows since the last call, and what is wrong with them.
+    pub(super) fn take_rows(&mut self) -> (Table, Vec<Detail>) {
+        let fresh = self.compiled.plans.iter().map(Growing::new).collect();
+        let columns = self.compiled.plans.iter().zip(std::mem::replace(&mut self.columns, fresh));
+        let columns = columns.map(|(plan, growing)| (plan.name.clone(), growing.finish())).collect();
+        (Table { rows: std::mem::take(&mut self.rows), columns }, std::mem::take(&mut self.errors))
+    }
+
+    /// Complete rows.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether a file had a column of any plan.
+    pub(super) fn found_any(&self) -> bool {
+        self.found.is_empty() || self.found.contains(&true)
     }
 
     /// Starts another file, with its own order of columns.
@@ -118,8 +143,12 @@ impl TableBuilder {
     }
 
     fn fault(&mut self, column: &str, reason: impl Into<String>) {
-        if self.errors.len() < MAX_DETAILS {
-            let row = self.rows as u64 + u64::from(!self.strict);
+        let row = self.rows as u64 + u64::from(!self.strict);
+        let wanted = match self.by_row {
+            true => self.errors.last().is_none_or(|last| last.row != Some(row)),
+            false => self.errors.len() < MAX_DETAILS,
+        };
+        if wanted {
             self.errors.push(Detail::cell(row, column, reason));
         }
     }

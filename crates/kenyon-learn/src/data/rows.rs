@@ -11,7 +11,10 @@
 //! let table = builder.finish()?;
 //! ```
 
+mod chunks;
 mod quick;
+
+pub use chunks::{Chunk, ChunkPlan, read_chunks};
 
 use super::Table;
 use super::builder::{Compiled, Slot, TableBuilder};

@@ -1,6 +1,7 @@
 //! Learning algorithms, pure and synchronous: fit, observe, consolidate, calibrate, evaluate, drift.
 //! Nothing here depends on SQL, tokio or HTTP.
 
+pub mod answers;
 pub mod background;
 pub mod bundle;
 pub mod calibrate;
@@ -13,6 +14,7 @@ pub mod importance;
 pub mod metrics;
 pub mod novelty;
 pub mod onnx;
+pub mod paired;
 pub mod stream;
 pub mod verify;
 

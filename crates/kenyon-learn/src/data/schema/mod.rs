@@ -75,13 +75,27 @@ pub struct ColumnInfo {
     pub series: bool,
     /// Words that were read as "no value", with the number of occurrences.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Vec<NameOrCount>>))]
     pub words: Vec<(String, u64)>,
     /// How its cells are spelled; none for columns from before this was stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spelling: Option<Spelling>,
     /// Counts in equal bins between `min` and `max`, or of the most frequent categories.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Vec<NameOrCount>>))]
     pub histogram: Vec<(String, u64)>,
+}
+
+/// Half of a pair of a name and a count; generators of clients know no pairs.
+#[cfg(feature = "openapi")]
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "a description only")]
+enum NameOrCount {
+    /// The first of them.
+    Name(String),
+    /// The second.
+    Count(u64),
 }
 
 impl ColumnInfo {

@@ -1,0 +1,316 @@
+//! Answers as rows of a table, for files of any length: a line each as NDJSON or CSV. A row that does not fit has a
+//! line of its own that says why, in its place.
+
+use super::bundle::{Bundle, class_name};
+use crate::data::formats::{Limits, Part};
+use crate::data::rows::{Chunk, ChunkPlan, read_chunks};
+use crate::data::schema::ColumnInfo;
+use crate::data::target::TargetEncoder;
+use crate::{Detail, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::collections::HashSet;
+
+/// Rows that are read, answered and written together.
+pub const CHUNK: usize = 1024;
+
+/// The coverage of sets and intervals where none is asked for.
+const COVERAGE: f64 = 0.9;
+
+/// What lines are written as.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum LineFormat {
+    /// A JSON object a line.
+    #[default]
+    Ndjson,
+    /// Fields separated by commas, with a line of names.
+    Csv,
+}
+
+/// What lines are to hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct LineOptions {
+    /// What they are written as.
+    pub format: LineFormat,
+    /// Share of the time that `set`, or `lower` and `upper`, are to hold the truth.
+    #[serde(default)]
+    pub coverage: Option<f64>,
+    /// Classes listed with their probabilities.
+    #[serde(default)]
+    pub top_k: Option<usize>,
+}
+
+/// Lines of some rows.
+#[derive(Debug)]
+pub struct Lines {
+    /// The lines, each with its end.
+    pub bytes: Vec<u8>,
+    /// Rows of the file so far.
+    pub rows: u64,
+    /// Rows of these that did not fit.
+    pub failed: u64,
+}
+
+/// Where the rows of a file are, and which are wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct LineSource<'a> {
+    /// The file.
+    pub part: &'a Part,
+    /// Its columns, where they are to stand beside the answers.
+    pub columns: Option<&'a [ColumnInfo]>,
+    /// Rows that are passed over.
+    pub skip: u64,
+    /// Rows of files before this one: the first row has this number.
+    pub first: u64,
+    /// Whether a line of names comes first, where the format has one.
+    pub header: bool,
+    /// Bounds on files.
+    pub limits: Limits,
+}
+
+/// Answers every row of a file. `take` gets the lines of some rows at a time, and says whether to go on.
+pub fn answer_file(
+    bundle: &Bundle,
+    source: &LineSource<'_>,
+    options: &LineOptions,
+    take: &mut dyn FnMut(Lines) -> Result<bool>,
+) -> Result<()> {
+    let plan = ChunkPlan { reader: bundle.reader(), shown: source.columns, skip: source.skip, rows: CHUNK };
+    let mut header = source.header && options.format == LineFormat::Csv;
+    let mut names: Option<Names> = None;
+    read_chunks(source.part, &plan, &source.limits, &mut |chunk| {
+        let names = names.get_or_insert_with(|| Names::new(bundle, &chunk, options));
+        let mut bytes = Vec::with_capacity(chunk.table.rows * 96);
+        if std::mem::take(&mut header) {
+            names.write_header(&mut bytes);
+        }
+        write(bundle, names, &chunk, source.first, options, &mut bytes)?;
+        let rows = chunk.first + chunk.table.rows as u64;
+        take(Lines { bytes, rows, failed: chunk.faults.len() as u64 })
+    })?;
+    Ok(())
+}
+
+/// Names of the fields of a line.
+#[derive(Debug)]
+struct Names {
+    /// Of the file's columns, as far as they are shown.
+    shown: Vec<String>,
+    /// Of the answer's fields.
+    answer: Vec<String>,
+    /// `row` and `error`.
+    fault: [String; 2],
+}
+
+impl Names {
+    fn new(bundle: &Bundle, chunk: &Chunk, options: &LineOptions) -> Self {
+        let mut taken: HashSet<String> = chunk.names.iter().cloned().collect();
+        // A name that a column of the data has gets an underscore.
+        let mut own = |name: &str| {
+            let mut name = name.to_owned();
+            while !taken.insert(name.clone()) {
+                name.push('_');
+            }
+            name
+        };
+        let answer = fields(bundle, options).into_iter().map(&mut own).collect();
+        let fault = [own("row"), own("error")];
+        Self { shown: chunk.names.clone(), answer, fault }
+    }
+
+    fn write_header(&self, out: &mut Vec<u8>) {
+        let names = self.shown.iter().chain(&self.answer).chain([&self.fault[1]]);
+        separated(out, names, |out, name| write_field(out, name));
+        out.push(b'\n');
+    }
+}
+
+/// The fields of an answer.
+fn fields(bundle: &Bundle, options: &LineOptions) -> Vec<&'static str> {
+    let mut fields = vec!["predicted"];
+    match bundle.config.target_encoder {
+        TargetEncoder::Classes(_) => {
+            fields.extend(["probability", "set"]);
+            fields.extend(options.top_k.map(|_| "probabilities"));
+        }
+        TargetEncoder::Number { .. } => fields.extend(["lower", "upper"]),
+    }
+    fields.extend(["novelty", "verdict"]);
+    fields
+}
+
+/// The values of those fields.
+fn values(bundle: &Bundle, outputs: &[f32], novelty: f32, options: &LineOptions) -> Vec<Value> {
+    let coverage = options.coverage.unwrap_or(COVERAGE);
+    let mut cells = Vec::with_capacity(6);
+    let unsure = match &bundle.config.target_encoder {
+        TargetEncoder::Classes(classes) => {
+            let set = bundle.set(outputs, coverage);
+            cells.push(bundle.label(outputs).cloned().unwrap_or_default());
+            cells.push(short(outputs.iter().copied().fold(0.0, f32::max)));
+            cells.push(set.iter().map(|&class| classes[class].clone()).collect());
+            cells.extend(options.top_k.map(|count| likeliest(classes, outputs, count)));
+            set.len() != 1
+        }
+        TargetEncoder::Number { std, .. } => {
+            let value = bundle.value(outputs[0]);
+            let interval = bundle.interval(value, coverage);
+            cells.push(json!(value));
+            cells.push(json!(interval.map(|[lower, _]| lower)));
+            cells.push(json!(interval.map(|[_, upper]| upper)));
+            // Half of the range between the 5th and the 95th percentile, were the targets normal.
+            interval.is_some_and(|[lower, upper]| upper - lower > 1.645 * std)
+        }
+    };
+    let verdict = match (bundle.abstains(novelty), unsure) {
+        (true, _) => "unfamiliar",
+        (_, true) => "unsure",
+        _ => "sure",
+    };
+    cells.extend([short(novelty), verdict.into()]);
+    cells
+}
+
+/// A number with the digits that tell it from other numbers of its precision.
+fn short(number: f32) -> Value {
+    number.to_string().parse::<f64>().map_or(Value::Null, Value::from)
+}
+
+/// The likeliest classes with their probabilities.
+fn likeliest(classes: &[Value], probabilities: &[f32], count: usize) -> Value {
+    let mut order: Vec<usize> = (0..classes.len()).collect();
+    order.sort_by(|&a, &b| probabilities[b].total_cmp(&probabilities[a]));
+    let named = order.into_iter().take(count).map(|class| (class_name(&classes[class]), short(probabilities[class])));
+    Value::Object(named.collect::<Map<_, _>>())
+}
+
+/// Writes the lines of a chunk.
+fn write(
+    bundle: &Bundle,
+    names: &Names,
+    chunk: &Chunk,
+    first: u64,
+    options: &LineOptions,
+    out: &mut Vec<u8>,
+) -> Result<()> {
+    let mut faults = chunk.faults.iter().peekable();
+    let wrong: HashSet<u64> = chunk.faults.iter().filter_map(|fault| fault.row).collect();
+    let fitting: Vec<usize> = (0..chunk.table.rows).filter(|&row| !wrong.contains(&(row as u64))).collect();
+    let answers = match fitting.len() {
+        0 => None,
+        rows if rows == chunk.table.rows => Some(bundle.run(&bundle.encode(&chunk.table)?)?),
+        _ => Some(bundle.run(&bundle.encode(&chunk.table.select(&fitting))?)?),
+    };
+    let mut next = 0;
+    for row in 0..chunk.table.rows {
+        let cells = chunk.cells.get(row).map_or(&[][..], Vec::as_slice);
+        if let Some(fault) = faults.next_if(|fault| fault.row == Some(row as u64)) {
+            write_fault(out, names, cells, first + chunk.first + row as u64, fault, options.format);
+            continue;
+        }
+        let Some(answers) = &answers else { continue };
+        let outputs = &answers.values[next * answers.outputs..(next + 1) * answers.outputs];
+        let values = values(bundle, outputs, answers.novelty.get(next).copied().unwrap_or(0.0), options);
+        next += 1;
+        match options.format {
+            LineFormat::Ndjson => {
+                write_object(out, names.shown.iter().zip(cells).chain(names.answer.iter().zip(&values)))
+            }
+            LineFormat::Csv => {
+                separated(out, shown(names, cells).chain(&values).chain([&Value::Null]), write_cell);
+            }
+        }
+        out.push(b'\n');
+    }
+    Ok(())
+}
+
+/// A line for a row that does not fit.
+fn write_fault(out: &mut Vec<u8>, names: &Names, cells: &[Value], row: u64, fault: &Detail, format: LineFormat) {
+    let reason = match &fault.column {
+        Some(column) => format!("{column}: {}", fault.reason),
+        None => fault.reason.clone(),
+    };
+    let [row_name, error_name] = &names.fault;
+    let (row, error) = (Value::from(row), Value::from(reason));
+    match format {
+        LineFormat::Ndjson => {
+            let own = [(row_name, &row), (error_name, &error)];
+            write_object(out, names.shown.iter().zip(cells).chain(own));
+        }
+        LineFormat::Csv => {
+            let empty = names.answer.iter().map(|_| &Value::Null);
+            separated(out, shown(names, cells).chain(empty).chain([&error]), write_cell);
+        }
+    }
+    out.push(b'\n');
+}
+
+/// The cells of a row, as many as there are names.
+fn shown<'a>(names: &'a Names, cells: &'a [Value]) -> impl Iterator<Item = &'a Value> {
+    names.shown.iter().enumerate().map(|(i, _)| cells.get(i).unwrap_or(&Value::Null))
+}
+
+fn write_object<'a>(out: &mut Vec<u8>, fields: impl Iterator<Item = (&'a String, &'a Value)>) {
+    out.push(b'{');
+    separated(out, fields, |out, (name, value)| {
+        // Writing JSON to memory does not fail.
+        let _ = serde_json::to_writer(&mut *out, name);
+        out.push(b':');
+        let _ = serde_json::to_writer(&mut *out, value);
+    });
+    out.push(b'}');
+}
+
+fn separated<T>(out: &mut Vec<u8>, items: impl Iterator<Item = T>, mut write: impl FnMut(&mut Vec<u8>, T)) {
+    for (i, item) in items.enumerate() {
+        if i > 0 {
+            out.push(b',');
+        }
+        write(out, item);
+    }
+}
+
+fn write_cell(out: &mut Vec<u8>, value: &Value) {
+    match value {
+        Value::Null => {}
+        Value::String(text) => write_field(out, text),
+        Value::Array(_) | Value::Object(_) => write_field(out, &value.to_string()),
+        other => drop(serde_json::to_writer(out, other)),
+    }
+}
+
+/// A text as a field (RFC 4180).
+fn write_field(out: &mut Vec<u8>, text: &str) {
+    if !text.contains(['"', ',', '\n', '\r']) && text.trim() == text {
+        return out.extend_from_slice(text.as_bytes());
+    }
+    out.push(b'"');
+    for part in text.split_inclusive('"') {
+        out.extend_from_slice(part.as_bytes());
+        if part.ends_with('"') {
+            out.push(b'"');
+        }
+    }
+    out.push(b'"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_are_quoted_where_they_must_be() {
+        let written = |text: &str| {
+            let mut out = Vec::new();
+            write_field(&mut out, text);
+            String::from_utf8_lossy(&out).into_owned()
+        };
+        assert_eq!(written("plain"), "plain");
+        assert_eq!(written("a,b"), "\"a,b\"");
+        assert_eq!(written("a \"b\""), "\"a \"\"b\"\"\"");
+        assert_eq!(written(" a"), "\" a\"");
+    }
+}

@@ -1,0 +1,99 @@
+//! Two versions of a model on the same rows.
+
+use super::Api;
+use super::blocking::blocking;
+use super::error::{Answer, Problem};
+use super::read::{Path, Query};
+use crate::jobs;
+use crate::store::{Dataset, DatasetName, ModelName};
+use crate::{Detail, Error, Result};
+use axum::Json;
+use axum::extract::State;
+use kenyon_learn::data::plan::read_head;
+use kenyon_learn::learning::Bundle;
+use kenyon_learn::learning::paired::{self, Judged, Paired};
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Rows that are compared: the first of the dataset.
+const ROWS: u64 = 200_000;
+
+pub(crate) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(compare_versions))
+}
+
+/// What to compare.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct Compared {
+    /// Two versions by number, such as `3,4`.
+    #[param(pattern = "^[0-9]{1,9},[0-9]{1,9}$")]
+    versions: String,
+    /// A dataset with the model's columns and its target; of a large one the first 200,000 rows.
+    #[param(inline)]
+    dataset: DatasetName,
+}
+
+/// How two versions compare.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = VersionComparison, examples(json!({
+    "versions": [3, 4], "rows": 150,
+    "metrics": { "accuracy": { "a": 0.94, "b": 0.96, "difference": 0.02, "interval": [-0.01, 0.05] } },
+    "disagree": [{ "row": 70, "a": "virginica", "b": "versicolor", "truth": "versicolor" }]
+})))]
+struct Comparison {
+    /// The versions: `a`, then `b`.
+    versions: [u64; 2],
+    /// What was found.
+    #[serde(flatten)]
+    found: Paired,
+}
+
+/// Compares two versions on the same rows, each figure with bounds of the difference.
+#[utoipa::path(get, path = "/api/v1/models/{name}/compare", tag = "models", security(("key" = ["predict"])),
+    params(("name" = inline(ModelName), Path), Compared), responses((status = 200, body = Comparison),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "the dataset does not fit", body = Problem, content_type = "application/problem+json")))]
+async fn compare_versions(
+    State(api): State<Api>,
+    Path(name): Path<ModelName>,
+    Query(compared): Query<Compared>,
+) -> Answer<Json<Comparison>> {
+    let versions = compared.versions()?;
+    let dataset = api.store.dataset(&compared.dataset).await?;
+    let mut judged = Vec::with_capacity(2);
+    for version in versions {
+        let chosen = api.engine.choose(name.as_str(), Some(version), "").await?;
+        judged.push(judge(&api, chosen.live.bundle(), &dataset).await?);
+    }
+    let found = blocking(move || Ok::<_, Error>(paired::compare(&judged[0], &judged[1]))).await?;
+    Ok(Json(Comparison { versions, found }))
+}
+
+async fn judge(api: &Api, bundle: Arc<Bundle>, dataset: &Dataset) -> Result<Judged> {
+    let (parts, limits) = (jobs::local_parts(&api.store, dataset).await?, api.file_limits());
+    blocking(move || {
+        let mut plans = vec![bundle.config.target.clone()];
+        plans.extend(bundle.encoder.inputs.iter().cloned());
+        let (table, _) = read_head(&parts, &[], &plans, &limits, ROWS)?;
+        paired::judge(&bundle, &table)
+    })
+    .await
+}
+
+impl Compared {
+    fn versions(&self) -> Result<[u64; 2]> {
+        let bad = || {
+            let reason = "names two versions, such as 3,4";
+            Error::malformed("invalid_request", format!("versions {reason}"))
+                .with_details([Detail::path("versions", reason)])
+        };
+        let (a, b) = self.versions.split_once(',').ok_or_else(bad)?;
+        let number = |text: &str| text.trim().parse().map_err(|_| bad());
+        Ok([number(a)?, number(b)?])
+    }
+}

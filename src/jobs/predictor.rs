@@ -1,0 +1,211 @@
+//! Answering a whole dataset: the lines go to the job's output in segments, and a checkpoint says how many there are.
+//!
+//! A segment that was written and not counted is written again by the next attempt, the same: no row is lost, and
+//! none is there twice.
+
+use super::inputs::{local_parts, summary};
+use super::runner::{Outcome, Work};
+use crate::store::{Dataset, DatasetName, NewPart};
+use crate::{Error, Result};
+use kenyon_learn::data::formats::{self, Header, Limits, ReadOptions};
+use kenyon_learn::data::schema;
+use kenyon_learn::learning::answers::{LineFormat, LineOptions, LineSource, answer_file};
+use kenyon_learn::learning::{Bundle, Monitor, Progress};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::time::Instant;
+use utoipa::ToSchema;
+
+/// Bytes of a segment, about: what is held in memory, and what an attempt may have to do again.
+const SEGMENT: usize = 4 << 20;
+
+/// A dataset to answer.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "dataset": "iris", "format": "csv", "coverage": 0.9 })))]
+pub struct BatchRequest {
+    /// Its name.
+    pub dataset: DatasetName,
+    /// How the output is written.
+    pub format: LineFormat,
+    /// Share of the time that `set`, or `lower` and `upper`, are to hold the truth; 0.9 when missing.
+    #[serde(default)]
+    #[schema(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
+    pub coverage: Option<f64>,
+    /// Classes listed with their probabilities; none when missing.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000)]
+    pub top_k: Option<usize>,
+    /// The version that answers; the one that is served when missing.
+    #[serde(default)]
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    pub version: Option<u64>,
+    /// A dataset that the output becomes, too; one of that name is replaced.
+    #[serde(default)]
+    pub into: Option<DatasetName>,
+}
+
+/// How far an attempt has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+struct Written {
+    segments: u64,
+    rows: u64,
+    failed: u64,
+    bytes: u64,
+}
+
+impl BatchRequest {
+    /// What can be refused before the job waits.
+    pub(super) fn check(&self) -> Result<()> {
+        let bad = |code, field: &str, reason: &str| {
+            Error::malformed(code, format!("{field} {reason}")).with_details([crate::Detail::path(field, reason)])
+        };
+        if self.coverage.is_some_and(|c| !(c > 0.0 && c < 1.0)) {
+            return Err(bad("invalid_coverage", "coverage", "must lie between 0 and 1, both excluded"));
+        }
+        if self.top_k.is_some_and(|k| !(1..=1_000_000).contains(&k)) {
+            return Err(bad("invalid_top_k", "top_k", "must lie between 1 and 1,000,000"));
+        }
+        if self.into.as_ref() == Some(&self.dataset) {
+            return Err(bad("invalid_request", "into", "is the dataset that is read"));
+        }
+        Ok(())
+    }
+}
+
+/// Does the job.
+pub(super) fn run(work: &Work, monitor: &dyn Monitor, limits: Limits) -> Result<Outcome> {
+    let request: BatchRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
+    let missing = || Error::unprocessable("no_version", "the model has no version to answer with");
+    let store = &work.store;
+    let version = work.wait(store.version(&work.job.model, request.version.ok_or_else(missing)?))?;
+    let files = work.wait(store.version_files(&version))?;
+    let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
+    let gone = || Error::unprocessable("dataset_not_found", "the job's dataset is gone");
+    let dataset = &work.input.as_ref().ok_or_else(gone)?.dataset;
+    let written = work.resume.as_deref().map(serde_json::from_slice).transpose().map_err(Error::internal)?;
+    let mut segments = Segments {
+        work,
+        monitor,
+        written: written.unwrap_or_default(),
+        bytes: Vec::new(),
+        pending: Written::default(),
+        total: dataset.rows,
+        begun: (Instant::now(), 0),
+    };
+    segments.begun.1 = segments.written.rows;
+    segments.answer(&bundle, dataset, &request, limits)?;
+    let Written { segments, rows, failed, bytes } = segments.written;
+    if let Some(into) = &request.into {
+        keep_as_dataset(work, into, request.format, segments, limits)?;
+    }
+    let (format, version) = (request.format, version.version);
+    let result = json!({
+        "version": version, "rows": rows, "failed": failed, "format": format, "segments": segments, "bytes": bytes,
+    });
+    Ok(Outcome::Result { metrics: json!({ "rows": rows, "failed": failed }), result })
+}
+
+/// The output under construction.
+struct Segments<'a> {
+    work: &'a Work,
+    monitor: &'a dyn Monitor,
+    /// What is durable.
+    written: Written,
+    /// Lines that are not, and how far they go.
+    bytes: Vec<u8>,
+    pending: Written,
+    total: u64,
+    /// When this attempt began, and at which row.
+    begun: (Instant, u64),
+}
+
+impl Segments<'_> {
+    fn answer(&mut self, bundle: &Bundle, dataset: &Dataset, request: &BatchRequest, limits: Limits) -> Result<()> {
+        let columns = summary(&dataset.columns)?.columns;
+        let options = LineOptions { format: request.format, coverage: request.coverage, top_k: request.top_k };
+        let parts = self.work.wait(local_parts(&self.work.store, dataset))?;
+        let mut first = 0;
+        for (part, stored) in parts.iter().zip(&dataset.parts) {
+            let skip = self.written.rows.saturating_sub(first).min(stored.rows);
+            if skip < stored.rows {
+                let header = first == 0 && skip == 0;
+                let source = LineSource { part, columns: Some(&columns), skip, first, header, limits };
+                answer_file(bundle, &source, &options, &mut |lines| {
+                    self.bytes.extend_from_slice(&lines.bytes);
+                    self.pending.rows = first + lines.rows;
+                    self.pending.failed += lines.failed;
+                    if self.monitor.canceled() {
+                        return Err(kenyon_learn::Error::new(
+                            kenyon_learn::Kind::Canceled,
+                            "canceled",
+                            "the job was canceled",
+                        ));
+                    }
+                    if self.bytes.len() >= SEGMENT {
+                        self.write()?;
+                    }
+                    self.tell();
+                    Ok(true)
+                })?;
+            }
+            first += stored.rows;
+        }
+        if !self.bytes.is_empty() {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    /// Makes what was gathered durable, and counts it.
+    fn write(&mut self) -> Result<(), kenyon_learn::Error> {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.written.bytes += bytes.len() as u64;
+        let put = self.work.store.put_output(self.work.job.id, self.written.segments, bytes);
+        self.work.wait(put)?;
+        self.written.segments += 1;
+        self.written.rows = self.pending.rows;
+        self.written.failed += std::mem::take(&mut self.pending.failed);
+        let state = serde_json::to_vec(&self.written).map_err(kenyon_learn::Error::internal)?;
+        self.monitor.checkpoint(self.written.rows, state)
+    }
+
+    fn tell(&self) {
+        let (rows, seconds) = (self.pending.rows, self.begun.0.elapsed().as_secs_f64());
+        let rate = (rows - self.begun.1) as f64 / seconds.max(1e-9);
+        let left = self.total.saturating_sub(rows);
+        let progress = Progress {
+            step: rows,
+            steps: self.total,
+            epochs: 1,
+            fraction: rows as f64 / self.total.max(1) as f64,
+            rows_per_second: rate,
+            eta_seconds: left as f64 / rate.max(1e-9),
+            ..Progress::default()
+        };
+        self.monitor.progress(&progress, false);
+    }
+}
+
+/// Puts the output into a dataset.
+fn keep_as_dataset(work: &Work, name: &DatasetName, format: LineFormat, segments: u64, limits: Limits) -> Result<()> {
+    let (store, id) = (work.store.clone(), work.job.id);
+    let stream = futures::stream::iter(0..segments);
+    let stream = futures::StreamExt::then(stream, move |segment| {
+        let store = store.clone();
+        async move { store.output(id, segment).await }
+    });
+    let staged = work.wait(work.store.stage(Box::pin(stream), u64::MAX))?;
+    let kind = match format {
+        LineFormat::Ndjson => "application/x-ndjson",
+        LineFormat::Csv => "text/csv",
+    };
+    let stated = ReadOptions { header: Some(Header::Present), ..ReadOptions::default() };
+    let (file, _) = formats::detect_as(staged.path(), Some(kind), None, &stated)?;
+    let (file, summary, rows) = schema::infer_upload(file, &stated, None, &limits)?;
+    let word = |value: serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let (format, compression) = (word(json!(file.format)), word(json!(file.compression)));
+    let part = NewPart { file: staged, format, compression, rows, read_as: json!(file.read_as) };
+    let columns = serde_json::to_value(&summary).map_err(Error::internal)?;
+    work.wait(work.store.put_dataset(name, vec![part], &columns)).map(|_| ())
+}

@@ -1,0 +1,230 @@
+//! Files of any length in, lines out: streamed predictions, batches, versions compared.
+
+use crate::server::{TestServer, clouds, send};
+use crate::support::process::{Process, kenyon};
+use reqwest::{Client, Method};
+use serde_json::{Value, json};
+use std::path::Path;
+use std::time::Duration;
+
+/// A server with a dataset and a model of it.
+async fn server() -> TestServer {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/clouds", clouds(300)).await.ok();
+    let request = json!({"dataset": "clouds", "target": "label", "family": "sparse_mlp", "config": {"epochs": 5}});
+    assert_eq!(server.train("m", request).await["status"], "succeeded");
+    server
+}
+
+async fn predict(server: &TestServer, query: &str, kind: &str, accept: &str, body: impl Into<reqwest::Body>) -> String {
+    let request = server.request(Method::POST, &format!("/api/v1/models/m/predict{query}"));
+    let answer = send(request.header("content-type", kind).header("accept", accept).body(body)).await;
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    // A single line of JSON is read as such.
+    answer.body.as_str().map_or_else(|| answer.body.to_string(), str::to_owned)
+}
+
+fn lines(text: &str) -> Vec<Value> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_is_answered_line_by_line_and_a_row_that_does_not_fit_says_why() {
+    let server = server().await;
+    let mut csv = String::from("x,y,colour,extra\n");
+    for i in 0..3000 {
+        let x = if i == 1500 { "far".to_owned() } else { format!("{}", if i % 2 == 0 { 2.0 } else { -2.0 }) };
+        csv += &format!("{x},0.1,red,{i}\n");
+    }
+    let answer = lines(&predict(&server, "?coverage=0.8&top_k=2", "text/csv", "*/*", csv.clone()).await);
+    assert_eq!(answer.len(), 3000);
+    for (i, line) in answer.iter().enumerate() {
+        if i == 1500 {
+            assert_eq!(line["row"], 1500, "{line}");
+            assert!(line["error"].as_str().unwrap().contains("far"), "{line}");
+        } else {
+            assert_eq!(line["predicted"], if i % 2 == 0 { "right" } else { "left" }, "{i}: {line}");
+            assert!(line["set"].is_array() && line["verdict"].is_string(), "{line}");
+            assert_eq!(line["probabilities"].as_object().unwrap().len(), 2, "{line}");
+        }
+    }
+    // The same as one row of a JSON request.
+    let row = json!({"rows": [{"x": 2.0, "y": 0.1, "colour": "red"}]});
+    let single = server.post("/api/v1/models/m/predict", row).await.ok();
+    let apart = single["predictions"][0]["probability"].as_f64().unwrap() - answer[0]["probability"].as_f64().unwrap();
+    assert!(apart.abs() < 1e-6, "{apart}");
+    let table = predict(&server, "", "text/csv", "text/csv", csv).await;
+    let table: Vec<&str> = table.lines().collect();
+    assert_eq!((table.len(), table[0]), (3001, "predicted,probability,set,novelty,verdict,error"));
+    assert!(table[1].starts_with("right,") && table[1501].contains("x: expected a number"), "{}", table[1501]);
+    let ndjson = "{\"x\":2,\"y\":0,\"colour\":\"red\"}\n{\"x\":\"\",\"y\":0}\n";
+    let answer = lines(&predict(&server, "", "application/x-ndjson", "application/json", ndjson).await);
+    assert_eq!((answer.len(), &answer[0]["predicted"]), (2, &json!("right")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_answered_has_a_status() {
+    let server = server().await;
+    let ask = |query: &'static str, kind: &'static str, body: &'static str| {
+        let request = server.request(Method::POST, &format!("/api/v1/models/{query}"));
+        send(request.header("content-type", kind).body(body))
+    };
+    let none = ask("none/predict", "text/csv", "x,y\n1,2\n").await;
+    assert_eq!(none.problem(), (404, "model_not_found"));
+    let version = ask("m/predict?version=9", "text/csv", "x,y\n1,2\n").await;
+    assert_eq!(version.problem(), (404, "version_not_found"));
+    let other = ask("m/predict", "text/csv", "a,b\n1,2\n").await;
+    assert_eq!(other.problem(), (422, "unknown_column"));
+    let ragged = ask("m/predict", "text/csv", "x,y,colour\n1,2,red\n1\n").await;
+    assert_eq!(ragged.problem(), (422, "ragged_rows"));
+    let coverage = ask("m/predict?coverage=2", "text/csv", "x,y\n1,2\n").await;
+    assert_eq!(coverage.problem(), (400, "invalid_coverage"));
+    let unknown = ask("m/predict?depth=2", "text/csv", "x,y\n1,2\n").await;
+    assert_eq!(unknown.problem(), (400, "unknown_field"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_is_answered_by_a_job_whose_output_has_its_columns() {
+    let server = server().await;
+    server
+        .put("/api/v1/datasets/more", "x,y,colour,predicted\n2,0,red,no\n-2,0,\"a, b\",no\nword,0,red,no\n")
+        .await
+        .ok();
+    let more = "x,y,colour,predicted\n-2,1,blue,no\n";
+    send(server.request(Method::POST, "/api/v1/datasets/more/rows").body(more)).await.ok();
+    let request = json!({"dataset": "more", "format": "csv", "into": "answered"});
+    let key = || server.request(Method::POST, "/api/v1/models/m/predict/batch").header("idempotency-key", "k");
+    let queued = send(key().json(&request)).await;
+    assert_eq!((queued.status, &queued.body["kind"]), (202, &json!("predict")), "{}", queued.body);
+    assert_eq!(send(key().json(&request)).await.ok()["id"], queued.body["id"]);
+    let id = queued.body["id"].as_str().unwrap().to_owned();
+    let job = server.ended(&id).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    assert_eq!((&job["result"]["rows"], &job["result"]["failed"]), (&json!(4), &json!(1)), "{job}");
+    let output = server.get(&format!("/api/v1/jobs/{id}/output")).await.ok();
+    let lines: Vec<&str> = output.as_str().unwrap().lines().collect();
+    assert_eq!(lines.len(), 5, "{lines:?}");
+    assert_eq!(lines[0], "x,y,colour,predicted,predicted_,probability,set,novelty,verdict,error");
+    assert!(lines[1].starts_with("2,0,red,no,right,") && lines[2].starts_with("-2,0,\"a, b\",no,left,"), "{lines:?}");
+    assert!(lines[3].starts_with("word,0,red,no,,") && lines[3].contains("x: "), "{lines:?}");
+    assert!(lines[4].starts_with("-2,1,blue,no,left,"), "{lines:?}");
+    assert_eq!(server.get("/api/v1/datasets/answered").await.ok()["rows"], 4);
+    let trained = server.get("/api/v1/jobs?kind=train").await.ok()["items"][0]["id"].clone();
+    let none = server.get(&format!("/api/v1/jobs/{}/output", trained.as_str().unwrap())).await;
+    assert_eq!(none.problem(), (404, "output_not_found"));
+    for (request, status) in [
+        (json!({"dataset": "none", "format": "csv"}), 404),
+        (json!({"dataset": "more", "format": "xls"}), 400),
+        (json!({"dataset": "more", "format": "csv", "version": 7}), 404),
+        (json!({"dataset": "more", "format": "csv", "into": "more"}), 400),
+    ] {
+        assert_eq!(server.post("/api/v1/models/m/predict/batch", &request).await.status, status, "{request}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn versions_are_compared_on_the_same_rows() {
+    let server = server().await;
+    let request = json!({"dataset": "clouds", "target": "label", "family": "memory", "config": {"epochs": 1}});
+    assert_eq!(server.train("m", request).await["status"], "succeeded");
+    let found = server.get("/api/v1/models/m/compare?versions=1,2&dataset=clouds").await.ok();
+    assert_eq!((&found["versions"], &found["rows"]), (&json!([1, 2]), &json!(300)), "{found}");
+    let accuracy = &found["metrics"]["accuracy"];
+    let number = |name: &str| accuracy[name].as_f64().unwrap();
+    assert!((number("b") - number("a") - number("difference")).abs() < 1e-9, "{accuracy}");
+    assert!(accuracy["interval"][0].as_f64().unwrap() <= number("difference"), "{accuracy}");
+    for (query, status) in
+        [("versions=1&dataset=clouds", 400), ("versions=1,9&dataset=clouds", 404), ("versions=1,2", 400)]
+    {
+        assert_eq!(server.get(&format!("/api/v1/models/m/compare?{query}")).await.status, status, "{query}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_label_that_came_late_is_learned_once() {
+    let server = TestServer::start().await;
+    let model = json!({"target": "c", "features": {"x": "number"}, "classes": ["p", "q"]});
+    send(server.request(Method::PUT, "/api/v1/models/s").json(&model)).await.ok();
+    server.post("/api/v1/models/s/observe", json!({"rows": [{"x": 1, "c": "p"}, {"x": -1, "c": "q"}]})).await.ok();
+    let answer = server.post("/api/v1/models/s/predict", json!({"rows": [{"x": 2}]})).await.ok();
+    let label = json!({"prediction_id": answer["predictions"][0]["prediction_id"], "target": "p"});
+    let tell = |label: &Value| {
+        let request = server.request(Method::POST, "/api/v1/models/s/feedback").header("idempotency-key", "late");
+        send(request.json(label))
+    };
+    let first = tell(&label).await.ok();
+    assert_eq!(first["observed"], 1);
+    assert_eq!(tell(&label).await.ok(), first);
+    assert_eq!(server.get("/api/v1/models/s/stream").await.ok()["observed"], 3);
+    let other = json!({"prediction_id": label["prediction_id"], "target": "q"});
+    assert_eq!(tell(&other).await.problem(), (422, "idempotency_mismatch"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn lists_are_small_and_know_their_cursors() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/clouds", clouds(100)).await.ok();
+    let listed = server.get("/api/v1/datasets").await.ok();
+    for column in listed["items"][0]["columns"].as_array().unwrap() {
+        assert!(column["histogram"].is_null() && column["examples"] == json!([]), "{column}");
+    }
+    let one = server.get("/api/v1/datasets/clouds").await.ok();
+    assert!(one["columns"][0]["histogram"].is_array(), "{one}");
+    for list in ["datasets", "models", "jobs"] {
+        let unknown = server.get(&format!("/api/v1/{list}?cursor=UNKNOWN")).await;
+        assert_eq!(unknown.problem(), (400, "invalid_cursor"), "{list}");
+    }
+}
+
+/// A server as a process of its own, on a folder that another one may have left.
+fn process(folder: &Path) -> Process {
+    Process::start(kenyon("serve").arg("--data-dir").arg(folder).args(["--workers", "1"])).unwrap()
+}
+
+/// Asks until `wanted` holds of the job.
+async fn job_until(client: &Client, url: &str, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    for _ in 0..6000 {
+        let job = send(client.get(format!("{url}/api/v1/jobs/{id}"))).await.ok();
+        if wanted(&job) {
+            return job;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    panic!("the job {id} does not get there");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_goes_on_after_a_kill_without_a_row_lost_or_twice() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let (folder, client) = (tempfile::tempdir().unwrap(), Client::new());
+    let mut server = process(folder.path());
+    let api = |server: &Process, path: &str| format!("{}/api/v1/{path}", server.url);
+    const ROWS: usize = 400_000;
+    send(client.put(api(&server, "datasets/many")).body(clouds(ROWS))).await.ok();
+    send(client.put(api(&server, "datasets/few")).body(clouds(300))).await.ok();
+    let request = json!({"dataset": "few", "target": "label", "family": "sparse_mlp", "config": {"epochs": 3}});
+    let trained = send(client.post(api(&server, "models/m/train?wait=60")).json(&request)).await.ok();
+    assert_eq!(trained["status"], "succeeded", "{trained}");
+    let request = json!({"dataset": "many", "format": "ndjson"});
+    let over = |job: &Value| job["finished_at"].is_string();
+    let mut outputs = Vec::new();
+    for killed in [false, true] {
+        let queued = send(client.post(api(&server, "models/m/predict/batch")).json(&request)).await.ok();
+        let id = queued["id"].as_str().unwrap();
+        if killed {
+            let far = |job: &Value| job["progress"]["step"].as_u64().is_some_and(|rows| rows > ROWS as u64 / 4);
+            job_until(&client, &server.url, id, |job| far(job) || over(job)).await;
+            server.kill();
+            server = process(folder.path());
+        }
+        let job = job_until(&client, &server.url, id, over).await;
+        assert_eq!((&job["status"], &job["result"]["rows"]), (&json!("succeeded"), &json!(ROWS)), "{job}");
+        if killed {
+            assert!(job["attempt"].as_u64() > Some(1) && job["resumed_from_step"].as_u64() > Some(0), "{job}");
+        }
+        let output = client.get(api(&server, &format!("jobs/{id}/output"))).send().await.unwrap();
+        outputs.push(output.text().await.unwrap());
+    }
+    assert_eq!(outputs[0].lines().count(), ROWS);
+    assert!(outputs[0] == outputs[1], "the interrupted one differs");
+}
