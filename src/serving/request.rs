@@ -133,7 +133,7 @@ pub(crate) fn whole_numbers<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
 
 /// Whether the body is JSON from its first byte to its last.
 pub(super) fn check(body: &[u8]) -> Result<()> {
-    serde_json::from_slice::<Body<&RawValue>>(body).map(|_| ()).map_err(|error| unreadable(&error))
+    serde_json::from_slice::<Body<&RawValue>>(body).map(|_| ()).map_err(|error| unreadable(&error, None))
 }
 
 impl<R> Body<R> {

@@ -2,6 +2,7 @@
 //! line of its own that says why, in its place.
 
 use super::bundle::{Bundle, class_name};
+use super::calibrate::SetOptions;
 use crate::data::formats::{Limits, Part};
 use crate::data::rows::{Chunk, ChunkPlan, read_chunks};
 use crate::data::schema::ColumnInfo;
@@ -142,29 +143,33 @@ fn fields(bundle: &Bundle, options: &LineOptions) -> Vec<&'static str> {
 }
 
 /// The values of those fields.
-fn values(bundle: &Bundle, outputs: &[f32], novelty: f32, options: &LineOptions) -> Vec<Value> {
+fn values(
+    bundle: &Bundle,
+    outputs: &[f32],
+    (novelty, error_size): (f32, Option<f32>),
+    options: &LineOptions,
+) -> Vec<Value> {
     let coverage = options.coverage.unwrap_or(COVERAGE);
     let mut cells = Vec::with_capacity(6);
     let unsure = match &bundle.config.target_encoder {
         TargetEncoder::Classes(classes) => {
-            let set = bundle.set(outputs, coverage);
+            let set = bundle.set(outputs, SetOptions::of(coverage));
             cells.push(bundle.label(outputs).cloned().unwrap_or_default());
-            cells.push(short(outputs.iter().copied().fold(0.0, f32::max)));
+            cells.push(short(outputs[bundle.named(outputs)]));
             cells.push(set.iter().map(|&class| classes[class].clone()).collect());
             cells.extend(options.top_k.map(|count| likeliest(classes, outputs, count)));
             set.len() != 1
         }
-        TargetEncoder::Number { std, .. } => {
+        TargetEncoder::Number { .. } => {
             let value = bundle.value(outputs[0]);
-            let interval = bundle.interval(value, coverage);
+            let interval = bundle.interval(value, error_size, coverage);
             cells.push(json!(value));
             cells.push(json!(interval.map(|[lower, _]| lower)));
             cells.push(json!(interval.map(|[_, upper]| upper)));
-            // Half of the range between the 5th and the 95th percentile, were the targets normal.
-            interval.is_some_and(|[lower, upper]| upper - lower > 1.645 * std)
+            bundle.is_wide(interval)
         }
     };
-    let verdict = match (bundle.abstains(novelty), unsure) {
+    let verdict = match (bundle.abstains(novelty, None), unsure) {
         (true, _) => "unfamiliar",
         (_, true) => "unsure",
         _ => "sure",
@@ -212,7 +217,8 @@ fn write(
         }
         let Some(answers) = &answers else { continue };
         let outputs = &answers.values[next * answers.outputs..(next + 1) * answers.outputs];
-        let values = values(bundle, outputs, answers.novelty.get(next).copied().unwrap_or(0.0), options);
+        let novelty = answers.novelty.get(next).copied().unwrap_or(0.0);
+        let values = values(bundle, outputs, (novelty, answers.error_sizes.get(next).copied()), options);
         next += 1;
         match options.format {
             LineFormat::Ndjson => {
