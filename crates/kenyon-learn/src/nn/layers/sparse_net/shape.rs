@@ -37,7 +37,7 @@ pub struct SparseNetShape {
     /// Whether the row also reaches the answers directly. Always so without a hidden layer.
     pub skip: bool,
     /// Inputs that are bins of numbers: layers that read the row keep running sums of their weights, so that a row may
-    /// name a sum instead of every bin in it (see [`BinSums`]). Units must have all inputs then.
+    /// name a sum instead of every bin in it. Units must have all inputs then.
     pub bins: BinRanges,
 }
 
