@@ -82,7 +82,7 @@ impl Kind {
             Self::Percent => {
                 number(format!("{}.{:02}%", cents / 10_000, cents / 100 % 100), (cents / 100) as f64 / 100.0)
             }
-            Self::Negative if cents % 2 == 0 => number(format!("({value:.2})"), -value),
+            Self::Negative if cents.is_multiple_of(2) => number(format!("({value:.2})"), -value),
             Self::Negative => number(format!("{value:.2}"), value),
             Self::Date => {
                 let day = draws.below(28);

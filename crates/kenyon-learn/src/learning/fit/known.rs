@@ -80,7 +80,7 @@ impl KnownRows {
 /// Whether a held-out row is one that the network has not learned from, or stands for one.
 fn stands_for_new(data: Data<'_>, row: usize) -> bool {
     match data.folds {
-        Some(folds) => folds.of_row[row] % 2 == 0,
+        Some(folds) => folds.of_row[row].is_multiple_of(2),
         None => data.split.validation.binary_search(&row).is_ok(),
     }
 }

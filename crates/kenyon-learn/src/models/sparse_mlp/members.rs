@@ -116,7 +116,7 @@ pub(super) fn direct_paths(tensors: &Tensors) -> Tensors {
 /// their direct paths.
 pub(super) fn taken_apart(shape: &SparseNetShape, merged: &Tensors, direct: &Tensors) -> Result<Vec<InferenceNet>> {
     let count = direct.get(BIAS).map_or(0, |bias| bias.dims().first().copied().unwrap_or(0));
-    let whole = |layer: &Hidden| layer.winner_groups % count == 0 && layer.units % count == 0;
+    let whole = |layer: &Hidden| layer.winner_groups.is_multiple_of(count) && layer.units.is_multiple_of(count);
     if count == 0 || shape.hidden.is_empty() || !shape.hidden.iter().all(whole) {
         return Err(Error::internal("this network has no members that answer singly"));
     }
