@@ -1,6 +1,6 @@
-//! HTTP: each resource is a file with its `router()`; [`error`] holds the only table of statuses.
+//! HTTP: each resource is a file with its `router()`; `error` holds the only table of statuses.
 //! Handlers parse, call one method, render. What a route needs (a scope, a limit) is in its
-//! OpenAPI description and is enforced by [`middleware`] from there.
+//! OpenAPI description and is enforced by `middleware` from there.
 
 mod batch;
 mod blocking;

@@ -1,5 +1,5 @@
-//! The queue: one row a job, and the statements that move it. [`submit`] has what clients call: submit, look
-//! up, cancel, retry; [`work`] has what workers call. A worker holds a [`Claim`]; every
+//! The queue: one row a job, and the statements that move it. `submit` has what clients call: submit, look
+//! up, cancel, retry; `work` has what workers call. A worker holds a [`Claim`]; every
 //! write of a worker names owner and attempt, so one that lost its lease changes nothing any more.
 
 mod schemas;

@@ -72,8 +72,8 @@ const CHUNK: usize = 512;
 /// checkpoint of the same call on the same rows.
 ///
 /// # Errors
-/// What does not fit in the request or the data ([`Kind::Malformed`], [`Kind::Unprocessable`]),
-/// [`Kind::Canceled`], or an error of a kernel ([`Kind::Internal`]).
+/// What does not fit in the request or the data ([`Malformed`](crate::Kind::Malformed), [`Unprocessable`](crate::Kind::Unprocessable)),
+/// [`Canceled`](crate::Kind::Canceled), or an error of a kernel ([`Internal`](crate::Kind::Internal)).
 pub fn fit(
     table: &Table,
     plan: &Resolved,

@@ -2,7 +2,7 @@
 
 use super::lane::LANE;
 
-/// Rows of (index, value) entries in compressed form, every index below [`SparseRows::bound`].
+/// Rows of (index, value) entries in compressed form, every index below their bound.
 ///
 /// The fields are private to the kernels and checked by [`SparseRows::new`]: they rely on the bound without checking again.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,6 @@
 //! A network of sparse layers on the CPU: a sparse row in, k-winners after each hidden layer, a
 //! dense readout, and a direct path from the row to the answers (skip). The weights are in [`SparseNet`], training is
-//! in [`train`], and a trained network is laid out for inference as an [`InferenceNet`].
+//! in `train`, and a trained network is laid out for inference as an [`InferenceNet`].
 //!
 //! z = Wx + b; the k largest z win; a winner's output is max(z, 0); all others are 0. Work follows the
 //! active units: a forward pass costs units × active inputs, a backward pass winners × active inputs, both
