@@ -159,7 +159,7 @@ async fn texts_in_another_language_and_empty_ones_are_unfamiliar_and_words_expla
     let (who, what) = (["my sister", "the driver", "a friend", "our teacher"], ["dinner", "the film", "a trip"]);
     let text = |i: usize| {
         let tone = if i.is_multiple_of(2) { "enjoyed" } else { "hated" };
-        format!("{} really {tone} {} on {}", who[i % 4], what[i / 2 % 3], ["monday", "friday"][i / 6 % 2])
+        format!("{} really {tone} {} on {}", who[i / 2 % 4], what[i / 8 % 3], ["monday", "friday"][i / 24 % 2])
     };
     let lines: String = (0..600)
         .map(|i| format!("{}\n", json!({"text": text(i), "label": if i % 2 == 0 { "good" } else { "bad" }})))
