@@ -18,22 +18,14 @@ pub(super) struct Body<R> {
     coverage: Option<f64>,
     /// Whether sets may be empty.
     allow_empty: Option<bool>,
-    /// What sets are to hold by.
-    conditional: Option<Conditional>,
+    /// `class` where sets are to hold for the rows of each class.
+    conditional: Option<String>,
     /// Novelty beyond which an answer abstains.
     novelty_level: Option<f32>,
     /// Which reasons are wanted.
     explain: Option<Explain>,
     /// The version that must answer.
     pub(super) version: Option<u64>,
-}
-
-/// What the coverage of sets holds for.
-#[derive(Clone, Copy, Debug, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Conditional {
-    /// The rows of each true class.
-    Class,
 }
 
 /// The rows alone.
@@ -107,6 +99,10 @@ pub(super) fn parse(body: &[u8]) -> Result<(Body<()>, &[u8])> {
         return Err(Error::malformed("invalid_novelty_level", "novelty_level must lie between 0 and 1")
             .with_details([Detail::path("novelty_level", "must lie between 0 and 1")]));
     }
+    if head.conditional.as_ref().is_some_and(|by| by != "class") {
+        return Err(Error::malformed("invalid_conditional", "conditional must be \"class\"")
+            .with_details([Detail::path("conditional", "must be \"class\"")]));
+    }
     Ok((head, rows))
 }
 
@@ -143,7 +139,7 @@ impl<R> Body<R> {
             top_k: self.top_k,
             coverage: self.coverage,
             allow_empty: self.allow_empty.unwrap_or(false),
-            by_class: matches!(self.conditional, Some(Conditional::Class)),
+            by_class: self.conditional.is_some(),
             novelty_level: self.novelty_level,
             explain: self.explain.unwrap_or_default(),
         }
@@ -261,7 +257,7 @@ mod tests {
             (r#"{"rows":[],"top_k":0}"#, "invalid_top_k"),
             (r#"{"rows":[],"coverage":1.0}"#, "invalid_coverage"),
             (r#"{"rows":[],"novelty_level":1.5}"#, "invalid_novelty_level"),
-            (r#"{"rows":[],"conditional":"row"}"#, "invalid_request"),
+            (r#"{"rows":[],"conditional":"row"}"#, "invalid_conditional"),
         ] {
             assert_eq!(parse(body.as_bytes()).unwrap_err().code, code, "{body}");
         }

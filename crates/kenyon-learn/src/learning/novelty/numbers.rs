@@ -23,9 +23,9 @@ pub(super) struct UsualNumber {
     missing: f32,
 }
 
-/// Rarity of what `count` of `rows` rows have; what none has may well be impossible, and counts ten times as rare.
+/// Rarity of what `count` of `rows` rows have; what none has may well be impossible, and counts a hundred times as rare.
 pub(super) fn rarity(count: usize, rows: usize) -> f32 {
-    let never = if count == 0 { 1.0 } else { 0.0 };
+    let never = if count == 0 { 2.0 } else { 0.0 };
     never - (((count as f32 + 0.5) / (rows as f32 + 1.0)).log10()).min(0.0)
 }
 

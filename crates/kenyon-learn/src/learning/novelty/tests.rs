@@ -88,8 +88,8 @@ fn one_ordinary_row_in_a_hundred_abstains_and_every_kind_of_foreign_one() {
     }
     // Each number is usual, the two together are not.
     let mut odd = plain.clone();
-    odd.columns[0].1 = Column::Number(vec![1.5]);
-    odd.columns[1].1 = Column::Number(vec![-1.5]);
+    odd.columns[0].1 = Column::Number(vec![2.5]);
+    odd.columns[1].1 = Column::Number(vec![-2.5]);
     assert!(ranks(&novelty, &odd)[0] > 0.99, "{:?}", ranks(&novelty, &odd));
     assert!(novelty.abstains(0.6, Some(0.5)) && !novelty.abstains(0.995, Some(0.999)));
 }
