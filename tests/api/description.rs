@@ -152,7 +152,10 @@ fn every_answer_is_described_and_every_request_has_an_example() {
                     let schema = &content["schema"];
                     let named =
                         ["$ref", "oneOf", "anyOf", "allOf", "properties"].iter().any(|key| !schema[*key].is_null());
-                    assert!(named || !kind.ends_with("json") || kind.contains("ndjson"), "{method} {path} {status}: {schema}");
+                    assert!(
+                        named || !kind.ends_with("json") || kind.contains("ndjson"),
+                        "{method} {path} {status}: {schema}"
+                    );
                 }
             }
             let body = &operation["requestBody"]["content"]["application/json"];
