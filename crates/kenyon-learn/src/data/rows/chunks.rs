@@ -147,13 +147,15 @@ impl RowSink for ChunkSink<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::data::formats::{Header, ReadOptions};
     use crate::data::plan::ColumnPlan;
     use std::io::Write;
 
     fn chunks(text: &str, skip: u64, rows: usize) -> Vec<Chunk> {
         let mut file = tempfile::NamedTempFile::new().unwrap();
         file.write_all(text.as_bytes()).unwrap();
-        let part = formats::detect(file.path(), None, None).unwrap();
+        let options = ReadOptions { header: Some(Header::Present), ..ReadOptions::default() };
+        let (part, _) = formats::detect_as(file.path(), None, None, &options).unwrap();
         let plans = [ColumnPlan::new("x", ColumnKind::Number), ColumnPlan::new("c", ColumnKind::Category)];
         let reader = RowsReader::new(&plans, &[]);
         let columns = [ColumnInfo::empty("x", ColumnKind::Number), ColumnInfo::empty("c", ColumnKind::Category)];
