@@ -25,7 +25,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use webhook::Webhook;
 
-/// The document of the whole HTTP interface, as a server that asks for keys serves it.
+/// The document of the whole HTTP interface, as a server with keys serves it.
 pub fn openapi() -> serde_json::Value {
     crate::http::document(crate::oip::rest::router())
 }

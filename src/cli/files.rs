@@ -176,7 +176,7 @@ fn predict_rows(bundle: &Bundle, table: &Table, coverage: Option<f64>, json: boo
     Ok(())
 }
 
-/// A number of 32 bits as the server writes it: the fewest digits that tell it from its neighbours.
+/// A number of 32 bits as the server writes it: the fewest digits that distinguish it from its neighbours.
 fn shortest(value: f32) -> Value {
     value.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }

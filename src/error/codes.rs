@@ -200,7 +200,7 @@ pub const CODES: &[&str] = &[
     "weights_unsupported",
 ];
 
-/// What kind of error it is: a stable word, to be compared by programs.
+/// The kind of error: a stable word, to be compared by programs.
 #[derive(Clone, Copy, Debug)]
 pub struct ErrorCode;
 

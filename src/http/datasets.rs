@@ -70,7 +70,7 @@ struct ShownDataset {
     warnings: Vec<Warning>,
     /// How its first file was read.
     read_as: Option<ReadAs>,
-    /// Its first rows, where one dataset was asked for.
+    /// Its first rows; only for a single dataset.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Vec<Row>>)]
     preview: Option<Vec<Map<String, Value>>>,
@@ -231,7 +231,7 @@ struct Window {
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 #[schema(examples(json!({ "rows": [{ "x": 1, "y": 2, "label": "left" }], "offset": 0, "total": 150 })))]
 struct DatasetRows {
-    /// The rows asked for, as far as there are any.
+    /// The requested rows, as far as they exist.
     #[schema(value_type = Vec<Row>)]
     rows: Vec<Map<String, Value>>,
     /// Rows before them.
@@ -324,7 +324,7 @@ async fn tried(name: &DatasetName, upload: Upload, limits: Limits) -> Result<Sho
 }
 
 impl ReadAs {
-    /// From what is stored with a part; parts of 0.1 say nothing of their options.
+    /// From what is stored with a part; parts of 0.1 have no options.
     fn new(format: &str, compression: &str, options: &Value) -> Result<Self> {
         Ok(Self {
             format: Format::deserialize(&Value::from(format)).map_err(Error::internal)?,
@@ -335,7 +335,7 @@ impl ReadAs {
 }
 
 impl ShownDataset {
-    /// As it stands in a list: without what makes it long.
+    /// The form in lists: without histograms and other long fields.
     fn small(mut self) -> Self {
         for column in &mut self.columns {
             (column.histogram, column.examples, column.words) = (Vec::new(), Vec::new(), Vec::new());

@@ -12,7 +12,7 @@ pub(super) fn complete(mut document: Value, open: bool) -> Value {
             let responses = operation.entry("responses").or_insert_with(|| json!({}));
             responses["default"] = error_of(path);
             for (_, response) in responses.as_object_mut().into_iter().flatten() {
-                // The document must say something, and "as asked" is what a status without words means.
+                // The document needs a description, and a status without one means success.
                 if let Some(response) = response.as_object_mut()
                     && response.get("description").is_none_or(|text| text == "")
                 {
@@ -22,7 +22,7 @@ pub(super) fn complete(mut document: Value, open: bool) -> Value {
             if open {
                 operation.remove("security");
             } else if let Some(ways) = operation.get_mut("security").and_then(Value::as_array_mut) {
-                // A key may stand in either header.
+                // A key may be in either header.
                 let other = |way: &Value| Some(json!({ "header": way.get("key")? }));
                 let others: Vec<Value> = ways.iter().filter_map(other).collect();
                 ways.extend(others);

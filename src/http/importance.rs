@@ -1,4 +1,4 @@
-//! How much each feature matters to a model.
+//! Importance of a model's features.
 
 use super::Api;
 use super::error::{Answer, Problem};
@@ -14,7 +14,7 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(importance))
 }
 
-/// How much each feature matters to the served version.
+/// The importance of the served version's features.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct ImportanceAnswer {
     /// The version.
@@ -23,10 +23,10 @@ struct ImportanceAnswer {
     importance: FeatureImportance,
 }
 
-/// What rows lose by other rows' values, feature by feature.
+/// The increase of the loss when a column has the values of other rows, feature by feature.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct FeatureImportance {
-    /// What gets worse: `log_loss`, or `mae` in the target's unit.
+    /// The metric: `log_loss`, or `mae` in the target's unit.
     metric: String,
     /// Held-out rows it was measured on.
     rows: usize,
@@ -41,7 +41,7 @@ struct ImportantFeature {
     name: String,
     /// How much the metric rises when the column has the values of other rows.
     importance: f64,
-    /// Where that lies with 95 % confidence.
+    /// Its 95 % confidence interval.
     interval: [f64; 2],
 }
 

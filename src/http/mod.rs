@@ -208,7 +208,7 @@ fn described(protocols: OpenApiRouter<Api>) -> (Router<Api>, OpenApi) {
     (router, document)
 }
 
-/// The document alone, with that of further `protocols`, as a server that asks for keys serves it.
+/// The document alone, with that of further `protocols`, as a server with keys serves it.
 pub fn document(protocols: OpenApiRouter<Api>) -> Value {
     completed(&described(protocols).1, false)
 }

@@ -1,4 +1,4 @@
-//! Models and versions as they are shown.
+//! Models and versions in the form the interface returns.
 
 use crate::jobs::DryRun;
 use crate::serving::ShadowFigures;
@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa::ToSchema;
 
-/// A model, with figures of the version that is served.
+/// A model, with metrics of the served version.
 #[derive(Debug, Serialize, ToSchema)]
 #[schema(as = Model)]
 pub(crate) struct ShownModel {
@@ -21,30 +21,30 @@ pub(crate) struct ShownModel {
     name: ModelName,
     /// Its family, once it is known.
     family: Option<String>,
-    /// Why this family was chosen, where Kenyon chose it.
+    /// Why this family is the default for its data, where the request named none.
     family_reason: Option<String>,
-    /// What kind of answer it gives, once that is known.
+    /// The task, once it is known.
     #[schema(value_type = Option<Task>)]
     task: Option<String>,
     /// The column that is predicted.
     target: String,
     /// The version that is served.
     version: Option<u64>,
-    /// Its rows and its answers.
+    /// The columns of its rows and of its target.
     schema: ModelSchema,
     /// Settings in full.
     #[schema(value_type = Option<HashMap<String, Value>>)]
     config: Option<Map<String, Value>>,
-    /// What its training decided by itself.
+    /// Decisions of its training.
     notes: Option<Vec<String>>,
-    /// What its training noticed and did not refuse.
+    /// Warnings of its training.
     warnings: Vec<Warning>,
-    /// What was measured when the served version was made.
+    /// Metrics of the served version.
     #[schema(value_type = Option<HashMap<String, Option<f64>>>)]
     metrics: Option<Value>,
     /// Bytes of the served version's files.
     bytes: Option<u64>,
-    /// How sparse the served version is at work.
+    /// Sparsity of the served version.
     sparsity: Option<Sparsity>,
     /// Which versions answer.
     traffic: Traffic,
@@ -52,15 +52,15 @@ pub(crate) struct ShownModel {
     created_at: Timestamp,
     /// When it, its versions or its traffic last changed.
     updated_at: Timestamp,
-    /// Its versions, newest first, where one model was asked for.
+    /// Its versions, newest first; only for a single model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) versions: Option<Vec<ShownVersion>>,
-    /// How the shadow compares with what was sent, where one model was asked for and it has one.
+    /// How the shadow compares with the answers; only for a single model that has one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) shadow: Option<ShadowFigures>,
 }
 
-/// What a model's rows and its answers look like; all null before its first version.
+/// The columns of a model; all null before its first version.
 #[derive(Debug, Serialize, ToSchema)]
 struct ModelSchema {
     /// The columns it reads.
@@ -69,18 +69,18 @@ struct ModelSchema {
     target: Option<ColumnPlan>,
     /// The classes; empty for numbers.
     classes: Option<Vec<Value>>,
-    /// Columns that it does not learn from.
+    /// Columns that are not inputs.
     left_out: Option<Vec<DroppedColumn>>,
 }
 
-/// How sparse a network is at work.
+/// Sparsity of a network.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 struct Sparsity {
     /// Share of the units that is active.
     active_share: f64,
     /// Multiply-accumulates of the dense network of the same size.
     dense_macs: f64,
-    /// Multiply-accumulates that are done.
+    /// Effective multiply-accumulates.
     effective_macs: f64,
     /// Bytes of its weights.
     bytes: u64,
@@ -111,36 +111,36 @@ pub(crate) struct ShownVersion {
     state: VersionState,
     /// Its family.
     family: String,
-    /// What was measured when it was made.
+    /// Its metrics.
     #[schema(value_type = HashMap<String, Option<f64>>)]
     metrics: Value,
-    /// Bounds of each figure, where they are known.
+    /// Confidence intervals of metrics, where they are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<HashMap<String, [f64; 2]>>)]
     intervals: Option<Value>,
-    /// Which rows the figures are of, where that is known.
+    /// The rows of the metrics, where they are known.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<HashMap<String, Value>>)]
     evaluated_on: Option<Value>,
-    /// What its sets and intervals promise, where that is known.
+    /// The guarantee of its sets and intervals, where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     guarantee: Option<String>,
     /// Bytes of its files.
     bytes: u64,
     /// The job that made it.
     job_id: Option<JobId>,
-    /// What it learned from.
+    /// Its dataset.
     dataset: Option<LearnedFrom>,
-    /// Confusion and calibration on rows that it has not learned from.
+    /// Confusion and calibration on held-out rows.
     #[schema(value_type = Option<Evaluation>)]
     held_out: Option<Value>,
-    /// What its training noticed and did not refuse.
+    /// Warnings of its training.
     warnings: Vec<Warning>,
     /// When it was made.
     created_at: Timestamp,
 }
 
-/// The dataset that a version learned from, as it was then.
+/// The dataset of a version, at the time of its training.
 #[derive(Debug, Serialize, Deserialize, ToSchema)]
 pub(crate) struct LearnedFrom {
     /// Its name.
@@ -160,28 +160,28 @@ pub(crate) struct VersionPage {
     pub(crate) next_cursor: Option<String>,
 }
 
-/// What a training call answers: the ended job, or what a dry run found.
+/// The answer to a training request: the ended job, or the result of a dry run.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(untagged)]
 #[expect(clippy::large_enum_variant, reason = "made once a request")]
 pub(crate) enum TrainAnswer {
-    /// The job, which has ended.
+    /// The ended job.
     Job(Job),
     /// What the training would do.
     DryRun(DryRun),
 }
 
-/// Figures of a version on a dataset.
+/// Metrics of a version on a dataset.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct EvaluateAnswer {
-    /// The version that was measured.
+    /// The evaluated version.
     version: u64,
-    /// What was measured.
+    /// The metrics.
     #[serde(flatten)]
     figures: Evaluation,
 }
 
-/// A version that was brought from elsewhere.
+/// An imported version.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct ImportAnswer {
     /// The model.
@@ -190,13 +190,13 @@ pub(crate) struct ImportAnswer {
     pub(crate) version: u64,
     /// Its family.
     pub(crate) family: String,
-    /// What was measured when it was made.
+    /// Its metrics.
     #[schema(value_type = HashMap<String, Option<f64>>)]
     pub(crate) metrics: Value,
 }
 
 impl ShownModel {
-    /// A model with figures of the version that is served.
+    /// A model with the metrics of the served version.
     pub(crate) fn new(model: &Model, served: Option<&Version>) -> Self {
         let info = served.map_or(&model.info, |v| &v.info);
         Self {
@@ -248,7 +248,7 @@ impl From<&Version> for ShownVersion {
     }
 }
 
-/// A part of what a version's maker kept; none where it kept none, or in a form of before.
+/// A field of a version's stored data; none where it is missing, or in an earlier form.
 fn part<T: DeserializeOwned>(info: &Value, name: &str) -> Option<T> {
     info.get(name).and_then(|value| Option::<T>::deserialize(value).ok().flatten())
 }

@@ -33,12 +33,12 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(predict))
 }
 
-/// What the answer to a file is to hold; a JSON request says it in its body.
+/// Options of the answer to a file; a JSON request has them in its body.
 #[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 struct LineQuery {
-    /// Share of the time that `set`, or `lower` and `upper`, are to hold the truth; 0.9 when missing.
+    /// Share of the time that `set`, or `lower` and `upper`, contain the truth; 0.9 when missing.
     #[param(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
     coverage: Option<f64>,
     /// Classes listed with their probabilities; none when missing.
@@ -49,11 +49,11 @@ struct LineQuery {
     version: Option<u64>,
 }
 
-/// Answers rows.
+/// Predicts rows.
 ///
-/// A body of CSV, NDJSON or Parquet may have any length. It is answered line by line, as NDJSON or, where `Accept`
-/// prefers `text/csv`, as CSV; a row that does not fit has a line that says why, in its place, and the others run.
-/// What such an answer is to hold stands in the query.
+/// A body of CSV, NDJSON or Parquet may have any length. The answer is line by line, as NDJSON or, where `Accept`
+/// prefers `text/csv`, as CSV; a row that does not fit has a line with the reason, in its place, and the others are predicted.
+/// Options of such an answer are in the query.
 #[utoipa::path(post, path = "/api/v1/models/{name}/predict", operation_id = "predict", tag = "models",
     security(("key" = ["predict"])), params(("name" = inline(ModelName), Path), LineQuery),
     request_body(content((PredictRequest = "application/json"), (String = "text/csv"), (String = "application/x-ndjson"),
@@ -129,7 +129,7 @@ async fn answer_file(api: Api, name: ModelName, request: Request) -> Answer<Resp
     Ok(([(header::CONTENT_TYPE, kind)], Body::from_stream(lines)).into_response())
 }
 
-/// A failure behind the first line: a last line says what it was, or a CSV answer breaks off, which its reader sees.
+/// A failure behind the first line: a last line has the error, or a CSV answer ends early, which its reader detects.
 fn ended(part: Result<Bytes>, format: LineFormat, id: &str) -> std::result::Result<Bytes, std::io::Error> {
     part.or_else(|error| {
         let problem = described(error, id);
@@ -156,7 +156,7 @@ impl FileWork {
         let (part, limits) = (&self.part, self.limits);
         let source = LineSource { part, columns: None, skip: 0, first: 0, header: true, limits };
         let outcome = answers::answer_file(&bundle, &source, &self.options, &mut |lines| {
-            // Nobody reads on: there is nothing more to do.
+            // The client has disconnected: there is nothing more to do.
             Ok(sender.blocking_send(Ok(lines.bytes.into())).is_ok())
         });
         if let Err(error) = outcome {

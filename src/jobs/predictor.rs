@@ -1,4 +1,4 @@
-//! Answering a whole dataset: the lines go to the job's output in segments, and a checkpoint says how many there are.
+//! Predicting a whole dataset: the lines are written to the job's output in segments, and a checkpoint has their number.
 //!
 //! A segment that was written and not counted is written again by the next attempt, the same: no row is lost, and
 //! none is there twice.

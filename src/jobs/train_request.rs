@@ -39,7 +39,7 @@ pub struct TrainRequest {
     #[serde(default, skip_serializing_if = "Features::is_empty")]
     #[schema(value_type = HashMap<String, FeatureSpec>)]
     pub features: Features,
-    /// Which rows are held out; the recipe says when missing.
+    /// Which rows are held out; by the recipe when missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<HeldOutRows>)]
     pub validation: Option<HeldOut>,

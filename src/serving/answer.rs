@@ -48,7 +48,7 @@ pub struct PredictOptions {
     pub explain: Explain,
 }
 
-/// Coverage of the sets and intervals that the verdict is made by where the request does not say.
+/// Coverage of the sets and intervals for the verdict unless the request gives one.
 const VERDICT_COVERAGE: f64 = 0.9;
 
 impl PredictOptions {

@@ -1,4 +1,4 @@
-//! What a network does for a prediction.
+//! Work of a network per prediction.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -14,13 +14,13 @@ pub(crate) struct Activity {
     layers: Vec<LayerActivity>,
     /// Multiply-accumulates.
     macs: Macs,
-    /// Energy.
+    /// Energy per prediction.
     energy_joules: Energy,
     /// Bytes of the weights.
     bytes: u64,
 }
 
-/// A layer at work.
+/// Activity of a layer.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct LayerActivity {
     /// Its name.
@@ -31,7 +31,7 @@ pub(crate) struct LayerActivity {
     winners: f64,
     /// Their share.
     active_share: f64,
-    /// Units that no row made active.
+    /// Units that were active for no row.
     dead_units: u64,
     /// How often units are active.
     duty_cycle: DutyCycle,
@@ -53,21 +53,21 @@ pub(crate) struct DutyCycle {
 pub(crate) struct Macs {
     /// Of the dense network of the same size.
     dense: f64,
-    /// Those that are done.
+    /// Effective ones.
     effective: f64,
-    /// Comparisons that choose the active units.
+    /// Comparisons that find the winners.
     top_k: f64,
-    /// Those of looking into the memory.
+    /// Those of searching the memory.
     memory: f64,
 }
 
 /// Energy of a prediction in joules.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Energy {
-    /// As the machine's own meter shows it, where there is one.
+    /// Measured by the machine's counters, where there are some.
     measured: Option<f64>,
     /// From the operations.
     estimated: f64,
-    /// How.
+    /// The method.
     method: String,
 }

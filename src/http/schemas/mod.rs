@@ -1,5 +1,5 @@
-//! JSON that is read or written by hand elsewhere, described for the interface's document: `serving` writes answers
-//! straight into bytes, and reads the rows of a request where they lie. `tests/api` checks every answer that it gets
+//! JSON that is parsed or written elsewhere, described for the OpenAPI document: `serving` writes answers
+//! directly as bytes, and parses the rows of a request in place. `tests/api` checks every answer that it gets
 //! against these descriptions.
 #![expect(dead_code, reason = "descriptions only: the types they describe are parsed and written elsewhere")]
 
@@ -32,7 +32,7 @@ impl PartialSchema for Row {
 
 impl ToSchema for Row {}
 
-/// A label as it stands in the training data.
+/// A label in the type and spelling of the training data.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct Label;
 

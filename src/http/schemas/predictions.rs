@@ -1,4 +1,4 @@
-//! Predict: what is asked and what is answered.
+//! Predict: requests and answers.
 
 use super::{Label, Row};
 use crate::http::error::Problem;
@@ -17,17 +17,17 @@ use utoipa::ToSchema;
 pub(crate) struct PredictRequest {
     /// Objects with the model's features.
     rows: Vec<Row>,
-    /// Labels listed, most likely first.
+    /// Number of listed labels, most likely first.
     #[schema(minimum = 1, maximum = 1_000_000)]
     top_k: Option<usize>,
-    /// Share of the time that `set` and `interval` are to hold the truth.
+    /// Coverage of `set` and `interval`.
     #[schema(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
     coverage: Option<f64>,
-    /// Whether `set` may be empty; by default the likeliest class is always in.
+    /// Whether `set` may be empty; by default the likeliest class is always included.
     allow_empty: Option<bool>,
     /// `class` for sets with that coverage among the rows of each class.
     conditional: Option<Conditional>,
-    /// Novelty beyond which an answer abstains; 0.99 by default.
+    /// Novelty above which an answer abstains; 0.99 by default.
     #[schema(minimum = 0.0, maximum = 1.0)]
     novelty_level: Option<f32>,
     /// Which explanations are requested.
@@ -37,11 +37,11 @@ pub(crate) struct PredictRequest {
     version: Option<u64>,
 }
 
-/// Reasons: none, the network's own, or those and what each attended token changes when it is left out.
+/// Explanations: none, the network's own, or those and the effect of leaving out each attended token.
 #[derive(Deserialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum Explain {
-    /// Whether the network's own are wanted.
+    /// Whether to add the network's own.
     Whether(bool),
     /// More than those.
     How(ExplainHow),
@@ -51,15 +51,15 @@ pub(crate) enum Explain {
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Conditional {
-    /// The rows of each class by themselves.
+    /// For the rows of each class.
     Class,
 }
 
-/// A way to explain.
+/// A kind of explanation.
 #[derive(Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum ExplainHow {
-    /// What each attended token changes when it is left out, as well.
+    /// Also the effect of leaving out each attended token.
     LeaveOneOut,
 }
 
@@ -85,7 +85,7 @@ pub(crate) struct PredictAnswer {
 /// The answer to a row: a label with its probability, or a value.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Prediction {
-    /// To be named when the truth is known (`feedback`).
+    /// The id for `feedback`.
     prediction_id: String,
     /// The likeliest class.
     #[schema(required = false)]
@@ -96,23 +96,23 @@ pub(crate) struct Prediction {
     /// Probabilities by class, the likeliest first.
     #[schema(required = false)]
     probabilities: HashMap<String, f64>,
-    /// Where a coverage was asked for: classes that hold the truth at least that often.
+    /// Classes that contain the truth with the requested coverage; only where a coverage was given.
     #[schema(required = false)]
     set: Vec<Label>,
     /// The number predicted.
     #[schema(required = false)]
     value: f64,
-    /// Where a coverage was asked for: bounds that hold the truth at least that often; null where too few rows were
-    /// held out to promise it.
+    /// Bounds that contain the truth with the requested coverage; only where one was given; null where too few rows were
+    /// held out for it.
     interval: Option<[f64; 2]>,
     /// How unlike the training data the row is.
     novelty: f64,
-    /// Whether it is unlike anything seen.
+    /// Whether novelty is above the level.
     abstained: bool,
-    /// The above in one word.
+    /// A summary in one word.
     #[schema(required = false)]
     verdict: Verdict,
-    /// Why, where it was asked for.
+    /// The explanation, where requested.
     #[schema(required = false)]
     explanation: Explanation,
 }
@@ -137,13 +137,13 @@ pub(crate) struct LineAnswer {
     /// Its probability.
     #[schema(required = false)]
     probability: f64,
-    /// Classes that hold the truth as often as the coverage says.
+    /// Classes that contain the truth with the requested coverage.
     #[schema(required = false)]
     set: Vec<Label>,
-    /// Probabilities by class, the likeliest first, where they were asked for.
+    /// Probabilities by class, the likeliest first; only where requested.
     #[schema(required = false)]
     probabilities: HashMap<String, f64>,
-    /// The least number, as often as the coverage says; null where too few rows were held out to promise it.
+    /// The lower bound at the requested coverage; null where too few rows were held out for it.
     lower: Option<f64>,
     /// The largest.
     upper: Option<f64>,
@@ -162,7 +162,7 @@ pub(crate) struct LineFault {
     error: String,
 }
 
-/// An answer in one word.
+/// A summary of an answer in one word.
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
@@ -170,20 +170,20 @@ pub(crate) enum Verdict {
     Sure,
     /// More than one class in the set, or a wide interval.
     Unsure,
-    /// The row is unlike anything seen.
+    /// The row is unlike the training data.
     Unfamiliar,
 }
 
-/// Why a row was answered as it was.
+/// An explanation of one answer.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Explanation {
-    /// Output without the contributions.
+    /// The output without contributions.
     #[schema(required = false)]
     bias: f64,
-    /// Output of the mean over training rows.
+    /// The mean output over a sample of training rows.
     #[schema(required = false)]
     baseline: f64,
-    /// Output of this row.
+    /// The output of this row.
     #[schema(required = false)]
     output: f64,
     /// Unit of outputs and weights: `log-odds`, or the target.
@@ -194,10 +194,10 @@ pub(crate) struct Explanation {
     /// Sum of the contributions that are not listed.
     #[schema(required = false)]
     other: f64,
-    /// For families that attend, a weight a token; they sum to 1.
+    /// For families with attention, a weight a token; they sum to 1.
     #[schema(required = false)]
     attention: Vec<Attended>,
-    /// For families that remember: what was recalled.
+    /// For families with a memory: the retrieved entries.
     #[schema(required = false)]
     memories: Vec<Recalled>,
     /// Units that were active, strongest first.
@@ -227,17 +227,17 @@ pub(crate) struct Contribution {
 pub(crate) struct Attended {
     /// The column it comes from.
     name: String,
-    /// Its place among the row's tokens.
+    /// Its index among the row's tokens.
     token: u64,
     /// Its share.
     weight: f64,
-    /// How much lower the output is without it, where that was asked for.
+    /// How much lower the output is without it, where requested.
     left_out: Option<f64>,
     /// The same.
     leave_one_out: Option<f64>,
 }
 
-/// Something that was recalled.
+/// A retrieved entry.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Recalled {
     /// Its number in the memory, or that of its class.
@@ -246,7 +246,7 @@ pub(crate) struct Recalled {
     label: Value,
     /// Cosine of its key and the row's.
     similarity: f64,
-    /// The remembered row, as far as it was kept.
+    /// The stored row, as far as it was kept.
     row: Option<HashMap<String, Value>>,
 }
 

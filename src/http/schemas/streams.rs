@@ -1,4 +1,4 @@
-//! Models that learn while they serve: what is observed, remembered and measured.
+//! Models that learn while they serve: observations, memory and metrics.
 
 use super::{Label, Row};
 use crate::http::error::Problem;
@@ -18,7 +18,7 @@ pub(crate) struct ObserveRequest {
     rows: Vec<Row>,
 }
 
-/// What was learned, once every row is durable.
+/// The result of observing, once every row is durable.
 #[derive(Serialize, ToSchema)]
 #[schema(examples(json!({
     "observed": 1, "version": 2,
@@ -34,49 +34,49 @@ pub(crate) struct ObserveAnswer {
     observed: u64,
     /// The version that learned them.
     version: u64,
-    /// How good the answers before learning were.
+    /// Prequential metrics.
     prequential: Prequential,
-    /// Whether the stream has changed.
+    /// Drift of the stream.
     drift: StreamDrift,
-    /// How full the memory is.
+    /// The size of the memory.
     memory: MemoryFill,
 }
 
-/// A line of an answer in lines: the figures after a portion, or why it ended early.
+/// A line of an answer in lines: the metrics after a portion, or the error that ended it.
 #[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum ObserveLine {
-    /// The figures so far.
+    /// The metrics so far.
     Figures(ObserveAnswer),
-    /// Why it ended.
+    /// The error.
     Problem(Problem),
 }
 
-/// Each row is answered before it is learned: figures of those answers.
+/// Prequential metrics: each row is predicted before it is learned.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct Prequential {
     /// Rows with a label.
     rows: u64,
-    /// Share that was answered right, over the whole life.
+    /// Accuracy over all rows.
     #[schema(required = false)]
     accuracy: f64,
-    /// Mean absolute error, over the whole life.
+    /// Mean absolute error over all rows.
     #[schema(required = false)]
     mae: f64,
-    /// Root of the mean squared error, over the whole life.
+    /// Root mean squared error over all rows.
     #[schema(required = false)]
     rmse: f64,
     /// Accuracy (or mean absolute error) over the last rows.
     window: f64,
-    /// How many rows that are.
+    /// The number of these rows.
     window_rows: u64,
-    /// The same of always answering with the last label.
+    /// The accuracy of predicting the last label.
     #[schema(required = false)]
     window_last_label: f64,
-    /// The same of always answering with the last value.
+    /// The error of predicting the last value.
     #[schema(required = false)]
     window_last_value: f64,
-    /// Accuracy of always answering with the last label, over the whole life.
+    /// Accuracy of predicting the last label, over all rows.
     #[schema(required = false)]
     last_label: f64,
     /// Agreement beyond that (kappa-temporal).
@@ -84,12 +84,12 @@ pub(crate) struct Prequential {
     kappa_last: f64,
 }
 
-/// Whether a stream has changed.
+/// Drift of a stream.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StreamDrift {
-    /// Whether it has, of late.
+    /// Whether a change was detected within the window.
     detected: bool,
-    /// How often.
+    /// Number of changes.
     count: u64,
     /// At which rows.
     rows: Vec<u64>,
@@ -102,45 +102,45 @@ pub(crate) struct StreamDrift {
 /// Changes of a stream's inputs.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct InputDrift {
-    /// How many.
+    /// Number of changes.
     count: u64,
     /// At which rows.
     rows: Vec<u64>,
 }
 
-/// How full a memory is.
+/// The size of a memory.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct MemoryFill {
-    /// Rows it remembers.
+    /// Number of entries.
     entries: u64,
     /// Rows it can remember.
     capacity: u64,
 }
 
-/// Figures of a stream over its whole life.
+/// Metrics of a stream over all rows.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct StreamAnswer {
     /// The model.
     model: String,
     /// The version that learns.
     version: u64,
-    /// Rows seen.
+    /// Number of rows.
     observed: u64,
     /// Those with a label.
     labelled: u64,
     /// Those without.
     unlabelled: u64,
-    /// How good the answers before learning were.
+    /// Prequential metrics.
     prequential: Prequential,
-    /// Whether it has changed.
+    /// Drift of the stream.
     drift: StreamDrift,
     /// Points of a curve of the window's figure.
     history: Vec<StreamPoint>,
     /// Rows and recall by class.
     classes: HashMap<String, ClassRecall>,
-    /// How full the memory is.
+    /// The size of the memory.
     memory: MemoryFill,
-    /// What consolidations came to.
+    /// The consolidations.
     consolidations: Vec<Consolidation>,
     /// Rows that were forgotten since the last of them.
     forgotten_since: u64,
@@ -159,34 +159,34 @@ pub(crate) struct StreamPoint {
     mae: f64,
 }
 
-/// How well a class is recognised.
+/// The recall of a class.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ClassRecall {
     /// Its rows.
     rows: u64,
-    /// Share of them that was answered right.
+    /// Its recall.
     recall: f64,
 }
 
 /// A page of a memory.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct MemoryAnswer {
-    /// Remembered rows, oldest first.
+    /// Entries, oldest first.
     items: Vec<MemoryEntry>,
     /// Where the next page starts; null after the last.
     next_cursor: Option<String>,
-    /// Rows it remembers.
+    /// Number of entries.
     entries: u64,
     /// Rows it can remember.
     capacity: u64,
 }
 
-/// A remembered row.
+/// An entry of the memory.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct MemoryEntry {
     /// Its number.
     id: String,
-    /// How often it was recalled.
+    /// Its merges and correct retrievals.
     uses: u64,
     /// The row, as far as it was kept.
     row: Option<HashMap<String, serde_json::Value>>,
@@ -198,13 +198,13 @@ pub(crate) struct MemoryEntry {
     value: f64,
 }
 
-/// What was forgotten.
+/// The result of forgetting.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct ForgetAnswer {
-    /// Entries that are gone.
+    /// Entries removed.
     forgotten: u64,
-    /// Entries that are left.
+    /// Entries left.
     entries: u64,
-    /// When what was learned from them is gone from the weights, too: `next_consolidation`.
+    /// When the experts no longer contain what was learned from them: `next_consolidation`.
     retrained_at: String,
 }

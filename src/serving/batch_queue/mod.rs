@@ -27,9 +27,9 @@ pub struct Outputs {
     pub values: Vec<f32>,
     /// Numbers a row in `values`.
     pub width: usize,
-    /// How novel each row is, `[rows]`; empty unless asked for.
+    /// How novel each row is, `[rows]`; empty unless requested.
     pub novelty: Vec<f32>,
-    /// Expected size of each row's error, `[rows]`; empty unless novelty was asked for, and where all rows have one.
+    /// Expected size of each row's error, `[rows]`; empty unless novelty was requested, and where all rows have one.
     pub error_sizes: Vec<f32>,
 }
 

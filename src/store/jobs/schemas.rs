@@ -1,11 +1,11 @@
-//! The parts of a job that are kept as JSON, described for the interface's document.
+//! The parts of a job that are stored as JSON, described for the OpenAPI document.
 
 use crate::error::ErrorCode;
 use kenyon_learn::Detail;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-/// How far a job is; nothing of it is there before its first report.
+/// The progress of a job; empty before its first report.
 #[derive(Serialize, ToSchema)]
 pub(super) struct JobProgress {
     /// Passes that have ended, of a search the trials.
@@ -20,7 +20,7 @@ pub(super) struct JobProgress {
     fraction: Option<f64>,
     /// Rows a second.
     rows_per_second: Option<f64>,
-    /// Seconds that are left, about.
+    /// Estimated seconds left.
     eta_seconds: Option<f64>,
 }
 

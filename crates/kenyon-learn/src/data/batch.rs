@@ -9,9 +9,9 @@ use std::sync::Arc;
 /// Row `r` owns tokens `row_offsets[r]..row_offsets[r + 1]`; token `t` owns entries
 /// `token_offsets[t]..token_offsets[t + 1]` of `indices` and `values`. In a bag every row has
 /// exactly one token. Entries of a bag are sorted by index and unique; entries of a text token in
-/// a sequence stand in reading order and may repeat.
+/// a sequence are in reading order and may repeat.
 ///
-/// A batch with `bins` is compact: an entry at a bin of a number stands for all bins of that number below it as well,
+/// A batch with `bins` is compact: an entry at a bin of a number represents all bins of that number below it as well,
 /// which are 1. So a number takes one entry for its bins, however many they are. Code that reads entries one by one
 /// and does not know of this takes [`Batch::expanded`].
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -33,8 +33,8 @@ pub struct Batch {
     /// The bins of numbers, in a compact batch. Not saved: what is saved must be expanded before.
     #[serde(skip)]
     pub bins: Option<Arc<BinRanges>>,
-    /// How unusual the inputs of each row are, [`INPUT_SCORES`] numbers a row (`learning::novelty`); empty where nobody
-    /// looked. Of no use for learning, and not saved.
+    /// How unusual the inputs of each row are, [`INPUT_SCORES`] numbers a row (`learning::novelty`); empty where they
+    /// were not computed. Of no use for learning, and not saved.
     #[serde(skip)]
     pub input_scores: Vec<f32>,
 }
@@ -82,7 +82,7 @@ impl Batch {
         (&self.indices[entries.clone()], &self.values[entries])
     }
 
-    /// The plain entries that an entry of this batch stands for, in ascending order: itself, after the full bins below
+    /// The plain entries that an entry of this batch represents, in ascending order: itself, after the full bins below
     /// it where the batch is compact.
     pub fn plain(&self, index: u32, value: f32) -> impl Iterator<Item = (u32, f32)> + use<> {
         let first = self.bins.as_ref().and_then(|bins| bins.first(index)).unwrap_or(index);
@@ -133,7 +133,7 @@ impl Batch {
         found.map_or(0.0, |at| self.out_of_range[at].1)
     }
 
-    /// How unusual the inputs of row `row` are, where somebody looked.
+    /// How unusual the inputs of row `row` are, where they were computed.
     pub fn input_scores(&self, row: usize) -> Option<&[f32]> {
         self.input_scores.get(row * INPUT_SCORES..(row + 1) * INPUT_SCORES)
     }

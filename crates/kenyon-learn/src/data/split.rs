@@ -26,12 +26,12 @@ pub struct Folds {
 /// The fold of a row without a label.
 pub const NO_FOLD: u8 = u8::MAX;
 
-/// Deals the labelled rows to `count` folds of as many rows, and of every class alike; at most 64.
+/// Deals the labelled rows to `count` folds of equal size, with equal shares of every class; at most 64.
 pub fn folds(targets: &Encoded, count: usize, seed: u64) -> Folds {
     let mut rows = labelled(targets);
     let mut of_row = vec![NO_FOLD; targets.len()];
     Random::stream(seed, "folds", 0).shuffle(&mut rows);
-    // Rows of a class stand together and are dealt in turn.
+    // Rows of a class are consecutive and are dealt in turn.
     if let Encoded::Classes(ids) = targets {
         rows.sort_by_key(|&row| ids[row]);
     }

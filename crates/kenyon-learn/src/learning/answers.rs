@@ -1,5 +1,5 @@
 //! Answers as rows of a table, for files of any length: a line each as NDJSON or CSV. A row that does not fit has a
-//! line of its own that says why, in its place.
+//! line of its own with the reason, in its place.
 
 use super::bundle::{Bundle, class_name};
 use super::calibrate::SetOptions;
@@ -15,7 +15,7 @@ use std::collections::HashSet;
 /// Rows that are read, answered and written together.
 pub const CHUNK: usize = 1024;
 
-/// The coverage of sets and intervals where none is asked for.
+/// The coverage of sets and intervals where none is requested.
 const COVERAGE: f64 = 0.9;
 
 /// What lines are written as.
@@ -59,7 +59,7 @@ pub struct Lines {
 pub struct LineSource<'a> {
     /// The file.
     pub part: &'a Part,
-    /// Its columns, where they are to stand beside the answers.
+    /// Its columns, where they are part of the answers.
     pub columns: Option<&'a [ColumnInfo]>,
     /// Rows that are passed over.
     pub skip: u64,
@@ -71,7 +71,7 @@ pub struct LineSource<'a> {
     pub limits: Limits,
 }
 
-/// Answers every row of a file. `take` gets the lines of some rows at a time, and says whether to go on.
+/// Answers every row of a file. `take` gets the lines of some rows at a time, and returns whether to continue.
 pub fn answer_file(
     bundle: &Bundle,
     source: &LineSource<'_>,
@@ -178,7 +178,7 @@ fn values(
     cells
 }
 
-/// A number with the digits that tell it from other numbers of its precision.
+/// A number with the digits that distinguish it from other numbers of its precision.
 fn short(number: f32) -> Value {
     number.to_string().parse::<f64>().map_or(Value::Null, Value::from)
 }

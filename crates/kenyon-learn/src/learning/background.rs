@@ -1,19 +1,19 @@
-//! The background sample: a few training rows that stand for all, which explanations compare with.
+//! The background sample: a few representative training rows, the reference of explanations.
 
 use crate::data::encoder::{Encoder, Field};
 use crate::data::{Column, Table};
 use crate::nn::probability::argmax;
 use crate::{Error, Result};
 
-/// Rows of the sample at most and at least.
+/// Largest and smallest number of rows of the sample.
 const MOST: usize = 32;
 const LEAST: usize = 4;
-/// Answers that an explanation may need, about: rows are fewer where columns are many.
+/// Approximate number of predictions of an explanation: rows are fewer where columns are many.
 const ANSWERS: usize = 1_600;
-/// Bytes of the sample, about.
+/// Approximate bytes of the sample.
 const MOST_BYTES: u64 = 1 << 19;
 
-/// A sample of training rows that explanations compare with.
+/// A sample of training rows, the reference of explanations.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Background {
     table: Table,
@@ -52,8 +52,8 @@ impl Background {
         postcard::to_stdvec(&self.table).map_err(Error::internal)
     }
 
-    /// What [`Background::to_bytes`] gave, for the columns of `encoder`; none where it does not fit, since bytes may come
-    /// from a stranger.
+    /// Restores [`Background::to_bytes`], for the columns of `encoder`; none where it does not fit, since bytes are
+    /// untrusted.
     pub fn from_bytes(bytes: &[u8], encoder: &Encoder) -> Option<Self> {
         let table: Table = postcard::from_bytes(bytes).ok()?;
         let fits = |(at, field): (usize, &Field)| {
@@ -85,7 +85,7 @@ impl Background {
         Ok(column)
     }
 
-    /// Bytes it takes in memory, about.
+    /// Approximate bytes in memory.
     pub fn bytes(&self) -> u64 {
         self.table.bytes()
     }

@@ -241,7 +241,7 @@ impl Bundle {
         Some(calibration.target.map_or(interval, |span| span.clip(interval)))
     }
 
-    /// Whether an interval is too wide to say much: wider than half the range that nine tenths of the training targets
+    /// Whether an interval is uninformative: wider than half the range that nine tenths of the training targets
     /// lie in. None is.
     pub fn is_wide(&self, interval: Option<[f64; 2]>) -> bool {
         let TargetEncoder::Number { std, .. } = &self.config.target_encoder else { return false };

@@ -1,6 +1,6 @@
 //! Calibration: temperature, conformal sets and intervals, all fitted on rows the network has not learned from.
 //!
-//! Sets and intervals hold the truth as often as asked on exchangeable rows, not after the world has changed.
+//! Sets and intervals hold the truth with the requested coverage on exchangeable rows, not after a change of the distribution.
 
 mod intervals;
 mod sets;
@@ -26,16 +26,16 @@ pub struct Calibration {
     /// Held-out rows the scores came from.
     pub rows: usize,
     /// The same scores by true class, each in ascending order; empty for numbers, for very many classes, and in models
-    /// of before they were kept.
+    /// from before they were stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_scores: Vec<Vec<f32>>,
     /// Held-out rows of each class.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub class_rows: Vec<usize>,
-    /// How errors of numbers vary from row to row; none in models of before it was kept: all rows have one width.
+    /// How the size of errors varies from row to row; none in models from before it was stored: all rows have one width.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<ErrorModel>,
-    /// Where the targets of the training rows lie; of numbers.
+    /// The range of the training rows' targets; for regression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetSpan>,
 }
@@ -89,14 +89,14 @@ impl Calibration {
     }
 }
 
-/// Where among the ascending `scores`, thinned from `rows`, the ⌈(rows+1)·coverage⌉-th smallest stands; none where there
-/// are too few rows to promise that much.
+/// The index of the ⌈(rows+1)·coverage⌉-th smallest in the ascending `scores`, thinned from `rows`; none where there
+/// are too few rows for this coverage.
 fn rank_of(scores: &[f32], rows: usize, coverage: f64) -> Option<usize> {
     let rank = ((rows + 1) as f64 * coverage).ceil();
     if rows == 0 || scores.is_empty() || rank > rows as f64 {
         return None;
     }
-    // Thinned scores are equally spaced order statistics; rounding up keeps the promise.
+    // Thinned scores are equally spaced order statistics; rounding up keeps the guarantee.
     let position = (rank / rows as f64 * scores.len() as f64).ceil() as usize;
     Some(position.clamp(1, scores.len()) - 1)
 }

@@ -1,10 +1,10 @@
-//! Why a row was answered as it was: differences from a baseline that sum to the answer's difference.
+//! Explanations: differences from a baseline that sum to the answer's difference.
 //!
 //! Shapley values against a background sample of training rows (Lundberg & Lee 2017): the value of some columns is the
 //! mean answer over rows that have these columns from the row itself and the others from a background row. They are
-//! sampled by one walk from each background row to the row itself and the same walk with the order reversed
+//! sampled by a path from each background row to the row itself and the same path in reverse order
 //! (antithetic permutations), so that they sum exactly and interactions of two columns are exact, too. Words of a text,
-//! cells of a picture and steps of a series then share what their column has.
+//! cells of a picture and steps of a series then divide their column's contribution.
 
 mod parts;
 mod walks;
@@ -18,17 +18,17 @@ use crate::nn::probability::log_sum_exp;
 use serde_json::Value;
 use walks::shapley;
 
-/// Rows answered in one go.
+/// Rows per forward pass.
 const CHUNK: usize = 512;
 
-/// An answer taken apart.
+/// The decomposition of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Attribution {
     /// The mean answer over the background sample.
     pub baseline: f64,
     /// The answer.
     pub output: f64,
-    /// What the numbers count: the named class against the rest in `log-odds`, or the target's own unit, by its name.
+    /// The unit: log-odds of the named class against the rest, or the target's own unit, by its name.
     pub unit: String,
     /// What each feature adds, the largest first; together `output − baseline`.
     pub features: Vec<Contribution>,
@@ -41,15 +41,15 @@ pub struct Contribution {
     pub name: String,
     /// What it adds.
     pub weight: f64,
-    /// What the row has there; null for lists.
+    /// The row's value; null for lists.
     pub value: Value,
-    /// For a word of a text: the code points from and to which it stands there.
+    /// For a word of a text: its range in code points.
     pub span: Option<[usize; 2]>,
     /// For a picture `[rows][columns]`, for a series `[channels][steps]`; sums to `weight`.
     pub map: Option<Vec<Vec<f32>>>,
 }
 
-/// Takes the answer for class `output` (or the value) of row `row` of `table` apart; none for a model without a
+/// Decomposes the answer for class `output` (or the value) of row `row` of `table`; none for a model without a
 /// background sample.
 pub fn attribute(bundle: &Bundle, table: &Table, row: usize, output: usize) -> Result<Option<Attribution>> {
     let Some(background) = &bundle.background else { return Ok(None) };
@@ -74,7 +74,7 @@ pub fn attribute(bundle: &Bundle, table: &Table, row: usize, output: usize) -> R
     Ok(Some(Attribution { baseline: found.baseline, output: found.output, unit, features }))
 }
 
-/// A row that is explained, and what it is compared with.
+/// A row that is explained, and its reference.
 struct Subject<'a> {
     bundle: &'a Bundle,
     /// Columns in use.
@@ -91,7 +91,7 @@ impl<'a> Subject<'a> {
         Ok(Self { bundle, names, stacked, output })
     }
 
-    /// Where the row itself stands in a stacked column.
+    /// The index of the row itself in a stacked column.
     fn own(&self) -> usize {
         self.stacked.first().map_or(0, |column| column.len() - 1)
     }

@@ -11,17 +11,17 @@ use crate::nn::probability::log_sum_exp;
 use crate::random::Random;
 use serde::{Deserialize, Serialize};
 
-/// Answers that may be needed, about, and rows that are used at most.
+/// Approximate limit of predictions, and the most rows used.
 const ANSWERS: usize = 12_000;
 const MOST_ROWS: usize = 1_000;
 const FEWEST_ROWS: usize = 50;
-/// Rows answered in one go.
+/// Rows per forward pass.
 const CHUNK: usize = 256;
 
-/// How much each feature matters.
+/// The importance of the features.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Importance {
-    /// What gets worse: `log_loss`, or `mae` in the target's unit.
+    /// The metric: `log_loss`, or `mae` in the target's unit.
     pub metric: String,
     /// Held-out rows it was measured on.
     pub rows: usize,
@@ -36,22 +36,22 @@ pub struct Feature {
     pub name: String,
     /// How much the metric rises.
     pub importance: f64,
-    /// Where that lies with 95 % confidence.
+    /// Its 95 % confidence interval.
     pub interval: [f64; 2],
 }
 
-/// What answers rows, and how they are judged.
+/// The model and its scale.
 #[derive(Clone, Copy)]
 pub struct Judge<'a> {
-    /// From rows to tokens.
+    /// The encoder.
     pub encoder: &'a Encoder,
-    /// From tokens to answers.
+    /// The network.
     pub network: &'a dyn Network,
     /// Of a cross-fitted ensemble: rows are answered by the member that has not learned them.
     pub folds: Option<&'a Folds>,
     /// Logits are divided by it.
     pub temperature: f32,
-    /// What a standardised error of 1 is in the target's unit.
+    /// The target's unit for a standardised error of 1.
     pub unit: f64,
 }
 

@@ -1,4 +1,4 @@
-//! Novelty: how unlike anything familiar a row is, as a rank among familiar rows that were held out.
+//! Novelty: how unlike familiar rows a row is, as a rank among familiar held-out rows.
 //!
 //! Several detectors each give a score: the distance of the row's code to known codes, the distance of its inputs to
 //! known rows, the rarity of its columns on the whole and of the rarest, the characters and words of its texts, and
@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use tail::Tail;
 
-/// The rank beyond which an answer abstains where the request does not say.
+/// The rank above which an answer abstains unless the request gives one.
 pub const DEFAULT_LEVEL: f32 = 0.99;
 /// Ranks kept of the reference.
 const MAX_REFERENCE: usize = 1_024;
@@ -28,36 +28,36 @@ const MAX_REFERENCE: usize = 1_024;
 const STEP: f32 = 0.1;
 /// Rarities are joined by the root of the sum of these powers: nearly the largest, and more where several agree.
 const POWER: i32 = 4;
-/// With fewer rows to compare with, no rank is given.
+/// With fewer reference rows no rank is given.
 const FEWEST: usize = 20;
-/// Rows that are judged to find what is usual.
+/// Held-out rows used as a reference.
 pub const JUDGED_ROWS: usize = 10_000;
 
-/// What is near to what a model knows.
+/// The reference of a model's novelty.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Novelty {
     /// Known codes.
     pub codes: Arc<KnownCodes>,
-    /// Distance beyond which an answer of a model of 0.1 abstains.
+    /// Distance above which an answer of a model of 0.1 abstains.
     pub threshold: f32,
-    /// What is usual for inputs; none for models of 0.1 and streams from nothing.
+    /// Statistics of inputs; none for models of 0.1 and streams that began empty.
     inputs: Option<Arc<InputProfile>>,
     /// How scores are ranked; none for models of 0.1.
     ranking: Option<Ranking>,
 }
 
-/// What scores are compared with.
+/// The reference for scores.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 struct Ranking {
     /// One a detector; none where the code's distance alone is ranked.
     tails: Vec<Tail>,
     /// Scores of familiar rows, ascending.
     reference: Vec<f32>,
-    /// Rows they stand for.
+    /// Number of rows they represent.
     rows: usize,
 }
 
-/// What a bundle keeps of it beside the keys.
+/// The part that a bundle stores in addition to the keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SavedNovelty {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,7 +65,7 @@ pub struct SavedNovelty {
     ranking: Ranking,
 }
 
-/// The rows that novelty is learned from.
+/// The rows that novelty is fitted on.
 #[derive(Clone, Copy, Debug)]
 pub struct NoveltyRows<'a> {
     /// Rows and columns.
@@ -93,7 +93,7 @@ impl Ranking {
         Self { tails, reference: scores, rows }
     }
 
-    /// The share of familiar rows that score less; beyond the largest it rises towards 1 as the tail falls.
+    /// The share of familiar rows with a lower score; beyond the largest it rises towards 1 as the tail falls.
     fn rank(&self, score: f32) -> f32 {
         let (kept, rows) = (self.reference.len(), self.rows as f32);
         if self.rows < FEWEST || kept == 0 {
@@ -110,7 +110,7 @@ impl Ranking {
 }
 
 impl Novelty {
-    /// Learns what is usual from training rows, and how usual rows rank from held-out rows.
+    /// Fits statistics on training rows, and ranks on held-out rows.
     pub fn fit(codes: KnownCodes, rows: &NoveltyRows<'_>, seed: u64) -> Self {
         let inputs = InputProfile::fit(rows.table, rows.columns, rows.known, rows.judged, seed);
         let codes = Arc::new(codes);
@@ -132,12 +132,12 @@ impl Novelty {
         it
     }
 
-    /// That of a model of 0.1: a distance and its threshold.
+    /// The novelty of a model of 0.1: a distance and its threshold.
     pub fn distance_alone(codes: KnownCodes, threshold: f32) -> Self {
         Self { codes: codes.into(), threshold, inputs: None, ranking: None }
     }
 
-    /// That of a stream: scores rank among those of the rows observed last.
+    /// The novelty of a stream: scores rank among those of the rows observed last.
     #[must_use]
     pub fn among(&self, recent: &[f32]) -> Self {
         let tails = self.ranking.as_ref().map(|ranking| ranking.tails.clone()).unwrap_or_default();
@@ -149,7 +149,7 @@ impl Novelty {
         self.ranking.is_some()
     }
 
-    /// How unusual the inputs of each row are, `[rows, SCORES]`; empty where nothing is known of inputs.
+    /// How unusual the inputs of each row are, `[rows, SCORES]`; empty without statistics of inputs.
     pub fn of_inputs(&self, table: &Table) -> Vec<f32> {
         self.inputs.as_ref().map(|inputs| inputs.scores(table)).unwrap_or_default()
     }
@@ -182,7 +182,7 @@ impl Novelty {
         novelty > level.unwrap_or(usual)
     }
 
-    /// What a bundle keeps beside the keys.
+    /// The part that a bundle stores in addition to the keys.
     pub fn saved(&self) -> Option<SavedNovelty> {
         let ranking = self.ranking.clone()?;
         Some(SavedNovelty { inputs: self.inputs.as_deref().cloned(), ranking })
@@ -207,7 +207,7 @@ impl Novelty {
         fits.then_some(Self { codes: codes.into(), threshold: f32::MAX, inputs, ranking: Some(ranking) })
     }
 
-    /// Bytes it takes in memory, about.
+    /// Approximate bytes in memory.
     pub fn bytes(&self) -> u64 {
         4 * self.codes.keys.len() as u64 + self.inputs.as_ref().map_or(0, |inputs| inputs.bytes())
     }

@@ -272,7 +272,7 @@ impl Encoder {
     }
 
     /// Encodes all rows of `table` into a compact batch: one entry for the bins of a number instead of up to all of
-    /// them. For networks that say that they read such batches.
+    /// them. For networks that read such batches.
     pub fn encode_compact(&self, table: &Table) -> Result<Batch> {
         let mut batch = Batch::new();
         let bins = self.bin_ranges();

@@ -16,15 +16,15 @@ use serde::{Deserialize, Serialize};
 const GAIN: f64 = 0.02;
 /// Pairs that are chosen at most; each number belongs to one.
 const MOST: usize = 2;
-/// Numbers that are looked at: those that explain most by themselves.
+/// Number columns that are tested: those that explain most by themselves.
 const NUMBERS: usize = 10;
-/// Rows that are looked at.
+/// Rows that are used.
 const ROWS: usize = 20_000;
-/// Below so many rows cells are too empty to tell.
+/// Below so many rows cells are too empty.
 const LEAST_ROWS: usize = 1_000;
 /// Bins of a number.
 const BINS: usize = 16;
-/// Classes that are looked at, the most frequent ones.
+/// Classes that are used, the most frequent ones.
 const CLASSES: usize = 8;
 /// Rows of mean zero that every bin and every cell holds beforehand.
 const PRIOR: f64 = 10.0;

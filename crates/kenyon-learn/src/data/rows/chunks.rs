@@ -1,4 +1,4 @@
-//! Files of any length as a model reads rows: in chunks, with what is wrong with single rows beside them.
+//! Files of any length as a model reads rows: in chunks, with the errors of single rows.
 
 use super::RowsReader;
 use crate::data::Table;
@@ -40,7 +40,7 @@ pub struct Chunk {
     pub cells: Vec<Vec<Value>>,
 }
 
-/// Gives the rows of a file to `take`, chunk by chunk, until it says false; the number of rows read.
+/// Gives the rows of a file to `take`, chunk by chunk, until it returns false; the number of rows read.
 pub fn read_chunks(
     part: &Part,
     plan: &ChunkPlan<'_>,
@@ -69,7 +69,7 @@ pub fn read_chunks(
 
 type Written<'a> = (ColumnKind, &'a Option<Spelling>);
 
-/// The columns of a file that stand for a column of the schema, with how their cells are written.
+/// The columns of a file for a column of the schema, with how their cells are written.
 fn kinds_of(column: &ColumnInfo) -> Vec<(&str, Written<'_>)> {
     match &column.members {
         Some(members) => members.iter().map(|m| (m.as_str(), (ColumnKind::Number, &column.spelling))).collect(),

@@ -1,10 +1,10 @@
 //! Conformal intervals whose width follows the row: errors are divided by an expected size before they are ranked
 //! (normalised residuals, Papadopoulos et al. 2008; Lei et al. 2018), the two ends by ranks of their own.
 //!
-//! The expected size of an error is exp(w · f), where f says between which answers the row's own answer lies and what
-//! its code looks like (a random projection). The weights maximise the likelihood of held-out errors as if these were
-//! exponentially distributed, with a ridge; how much of f is used is chosen by cross-validation, and errors are ranked by
-//! sizes from folds that have not seen them.
+//! The expected size of an error is exp(w · f), where f has the position of the row's answer between knots and
+//! its code (a random projection). The weights maximise the likelihood of held-out errors as if these were
+//! exponentially distributed, with a ridge; how much of f is used is selected by cross-validation, and errors are ranked by
+//! sizes from folds without them.
 
 use super::thin;
 use crate::learning::novelty::SKETCH;
@@ -26,7 +26,7 @@ const MOST_ROWS: usize = 5_000;
 /// Strengths of the ridge on the weights of the code; infinite leaves the code out.
 const RIDGES: [f64; 4] = [f64::INFINITY, 300.0, 30.0, 3.0];
 
-/// How large errors are from row to row.
+/// The distribution of errors, depending on the row.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ErrorModel {
     /// Ascending answers.
@@ -39,7 +39,7 @@ pub struct ErrorModel {
     rows: usize,
 }
 
-/// Where the targets of the training rows lie, in their own unit.
+/// The range of the training rows' targets, in their own unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TargetSpan {
     /// The least.
@@ -61,7 +61,7 @@ impl TargetSpan {
         Some(Self { least: at(0.0)?, low: at(0.05)?, high: at(0.95)?, most: at(1.0)? })
     }
 
-    /// An interval without what no target has: numbers below zero where all were at least zero, or above.
+    /// Clips an interval to the sign of the targets: to zero and above where all were at least zero, or below.
     pub fn clip(&self, [low, high]: [f64; 2]) -> [f64; 2] {
         let [mut low, mut high] = [low, high];
         if self.least >= 0.0 {
@@ -119,8 +119,8 @@ impl ErrorModel {
         size(&self.weights, &features(&self.knots, answer, sketch))
     }
 
-    /// How far below and above an answer the truth lies in a share `coverage` of rows, in expected sizes; none where
-    /// there were too few rows to promise that.
+    /// The distances below and above an answer that contain the truth for a share `coverage` of rows, in expected sizes; none where
+    /// there were too few rows for that.
     pub fn reach(&self, coverage: f64) -> Option<[f32; 2]> {
         let (rows, kept) = (self.rows as f64, self.errors.len() as f64);
         if self.rows < FEWEST_TWO_SIDED {
@@ -139,7 +139,7 @@ impl ErrorModel {
         Some([self.errors[at(low)], self.errors[high]])
     }
 
-    /// The same from rows that say as much as `rows` of equal weight.
+    /// The same from rows with the effective sample size `rows`.
     pub(super) fn of_rows(&mut self, rows: usize) {
         super::thin_sorted(&mut self.errors, rows.max(1));
         self.rows = self.rows.min(rows);
@@ -162,7 +162,7 @@ impl ErrorModel {
 const KNOT_RIDGE: f64 = 3.0;
 /// Steps of Fisher scoring.
 const STEPS: usize = 8;
-/// An error counts as so many expected sizes at most, so that none carries the others along.
+/// An error counts as this many expected sizes at most, so that none dominates.
 const MOST_EXCESS: f64 = 4.0;
 
 struct Example {
@@ -191,7 +191,7 @@ fn features(knots: &[f32], answer: f32, sketch: &[f32]) -> Vec<f32> {
         let share = (answer - knots[above - 1]) / (knots[above] - knots[above - 1]);
         (out[above - 1], out[above]) = (1.0 - share, share);
     }
-    // A sketch has length 1; its elements are brought to the size of the shares.
+    // A sketch has length 1; its elements are scaled to the size of the shares.
     out.extend(sketch.iter().map(|v| 4.0 * v));
     out
 }

@@ -18,15 +18,15 @@ const MAX_CLASS_SCORES: usize = 512;
 /// Classes beyond which no scores are kept by class.
 const MAX_CLASSES: usize = 256;
 
-/// What a set of classes is to hold.
+/// Options of a set.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SetOptions {
-    /// Share of the time that it is to hold the truth.
+    /// Its coverage.
     pub coverage: f64,
-    /// Whether it may be empty where no class is as likely as true ones usually are. Otherwise the likeliest class is
-    /// always in, and sets hold the truth at least as often as asked.
+    /// Whether it may be empty where no class is as likely as true ones are on average. Otherwise the likeliest class is
+    /// always included, and sets hold the truth at least with the requested coverage.
     pub allow_empty: bool,
-    /// Whether the coverage is to hold for the rows of each true class.
+    /// Whether the coverage holds for the rows of each true class.
     pub by_class: bool,
 }
 
@@ -69,7 +69,7 @@ impl Calibration {
         kept
     }
 
-    /// The score below which a share `coverage` of the rows of a class falls. Where a class has too few rows to say,
+    /// The score below which a share `coverage` of the rows of a class falls. Where a class has too few rows,
     /// it is no less than that of all rows and no less than its own largest.
     fn class_threshold(&self, class: usize, coverage: f64, pooled: f32) -> f32 {
         let Some(scores) = self.class_scores.get(class).filter(|scores| !scores.is_empty()) else { return pooled };
@@ -94,7 +94,7 @@ impl Calibration {
     }
 }
 
-/// The conformity score of class `class`: the smaller, the less surprising.
+/// The conformity score of class `class`: the smaller, the more typical.
 pub(super) fn score(probabilities: &[f32], class: usize) -> f32 {
     if probabilities.len() < RAPS_FROM {
         return others(probabilities, class);
@@ -111,7 +111,7 @@ pub(super) fn score(probabilities: &[f32], class: usize) -> f32 {
 }
 
 /// What the other classes share: 1 less the class's own probability, but exact where that is nearly 1,
-/// so that sure answers can still be told apart.
+/// so that scores of confident answers stay distinct.
 fn others(probabilities: &[f32], class: usize) -> f32 {
     probabilities[..class].iter().sum::<f32>() + probabilities[class + 1..].iter().sum::<f32>()
 }
@@ -183,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_network_that_is_nearly_always_right_covers_no_more_than_asked() {
-        // Nearly all probabilities are 1 as singles go; what the others share tells rows apart.
+        // Nearly all probabilities round to 1 in single precision; what the others share distinguishes the rows.
         let (mut logits, truths) = drawn(6_000, 3, 1.0, 4);
         for (row, &truth) in logits.chunks_exact_mut(3).zip(&truths) {
             row[truth as usize] += 30.0;

@@ -2,8 +2,8 @@
 
 /// The temperature with the smallest log loss, by golden-section search over its logarithm.
 ///
-/// A few dozen rows that are all answered right would ask for a temperature near 0 and answers without
-/// any doubt, so each call starts from a belief worth one row: ln T is normal around 0.
+/// A few dozen rows that are all answered right would lead to a temperature near 0 and probabilities of 0 and
+/// 1, so each call includes a prior with the weight of one row: ln T is normal around 0.
 pub fn fit_temperature(logits: &[f32], classes: usize, truths: &[u32]) -> f32 {
     if truths.is_empty() || classes < 2 {
         return 1.0;

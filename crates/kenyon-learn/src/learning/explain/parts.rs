@@ -1,7 +1,7 @@
-//! What parts of a column share in what it adds: words of a text, cells of a picture, steps of a series.
+//! Division of a column's contribution among its parts: words of a text, cells of a picture, steps of a series.
 //!
-//! The other columns stay the row's own. Words are put back one after the other into the text without them; cells and
-//! steps take the place of those of background rows. What parts then lack to the column's own weight is shared by size.
+//! The other columns stay the row's own. Words are added one after the other to the text without them; cells and
+//! steps replace those of background rows. The remainder to the column's own weight is divided by size.
 
 use super::walks::{Point, shapley};
 use super::{Contribution, Subject};
@@ -12,14 +12,14 @@ use std::ops::Range;
 
 /// Parts of a picture or a series at most; more cells are taken together.
 const MAX_PARTS: usize = 64;
-/// Words up to which the order is walked; of longer texts each word is left out by itself.
+/// Words up to which the path is sampled; of longer texts each word is left out by itself.
 const MAX_WALKED: usize = 64;
-/// Answers that the parts of a column may need, about.
+/// Approximate number of predictions for the parts of a column.
 const ANSWERS: usize = 1_024;
 /// The same for the words of a text.
 const WORD_ANSWERS: usize = 128;
 
-/// What the column numbered `at` adds, `weight`, by its parts where it has some.
+/// The contribution `weight` of the column numbered `at`, divided among its parts where it has some.
 pub(super) fn of_column(subject: &Subject<'_>, at: usize, weight: f64) -> Result<Vec<Contribution>> {
     let (column, own) = (&subject.stacked[at], subject.own());
     let whole = || Contribution {
@@ -81,7 +81,7 @@ pub(super) fn of_column(subject: &Subject<'_>, at: usize, weight: f64) -> Result
     }
 }
 
-/// What each of `parts` parts shares in `weight`; `mixed` makes the column of some points of a walk.
+/// The share of each of `parts` parts in `weight`; `mixed` makes the column at some points of a path.
 fn shares(
     subject: &Subject<'_>,
     at: usize,
@@ -110,7 +110,7 @@ fn answers(subject: &Subject<'_>, at: usize, column: &Column, rows: usize) -> Re
     subject.answers(&|other| if other == at { column.clone() } else { subject.stacked[other].select(&own) }, rows)
 }
 
-/// Brings weights to the sum `total`, each by its size, so far as none changes its sign; what is left over then.
+/// Scales weights to the sum `total`, each by its size, as long as none changes its sign; the rest is divided then.
 fn settle(weights: &mut [f64], total: f64) -> f64 {
     let lacking = total - weights.iter().sum::<f64>();
     let size: f64 = weights.iter().map(|w| w.abs()).sum();
@@ -164,7 +164,7 @@ impl Parts {
         line / self.down * self.columns() + at / self.across
     }
 
-    /// The weights of parts, each shared by its cells alike.
+    /// The weights of parts, divided equally among their cells.
     fn map(&self, weights: &[f64]) -> Vec<Vec<f32>> {
         let mut cells = vec![0usize; weights.len()];
         (0..self.lines * self.length).for_each(|cell| cells[self.part_of(cell)] += 1);
@@ -176,7 +176,7 @@ impl Parts {
     }
 }
 
-/// What the words of a text share; what they cannot have is the column's.
+/// The shares of a text's words; the rest is the column's.
 fn words(subject: &Subject<'_>, at: usize, text: &str, weight: f64, whole: Contribution) -> Result<Vec<Contribution>> {
     let words = split(text);
     if words.is_empty() {
@@ -224,7 +224,7 @@ fn words(subject: &Subject<'_>, at: usize, text: &str, weight: f64, whole: Contr
     Ok(out)
 }
 
-/// Where the words stand: runs of letters, digits and apostrophes, and marks that are words to the encoder.
+/// The positions of words: runs of letters, digits and apostrophes, and marks that are words to the encoder.
 fn split(text: &str) -> Vec<Range<usize>> {
     let (mut words, mut start) = (Vec::new(), None);
     for (at, c) in text.char_indices() {
@@ -241,7 +241,7 @@ fn split(text: &str) -> Vec<Range<usize>> {
     words
 }
 
-/// A cell as JSON; null for what is not one value.
+/// A cell as JSON; null for lists.
 fn value_of(column: &Column, row: usize) -> Value {
     match column {
         Column::Number(values) => values[row].into(),

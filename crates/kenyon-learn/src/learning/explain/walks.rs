@@ -1,9 +1,9 @@
-//! Shapley values by antithetic walks between pairs of ends.
+//! Shapley values by antithetic paths between pairs of ends.
 
 use crate::Result;
 use crate::random::Random;
 
-/// A point of a walk.
+/// A point of a path.
 #[derive(Clone, Debug)]
 pub(super) struct Point {
     /// The end it began at.
@@ -12,7 +12,7 @@ pub(super) struct Point {
     pub(super) kept: Vec<bool>,
 }
 
-/// What walks found.
+/// The result of all paths.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Shares {
     /// Mean over the beginnings.
@@ -23,7 +23,7 @@ pub(super) struct Shares {
     pub(super) weights: Vec<f64>,
 }
 
-/// Walks from each of `ends` beginnings to the row itself, adding one of `players` at a time, in an order and in its
+/// Paths from each of `ends` beginnings to the row itself, adding one of `players` at a time, in an order and in its
 /// reverse. `answers` gives the answers at some points. The orders are the same for every row.
 pub(super) fn shapley(players: usize, ends: usize, answers: impl Fn(&[Point]) -> Result<Vec<f64>>) -> Result<Shares> {
     let mut points = vec![Point { from: 0, kept: vec![true; players] }];

@@ -1,4 +1,4 @@
-//! What a trained network knows: the codes of its training rows, how far held-out rows are from them, and a background
+//! The reference of a trained network: the codes of its training rows, how far held-out rows are from them, and a background
 //! sample for explanations.
 
 use super::CHUNK;
@@ -50,7 +50,7 @@ impl KnownRows {
         Ok(Self { codes, background, known, sketches })
     }
 
-    /// The novelty of rows beside these, and the background sample; `held_out` is the batch of the held-out rows.
+    /// The novelty relative to these, and the background sample; `held_out` is the batch of the held-out rows.
     pub(super) fn novelty(
         self,
         table: &Table,

@@ -169,7 +169,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Whether members stop early, each by a fold that it leaves out beside the one that it is judged by.
+    /// Whether members stop early, each by a fold that it leaves out in addition to the one it is evaluated on.
     fn stops_by_folds(&self) -> Option<&'a Folds> {
         self.data.folds.filter(|folds| self.schedule.patience > 0 && folds.count > 2)
     }
@@ -206,7 +206,7 @@ impl<'a> Run<'a> {
         } else if let Some(folds) = stops {
             self.keep_best_members(folds.count, &members, &answers)?;
         } else if self.data.folds.is_some() {
-            // A schedule of its own: the rows that judge a member have no say in when it ends.
+            // A schedule of its own: the rows that evaluate a member do not decide when it ends.
         } else if self.course.best.is_none_or(|best| loss < best) {
             self.course.best = Some(loss);
             self.course.since_best = 0;

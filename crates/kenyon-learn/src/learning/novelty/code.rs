@@ -45,7 +45,7 @@ impl KnownCodes {
         it
     }
 
-    /// The distance of a code to its third-nearest key, `1 − cosine` cut to `[0, 1]`.
+    /// The distance of a code to its third-nearest key, `1 − cosine` clipped to `[0, 1]`.
     pub fn distance(&self, code: &[f32]) -> f32 {
         self.distance_of(&self.sketch(code))
     }

@@ -1,4 +1,4 @@
-//! What is usual for the inputs of a row, whatever a network makes of them: each column by itself, all columns
+//! Statistics of a row's inputs, independent of the network: each column by itself, all columns
 //! together, characters and words of texts, level and roughness of pictures and series.
 
 use super::code::SKETCH;
@@ -10,7 +10,7 @@ use crate::nn::kernels::{Isa, products};
 use crate::random::Random;
 use serde::{Deserialize, Serialize};
 
-/// Numbers a row is judged by.
+/// The scores of a row.
 pub const SCORES: usize = crate::data::batch::INPUT_SCORES;
 /// Distance to the nearest known rows, mean and largest rarity of a column, characters, words.
 type InputScores = [f32; SCORES];
@@ -22,7 +22,7 @@ const MOST_ROWS: usize = 20_000;
 const MOST_TEXTS: usize = 5_000;
 /// Numbers up to which each has a direction of its own.
 const OWN_DIRECTIONS: usize = 48;
-/// Deviations at which a number is about half as far as it seems.
+/// Deviations at which a distance is reduced by about half.
 const SOFT: f32 = 8.0;
 /// Length of the direction of a name: two different names are as far apart as numbers by a deviation.
 const NAME_LENGTH: f32 = 0.7;
@@ -30,7 +30,7 @@ const NAME_LENGTH: f32 = 0.7;
 const LIST_LENGTH: f32 = 3.0;
 const NEIGHBOUR: usize = 3;
 
-/// The usual inputs.
+/// Statistics of the inputs.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InputProfile {
     columns: Vec<(String, UsualColumn)>,
@@ -63,11 +63,11 @@ enum UsualColumn {
         means: Vec<f32>,
         inverses: Vec<f32>,
     },
-    /// Moments: time always moves on, so they say nothing.
+    /// Timestamps always increase, so they give no evidence.
     Unread,
 }
 
-/// What a row shows, gathered column by column.
+/// The features of a row, gathered column by column.
 struct Look {
     sketch: [f32; SKETCH],
     coordinates: Vec<f32>,
@@ -99,7 +99,7 @@ impl Look {
         }
     }
 
-    /// A number that is far away is less far than it seems.
+    /// Reduces large deviations.
     fn number(&mut self, standard: f32, weight: f32) {
         self.coordinates.push(weight * standard / (1.0 + standard.abs() / SOFT));
     }
@@ -147,7 +147,7 @@ impl UsualColumn {
         let mean = |sum: &[f64; 3]| sum[1] / sum[0].max(1.0);
         let variance = |sum: &[f64; 3]| (sum[2] / sum[0].max(1.0) - mean(sum).powi(2)).max(0.0);
         let usual = sums.iter().map(variance).sum::<f64>() / sums.len().max(1) as f64;
-        // An element that never varied is as far as it deviates in terms of the others.
+        // A constant element counts by its deviation relative to the others.
         let inverse = |sum: &[f64; 3]| (1.0 / (variance(sum) + 0.03 * usual).sqrt().max(1e-9)) as f32;
         Self::Signal {
             statistics: all.iter().map(|values| UsualNumber::of(values)).collect(),
@@ -205,7 +205,7 @@ impl UsualColumn {
         }
     }
 
-    /// Numbers it is looked at by.
+    /// Number of numeric features.
     fn coordinates(&self) -> usize {
         match self {
             Self::Number { .. } => 1,
@@ -251,8 +251,8 @@ fn signal_of(column: &Column, row: usize, numbers: &mut Vec<f64>, values: &mut V
 }
 
 impl InputProfile {
-    /// The usual inputs of the columns `names` of the training rows `known`; the texts of other rows, `judged`, say what
-    /// is usual for texts that were not learned.
+    /// Statistics of the columns `names` of the training rows `known`; the texts of other rows, `judged`, give
+    /// the statistics for texts that were not learned.
     pub fn fit(table: &Table, names: &[&str], known: &[usize], judged: &[usize], seed: u64) -> Self {
         let mut rows = known.to_vec();
         Random::stream(seed, "usual inputs", 0).shuffle(&mut rows);
@@ -271,7 +271,7 @@ impl InputProfile {
         it
     }
 
-    /// Sets the known rows, and computes what is not kept.
+    /// Sets the known rows, and computes what is not saved.
     pub(super) fn prepare(&mut self, keys: Vec<f32>) {
         let coordinates: usize = self.columns.iter().map(|(_, column)| column.coordinates()).sum();
         if coordinates > OWN_DIRECTIONS && self.projection.is_empty() {
@@ -337,7 +337,7 @@ impl InputProfile {
         self.columns.iter().all(|(name, column)| names.contains(&name.as_str()) && column.is_consistent())
     }
 
-    /// Bytes it takes in memory, about.
+    /// Approximate bytes in memory.
     pub(super) fn bytes(&self) -> u64 {
         4 * (self.keys.len() + self.projection.len()) as u64 + (self.columns.len() as u64) * 512
     }

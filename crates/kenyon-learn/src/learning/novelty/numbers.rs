@@ -1,4 +1,4 @@
-//! What is usual for a number and for a name.
+//! Statistics of numbers and of names.
 
 use super::tail::Tail;
 use crate::data::cell::hash_bytes;
@@ -46,7 +46,7 @@ impl UsualNumber {
         };
         let at = |share: f64| sorted[(last as f64 * share).round() as usize];
         let centre = at(0.5);
-        // The first spread that is there: of the middle half, of nine tenths, of all.
+        // The first non-zero spread: of the middle half, of nine tenths, of all.
         let spreads = [(at(0.75) - at(0.25)) / 1.35, (at(0.95) - at(0.05)) / 3.3, at(1.0) - at(0.0), centre.abs()];
         let scale =
             spreads.into_iter().find(|spread| spread.is_finite() && *spread > 1e-9 * centre.abs()).unwrap_or(1.0);
@@ -66,7 +66,7 @@ impl UsualNumber {
             return (0.0, self.missing);
         }
         let standard = standard(value, self.centre, self.scale);
-        // Both sides are looked at, so a rare one is half as rare.
+        // Both sides are tested, so a rare one is half as rare.
         let rarity = self.upper.rarity(standard).max(self.lower.rarity(-standard)) - 0.301;
         (standard, rarity.max(0.0))
     }
@@ -76,7 +76,7 @@ impl UsualNumber {
     }
 }
 
-/// The usual names of a category.
+/// The names of a category.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct UsualNames {
     /// Hashes of names and their rarity, ascending by hash.
@@ -85,7 +85,7 @@ pub(super) struct UsualNames {
     missing: f32,
 }
 
-/// What stands for a name.
+/// The hash of a name.
 pub(super) fn hash(name: &str) -> u32 {
     hash_bytes(name.as_bytes(), 17) as u32
 }

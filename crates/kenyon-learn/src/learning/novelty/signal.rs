@@ -1,8 +1,8 @@
-//! Statistics of pictures and series that tell one kind of signal from another: level, contrast, roughness, shape.
+//! Statistics of pictures and series that distinguish kinds of signals: level, contrast, roughness, shape.
 
-/// Points that a series is brought to, a channel.
+/// Points that a series is resampled to, a channel.
 const POINTS: usize = 16;
-/// Elements of a list that are compared one by one; longer ones are averaged to so many.
+/// Elements of a list that are compared one by one; longer ones are averaged to this many.
 pub(super) const MAX_ELEMENTS: usize = 1_024;
 /// Statistics of one signal.
 const STATISTICS: usize = 6;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A score so far beyond the largest that it counts no more, in powers of ten.
+/// A score this far beyond the largest does not count any further, in powers of ten.
 const MOST_BEYOND: f32 = 8.0;
 
 /// The upper tail of a score's distribution.

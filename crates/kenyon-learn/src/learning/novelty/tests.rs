@@ -17,7 +17,7 @@ fn foreign_codes_are_far_and_familiar_ones_near() {
     assert_eq!(KnownCodes::new(codes.keys.clone(), width), codes);
 }
 
-/// Two numbers that go together, a category and a picture of four smooth pixels.
+/// Two correlated numbers, a category and a picture of four smooth pixels.
 fn table(rows: usize, seed: u64) -> Table {
     let mut random = Random::new(seed);
     let mut columns = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -86,7 +86,7 @@ fn one_ordinary_row_in_a_hundred_abstains_and_every_kind_of_foreign_one() {
     ] {
         assert!(novelty.abstains(rank, None), "{what}: {rank}");
     }
-    // Each number is usual, the two together are not.
+    // Each number is ordinary, the combination is not.
     let mut odd = plain.clone();
     odd.columns[0].1 = Column::Number(vec![2.5]);
     odd.columns[1].1 = Column::Number(vec![-2.5]);

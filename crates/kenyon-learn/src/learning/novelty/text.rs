@@ -1,7 +1,7 @@
-//! What is usual for a text: its characters, by a model of which follow which, its words, and its length.
+//! Statistics of texts: characters, by a model of their sequence, words, and length.
 //!
-//! A text of another language or of no language is told by characters that rarely follow each other (Cavnar & Trenkle
-//! 1994 tell languages apart by n-grams), one about other things by words that were never seen.
+//! A text in another language is detected by characters that rarely follow each other (Cavnar & Trenkle
+//! 1994 classify languages by n-grams), one about another topic by unseen words.
 
 use super::numbers::{UsualNumber, hash, rarity};
 use base64::Engine as _;
@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 const TRIPLES: usize = 1 << 14;
 const PAIRS: usize = 1 << 12;
 const SINGLES: usize = 1 << 10;
-/// Rows a context weighs as prior: how far less telling contexts count.
+/// Prior weight of a context in rows: the weight of shorter contexts.
 const PRIOR: f32 = 4.0;
 /// The least likely character, in nats.
 const MOST: f32 = 12.0;
@@ -21,7 +21,7 @@ const MAX_CHARACTERS: usize = 2_000;
 /// Slots a word takes where few are kept.
 const SLOTS_PER_WORD: usize = 16;
 
-/// The usual texts of a column.
+/// The texts of a column.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct UsualText {
     /// Counts of triples, then pairs, then single characters.
@@ -67,7 +67,7 @@ impl Excess {
     }
 }
 
-/// Small numbers as base64: tens of thousands are too many for JSON text.
+/// Small numbers as base64: JSON text of tens of thousands would be too long.
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Packed(Vec<u8>);
 
@@ -93,19 +93,19 @@ fn count_of(code: u8) -> f32 {
     (f32::from(code) / 24.0).exp() - 1.0
 }
 
-/// What a text shows of itself.
+/// The features of a text.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct TextLook {
     /// How unusual characters follow each other, in deviations.
     pub(super) characters: f32,
-    /// How many more words are unknown than usual, in deviations.
+    /// How many more words are unknown than on average, in deviations.
     pub(super) words: f32,
     /// Rarity of its length, or of no text.
     pub(super) rarity: f32,
 }
 
 impl UsualText {
-    /// Of training texts; what is usual is then settled on held-out ones.
+    /// Counts training texts; the statistics of sums are then fitted on held-out ones.
     pub(super) fn of<'a>(texts: impl Iterator<Item = Option<&'a str>> + Clone) -> Self {
         let mut counts = vec![0u32; TRIPLES + PAIRS + SINGLES];
         let (mut total, mut rows, mut empty, mut vocabulary) = (0u64, 0, 0, Vec::new());
@@ -145,7 +145,7 @@ impl UsualText {
         }
     }
 
-    /// Learns from texts that it was not made of what sums are usual.
+    /// Fits the statistics of sums on texts that were not counted.
     pub(super) fn settle<'a>(&mut self, texts: impl Iterator<Item = Option<&'a str>>) {
         let (mut characters, mut words) = (Vec::new(), Vec::new());
         for text in texts.flatten().filter(|text| !text.trim().is_empty()) {
@@ -155,7 +155,7 @@ impl UsualText {
         (self.characters, self.unknown) = (Excess::of(&characters), Excess::of(&words));
     }
 
-    /// What a text shows of itself.
+    /// The features of a text.
     pub(super) fn look(&self, text: Option<&str>) -> TextLook {
         let Some(text) = text.filter(|text| !text.trim().is_empty()) else {
             return TextLook { rarity: self.empty, ..TextLook::default() };

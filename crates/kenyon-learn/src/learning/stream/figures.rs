@@ -181,7 +181,7 @@ impl Figures {
         let spread = |part: &[f64], centre: f64| part.iter().map(|b| (b - centre).powi(2)).sum::<f64>();
         let count = (before.len() + after.len()) as f64;
         let variance = (spread(&before, earlier) + spread(&after, later)) / (count - 2.0).max(1.0);
-        // Blocks that are all alike say nothing of how they may differ.
+        // Equal blocks give no estimate of their variance.
         let least = if self.regression { 1e-12 } else { 0.02 * 0.98 / BLOCK as f64 };
         let error = variance.max(least) * (1.0 / before.len() as f64 + 1.0 / after.len() as f64);
         (later - earlier).powi(2) > DEVIATIONS * DEVIATIONS * error

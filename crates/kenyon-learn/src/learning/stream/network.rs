@@ -21,7 +21,7 @@ use std::sync::Arc;
 pub(super) const NOVELTY_WINDOW: usize = 1_000;
 /// With fewer observed rows the rank is that among the rows the training held out.
 const FEWEST_RECENT: usize = 100;
-/// Rows after which what is known is looked at anew, at most.
+/// Largest number of rows after which the reference of novelty is fitted again.
 const RENEWED: u64 = 500;
 
 /// A frozen view of a stream.

@@ -22,7 +22,7 @@ pub(super) struct SparseMlp {
     isa: Isa,
     /// What is kept of the members' direct paths, where they can answer singly.
     direct: Tensors,
-    /// The members, once they were asked for.
+    /// The members, once they were requested.
     members: OnceLock<Vec<InferenceNet>>,
 }
 
@@ -128,7 +128,7 @@ impl Network for SparseMlp {
         let rows = self.vocabulary.translate(&plain, &mut entries)?;
         let mut explanation = Explanation::default();
         self.run(&one, |_, _, scratch| explanation = self.decompose(&rows, scratch, output))?;
-        // Entries without a weight row have no effect; one that stands for many has the sum of theirs.
+        // Entries without a weight row have no effect; one that represents many has the sum of theirs.
         let mut terms = std::mem::take(&mut explanation.entries).into_iter();
         let known = self.vocabulary.known(&plain, 0).into_iter();
         let mut terms = known.map(|known| if known { terms.next().unwrap_or(0.0) } else { 0.0 });

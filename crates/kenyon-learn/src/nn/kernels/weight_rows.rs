@@ -60,7 +60,7 @@ dispatch! {
     /// `out[r] = bias + Σ value · weights[index]` over the entries of row `r`, entry after entry.
     ///
     /// `weights` is `[inputs, width]`, `bias` `[width]` and `out` `[rows, width]`, where `width` counts 32 units.
-    /// Indices from `inputs` on mean lines of `sums` (see [`super::BinSums`]) and stand last in their row.
+    /// Indices from `inputs` on mean lines of `sums` (see [`super::BinSums`]) and are last in their row.
     pub(crate) fn forward_pairs(
         weights: &[Pair], sums: &[[Lane; 2]], bias: &[[Lane; 2]], rows: &SparseRows<'_>, out: &mut [[Lane; 2]],
     ) = pairs_body

@@ -80,7 +80,7 @@ impl Layer {
         layer
     }
 
-    /// Makes the sums what the weights say.
+    /// Computes the sums from the weights.
     pub(crate) fn sum_bins(&mut self) {
         if self.sums.is_empty() {
             return;

@@ -190,7 +190,7 @@ impl RowShare {
             let (indices, values) = rows.row(row);
             let mut norm = norm(isa, values);
             if !sums.is_empty() {
-                // A sum stands for as many full bins as are in it.
+                // A sum represents as many full bins as are in it.
                 let full: u32 = indices.iter().map(|&index| sums.summed(index) - 1).sum();
                 norm = norm.hypot((full as f32).sqrt());
             }
