@@ -62,6 +62,7 @@ pub const CODES: &[&str] = &[
     "idempotency_mismatch",
     "internal",
     "invalid_babi",
+    "invalid_conditional",
     "invalid_coverage",
     "invalid_cursor",
     "invalid_encoding",
