@@ -1,5 +1,6 @@
 //! Models and versions in the form the interface returns.
 
+use super::schemas::Label;
 use crate::jobs::DryRun;
 use crate::serving::ShadowFigures;
 use crate::store::{Job, JobId, Model, ModelName, Traffic, Version, VersionState};
@@ -68,6 +69,7 @@ struct ModelSchema {
     /// The column it predicts.
     target: Option<ColumnPlan>,
     /// The classes; empty for numbers.
+    #[schema(value_type = Option<Vec<Label>>)]
     classes: Option<Vec<Value>>,
     /// Columns that are not inputs.
     left_out: Option<Vec<DroppedColumn>>,

@@ -66,3 +66,39 @@ pub(super) struct HeldOutDataset {
     /// Its name.
     dataset: DatasetName,
 }
+
+/// The values one setting may take.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum SearchSpace {
+    /// One of these.
+    Choices(Vec<SettingValue>),
+    /// A number of a range.
+    Range(SearchRange),
+}
+
+/// A value of a setting.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum SettingValue {
+    /// A word.
+    Word(String),
+    /// A number.
+    Number(f64),
+    /// Whether.
+    Truth(bool),
+    /// Sizes, such as those of layers.
+    Sizes(Vec<u64>),
+}
+
+/// A range of numbers.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SearchRange {
+    /// The smallest.
+    min: f64,
+    /// The largest.
+    max: f64,
+    /// Equal chances for equal ratios instead of equal differences.
+    log: Option<bool>,
+}

@@ -5,6 +5,7 @@
 //! measure. Everything is a function of (seed, trial), and a checkpoint holds every finished trial and
 //! the current one, so an interrupted search gives the same result.
 
+use super::schemas::SearchSpace;
 use crate::{Error, Result};
 use kenyon_learn::learning::{Monitor, Progress};
 use kenyon_learn::models::{Family, Range, Setting};
@@ -32,7 +33,7 @@ pub struct SearchRequest {
     pub trials: usize,
     /// Settings to vary; the family's own search space when missing.
     #[serde(default)]
-    #[schema(value_type = HashMap<String, Space>, required = false)]
+    #[schema(value_type = HashMap<String, SearchSpace>, required = false)]
     pub space: Map<String, Value>,
 }
 
@@ -41,9 +42,8 @@ fn trials() -> usize {
 }
 
 /// The values one setting may take.
-#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
-#[schema(as = SearchSpace)]
 enum Space {
     /// One of these.
     Choices(Vec<Value>),
@@ -52,9 +52,8 @@ enum Space {
 }
 
 /// A range of numbers.
-#[derive(Clone, Debug, PartialEq, Deserialize, ToSchema)]
+#[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[schema(as = SearchRange)]
 struct Between {
     /// The smallest.
     min: f64,

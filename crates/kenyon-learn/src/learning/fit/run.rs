@@ -125,8 +125,9 @@ impl<'a> Run<'a> {
         }
         mini.select_into(self.data.batch, rows);
         let position = self.position();
+        let ended = self.ended_members();
         let left_out: Option<Vec<u64>> =
-            self.data.folds.map(|folds| rows.iter().map(|&row| self.left_out(folds, row)).collect());
+            self.data.folds.map(|folds| rows.iter().map(|&row| ended | self.left_out(folds, row)).collect());
         let weights: Option<Vec<f32>> =
             self.weights.as_ref().map(|weights| rows.iter().map(|&row| weights[row]).collect());
         let loss = match self.data.targets {
@@ -172,6 +173,12 @@ impl<'a> Run<'a> {
     /// Whether members stop early, each by a fold that it leaves out in addition to the one it is evaluated on.
     fn stops_by_folds(&self) -> Option<&'a Folds> {
         self.data.folds.filter(|folds| self.schedule.patience > 0 && folds.count > 2)
+    }
+
+    /// The members that have learned all they can, a bit each.
+    fn ended_members(&self) -> u64 {
+        let ended = |member: &MemberState| member.best.is_some() && member.since_best >= self.schedule.patience;
+        self.course.members.iter().enumerate().map(|(at, member)| u64::from(ended(member)) << at).sum()
     }
 
     /// The members that do not learn a row, a bit each.
@@ -239,7 +246,6 @@ impl<'a> Run<'a> {
                 // No row to stop by: it ends with the others.
                 state.since_best = patience;
             } else if state.since_best >= patience {
-                // What it has learned since, while others went on, is not asked for: they may know the rows that judge it.
                 continue;
             } else if state.best.is_none_or(|best| loss < best) {
                 *state = MemberState { best: Some(loss), since_best: 0 };

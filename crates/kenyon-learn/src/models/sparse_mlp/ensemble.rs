@@ -46,7 +46,7 @@ impl Ensemble {
             |_| 1,
             |_, (trainer, (rows, labels), loss)| *loss = trainer.step(rows, *labels, step),
         );
-        let count = work.len() as f32;
+        let count = work.iter().filter(|(_, (rows, _), _)| !rows.is_empty()).count().max(1) as f32;
         work.into_iter().map(|(_, _, loss)| loss).sum::<Result<f32>>().map(|sum| sum / count)
     }
 
@@ -70,7 +70,16 @@ impl Ensemble {
     /// Called at the end of a pass over the data.
     pub(super) fn revive(&mut self, epoch: u64) {
         for trainer in &mut self.trainers {
-            trainer.revive(epoch);
+            // One that was left out of the pass has no winners at all, and keeps its units.
+            let won = trainer
+                .net
+                .hidden
+                .iter()
+                .flat_map(|layer| layer.unit_blocks().map(|block| block.wins.0))
+                .any(|wins| wins.iter().any(|&wins| wins > 0.0));
+            if won {
+                trainer.revive(epoch);
+            }
         }
     }
 
