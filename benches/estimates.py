@@ -6,6 +6,7 @@ server's peak grows by while it trains (Linux). Prints the ratios; a goal is a f
 """
 
 import argparse
+import gzip
 import os
 import time
 
@@ -28,7 +29,7 @@ def measure(binary, path, target):
     server = Server(binary, "--workers", "1")
     client = Client(server.port)
     with open(path, "rb") as file:
-        client.call("PUT", "/api/v1/datasets/d", file.read())
+        client.call("PUT", "/api/v1/datasets/d", gzip.open(path).read() if path.endswith(".gz") else file.read(), kind="ndjson" if "json" in path else "csv")
     request = {"dataset": "d", "target": target}
     plan = client.call("POST", "/api/v1/models/m/train", {**request, "dry_run": True})
     _, before = peak(server.process.pid)

@@ -22,10 +22,14 @@ use utoipa::ToSchema;
 const ROWS: u64 = 50_000;
 /// How long it trains.
 const PROBE: Duration = Duration::from_millis(1500);
-/// Share of the planned passes that a training makes before early stopping ends it: a guess, not measured yet.
-const PASSES: f64 = 0.6;
+/// Share of the planned passes that a training makes before early stopping ends it, about (benches, estimates).
+const PASSES: f64 = 0.8;
 /// Seconds that every job takes besides training: claim, checkpoint, files, transaction.
 const FIXED_SECONDS: f64 = 0.1;
+/// Bytes that every training takes beside its rows and its network, about (benches, estimates).
+const FIXED_BYTES: f64 = 9.0 * (1 << 20) as f64;
+/// The peak of a training beside the bytes of its rows and its network: copies while it reads, encodes and calibrates.
+const PEAK: f64 = 2.5;
 
 /// What a training would do.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -145,7 +149,7 @@ impl Probing {
             columns: self.columns(&seen.dropped),
             split: self.split(&seen, scale),
             estimated_seconds: rounded(FIXED_SECONDS + (reading + learning * trainings) * scale),
-            estimated_bytes: (seen.bytes as f64 * scale) as u64 + 3 * seen.state_bytes,
+            estimated_bytes: (FIXED_BYTES + PEAK * (seen.bytes as f64 * scale + 3.0 * seen.state_bytes as f64)) as u64,
             warnings: seen.warnings,
         })
     }
