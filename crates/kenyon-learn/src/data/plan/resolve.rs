@@ -20,16 +20,16 @@ pub fn resolve(summary: &Summary, features: &Features, target: &str, task: Optio
 
     // What the request refers to: a column (or member) by name, to a feature.
     let mut taken: HashMap<&str, usize> = HashMap::new();
-    let mut wishes: Vec<Option<ColumnPlan>> = Vec::new();
+    let mut requested: Vec<Option<ColumnPlan>> = Vec::new();
     for (name, spec) in features.iter().filter(|(name, _)| **name != target.name) {
         let (members, plan) = resolve_feature(&columns, name, spec, &target.name)?;
         for member in members {
-            if let Some(other) = taken.insert(member, wishes.len()) {
-                let other = wishes[other].as_ref().map_or("another wish", |p| p.name.as_str());
+            if let Some(other) = taken.insert(member, requested.len()) {
+                let other = requested[other].as_ref().map_or("another feature", |p| p.name.as_str());
                 return Err(bad_feature(name, format!("the column '{member}' is already part of '{other}'")));
             }
         }
-        wishes.push(plan);
+        requested.push(plan);
     }
 
     let mut inputs: Vec<ColumnPlan> = Vec::new();
@@ -43,7 +43,7 @@ pub fn resolve(summary: &Summary, features: &Features, target: &str, task: Optio
         let own = [column.name.clone()];
         let mut left = Vec::new();
         for name in column.members.as_deref().unwrap_or(&own) {
-            match taken.get(name.as_str()).map(|&i| (i, &wishes[i])) {
+            match taken.get(name.as_str()).map(|&i| (i, &requested[i])) {
                 _ if *name == target.name => {}
                 Some((_, None)) => ignored.push(name.clone()),
                 Some((i, Some(plan))) => {

@@ -21,7 +21,7 @@ fn shown(plan: &Resolved) -> Vec<(&str, ColumnKind, usize)> {
 }
 
 #[test]
-fn wishes_change_how_columns_are_read() {
+fn a_request_changes_how_columns_are_read() {
     use ColumnKind::*;
     let plan = ask(json!({}), "y", None).unwrap();
     assert_eq!(plan.task, Task::Classification);
