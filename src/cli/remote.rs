@@ -294,6 +294,9 @@ pub(super) struct Export {
     /// `bundle`, `safetensors` or `onnx`.
     #[arg(long, default_value = "bundle")]
     format: String,
+    /// What an `onnx` file takes: `columns` or `features`.
+    #[arg(long, default_value = "columns")]
+    inputs: String,
     /// Output file; derived from the model's name when missing.
     #[arg(long, short)]
     out: Option<PathBuf>,
@@ -309,8 +312,9 @@ impl Export {
                 model["version"].as_u64().context("the model serves no version yet")?
             }
         };
-        let path = format!("/api/v1/models/{}/versions/{version}/export?format={}", self.model, self.format);
-        let bytes = client.checked(client.request(Method::GET, &path)).await?.bytes().await?;
+        let query = [("format", &self.format), ("inputs", &self.inputs)];
+        let path = format!("/api/v1/models/{}/versions/{version}/export", self.model);
+        let bytes = client.checked(client.request(Method::GET, &path).query(&query)).await?.bytes().await?;
         let ending = if self.format == "bundle" { "kenyon" } else { &self.format };
         let out = self.out.unwrap_or_else(|| PathBuf::from(format!("{}.{ending}", self.model)));
         tokio::fs::write(&out, &bytes).await.with_context(|| format!("cannot write {}", out.display()))?;

@@ -10,6 +10,7 @@ use crate::store::ModelName;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use kenyon_learn::learning::onnx::Inputs;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -27,6 +28,10 @@ struct Form {
     #[serde(default)]
     #[param(value_type = Option<String>, pattern = "^(bundle|safetensors|onnx)$")]
     format: Format,
+    /// What an `onnx` file takes: `columns` (the values of a row) or `features` (what the encoder makes of them).
+    #[serde(default)]
+    #[param(value_type = Option<String>, pattern = "^(columns|features)$")]
+    inputs: Inputs,
 }
 
 /// Exports a version.
@@ -36,13 +41,13 @@ struct Form {
         content((inline(Binary) = "application/octet-stream"), (inline(Binary) = "application/x-tar"))),
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
-    (status = 422, description = "the family has no ONNX form", body = Problem, content_type = "application/problem+json")))]
+    (status = 422, description = "the family or a column has no ONNX form", body = Problem, content_type = "application/problem+json")))]
 async fn export_version(
     State(api): State<Api>,
     Path((name, version)): Path<(ModelName, u64)>,
     Query(form): Query<Form>,
 ) -> Answer<Response> {
-    let file = transfer::export(&api.store, &name, version, form.format).await?;
+    let file = transfer::export(&api.store, &name, version, form.format, form.inputs).await?;
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{}\"", file.name))
         .unwrap_or(HeaderValue::from_static("attachment"));
     let headers = [

@@ -39,8 +39,14 @@ pub struct Exported {
     pub bytes: Vec<u8>,
 }
 
-/// A version of a model as a file; 404 `model_not_found` or `version_not_found`.
-pub async fn export(store: &Store, model: &ModelName, version: u64, format: Format) -> Result<Exported> {
+/// A version of a model as a file, as ONNX from these inputs; 404 `model_not_found` or `version_not_found`.
+pub async fn export(
+    store: &Store,
+    model: &ModelName,
+    version: u64,
+    format: Format,
+    inputs: onnx::Inputs,
+) -> Result<Exported> {
     let found = store.version(model, version).await?;
     let files = store.version_files(&found).await?;
     let (ending, content_type) = match format {
@@ -51,7 +57,7 @@ pub async fn export(store: &Store, model: &ModelName, version: u64, format: Form
     let work = move || match format {
         Format::Bundle => pack(files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..]))),
         Format::Safetensors => file(&files, "weights.safetensors").map(<[u8]>::to_vec),
-        Format::Onnx => onnx::export(&load(&files)?).map_err(Error::from),
+        Format::Onnx => onnx::export(&load(&files)?, inputs).map_err(Error::from),
     };
     let bytes = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
     Ok(Exported { name: format!("{model}-{version}.{ending}"), content_type, bytes })

@@ -19,6 +19,8 @@ import time
 import numpy as np
 import requests
 
+import exported
+
 CHECKS = []
 
 
@@ -356,31 +358,21 @@ def errors_are_said_as_the_protocol_wants(s):
 
 
 @check
-def onnx_answers_the_same(s):
-    import onnxruntime
-
+def onnx_answers_rows_as_they_are(s):
     for model, target, rows in (("pictures", "digit", s.pictures[:20]), ("flowers", "species", s.flowers[:20]), ("flats", "price", s.flats[:20])):
-        exported = requests.get(f"{s.url}/api/v1/models/{model}/versions/1/export?format=onnx")
-        assert exported.ok, exported.text
-        session = onnxruntime.InferenceSession(exported.content, providers=["CPUExecutionProvider"])
-        encoder = json.loads(session.get_modelmeta().custom_metadata_map["encoder.json"])
-        rows = [{k: v for k, v in r.items() if k != target} for r in rows]
-        expected = s.predict(model, rows)
-        if model != "pictures":
-            # The graph at least runs on its input; encoding mixed columns is the encoder's business.
-            session.run(None, {"features": np.zeros((2, encoder["width"]), np.float32)})
-            continue
-        encoded = encode_vectors(encoder, np.array([r["image"] for r in rows], np.float32))
-        ours = np.array([[p["probabilities"][str(c)] for c in range(4)] for p in expected])
-        theirs = session.run(["probabilities"], {"features": encoded})[0]
-        assert np.abs(ours - theirs).max() < 1e-4, np.abs(ours - theirs).max()
+        in_onnx(s, model, rows, target)
+    # The encoder's features are the other input that can be asked for.
+    session = exported.load(s.url, "flowers", inputs="features")
+    width = json.loads(session.get_modelmeta().custom_metadata_map["encoder.json"])["width"]
+    [probabilities] = session.run(["probabilities"], {"features": np.zeros((2, width), np.float32)})
+    assert probabilities.shape == (2, 3) and np.allclose(probabilities.sum(axis=1), 1), probabilities
 
 
 @check
 def networks_that_answer_together_do_so_in_onnx(s):
     rows = flowers(150, random.Random(9))
     s.train("together", rows, "species", family="sparse_mlp", config={"epochs": 8, "members": 3, "hidden": [40, 20]})
-    flowers_in_onnx(s, "together", rows[:20])
+    in_onnx(s, "together", rows[:20], "species")
     activity = requests.get(f"{s.url}/api/v1/models/together/activity").json()
     # Sizes are rounded up to sixteens.
     assert [layer["units"] for layer in activity["layers"]] == [3 * 48, 3 * 32], activity
@@ -390,56 +382,53 @@ def networks_that_answer_together_do_so_in_onnx(s):
 def a_memory_in_onnx_recalls_the_same(s):
     rows = flowers(150, random.Random(9))
     s.train("recalled", rows, "species", family="memory", config={"epochs": 8})
-    first = flowers_in_onnx(s, "recalled", rows[:20])
+    first = in_onnx(s, "recalled", rows[:20], "species", explain=True)
     nearest = first["explanation"]["memories"][0]
     assert nearest["similarity"] > 0.99 and nearest["row"].keys() == rows[0].keys() - {"species"}, nearest
 
 
 @check
-def a_family_without_onnx_says_which_have_it(s):
-    s.train("tokens", flowers(60, random.Random(3)), "species", family="attention", config={"epochs": 1})
-    refused = requests.get(f"{s.url}/api/v1/models/tokens/versions/1/export?format=onnx")
-    assert refused.status_code == 422 and "sparse_mlp" in refused.json()["detail"], refused.text
+def attention_and_a_hybrid_in_onnx_answer_the_same(s):
+    flats = [{k: v for k, v in row.items() if k != "price"} | {"dear": row["price"] > 150} for row in s.flats]
+    s.train("attended", flats, "dear", family="attention", config={"epochs": 3})
+    s.train("grouped", flats, "dear", family="hybrid")
+    s.train("seen", s.pictures, "digit", family="hybrid")
+    # A column without a value, and a name that no row had.
+    odd = [{**flats[0], "city": None}, {**flats[1], "city": "Atlantis"}, {**flats[2], "size": None, "garden": None}]
+    for model, rows, target in (("attended", flats[:20] + odd, "dear"), ("grouped", flats[:20] + odd, "dear"), ("seen", s.pictures[:20], "digit")):
+        in_onnx(s, model, rows, target)
 
 
-def flowers_in_onnx(s, model, rows):
-    """A model of flowers answers `rows` as its exported form does; returns the first answer, explained."""
-    import onnxruntime
+@check
+def a_column_without_an_onnx_form_is_named(s):
+    rows = [{"note": f"{word} and {i} more words of it", "size": i, "kind": word} for i in range(40) for word in ("good", "poor")]
+    s.train("notes", rows, "kind", features={"note": "text"}, family="sparse_mlp", config={"epochs": 2})
+    refused = requests.get(f"{s.url}/api/v1/models/notes/versions/1/export?format=onnx")
+    problem = refused.json()
+    assert refused.status_code == 422 and problem["code"] == "no_onnx_form", refused.text
+    assert problem["details"][0]["column"] == "note" and "inputs=features" in problem["detail"], problem
+    exported.load(s.url, "notes", inputs="features")
 
-    exported = requests.get(f"{s.url}/api/v1/models/{model}/versions/1/export?format=onnx")
-    assert exported.ok, exported.text
-    session = onnxruntime.InferenceSession(exported.content, providers=["CPUExecutionProvider"])
-    meta = session.get_modelmeta().custom_metadata_map
-    encoder, classes = json.loads(meta["encoder.json"]), json.loads(meta["classes"])
-    rows = [{k: v for k, v in row.items() if k != "species"} for row in rows]
-    expected = s.predict(model, rows, explain=True)
-    ours = np.array([[p["probabilities"][c] for c in classes] for p in expected])
-    theirs = session.run(["probabilities"], {"features": encode_numbers(encoder, rows)})[0]
-    assert np.abs(ours - theirs).max() < 1e-4, np.abs(ours - theirs).max()
+
+def in_onnx(s, model, rows, target, **options):
+    """A model answers `rows` as its exported form does; returns the first answer."""
+    rows = [{k: v for k, v in row.items() if k != target} for row in rows]
+    expected = s.predict(model, rows, **options)
+    session = exported.load(s.url, model)
+    found = exported.run(session, rows)
+    if "value" in found:
+        ours = np.array([p["value"] for p in expected])
+        assert np.allclose(found["value"], ours, rtol=1e-5), (model, found["value"], ours)
+        return expected[0]
+    classes = json.loads(session.get_modelmeta().custom_metadata_map["classes"])
+    spelled = [json.dumps(c) if isinstance(c, bool) else str(c) for c in classes]
+    ours = np.array([[p["probabilities"][c] for c in spelled] for p in expected])
+    far = np.abs(ours - found["probabilities"]).max()
+    assert far < 1e-4, (model, far)
+    labels = found["label"].tolist()
+    clear = [i for i, row in enumerate(np.sort(ours)) if row[-1] - row[-2] > 1e-4]
+    assert [labels[i] for i in clear] == [expected[i]["label"] for i in clear], (model, labels)
     return expected[0]
-
-
-def encode_numbers(encoder, rows):
-    """What the encoder does to number columns; see encoder.json."""
-    out = np.zeros((len(rows), encoder["width"]), np.float32)
-    for field, fitted in zip(encoder["fields"], encoder["fitted"]):
-        scale, edges = fitted["scale"], fitted["edges"]
-        deviation = (scale["squares"] / scale["count"]) ** 0.5
-        for r, row in enumerate(rows):
-            value = row[field["name"]]
-            out[r, field["start"]] = min(8, max(-8, (value - scale["mean"]) / deviation))
-            for bin, (low, high) in enumerate(zip(edges, edges[1:])):
-                out[r, field["start"] + 1 + bin] = min(1, max(0, (value - low) / (high - low)))
-    return out
-
-
-def encode_vectors(encoder, values):
-    """What the encoder does to a single vector column; see encoder.json."""
-    scaling = encoder["fitted"][0]["scaling"]
-    if "largest" in scaling:
-        return values / np.float32(scaling["largest"])
-    mean, inverse = (np.array(scaling["standard"][k], np.float32) for k in ("mean", "inverse"))
-    return (values - mean) * inverse
 
 
 @check

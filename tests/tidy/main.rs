@@ -8,7 +8,7 @@ use source::{File, named, sources, uses};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The layer of each module. A module may use those on lower layers, and those named in [`NEIGHBOURS`].
-const LAYERS: [(&str, u32); 19] = [
+const LAYERS: [(&str, u32); 20] = [
     ("kenyon::main", 9),
     ("kenyon::cli", 8),
     ("kenyon::app", 7),
@@ -25,22 +25,25 @@ const LAYERS: [(&str, u32); 19] = [
     ("kenyon_learn::models", 0),
     ("kenyon_learn::nn", 0),
     ("kenyon_learn::data", 0),
+    ("kenyon_learn::onnx", 0),
     ("kenyon_learn::random", 0),
     ("kenyon_learn::error", 0),
     ("kenyon", 2),
 ];
 
 /// Modules of one layer that may use each other, in this direction; ARCHITECTURE.md has the reasons.
-const NEIGHBOURS: [(&str, &str); 12] = [
+const NEIGHBOURS: [(&str, &str); 14] = [
     ("kenyon::oip", "kenyon::http"),
     ("kenyon::telemetry", "kenyon::config"),
     ("kenyon_learn::models", "kenyon_learn::nn"),
     ("kenyon_learn::models", "kenyon_learn::data"),
+    ("kenyon_learn::models", "kenyon_learn::onnx"),
     ("kenyon_learn::models", "kenyon_learn::random"),
     ("kenyon_learn::models", "kenyon_learn::error"),
     ("kenyon_learn::nn", "kenyon_learn::data"),
     ("kenyon_learn::nn", "kenyon_learn::random"),
     ("kenyon_learn::nn", "kenyon_learn::error"),
+    ("kenyon_learn::data", "kenyon_learn::onnx"),
     ("kenyon_learn::data", "kenyon_learn::random"),
     ("kenyon_learn::data", "kenyon_learn::error"),
     ("kenyon::error", "kenyon_learn"),

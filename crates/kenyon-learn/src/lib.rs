@@ -77,6 +77,7 @@ pub mod error;
 pub mod learning;
 pub mod models;
 pub mod nn;
+pub mod onnx;
 pub mod random;
 
 pub use error::{Detail, Error, Kind, Result};

@@ -1,6 +1,7 @@
 //! The attention family: tokens attend to each other, and the answer is a weighted sum over them.
 
 mod learner;
+mod onnx;
 mod recipe;
 mod settings;
 
@@ -23,6 +24,7 @@ use crate::nn::layers::attention::{AttentionLayout, AttentionTape, AttentionWeig
 use crate::nn::layers::filter_branch::{FilterBranch, SeriesColumn};
 use crate::nn::layers::filters::FilterBank;
 use crate::nn::parameters::{read_into, tensor};
+use crate::onnx::{Graph, Node};
 use serde_json::{Map, Value, json};
 use settings::{FILTERS, Sizes, shape};
 
@@ -63,6 +65,10 @@ impl FamilySpec for Spec {
             "dropout": [0.0, 0.1, 0.3],
             "learning_rate": { "min": 0.0003, "max": 0.01, "log": true },
         })
+    }
+
+    fn has_onnx(&self) -> bool {
+        true
     }
 
     fn learner(&self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
@@ -343,5 +349,11 @@ impl Network for Attention {
 
     fn save(&self) -> Result<Tensors> {
         Attention::save(self)
+    }
+
+    fn onnx(&self, graph: &mut Graph, features: &Node, encoder: &Encoder) -> Result<Option<Node>> {
+        let a_token_each = self.branch.is_none() && encoder.has_a_token_a_field();
+        let network = || onnx::network(graph, features, &encoder.fields, &self.plan.shape, &self.save()?);
+        a_token_each.then(network).transpose()
     }
 }

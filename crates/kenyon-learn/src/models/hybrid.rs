@@ -4,6 +4,7 @@
 //! which continues from the network trained here.
 
 mod learner;
+mod onnx;
 mod tensors;
 
 pub(crate) use learner::learner;
@@ -21,6 +22,7 @@ use crate::nn::Tensors;
 use crate::nn::layers::local_groups::{CodeSegment, Columns, Hashed, LocalGroups, PatchShape, Patches};
 use crate::nn::readouts::Readout;
 use crate::nn::readouts::discriminant::Sums;
+use crate::onnx::{Graph, Node};
 use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 
@@ -78,6 +80,10 @@ impl FamilySpec for Spec {
         tensors: &Tensors,
     ) -> Result<Box<dyn Network>> {
         load(encoder, task, outputs, config, tensors)
+    }
+
+    fn has_onnx(&self) -> bool {
+        true
     }
 
     fn learns_unlabelled(&self) -> bool {
@@ -373,6 +379,10 @@ impl Network for Hybrid {
             save_sums(sums, &mut out)?;
         }
         Ok(out)
+    }
+
+    fn onnx(&self, graph: &mut Graph, features: &Node, _encoder: &Encoder) -> Result<Option<Node>> {
+        Ok(onnx::network(graph, features, &self.groups, &self.readout))
     }
 
     fn sums(&self) -> Option<&Sums> {

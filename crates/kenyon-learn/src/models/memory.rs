@@ -12,7 +12,6 @@ mod recipe;
 mod stories;
 
 use super::attention::{number, whole};
-use super::onnx::Graph;
 use super::recipe::Rule;
 use super::{FamilySpec, Learner, LearnerSpec, Network, Schedule, Setting, Suitability, Task};
 use crate::Result;
@@ -89,12 +88,6 @@ impl FamilySpec for Spec {
 
     fn has_onnx(&self) -> bool {
         true
-    }
-
-    fn onnx(&self, graph: &mut Graph, tensors: &Tensors, outputs: usize, task: Task) -> Result<Option<String>> {
-        // A network that reads a story is not a fixed graph over one row.
-        let recalls = tensors.contains_key("episodes.outcomes");
-        recalls.then(|| onnx::recall(graph, tensors, outputs, task == Task::Regression)).transpose()
     }
 }
 

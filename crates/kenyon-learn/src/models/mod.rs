@@ -7,7 +7,7 @@ pub(crate) mod attention;
 mod conformance;
 pub(crate) mod hybrid;
 pub(crate) mod memory;
-pub mod onnx;
+mod onnx;
 pub mod recipe;
 pub mod registry;
 pub mod settings;
@@ -18,6 +18,7 @@ mod toy;
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
 use crate::nn::Tensors;
+use crate::onnx::{Graph, Node};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -282,6 +283,15 @@ pub trait Network: Send + Sync {
 
     /// Everything [`FamilySpec::load`] needs in addition to the configuration.
     fn save(&self) -> Result<Tensors>;
+
+    /// Adds the network to `graph` as operators on `features`, `[batch, encoder.width]`, and returns the logits (or
+    /// standardised values); `None` where it is not a fixed graph over one row of features.
+    ///
+    /// # Errors
+    /// Tensors that are missing.
+    fn onnx(&self, _graph: &mut Graph, _features: &Node, _encoder: &Encoder) -> Result<Option<Node>> {
+        Ok(None)
+    }
 }
 
 /// Terms of an answer. `bias` plus the sum of `entries` is the logit (or standardised value).

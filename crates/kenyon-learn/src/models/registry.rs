@@ -3,7 +3,6 @@
 //! Requests, the default choice, the search, streams, exports and the command line read this list.
 //! To add a family, implement [`FamilySpec`] in a file of its own and add it to `FAMILIES`.
 
-use super::onnx::Graph;
 use super::recipe::Rule;
 use super::{Learner, LearnerSpec, Network, Setting, Task, attention, common_settings, hybrid, memory, sparse_mlp};
 use crate::Result;
@@ -93,18 +92,9 @@ pub trait FamilySpec: Send + Sync {
         tensors: &Tensors,
     ) -> Result<Box<dyn Network>>;
 
-    /// Whether models of it can be exported as ONNX; [`Self::onnx`] may still refuse some.
+    /// Whether models of it can be exported as ONNX; [`Network::onnx`] may still refuse some.
     fn has_onnx(&self) -> bool {
         false
-    }
-
-    /// Adds the saved network to `graph` as operators on `features` and returns the name of the logits
-    /// (or standardised values); `None` where the network is not a fixed graph over one row of features.
-    ///
-    /// # Errors
-    /// Tensors that are missing.
-    fn onnx(&self, _graph: &mut Graph, _tensors: &Tensors, _outputs: usize, _task: Task) -> Result<Option<String>> {
-        Ok(None)
     }
 
     /// Whether its networks read compact batches ([`Encoder::encode_compact`]), in training as well.

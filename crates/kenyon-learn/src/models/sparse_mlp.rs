@@ -11,7 +11,6 @@ mod recipe;
 mod tests;
 mod vocabulary;
 
-use super::onnx::Graph;
 use super::recipe::Rule;
 use super::{
     FamilySpec, Learner, LearnerSpec, MemberLearner, Network, Next, Position, Schedule, Setting, Suitability, Targets,
@@ -96,10 +95,6 @@ impl FamilySpec for Spec {
 
     fn has_onnx(&self) -> bool {
         true
-    }
-
-    fn onnx(&self, graph: &mut Graph, tensors: &Tensors, _outputs: usize, _task: Task) -> Result<Option<String>> {
-        onnx::layers(graph, tensors).map(Some)
     }
 }
 

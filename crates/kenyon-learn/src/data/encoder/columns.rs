@@ -343,14 +343,16 @@ fn push_number(scale: &Scale, edges: &[f64], value: f64, start: u32, batch: &mut
     push_bins(edges, value, start + 1, batch);
 }
 
+/// Seconds of the periods whose phase a timestamp has: day, week and year.
+pub(super) const PERIODS: [f64; 3] = [86_400.0, 7.0 * 86_400.0, 365.2425 * 86_400.0];
+
 fn push_timestamp(scale: &Scale, value: f64, start: u32, batch: &mut Batch) {
-    const DAY: f64 = 86_400.0;
     if !value.is_finite() {
         batch.push_entry(start + 7, 1.0);
         return;
     }
     batch.push_entry(start, scale.apply(value));
-    for (i, period) in [DAY, 7.0 * DAY, 365.2425 * DAY].into_iter().enumerate() {
+    for (i, period) in PERIODS.into_iter().enumerate() {
         let (sine, cosine) = (value / period * std::f64::consts::TAU).sin_cos();
         batch.push_entry(start + 1 + 2 * i as u32, sine as f32);
         batch.push_entry(start + 2 + 2 * i as u32, cosine as f32);

@@ -12,6 +12,7 @@
 mod bins;
 mod columns;
 mod fit;
+pub(crate) mod onnx;
 pub mod pairs;
 mod peak;
 mod running;
@@ -231,6 +232,12 @@ impl Encoder {
             }
         }
         Ok(())
+    }
+
+    /// Whether every field is one token of a batch with tokens.
+    pub fn has_a_token_a_field(&self) -> bool {
+        let many = |fitted: &Fitted| matches!(fitted, Fitted::Words | Fitted::Patches { .. } | Fitted::Windows { .. });
+        self.layout == Layout::Tokens && !self.fitted.iter().any(many)
     }
 
     /// How field `field` is cut into window tokens: channels, steps a window, steps between two.

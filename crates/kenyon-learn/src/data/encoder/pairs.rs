@@ -35,9 +35,9 @@ pub(super) struct Diagonal {
     /// The other column.
     pub(super) with: String,
     /// Mean of either column, and what its distance from that is multiplied by.
-    own: (f64, f64),
-    other: (f64, f64),
-    edges: Vec<f64>,
+    pub(super) own: (f64, f64),
+    pub(super) other: (f64, f64),
+    pub(super) edges: Vec<f64>,
 }
 
 impl Diagonal {

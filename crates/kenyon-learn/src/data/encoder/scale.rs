@@ -52,7 +52,7 @@ pub(super) fn beyond([low, high]: [f64; 2], value: f64) -> f32 {
 }
 
 /// Numbers beyond this are cut in statistics, so that their squares stay finite.
-const MOST: f64 = 1e140;
+pub(super) const MOST: f64 = 1e140;
 
 /// Interquartile ranges from the middle half of a column beyond which a value does not count for its scale.
 const FAR: f64 = 1e4;

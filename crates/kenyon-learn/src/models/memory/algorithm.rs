@@ -2,11 +2,13 @@
 
 use crate::Result;
 use crate::data::Batch;
+use crate::data::encoder::Encoder;
 use crate::models::{Activity, Explanation, Family, Network, Position, Targets};
 use crate::nn::Tensors;
 use crate::nn::adam::{Moments, WarmCosine, clip, constants};
 use crate::nn::kernels::{dense, parallel};
 use crate::nn::parameters::Parameters;
+use crate::onnx::{Graph, Node};
 use crate::random::Random;
 use std::ops::Range;
 
@@ -56,6 +58,11 @@ pub(super) trait Algorithm: Send + Sync + 'static {
     /// Adds what is saved besides the weights.
     fn save(&self, _out: &mut Tensors) -> Result<()> {
         Ok(())
+    }
+
+    /// As [`Network::onnx`], from all that is saved; networks that read a story are not a fixed graph over one row.
+    fn onnx(&self, _graph: &mut Graph, _features: &Node, _tensors: &Tensors) -> Result<Option<Node>> {
+        Ok(None)
     }
 
     /// Restores what [`Algorithm::save`] added.
@@ -236,5 +243,9 @@ impl<A: Algorithm> Network for MemoryNet<A> {
         self.algorithm.parameters().save(&self.weights, &mut out)?;
         self.algorithm.save(&mut out)?;
         Ok(out)
+    }
+
+    fn onnx(&self, graph: &mut Graph, features: &Node, _encoder: &Encoder) -> Result<Option<Node>> {
+        self.algorithm.onnx(graph, features, &self.save()?)
     }
 }

@@ -2,6 +2,7 @@
 //! their own.
 
 use super::algorithm::{Algorithm, Chunk};
+use super::onnx::recall;
 use super::stories::state_layer;
 use crate::data::Batch;
 use crate::models::attention::loss_gradient;
@@ -9,6 +10,7 @@ use crate::models::{Activity, Explanation, RECALLED, Recalled, RecalledRow, Targ
 use crate::nn::Tensors;
 use crate::nn::memory::knn_attention::{Episodes, Keys, KnnLayout, KnnShape, KnnTape, keys_backward};
 use crate::nn::parameters::{Parameters, read_into, tensor};
+use crate::onnx::{Graph, Node};
 use crate::random::Random;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
@@ -134,6 +136,11 @@ impl Algorithm for KnnAttention {
         out.insert("episodes.values".into(), tensor(&e.values, &[e.values.len()])?);
         out.insert("episodes.outcomes".into(), tensor(&e.outcomes, &[e.outcomes.len()])?);
         Ok(())
+    }
+
+    fn onnx(&self, graph: &mut Graph, features: &Node, tensors: &Tensors) -> Result<Option<Node>> {
+        let KnnShape { outputs, regression, .. } = self.layout.shape;
+        recall(graph, features, tensors, outputs, regression).map(Some)
     }
 
     /// The stored rows are untrusted.

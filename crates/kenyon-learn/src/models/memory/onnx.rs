@@ -1,12 +1,18 @@
 //! A model with stored training rows as ONNX operators.
 
-use crate::models::onnx::{Graph, integer, list};
 use crate::nn::Tensors;
+use crate::onnx::{Graph, Node, integer, list};
 use crate::{Error, Result};
 
 /// A `memory` with stored training rows: the row's embedding compared with theirs by cosine, a softmax, and
-/// their outcomes added to a linear readout (see [`crate::nn::memory::knn_attention`]). Returns the name of the logits.
-pub(super) fn recall(graph: &mut Graph, tensors: &Tensors, outputs: usize, regression: bool) -> Result<String> {
+/// their outcomes added to a linear readout (see [`crate::nn::memory::knn_attention`]). Returns the logits.
+pub(super) fn recall(
+    graph: &mut Graph,
+    row: &Node,
+    tensors: &Tensors,
+    outputs: usize,
+    regression: bool,
+) -> Result<Node> {
     graph.name("Recall");
     let missing = |name: &str| Error::internal(format!("{name} is missing"));
     let floats = |name: &str| -> Result<Vec<f32>> {
@@ -41,28 +47,27 @@ pub(super) fn recall(graph: &mut Graph, tensors: &Tensors, outputs: usize, regre
     let columns = (0..width).flat_map(|i| (0..outputs).map(move |o| (o, i))).map(|(o, i)| readout[o * width + i]);
     let columns: Vec<f32> = columns.collect();
     let (wide, outs) = (width as i64, outputs as i64);
-    graph.constant("embedding", &[(table.len() / width.max(1)) as i64, wide], &table);
-    graph.constant("readout", &[wide, outs], &columns);
-    graph.constant("bias", &[outs], &floats("bias")?);
-    graph.node("MatMul", &["features", "embedding"], &["description"], vec![]);
-    graph.node("MatMul", &["description", "readout"], &["read"], vec![]);
-    graph.node("Add", &["read", "bias"], &["linear"], vec![]);
+    let embedding = graph.floats(&[(table.len() / width.max(1)) as i64, wide], &table);
+    let readout = graph.floats(&[wide, outs], &columns);
+    let bias = graph.floats(&[outs], &floats("bias")?);
+    let description = graph.op("MatMul", &[row, &embedding], vec![]);
+    let read = graph.op("MatMul", &[&description, &readout], vec![]);
+    let linear = graph.op("Add", &[&read, &bias], vec![]);
     if count == 0 {
-        return Ok("linear".to_owned());
+        return Ok(linear);
     }
-    graph.constant("keys", &[wide, count as i64], &keys);
-    graph.constant("votes", &[count as i64, outs], &votes);
-    graph.constant("trust", &[], &floats("trust")?);
-    graph.constant("sharpness", &[], &floats("sharpness")?);
-    graph.constant("least", &[], &[1e-6]);
-    graph.node("ReduceL2", &["description"], &["norm"], vec![list("axes", &[1]), integer("keepdims", 1)]);
-    graph.node("Max", &["norm", "least"], &["length"], vec![]);
-    graph.node("Div", &["description", "length"], &["unit"], vec![]);
-    graph.node("MatMul", &["unit", "keys"], &["similarity"], vec![]);
-    graph.node("Mul", &["similarity", "sharpness"], &["sharp"], vec![]);
-    graph.node("Softmax", &["sharp"], &["weights"], vec![integer("axis", -1)]);
-    graph.node("MatMul", &["weights", "votes"], &["recalled"], vec![]);
-    graph.node("Mul", &["recalled", "trust"], &["trusted"], vec![]);
-    graph.node("Add", &["linear", "trusted"], &["logits"], vec![]);
-    Ok("logits".to_owned())
+    let keys = graph.floats(&[wide, count as i64], &keys);
+    let votes = graph.floats(&[count as i64, outs], &votes);
+    let trust = graph.floats(&[], &floats("trust")?);
+    let sharpness = graph.floats(&[], &floats("sharpness")?);
+    let least = graph.floats(&[], &[1e-6]);
+    let norm = graph.op("ReduceL2", &[&description], vec![list("axes", &[1]), integer("keepdims", 1)]);
+    let length = graph.op("Max", &[&norm, &least], vec![]);
+    let unit = graph.op("Div", &[&description, &length], vec![]);
+    let similarity = graph.op("MatMul", &[&unit, &keys], vec![]);
+    let sharp = graph.op("Mul", &[&similarity, &sharpness], vec![]);
+    let weights = graph.op("Softmax", &[&sharp], vec![integer("axis", -1)]);
+    let recalled = graph.op("MatMul", &[&weights, &votes], vec![]);
+    let trusted = graph.op("Mul", &[&recalled, &trust], vec![]);
+    Ok(graph.op("Add", &[&linear, &trusted], vec![]))
 }

@@ -1,12 +1,15 @@
 //! The trained network: outputs, codes, explanations and activity.
 
 use super::members::{direct_paths, each_by_its_member, taken_apart};
+use super::onnx::layers;
 use super::vocabulary::{Entries, Vocabulary};
 use crate::data::Batch;
+use crate::data::encoder::Encoder;
 use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
 use crate::nn::Tensors;
 use crate::nn::kernels::{Isa, SparseRows};
 use crate::nn::layers::sparse_net::{InferenceNet, Scratch, save_winners};
+use crate::onnx::{Graph, Node};
 use crate::{Error, Result};
 use std::cell::RefCell;
 use std::sync::OnceLock;
@@ -192,6 +195,10 @@ impl Network for SparseMlp {
         self.vocabulary.save(&mut tensors)?;
         tensors.extend(self.direct.clone());
         Ok(tensors)
+    }
+
+    fn onnx(&self, graph: &mut Graph, features: &Node, _encoder: &Encoder) -> Result<Option<Node>> {
+        layers(graph, features, &self.save()?).map(Some)
     }
 }
 

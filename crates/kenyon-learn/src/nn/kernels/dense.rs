@@ -111,7 +111,7 @@ dispatch! {
 }
 
 /// Keeps the root of a row of zeros finite.
-const EPSILON: f32 = 1e-6;
+pub(crate) const EPSILON: f32 = 1e-6;
 
 dispatch! {
     /// `y = gain x / rms(x)` for each row of `[rows, width]`; `inverse` `[rows]` keeps 1 / rms.

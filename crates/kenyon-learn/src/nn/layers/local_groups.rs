@@ -405,16 +405,21 @@ impl Columns {
 }
 
 impl Hashed {
+    /// The positions that feature `index` is added to, each with its sign.
+    pub(crate) fn places(&self, index: usize) -> impl Iterator<Item = (usize, f32)> {
+        let mut random = Random::stream(self.seed, "hashed", index as u64);
+        (0..self.spread).map(move |_| {
+            let bits = random.next_u64();
+            let unit = ((u128::from(bits) * self.units as u128) >> 64) as usize;
+            (unit, if bits & 1 == 0 { 1.0 } else { -1.0 })
+        })
+    }
+
     fn code(&self, indices: &[u32], values: &[f32], out: &mut [f32]) {
         let mut length = 0.0;
         for (index, value) in within(indices, values, self.start, self.inputs) {
             length += value * value;
-            let mut random = Random::stream(self.seed, "hashed", index as u64);
-            for _ in 0..self.spread {
-                let bits = random.next_u64();
-                let place = ((u128::from(bits) * self.units as u128) >> 64) as usize;
-                out[place] += if bits & 1 == 0 { value } else { -value };
-            }
+            self.places(index).for_each(|(unit, sign)| out[unit] += sign * value);
         }
         if length > 0.0 {
             let scale = 1.0 / (length * self.spread as f32).sqrt();
