@@ -170,7 +170,7 @@ struct Appended {
     warnings: Vec<Warning>,
 }
 
-/// Appends the rows of a file, all or none.
+/// Appends the rows of a file, all or none. With `dry_run` the answer is the same, and nothing is stored.
 #[utoipa::path(post, path = "/api/v1/datasets/{name}/rows", operation_id = "append_rows", tag = "datasets",
     security(("key" = ["datasets"])), params(("name" = inline(DatasetName), Path), ReadQuery),
     request_body(content((String = "text/csv", example = json!("x,y,label\n5,6,left\n")),
@@ -187,15 +187,13 @@ async fn append_rows(
     headers: HeaderMap,
     body: Body,
 ) -> Answer<axum::Json<Appended>> {
-    if query.dry_run.is_some() {
-        let reason = "is for `PUT` only";
-        return Err(Error::malformed("invalid_request", format!("dry_run {reason}"))
-            .with_details([Detail::path("dry_run", reason)])
-            .into());
-    }
     let mut known = api.store.dataset(&name).await?;
     api.room_for_bytes().await?;
     let mut upload = Upload::take(&api, &headers, &query, body, Some(summary_of(&known)?)).await?;
+    if query.dry_run.unwrap_or(false) {
+        let (appended, warnings) = (upload.part.rows, upload.summary.warnings);
+        return Ok(axum::Json(Appended { appended, rows: known.rows + appended, warnings }));
+    }
     for _ in 0..TRIES {
         let columns = serde_json::to_value(&upload.summary).map_err(Error::internal)?;
         match api.store.try_append_dataset(&name, known.revision, &mut upload.part, &columns).await {

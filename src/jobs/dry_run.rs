@@ -27,8 +27,8 @@ const PASSES: f64 = 0.8;
 /// Seconds that every job takes besides training: claim, checkpoint, files, transaction.
 const FIXED_SECONDS: f64 = 0.1;
 /// Bytes that every training takes beside its rows and its network, about (benches, estimates).
-const FIXED_BYTES: f64 = 9.0 * (1 << 20) as f64;
-/// The peak of a training beside the bytes of its rows and its network: copies while it reads, encodes and calibrates.
+const FIXED_BYTES: f64 = 15.0 * (1 << 20) as f64;
+/// The peak of a training over the bytes of its rows: copies while it reads, encodes and calibrates.
 const PEAK: f64 = 2.5;
 
 /// What a training would do.
@@ -149,7 +149,7 @@ impl Probing {
             columns: self.columns(&seen.dropped),
             split: self.split(&seen, scale),
             estimated_seconds: rounded(FIXED_SECONDS + (reading + learning * trainings) * scale),
-            estimated_bytes: (FIXED_BYTES + PEAK * (seen.bytes as f64 * scale + 3.0 * seen.state_bytes as f64)) as u64,
+            estimated_bytes: (FIXED_BYTES + PEAK * seen.bytes as f64 * scale + seen.training_bytes as f64) as u64,
             warnings: seen.warnings,
         })
     }
@@ -229,7 +229,7 @@ struct Seen {
     held_out: usize,
     folds: usize,
     bytes: u64,
-    state_bytes: u64,
+    training_bytes: u64,
     /// Share of the planned steps, and when it was reached.
     reached: Option<(f64, Instant)>,
 }
@@ -256,7 +256,7 @@ impl Monitor for Probe {
         seen.dropped = prepared.dropped.to_vec();
         seen.warnings = prepared.warnings.to_vec();
         (seen.training, seen.held_out, seen.folds) = (prepared.training, prepared.held_out, prepared.folds);
-        (seen.bytes, seen.state_bytes) = (prepared.bytes, (prepared.state_bytes)());
+        (seen.bytes, seen.training_bytes) = (prepared.bytes, (prepared.training_bytes)());
         seen.prepared = Some(Instant::now());
     }
 

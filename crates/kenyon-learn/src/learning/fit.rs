@@ -119,7 +119,8 @@ pub fn fit(
         _ => Vec::new(),
     };
     notes.extend(pairs.iter().map(|[a, b]| format!("{a} and {b} say more together: bins of both are learned")));
-    let encoder = Encoder::fit_paired(table, &parts.training, &plan.inputs, family.layout(), options, &pairs)?;
+    let encoder =
+        Encoder::fit_paired(table, &parts.training, &plan.inputs, family.layout(&plan.inputs), options, &pairs)?;
     notes.extend(encoder.dropped.iter().map(|l| format!("{}: {}", l.name, l.reason)));
     if encoder.width == 0 {
         return Err(Error::unprocessable("no_features", "no column is left to learn from")
@@ -161,7 +162,7 @@ pub fn fit(
         held_out: parts.validation.len() / folds.as_ref().map_or(1, |folds| folds.count),
         folds: folds.as_ref().map_or(0, |folds| folds.count),
         bytes: table.bytes() + batch.bytes(),
-        state_bytes: &|| run.bytes(),
+        training_bytes: &|| run.bytes(),
     });
     if let Some(bytes) = resume {
         run.restore(bytes)?;

@@ -151,8 +151,8 @@ pub struct Prepared<'a> {
     pub folds: usize,
     /// Bytes of the rows and their encoded form in memory.
     pub bytes: u64,
-    /// Bytes of the state of the network in training.
-    pub state_bytes: &'a dyn Fn() -> u64,
+    /// Bytes that the network takes at the peak of its training.
+    pub training_bytes: &'a dyn Fn() -> u64,
 }
 
 /// Callbacks of a training. Called from the training thread; must not block long.

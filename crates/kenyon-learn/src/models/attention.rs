@@ -15,6 +15,7 @@ use super::{
 };
 use crate::Result;
 use crate::data::encoder::{Encoder, Layout};
+use crate::data::plan::ColumnPlan;
 use crate::data::profile::DataProfile;
 use crate::data::{Batch, ColumnKind};
 use crate::nn::Tensors;
@@ -41,7 +42,7 @@ impl FamilySpec for Spec {
         "Sequences, text, images as patches, tables with interactions."
     }
 
-    fn layout(&self) -> Layout {
+    fn layout(&self, _inputs: &[ColumnPlan]) -> Layout {
         Layout::Tokens
     }
 

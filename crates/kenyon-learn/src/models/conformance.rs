@@ -35,7 +35,7 @@ impl Case {
         values: Vec<f32>,
     ) -> Self {
         let rows: Vec<usize> = (0..table.rows).collect();
-        let encoder = Encoder::fit(table, &rows, plans, family.layout()).unwrap();
+        let encoder = Encoder::fit(table, &rows, plans, family.layout(plans)).unwrap();
         let batch = encoder.encode(table).unwrap();
         let regression = classes.is_empty();
         let task = if regression { Task::Regression } else { Task::Classification };

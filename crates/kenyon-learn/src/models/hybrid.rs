@@ -16,6 +16,7 @@ use super::{
 };
 use crate::data::Batch;
 use crate::data::encoder::{Encoder, Layout};
+use crate::data::plan::ColumnPlan;
 use crate::data::profile::{DataProfile, FeatureProfile};
 use crate::data::schema::ColumnKind;
 use crate::nn::Tensors;
@@ -44,7 +45,7 @@ impl FamilySpec for Spec {
         "Learning from a stream, new classes, few labels, images in one pass."
     }
 
-    fn layout(&self) -> Layout {
+    fn layout(&self, _inputs: &[ColumnPlan]) -> Layout {
         Layout::Bag
     }
 
@@ -126,6 +127,16 @@ pub(crate) fn settings() -> Vec<Setting> {
 enum SegmentPlan {
     Patches(PatchShape),
     Ready(CodeSegment),
+}
+
+impl SegmentPlan {
+    /// Width of its share of the code.
+    fn width(&self) -> usize {
+        match self {
+            Self::Patches(shape) => shape.width(),
+            Self::Ready(part) => part.width(),
+        }
+    }
 }
 
 /// A code whose filters are not learned yet, or are learned from `rows`; for models that learn

@@ -17,6 +17,8 @@ use super::{FamilySpec, Learner, LearnerSpec, Network, Schedule, Setting, Suitab
 use crate::Result;
 use crate::data::ColumnKind;
 use crate::data::encoder::{Encoder, Layout};
+use crate::data::kinds::Encoding;
+use crate::data::plan::ColumnPlan;
 use crate::data::profile::DataProfile;
 use crate::nn::Tensors;
 use crate::nn::adam::WarmCosine;
@@ -45,8 +47,10 @@ impl FamilySpec for Spec {
         "Question answering over facts, and retrieval."
     }
 
-    fn layout(&self) -> Layout {
-        Layout::Tokens
+    fn layout(&self, inputs: &[ColumnPlan]) -> Layout {
+        // Stored rows without words are compared as a whole: a pixel must not lose its place.
+        let has_words = |plan: &ColumnPlan| plan.kind.encoding(plan.channels == Some(0)) == Encoding::Words;
+        if inputs.iter().any(has_words) { Layout::Tokens } else { Layout::Bag }
     }
 
     fn own_settings(&self) -> Vec<Setting> {

@@ -212,6 +212,14 @@ pub trait Learner: Send {
     /// The complete training state: weights, moments, counters, running statistics.
     fn state(&self) -> Result<Tensors>;
 
+    /// Bytes that training takes at its peak besides the rows, about: the state, gradients, the best weights so far, and
+    /// copies of them for a checkpoint and for the files.
+    fn training_bytes(&self) -> u64 {
+        let bytes =
+            |tensors: &Tensors| tensors.values().map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum::<usize>();
+        self.state().map_or(0, |state| 8 * bytes(&state) as u64)
+    }
+
     /// Continues from an earlier [`Learner::state`], bit for bit.
     fn restore(&mut self, state: &Tensors) -> Result<()>;
 

@@ -7,6 +7,7 @@ use super::recipe::Rule;
 use super::{Learner, LearnerSpec, Network, Setting, Task, attention, common_settings, hybrid, memory, sparse_mlp};
 use crate::Result;
 use crate::data::encoder::{Encoder, Layout};
+use crate::data::plan::ColumnPlan;
 use crate::data::profile::DataProfile;
 use crate::data::{Batch, Table};
 use crate::nn::Tensors;
@@ -51,7 +52,7 @@ pub trait FamilySpec: Send + Sync {
     fn purpose(&self) -> &'static str;
 
     /// The form of batch it reads.
-    fn layout(&self) -> Layout;
+    fn layout(&self, inputs: &[ColumnPlan]) -> Layout;
 
     /// Its own settings; [`Family::settings`] has those that all families share as well.
     fn own_settings(&self) -> Vec<Setting>;

@@ -18,6 +18,7 @@ use super::{
 };
 use crate::data::Batch;
 use crate::data::encoder::{Encoder, Layout};
+use crate::data::plan::ColumnPlan;
 use crate::data::profile::DataProfile;
 use crate::nn::Tensors;
 use crate::nn::layers::sparse_net::InferenceNet;
@@ -44,7 +45,7 @@ impl FamilySpec for Spec {
         "Tables, vectors and bags of words; the fastest."
     }
 
-    fn layout(&self) -> Layout {
+    fn layout(&self, _inputs: &[ColumnPlan]) -> Layout {
         Layout::Bag
     }
 

@@ -7,6 +7,7 @@ use super::{
 };
 use crate::data::Batch;
 use crate::data::encoder::{Encoder, Layout};
+use crate::data::plan::ColumnPlan;
 use crate::data::profile::DataProfile;
 use crate::nn::Tensors;
 use crate::{Error, Result};
@@ -25,7 +26,7 @@ impl FamilySpec for Spec {
         "Tests."
     }
 
-    fn layout(&self) -> Layout {
+    fn layout(&self, _inputs: &[ColumnPlan]) -> Layout {
         Layout::Bag
     }
 

@@ -85,11 +85,9 @@ impl<'a> Run<'a> {
         Ok((self.learner.finish(self.best)?, self.course.metrics))
     }
 
-    /// Bytes of the learner's state.
+    /// As [`Learner::training_bytes`].
     pub(super) fn bytes(&self) -> u64 {
-        let bytes =
-            |tensors: Tensors| tensors.values().map(|t| t.elem_count() * t.dtype().size_in_bytes()).sum::<usize>();
-        self.learner.state().map_or(0, |state| bytes(state) as u64)
+        self.learner.training_bytes()
     }
 
     fn steps_per_epoch(&self) -> u64 {

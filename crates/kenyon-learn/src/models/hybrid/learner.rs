@@ -150,11 +150,11 @@ impl HybridLearner {
             return Ok(readout);
         }
         let soft = self.groups.as_ref().map_or(0, plain_width);
-        let mut whole = sums.clone();
         let (shrink, extra) = match self.config.get("shrinkage").and_then(Value::as_f64) {
             Some(shrink) => (shrink, 1.0),
-            None => self.choose(&whole, soft)?,
+            None => self.choose(sums, soft)?,
         };
+        let mut whole = sums.clone();
         let factor = whole.factor(shrink, (soft, extra), self.threads)?;
         Ok(read(&whole, &factor, self.task))
     }
@@ -294,6 +294,13 @@ impl Learner for HybridLearner {
             save_sums(sums, &mut out)?;
         }
         Ok(out)
+    }
+
+    fn training_bytes(&self) -> u64 {
+        let width: usize = self.plans.iter().map(SegmentPlan::width).sum();
+        let codes = PROBES + semi_supervised::MOST_LABELS + self.schedule.batch_size;
+        // The sums, those without the rows set aside, their factor, and the saved ones, which are loaded to be checked.
+        (5 * 8 * width * width + 4 * codes * width) as u64
     }
 
     fn restore(&mut self, state: &Tensors) -> Result<()> {
