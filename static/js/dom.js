@@ -81,7 +81,7 @@ export function num(value, digits = 3) {
 	const size = Math.abs(value);
 	if (Number.isInteger(value) && size < 1e12) return (value || 0).toLocaleString('en');
 	if (size >= 1e9 || size < 1e-3) return value.toExponential(1);
-	return size >= 1000 ? Math.round(value).toLocaleString('en') : String(+value.toPrecision(digits));
+	return size >= 1000 ? Math.round(value).toLocaleString('en') : String(+value.toPrecision(digits || 3));
 }
 
 // 0.9731 → 97.3 %.
