@@ -49,7 +49,7 @@ function preview(set, path, signal) {
 	const draw = () => into(box, async () => {
 		const offset = Number(query().row) || 0;
 		const page = await list(`${path}/rows`, { offset, limit: size }, signal);
-		return [table('Rows', ['Row', ...columns.map((c) => c.name)], page.rows.map((row, i) => [num(offset + i + 1), ...columns.map((c) => h('div.cell', shown(valueOf(row, c), c)))])),
+		return [table('Rows', ['Row', ...columns.map((c) => c.name)], page.rows.map((row, i) => [num(offset + i + 1), ...columns.map((c) => h('div.cell', shown(valueOf(row, c), c)))]), false),
 			h('nav.pager', { label: 'Rows' }, `${num(offset + 1)} to ${num(offset + page.rows.length)} of ${num(set.rows)}`, turn('Previous', Math.max(offset - size, offset ? 0 : -1)), turn('Next', offset + size))];
 	});
 	draw();

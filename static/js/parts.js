@@ -1,6 +1,6 @@
 // Components shared by several pages: notes, dialogs, paged lists, a job's card.
 
-import { h, put, words, percent, seconds, short, num, style, part, link, table, field, scroller, go } from './dom.js';
+import { h, put, words, percent, seconds, short, num, style, part, link, table, field, scroller, td, go } from './dom.js';
 import { get, list, post, call, Problem } from './api.js';
 import { watch, calm, ended } from './live.js';
 import { lines } from './charts.js';
@@ -198,13 +198,13 @@ export function listing(path, { caption, columns, text, choices = [], none }, si
 		const turn = (label, to) => h('button.slim', { type: 'button', disabled: to < 1 || to > pages, onclick: () => { setQuery({ page: to > 1 ? to : '' }); draw(); } }, label);
 		const head = ({ name, by: sorted, figure }) => {
 			const here = sort.replace('-', '') === name.toLowerCase();
-			return h(figure ? 'th.num' : 'th', { scope: 'col', 'aria-sort': here ? (down ? 'descending' : 'ascending') : null },
+			return h(figure ? 'th.num' : 'th', { scope: 'col', role: 'columnheader', 'aria-sort': here ? (down ? 'descending' : 'ascending') : null },
 				sorted ? h('button.sort', { type: 'button', onclick: () => { change({ sort: here && !down ? `-${name.toLowerCase()}` : here ? '' : name.toLowerCase() }); [...box.querySelectorAll('.sort')].find((b) => b.dataset.name === name)?.focus(); }, 'data-name': name }, name, here ? (down ? ' ↓' : ' ↑') : '') : name);
 		};
 		tools.classList.toggle('hide', !items.length);
 		put(box, !items.length ? none : !found.length ? empty('Nothing found', 'No entry matches the search and the filters.', act('Clear them', () => { search.value = ''; for (const [, node] of selects) node.value = ''; change({ q: '', ...Object.fromEntries(choices.map(([name]) => [name, ''])) }); })) : [
-			scroller(caption, h('table', h('thead', h('tr', columns.map(head))), h('tbody', found.slice((at - 1) * PAGE, at * PAGE).map((item) => h('tr', columns.map(({ cell, figure }, i) =>
-				(i ? h(figure ? 'td.num' : 'td', cell(item) ?? '–') : h('th', { scope: 'row' }, cell(item))))))))),
+			scroller(caption, h('table.stacked', { role: 'table' }, h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, columns.map(head))), h('tbody', { role: 'rowgroup' }, found.slice((at - 1) * PAGE, at * PAGE).map((item) => h('tr', { role: 'row' }, columns.map(({ name, cell, figure }, i) =>
+				(i ? td(figure, name, cell(item) ?? '–') : h('th', { scope: 'row', role: 'rowheader' }, cell(item))))))))),
 			pages > 1 ? h('nav.pager', { label: 'Pages' }, `${num(found.length)} found · Page ${at} of ${pages}`, turn('Previous', at - 1), turn('Next', at + 1)) : h('p.pager', `${num(found.length)} of ${num(items.length)}`)]);
 	}
 	attempt(async () => {

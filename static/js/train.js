@@ -1,7 +1,7 @@
 // Training from a dataset, in two steps: choose, see the plan, train. Nothing that could replace a served model is
 // preselected, and what would break its callers is asked for.
 
-import { h, put, num, bytes, seconds, words, to, link, select, field, table, cell, scroller, ago } from './dom.js';
+import { h, put, num, bytes, seconds, words, to, link, select, field, table, cell, ago } from './dom.js';
 import { get, post } from './api.js';
 import { card, keep, trouble, into, sure, warningList, act, quality, attempt } from './parts.js';
 import { histogram } from './charts.js';
@@ -14,15 +14,14 @@ const bound = (column, v) => (column.kind === 'timestamp' && typeof v === 'numbe
 
 // The columns with their statistics, and how each is read.
 function columnTable(set, kinds) {
-	const head = ['Column', 'Read as', 'Distribution', '#Missing', '#Distinct', 'Range', 'Examples'];
-	return scroller('Columns', h('table', h('thead', h('tr', head.map((name) => h(name[0] === '#' ? 'th.num' : 'th', { scope: 'col' }, name.replace('#', ''))))), h('tbody', set.columns.map((c) => h('tr',
-		h('th', { scope: 'row' }, h('div.cell', c.name), c.shape?.length ? h('span.mute.small', c.shape.join(' × ')) : null),
-		h('td', kinds.get(c.name) ?? (c.unused ? h('span.warm', words(c.unused)) : c.kind)),
-		h('td', c.histogram?.length ? histogram(c.histogram.map(([, n]) => n), `Distribution of ${c.name}`) : '–'),
-		h('td.num', c.missing ? [num(c.missing), h('span.mute', ` ${Math.max(1, Math.round((c.missing / set.rows) * 100))} %`)] : '–'),
-		h('td.num', num(c.distinct)),
-		h('td', h('div.cell', c.min == null ? '–' : `${bound(c, c.min)} to ${bound(c, c.max)}`)),
-		h('td', h('div.cell.mute', (c.examples ?? []).slice(0, 3).map((e) => cell(e, 24)).join(', '))))))));
+	return table('Columns', ['Column', 'Read as', 'Distribution', '#Missing', '#Distinct', 'Range', 'Examples'], set.columns.map((c) => [
+		[h('div.cell', c.name), c.shape?.length ? h('span.mute.small', c.shape.join(' × ')) : null],
+		kinds.get(c.name) ?? (c.unused ? h('span.warm', words(c.unused)) : c.kind),
+		c.histogram?.length ? histogram(c.histogram.map(([, n]) => n), `Distribution of ${c.name}`) : '–',
+		c.missing ? [num(c.missing), h('span.mute', ` ${Math.max(1, Math.round((c.missing / set.rows) * 100))} %`)] : '–',
+		num(c.distinct),
+		h('div.cell', c.min == null ? '–' : `${bound(c, c.min)} to ${bound(c, c.max)}`),
+		h('div.cell.mute', (c.examples ?? []).slice(0, 3).map((e) => cell(e, 24)).join(', '))]));
 }
 
 // What a dry run found.
