@@ -184,7 +184,7 @@ impl Row {
     }
 }
 
-fn time(ms: i64) -> Result<Timestamp> {
+pub(super) fn time(ms: i64) -> Result<Timestamp> {
     Timestamp::from_millisecond(ms).map_err(Error::internal)
 }
 

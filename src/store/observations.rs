@@ -10,7 +10,7 @@
 
 use super::change::Change;
 use super::clock::now;
-use super::db::{Db, Tx, sql};
+use super::db::{Db, Tx, sql, time};
 use super::idempotency::IdempotencyKey;
 use super::model_rows::discard;
 use super::{ModelName, Store};
@@ -51,6 +51,8 @@ pub struct Appended {
     pub next: u64,
     /// Whether it was there already, from an earlier try of the same request.
     pub replayed: bool,
+    /// When it was appended; of a replay, when it was asked for again.
+    pub at: Timestamp,
 }
 
 /// A record that was read.
@@ -322,6 +324,7 @@ async fn append(
         other => other?,
     };
     let (at, mut next) = (now(), head.next);
+    let time = time(at)?;
     for request in requests.iter_mut() {
         // Looked up before anything is written, so that a request is applied whole or not at all.
         let known = match known_keys(tx, &id, &request.records).await? {
@@ -335,7 +338,7 @@ async fn append(
         for (record, known) in request.records.iter_mut().zip(known) {
             let length = record.rows.max(1);
             if let Some(seq) = known {
-                appended.push(Appended { seq, next: seq + length, replayed: true });
+                appended.push(Appended { seq, next: seq + length, replayed: true, at: time });
                 continue;
             }
             let insert = "INSERT INTO observations (model_id, seq, row_count, kind, payload, created_at)
@@ -348,7 +351,7 @@ async fn append(
                 let insert = sql(insert).bind(&id).bind(log_key(key)).bind(&key.body_hash);
                 tx.exec(insert.bind(next).bind(at)).await?;
             }
-            appended.push(Appended { seq: next, next: next + length, replayed: false });
+            appended.push(Appended { seq: next, next: next + length, replayed: false, at: time });
             next += length;
         }
         answers.push(Ok(appended));

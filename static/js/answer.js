@@ -1,102 +1,63 @@
-// Renders a prediction: label or value, probabilities, novelty, explanation.
+// Renders a prediction: the answer, one verdict with its reasons, the explanation, and a form to teach the true value.
 
-import { h, num, percent, cell, words, select, style } from './dom.js';
+import { h, num, percent, cell, select } from './dom.js';
 import { post } from './api.js';
-import { act, meter, toast } from './parts.js';
-import { bars, lines, raster, picture } from './charts.js';
-import { square, shown } from './forms.js';
+import { attempt, sure, toast } from './parts.js';
+import { bars } from './charts.js';
+import { numberLine } from './plots.js';
+import { contributions, internals } from './explain.js';
 
-export const units = (p) => (p.explanation?.active_units ?? []).map((u) => [u.unit, u.activation]);
-
-function novelty(p) {
-	if (p.novelty == null) return null;
-	const bar = meter('Novelty').set(p.novelty);
-	if (p.novelty > 0.95) bar.classList.add('warm');
-	const text = p.abstained ? 'Unlike the training data: the prediction is unreliable.' : p.novelty > 0.95 ? 'More unusual than 19 of 20 held-out rows.' : 'Similar to the training data.';
-	return h('div', h('h3', 'Novelty ', h('span.mute', num(p.novelty, 2))), bar, h(p.abstained ? 'p.small.warm' : 'p.small.mute', text));
-}
-
-// Attention to one column: over a picture, over words, along a series; else named shares.
-function attended(name, weights, column, value) {
-	const [low, high] = [Math.min(...weights), Math.max(...weights)];
-	const stretched = weights.map((w) => (w - low) / (high - low || 1));
-	const range = h('p.small.mute', `${name}: from ${percent(low)} (no tint) to ${percent(high)} (amber).`);
-	if (square(column) && Number.isInteger(Math.sqrt(weights.length))) return [picture(value, square(column), 168, stretched), range];
-	const parts = typeof value === 'string' ? value.split(/\s+/).filter(Boolean) : value?.every?.((one) => typeof one === 'string') ? value : [];
-	if (parts.length && parts.length === weights.length) {
-		return [h(typeof value === 'string' ? 'p.tokens' : 'p.tokens.lined', parts.map((text, i) => [h('span', { title: percent(weights[i]) },
-			style(h('i', { 'aria-hidden': 'true' }), { opacity: stretched[i] * 0.6 }), text), ' '])), range];
+// The verdict and why, in one place.
+function verdict(p, coverage, it) {
+	const asked = percent(coverage, 0);
+	const reasons = [];
+	if (p.set) {
+		const some = p.set.map((one) => `“${cell(one, 40)}”`);
+		reasons.push(!some.length ? `No class is in the ${asked} prediction set.` : some.length === 1 ? `${some[0]} is the only class in the ${asked} prediction set.` : `${some.length} classes are in the ${asked} prediction set: ${some.slice(0, 6).join(', ')}${some[6] ? ', …' : ''}.`);
+	} else if (p.interval) {
+		const width = { sure: ' It is narrower than half of the usual range of the target.', unsure: ' It is wider than half of the usual range of the target.' }[p.verdict] ?? '';
+		reasons.push(`The ${asked} prediction interval is ${num(p.interval[0], 4)} to ${num(p.interval[1], 4)}.${width}`);
+	} else if (p.value != null) reasons.push(`Too few rows were held out for a ${asked} prediction interval.`);
+	if (p.novelty != null) {
+		const rank = `The row is more unusual than ${percent(p.novelty, p.novelty > 0.98 ? 1 : 0)} of the held-out rows`;
+		reasons.push(p.abstained ? `${rank}: it is unlike the training data, and the answer is not reliable.` : `${rank}.`);
 	}
-	return lines(`Attention along ${name}`, [{ name: `attention along ${name}`, points: weights.map((w, i) => [i + 1, w]), color: 2 }], { height: 110, xLabel: 'token', format: (v) => percent(v) });
+	if (it.warnings?.some((one) => one.code === 'uncalibrated')) reasons.push('Few rows were held out, so these figures are coarse.');
+	return h('div.row.verdict', { id: 'verdict' }, p.verdict ? h(p.verdict === 'sure' ? 'span.chip.good' : p.verdict === 'unsure' ? 'span.chip.warn' : 'span.chip.fail', p.verdict) : null, h('span.small.mute', reasons.join(' ')));
 }
 
-// Attention over the row: columns of several tokens by kind, the others as bars.
-function attention(entries, list, row) {
-	const single = [];
-	const many = Object.entries(Object.groupBy(entries, (one) => one.name)).map(([name, some]) => {
-		if (some.length > 1) return attended(name, some.map((one) => one.weight), list.find((f) => f.name === name) ?? {}, row[name]);
-		single.push([name, some[0].weight]);
-		return null;
-	});
-	return [many, single.length ? bars(single.sort((a, b) => b[1] - a[1]), percent, 10) : null];
-}
-
-// Weights of a picture's cells are drawn over it; all others are bars.
-function reasons(weights, entries, list, row) {
-	const sums = new Map();
-	const image = list.find((f) => f.kind === 'vector' && square(f) && !entries.some((one) => one.name === f.name));
-	const tint = image && Array(row[image.name].length).fill(0);
-	for (const { name, weight, value, start, map } of weights) {
-		if (map && image?.name === name) {
-			map.flat().forEach((one, at) => { tint[at] += one; });
-			continue;
-		}
-		// Of a text each word counts for itself.
-		if (start != null) {
-			sums.set(value, (sums.get(value) ?? 0) + weight);
-			continue;
-		}
-		// Within a column of several tokens the number is a place in each of them: only the sum says something.
-		const [, stem, at] = /^(.*)\[(\d+)\]$/.exec(name) ?? [];
-		if (image && stem === image.name) tint[at] += weight;
-		else {
-			const key = entries.some((one) => one.name === stem) ? stem : name;
-			sums.set(key, (sums.get(key) ?? 0) + weight);
-		}
-	}
-	return [tint?.some(Boolean) ? picture(row[image.name], square(image), 168, tint) : null,
-		sums.size ? bars([...sums].sort((a, b) => Math.abs(b[1]) - Math.abs(a[1])), (v) => num(v, 2), 10) : null];
-}
-
-const memoryRow = (m, list) => h('li', h('strong.name', cell(m.label ?? m.value)),
-	h('div.cell.mute', Object.entries(m.row ?? {}).map(([name, v]) => {
-		const view = shown(v, list.find((f) => f.name === name) ?? {}, 24);
-		return typeof view === 'string' ? `${words(name)} ${view}  ` : view;
-	})), h('span.val', num(m.similarity, 2)));
-
-const block = (title, note, ...content) => h('div.stack.tight', h('h3', title), content, note && h('p.small.mute', note));
-
-export function answer(made, it, list, row, path) {
-	const p = made.predictions[0];
-	const { attention: entries = [], features = [], memories = [] } = p.explanation ?? {};
-	const numeric = p.label == null && p.value != null;
-	const fired = units(p);
-	const labels = Object.entries(p.probabilities ?? {}).sort((a, b) => b[1] - a[1]);
+// Learns the true value of the row that was just predicted; apart from trying, and never without asking.
+function teach(p, it, labels, path) {
+	const numeric = p.label == null;
 	const known = it.schema.classes?.length ? it.schema.classes : labels.map(([name]) => name);
-	const truth = numeric ? h('input', { type: 'number', step: 'any', label: 'True value', value: p.value }) : select(known, p.label, { label: 'True label' });
-	return h('div.answer',
-		h('p.big', { id: 'answer' }, numeric ? num(p.value, 5) : p.label, ' ', h('small', !numeric ? percent(p.probability) : p.interval ? `${num(p.interval[0], 4)} to ${num(p.interval[1], 4)}` : '')),
-		labels.length > 1 ? bars(labels, percent, 10, 1) : null,
-		p.set ? h('p.row', h('span.small.mute', 'Conformal set at this coverage:'), p.set.length ? p.set.map((one) => h('span.chip.good', one)) : h('span.chip.warn', 'empty')) : null,
-		p.verdict ? h('p.row', h('span.small.mute', 'Verdict:'), h(p.verdict === 'sure' ? 'span.chip.good' : 'span.chip.warn', p.verdict)) : null,
-		novelty(p),
-		entries.length ? block('Attention', '', attention(entries, list, row)) : null,
-		features.length ? block('Contributions of the features', '', reasons(features, entries, list, row)) : null,
-		memories.length ? block('Retrieved memories', 'with their similarity', h('ul.bars', memories.slice(0, 6).map((m) => memoryRow(m, list)))) : null,
-		fired.length ? block('Active units', `The ${fired.length} most active units, by index.`, raster([fired], Math.max(...fired.map(([unit]) => unit)) + 1, `${fired.length} active units`)) : null,
-		p.prediction_id ? h('div.row', h('span.small.mute', 'True value or label'), truth, act('Send feedback', async () => {
-			await post(`${path}/feedback`, { prediction_id: p.prediction_id, target: numeric ? Number(truth.value) : truth.value });
+	const truth = numeric ? h('input', { type: 'number', step: 'any', label: 'True value', required: true }) : select([['', 'choose the true label'], ...known.map((one, i) => [i, String(one)])], '', { label: 'True label', required: true });
+	return h('details', { id: 'teach' }, h('summary', 'Teach the true value'), h('form.stack.tight', { onsubmit: (event) => {
+		event.preventDefault();
+		attempt(async () => {
+			const target = numeric ? Number(truth.value) : known[truth.value];
+			if (!(await sure('Teach this row?', `The served model learns at once that ${it.target} of this row is ${cell(target)}. Predictions of other rows may change.`, 'Teach', 'button.main'))) return;
+			await post(`${path}/feedback`, { prediction_id: p.prediction_id, target });
 			toast('Learned.');
-		}, 'button.slim')) : null,
-		h('p.small.mute', `Predicted by version ${made.version}.`));
+		});
+	} }, h('p.small.mute', 'The served model learns the row with this value at once. Trying a row never changes the model.'), h('div.row', truth, h('button', 'Teach'))));
+}
+
+export function answer(made, it, list, row, path, { coverage, truth }) {
+	const p = made.predictions[0];
+	const numeric = p.label == null;
+	const labels = Object.entries(p.probabilities ?? {}).sort((a, b) => b[1] - a[1]);
+	const inSet = new Set(p.set?.map(String));
+	const target = it.range;
+	return h('div.answer',
+		h('p.big', { id: 'answer' }, numeric ? num(p.value, 5) : String(p.label), ' ', h('small', numeric ? it.target : percent(p.probability))),
+		truth === undefined ? null : h('p.small.mute', 'Value in the dataset: ', h('strong', cell(truth))),
+		verdict(p, coverage, it),
+		labels.length > 1 ? h('div.stack.tight', bars(labels.map(([name, v]) => [name, v, { mark: inSet.has(name), text: [percent(v), p.set ? h('span.in', { title: inSet.has(name) ? 'in the prediction set' : null }, inSet.has(name) ? ' ✓' : '') : null] }]), percent, 10, 1),
+			p.set ? h('p.small.mute', `✓ marks the ${percent(coverage, 0)} prediction set: it contains the true class for about ${percent(coverage, 0)} of rows like the training data.`) : null) : null,
+		numeric ? h('div', numberLine({ value: p.value, interval: p.interval, truth: typeof truth === 'number' ? truth : undefined, range: target ?? p.interval ?? [p.value, p.value], name: it.target }),
+			h('p.small.mute', [p.interval ? `The band is the ${percent(coverage, 0)} prediction interval` : '', target ? 'the line is the range of the dataset' : '', typeof truth === 'number' ? 'the mark is the value in the dataset' : ''].filter(Boolean).join(', ').replace(/^./, (c) => c.toUpperCase()), '.')) : null,
+		p.explanation ? contributions(p.explanation, list, row, p.label) : null,
+		internals(p, list, row),
+		p.prediction_id ? teach(p, it, labels, path) : null,
+		h('p.small.mute', `Version ${made.version} answered.`));
 }

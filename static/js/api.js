@@ -15,6 +15,7 @@ export class Problem extends Error {
 		try { body = JSON.parse(text); } catch { /* Not every proxy answers in JSON. */ }
 		super(body?.detail || body?.title || (status ? `The server answered ${status}.` : 'The server cannot be reached. Is it running?'));
 		this.status = status;
+		this.code = body?.code;
 		this.details = body?.details ?? [];
 	}
 }
@@ -57,6 +58,14 @@ export const post = (path, body, signal) => call('POST', path, body, signal);
 // A GET with the parameters that are not empty.
 export const list = (path, params, signal) =>
 	get(`${path}?${new URLSearchParams(Object.entries(params).filter(([, value]) => value != null && value !== ''))}`, signal);
+
+// The body of a GET as a file of the browser's downloads.
+export async function download(path, name) {
+	const url = URL.createObjectURL(await (await send(`/api/v1${path}`)).blob());
+	const link = Object.assign(document.createElement('a'), { href: url, download: name });
+	link.click();
+	setTimeout(() => URL.revokeObjectURL(url), 60_000);
+}
 
 export const text = async (path, signal) => (await send(path, { signal })).text();
 

@@ -1,15 +1,16 @@
 // Router, theme and API key. A page is a function of the address that returns a node
 // at once and fills it as responses arrive; leaving a page aborts its requests.
 
-import { h, s, put } from './dom.js';
-import { key, setKey, onKeyNeeded } from './api.js';
-import { askKey, trouble, toast } from './parts.js';
+import { s, put, go } from './dom.js';
+import { key, setKey, onKeyNeeded, get } from './api.js';
+import { askKey, failure, toast } from './parts.js';
 import { overview } from './overview.js';
 import { jobs, job } from './jobs.js';
 
 // The heavier pages are loaded on first use.
 const models = (name) => async (...all) => (await import('./models.js'))[name](...all);
 const datasets = (name) => async (...all) => (await import('./datasets.js'))[name](...all);
+const encoders = async (...all) => (await import('./encoders.js')).encoders(...all);
 
 const ROUTES = [
 	[/^\/?$/, overview, 'Overview'],
@@ -17,9 +18,10 @@ const ROUTES = [
 	[/^\/models\/([^/]+)(?:\/([a-z]+))?$/, models('model'), 'Model'],
 	[/^\/datasets$/, datasets('datasets'), 'Datasets'],
 	[/^\/datasets\/([^/]+)$/, datasets('dataset'), 'Dataset'],
+	[/^\/encoders$/, encoders, 'Encoders'],
 	[/^\/jobs$/, jobs, 'Jobs'],
 	[/^\/jobs\/([^/]+)$/, job, 'Job'],
-	[/^/, () => [h('h1', { tabindex: '-1' }, 'Page not found'), h('p', 'The address is not one of this dashboard. ', h('a', { href: '#/' }, 'Go to the overview'), '.')], 'Page not found'],
+	[/^/, () => failure('Page not found', new Error('The address is none of this dashboard.')), 'Page not found'],
 ];
 
 const main = document.getElementById('main');
@@ -43,7 +45,8 @@ async function show() {
 	try {
 		node = await page(signal, ...parts);
 	} catch (error) {
-		node = [h('h1', { tabindex: '-1' }, name), trouble(error)];
+		const list = path.split('/')[1];
+		node = failure(error.status === 404 ? `${name} not found` : name, error, error.name !== 'AbortError' && parts[0] ? go(`All ${list}`, list) : null);
 	}
 	if (signal.aborted) return;
 	put(main, node);
@@ -104,3 +107,6 @@ document.getElementById('skip').onclick = (event) => {
 };
 addEventListener('hashchange', show);
 show();
+
+// The page of encoders is offered where the server has them.
+get('/encoders').then(() => document.querySelector('#nav [hidden]')?.removeAttribute('hidden'), () => {});

@@ -3,7 +3,7 @@
 import { h, s, put, num, percent, style, part, scroller } from './dom.js';
 
 // Drawn again when its width changes; of fixed height, so that nothing jumps.
-function sized(height, draw) {
+export function sized(height, draw) {
 	const box = style(h('div.chart'), { height: `${height}px` });
 	let last = 0;
 	new ResizeObserver(() => {
@@ -14,21 +14,34 @@ function sized(height, draw) {
 	return box;
 }
 
-function ticks([low, high], count) {
+export function ticks([low, high], count) {
 	const span = high - low;
+	if (!(span > 0)) return [low];
 	const step = 10 ** Math.floor(Math.log10(span / count));
 	const unit = [1, 2, 5, 10].map((n) => n * step).find((n) => span / n <= count);
-	const first = Math.ceil(low / unit);
+	const first = Math.ceil(low / unit - 1e-9);
 	return Array.from({ length: Math.floor(high / unit + 1e-6) - first + 1 }, (_, i) => +((first + i) * unit).toPrecision(12));
 }
 
-const bounds = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
+const STEPS = [1, 5, 15, 60, 300, 900, 3600, 4 * 3600, 86400, 7 * 86400, 30 * 86400, 365 * 86400];
 
-// With a margin, so that no line lies on the edge.
-function padded(values, share) {
+// The same for times in milliseconds, and how to write them.
+function timeTicks([low, high], count) {
+	const unit = 1000 * (STEPS.find((s) => (high - low) / 1000 / s <= count) ?? STEPS.at(-1));
+	const shift = new Date(low).getTimezoneOffset() * 60_000;
+	const first = Math.ceil((low - shift) / unit) * unit + shift;
+	const at = Array.from({ length: Math.max(0, Math.floor((high - first) / unit) + 1) }, (_, i) => first + i * unit);
+	const write = unit >= 86_400_000 ? { month: 'short', day: 'numeric', year: unit > 1e10 ? 'numeric' : undefined } : { hour: '2-digit', minute: '2-digit', hour12: false, second: unit < 60_000 ? '2-digit' : undefined };
+	return [at.length ? at : [low], (t) => new Date(t).toLocaleString('en', write)];
+}
+
+export const bounds = (values) => values.reduce(([low, high], v) => [Math.min(low, v), Math.max(high, v)], [Infinity, -Infinity]);
+
+// With a margin, so that no line lies on the edge, but never beyond what is possible.
+export function padded(values, share, [least, most] = [-Infinity, Infinity]) {
 	const [low, high] = bounds(values);
 	const margin = (high - low) * share || (low === high ? Math.abs(low) / 20 || 0.5 : 0);
-	return [low - margin, high + margin];
+	return [Math.max(least, low - margin), Math.min(most, high + margin)];
 }
 
 // A path over at most `limit` of the points, evenly taken, the last always.
@@ -39,32 +52,41 @@ function path(points, X, Y, limit) {
 }
 
 /**
- * Lines over one axis. `series`: `[{name, points: [[x, y]], color: 1..4}]`; `marks`: rows of drift; `format`
- * writes y values. With `unit`, both axes go from 0 to 1 and a diagonal is drawn; `size(i)` makes dots; `bare` is
- * for a list.
+ * Lines over one axis. `series`: `[{name, points: [[x, y]], color: 1..4}]`; `marks`: `[{at, name, color}]`; `format`
+ * writes y values, which lie within `limits`. With `unit`, both axes go from 0 to 1 and a diagonal is drawn; with `time`, x are
+ * milliseconds; `tint` colours the steps behind the lines, amber above zero, blue below; `size(i)` makes dots; `bare` is for a list.
  */
-export function lines(title, series, { height = 200, format = num, xLabel = 'epoch', marks = [], unit, size, bare } = {}) {
+export function lines(title, series, { height = 200, format = num, limits, xLabel = 'epoch', marks = [], unit, time, tint, size, bare } = {}) {
 	const shown = series.filter((one) => one.points.length);
 	if (!shown.length) return h('p.mute.small', 'No points yet.');
+	const kinds = [...new Map(marks.map((one) => [one.name, one])).values()];
 	const legend = unit || bare ? null : h('ul.legend', shown.map((one) =>
-		h('li', h('i', { class: `c${one.color}` }), one.name, ' ', h('b', format(one.points.at(-1)[1])))), marks.length ? h('li', h('i.c4'), 'drift') : null);
+		h('li', h('i', { class: `c${one.color}` }), one.name, ' ', tint ? null : h('b', format(one.points.at(-1)[1])))), kinds.map((one) => h('li', h('i.dashed', { class: `dashed c${one.color}` }), one.name)));
 	const summary = `${title}. ${shown.map((one) => (unit ? one.points.map(([x, y]) => `confidence ${format(x)}, accuracy ${format(y)}`).join('; ')
 		: `${one.name}: from ${format(one.points[0][1])} to ${format(one.points.at(-1)[1])} over ${one.points.length} points`)).join('; ')}`;
 	const box = sized(height, (full) => {
 		const w = unit ? Math.min(full, 320) : full;
-		const [left, right, top, bottom] = bare ? [2, w - 2, 4, height - 4] : [46, w - 10, 8, height - 24];
 		const all = shown.flatMap((one) => one.points);
-		const [x, y] = unit ? [[0, 1], [0, 1]] : [padded(all.map((p) => p[0]), 0), padded(all.map((p) => p[1]), 0.06)];
+		const [x, y] = unit ? [[0, 1], [0, 1]] : [padded([...all.map((p) => p[0]), ...marks.map((one) => one.at)], 0), padded(all.map((p) => p[1]), 0.06, limits)];
+		const rows = bare ? [] : ticks(y, Math.max(2, Math.floor(height / 36)));
+		const written = rows.map((v) => format(v, 0));
+		// As many digits as it takes to tell the lines of the grid apart.
+		const labels = new Set(written).size === written.length ? written : rows.map((v) => format(v));
+		const [left, right, top, bottom] = bare ? [2, w - 2, 4, height - 4] : [14 + 6.2 * Math.max(...labels.map((one) => one.length)), w - 10, 8, height - 24];
 		const X = (v) => left + ((v - x[0]) / (x[1] - x[0])) * (right - left);
 		const Y = (v) => bottom - ((v - y[0]) / (y[1] - y[0])) * (bottom - top);
 		const line = (name, x1, y1, x2, y2) => s(`line.${name}`, { x1, y1, x2, y2 });
+		const [columns, write] = time ? timeTicks(x, Math.max(2, Math.floor(w / 110))) : [ticks(x, Math.max(2, Math.floor(w / 90))), unit ? (v) => format(v, 0) : num];
+		const strongest = tint && Math.max(...tint.map(Math.abs), 1e-12);
+		const step = tint && (right - left) / tint.length;
 		return s('svg', { width: w, height, role: 'img', label: summary },
+			tint?.map((v, i) => s(`rect.${v > 0 ? 'for' : 'against'}`, { x: left + i * step, y: top, width: step + 0.5, height: bottom - top, opacity: +((Math.abs(v) / strongest) * 0.75).toFixed(3) })),
 			bare ? null : [
-				ticks(y, 4).map((v) => [line('grid', left, Y(v), right, Y(v)), s('text', { x: left - 7, y: Y(v) + 4, 'text-anchor': 'end' }, format(v))]),
-				ticks(x, Math.max(2, Math.floor(w / 90))).map((v) => s('text', { x: X(v), y: height - 7, 'text-anchor': 'middle' }, unit ? format(v) : num(v))),
+				rows.map((v, i) => [line('grid', left, Y(v), right, Y(v)), s('text', { x: left - 7, y: Y(v) + 4, 'text-anchor': 'end' }, labels[i])]),
+				columns.map((v) => s('text', { x: X(v), y: height - 7, 'text-anchor': X(v) > w - 30 ? 'end' : 'middle' }, write(v))).filter((_, i) => unit || X(columns[i]) > left + 3.2 * xLabel.length),
 				unit ? line('dash', X(0), Y(0), X(1), Y(1)) : s('text', { x: 0, y: height - 7 }, xLabel),
 			],
-			marks.filter((v) => v >= x[0] && v <= x[1]).map((v) => line('mark', X(v), top, X(v), bottom)),
+			marks.filter(({ at }) => at >= x[0] && at <= x[1]).map(({ at, color }) => line(`mark.c${color}`, X(at), top, X(at), bottom)),
 			shown.map((one) => [
 				s('path', { class: `line c${one.color}`, d: path(one.points, X, Y, Math.max(60, Math.floor(w / 2))) }),
 				size || one.points.length === 1 ? one.points.map((p, i) => s('circle', { class: `c${one.color}`, cx: X(p[0]), cy: Y(p[1]), r: size?.(i) ?? 3 })) : null,
@@ -90,16 +112,21 @@ export function histogram(counts, label) {
 	}));
 }
 
-// Named bars from zero; negative ones are drawn to the left of the middle. `of` is the whole.
+/**
+ * Named bars from zero; negative ones are drawn to the left of the middle. `of` is the whole. An item is
+ * `[name, value, {span, mark, text}]`: `span` is an interval around the value, `mark` singles it out, `text` replaces the figure.
+ */
 export function bars(items, format = num, limit = 12, of = 0) {
 	const shown = items.slice(0, limit);
-	const signed = shown.some(([, value]) => value < 0);
-	const top = of || Math.max(...shown.map(([, value]) => Math.abs(value)), 1e-12);
-	return h('ul.bars', shown.map(([name, value], i) => {
-		const share = Math.abs(value) / top / (signed ? 2 : 1);
-		const bar = style(h(value < 0 ? 'i.neg' : 'i'), { width: part(share), left: signed ? part(value < 0 ? 0.5 - share : 0.5) : 0 });
-		return h(i || signed ? 'li' : 'li.first', h('span.name', { title: name }, name), h('span.track', { 'aria-hidden': 'true' }, bar), h('span.val', format(value)));
-	}));
+	const ends = shown.flatMap(([, value, { span = [] } = {}]) => [value, ...span]);
+	// What is below zero by chance needs no half of its own.
+	const signed = Math.min(...ends) < -0.15 * Math.max(...ends);
+	const top = of || Math.max(...ends.map(Math.abs), 1e-12);
+	const place = (value) => (signed ? 0.5 + value / top / 2 : Math.max(0, value / top));
+	const between = (name, low, high) => style(h(name), { left: part(low), width: part(high - Math.max(0, low)) });
+	return h('ul.bars', shown.map(([name, value, { span, mark, text } = {}], i) => h(mark ?? !i ? 'li.first' : 'li', h('span.name', { title: name }, name),
+		h('span.track', { 'aria-hidden': 'true' }, between(value < 0 ? 'i.neg' : mark === false ? 'i.dim' : 'i', Math.min(place(0), place(value)), Math.max(place(0), place(value))),
+			span && between('b', place(span[0]), place(span[1]))), h('span.val', text ?? format(value)))));
 }
 
 // Truth by row, prediction by column. Beyond 24 classes only the most frequent confusions are shown.
@@ -138,30 +165,34 @@ export function raster(rows, most, label) {
 }
 
 /**
- * A grid as a small picture: of numbers, or of an image's base64 text. `tint` lays a second grid of `tint.length`
- * cells over it, amber for what is above zero, blue for what is below. `top` is white even if nothing reaches it.
+ * A grid as a small picture: of numbers, or of an image's base64 text. `tint` lays a second grid, `[rows][columns]`,
+ * over it, amber for what is above zero, blue for what is below. `top` is white even if nothing reaches it.
  */
 export function picture(values, [rows, cols], size, tint, top = 0) {
-	const canvas = style(h('canvas.thumb', { width: cols, height: rows, role: 'img', label: `picture of ${rows} by ${cols}` }),
+	// A tinted picture has the resolution of its size, so that the finer of the two grids is not lost.
+	const fine = tint ? Math.max(1, Math.round(size / cols)) : 1;
+	const [w, high] = [cols * fine, rows * fine];
+	const canvas = style(h('canvas.thumb', { width: w, height: high, role: 'img', label: `picture of ${rows} by ${cols}${tint ? ' with the contributions of its parts' : ''}` }),
 		{ width: `${size}px`, height: `${Math.round((size * rows) / cols)}px` });
 	const pen = canvas.getContext('2d');
+	pen.imageSmoothingEnabled = false;
 	const lay = () => {
-		const strongest = Math.max(...tint.map(Math.abs), 1e-9);
-		const side = Math.sqrt(tint.length);
-		const [across, down] = tint.length === rows * cols ? [cols, rows] : [side, side];
-		tint.forEach((t, i) => {
-			pen.fillStyle = `rgba(${t >= 0 ? '240, 160, 60' : '90, 130, 240'}, ${(Math.abs(t) / strongest) * 0.8})`;
-			pen.fillRect((i % across) * (cols / across), Math.floor(i / across) * (rows / down), cols / across, rows / down);
-		});
+		const strongest = Math.max(...tint.flat().map(Math.abs), 1e-9);
+		const [across, down] = [w / tint[0].length, high / tint.length];
+		tint.forEach((line, y) => line.forEach((t, x) => {
+			pen.fillStyle = `rgba(${t >= 0 ? '240, 150, 40' : '70, 120, 255'}, ${(Math.abs(t) / strongest) * 0.8})`;
+			pen.fillRect(x * across, y * down, across, down);
+		}));
 	};
 	if (typeof values === 'string') {
-		const image = imageOf(values, () => { pen.drawImage(image, 0, 0, cols, rows); if (tint) lay(); });
+		const image = imageOf(values, () => { pen.drawImage(image, 0, 0, w, high); if (tint) lay(); });
 	} else {
-		const [low, high] = bounds([0, top, ...values]);
+		const [low, most] = bounds([0, top, ...values]);
 		const image = new ImageData(cols, rows);
-		values.forEach((v, i) => { const grey = ((v - low) / (high - low || 1)) * 255; image.data.set([grey, grey, grey, 255], i * 4); });
-		pen.putImageData(image, 0, 0);
-		if (tint) lay();
+		values.forEach((v, i) => { const grey = ((v - low) / (most - low || 1)) * 255; image.data.set([grey, grey, grey, 255], i * 4); });
+		const plain = tint ? h('canvas', { width: cols, height: rows }) : canvas;
+		plain.getContext('2d').putImageData(image, 0, 0);
+		if (tint) { pen.drawImage(plain, 0, 0, w, high); lay(); }
 	}
 	return canvas;
 }

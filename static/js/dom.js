@@ -67,12 +67,19 @@ export function select(options, value, props) {
 
 export const scroller = (label, node) => h('div.scroll', { tabindex: '0', role: 'region', label }, node);
 
-// A table. A column starting with `#` holds figures; a row's first cell is its heading.
-export function table(caption, columns, rows) {
-	const cell = (tag, i) => (columns[i][0] === '#' ? `${tag}.num` : tag);
-	return scroller(caption, h('table',
-		h('thead', h('tr', columns.map((name, i) => h(cell('th', i), { scope: 'col' }, name.replace('#', ''))))),
-		h('tbody', rows.map((row) => h('tr', row.map((one, i) => (i ? h(cell('td', i), one ?? '–') : h('th', { scope: 'row' }, one))))))));
+// A body cell with the name of its column, which narrow screens show beside it.
+export const td = (figure, name, ...content) => h(figure ? 'td.num' : 'td', { role: 'cell', 'data-label': name }, content);
+
+/**
+ * A table. A column starting with `#` holds figures; a row's first cell is its heading. On narrow screens the rows of a
+ * `stacked` table become blocks, so that nothing is cut off.
+ */
+export function table(caption, columns, rows, stacked = columns.length < 10) {
+	const names = columns.map((name) => name.replace('#', ''));
+	const figure = columns.map((name) => name[0] === '#');
+	return scroller(caption, h(stacked ? 'table.stacked' : 'table', { role: 'table' },
+		h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, names.map((name, i) => h(figure[i] ? 'th.num' : 'th', { scope: 'col', role: 'columnheader' }, name)))),
+		h('tbody', { role: 'rowgroup' }, rows.map((row) => h('tr', { role: 'row' }, row.map((one, i) => (i ? td(figure[i], names[i], one ?? '–') : h('th', { scope: 'row', role: 'rowheader' }, one))))))));
 }
 
 export function num(value, digits = 3) {
@@ -81,7 +88,7 @@ export function num(value, digits = 3) {
 	const size = Math.abs(value);
 	if (Number.isInteger(value) && size < 1e12) return (value || 0).toLocaleString('en');
 	if (size >= 1e9 || size < 1e-3) return value.toExponential(1);
-	return size >= 1000 ? Math.round(value).toLocaleString('en') : String(+value.toPrecision(digits));
+	return size >= 1000 ? Math.round(value).toLocaleString('en') : String(+value.toPrecision(digits || 3));
 }
 
 // 0.9731 → 97.3 %.

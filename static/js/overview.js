@@ -45,7 +45,7 @@ export function overview(signal) {
 	};
 
 	const drawModels = ({ items }) => put(modelTable, items.length ? [
-		table('Models', ['Model', 'Family', '#Quality', '#Requests/s', '#Latency', '#Active'], items.map((m) => {
+		table('Models', ['Model', 'Family', '#Quality', '#Requests/s', '#Latency', '#Active units'], items.map((m) => {
 			const rates = [h('span', '–'), h('span', '–')];
 			cells.set(m.name, rates);
 			return [named(m.name, m.version, 'models', m.name), words(m.family), quality(m.metrics), ...rates, percent(m.sparsity?.active_share)];

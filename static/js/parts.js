@@ -1,6 +1,6 @@
 // Components shared by several pages: notes, dialogs, paged lists, a job's card.
 
-import { h, put, words, percent, seconds, short, num, style, part, link, table, field } from './dom.js';
+import { h, put, words, percent, seconds, short, num, style, part, link, table, field, scroller, td, go } from './dom.js';
 import { get, list, post, call, Problem } from './api.js';
 import { watch, calm, ended } from './live.js';
 import { lines } from './charts.js';
@@ -18,9 +18,13 @@ export function toast(text, bad) {
 export function trouble(error) {
 	if (!(error instanceof Problem)) console.error(error);
 	const help = { 0: 'Start it with “kenyon serve”, then reload.', 401: 'This server requires an API key: use the key button at the top right.', 403: 'The key lacks the scope for this.', 429: 'Try again in a moment.', 503: 'Try again in a moment.' }[error.status];
+	const placed = error.details?.some((d) => d.row != null);
 	return h('div.note.fail', { role: 'alert' }, h('p', error.message, help ? ` ${help}` : ''),
-		error.details?.length ? table('Errors', ['Row', 'Column', 'Reason'], error.details.map((d) => [d.row ?? '–', d.column ?? d.path, d.reason])) : null);
+		error.details?.length ? table('Errors', [...(placed ? ['Row'] : []), 'Place', 'Reason'], error.details.map((d) => [...(placed ? [d.row ?? '–'] : []), d.column ?? d.path ?? '–', d.reason])) : null);
 }
+
+// A page that could not be shown: why, and ways back.
+export const failure = (title, error, ...ways) => [h('h1', { tabindex: '-1' }, title), h('div.stack', trouble(error), h('div.row', ways, h('button', { type: 'button', onclick: reload }, 'Try again'), go('Overview')))];
 
 // Runs `work` and reports its error, unless the page was left meanwhile.
 export async function attempt(work, report = (error) => toast(error.message, true)) {
@@ -50,7 +54,7 @@ function confirmDialog(title, content, confirm, name) {
 	});
 }
 
-export const sure = (title, text, confirm) => confirmDialog(title, h('p', text), confirm, 'button.danger');
+export const sure = (title, content, confirm, name = 'button.danger') => confirmDialog(title, h('div', content), confirm, name);
 
 export const remover = (label, title, text, path, back) => act(label, async () => {
 	if (!(await sure(title, text, 'Delete'))) return;
@@ -78,18 +82,30 @@ export const card = (title, ...content) => h('section.card', title ? h('h2', tit
 export const tiles = (items) => h('dl.tiles', items.map(([name, value, unit]) =>
 	h('div.tile', h('dt', name), h('dd', value, ' ', unit ? h('small', unit) : null))));
 
-// Metrics as tiles; a validation figure only where there is no better.
-export const figures = (metrics = {}, before = []) => tiles([...before, ...Object.entries(metrics ?? {})
-	.filter(([name, v]) => typeof v === 'number' && !(name.startsWith('validation_') && name.slice(11) in metrics))
-	.map(([name, v]) => [words(name), /accuracy|f1|auc/.test(name) ? percent(v) : num(v)])].slice(0, 12));
+// Whether a metric is a share, which is written in percent.
+export const isShare = (name) => /accuracy|f1|auc|precision|recall|coverage|calibration_error/.test(name);
+export const metric = (name, v) => (isShare(name) ? percent(v) : num(v));
 
-const CHIP = { succeeded: 'good', served: 'good', running: 'good live', failed: 'fail', canceled: 'warn', canary: 'warn', shadow: 'warn' };
+// Metrics as tiles, with their intervals; a validation figure only where there is no better.
+export const figures = (metrics = {}, before = [], intervals = {}) => tiles([...before, ...Object.entries(metrics ?? {})
+	.filter(([name, v]) => typeof v === 'number' && !(name.startsWith('validation_') && name.slice(11) in metrics))
+	.map(([name, v]) => [words(name), metric(name, v), intervals?.[name] ? `${metric(name, intervals[name][0]).replace(' %', '')} to ${metric(name, intervals[name][1])}` : ''])].slice(0, 12));
+
+const CHIP = { succeeded: 'good', served: 'good', ready: 'plain', running: 'good live', failed: 'fail', canceled: 'warn', canary: 'warn', shadow: 'warn' };
 export const chip = (state) => h('span', { class: `chip ${CHIP[state] ?? ''}` }, words(state));
 
-export function quality(metrics = {}) {
-	const name = ['accuracy', 'validation_accuracy', 'rmse', 'validation_rmse'].find((one) => metrics?.[one] != null);
+const MAIN = ['accuracy', 'validation_accuracy', 'rmse', 'validation_rmse'];
+const mainMetric = (metrics) => MAIN.find((one) => metrics?.[one] != null);
+
+// The figure that a list shows, and by which it is sorted, the best first in descending order.
+export const quality = (metrics) => {
+	const name = mainMetric(metrics);
 	return !name ? '–' : name.endsWith('accuracy') ? percent(metrics[name]) : `RMSE ${num(metrics[name])}`;
-}
+};
+export const score = (metrics) => {
+	const name = mainMetric(metrics);
+	return !name ? null : name.endsWith('accuracy') ? metrics[name] : -metrics[name];
+};
 
 export const named = (name, version, ...target) => [link(name, ...target), version ? h('span.mute', ` v${version}`) : null];
 
@@ -141,6 +157,90 @@ export function paged(path, [caption, columns, row], none, signal, params = () =
 	return pages;
 }
 
+// Every item of a list of the interface.
+export async function everything(path, signal) {
+	const items = [];
+	for (let cursor = null; ;) {
+		const page = await list(path, { limit: 1000, cursor }, signal);
+		items.push(...page.items);
+		cursor = page.next_cursor;
+		if (!cursor) return items;
+	}
+}
+
+const PAGE = 50;
+
+/**
+ * A list with search, sorting and pages, all kept in the address. `columns`: `[{name, cell, by?, figure?}]`, where `by` is
+ * what the column is sorted by; `text(item)` is what is searched; `choices`: `[[name, label, value(item)]]` are filters.
+ */
+export function listing(path, { caption, columns, text, choices = [], none }, signal) {
+	const box = h('div.busy');
+	const search = h('input', { type: 'search', placeholder: 'Search', label: `Search ${caption.toLowerCase()}`, spellcheck: 'false', value: query().q ?? '' });
+	const selects = choices.map(([name, label]) => [name, h('select', { label })]);
+	const tools = h('div.row.find', search, selects.map(([, node]) => node));
+	let items = [];
+	const change = (changes) => { setQuery({ page: '', ...changes }); draw(); };
+	search.oninput = () => change({ q: search.value.trim() });
+	for (const [name, node] of selects) node.onchange = () => change({ [name]: node.value });
+
+	function draw() {
+		const { q = '', sort = '', page = 1, ...wanted } = query();
+		const down = sort.startsWith('-');
+		const by = columns.find((one) => one.name.toLowerCase() === sort.replace('-', ''))?.by;
+		const found = items.filter((item) => text(item).toLowerCase().includes(q.toLowerCase()) && choices.every(([name, , value]) => !wanted[name] || String(value(item)) === wanted[name]));
+		if (by) {
+			const compare = (x, y) => (x == null ? 1 : y == null ? -1 : (down ? -1 : 1) * (typeof x === 'number' ? x - y : String(x).localeCompare(String(y), 'en', { numeric: true })));
+			found.sort((a, b) => compare(by(a), by(b)));
+		}
+		const pages = Math.max(1, Math.ceil(found.length / PAGE));
+		const at = Math.min(Math.max(1, Number(page) || 1), pages);
+		const turn = (label, to) => h('button.slim', { type: 'button', disabled: to < 1 || to > pages, onclick: () => { setQuery({ page: to > 1 ? to : '' }); draw(); } }, label);
+		const head = ({ name, by: sorted, figure }) => {
+			const here = sort.replace('-', '') === name.toLowerCase();
+			return h(figure ? 'th.num' : 'th', { scope: 'col', role: 'columnheader', 'aria-sort': here ? (down ? 'descending' : 'ascending') : null },
+				sorted ? h('button.sort', { type: 'button', onclick: () => { change({ sort: here && !down ? `-${name.toLowerCase()}` : here ? '' : name.toLowerCase() }); [...box.querySelectorAll('.sort')].find((b) => b.dataset.name === name)?.focus(); }, 'data-name': name }, name, here ? (down ? ' ↓' : ' ↑') : '') : name);
+		};
+		tools.classList.toggle('hide', !items.length);
+		put(box, !items.length ? none : !found.length ? empty('Nothing found', 'No entry matches the search and the filters.', act('Clear them', () => { search.value = ''; for (const [, node] of selects) node.value = ''; change({ q: '', ...Object.fromEntries(choices.map(([name]) => [name, ''])) }); })) : [
+			scroller(caption, h('table.stacked', { role: 'table' }, h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, columns.map(head))), h('tbody', { role: 'rowgroup' }, found.slice((at - 1) * PAGE, at * PAGE).map((item) => h('tr', { role: 'row' }, columns.map(({ name, cell, figure }, i) =>
+				(i ? td(figure, name, cell(item) ?? '–') : h('th', { scope: 'row', role: 'rowheader' }, cell(item))))))))),
+			pages > 1 ? h('nav.pager', { label: 'Pages' }, `${num(found.length)} found · Page ${at} of ${pages}`, turn('Previous', at - 1), turn('Next', at + 1)) : h('p.pager', `${num(found.length)} of ${num(items.length)}`)]);
+	}
+	attempt(async () => {
+		items = await everything(path, signal);
+		for (const [i, [name, node]] of selects.entries()) {
+			const values = [...new Set(items.map(choices[i][2]).filter((v) => v != null))].sort();
+			put(node, h('option', { value: '' }, `any ${name}`), values.map((v) => h('option', { value: v }, words(v))));
+			node.value = query()[name] ?? '';
+		}
+		draw();
+	}, (error) => put(box, trouble(error)));
+	return [tools, box];
+}
+
+// Text to copy, with a button for it.
+export function copyable(text, label) {
+	const button = h('button.slim', { type: 'button', label: `Copy ${label}`, onclick: async () => {
+		try {
+			await navigator.clipboard.writeText(text);
+			toast('Copied.');
+		} catch {
+			getSelection().selectAllChildren(code);
+			toast('The text is selected; copy it with the keyboard.');
+		}
+	} }, 'Copy');
+	const code = h('code', text);
+	return h('div.copy', button, h('pre', { tabindex: '0', label }, code));
+}
+
+// Warnings of data or of a training; nothing without warnings.
+export function warningList(warnings) {
+	if (!warnings?.length) return null;
+	return h('ul.warnings', warnings.map((w) => h('li', h('span.chip.warn', words(w.code)), h('div', h('p', w.column ? [h('strong', w.column), ': '] : null, w.detail),
+		w.examples?.length ? h('p.small.mute', w.rows ? `${num(w.rows)} rows, such as ` : 'Such as ', w.examples.slice(0, 5).map((e) => (e.value == null ? `row ${num(e.row)}` : `row ${num(e.row)}: ${typeof e.value === 'object' ? JSON.stringify(e.value) : String(e.value).slice(0, 40)}`)).join(', ')) : null))));
+}
+
 // Stores the values of the named fields for this tab, so that a reload keeps them; whether there were stored values.
 export function keep(form, name) {
 	const key = `kenyon-form:${name}`;
@@ -159,9 +259,12 @@ export function keep(form, name) {
 export function meter(label) {
 	const bar = h('i');
 	const node = h('div.meter', { role: 'progressbar', label, 'aria-valuemin': 0, 'aria-valuemax': 100 }, bar);
-	const set = (share) => {
-		style(bar, { width: part(share) });
-		node.setAttribute('aria-valuenow', Math.round((share || 0) * 100));
+	// Without a share to show, the bar moves.
+	const set = (share, moving = false) => {
+		style(bar, { width: part(moving ? 1 : share) });
+		node.classList.toggle('moving', moving);
+		if (moving) node.removeAttribute('aria-valuenow');
+		else node.setAttribute('aria-valuenow', Math.round((share || 0) * 100));
 		return node;
 	};
 	return { node, set };
@@ -203,13 +306,19 @@ export function follow(job, changed, signal, line) {
 	return state;
 }
 
+// What a job does now. When its passes are done it still solves, calibrates and measures.
 export function pace(job) {
 	const p = job.progress ?? {};
 	if (job.status === 'queued') return 'waiting for a free worker';
 	if (ended(job)) return job.error ? (job.error.detail ?? job.error) : job.started_at ? `took ${seconds((new Date(job.finished_at) - new Date(job.started_at)) / 1000)}` : '';
-	return [p.epochs && `epoch ${Math.min(p.epochs, (p.epoch ?? 0) + 1)} of ${p.epochs}`, p.rows_per_second && `${short(p.rows_per_second)} rows/s`,
-		p.eta_seconds != null && p.fraction > 0 && `${seconds(p.eta_seconds)} left`].filter(Boolean).join(' · ') || 'starting';
+	const since = job.started_at ? `${seconds(Math.max(0, Math.round((Date.now() - new Date(job.started_at)) / 1000)))} so far` : '';
+	if (finishing(job)) return ['calibrating and measuring', since].filter(Boolean).join(' · ');
+	return [p.epochs > 1 && `epoch ${Math.min(p.epochs, (p.epoch ?? 0) + 1)} of ${p.epochs}`, p.rows_per_second && `${short(p.rows_per_second)} rows/s`,
+		p.eta_seconds >= 1 && p.fraction > 0 ? `at most ${seconds(p.eta_seconds)} left` : since].filter(Boolean).join(' · ') || 'starting';
 }
+
+// Whether a running job has no steps left to count.
+export const finishing = (job) => job.status === 'running' && job.progress?.fraction >= 0.999;
 
 export const cancel = (job) => act('Cancel', async () => {
 	await post(`/jobs/${job.id}/cancel`, {});
@@ -225,7 +334,7 @@ export function jobCard(job, signal, onEnd) {
 	const draw = ({ job: now, curves }) => {
 		put(status, chip(now.status));
 		put(text, pace(now));
-		bar.set(ended(now) ? 1 : now.progress?.fraction);
+		bar.set(ended(now) ? 1 : now.progress?.fraction, finishing(now));
 		const loss = curves.train_loss ?? [];
 		if (loss.length > 1) put(picture, lines('Training', [{ name: 'loss', points: loss, color: 1 }], { height: 40, bare: true }));
 		if (ended(now)) onEnd();

@@ -2,8 +2,6 @@
 //! Without chromedriver and chromium each test prints what is missing and passes.
 #![allow(clippy::unwrap_used)]
 
-mod load;
-mod pages;
 mod support;
 
 use serde_json::json;
@@ -16,6 +14,13 @@ macro_rules! with_browser {
         let Some($browser) = Browser::open(&$server).await else { return };
     };
 }
+
+mod explanations;
+mod finding;
+mod load;
+mod pages;
+mod quality;
+mod training;
 
 /// The first curve's path, which changes when a point is added.
 const CURVE: &str = "document.querySelector('figure path.line')?.getAttribute('d')";
@@ -42,11 +47,16 @@ async fn from_a_file_to_an_answer() {
     browser.until("location.hash === '#/datasets/some_points_1'").await;
     browser.shows("Train a model").await;
     browser.until("document.querySelectorAll('svg.hist').length >= 3").await;
-    browser.until("document.querySelector('[name=target]').value === 'side'").await;
+    // Nothing is chosen in advance but the name of a model that does not exist yet.
+    browser.until("document.querySelector('[name=model]').value === 'some_points_1'").await;
+    assert_eq!(browser.script("return document.querySelector('[name=target]').value").await, json!(""));
+    browser.choose("[name=target]", "side").await;
     browser.choose("[name=family]", "sparse_mlp").await;
     browser.press("Settings of sparse mlp").await;
     browser.fill("[name='c:epochs']", "60").await;
     browser.fill("[name='c:early_stopping']", "60").await;
+    browser.press("Show the plan").await;
+    browser.until("document.querySelector('#plan')?.innerText.includes('classification')").await;
     browser.press("Train").await;
 
     browser.until("location.hash.startsWith('#/jobs/')").await;
@@ -145,8 +155,11 @@ async fn promote_and_roll_back() {
     browser.go("/models/points/versions").await;
     browser.shows("version 2 serves").await;
     browser.press("Roll back").await;
+    browser.press("Yes, change it").await;
     browser.shows("version 1 serves").await;
-    browser.press("Promote").await;
+    browser.press("Serve").await;
+    browser.shows("All requests to points are answered by version 2").await;
+    browser.press("Yes, change it").await;
     browser.shows("version 2 serves").await;
 
     let selects = "[...document.querySelectorAll('.fields select')]";
@@ -154,6 +167,7 @@ async fn promote_and_roll_back() {
     browser.script(&format!("{selects}[1].value = '1'; {selects}[1].dispatchEvent(new Event('change'))")).await;
     browser.shows("10 % of the requests go to version 1").await;
     browser.press("Set traffic").await;
+    browser.press("Yes, change it").await;
     browser.until("[...document.querySelectorAll('.chip')].some((chip) => chip.textContent === 'canary')").await;
     browser.close().await;
 }
@@ -170,6 +184,8 @@ async fn one_memory_and_then_many_are_forgotten() {
     let first = "document.querySelector('[aria-label=Memories] button').getAttribute('aria-label')";
     let gone = browser.script(&format!("return {first}")).await;
     browser.script("document.querySelector('[aria-label=Memories] button').click()").await;
+    browser.find("dialog[open]").await;
+    browser.script("document.querySelector('dialog button').click()").await;
     browser.shows("Entry deleted.").await;
     browser.until(&format!("{first} !== {gone}")).await;
 
@@ -233,9 +249,9 @@ async fn markup_in_data_stays_text() {
     browser.shows("<img src=x onerror=window.pwned=1>").await;
     browser.shows("<b onclick=window.pwned=1>bold</b>").await;
     server.train("hostile", json!({"dataset": "hostile", "target": "label", "family": "hybrid"})).await;
-    for tab in ["try", "quality", "versions", "memory", "activity", "stream"] {
+    for tab in ["try", "use", "quality", "versions", "compare", "memory", "activity", "stream"] {
         browser.go(&format!("/models/hostile/{tab}")).await;
-        browser.until("document.querySelector('.tabs + div').childElementCount > 0").await;
+        browser.until("document.querySelector('.tabs ~ div').childElementCount > 0").await;
         if tab == "try" {
             browser.press("Predict").await;
             browser.until("document.querySelector('#answer')").await;

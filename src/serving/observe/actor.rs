@@ -267,7 +267,7 @@ impl Actor {
             return Ok(());
         }
         let few = rows.table.rows <= FEW_ROWS;
-        let work = move |state: &mut State| state.learn(&rows.table, &rows.payload, appended.next);
+        let work = move |state: &mut State| state.learn(&rows.table, &rows.payload, (appended.next, appended.at));
         let applied = if few { self.with(work)? } else { self.work(work).await? };
         self.notice(applied);
         Ok(())

@@ -5,6 +5,7 @@ use super::apply::{learn, operate};
 use super::stream_log::StreamLog;
 use crate::Result;
 use crate::store::{LogSnapshot, Record};
+use jiff::Timestamp;
 use kenyon_learn::data::Table;
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::stream::{StreamModel, StreamReport};
@@ -75,8 +76,9 @@ impl State {
         self.to_compact = false;
     }
 
-    /// Learns the rows of a record that ends before `next`.
-    pub(super) fn learn(&mut self, table: &Table, payload: &[u8], next: u64) -> Result<Applied> {
+    /// Learns the rows of a record that was appended at `at` and ends before `next`.
+    pub(super) fn learn(&mut self, table: &Table, payload: &[u8], (next, at): (u64, Timestamp)) -> Result<Applied> {
+        self.online.set_time(at);
         let observed = learn(&mut self.online, table, payload)?;
         self.since_snapshot.0 += observed.rows;
         self.since_snapshot.1 += payload.len();
@@ -92,7 +94,7 @@ impl State {
     /// Applies a record of the log.
     pub(super) fn apply(&mut self, log: &StreamLog, record: &Record) -> Result<Applied> {
         if let Some(table) = log.table(record) {
-            return self.learn(&table, &record.payload, record.next);
+            return self.learn(&table, &record.payload, (record.next, record.at));
         }
         self.to_compact |= record.kind == "forget";
         operate(&mut self.online, record, &log.target)?;

@@ -81,6 +81,7 @@ impl StreamLog {
             let log = Arc::clone(self);
             (online, next) = super::blocking(move || {
                 for record in &records {
+                    online.set_time(record.at);
                     match log.table(record) {
                         Some(table) => drop(learn(&mut online, &table, &record.payload)?),
                         None => operate(&mut online, record, &log.target)?,

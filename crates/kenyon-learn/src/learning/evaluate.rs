@@ -3,6 +3,7 @@
 use super::bundle::Bundle;
 use super::calibrate::SetOptions;
 use super::metrics::{self, CalibrationBin};
+use super::residuals::Residuals;
 use crate::Result;
 use crate::data::Table;
 use crate::data::target::{Encoded, TargetEncoder};
@@ -37,6 +38,8 @@ pub struct Evaluation {
     pub calibration: Vec<CalibrationBin>,
     /// How often conformal sets (or intervals) hold the truth.
     pub coverage: Vec<Coverage>,
+    /// Errors of predicted numbers in detail; null for classification.
+    pub regression: Option<Residuals>,
 }
 
 /// Reliability of the sets at one coverage.
@@ -117,6 +120,7 @@ pub(super) fn classified(
         confusion,
         calibration: metrics::calibration_curve(values, count, truths),
         coverage,
+        regression: None,
     }
 }
 
@@ -127,17 +131,22 @@ pub(super) fn regressed(
     truths: &[f64],
     skipped: usize,
 ) -> Evaluation {
+    let mut held_at_90 = None;
     let coverage = COVERAGES
         .iter()
         .filter_map(|&asked| {
-            let (mut held, mut size) = (0usize, 0.0);
+            let (mut held, mut size) = (Vec::with_capacity(truths.len()), 0.0);
             for (row, (&answer, truth)) in answers.iter().zip(truths).enumerate() {
                 let [low, high] = bundle.interval(answer, error_sizes.get(row).copied(), asked)?;
-                held += usize::from((low..=high).contains(truth));
+                held.push((low..=high).contains(truth));
                 size += high - low;
             }
             let rows = truths.len().max(1) as f64;
-            Some(Coverage { asked, reached: held as f64 / rows, size: size / rows })
+            let reached = held.iter().filter(|held| **held).count() as f64 / rows;
+            if asked == 0.9 {
+                held_at_90 = Some(held);
+            }
+            Some(Coverage { asked, reached, size: size / rows })
         })
         .collect();
     Evaluation {
@@ -149,5 +158,6 @@ pub(super) fn regressed(
         recall: Vec::new(),
         calibration: Vec::new(),
         coverage,
+        regression: Some(Residuals::new(answers, truths, held_at_90.as_deref())),
     }
 }

@@ -216,7 +216,7 @@ pub fn fit(
         seed: spec.seed,
     };
     let bundle = Bundle::new(config, encoder, network, novelty).with_background(Some(background.into()));
-    let held_out = data.held_out(&bundle, &judged.answers);
+    let held_out = data.held_out(&bundle, &judged.answers, &known.sketches);
     if let Encoded::Classes(ids) = &all_targets {
         let truths: Vec<u32> = parts.validation.iter().map(|&row| ids[row]).collect();
         let BundleConfig { target_encoder, decision, .. } = &bundle.config;

@@ -171,8 +171,8 @@ impl Data<'_> {
         }
     }
 
-    /// The held-out rows in detail, from what [`Self::judge`] gave.
-    pub(super) fn held_out(&self, bundle: &Bundle, answers: &[f32]) -> Evaluation {
+    /// The held-out rows in detail, from what [`Self::judge`] gave and the sketches of their codes.
+    pub(super) fn held_out(&self, bundle: &Bundle, answers: &[f32], sketches: &[f32]) -> Evaluation {
         let positions = self.positions(|_| true);
         let answers = &self.at(&positions, answers);
         let mut found = match (self.classes_at(&positions), &bundle.config.target_encoder) {
@@ -182,7 +182,14 @@ impl Data<'_> {
             (_, TargetEncoder::Number { mean, std }) => {
                 let scale = |v: &f32| f64::from(*v) * std + mean;
                 let truths: Vec<f64> = self.values_at(&positions).iter().map(scale).collect();
-                evaluate::regressed(bundle, (&answers.iter().map(scale).collect::<Vec<_>>(), &[]), &truths, 0)
+                let values: Vec<f64> = answers.iter().map(scale).collect();
+                let size = |errors: &ErrorModel, (&at, answer): (&usize, &f32)| {
+                    errors.size(*answer, &sketches[at * SKETCH..(at + 1) * SKETCH])
+                };
+                let errors = bundle.config.calibration.errors.as_ref();
+                let sizes: Vec<f32> =
+                    errors.iter().flat_map(|e| positions.iter().zip(answers).map(|row| size(e, row))).collect();
+                evaluate::regressed(bundle, (&values, &sizes), &truths, 0)
             }
             (None, TargetEncoder::Classes(classes)) => evaluate::classified(bundle, classes, &[], &[], 0),
         };

@@ -1,5 +1,6 @@
 //! Metrics of a stream: every row is predicted before it is learned (prequential evaluation).
 
+use super::history::History;
 use crate::learning::drift::Adwin;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -7,7 +8,7 @@ use serde_json::{Value, json};
 /// Rows of the recent window.
 const WINDOW: usize = 1_000;
 /// Points of the curve that are kept; when there are twice as many, every second is dropped.
-const POINTS: usize = 200;
+pub(super) const POINTS: usize = 200;
 
 /// Rows after an alarm in which there is no other: it would be for the same change.
 const QUIET: u64 = 1_000;
@@ -212,10 +213,15 @@ impl Figures {
         })
     }
 
-    /// Points of the curve of the window's figure, and recall per class.
-    pub fn history(&self) -> Value {
+    /// Points of the curve of the window's figure, with what is known of them beside it.
+    pub(super) fn history(&self, beside: &History) -> Value {
         let name = if self.regression { "mae" } else { "accuracy" };
-        Value::Array(self.curve.iter().map(|(row, value)| json!({"row": row, name: value})).collect())
+        let point = |&(row, value): &(u64, f32)| {
+            let more = beside.at(row);
+            let (at, coverage) = (more.and_then(|m| m.at), more.and_then(|m| m.coverage));
+            json!({"row": row, name: value, "at": at, "coverage": coverage, "memory": more.map(|m| m.memory)})
+        };
+        Value::Array(self.curve.iter().map(point).collect())
     }
 
     /// Rows and recall of each class, in the order of ids.

@@ -8,12 +8,14 @@
 //! a trained bundle, whose encoder and network then stay frozen while everything after them learns.
 
 mod code;
+mod column_drift;
 mod consolidate;
 mod copy_on_write;
 mod experts;
 mod figures;
 mod forget;
 mod hedge;
+mod history;
 mod inputs;
 mod mixture;
 mod mixture_learn;
@@ -25,6 +27,7 @@ mod targets;
 #[cfg(test)]
 mod tests;
 
+pub use column_drift::ColumnChange;
 pub use consolidate::Consolidation;
 pub use figures::Figures;
 pub use forget::Forgotten;
@@ -43,8 +46,11 @@ use crate::nn::probability::argmax;
 use crate::nn::readouts::semi_supervised::are_few;
 use crate::{Error, Result};
 use code::Code;
+use column_drift::ColumnDrift;
 use experts::{EXPERTS, ExpertKind, Truth};
 use hedge::Mixing;
+use history::History;
+use jiff::Timestamp;
 use mixture::{Mixture, Scratch};
 use serde_json::{Map, Value};
 use shape::{MixtureShape, Row};
@@ -91,6 +97,10 @@ pub struct StreamModel {
     mixture: Mixture,
     code: Code,
     figures: Figures,
+    history: History,
+    column_drift: ColumnDrift,
+    /// When the rows that are observed next were observed, where that is known.
+    at: Option<Timestamp>,
     /// Number of rows, labelled or not.
     rows: u64,
     newest_class: u64,
@@ -233,6 +243,9 @@ impl StreamModel {
             mixture: parts.mixture,
             code: parts.code,
             figures: Figures::new(parts.task == Task::Regression),
+            history: History::default(),
+            column_drift: ColumnDrift::default(),
+            at: None,
             rows: 0,
             newest_class: 0,
             recent: Batch::new(),
@@ -252,6 +265,11 @@ impl StreamModel {
     pub fn set_threads(&mut self, threads: usize) {
         self.threads = threads.max(1);
         self.mixture.shared.threads = self.threads;
+    }
+
+    /// When the rows that follow were observed. It becomes part of the state, so it is the log's time.
+    pub fn set_time(&mut self, at: Timestamp) {
+        self.at = Some(at);
     }
 
     /// The column that is predicted.
@@ -296,6 +314,8 @@ impl StreamModel {
         if let Some(width) = self.code.ready(&self.encoder, &self.config, self.seed, &batch) {
             self.mixture.rekey(width);
         }
+        let names = self.encoder.inputs.iter().map(|input| input.name.as_str());
+        self.column_drift.observe(table, names, (self.rows + 1, self.at));
         let codes = self.codes(&batch)?;
         let width = codes.0.len() / batch.rows().max(1);
         let outputs = codes.1.len() / batch.rows().max(1);
@@ -352,6 +372,7 @@ impl StreamModel {
             }
         };
         self.mixture.learn(row, truth, || text.map(Box::from), &mut self.scratch);
+        self.history.point(self.figures.labelled, self.at, self.mixture.shared.memory.entries().len());
         if drift {
             out.drift = true;
             // Errors that come with new classes are no reason to forget the old ones.
@@ -468,6 +489,8 @@ impl StreamModel {
     }
 
     fn score(&mut self, score: f32) {
+        let recent = &self.scores[self.scores.len().saturating_sub(RECENT)..];
+        self.history.score(score, recent, self.figures.labelled + 1);
         if self.scores.len() >= 2 * RECENT {
             self.scores.drain(..RECENT);
         }

@@ -1,7 +1,8 @@
 //! The published report of a stream.
 
 use super::copy_on_write::CopyOnWrite;
-use super::{Consolidation, Figures, StreamModel, Task};
+use super::history::History;
+use super::{ColumnChange, Consolidation, Figures, StreamModel, Task};
 use crate::data::target::TargetEncoder;
 use crate::learning::bundle::class_name;
 use crate::nn::memory::episodic::{Entry, Episodic};
@@ -14,6 +15,8 @@ pub struct StreamReport {
     target_encoder: TargetEncoder,
     memory: CopyOnWrite<Episodic>,
     figures: Figures,
+    history: History,
+    changes: CopyOnWrite<Vec<ColumnChange>>,
     rows: u64,
     forgotten: u64,
     consolidations: Vec<Consolidation>,
@@ -27,6 +30,8 @@ impl StreamModel {
             target_encoder: self.target_encoder.clone(),
             memory: self.mixture.shared.memory.clone(),
             figures: self.figures.clone(),
+            history: self.history.clone(),
+            changes: self.column_drift.changes.clone(),
             rows: self.rows,
             forgotten: self.forgotten,
             consolidations: self.consolidations.clone(),
@@ -82,10 +87,12 @@ impl StreamReport {
             .zip(self.figures.recalls())
             .map(|(class, (rows, recall))| (class_name(class), json!({"rows": rows, "recall": recall})))
             .collect();
+        let mut drift = self.figures.drift();
+        drift["columns"] = json!(*self.changes);
         json!({
             "observed": self.rows, "labelled": self.figures.labelled, "unlabelled": self.figures.unlabelled,
-            "prequential": self.figures.prequential(), "drift": self.figures.drift(),
-            "history": self.figures.history(), "classes": recalls, "memory": self.memory(),
+            "prequential": self.figures.prequential(), "drift": drift,
+            "history": self.figures.history(&self.history), "classes": recalls, "memory": self.memory(),
             "consolidations": self.consolidations, "forgotten_since": self.forgotten,
         })
     }

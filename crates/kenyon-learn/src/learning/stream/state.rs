@@ -161,6 +161,7 @@ impl StreamModel {
         let described = serde_json::json!({
             "target": self.target, "target_encoder": self.target_encoder, "encoder": *self.encoder,
             "config": self.config, "targets": self.targets, "novelty_scores": self.novelty_scores,
+            "history": self.history, "column_drift": self.column_drift,
         });
         let state = State {
             layout: LAYOUT,
@@ -221,6 +222,9 @@ impl StreamModel {
             Some(scores) => serde_json::from_value(scores).map_err(broken)?,
             None => Vec::new(),
         };
+        // Snapshots of before they were kept have neither.
+        let history = described.remove("history").map(serde_json::from_value).transpose().map_err(broken)?;
+        let column_drift = described.remove("column_drift").map(serde_json::from_value).transpose().map_err(broken)?;
         Ok(Self {
             task: if state.regression { Task::Regression } else { Task::Classification },
             target,
@@ -234,6 +238,9 @@ impl StreamModel {
             mixture: state.mixture.load(state.regression, kinds)?,
             code: state.code,
             figures: state.figures,
+            history: history.unwrap_or_default(),
+            column_drift: column_drift.unwrap_or_default(),
+            at: None,
             rows: state.rows,
             newest_class: state.newest_class,
             recent: state.recent,
