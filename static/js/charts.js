@@ -130,22 +130,28 @@ export function bars(items, format = num, limit = 12, of = 0) {
 }
 
 // Truth by row, prediction by column. Beyond 24 classes only the most frequent confusions are shown.
-export function confusion(labels, matrix) {
-	const sums = matrix.map((row) => row.reduce((a, b) => a + b, 0));
-	const wrong = matrix.flatMap((row, i) => row.map((n, j) => [n, i, j])).filter(([n, i, j]) => n && i !== j).sort((a, b) => b[0] - a[0]);
+export function confusion(labels, counts) {
+	const sums = counts.map((row) => row.reduce((a, b) => a + b, 0));
+	const wrong = counts.flatMap((row, i) => row.map((n, j) => [n, i, j])).filter(([n, i, j]) => n && i !== j).sort((a, b) => b[0] - a[0]);
 	const worst = h('p.small.mute', wrong.length
 		? `Most frequent confusions: ${wrong.slice(0, 3).map(([n, i, j]) => `${labels[i]} predicted as ${labels[j]} (${n})`).join(', ')}.` : 'No confusions.');
 	if (labels.length > 24) {
-		const right = labels.map((name, i) => [name, sums[i] ? matrix[i][i] / sums[i] : 0]).sort((a, b) => a[1] - b[1]);
+		const right = labels.map((name, i) => [name, sums[i] ? counts[i][i] / sums[i] : 0]).sort((a, b) => a[1] - b[1]);
 		return [bars(right, percent, 16, 1), h('p.small.mute', 'Recall of each class, the lowest first.'), worst];
 	}
-	const head = (scope, name) => h('th', { scope, title: name }, name);
-	return [scroller('Confusion matrix', h('table.heat',
+	return [matrix('Confusion matrix', labels, counts, (n, i) => [sums[i] ? (n / sums[i]) * 0.45 : 0, n || null]), worst];
+}
+
+// A table of classes by classes. `cell(value, i, j)` gives `[strength, text, off?]`; off the diagonal it is wrong.
+export function matrix(title, labels, values, cell) {
+	const head = (scope, name) => h('th', { scope, title: name }, String(name));
+	return scroller(title, h('table.heat',
 		h('caption.sr', 'Rows are the truth, columns the predictions'),
 		h('thead', h('tr', h('th', { scope: 'col' }, h('span.sr', 'truth')), labels.map((name) => head('col', name)))),
-		h('tbody', matrix.map((row, i) => h('tr', head('row', labels[i]), row.map((n, j) =>
-			h(i === j ? 'td' : 'td.off', { title: `${labels[i]} predicted as ${labels[j]}: ${n}` },
-				style(h('i', { 'aria-hidden': 'true' }), { opacity: sums[i] ? (n / sums[i]) * 0.45 : 0 }), n || h('span.mute', '·')))))))), worst];
+		h('tbody', values.map((row, i) => h('tr', head('row', labels[i]), row.map((n, j) => {
+			const [strength, text, off = i !== j] = cell(n, i, j);
+			return h(off ? 'td.off' : 'td', { title: `${labels[i]} predicted as ${labels[j]}` }, style(h('i', { 'aria-hidden': 'true' }), { opacity: strength }), text ?? h('span.mute', '·'));
+		}))))));
 }
 
 // Active units: a line a row, a lit dot per active unit of `[[unit, strength]]`; `most` units in all.

@@ -1,9 +1,9 @@
 // Two versions of a model side by side: differences with intervals, calibration, confusion, rows they disagree on.
 
-import { h, num, select, table, field, cell, words, style, scroller } from './dom.js';
+import { h, num, select, table, field, cell, words } from './dom.js';
 import { get, list } from './api.js';
 import { card, empty, into, attempt, everything, query, setQuery, metric } from './parts.js';
-import { calibration } from './charts.js';
+import { calibration, matrix } from './charts.js';
 import { differences } from './plots.js';
 
 // Better is less for errors, more for all else.
@@ -19,30 +19,27 @@ function confusionChange(x, y) {
 	if (!x?.confusion?.length || JSON.stringify(x.classes) !== JSON.stringify(y?.classes) || x.classes.length > 24) return null;
 	const shares = (e) => e.confusion.map((row) => { const sum = row.reduce((p, q) => p + q, 0) || 1; return row.map((n) => n / sum); });
 	const [a, b] = [shares(x), shares(y)];
-	return [scroller('Change of the confusion', h('table.heat', h('caption.sr', 'Rows are the truth, columns the predictions'),
-		h('thead', h('tr', h('th', { scope: 'col' }, h('span.sr', 'truth')), x.classes.map((name) => h('th', { scope: 'col', title: name }, String(name))))),
-		h('tbody', a.map((row, i) => h('tr', h('th', { scope: 'row', title: x.classes[i] }, String(x.classes[i])), row.map((_, j) => {
-			const d = b[i][j] - a[i][j];
-			return h((d >= 0) === (i === j) ? 'td' : 'td.off', style(h('i', { 'aria-hidden': 'true' }), { opacity: Math.min(0.6, Math.abs(d) * 3) }), Math.abs(d) < 0.0005 ? h('span.mute', '·') : `${d > 0 ? '+' : '−'}${num(Math.abs(d) * 100, 2)}`);
-		})))))), h('p.small.mute', 'Percentage points of each true class, on the held-out rows of each version.')];
+	const change = a.map((row, i) => row.map((v, j) => b[i][j] - v));
+	return [matrix('Change of the confusion', x.classes, change, (d, i, j) => [Math.min(0.6, Math.abs(d) * 3), Math.abs(d) < 0.0005 ? null : `${d > 0 ? '+' : '−'}${num(Math.abs(d) * 100, 2)}`, (d >= 0) !== (i === j)]),
+		h('p.small.mute', 'Percentage points of each true class, on the held-out rows of each version.')];
 }
 
 async function compared(it, path, [a, b], dataset, items, signal) {
 	const made = await list(`${path}/compare`, { versions: `${a},${b}`, dataset }, signal);
 	const [x, y] = [a, b].map((v) => items.find((one) => one.version === v)?.held_out);
 	const change = confusionChange(x, y);
-	const shownRows = made.disagree.slice(0, 20);
-	const rows = await Promise.all(shownRows.slice(0, 10).map((one) => list(`/datasets/${dataset}/rows`, { offset: one.row, limit: 1 }, signal).then((page) => page.rows[0]).catch(() => null)));
+	const shown = made.disagree.slice(0, 10);
+	const rows = await Promise.all(shown.map((one) => list(`/datasets/${dataset}/rows`, { offset: one.row, limit: 1 }, signal).then((page) => page.rows[0])));
 	return h('div.stack',
 		card(`Version ${b} less version ${a}, on ${num(made.rows)} rows of ${dataset}`, differences(Object.entries(made.metrics).map(([name, one]) => ({
 			name: words(name), difference: one.difference, interval: one.interval, text: `${metric(name, one.a)} → ${metric(name, one.b)}`, verdict: judged(name, one, [a, b]) }))),
 		h('p.small.mute', 'The point is the difference, the bar its 95 % interval over resampled rows, the line is no difference. Rows that a version learned from favour it.')),
 		h('div.grid2', x?.calibration?.length && y?.calibration?.length ? [card(`Calibration of version ${a}`, calibration(x.calibration)), card(`Calibration of version ${b}`, calibration(y.calibration))] : null,
 			change ? card('Change of the confusion', change) : null),
-		card('Rows they answer differently', made.disagree.length ? [table('Rows they answer differently', ['Row', `Version ${a}`, `Version ${b}`, 'Truth', 'The row'], shownRows.map((one, i) => [
-			h('a', { href: `#/datasets/${encodeURIComponent(dataset)}?row=${Math.max(0, one.row)}` }, num(one.row + 1)), mark(one.a, one.truth), mark(one.b, one.truth), cell(one.truth),
-			rows[i] ? h('div.cell.mute', Object.entries(rows[i]).filter(([name]) => name !== it.target).map(([name, v]) => `${name} ${cell(v, 24)}`).join(', ')) : '–'])),
-		made.disagree.length > shownRows.length ? h('p.small.mute', `${num(shownRows.length)} of ${num(made.disagree.length)}${made.disagree.length === 100 ? ' or more' : ''} shown.`) : null] : h('p.mute', 'They answer all rows alike.')));
+		card('Rows they answer differently', shown.length ? [table('Rows they answer differently', ['Row', `Version ${a}`, `Version ${b}`, 'Truth', 'The row'], shown.map((one, i) => [
+			h('a', { href: `#/datasets/${dataset}?row=${one.row}` }, num(one.row + 1)), mark(one.a, one.truth), mark(one.b, one.truth), cell(one.truth),
+			h('div.cell.wide.mute', Object.entries(rows[i]).filter(([name]) => name !== it.target).map(([name, v]) => `${name} ${cell(v, 24)}`).join(', '))])),
+		h('p.small.mute', `${num(shown.length)} of ${num(made.disagree.length)}${made.disagree.length === 100 ? ' or more' : ''} shown.`)] : h('p.mute', 'They answer all rows alike.')));
 }
 
 const mark = (answer, truth) => (typeof truth === 'number' && typeof answer === 'number' && !Number.isInteger(answer) ? cell(answer) : h(answer === truth ? 'span' : 'span.bad', cell(answer), answer === truth ? ' ✓' : ''));

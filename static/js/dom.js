@@ -67,19 +67,17 @@ export function select(options, value, props) {
 
 export const scroller = (label, node) => h('div.scroll', { tabindex: '0', role: 'region', label }, node);
 
-// A body cell with the name of its column, which narrow screens show beside it.
-export const td = (figure, name, ...content) => h(figure ? 'td.num' : 'td', { role: 'cell', 'data-label': name }, content);
-
 /**
  * A table. A column starting with `#` holds figures; a row's first cell is its heading. On narrow screens the rows of a
- * `stacked` table become blocks, so that nothing is cut off.
+ * `stacked` table become blocks with the columns' names, so that nothing is cut off. `heads` replaces the head cells.
  */
-export function table(caption, columns, rows, stacked = columns.length < 10) {
+export function table(caption, columns, rows, stacked = columns.length < 10, heads = []) {
 	const names = columns.map((name) => name.replace('#', ''));
-	const figure = columns.map((name) => name[0] === '#');
+	const cell = (tag, i) => (columns[i][0] === '#' ? `${tag}.num` : tag);
+	const row = (...cells) => h('tr', { role: 'row' }, cells);
 	return scroller(caption, h(stacked ? 'table.stacked' : 'table', { role: 'table' },
-		h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, names.map((name, i) => h(figure[i] ? 'th.num' : 'th', { scope: 'col', role: 'columnheader' }, name)))),
-		h('tbody', { role: 'rowgroup' }, rows.map((row) => h('tr', { role: 'row' }, row.map((one, i) => (i ? td(figure[i], names[i], one ?? '–') : h('th', { scope: 'row', role: 'rowheader' }, one))))))));
+		h('thead', { role: 'rowgroup' }, row(names.map((name, i) => h(cell('th', i), { scope: 'col', role: 'columnheader', 'aria-sort': heads[i]?.order }, heads[i]?.node ?? name)))),
+		h('tbody', { role: 'rowgroup' }, rows.map((one) => row(one.map((content, i) => (i ? h(cell('td', i), { role: 'cell', 'data-label': names[i] }, content ?? '–') : h('th', { scope: 'row', role: 'rowheader' }, content))))))));
 }
 
 export function num(value, digits = 3) {

@@ -1,24 +1,7 @@
 // Pretrained encoders: which there are, and what they cost. Servers without them answer 404, and the page is hidden.
 
 import { h, num, bytes, words, ago } from './dom.js';
-import { post } from './api.js';
-import { heading, card, empty, listing, into, copyable } from './parts.js';
-import { bars } from './charts.js';
-
-const add = () => copyable('kenyon encoders add minilm ./all-MiniLM-L6-v2', 'the command');
-
-function tryOut(signal) {
-	const [name, a, b] = ['encoder', 'one text', 'another text'].map((label) => h('input', { label, placeholder: label, required: true, spellcheck: 'false' }));
-	const out = h('div', { 'aria-live': 'polite' });
-	return card('Compare two texts', h('form.row', { onsubmit: (event) => {
-		event.preventDefault();
-		into(out, async () => {
-			const { embeddings: [x, y], width } = await post(`/encoders/${encodeURIComponent(name.value)}/embed`, { inputs: [a.value, b.value] }, signal);
-			const dot = (p, q) => p.reduce((sum, v, i) => sum + v * q[i], 0);
-			return bars([[`cosine similarity of ${num(width)} numbers`, dot(x, y) / Math.sqrt(dot(x, x) * dot(y, y))]], (v) => num(v, 3), 1, 1);
-		});
-	} }, name, a, b, h('button', 'Compare')), out);
-}
+import { heading, card, empty, listing, copyable } from './parts.js';
 
 export const encoders = (signal) => [heading('Encoders'), h('div.stack',
 	card(null, h('p.small.mute', 'Pretrained networks that turn a text or an image into a vector. A training names one for a column; nothing is ever downloaded.'), listing('/encoders', {
@@ -34,5 +17,5 @@ export const encoders = (signal) => [heading('Encoders'), h('div.stack',
 			{ name: 'Added', cell: (one) => (one.created_at ? ago(one.created_at) : '–'), by: (one) => one.created_at },
 		],
 		text: (one) => `${one.name} ${one.architecture}`,
-		none: empty('No encoder yet', 'Add the folder of a published model (config.json, tokenizer.json, *.safetensors):', add()),
-	}, signal)), tryOut(signal))];
+		none: empty('No encoder yet', 'Add the folder of a published model (config.json, tokenizer.json, *.safetensors):', copyable('kenyon encoders add NAME FOLDER', 'the command')),
+	}, signal)))];

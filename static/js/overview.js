@@ -17,7 +17,7 @@ function totals(metrics) {
 	return sums;
 }
 
-const system = (info) => tiles([['Queue', info.queue_depth, 'waiting'], ['Up', seconds(info.uptime)], ['Memory', bytes(info.memory.resident_bytes)],
+const system = (info) => tiles([['Queue', info.queue_depth, 'waiting'], ['Uptime', seconds(Math.round(info.uptime))], ['Memory', bytes(info.memory.resident_bytes)],
 	['Cores', info.cores, info.device], ['Version', info.version]]);
 
 export function overview(signal) {

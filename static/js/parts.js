@@ -1,6 +1,6 @@
 // Components shared by several pages: notes, dialogs, paged lists, a job's card.
 
-import { h, put, words, percent, seconds, short, num, style, part, link, table, field, scroller, td, go } from './dom.js';
+import { h, put, words, percent, seconds, short, num, style, part, link, table, field, go } from './dom.js';
 import { get, list, post, call, Problem } from './api.js';
 import { watch, calm, ended } from './live.js';
 import { lines } from './charts.js';
@@ -107,7 +107,7 @@ export const score = (metrics) => {
 	return !name ? null : name.endsWith('accuracy') ? metrics[name] : -metrics[name];
 };
 
-export const named = (name, version, ...target) => [link(name, ...target), version ? h('span.mute', ` v${version}`) : null];
+export const named = (name, version, ...target) => [link(name, ...target), version ? h('span.mute', ` version ${version}`) : null];
 
 // The query of the address.
 export const query = () => Object.fromEntries(new URLSearchParams(location.hash.split('?')[1]));
@@ -196,15 +196,18 @@ export function listing(path, { caption, columns, text, choices = [], none }, si
 		const pages = Math.max(1, Math.ceil(found.length / PAGE));
 		const at = Math.min(Math.max(1, Number(page) || 1), pages);
 		const turn = (label, to) => h('button.slim', { type: 'button', disabled: to < 1 || to > pages, onclick: () => { setQuery({ page: to > 1 ? to : '' }); draw(); } }, label);
-		const head = ({ name, by: sorted, figure }) => {
-			const here = sort.replace('-', '') === name.toLowerCase();
-			return h(figure ? 'th.num' : 'th', { scope: 'col', role: 'columnheader', 'aria-sort': here ? (down ? 'descending' : 'ascending') : null },
-				sorted ? h('button.sort', { type: 'button', onclick: () => { change({ sort: here && !down ? `-${name.toLowerCase()}` : here ? '' : name.toLowerCase() }); [...box.querySelectorAll('.sort')].find((b) => b.dataset.name === name)?.focus(); }, 'data-name': name }, name, here ? (down ? ' ↓' : ' ↑') : '') : name);
+		const head = ({ name, by: sorted }) => {
+			const key = name.toLowerCase();
+			const here = sort.replace('-', '') === key;
+			const press = () => {
+				change({ sort: here ? (down ? '' : `-${key}`) : key });
+				box.querySelector(`[data-name="${name}"]`)?.focus();
+			};
+			return { order: here ? (down ? 'descending' : 'ascending') : null, node: sorted && h('button.sort', { type: 'button', onclick: press, 'data-name': name }, name, here ? (down ? ' ↓' : ' ↑') : '') };
 		};
 		tools.classList.toggle('hide', !items.length);
 		put(box, !items.length ? none : !found.length ? empty('Nothing found', 'No entry matches the search and the filters.', act('Clear them', () => { search.value = ''; for (const [, node] of selects) node.value = ''; change({ q: '', ...Object.fromEntries(choices.map(([name]) => [name, ''])) }); })) : [
-			scroller(caption, h('table.stacked', { role: 'table' }, h('thead', { role: 'rowgroup' }, h('tr', { role: 'row' }, columns.map(head))), h('tbody', { role: 'rowgroup' }, found.slice((at - 1) * PAGE, at * PAGE).map((item) => h('tr', { role: 'row' }, columns.map(({ name, cell, figure }, i) =>
-				(i ? td(figure, name, cell(item) ?? '–') : h('th', { scope: 'row', role: 'rowheader' }, cell(item))))))))),
+			table(caption, columns.map(({ name, figure }) => (figure ? `#${name}` : name)), found.slice((at - 1) * PAGE, at * PAGE).map((item) => columns.map(({ cell }) => cell(item))), true, columns.map(head)),
 			pages > 1 ? h('nav.pager', { label: 'Pages' }, `${num(found.length)} found · Page ${at} of ${pages}`, turn('Previous', at - 1), turn('Next', at + 1)) : h('p.pager', `${num(found.length)} of ${num(items.length)}`)]);
 	}
 	attempt(async () => {

@@ -70,17 +70,15 @@ export async function qualityTab({ it, path, signal }) {
 		pick.value = version.version;
 		const served = version.version === it.version;
 		const [curves, matter] = await Promise.all([version.job_id ? curvesOf(version.job_id, signal).catch(() => ({})) : {}, served ? get(`${path}/importance`, signal).catch(() => null) : null]);
-		const notes = served ? [...new Set([...(it.notes ?? []), it.family_reason && `${words(it.family)}: ${it.family_reason}`].filter(Boolean).map((line) => line.replace(/^\w+:/, (all) => words(all))))] : [];
+		const notes = (served && it.notes) || [];
 		const on = version.evaluated_on;
 		const where = [on?.rows ? `Measured on ${num(on.rows)} ${words(on.kind ?? 'held-out')} rows` : version.held_out?.rows ? `Measured on ${num(version.held_out.rows)} held-out rows` : '', version.guarantee ? `sets and intervals: ${words(version.guarantee)}` : ''].filter(Boolean).join('; ');
 		return [figures(version.metrics, [], version.intervals), where ? h('p.small.mute', `${where}.`) : null,
-			h('div.grid2', matter ? importance(matter) : null, Object.keys(curves).length ? card('Learning', lines('Loss', series(curves))) : null),
+			h('div.grid2', matter ? importance(matter) : null, Object.values(curves).some((points) => points.length > 1) ? card('Learning', lines('Loss', series(curves))) : null),
 			evaluated(version.held_out ?? {}, it.target),
-			notes.length ? card('Decisions of the training', h('ul.list', notes.map((line) => h('li', line)))) : null];
+			notes.length ? card('Decisions of the training', h('ul.list', notes.map((line) => h('li', line.replace(/^\w+:/, words))))) : null];
 	});
 	pick.onchange = () => { setQuery({ version: pick.value }); draw(); };
 	draw();
-	return h('div.stack', h('div.row', pick, otherVersions(items, it)), body, it.version ? onDataset(it, path, signal) : null);
+	return h('div.stack', h('div.row', pick, items.length > 1 ? link('Compare two versions', 'models', it.name, 'compare') : null), body, it.version ? onDataset(it, path, signal) : null);
 }
-
-const otherVersions = (items, it) => (items.length > 1 ? link('Compare two versions', 'models', it.name, 'compare') : null);

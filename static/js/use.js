@@ -1,6 +1,6 @@
 // Use a model from programs: calls to copy with a real row, and its export.
 
-import { h, num, select, link, field } from './dom.js';
+import { h, select, field } from './dom.js';
 import { get, list, key, download } from './api.js';
 import { card, copyable, act, empty } from './parts.js';
 import { features } from './forms.js';
@@ -52,7 +52,6 @@ export async function useTab({ it, path, name, signal }) {
 	draw();
 	const file = set ? `kenyon predict ${name} ${set.name}.csv --server ${location.origin}` : `kenyon predict ${name} rows.csv --server ${location.origin}`;
 	const version = select(it.versions.map((v) => [v.version, `version ${v.version}${v.version === it.version ? ' (serves)' : ''}`]), it.version);
-	const served = it.versions.find((v) => v.version === it.version);
 	const exported = (format, ending) => act(format, () => download(`${path}/versions/${version.value}/export?format=${format}`, `${name}-${version.value}.${ending}`));
 	return h('div.stack',
 		card('Call it', h('div.stack', h('div.fields', field('Call', what), field('Language', language)), box,
@@ -60,10 +59,5 @@ export async function useTab({ it, path, name, signal }) {
 		h('div.grid2',
 			card('A whole file', h('div.stack.tight', copyable(file, 'the command'), h('p.small.mute', 'Or send CSV, NDJSON or Parquet of any length to the same address; the answer is a line a row.'))),
 			card('Export', h('div.stack.tight', field('Version', version), h('div.row', exported('bundle', 'kenyon'), exported('safetensors', 'safetensors'), exported('onnx', 'onnx')),
-				h('p.small.mute', 'A bundle can be imported on another server; ONNX is available for the families that can be written so.'))),
-			card('Where it comes from', h('dl.facts',
-				h('dt', 'Dataset'), h('dd', served?.dataset ? [link(served.dataset.name, 'datasets', served.dataset.name), ` revision ${served.dataset.revision}`, set && set.revision !== served.dataset.revision ? h('span.warm', ` (now revision ${set.revision})`) : null] : 'observations'),
-				h('dt', 'Digest'), h('dd.mute', served?.dataset ? `${served.dataset.digest.slice(0, 16)}…` : '–'),
-				h('dt', 'Job'), h('dd', served?.job_id ? link('the job that trained it', 'jobs', served.job_id) : '–'),
-				h('dt', 'Size'), h('dd', `${num(it.bytes / 1000)} kB`)))));
+				h('p.small.mute', 'A bundle can be imported on another server; ONNX is available for the families that can be written so.')))));
 }

@@ -94,7 +94,9 @@ async fn screenshots() {
                 }
                 browser.script(&axe).await;
                 let found = browser
-                    .promise("axe.run(document).then((r) => r.violations.map((v) => [v.id, v.nodes.map((n) => n.html)]))")
+                    .promise(
+                        "axe.run(document).then((r) => r.violations.map((v) => [v.id, v.nodes.map((n) => n.html)]))",
+                    )
                     .await;
                 assert_eq!(found, json!([]), "{name} {theme} {size}");
                 browser.picture(&folder.join(format!("{name}-{theme}-{size}.png"))).await;

@@ -117,8 +117,8 @@ async fn calls_to_copy_answer_as_they_stand() {
     browser.choose("[name=language]", "TypeScript").await;
     browser.shows("await fetch(").await;
     // With its dataset, its job and its export in reach.
-    browser.until("document.querySelector('.facts a[href=\"#/datasets/points\"]')").await;
-    browser.until("document.querySelector('.facts a[href^=\"#/jobs/\"]')").await;
+    browser.until("document.querySelector('.origin a[href=\"#/datasets/points\"]')").await;
+    browser.until("document.querySelector('.origin a[href^=\"#/jobs/\"]')").await;
     browser.until("[...document.querySelectorAll('button')].some((b) => b.textContent === 'bundle')").await;
     browser.close().await;
 }

@@ -182,6 +182,7 @@ pub fn fit(
     if let (Task::Regression, Column::Number(values) | Column::Timestamp(values)) = (plan.task, column) {
         judged.calibration.target = TargetSpan::of(parts.training.iter().map(|&row| values[row]));
     }
+    let error_sizes = data.error_sizes(&judged, &known.sketches);
     let unit = if let TargetEncoder::Number { std, .. } = &target_encoder { *std } else { 1.0 };
     let judge = Judge {
         encoder: &encoder,
@@ -216,7 +217,7 @@ pub fn fit(
         seed: spec.seed,
     };
     let bundle = Bundle::new(config, encoder, network, novelty).with_background(Some(background.into()));
-    let held_out = data.held_out(&bundle, &judged.answers, &known.sketches);
+    let held_out = data.held_out(&bundle, &judged.answers, &error_sizes);
     if let Encoded::Classes(ids) = &all_targets {
         let truths: Vec<u32> = parts.validation.iter().map(|&row| ids[row]).collect();
         let BundleConfig { target_encoder, decision, .. } = &bundle.config;

@@ -15,7 +15,7 @@ pub mod metrics;
 pub mod novelty;
 pub mod onnx;
 pub mod paired;
-mod residuals;
+pub mod residuals;
 pub mod stream;
 pub mod verify;
 

@@ -171,8 +171,15 @@ impl Data<'_> {
         }
     }
 
-    /// The held-out rows in detail, from what [`Self::judge`] gave and the sketches of their codes.
-    pub(super) fn held_out(&self, bundle: &Bundle, answers: &[f32], sketches: &[f32]) -> Evaluation {
+    /// Expected sizes of the errors of the held-out rows whose truth is known; none where all rows have one.
+    pub(super) fn error_sizes(&self, judged: &Judged, sketches: &[f32]) -> Vec<f32> {
+        let Some(errors) = &judged.calibration.errors else { return Vec::new() };
+        let size = |at: usize| errors.size(judged.answers[at], &sketches[at * SKETCH..(at + 1) * SKETCH]);
+        self.positions(|_| true).into_iter().map(size).collect()
+    }
+
+    /// The held-out rows in detail, from what [`Self::judge`] and [`Self::error_sizes`] gave.
+    pub(super) fn held_out(&self, bundle: &Bundle, answers: &[f32], error_sizes: &[f32]) -> Evaluation {
         let positions = self.positions(|_| true);
         let answers = &self.at(&positions, answers);
         let mut found = match (self.classes_at(&positions), &bundle.config.target_encoder) {
@@ -183,13 +190,7 @@ impl Data<'_> {
                 let scale = |v: &f32| f64::from(*v) * std + mean;
                 let truths: Vec<f64> = self.values_at(&positions).iter().map(scale).collect();
                 let values: Vec<f64> = answers.iter().map(scale).collect();
-                let size = |errors: &ErrorModel, (&at, answer): (&usize, &f32)| {
-                    errors.size(*answer, &sketches[at * SKETCH..(at + 1) * SKETCH])
-                };
-                let errors = bundle.config.calibration.errors.as_ref();
-                let sizes: Vec<f32> =
-                    errors.iter().flat_map(|e| positions.iter().zip(answers).map(|row| size(e, row))).collect();
-                evaluate::regressed(bundle, (&values, &sizes), &truths, 0)
+                evaluate::regressed(bundle, (&values, error_sizes), &truths, 0)
             }
             (None, TargetEncoder::Classes(classes)) => evaluate::classified(bundle, classes, &[], &[], 0),
         };
