@@ -105,7 +105,7 @@ mod tests {
         observe(5_001..=5_100, 3.0, &mut history);
         assert!(history.coverage < 0.86, "{}", history.coverage);
         assert!(history.points.len() < 2 * POINTS && history.points[0].coverage.is_none());
-        let point = history.at(5_040).unwrap();
+        let point = history.at(5_040).expect("a point");
         assert_eq!((point.at, point.memory), (Timestamp::from_second(5_040).ok(), 3));
     }
 }
