@@ -37,8 +37,8 @@ struct Rows<'a> {
 
 impl<'de> Deserialize<'de> for Explain {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-        struct Wish;
-        impl de::Visitor<'_> for Wish {
+        struct ExplainVisitor;
+        impl de::Visitor<'_> for ExplainVisitor {
             type Value = Explain;
 
             fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -56,7 +56,7 @@ impl<'de> Deserialize<'de> for Explain {
                 }
             }
         }
-        deserializer.deserialize_any(Wish)
+        deserializer.deserialize_any(ExplainVisitor)
     }
 }
 

@@ -209,17 +209,17 @@ async fn bodies_over_the_limit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_hangs_up_or_falls_asleep() {
+async fn a_client_that_hangs_up_or_falls_silent() {
     let server = TestServer::with(|c| c.client_timeout = 0.3).await;
     let address = server.url.strip_prefix("http://").unwrap().to_owned();
     let head = "PUT /api/v1/datasets/half HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\na,b\n1,2\n";
     let mut gone = tokio::net::TcpStream::connect(&address).await.unwrap();
     gone.write_all(head.as_bytes()).await.unwrap();
     drop(gone);
-    let mut asleep = tokio::net::TcpStream::connect(&address).await.unwrap();
-    asleep.write_all(head.as_bytes()).await.unwrap();
+    let mut silent = tokio::net::TcpStream::connect(&address).await.unwrap();
+    silent.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    tokio::io::AsyncReadExt::read_to_end(&mut asleep, &mut answer).await.unwrap();
+    tokio::io::AsyncReadExt::read_to_end(&mut silent, &mut answer).await.unwrap();
     let answer = String::from_utf8_lossy(&answer);
     assert!(answer.starts_with("HTTP/1.1 408 ") && answer.contains("client_too_slow"), "{answer}");
     // A head that never ends is cut off.

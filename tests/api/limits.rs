@@ -56,9 +56,9 @@ async fn what_is_asked_before_the_end_is_answered() {
     let head = "PUT /api/v1/datasets/slow HTTP/1.1\r\nHost: localhost\r\nContent-Type: text/csv\r\nExpect: 100-continue\r\n\
         Content-Length: 12\r\nConnection: close\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
-    let mut told = [0; 25];
-    stream.read_exact(&mut told).await.unwrap();
-    assert_eq!(&told, b"HTTP/1.1 100 Continue\r\n\r\n", "the body is being read");
+    let mut interim = [0; 25];
+    stream.read_exact(&mut interim).await.unwrap();
+    assert_eq!(&interim, b"HTTP/1.1 100 Continue\r\n\r\n", "the body is being read");
     let rest = tokio::spawn(async move {
         stream.write_all(b"a,b\n").await.unwrap();
         while TcpStream::connect(&address).await.is_ok() {

@@ -8,7 +8,6 @@ mod bad_input;
 mod bundles;
 mod datasets;
 mod description;
-mod doubt;
 mod earlier;
 mod files;
 mod jobs;
@@ -19,3 +18,4 @@ mod streams;
 #[path = "../support/mod.rs"]
 mod support;
 mod training;
+mod uncertainty;

@@ -7,7 +7,7 @@
 //! cells of a picture and steps of a series then divide their column's contribution.
 
 mod parts;
-mod walks;
+mod shapley;
 
 use super::background::Background;
 use super::bundle::Bundle;
@@ -16,7 +16,7 @@ use crate::data::target::TargetEncoder;
 use crate::data::{Column, Table};
 use crate::nn::probability::log_sum_exp;
 use serde_json::Value;
-use walks::shapley;
+use shapley::shapley;
 
 /// Rows per forward pass.
 const CHUNK: usize = 512;
@@ -56,11 +56,11 @@ pub fn attribute(bundle: &Bundle, table: &Table, row: usize, output: usize) -> R
     let subject = Subject::new(bundle, background, table, row, output)?;
     let columns = subject.names.len();
     let orders = background.rows();
-    let found = shapley(columns, orders, |walks| {
+    let found = shapley(columns, orders, |points| {
         let picks: Vec<Vec<usize>> = (0..columns)
-            .map(|column| walks.iter().map(|walk| if walk.kept[column] { orders } else { walk.from }).collect())
+            .map(|column| points.iter().map(|point| if point.kept[column] { orders } else { point.from }).collect())
             .collect();
-        subject.answers(&|column| subject.stacked[column].select(&picks[column]), walks.len())
+        subject.answers(&|column| subject.stacked[column].select(&picks[column]), points.len())
     })?;
     let mut features = Vec::new();
     for (at, &weight) in found.weights.iter().enumerate() {

@@ -3,7 +3,7 @@
 //! The other columns stay the row's own. Words are added one after the other to the text without them; cells and
 //! steps replace those of background rows. The remainder to the column's own weight is divided by size.
 
-use super::walks::{Point, shapley};
+use super::shapley::{Point, shapley};
 use super::{Contribution, Subject};
 use crate::Result;
 use crate::data::Column;

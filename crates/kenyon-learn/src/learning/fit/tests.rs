@@ -174,7 +174,7 @@ fn one_row_a_class_trains_and_promises_nothing() {
 #[test]
 fn a_folds_figures_are_of_a_calibration_without_it() {
     let ids: Vec<u32> = (0..40).map(|row| row % 2).collect();
-    // The rows of fold 0 are answered wrong and without a doubt, all others right.
+    // The rows of fold 0 are answered wrong with certainty, all others right.
     let folds = split::folds(&Encoded::Classes(ids.clone()), 4, 1);
     let answers: Vec<f32> = (0..40)
         .flat_map(|row| {

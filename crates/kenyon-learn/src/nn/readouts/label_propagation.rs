@@ -152,8 +152,8 @@ impl Graph {
                 let own = &source[row * classes..(row + 1) * classes];
                 out.iter_mut().zip(own).for_each(|(o, s)| *o = (1.0 - SPREAD) * s);
                 for &(from, strength) in &self.neighbours[self.starts[row]..self.starts[row + 1]] {
-                    let heard = &now[from as usize * classes..(from as usize + 1) * classes];
-                    out.iter_mut().zip(heard).for_each(|(o, h)| *o += SPREAD * strength * h);
+                    let neighbour = &now[from as usize * classes..(from as usize + 1) * classes];
+                    out.iter_mut().zip(neighbour).for_each(|(o, h)| *o += SPREAD * strength * h);
                 }
             }
             std::mem::swap(&mut now, &mut next);

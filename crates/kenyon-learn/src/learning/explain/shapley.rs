@@ -31,7 +31,7 @@ pub(super) fn shapley(players: usize, ends: usize, answers: impl Fn(&[Point]) ->
     for from in 0..ends {
         points.push(Point { from, kept: vec![false; players] });
         let mut order: Vec<usize> = (0..players).collect();
-        Random::stream(0, "walks", from as u64).shuffle(&mut order);
+        Random::stream(0, "shapley", from as u64).shuffle(&mut order);
         for backwards in [false, true] {
             let mut kept = vec![false; players];
             for step in 0..players.saturating_sub(1) {
