@@ -6,6 +6,7 @@ mod webhook;
 
 use crate::config::Config;
 use crate::http::busy_poll::BusyPoll;
+use crate::http::health::Probe;
 use crate::http::server::{self, Certificates};
 use crate::http::{Api, Parts};
 use crate::jobs::{Outcome, Runner, Trainer, Work, WorkerConfig, Workers};
@@ -17,7 +18,6 @@ use kenyon_learn::learning::{Bundle, Monitor};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::broadcast;
@@ -44,6 +44,8 @@ pub struct Running {
     pub addr: SocketAddr,
     /// Where gRPC is served, unless it is off.
     pub grpc_addr: Option<SocketAddr>,
+    /// Where probes and metrics are served without keys, unless that is off.
+    pub metrics_addr: Option<SocketAddr>,
     api: Api,
     stop: CancellationToken,
     tasks: Vec<JoinHandle<()>>,
@@ -97,7 +99,10 @@ impl App {
             let router = crate::oip::grpc::router(api.clone())?;
             tasks.push(tokio::spawn(server::serve(listener, router, config.clone(), tls, busy_poll, stop.clone())));
         }
-        Ok(Running { addr, grpc_addr, api, stop, tasks, background })
+        let metrics = serve_probes(&config, api.probe.clone(), &stop).await?;
+        let metrics_addr = metrics.as_ref().map(|(addr, _)| *addr);
+        tasks.extend(metrics.map(|(_, task)| task));
+        Ok(Running { addr, grpc_addr, metrics_addr, api, stop, tasks, background })
     }
 
     /// Fills an empty data folder from a snapshot.
@@ -118,6 +123,9 @@ impl App {
         let engine = Engine::new(Arc::new(StoredModels(store.clone())), settings(&config));
         let streams = Streams::new(store.clone(), engine.clone(), config.job_threads());
         let stop = CancellationToken::new();
+        let config = Arc::new(config);
+        let probe = Probe::new(store.clone(), engine.clone());
+        let metrics = serve_probes(&config, probe.clone(), &stop).await?;
         let workers = workers(&store, streams, engine, &config);
         if let Some(webhook) = Webhook::new(&config)? {
             tokio::spawn(webhook.follow(workers.owner().to_owned(), store.clone(), store.changes()));
@@ -126,10 +134,15 @@ impl App {
             let stop = stop.clone();
             async move { workers.run(stop).await }
         });
-        tracing::info!(workers = config.workers, "kenyon works");
+        let metrics_addr = metrics.as_ref().map(|(addr, _)| tracing::field::display(*addr));
+        tracing::info!(workers = config.workers, metrics = metrics_addr, "kenyon works");
         signals.next().await;
+        probe.drain();
         stop.cancel();
         let _ = working.await;
+        if let Some((_, task)) = metrics {
+            let _ = task.await;
+        }
         store.close().await;
         Ok(())
     }
@@ -141,7 +154,8 @@ impl App {
         telemetry::traces::start()?;
         let scheme = if running.api.config.tls().is_some() { "https" } else { "http" };
         let grpc = running.grpc_addr.map(tracing::field::display);
-        tracing::info!(address = %running.addr, grpc, "kenyon serves {scheme}://{}", running.addr);
+        let metrics = running.metrics_addr.map(tracing::field::display);
+        tracing::info!(address = %running.addr, grpc, metrics, "kenyon serves {scheme}://{}", running.addr);
         let ended = signals.wait(running).await;
         telemetry::traces::end();
         ended
@@ -151,7 +165,7 @@ impl App {
 impl Running {
     /// Stops: running requests get the drain timeout to finish.
     pub async fn shutdown(self) {
-        self.api.draining.store(true, Ordering::Relaxed);
+        self.api.probe.drain();
         self.stop.cancel();
         for task in self.tasks {
             let _ = task.await;
@@ -212,6 +226,21 @@ async fn tidy(api: Api) {
         tokio::time::sleep(TIDY_EVERY).await;
         api.tidy().await;
     }
+}
+
+/// Serves probes and metrics at the metrics address, until `stop`; none where it is off.
+async fn serve_probes(
+    config: &Arc<Config>,
+    probe: Probe,
+    stop: &CancellationToken,
+) -> Result<Option<(SocketAddr, JoinHandle<()>)>> {
+    let Some(address) = config.metrics_address()? else { return Ok(None) };
+    let listener = bind(address).await?;
+    let addr = listener.local_addr()?;
+    // A scrape is rare: no thread polls for the next one.
+    let busy_poll = BusyPoll::new(Duration::ZERO);
+    let served = server::serve(listener, probe.router(), config.clone(), None, busy_poll, stop.clone());
+    Ok(Some((addr, tokio::spawn(served))))
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener> {

@@ -97,6 +97,9 @@ settings! {
     listen: String = "127.0.0.1:8080".into(), "KENYON_LISTEN";
     /// Address of the gRPC interface, or `off`. [default: 127.0.0.1:8081]
     grpc_listen: String = "127.0.0.1:8081".into(), "KENYON_GRPC_LISTEN";
+    /// Address of probes and metrics alone, in plain HTTP and without keys, for servers and workers; `off` serves them
+    /// with the HTTP interface only. [default: off]
+    metrics_listen: String = "off".into(), "KENYON_METRICS_LISTEN";
     /// Folder for the database and the objects. [default: ./kenyon-data]
     data_dir: PathBuf = "kenyon-data".into(), "KENYON_DATA_DIR";
     /// `sqlite://…` or `postgres://…`; empty is SQLite in the data folder.
@@ -164,7 +167,7 @@ settings! {
     job_retention_days: f64 = 30.0, "KENYON_JOB_RETENTION_DAYS";
     /// Address that receives webhooks: finished jobs and changes in streams.
     webhook_url: String = String::new(), "KENYON_WEBHOOK_URL";
-    /// Secret that signs webhooks (HMAC-SHA256 in `X-Kenyon-Signature`).
+    /// Secret that signs webhooks as Standard Webhooks says (`whsec_…` is read as base64).
     webhook_secret: Secret = Secret(String::new()), "KENYON_WEBHOOK_SECRET";
     /// Allow a webhook to a private or loopback address.
     webhook_allow_private: bool = false, "KENYON_WEBHOOK_ALLOW_PRIVATE", num_args = 0..=1, default_missing_value = "true", require_equals = true;
@@ -204,10 +207,12 @@ impl Config {
 
     /// The gRPC address; none when it is off.
     pub fn grpc_address(&self) -> Result<Option<SocketAddr>> {
-        match self.grpc_listen.as_str() {
-            "" | "off" => Ok(None),
-            text => address("grpc-listen", text).map(Some),
-        }
+        optional("grpc-listen", &self.grpc_listen)
+    }
+
+    /// The address of probes and metrics alone; none when it is off.
+    pub fn metrics_address(&self) -> Result<Option<SocketAddr>> {
+        optional("metrics-listen", &self.metrics_listen)
     }
 
     /// Certificate and key files, where TLS is on.
@@ -289,6 +294,10 @@ impl Flags {
             Error::malformed("bad_configuration", format!("{}: {}", path.display(), error.to_string().trim()))
         })
     }
+}
+
+fn optional(name: &str, text: &str) -> Result<Option<SocketAddr>> {
+    if matches!(text, "" | "off") { Ok(None) } else { address(name, text).map(Some) }
 }
 
 fn address(name: &str, text: &str) -> Result<SocketAddr> {

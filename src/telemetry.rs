@@ -5,8 +5,9 @@ pub mod traces;
 use crate::config::{Config, LogFormat};
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use std::collections::BTreeSet;
 use std::io::IsTerminal;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
@@ -23,8 +24,8 @@ pub const JOB_QUEUE_SECONDS: &str = "kenyon_job_queue_seconds";
 pub const OBSERVED_ROWS: &str = "kenyon_observed_rows_total";
 /// Changes detected, by model.
 pub const DRIFT_DETECTED: &str = "kenyon_drift_detected_total";
-/// Rows that were marked as abstained, by model.
-pub const ABSTAINED: &str = "kenyon_abstained_total";
+/// Accuracy, or mean absolute error, of a stream's recent rows, by model.
+pub const PREQUENTIAL_WINDOW: &str = "kenyon_prequential_window";
 /// Always 1, with the version as a label.
 pub const BUILD_INFO: &str = "kenyon_build_info";
 
@@ -91,9 +92,23 @@ fn describe() {
     describe_histogram!(JOB_QUEUE_SECONDS, Unit::Seconds, "Seconds jobs waited for a worker");
     describe_counter!(OBSERVED_ROWS, "Rows learned by observe and feedback");
     describe_counter!(DRIFT_DETECTED, "Times drift was noticed");
-    describe_counter!(ABSTAINED, "Rows that were marked as abstained");
+    describe_gauge!(PREQUENTIAL_WINDOW, "Accuracy, or mean absolute error, of a stream's recent rows");
     describe_gauge!(BUILD_INFO, "Always 1; the version is a label");
     metrics::gauge!(BUILD_INFO, "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+}
+
+/// Models with streams that have series of their own: those that learned first.
+const NAMED_STREAMS: usize = 100;
+
+/// The value of the label `model` for a stream's metrics. A server may have thousands of streams; those beyond the first
+/// are counted together under `*`, which no model is called, so that sums over all models stay complete.
+pub fn stream_label(model: &str) -> String {
+    static NAMED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut named = NAMED.lock().unwrap_or_else(PoisonError::into_inner);
+    if named.len() < NAMED_STREAMS && !named.contains(model) {
+        named.insert(model.to_owned());
+    }
+    if named.contains(model) { model.to_owned() } else { "*".into() }
 }
 
 /// Resident memory of this process in bytes, where the system reports it.

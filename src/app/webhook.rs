@@ -1,10 +1,12 @@
-//! Webhooks: HTTP callbacks for jobs that have ended here and for changes in streams. Signed, retried
-//! for a while, and never sent to an address of a private network unless that is allowed.
+//! Webhooks: HTTP callbacks for jobs that have ended here and for changes in streams. Signed as Standard Webhooks
+//! says, retried for a while, and never sent to an address of a private network unless that is allowed.
 
 use crate::config::Config;
 use crate::serving::Drift;
 use crate::store::{Begun, Change, IdempotencyKey, Store};
 use crate::{Error, Kind, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use reqwest::{Client, Url};
 use serde_json::{Value, json};
@@ -84,9 +86,11 @@ impl Webhook {
     }
 
     async fn deliver(self: Arc<Self>, event: Value) {
+        // One id for all tries, by which a receiver that has taken an event recognises it.
+        let id = format!("msg_{}", uuid::Uuid::now_v7().simple());
         let (name, body) = (event["event"].as_str().unwrap_or_default(), event.to_string().into_bytes());
         for pause in PAUSES {
-            match self.send(&body).await {
+            match self.send(&id, &body).await {
                 Ok(()) => return,
                 Err(error) => tracing::warn!(event = name, %error, "a webhook was not delivered"),
             }
@@ -95,14 +99,17 @@ impl Webhook {
         tracing::error!(event = name, "a webhook was given up");
     }
 
-    async fn send(&self, body: &[u8]) -> Result<()> {
+    async fn send(&self, id: &str, body: &[u8]) -> Result<()> {
         let failed = |cause: reqwest::Error| {
             let mut error = Error::new(Kind::Unavailable, "webhook_failed", "the webhook's server did not take it");
             error.cause = Some(cause.without_url().into());
             error
         };
+        let timestamp = jiff::Timestamp::now().as_second();
         let request = self.client().await?.post(self.url.clone()).header("content-type", "application/json");
-        let request = request.header("x-kenyon-signature", self.signature(body)).body(body.to_vec());
+        let request = request.header("webhook-id", id).header("webhook-timestamp", timestamp);
+        let request = request.header("webhook-signature", self.signature(id, timestamp, body));
+        let request = request.header("x-kenyon-signature", self.signature_of_body(body)).body(body.to_vec());
         request.send().await.and_then(reqwest::Response::error_for_status).map_err(failed)?;
         Ok(())
     }
@@ -123,14 +130,27 @@ impl Webhook {
         builder.resolve_to_addrs(host, &allowed).build().map_err(Error::internal)
     }
 
-    /// `sha256=` and the HMAC of the body.
-    fn signature(&self, body: &[u8]) -> String {
-        // HMAC takes keys of any length.
-        let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(self.secret.as_bytes()) else { return String::new() };
-        mac.update(body);
-        let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
-        format!("sha256={hex}")
+    /// The signature of Standard Webhooks: `v1,` and the HMAC of id, time and body, in base64. A secret that begins with
+    /// `whsec_` is base64, as that standard writes secrets; any other is used as it stands.
+    fn signature(&self, id: &str, timestamp: i64, body: &[u8]) -> String {
+        let decoded = self.secret.strip_prefix("whsec_").and_then(|text| BASE64.decode(text).ok());
+        let head = format!("{id}.{timestamp}.");
+        let key = decoded.as_deref().unwrap_or(self.secret.as_bytes());
+        format!("v1,{}", BASE64.encode(hmac(key, &[head.as_bytes(), body])))
     }
+
+    /// The signature of version 0.1, which does not cover id and time: `sha256=` and the HMAC of the body.
+    fn signature_of_body(&self, body: &[u8]) -> String {
+        let bytes = hmac(self.secret.as_bytes(), &[body]);
+        format!("sha256={}", bytes.iter().map(|b| format!("{b:02x}")).collect::<String>())
+    }
+}
+
+fn hmac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
+    // HMAC takes keys of any length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return Vec::new() };
+    parts.iter().for_each(|part| mac.update(part));
+    mac.finalize().into_bytes().to_vec()
 }
 
 /// Whether an address is on the public internet.
@@ -186,14 +206,24 @@ mod tests {
         }
     }
 
+    fn signing_with(secret: &str) -> Webhook {
+        Webhook { url: "https://example.com/".parse().unwrap(), secret: secret.into(), allow_private: false }
+    }
+
     #[test]
     fn bodies_are_signed() {
-        let url = "https://example.com/".parse().unwrap();
-        let webhook = Webhook { url, secret: "key".into(), allow_private: false };
         // The known answer of RFC-style test vectors for this key and text.
         assert_eq!(
-            webhook.signature(b"The quick brown fox jumps over the lazy dog"),
+            signing_with("key").signature_of_body(b"The quick brown fox jumps over the lazy dog"),
             "sha256=f7bc83f430538424b13298e6aa6fb143ef4d59a14946175997479dbc2d1a3cd8"
         );
+    }
+
+    #[test]
+    fn deliveries_are_signed_as_standard_webhooks_says() {
+        // The example of the standard's own libraries.
+        let webhook = signing_with("whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw");
+        let signature = webhook.signature("msg_p5jXN8AQM9LWM0D4loKWxJek", 1_614_265_330, br#"{"test": 2432232314}"#);
+        assert_eq!(signature, "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
     }
 }

@@ -6,6 +6,7 @@ mod client;
 mod demo;
 mod doctor;
 mod files;
+mod health;
 mod remote;
 mod show;
 mod train;
@@ -91,7 +92,7 @@ enum Command {
     Bench(bench::Bench),
     /// Check folder, database, objects, clock and limits.
     Doctor(Box<Flags>),
-    /// Check whether the server on this machine is ready; for a container's health check.
+    /// Check whether the server or worker on this machine is ready; for a container's health check.
     Health(Box<Flags>),
 }
 
@@ -122,12 +123,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
             workers()?.block_on(demo::run(config, exit, at.json))
         }
         Command::Doctor(flags) => workers()?.block_on(doctor::run(Config::load(*flags)?, at.json)),
-        Command::Health(flags) => {
-            let port = Config::load(*flags)?.http_address()?.port();
-            let connection = Connection { server: Some(format!("http://127.0.0.1:{port}")), key: None };
-            let at = remote::Context { connection, json: at.json };
-            client(at.show(reqwest::Method::GET, "/readyz", None))
-        }
+        Command::Health(flags) => client(health::run(&Config::load(*flags)?, at.json)),
         Command::Train(args) => client(args.run(at)),
         Command::Predict(args) => client(args.run(at)),
         Command::Observe(args) => client(args.run(at)),

@@ -1,17 +1,34 @@
-//! Probes and metrics: liveness, readiness, counters.
+//! Probes and metrics: liveness, readiness, counters. They are part of the interface, and alone, without keys and
+//! TLS, what the metrics address serves.
 
-use super::Api;
-use super::error::{Answer, Problem};
+use super::error::{self, Answer, Problem};
+use crate::serving::Engine;
+use crate::store::Store;
 use crate::{Error, Kind, telemetry};
-use axum::extract::State;
+use axum::Router;
+use axum::extract::{FromRef, State};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub(crate) fn router() -> OpenApiRouter<Api> {
+/// What the probes of a process ask.
+#[derive(Clone, Debug)]
+pub(crate) struct Probe {
+    store: Store,
+    engine: Engine,
+    draining: Arc<AtomicBool>,
+}
+
+pub(crate) fn router<S>() -> OpenApiRouter<S>
+where
+    S: Clone + Send + Sync + 'static,
+    Probe: FromRef<S>,
+{
     OpenApiRouter::new()
         .routes(routes!(livez))
         .routes(routes!(readyz))
@@ -43,17 +60,18 @@ async fn livez() -> axum::Json<Health> {
 /// Whether requests should be sent here: not while starting, draining, or without the database.
 #[utoipa::path(get, path = "/readyz", tag = "health",
     responses((status = 200, body = Health), (status = 503, body = Problem, content_type = "application/problem+json")))]
-async fn readyz(State(api): State<Api>) -> Answer<axum::Json<Health>> {
-    api.ready().await?;
+async fn readyz(State(probe): State<Probe>) -> Answer<axum::Json<Health>> {
+    probe.ready().await?;
     Ok(Health::new("ready"))
 }
 
 /// Whether database and object store answer.
 #[utoipa::path(get, path = "/healthz", tag = "health",
     responses((status = 200, body = Health), (status = 503, body = Problem, content_type = "application/problem+json")))]
-async fn healthz(State(api): State<Api>) -> Answer<axum::Json<Health>> {
-    api.ready().await?;
-    api.store
+async fn healthz(State(probe): State<Probe>) -> Answer<axum::Json<Health>> {
+    probe.ready().await?;
+    probe
+        .store
         .objects()
         .check()
         .await
@@ -64,18 +82,39 @@ async fn healthz(State(api): State<Api>) -> Answer<axum::Json<Health>> {
 /// Metrics in the Prometheus text format.
 #[utoipa::path(get, path = "/metrics", tag = "health", security(("key" = ["read"])),
     responses((status = 200, content_type = "text/plain", body = String)))]
-async fn prometheus(State(api): State<Api>) -> Response {
+async fn prometheus(State(probe): State<Probe>) -> Response {
     let metrics = telemetry::metrics();
     metrics.run_upkeep();
     let mut text = metrics.render();
-    api.engine.write_metrics(&mut text);
+    probe.engine.write_metrics(&mut text);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 
-impl Api {
+impl Probe {
+    /// The probes of a process that has this store and this engine.
+    pub(crate) fn new(store: Store, engine: Engine) -> Self {
+        Self { store, engine, draining: Arc::default() }
+    }
+
+    /// Probes and metrics alone, for an address of their own: without keys, so that a scraper and a probe need none.
+    pub(crate) fn router(self) -> Router {
+        let (router, _) = router::<Self>().split_for_parts();
+        router.layer(CatchPanicLayer::custom(error::panicked)).with_state(self)
+    }
+
+    /// From now on the process is not ready.
+    pub(crate) fn drain(&self) {
+        self.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the process stops.
+    pub(crate) fn draining(&self) -> bool {
+        self.draining.load(Ordering::Relaxed)
+    }
+
     /// 503 while starting or draining, or when the database does not answer.
     pub(crate) async fn ready(&self) -> Answer<()> {
-        if self.draining.load(Ordering::Relaxed) {
+        if self.draining() {
             return Err(Error::new(Kind::Unavailable, "draining", "the server is stopping").into());
         }
         let ping = tokio::time::timeout(std::time::Duration::from_secs(2), self.store.ping()).await;

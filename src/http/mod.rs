@@ -13,7 +13,7 @@ mod description;
 pub(crate) mod error;
 mod exchange;
 mod families;
-mod health;
+pub(crate) mod health;
 mod importance;
 mod jobs;
 mod keys;
@@ -38,13 +38,13 @@ use crate::store::Store;
 use crate::store::access::Access;
 use crate::telemetry;
 use axum::Router;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, FromRef};
 use bytes::Bytes;
+use health::Probe;
 use routes::{Class, Routes};
 use serde_json::Value;
 use std::ops::Deref;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Instant;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -71,7 +71,7 @@ pub struct ApiState {
     pub(crate) limits: middleware::Limits,
     pub(crate) routes: Routes,
     pub(crate) document: Bytes,
-    pub(crate) draining: AtomicBool,
+    pub(crate) probe: Probe,
     /// Ends streams that have no end of their own.
     pub(crate) stop: CancellationToken,
     pub(crate) started: Instant,
@@ -85,6 +85,12 @@ impl Deref for Api {
 
     fn deref(&self) -> &ApiState {
         &self.0
+    }
+}
+
+impl FromRef<Api> for Probe {
+    fn from_ref(api: &Api) -> Self {
+        api.probe.clone()
     }
 }
 
@@ -113,7 +119,7 @@ impl Api {
             limits: middleware::Limits::new(&parts.config),
             routes: Routes::new(&document),
             document: served(&document, !access.closed()),
-            draining: AtomicBool::new(false),
+            probe: Probe::new(parts.store.clone(), parts.engine.clone()),
             started: Instant::now(),
             files_answered: Arc::new(Semaphore::new((crate::config::cores() / 2).max(1))),
             loopback_only: open && !access.closed() && !parts.config.insecure,

@@ -17,7 +17,6 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
 use std::borrow::Cow;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -68,7 +67,7 @@ async fn v2_ready(State(api): State<Api>) -> Response {
 
 /// Whether the server takes requests.
 pub(super) async fn ready(api: &Api) -> bool {
-    !api.draining.load(Ordering::Relaxed) && api.store.ping().await.is_ok()
+    !api.probe.draining() && api.store.ping().await.is_ok()
 }
 
 /// All models with their versions.

@@ -298,7 +298,7 @@ impl Engine {
 
     /// Appends the `kenyon_predict_*` metrics in the Prometheus text format.
     pub fn write_metrics(&self, out: &mut String) {
-        self.inner.table.series(|series| stats::write(out, series));
+        self.inner.table.series(|series, retired| stats::write(out, series, retired));
     }
 }
 

@@ -45,17 +45,26 @@ impl<const N: usize> Histogram<N> {
         self.counts.iter().map(|c| c.load(Relaxed)).sum()
     }
 
+    /// Adds the counts of another.
+    fn add(&self, other: &Self) {
+        for (count, more) in self.counts.iter().zip(&other.counts) {
+            count.fetch_add(more.load(Relaxed), Relaxed);
+        }
+        self.sum.fetch_add(other.sum.load(Relaxed), Relaxed);
+    }
+
     /// The series of one label set; `scale` turns a stored value into the unit shown.
     fn write(&self, out: &mut String, name: &str, labels: &str, bounds: &[u64; N], scale: f64) {
         let mut total = 0;
         for (bound, count) in bounds.iter().zip(&self.counts) {
             total += count.load(Relaxed);
-            let _ = writeln!(out, "{name}_bucket{{{labels},le=\"{}\"}} {total}", *bound as f64 * scale);
+            let le = format!("le=\"{}\"", *bound as f64 * scale);
+            line(out, &format!("{name}_bucket"), labels, &le, total);
         }
         total += self.counts[N].load(Relaxed);
-        let _ = writeln!(out, "{name}_bucket{{{labels},le=\"+Inf\"}} {total}");
-        let _ = writeln!(out, "{name}_sum{{{labels}}} {}", self.sum.load(Relaxed) as f64 * scale);
-        let _ = writeln!(out, "{name}_count{{{labels}}} {total}");
+        line(out, &format!("{name}_bucket"), labels, "le=\"+Inf\"", total);
+        line(out, &format!("{name}_sum"), labels, "", self.sum.load(Relaxed) as f64 * scale);
+        line(out, &format!("{name}_count"), labels, "", total);
     }
 }
 
@@ -143,6 +152,18 @@ impl Stats {
         }
     }
 
+    /// Adds the counts of another.
+    pub(crate) fn add(&self, other: &Self) {
+        let histograms = [(&self.queue, &other.queue), (&self.compute, &other.compute), (&self.total, &other.total)];
+        histograms.iter().for_each(|(all, one)| all.add(one));
+        self.batch_rows.add(&other.batch_rows);
+        for (count, more) in self.rejected.iter().zip(&other.rejected) {
+            count.fetch_add(more.load(Relaxed), Relaxed);
+        }
+        self.abstained.fetch_add(other.abstained.load(Relaxed), Relaxed);
+        self.rows.fetch_add(other.rows.load(Relaxed), Relaxed);
+    }
+
     /// The figures of the Open Inference Protocol.
     pub fn figures(&self) -> Figures {
         Figures {
@@ -171,47 +192,83 @@ pub(crate) struct Series<'a> {
     pub(crate) queued_rows: usize,
 }
 
-/// Appends every family of metrics with the series of all versions, in the Prometheus text format.
-pub(crate) fn write(out: &mut String, series: &[Series<'_>]) {
-    let mut family = |name: &str, kind: &str, help: &str, each: &dyn Fn(&mut String, &Series<'_>, &str)| {
-        let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
-        for one in series {
-            // Model names hold nothing that needs escaping.
-            each(out, one, &format!("model=\"{}\",version=\"{}\"", one.model, one.version));
-        }
+/// Versions that have histograms of their own, and those that have counters: a label set is some hundred bytes in
+/// every scrape, and a server may have thousands of models. What these leave out is in the totals of all models.
+const WITH_HISTOGRAMS: usize = 10;
+const WITH_COUNTERS: usize = 100;
+
+/// One sample; `labels` and `more` may be empty.
+fn line(out: &mut String, name: &str, labels: &str, more: &str, value: impl std::fmt::Display) {
+    let between = if labels.is_empty() || more.is_empty() { "" } else { "," };
+    let _ = match labels.is_empty() && more.is_empty() {
+        true => writeln!(out, "{name} {value}"),
+        false => writeln!(out, "{name}{{{labels}{between}{more}}} {value}"),
+    };
+}
+
+/// Appends every family of metrics in the Prometheus text format: the totals of all versions, of which `retired` has
+/// those that are no longer open, and the series of the versions that answered the most rows.
+pub(crate) fn write(out: &mut String, series: &[Series<'_>], retired: &Stats) {
+    let all = Stats::default();
+    all.add(retired);
+    series.iter().for_each(|one| all.add(one.stats));
+    let queued = series.iter().map(|one| one.queued_rows).sum();
+    families(out, "all_models_", ", over all models", &[(String::new(), &all, queued)], 1);
+
+    let mut busiest: Vec<&Series<'_>> = series.iter().collect();
+    // Counts only grow, so the same versions stay in front; the sort is stable, so ties keep their order.
+    busiest.sort_by_key(|one| std::cmp::Reverse(one.stats.rows.load(Relaxed)));
+    busiest.truncate(WITH_COUNTERS);
+    // Model names hold nothing that needs escaping.
+    let labels = |one: &Series<'_>| format!("model=\"{}\",version=\"{}\"", one.model, one.version);
+    let labelled: Vec<_> = busiest.iter().map(|one| (labels(one), one.stats, one.queued_rows)).collect();
+    families(out, "", "", &labelled, WITH_HISTOGRAMS);
+}
+
+/// The families, with `prefix` in their names, for each (labels, counts, rows in the queue); histograms for the first
+/// `histograms` of them.
+fn families(out: &mut String, prefix: &str, of: &str, series: &[(String, &Stats, usize)], histograms: usize) {
+    let begin = |out: &mut String, name: &str, kind: &str, help: &str| {
+        let _ = writeln!(out, "# HELP kenyon_{prefix}{name} {help}{of}.\n# TYPE kenyon_{prefix}{name} {kind}");
+        format!("kenyon_{prefix}{name}")
     };
     let durations: [(&str, &str, fn(&Stats) -> &Histogram<14>); 3] = [
-        ("kenyon_predict_queue_duration_seconds", "Time a request waited for its model.", |s| &s.queue),
-        ("kenyon_predict_compute_duration_seconds", "Time in forward passes with rows of the request.", |s| &s.compute),
-        ("kenyon_predict_total_duration_seconds", "Time from a request's rows to its answers.", |s| &s.total),
+        ("predict_queue_duration_seconds", "Time a request waited for its model", |s| &s.queue),
+        ("predict_compute_duration_seconds", "Time in forward passes with rows of the request", |s| &s.compute),
+        ("predict_total_duration_seconds", "Time from a request's rows to its answers", |s| &s.total),
     ];
     for (name, help, pick) in durations {
-        family(name, "histogram", help, &|out, one, labels| {
-            pick(one.stats).write(out, name, labels, &DURATIONS, 1e-9);
-        });
-    }
-    let name = "kenyon_predict_batch_rows";
-    family(name, "histogram", "Rows in a forward pass.", &|out, one, labels| {
-        one.stats.batch_rows.write(out, name, labels, &ROWS, 1.0);
-    });
-    let name = "kenyon_predict_queue_rows";
-    family(name, "gauge", "Rows admitted and not yet answered.", &|out, one, labels| {
-        let _ = writeln!(out, "{name}{{{labels}}} {}", one.queued_rows);
-    });
-    let name = "kenyon_predict_rejected_total";
-    family(name, "counter", "Requests that were not answered, by reason.", &|out, one, labels| {
-        for (reason, count) in Rejected::NAMES.iter().zip(&one.stats.rejected) {
-            let _ = writeln!(out, "{name}{{{labels},reason=\"{reason}\"}} {}", count.load(Relaxed));
+        let name = begin(out, name, "histogram", help);
+        for (labels, stats, _) in series.iter().take(histograms) {
+            pick(stats).write(out, &name, labels, &DURATIONS, 1e-9);
         }
-    });
-    let name = "kenyon_predict_rows_total";
-    family(name, "counter", "Rows answered.", &|out, one, labels| {
-        let _ = writeln!(out, "{name}{{{labels}}} {}", one.stats.rows.load(Relaxed));
-    });
-    let name = "kenyon_abstained_total";
-    family(name, "counter", "Rows unlike anything the model has seen.", &|out, one, labels| {
-        let _ = writeln!(out, "{name}{{{labels}}} {}", one.stats.abstained.load(Relaxed));
-    });
+    }
+    let name = begin(out, "predict_batch_rows", "histogram", "Rows in a forward pass");
+    for (labels, stats, _) in series.iter().take(histograms) {
+        stats.batch_rows.write(out, &name, labels, &ROWS, 1.0);
+    }
+    let name = begin(out, "predict_queue_rows", "gauge", "Rows admitted and not yet answered");
+    for (labels, _, queued) in series {
+        line(out, &name, labels, "", queued);
+    }
+    let name = begin(out, "predict_rejected_total", "counter", "Requests that were not answered, by reason");
+    for (at, (labels, stats, _)) in series.iter().enumerate() {
+        for (reason, count) in Rejected::NAMES.iter().zip(&stats.rejected) {
+            let count = count.load(Relaxed);
+            // A series that has not begun is left out beyond the first ones.
+            if count > 0 || at < histograms {
+                line(out, &name, labels, &format!("reason=\"{reason}\""), count);
+            }
+        }
+    }
+    let name = begin(out, "predict_rows_total", "counter", "Rows answered");
+    for (labels, stats, _) in series {
+        line(out, &name, labels, "", stats.rows.load(Relaxed));
+    }
+    let name = begin(out, "abstained_total", "counter", "Rows unlike anything the model has seen");
+    for (labels, stats, _) in series {
+        line(out, &name, labels, "", stats.abstained.load(Relaxed));
+    }
 }
 
 #[cfg(test)]
@@ -226,13 +283,38 @@ mod tests {
         stats.answered(1, us(30), us(60), us(1), us(90));
         stats.rejected(Rejected::Deadline);
         let mut out = String::new();
-        write(&mut out, &[Series { model: "m", version: 2, stats: &stats, queued_rows: 7 }]);
+        let retired = Stats::default();
+        retired.answered(10, us(0), us(20), us(1), us(40));
+        write(&mut out, &[Series { model: "m", version: 2, stats: &stats, queued_rows: 7 }], &retired);
         let has = |line: &str| assert!(out.lines().any(|l| l == line), "{line} missing in\n{out}");
         has("kenyon_predict_total_duration_seconds_bucket{model=\"m\",version=\"2\",le=\"0.00005\"} 1");
         has("kenyon_predict_total_duration_seconds_bucket{model=\"m\",version=\"2\",le=\"0.0001\"} 2");
         has("kenyon_predict_total_duration_seconds_count{model=\"m\",version=\"2\"} 2");
         has("kenyon_predict_queue_rows{model=\"m\",version=\"2\"} 7");
         has("kenyon_predict_rejected_total{model=\"m\",version=\"2\",reason=\"deadline\"} 1");
+        has("kenyon_all_models_predict_rows_total 14");
+        has("kenyon_all_models_predict_total_duration_seconds_count 3");
+        has("kenyon_all_models_predict_total_duration_seconds_bucket{le=\"0.00005\"} 2");
         assert_eq!(stats.figures().rows, 4);
+    }
+
+    #[test]
+    fn thousands_of_models_are_a_short_text() {
+        let stats: Vec<Stats> = (0..5000).map(|_| Stats::default()).collect();
+        let names: Vec<String> = (0..5000).map(|i| format!("{i:063}")).collect();
+        for (i, stats) in stats.iter().enumerate() {
+            stats.answered(i, Duration::ZERO, Duration::ZERO, Duration::ZERO, Duration::ZERO);
+            stats.rejected(Rejected::Rows);
+        }
+        let series = names.iter().zip(&stats);
+        let series: Vec<_> =
+            series.map(|(model, stats)| Series { model, version: u64::MAX, stats, queued_rows: 1 }).collect();
+        let mut out = String::new();
+        write(&mut out, &series, &Stats::default());
+        assert!(out.len() < 150_000, "{} bytes", out.len());
+        assert!(out.contains(&format!("kenyon_predict_rows_total{{model=\"{}\"", names[4999])), "the busiest is in it");
+        let total: usize = (0..5000).sum();
+        assert!(out.contains(&format!("kenyon_all_models_predict_rows_total {total}\n")));
+        assert_eq!(out.matches("# HELP").count(), out.matches("# TYPE").count());
     }
 }

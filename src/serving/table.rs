@@ -6,7 +6,7 @@ use super::library::{Library, Traffic};
 use super::loaded_version::{LoadedVersion, VersionName};
 use super::routing::{Route, Slot, threshold};
 use super::settings::Settings;
-use super::stats::Series;
+use super::stats::{Series, Stats};
 use crate::{Error, Kind, Result};
 use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
@@ -36,6 +36,8 @@ pub(super) struct Table {
     changing: tokio::sync::Mutex<()>,
     /// The bundle of a version that a job here is about to publish.
     prepared: Mutex<Option<(Uuid, u64, Bundle)>>,
+    /// Counts of versions that are no longer open, so that totals never fall.
+    retired: Mutex<Stats>,
 }
 
 /// The versions that a request needs.
@@ -53,6 +55,7 @@ impl Table {
             models: ArcSwap::default(),
             changing: tokio::sync::Mutex::default(),
             prepared: Mutex::default(),
+            retired: Mutex::default(),
         }
     }
 
@@ -207,9 +210,7 @@ impl Table {
             Ok(traffic) => traffic,
             Err(error) => {
                 if error.kind == Kind::NotFound {
-                    self.change(|models| {
-                        models.remove(model);
-                    });
+                    self.close(model);
                 }
                 return Err(error);
             }
@@ -220,10 +221,13 @@ impl Table {
         // A change that takes long is checked again at every request.
         route.checked = AtomicU64::new(if settled.is_ok() { read_at } else { u64::MAX });
         let route = Arc::new(route);
-        // Versions without traffic are dropped; a request that names one loads it again.
+        // Versions without traffic are dropped; a request that names one loads it again. Their counts move to the retired
+        // ones in the same moment as they leave the table, as metrics see it.
+        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         for slot in old.iter().flat_map(|old| old.slots.values()) {
             if !route.slots.contains_key(&slot.version) {
                 slot.live.store(None);
+                retired.add(&slot.stats);
             }
         }
         if let Some(place) = self.models.load().get(model) {
@@ -284,6 +288,17 @@ impl Table {
         Ok(slot)
     }
 
+    /// Forgets a model that is no more. Called with `changing` held.
+    fn close(&self, model: &str) {
+        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = self.models.load().get(model) {
+            place.load().slots.values().for_each(|slot| retired.add(&slot.stats));
+        }
+        self.change(|models| {
+            models.remove(model);
+        });
+    }
+
     fn change(&self, change: impl Fn(&mut Models)) {
         self.models.rcu(|models| {
             let mut models = Models::clone(models);
@@ -307,7 +322,8 @@ impl Table {
     }
 
     /// Calls `each` with the metrics of every version, in a fixed order.
-    pub(super) fn series<R>(&self, each: impl FnOnce(&[Series<'_>]) -> R) -> R {
+    pub(super) fn series<R>(&self, each: impl FnOnce(&[Series<'_>], &Stats) -> R) -> R {
+        let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         let mut slots = Vec::new();
         self.each_slot(|model, slot| slots.push((Arc::clone(model), Arc::clone(slot))));
         slots.sort_by(|a, b| (&a.0, a.1.version).cmp(&(&b.0, b.1.version)));
@@ -323,7 +339,7 @@ impl Table {
                 queued_rows: *queued_rows,
             })
             .collect();
-        each(&series)
+        each(&series, &retired)
     }
 }
 

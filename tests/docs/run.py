@@ -163,6 +163,9 @@ def incomplete_reference(binary):
         codes |= set(re.findall(r'\b(?:malformed|not_found|unprocessable|conflict|unavailable)\(\s*"([a-z0-9_]+)"', text))
         codes |= set(re.findall(r'\bKind::\w+,\s*"([a-z0-9_]+)"', text))
         metrics |= set(re.findall(r'"(kenyon_[a-z_]+)"', text))
+    for file in ("grafana/kenyon.json", "prometheus/alerts.yaml"):
+        named = re.findall(r"\bkenyon_[a-z_]+", (ROOT / "deploy" / file).read_text(encoding="utf8"))
+        metrics |= {re.sub("_(bucket|count|sum)$", "", metric) for metric in named}
     bad += [f"errors.md lacks {code}" for code in sorted(codes) if f"| `{code}` |" not in page("errors.md")]
     bad += [f"metrics.md lacks {metric}" for metric in sorted(metrics) if f"`{metric}`" not in page("metrics.md")]
     return bad

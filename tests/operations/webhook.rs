@@ -3,6 +3,7 @@
 
 use crate::client::{Client, clouds};
 use crate::support::process::{Process, kenyon};
+use base64::Engine as _;
 use hmac::{Hmac, KeyInit, Mac};
 use serde_json::{Value, json};
 use std::time::Duration;
@@ -55,6 +56,18 @@ async fn the_end_of_a_job_is_told_signed_and_again() {
     mac.update(&body);
     let hex: String = mac.finalize().into_bytes().iter().map(|b| format!("{b:02x}")).collect();
     assert!(head.contains(&format!("x-kenyon-signature: sha256={hex}")), "{head}");
+    // The receiver recognises the second try by its id.
+    let id = header(&head, "webhook-id");
+    assert_eq!(id, header(&refused.0, "webhook-id"));
+    let mut mac = Hmac::<sha2::Sha256>::new_from_slice(b"shared").unwrap();
+    mac.update(format!("{id}.{}.", header(&head, "webhook-timestamp")).as_bytes());
+    mac.update(&body);
+    let expected = format!("v1,{}", base64::engine::general_purpose::STANDARD.encode(mac.finalize().into_bytes()));
+    assert_eq!(header(&head, "webhook-signature"), expected.to_lowercase(), "heads are read in lower case");
+}
+
+fn header<'a>(head: &'a str, name: &str) -> &'a str {
+    head.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": ")).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

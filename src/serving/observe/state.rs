@@ -3,7 +3,7 @@
 use super::DriftIn;
 use super::apply::{learn, operate};
 use super::stream_log::StreamLog;
-use crate::Result;
+use crate::{Result, telemetry};
 use crate::store::{LogSnapshot, Record};
 use jiff::Timestamp;
 use kenyon_learn::data::Table;
@@ -85,7 +85,8 @@ impl State {
         self.drift |= observed.drift;
         self.next = next;
         let (row, window) = (self.online.rows(), self.online.figures().window());
-        metrics::gauge!("kenyon_prequential_window", "model" => self.name.clone()).set(window);
+        let label = telemetry::stream_label(&self.name);
+        metrics::gauge!(telemetry::PREQUENTIAL_WINDOW, "model" => label).set(window);
         let changes = [(observed.drift, DriftIn::Error), (observed.input_drift, DriftIn::Inputs)];
         let drifts = changes.into_iter().filter(|(changed, _)| *changed).map(|(_, of)| (of, row, window));
         Ok(Applied { drifts: drifts.collect() })

@@ -1,0 +1,177 @@
+"""Clients that call the servers at random and record each call with its outcome: `ok` with the answer, `refused` (a status that
+promises that nothing was done), or `unknown` (cut off, or an answer that leaves it open). Faults that a server might have are put
+between client and server on demand, so that the checks can show that they find them.
+"""
+
+import json
+import random
+import threading
+import time
+import urllib.error
+import urllib.request
+
+# What these statuses answer was not done.
+REFUSED = {400, 401, 403, 404, 413, 415, 422, 429}
+FAULTS = ("lost", "twice", "stale", "revoked", "promoted", "half", "retrained")
+
+
+class History:
+    """All calls of a run, in the order of their ends."""
+
+    def __init__(self, file):
+        self.file, self.calls, self.lock, self.begun = file, [], threading.Lock(), time.monotonic()
+
+    def add(self, **call):
+        with self.lock:
+            self.calls.append(call)
+            self.file.write(json.dumps(call) + "\n")
+
+    def now(self):
+        return round(time.monotonic() - self.begun, 4)
+
+
+class Client(threading.Thread):
+    """One client: it owns a model, a stream and a dataset, so what it reads must be what it wrote."""
+
+    def __init__(self, number, servers, history, seed, plant=None):
+        super().__init__(daemon=True)
+        self.number, self.servers, self.history = number, servers, history
+        self.random = random.Random(f"{seed}-{number}")
+        self.plant, self.stopping, self.next_id = plant, False, 0
+        self.stream, self.model, self.data = f"s{number}", f"m{number}", f"d{number}"
+        self.seen, self.versions, self.error = {}, [], None
+
+    # -- calls
+
+    def send(self, server, method, path, body=None, headers=None, timeout=20):
+        headers = dict(headers or {})
+        if isinstance(body, dict):
+            body, headers["content-type"] = json.dumps(body).encode(), "application/json"
+        request = urllib.request.Request(server.url + path, body, headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                data = answer.read()
+                return answer.status, json.loads(data) if data else None
+        except urllib.error.HTTPError as error:
+            try:
+                return error.code, json.loads(error.read() or b"null")
+            except (OSError, ValueError):
+                return error.code, None
+        except (OSError, ValueError) as error:
+            return None, str(error)
+
+    def planted(self, fault):
+        """Whether the fault happens now."""
+        return self.plant == fault and self.random.random() < 0.3
+
+    def call(self, op, method, path, body=None, key=None, server=None, **about):
+        server = server or self.random.choice(self.servers)
+        begun = self.history.now()
+        headers = {"idempotency-key": key} if key else {}
+        if (op == "observe" and self.planted("lost")) or (op == "promote" and self.planted("promoted")):
+            status, answer = 200, {"planted": True}
+        elif op == "delete_key" and self.planted("revoked"):
+            status, answer = 204, None
+        elif op == "read_stream" and self.planted("stale") and "stale" in self.seen:
+            status, answer = 200, self.seen["stale"]
+        else:
+            status, answer = self.send(server, method, path, body, headers)
+            if op == "observe" and status == 200 and self.planted("twice"):
+                self.send(server, method, path, body)
+            if op == "train" and status == 202 and self.planted("retrained"):
+                self.send(server, method, path, body)
+        if op == "read_stream" and status == 200 and "stale" not in self.seen:
+            self.seen["stale"] = answer
+        outcome = "ok" if status and 200 <= status < 300 else "refused" if status in REFUSED else "unknown"
+        self.history.add(client=self.number, op=op, server=server.name, begun=begun, ended=self.history.now(), outcome=outcome,
+                         status=status, key=key, answer=answer if op != "read_rows" else None, **about)
+        return outcome, answer, server
+
+    def until_known(self, op, method, path, body=None, key=None, **about):
+        """Sends a call that may be repeated until its outcome is known, on whatever server."""
+        while True:
+            outcome, answer, server = self.call(op, method, path, body, key, **about)
+            if outcome != "unknown" and not (outcome == "refused" and answer and answer.get("status") == 429):
+                return outcome, answer, server
+            if self.stopping:
+                return "unknown", answer, server
+            time.sleep(0.1 + self.random.random() * 0.2)
+
+    def ids(self, count):
+        first = self.next_id
+        self.next_id += count
+        return [self.number * 10_000_000 + first + i for i in range(count)]
+
+    # -- what it does
+
+    def run(self):
+        try:
+            self.prepare()
+            actions = [self.observe] * 8 + [self.append] * 2 + [self.read] * 3 + [self.keys, self.train, self.promote]
+            while not self.stopping:
+                self.random.choice(actions)()
+        except Exception as error:  # noqa: BLE001 (reported by the main thread)
+            self.error = error
+
+    def prepare(self):
+        about = {"family": "hybrid", "target": "y", "task": "classification", "features": {"id": "number", "x": "number"}}
+        self.until_known("create", "PUT", f"/api/v1/models/{self.stream}", about)
+        rows = "x,label\n" + "".join(f"{i % 40},{'a' if i % 40 < 20 else 'b'}\n" for i in range(120))
+        self.until_known("put", "PUT", f"/api/v1/datasets/{self.data}t", rows.encode())
+        self.until_known("put", "PUT", f"/api/v1/datasets/{self.data}", b"id,x\n-1,0\n")
+
+    def observe(self):
+        ids = self.ids(self.random.randint(1, 5))
+        rows = [{"id": i, "x": i % 7, "y": "up" if i % 7 > 3 else "down"} for i in ids]
+        key = f"o-{self.number}-{ids[0]}"
+        outcome, _, server = self.until_known("observe", "POST", f"/api/v1/models/{self.stream}/observe", {"rows": rows}, key, ids=ids,
+                                              model=self.stream)
+        if outcome == "ok" and self.random.random() < 0.3:
+            self.call("read_stream", "GET", f"/api/v1/models/{self.stream}/stream", server=server, model=self.stream)
+
+    def append(self):
+        ids = self.ids(3)
+        body = ("id,x\n" + "".join(f"{i},1\n" for i in ids)).encode()
+        if self.planted("half"):
+            body = body[: body.rindex(b"\n", 0, -1) + 1]
+        # Not repeated: a call whose end is unknown may have had its effect.
+        self.call("append", "POST", f"/api/v1/datasets/{self.data}/rows", body, ids=ids, dataset=self.data)
+
+    def read(self):
+        self.call("read_stream", "GET", f"/api/v1/models/{self.stream}/stream", model=self.stream)
+
+    def keys(self):
+        made = self.call("create_key", "POST", "/api/v1/keys", {"name": "k", "scopes": ["read"]})
+        if made[0] != "ok":
+            return
+        key, secret = made[1]["id"], made[1]["key"]
+        if self.until_known("delete_key", "DELETE", f"/api/v1/keys/{key}", id=key)[0] == "unknown":
+            return
+        ended = self.history.now()
+        time.sleep(0.2)
+        server = self.random.choice(self.servers)
+        begun = self.history.now()
+        status, _ = self.send(server, "GET", "/api/v1/models", headers={"authorization": f"Bearer {secret}"})
+        self.history.add(client=self.number, op="use_key", server=server.name, begun=begun, ended=self.history.now(), id=key, revoked_at=ended,
+                         status=status, outcome="ok" if status == 200 else "refused")
+
+    def train(self):
+        self.next_id += 1
+        key = f"t-{self.number}-{self.next_id}"
+        request = {"dataset": f"{self.data}t", "target": "label", "family": "sparse_mlp", "promote": False,
+                   "config": {"epochs": self.random.choice([2, 40])}}
+        outcome, job, _ = self.until_known("train", "POST", f"/api/v1/models/{self.model}/train", request, key, model=self.model)
+        if outcome == "ok" and self.random.random() < 0.2:
+            self.until_known("cancel", "POST", f"/api/v1/jobs/{job['id']}/cancel", job=job["id"])
+
+    def promote(self):
+        outcome, answer, _ = self.call("versions", "GET", f"/api/v1/models/{self.model}/versions", model=self.model)
+        ready = [v["version"] for v in answer["items"]] if outcome == "ok" else []
+        if not ready:
+            return
+        version = self.random.choice(ready)
+        outcome, _, server = self.until_known("promote", "POST", f"/api/v1/models/{self.model}/versions/{version}/promote",
+                                              model=self.model, version=version)
+        if outcome == "ok":
+            self.call("predict", "POST", f"/api/v1/models/{self.model}/predict", {"rows": [{"x": 3}]}, server=server,
+                      model=self.model, promoted=version)
