@@ -1,8 +1,8 @@
 //! A client of the HTTP interface, as the commands need it.
 
 use super::Connection;
-use super::show::Bar;
-use anyhow::{Context as _, anyhow, bail};
+use super::show::{self, Bar};
+use anyhow::{Context as _, bail};
 use futures::StreamExt;
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
@@ -27,7 +27,14 @@ impl Client {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let base = connection.server.clone().unwrap_or_else(|| DEFAULT.into());
         let base = if base.contains("://") { base } else { format!("http://{base}") };
-        let http = reqwest::Client::builder().user_agent(concat!("kenyon/", env!("CARGO_PKG_VERSION"))).build()?;
+        let mut http = reqwest::Client::builder().user_agent(concat!("kenyon/", env!("CARGO_PKG_VERSION")));
+        if let Some(file) = &connection.cacert {
+            let pem = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
+            for certificate in reqwest::Certificate::from_pem_bundle(&pem).context("--cacert")? {
+                http = http.add_root_certificate(certificate);
+            }
+        }
+        let http = http.build()?;
         Ok(Self { base: base.trim_end_matches('/').to_owned(), key: connection.key.clone(), http })
     }
 
@@ -74,7 +81,8 @@ impl Client {
         }
         let status = answer.status();
         let problem: Value = answer.json().await.unwrap_or_default();
-        Err(anyhow!("{}", problem_text(&problem).unwrap_or_else(|| status.to_string())))
+        let text = problem_text(&problem).unwrap_or_else(|| status.to_string());
+        Err(show::Refused { text, problem }.into())
     }
 
     /// Sends a file as a request's body, unchanged, with a progress bar.

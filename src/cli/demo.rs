@@ -18,11 +18,11 @@ pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Resul
     let key = config.master_key.reveal().to_owned();
     let running = App::start(config).await?;
     let server = format!("http://{}", running.addr);
-    let connection = Connection { server: Some(server.clone()), key: (!key.is_empty()).then_some(key) };
+    let connection = Connection { server: Some(server.clone()), key: (!key.is_empty()).then_some(key), cacert: None };
     let client = Client::new(&connection)?;
     let say = |line: String| {
         if !json {
-            println!("{line}");
+            print_line!("{line}");
         }
     };
 
@@ -57,7 +57,7 @@ pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Resul
         ));
     }
     if json {
-        println!("{}", json!({"server": server, "test_accuracy": accuracy, "test_rows": asked.len(), "job": job}));
+        print_line!("{}", json!({"server": server, "test_accuracy": accuracy, "test_rows": asked.len(), "job": job}));
     }
     if exit {
         running.shutdown().await;

@@ -1,7 +1,7 @@
-//! `kenyon doctor`: checks everything a server needs.
+//! `kenyon doctor`: checks everything a server needs, and changes nothing.
 
 use crate::config::{Config, cores};
-use crate::store::{Store, StoreOptions};
+use crate::store::{StoreOptions, inspect};
 use serde_json::json;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -22,9 +22,9 @@ pub(super) async fn run(config: Config, json: bool) -> anyhow::Result<()> {
     let bad = findings.iter().filter(|f| !f.good).count();
     for f in &findings {
         if json {
-            println!("{}", json!({"check": f.what, "ok": f.good, "detail": f.detail}));
+            print_line!("{}", json!({"check": f.what, "ok": f.good, "detail": f.detail}));
         } else {
-            println!("{:8} {:14} {}", if f.good { "ok" } else { "PROBLEM" }, f.what, f.detail);
+            print_line!("{:8} {:14} {}", if f.good { "ok" } else { "PROBLEM" }, f.what, f.detail);
         }
     }
     if bad > 0 { Err(anyhow::anyhow!("{bad} of {} checks found a problem", findings.len())) } else { Ok(()) }
@@ -60,10 +60,10 @@ fn descriptors() -> Finding {
     }
 }
 
-/// Writes, syncs and removes a file, and reports how long a sync takes: every acknowledged row waits for one.
+/// Where the folder is there: writes, syncs and removes a file, and reports how long a sync takes, since every
+/// acknowledged row waits for one.
 fn folder(config: &Config) -> Finding {
     let probe = || -> std::io::Result<Duration> {
-        std::fs::create_dir_all(&config.data_dir)?;
         let file = tempfile::NamedTempFile::new_in(&config.data_dir)?;
         std::fs::write(file.path(), [0u8; 4096])?;
         let started = Instant::now();
@@ -71,6 +71,10 @@ fn folder(config: &Config) -> Finding {
         Ok(started.elapsed())
     };
     let folder = config.data_dir.display();
+    if !config.data_dir.exists() {
+        let detail = format!("{folder} is not there yet; a server makes it");
+        return Finding { what: "data folder", good: true, detail };
+    }
     match probe() {
         Ok(took) => {
             let detail = format!("{folder} is writable, a sync takes {:.1} ms", took.as_secs_f64() * 1e3);
@@ -80,24 +84,18 @@ fn folder(config: &Config) -> Finding {
     }
 }
 
-async fn storage(config: &Config) -> Vec<Finding> {
+async fn storage(config: &Config) -> [Finding; 2] {
     let options = StoreOptions {
         database_url: config.database_url().map(str::to_owned),
         objects_url: config.objects().map(str::to_owned),
         data_dir: config.data_dir.clone(),
     };
-    let started = Instant::now();
-    let finding = match Store::open(&options).await {
-        Ok(store) => {
-            let detail = format!("opened in {:.0} ms", started.elapsed().as_secs_f64() * 1e3);
-            let finding = Finding { what: "database", good: true, detail };
-            store.close().await;
-            finding
-        }
+    let finding = |what, found: crate::Result<String>| match found {
+        Ok(detail) => Finding { what, good: true, detail },
         Err(error) => {
             let cause = error.cause.as_ref().map(|c| format!(": {c}")).unwrap_or_default();
-            Finding { what: "database", good: false, detail: format!("{}{cause}", error.detail) }
+            Finding { what, good: false, detail: format!("{}{cause}", error.detail) }
         }
     };
-    vec![finding]
+    [finding("database", inspect::database(&options).await), finding("objects", inspect::objects(&options).await)]
 }

@@ -4,14 +4,17 @@ use super::client::Client;
 use super::train::Train;
 use super::{Connection, local_bundle, show};
 use crate::serving::exchange;
+use crate::serving::reasons::Terms;
 use anyhow::{Context as _, bail};
 use kenyon_learn::data::formats::{self, Format, Limits, Part};
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::data::schema::Features;
 use kenyon_learn::data::{ColumnInfo, Table, plan, schema};
+use kenyon_learn::learning::answers::{LineFormat, LineOptions, LineSource, answer_file};
 use kenyon_learn::learning::calibrate::SetOptions;
+use kenyon_learn::learning::explain::attribute;
 use kenyon_learn::learning::verify::verified_files;
-use kenyon_learn::learning::{self, Bundle, FitSpec, Monitor, Progress, Validation};
+use kenyon_learn::learning::{self, Bundle, FitSpec, Monitor, Objective, Progress, Validation};
 use kenyon_learn::models::{Family, Task};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
@@ -19,6 +22,9 @@ use std::path::{Path, PathBuf};
 
 /// Bytes of a bundle's files that are read at most.
 const LIMIT: u64 = 4 << 30;
+
+/// Columns that an explanation on a terminal names.
+const REASONS: usize = 3;
 
 /// Rows passed on in one call.
 const CHUNK: usize = 1000;
@@ -62,6 +68,8 @@ pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> 
     let word = |text: &Option<String>| text.clone().map(Value::String);
     let task: Option<Task> = word(&args.task).map(serde_json::from_value).transpose().context("--task")?;
     let family: Option<Family> = word(&args.family).map(serde_json::from_value).transpose().context("--family")?;
+    let objective: Option<Objective> =
+        word(&args.objective).map(serde_json::from_value).transpose().context("--objective")?;
     let resolved = plan::resolve(&summary, &features, &args.target, task).map_err(explain)?;
     let (table, mut warnings) =
         plan::read_table_noting(std::slice::from_ref(&part), &resolved.all(), &limits).map_err(explain)?;
@@ -72,6 +80,7 @@ pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> 
         validation: args.validation.map_or(Validation::Auto, Validation::Share),
         seed: args.seed.unwrap_or(0),
         config: args.settings.iter().cloned().collect(),
+        objective: objective.unwrap_or_default(),
         ..FitSpec::default()
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
@@ -84,15 +93,15 @@ pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> 
     warnings.extend(fitted.warnings);
     if json {
         let notes = &fitted.notes;
-        println!("{}", json!({"file": out, "metrics": fitted.metrics, "notes": notes, "warnings": warnings}));
+        print_line!("{}", json!({"file": out, "metrics": fitted.metrics, "notes": notes, "warnings": warnings}));
     } else {
         for warning in &warnings {
-            println!("{warning}");
+            print_line!("{warning}");
         }
         for note in &fitted.notes {
-            println!("{note}");
+            print_line!("{note}");
         }
-        println!("{}: {}", out.display(), show::metrics(&Value::Object(fitted.metrics)));
+        print_line!("{}: {}", out.display(), show::metrics(&Value::Object(fitted.metrics)));
     }
     Ok(())
 }
@@ -132,21 +141,63 @@ fn read_labelled(bundle: &Bundle, file: &Path) -> anyhow::Result<Table> {
     plan::read_table(&[detected(file)?], &plans, &Limits::default()).map_err(explain)
 }
 
-/// Predicts the rows of a file.
-pub(super) fn predict(bundle: &Path, file: &Path, coverage: Option<f64>, json: bool) -> anyhow::Result<()> {
+/// The standard input as a file.
+pub(super) fn spooled() -> anyhow::Result<tempfile::NamedTempFile> {
+    let mut file = tempfile::NamedTempFile::new()?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut file).context("cannot read the standard input")?;
+    Ok(file)
+}
+
+/// The media type that a server is to read a file as; none where it sees that itself.
+pub(super) fn media_type(file: &Path) -> anyhow::Result<Option<&'static str>> {
+    Ok(match detected(file)?.format {
+        Format::Csv => Some("text/csv"),
+        Format::Ndjson => Some("application/x-ndjson"),
+        Format::Parquet => Some("application/vnd.apache.parquet"),
+        _ => None,
+    })
+}
+
+fn checked(coverage: Option<f64>) -> anyhow::Result<()> {
     if coverage.is_some_and(|c| !(c > 0.0 && c < 1.0)) {
         bail!("--coverage must lie between 0 and 1");
-    }
-    let bundle = load(bundle)?;
-    let mut rows = PlannedRows::open(file, bundle.encoder.inputs.clone())?;
-    while let Some(chunk) = rows.next()? {
-        let table = bundle.reader().from_values(&chunk).map_err(explain)?;
-        predict_rows(&bundle, &table, coverage, json)?;
     }
     Ok(())
 }
 
-fn predict_rows(bundle: &Bundle, table: &Table, coverage: Option<f64>, json: bool) -> anyhow::Result<()> {
+/// Predicts the rows of a file as CSV.
+pub(super) fn predict_csv(bundle: &Path, file: &Path, coverage: Option<f64>) -> anyhow::Result<()> {
+    checked(coverage)?;
+    let bundle = load(bundle)?;
+    let part = detected(file)?;
+    let limits = Limits::default();
+    let source = LineSource { part: &part, columns: None, skip: 0, first: 0, header: true, limits };
+    let options = LineOptions { format: LineFormat::Csv, coverage, top_k: None };
+    answer_file(&bundle, &source, &options, &mut |lines| {
+        show::bytes(&lines.bytes);
+        Ok(true)
+    })
+    .map_err(explain)
+}
+
+/// Predicts the rows of a file, with sets or intervals of some coverage and with explanations where wanted.
+pub(super) fn predict(bundle: &Path, file: &Path, wanted: (Option<f64>, bool), json: bool) -> anyhow::Result<()> {
+    checked(wanted.0)?;
+    let bundle = load(bundle)?;
+    let mut rows = PlannedRows::open(file, bundle.encoder.inputs.clone())?;
+    while let Some(chunk) = rows.next()? {
+        let table = bundle.reader().from_values(&chunk).map_err(explain)?;
+        predict_rows(&bundle, &table, wanted, json)?;
+    }
+    Ok(())
+}
+
+fn predict_rows(
+    bundle: &Bundle,
+    table: &Table,
+    (coverage, explained): (Option<f64>, bool),
+    json: bool,
+) -> anyhow::Result<()> {
     let answers = bundle.run(&bundle.encode(table).map_err(explain)?).map_err(explain)?;
     for (at, (row, novelty)) in answers.values.chunks_exact(answers.outputs).zip(&answers.novelty).enumerate() {
         let mut out = Map::new();
@@ -171,6 +222,11 @@ fn predict_rows(bundle: &Bundle, table: &Table, coverage: Option<f64>, json: boo
         }
         out.insert("novelty".into(), shortest(*novelty));
         out.insert("abstained".into(), bundle.abstains(*novelty, None).into());
+        if explained {
+            let output = if bundle.classes().is_empty() { 0 } else { bundle.named(row) };
+            let found = attribute(bundle, table, at, output).map_err(explain)?;
+            out.insert("explanation".into(), serde_json::to_value(found.map(Terms::from))?);
+        }
         print_prediction(&Value::Object(out), json);
     }
     Ok(())
@@ -184,7 +240,7 @@ fn shortest(value: f32) -> Value {
 /// One answer: the whole object as a line of JSON, or the prediction alone.
 pub(super) fn print_prediction(prediction: &Value, json: bool) {
     if json {
-        println!("{prediction}");
+        print_line!("{prediction}");
         return;
     }
     let answer = if prediction["label"].is_null() { &prediction["value"] } else { &prediction["label"] };
@@ -197,7 +253,12 @@ pub(super) fn print_prediction(prediction: &Value, json: bool) {
     if prediction["abstained"] == true {
         line.push_str("\tunlike anything seen");
     }
-    println!("{line}");
+    let reasons = prediction["explanation"]["features"].as_array().into_iter().flatten().take(REASONS);
+    for reason in reasons {
+        let weight = reason["weight"].as_f64().unwrap_or(0.0);
+        line.push_str(&format!("\t{} {weight:+.3}", reason["name"].as_str().unwrap_or_default()));
+    }
+    print_line!("{line}");
 }
 
 /// The metrics of a bundle on a file.
@@ -206,9 +267,9 @@ pub(super) fn evaluate(bundle: &Path, file: &Path, json: bool) -> anyhow::Result
     let table = read_labelled(&bundle, file)?;
     let evaluation = learning::evaluate::evaluate(&bundle, &table).map_err(explain)?;
     if json {
-        println!("{}", serde_json::to_string(&evaluation)?);
+        print_line!("{}", serde_json::to_string(&evaluation)?);
     } else {
-        println!("{} rows: {}", evaluation.rows, show::metrics(&Value::Object(evaluation.metrics)));
+        print_line!("{} rows: {}", evaluation.rows, show::metrics(&Value::Object(evaluation.metrics)));
     }
     Ok(())
 }
@@ -320,5 +381,6 @@ pub(super) fn explain(error: impl Into<crate::Error>) -> anyhow::Error {
     if let Some(cause) = &error.cause {
         text.push_str(&format!("\n  {cause}"));
     }
-    anyhow::anyhow!(text)
+    let problem = json!({"code": error.code, "detail": error.detail, "details": error.details});
+    show::Refused { text, problem }.into()
 }

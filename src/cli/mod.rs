@@ -1,6 +1,11 @@
 //! The command line. Client commands use the HTTP interface; without a server,
 //! `train`, `predict` and `evaluate` work on files alone.
 
+/// Prints a line to the standard output; a reader that is gone ends the program quietly.
+macro_rules! print_line {
+    ($($text:tt)*) => { $crate::cli::show::line(format_args!($($text)*)) };
+}
+
 mod bench;
 mod client;
 mod demo;
@@ -9,12 +14,14 @@ mod files;
 mod health;
 mod remote;
 mod show;
+mod streams;
 mod train;
 
 use crate::app::App;
 use crate::config::{Config, Flags};
 use crate::telemetry;
-use clap::{Args, Parser, Subcommand};
+use anyhow::Context;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -40,6 +47,9 @@ struct Connection {
     /// API key for the server.
     #[arg(long, global = true, env = "KENYON_KEY", hide_env_values = true)]
     key: Option<String>,
+    /// Certificate of an authority, in PEM, that the server's certificate may be signed by.
+    #[arg(long, global = true, env = "KENYON_CACERT", value_name = "FILE")]
+    cacert: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -88,19 +98,46 @@ enum Command {
     /// Create, list and revoke API keys.
     #[command(subcommand)]
     Keys(remote::Keys),
+    /// Show what a model learned from a stream: accuracy, coverage, drift, memory.
+    Stream(streams::OfModel),
+    /// Queue a consolidation of what a model learned from a stream.
+    Consolidate(streams::OfModel),
+    /// Forget the rows of a stream that have some values.
+    Forget(streams::Forget),
+    /// Choose the version that answers, and those that answer a share or unseen.
+    Traffic(streams::Traffic),
+    /// Compare two versions of a model on the same rows.
+    Compare(streams::Compare),
+    /// Show how much each column matters to a model.
+    Importance(streams::OfModel),
     /// Measure the latency and throughput of a served model.
     Bench(bench::Bench),
     /// Check folder, database, objects, clock and limits.
     Doctor(Box<Flags>),
     /// Check whether the server or worker on this machine is ready; for a container's health check.
     Health(Box<Flags>),
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write the manual pages into a folder.
+    Man {
+        /// The folder, which must exist.
+        folder: PathBuf,
+    },
 }
 
 /// Runs the program; the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    let json = cli.json;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if json => {
+            eprintln!("{}", show::error(&error));
+            ExitCode::FAILURE
+        }
         Err(error) => {
             eprintln!("kenyon: {error:#}");
             ExitCode::FAILURE
@@ -135,6 +172,18 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Import(args) => client(args.run(at)),
         Command::Snapshot => client(remote::snapshot(at)),
         Command::Keys(args) => client(args.run(at)),
+        Command::Stream(args) => client(args.stream(at)),
+        Command::Consolidate(args) => client(args.consolidate(at)),
+        Command::Importance(args) => client(args.importance(at)),
+        Command::Forget(args) => client(args.run(at)),
+        Command::Traffic(args) => client(args.run(at)),
+        Command::Compare(args) => client(args.run(at)),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "kenyon", &mut std::io::stdout());
+            Ok(())
+        }
+        Command::Man { folder } => clap_mangen::generate_to(Cli::command(), &folder)
+            .with_context(|| format!("cannot write to {}", folder.display())),
         Command::Bench(args) => workers()?.block_on(args.run(at)),
     }
 }
@@ -176,7 +225,6 @@ fn local_bundle(name: &str) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_sound() {

@@ -20,7 +20,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    fn client(&self) -> anyhow::Result<Client> {
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
         Client::new(&self.connection)
     }
 
@@ -45,16 +45,16 @@ impl Train {
         let job = client.json(Method::POST, &path, Some(&request.into())).await?;
         let job = client.follow(job["id"].as_str().unwrap_or_default(), at.json).await?;
         if at.json {
-            println!("{job}");
+            print_line!("{job}");
         } else {
-            println!("{name} version {}: {}", job["version"], show::metrics(&job["metrics"]));
+            print_line!("{name} version {}: {}", job["version"], show::metrics(&job["metrics"]));
             for warning in job["warnings"].as_array().into_iter().flatten() {
-                println!("warning: {}", warning["detail"].as_str().unwrap_or_default());
+                print_line!("warning: {}", warning["detail"].as_str().unwrap_or_default());
             }
             if job["served"] == false {
-                println!("it is not served: {}", job["served_reason"].as_str().unwrap_or_default());
+                print_line!("it is not served: {}", job["served_reason"].as_str().unwrap_or_default());
             }
-            println!("predict with: kenyon predict {name} FILE; dashboard: {}/#/models/{name}", client.base());
+            print_line!("predict with: kenyon predict {name} FILE; dashboard: {}/#/models/{name}", client.base());
         }
         Ok(())
     }
@@ -65,31 +65,69 @@ impl Train {
 pub(super) struct Predict {
     /// A model of the server, or a bundle's file.
     model: String,
-    /// File with the rows to predict.
+    /// File with the rows to predict, or `-` for standard input.
     file: PathBuf,
     /// Coverage of the sets or intervals, in (0, 1).
     #[arg(long)]
     coverage: Option<f64>,
+    /// Print CSV with a line of names: the answer, the probability of each class, novelty.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
+    /// Say what each answer is made of.
+    #[arg(long, conflicts_with = "csv")]
+    explain: bool,
 }
 
 impl Predict {
     pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        // A file is read more than once.
+        let input = if self.file.as_os_str() == "-" { Some(files::spooled()?) } else { None };
+        let file = input.as_ref().map_or(self.file.as_path(), |input| input.path());
         if let Some(bundle) = files::find_bundle(&self.model, &at.connection).await? {
-            return files::predict(&bundle, &self.file, self.coverage, at.json);
+            return match self.csv {
+                true => files::predict_csv(&bundle, file, self.coverage),
+                false => files::predict(&bundle, file, (self.coverage, self.explain), at.json),
+            };
         }
         let client = at.client()?;
+        if self.csv {
+            return self.csv(&client, file).await;
+        }
         let model = client.json(Method::GET, &format!("/api/v1/models/{}", self.model), None).await?;
-        let mut rows = files::PlannedRows::open(&self.file, files::plans(&model, false)?)?;
+        let mut rows = files::PlannedRows::open(file, files::plans(&model, false)?)?;
         let path = format!("/api/v1/models/{}/predict", self.model);
         while let Some(chunk) = rows.next()? {
             let mut body = json!({"rows": chunk});
             if let Some(coverage) = self.coverage {
                 body["coverage"] = coverage.into();
             }
+            if self.explain {
+                body["explain"] = true.into();
+            }
             let answer = client.json(Method::POST, &path, Some(&body)).await?;
             for prediction in answer["predictions"].as_array().into_iter().flatten() {
                 files::print_prediction(prediction, at.json);
             }
+        }
+        Ok(())
+    }
+}
+
+impl Predict {
+    /// Sends the file as it is and prints the server's lines.
+    async fn csv(&self, client: &Client, file: &std::path::Path) -> anyhow::Result<()> {
+        let coverage = self.coverage.map(|coverage| ("coverage", coverage));
+        let mut request = client
+            .request(Method::POST, &format!("/api/v1/models/{}/predict", self.model))
+            .query(&coverage.into_iter().collect::<Vec<_>>())
+            .header("accept", "text/csv")
+            .body(read_input(file).await?);
+        if let Some(kind) = files::media_type(file)? {
+            request = request.header("content-type", kind);
+        }
+        let mut answer = client.checked(request).await?.bytes_stream();
+        while let Some(chunk) = answer.next().await {
+            show::bytes(&chunk?);
         }
         Ok(())
     }
@@ -161,9 +199,9 @@ impl Evaluate {
         client.json(Method::DELETE, &at_dataset, None).await?;
         let answer = answer?;
         if at.json {
-            println!("{answer}");
+            print_line!("{answer}");
         } else {
-            println!("{} rows: {}", answer["rows"], show::metrics(&answer["metrics"]));
+            print_line!("{} rows: {}", answer["rows"], show::metrics(&answer["metrics"]));
         }
         Ok(())
     }

@@ -1,8 +1,8 @@
 //! Terminal output: bars on a terminal, plain lines elsewhere, JSON with `--json`.
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::Value;
-use std::io::IsTerminal;
+use serde_json::{Value, json};
+use std::io::{IsTerminal, Write};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -90,21 +90,64 @@ fn style(template: &str) -> ProgressStyle {
     ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━━╌")
 }
 
+/// An error with what a program reads of it.
+#[derive(Debug)]
+pub(super) struct Refused {
+    /// For a terminal.
+    pub(super) text: String,
+    /// As the interface has it: `code`, `detail`, `details`.
+    pub(super) problem: Value,
+}
+
+impl std::fmt::Display for Refused {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl std::error::Error for Refused {}
+
+/// An error as JSON.
+pub(super) fn error(error: &anyhow::Error) -> Value {
+    let problem = error.downcast_ref::<Refused>().map(|refused| &refused.problem).filter(|problem| problem.is_object());
+    json!({ "error": problem.cloned().unwrap_or_else(|| json!({ "detail": format!("{error:#}") })) })
+}
+
+/// See `print_line!`.
+pub(super) fn line(text: std::fmt::Arguments<'_>) {
+    end_on_error(writeln!(std::io::stdout(), "{text}"));
+}
+
+/// Prints text as it is.
+pub(super) fn bytes(text: &[u8]) {
+    end_on_error(std::io::stdout().write_all(text));
+}
+
+fn end_on_error(written: std::io::Result<()>) {
+    if let Err(error) = written {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(0);
+        }
+        eprintln!("kenyon: cannot write: {error}");
+        std::process::exit(1);
+    }
+}
+
 /// Prints an answer: as JSON, or as lines of `key  value`; lists of objects as a table.
 pub(super) fn answer(value: &Value, json: bool) {
     if json {
-        println!("{value}");
+        print_line!("{value}");
         return;
     }
     match value {
         Value::Object(map) if map.get("items").is_some_and(Value::is_array) => table(&map["items"]),
         Value::Object(map) => {
             for (key, value) in map.iter().filter(|(_, v)| !v.is_null()) {
-                println!("{key:24} {}", cell(value));
+                print_line!("{key:24} {}", cell(value));
             }
         }
         Value::Null => {}
-        other => println!("{other}"),
+        other => print_line!("{other}"),
     }
 }
 
@@ -112,7 +155,7 @@ fn table(items: &Value) {
     let rows: Vec<&serde_json::Map<String, Value>> =
         items.as_array().into_iter().flatten().filter_map(Value::as_object).collect();
     let Some(first) = rows.first() else {
-        println!("no entries");
+        print_line!("no entries");
         return;
     };
     let simple = |v: &Value| !v.is_object() && !v.is_array();
@@ -124,7 +167,7 @@ fn table(items: &Value) {
     let widths: Vec<usize> = columns.iter().map(|c| width(c)).collect();
     let line = |cells: Vec<String>| {
         let padded: Vec<String> = cells.iter().zip(&widths).map(|(c, w)| format!("{c:w$}")).collect();
-        println!("{}", padded.join("  ").trim_end());
+        print_line!("{}", padded.join("  ").trim_end());
     };
     line(columns.iter().map(|c| (*c).clone()).collect());
     for row in &rows {

@@ -27,6 +27,9 @@ pub(super) struct Train {
     /// Share of the rows held out.
     #[arg(long)]
     pub(super) validation: Option<f32>,
+    /// Which class is named: `accuracy` (the most probable) or `balanced` (rare classes count as much as frequent ones).
+    #[arg(long)]
+    pub(super) objective: Option<String>,
     /// Train even where the served version of the model needs other columns or predicts something else.
     #[arg(long)]
     pub(super) schema_change: bool,
@@ -39,7 +42,7 @@ pub(super) struct Train {
 }
 
 /// A `name=value`, the value JSON where it is any and a word otherwise.
-fn setting(text: &str) -> Result<(String, Value), String> {
+pub(super) fn setting(text: &str) -> Result<(String, Value), String> {
     let (name, value) = text.split_once('=').ok_or("must be NAME=VALUE")?;
     let value = serde_json::from_str(value).unwrap_or_else(|_| Value::String(value.to_owned()));
     Ok((name.to_owned(), value))
@@ -58,6 +61,7 @@ impl Train {
         put("family", self.family.clone().map(Value::from));
         put("task", self.task.clone().map(Value::from));
         put("schema_change", self.schema_change.then_some(Value::from(true)));
+        put("objective", self.objective.clone().map(Value::from));
         put("seed", self.seed.map(Value::from));
         put("validation", self.validation.map(|v| (f64::from(v) * 1e6).round() / 1e6).map(Value::from));
         let object = |pairs: &[(String, Value)]| Value::Object(pairs.iter().cloned().collect());

@@ -30,6 +30,7 @@ mod db;
 pub mod events;
 mod garbage;
 pub mod idempotency;
+pub mod inspect;
 pub mod jobs;
 pub mod keys;
 mod model_changes;

@@ -14,6 +14,14 @@ use std::sync::Arc;
 /// Bytes a streamed upload is cut into; S3 takes no part under 5 MiB and 10,000 parts at most.
 const CHUNK: usize = 8 << 20;
 
+/// How the address of a bucket begins.
+const BUCKET: &str = "s3://";
+
+/// Whether an address names a bucket, not a folder.
+pub(super) fn is_bucket(url: &str) -> bool {
+    url.starts_with(BUCKET)
+}
+
 /// Where objects are stored. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Objects {
@@ -40,7 +48,7 @@ impl Objects {
     /// from the usual `AWS_…` variables); `cache` is a folder for copies of remote objects.
     /// `alone` is true where no other process writes there, so that every partial file is garbage.
     pub async fn open(url: &str, cache: PathBuf, alone: bool) -> Result<Self> {
-        if let Some(rest) = url.strip_prefix("s3://") {
+        if let Some(rest) = url.strip_prefix(BUCKET) {
             return Self::open_s3(rest, cache);
         }
         let root = PathBuf::from(url.strip_prefix("file://").unwrap_or(url));
@@ -71,6 +79,12 @@ impl Objects {
     #[cfg(not(feature = "s3"))]
     fn open_s3(_rest: &str, _cache: PathBuf) -> Result<Self> {
         Err(Error::malformed("objects_unsupported", "this build has no S3 support; use a folder for --objects"))
+    }
+
+    /// Whether it answers at all; nothing is written.
+    pub async fn answers(&self) -> Result<()> {
+        self.store.list_with_delimiter(None).await?;
+        Ok(())
     }
 
     /// Stores a whole object, replacing one of the same key.

@@ -184,7 +184,7 @@ impl Store {
     }
 }
 
-fn is_postgres(url: &str) -> bool {
+pub(super) fn is_postgres(url: &str) -> bool {
     url.starts_with("postgres://") || url.starts_with("postgresql://")
 }
 
@@ -203,11 +203,16 @@ async fn lock_folder(folder: &Path, exclusive: bool) -> Result<File> {
     Err(Error::conflict("data_dir_in_use", detail))
 }
 
-async fn open_sqlite(options: &StoreOptions) -> Result<Pools> {
-    let file = match &options.database_url {
+/// The database's file.
+pub(super) fn sqlite_file(options: &StoreOptions) -> PathBuf {
+    match &options.database_url {
         Some(url) => PathBuf::from(url.strip_prefix("sqlite:").map_or(url.as_str(), |r| r.trim_start_matches("//"))),
         None => options.data_dir.join("kenyon.db"),
-    };
+    }
+}
+
+async fn open_sqlite(options: &StoreOptions) -> Result<Pools> {
+    let file = sqlite_file(options);
     let connect = SqliteConnectOptions::new()
         .filename(&file)
         .create_if_missing(true)
@@ -248,9 +253,11 @@ async fn open_postgres(url: &str) -> Result<Pools> {
 }
 
 /// Forward only, checksummed, under a lock (Postgres: an advisory lock; SQLite: the folder's lock).
+/// The tables, change by change.
+pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
 async fn migrate(pools: &Pools) -> Result<()> {
     use sqlx::migrate::MigrateError;
-    static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
     let outcome = match pools {
         Pools::Sqlite { write, .. } => MIGRATIONS.run(write).await,
         Pools::Postgres(pool) => MIGRATIONS.run(pool).await,

@@ -1,0 +1,140 @@
+//! Commands on what models learn from streams and how they are served.
+
+use super::remote::Context;
+use anyhow::bail;
+use clap::Args;
+use reqwest::Method;
+use serde_json::{Map, Value, json};
+
+/// Arguments of commands on one model.
+#[derive(Debug, Args)]
+pub(super) struct OfModel {
+    /// A model of the server.
+    model: String,
+}
+
+impl OfModel {
+    /// `kenyon stream`: the figures of what the model learned from a stream.
+    pub(super) async fn stream(self, at: Context) -> anyhow::Result<()> {
+        at.show(Method::GET, &format!("/api/v1/models/{}/stream", self.model), None).await
+    }
+
+    /// `kenyon consolidate`: queues a job that rebuilds the memory of a stream.
+    pub(super) async fn consolidate(self, at: Context) -> anyhow::Result<()> {
+        at.show(Method::POST, &format!("/api/v1/models/{}/consolidate", self.model), None).await
+    }
+
+    /// `kenyon importance`: how much each column matters.
+    pub(super) async fn importance(self, at: Context) -> anyhow::Result<()> {
+        let answer = at.client()?.json(Method::GET, &format!("/api/v1/models/{}/importance", self.model), None).await?;
+        // The columns are what a terminal is to show.
+        let shown = if at.json { answer } else { json!({"items": answer["features"]}) };
+        super::show::answer(&shown, at.json);
+        Ok(())
+    }
+}
+
+/// Arguments of `kenyon forget`.
+#[derive(Debug, Args)]
+pub(super) struct Forget {
+    /// A model of the server.
+    model: String,
+    /// Rows whose column has this value are forgotten; all of several must hold.
+    #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = super::train::setting, required = true)]
+    columns: Vec<(String, Value)>,
+}
+
+impl Forget {
+    pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        let columns: Map<String, Value> = self.columns.into_iter().collect();
+        let path = format!("/api/v1/models/{}/forget", self.model);
+        at.show(Method::POST, &path, Some(&json!({ "where": columns }))).await
+    }
+}
+
+/// Arguments of `kenyon traffic`.
+#[derive(Debug, Args)]
+pub(super) struct Traffic {
+    /// A model of the server.
+    model: String,
+    /// The version that answers; the present one when missing.
+    #[arg(long)]
+    stable: Option<u64>,
+    /// A version that answers a share of the requests, `4=0.1`.
+    #[arg(long, value_name = "VERSION=SHARE", value_parser = share)]
+    canary: Option<(u64, f64)>,
+    /// A version that answers too, without being seen.
+    #[arg(long)]
+    shadow: Option<u64>,
+}
+
+fn share(text: &str) -> Result<(u64, f64), String> {
+    let (version, share) = text.split_once('=').ok_or("must be VERSION=SHARE")?;
+    let version = version.parse().map_err(|_| format!("{version} is not a version"))?;
+    Ok((version, share.parse().map_err(|_| format!("{share} is not a share"))?))
+}
+
+impl Traffic {
+    pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        let base = format!("/api/v1/models/{}", self.model);
+        let stable = match self.stable {
+            Some(stable) => stable,
+            None => match at.client()?.json(Method::GET, &base, None).await?["version"].as_u64() {
+                Some(version) => version,
+                None => bail!("the model serves no version yet"),
+            },
+        };
+        let canary = self.canary.map(|(version, weight)| json!({"version": version, "weight": weight}));
+        let body = json!({"stable": stable, "canary": canary, "shadow": self.shadow});
+        at.show(Method::PUT, &format!("{base}/traffic"), Some(&body)).await
+    }
+}
+
+/// Arguments of `kenyon compare`.
+#[derive(Debug, Args)]
+pub(super) struct Compare {
+    /// A model of the server.
+    model: String,
+    /// One of its versions.
+    first: u64,
+    /// Another one.
+    second: u64,
+    /// The dataset that both answer, with the target.
+    #[arg(long)]
+    dataset: String,
+}
+
+impl Compare {
+    pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        let query = [("versions", format!("{},{}", self.first, self.second)), ("dataset", self.dataset)];
+        let client = at.client()?;
+        let request = client.request(Method::GET, &format!("/api/v1/models/{}/compare", self.model)).query(&query);
+        let answer: Value = client.checked(request).await?.json().await?;
+        if at.json {
+            super::show::answer(&answer, true);
+            return Ok(());
+        }
+        let figures = answer["metrics"].as_object().into_iter().flatten();
+        let items: Vec<Value> = figures
+            .map(|(name, figure)| {
+                json!({
+                    "metric": name, "first": figure["a"], "second": figure["b"], "difference": figure["difference"],
+                    "from": figure["interval"][0], "to": figure["interval"][1],
+                })
+            })
+            .collect();
+        super::show::answer(&json!({ "items": items }), false);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_share_belongs_to_a_version() {
+        assert_eq!(share("4=0.1"), Ok((4, 0.1)));
+        assert!(share("4").is_err() && share("x=0.1").is_err() && share("4=much").is_err());
+    }
+}
