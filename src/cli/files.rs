@@ -26,6 +26,9 @@ const LIMIT: u64 = 4 << 30;
 /// Columns that an explanation on a terminal names.
 const REASONS: usize = 3;
 
+/// Asks for the probability of each class.
+pub(super) const EVERY_CLASS: usize = 1_000_000;
+
 /// Rows passed on in one call.
 const CHUNK: usize = 1000;
 
@@ -172,7 +175,7 @@ pub(super) fn predict_csv(bundle: &Path, file: &Path, coverage: Option<f64>) -> 
     let part = detected(file)?;
     let limits = Limits::default();
     let source = LineSource { part: &part, columns: None, skip: 0, first: 0, header: true, limits };
-    let options = LineOptions { format: LineFormat::Csv, coverage, top_k: None };
+    let options = LineOptions { format: LineFormat::Csv, coverage, top_k: Some(EVERY_CLASS) };
     answer_file(&bundle, &source, &options, &mut |lines| {
         show::bytes(&lines.bytes);
         Ok(true)

@@ -116,10 +116,11 @@ impl Predict {
 impl Predict {
     /// Sends the file as it is and prints the server's lines.
     async fn csv(&self, client: &Client, file: &std::path::Path) -> anyhow::Result<()> {
-        let coverage = self.coverage.map(|coverage| ("coverage", coverage));
+        let mut query = vec![("top_k", files::EVERY_CLASS.to_string())];
+        query.extend(self.coverage.map(|coverage| ("coverage", coverage.to_string())));
         let mut request = client
             .request(Method::POST, &format!("/api/v1/models/{}/predict", self.model))
-            .query(&coverage.into_iter().collect::<Vec<_>>())
+            .query(&query)
             .header("accept", "text/csv")
             .body(read_input(file).await?);
         if let Some(kind) = files::media_type(file)? {

@@ -6,6 +6,7 @@ use crate::Result;
 use sqlx::ConnectOptions;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// The query for the newest change of tables that a database has.
@@ -28,8 +29,13 @@ pub async fn database(options: &StoreOptions) -> Result<String> {
             if !file.exists() {
                 return Ok(format!("{} is not there yet; a server makes it", file.display()));
             }
-            let connect =
-                SqliteConnectOptions::new().filename(&file).read_only(true).busy_timeout(Duration::from_secs(5));
+            // Without a log nobody has it open, and one that is not to be locked leaves no files behind.
+            let is_closed = !PathBuf::from(format!("{}-wal", file.display())).exists();
+            let connect = SqliteConnectOptions::new()
+                .filename(&file)
+                .read_only(true)
+                .immutable(is_closed)
+                .busy_timeout(Duration::from_secs(5));
             sqlx::query_scalar(NEWEST).fetch_one(&mut connect.connect().await?).await?
         }
     };

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod client;
+mod command_line;
 mod crash;
 mod fuzz;
 mod fuzz_grpc;
