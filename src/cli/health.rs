@@ -17,7 +17,8 @@ pub(super) async fn run(config: &Config, json: bool) -> anyhow::Result<()> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     // The certificate is for the name by which others reach this server, so it cannot be checked against an address of
     // this machine; no key is sent, and nothing but the answer's status is used.
-    let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().tls_danger_accept_invalid_certs(true).build()?;
+    let client =
+        reqwest::Client::builder().timeout(PATIENCE).no_proxy().tls_danger_accept_invalid_certs(true).build()?;
     let answer = client.get(&url).send().await.with_context(|| format!("no answer from {url}"))?;
     let (status, health) = (answer.status(), answer.json().await.unwrap_or_default());
     if status.is_success() {

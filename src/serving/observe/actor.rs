@@ -252,7 +252,8 @@ impl Actor {
         let appended = self.log.store.append_observations(&model.name, model.id, vec![record]).await?;
         let Some(appended) = appended.first().copied() else { return Err(Error::internal("nothing was appended")) };
         if !appended.replayed {
-            metrics::counter!(telemetry::OBSERVED_ROWS, "model" => telemetry::stream_label(model.name.as_str())).increment(count);
+            metrics::counter!(telemetry::OBSERVED_ROWS, "model" => telemetry::stream_label(model.name.as_str()))
+                .increment(count);
         }
         Ok(appended)
     }

@@ -3,8 +3,8 @@
 use super::DriftIn;
 use super::apply::{learn, operate};
 use super::stream_log::StreamLog;
-use crate::{Result, telemetry};
 use crate::store::{LogSnapshot, Record};
+use crate::{Result, telemetry};
 use kenyon_learn::data::Table;
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::stream::{StreamModel, StreamReport};

@@ -109,7 +109,8 @@ impl StreamLog {
     pub(super) fn notice_drift(&self, of: DriftIn, row: u64, window: f64) {
         let model = self.model.name.as_str();
         tracing::warn!(model, row, of = of.name(), window, "a stream has changed");
-        metrics::counter!(telemetry::DRIFT_DETECTED, "model" => telemetry::stream_label(model), "in" => of.name()).increment(1);
+        metrics::counter!(telemetry::DRIFT_DETECTED, "model" => telemetry::stream_label(model), "in" => of.name())
+            .increment(1);
     }
 }
 
