@@ -119,7 +119,7 @@ def end_to_end(client, stack):
         client.call("POST", "/api/v1/models/s/observe", {"rows": rows})
     # Asked of both replicas: the log is one.
     until("the same stream on both replicas", lambda: all(
-        client.call("GET", "/api/v1/models/s/stream")["rows"] == 200 for _ in range(4)), patience=20)
+        client.call("GET", "/api/v1/models/s/stream")["observed"] == 200 for _ in range(4)), patience=20)
     for service in ("serve", "worker"):
         until(f"healthy: {service}", lambda: stack.healthy(service))
     print("through the proxy, with TLS and keys: trained on two workers, predicted, observed, a key revoked")
@@ -173,7 +173,7 @@ def main(image):
         upgrade(client, stack, newer)
         without_postgres(client, stack)
     except BaseException:
-        print(stack.compose("logs", "--tail", "30"), file=sys.stderr)
+        print(stack.compose("logs", "--tail", "20", "serve", "worker", "proxy"), file=sys.stderr)
         raise
     finally:
         stack.down()

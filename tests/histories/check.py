@@ -69,7 +69,7 @@ def replays_equal(calls, state):
                     bad.append(f"{kind} of {model} differ between {servers[0]} and {other}")
     for server, streams in state["streams"].items():
         for model, stream in streams.items():
-            if stream["rows"] != len(state["log"][model]):
+            if stream["observed"] != len(state["log"][model]):
                 bad.append(f"{model} has learned {stream['rows']} rows on {server}, and its log has {len(state['log'][model])}")
     return bad
 
@@ -101,8 +101,8 @@ def reads_see_writes(calls, state):
             written.setdefault((call["server"], call["model"]), []).append((call["ended"], len(call["ids"])))
         if call["op"] == "read_stream" and call["outcome"] == "ok":
             before = sum(n for at, n in written.get((call["server"], call["model"]), []) if at <= call["begun"])
-            if call["answer"]["rows"] < before:
-                bad.append(f"{call['server']} acknowledged {before} rows of {call['model']} and at {call['begun']} s knew {call['answer']['rows']}")
+            if call["answer"]["observed"] < before:
+                bad.append(f"{call['server']} acknowledged {before} rows of {call['model']} and at {call['begun']} s knew {call['answer']['observed']}")
         if call["op"] == "predict" and call["outcome"] == "ok" and call["answer"]["version"] != call["promoted"]:
             bad.append(f"{call['model']} answered with version {call['answer']['version']} after version {call['promoted']} was promoted")
     return bad
