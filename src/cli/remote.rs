@@ -20,7 +20,7 @@ pub(super) struct Context {
 }
 
 impl Context {
-    fn client(&self) -> anyhow::Result<Client> {
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
         Client::new(&self.connection)
     }
 

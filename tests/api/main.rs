@@ -10,6 +10,7 @@ mod datasets;
 mod description;
 mod doubt;
 mod earlier;
+mod encoders;
 mod files;
 mod jobs;
 mod limits;
