@@ -10,7 +10,7 @@ use crate::http::health::Probe;
 use crate::http::server::{self, Certificates};
 use crate::http::{Api, Parts};
 use crate::jobs::{Outcome, Runner, Trainer, Work, WorkerConfig, Workers};
-use crate::serving::{Engine, Limits, Settings, StoredModels, Streams};
+use crate::serving::{Engine, Limits, Settings, StoredModels, Streams, encoders};
 use crate::store::{Change, JobKind, Store, StoreOptions};
 use crate::{Error, Kind, Result, telemetry};
 use kenyon_learn::data::formats;
@@ -65,6 +65,7 @@ impl App {
         let listener = bind(config.http_address()?).await?;
         let addr = listener.local_addr()?;
         let store = Store::open(&store_options(&config)).await?;
+        encoders::provide(&store, config.job_threads());
         let engine = Engine::new(Arc::new(StoredModels(store.clone())), settings(&config));
         let streams = Streams::new(store.clone(), engine.clone(), config.job_threads());
         let changes = tokio::spawn(engine.clone().follow(store.changes()));
@@ -120,6 +121,7 @@ impl App {
         telemetry::metrics();
         let config = Config { workers: config.workers.max(1), ..config };
         let store = Store::open(&store_options(&config)).await?;
+        encoders::provide(&store, config.job_threads());
         let engine = Engine::new(Arc::new(StoredModels(store.clone())), settings(&config));
         let streams = Streams::new(store.clone(), engine.clone(), config.job_threads());
         let stop = CancellationToken::new();

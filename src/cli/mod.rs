@@ -10,6 +10,7 @@ mod bench;
 mod client;
 mod demo;
 mod doctor;
+mod encoders;
 mod files;
 mod health;
 mod remote;
@@ -89,6 +90,9 @@ enum Command {
     /// Upload, list and delete datasets.
     #[command(subcommand)]
     Datasets(remote::Datasets),
+    /// Add, list and remove pretrained encoders.
+    #[command(subcommand)]
+    Encoders(encoders::Encoders),
     /// Export a model as a file.
     Export(remote::Export),
     /// Import a model's file.
@@ -168,6 +172,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Models(args) => client(args.run(at)),
         Command::Jobs(args) => client(args.run(at)),
         Command::Datasets(args) => client(args.run(at)),
+        Command::Encoders(args) => client(args.run(at)),
         Command::Export(args) => client(args.run(at)),
         Command::Import(args) => client(args.run(at)),
         Command::Snapshot => client(remote::snapshot(at)),

@@ -10,6 +10,8 @@ mod compare;
 pub(crate) mod context;
 mod datasets;
 mod description;
+mod embed;
+mod encoders;
 pub(crate) mod error;
 mod exchange;
 mod families;
@@ -201,6 +203,8 @@ fn described(protocols: OpenApiRouter<Api>) -> (Router<Api>, OpenApi) {
         .merge(streams::router())
         .merge(snapshots::router())
         .merge(exchange::router())
+        .merge(encoders::router())
+        .merge(embed::router())
         .merge(jobs::router())
         .merge(keys::router())
         .merge(protocols);

@@ -80,7 +80,7 @@ fn route(path: &str, operation: &Operation) -> Route {
     let class = match operation.operation_id.as_deref() {
         _ if tagged("health") => Class::Health,
         Some("predict" | "v2_infer" | "v2_infer_version") => Class::Hot,
-        Some("put_dataset" | "append_rows" | "import_model") => Class::Upload,
+        Some("put_dataset" | "append_rows" | "import_model" | "put_encoder") => Class::Upload,
         Some("observe" | "job_events" | "job_output" | "export_version" | "make_snapshot") => Class::Stream,
         _ => Class::Plain,
     };

@@ -64,7 +64,8 @@ impl Queue {
     /// The plan of a request, so that errors are returned before the job is queued.
     async fn checked(&self, request: &TrainRequest) -> Result<TrainingPlan> {
         let dataset = self.store.dataset(&request.dataset).await?;
-        let plan = request.check(&summary(&dataset.columns)?)?;
+        let mut plan = request.check(&summary(&dataset.columns)?)?;
+        self.store.find_encoders(&mut plan.resolved.inputs).await?;
         if let Some(HeldOut::Dataset(name)) = &request.validation {
             let other = self.store.dataset(name).await?;
             request.check_held_out(&plan, name, &summary(&other.columns)?)?;

@@ -52,7 +52,8 @@ impl Trainer {
         let request: TrainRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
         let JobInput { dataset, held_out: other } = input(work)?;
         let summary = summary(&dataset.columns)?;
-        let training = request.plan(&summary)?;
+        let mut training = request.plan(&summary)?;
+        work.wait(work.store.find_encoders(&mut training.resolved.inputs))?;
         let columns = training.columns();
         let plan = training.resolved;
         memory::check(memory::estimate(&summary, dataset, &plan), self.memory)?;

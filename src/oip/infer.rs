@@ -40,7 +40,7 @@ pub(super) async fn run(
     });
     let elements: usize = inputs.iter().map(|t| t.values.len()).sum();
     let plain = inputs.iter().all(|t| t.datatype != Datatype::Bytes);
-    let batch = if elements > LARGE || (!plain && elements > LARGE / 256) {
+    let batch = if bundle.encoder.is_slow() || elements > LARGE || (!plain && elements > LARGE / 256) {
         let work = move || codec::encode(&bundle, inputs);
         tokio::task::spawn_blocking(work).await.map_err(crate::Error::internal)?
     } else {

@@ -118,7 +118,7 @@ impl Engine {
         let options = parsed.options();
         let mut routed = self.choose(model, parsed.version, caller.request_id).await?;
         routed.started = started;
-        let batch = if body.len() > LARGE_BODY {
+        let batch = if body.len() > LARGE_BODY || routed.live.bundle().encoder.is_slow() {
             let (live, rows) = (Arc::clone(&routed.live), body.slice_ref(rows));
             blocking(move || read(&live, &rows)).await
         } else {

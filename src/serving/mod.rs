@@ -8,6 +8,7 @@ pub mod activity;
 pub mod answer;
 pub mod batch_queue;
 mod clock;
+pub mod encoders;
 pub mod energy;
 pub mod engine;
 pub mod exchange;

@@ -8,6 +8,7 @@
 //! | --- | --- | --- |
 //! | [`datasets`] | ordered parts + schema, replaced and appended atomically | [`Store::stage`], [`Store::put_dataset`], [`Store::append_dataset`], [`Store::dataset`], [`Store::datasets`], [`Store::delete_dataset`], [`Store::part_path`] |
 //! | [`models`] | models, versions, traffic | [`Store::create_model`], [`Store::model`], [`Store::models`], [`Store::delete_model`], [`Store::versions`], [`Store::version`], [`Store::publish_version`], [`Store::version_files`], [`Store::promote`], [`Store::rollback`], [`Store::set_traffic`] |
+//! | [`encoders`] | pretrained encoders | [`Store::put_encoder`], [`Store::encoder`], [`Store::encoders`], [`Store::delete_encoder`], [`Store::encoder_folder`] |
 //! | [`jobs`] | the queue | [`Store::submit_job`], [`Store::job`], [`Store::jobs`], [`Store::cancel_job`], [`Store::retry_job`], [`Store::queue_depth`]; for workers [`Store::claim_job`] and what takes a [`jobs::Claim`] |
 //! | [`events`] | a job's events and curves | [`Store::job_events`], [`Store::job_curve`] |
 //! | [`observations`] | a model's ordered log | [`Store::append_observations`], [`Store::read_observations`], [`Store::save_log_snapshot`], [`Store::take_over_log`], [`Store::log_snapshot`] |
@@ -27,6 +28,7 @@ mod clock;
 pub mod counts;
 pub mod datasets;
 mod db;
+pub mod encoders;
 pub mod events;
 mod garbage;
 pub mod idempotency;
@@ -49,6 +51,7 @@ pub(crate) mod tests;
 pub use access::{Access, Caller};
 pub use change::Change;
 pub use datasets::{Dataset, JobInput, NewPart, Part, Staged};
+pub use encoders::{StoredEncoder, WeakStore};
 pub use events::JobEvent;
 pub use idempotency::{Begun, IdempotencyKey};
 pub use jobs::{Job, JobFilter, JobKind, JobStatus, NewJob};
@@ -56,7 +59,7 @@ pub use keys::{ApiKey, NewKey, Scope};
 pub use model_changes::ModelChanges;
 pub use model_rows::NewModel;
 pub use models::{Canary, Model, NewVersion, Traffic, Version, VersionState};
-pub use names::{DatasetName, JobId, ModelName};
+pub use names::{DatasetName, EncoderName, JobId, ModelName};
 pub use objects::Objects;
 pub use observations::{Appended, LogSnapshot, NewRecord, Record};
 pub use open::{Store, StoreOptions};

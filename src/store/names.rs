@@ -98,6 +98,11 @@ name!(
     DatasetName,
     "dataset"
 );
+name!(
+    /// Name of an encoder: `[a-z0-9][a-z0-9_-]{0,62}`.
+    EncoderName,
+    "encoder"
+);
 
 /// Id of a job: a UUID of version 7, so that ids sort by age.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

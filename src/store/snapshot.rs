@@ -159,10 +159,11 @@ const TABLES: &[(&str, Columns)] = &[
             ("expires_at", 'i'),
         ],
     ),
+    ("encoders", &[("name", 't'), ("digest", 't'), ("bytes", 'i'), ("info", 't'), ("created_at", 'i')]),
 ];
 
 /// Folders of the object store that hold what the tables name.
-const FOLDERS: [&str; 4] = ["datasets", "models", "logs", "checkpoints"];
+const FOLDERS: [&str; 5] = ["datasets", "models", "logs", "checkpoints", "encoders"];
 
 impl Store {
     /// Writes a copy of everything to `path` while others continue to read and write. The file

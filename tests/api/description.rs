@@ -10,6 +10,8 @@ const PROMISED: &str = "
     GET /  GET /docs  GET /openapi.json  GET /livez  GET /readyz  GET /healthz  GET /metrics  GET /api/v1/system
     GET /api/v1/datasets  GET /api/v1/datasets/{name}  PUT /api/v1/datasets/{name}  DELETE /api/v1/datasets/{name}
     POST /api/v1/datasets/{name}/rows  GET /api/v1/datasets/{name}/rows
+    GET /api/v1/encoders  GET /api/v1/encoders/{name}  PUT /api/v1/encoders/{name}  DELETE /api/v1/encoders/{name}
+    POST /api/v1/encoders/{name}/embed  POST /api/v1/models/{name}/embed
     GET /api/v1/models  GET /api/v1/models/{name}  DELETE /api/v1/models/{name}  PUT /api/v1/models/{name}
     POST /api/v1/models/{name}/train  POST /api/v1/models/{name}/predict  POST /api/v1/models/{name}/observe
     POST /api/v1/models/{name}/predict/batch  GET /api/v1/models/{name}/compare  GET /api/v1/jobs/{id}/output

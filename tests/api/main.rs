@@ -9,6 +9,7 @@ mod bundles;
 mod datasets;
 mod description;
 mod earlier;
+mod encoders;
 mod files;
 mod jobs;
 mod limits;

@@ -22,6 +22,7 @@ const LAYERS: [(&str, u32); 20] = [
     ("kenyon::error", 2),
     ("kenyon_learn", 1),
     ("kenyon_learn::learning", 1),
+    ("kenyon_learn::encoders", 1),
     ("kenyon_learn::models", 0),
     ("kenyon_learn::nn", 0),
     ("kenyon_learn::data", 0),

@@ -296,7 +296,8 @@ impl Streams {
     }
 
     /// Creates a model that learns only by observing; 409 when there is one of that name.
-    pub async fn create(&self, empty: EmptyModel) -> Result<Model> {
+    pub async fn create(&self, mut empty: EmptyModel) -> Result<Model> {
+        self.inner.store.find_encoders(&mut empty.inputs).await?;
         let mut config = empty.config;
         config.insert("stream".into(), true.into());
         let spec = StreamSpec {

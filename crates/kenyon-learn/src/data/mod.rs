@@ -17,6 +17,7 @@ pub mod schema;
 pub mod split;
 pub mod table;
 pub mod target;
+pub mod vectors;
 pub mod warning;
 mod written;
 

@@ -1,0 +1,63 @@
+//! The tokenizer of a text encoder: from a text to the ids that its table has rows for.
+
+use super::folder::Folder;
+use super::refused;
+use crate::{Error, Result};
+use serde_json::Value;
+use tokenizers::{Tokenizer, TruncationParams};
+
+/// A text is cut after this many bytes: more than any encoder reads.
+const MAX_BYTES: usize = 1 << 16;
+
+/// A tokenizer with the settings of its encoder.
+pub(super) struct Tokens {
+    tokenizer: Tokenizer,
+    /// Whether the marks of beginning and end are added.
+    marks: bool,
+    /// The id for unknown pieces, where those are left out.
+    left_out: Option<u32>,
+}
+
+impl Tokens {
+    /// Reads `tokenizer.json`, for texts of at most `longest` tokens and a table of `rows` rows.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or one with ids that the table has no row for.
+    pub(super) fn open(folder: &Folder, longest: usize, rows: usize, marks: bool) -> Result<Self> {
+        let bytes = folder.tokenizer()?;
+        let mut tokenizer =
+            Tokenizer::from_bytes(&bytes).map_err(|e| refused(format!("tokenizer.json cannot be read: {e}")))?;
+        let pieces = tokenizer.get_vocab_size(true);
+        let highest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0) as usize;
+        // Tables are padded to a round number of rows at most.
+        if highest >= rows || pieces < rows - rows / 8 {
+            return Err(refused(format!("tokenizer.json has {pieces} tokens and the weights are of {rows}")));
+        }
+        let truncation = TruncationParams { max_length: longest, ..TruncationParams::default() };
+        tokenizer.with_truncation(Some(truncation)).map_err(|e| refused(format!("tokenizer.json: {e}")))?;
+        tokenizer.with_padding(None);
+        let left_out = if marks { None } else { unknown(&bytes, &tokenizer) };
+        let it = Self { tokenizer, marks, left_out };
+        it.ids("a test").map_err(|_| refused("tokenizer.json does not tokenize a short text"))?;
+        Ok(it)
+    }
+
+    /// The ids of a text.
+    pub(super) fn ids(&self, text: &str) -> Result<Vec<u32>> {
+        let text = text.trim();
+        let text = &text[..text.floor_char_boundary(MAX_BYTES)];
+        let encoding = self.tokenizer.encode_fast(text, self.marks).map_err(Error::internal)?;
+        let ids = encoding.get_ids().iter().copied();
+        Ok(ids.filter(|id| Some(*id) != self.left_out).collect())
+    }
+}
+
+/// The id that a tokenizer gives to what it does not know.
+fn unknown(json: &[u8], tokenizer: &Tokenizer) -> Option<u32> {
+    let parsed: Value = serde_json::from_slice(json).ok()?;
+    let model = parsed.get("model")?;
+    match model.get("unk_token").and_then(Value::as_str) {
+        Some(piece) => tokenizer.token_to_id(piece),
+        None => model.get("unk_id").and_then(Value::as_u64).and_then(|id| u32::try_from(id).ok()),
+    }
+}

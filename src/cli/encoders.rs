@@ -1,0 +1,54 @@
+//! `kenyon encoders`: adds, lists and removes pretrained encoders.
+
+use super::remote::Context;
+use super::show;
+use anyhow::Context as _;
+use clap::Subcommand;
+use kenyon_learn::encoders::TextEncoder;
+use reqwest::Method;
+use std::path::{Path, PathBuf};
+
+/// Subcommands of `kenyon encoders`.
+#[derive(Debug, Subcommand)]
+pub(super) enum Encoders {
+    /// Add an encoder from its folder as published.
+    Add {
+        name: String,
+        /// With `config.json`, `tokenizer.json` and safetensors files.
+        folder: PathBuf,
+    },
+    /// List all encoders.
+    List,
+    /// Show one encoder.
+    Show { name: String },
+    /// Remove an encoder that no model uses.
+    Remove { name: String },
+}
+
+impl Encoders {
+    pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
+        let base = "/api/v1/encoders";
+        match self {
+            Self::List => at.show(Method::GET, base, None).await,
+            Self::Show { name } => at.show(Method::GET, &format!("{base}/{name}"), None).await,
+            Self::Remove { name } => at.show(Method::DELETE, &format!("{base}/{name}"), None).await,
+            Self::Add { name, folder } => {
+                let archive = packed(&folder)?;
+                let path = format!("{base}/{name}");
+                let answer = at.client()?.send_file(Method::PUT, &path, archive.path(), at.json).await?;
+                show::answer(&answer, at.json);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The files of the encoder in a tar archive. A folder that is no encoder is refused here, before anything is sent.
+fn packed(folder: &Path) -> anyhow::Result<tempfile::NamedTempFile> {
+    let encoder = TextEncoder::open(folder, 1).with_context(|| format!("{} is no encoder", folder.display()))?;
+    let mut archive = tar::Builder::new(tempfile::NamedTempFile::new()?);
+    for file in &encoder.info().files {
+        archive.append_path_with_name(folder.join(file), file)?;
+    }
+    Ok(archive.into_inner()?)
+}

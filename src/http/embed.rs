@@ -1,0 +1,112 @@
+//! The inner code of a model's network for some rows, for other programs: a vector index, a plot.
+
+use super::Api;
+use super::blocking::blocking;
+use super::error::{Answer, Problem};
+use super::read::{Json, Path};
+use crate::store::ModelName;
+use crate::{Detail, Error};
+use axum::extract::State;
+use kenyon_learn::learning::bundle::Bundle;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// Rows of one request.
+const MAX_ROWS: usize = 4096;
+
+pub(crate) fn router() -> OpenApiRouter<Api> {
+    OpenApiRouter::new().routes(routes!(embed_rows))
+}
+
+/// Rows to encode.
+#[derive(Debug, Deserialize, utoipa::ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(examples(json!({ "rows": [{ "x": 1.5 }], "sparse": true })))]
+struct EmbedRows {
+    /// The rows, as for a prediction, 4096 at most.
+    #[schema(value_type = Vec<HashMap<String, Value>>, max_items = 4096)]
+    rows: Vec<Map<String, Value>>,
+    /// A layer of `/activity`; only the last one before the readout, which is the default, can be had.
+    layer: Option<String>,
+    /// Whether only the units that are not zero are listed.
+    #[serde(default)]
+    sparse: bool,
+}
+
+/// The codes of some rows.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = ModelEmbeddings)]
+struct Codes {
+    /// The model.
+    model: ModelName,
+    /// Its version.
+    version: u64,
+    /// The layer.
+    layer: String,
+    /// How many units it has.
+    width: usize,
+    /// A code for each row, in their order.
+    embeddings: Vec<Code>,
+}
+
+/// The code of one row.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+enum Code {
+    /// The value of every unit.
+    Dense(Vec<f32>),
+    /// The units that are not zero.
+    Sparse {
+        /// Their numbers, ascending.
+        indices: Vec<usize>,
+        /// Their values.
+        values: Vec<f32>,
+    },
+}
+
+/// The activity of the last layer before the readout for each row: similar rows have similar codes.
+#[utoipa::path(post, path = "/api/v1/models/{name}/embed", operation_id = "embed_rows", tag = "models",
+    security(("key" = ["predict"])), params(("name" = inline(ModelName), Path)), request_body = EmbedRows,
+    responses((status = 200, body = Codes),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "rows that do not fit, or another layer", body = Problem, content_type = "application/problem+json"),
+    (status = 503, body = Problem, content_type = "application/problem+json")))]
+async fn embed_rows(
+    State(api): State<Api>,
+    Path(name): Path<ModelName>,
+    Json(request): Json<EmbedRows>,
+) -> Answer<axum::Json<Codes>> {
+    let chosen = api.engine.choose(name.as_str(), None, &super::context::request_id()).await?;
+    let (bundle, version) = (chosen.live.bundle(), chosen.live.version);
+    let (layer, width, embeddings) = blocking(move || codes(&bundle, &request)).await?;
+    Ok(axum::Json(Codes { model: name, version, layer, width, embeddings }))
+}
+
+fn codes(bundle: &Bundle, request: &EmbedRows) -> crate::Result<(String, usize, Vec<Code>)> {
+    let wrong = |code, path: &str, detail: String| {
+        Error::unprocessable(code, detail.clone()).with_details([Detail::path(path, detail)])
+    };
+    if request.rows.len() > MAX_ROWS {
+        return Err(wrong("too_many_rows", "rows", format!("at most {MAX_ROWS} rows a call")));
+    }
+    let batch = bundle.encode(&bundle.reader().from_values(&request.rows)?)?;
+    let layers = bundle.network.activity(&batch)?.layers;
+    let layer = layers.into_iter().last().map_or_else(|| "features".to_owned(), |layer| layer.name);
+    if request.layer.as_ref().is_some_and(|wanted| *wanted != layer) {
+        return Err(wrong("unknown_layer", "layer", format!("only the layer {layer} can be had")));
+    }
+    let width = bundle.network.feature_width();
+    let features = bundle.network.features(&batch)?;
+    let code = |row: &[f32]| match request.sparse {
+        false => Code::Dense(row.to_vec()),
+        true => {
+            let active = row.iter().copied().enumerate().filter(|(_, value)| *value != 0.0);
+            let (indices, values) = active.unzip();
+            Code::Sparse { indices, values }
+        }
+    };
+    Ok((layer, width, features.chunks_exact(width.max(1)).map(code).collect()))
+}

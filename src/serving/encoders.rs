@@ -1,0 +1,123 @@
+//! Stored encoders, open: from an archive into the store, and from the store to vectors.
+
+use crate::store::{EncoderName, Store, StoredEncoder, WeakStore};
+use crate::{Error, Result};
+use kenyon_learn::data::vectors::{self, CellVectors};
+use kenyon_learn::encoders::{self, TextEncoder};
+use std::fs::File;
+use std::io::Read;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+use tokio::runtime::Handle;
+
+/// Bytes that an archive may unpack to: those of the largest weights that are read, and the rest.
+const MAX_UNPACKED: u64 = 5 << 30;
+/// Entries an archive may have.
+const MAX_ENTRIES: usize = 1000;
+/// A sentence of usual length, to measure with.
+const SENTENCE: &str = "The quick brown fox jumps over the lazy dog near the river.";
+
+/// Lets models of this process open the encoders of `store`, with at most `threads` threads each.
+pub fn provide(store: &Store, threads: usize) {
+    let (store, runtime) = (store.weak(), Handle::current());
+    vectors::provide(move |digest| open(&store, &runtime, digest, threads));
+}
+
+/// Opens an encoder from a thread that may belong to the runtime, which must not be waited on there.
+fn open(
+    store: &WeakStore,
+    runtime: &Handle,
+    digest: &str,
+    threads: usize,
+) -> kenyon_learn::Result<Option<Arc<dyn CellVectors>>> {
+    let Some(store) = store.open() else { return Ok(None) };
+    let folder = std::thread::scope(|scope| {
+        let asking = scope.spawn(|| runtime.block_on(store.encoder_folder(digest)));
+        asking.join().map_err(|_| kenyon_learn::Error::internal("a thread that asks for an encoder panicked"))
+    })?;
+    let Some(folder) = folder.map_err(kenyon_learn::Error::internal)? else { return Ok(None) };
+    Ok(Some(encoders::open(digest, &folder, threads)?))
+}
+
+/// Stores the encoder of a tar archive, once it was opened and has encoded a sentence.
+pub async fn add(store: &Store, name: &EncoderName, archive: PathBuf, threads: usize) -> Result<(StoredEncoder, bool)> {
+    let unpacked = tempfile::Builder::new().prefix(".encoder").tempdir_in(store.data_dir())?;
+    let root = unpacked.path().to_owned();
+    let (root, info) = blocking(move || {
+        unpack(&archive, &root)?;
+        let root = inner_folder(root)?;
+        let encoder = TextEncoder::open(&root, threads)?;
+        let mut info = serde_json::to_value(encoder.info()).map_err(Error::internal)?;
+        info["rows_per_second"] = rows_per_second(&encoder)?.into();
+        Ok((root, info))
+    })
+    .await?;
+    let text = |name: &str| info[name].as_str().unwrap_or_default().to_owned();
+    let files: Vec<String> =
+        info["files"].as_array().into_iter().flatten().filter_map(|f| f.as_str().map(str::to_owned)).collect();
+    store.put_encoder(name, &text("digest"), &root, &files, &info).await
+}
+
+/// The vectors of some texts, and how long each is.
+pub async fn embed(store: &Store, name: &EncoderName, texts: Vec<String>, threads: usize) -> Result<(usize, Vec<f32>)> {
+    let digest = store.encoder(name).await?.digest;
+    let missing = || Error::not_found("encoder_not_found", format!("there is no encoder {name}"));
+    let folder = store.encoder_folder(&digest).await?.ok_or_else(missing)?;
+    blocking(move || {
+        let encoder = encoders::open(&digest, &folder, threads)?;
+        let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
+        Ok((encoder.info().width, encoder.embed(&texts)?))
+    })
+    .await
+}
+
+fn rows_per_second(encoder: &TextEncoder) -> Result<f64> {
+    let begun = Instant::now();
+    encoder.embed(&[SENTENCE; 32])?;
+    Ok((32.0 / begun.elapsed().as_secs_f64().max(1e-6)).round())
+}
+
+/// Unpacks plain files only, each inside `root`, within the bounds.
+fn unpack(archive: &Path, root: &Path) -> Result<()> {
+    let bad = |detail: &str| Error::unprocessable("bad_encoder", format!("the archive is refused: {detail}"));
+    let mut archive = tar::Archive::new(File::open(archive)?);
+    let mut left = MAX_UNPACKED;
+    for (count, entry) in archive.entries().map_err(|_| bad("it is not a tar archive"))?.enumerate() {
+        let mut entry = entry.map_err(|_| bad("it is not a tar archive, or it is damaged"))?;
+        let kind = entry.header().entry_type();
+        let path = entry.path().map_err(|_| bad("a path cannot be read"))?.into_owned();
+        let path: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();
+        if path.components().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err(bad("a path leads out of it"));
+        }
+        if kind.is_dir() || kind.is_pax_global_extensions() {
+            continue;
+        }
+        let size = entry.header().size().map_err(|_| bad("it is damaged"))?;
+        if !kind.is_file() || size > left || count >= MAX_ENTRIES {
+            return Err(bad("it has links, more than 1000 files, or more than 5 GiB"));
+        }
+        left -= size;
+        let target = root.join(&path);
+        std::fs::create_dir_all(target.parent().unwrap_or(root))?;
+        let written = std::io::copy(&mut entry.by_ref().take(size), &mut File::create(&target)?)?;
+        if written != size {
+            return Err(bad("it is cut short"));
+        }
+    }
+    Ok(())
+}
+
+/// The folder itself where the archive holds it with its name.
+fn inner_folder(root: PathBuf) -> Result<PathBuf> {
+    let entries: Vec<PathBuf> = std::fs::read_dir(&root)?.map(|e| Ok(e?.path())).collect::<std::io::Result<_>>()?;
+    match &entries[..] {
+        [only] if only.is_dir() => Ok(only.clone()),
+        _ => Ok(root),
+    }
+}
+
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
+    tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
+}

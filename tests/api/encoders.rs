@@ -1,0 +1,114 @@
+//! Pretrained encoders: added, listed, asked for vectors, used by models that are trained or observe, removed.
+
+use crate::server::{Answer, TestServer, send};
+use reqwest::Method;
+use serde_json::{Value, json};
+use std::path::{Path, PathBuf};
+
+/// A tiny random encoder with the vectors that it must give.
+fn fixture(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("crates/kenyon-learn/tests/encoders").join(name)
+}
+
+/// Its folder in a tar archive, under a name of its own.
+fn packed(name: &str) -> Vec<u8> {
+    let mut built = tar::Builder::new(Vec::new());
+    built.append_dir_all("published", fixture(name)).unwrap();
+    built.into_inner().unwrap()
+}
+
+async fn add(server: &TestServer, name: &str, archive: Vec<u8>) -> Answer {
+    server.put(&format!("/api/v1/encoders/{name}"), archive).await
+}
+
+fn texts(rows: usize) -> String {
+    let row = |i: usize| match i % 2 {
+        0 => format!("{{\"text\":\"where is my card {}\",\"topic\":\"card\"}}\n", i % 7),
+        _ => format!("{{\"text\":\"transfer the money to the bank {}\",\"topic\":\"money\"}}\n", i % 5),
+    };
+    (0..rows).map(row).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encoder_is_added_once_and_gives_its_vectors() {
+    let server = TestServer::start().await;
+    let added = add(&server, "tiny", packed("bert")).await;
+    assert_eq!(added.status, 201, "{}", added.body);
+    assert_eq!((&added.body["architecture"], &added.body["width"]), (&json!("bert"), &json!(16)));
+    assert_eq!(add(&server, "tiny", packed("bert")).await.status, 200);
+    assert_eq!(add(&server, "tiny", packed("static")).await.problem(), (409, "encoder_exists"));
+    let listed = server.get("/api/v1/encoders").await.ok();
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    assert_eq!(server.get("/api/v1/encoders/tiny").await.ok(), listed["items"][0]);
+
+    let expected: Value =
+        serde_json::from_slice(&std::fs::read(fixture("bert").join("expected.json")).unwrap()).unwrap();
+    let found = server.post("/api/v1/encoders/tiny/embed", json!({"inputs": expected["texts"]})).await.ok();
+    for (expected, found) in expected["vectors"].as_array().unwrap().iter().zip(found["embeddings"].as_array().unwrap())
+    {
+        for (expected, found) in expected.as_array().unwrap().iter().zip(found.as_array().unwrap()) {
+            assert!((expected.as_f64().unwrap() - found.as_f64().unwrap()).abs() < 1e-4);
+        }
+    }
+    assert_eq!(server.post("/api/v1/encoders/tiny/embed", json!({"inputs": []})).await.problem().1, "bad_inputs");
+    assert_eq!(server.delete("/api/v1/encoders/tiny").await.status, 204);
+    assert_eq!(server.get("/api/v1/encoders/tiny").await.problem(), (404, "encoder_not_found"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_no_encoder_is_refused() {
+    let server = TestServer::start().await;
+    let mut empty = tar::Builder::new(Vec::new());
+    empty.append_dir_all(".", tempfile::tempdir().unwrap().path()).unwrap();
+    let cut = packed("bert");
+    for archive in [b"no archive".to_vec(), empty.into_inner().unwrap(), cut[..cut.len() / 2].to_vec()] {
+        assert_eq!(add(&server, "tiny", archive).await.problem(), (422, "bad_encoder"));
+    }
+    assert_eq!(server.get("/api/v1/encoders").await.ok()["items"], json!([]));
+    server.put("/api/v1/datasets/d", texts(40)).await.ok();
+    let request = |kind: &str| json!({"dataset": "d", "target": "topic", "features": {"text": {"kind": kind, "encoder": "tiny"}}});
+    let refused = server.post("/api/v1/models/m/train", request("text")).await;
+    assert_eq!(refused.problem(), (404, "encoder_not_found"));
+    let refused = server.post("/api/v1/models/m/train", request("category")).await;
+    assert_eq!(refused.problem(), (422, "bad_feature"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_read_a_text_with_an_encoder() {
+    let server = TestServer::start().await;
+    assert_eq!(add(&server, "tiny", packed("mpnet")).await.status, 201);
+    server.put("/api/v1/datasets/d", texts(200)).await.ok();
+    let features = json!({"text": {"kind": "text", "encoder": "tiny"}});
+    server.train("m", json!({"dataset": "d", "target": "topic", "features": features})).await;
+    let model = server.get("/api/v1/models/m").await.ok();
+    assert!(model.to_string().contains(server.get("/api/v1/encoders/tiny").await.ok()["digest"].as_str().unwrap()));
+    let rows = json!({"rows": [{"text": "my card"}, {"text": "the money"}]});
+    let answer = server.post("/api/v1/models/m/predict", &rows).await.ok();
+    assert_eq!(answer["predictions"][0]["label"], "card");
+    assert_eq!(answer["predictions"][1]["label"], "money");
+    assert_eq!(server.delete("/api/v1/encoders/tiny").await.problem(), (409, "encoder_in_use"));
+
+    let codes = server.post("/api/v1/models/m/embed", &rows).await.ok();
+    assert_eq!(codes["embeddings"][1].as_array().unwrap().len() as u64, codes["width"].as_u64().unwrap());
+    let mut asked = rows.clone();
+    (asked["sparse"], asked["layer"]) = (json!(true), codes["layer"].clone());
+    let sparse = server.post("/api/v1/models/m/embed", &asked).await.ok();
+    for (at, value) in sparse["embeddings"][0]["indices"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .zip(sparse["embeddings"][0]["values"].as_array().unwrap())
+    {
+        assert_eq!(&codes["embeddings"][0][at.as_u64().unwrap() as usize], value);
+    }
+    asked["layer"] = json!("none");
+    assert_eq!(server.post("/api/v1/models/m/embed", &asked).await.problem(), (422, "unknown_layer"));
+
+    // One that only observes.
+    let request = json!({"target": "topic", "features": features});
+    assert_eq!(send(server.request(Method::PUT, "/api/v1/models/s").json(&request)).await.status, 201);
+    let lines: Vec<Value> = texts(60).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    server.post("/api/v1/models/s/observe", json!({"rows": lines})).await.ok();
+    let answer = server.post("/api/v1/models/s/predict", &rows).await.ok();
+    assert_eq!(answer["predictions"][0]["label"], "card");
+}
