@@ -122,7 +122,8 @@ fn a_doctor_changes_nothing_and_descriptions_are_written() {
     let mut before = names();
     printed(folder, &["doctor", "--data-dir", "data"]);
     let mut after = names();
-    (before.sort(), after.sort());
+    before.sort();
+    after.sort();
     assert_eq!(before, after);
     assert!(printed(folder, &["completions", "bash"]).contains("kenyon"));
     printed(folder, &["man", "."]);

@@ -8,7 +8,7 @@ use source::{File, named, sources, uses};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The layer of each module. A module may use those on lower layers, and those named in [`NEIGHBOURS`].
-const LAYERS: [(&str, u32); 20] = [
+const LAYERS: [(&str, u32); 21] = [
     ("kenyon::main", 9),
     ("kenyon::cli", 8),
     ("kenyon::app", 7),

@@ -36,7 +36,8 @@ impl Encoder {
                 | Fitted::Words
                 | Fitted::Patches { .. }
                 | Fitted::Windows { .. }
-                | Fitted::Pooled { .. } => return Err(field.name.clone()),
+                | Fitted::Pooled { .. }
+                | Fitted::Encoded { .. } => return Err(field.name.clone()),
             };
             if field.start != free {
                 return Err(field.name.clone());
