@@ -29,7 +29,7 @@ export async function versionsTab({ it, path, name, signal }) {
 	const promote = (v) => act('Serve', change(`Serve version ${v.version}?`, () => `All requests to ${name} are answered by version ${v.version} (${quality(v.metrics)}) at once, instead of version ${it.version}.`, 'POST', `versions/${v.version}/promote`, none, () => `Version ${v.version} serves now.`), 'button.slim', { label: `Serve version ${v.version}` });
 	return h('div.stack',
 		card(null, h('div.row.between', h('h2', 'Versions'), items.length > 1 ? act('Roll back', change('Roll back?', () => 'The version that served before serves again at once.', 'POST', 'rollback', none, () => 'The previous version serves now.')) : null),
-			table('Versions', ['Version', 'State', 'Family', 'Dataset', '#Quality', '#Size', 'Made', ''], items.toSorted((a, b) => b.version - a.version).map((v) => [
+			table('Versions', ['Version', 'State', 'Family', 'Dataset', '#Quality', '#Size', 'Made', 'Action'], items.toSorted((a, b) => b.version - a.version).map((v) => [
 				v.job_id ? link(`version ${v.version}`, 'jobs', v.job_id) : `version ${v.version}`, chip(v.state), words(v.family), v.dataset ? [link(v.dataset.name, 'datasets', v.dataset.name), h('span.mute', ` rev. ${v.dataset.revision}`)] : 'observations', quality(v.metrics), bytes(v.bytes), ago(v.created_at),
 				v.state === 'served' ? '' : promote(v)]))),
 		items.length > 1 ? card('Traffic', h('div.stack',

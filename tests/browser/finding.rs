@@ -44,7 +44,7 @@ async fn what_is_not_there_has_a_way_back() {
     for (route, text, back) in [
         ("/models/nobody", "Model not found", "#/models"),
         ("/datasets/nothing", "Dataset not found", "#/datasets"),
-        ("/jobs/01a22399-5154-76f9-82f0-abb973136f57", "Job not found", "#/jobs"),
+        ("/jobs/00000000-0000-7000-8000-000000000000", "Job not found", "#/jobs"),
         ("/nowhere/at/all", "Page not found", "#/"),
     ] {
         browser.go(route).await;

@@ -51,6 +51,7 @@ async fn from_a_file_to_an_answer() {
     browser.until("document.querySelector('[name=model]').value === 'some_points_1'").await;
     assert_eq!(browser.script("return document.querySelector('[name=target]').value").await, json!(""));
     browser.choose("[name=target]", "side").await;
+    browser.press("More: family, task, rows held out, seed").await;
     browser.choose("[name=family]", "sparse_mlp").await;
     browser.press("Settings of sparse mlp").await;
     browser.fill("[name='c:epochs']", "60").await;
