@@ -174,7 +174,8 @@ pub(super) fn predict_csv(bundle: &Path, file: &Path, coverage: Option<f64>) -> 
     let bundle = load(bundle)?;
     let part = detected(file)?;
     let limits = Limits::default();
-    let source = LineSource { part: &part, columns: None, skip: 0, first: 0, header: true, limits };
+    let source =
+        LineSource { part: &part, reader: bundle.reader(), columns: None, skip: 0, first: 0, header: true, limits };
     let options = LineOptions { format: LineFormat::Csv, coverage, top_k: Some(EVERY_CLASS) };
     answer_file(&bundle, &source, &options, &mut |lines| {
         show::bytes(&lines.bytes);

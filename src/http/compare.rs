@@ -9,7 +9,7 @@ use crate::store::{Dataset, DatasetName, ModelName};
 use crate::{Detail, Error, Result};
 use axum::Json;
 use axum::extract::State;
-use kenyon_learn::data::plan::read_head;
+use kenyon_learn::data::plan::{read_head, spelled_as};
 use kenyon_learn::learning::Bundle;
 use kenyon_learn::learning::paired::{self, Judged, Paired};
 use serde::{Deserialize, Serialize};
@@ -76,9 +76,11 @@ async fn compare_versions(
 
 async fn judge(api: &Api, bundle: Arc<Bundle>, dataset: &Dataset) -> Result<Judged> {
     let (parts, limits) = (jobs::local_parts(&api.store, dataset).await?, api.file_limits());
+    let columns = jobs::summary(&dataset.columns)?.columns;
     blocking(move || {
         let mut plans = vec![bundle.config.target.clone()];
         plans.extend(bundle.encoder.inputs.iter().cloned());
+        let plans = spelled_as(&plans, &columns);
         let (table, _) = read_head(&parts, &[], &plans, &limits, ROWS)?;
         paired::judge(&bundle, &table)
     })

@@ -181,6 +181,10 @@ pub(crate) struct EvaluateAnswer {
     /// The metrics.
     #[serde(flatten)]
     figures: Evaluation,
+    /// Cells that did not fit and count as missing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    warnings: Vec<Warning>,
 }
 
 /// An imported version.

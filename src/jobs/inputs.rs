@@ -26,6 +26,6 @@ fn named<T: DeserializeOwned>(name: &str) -> Result<T> {
 }
 
 /// The schema as it was stored with the dataset.
-pub(super) fn summary(columns: &Value) -> Result<Summary> {
+pub fn summary(columns: &Value) -> Result<Summary> {
     serde_json::from_value(columns.clone()).map_err(Error::internal)
 }

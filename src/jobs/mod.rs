@@ -35,7 +35,7 @@ mod worker;
 
 pub use dry_run::{DryRun, PlannedColumn, PlannedSplit};
 pub use follow::follow;
-pub use inputs::local_parts;
+pub use inputs::{local_parts, summary};
 pub use predictor::BatchRequest;
 pub use queue::Queue;
 pub use runner::{Outcome, Runner, Work};

@@ -8,7 +8,8 @@ use super::runner::{Outcome, Work};
 use crate::store::{Dataset, DatasetName, NewPart};
 use crate::{Error, Result};
 use kenyon_learn::data::formats::{self, Header, Limits, ReadOptions};
-use kenyon_learn::data::schema;
+use kenyon_learn::data::rows::RowsReader;
+use kenyon_learn::data::{plan, schema};
 use kenyon_learn::learning::answers::{LineFormat, LineOptions, LineSource, answer_file};
 use kenyon_learn::learning::{Bundle, Monitor, Progress};
 use serde::{Deserialize, Serialize};
@@ -123,6 +124,8 @@ struct Segments<'a> {
 impl Segments<'_> {
     fn answer(&mut self, bundle: &Bundle, dataset: &Dataset, request: &BatchRequest, limits: Limits) -> Result<()> {
         let columns = summary(&dataset.columns)?.columns;
+        let inputs = plan::spelled_as(&bundle.encoder.inputs, &columns);
+        let reader = RowsReader::new(&inputs, &bundle.config.ignored);
         let options = LineOptions { format: request.format, coverage: request.coverage, top_k: request.top_k };
         let parts = self.work.wait(local_parts(&self.work.store, dataset))?;
         let mut first = 0;
@@ -130,7 +133,7 @@ impl Segments<'_> {
             let skip = self.written.rows.saturating_sub(first).min(stored.rows);
             if skip < stored.rows {
                 let header = first == 0 && skip == 0;
-                let source = LineSource { part, columns: Some(&columns), skip, first, header, limits };
+                let source = LineSource { part, reader: &reader, columns: Some(&columns), skip, first, header, limits };
                 answer_file(bundle, &source, &options, &mut |lines| {
                     self.bytes.extend_from_slice(&lines.bytes);
                     self.pending.rows = first + lines.rows;

@@ -57,11 +57,15 @@ impl Trainer {
         let columns = training.columns();
         let plan = training.resolved;
         memory::check(memory::estimate(&summary, dataset, &plan), self.memory)?;
-        let mut parts = work.wait(local_parts(&work.store, dataset))?;
+        let (mut table, mut warnings) = self.read(work, dataset, &columns)?;
         if let Some(other) = other {
-            parts.extend(work.wait(local_parts(&work.store, other))?);
+            let (held_out, more) = self.read(work, other, &columns)?;
+            if !table.append(&held_out) {
+                let detail = format!("the columns of dataset {} do not fit those of {}", other.name, dataset.name);
+                return Err(Error::unprocessable("bad_rows", detail));
+            }
+            warnings.extend(more);
         }
-        let (table, mut warnings) = plan::read_table_noting(&parts, &columns, &self.limits)?;
         warnings.iter().for_each(|warning| monitor.log(&warning.to_string()));
         let spec = request.fit_spec(other.as_ref().map(|_| dataset.rows as usize));
         let (fitted, tried) = match &request.search {
@@ -104,18 +108,22 @@ impl Trainer {
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
         let mut plans = vec![bundle.config.target.clone()];
         plans.extend(bundle.encoder.inputs.iter().cloned());
-        let (table, _) = self.read(work, &input(work)?.dataset, &plans)?;
+        let (table, warnings) = self.read(work, &input(work)?.dataset, &plans)?;
         let evaluation = evaluate::evaluate(&bundle, &table)?;
         let metrics = Value::Object(evaluation.metrics.clone());
         let mut result = serde_json::to_value(&evaluation).map_err(Error::internal)?;
         result["version"] = json!(version.version);
+        if !warnings.is_empty() {
+            result["warnings"] = json!(warnings);
+        }
         Ok(Outcome::Result { metrics, result })
     }
 
-    /// The planned columns, and which cells did not fit and count as missing.
+    /// The planned columns as the dataset spells them, and which cells did not fit and count as missing.
     fn read(&self, work: &Work, dataset: &Dataset, plans: &[plan::ColumnPlan]) -> Result<(Table, Vec<Warning>)> {
         let parts = work.wait(local_parts(&work.store, dataset))?;
-        Ok(plan::read_table_noting(&parts, plans, &self.limits)?)
+        let plans = plan::spelled_as(plans, &summary(&dataset.columns)?.columns);
+        Ok(plan::read_table_noting(&parts, &plans, &self.limits)?)
     }
 }
 

@@ -171,6 +171,11 @@ impl TableBuilder {
                     value => kinds::number::value(value, spelling),
                 };
                 let width = plan.members.as_ref().map_or(0, Vec::len);
+                if self.columns[p].filled && self.columns[p].members == 0 {
+                    let reason = format!("the row has '{}' as a list already", plan.name);
+                    let name = plan.members.as_ref().map_or("", |m| &m[i]).to_owned();
+                    return self.fault(&name, reason);
+                }
                 self.columns[p].member(i, width, element.map_or(f32::NAN, single));
                 if element.is_none() {
                     let name = plan.members.as_ref().map_or("", |m| &m[i]).to_owned();
@@ -207,6 +212,9 @@ impl TableBuilder {
             Cell::Raw(text) => spelling.is_missing(text),
             Cell::Text(text) if self.strict => !spelling.legacy && (text.trim().is_empty() || spelling.lists(text)),
             Cell::Quoted(text) | Cell::Text(text) => !spelling.legacy && text.trim().is_empty(),
+            // A file's own word for "no value" may be a number, such as -999.
+            Cell::Integer(x) => spelling.lists_number(x as f64),
+            Cell::Number(x) => spelling.lists_number(x),
             _ => false,
         }
     }
@@ -355,7 +363,7 @@ impl Growing {
             },
             Column::Vector { .. } if plan.kind == ColumnKind::Image => return self.image(plan, value),
             Column::Vector { .. } | Column::Series { .. } | Column::Strings { .. } => match value {
-                Cell::List(list) => return self.list(list),
+                Cell::List(list) => return self.group(plan, list),
                 Cell::Raw(text) | Cell::Quoted(text) if text.starts_with('[') => {
                     let mut deserializer = serde_json::Deserializer::from_str(text);
                     let read =
@@ -363,7 +371,7 @@ impl Growing {
                     if read.and_then(|()| deserializer.end()).is_err() {
                         return wrong();
                     }
-                    return self.list(list);
+                    return self.group(plan, list);
                 }
                 _ => return wrong(),
             },
@@ -378,6 +386,16 @@ impl Growing {
         }
         self.filled = true;
         Ok(())
+    }
+
+    /// A list of a plan; of a group of columns it has a number for each.
+    fn group(&mut self, plan: &ColumnPlan, list: &List) -> Result<(), String> {
+        match plan.members.as_ref().map(Vec::len) {
+            Some(expected) if list.ends.is_empty() && expected != list.numbers.len() => {
+                Err(format!("expected a list of {expected} numbers, found {}", list.numbers.len()))
+            }
+            _ => self.list(list),
+        }
     }
 
     fn list(&mut self, list: &List) -> Result<(), String> {

@@ -162,6 +162,15 @@ const TENS: [f64; 23] = [
     1e21, 1e22,
 ];
 
+/// Whether a text is one number with a few other characters around it, such as `32.4 kg`, `<0.5` and `32.4*`.
+pub(crate) fn holds_number(text: &str) -> bool {
+    let is_part = |c: char| c.is_ascii_digit() || matches!(c, '.' | ',');
+    let (Some(from), Some(to)) = (text.find(is_part), text.rfind(is_part)) else { return false };
+    let (before, number, after) = (&text[..from], &text[from..=to], &text[to + 1..]);
+    let short = before.chars().count() <= 2 && after.chars().count() <= 6;
+    short && before.len() + after.len() > 0 && !before.contains(char::is_alphabetic) && number.chars().all(is_part)
+}
+
 /// A decimal number. Short ones are exact by one multiplication or division (Clinger 1990); the
 /// standard library reads the others. Words such as `inf` are no numbers here; an overflow is infinite.
 #[inline]

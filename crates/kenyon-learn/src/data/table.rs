@@ -17,6 +17,16 @@ impl Table {
         self.columns.iter().find(|(n, _)| n == name).map(|(_, c)| c)
     }
 
+    /// Appends the rows of a table with the same columns; whether it is one.
+    #[must_use]
+    pub fn append(&mut self, other: &Self) -> bool {
+        self.rows += other.rows;
+        let same = |((name, column), (other, more)): (&mut (String, Column), &(String, Column))| {
+            name == other && column.append(more)
+        };
+        self.columns.len() == other.columns.len() && self.columns.iter_mut().zip(&other.columns).all(same)
+    }
+
     /// Approximate bytes in memory.
     pub fn bytes(&self) -> u64 {
         self.columns.iter().map(|(_, column)| column.bytes()).sum()

@@ -1,7 +1,7 @@
 //! Cells as JSON, as they are written: for `/rows`, examples and warnings.
 
 use super::cell::{Cell, List, parse_boolean};
-use super::kinds::{ColumnKind, Spelling};
+use super::kinds::{ColumnKind, Spelling, number};
 use base64::Engine;
 use serde_json::Value;
 
@@ -20,6 +20,10 @@ pub(super) fn value_of(value: Cell<'_>, kind: ColumnKind, spelling: &Spelling) -
         Cell::Raw(text) | Cell::Quoted(text) => match kind {
             _ if kind.spec().keeps_words() => Value::from(text),
             _ if matches!(value, Cell::Raw(_)) && spelling.is_missing(text) => Value::Null,
+            // `603.151` among thousands with points is not the number that JSON has.
+            ColumnKind::Number if spelling.decimal_comma => {
+                number::value(value, spelling).map_or_else(|| Value::from(text), number_value)
+            }
             ColumnKind::Number => number_as_written(text).unwrap_or_else(|| Value::from(text)),
             ColumnKind::Boolean => parse_boolean(text).map_or_else(|| Value::from(text), Value::Bool),
             ColumnKind::Vector | ColumnKind::Sequence => {
@@ -36,7 +40,10 @@ pub(super) fn number_as_written(text: &str) -> Option<Value> {
     if !first.is_ascii_digit() && first != b'-' {
         return None;
     }
-    serde_json::from_str::<serde_json::Number>(text).ok().map(Value::Number)
+    let number = serde_json::from_str::<serde_json::Number>(text).ok()?;
+    // A longer whole number keeps its digits as a text.
+    let is_whole = text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+    (!is_whole || number.is_i64() || number.is_u64()).then_some(Value::Number(number))
 }
 
 /// A whole number as JSON, exact to 64 bits.

@@ -4,7 +4,7 @@
 use super::bundle::{Bundle, class_name};
 use super::calibrate::SetOptions;
 use crate::data::formats::{Limits, Part};
-use crate::data::rows::{Chunk, ChunkPlan, read_chunks};
+use crate::data::rows::{Chunk, ChunkPlan, RowsReader, read_chunks};
 use crate::data::schema::ColumnInfo;
 use crate::data::target::TargetEncoder;
 use crate::{Detail, Result};
@@ -59,6 +59,8 @@ pub struct Lines {
 pub struct LineSource<'a> {
     /// The file.
     pub part: &'a Part,
+    /// How its rows are read: as the model's own are, or as the file spells them.
+    pub reader: &'a RowsReader,
     /// Its columns, where they are part of the answers.
     pub columns: Option<&'a [ColumnInfo]>,
     /// Rows that are passed over.
@@ -78,7 +80,7 @@ pub fn answer_file(
     options: &LineOptions,
     take: &mut dyn FnMut(Lines) -> Result<bool>,
 ) -> Result<()> {
-    let plan = ChunkPlan { reader: bundle.reader(), shown: source.columns, skip: source.skip, rows: CHUNK };
+    let plan = ChunkPlan { reader: source.reader, shown: source.columns, skip: source.skip, rows: CHUNK };
     let mut header = source.header && options.format == LineFormat::Csv;
     let mut names: Option<Names> = None;
     read_chunks(source.part, &plan, &source.limits, &mut |chunk| {

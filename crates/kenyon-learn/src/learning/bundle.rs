@@ -238,7 +238,9 @@ impl Bundle {
             }
         };
         let interval = [value + below, value + above];
-        Some(calibration.target.map_or(interval, |span| span.clip(interval)))
+        let [low, high] = calibration.target.map_or(interval, |span| span.clip(interval));
+        // An interval holds its value, also where that is beyond the range that targets have.
+        Some([low.min(value), high.max(value)])
     }
 
     /// Whether an interval is uninformative: wider than half the range that nine tenths of the training targets

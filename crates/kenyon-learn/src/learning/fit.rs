@@ -103,6 +103,7 @@ pub fn fit(
     let mut warnings = warnings::of_data(table, plan, spec.task.is_some(), &target_encoder, &all_targets, &parts);
     let dropped = keep_learnable(family, &all_targets, &mut parts);
     if dropped > 0 {
+        warnings.push(warnings::of_rows_without_target(&plan.target.name, dropped));
         notes.push(format!("{dropped} rows have no {} and were left out", plan.target.name));
     }
     if let TargetEncoder::Number { mean, std } = &mut target_encoder {

@@ -81,6 +81,7 @@ fn damaged(error: impl std::error::Error + Send + Sync + 'static) -> Error {
 fn kind_of(t: &DataType) -> Option<ColumnKind> {
     match t {
         DataType::Timestamp(..) | DataType::Date32 | DataType::Date64 => Some(ColumnKind::Timestamp),
+        DataType::Time32(_) | DataType::Time64(_) | DataType::Duration(_) => Some(ColumnKind::Duration),
         DataType::Dictionary(_, value) => kind_of(value),
         _ => None,
     }

@@ -32,7 +32,11 @@ impl Kind for Number {
         }
         match (spelled(text, false).is_some(), spelled(text, true).is_some()) {
             (true, false) => evidence.point += 1,
-            (false, true) => evidence.comma += 1,
+            (false, true) => {
+                evidence.comma += 1;
+                evidence.grouped += u64::from(text.contains('.'));
+                evidence.points_in_groups += u64::from(text.matches('.').nth(1).is_some());
+            }
             (true, true) => evidence.either += 1,
             (false, false) => return false,
         }
@@ -79,7 +83,9 @@ pub(in crate::data) fn value(cell: Cell<'_>, spelling: &Spelling) -> Option<f64>
 fn parse(text: &str, spelling: &Spelling) -> Option<f64> {
     if spelling.decimal_comma {
         let point = || parse_number(text).filter(|x| x.is_finite()).or_else(|| spelled(text, false));
-        return spelled(text, true).or_else(point);
+        let comma = || spelled(text, true);
+        let only_point = spelling.ungrouped && text.contains('.') && !text.contains(',');
+        return if only_point { point().or_else(comma) } else { comma().or_else(point) };
     }
     match parse_number(text) {
         Some(x) => x.is_finite().then_some(x),
@@ -158,7 +164,7 @@ fn plain(body: &str, comma: bool) -> Option<Cow<'_, str>> {
     // Groups of three, or the Indian pairs before the last three.
     let fits = digits(first, 1..=3) && digits(last, 3..=3) && middle.iter().all(|group| digits(group, 2..=3));
     let tail = fraction.map_or(String::new(), |fraction| format!(".{fraction}"));
-    (fits && !first.starts_with("00")).then(|| Cow::Owned(groups.concat() + &tail))
+    (fits && !first.starts_with('0')).then(|| Cow::Owned(groups.concat() + &tail))
 }
 
 #[cfg(test)]
@@ -212,9 +218,17 @@ mod tests {
     }
 
     #[test]
+    fn no_group_of_thousands_begins_with_a_zero() {
+        assert_eq!((spelled("0,323", false), spelled("0,323", true)), (None, Some(0.323)));
+        assert_eq!((spelled("0.323", false), spelled("0.323", true)), (Some(0.323), None));
+    }
+
+    #[test]
     fn a_column_with_decimal_commas_reads_points_as_separators() {
         let comma = Spelling { decimal_comma: true, ..Spelling::default() };
         assert_eq!(parse("1.234", &comma), Some(1234.0));
+        let ungrouped = Spelling { ungrouped: true, ..comma.clone() };
+        assert_eq!((parse("9.876", &ungrouped), parse("9,876", &ungrouped)), (Some(9.876), Some(9.876)));
         assert_eq!(parse("1.5", &comma), Some(1.5));
         assert_eq!(parse("11,5", &comma), Some(11.5));
         assert_eq!(parse("1,234", &Spelling::default()), Some(1234.0));

@@ -1,6 +1,7 @@
 //! The spelling of one column's cells: which words mean "no value", decimal commas, the order of dates.
 //! Inferred when a file is read, stored with the column, and used for every row that is read for it later.
 
+use crate::data::cell::parse_number;
 use serde::{Deserialize, Serialize};
 
 /// The spelling of a column's cells.
@@ -14,6 +15,9 @@ pub struct Spelling {
     /// Numbers have a decimal comma: `1.234,5`.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub decimal_comma: bool,
+    /// No number of a column with decimal commas has separators of thousands: `9.876` is a decimal point.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub ungrouped: bool,
     /// `03/04/2024` is the third of April.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub day_first: bool,
@@ -26,8 +30,14 @@ pub struct Spelling {
 }
 
 /// The spelling of columns from before spellings were stored.
-static LEGACY: Spelling =
-    Spelling { missing: Vec::new(), decimal_comma: false, day_first: false, booleans: false, legacy: true };
+static LEGACY: Spelling = Spelling {
+    missing: Vec::new(),
+    decimal_comma: false,
+    ungrouped: false,
+    day_first: false,
+    booleans: false,
+    legacy: true,
+};
 
 impl Spelling {
     /// A column's spelling, or the rules from before spellings were stored.
@@ -43,6 +53,12 @@ impl Spelling {
     /// Whether a word, quoted or not, means "no value": in rows that are sent, whose writers quote all text.
     pub(in crate::data) fn lists(&self, text: &str) -> bool {
         self.missing.iter().any(|word| word == text)
+    }
+
+    /// Whether a number means "no value".
+    #[inline]
+    pub(in crate::data) fn lists_number(&self, x: f64) -> bool {
+        self.missing.iter().any(|word| parse_number(word) == Some(x))
     }
 
     /// Adds the words of `other`.
@@ -64,6 +80,10 @@ pub(in crate::data) struct Evidence {
     pub(in crate::data) comma: u64,
     /// Numbers such as `1,234`.
     pub(in crate::data) either: u64,
+    /// Numbers such as `1.234.567`: points between groups of digits.
+    pub(in crate::data) points_in_groups: u64,
+    /// Numbers with a comma for decimals and points between groups, such as `1.234,5`, those before among them.
+    pub(in crate::data) grouped: u64,
     /// Dates such as `31/12/2024`.
     pub(in crate::data) day_first: u64,
     /// Dates such as `12/31/2024`.

@@ -8,6 +8,7 @@ pub use read::{read_head, read_rows, read_table, read_table_noting};
 pub use resolve::{declare, resolve};
 
 use super::kinds::{ColumnKind, Spelling};
+use super::schema::ColumnInfo;
 use super::target::Task;
 use super::vectors::ColumnEncoder;
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,28 @@ pub fn label_kind(label: &Value) -> Option<ColumnKind> {
         Value::String(_) => Some(ColumnKind::Category),
         _ => None,
     }
+}
+
+/// `plans` for another dataset than the one they were made from: a number with a decimal comma there is the same number.
+/// Classes keep the spelling that they were learned in.
+pub fn spelled_as(plans: &[ColumnPlan], columns: &[ColumnInfo]) -> Vec<ColumnPlan> {
+    let spelled = |plan: &ColumnPlan| {
+        let named = |column: &&ColumnInfo| {
+            let members = || column.members.iter().flatten().any(|m| plan.members.iter().flatten().any(|n| m == n));
+            column.name == plan.name || plan.members.iter().flatten().any(|m| *m == column.name) || members()
+        };
+        let found = columns.iter().find(named).filter(|column| column.kind == plan.kind || plan.members.is_some());
+        let Some(theirs) = found.and_then(|column| column.spelling.as_ref()).filter(|_| !plan.labels) else {
+            return plan.clone();
+        };
+        let mut spelling = theirs.clone();
+        if let Some(own) = &plan.spelling {
+            spelling.merge(own);
+            spelling.booleans = own.booleans;
+        }
+        ColumnPlan { spelling: Some(spelling), ..plan.clone() }
+    };
+    plans.iter().map(spelled).collect()
 }
 
 impl ColumnPlan {

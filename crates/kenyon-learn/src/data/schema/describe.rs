@@ -8,6 +8,9 @@ use crate::data::kinds::{self, Spelling, is_word};
 use crate::data::warning::{MAX_EXAMPLES, Warning, WarningCode, WarningExample};
 use serde_json::Value;
 
+/// So many different names may well be codes.
+const FEW_NAMES: u64 = 20;
+
 /// Whether `count` of `all` cells are enough for a column to be of their kind: 95 %.
 pub(super) fn is_enough(count: u64, all: u64) -> bool {
     u128::from(count) * 20 >= u128::from(all) * 19
@@ -23,10 +26,12 @@ pub(super) fn decide(stats: &mut Stats, options: &ReadOptions, commas: bool) -> 
         return (Reading { unreadable: Some(why), ..Reading::new(ColumnKind::Text) }, true);
     }
     let evidence = stats.evidence;
+    let points = points(stats);
     let decimal_comma = match options.decimal {
         Some(mark) => mark == DecimalMark::Comma,
-        None if evidence.comma + evidence.point + stats.fractions == 0 => commas && evidence.either > 0,
-        None => evidence.comma > evidence.point + stats.fractions,
+        // Nothing in the column decides: the rest of the file does.
+        None if evidence.comma + points == 0 => commas && evidence.either + stats.ambiguous_points > 0,
+        None => evidence.comma > points,
     };
     let day_first = options.day_first.unwrap_or_else(|| evidence.is_day_first());
     let kind = kind_of(stats);
@@ -35,7 +40,9 @@ pub(super) fn decide(stats: &mut Stats, options: &ReadOptions, commas: bool) -> 
         stats.keep_words(is_word);
     }
     let missing = stats.words.iter().map(|(word, _)| word.to_string()).collect();
-    let spelling = Spelling { missing, decimal_comma, day_first, ..Spelling::default() };
+    let is_grouped = evidence.grouped + stats.ambiguous_points > 0;
+    let ungrouped = decimal_comma && !is_grouped;
+    let spelling = Spelling { missing, decimal_comma, ungrouped, day_first, ..Spelling::default() };
     let kind = if names { text_or_category(stats) } else { kind };
     let present = stats.present + stats.not_finite;
     let regular = match kind {
@@ -47,6 +54,14 @@ pub(super) fn decide(stats: &mut Stats, options: &ReadOptions, commas: bool) -> 
         _ => !kind.is_real() && stats.texts == present,
     };
     (Reading { kind, spelling, width: None, unreadable: None }, regular)
+}
+
+/// Evidence for decimal points. Where every point may separate thousands and some number proves that points do, there is
+/// none.
+pub(super) fn points(stats: &Stats) -> u64 {
+    let all_ambiguous = stats.ambiguous_points >= stats.fractions;
+    let proven = stats.evidence.points_in_groups > 0 || stats.evidence.comma == 0;
+    stats.evidence.point + if all_ambiguous && proven { 0 } else { stats.fractions }
 }
 
 /// Why a column cannot be read, if so: the reader reports it, it mixes lists with other values, or more than one cell
@@ -67,7 +82,13 @@ fn kind_of(stats: &Stats) -> ColumnKind {
     if present == 0 {
         return ColumnKind::Category;
     }
-    if let Some(kind) = ColumnKind::all().find(|kind| is_enough(stats.votes(*kind), present)) {
+    // A quoted word for "no value" is a name among names only.
+    let counted = present - stats.quoted_words.min(present);
+    // Whole numbers that are quoted as text may be codes; with fractions among them they are numbers.
+    let typed = if stats.typed_fractions > 0 { stats.typed_whole + stats.typed_fractions } else { 0 };
+    let votes = |kind| stats.votes(kind) + if kind == ColumnKind::Number { typed } else { 0 };
+    let found = ColumnKind::all().find(|kind| counted > 0 && is_enough(votes(*kind), counted));
+    if let Some(kind) = found {
         return kind;
     }
     let lists = &stats.lists;
@@ -166,6 +187,26 @@ fn warn(stats: &mut Stats, kind: ColumnKind, warnings: &mut Vec<Warning>) {
         warning.examples = std::mem::take(&mut stats.word_examples);
         warnings.push(warning);
     }
+}
+
+/// A column of names that was meant as one of numbers, perhaps: half of its cells, of many different ones, hold numbers.
+pub(super) fn numbers_among_names(stats: &mut Stats) -> Option<Warning> {
+    stats.close();
+    let numbers = stats.votes(ColumnKind::Number) + stats.typed_whole + stats.typed_fractions;
+    let found = numbers + stats.near_numbers;
+    if found * 2 < stats.present || stats.sketch.estimate().0 <= FEW_NAMES {
+        return None;
+    }
+    let (hold, others) = (found, stats.present.saturating_sub(found));
+    let detail = match stats.near_numbers {
+        0 => format!("{hold} cells are numbers, {others} are not: read as names, each different one by itself"),
+        near => format!(
+            "{hold} cells hold numbers, {near} of them with something around: read as names, each different one by itself"
+        ),
+    };
+    let mut warning = Warning::new(WarningCode::MixedKind, Some(&stats.name), detail);
+    (warning.rows, warning.examples) = (found, std::mem::take(&mut stats.near_examples));
+    Some(warning)
 }
 
 /// Counts in equal bars, scaled up from the sampled rows.

@@ -156,6 +156,7 @@ impl<'k> Gathering<'k> {
         if text.is_empty() {
             return;
         }
+        let row = self.rows + 1;
         let stats = &mut self.columns[column];
         let typed = matches!(value, Cell::Text(_));
         if let Some(truth) = cell::parse_boolean(text) {
@@ -177,10 +178,18 @@ impl<'k> Gathering<'k> {
             return;
         }
         stats.text(text, text);
-        // A plain number that is quoted as text is a name: its writer could have left the quotes out.
-        let plain = typed && cell::parse_number(text).is_some();
-        if text.len() <= LONGEST_SCALAR && !plain && text.bytes().any(|b| b.is_ascii_digit()) {
+        // A whole number that is quoted as text may be a code: its writer could have left the quotes out.
+        if typed && !cell::leading_zero(text) && cell::parse_number(text).is_some() {
+            let is_whole = text.bytes().all(|b| b.is_ascii_digit() || b == b'-');
+            *(if is_whole { &mut stats.typed_whole } else { &mut stats.typed_fractions }) += 1;
+        } else if text.len() <= LONGEST_SCALAR && text.bytes().any(|b| b.is_ascii_digit()) {
+            let before = stats.votes(ColumnKind::Number);
             stats.vote(text);
+            if stats.votes(ColumnKind::Number) == before && cell::holds_number(text) {
+                stats.near_number(text, row);
+            }
+        } else if is_word(text) || is_weak_word(text) {
+            stats.quoted_words += 1;
         }
         stats.show(|| Value::String(if text.len() > 200 { cell::shorten(text) } else { text.to_owned() }));
     }
@@ -225,6 +234,7 @@ impl<'k> Gathering<'k> {
         let stats = &mut self.columns[column];
         let Some(reading) = &stats.reading else { return };
         let Some(scalar) = kind.spec().read(value, &reading.spelling) else { return self.misfit(column, value) };
+        let shown = stats.wants_examples().then(|| value_of(value, kind, &reading.spelling));
         match (scalar, value) {
             (kinds::Scalar::Number(_), Cell::Integer(x)) => stats.integer(x, sampled),
             (kinds::Scalar::Number(x), Cell::Raw(text) | Cell::Quoted(text)) => stats.raw_number(x, text, sampled),
@@ -235,10 +245,11 @@ impl<'k> Gathering<'k> {
             }
             (kinds::Scalar::Name(name), _) => stats.text(&name, &name),
         }
-        stats.show(|| match value_of(value, kind, &Spelling::default()) {
-            Value::String(text) if text.len() > 200 => cell::shorten(&text).into(),
-            shown => shown,
-        });
+        match shown {
+            Some(Value::String(text)) if text.len() > 200 => stats.show(|| cell::shorten(&text).into()),
+            Some(shown) => stats.show(|| shown),
+            None => {}
+        }
     }
 
     /// A list written as JSON in a CSV field; other text in brackets is text.
@@ -279,6 +290,11 @@ impl<'k> Gathering<'k> {
 
     #[inline]
     fn value(&mut self, column: usize, value: Cell<'_>) {
+        if let (Some(words), Cell::Raw(text)) = (&self.options.missing, value)
+            && words.iter().any(|word| word == text)
+        {
+            return self.columns[column].word(text, self.rows + 1);
+        }
         let stats = &mut self.columns[column];
         if let Cell::Raw(text) | Cell::Quoted(text) = value
             && stats.takes_plain_numbers()

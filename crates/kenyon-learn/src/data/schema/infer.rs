@@ -1,7 +1,7 @@
 //! One pass over a file that infers each column's kind and statistics, and a second one where a column must be
 //! read by its kind before it can be counted.
 
-use super::describe::{decide, describe, is_enough};
+use super::describe::{decide, describe, is_enough, numbers_among_names, points};
 use super::gather::{Gathering, is_open, names};
 use super::stats::{Reading, Stats};
 use super::{ColumnInfo, Summary, group, histogram, notes};
@@ -83,8 +83,14 @@ fn survey(part: &Part, limits: &Limits, known: Option<&Summary>) -> Result<Surve
     let mut rows = formats::read(part, limits, &mut pass)?;
     pass.check()?;
     let sum = |count: fn(&Stats) -> u64| pass.columns.iter().map(count).sum::<u64>();
-    let commas = sum(|s| s.evidence.comma) > sum(|s| s.evidence.point);
+    let commas = sum(|s| s.evidence.comma) > sum(points);
     let decided: Vec<(Reading, bool)> = pass.columns.iter_mut().map(|stats| decide(stats, options, commas)).collect();
+    // What tells numbers from names is gathered in this pass only.
+    for (stats, (reading, _)) in pass.columns.iter_mut().zip(&decided) {
+        if reading.kind == super::ColumnKind::Category && reading.unreadable.is_none() && stats.reading.is_none() {
+            pass.warnings.extend(numbers_among_names(stats));
+        }
+    }
     let mut readings: Vec<Reading> = decided.iter().map(|(reading, _)| reading.clone()).collect();
     if decided.iter().any(|(_, regular)| !regular) {
         let by_name = pass.columns.iter().map(|s| s.name.clone()).zip(readings).collect();

@@ -69,6 +69,16 @@ pub(super) struct Stats {
     pub(super) texts: u64,
     /// Texts that a kind recognises, by kind.
     votes: [u64; 16],
+    /// Plain numbers such as `216.191`, whose point may separate thousands.
+    pub(super) ambiguous_points: u64,
+    /// Typed texts that are plain numbers: whole ones, which may be codes, and others.
+    pub(super) typed_whole: u64,
+    pub(super) typed_fractions: u64,
+    /// Quoted words for "no value", which are names among names only.
+    pub(super) quoted_words: u64,
+    /// Texts with a number and something around it, such as `32.4 kg` and `<0.5`, and the first of them.
+    pub(super) near_numbers: u64,
+    pub(super) near_examples: Vec<WarningExample>,
     pub(super) evidence: Evidence,
     pub(super) lists: Lists,
     /// Numbers and words such as `inf`.
@@ -112,6 +122,16 @@ pub(super) struct Lists {
     pub(super) numbers: u64,
 }
 
+/// Whether a plain number is one to three digits, not beginning with 0, a point and three digits.
+#[inline]
+fn may_separate_thousands(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"-").unwrap_or(text);
+    matches!(digits.len(), 5..=7)
+        && digits[digits.len() - 4] == b'.'
+        && digits[0] != b'0'
+        && digits.iter().filter(|b| b.is_ascii_digit()).count() == digits.len() - 1
+}
+
 /// The unit of sums, a power of two.
 const UNIT: f64 = (1u64 << 60) as f64;
 
@@ -131,6 +151,12 @@ impl Stats {
             images: 0,
             texts: 0,
             votes: [0; 16],
+            ambiguous_points: 0,
+            typed_whole: 0,
+            typed_fractions: 0,
+            quoted_words: 0,
+            near_numbers: 0,
+            near_examples: Vec::new(),
             evidence: Evidence::default(),
             lists: Lists { shortest: usize::MAX, ..Lists::default() },
             not_finite: 0,
@@ -165,6 +191,7 @@ impl Stats {
     /// A number as a file has it; long integers are distinguished beyond the doubles' 53 bits.
     #[inline]
     pub(super) fn raw_number(&mut self, x: f64, text: &str, sampled: bool) {
+        self.ambiguous_points += u64::from(may_separate_thousands(text.as_bytes()));
         match text.len() {
             16.. => match text.parse() {
                 Ok(whole) => self.integer(whole, sampled),
@@ -373,10 +400,23 @@ impl Stats {
         }
     }
 
+    /// A text with a number and something around it.
+    pub(super) fn near_number(&mut self, text: &str, row: u64) {
+        self.near_numbers += 1;
+        if self.near_examples.len() < MAX_EXAMPLES {
+            self.near_examples.push(WarningExample { row, value: text.into() });
+        }
+    }
+
+    /// Whether examples are still kept.
+    pub(super) fn wants_examples(&self) -> bool {
+        self.examples.len() < EXAMPLES
+    }
+
     /// Keeps a value as an example, up to the limit.
     #[inline]
     pub(super) fn show(&mut self, value: impl FnOnce() -> Value) {
-        if self.examples.len() < EXAMPLES {
+        if self.wants_examples() {
             let value = value();
             if !self.examples.contains(&value) {
                 self.examples.push(value);

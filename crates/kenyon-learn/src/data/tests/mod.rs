@@ -13,6 +13,7 @@ mod oddities;
 mod parquet_types;
 mod plans;
 mod requests;
+mod spellings;
 mod warnings;
 
 use super::formats::{Limits, Part, ReadOptions, detect, detect_as};

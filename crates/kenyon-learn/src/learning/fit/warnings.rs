@@ -24,6 +24,15 @@ const LEAK_ROWS: usize = 4000;
 /// A column leaks when it alone leaves at most this share of the errors of a constant guess.
 const LEAK_ERRORS: f64 = 0.01;
 
+/// Rows without a value of the target, which nothing is learned from.
+pub(super) fn of_rows_without_target(target: &str, rows: usize) -> Warning {
+    let detail = format!(
+        "{rows} rows have no {target} and are not learned from; among classes that are numbers, words such as NA mean none"
+    );
+    let warning = Warning::new(WarningCode::MissingWords, Some(target), detail);
+    Warning { rows: rows as u64, ..warning }
+}
+
 /// Warnings about the data before training. `asked` is whether the request names the task.
 pub(super) fn of_data(
     table: &Table,

@@ -49,7 +49,9 @@ pub(super) fn to_probabilities(answers: &mut [f32], base: &Bundle) {
 
 impl Published {
     fn each<T>(&self, batch: &Batch, mut work: impl FnMut(&Scratch, &[f32]) -> T) -> Result<Vec<T>> {
-        if !self.mixture.shared.regression && self.mixture.shared.classes == 0 {
+        let shared = &self.mixture.shared;
+        let nothing = if shared.regression { shared.counts == [0] && self.base.is_none() } else { shared.classes == 0 };
+        if nothing {
             let detail = "the model has not learned anything yet: observe labelled rows first";
             return Err(Error::conflict("nothing_learned", detail));
         }
