@@ -31,7 +31,7 @@ class Run:
         self.folder = tempfile.mkdtemp(prefix="kenyon-histories-")
         self.history = History(open(f"{self.folder}/history.ndjson", "w"))
         self.faults = {"kill": 0, "pause": 0, "cut": 0, "stop": 0}
-        self.lines, self.postgres = [], None
+        self.lines, self.postgres, self.error = [], None, None
         if options.postgres:
             self.postgres = Postgres(sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1])
             names = [("serve-a", True), ("serve-b", True), ("worker-a", False), ("worker-b", False)]
@@ -51,7 +51,13 @@ class Run:
         return process
 
     def trouble(self, until):
-        """One fault after the other, on a process by chance."""
+        """One fault after the other, on a process by chance; what goes wrong meanwhile is for the main thread."""
+        try:
+            self.faults_until(until)
+        except Exception as error:  # noqa: BLE001
+            self.error = error
+
+    def faults_until(self, until):
         while time.monotonic() < until:
             time.sleep(self.random.uniform(0.3, 2.0))
             process = self.random.choice(self.processes)
@@ -162,6 +168,7 @@ class Run:
         trouble = threading.Thread(target=self.trouble, args=(until,))
         trouble.start()
         trouble.join()
+        assert self.error is None, f"the faults failed: {self.error!r}"
         for client in self.clients:
             client.stopping = True
         for client in self.clients:
