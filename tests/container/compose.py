@@ -133,7 +133,7 @@ def upgrade(client, stack, image):
             for old in stack.containers(service):
                 docker("stop", "-t", "40", old)
                 assert docker("inspect", "-f", "{{.State.ExitCode}}", old) == "0", docker("logs", old)
-                docker("rm", old)
+                docker("rm", "-v", old)
                 stack.up()
                 until(f"healthy: {service}", lambda: len(stack.containers(service)) == 2 and stack.healthy(service))
                 time.sleep(2)
