@@ -200,9 +200,10 @@ const WITH_COUNTERS: usize = 100;
 /// One sample; `labels` and `more` may be empty.
 fn line(out: &mut String, name: &str, labels: &str, more: &str, value: impl std::fmt::Display) {
     let between = if labels.is_empty() || more.is_empty() { "" } else { "," };
-    let _ = match labels.is_empty() && more.is_empty() {
-        true => writeln!(out, "{name} {value}"),
-        false => writeln!(out, "{name}{{{labels}{between}{more}}} {value}"),
+    let _ = if labels.is_empty() && more.is_empty() {
+        writeln!(out, "{name} {value}")
+    } else {
+        writeln!(out, "{name}{{{labels}{between}{more}}} {value}")
     };
 }
 

@@ -70,7 +70,7 @@ def replays_equal(calls, state):
     for server, streams in state["streams"].items():
         for model, stream in streams.items():
             if stream["observed"] != len(state["log"][model]):
-                bad.append(f"{model} has learned {stream['rows']} rows on {server}, and its log has {len(state['log'][model])}")
+                bad.append(f"{model} has learned {stream['observed']} rows on {server}, and its log has {len(state['log'][model])}")
     return bad
 
 

@@ -22,6 +22,13 @@ from check import violations
 from clients import FAULTS, Client, History
 from servers import Line, Postgres, Process
 
+# A snapshot deletes the log before it, so each record is kept in the transaction that writes it.
+ARCHIVE = "CREATE TABLE archived AS SELECT * FROM observations WHERE false;"
+ARCHIVE_SQLITE = ARCHIVE + """CREATE TRIGGER archive AFTER INSERT ON observations BEGIN
+    INSERT INTO archived VALUES (NEW.model_id, NEW.seq, NEW.row_count, NEW.kind, NEW.payload, NEW.created_at); END;"""
+ARCHIVE_POSTGRES = ARCHIVE + """CREATE FUNCTION archive() RETURNS trigger LANGUAGE plpgsql AS
+    $$BEGIN INSERT INTO archived SELECT NEW.*; RETURN NEW; END$$;
+    CREATE TRIGGER archive AFTER INSERT ON observations FOR EACH ROW EXECUTE FUNCTION archive();"""
 PROBES = {"rows": [{"id": i, "x": i % 7} for i in range(0, 200, 11)]}
 
 
@@ -31,7 +38,7 @@ class Run:
         self.folder = tempfile.mkdtemp(prefix="kenyon-histories-")
         self.history = History(open(f"{self.folder}/history.ndjson", "w"))
         self.faults = {"kill": 0, "pause": 0, "cut": 0, "stop": 0}
-        self.lines, self.postgres = [], None
+        self.lines, self.postgres, self.error = [], None, None
         if options.postgres:
             self.postgres = Postgres(sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1])
             names = [("serve-a", True), ("serve-b", True), ("worker-a", False), ("worker-b", False)]
@@ -51,7 +58,13 @@ class Run:
         return process
 
     def trouble(self, until):
-        """One fault after the other, on a process by chance."""
+        """One fault after the other, on a process by chance; what goes wrong meanwhile is for the main thread."""
+        try:
+            self.faults_until(until)
+        except Exception as error:  # noqa: BLE001
+            self.error = error
+
+    def faults_until(self, until):
         while time.monotonic() < until:
             time.sleep(self.random.uniform(0.3, 2.0))
             process = self.random.choice(self.processes)
@@ -77,15 +90,22 @@ class Run:
 
     # -- what is there at the end
 
+    def archive(self):
+        if self.postgres:
+            self.postgres.rows(ARCHIVE_POSTGRES)
+        else:
+            with sqlite3.connect(f"{self.folder}/kenyon.db", timeout=30) as database:
+                database.executescript(ARCHIVE_SQLITE)
+
     def query(self, text):
         if self.postgres:
             return self.postgres.rows(text)
-        with sqlite3.connect(f"file:{glob.glob(self.folder + '/*.db')[0]}?mode=ro", uri=True) as database:
+        with sqlite3.connect(f"{self.folder}/kenyon.db", timeout=30) as database:
             return [[column if isinstance(column, str) else str(column) for column in row] for row in database.execute(text)]
 
     def logged(self):
         hexed = "encode(o.payload, 'hex')" if self.postgres else "hex(o.payload)"
-        rows = self.query(f"SELECT m.name, {hexed} FROM observations o JOIN models m ON m.id = o.model_id WHERE o.kind = 'rows' ORDER BY o.seq")
+        rows = self.query(f"SELECT m.name, {hexed} FROM archived o JOIN models m ON m.id = o.model_id WHERE o.kind = 'rows' ORDER BY o.seq")
         log = {client.stream: [] for client in self.clients}
         for name, payload in rows:
             log[name] += [json.loads(line)["id"] for line in bytes.fromhex(payload).decode().splitlines() if line]
@@ -113,12 +133,13 @@ class Run:
 
     def settled(self):
         """Waits until every job has ended and every server has applied the whole log."""
-        end = time.monotonic() + 180
-        while time.monotonic() < end:
+        end = time.monotonic() + 300
+        while True:
             waiting = [job for job in self.items("/api/v1/jobs") if job["status"] in ("queued", "running")]
             counts = [self.asked(server)[0] for server in self.servers]
             if not waiting and all(count == counts[0] for count in counts):
                 return
+            assert time.monotonic() < end, f"not at rest after 300 s: {len(waiting)} jobs, rows {counts}"
             time.sleep(0.5)
 
     def state(self):
@@ -154,6 +175,7 @@ class Run:
     def run(self):
         for process in self.processes:
             process.start()
+        self.archive()
         options = self.options
         self.clients = [Client(i, self.servers, self.history, options.seed, options.plant) for i in range(options.clients)]
         for client in self.clients:
@@ -162,6 +184,7 @@ class Run:
         trouble = threading.Thread(target=self.trouble, args=(until,))
         trouble.start()
         trouble.join()
+        assert self.error is None, f"the faults failed: {self.error!r}"
         for client in self.clients:
             client.stopping = True
         for client in self.clients:

@@ -79,22 +79,23 @@ class Process:
         if serves:
             self.command += ["--listen", f"127.0.0.1:{self.port}"]
         self.log = open(f"{folder}/{name}.log", "ab")
-        self.child, self.paused, self.lock = None, False, threading.Lock()
+        self.child = None
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.port}"
 
     def start(self, patience=60):
+        """Starts it, and again where it ends by itself because the database is out of reach, as an orchestrator does."""
         environment = {k: v for k, v in os.environ.items() if not k.startswith("KENYON_")}
-        self.child = subprocess.Popen(self.command, env=environment, stderr=self.log, stdout=self.log)
         until = time.monotonic() + patience
-        while not self.ready():
-            assert self.child.poll() is None, f"{self.name} ended by itself: see {self.log.name}"
-            if time.monotonic() > until:
-                return False
-            time.sleep(0.05)
-        return True
+        while True:
+            if self.child is None or self.child.poll() is not None:
+                self.child = subprocess.Popen(self.command, env=environment, stderr=self.log, stdout=self.log)
+            if self.ready():
+                return
+            assert time.monotonic() < until, f"{self.name} is not ready after {patience} s: see {self.log.name}"
+            time.sleep(0.1)
 
     def ready(self):
         try:
