@@ -65,7 +65,7 @@ export function select(options, value, props) {
 	return node;
 }
 
-export const scroller = (label, node) => h('div.scroll', { tabindex: '0', role: 'region', label }, node);
+export const scroller = (label, node) => h('div.scroll', { tabindex: '0', role: 'group', label }, node);
 
 /**
  * A table. A column starting with `#` holds figures; a row's first cell is its heading. On narrow screens the rows of a

@@ -14,7 +14,7 @@ function regression(r, target) {
 	return [
 		card('Predicted against actual', scatter('Predicted against actual', r.points, { xLabel: `actual ${target}`, yLabel: `predicted ${target}`, diagonal: true })),
 		card('Residuals', h('div.stack', columns('Residuals', r.histogram, { xLabel: 'predicted minus actual' }), scatter('Residuals', r.points.map(([truth, made]) => [made, made - truth]), { xLabel: `predicted ${target}`, yLabel: 'residual', height: 180 }))),
-		card('By the size of the target', table('Errors by quantile', [`Actual ${target}`, '#Rows', '#Mean error', '#Mean absolute error', ...(r.quantiles.some((q) => q.coverage != null) ? ['#In the 90 % interval'] : [])],
+		h('section.card.wide', h('h2', 'By the size of the target'), table('Errors by quantile', [`Actual ${target}`, '#Rows', '#Mean error', '#Mean absolute error', ...(r.quantiles.some((q) => q.coverage != null) ? ['#In the 90 % interval'] : [])],
 			r.quantiles.map((q) => [range(q), num(q.rows), num(q.bias, 2), num(q.mae, 2), ...(q.coverage == null ? [] : [h(q.coverage < 0.8 ? 'span.warm' : 'span', percent(q.coverage, 0))])])),
 		h('p.small.mute', 'Rows are divided by quantiles of the actual value. An interval that holds overall may hold less often for the largest or the smallest values.')),
 	];

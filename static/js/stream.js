@@ -50,7 +50,7 @@ function drawn(s, byTime) {
 			['Drift of the error', s.drift.detected ? 'now' : s.drift.count ? num(s.drift.count) : 'none', s.drift.count ? (s.drift.count === 1 ? 'time' : 'times') : ''], ['Memory', num(s.memory.entries), `of ${num(s.memory.capacity)} entries`]]),
 		card('Over time: each row is predicted before it is learned', h('div.stack', charts(s, byTime))),
 		columns.length ? card('Drift by column', driftTable(columns.toReversed().slice(0, 20), (one) => [`row ${num(one.row)}`, one.at ? [', ', ago(one.at)] : null]),
-			h('p.small.mute', 'How far: the share of rows that would have to change for the distribution before to become the one after (total variation). The newest change of each column is first.')) : null,
+			h('p.small.mute', 'How far: the share of rows that would have to change for the distribution before to become the one after (total variation). The newest changes are first.')) : null,
 		Object.keys(s.classes ?? {}).length ? card('Recall by class', bars(Object.entries(s.classes).map(([label, c]) => [label, c.recall, { text: `${percent(c.recall)} of ${num(c.rows)}` }]), percent, 20, 1)) : null,
 		card('Consolidations', consolidations.length ? table('Consolidations', ['After rows', `#${named} before`, '#After', '#On rows', 'Result'], consolidations.toReversed().map((c) => [num(c.rows), show(c.before), show(c.after), num(c.judged), c.accepted ? 'kept' : 'dropped']))
 			: h('p.mute.small', 'None yet. A consolidation replays recent rows into a copy of the model and keeps the copy if it predicts them no worse.')),

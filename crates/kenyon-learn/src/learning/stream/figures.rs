@@ -1,14 +1,12 @@
 //! Metrics of a stream: every row is predicted before it is learned (prequential evaluation).
 
-use super::history::History;
+use super::history::{History, POINTS};
 use crate::learning::drift::Adwin;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 /// Rows of the recent window.
 const WINDOW: usize = 1_000;
-/// Points of the curve that are kept; when there are twice as many, every second is dropped.
-pub(super) const POINTS: usize = 200;
 
 /// Rows after an alarm in which there is no other: it would be for the same change.
 const QUIET: u64 = 1_000;

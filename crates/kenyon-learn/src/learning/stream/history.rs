@@ -2,10 +2,11 @@
 //! much is remembered.
 
 use super::copy_on_write::CopyOnWrite;
-use super::figures::POINTS;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+/// Points of a curve that are kept; when there are twice as many, every second is dropped.
+pub(super) const POINTS: usize = 200;
 /// The coverage that is followed.
 const COVERAGE: f64 = 0.9;
 /// Rows after which the threshold of sets is computed again, and the fewest scores it needs.
