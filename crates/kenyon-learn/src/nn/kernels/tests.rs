@@ -322,3 +322,19 @@ fn a_panic_of_any_thread_reaches_the_caller_and_the_pool_lives_on() {
         assert_eq!(items, [2; 9]);
     }
 }
+
+#[test]
+fn scores_are_boosted_from_the_least() {
+    let mut random = Random::new(4);
+    for n in [1, 5, 16, 40] {
+        let (mut z, boosts) = (random.normals(n, 3.0), random.normals(n, 1.0));
+        z[n / 2] = f32::NAN;
+        let least = z.iter().fold(f32::INFINITY, |least, &z| least.min(z));
+        let mut out = vec![0.0; n];
+        boosted(&z, &boosts, &mut out);
+        for ((out, z), boost) in out.iter().zip(&z).zip(&boosts) {
+            let plain = (z - least) * boost;
+            assert!(*out == plain || plain.is_nan() && out.is_nan(), "{out} {plain}");
+        }
+    }
+}

@@ -4,7 +4,7 @@
 //! above it is packed together in one pass, and the k-th largest of that short list is found by
 //! halving the range of its keys. A wrong guess only costs another pass; it never changes the answer.
 
-use super::isa::Isa;
+use super::isa::{Isa, dispatch};
 
 /// Scratch of [`top_k`], kept from row to row.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +75,9 @@ pub fn top_k(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK, out: &mut V
     scratch.guess = Some(lowered(kth));
     let above = count_at_least(isa, keys, kth.saturating_add(1));
     let mut ties = k - above;
+    if count_at_least(isa, keys, kth) == k && select(isa, keys, units, kth, out) {
+        return;
+    }
     // Every unit is written and the next one takes its place unless it won: no branch that could be guessed wrong.
     let before = out.len();
     out.resize(before + k + 1, 0);
@@ -110,8 +113,13 @@ fn first_guess(isa: Isa, scores: &[f32], k: usize) -> u32 {
 fn pack(isa: Isa, scores: &[f32], threshold: u32, keys: &mut [u32], units: &mut [u32]) -> usize {
     assert!(keys.len() >= scores.len() && units.len() >= scores.len(), "room for all");
     #[cfg(target_arch = "x86_64")]
-    if (isa.is_avx512() || isa.is_avx2()) && !unkey(threshold).is_nan() {
-        // SAFETY: both levels of `Isa` were made after the processor reported AVX2.
+    if isa.is_avx512() && !unkey(threshold).is_nan() {
+        // SAFETY: that level of `Isa` was made after the processor reported AVX-512, and there is space for all.
+        return unsafe { pack_avx512(scores, unkey(threshold), keys, units) };
+    }
+    #[cfg(target_arch = "x86_64")]
+    if isa.is_avx2() && !unkey(threshold).is_nan() {
+        // SAFETY: that level of `Isa` was made after the processor reported AVX2.
         return unsafe { pack_avx2(scores, unkey(threshold), keys, units) };
     }
     let _ = isa;
@@ -169,19 +177,116 @@ fn pack_avx2(scores: &[f32], threshold: f32, keys: &mut [u32], units: &mut [u32]
     found
 }
 
-/// How many keys are at least `bound`.
-fn count_at_least(isa: Isa, keys: &[u32], bound: u32) -> usize {
-    super::vectors::count_at_least(isa, keys, bound) as usize
+/// As [`pack_avx2`], sixteen numbers at a time.
+///
+/// # Safety
+/// The processor must have AVX-512F, and `keys` and `units` at least as many elements as `scores`.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn pack_avx512(scores: &[f32], threshold: f32, keys: &mut [u32], units: &mut [u32]) -> usize {
+    use std::arch::x86_64::{
+        _CMP_GE_OQ, _mm512_add_epi32, _mm512_add_ps, _mm512_castps_si512, _mm512_cmp_ps_mask, _mm512_loadu_ps,
+        _mm512_maskz_compress_epi32, _mm512_or_si512, _mm512_set1_epi32, _mm512_set1_ps, _mm512_setr_epi32,
+        _mm512_setzero_ps, _mm512_srai_epi32, _mm512_storeu_si512, _mm512_xor_si512,
+    };
+    let bound = _mm512_set1_ps(threshold);
+    let mut unit = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    let mut found = 0;
+    let (chunks, rest) = scores.as_chunks::<16>();
+    for chunk in chunks {
+        // SAFETY: `chunk` holds the 16 numbers that this reads.
+        let score = unsafe { _mm512_loadu_ps(chunk.as_ptr()) };
+        let mask = _mm512_cmp_ps_mask::<_CMP_GE_OQ>(score, bound);
+        // The key of each number, see `key`; none of those kept is NaN.
+        let bits = _mm512_castps_si512(_mm512_add_ps(score, _mm512_setzero_ps()));
+        let flip = _mm512_or_si512(_mm512_srai_epi32::<31>(bits), _mm512_set1_epi32(i32::MIN));
+        let key = _mm512_xor_si512(bits, flip);
+        // SAFETY: no more was found than chunks before this one hold, so 16 more elements are inside; the caller
+        // guarantees the space.
+        unsafe {
+            _mm512_storeu_si512(keys.as_mut_ptr().add(found).cast(), _mm512_maskz_compress_epi32(mask, key));
+            _mm512_storeu_si512(units.as_mut_ptr().add(found).cast(), _mm512_maskz_compress_epi32(mask, unit));
+        }
+        found += mask.count_ones() as usize;
+        unit = _mm512_add_epi32(unit, _mm512_set1_epi32(16));
+    }
+    for (at, &score) in (scores.len() - rest.len()..).zip(rest) {
+        if score >= threshold {
+            keys[found] = key(score);
+            units[found] = at as u32;
+            found += 1;
+        }
+    }
+    found
 }
 
-/// The `k`-th largest key, all of which are at least `low`; `k` is at least 1 and at most their number.
-fn kth_largest(isa: Isa, keys: &[u32], k: usize, low: u32) -> u32 {
+/// Appends the units whose key is at least `bound`, where the processor has an instruction for it; else returns false.
+fn select(isa: Isa, keys: &[u32], units: &[u32], bound: u32, out: &mut Vec<u32>) -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if isa.is_avx512() {
+        let before = out.len();
+        out.resize(before + units.len().next_multiple_of(16), 0);
+        // SAFETY: that level of `Isa` was made after the processor reported AVX-512, and there is space for all.
+        let found = unsafe { select_avx512(keys, units, bound, &mut out[before..]) };
+        out.truncate(before + found);
+        return true;
+    }
+    let _ = (isa, keys, units, bound, out);
+    false
+}
+
+/// Writes the units whose key is at least `bound` to `out`; returns how many.
+///
+/// # Safety
+/// The processor must have AVX-512F, and `out` as many elements as `units`, rounded up to sixteens.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+unsafe fn select_avx512(keys: &[u32], units: &[u32], bound: u32, out: &mut [u32]) -> usize {
+    use std::arch::x86_64::{
+        _mm512_cmpge_epu32_mask, _mm512_maskz_compress_epi32, _mm512_maskz_loadu_epi32, _mm512_set1_epi32,
+        _mm512_storeu_si512,
+    };
+    let mut found = 0;
+    for (keys, units) in keys.chunks(16).zip(units.chunks(16)) {
+        let valid = (u32::from(u16::MAX) >> (16 - keys.len())) as u16;
+        // SAFETY: only elements inside the two slices, which are equally long, are read.
+        let (key, unit) = unsafe {
+            (
+                _mm512_maskz_loadu_epi32(valid, keys.as_ptr().cast()),
+                _mm512_maskz_loadu_epi32(valid, units.as_ptr().cast()),
+            )
+        };
+        let mask = valid & _mm512_cmpge_epu32_mask(key, _mm512_set1_epi32(bound as i32));
+        // SAFETY: no more was found than chunks before this one hold; the caller guarantees the space.
+        unsafe { _mm512_storeu_si512(out.as_mut_ptr().add(found).cast(), _mm512_maskz_compress_epi32(mask, unit)) };
+        found += mask.count_ones() as usize;
+    }
+    found
+}
+
+dispatch! {
+    /// How many keys are at least `bound`.
+    fn count_at_least(keys: &[u32], bound: u32) -> usize = count_at_least_body
+}
+
+#[inline(always)]
+fn count_at_least_body<const FMA: bool>(keys: &[u32], bound: u32) -> usize {
+    keys.iter().map(|&key| u32::from(key >= bound)).sum::<u32>() as usize
+}
+
+dispatch! {
+    /// The `k`-th largest key, all of which are at least `low`; `k` is at least 1 and at most their number.
+    fn kth_largest(keys: &[u32], k: usize, low: u32) -> u32 = kth_largest_body
+}
+
+#[inline(always)]
+fn kth_largest_body<const FMA: bool>(keys: &[u32], k: usize, low: u32) -> u32 {
     let high = keys.iter().fold(0, |most, &key| most.max(key));
     // At least k keys are >= low; fewer than k are >= high + 1.
     let (mut low, mut high) = (low, u64::from(high) + 1);
     while u64::from(low) + 1 < high {
         let middle = (u64::from(low) + high).div_euclid(2) as u32;
-        let count = count_at_least(isa, keys, middle);
+        let count = count_at_least_body::<FMA>(keys, middle);
         if count >= k {
             low = middle;
             if count == k {

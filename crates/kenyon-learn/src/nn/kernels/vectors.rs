@@ -50,6 +50,24 @@ fn products_body<const FMA: bool>(rows: &[f32], x: &[f32], out: &mut [f32]) {
     }
 }
 
+dispatch! {
+    /// `out = (z − the least of z) · boosts`.
+    pub(crate) fn boosted(z: &[f32], boosts: &[f32], out: &mut [f32]) {
+        // Sixteen minima side by side; a comparison with no number is false, so that none of these is the least.
+        let mut least = [f32::INFINITY; 16];
+        let (chunks, rest) = z.as_chunks::<16>();
+        for chunk in chunks {
+            for l in 0..16 {
+                least[l] = if chunk[l] < least[l] { chunk[l] } else { least[l] };
+            }
+        }
+        let least = least.iter().chain(rest).fold(f32::INFINITY, |least, &z| least.min(z));
+        for ((out, z), boost) in out.iter_mut().zip(z).zip(boosts) {
+            *out = (z - least) * boost;
+        }
+    }
+}
+
 /// Sums a power of two of partial sums, halves onto each other, so that the order is the same for every
 /// instruction set.
 #[inline(always)]
@@ -62,16 +80,6 @@ pub(super) fn tree_sum<const N: usize>(mut sums: [f32; N]) -> f32 {
         width /= 2;
     }
     sums[0]
-}
-
-dispatch! {
-    /// How many keys are at least `bound`.
-    pub(super) fn count_at_least(keys: &[u32], bound: u32) -> u32 = count_at_least_body
-}
-
-#[inline(always)]
-fn count_at_least_body<const FMA: bool>(keys: &[u32], bound: u32) -> u32 {
-    keys.iter().map(|&key| u32::from(key >= bound)).sum()
 }
 
 /// The sum of squares.

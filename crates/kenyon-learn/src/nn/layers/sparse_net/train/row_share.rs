@@ -39,6 +39,8 @@ pub(super) struct ShareCode {
     pub(super) code: Code,
     /// `[rows, blocks + 1]`; see [`Winners`].
     pub(super) starts: Vec<u32>,
+    /// Rows that each unit won, a block each.
+    pub(super) wins: Vec<Lane>,
     /// Gradient of each winner's pre-activation.
     pub(super) deltas: Vec<f32>,
     /// What is added to each winner's bias, and times the input to its weights.
@@ -75,9 +77,11 @@ impl RowShare {
     /// Finds the winners of these rows and their outputs.
     pub(super) fn compete(&mut self, isa: Isa, level: usize, layer: &Layer, winners: usize, step: &Step, seed: u64) {
         let Self { first, count, codes, top, scores, z, .. } = self;
-        let ShareCode { code, starts, .. } = &mut codes[level];
+        let ShareCode { code, starts, wins, .. } = &mut codes[level];
         code.clear();
         starts.clear();
+        wins.clear();
+        wins.resize(layer.blocks(), Lane::ZERO);
         let boosts: Vec<f32> =
             if step.boost > 0.0 { layer.plain_lane(|unit_block| &unit_block.boost) } else { Vec::new() };
         for row in *first..*first + *count {
@@ -88,12 +92,12 @@ impl RowShare {
             if boosts.is_empty() {
                 kernels::top_k(isa, z, winners, top, &mut code.units);
             } else {
-                let least = z.iter().fold(f32::INFINITY, |least, &z| least.min(z));
-                scores.clear();
-                scores.extend(z.iter().zip(&boosts).map(|(z, boost)| (z - least) * boost));
+                scores.resize(z.len(), 0.0);
+                kernels::boosted(z, &boosts, scores);
                 kernels::top_k(isa, scores, winners, top, &mut code.units);
             }
             code.values.extend(code.units[from..].iter().map(|&unit| pass(z[unit as usize])));
+            code.units[from..].iter().for_each(|&unit| wins[unit as usize / LANE].0[unit as usize % LANE] += 1.0);
             if step.dropout > 0.0 {
                 let mut random = Random::stream(seed ^ (level as u64) << 32, "dropout", step.number << 20 | row as u64);
                 let keep = 1.0 / (1.0 - step.dropout);
@@ -202,11 +206,14 @@ impl RowShare {
     fn finish_deltas(&mut self, level: usize, scale: f32, dropout: f32) {
         let ShareCode { code, deltas, steps, .. } = &mut self.codes[level];
         steps.clear();
+        steps.resize(deltas.len(), 0.0);
         let keep = 1.0 / (1.0 - dropout);
         for (row, &factor) in self.factors[level].iter().enumerate() {
-            for at in code.offsets[row] as usize..code.offsets[row + 1] as usize {
-                deltas[at] = if code.values[at] > 0.0 { deltas[at] * keep } else { 0.0 };
-                steps.push(deltas[at] * scale * factor);
+            let of_row = code.offsets[row] as usize..code.offsets[row + 1] as usize;
+            let winners = deltas[of_row.clone()].iter_mut().zip(&mut steps[of_row.clone()]).zip(&code.values[of_row]);
+            for ((delta, step), &value) in winners {
+                *delta = if value > 0.0 { *delta * keep } else { 0.0 };
+                *step = *delta * scale * factor;
             }
         }
     }

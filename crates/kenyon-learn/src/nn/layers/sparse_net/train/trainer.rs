@@ -59,9 +59,12 @@ impl Trainer {
     /// Adds weights for rows of `inputs` entries.
     pub(crate) fn grow(&mut self, inputs: usize) {
         let before = self.net.shape.inputs;
+        if inputs <= before {
+            return;
+        }
         self.net.grow(inputs, self.seed);
         if let Some(first) = self.net.hidden.first_mut() {
-            first.scale(self.line_scale, before.min(inputs));
+            first.scale(self.line_scale, before);
         }
     }
 

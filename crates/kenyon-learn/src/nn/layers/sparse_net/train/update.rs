@@ -85,7 +85,7 @@ impl Level<'_> {
                     kernels::back_sparse(self.isa, &unit_block.weights, row_in, &winners, block, back);
                 }
             }
-            self.count(level, blocks, block, share, unit_block);
+            let wins = self.count(level, block, share, unit_block);
             let steps = |part: usize| {
                 let code = &self.parts[part].codes[level];
                 Winners::new(&code.starts, blocks, &code.code.units, &code.steps)
@@ -106,17 +106,13 @@ impl Level<'_> {
                 continue;
             };
             let mut bias = Lane::ZERO;
-            let mut mask = Lane::ZERO;
             gradients.clear();
             gradients.resize(slots.count(), Lane::ZERO);
             for (part, row_in) in in_slots.iter().enumerate() {
-                let winners = steps(part);
-                for row in 0..row_in.len() {
-                    winners.block(row, block).0.iter().for_each(|&unit| mask.0[Winners::lane(unit)] = 1.0);
-                }
-                kernels::update(self.isa, gradients, &mut bias, row_in, &winners, block, &[]);
+                kernels::update(self.isa, gradients, &mut bias, row_in, &steps(part), block, &[]);
             }
-            self.apply(unit_block, slots, gradients, bias, &mask);
+            // Only units that won a row move.
+            self.apply(unit_block, slots, gradients, bias, &wins);
         }
     }
 
@@ -179,15 +175,12 @@ impl Level<'_> {
         }
     }
 
-    /// Counts who won, and boosts units that win too rarely: `boost = exp(β (1 - duty / target))`.
-    fn count(&self, level: usize, blocks: usize, block: usize, share: f32, unit_block: &mut UnitBlock) {
+    /// The rows that each unit won. Boosts units that win too rarely: `boost = exp(β (1 - duty / target))`.
+    fn count(&self, level: usize, block: usize, share: f32, unit_block: &mut UnitBlock) -> Lane {
         let mut wins = Lane::ZERO;
         for part in self.parts {
-            let code = &part.codes[level];
-            let winners = Winners::new(&code.starts, blocks, &code.code.units, &code.steps);
-            for row in 0..part.count {
-                winners.block(row, block).0.iter().for_each(|&unit| wins.0[Winners::lane(unit)] += 1.0);
-            }
+            let own = &part.codes[level].wins[block];
+            (0..LANE).for_each(|l| wins.0[l] += own.0[l]);
         }
         let rows = self.rows as f32;
         let weight = rows / (rows + 1000.0);
@@ -198,6 +191,7 @@ impl Level<'_> {
                 unit_block.boost.0[l] = (self.boost * (1.0 - unit_block.duty.0[l] / share)).exp();
             }
         }
+        wins
     }
 }
 
