@@ -8,7 +8,7 @@ use source::{File, named, sources, uses};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The layer of each module. A module may use those on lower layers, and those named in [`NEIGHBOURS`].
-const LAYERS: [(&str, u32); 19] = [
+const LAYERS: [(&str, u32); 20] = [
     ("kenyon::main", 9),
     ("kenyon::cli", 8),
     ("kenyon::app", 7),
@@ -22,6 +22,7 @@ const LAYERS: [(&str, u32); 19] = [
     ("kenyon::error", 2),
     ("kenyon_learn", 1),
     ("kenyon_learn::learning", 1),
+    ("kenyon_learn::encoders", 1),
     ("kenyon_learn::models", 0),
     ("kenyon_learn::nn", 0),
     ("kenyon_learn::data", 0),

@@ -16,8 +16,7 @@ const MAX_TOKENIZER: u64 = 64 << 20;
 const MAX_WEIGHTS: u64 = 4 << 30;
 
 /// The settings that are read, where a folder has them.
-const SETTINGS: [&str; 4] =
-    ["config.json", "modules.json", "sentence_bert_config.json", "config_sentence_transformers.json"];
+const SETTINGS: [&str; 4] = ["config.json", "modules.json", "sentence_bert_config.json", "tokenizer_config.json"];
 
 /// A folder with an encoder.
 #[derive(Clone, Debug)]

@@ -11,6 +11,7 @@
 
 mod cache;
 mod folder;
+mod open;
 mod pooling;
 mod static_table;
 mod tokens;
@@ -20,6 +21,8 @@ mod weights;
 use crate::data::vectors::CellVectors;
 use crate::nn::kernels::parallel;
 use crate::{Error, Result};
+pub use open::open;
+
 use cache::Cache;
 use folder::Folder;
 use pooling::{Module, Pooling};
@@ -83,6 +86,13 @@ struct SentenceSettings {
     max_seq_length: Option<usize>,
 }
 
+/// `tokenizer_config.json`; very large where there is no limit.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct TokenizerSettings {
+    model_max_length: Option<f64>,
+}
+
 /// `config.json` of a static encoder.
 #[derive(Default, Deserialize)]
 #[serde(default)]
@@ -115,8 +125,9 @@ impl TextEncoder {
             None => {
                 let config: Config = inside.settings("config.json")?;
                 let sentence: SentenceSettings = folder.optional("sentence_bert_config.json")?.unwrap_or_default();
-                let longest = config.longest()?;
-                let longest = sentence.max_seq_length.unwrap_or(longest).min(longest);
+                let tokenizer: TokenizerSettings = inside.optional("tokenizer_config.json")?.unwrap_or_default();
+                let stated = [sentence.max_seq_length, tokenizer.model_max_length.map(|most| most as usize)];
+                let longest = stated.into_iter().flatten().fold(config.longest()?, usize::min);
                 if longest < 4 {
                     return Err(refused(format!("texts of {longest} tokens are too short")));
                 }
@@ -244,3 +255,6 @@ impl Network {
 fn refused(reason: impl std::fmt::Display) -> Error {
     Error::unprocessable("bad_encoder", format!("the encoder is refused: {reason}"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -36,12 +36,16 @@ pub(super) struct Config {
     layer_norm_eps: f32,
     #[serde(default)]
     position_embedding_type: Option<String>,
-    #[serde(default)]
+    #[serde(default = "buckets")]
     relative_attention_num_buckets: usize,
 }
 
 fn gelu_name() -> String {
     "gelu".to_owned()
+}
+
+fn buckets() -> usize {
+    32
 }
 
 fn epsilon() -> f32 {
@@ -238,7 +242,8 @@ impl Transformer {
     /// Bytes it takes.
     pub(super) fn bytes(&self) -> usize {
         let layer = |l: &Layer| l.qkv.bytes() + l.output.bytes() + l.up.bytes() + l.down.bytes();
-        (self.words.len() + self.positions.len() + self.distances.len()) * 4 + self.layers.iter().map(layer).sum::<usize>()
+        (self.words.len() + self.positions.len() + self.distances.len()) * 4
+            + self.layers.iter().map(layer).sum::<usize>()
     }
 
     /// The vectors of all tokens of some texts, text after text, `[tokens, hidden]`.
@@ -276,7 +281,11 @@ impl Transformer {
         let norm = &layer.attention_norm;
         add_layer_norm(&mut scratch.x, &scratch.mixed, &norm.gain, &norm.bias, self.epsilon);
         layer.up.product(rows, (&scratch.x, dense(hidden)), (&mut scratch.inner, dense(inner)));
-        if self.tanh { gelu_tanh(&mut scratch.inner) } else { gelu(&mut scratch.inner) }
+        if self.tanh {
+            gelu_tanh(&mut scratch.inner)
+        } else {
+            gelu(&mut scratch.inner)
+        }
         layer.down.product(rows, (&scratch.inner, dense(inner)), (&mut scratch.mixed, dense(hidden)));
         let norm = &layer.output_norm;
         add_layer_norm(&mut scratch.x, &scratch.mixed, &norm.gain, &norm.bias, self.epsilon);

@@ -78,7 +78,10 @@ impl Weights {
             self.places.insert(name, Place { file: self.files.len(), start: first + from, entry });
         }
         if first.checked_add(end).is_none_or(|end| end > length) {
-            return Err(refused(format!("the file is truncated: its tensors need {end} bytes, it has {}", length - first)));
+            return Err(refused(format!(
+                "the file is truncated: its tensors need {end} bytes, it has {}",
+                length - first
+            )));
         }
         self.files.push(file);
         Ok(())

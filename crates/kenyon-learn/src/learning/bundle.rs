@@ -302,6 +302,7 @@ impl Bundle {
         let encoder: Encoder = serde_json::from_slice(need("encoder.json")?)
             .map_err(|e| bad(format!("encoder.json cannot be read: {e}")))?;
         encoder.check().map_err(|e| bad(format!("encoder.json: {e}")))?;
+        encoder.open()?;
         check_config(&config)?;
         let tensors = tensors_from_bytes(need("weights.safetensors")?)?;
         if let Some((name, _)) = tensors.iter().find(|(_, tensor)| !is_finite(tensor)) {

@@ -14,6 +14,11 @@ use crate::{Detail, Error, Result};
 use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
 
+/// A longer vector of a pretrained encoder is a mistake.
+const MAX_VECTOR: usize = 1 << 16;
+/// What vectors of pretrained encoders, mostly of length 1, are multiplied with.
+const VECTOR_SCALE: f32 = 4.0;
+
 /// The fitted state of a field.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
@@ -37,6 +42,8 @@ pub(super) enum Fitted {
     },
     /// Words and n-grams in a bag.
     Text { grams: Grams },
+    /// The vector of a pretrained encoder, then words and n-grams.
+    Encoded { width: usize, grams: Grams },
     /// Words as tokens, by the encoder's shared lexicon.
     Words,
     /// Elements of a fixed-length list, in a bag.
@@ -62,6 +69,7 @@ impl Fitted {
             Encoding::Phases => Self::Timestamp { scale: Scale::default() },
             Encoding::Flag => Self::Boolean,
             Encoding::Names => Self::Category { names: IndexSet::new(), slots: options.reserve.max(64) },
+            Encoding::Words if plan.encoder.is_some() => Self::encoded(plan, Grams::hashed(options.text_bits.min(18)))?,
             Encoding::Words if layout == Layout::Tokens && !plan.kind.is_list() => Self::Words,
             // A sequence of strings is read as one text.
             Encoding::Words => Self::Text { grams: Grams::hashed(options.text_bits.min(18)) },
@@ -85,6 +93,27 @@ impl Fitted {
         })
     }
 
+    /// A column that the plan's pretrained encoder reads.
+    pub(super) fn encoded(plan: &ColumnPlan, grams: Grams) -> Result<Self> {
+        let encoder = plan.encoder.as_ref().ok_or_else(|| Error::internal("a column without an encoder"))?;
+        Ok(Self::Encoded { width: encoder.vectors()?.width(), grams })
+    }
+
+    /// Pushes the vector of a text, then its words.
+    pub(super) fn push_encoded(
+        &self,
+        (text, vector): (Option<&str>, &[f32]),
+        start: u32,
+        batch: &mut Batch,
+        words: &mut Words,
+    ) {
+        let (Self::Encoded { width, grams }, Some(text)) = (self, text) else { return };
+        for (element, value) in (start..).zip(vector).filter(|(_, value)| **value != 0.0) {
+            batch.push_entry(element, value * VECTOR_SCALE);
+        }
+        grams.push(text, start + *width as u32, batch, words);
+    }
+
     /// Number of feature indices.
     pub(super) fn width(&self) -> u32 {
         let width = match self {
@@ -95,6 +124,7 @@ impl Fitted {
             Self::Boolean => 2,
             Self::Category { slots, .. } => slots + 2,
             Self::Text { grams } => grams.width(),
+            Self::Encoded { width, grams } => width + grams.width(),
             Self::Words => 0,
             Self::Vector { width, .. } => *width,
             Self::Patches { patches } => patches.width(),
@@ -117,6 +147,7 @@ impl Fitted {
                 };
                 scaled && planned.into_iter().all(|shape| elements(shape) == Some(*width))
             }
+            Self::Encoded { width, .. } => plan.encoder.is_some() && (1..=MAX_VECTOR).contains(width),
             _ => true,
         }
     }

@@ -51,11 +51,15 @@ impl Fitted {
                 if rows.iter().all(|&row| values[row].is_none()) {
                     return Err("no row has a value".into());
                 }
-                if layout == Layout::Tokens {
+                if layout == Layout::Tokens && plan.encoder.is_none() {
                     return Ok(Self::Words);
                 }
                 let texts = rows.iter().filter_map(|&row| values[row].as_deref());
-                Ok(Self::Text { grams: Grams::fit(texts, options.text_bits) })
+                let grams = Grams::fit(texts, options.text_bits);
+                match plan.encoder {
+                    Some(_) => Self::encoded(plan, grams).map_err(|error| error.detail),
+                    None => Ok(Self::Text { grams }),
+                }
             }
             Column::Strings { offsets, values } => {
                 if layout == Layout::Tokens {

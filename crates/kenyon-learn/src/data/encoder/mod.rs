@@ -140,9 +140,11 @@ impl Encoder {
         options: EncoderOptions,
         pairs: &[[String; 2]],
     ) -> Result<Self> {
+        Self { inputs: inputs.to_vec(), ..Self::default() }.open()?;
         let stories = inputs.iter().any(|p| p.kind == ColumnKind::Sequence && p.channels == Some(0));
         let texts: Vec<&Column> = inputs
             .iter()
+            .filter(|plan| plan.encoder.is_none())
             .filter_map(|plan| table.column(&plan.name))
             .filter(|column| matches!(column, Column::Text(_) | Column::Strings { .. }))
             .collect();
@@ -294,6 +296,34 @@ impl Encoder {
         self.push_rows(table, batch)
     }
 
+    /// The vectors of a column that a pretrained encoder reads, `[rows, width]`; nothing for other columns.
+    fn vectors(&self, field: usize, column: &Column) -> Result<Vec<f32>> {
+        let (Fitted::Encoded { width, .. }, Column::Text(texts)) = (&self.fitted[field], column) else {
+            return Ok(Vec::new());
+        };
+        let name = &self.fields[field].name;
+        let plan = self.inputs.iter().find(|plan| plan.name == *name).and_then(|plan| plan.encoder.as_ref());
+        let encoder = plan.ok_or_else(|| Error::internal(format!("column {name} has no encoder")))?.vectors()?;
+        if encoder.width() != *width {
+            return Err(Error::internal(format!("the encoder of column {name} gives {} numbers", encoder.width())));
+        }
+        let texts: Vec<&str> = texts.iter().map(|text| text.as_deref().unwrap_or_default()).collect();
+        encoder.of_texts(&texts)
+    }
+
+    /// Whether a pretrained encoder reads one of its columns: encoding a row then takes milliseconds.
+    pub fn is_slow(&self) -> bool {
+        self.inputs.iter().any(|plan| plan.encoder.is_some())
+    }
+
+    /// Opens the pretrained encoders of its columns.
+    ///
+    /// # Errors
+    /// `encoder_missing` where one is not there.
+    pub fn open(&self) -> Result<()> {
+        self.inputs.iter().filter_map(|plan| plan.encoder.as_ref()).try_for_each(|encoder| encoder.vectors().map(drop))
+    }
+
     fn push_rows(&self, table: &Table, batch: &mut Batch) -> Result<()> {
         let mut columns = Vec::with_capacity(self.fields.len());
         for (field, fitted) in self.fields.iter().zip(&self.fitted) {
@@ -302,11 +332,24 @@ impl Encoder {
                 .ok_or_else(|| Error::internal(format!("column {} was not read", field.name)))?;
             columns.push((column, fitted.diagonal().and_then(|diagonal| table.column(&diagonal.with))));
         }
+        let vectors: Vec<Vec<f32>> = columns
+            .iter()
+            .enumerate()
+            .map(|(field, (column, _))| self.vectors(field, column))
+            .collect::<Result<_>>()?;
         let mut scratch = Words::default();
         for row in 0..table.rows {
             let mut out_of_range = 0.0f32;
             for (index, (field, &(column, other))) in self.fields.iter().zip(&columns).enumerate() {
                 let fitted = &self.fitted[index];
+                if let (Fitted::Encoded { width, .. }, Column::Text(texts)) = (fitted, column) {
+                    let vector = &vectors[index][row * width..(row + 1) * width];
+                    fitted.push_encoded((texts[row].as_deref(), vector), field.start, batch, &mut scratch);
+                    if self.layout == Layout::Tokens {
+                        batch.end_token(index as u16);
+                    }
+                    continue;
+                }
                 out_of_range = out_of_range.max(fitted.out_of_range(column, row));
                 match self.layout {
                     Layout::Bag => fitted.bag((column, other), row, field.start, batch, &mut scratch),

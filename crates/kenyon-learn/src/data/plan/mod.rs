@@ -9,6 +9,7 @@ pub use resolve::{declare, resolve};
 
 use super::kinds::{ColumnKind, Spelling};
 use super::target::Task;
+use super::vectors::ColumnEncoder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -35,6 +36,9 @@ pub struct ColumnPlan {
     /// Whether its values are classes, which keep the type and spelling of the data.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub labels: bool,
+    /// The pretrained encoder that reads it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<ColumnEncoder>,
 }
 
 /// A training request's reading of a dataset.
@@ -83,6 +87,15 @@ impl ColumnPlan {
 
     /// A column read as `kind` without further options.
     pub fn new(name: impl Into<String>, kind: ColumnKind) -> Self {
-        Self { name: name.into(), kind, members: None, shape: None, channels: None, spelling: None, labels: false }
+        Self {
+            name: name.into(),
+            kind,
+            members: None,
+            shape: None,
+            channels: None,
+            spelling: None,
+            labels: false,
+            encoder: None,
+        }
     }
 }

@@ -7,6 +7,7 @@ use crate::data::schema::{
     ColumnInfo, ColumnKind, ColumnsPattern, FeatureGroup, FeatureSpec, Features, Summary, Unused,
 };
 use crate::data::target::Task;
+use crate::data::vectors::ColumnEncoder;
 use crate::{Detail, Error, Result};
 use std::collections::{HashMap, HashSet};
 
@@ -93,7 +94,9 @@ pub fn declare(features: &Features, target: &str, task: Option<Task>) -> Result<
     let (mut inputs, mut ignored) = (Vec::new(), vec![target.to_owned()]);
     for (name, spec) in features.iter().filter(|(name, _)| *name != target) {
         let group = match spec {
-            FeatureSpec::Kind(kind) => FeatureGroup { kind: *kind, columns: None, channels: None, shape: None },
+            FeatureSpec::Kind(kind) => {
+                FeatureGroup { kind: *kind, columns: None, channels: None, shape: None, encoder: None }
+            }
             FeatureSpec::Group(group) => group.clone(),
         };
         let Some(kind) = group.kind.kind() else {
@@ -109,7 +112,14 @@ pub fn declare(features: &Features, target: &str, task: Option<Task>) -> Result<
         };
         check_shape(name, kind, group.shape.as_deref(), group.channels, members.as_ref().map(Vec::len))?;
         let shape = group.shape.or_else(|| members.as_ref().and_then(|m| square(m.len())));
-        inputs.push(ColumnPlan { members, shape, channels: group.channels, ..ColumnPlan::new(name.clone(), kind) });
+        let encoder = encoder_of(name, kind, group.encoder.as_deref())?;
+        inputs.push(ColumnPlan {
+            members,
+            shape,
+            channels: group.channels,
+            encoder,
+            ..ColumnPlan::new(name.clone(), kind)
+        });
     }
     if inputs.is_empty() {
         return Err(Error::unprocessable("no_features", "a model needs at least one feature")
@@ -225,7 +235,9 @@ fn resolve_feature<'s>(
     target: &str,
 ) -> Result<(Vec<&'s str>, Option<ColumnPlan>)> {
     let group = match spec {
-        FeatureSpec::Kind(kind) => FeatureGroup { kind: *kind, columns: None, channels: None, shape: None },
+        FeatureSpec::Kind(kind) => {
+            FeatureGroup { kind: *kind, columns: None, channels: None, shape: None, encoder: None }
+        }
         FeatureSpec::Group(group) => group.clone(),
     };
     let members = match &group.columns {
@@ -260,6 +272,7 @@ fn resolve_feature<'s>(
         return Err(bad_feature(name, "a column outside the group has this name"));
     }
     check_shape(name, kind, group.shape.as_deref(), group.channels, Some(members.len()))?;
+    encoder_of(name, kind, group.encoder.as_deref())?;
     let shape = (kind == ColumnKind::Vector).then(|| {
         let known = columns.by_name.get(name).and_then(|(c, _)| c.shape.clone());
         let known = known.filter(|s| s.iter().product::<usize>() == members.len());
@@ -274,6 +287,16 @@ fn resolve_feature<'s>(
         ..ColumnPlan::new(name, kind)
     };
     Ok((members, Some(plan)))
+}
+
+/// The pretrained encoder of a feature; only a text has one.
+fn encoder_of(name: &str, kind: ColumnKind, encoder: Option<&str>) -> Result<Option<ColumnEncoder>> {
+    match encoder {
+        Some(_) if kind != ColumnKind::Text => {
+            Err(bad_feature(&format!("{name}.encoder"), format!("an encoder reads a text, not a {}", kind.name())))
+        }
+        encoder => Ok(encoder.map(|encoder| ColumnEncoder::new(encoder, ""))),
+    }
 }
 
 /// A setting about one column of the data.
@@ -319,6 +342,7 @@ fn single<'s>(
     plan.kind = kind;
     plan.spelling = spelling;
     plan.members = None;
+    plan.encoder = encoder_of(name, kind, group.encoder.as_deref())?;
     plan.shape = match kind {
         ColumnKind::Vector | ColumnKind::Image => group.shape.clone().or(plan.shape.filter(|_| found == kind)),
         _ => None,

@@ -226,6 +226,9 @@ pub struct FeatureGroup {
     /// Shape of a vector or image, rows first.
     #[serde(default)]
     pub shape: Option<Vec<usize>>,
+    /// The pretrained encoder that reads a text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoder: Option<String>,
 }
 
 /// Which columns a group is made of.

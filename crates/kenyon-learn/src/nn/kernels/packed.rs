@@ -103,57 +103,67 @@ impl PackedMatrix {
     /// When a row lies outside its slice: a bug of the caller, never of the input.
     pub(crate) fn product(&self, rows: usize, x: (&[f32], Stride), out: (&mut [f32], Stride)) {
         let isa = Isa::best();
-        let call = if isa.name() == "avx512" { product_wide } else { product_narrow };
-        call(isa, self, rows, x, out);
+        self.blocks(isa, MOST_ROWS[usize::from(isa.name() != "avx512")], rows, x, out);
     }
-}
 
-dispatch! {
-    /// For 32 vector registers of 16 numbers.
-    fn product_wide(m: &PackedMatrix, rows: usize, x: (&[f32], Stride), out: (&mut [f32], Stride)) = wide_body
-}
-
-dispatch! {
-    /// For 16 vector registers of 8 numbers.
-    fn product_narrow(m: &PackedMatrix, rows: usize, x: (&[f32], Stride), out: (&mut [f32], Stride)) = narrow_body
-}
-
-#[inline(always)]
-fn wide_body<const FMA: bool>(m: &PackedMatrix, rows: usize, x: (&[f32], Stride), out: (&mut [f32], Stride)) {
-    product_body::<FMA, 8>(m, rows, x, out);
-}
-
-#[inline(always)]
-fn narrow_body<const FMA: bool>(m: &PackedMatrix, rows: usize, x: (&[f32], Stride), out: (&mut [f32], Stride)) {
-    product_body::<FMA, 3>(m, rows, x, out);
-}
-
-#[inline(always)]
-fn product_body<const FMA: bool, const ROWS: usize>(
-    m: &PackedMatrix,
-    rows: usize,
-    (x, xs): (&[f32], Stride),
-    (out, os): (&mut [f32], Stride),
-) {
-    for (panel, bias) in m.bias.iter().enumerate() {
-        let lines = &m.lines[panel * m.inputs..][..m.inputs];
-        let first = panel * PANEL;
-        let width = PANEL.min(m.outputs - first);
-        let mut row = 0;
-        while row < rows {
-            let x = &x[xs.first + row * xs.step..];
-            let out = &mut out[os.first + row * os.step + first..];
-            row += match rows - row {
-                left if left >= ROWS => block::<FMA, ROWS>(lines, bias, (x, xs.step), (out, os.step), width),
-                left if left >= 4 => block::<FMA, 4>(lines, bias, (x, xs.step), (out, os.step), width),
-                left if left >= 2 => block::<FMA, 2>(lines, bias, (x, xs.step), (out, os.step), width),
-                _ => block::<FMA, 1>(lines, bias, (x, xs.step), (out, os.step), width),
-            };
+    fn blocks(&self, isa: Isa, most: usize, rows: usize, (x, xs): (&[f32], Stride), (out, os): (&mut [f32], Stride)) {
+        for (panel, bias) in self.bias.iter().enumerate() {
+            let lines = &self.lines[panel * self.inputs..][..self.inputs];
+            let first = panel * PANEL;
+            let width = PANEL.min(self.outputs - first);
+            let mut row = 0;
+            while row < rows {
+                let x = (&x[xs.first + row * xs.step..], xs.step);
+                let out = (&mut out[os.first + row * os.step + first..], os.step);
+                let (block, taken): (Block, usize) = match (rows - row).min(most) {
+                    8.. => (block_8, 8),
+                    4.. => (block_4, 4),
+                    3 => (block_3, 3),
+                    2 => (block_2, 2),
+                    _ => (block_1, 1),
+                };
+                block(isa, lines, bias, x, out, width);
+                row += taken;
+            }
         }
     }
 }
 
-/// The sums of one panel for `ROWS` rows, kept in registers; returns `ROWS`.
+/// One panel for some rows; `x` and `out` with the distances between two rows.
+type Block = fn(Isa, &[[Lane; 2]], &[Lane; 2], (&[f32], usize), (&mut [f32], usize), usize);
+
+/// Rows whose sums are kept in registers: 32 of 16 numbers, or 16 of 8.
+const MOST_ROWS: [usize; 2] = [8, 3];
+
+/// Generates a block of each number of rows. Each is a function of its own: inside a larger one the compiler does not
+/// keep the sums in registers.
+macro_rules! blocks {
+    ($($name:ident $body:ident $rows:literal),*) => {$(
+        dispatch! {
+            fn $name(
+                lines: &[[Lane; 2]],
+                bias: &[Lane; 2],
+                x: (&[f32], usize),
+                out: (&mut [f32], usize),
+                width: usize,
+            ) = $body
+        }
+        #[inline(always)]
+        fn $body<const FMA: bool>(
+            lines: &[[Lane; 2]],
+            bias: &[Lane; 2],
+            x: (&[f32], usize),
+            out: (&mut [f32], usize),
+            width: usize,
+        ) {
+            block::<FMA, $rows>(lines, bias, x, out, width);
+        }
+    )*};
+}
+
+blocks!(block_8 body_8 8, block_4 body_4 4, block_3 body_3 3, block_2 body_2 2, block_1 body_1 1);
+
+/// The sums of one panel for `ROWS` rows, kept in registers.
 #[inline(always)]
 fn block<const FMA: bool, const ROWS: usize>(
     lines: &[[Lane; 2]],
@@ -161,7 +171,7 @@ fn block<const FMA: bool, const ROWS: usize>(
     (x, x_step): (&[f32], usize),
     (out, out_step): (&mut [f32], usize),
     width: usize,
-) -> usize {
+) {
     let x: [&[f32]; ROWS] = std::array::from_fn(|r| &x[r * x_step..][..lines.len()]);
     let mut sums = [[bias[0].0, bias[1].0]; ROWS];
     for (k, line) in lines.iter().enumerate() {
@@ -184,7 +194,6 @@ fn block<const FMA: bool, const ROWS: usize>(
             out.iter_mut().zip(sums.iter().flatten()).for_each(|(out, sum)| *out = *sum);
         }
     }
-    ROWS
 }
 
 #[cfg(test)]
@@ -201,11 +210,12 @@ mod tests {
             let mut out = vec![0.0; rows * outputs];
             packed.product(rows, (&x, Stride::dense(inputs)), (&mut out, Stride::dense(outputs)));
             let mut columns = PackedMatrix::default();
-            let flipped: Vec<f32> = (0..inputs * outputs).map(|i| weights[i % outputs * inputs + i / outputs]).collect();
+            let flipped: Vec<f32> =
+                (0..inputs * outputs).map(|i| weights[i % outputs * inputs + i / outputs]).collect();
             columns.pack_columns(&flipped, Stride::dense(outputs), inputs, outputs);
             let mut narrow = vec![0.0; rows * outputs];
             let strides = (Stride::dense(inputs), Stride::dense(outputs));
-            product_narrow(Isa::best(), &columns, rows, (&x, strides.0), (&mut narrow, strides.1));
+            columns.blocks(Isa::best(), MOST_ROWS[1], rows, (&x, strides.0), (&mut narrow, strides.1));
             for r in 0..rows {
                 let mut alone = vec![0.0; outputs];
                 let row = &x[r * inputs..][..inputs];

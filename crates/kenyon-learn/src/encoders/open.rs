@@ -1,0 +1,38 @@
+//! The open encoders of a process: each is read from its folder once, whoever asks for it.
+
+use super::TextEncoder;
+use crate::Result;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+/// Encoders by digest. They are closed when the last model that uses them is, but for the one opened last.
+static OPEN: Mutex<Option<Open>> = Mutex::new(None);
+
+#[derive(Default)]
+struct Open {
+    all: HashMap<String, Weak<TextEncoder>>,
+    last: Option<Arc<TextEncoder>>,
+}
+
+/// The encoder with this digest, read from the folder `root` unless it is open.
+///
+/// # Errors
+/// `bad_encoder` where the folder does not hold it.
+pub fn open(digest: &str, root: &Path, threads: usize) -> Result<Arc<TextEncoder>> {
+    // The lock is held while the folder is read: a second caller waits instead of reading it, too.
+    let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
+    let Open { all, last } = open.get_or_insert_default();
+    if let Some(encoder) = all.get(digest).and_then(Weak::upgrade) {
+        return Ok(encoder);
+    }
+    let encoder = TextEncoder::open(root, threads)?;
+    if encoder.info().digest != digest {
+        return Err(super::refused("its files have changed since it was added"));
+    }
+    let encoder = Arc::new(encoder);
+    *last = Some(Arc::clone(&encoder));
+    all.retain(|_, open| open.strong_count() > 0);
+    all.insert(digest.to_owned(), Arc::downgrade(&encoder));
+    Ok(encoder)
+}
