@@ -27,12 +27,12 @@ TEXTS = [
 
 
 def tokenizer(specials):
-    """A word-piece tokenizer whose marks are `specials`: padding, unknown, beginning, end."""
+    """A word-piece tokenizer with the marks `specials` in this order."""
     vocabulary = {piece: at for at, piece in enumerate([*specials, *WORDS])}
-    made = Tokenizer(token_models.WordPiece(vocabulary, unk_token=specials[1]))
+    made = Tokenizer(token_models.WordPiece(vocabulary, unk_token="[UNK]"))
     made.normalizer = normalizers.BertNormalizer(lowercase=True)
     made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    first, last = specials[2], specials[3]
+    first, last = "[CLS]", "[SEP]"
     made.post_processor = processors.TemplateProcessing(
         single=f"{first} $A {last}", special_tokens=[(first, vocabulary[first]), (last, vocabulary[last])]
     )
@@ -40,14 +40,16 @@ def tokenizer(specials):
 
 
 BERT_MARKS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+# Its padding is always token 1, which has no position.
+MPNET_MARKS = ["[CLS]", "[PAD]", "[SEP]", "[UNK]"]
 SHARED = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24}
 
 
-def transformer(name, config, network, pooling, dense):
+def transformer(name, config, network, pooling, dense, marks=None):
     """One architecture: its folder in sentence-transformers' form, and the vectors of TEXTS."""
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
-    made, size = tokenizer(BERT_MARKS)
+    made, size = tokenizer(marks or BERT_MARKS)
     assert config.vocab_size == size
     torch.manual_seed(7)
     bare = network(config)
@@ -110,7 +112,7 @@ if __name__ == "__main__":
     )
     transformer("xlm-roberta", roberta, transformers.XLMRobertaModel, "cls", dense=False)
     mpnet = transformers.MPNetConfig(**common, max_position_embeddings=30, pad_token_id=1)
-    transformer("mpnet", mpnet, transformers.MPNetModel, "max", dense=True)
+    transformer("mpnet", mpnet, transformers.MPNetModel, "max", True, MPNET_MARKS)
     distil = transformers.DistilBertConfig(
         vocab_size=size, dim=16, n_layers=2, n_heads=4, hidden_dim=24, max_position_embeddings=30
     )
