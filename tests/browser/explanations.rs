@@ -19,7 +19,7 @@ async fn a_table_is_explained_from_the_mean_to_the_answer() {
     // The steps end where the answer is: the last bar but one reaches the place of the total.
     let gap = "(() => { const bars = [...document.querySelectorAll('.fall li')].map((li) => li.querySelector('.track i').getBoundingClientRect()); \
         const [step, end] = bars.slice(-2); return Math.min(Math.abs(step.left - end.left), Math.abs(step.right - end.left)); })()";
-    assert!(browser.script(&format!("return {gap}")).await.as_f64().unwrap() < 4.0);
+    browser.until(&format!("{gap} < 4")).await;
     // One verdict with its reasons, and the set on the bars.
     assert_eq!(browser.script("return document.querySelectorAll('#verdict .chip').length").await, json!(1));
     let reasons = browser.script("return document.querySelector('#verdict').innerText").await;
@@ -31,6 +31,7 @@ async fn a_table_is_explained_from_the_mean_to_the_answer() {
     assert!(marked.as_u64().unwrap() >= 1);
 
     browser.go("/models/slope/try").await;
+    browser.shows("slope").await;
     browser.press("Take a row from the dataset").await;
     browser.until("document.querySelector('rect.band')").await;
     browser.until("document.querySelector('line.truth')").await;
@@ -51,6 +52,7 @@ async fn words_are_coloured_where_they_stand() {
         .train("films", json!({"dataset": "films", "target": "mood", "family": "sparse_mlp", "config": {"epochs": 20}}))
         .await;
     browser.go("/models/films/try").await;
+    browser.until("document.querySelector('textarea')").await;
     // An emoji is one code point and two units of JavaScript: words after it are still the right ones.
     browser
         .script("const e = document.querySelector('textarea'); e.value = '\u{1f600}\u{1f600} a wonderful film'; e.dispatchEvent(new Event('input', {bubbles: true}))")

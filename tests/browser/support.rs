@@ -260,8 +260,11 @@ impl Browser {
             "[...document.querySelectorAll('button, a, summary')].find((e) => e.textContent.trim() === {} && !e.disabled)",
             json!(text)
         );
-        self.until(&one).await;
-        self.script(&format!("const e = {one}; e.scrollIntoView({{block: 'center'}}); e.click();")).await;
+        // In one step: a page that is being left may have one, too.
+        self.until(&format!(
+            "((e) => {{ if (e) {{ e.scrollIntoView({{block: 'center'}}); e.click(); }} return e; }})({one})"
+        ))
+        .await;
     }
 
     /// Replaces what a field holds, as a person would.
