@@ -7,7 +7,7 @@ use crate::{Detail, Error, Result};
 use kenyon_learn::data::plan::{self, ColumnPlan, Resolved};
 use kenyon_learn::data::schema::{ColumnInfo, ColumnKind, FeatureKind, FeatureSpec, Features, Summary};
 use kenyon_learn::learning::{ClassWeights, FitSpec, Objective, Validation};
-use kenyon_learn::models::{Family, Task};
+use kenyon_learn::models::{Family, Task, settings};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
@@ -198,6 +198,19 @@ impl TrainingPlan {
     }
 }
 
+/// Settings are those of the family that is named, or of some family.
+fn check_settings(family: Option<Family>, config: &Map<String, Value>) -> Result<()> {
+    let families: Vec<Family> = family.map_or_else(|| Family::all().collect(), |family| vec![family]);
+    let mut refused = None;
+    for family in families {
+        match settings::complete(family, config) {
+            Ok(_) => return Ok(()),
+            Err(error) => drop(refused.get_or_insert(error)),
+        }
+    }
+    refused.map_or(Ok(()), |error| Err(error.into()))
+}
+
 impl TrainRequest {
     /// The options of a training on a table of which the rows from `held_out` on are the other dataset's.
     pub(super) fn fit_spec(&self, held_out: Option<usize>) -> FitSpec {
@@ -272,9 +285,7 @@ impl TrainRequest {
         if self.objective == Some(Objective::Balanced) && plan.resolved.task == Task::Regression {
             return Err(wrong("objective", "classes are balanced in classification only"));
         }
-        if let Some(family) = self.family {
-            kenyon_learn::models::settings::complete(family, &self.config)?;
-        }
+        check_settings(self.family, &self.config)?;
         if let Some(search) = &self.search {
             search::check(search, self.family)?;
         }

@@ -79,7 +79,8 @@ async fn models_read_a_text_with_an_encoder() {
     assert_eq!(add(&server, "tiny", packed("mpnet")).await.status, 201);
     server.put("/api/v1/datasets/d", texts(200)).await.ok();
     let features = json!({"text": {"kind": "text", "encoder": "tiny"}});
-    server.train("m", json!({"dataset": "d", "target": "topic", "features": features})).await;
+    let job = server.train("m", json!({"dataset": "d", "target": "topic", "features": features})).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
     let model = server.get("/api/v1/models/m").await.ok();
     assert!(model.to_string().contains(server.get("/api/v1/encoders/tiny").await.ok()["digest"].as_str().unwrap()));
     let rows = json!({"rows": [{"text": "my card"}, {"text": "the money"}]});

@@ -228,3 +228,36 @@ async fn a_batch_goes_on_after_a_kill_without_a_row_lost_or_twice() {
     assert_eq!(outputs[0].lines().count(), ROWS);
     assert!(outputs[0] == outputs[1], "the interrupted one differs");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dataset_that_spells_its_numbers_otherwise_has_the_same_values() {
+    let server = TestServer::start().await;
+    let rows = |day: &dyn Fn(usize) -> String, mark: char, delimiter: char| {
+        (0..200).fold(format!("a{delimiter}d{delimiter}y\n"), |text, i| {
+            let number = format!("{}{mark}{:02}", i % 10, i * 7 % 100);
+            let label = if i % 10 > 4 { "hi" } else { "lo" };
+            text + &format!("{number}{delimiter}{}{delimiter}{label}\n", day(i))
+        })
+    };
+    let points = rows(&|i| format!("2021-01-{:02}", 1 + i % 28), '.', ',');
+    let commas = rows(&|i| format!("{:02}.01.2021", 1 + i % 28), ',', ';');
+    server.put("/api/v1/datasets/points", points).await.ok();
+    server.put("/api/v1/datasets/commas", commas).await.ok();
+    let request = |validation: Value| {
+        let config = json!({"epochs": 20});
+        json!({"dataset": "points", "target": "y", "family": "sparse_mlp", "config": config, "validation": validation})
+    };
+    assert_eq!(server.train("m", request(json!(0.2))).await["status"], "succeeded");
+    let judged = async |dataset: &str| server.post("/api/v1/models/m/evaluate", json!({"dataset": dataset})).await.ok();
+    let (here, there) = (judged("points").await, judged("commas").await);
+    assert_eq!((&here["metrics"], &there["metrics"]), (&there["metrics"], &here["metrics"]));
+    assert!(here["metrics"]["accuracy"].as_f64().unwrap() > 0.95 && there["warnings"].is_null(), "{there}");
+    let queued = json!({"dataset": "commas", "format": "ndjson"});
+    let queued = server.post("/api/v1/models/m/predict/batch", queued).await.ok();
+    let job = server.ended(queued["id"].as_str().unwrap()).await;
+    assert_eq!((&job["result"]["rows"], &job["result"]["failed"]), (&json!(200), &json!(0)), "{job}");
+    let job = server.train("n", request(json!({"dataset": "commas"}))).await;
+    assert!(job["metrics"]["accuracy"].as_f64().unwrap() > 0.95, "{job}");
+    let odd = |warning: &Value| warning["code"] == "mixed_kind";
+    assert!(!job["warnings"].as_array().unwrap().iter().any(odd), "{job}");
+}

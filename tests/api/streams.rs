@@ -223,3 +223,19 @@ async fn a_snapshot_is_made_and_can_be_fetched() {
     assert!(file.bytes().await.unwrap().len() > 1000);
     assert_eq!(server.get("/api/v1/snapshots/..%2f..%2fkenyon.db").await.status, 404);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_number_is_not_predicted_before_one_was_learned() {
+    let server = TestServer::start().await;
+    let model = json!({"target": "y", "task": "regression", "features": {"a": "number"}});
+    assert_eq!(send(server.request(Method::PUT, "/api/v1/models/m").json(&model)).await.status, 201);
+    let observed = server.post("/api/v1/models/m/observe", json!({"rows": [{"a": 1, "y": null}]})).await;
+    assert_eq!(observed.status, 200, "{}", observed.body);
+    let asked = server.post("/api/v1/models/m/predict", json!({"rows": [{"a": 1}]})).await;
+    assert_eq!(asked.problem(), (409, "nothing_learned"));
+    server.post("/api/v1/models/m/observe", json!({"rows": [{"a": 1, "y": 5}]})).await.ok();
+    assert!(
+        server.post("/api/v1/models/m/predict", json!({"rows": [{"a": 1}]})).await.ok()["predictions"][0]["value"]
+            .is_f64()
+    );
+}

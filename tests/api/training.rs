@@ -357,3 +357,44 @@ async fn small_tables_are_cross_fitted_and_every_row_is_judged() {
     let job = train_and_wait(&server, "few", request("one", json!({}))).await;
     assert!(job["status"] == "succeeded" && codes(&job).contains(&"uncalibrated"), "{job}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_no_family_would_take_is_refused_at_once() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/d", clouds(60)).await.ok();
+    let request = |more: Value| {
+        let mut request = json!({"dataset": "d", "target": "label"});
+        request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request
+    };
+    for (config, code) in [(json!({"epochs": 0}), "bad_setting"), (json!({"epocs": 3}), "unknown_field")] {
+        let refused = server.post("/api/v1/models/m/train", request(json!({"config": config}))).await;
+        assert_eq!(refused.problem().1, code, "{}", refused.body);
+    }
+    let refused = server.post("/api/v1/models/m/train", request(json!({"features": {"x": "numbr"}}))).await;
+    assert!(
+        refused.status == 400 && refused.body["detail"].as_str().unwrap().contains("a kind such as"),
+        "{}",
+        refused.body
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_interval_holds_its_value_and_rows_without_a_target_are_reported() {
+    let server = TestServer::start().await;
+    let csv = (0..300).fold("x,y\n".to_owned(), |csv, i| {
+        let y = if i == 77 { "1e12".to_owned() } else { format!("{}", i % 10) };
+        csv + &format!("{}.5,{}\n", i % 10, if i % 50 == 3 { "NA".to_owned() } else { y })
+    });
+    server.put("/api/v1/datasets/d", csv).await.ok();
+    let request = json!({"dataset": "d", "target": "y", "task": "regression", "config": {"epochs": 5}});
+    let job = server.train("m", request).await;
+    let warning = job["warnings"].as_array().unwrap().iter().find(|w| w["code"] == "missing_words").cloned();
+    assert_eq!(warning.unwrap()["rows"], 6, "{job}");
+    let rows: Vec<Value> = (0..10).map(|i| json!({"x": f64::from(i) + 0.5})).collect();
+    let answers = server.post("/api/v1/models/m/predict", json!({"rows": rows, "coverage": 0.9})).await.ok();
+    for answer in answers["predictions"].as_array().unwrap() {
+        let [low, value, high] = [&answer["interval"][0], &answer["value"], &answer["interval"][1]].map(|v| v.as_f64());
+        assert!(low <= value && value <= high, "{answer}");
+    }
+}

@@ -193,7 +193,7 @@ impl TableBuilder {
                 }
                 // A class may have any name, `NA` as well.
                 let named = plan.labels && plan.kind.spec().keeps_words() && !value.is_empty();
-                if missing && !named {
+                if (missing && !named) || (plan.labels && value.is_empty()) {
                     return;
                 }
                 if let Err(reason) = columns[p].whole(plan, value, list) {

@@ -69,10 +69,17 @@ impl ColumnEncoder {
             return Ok(open);
         }
         let openers = OPENERS.read().unwrap_or_else(PoisonError::into_inner);
+        // A place that is out of reach must not hide another one that has it.
+        let mut failed = None;
         for opener in openers.iter() {
-            if let Some(found) = opener(&self.digest)? {
-                return Ok(self.opened.0.get_or_init(|| found));
+            match opener(&self.digest) {
+                Ok(Some(found)) => return Ok(self.opened.0.get_or_init(|| found)),
+                Ok(None) => {}
+                Err(error) => drop(failed.get_or_insert(error)),
             }
+        }
+        if let Some(error) = failed {
+            return Err(error);
         }
         let detail = format!(
             "the model reads a column with the encoder {} ({}…), which is not there: add it again",

@@ -17,7 +17,13 @@ pub(super) fn is_enough(count: u64, all: u64) -> bool {
 }
 
 /// How a column is read, and whether what was gathered without knowing the kind is valid.
-pub(super) fn decide(stats: &mut Stats, options: &ReadOptions, commas: bool) -> (Reading, bool) {
+///
+/// `commas` and `day_first` are what the rest of the file has; the latter where any date of it decides.
+pub(super) fn decide(
+    stats: &mut Stats,
+    options: &ReadOptions,
+    (commas, day_first): (bool, Option<bool>),
+) -> (Reading, bool) {
     if let Some(reading) = &stats.reading {
         let unreadable = reading.unreadable.clone().or_else(|| unreadable(stats));
         return (Reading { unreadable, ..reading.clone() }, true);
@@ -33,7 +39,9 @@ pub(super) fn decide(stats: &mut Stats, options: &ReadOptions, commas: bool) -> 
         None if evidence.comma + points == 0 => commas && evidence.either + stats.ambiguous_points > 0,
         None => evidence.comma > points,
     };
-    let day_first = options.day_first.unwrap_or_else(|| evidence.is_day_first());
+    let undecided = evidence.day_first == evidence.month_first;
+    let of_file = day_first.filter(|_| undecided);
+    let day_first = options.day_first.or(of_file).unwrap_or_else(|| evidence.is_day_first());
     let kind = kind_of(stats);
     let names = kind.spec().keeps_words();
     if names && options.missing.is_none() {

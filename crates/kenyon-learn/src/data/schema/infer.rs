@@ -7,9 +7,9 @@ use super::stats::{Reading, Stats};
 use super::{ColumnInfo, Summary, group, histogram, notes};
 use crate::data::formats::{self, Format, Limits, Part, ReadOptions};
 use crate::data::kinds::Spelling;
-use crate::data::warning::Warning;
+use crate::data::warning::{MAX_EXAMPLES, Warning, WarningCode};
 use crate::{Detail, Error, Result};
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// The inferred columns of a file.
 struct Surveyed {
@@ -66,14 +66,39 @@ pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
         columns.push(info);
     }
     let columns = group::group(columns, &samples);
-    // Warnings about members of a group are left out.
-    let members: HashSet<&str> = columns.iter().flat_map(|c| c.members.iter().flatten()).map(String::as_str).collect();
-    warnings.retain(|w| w.column.as_deref().is_none_or(|name| !members.contains(name)));
+    of_groups(&mut warnings, &columns);
     let sketches = match wide {
         true => Vec::new(),
         false => columns.iter().map(|c| sketches.remove(&c.name).unwrap_or_default()).collect(),
     };
     Ok(Summary { rows: found.rows, columns, sketches, warnings })
+}
+
+/// Cells of members that do not fit are reported for their group; other warnings about members are left out.
+fn of_groups(warnings: &mut Vec<Warning>, columns: &[ColumnInfo]) {
+    let groups: HashMap<&str, &str> = columns
+        .iter()
+        .flat_map(|column| column.members.iter().flatten().map(|member| (member.as_str(), column.name.as_str())))
+        .collect();
+    let mut odd: Vec<Warning> = Vec::new();
+    warnings.retain_mut(|warning| {
+        let Some(group) = warning.column.as_deref().and_then(|name| groups.get(name)) else { return true };
+        if warning.code == WarningCode::MixedKind {
+            match odd.iter_mut().find(|other| other.column.as_deref() == Some(group)) {
+                Some(other) => {
+                    other.rows += warning.rows;
+                    other.examples.append(&mut warning.examples);
+                    other.examples.truncate(MAX_EXAMPLES);
+                }
+                None => odd.push(Warning { column: Some((*group).to_owned()), ..warning.clone() }),
+            }
+        }
+        false
+    });
+    for warning in &mut odd {
+        warning.detail = format!("{} cells of its columns are not a number and count as missing", warning.rows);
+    }
+    warnings.append(&mut odd);
 }
 
 /// Reads a file once, and once more where a column's kind is known only at its end.
@@ -84,7 +109,9 @@ fn survey(part: &Part, limits: &Limits, known: Option<&Summary>) -> Result<Surve
     pass.check()?;
     let sum = |count: fn(&Stats) -> u64| pass.columns.iter().map(count).sum::<u64>();
     let commas = sum(|s| s.evidence.comma) > sum(points);
-    let decided: Vec<(Reading, bool)> = pass.columns.iter_mut().map(|stats| decide(stats, options, commas)).collect();
+    let (days, months) = (sum(|s| s.evidence.day_first), sum(|s| s.evidence.month_first));
+    let of_file = (commas, (days != months).then_some(days > months));
+    let decided: Vec<(Reading, bool)> = pass.columns.iter_mut().map(|stats| decide(stats, options, of_file)).collect();
     // What tells numbers from names is gathered in this pass only.
     for (stats, (reading, _)) in pass.columns.iter_mut().zip(&decided) {
         if reading.kind == super::ColumnKind::Category && reading.unreadable.is_none() && stats.reading.is_none() {

@@ -135,7 +135,7 @@ pub enum Unused {
 
 /// How a training request sets a column's reading: `"zip":"category"`, `"id":"ignore"`, or a group.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a kind such as \"number\" or \"category\", \"ignore\", or an object with a \"kind\"")]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub enum FeatureSpec {
     /// A kind by name, or `ignore`.

@@ -155,3 +155,32 @@ fn a_group_is_given_once_and_whole() {
         assert!(read(r#"[{"t1":1,"t":[1,2,3,4]}]"#).is_err());
     }
 }
+
+#[test]
+fn dates_that_do_not_decide_follow_those_of_the_file_that_do() {
+    let csv = |other: &str| lines(30, "x,z,y", |i| format!("0{}/02/2020,{other},{}", 1 + i % 9, label(i)));
+    let first = |other: &str| {
+        let (_file, part, found) = upload(csv(other).as_bytes(), &ReadOptions::default()).unwrap();
+        let plan = resolve(&found, &Features::new(), "y", None).unwrap();
+        let table = read_table(&[part], &plan.inputs, &Limits::default()).unwrap();
+        match &table.columns[0].1 {
+            Column::Timestamp(values) => (values[1] - values[0]) / 86_400.0,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(first("28/01/2020"), 1.0, "the day comes first");
+    assert_eq!(first("01/28/2020"), 31.0, "the month comes first");
+}
+
+#[test]
+fn cells_of_a_group_that_do_not_fit_are_reported_for_it() {
+    let names: Vec<String> = (0..20).map(|i| format!("t{i}")).collect();
+    let csv = lines(60, &format!("{},y", names.join(",")), |i| {
+        let cell = |j: usize| if (i, j) == (7, 3) { "abc".to_owned() } else { ((i + j) % 9 + j).to_string() };
+        format!("{},{}", (0..20).map(cell).collect::<Vec<_>>().join(","), label(i))
+    });
+    let (_file, _, found) = upload(csv.as_bytes(), &ReadOptions::default()).unwrap();
+    assert_eq!(found.columns[0].members.as_ref().map(Vec::len), Some(20));
+    let odd: Vec<_> = found.warnings.iter().filter(|w| w.code == WarningCode::MixedKind).collect();
+    assert_eq!((odd.len(), odd[0].column.as_deref(), odd[0].rows, odd[0].examples[0].row), (1, Some("t"), 1, 8));
+}
