@@ -138,6 +138,9 @@ pub fn fit(
         threads,
     };
     let row_weights = weights::of_rows(table, spec, &parts.training)?;
+    if let (Some(column), Some(weights)) = (&spec.weight, &row_weights) {
+        warnings.extend(warnings::of_weights(column, weights, &parts.training));
+    }
     let drawn = row_weights.as_deref().map(|weights| weights::drawn(&parts.validation, weights, spec.seed));
     let drawn = drawn.as_ref().map(|(positions, rows)| Drawn { positions, rows: *rows });
     let data = Data { batch: &batch, targets: &all_targets, split: &parts, folds: folds.as_ref(), outputs, drawn };

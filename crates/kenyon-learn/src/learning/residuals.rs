@@ -18,6 +18,7 @@ pub struct Residuals {
     /// True and predicted value of at most 400 rows, evenly taken in the order of the truth.
     pub points: Vec<[f64; 2]>,
     /// Lower ends of bins of predicted minus true value, and their rows. The first and the last hold all beyond them.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Vec<f64>>))]
     pub histogram: Vec<(f64, u64)>,
     /// Rows in groups of equal size by their true value, the smallest first.
     pub quantiles: Vec<QuantileErrors>,

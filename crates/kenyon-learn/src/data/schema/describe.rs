@@ -90,6 +90,9 @@ fn kind_of(stats: &Stats) -> ColumnKind {
     if present == 0 {
         return ColumnKind::Category;
     }
+    if stats.beyond > 0 && stats.fractions == 0 {
+        return ColumnKind::Category;
+    }
     // A quoted word for "no value" is a name among names only.
     let counted = present - stats.quoted_words.min(present);
     // Whole numbers that are quoted as text may be codes; with fractions among them they are numbers.

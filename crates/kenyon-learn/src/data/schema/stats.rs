@@ -71,6 +71,8 @@ pub(super) struct Stats {
     votes: [u64; 16],
     /// Plain numbers such as `216.191`, whose point may separate thousands.
     pub(super) ambiguous_points: u64,
+    /// Whole numbers that 64 bits do not hold: their digits are names.
+    pub(super) beyond: u64,
     /// Typed texts that are plain numbers: whole ones, which may be codes, and others.
     pub(super) typed_whole: u64,
     pub(super) typed_fractions: u64,
@@ -152,6 +154,7 @@ impl Stats {
             texts: 0,
             votes: [0; 16],
             ambiguous_points: 0,
+            beyond: 0,
             typed_whole: 0,
             typed_fractions: 0,
             quoted_words: 0,
@@ -228,6 +231,7 @@ impl Stats {
 
     /// A whole number; distinct beyond the doubles' 53 bits, too.
     pub(super) fn integer(&mut self, x: i128, sampled: bool) {
+        self.beyond += u64::from(i64::try_from(x).is_err() && u64::try_from(x).is_err());
         let double = x as f64;
         let exact = double as i128 == x;
         self.take(double, if exact { double.to_bits() } else { x as u64 ^ 0x5bd1_e995_0000_0000 }, sampled);

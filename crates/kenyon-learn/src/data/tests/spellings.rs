@@ -5,7 +5,7 @@ use crate::data::plan::{ColumnPlan, read_rows, read_table, resolve};
 use crate::data::rows::RowsReader;
 use crate::data::schema::{ColumnInfo, Features};
 use crate::data::warning::WarningCode;
-use crate::data::{Column, ColumnKind, Table};
+use crate::data::{Column, ColumnKind, Table, TargetEncoder};
 use serde_json::{Map, Value, json};
 
 fn lines(rows: usize, header: &str, line: impl Fn(usize) -> String) -> String {
@@ -137,6 +137,14 @@ fn whole_numbers_of_more_than_64_bits_keep_their_digits() {
     let rows = read_rows(&[part], &found.columns, 1, 1, &Limits::default()).unwrap();
     assert_eq!(rows[0]["x"], json!("89490200000000000001"));
     assert_eq!(found.columns[0].examples[1], json!("89490200000000000001"));
+    // As classes they are told apart.
+    let csv = lines(40, "x,y", |i| format!("{i},89490200000000000000{}", i % 2));
+    let (_file, part, found) = upload(csv.as_bytes(), &ReadOptions::default()).unwrap();
+    assert_eq!((found.columns[1].kind, found.columns[1].distinct), (ColumnKind::Category, 2));
+    let plan = resolve(&found, &Features::new(), "y", None).unwrap();
+    let table = read_table(&[part], &plan.all(), &Limits::default()).unwrap();
+    let target = TargetEncoder::fit("y", table.column("y").unwrap(), plan.task).unwrap();
+    assert_eq!(target, TargetEncoder::Classes(vec![json!("894902000000000000000"), json!("894902000000000000001")]));
 }
 
 #[test]

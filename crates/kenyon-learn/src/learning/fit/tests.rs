@@ -258,3 +258,19 @@ fn few_rows_are_learned_better_than_by_the_recipe_of_before() {
 
 /// Between what both recipes reach.
 const BAR: f64 = 0.83;
+
+#[test]
+fn a_row_with_all_of_the_weight_is_reported() {
+    let training: Vec<usize> = (0..400).collect();
+    let weights = |odd: f32| -> Vec<f32> { (0..400).map(|row| if row == 7 { odd } else { 1.0 }).collect() };
+    assert_eq!(warnings::of_weights("w", &weights(1.0), &training), None);
+    assert_eq!(warnings::of_weights("w", &weights(20.0), &training), None);
+    for odd in [1e6, 1e30] {
+        let warning = warnings::of_weights("w", &weights(odd), &training).unwrap();
+        assert!(
+            warning.code == WarningCode::ExtremeValues && warning.detail.contains("1.0 rows"),
+            "{}",
+            warning.detail
+        );
+    }
+}

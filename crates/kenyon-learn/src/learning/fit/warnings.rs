@@ -33,6 +33,20 @@ pub(super) fn of_rows_without_target(target: &str, rows: usize) -> Warning {
     Warning { rows: rows as u64, ..warning }
 }
 
+/// Whether a few rows have nearly all of the weight: it is as if only so many were learned (Kish 1965, "Survey Sampling").
+pub(super) fn of_weights(column: &str, weights: &[f32], training: &[usize]) -> Option<Warning> {
+    let used = || training.iter().map(|&row| f64::from(weights[row]));
+    let most = used().fold(0.0, f64::max);
+    // Shares of the largest, whose squares stay finite.
+    let (sum, squares) = used().fold((0.0, 0.0), |(sum, squares), w| (sum + w / most, squares + (w / most).powi(2)));
+    let effective = sum * sum / squares;
+    if training.len() < 5 * FEW_ROWS || effective >= FEW_ROWS as f64 {
+        return None;
+    }
+    let detail = format!("a few rows have nearly all of the weight: it is as if {effective:.1} rows were learned");
+    Some(Warning::new(WarningCode::ExtremeValues, Some(column), detail))
+}
+
 /// Warnings about the data before training. `asked` is whether the request names the task.
 pub(super) fn of_data(
     table: &Table,

@@ -36,9 +36,23 @@ pub struct ColumnChange {
     /// The share of rows by which the distributions differ (total variation), from 0 to 1.
     pub distance: f64,
     /// Lower ends of bins, or values, and their share of the rows before.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Vec<NameOrShare>>))]
     pub before: Vec<(String, f64)>,
     /// The same of the rows since.
+    #[cfg_attr(feature = "openapi", schema(value_type = Vec<Vec<NameOrShare>>))]
     pub after: Vec<(String, f64)>,
+}
+
+/// Half of a pair of a name and a share; generators of clients know no pairs.
+#[cfg(feature = "openapi")]
+#[derive(Serialize, utoipa::ToSchema)]
+#[serde(untagged)]
+#[expect(dead_code, reason = "a description only")]
+enum NameOrShare {
+    /// The first of them.
+    Name(String),
+    /// The second.
+    Share(f64),
 }
 
 /// All columns of a stream.
