@@ -67,11 +67,13 @@ class Datasets(Resource):
         *,
         content_type: str | None = None,
         content_encoding: str | None = None,
+        dry_run: bool | None = None,
         timeout: float | None = None,
         **read: Unpack[ReadOptions],
     ) -> types.Appended:
-        """Appends the rows of a file, all or none."""
+        """Appends the rows of a file, all or none. With ``dry_run`` nothing is stored."""
+        query: dict[str, Any] = {**read, "dry_run": dry_run}
         headers = {"Content-Type": content_type, "Content-Encoding": content_encoding}
         return self._json(
-            types.Appended, "POST /api/v1/datasets/{name}/rows", name, query=read, data=data, headers=headers, timeout=timeout
+            types.Appended, "POST /api/v1/datasets/{name}/rows", name, query=query, data=data, headers=headers, timeout=timeout
         )

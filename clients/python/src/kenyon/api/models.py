@@ -208,10 +208,11 @@ class Models(Resource):
         version: int,
         *,
         format: Literal["bundle", "safetensors", "onnx"] | None = None,
+        inputs: Literal["columns", "features"] | None = None,
         encoder: bool | None = None,
     ) -> Reply:
-        """A version as a file; read the reply's body."""
-        query = {"format": format, "encoder": encoder}
+        """A version as a file; read the reply's body. ``inputs`` is what an ``onnx`` file takes."""
+        query = {"format": format, "inputs": inputs, "encoder": encoder}
         return self._reply("GET /api/v1/models/{name}/versions/{version}/export", name, version, query=query)
 
     def import_model(self, name: str, data: Body, *, timeout: float | None = None) -> types.Imported:

@@ -130,6 +130,9 @@ class StreamPoint(TypedDict):
     row: int
     accuracy: NotRequired[float]
     mae: NotRequired[float]
+    at: NotRequired[str | None]
+    coverage: NotRequired[float | None]
+    memory: NotRequired[int | None]
 
 
 class Consolidation(TypedDict):

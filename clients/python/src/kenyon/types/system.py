@@ -83,7 +83,13 @@ class Encoder(TypedDict, total=False):
     name: str
     architecture: str
     width: int
+    max_tokens: int
     digest: str
+    bytes: int
+    license: str | None
+    files: list[str]
+    rows_per_second: float
+    created_at: str
 
 
 class Encoders(TypedDict):
