@@ -15,6 +15,7 @@
 //! checkpoint. Three attempts in a row that got no further fail the job; one that died before its
 //! first heartbeat counts a third of that, because a power cut is not the job's fault.
 
+mod comparer;
 mod control;
 mod dry_run;
 mod follow;
@@ -33,6 +34,7 @@ mod train_request;
 mod trainer;
 mod worker;
 
+pub use comparer::{CompareRequest, Findings, ListedRdm};
 pub use dry_run::{DryRun, PlannedColumn, PlannedSplit};
 pub use follow::follow;
 pub use inputs::{local_parts, summary};

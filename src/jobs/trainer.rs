@@ -1,5 +1,6 @@
 //! The runner of a real server: trains, and evaluates.
 
+use super::comparer;
 use super::inputs::local_parts;
 use super::inputs::summary;
 use super::memory;
@@ -40,6 +41,7 @@ impl Runner for Trainer {
             JobKind::Train => self.train(work, monitor),
             JobKind::Evaluate => self.evaluate(work),
             JobKind::Predict => predictor::run(work, monitor, self.limits),
+            JobKind::Compare => comparer::run(work, monitor, self.limits, self.memory),
             JobKind::Consolidate => {
                 Err(Error::unprocessable("nothing_to_consolidate", "this model has nothing to consolidate"))
             }
@@ -50,7 +52,7 @@ impl Runner for Trainer {
 impl Trainer {
     fn train(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
         let request: TrainRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
-        let JobInput { dataset, held_out: other } = input(work)?;
+        let JobInput { dataset, held_out: other, .. } = input(work)?;
         let summary = summary(&dataset.columns)?;
         let mut training = request.plan(&summary)?;
         work.wait(work.store.find_encoders(&mut training.resolved.inputs))?;
@@ -101,9 +103,9 @@ impl Trainer {
 
     fn evaluate(&self, work: &Work) -> Result<Outcome> {
         let store = &work.store;
-        let stable = work.wait(store.model(&work.job.model))?.traffic.stable;
+        let stable = work.wait(store.model(work.job.model()?))?.traffic.stable;
         let missing = || Error::new(Kind::Unprocessable, "no_version", "the model has no version to evaluate");
-        let version = work.wait(store.version(&work.job.model, stable.ok_or_else(missing)?))?;
+        let version = work.wait(store.version(work.job.model()?, stable.ok_or_else(missing)?))?;
         let files = work.wait(store.version_files(&version))?;
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
         let mut plans = vec![bundle.config.target.clone()];
@@ -164,7 +166,7 @@ fn withheld(work: &Work, request: &TrainRequest, plan: &plan::Resolved, fitted: 
         return Ok(None);
     }
     let dropped = &fitted.bundle.encoder.dropped;
-    let changes = work.wait(schema_guard::changes(&work.store, &work.job.model, plan, dropped))?;
+    let changes = work.wait(schema_guard::changes(&work.store, work.job.model()?, plan, dropped))?;
     Ok(changes.map(|changes| changes.reason()))
 }
 

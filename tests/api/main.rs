@@ -6,6 +6,7 @@
 mod attacks;
 mod bad_input;
 mod bundles;
+mod comparisons;
 mod datasets;
 mod description;
 mod earlier;
