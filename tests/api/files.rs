@@ -109,6 +109,18 @@ async fn a_dataset_is_answered_by_a_job_whose_output_has_its_columns() {
     assert!(lines[3].starts_with("word,0,red,no,,") && lines[3].contains("x: "), "{lines:?}");
     assert!(lines[4].starts_with("-2,1,blue,no,left,"), "{lines:?}");
     assert_eq!(server.get("/api/v1/datasets/answered").await.ok()["rows"], 4);
+    let request = json!({"dataset": "more", "format": "parquet", "into": "typed"});
+    let queued = server.post("/api/v1/models/m/predict/batch", &request).await;
+    let id = queued.body["id"].as_str().unwrap().to_owned();
+    assert_eq!(server.ended(&id).await["status"], "succeeded");
+    let output = server.request(Method::GET, &format!("/api/v1/jobs/{id}/output")).send().await.unwrap();
+    assert_eq!(output.headers()["content-type"], "application/vnd.apache.parquet");
+    let bytes = output.bytes().await.unwrap();
+    assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+    send(server.request(Method::PUT, "/api/v1/datasets/again").body(bytes)).await.ok();
+    let again = server.get("/api/v1/datasets/again/rows").await.ok();
+    assert_eq!(again["rows"], server.get("/api/v1/datasets/typed/rows").await.ok()["rows"]);
+    assert_eq!((&again["rows"][0]["y"], &again["rows"][1]["predicted_"]), (&json!(0), &json!("left")), "{again}");
     let trained = server.get("/api/v1/jobs?kind=train").await.ok()["items"][0]["id"].clone();
     let none = server.get(&format!("/api/v1/jobs/{}/output", trained.as_str().unwrap())).await;
     assert_eq!(none.problem(), (404, "output_not_found"));
