@@ -59,6 +59,9 @@ pub struct BatchRequest {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub top_k: Option<usize>,
+    /// Whether each answer is explained, which takes a few milliseconds a row.
+    #[serde(default)]
+    pub explain: bool,
     /// The version that answers; the one that is served when missing.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
@@ -153,7 +156,8 @@ impl Segments<'_> {
         let columns = summary(&dataset.columns)?.columns;
         let inputs = plan::spelled_as(&bundle.encoder.inputs, &columns);
         let reader = RowsReader::new(&inputs, &bundle.config.ignored);
-        let options = LineOptions { format: request.format.lines(), coverage: request.coverage, top_k: request.top_k };
+        let BatchRequest { coverage, top_k, explain, .. } = *request;
+        let options = LineOptions { format: request.format.lines(), coverage, top_k, explain };
         let parts = self.work.wait(local_parts(&self.work.store, dataset))?;
         let mut first = 0;
         for (part, stored) in parts.iter().zip(&dataset.parts) {
