@@ -100,7 +100,7 @@ fn kind_of(stats: &Stats) -> ColumnKind {
     let votes = |kind| stats.votes(kind) + if kind == ColumnKind::Number { typed } else { 0 };
     let found = ColumnKind::all().find(|kind| counted > 0 && is_enough(votes(*kind), counted));
     // Seasons such as `2010-11` are months only among others that are no seasons.
-    let seasons = |kind| kind == ColumnKind::Timestamp && stats.evidence.seasons * 2 > stats.moments;
+    let seasons = |kind| kind == ColumnKind::Timestamp && stats.evidence.seasons * 2 > stats.votes(kind);
     if let Some(kind) = found.filter(|kind| !seasons(*kind)) {
         return kind;
     }
