@@ -6,7 +6,6 @@ import { heading, card, chip, remover, trouble, act, tiles, jobCard, reload, int
 import { ended } from '../js/live.js';
 import { heatmap, scale, similarities, curve, scatter, thumbnail } from './figures.js';
 
-// Stimuli that are drawn in a plane at most, and with pictures.
 const [MOST_DRAWN, MOST_PICTURES] = [400, 200];
 
 export async function found(signal, id) {
@@ -34,7 +33,7 @@ export async function found(signal, id) {
 	it.dropped.length ? card('Stimuli left out', table('Stimuli left out', ['Stimulus', 'Reason'], it.dropped.map((one) => [one.condition, one.reason]))) : null)];
 }
 
-// A curve for models of which several layers were compared.
+// A curve for each model with several layers.
 function layers(it, against) {
 	const models = new Map();
 	for (const one of it.systems) {
