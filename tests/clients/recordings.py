@@ -112,8 +112,9 @@ def judged(server, name, systems, subjects):
     server.upload(f"{name}_subjects", {**tiled, "subject": np.repeat([f"s{k}" for k in range(len(subjects))], len(i))})
     asked = [{"name": f"m{at}", "rdm": f"{name}_{at}"} for at in range(len(systems))]
     asked.append({"name": "brain", "rdm": f"{name}_subjects"})
-    # What is uploaded is exact; matrices are kept in single precision.
-    models, brain = RDMs(systems.astype(np.float32)), RDMs(subjects.astype(np.float32))
+    # Matrices are kept in single precision; rsatoolbox computes in that of its input.
+    single = lambda values: RDMs(values.astype(np.float32).astype(float))
+    models, brain = single(systems), single(subjects)
     for comparison, method in COMPARISONS.items():
         found = server.compare(systems=asked, compare=comparison, reference="brain", bootstrap={"samples": 10})
         expected = compare(models, brain, method=method)
@@ -149,7 +150,7 @@ def main():
         truth = rng.random(30 * 29 // 2)
         subjects = np.round(truth + 0.5 * rng.random((6, len(truth))), 2)
         systems = np.round(np.stack([truth + share * rng.random(len(truth)) for share in (0.5, 2.0, 8.0)]), 1)
-        bootstrap(server, "simulated", *judged(server, "simulated", systems, subjects), samples=2000)
+        bootstrap(server, "simulated", *judged(server, "simulated", systems, subjects), samples=500)
         if len(sys.argv) > 2:
             with gzip.open(os.path.join(sys.argv[2], "rdms_upper.csv.gz"), "rt") as file:
                 names = file.readline().strip().split(",")

@@ -17,7 +17,7 @@ from .figures import (
     Sparsity,
     StreamDrift,
     StreamPoint,
-)
+KnownRange)
 from .names import ColumnKind, Row, Task, VersionState
 
 
@@ -245,6 +245,8 @@ class Activity(TypedDict):
     version: int
     rows: int
     layers: list[LayerActivity]
+    classes: list[str]
+    known_ranges: list[KnownRange]
     macs: Macs
     energy_joules: Energy
     bytes: int
