@@ -132,6 +132,7 @@ const TABLES: &[(&str, Columns)] = &[
             ("error", 't'),
             ("attempt", 'i'),
             ("strikes", 'i'),
+            ("kills", 'i'),
             ("resumed_from_step", 'i'),
             ("checkpoint_key", 't'),
             ("checkpoint_step", 'i'),
