@@ -43,6 +43,7 @@ pub mod objects;
 pub mod observations;
 pub mod open;
 mod outputs;
+mod postgres;
 pub mod predictions;
 pub mod snapshot;
 #[cfg(test)]
