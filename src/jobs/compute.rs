@@ -261,15 +261,7 @@ impl Training {
     /// How many rows are held in memory, where those are not all. It depends on the request and the data alone, so that
     /// what is learned does not depend on the machine.
     fn sample_size(&self, source: &Source) -> Result<Option<usize>> {
-        let TrainRequest { validation, weight, family, config, .. } = &self.request;
-        // Those are the families for tables that learn from mini-batches alone; others store rows or answer by them.
-        let by_steps = family.is_none_or(|family| family.reads_compact());
-        let folds = config.get("cross_fit").and_then(Value::as_bool) == Some(true);
-        if !by_steps || folds || validation.is_some() || weight.is_some() {
-            return Ok(None);
-        }
-        let plans = self.columns(&source.summary()?)?;
-        Ok(plan::sample_size(&plans, source.dataset.rows))
+        Ok(sample_size(&self.request, &self.columns(&source.summary()?)?, source.dataset.rows))
     }
 
     /// Refuses a training that will not fit into `limit` bytes.
@@ -278,6 +270,18 @@ impl Training {
         let rows = self.sample_size(source)?.map_or(summary.rows, |rows| rows as u64);
         memory::check(memory::estimate(&summary, &source.dataset, &self.plan(&summary)?, rows), limit)
     }
+}
+
+/// How many of `rows` rows a training on `columns` holds in memory, where those are not all.
+pub(super) fn sample_size(request: &TrainRequest, columns: &[ColumnPlan], rows: u64) -> Option<usize> {
+    let TrainRequest { validation, weight, family, config, .. } = request;
+    // Those are the families for tables that learn from mini-batches alone; others store rows or answer by them.
+    let by_steps = family.is_none_or(|family| family.reads_compact());
+    let folds = config.get("cross_fit").and_then(Value::as_bool) == Some(true);
+    if !by_steps || folds || validation.is_some() || weight.is_some() {
+        return None;
+    }
+    plan::sample_size(columns, rows)
 }
 
 /// The rows of a training.

@@ -1,6 +1,7 @@
 //! What a training would do: its data are read and encoded, and it trains for a moment, from which its time and
 //! memory are estimated. Nothing is stored.
 
+use super::compute::sample_size;
 use super::inputs::local_parts;
 use super::inputs::summary;
 use super::train_request::{DivideBy, HeldOut, TrainRequest, TrainingPlan};
@@ -128,6 +129,8 @@ impl Probing {
         let from = (!self.other.is_empty()).then_some(from);
         let spec = self.request.fit_spec(from);
         let scale = self.rows as f64 / table.rows.max(1) as f64;
+        let held = sample_size(&self.request, &self.plan.columns(), self.rows).map_or(self.rows, |rows| rows as u64);
+        let held = held as f64 / table.rows.max(1) as f64;
         let resolved = &self.plan.resolved;
         let monitor = Probe::default();
         let begun = Instant::now();
@@ -149,7 +152,7 @@ impl Probing {
             columns: self.columns(&seen.dropped),
             split: self.split(&seen, scale),
             estimated_seconds: rounded(FIXED_SECONDS + (reading + learning * trainings) * scale),
-            estimated_bytes: (FIXED_BYTES + PEAK * seen.bytes as f64 * scale + seen.training_bytes as f64) as u64,
+            estimated_bytes: (FIXED_BYTES + PEAK * seen.bytes as f64 * held + seen.training_bytes as f64) as u64,
             warnings: seen.warnings,
         })
     }
