@@ -138,6 +138,7 @@ pub const CODES: &[&str] = &[
     "output_not_found",
     "output_not_ready",
     "prediction_not_found",
+    "process_unavailable",
     "queue_full",
     "quota_reached",
     "ragged_rows",

@@ -92,7 +92,8 @@ impl Process {
             .stderr(Stdio::piped())
             // A signal to the server's group, as from a terminal, is not meant for it.
             .process_group(0)
-            .spawn()?;
+            .spawn()
+            .map_err(no_process)?;
         let missing = || Error::internal("a process without its pipes");
         let orders = child.stdin.take();
         let stdout = child.stdout.take().ok_or_else(missing)?;
@@ -216,6 +217,12 @@ impl Drop for Process {
     fn drop(&mut self) {
         self.end();
     }
+}
+
+/// What it lacks may be there again in a moment: descriptors, memory, processes.
+fn no_process(cause: std::io::Error) -> Error {
+    let detail = "the process that trains cannot be started";
+    Error { cause: Some(cause.into()), ..Error::new(Kind::Unavailable, "process_unavailable", detail) }
 }
 
 fn stopped() -> Error {

@@ -140,6 +140,27 @@ async fn a_training_that_exceeds_its_memory_is_a_failed_job_and_nothing_else() {
     assert!(children(server.id()).is_empty());
 }
 
+/// More rows than are held in memory: they are learned from in blocks, and the memory there is changes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_learned_from_many_rows_does_not_depend_on_the_memory_there_is() {
+    let csv = clouds(210_000);
+    let mut weights = Vec::new();
+    for memory in ["150000000", "2000000000"] {
+        let folder = tempfile::tempdir().unwrap();
+        let (_server, client) = server(folder.path(), &["--train-memory", memory]).await;
+        client.put("/api/v1/datasets/many", csv.as_bytes()).await;
+        let request = json!({ "dataset": "many", "target": "label",
+            "config": { "epochs": 1, "hidden": [16], "members": 1, "bins": 8, "batch_size": 1024 } });
+        let job = client.train("t", &request).await;
+        assert_eq!(job["status"], "succeeded", "{job}");
+        let events = client.bytes("GET", &format!("/api/v1/jobs/{}/events", job["id"].as_str().unwrap())).await;
+        assert!(String::from_utf8_lossy(&events).contains("a sample of"), "rows are sampled");
+        assert!(job["metrics"]["accuracy"].as_f64().unwrap() > 0.99, "{job}");
+        weights.push(client.bytes("GET", "/api/v1/models/t/versions/1/export?format=bundle").await);
+    }
+    assert!(!weights[0].is_empty() && weights[0] == weights[1], "the same bits");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_process_that_trains_ends_with_its_server() {
     let folder = tempfile::tempdir().unwrap();
