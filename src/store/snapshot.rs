@@ -280,6 +280,10 @@ pub async fn restore(file: &Path, options: &StoreOptions) -> Result<Manifest> {
                 row.insert("checkpoint_key".to_owned(), Value::Null);
                 row.insert("checkpoint_step".to_owned(), Value::from(0));
             }
+            if *table == "jobs" {
+                // Snapshots of earlier versions do not have it.
+                row.entry("kills").or_insert(Value::from(0));
+            }
             let mut statement = sql(insert.clone());
             for (name, kind) in *columns {
                 statement = statement.bind(arg_from_json(row.get(*name).unwrap_or(&Value::Null), *kind)?);
