@@ -129,8 +129,8 @@ impl Probing {
         let from = (!self.other.is_empty()).then_some(from);
         let spec = self.request.fit_spec(from);
         let scale = self.rows as f64 / table.rows.max(1) as f64;
-        let held = sample_size(&self.request, &self.plan.columns(), self.rows).map_or(self.rows, |rows| rows as u64);
-        let held = held as f64 / table.rows.max(1) as f64;
+        let sample = sample_size(&self.request, &self.plan.columns(), self.rows);
+        let held = sample.map_or(self.rows as f64, |rows| rows as f64) / table.rows.max(1) as f64;
         let resolved = &self.plan.resolved;
         let monitor = Probe::default();
         let begun = Instant::now();
@@ -150,7 +150,7 @@ impl Probing {
             family,
             reason: seen.reason.clone().unwrap_or_else(|| "the request names it".to_owned()),
             columns: self.columns(&seen.dropped),
-            split: self.split(&seen, scale),
+            split: self.split(&seen, scale, sample),
             estimated_seconds: rounded(FIXED_SECONDS + (reading + learning * trainings) * scale),
             estimated_bytes: (FIXED_BYTES + PEAK * seen.bytes as f64 * held + seen.training_bytes as f64) as u64,
             warnings: seen.warnings,
@@ -196,7 +196,7 @@ impl Probing {
         resolved.inputs.iter().map(input).chain(resolved.ignored.iter().map(ignored)).collect()
     }
 
-    fn split(&self, seen: &Seen, scale: f64) -> PlannedSplit {
+    fn split(&self, seen: &Seen, scale: f64, sample: Option<usize>) -> PlannedSplit {
         let (by, column) = match &self.request.validation {
             None if seen.folds > 0 => ("folds", None),
             None | Some(HeldOut::Share(_)) => ("share", None),
@@ -206,7 +206,12 @@ impl Probing {
         };
         let scaled = |rows: usize| (rows as f64 * scale).round() as u64;
         let folds = (seen.folds > 0).then_some(seen.folds as u64);
-        PlannedSplit { by, folds, column, training: scaled(seen.training), validation: scaled(seen.held_out) }
+        let (mut training, mut validation) = (scaled(seen.training), scaled(seen.held_out));
+        if let Some(rows) = sample {
+            validation = (rows as f64 * f64::from(fit::OF_SAMPLE)).round() as u64;
+            training = self.rows.saturating_sub(validation);
+        }
+        PlannedSplit { by, folds, column, training, validation }
     }
 }
 

@@ -66,8 +66,8 @@ pub struct Measured {
     pub outputs: Vec<f32>,
 }
 
-/// Share of a sample that is held out.
-const OF_SAMPLE: f32 = 0.2;
+/// Share of the sample that [`fit_more`] holds out.
+pub const OF_SAMPLE: f32 = 0.2;
 
 /// Rows per forward pass outside training.
 const CHUNK: usize = 512;
