@@ -18,6 +18,9 @@ use tokio::task::JoinHandle;
 /// How often SQLite's log is moved into the database.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
 
+/// Folder of the data folder for files of running jobs.
+const SCRATCH: &str = "scratch";
+
 /// Where everything is stored.
 #[derive(Clone, Debug, Default)]
 pub struct StoreOptions {
@@ -123,6 +126,7 @@ impl Store {
         if server.is_none() {
             // No other process can have this database: whatever ran when the process died is orphaned.
             store.requeue_orphans().await?;
+            let _ = tokio::fs::remove_dir_all(options.data_dir.join(SCRATCH)).await;
         }
         store.collect_garbage_at_start().await?;
         Ok(store)
@@ -169,6 +173,13 @@ impl Store {
     /// The data folder, for caches and temporary files.
     pub fn data_dir(&self) -> &Path {
         &self.inner.data_dir
+    }
+
+    /// A new folder for files of a job, removed when it is dropped; what a crash leaves is removed at the next start.
+    pub fn scratch_folder(&self) -> Result<tempfile::TempDir> {
+        let folder = std::path::absolute(self.inner.data_dir.join(SCRATCH))?;
+        std::fs::create_dir_all(&folder)?;
+        Ok(tempfile::Builder::new().prefix("").tempdir_in(folder)?)
     }
 
     /// `sqlite` or `postgres`.

@@ -17,7 +17,8 @@ from .figures import (
     Sparsity,
     StreamDrift,
     StreamPoint,
-KnownRange)
+    KnownRange,
+)
 from .names import ColumnKind, Row, Task, VersionState
 
 
