@@ -6,6 +6,7 @@
 mod attacks;
 mod bad_input;
 mod bundles;
+mod candle;
 mod datasets;
 mod description;
 mod earlier;
