@@ -4,40 +4,11 @@ use super::memory_network::ReadSlots;
 use super::query_reduction::ReduceQuery;
 use super::stored_rows::RecallRows;
 use super::{TokenBatch, TokenConfig, TokenModule, no_answers};
-use crate::nn::memory::knn_attention::Episodes;
 use candle_core::{Module, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
-/// Sizes of a network over stories: a question and slots, which are columns of sentences.
-#[derive(Clone, Debug, PartialEq)]
-pub struct StoryConfig {
-    /// Words.
-    pub words: usize,
-    /// Numbers a slot or question is described by.
-    pub width: usize,
-    /// How often the question reads the slots.
-    pub hops: usize,
-    /// Latest slots that are read.
-    pub slots: usize,
-    /// Classes, or 1.
-    pub outputs: usize,
-    /// Which fields of the encoder hold slots; all others are the question.
-    pub story_fields: Vec<bool>,
-}
-
-/// Sizes and stored rows of a network that compares rows.
-#[derive(Clone, Debug)]
-pub struct RecallConfig {
-    /// Feature indices.
-    pub features: usize,
-    /// Numbers a description has.
-    pub width: usize,
-    /// Classes, or 1.
-    pub outputs: usize,
-    /// Whether outcomes are numbers.
-    pub regression: bool,
-    pub(crate) episodes: Episodes,
-}
+pub use super::slots::StoryConfig;
+pub use super::stored_rows::RecallConfig;
 
 /// What a network of the family reads, and how.
 #[derive(Clone, Debug)]

@@ -1,7 +1,6 @@
 //! Slots read in their order, as published for query reduction (see `nn::memory::query_reduction`).
 
-use super::memory::StoryConfig;
-use super::slots::embedded;
+use super::slots::{StoryConfig, embedded};
 use super::{TokenBatch, matrix};
 use crate::nn::layers::gated_scan::GatedScan;
 use crate::nn::memory::memory_network::{PositionEncoding, Stories};

@@ -1,7 +1,24 @@
-//! Descriptions of slots: sums of their words' rows, weighted by the position of each word.
+//! Sizes of networks over stories, and descriptions of slots: sums of their words' rows, weighted by word position.
 
 use crate::nn::memory::memory_network::{PositionEncoding, Stories};
 use candle_core::{Result, Tensor};
+
+/// Sizes of a network over stories: a question and slots, which are columns of sentences.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoryConfig {
+    /// Words.
+    pub words: usize,
+    /// Numbers a slot or question is described by.
+    pub width: usize,
+    /// How often the question reads the slots.
+    pub hops: usize,
+    /// Latest slots that are read.
+    pub slots: usize,
+    /// Classes, or 1.
+    pub outputs: usize,
+    /// Which fields of the encoder hold slots; all others are the question.
+    pub story_fields: Vec<bool>,
+}
 
 /// `[slots, row]` for the slots `of`, numbers within the stories: the sum of value × row of the table `[words, row]` × the
 /// weights of the word's position.

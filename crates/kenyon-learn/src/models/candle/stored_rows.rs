@@ -1,12 +1,25 @@
 //! Rows compared with stored training rows (see `nn::memory::knn_attention`).
 
 use super::TokenBatch;
-use super::memory::RecallConfig;
 use crate::nn::layers::attention::masked_softmax;
 use crate::nn::layers::sparse_embedding::{SparseEmbedding, SparseInput};
-use crate::nn::memory::knn_attention::row_hash;
+use crate::nn::memory::knn_attention::{Episodes, row_hash};
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
+
+/// Sizes and stored rows of a network that compares rows.
+#[derive(Clone, Debug)]
+pub struct RecallConfig {
+    /// Feature indices.
+    pub features: usize,
+    /// Numbers a description has.
+    pub width: usize,
+    /// Classes, or 1.
+    pub outputs: usize,
+    /// Whether outcomes are numbers.
+    pub regression: bool,
+    pub(crate) episodes: Episodes,
+}
 
 /// The network.
 #[derive(Clone, Debug)]
