@@ -7,6 +7,7 @@ mod attacks;
 mod audit;
 mod bad_input;
 mod bundles;
+mod candle;
 mod datasets;
 mod description;
 mod earlier;

@@ -372,7 +372,7 @@ pub fn tensors_from_bytes(bytes: &[u8]) -> Result<Tensors> {
     Ok(tensors.into_iter().collect())
 }
 
-fn bad(detail: impl Into<String>) -> Error {
+pub(super) fn bad(detail: impl Into<String>) -> Error {
     Error::unprocessable("bad_bundle", detail)
 }
 
@@ -380,7 +380,7 @@ fn tensor_bytes(tensor: &Tensor) -> u64 {
     (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
 }
 
-fn is_finite(tensor: &Tensor) -> bool {
+pub(super) fn is_finite(tensor: &Tensor) -> bool {
     if !tensor.dtype().is_float() {
         return true;
     }
