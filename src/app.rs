@@ -189,7 +189,7 @@ struct Jobs {
 impl Runner for Jobs {
     fn run(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
         let outcome = if work.job.kind == JobKind::Consolidate {
-            let done = work.wait(self.streams.consolidate(&work.job.model))?;
+            let done = work.wait(self.streams.consolidate(work.job.model()?))?;
             match done.version {
                 Some(version) => Outcome::Version(version),
                 None => Outcome::Result { metrics: done.result["prequential"].clone(), result: done.result },
@@ -202,7 +202,7 @@ impl Runner for Jobs {
             let file = |name: &str| new.files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &bytes[..]);
             let bundle = Bundle::load(file)?;
             if new.withheld.is_none() {
-                self.engine.prepare(work.job.model.as_str(), work.model_id, version, bundle);
+                self.engine.prepare(work.job.model()?.as_str(), work.model_id, version, bundle);
             }
         }
         Ok(outcome)

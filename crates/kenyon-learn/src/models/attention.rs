@@ -398,6 +398,21 @@ impl Network for Attention {
         })
     }
 
+    /// Mean over a row's tokens of the winners' activity: rows of any length get a code of the same width.
+    fn layer(&self, batch: &Batch, name: &str) -> Result<Option<Vec<f32>>> {
+        let (layers, hidden) = (self.plan.shape.layers, self.plan.shape.hidden);
+        let Some(level) = (0..layers).find(|level| format!("blocks.{level}") == name) else { return Ok(None) };
+        let mut tape = AttentionTape::default();
+        let mut out = vec![0.0; batch.rows() * hidden];
+        for (row, code) in out.chunks_exact_mut(hidden).enumerate() {
+            tape.forward(&self.plan, &self.weights, batch, row..row + 1, None);
+            let tokens = batch.row(row).len().max(1) as f32;
+            tape.hidden(level).chunks_exact(hidden).for_each(|token| dense::add(code, token));
+            code.iter_mut().for_each(|sum| *sum /= tokens);
+        }
+        Ok(Some(out))
+    }
+
     fn save(&self) -> Result<Tensors> {
         Attention::save(self)
     }

@@ -343,6 +343,11 @@ impl Hybrid {
     }
 }
 
+/// Name of a part's code as a layer.
+fn part_name(kind: &str, number: usize) -> String {
+    format!("{kind}_{number}")
+}
+
 impl Network for Hybrid {
     fn family(&self) -> Family {
         Family::new(&Spec)
@@ -395,7 +400,7 @@ impl Network for Hybrid {
             out.effective_macs += effective / rows + winners * outputs as f64;
             out.top_k_operations += comparisons / rows;
             out.layers.push(LayerActivity {
-                name: format!("{kind}_{number}"),
+                name: part_name(kind, number),
                 units,
                 winners,
                 active_share: winners / units.max(1) as f64,
@@ -406,6 +411,20 @@ impl Network for Hybrid {
         }
         out.bytes = ((self.readout.weights.len() + self.readout.bias.len()) * 4 + self.groups.weights() * 4) as u64;
         Ok(out)
+    }
+
+    fn layer(&self, batch: &Batch, name: &str) -> Result<Option<Vec<f32>>> {
+        let mut first = 0;
+        for (number, part) in self.groups.parts.iter().enumerate() {
+            let units = part.width();
+            if part_name(self.groups.work(number, batch).0, number) == name {
+                let codes = self.groups.code(batch, 1);
+                let own = codes.chunks_exact(self.groups.width()).flat_map(|code| &code[first..first + units]);
+                return Ok(Some(own.copied().collect()));
+            }
+            first += units;
+        }
+        Ok(None)
     }
 
     fn save(&self) -> Result<Tensors> {

@@ -9,7 +9,7 @@ use crate::learning::bundle::{Bundle, BundleConfig, FORMAT};
 use crate::learning::calibrate::Calibration;
 use crate::learning::novelty::{KnownCodes, MAX_KEYS, Novelty};
 use crate::models::hybrid::{explain_by_steps, strongest_units};
-use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
+use crate::models::{Activity, Explanation, Family, LayerActivity, Network, layer_names};
 use crate::nn::Tensors;
 use crate::nn::probability::softmax;
 use crate::{Error, Result};
@@ -168,6 +168,18 @@ impl Network for Published {
             duty,
         });
         Ok(out)
+    }
+
+    /// The layers of the trained network; a stream without one has the code alone.
+    fn layer(&self, batch: &Batch, name: &str) -> Result<Option<Vec<f32>>> {
+        self.base.as_ref().map_or(Ok(None), |base| {
+            if let Some(code) = base.network.layer(batch, name)? {
+                return Ok(Some(code));
+            }
+            let names = layer_names(&*base.network, batch)?;
+            let last = names.len().checked_sub(2).map(|at| &names[at]);
+            (last.is_some_and(|last| last == name)).then(|| base.network.features(batch)).transpose()
+        })
     }
 
     fn save(&self) -> Result<Tensors> {

@@ -116,6 +116,18 @@ impl Algorithm for QueryReduction {
         }
     }
 
+    fn layer(&self, (weights, _): (&[f32], &()), batch: &Batch, name: &str) -> Option<Vec<f32>> {
+        let hop = (0..self.layout.shape.hops).find(|hop| format!("hops.{hop}") == name)?;
+        let mut out = Vec::with_capacity(batch.rows() * self.layout.shape.width);
+        let mut tape = QueryReductionTape::default();
+        for row in 0..batch.rows() {
+            let stories = self.fields.stories(batch, row..row + 1);
+            tape.forward(&self.layout, &self.encoding, weights, &stories, 0..1, None);
+            out.extend_from_slice(tape.carried(hop));
+        }
+        Some(out)
+    }
+
     fn gradient(
         &self,
         (weights, _): (&[f32], &()),
