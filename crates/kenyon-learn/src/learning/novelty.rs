@@ -149,6 +149,11 @@ impl Novelty {
         self.ranking.is_some()
     }
 
+    /// Whether it has statistics of inputs.
+    pub fn reads_inputs(&self) -> bool {
+        self.inputs.is_some()
+    }
+
     /// How unusual the inputs of each row are, `[rows, SCORES]`; empty without statistics of inputs.
     pub fn of_inputs(&self, table: &Table) -> Vec<f32> {
         self.inputs.as_ref().map(|inputs| inputs.scores(table)).unwrap_or_default()

@@ -38,6 +38,7 @@ from .figures import (
     ShadowFigures,
     Sparsity,
     StreamDrift,
+    StreamHorizon,
     StreamPoint,
 )
 from .jobs import (
@@ -169,6 +170,7 @@ __all__ = [
     "Snapshot",
     "Sparsity",
     "StreamDrift",
+    "StreamHorizon",
     "StreamPoint",
     "StreamReport",
     "System",

@@ -10,6 +10,12 @@ const STEP: f32 = 0.25;
 /// Names whose share is kept.
 const MAX_NAMES: usize = 2_000;
 
+/// At most one in so many values is a glitch, and none where there are few.
+const ONE_IN: usize = 500;
+const FEWEST: usize = 20;
+/// How many times as wide as the side that it belongs to, and as a deviation, the gap before a glitch is.
+const GAP: f32 = 10.0;
+
 /// The usual values of a number.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct UsualNumber {
@@ -34,6 +40,19 @@ fn standard(value: f64, centre: f64, scale: f64) -> f32 {
     ((value - centre) / scale).clamp(-1e6, 1e6) as f32
 }
 
+/// How many of the deviations, ascending, remain without glitches: the few largest, where a gap many times as wide as
+/// all that is below separates them. One of these among the training rows does not make values like it familiar.
+fn without_glitches(deviations: &[f32]) -> usize {
+    let rows = deviations.len();
+    let most = if rows < FEWEST { 0 } else { (rows / ONE_IN).max(1) };
+    let middle = deviations.get(rows / 2).copied().unwrap_or(0.0);
+    let isolated = |count: &usize| {
+        let below = deviations[rows - count - 1];
+        deviations[rows - count] - below > GAP * (below - middle).max(1.0)
+    };
+    rows - (1..=most).rev().find(isolated).unwrap_or(0)
+}
+
 impl UsualNumber {
     /// Of these values; NaN is none.
     pub(super) fn of(values: &[f64]) -> Self {
@@ -51,13 +70,13 @@ impl UsualNumber {
         let scale =
             spreads.into_iter().find(|spread| spread.is_finite() && *spread > 1e-9 * centre.abs()).unwrap_or(1.0);
         let standard = |v: &f64| standard(*v, centre, scale);
-        Self {
-            centre,
-            scale,
-            upper: Tail::of(known.iter().map(standard).collect(), STEP),
-            lower: Tail::of(known.iter().map(|v| -standard(v)).collect(), STEP),
-            missing,
-        }
+        let tail = |sign: f32| {
+            let mut side: Vec<f32> = known.iter().map(|v| sign * standard(v)).collect();
+            side.sort_by(f32::total_cmp);
+            side.truncate(without_glitches(&side));
+            Tail::of(side, STEP)
+        };
+        Self { centre, scale, upper: tail(1.0), lower: tail(-1.0), missing }
     }
 
     /// Deviations from the centre, and how rare such a value is on its side.
@@ -138,6 +157,15 @@ mod tests {
         assert!(number.look(500.0).1 < 0.1 && number.look(990.0).1 > 1.5);
         assert!(number.look(5_000.0).1 > number.look(999.0).1 + 1.0 && number.look(-5_000.0).1 > 4.0);
         assert!(number.look(f64::NAN).1 > 3.0);
+        // One glitch is no reason to expect what lies between it and the others; a value of many rows is.
+        let with = |glitches: u32| {
+            let values = (0..1000).map(|i| if i < glitches { 1e6 } else { f64::from(i) / 1000.0 });
+            UsualNumber::of(&values.collect::<Vec<_>>())
+        };
+        for far in [50.0, 1e6, 1e7] {
+            assert!(with(1).look(far).1 > 4.0, "{far}: {:?}", with(1).look(far));
+        }
+        assert!(with(10).look(1e6).1 < 2.5, "{:?}", with(10).look(1e6));
         let constant = UsualNumber::of(&[7.0; 50]);
         assert!(constant.look(7.0).1 < 0.1 && constant.look(8.0).1 > 1.0);
         assert!(UsualNumber::of(&[f64::NAN; 9]).look(f64::NAN).1 < 0.1);
