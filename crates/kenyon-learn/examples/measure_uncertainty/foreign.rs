@@ -124,4 +124,3 @@ pub(crate) fn nearest(rows: &[Vec<f32>], known: &[Vec<f32>]) -> Vec<f32> {
     };
     rows.iter().map(third).collect()
 }
-

@@ -117,9 +117,7 @@ pub(crate) fn measure_coverage(bundle: &Bundle, test: &Table) -> Result<Map<Stri
                     answers.push(Answer { order: value, held, size: high - low, class: 0 });
                 } else if let Encoded::Classes(ids) = bundle.config.target_encoder.encode(&target.select(&[row]))? {
                     let class = ids[0] as usize;
-                    let of = |allow_empty, by_class| {
-                        bundle.set(values, SetOptions { coverage, allow_empty, by_class })
-                    };
+                    let of = |allow_empty, by_class| bundle.set(values, SetOptions { coverage, allow_empty, by_class });
                     let sets = [of(true, false), of(false, false), of(true, true)];
                     let held = [0, 1, 2].map(|kind| sets[kind].contains(&class));
                     let best = values.iter().copied().fold(0.0f32, f32::max);

@@ -2,12 +2,12 @@
 
 use crate::foreign::foreign;
 use crate::held_out::{calibration_error, novelty, share};
+use kenyon_learn::Result;
 use kenyon_learn::data::target::Encoded;
 use kenyon_learn::data::{Column, Table, Task, plan};
 use kenyon_learn::learning::calibrate::SetOptions;
 use kenyon_learn::learning::stream::{StreamModel, StreamSpec};
 use kenyon_learn::random::Random;
-use kenyon_learn::Result;
 use serde_json::{Value, json};
 use std::time::Instant;
 

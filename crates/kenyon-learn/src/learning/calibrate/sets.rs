@@ -55,7 +55,8 @@ impl Calibration {
                 others(probabilities, class)
             };
             let by_class = options.by_class && !self.class_scores.is_empty();
-            let threshold = if by_class { self.class_threshold(class, self.adapted(options.coverage), pooled) } else { pooled };
+            let threshold =
+                if by_class { self.class_threshold(class, self.adapted(options.coverage), pooled) } else { pooled };
             if score <= threshold {
                 kept.push(class);
             } else if !by_class {

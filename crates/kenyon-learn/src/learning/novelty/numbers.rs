@@ -1,6 +1,6 @@
 //! Statistics of numbers and of names.
 
-use super::tail::Tail;
+use super::tail::{Tail, without_glitches};
 use crate::data::cell::hash_bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -10,9 +10,6 @@ const STEP: f32 = 0.25;
 /// Names whose share is kept.
 const MAX_NAMES: usize = 2_000;
 
-/// At most one in so many values is a glitch, and none where there are few.
-const ONE_IN: usize = 500;
-const FEWEST: usize = 20;
 /// How many times as wide as the side that it belongs to, and as a deviation, the gap before a glitch is.
 const GAP: f32 = 10.0;
 
@@ -40,19 +37,6 @@ fn standard(value: f64, centre: f64, scale: f64) -> f32 {
     ((value - centre) / scale).clamp(-1e6, 1e6) as f32
 }
 
-/// How many of the deviations, ascending, remain without glitches: the few largest, where a gap many times as wide as
-/// all that is below separates them. One of these among the training rows does not make values like it familiar.
-fn without_glitches(deviations: &[f32]) -> usize {
-    let rows = deviations.len();
-    let most = if rows < FEWEST { 0 } else { (rows / ONE_IN).max(1) };
-    let middle = deviations.get(rows / 2).copied().unwrap_or(0.0);
-    let isolated = |count: &usize| {
-        let below = deviations[rows - count - 1];
-        deviations[rows - count] - below > GAP * (below - middle).max(1.0)
-    };
-    rows - (1..=most).rev().find(isolated).unwrap_or(0)
-}
-
 impl UsualNumber {
     /// Of these values; NaN is none.
     pub(super) fn of(values: &[f64]) -> Self {
@@ -73,7 +57,7 @@ impl UsualNumber {
         let tail = |sign: f32| {
             let mut side: Vec<f32> = known.iter().map(|v| sign * standard(v)).collect();
             side.sort_by(f32::total_cmp);
-            side.truncate(without_glitches(&side));
+            side.truncate(without_glitches(&side, GAP, 1.0));
             Tail::of(side, STEP)
         };
         Self { centre, scale, upper: tail(1.0), lower: tail(-1.0), missing }

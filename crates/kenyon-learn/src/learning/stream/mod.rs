@@ -7,10 +7,12 @@
 //! A stream starts empty (a running encoder, codes learned from its own first rows) or from
 //! a trained bundle, whose encoder and network then stay frozen while everything after them learns.
 
+mod block_test;
 mod code;
 mod column_drift;
 mod consolidate;
 mod copy_on_write;
+mod credibility;
 mod experts;
 mod familiar;
 mod figures;
@@ -22,6 +24,7 @@ mod inputs;
 mod mixture;
 mod mixture_learn;
 mod network;
+mod record;
 mod report;
 mod served;
 mod shape;
@@ -41,7 +44,7 @@ pub use report::StreamReport;
 
 use super::bundle::Bundle;
 use super::calibrate::RAPS_FROM;
-use super::novelty::{KnownCodes, Novelty, SKETCH};
+use super::novelty::{KnownCodes, Novelty};
 use crate::data::encoder::{Encoder, EncoderOptions, Field, Layout};
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
@@ -61,8 +64,9 @@ use history::History;
 use horizons::Horizons;
 use jiff::Timestamp;
 use mixture::{Mixture, Scratch};
-use served::{Judged, ServedCalibration, Thresholds};
+use record::RecordAnswers;
 use serde_json::{Map, Value};
+use served::ServedCalibration;
 use shape::{MixtureShape, Row};
 use std::sync::Arc;
 use targets::TargetRange;
@@ -376,27 +380,6 @@ impl StreamModel {
         Ok(out)
     }
 
-    /// Answers a sample of the labelled rows of a record by the state before it.
-    fn answer_as_served<'a>(
-        &mut self,
-        batch: &'a Batch,
-        row: impl Fn(usize) -> Row<'a>,
-        labels: &[Label],
-    ) -> RecordAnswers<'a> {
-        let width = self.mixture.key_width();
-        if self.projector.width != width {
-            self.projector = KnownCodes::new(Vec::new(), width);
-        }
-        let mut judged = vec![None; labels.len()];
-        for r in ServedCalibration::sample(labels.len()).filter(|&r| r > 0 && !labels[r].learned.is_nan()) {
-            self.mixture.answer(row(r), &mut self.scratch);
-            judged[r] =
-                Some(self.served.judge(&self.scratch.answer, self.truth(labels[r].learned), labels[r].observed));
-        }
-        let thresholds = self.served.thresholds(&self.scores);
-        RecordAnswers { batch, judged, thresholds, sketches: Vec::with_capacity(labels.len() * SKETCH) }
-    }
-
     fn one(
         &mut self,
         row: Row<'_>,
@@ -449,17 +432,6 @@ impl StreamModel {
         if self.horizons.is_due(self.figures.labelled) {
             self.horizons.copy = Some((self.figures.labelled, self.mixture.published()));
         }
-    }
-
-    /// Answers the row by a copy of the state some rows ago, if answers of that age are due to be measured.
-    fn measure_horizon(&mut self, row: Row<'_>, truth: Truth, label: Label, thresholds: Option<&Thresholds>) {
-        let Some(age) = self.horizons.answer(self.figures.labelled, row, &mut self.aged) else { return };
-        let judged = self.served.judge(&self.aged.answer, truth, label.observed);
-        let figure = match truth {
-            Truth::Class(class) => horizons::hit(&self.aged.answer, class),
-            Truth::Value(_) => f64::from((self.aged.answer[0] - label.observed).abs() * self.unit()),
-        };
-        self.horizons.count(age, figure, judged, thresholds);
     }
 
     /// Learns the rows that waited for a code once more, under the code learned from them.
@@ -610,14 +582,6 @@ impl StreamModel {
 struct Label {
     observed: f32,
     learned: f32,
-}
-
-/// A record while it is learned: how the state before it answers a sample of its rows, and sketches of their codes.
-struct RecordAnswers<'a> {
-    batch: &'a Batch,
-    judged: Vec<Option<Judged>>,
-    thresholds: Option<Thresholds>,
-    sketches: Vec<f32>,
 }
 
 struct Parts {

@@ -23,7 +23,7 @@ pub(super) const NOVELTY_WINDOW: usize = 1_000;
 /// With fewer observed rows the rank is that among the rows the training held out.
 const FEWEST_RECENT: usize = 100;
 /// With fewer scores none is capped, and how far beyond nearly all others one counts at least.
-const FEWEST_CAPPED: usize = 20;
+const FEWEST_CAPPED: usize = 10;
 const LEAST_STEP: f32 = 0.1;
 /// Largest number of rows after which the reference of novelty is fitted again.
 const RENEWED: u64 = 500;
@@ -276,7 +276,10 @@ impl StreamModel {
     /// Fits novelty on the familiar rows again, when a quarter more rows have come. Part of
     /// learning and not of publishing, so that replicas agree on it.
     pub(super) fn renew_novelty(&mut self) {
-        let due = |(rows, _): &(u64, Arc<Novelty>)| self.rows >= rows + (rows / 4).min(RENEWED) + 10;
+        let due = |(rows, found): &(u64, Arc<Novelty>)| {
+            let first = self.familiar.is_enough() && !found.reads_inputs();
+            first || self.rows >= rows + (rows / 4).min(RENEWED) + 10
+        };
         if self.base.is_some() || !self.novelty.as_ref().is_none_or(due) {
             return;
         }
@@ -291,7 +294,10 @@ impl StreamModel {
         };
         if first {
             // Scores of another kind, or from before anything was known, do not compare.
-            self.novelty_scores = judged;
+            self.novelty_scores.clear();
+            let mut judged = judged;
+            judged.sort_by(f32::total_cmp);
+            judged.into_iter().for_each(|score| self.keep_novelty(score));
         }
         self.novelty = Some((self.rows, Arc::new(found)));
     }

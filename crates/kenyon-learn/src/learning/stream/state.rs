@@ -5,6 +5,7 @@ mod earlier;
 use super::code::Code;
 use super::consolidate::Consolidation;
 use super::copy_on_write::CopyOnWrite;
+use super::credibility::Credibility;
 use super::experts::{EXPERTS, ExpertKind, Shared};
 use super::familiar::Familiar;
 use super::figures::Figures;
@@ -159,6 +160,7 @@ impl MixtureState {
             }),
             experts: self.experts.into_iter().map(load).collect::<Result<_>>()?,
             hedge: self.hedge,
+            credibility: Credibility::fixed(),
         };
         if mixture.experts.len() != mixture.hedge.experts() {
             return Err(broken("experts and their weights do not fit"));
@@ -174,7 +176,7 @@ impl StreamModel {
             "target": self.target, "target_encoder": self.target_encoder, "encoder": *self.encoder,
             "config": self.config, "targets": self.targets, "novelty_scores": self.novelty_scores,
             "history": self.history, "column_drift": self.column_drift, "served": self.served,
-            "horizons": self.horizons.figures,
+            "credibility": self.mixture.credibility, "horizons": self.horizons.figures,
             "novelty": self.novelty.as_ref().filter(|(_, n)| n.reads_inputs()).and_then(|(_, n)| n.saved()),
         });
         let state = State {
@@ -254,11 +256,12 @@ impl StreamModel {
         let column_drift = described.remove("column_drift").map(serde_json::from_value).transpose().map_err(broken)?;
         let served = described.remove("served").map(serde_json::from_value).transpose().map_err(broken)?;
         let figures = described.remove("horizons").map(serde_json::from_value).transpose().map_err(broken)?;
+        let mut mixture = state.mixture.load(state.regression, kinds)?;
+        if let Some(credibility) = described.remove("credibility") {
+            mixture.credibility = serde_json::from_value(credibility).map_err(broken)?;
+        }
         let load = |(made, copy): (u64, MixtureState)| copy.load(state.regression, kinds).map(|copy| (made, copy));
-        let horizons = Horizons {
-            figures: figures.unwrap_or_default(),
-            copy: newer.copy.map(load).transpose()?,
-        };
+        let horizons = Horizons { figures: figures.unwrap_or_default(), copy: newer.copy.map(load).transpose()? };
         let saved: Option<SavedNovelty> =
             described.remove("novelty").map(serde_json::from_value).transpose().map_err(broken)?.flatten();
         let columns: Vec<&str> = encoder.inputs.iter().map(|input| input.name.as_str()).collect();
@@ -284,7 +287,7 @@ impl StreamModel {
             config: part(&mut described, "config")?,
             seed: state.seed,
             targets,
-            mixture: state.mixture.load(state.regression, kinds)?,
+            mixture,
             code: state.code,
             figures: state.figures,
             history: history.unwrap_or_default(),
