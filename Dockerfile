@@ -15,6 +15,8 @@ COPY migrations migrations
 COPY static static
 COPY crates crates
 COPY src src
+# With the book at /docs/book where `mdbook build docs` has rendered it before.
+COPY docs docs
 RUN cargo build --release --locked --bin kenyon
 
 FROM debian:bookworm-slim

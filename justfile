@@ -12,6 +12,10 @@ fmt:
 test:
     cargo test --release --workspace
 
+# The book, which a program that is compiled after it serves at /docs/book.
+book:
+    mdbook build docs
+
 # The main job on bundled data.
 demo:
     cargo run --release -- demo

@@ -1,8 +1,8 @@
 """What a dry run estimates beside what the training then takes, dataset by dataset.
 
 usage: estimates.py BINARY FILE:TARGET [FILE:TARGET …]. Each file is sent to a server of its own, planned with
-`"dry_run":true` and trained with the same request. Time is the job's, from its start to its end; memory is what the
-server's peak grows by while it trains (Linux). Prints the ratios; a goal is a factor of two.
+`"dry_run":true` and trained with the same request. Time is the job's, from its start to its end; memory is the
+peak of the process that trains (Linux). Prints the ratios; a goal is a factor of two.
 """
 
 import argparse
@@ -10,14 +10,7 @@ import gzip
 import os
 import time
 
-from server import Client, Server
-
-
-def peak(pid):
-    """Bytes of the largest resident memory so far, and of the present one."""
-    with open(f"/proc/{pid}/status") as file:
-        fields = dict(line.split(":", 1) for line in file)
-    return [int(fields[name].split()[0]) * 1024 for name in ("VmHWM", "VmRSS")]
+from server import Client, Server, children, status
 
 
 def seconds(job):
@@ -32,24 +25,19 @@ def measure(binary, path, target):
         client.call("PUT", "/api/v1/datasets/d", gzip.open(path).read() if path.endswith(".gz") else file.read(), kind="ndjson" if "json" in path else "csv")
     request = {"dataset": "d", "target": target}
     plan = client.call("POST", "/api/v1/models/m/train", {**request, "dry_run": True})
-    # What the plan and the upload took must not count as there before.
-    server.kill()
-    server.start()
-    client = Client(server.port)
-    _, before = peak(server.process.pid)
-    job = client.call("POST", "/api/v1/models/m/train", request)
+    job, needed = client.call("POST", "/api/v1/models/m/train", request), 0
     while job["status"] in ("queued", "running"):
-        time.sleep(0.05)
+        needed = max([needed, *(status(child, "VmHWM") for child in children(server.process.pid))])
+        time.sleep(0.02)
         job = client.call("GET", f"/api/v1/jobs/{job['id']}")
     assert job["status"] == "succeeded", job
-    most, _ = peak(server.process.pid)
-    took, needed = seconds(job), most - before
+    took = seconds(job)
     server.process.terminate()
     name = os.path.basename(path).split(".")[0]
     print(
         f"{name:24} {plan['family']:10} estimated {plan['estimated_seconds']:8.2f} s took {took:8.2f} s ratio "
-        f"{plan['estimated_seconds'] / took:5.2f}   estimated {plan['estimated_bytes'] / 2**20:7.1f} MiB grew by "
-        f"{needed / 2**20:7.1f} MiB",
+        f"{plan['estimated_seconds'] / took:5.2f}   estimated {plan['estimated_bytes'] / 2**20:7.1f} MiB took "
+        f"{needed:7.1f} MiB",
         flush=True,
     )
 

@@ -4,6 +4,7 @@ import atexit
 import http.client
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -22,6 +23,29 @@ def free_port():
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         return s.getsockname()[1]
+
+
+def status(pid, name):
+    """A figure of /proc/PID/status in MiB; 0 where the process is gone."""
+    try:
+        with open(f"/proc/{pid}/status") as file:
+            found = re.search(rf"^{name}:\s+(\d+)", file.read(), re.M)
+    except OSError:
+        return 0
+    return int(found.group(1)) / 1024 if found else 0
+
+
+def children(pid):
+    """The processes that a process has started."""
+    found = []
+    for entry in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{entry}/stat") as file:
+                if file.read().rsplit(")", 1)[1].split()[1] == str(pid):
+                    found.append(entry)
+        except OSError:
+            pass
+    return found
 
 
 class Server:

@@ -211,7 +211,11 @@ impl Runner for Jobs {
 
 fn workers(store: &Store, streams: Streams, engine: Engine, config: &Config) -> Workers {
     let limits = formats::Limits { decompressed: config.max_decompressed_bytes, columns: config.max_columns };
-    let runner = Jobs { trainer: Trainer { limits, memory: None }, streams, engine };
+    let runner = Jobs {
+        trainer: Trainer { limits, memory: config.train_memory(), program: config.program.clone() },
+        streams,
+        engine,
+    };
     Workers::new(store.clone(), Arc::new(runner), worker_config(config))
 }
 

@@ -70,11 +70,14 @@ macro_rules! settings {
         #[derive(Clone, Debug)]
         pub struct Config {
             $($(#[doc = $doc])+ pub $name: $type,)+
+            /// The program that trainings run in, as `PROGRAM job`, each in a process of its own; without one they run
+            /// on threads of this process.
+            pub program: Option<PathBuf>,
         }
 
         impl Default for Config {
             fn default() -> Self {
-                Self { $($name: $default,)+ }
+                Self { $($name: $default,)+ program: None }
             }
         }
 
@@ -86,7 +89,7 @@ macro_rules! settings {
 
             fn resolve(self) -> Config {
                 let defaults = Config::default();
-                Config { $($name: self.$name.unwrap_or(defaults.$name),)+ }
+                Config { $($name: self.$name.unwrap_or(defaults.$name),)+ program: defaults.program }
             }
         }
     };
@@ -161,6 +164,8 @@ settings! {
     busy_poll_us: u64 = 200, "KENYON_BUSY_POLL_US";
     /// Bytes of loaded models that are kept. [default: 2 GiB]
     model_cache_bytes: u64 = 2 << 30, "KENYON_MODEL_CACHE_BYTES";
+    /// Bytes of memory a training may take; one that needs more fails. [default: a quarter of what there is]
+    train_memory: u64 = 0, "KENYON_TRAIN_MEMORY", hide_default_value = true;
     /// Seconds between two checkpoints of a job. [default: 10]
     checkpoint_seconds: f64 = 10.0, "KENYON_CHECKPOINT_SECONDS";
     /// Days that finished jobs are kept. [default: 30]
@@ -190,7 +195,7 @@ impl Config {
             None if Path::new("kenyon.toml").is_file() => Flags::read(Path::new("kenyon.toml"))?,
             None => Flags::default(),
         };
-        let config = flags.or(file).resolve();
+        let config = Self { program: own_program(), ..flags.or(file).resolve() };
         config.check()?;
         Ok(config)
     }
@@ -237,6 +242,11 @@ impl Config {
             0 => (cores() / self.workers.max(1)).max(1),
             threads => threads,
         }
+    }
+
+    /// Bytes of memory a training may take, where they were given.
+    pub fn train_memory(&self) -> Option<u64> {
+        Some(self.train_memory).filter(|&bytes| bytes > 0)
     }
 
     /// [`Config::request_timeout`] as a duration.
@@ -294,6 +304,12 @@ impl Flags {
             Error::malformed("bad_configuration", format!("{}: {}", path.display(), error.to_string().trim()))
         })
     }
+}
+
+/// This very program, also once its file was replaced by another version.
+fn own_program() -> Option<PathBuf> {
+    let linked = PathBuf::from("/proc/self/exe");
+    if linked.exists() { Some(linked) } else { std::env::current_exe().ok() }
 }
 
 fn optional(name: &str, text: &str) -> Result<Option<SocketAddr>> {

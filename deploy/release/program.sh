@@ -10,6 +10,8 @@ version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 
 # As in the container image: smaller and a little faster, and too slow to compile for every day.
 export CARGO_PROFILE_RELEASE_LTO=${CARGO_PROFILE_RELEASE_LTO:-thin} CARGO_PROFILE_RELEASE_STRIP=${CARGO_PROFILE_RELEASE_STRIP:-symbols}
+# The program holds the book, which it serves at /docs/book.
+mdbook build docs
 cargo build --release --locked --bin kenyon --target "$target"
 built=${CARGO_TARGET_DIR:-target}/$target/release/kenyon
 

@@ -169,14 +169,19 @@ fn checked(coverage: Option<f64>) -> anyhow::Result<()> {
 }
 
 /// Predicts the rows of a file as CSV.
-pub(super) fn predict_csv(bundle: &Path, file: &Path, coverage: Option<f64>) -> anyhow::Result<()> {
+pub(super) fn predict_csv(
+    bundle: &Path,
+    file: &Path,
+    (coverage, explained): (Option<f64>, bool),
+) -> anyhow::Result<()> {
     checked(coverage)?;
     let bundle = load(bundle)?;
     let part = detected(file)?;
     let limits = Limits::default();
     let source =
         LineSource { part: &part, reader: bundle.reader(), columns: None, skip: 0, first: 0, header: true, limits };
-    let options = LineOptions { format: LineFormat::Csv, coverage, top_k: Some(EVERY_CLASS) };
+    let top_k = Some(EVERY_CLASS);
+    let options = LineOptions { format: LineFormat::Csv, coverage, top_k, explain: explained };
     answer_file(&bundle, &source, &options, &mut |lines| {
         show::bytes(&lines.bytes);
         Ok(true)

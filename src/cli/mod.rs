@@ -120,6 +120,9 @@ enum Command {
     Doctor(Box<Flags>),
     /// Check whether the server or worker on this machine is ready; for a container's health check.
     Health(Box<Flags>),
+    /// Compute one job for the server that started this process.
+    #[command(hide = true)]
+    Job,
     /// Print a completion script for a shell.
     Completions {
         /// The shell.
@@ -135,6 +138,9 @@ enum Command {
 /// Runs the program; the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if matches!(cli.command, Command::Job) {
+        return crate::jobs::compute_for_supervisor();
+    }
     let json = cli.json;
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
@@ -183,6 +189,8 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Forget(args) => client(args.run(at)),
         Command::Traffic(args) => client(args.run(at)),
         Command::Compare(args) => client(args.run(at)),
+        // Done before anything else.
+        Command::Job => Ok(()),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "kenyon", &mut std::io::stdout());
             Ok(())

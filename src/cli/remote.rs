@@ -74,7 +74,7 @@ pub(super) struct Predict {
     #[arg(long, conflicts_with = "json")]
     csv: bool,
     /// Say what each answer is made of.
-    #[arg(long, conflicts_with = "csv")]
+    #[arg(long)]
     explain: bool,
 }
 
@@ -85,7 +85,7 @@ impl Predict {
         let file = input.as_ref().map_or(self.file.as_path(), |input| input.path());
         if let Some(bundle) = files::find_bundle(&self.model, &at.connection).await? {
             return match self.csv {
-                true => files::predict_csv(&bundle, file, self.coverage),
+                true => files::predict_csv(&bundle, file, (self.coverage, self.explain)),
                 false => files::predict(&bundle, file, (self.coverage, self.explain), at.json),
             };
         }
@@ -118,6 +118,7 @@ impl Predict {
     async fn csv(&self, client: &Client, file: &std::path::Path) -> anyhow::Result<()> {
         let mut query = vec![("top_k", files::EVERY_CLASS.to_string())];
         query.extend(self.coverage.map(|coverage| ("coverage", coverage.to_string())));
+        query.extend(self.explain.then(|| ("explain", "true".to_owned())));
         let mut request = client
             .request(Method::POST, &format!("/api/v1/models/{}/predict", self.model))
             .query(&query)

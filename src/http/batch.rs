@@ -5,6 +5,7 @@ use super::error::{Answer, Problem};
 use super::jobs::queued;
 use super::models::idempotency;
 use super::read::{Path, Raw, json};
+use super::schemas::Binary;
 use crate::jobs::BatchRequest;
 use crate::store::{Caller, Job, JobId, JobKind, JobStatus, ModelName};
 use crate::{Error, Kind};
@@ -49,7 +50,8 @@ async fn predict_batch(
 /// The file that a job of the kind `predict` wrote.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/output", operation_id = "job_output", tag = "jobs",
     security(("key" = ["read"])), params(("id" = inline(JobId), Path)),
-    responses((status = 200, description = "the lines", content((String = "text/csv"), (String = "application/x-ndjson"))),
+    responses((status = 200, description = "the file", content((String = "text/csv"), (String = "application/x-ndjson"),
+    (inline(Binary) = "application/vnd.apache.parquet"))),
     (status = 404, description = "the job has no output, or none any more", body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the job has not succeeded", body = Problem, content_type = "application/problem+json")))]
 async fn job_output(
@@ -66,14 +68,16 @@ async fn job_output(
         (JobStatus::Succeeded, Some(result)) => result,
         _ => return Err(Error::new(Kind::Conflict, "output_not_ready", "the job has not succeeded").into()),
     };
+    let from = result["first_segment"].as_u64().unwrap_or(0);
     let segments = result["segments"].as_u64().unwrap_or(0);
     let kind = match result["format"].as_str() {
         Some("csv") => "text/csv; charset=utf-8",
+        Some("parquet") => "application/vnd.apache.parquet",
         _ => "application/x-ndjson",
     };
     // The first is read before the status is sent: what is not there is 404.
-    let first = if segments > 0 { Some(api.store.output(job.id, 0).await?) } else { None };
-    let rest = futures::stream::iter(1..segments).then(move |segment| {
+    let first = if segments > from { Some(api.store.output(job.id, from).await?) } else { None };
+    let rest = futures::stream::iter(from + 1..segments).then(move |segment| {
         let store = api.store.clone();
         async move { store.output(job.id, segment).await }
     });

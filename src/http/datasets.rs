@@ -13,8 +13,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use jiff::Timestamp;
-use kenyon_learn::data::formats::{Compression, Format, Limits, ReadOptions};
-use kenyon_learn::data::schema::Summary;
+use kenyon_learn::data::formats::{Compression, DecimalMark, Format, Limits, ReadOptions};
+use kenyon_learn::data::schema::{ColumnKind, Summary};
 use kenyon_learn::data::{ColumnInfo, Warning};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -284,6 +284,7 @@ pub(crate) async fn rows(api: &Api, dataset: &Dataset, offset: u64, limit: usize
 fn shown(dataset: &Dataset) -> Result<ShownDataset> {
     let Summary { columns, warnings, .. } = summary_of(dataset)?;
     let first = dataset.parts.first();
+    let read_as = first.map(|part| ReadAs::new(&part.format, &part.compression, &part.read_as, &columns));
     Ok(ShownDataset {
         name: dataset.name.clone(),
         dry_run: false,
@@ -293,7 +294,7 @@ fn shown(dataset: &Dataset) -> Result<ShownDataset> {
         revision: Some(dataset.revision),
         columns,
         warnings,
-        read_as: first.map(|part| ReadAs::new(&part.format, &part.compression, &part.read_as)).transpose()?,
+        read_as: read_as.transpose()?,
         preview: None,
         created_at: Some(dataset.created_at),
         updated_at: Some(dataset.updated_at),
@@ -305,6 +306,7 @@ async fn tried(name: &DatasetName, upload: Upload, limits: Limits) -> Result<Sho
     let Upload { part, file, summary, .. } = upload;
     let columns = summary.columns.clone();
     let preview = blocking(move || kenyon_learn::data::plan::read_rows(&[file], &columns, 0, PREVIEW, &limits)).await?;
+    let read_as = ReadAs::new(&part.format, &part.compression, &part.read_as, &summary.columns)?;
     Ok(ShownDataset {
         name: name.clone(),
         dry_run: true,
@@ -314,7 +316,7 @@ async fn tried(name: &DatasetName, upload: Upload, limits: Limits) -> Result<Sho
         revision: None,
         columns: summary.columns,
         warnings: summary.warnings,
-        read_as: Some(ReadAs::new(&part.format, &part.compression, &part.read_as)?),
+        read_as: Some(read_as),
         preview: Some(preview),
         created_at: None,
         updated_at: None,
@@ -322,12 +324,25 @@ async fn tried(name: &DatasetName, upload: Upload, limits: Limits) -> Result<Sho
 }
 
 impl ReadAs {
-    /// From what is stored with a part; parts of 0.1 have no options.
-    fn new(format: &str, compression: &str, options: &Value) -> Result<Self> {
+    /// From what is stored with a part (parts of 0.1 have no options) and, where the caller left it to the columns, what
+    /// they have in common.
+    fn new(format: &str, compression: &str, options: &Value, columns: &[ColumnInfo]) -> Result<Self> {
+        let mut options: ReadOptions = Option::deserialize(options).map_err(Error::internal)?.unwrap_or_default();
+        let spellings = |kind| columns.iter().filter(move |c| kind == c.kind).filter_map(|c| c.spelling.as_ref());
+        if options.decimal.is_none() && spellings(ColumnKind::Number).next().is_some() {
+            let comma = spellings(ColumnKind::Number).any(|spelling| spelling.decimal_comma);
+            options.decimal = Some(if comma { DecimalMark::Comma } else { DecimalMark::Point });
+        }
+        if options.missing.is_none() {
+            let mut words: Vec<String> = columns.iter().flat_map(|c| c.words.iter().map(|(w, _)| w.clone())).collect();
+            words.sort_unstable();
+            words.dedup();
+            options.missing = (!words.is_empty()).then_some(words);
+        }
         Ok(Self {
             format: Format::deserialize(&Value::from(format)).map_err(Error::internal)?,
             compression: Compression::deserialize(&Value::from(compression)).map_err(Error::internal)?,
-            options: Option::deserialize(options).map_err(Error::internal)?.unwrap_or_default(),
+            options,
         })
     }
 }

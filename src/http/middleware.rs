@@ -8,6 +8,7 @@ use super::error::Failure;
 use super::predict::is_file;
 use super::read::{self, BodyLimit};
 use super::routes::{Class, Route};
+use crate::store::NewAuditEntry;
 use crate::store::access::Caller;
 use crate::telemetry::traces::{self, Answered, Parent};
 use crate::{Error, Kind, Result, telemetry};
@@ -43,7 +44,14 @@ pub(crate) async fn guard(State(api): State<Api>, request: Request, next: Next) 
     let parent = request.headers().get(TRACE_PARENT).and_then(|v| v.to_str().ok()).and_then(traces::parent);
     let work = CONTEXT.scope(context, async {
         let mut response = match admit(&api, route, request).await {
-            Ok((request, _running)) => within(route, api.config.request_timeout(), next.run(request)).await,
+            Ok((request, _running)) => {
+                let caller = route.audited.then(|| request.extensions().get::<Caller>().cloned()).flatten();
+                let response = within(route, api.config.request_timeout(), next.run(request)).await;
+                if let Some(caller) = caller {
+                    audit(&api, &caller, &method, &uri, response.status().as_u16()).await;
+                }
+                response
+            }
             Err(failure) => failure.into_response(),
         };
         finish(&api, route, &method, &mut response);
@@ -188,6 +196,26 @@ async fn within(route: Route, time: Duration, work: impl Future<Output = Respons
         Ok(response) => response,
         Err(_) => Failure(Error::new(Kind::Deadline, "deadline", "the request took longer than this server allows"))
             .into_response(),
+    }
+}
+
+/// Enters a change that was made; the client has its answer after that.
+async fn audit(api: &Api, caller: &Caller, method: &Method, uri: &Uri, status: u16) {
+    if !(200..300).contains(&status) {
+        return;
+    }
+    let request_id = context::request_id();
+    let entry = NewAuditEntry {
+        caller: caller.id(),
+        caller_name: caller.name(),
+        method: method_name(method),
+        path: uri.path(),
+        status,
+        request_id: &request_id,
+    };
+    if let Err(error) = api.store.audit(&entry).await {
+        // The change is made: the program's own log has it, as it has every call.
+        tracing::error!(%error, path = entry.path, "a change could not be entered in the audit log");
     }
 }
 

@@ -2,6 +2,7 @@
 //! Handlers parse, call one method, render. What a route needs (a scope, a limit) is in its
 //! OpenAPI description and is enforced by `middleware` from there.
 
+mod audit;
 mod batch;
 mod blocking;
 mod body;
@@ -198,6 +199,7 @@ fn described(protocols: OpenApiRouter<Api>) -> (Router<Api>, OpenApi) {
         .merge(importance::router())
         .merge(models::router())
         .merge(predict::router())
+        .merge(audit::router())
         .merge(batch::router())
         .merge(compare::router())
         .merge(streams::router())

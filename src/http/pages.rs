@@ -1,4 +1,4 @@
-//! Pages for people: the dashboard and the API documentation, all embedded in
+//! Pages for people: the dashboard, the API documentation and, in builds that found it rendered, the book; all embedded in
 //! the binary, under a policy that runs only their own files.
 
 use super::Api;
@@ -8,6 +8,7 @@ use axum::extract::{Path, Request, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
+use rust_embed::RustEmbed;
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 use utoipa_axum::router::OpenApiRouter;
@@ -16,10 +17,20 @@ use utoipa_axum::routes;
 const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; \
     form-action 'self'; frame-ancestors 'none'";
 
-#[derive(rust_embed::RustEmbed)]
+/// The book's pages have scripts and styles of their own in them, and nothing that a user sent.
+const BOOK_POLICY: &str = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+#[derive(RustEmbed)]
 #[folder = "static/"]
 #[allow_missing = true]
 struct Assets;
+
+/// What `mdbook build docs` wrote before this program was compiled.
+#[derive(RustEmbed)]
+#[folder = "docs/book/"]
+#[allow_missing = true]
+struct Book;
 
 static DOCS: LazyLock<Arc<utoipa_swagger_ui::Config<'static>>> = LazyLock::new(|| {
     let config = utoipa_swagger_ui::Config::from("/openapi.json");
@@ -43,7 +54,7 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
 /// The dashboard.
 #[utoipa::path(get, path = "/", tag = "pages", responses((status = 200, content_type = "text/html", body = String)))]
 async fn dashboard(headers: HeaderMap) -> Answer<Response> {
-    asset("index.html", &headers).ok_or_else(nothing)
+    asset::<Assets>("index.html", &headers, POLICY).ok_or_else(nothing)
 }
 
 /// This description of the interface.
@@ -62,6 +73,9 @@ async fn docs() -> Redirect {
 #[utoipa::path(get, path = "/docs/{file}", tag = "pages", params(("file" = String, Path)),
     responses((status = 200, description = "the file", content_type = "*/*", body = String), (status = 404, body = super::error::Problem, content_type = "application/problem+json")))]
 async fn docs_file(Path(file): Path<String>) -> Answer<Response> {
+    if file == "book" {
+        return Ok(Redirect::to("/docs/book/").into_response());
+    }
     let found = utoipa_swagger_ui::serve(&file, DOCS.clone()).ok().flatten().ok_or_else(nothing)?;
     let bytes = Bytes::from(found.bytes.into_owned());
     let kind = HeaderValue::from_str(&found.content_type).unwrap_or(HeaderValue::from_static("text/plain"));
@@ -79,7 +93,12 @@ pub(crate) async fn fallback(request: Request) -> Response {
         return docs().await.into_response();
     }
     let asked = matches!(*request.method(), Method::GET | Method::HEAD);
-    match asked.then(|| asset(file, request.headers())).flatten() {
+    let found = asked.then(|| match file.strip_prefix("docs/book/") {
+        Some("") => asset::<Book>("index.html", request.headers(), BOOK_POLICY),
+        Some(page) => asset::<Book>(page, request.headers(), BOOK_POLICY),
+        None => asset::<Assets>(file, request.headers(), POLICY),
+    });
+    match found.flatten() {
         Some(response) => response,
         None => super::error::not_found(request).await.into_response(),
     }
@@ -89,8 +108,8 @@ fn nothing() -> Failure {
     Error::not_found("file_not_found", "there is no such file").into()
 }
 
-fn asset(name: &str, headers: &HeaderMap) -> Option<Response> {
-    let file = Assets::get(name)?;
+fn asset<E: RustEmbed>(name: &str, headers: &HeaderMap, policy: &'static str) -> Option<Response> {
+    let file = E::get(name)?;
     let hash = file.metadata.sha256_hash();
     let tag = format!("\"{:016x}\"", u64::from_be_bytes(hash[..8].try_into().unwrap_or_default()));
     let known = headers.get(header::IF_NONE_MATCH).is_some_and(|t| t.as_bytes() == tag.as_bytes());
@@ -102,7 +121,7 @@ fn asset(name: &str, headers: &HeaderMap) -> Option<Response> {
     let mut response = if known { StatusCode::NOT_MODIFIED.into_response() } else { page(kind, bytes) };
     // Also with 304, whose headers replace those of the browser's copy: without it the middleware's policy
     // for other answers would apply, and nothing would run after a reload.
-    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     response.headers_mut().insert(header::ETAG, HeaderValue::from_str(&tag).ok()?);
     response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
     Some(response)
@@ -115,4 +134,26 @@ fn page(kind: HeaderValue, bytes: Bytes) -> Response {
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
     ];
     (headers, bytes).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    /// A folder that is always there, in place of the book.
+    #[derive(RustEmbed)]
+    #[folder = "docs/src/"]
+    struct Source;
+
+    #[test]
+    fn a_page_of_the_book_has_its_type_and_policy() {
+        let headers = HeaderMap::new();
+        let page = asset::<Source>("introduction.md", &headers, BOOK_POLICY).unwrap();
+        assert_eq!(page.headers()[header::CONTENT_TYPE], "text/markdown");
+        assert_eq!(page.headers()[header::CONTENT_SECURITY_POLICY], BOOK_POLICY);
+        let again = HeaderMap::from_iter([(header::IF_NONE_MATCH, page.headers()[header::ETAG].clone())]);
+        assert_eq!(asset::<Source>("introduction.md", &again, POLICY).unwrap().status(), StatusCode::NOT_MODIFIED);
+        assert!(asset::<Source>("nothing.md", &headers, POLICY).is_none());
+    }
 }

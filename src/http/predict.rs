@@ -44,6 +44,8 @@ struct LineQuery {
     /// Classes listed with their probabilities; none when missing.
     #[param(minimum = 1, maximum = 1_000_000)]
     top_k: Option<usize>,
+    /// Whether each answer is explained, which takes a few milliseconds a row.
+    explain: Option<bool>,
     /// A version by number.
     #[param(minimum = 1, maximum = 1_000_000_000)]
     version: Option<u64>,
@@ -181,7 +183,8 @@ impl LineQuery {
         let place = |kind: &str| accept.find(kind).unwrap_or(usize::MAX);
         let csv = place("text/csv") < place("ndjson").min(place("json"));
         let format = if csv { LineFormat::Csv } else { LineFormat::Ndjson };
-        Ok(LineOptions { format, coverage: self.coverage, top_k: self.top_k })
+        let explain = self.explain.unwrap_or_default();
+        Ok(LineOptions { format, coverage: self.coverage, top_k: self.top_k, explain })
     }
 }
 

@@ -33,11 +33,14 @@ pub(crate) struct Route {
     pub(crate) of_model: bool,
     /// Whether a file of rows may come in place of JSON.
     pub(crate) takes_files: bool,
+    /// Whether it changes something that is entered in the audit log.
+    pub(crate) audited: bool,
 }
 
 impl Route {
     /// A path that no route has: nothing to protect.
-    pub(crate) const UNKNOWN: Self = Self { scope: None, class: Class::Plain, of_model: false, takes_files: false };
+    pub(crate) const UNKNOWN: Self =
+        Self { scope: None, class: Class::Plain, of_model: false, takes_files: false, audited: false };
 }
 
 /// All routes.
@@ -57,7 +60,8 @@ impl Routes {
             ];
             for (method, operation) in operations {
                 let Some(operation) = operation else { continue };
-                routes.entry(path.clone()).or_default().push((method, route(path, operation)));
+                let route = route(path, &method, operation);
+                routes.entry(path.clone()).or_default().push((method, route));
             }
         }
         Self(routes)
@@ -68,14 +72,14 @@ impl Routes {
     pub(crate) fn find(&self, method: &Method, path: &str) -> Route {
         let method = if method == Method::HEAD { &Method::GET } else { method };
         let Some(methods) = self.0.get(path) else {
-            return Route { scope: Some(Scope::Admin), class: Class::Plain, of_model: false, takes_files: false };
+            return Route { scope: Some(Scope::Admin), audited: !method.is_safe(), ..Route::UNKNOWN };
         };
         // A method the path does not have is answered with 405, which reveals nothing.
         methods.iter().find(|(m, _)| m == method).map_or(Route::UNKNOWN, |(_, route)| *route)
     }
 }
 
-fn route(path: &str, operation: &Operation) -> Route {
+fn route(path: &str, method: &Method, operation: &Operation) -> Route {
     let tagged = |tag: &str| operation.tags.iter().flatten().any(|t| t == tag);
     let class = match operation.operation_id.as_deref() {
         _ if tagged("health") => Class::Health,
@@ -85,7 +89,11 @@ fn route(path: &str, operation: &Operation) -> Route {
         _ => Class::Plain,
     };
     let takes_files = operation.operation_id.as_deref() == Some("predict");
-    Route { scope: scope(operation), class, of_model: path.contains("/models/{"), takes_files }
+    let scope = scope(operation);
+    // Rows that are observed and feedback are in the stream's own log.
+    let logged = matches!(operation.operation_id.as_deref(), Some("observe" | "feedback"));
+    let reads = method.is_safe() || matches!(scope, None | Some(Scope::Predict | Scope::Read));
+    Route { scope, class, of_model: path.contains("/models/{"), takes_files, audited: !reads && !logged }
 }
 
 /// The scope that `security(("key" = ["scope"]))` names.

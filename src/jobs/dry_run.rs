@@ -1,6 +1,7 @@
 //! What a training would do: its data are read and encoded, and it trains for a moment, from which its time and
 //! memory are estimated. Nothing is stored.
 
+use super::compute::sample_size;
 use super::inputs::local_parts;
 use super::inputs::summary;
 use super::train_request::{DivideBy, HeldOut, TrainRequest, TrainingPlan};
@@ -128,6 +129,8 @@ impl Probing {
         let from = (!self.other.is_empty()).then_some(from);
         let spec = self.request.fit_spec(from);
         let scale = self.rows as f64 / table.rows.max(1) as f64;
+        let sample = sample_size(&self.request, &self.plan.columns(), self.rows);
+        let held = sample.map_or(self.rows as f64, |rows| rows as f64) / table.rows.max(1) as f64;
         let resolved = &self.plan.resolved;
         let monitor = Probe::default();
         let begun = Instant::now();
@@ -147,9 +150,9 @@ impl Probing {
             family,
             reason: seen.reason.clone().unwrap_or_else(|| "the request names it".to_owned()),
             columns: self.columns(&seen.dropped),
-            split: self.split(&seen, scale),
+            split: self.split(&seen, scale, sample),
             estimated_seconds: rounded(FIXED_SECONDS + (reading + learning * trainings) * scale),
-            estimated_bytes: (FIXED_BYTES + PEAK * seen.bytes as f64 * scale + seen.training_bytes as f64) as u64,
+            estimated_bytes: (FIXED_BYTES + PEAK * seen.bytes as f64 * held + seen.training_bytes as f64) as u64,
             warnings: seen.warnings,
         })
     }
@@ -193,7 +196,7 @@ impl Probing {
         resolved.inputs.iter().map(input).chain(resolved.ignored.iter().map(ignored)).collect()
     }
 
-    fn split(&self, seen: &Seen, scale: f64) -> PlannedSplit {
+    fn split(&self, seen: &Seen, scale: f64, sample: Option<usize>) -> PlannedSplit {
         let (by, column) = match &self.request.validation {
             None if seen.folds > 0 => ("folds", None),
             None | Some(HeldOut::Share(_)) => ("share", None),
@@ -203,7 +206,12 @@ impl Probing {
         };
         let scaled = |rows: usize| (rows as f64 * scale).round() as u64;
         let folds = (seen.folds > 0).then_some(seen.folds as u64);
-        PlannedSplit { by, folds, column, training: scaled(seen.training), validation: scaled(seen.held_out) }
+        let (mut training, mut validation) = (scaled(seen.training), scaled(seen.held_out));
+        if let Some(rows) = sample {
+            validation = (rows as f64 * f64::from(fit::OF_SAMPLE)).round() as u64;
+            training = self.rows.saturating_sub(validation);
+        }
+        PlannedSplit { by, folds, column, training, validation }
     }
 }
 

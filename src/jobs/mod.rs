@@ -1,7 +1,8 @@
 //! Background jobs: claim, lease, heartbeat, cancel, resume; progress.
 //!
 //! [`Queue`] checks requests and submits them. [`Workers`] do the jobs: every process that has some
-//! claims them from the same table. A job runs on a thread of its own ([`Runner`]); its monitor keeps
+//! claims them from the same table. A job has a thread of its own ([`Runner`]), which supervises the process that
+//! trains or evaluates ([`Trainer`]); its monitor keeps
 //! the progress in memory, the worker writes it to the database once a second, and checkpoints let
 //! another attempt continue. [`follow`] streams the events of a job, on any replica.
 //!
@@ -15,11 +16,14 @@
 //! checkpoint. Three attempts in a row that got no further fail the job; one that died before its
 //! first heartbeat counts a third of that, because a power cut is not the job's fault.
 
+mod child;
+mod compute;
 mod control;
 mod dry_run;
 mod follow;
 mod inputs;
 mod memory;
+mod messages;
 mod predictor;
 mod queue;
 mod reporter;
@@ -27,12 +31,14 @@ mod runner;
 mod schema_guard;
 mod schemas;
 mod search;
+mod supervise;
 #[cfg(test)]
 mod tests;
 mod train_request;
 mod trainer;
 mod worker;
 
+pub use child::main as compute_for_supervisor;
 pub use dry_run::{DryRun, PlannedColumn, PlannedSplit};
 pub use follow::follow;
 pub use inputs::{local_parts, summary};

@@ -5,7 +5,7 @@
 
 use super::inputs::{local_parts, summary};
 use super::runner::{Outcome, Work};
-use crate::store::{Dataset, DatasetName, NewPart};
+use crate::store::{Dataset, DatasetName, NewPart, Staged};
 use crate::{Error, Result};
 use kenyon_learn::data::formats::{self, Header, Limits, ReadOptions};
 use kenyon_learn::data::rows::RowsReader;
@@ -20,6 +20,28 @@ use utoipa::ToSchema;
 /// Bytes of a segment, about: what is held in memory, and what an attempt may have to do again.
 const SEGMENT: usize = 4 << 20;
 
+/// How an output is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OutputFormat {
+    /// A JSON object a line.
+    Ndjson,
+    /// Fields separated by commas, with a line of names.
+    Csv,
+    /// Apache Parquet, whose types follow from the values.
+    Parquet,
+}
+
+impl OutputFormat {
+    /// What the lines are written as; Parquet is made of them at the end, since a column's type needs all its values.
+    fn lines(self) -> LineFormat {
+        match self {
+            Self::Csv => LineFormat::Csv,
+            Self::Ndjson | Self::Parquet => LineFormat::Ndjson,
+        }
+    }
+}
+
 /// A dataset to answer.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -28,7 +50,7 @@ pub struct BatchRequest {
     /// Its name.
     pub dataset: DatasetName,
     /// How the output is written.
-    pub format: LineFormat,
+    pub format: OutputFormat,
     /// Share of the time that `set`, or `lower` and `upper`, are to hold the truth; 0.9 when missing.
     #[serde(default)]
     #[schema(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
@@ -37,6 +59,9 @@ pub struct BatchRequest {
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000)]
     pub top_k: Option<usize>,
+    /// Whether each answer is explained, which takes a few milliseconds a row.
+    #[serde(default)]
+    pub explain: bool,
     /// The version that answers; the one that is served when missing.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
@@ -98,11 +123,16 @@ pub(super) fn run(work: &Work, monitor: &dyn Monitor, limits: Limits) -> Result<
     segments.answer(&bundle, dataset, &request, limits)?;
     let Written { segments, rows, failed, bytes } = segments.written;
     if let Some(into) = &request.into {
-        keep_as_dataset(work, into, request.format, segments, limits)?;
+        keep_as_dataset(work, into, request.format.lines(), segments, limits)?;
     }
+    let (from, to, bytes) = match request.format {
+        OutputFormat::Parquet => write_parquet(work, segments)?,
+        OutputFormat::Csv | OutputFormat::Ndjson => (0, segments, bytes),
+    };
     let (format, version) = (request.format, version.version);
     let result = json!({
-        "version": version, "rows": rows, "failed": failed, "format": format, "segments": segments, "bytes": bytes,
+        "version": version, "rows": rows, "failed": failed, "format": format, "first_segment": from, "segments": to,
+        "bytes": bytes,
     });
     Ok(Outcome::Result { metrics: json!({ "rows": rows, "failed": failed }), result })
 }
@@ -126,7 +156,8 @@ impl Segments<'_> {
         let columns = summary(&dataset.columns)?.columns;
         let inputs = plan::spelled_as(&bundle.encoder.inputs, &columns);
         let reader = RowsReader::new(&inputs, &bundle.config.ignored);
-        let options = LineOptions { format: request.format, coverage: request.coverage, top_k: request.top_k };
+        let BatchRequest { coverage, top_k, explain, .. } = *request;
+        let options = LineOptions { format: request.format.lines(), coverage, top_k, explain };
         let parts = self.work.wait(local_parts(&self.work.store, dataset))?;
         let mut first = 0;
         for (part, stored) in parts.iter().zip(&dataset.parts) {
@@ -190,15 +221,63 @@ impl Segments<'_> {
     }
 }
 
-/// Puts the output into a dataset.
-fn keep_as_dataset(work: &Work, name: &DatasetName, format: LineFormat, segments: u64, limits: Limits) -> Result<()> {
+/// The lines as one file of this machine.
+fn staged_lines(work: &Work, segments: u64) -> Result<Staged> {
     let (store, id) = (work.store.clone(), work.job.id);
     let stream = futures::stream::iter(0..segments);
     let stream = futures::StreamExt::then(stream, move |segment| {
         let store = store.clone();
         async move { store.output(id, segment).await }
     });
-    let staged = work.wait(work.store.stage(Box::pin(stream), u64::MAX))?;
+    work.wait(work.store.stage(Box::pin(stream), u64::MAX))
+}
+
+/// Writes the output as Parquet, in segments that follow those of the lines; the first, the end and all bytes.
+fn write_parquet(work: &Work, segments: u64) -> Result<(u64, u64, u64)> {
+    let staged = staged_lines(work, segments)?;
+    let mut file = ParquetFile { work, next: segments, bytes: Vec::new(), written: 0 };
+    formats::parquet_of_lines(&mut std::fs::File::open(staged.path())?, &mut file)?;
+    file.put()?;
+    Ok((segments, file.next, file.written))
+}
+
+/// A file that becomes segments of the output.
+struct ParquetFile<'a> {
+    work: &'a Work,
+    next: u64,
+    bytes: Vec<u8>,
+    written: u64,
+}
+
+impl ParquetFile<'_> {
+    fn put(&mut self) -> Result<()> {
+        if !self.bytes.is_empty() {
+            let bytes = std::mem::take(&mut self.bytes);
+            self.written += bytes.len() as u64;
+            self.work.wait(self.work.store.put_output(self.work.job.id, self.next, bytes))?;
+            self.next += 1;
+        }
+        Ok(())
+    }
+}
+
+impl std::io::Write for ParquetFile<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.bytes.extend_from_slice(bytes);
+        if self.bytes.len() >= SEGMENT {
+            self.put().map_err(std::io::Error::other)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Puts the output into a dataset.
+fn keep_as_dataset(work: &Work, name: &DatasetName, format: LineFormat, segments: u64, limits: Limits) -> Result<()> {
+    let staged = staged_lines(work, segments)?;
     let kind = match format {
         LineFormat::Ndjson => "application/x-ndjson",
         LineFormat::Csv => "text/csv",

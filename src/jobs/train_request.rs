@@ -285,6 +285,9 @@ impl TrainRequest {
         if self.objective == Some(Objective::Balanced) && plan.resolved.task == Task::Regression {
             return Err(wrong("objective", "classes are balanced in classification only"));
         }
+        if let Some(Weights::Each(named)) = &self.class_weights {
+            check_class_weights(named, summary.columns.iter().find(|column| column.name == self.target))?;
+        }
         check_settings(self.family, &self.config)?;
         if let Some(search) = &self.search {
             search::check(search, self.family)?;
@@ -312,6 +315,26 @@ impl TrainRequest {
 /// The column and, of a group, its members.
 fn names(column: &ColumnInfo) -> impl Iterator<Item = &str> {
     std::iter::once(column.name.as_str()).chain(column.members.iter().flatten().map(String::as_str))
+}
+
+/// Names of weights that are no class, where the dataset's summary has all classes.
+fn check_class_weights(named: &Map<String, Value>, target: Option<&ColumnInfo>) -> Result<()> {
+    let Some(target) = target.filter(|t| !t.histogram.is_empty() && t.histogram.len() as u64 == t.distinct) else {
+        return Ok(());
+    };
+    let is_class = |name: &str| {
+        let wanted = Value::from(name);
+        target.histogram.iter().any(|(class, _)| ColumnKind::Category.same(&Value::from(class.as_str()), &wanted))
+    };
+    // The bars of numbers are no classes.
+    match named.keys().find(|name| !target.kind.is_real() && !is_class(name)) {
+        None => Ok(()),
+        Some(name) => {
+            let (path, reason) = (format!("class_weights.{name}"), "the target has no such class");
+            let error = Error::unprocessable("bad_class_weights", format!("{path}: {reason}"));
+            Err(error.with_details([Detail::path(path, reason)]))
+        }
+    }
 }
 
 /// How the column is read that weighs the rows.

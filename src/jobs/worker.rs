@@ -17,7 +17,7 @@ use tokio::sync::{Notify, broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 
 /// Recursion over a long chain of operations is deep; only what is used costs memory.
-const STACK: usize = 64 << 20;
+pub(super) const STACK: usize = 64 << 20;
 /// After this a job that was cancelled counts as ended, even if its thread is still busy reading.
 const CANCEL_PATIENCE: Duration = Duration::from_millis(500);
 /// How long the end of a job waits for a database that is away.
@@ -292,6 +292,11 @@ impl Inner {
                 tracing::warn!(%id, %error, cause = ?error.cause, "the job could not run");
                 retry_while_unavailable(|| self.store.give_back_job(&claim)).await
             }
+            // Its process was ended by something else than the job itself: it is tried again once.
+            (Err(error), _) if error.kind == Kind::Internal && matches!(error.code, "killed" | "out_of_memory") => {
+                tracing::warn!(%id, %error, "the job's process was ended");
+                retry_while_unavailable(|| self.store.count_kill(&claim, &error)).await
+            }
             (Err(error), _) => {
                 if error.kind == Kind::Internal {
                     tracing::error!(%id, %error, cause = ?error.cause, "the job failed");
@@ -395,7 +400,7 @@ async fn retry_while_unavailable<F: Future<Output = Result<()>>>(mut write: impl
     }
 }
 
-fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
+pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     tracing::error!(panic = %text, "a job panicked");

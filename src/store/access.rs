@@ -70,6 +70,14 @@ impl Caller {
         }
     }
 
+    /// The key's name.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            Self::Anyone | Self::Master => None,
+            Self::Key(key) => Some(&key.name),
+        }
+    }
+
     /// 403 `scope_missing` unless the caller may do `scope`.
     pub fn require(&self, scope: Scope) -> Result<()> {
         match self {

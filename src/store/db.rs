@@ -1,12 +1,13 @@
 //! Two pools in one enum and one SQL text for both. Only `store` sees this.
 
 use super::change::Change;
+use super::postgres::{Session, limited};
 use super::{DatasetName, JobId, ModelChanges, ModelName};
 use crate::{Error, Kind, Result};
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use serde_json::Value;
-use sqlx::postgres::{PgArguments, PgPool, PgRow};
+use sqlx::postgres::{PgArguments, PgConnection, PgPool, PgRow};
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqlitePool, SqliteRow};
 use sqlx::{AssertSqlSafe, Decode, Postgres, Row as _, SqlSafeStr, SqlStr, Sqlite, Transaction, Type};
@@ -197,7 +198,7 @@ impl Db {
     pub(super) async fn all(&self, sql: Sql) -> Result<Vec<Row>> {
         Ok(match &self.pools {
             Pools::Sqlite { read, .. } => sql.sqlite().fetch_all(read).await?.into_iter().map(Row::Sqlite).collect(),
-            Pools::Postgres(pool) => sql.postgres().fetch_all(pool).await?.into_iter().map(Row::Postgres).collect(),
+            Pools::Postgres(pool) => rows(&mut Session::new(pool).await?, sql).await?,
         })
     }
 
@@ -205,7 +206,7 @@ impl Db {
     pub(super) async fn opt(&self, sql: Sql) -> Result<Option<Row>> {
         Ok(match &self.pools {
             Pools::Sqlite { read, .. } => sql.sqlite().fetch_optional(read).await?.map(Row::Sqlite),
-            Pools::Postgres(pool) => sql.postgres().fetch_optional(pool).await?.map(Row::Postgres),
+            Pools::Postgres(pool) => first(&mut Session::new(pool).await?, sql).await?,
         })
     }
 
@@ -222,7 +223,7 @@ impl Db {
                 }
                 begun => Inner::Sqlite(begun?),
             },
-            Pools::Postgres(pool) => Inner::Postgres(pool.begin().await?),
+            Pools::Postgres(pool) => Inner::Postgres(Session::begin(pool, "BEGIN").await?),
         };
         Ok(self.transaction(inner))
     }
@@ -237,8 +238,10 @@ impl Db {
         let inner = match &self.pools {
             Pools::Sqlite { read, .. } => Inner::Sqlite(read.begin().await?),
             Pools::Postgres(pool) => {
-                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
-                Inner::Postgres(pool.begin_with(begin).await?)
+                // Objects are copied between its statements, for as long as that takes.
+                let begin = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; \
+                    SET LOCAL idle_in_transaction_session_timeout = 0";
+                Inner::Postgres(Session::begin(pool, begin).await?)
             }
         };
         Ok(self.transaction(inner))
@@ -248,7 +251,7 @@ impl Db {
     pub(super) async fn exec(&self, sql: Sql) -> Result<u64> {
         Ok(match &self.pools {
             Pools::Sqlite { write, .. } => sql.sqlite().execute(write).await?.rows_affected(),
-            Pools::Postgres(pool) => sql.postgres().execute(pool).await?.rows_affected(),
+            Pools::Postgres(pool) => affected(&mut Session::new(pool).await?, sql).await?,
         })
     }
 
@@ -256,14 +259,38 @@ impl Db {
     pub(super) async fn exec_all(&self, sql: Sql) -> Result<Vec<Row>> {
         Ok(match &self.pools {
             Pools::Sqlite { write, .. } => sql.sqlite().fetch_all(write).await?.into_iter().map(Row::Sqlite).collect(),
-            Pools::Postgres(pool) => sql.postgres().fetch_all(pool).await?.into_iter().map(Row::Postgres).collect(),
+            Pools::Postgres(pool) => rows(&mut Session::new(pool).await?, sql).await?,
         })
     }
 }
 
+async fn rows(session: &mut Session, sql: Sql) -> Result<Vec<Row>> {
+    let found = limited(sql.postgres().fetch_all(session.connection()?)).await;
+    Ok(session.keep(found)?.into_iter().map(Row::Postgres).collect())
+}
+
+async fn first(session: &mut Session, sql: Sql) -> Result<Option<Row>> {
+    let found = limited(sql.postgres().fetch_optional(session.connection()?)).await;
+    Ok(session.keep(found)?.map(Row::Postgres))
+}
+
+async fn affected(session: &mut Session, sql: Sql) -> Result<u64> {
+    let done = limited(sql.postgres().execute(session.connection()?)).await;
+    Ok(session.keep(done)?.rows_affected())
+}
+
+/// Passes on row by row.
+async fn each(connection: &mut PgConnection, sql: Sql, take: &mut impl FnMut(Row) -> Result<()>) -> Result<()> {
+    let mut rows = sql.postgres().fetch(connection);
+    while let Some(row) = limited(rows.try_next()).await? {
+        take(Row::Postgres(row))?;
+    }
+    Ok(())
+}
+
 enum Inner {
     Sqlite(Transaction<'static, Sqlite>),
-    Postgres(Transaction<'static, Postgres>),
+    Postgres(Session),
 }
 
 /// A transaction; dropped without [`Tx::commit`] it is rolled back.
@@ -278,21 +305,21 @@ impl Tx {
     pub(super) async fn all(&mut self, sql: Sql) -> Result<Vec<Row>> {
         Ok(match &mut self.inner {
             Inner::Sqlite(tx) => sql.sqlite().fetch_all(&mut **tx).await?.into_iter().map(Row::Sqlite).collect(),
-            Inner::Postgres(tx) => sql.postgres().fetch_all(&mut **tx).await?.into_iter().map(Row::Postgres).collect(),
+            Inner::Postgres(session) => rows(session, sql).await?,
         })
     }
 
     pub(super) async fn opt(&mut self, sql: Sql) -> Result<Option<Row>> {
         Ok(match &mut self.inner {
             Inner::Sqlite(tx) => sql.sqlite().fetch_optional(&mut **tx).await?.map(Row::Sqlite),
-            Inner::Postgres(tx) => sql.postgres().fetch_optional(&mut **tx).await?.map(Row::Postgres),
+            Inner::Postgres(session) => first(session, sql).await?,
         })
     }
 
     pub(super) async fn exec(&mut self, sql: Sql) -> Result<u64> {
         Ok(match &mut self.inner {
             Inner::Sqlite(tx) => sql.sqlite().execute(&mut **tx).await?.rows_affected(),
-            Inner::Postgres(tx) => sql.postgres().execute(&mut **tx).await?.rows_affected(),
+            Inner::Postgres(session) => affected(session, sql).await?,
         })
     }
 
@@ -305,12 +332,7 @@ impl Tx {
                     take(Row::Sqlite(row))?;
                 }
             }
-            Inner::Postgres(tx) => {
-                let mut rows = sql.postgres().fetch(&mut **tx);
-                while let Some(row) = rows.try_next().await? {
-                    take(Row::Postgres(row))?;
-                }
-            }
+            Inner::Postgres(session) => each(session.connection()?, sql, &mut take).await?,
         }
         Ok(())
     }
@@ -337,11 +359,12 @@ impl Tx {
                     let _ = self.changes.send(change);
                 }
             }
-            Inner::Postgres(mut tx) => {
+            Inner::Postgres(mut session) => {
                 for change in &self.notifications {
-                    sqlx::query("SELECT pg_notify('kenyon', $1)").bind(change.to_string()).execute(&mut *tx).await?;
+                    let notify = sql("SELECT pg_notify('kenyon', $1)").bind(change.to_string());
+                    affected(&mut session, notify).await?;
                 }
-                tx.commit().await?;
+                session.commit().await?;
                 // The notification is delivered by the database. A revoked key must not be valid for
                 // the next request to this process, which may arrive sooner.
                 if self.notifications.contains(&Change::Keys) {
@@ -365,8 +388,8 @@ impl From<sqlx::Error> for Error {
             (_, Some(code)) if code.parse::<u32>().is_ok_and(|code| code < 10_000 && code & 0xff == 10) => {
                 (Kind::Unavailable, "storage_failed", "the server's storage cannot be read or written")
             }
-            // Busy, locked, deadlock, serialisation, too many connections, shutting down.
-            (_, Some("5" | "6" | "261" | "517" | "40001" | "40P01" | "53300" | "57P01" | "57P03"))
+            // Busy, locked, deadlock, serialisation, idle for too long, too many connections, shutting down.
+            (_, Some("5" | "6" | "261" | "517" | "25P03" | "40001" | "40P01" | "53300" | "57P01" | "57P03"))
             | (
                 // A connection that breaks in the middle of an answer is a protocol error to the driver.
                 sqlx::Error::Io(_)

@@ -23,6 +23,7 @@
 //! process on SQLite). A message may be lost, never invented: subscribe, then query, and poll at a slow rate.
 
 pub mod access;
+mod audit;
 mod change;
 mod clock;
 pub mod counts;
@@ -43,12 +44,14 @@ pub mod objects;
 pub mod observations;
 pub mod open;
 mod outputs;
+mod postgres;
 pub mod predictions;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use access::{Access, Caller};
+pub use audit::{AuditEntry, AuditId, NewAuditEntry};
 pub use change::Change;
 pub use datasets::{Dataset, JobInput, NewPart, Part, Staged};
 pub use encoders::{StoredEncoder, WeakStore};

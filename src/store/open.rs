@@ -4,9 +4,8 @@ use super::change::Change;
 use super::db::{Db, Pools, sql};
 use super::keys::KeyCache;
 use super::observations::LogWriter;
-use super::{ModelChanges, Objects};
+use super::{ModelChanges, Objects, postgres};
 use crate::{Error, Kind, Result};
-use sqlx::postgres::{PgListener, PgPoolOptions};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::fmt;
 use std::fs::File;
@@ -18,6 +17,9 @@ use tokio::task::JoinHandle;
 
 /// How often SQLite's log is moved into the database.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
+
+/// Folder of the data folder for files of running jobs.
+const SCRATCH: &str = "scratch";
 
 /// Where everything is stored.
 #[derive(Clone, Debug, Default)]
@@ -90,25 +92,24 @@ impl Store {
     pub(super) async fn open_in(options: &StoreOptions, folder: Option<tempfile::TempDir>) -> Result<Self> {
         tokio::fs::create_dir_all(&options.data_dir).await?;
         let (changes, _) = broadcast::channel(1024);
-        let postgres = options.database_url.as_deref().filter(|url| is_postgres(url));
-        let lock = lock_folder(&options.data_dir, postgres.is_none()).await?;
-        let pools = match postgres {
-            Some(url) => open_postgres(url).await?,
+        let server = options.database_url.as_deref().filter(|url| is_postgres(url));
+        let lock = lock_folder(&options.data_dir, server.is_none()).await?;
+        let pools = match server {
+            Some(url) => Pools::Postgres(postgres::connect(url).await?),
             None => open_sqlite(options).await?,
         };
         migrate(&pools).await?;
         let aside = match &pools {
             Pools::Postgres(pool) => {
-                let mut listener = PgListener::connect_with(pool).await?;
-                listener.listen("kenyon").await?;
-                Some(tokio::spawn(listen(listener, changes.clone())))
+                let listener = postgres::listening(pool).await?;
+                Some(tokio::spawn(postgres::listen(pool.clone(), listener, changes.clone())))
             }
             Pools::Sqlite { read, .. } => Some(tokio::spawn(checkpoint(read.clone()))),
         };
         let db = Arc::new(Db { pools, changes, model_changes: Arc::default() });
         let folder_url = options.data_dir.join("objects").to_string_lossy().into_owned();
         let url = options.objects_url.clone().unwrap_or(folder_url);
-        let objects = Objects::open(&url, options.data_dir.join("cache"), postgres.is_none()).await?;
+        let objects = Objects::open(&url, options.data_dir.join("cache"), server.is_none()).await?;
         let inside = Inside {
             log: LogWriter::start(db.clone()),
             db,
@@ -122,9 +123,10 @@ impl Store {
             _folder: folder,
         };
         let store = Self { inner: Arc::new(inside) };
-        if postgres.is_none() {
+        if server.is_none() {
             // No other process can have this database: whatever ran when the process died is orphaned.
             store.requeue_orphans().await?;
+            let _ = tokio::fs::remove_dir_all(options.data_dir.join(SCRATCH)).await;
         }
         store.collect_garbage_at_start().await?;
         Ok(store)
@@ -171,6 +173,13 @@ impl Store {
     /// The data folder, for caches and temporary files.
     pub fn data_dir(&self) -> &Path {
         &self.inner.data_dir
+    }
+
+    /// A new folder for files of a job, removed when it is dropped; what a crash leaves is removed at the next start.
+    pub fn scratch_folder(&self) -> Result<tempfile::TempDir> {
+        let folder = std::path::absolute(self.inner.data_dir.join(SCRATCH))?;
+        std::fs::create_dir_all(&folder)?;
+        Ok(tempfile::Builder::new().prefix("").tempdir_in(folder)?)
     }
 
     /// `sqlite` or `postgres`.
@@ -243,15 +252,6 @@ async fn checkpoint(pool: SqlitePool) {
     }
 }
 
-async fn open_postgres(url: &str) -> Result<Pools> {
-    let pool = PgPoolOptions::new().max_connections(10).acquire_timeout(Duration::from_secs(10));
-    Ok(Pools::Postgres(pool.connect(url).await.map_err(|cause| {
-        let mut error = Error::new(Kind::Unavailable, "database_unavailable", "the database cannot be reached");
-        error.cause = Some(cause.into());
-        error
-    })?))
-}
-
 /// Forward only, checksummed, under a lock (Postgres: an advisory lock; SQLite: the folder's lock).
 /// The tables, change by change.
 pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
@@ -274,23 +274,6 @@ async fn migrate(pools: &Pools) -> Result<()> {
         error.cause = Some(cause.into());
         error
     })
-}
-
-async fn listen(mut listener: PgListener, changes: broadcast::Sender<Change>) {
-    loop {
-        let change = match listener.try_recv().await {
-            Ok(Some(message)) => message.payload().parse().unwrap_or(Change::Unknown),
-            // The connection was lost and is being made again: notifications sent meanwhile are lost.
-            Ok(None) => Change::Unknown,
-            Err(error) => {
-                tracing::warn!(%error, "listening to the database failed");
-                tokio::time::sleep(Duration::from_secs(1)).await;
-                Change::Unknown
-            }
-        };
-        // Without a receiver there is nothing to do.
-        let _ = changes.send(change);
-    }
 }
 
 #[cfg(test)]

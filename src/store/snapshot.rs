@@ -132,6 +132,7 @@ const TABLES: &[(&str, Columns)] = &[
             ("error", 't'),
             ("attempt", 'i'),
             ("strikes", 'i'),
+            ("kills", 'i'),
             ("resumed_from_step", 'i'),
             ("checkpoint_key", 't'),
             ("checkpoint_step", 'i'),
@@ -160,7 +161,23 @@ const TABLES: &[(&str, Columns)] = &[
         ],
     ),
     ("encoders", &[("name", 't'), ("digest", 't'), ("bytes", 'i'), ("info", 't'), ("created_at", 'i')]),
+    (
+        "audit",
+        &[
+            ("id", 't'),
+            ("at", 'i'),
+            ("caller", 't'),
+            ("caller_name", 't'),
+            ("method", 't'),
+            ("path", 't'),
+            ("status", 'i'),
+            ("request_id", 't'),
+        ],
+    ),
 ];
+
+/// Tables that snapshots of earlier versions do not have.
+const ADDED: [&str; 2] = ["encoders", "audit"];
 
 /// Folders of the object store that hold what the tables name.
 const FOLDERS: [&str; 5] = ["datasets", "models", "logs", "checkpoints", "encoders"];
@@ -251,13 +268,21 @@ pub async fn restore(file: &Path, options: &StoreOptions) -> Result<Manifest> {
         let names: Vec<&str> = columns.iter().map(|(name, _)| *name).collect();
         let places: Vec<String> = (1..=columns.len()).map(|n| format!("${n}")).collect();
         let insert = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), places.join(", "));
-        for line in BufReader::new(File::open(work.path().join("tables").join(format!("{table}.ndjson")))?).lines() {
+        let file = match File::open(work.path().join("tables").join(format!("{table}.ndjson"))) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && ADDED.contains(table) => continue,
+            file => file?,
+        };
+        for line in BufReader::new(file).lines() {
             let mut row: Map<String, Value> = serde_json::from_str(&line?).map_err(|_| invalid())?;
             let missing = |key: &str| !objects.iter().any(|(k, _)| k == key);
             if row.get("checkpoint_key").and_then(Value::as_str).is_some_and(missing) {
                 // It was replaced while the copy was made; the job starts from the beginning.
                 row.insert("checkpoint_key".to_owned(), Value::Null);
                 row.insert("checkpoint_step".to_owned(), Value::from(0));
+            }
+            if *table == "jobs" {
+                // Snapshots of earlier versions do not have it.
+                row.entry("kills").or_insert(Value::from(0));
             }
             let mut statement = sql(insert.clone());
             for (name, kind) in *columns {

@@ -23,7 +23,8 @@ const PROMISED: &str = "
     POST /api/v1/models/{name}/import  GET /api/v1/families
     GET /api/v1/jobs  GET /api/v1/jobs/{id}  POST /api/v1/jobs/{id}/cancel  POST /api/v1/jobs/{id}/retry
     GET /api/v1/jobs/{id}/events  GET /api/v1/jobs/{id}/metrics
-    GET /api/v1/keys  POST /api/v1/keys  DELETE /api/v1/keys/{id}  POST /api/v1/snapshots";
+    GET /api/v1/keys  POST /api/v1/keys  DELETE /api/v1/keys/{id}  POST /api/v1/snapshots
+    GET /api/v1/audit";
 
 fn described(document: &Value) -> BTreeSet<String> {
     let paths = document["paths"].as_object().unwrap();

@@ -57,6 +57,17 @@ async fn a_file_is_answered_line_by_line_and_a_row_that_does_not_fit_says_why() 
     let table: Vec<&str> = table.lines().collect();
     assert_eq!((table.len(), table[0]), (3001, "predicted,probability,set,novelty,verdict,error"));
     assert!(table[1].starts_with("right,") && table[1501].contains("x: expected a number"), "{}", table[1501]);
+    let explained =
+        predict(&server, "?explain=true", "text/csv", "*/*", "x,y,colour\n2,0.1,red\nfar,0,red\n-2,0,blue\n").await;
+    let explained = lines(&explained);
+    assert_eq!((explained.len(), explained[1]["row"].as_u64()), (3, Some(1)));
+    for line in [&explained[0], &explained[2]] {
+        let reasons = &line["explanation"];
+        let sum: f64 = reasons["features"].as_array().unwrap().iter().map(|f| f["weight"].as_f64().unwrap()).sum();
+        let difference = reasons["output"].as_f64().unwrap() - reasons["baseline"].as_f64().unwrap();
+        assert!((sum - difference).abs() < 1e-4 && difference.abs() > 0.1, "{line}");
+        assert_eq!(reasons["features"][0]["name"], "x", "{line}");
+    }
     let ndjson = "{\"x\":2,\"y\":0,\"colour\":\"red\"}\n{\"x\":\"\",\"y\":0}\n";
     let answer = lines(&predict(&server, "", "application/x-ndjson", "application/json", ndjson).await);
     assert_eq!((answer.len(), &answer[0]["predicted"]), (2, &json!("right")));
@@ -109,6 +120,22 @@ async fn a_dataset_is_answered_by_a_job_whose_output_has_its_columns() {
     assert!(lines[3].starts_with("word,0,red,no,,") && lines[3].contains("x: "), "{lines:?}");
     assert!(lines[4].starts_with("-2,1,blue,no,left,"), "{lines:?}");
     assert_eq!(server.get("/api/v1/datasets/answered").await.ok()["rows"], 4);
+    let request = json!({"dataset": "more", "format": "parquet", "into": "typed"});
+    let queued = server.post("/api/v1/models/m/predict/batch", &request).await;
+    let id = queued.body["id"].as_str().unwrap().to_owned();
+    assert_eq!(server.ended(&id).await["status"], "succeeded");
+    let output = server.request(Method::GET, &format!("/api/v1/jobs/{id}/output")).send().await.unwrap();
+    assert_eq!(output.headers()["content-type"], "application/vnd.apache.parquet");
+    let bytes = output.bytes().await.unwrap();
+    assert!(bytes.starts_with(b"PAR1") && bytes.ends_with(b"PAR1"));
+    send(server.request(Method::PUT, "/api/v1/datasets/again").body(bytes)).await.ok();
+    let again = server.get("/api/v1/datasets/again/rows").await.ok();
+    let typed = server.get("/api/v1/datasets/typed/rows").await.ok();
+    for (a, b) in again["rows"].as_array().unwrap().iter().zip(typed["rows"].as_array().unwrap()) {
+        // What a line of JSON lacks is null in Parquet.
+        assert!(a.as_object().unwrap().iter().all(|(name, value)| *value == b[name]), "{a} {b}");
+    }
+    assert_eq!((&again["rows"][0]["y"], &again["rows"][1]["predicted_"]), (&json!(0), &json!("left")), "{again}");
     let trained = server.get("/api/v1/jobs?kind=train").await.ok()["items"][0]["id"].clone();
     let none = server.get(&format!("/api/v1/jobs/{}/output", trained.as_str().unwrap())).await;
     assert_eq!(none.problem(), (404, "output_not_found"));

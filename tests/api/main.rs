@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 mod attacks;
+mod audit;
 mod bad_input;
 mod bundles;
 mod datasets;

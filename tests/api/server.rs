@@ -65,6 +65,7 @@ impl TestServer {
             grpc_listen: "off".into(),
             data_dir: folder.path().join("data"),
             workers: 1,
+            program: Some(env!("CARGO_BIN_EXE_kenyon").into()),
             ..Config::default()
         };
         if let Some(url) = fresh_database().await {
@@ -210,6 +211,7 @@ fn environment(config: &Config) -> Vec<(String, String)> {
         busy_poll_us,
         model_cache_bytes,
         checkpoint_seconds,
+        train_memory,
         job_retention_days,
         webhook_url,
         webhook_allow_private,

@@ -171,10 +171,31 @@ def incomplete_reference(binary):
     return bad
 
 
+def rendered():
+    """The book as pages: what mdBook refuses, and links of its pages to files that it did not write."""
+    if not shutil.which("mdbook"):
+        if os.environ.get("KENYON_REQUIRE_ALL"):
+            return ["mdbook is not installed"]
+        print("skipped: the book is not rendered, since mdbook is not installed")
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(["mdbook", "build", "--dest-dir", folder, ROOT / "docs"], capture_output=True, text=True)
+        if done.returncode:
+            return [done.stderr]
+        bad = []
+        for page in pathlib.Path(folder).rglob("*.html"):
+            # Its links are relative to the book's root.
+            base = pathlib.Path(folder) if page.name == "404.html" else page.parent
+            for target in re.findall(r'\b(?:href|src)="([^"#?]+)', page.read_text(encoding="utf8")):
+                if not re.match(r"[a-z]+:", target) and not target.startswith("/") and not (base / target).exists():
+                    bad.append(f"{page.relative_to(folder)}: {target}")
+        return bad
+
+
 def main():
     binary = sys.argv[1]
     chosen = sys.argv[2:]
-    bad = [] if chosen else broken_links() + incomplete_reference(binary)
+    bad = [] if chosen else broken_links() + incomplete_reference(binary) + rendered()
     for page in pages():
         name = page.relative_to(ROOT).as_posix()
         if chosen and not any(name.endswith(one) for one in chosen):

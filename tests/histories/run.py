@@ -37,7 +37,7 @@ class Run:
         self.binary, self.options, self.random = binary, options, random.Random(options.seed)
         self.folder = tempfile.mkdtemp(prefix="kenyon-histories-")
         self.history = History(open(f"{self.folder}/history.ndjson", "w"))
-        self.faults = {"kill": 0, "pause": 0, "cut": 0, "stop": 0}
+        self.faults = {"kill": 0, "pause": 0, "cut": 0, "lose": 0, "stop": 0}
         self.lines, self.postgres, self.error = [], None, None
         if options.postgres:
             self.postgres = Postgres(sorted(glob.glob("/usr/lib/postgresql/*/bin"))[-1])
@@ -68,7 +68,7 @@ class Run:
         while time.monotonic() < until:
             time.sleep(self.random.uniform(0.3, 2.0))
             process = self.random.choice(self.processes)
-            kinds = ["kill", "kill", "pause", "stop"] + (["cut", "cut"] if self.postgres else [])
+            kinds = ["kill", "kill", "pause", "stop"] + (["cut", "cut", "lose"] if self.postgres else [])
             kind = self.random.choice(kinds)
             self.faults[kind] += 1
             if kind == "kill":
@@ -83,6 +83,8 @@ class Run:
                 process.line.set_cut(True)
                 time.sleep(self.random.uniform(0.1, 5.0))
                 process.line.set_cut(False)
+            elif kind == "lose":
+                process.line.lose()
             else:
                 code = process.stop()
                 assert code in (0, -9), f"{process.name} ended with {code}"

@@ -16,10 +16,11 @@ def free_port():
 
 
 class Line:
-    """A port that passes connections on to another, until it is cut; while cut, it takes none and drops those it has."""
+    """A port that passes connections on to another, until it is cut; while cut, it takes none and drops those it has. A connection
+    that is lost stays open and passes nothing on any more, as where a firewall has forgotten it: neither side is told."""
 
     def __init__(self, target):
-        self.target, self.cut, self.open = target, False, set()
+        self.target, self.cut, self.open, self.lost = target, False, set(), set()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -47,12 +48,24 @@ class Line:
             while data := one.recv(65536):
                 if self.cut:
                     break
-                other.sendall(data)
+                if one not in self.lost:
+                    other.sendall(data)
         except OSError:
             pass
+        if one in self.lost and not self.cut:
+            one.close()
+            return
         for side in (one, other):
             self.open.discard(side)
+            # Closing alone would not wake the thread that reads from it, and the other end would learn nothing.
+            try:
+                side.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
             side.close()
+
+    def lose(self):
+        self.lost |= self.open
 
     def set_cut(self, cut):
         self.cut = cut

@@ -10,6 +10,7 @@ mod fuzz;
 mod fuzz_grpc;
 mod latency;
 mod load;
+mod processes;
 mod rolling;
 mod s3;
 #[path = "../support/mod.rs"]

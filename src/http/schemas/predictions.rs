@@ -151,6 +151,9 @@ pub(crate) struct LineAnswer {
     novelty: f64,
     /// The above in one word.
     verdict: Verdict,
+    /// The explanation, where requested; without maps of lists, and null for a model without a background sample.
+    #[schema(required = false)]
+    explanation: Option<Explanation>,
 }
 
 /// A row that does not fit.

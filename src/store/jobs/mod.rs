@@ -177,6 +177,9 @@ pub struct Job {
     /// The request, for the worker that runs it.
     #[serde(skip)]
     pub spec: Value,
+    /// How often the process that ran it was ended from outside.
+    #[serde(skip)]
+    pub kills: u64,
 }
 
 /// A job to submit.
@@ -263,6 +266,7 @@ fn from_row(row: &Row) -> Result<Job> {
         started_at: row.opt_time("started_at")?,
         finished_at: row.opt_time("finished_at")?,
         spec: row.json("spec")?,
+        kills: row.u64("kills")?,
     })
 }
 

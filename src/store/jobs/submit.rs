@@ -89,7 +89,7 @@ impl Store {
     /// Queues a failed or cancelled job again, from its start; 409 for any other.
     pub async fn retry_job(&self, id: JobId) -> Result<Job> {
         let mut tx = self.inner.db.begin().await?;
-        let again = "UPDATE jobs SET status = 'queued', error = NULL, strikes = 0, cancel_requested = $2,
+        let again = "UPDATE jobs SET status = 'queued', error = NULL, strikes = 0, kills = 0, cancel_requested = $2,
             finished_at = NULL, progress = '{}', metrics = '{}'
             WHERE id = $1 AND status IN ('failed', 'canceled') RETURNING model_id";
         let Some(row) = tx.opt(sql(again).bind(id).bind(false)).await? else {
@@ -135,9 +135,9 @@ async fn insert_job(tx: &mut Tx, new: &NewJob, max_queued: u64) -> Result<JobId>
     };
     let id = JobId::fresh();
     let insert = "INSERT INTO jobs (id, kind, model, model_id, version, dataset, spec, status, exclusive, priority,
-            progress, metrics, attempt, strikes, resumed_from_step, checkpoint_step, heartbeats,
+            progress, metrics, attempt, strikes, kills, resumed_from_step, checkpoint_step, heartbeats,
             cancel_requested, event_seq, created_at)
-        VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $9, '{}', '{}', 0, 0, 0, 0, 0, $10, 0, $11)";
+        VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $9, '{}', '{}', 0, 0, 0, 0, 0, 0, $10, 0, $11)";
     let insert = sql(insert).bind(id).bind(new.kind.name()).bind(&new.model).bind(model_id).bind(version);
     let insert = insert.bind(new.dataset.as_ref().map(DatasetName::as_str)).bind(&new.spec);
     let insert = insert.bind(new.kind.makes_version()).bind(new.priority).bind(false).bind(now());

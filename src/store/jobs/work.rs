@@ -22,6 +22,9 @@ const STRIKE: u64 = 10;
 /// not fail a good job, and a job that kills every worker at once should still end.
 const YOUNG_STRIKE: u64 = 3;
 
+/// How often a job is tried again whose process was ended from outside.
+const MAX_KILLS: u64 = 1;
+
 impl Store {
     /// Takes the next job: highest priority, then oldest; of one model's trainings one at a time.
     pub async fn claim_job(&self, owner: &str, lease: Duration) -> Result<Option<Claim>> {
@@ -120,6 +123,24 @@ impl Store {
         let row = tx.opt(sql(one).bind(claim.job.id).bind(&claim.owner).bind(claim.job.attempt)).await?;
         let Some(row) = row else { return fenced(0) };
         give_back(&mut tx, claim, &row, STRIKE).await?;
+        tx.commit().await
+    }
+
+    /// Counts that the process which ran a job was ended from outside: the job is tried once more, from its checkpoint,
+    /// and the second time it fails with `error`.
+    pub async fn count_kill(&self, claim: &Claim, error: &Error) -> Result<()> {
+        if claim.job.kills >= MAX_KILLS {
+            return self.fail_job(claim, error).await;
+        }
+        let mut tx = self.inner.db.begin().await?;
+        let again = "UPDATE jobs SET status = 'queued', owner = NULL, lease_until = NULL, kills = kills + 1
+            WHERE id = $1 AND owner = $2 AND attempt = $3 AND status = 'running' RETURNING checkpoint_step";
+        let again = sql(again).bind(claim.job.id).bind(&claim.owner).bind(claim.job.attempt);
+        let Some(row) = tx.opt(again).await? else { return fenced(0) };
+        let step = row.u64("checkpoint_step")?;
+        let status = json!({ "status": "queued", "reason": error.detail, "code": error.code, "from_step": step });
+        add_event(&mut tx, claim.job.id, "status", &status).await?;
+        tx.notify(Change::Queue);
         tx.commit().await
     }
 

@@ -90,6 +90,8 @@ pub(super) struct TableBuilder {
     pub(super) compiled: Arc<Compiled>,
     columns: Vec<Growing>,
     rows: usize,
+    /// Rows that were given away.
+    taken: usize,
     /// Rows of requests count from 0, must have their vectors, and their types must be right.
     strict: bool,
     /// Slots of the columns of the file being read.
@@ -106,7 +108,18 @@ impl TableBuilder {
         let columns = compiled.plans.iter().map(Growing::new).collect();
         let found = vec![false; compiled.plans.len()];
         let (compiled, list) = (Arc::clone(compiled), List::default());
-        Self { compiled, columns, rows: 0, strict, file: Vec::new(), found, errors: Vec::new(), by_row: false, list }
+        Self {
+            compiled,
+            columns,
+            rows: 0,
+            taken: 0,
+            strict,
+            file: Vec::new(),
+            found,
+            errors: Vec::new(),
+            by_row: false,
+            list,
+        }
     }
 
     /// For files whose rows are read as those of requests are, and reported one by one.
@@ -120,6 +133,16 @@ impl TableBuilder {
         let columns = self.compiled.plans.iter().zip(std::mem::replace(&mut self.columns, fresh));
         let columns = columns.map(|(plan, growing)| (plan.name.clone(), growing.finish())).collect();
         (Table { rows: std::mem::take(&mut self.rows), columns }, std::mem::take(&mut self.errors))
+    }
+
+    /// The rows since the last call, of columns with one value a row. What does not fit is counted on.
+    pub(super) fn take_complete(&mut self) -> Table {
+        let rows = self.rows - std::mem::replace(&mut self.taken, self.rows);
+        let columns = self.compiled.plans.iter().zip(&mut self.columns).map(|(plan, growing)| {
+            let fresh = Growing::new(plan).column;
+            (plan.name.clone(), std::mem::replace(&mut growing.column, fresh))
+        });
+        Table { rows, columns: columns.collect() }
     }
 
     /// Complete rows.

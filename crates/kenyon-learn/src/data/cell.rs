@@ -205,8 +205,9 @@ pub(crate) fn parse_number(text: &str) -> Option<f64> {
         return Some(if negative { -value } else { value });
     }
     match digits.get(at) {
-        // A decimal point after the point, a letter: no number. Only an exponent may follow.
+        // A decimal point after the point, a letter: no number. Only an exponent may follow, Fortran's with a `D`.
         Some(b'e' | b'E') | None => text.parse().ok(),
+        Some(b'd' | b'D') if at + 1 < digits.len() => text.replace(['d', 'D'], "e").parse().ok(),
         Some(_) => None,
     }
 }

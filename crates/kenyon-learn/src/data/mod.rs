@@ -12,6 +12,7 @@ pub mod kinds;
 pub mod number;
 pub mod plan;
 pub mod profile;
+pub mod row_cache;
 pub mod rows;
 pub mod schema;
 pub mod split;

@@ -61,6 +61,8 @@ pub enum WarningCode {
     MissingWords,
     /// A column nearly determines the target.
     LeaksTarget,
+    /// Dates of which nothing decides whether day or month comes first.
+    AmbiguousDates,
     /// Repeated rows.
     DuplicateRows,
     /// A class has very few rows.

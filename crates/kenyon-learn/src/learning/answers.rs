@@ -3,6 +3,8 @@
 
 use super::bundle::{Bundle, class_name};
 use super::calibrate::SetOptions;
+use super::explain::{Contribution, attribute};
+use crate::data::Table;
 use crate::data::formats::{Limits, Part};
 use crate::data::rows::{Chunk, ChunkPlan, RowsReader, read_chunks};
 use crate::data::schema::ColumnInfo;
@@ -41,6 +43,9 @@ pub struct LineOptions {
     /// Classes listed with their probabilities.
     #[serde(default)]
     pub top_k: Option<usize>,
+    /// Whether each answer is explained ([`attribute`]), which takes a few milliseconds a row.
+    #[serde(default)]
+    pub explain: bool,
 }
 
 /// Lines of some rows.
@@ -141,6 +146,7 @@ fn fields(bundle: &Bundle, options: &LineOptions) -> Vec<&'static str> {
         TargetEncoder::Number { .. } => fields.extend(["lower", "upper"]),
     }
     fields.extend(["novelty", "verdict"]);
+    fields.extend(options.explain.then_some("explanation"));
     fields
 }
 
@@ -180,6 +186,22 @@ fn values(
     cells
 }
 
+/// What an answer is made of, as in an answer to rows of JSON, without the maps of lists; null for a model without
+/// a background sample.
+fn explanation(bundle: &Bundle, table: &Table, row: usize, outputs: &[f32]) -> Result<Value> {
+    let output = if bundle.classes().is_empty() { 0 } else { bundle.named(outputs) };
+    let Some(found) = attribute(bundle, table, row, output)? else { return Ok(Value::Null) };
+    let feature = |Contribution { name, weight, value, span, .. }: &Contribution| {
+        let mut feature = json!({ "name": name, "weight": weight, "value": value });
+        if let Some([start, end]) = span {
+            (feature["start"], feature["end"]) = (json!(start), json!(end));
+        }
+        feature
+    };
+    let features: Vec<Value> = found.features.iter().map(feature).collect();
+    Ok(json!({ "baseline": found.baseline, "output": found.output, "unit": found.unit, "features": features }))
+}
+
 /// A number with the digits that distinguish it from other numbers of its precision.
 fn short(number: f32) -> Value {
     number.to_string().parse::<f64>().map_or(Value::Null, Value::from)
@@ -205,10 +227,16 @@ fn write(
     let mut faults = chunk.faults.iter().peekable();
     let wrong: HashSet<u64> = chunk.faults.iter().filter_map(|fault| fault.row).collect();
     let fitting: Vec<usize> = (0..chunk.table.rows).filter(|&row| !wrong.contains(&(row as u64))).collect();
+    let selected;
+    let table = if fitting.len() == chunk.table.rows {
+        &chunk.table
+    } else {
+        selected = chunk.table.select(&fitting);
+        &selected
+    };
     let answers = match fitting.len() {
         0 => None,
-        rows if rows == chunk.table.rows => Some(bundle.run(&bundle.encode(&chunk.table)?)?),
-        _ => Some(bundle.run(&bundle.encode(&chunk.table.select(&fitting))?)?),
+        _ => Some(bundle.run(&bundle.encode(table)?)?),
     };
     let mut next = 0;
     for row in 0..chunk.table.rows {
@@ -220,7 +248,10 @@ fn write(
         let Some(answers) = &answers else { continue };
         let outputs = &answers.values[next * answers.outputs..(next + 1) * answers.outputs];
         let novelty = answers.novelty.get(next).copied().unwrap_or(0.0);
-        let values = values(bundle, outputs, (novelty, answers.error_sizes.get(next).copied()), options);
+        let mut values = values(bundle, outputs, (novelty, answers.error_sizes.get(next).copied()), options);
+        if options.explain {
+            values.push(explanation(bundle, table, next, outputs)?);
+        }
         next += 1;
         match options.format {
             LineFormat::Ndjson => {

@@ -6,6 +6,7 @@
 mod data;
 mod hold_out;
 mod known;
+mod rest;
 mod run;
 #[cfg(test)]
 mod tests;
@@ -31,7 +32,9 @@ use crate::{Error, Result};
 use data::{Data, Drawn};
 use hold_out::hold_out;
 use known::KnownRows;
-use run::Run;
+use rest::Rest;
+pub use rest::{MoreRows, ReadRows};
+use run::{Run, Weights};
 use serde_json::{Map, Value};
 
 /// A finished training.
@@ -63,6 +66,9 @@ pub struct Measured {
     pub outputs: Vec<f32>,
 }
 
+/// Share of the sample that [`fit_more`] holds out.
+pub const OF_SAMPLE: f32 = 0.2;
+
 /// Rows per forward pass outside training.
 const CHUNK: usize = 512;
 
@@ -76,6 +82,24 @@ const CHUNK: usize = 512;
 /// [`Canceled`](crate::Kind::Canceled), or an error of a kernel ([`Internal`](crate::Kind::Internal)).
 pub fn fit(
     table: &Table,
+    plan: &Resolved,
+    spec: &FitSpec,
+    threads: usize,
+    resume: Option<&[u8]>,
+    monitor: &dyn Monitor,
+) -> Result<Fitted> {
+    fit_more(table, None, plan, spec, threads, resume, monitor)
+}
+
+/// As [`fit`](fn@fit), of a table that is a sample and of `more` rows. What is known about the data (columns' scales and
+/// names, held-out rows, calibration, novelty) is that of the sample; the network learns from all rows. Rows are held
+/// out by [`Validation::Auto`] alone, and have no weights of their own.
+///
+/// # Errors
+/// As [`fit`](fn@fit), and files that cannot be written or read.
+pub fn fit_more(
+    table: &Table,
+    more: Option<&MoreRows<'_>>,
     plan: &Resolved,
     spec: &FitSpec,
     threads: usize,
@@ -99,7 +123,7 @@ pub fn fit(
     let mut all_targets = target_encoder.encode(column)?;
     let outputs = target_encoder.outputs();
     let profile = DataProfile::new(table, plan);
-    let (mut parts, folds) = divided(table, &profile, &all_targets, (family, outputs), spec)?;
+    let (mut parts, folds) = divided(table, more.is_some(), &profile, &all_targets, (family, outputs), spec)?;
     let mut warnings = warnings::of_data(table, plan, spec.task.is_some(), &target_encoder, &all_targets, &parts);
     let dropped = keep_learnable(family, &all_targets, &mut parts);
     if dropped > 0 {
@@ -109,7 +133,8 @@ pub fn fit(
     if let TargetEncoder::Number { mean, std } = &mut target_encoder {
         standardise(&mut all_targets, &parts.training, mean, std);
     }
-    let profile = profile.of_rows(&parts.training, &all_targets, outputs);
+    let mut profile = profile.of_rows(&parts.training, &all_targets, outputs);
+    profile.rows += more.map_or(0, |more| more.rows);
     let Recipe { mut config, encoder: options } = recipe_of(family, &profile, spec);
     if let Some(cross_fit) = config.get_mut("cross_fit") {
         *cross_fit = folds.is_some().into();
@@ -128,11 +153,13 @@ pub fn fit(
             .with_details(encoder.dropped.iter().map(|l| crate::Detail::column(&l.name, &l.reason))));
     }
     let batch = family.encode(&encoder, table)?;
+    let rest =
+        more.map(|more| Rest::encode(more, family, &encoder, (&plan.target.name, &target_encoder))).transpose()?;
     let learner_spec = LearnerSpec {
         encoder: &encoder,
         task: plan.task,
         outputs,
-        rows: parts.training.len(),
+        rows: parts.training.len() + rest.as_ref().map_or(0, Rest::rows),
         config: &config,
         seed: spec.seed,
         threads,
@@ -143,11 +170,12 @@ pub fn fit(
     }
     let drawn = row_weights.as_deref().map(|weights| weights::drawn(&parts.validation, weights, spec.seed));
     let drawn = drawn.as_ref().map(|(positions, rows)| Drawn { positions, rows: *rows });
-    let data = Data { batch: &batch, targets: &all_targets, split: &parts, folds: folds.as_ref(), outputs, drawn };
+    let (folds_of, rest) = (folds.as_ref(), rest.as_ref());
+    let data = Data { batch: &batch, targets: &all_targets, split: &parts, folds: folds_of, outputs, drawn, rest };
     let class_weights = weights::of_classes(spec, &config, &target_encoder, || data.balanced_weights())?;
     let weights = weights::joined(row_weights.as_deref(), class_weights.as_deref(), &all_targets);
     // A class that weighs more is more probable already.
-    let decision = match (spec.objective, data.class_sums(weights.as_deref())) {
+    let decision = match (spec.objective, data.class_sums(weights.as_deref(), class_weights.as_deref())) {
         (Objective::Balanced, Some(sums)) => data::inverse(&sums, 1e-6),
         _ => Vec::new(),
     };
@@ -156,13 +184,14 @@ pub fn fit(
         let detail = format!("{} does not support row weights: use another family", family.name());
         return Err(Error::unprocessable("weights_unsupported", detail));
     }
+    let weights = Weights { rows: weights.as_deref(), classes: class_weights.as_deref() };
     let mut run = Run::new(learner, data, weights, spec.seed, monitor);
     monitor.prepared(&Prepared {
         family,
         reason: family_reason.as_deref(),
         dropped: &encoder.dropped,
         warnings: &warnings,
-        training: parts.training.len() - folds.as_ref().map_or(0, |folds| parts.training.len() / folds.count),
+        training: data.training_rows() - folds.as_ref().map_or(0, |folds| parts.training.len() / folds.count),
         held_out: parts.validation.len() / folds.as_ref().map_or(1, |folds| folds.count),
         folds: folds.as_ref().map_or(0, |folds| folds.count),
         bytes: table.bytes() + batch.bytes(),
@@ -215,7 +244,7 @@ pub fn fit(
         novelty: None,
         importance: Some(importance),
         metrics: figures.clone(),
-        rows: parts.training.len(),
+        rows: data.training_rows(),
         folds: folds.as_ref().map(|folds| folds.of_row.clone()).unwrap_or_default(),
         decision,
         seed: spec.seed,
@@ -243,11 +272,15 @@ pub fn default_family(table: &Table, plan: &Resolved) -> Result<(Family, String)
 /// The rows that are learned from and held out; and, where the members of the ensemble leave rows out instead, which.
 fn divided(
     table: &Table,
+    sampled: bool,
     profile: &DataProfile,
     targets: &Encoded,
     (family, outputs): (Family, usize),
     spec: &FitSpec,
 ) -> Result<(Split, Option<Folds>)> {
+    if sampled {
+        return Ok((hold_out(table, targets, spec, OF_SAMPLE)?, None));
+    }
     if spec.validation == Validation::Auto {
         let labelled = split::labelled(targets);
         let profile = profile.clone().of_rows(&labelled, targets, outputs);

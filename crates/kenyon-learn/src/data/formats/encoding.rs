@@ -18,7 +18,9 @@ pub(super) fn named(label: &str) -> Result<&'static Encoding> {
 
 /// The encoding of a text that begins with `head`; UTF-8 unless there is evidence for another.
 pub(super) fn of_head(head: &[u8]) -> Result<&'static Encoding> {
-    if head.starts_with(b"\xff\xfe\0\0") || head.starts_with(b"\0\0\xfe\xff") {
+    // UTF-32: by its mark, or three bytes of four are zero.
+    let zeros = head.iter().filter(|b| **b == 0).count();
+    if head.starts_with(b"\xff\xfe\0\0") || head.starts_with(b"\0\0\xfe\xff") || zeros * 10 > head.len() * 7 {
         return Err(Error::malformed("unknown_encoding", "the file is UTF-32: save it as UTF-8"));
     }
     if let Some((encoding, _)) = Encoding::for_bom(head) {

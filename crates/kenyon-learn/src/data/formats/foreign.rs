@@ -21,6 +21,12 @@ const FORMATS: &[(&[u8], &str, &str)] = &[
     (b"\xff\xd8\xff", "an image", "send a table whose rows carry images as base64 text"),
 ];
 
+/// Whether the first line that is no comment declares a relation.
+fn is_arff(text: &[u8]) -> bool {
+    let mut lines = text.split(|b| *b == b'\n').map(<[u8]>::trim_ascii).filter(|l| !l.is_empty() && l[0] != b'%');
+    lines.next().and_then(|line| line.get(..9)).is_some_and(|word| word.eq_ignore_ascii_case(b"@relation"))
+}
+
 /// 415 for content in a recognised format that is not supported.
 pub(super) fn refuse(head: &[u8]) -> Result<()> {
     // Letters alone may begin a text as well; then there must be bytes that no text has.
@@ -32,6 +38,7 @@ pub(super) fn refuse(head: &[u8]) -> Result<()> {
     let (what, instead) = match found {
         Some((_, what, instead)) => (*what, *instead),
         None if markup => ("a web page or XML", "send its rows as CSV or JSON"),
+        None if is_arff(text) => ("an ARFF file", "save it as CSV"),
         None => return Ok(()),
     };
     Err(Error::new(Kind::Unsupported, "unsupported_media_type", format!("the file is {what}: {instead}")))

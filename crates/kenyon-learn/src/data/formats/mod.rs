@@ -11,17 +11,28 @@ pub(in crate::data) mod names;
 mod options;
 #[cfg(feature = "parquet")]
 mod parquet;
+#[cfg(feature = "parquet")]
+mod parquet_writer;
 #[cfg(not(feature = "parquet"))]
 mod parquet {
     //! The error of builds without Parquet support.
     use super::{Limits, Part, RowSink, Source};
+    use crate::{Error, Kind, Result};
 
-    pub(super) fn read(_: &Part, _: Source, _: &Limits, _: &mut impl RowSink) -> crate::Result<u64> {
-        Err(crate::Error::new(
-            crate::Kind::Unsupported,
-            "unsupported_media_type",
-            "this server was built without Parquet",
-        ))
+    pub(super) fn read(_: &Part, _: Source, _: &Limits, _: &mut impl RowSink) -> Result<u64> {
+        Err(missing())
+    }
+
+    /// As with Parquet support, but always an error.
+    ///
+    /// # Errors
+    /// Always.
+    pub fn parquet_of_lines(_: &mut std::fs::File, _: impl std::io::Write + Send) -> Result<()> {
+        Err(missing())
+    }
+
+    fn missing() -> Error {
+        Error::new(Kind::Unsupported, "unsupported_media_type", "this server was built without Parquet")
     }
 }
 
@@ -31,6 +42,10 @@ use super::warning::{Warning, WarningCode};
 use crate::{Error, Kind, Result};
 use decode::Source;
 pub use options::{DecimalMark, Header, Quote, ReadOptions};
+#[cfg(not(feature = "parquet"))]
+pub use parquet::parquet_of_lines;
+#[cfg(feature = "parquet")]
+pub use parquet_writer::parquet_of_lines;
 use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::io::Read;
@@ -239,6 +254,16 @@ pub fn detect_as(
         }
     }
     Ok((Part { path: path.to_owned(), format, compression, read_as }, warnings))
+}
+
+/// Whether a JSON file is one object with several fields, not an array: columns that were written in place of rows.
+pub(crate) fn is_one_object(part: &Part) -> Result<bool> {
+    if !matches!(part.format, Format::Json | Format::Ndjson) {
+        return Ok(false);
+    }
+    let source = Source::open(&part.path, part.compression, u64::MAX)?;
+    let text = source.head().strip_prefix(b"\xef\xbb\xbf".as_slice()).unwrap_or(source.head());
+    Ok(text.trim_ascii_start().starts_with(b"{"))
 }
 
 /// Another way to read `part` after `error`: in another encoding when its bytes are not UTF-8, with quotes as

@@ -90,6 +90,10 @@ pub(in crate::data) struct Evidence {
     pub(in crate::data) month_first: u64,
     /// Ambiguous dates with slashes, which are written month first more often than not.
     pub(in crate::data) slashes: u64,
+    /// Dates such as `03/04/2024`, in slashes or not, which nothing decides.
+    pub(in crate::data) either_order: u64,
+    /// Months that may be seasons of two years, such as `2010-11`.
+    pub(in crate::data) seasons: u64,
 }
 
 impl Evidence {

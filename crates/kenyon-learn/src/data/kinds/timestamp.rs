@@ -1,5 +1,6 @@
 //! Timestamps: dates with or without a time and a zone, as Unix seconds; without a zone they are UTC.
-//! ISO 8601, `31/12/2024`, `12/31/24 6:30 PM`, `31.12.2024`, `3 Mar 2004`, `March 3, 2004`, `Wed, 03 Mar 2004 18:00 GMT`.
+//! ISO 8601, `31/12/2024`, `12/31/24 6:30 PM`, `31.12.2024`, `3 Mar 2004`, `March 3, 2004`, `Wed, 03 Mar 2004 18:00 GMT`,
+//! `03MAR2004:18:00:00`; months alone (`2004-03`, `Mar 2004`) are their first day.
 
 use super::{ColumnKind, Encoding, Evidence, Kind, Layout, Scalar, Spelling, Tensor};
 use crate::data::cell::{Cell, parse_moment, parse_number};
@@ -43,8 +44,12 @@ impl Kind for Timestamp {
             (None, None) => return false,
             (Some(_), None) => evidence.day_first += 1,
             (None, Some(_)) => evidence.month_first += 1,
-            (Some(a), Some(b)) if a != b => evidence.slashes += u64::from(text.contains('/')),
-            _ => {}
+            (Some(a), Some(b)) if a != b => {
+                evidence.slashes += u64::from(text.contains('/'));
+                // Points are written day first.
+                evidence.either_order += u64::from(!text.contains('.'));
+            }
+            _ => evidence.seasons += u64::from(is_season(text)),
         }
         true
     }
@@ -77,6 +82,14 @@ pub(in crate::data) fn parse_date(text: &str, day_first: bool) -> Option<f64> {
     }
     let (date, clock) = match text.find(':') {
         None => (text, None),
+        // SAS separates the time by a colon, too: `03MAR2004:18:00:00`.
+        Some(colon)
+            if text[..colon].contains(|c: char| c.is_ascii_alphabetic())
+                && text[..colon].len() >= 7
+                && joined(&text[..colon]).is_some() =>
+        {
+            (&text[..colon], Some(&text[colon + 1..]))
+        }
         Some(colon) => {
             let hours = text[..colon].bytes().rev().take_while(u8::is_ascii_digit).count();
             if !(1..=2).contains(&hours) {
@@ -113,6 +126,12 @@ fn parse_day(text: &str, day_first: bool) -> Option<(i16, i8, i8)> {
         }
         words.remove(0);
     }
+    if let [word] = words[..] {
+        words = joined(word)?.to_vec();
+    }
+    if let [a, b] = words[..] {
+        return parse_month(text, a, b);
+    }
     let [a, b, c] = words[..] else { return None };
     let (year, month, day) = match (month_of(a), month_of(b)) {
         (Some(month), _) => (c, month, b),
@@ -139,6 +158,32 @@ fn parse_day(text: &str, day_first: bool) -> Option<(i16, i8, i8)> {
     };
     let day = day.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     Some((year_of(year)?, month, small(day)?))
+}
+
+/// Day, month and year of `03MAR2004`.
+fn joined(text: &str) -> Option<[&str; 3]> {
+    let from = text.find(|c: char| c.is_ascii_alphabetic())?;
+    let to = text.rfind(|c: char| c.is_ascii_alphabetic())? + 1;
+    let (day, month, year) = (&text[..from], &text[from..to], &text[to..]);
+    small(day).and(month_of(month)).and(year_of(year)).map(|_| [day, month, year])
+}
+
+/// A month without a day: `2004-03`, `03/2004`, `Mar 2004`.
+fn parse_month(text: &str, a: &str, b: &str) -> Option<(i16, i8, i8)> {
+    let year = |word: &str| (word.len() == 4).then(|| year_of(word)).flatten().filter(|y| (1700..2200).contains(y));
+    let month = |word: &str| match word.len() {
+        2 => small(word).filter(|_| text.len() == 7 && text.contains(['-', '/'])),
+        _ => month_of(word),
+    };
+    let (year, month) = year(a).zip(month(b)).or_else(|| year(b).zip(month(a)))?;
+    Some((year, month, 1))
+}
+
+/// Whether a text may name a season of two years, such as `2010-11`, and not a month.
+fn is_season(text: &str) -> bool {
+    let Some((year, next)) = text.split_once(['-', '/']) else { return false };
+    let numbers = (year.len(), next.len()) == (4, 2);
+    numbers && year.parse::<u32>().ok().zip(next.parse::<u32>().ok()).is_some_and(|(y, n)| (y + 1) % 100 == n)
 }
 
 /// A number of one or two digits.
@@ -254,6 +299,13 @@ mod tests {
             ("03.03.2004 18:00:00.5", day + 64_800.5),
             ("03/03/2004 18:00 +0100", day + 61_200.0),
             ("03/03/2004T18:00:00-02:00", day + 72_000.0),
+            ("03MAR2004", day),
+            ("3mar04", day),
+            ("03MAR2004:18:00:00", day + 64_800.0),
+            ("2004-03", day - 172_800.0),
+            ("03/2004", day - 172_800.0),
+            ("Mar 2004", day - 172_800.0),
+            ("March 2004", day - 172_800.0),
         ] {
             assert_eq!(parse_date(text, true), Some(seconds), "{text}");
             assert_eq!(parse_date(text, false), Some(seconds), "{text}");
@@ -274,7 +326,12 @@ mod tests {
             "3/3/2004 25:00",
             "3/3/2004 18:00 CEST",
             "555-12-3456",
-            "Mar 2004",
+            "2004-13",
+            "2004-3",
+            "0204-03",
+            "Mar 04",
+            "A1MAR2004",
+            "03MAR",
             "a/b/2004",
             "192.168.10.10",
             "3/3/2004 6:0",

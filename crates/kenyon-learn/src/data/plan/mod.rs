@@ -3,9 +3,11 @@
 
 mod read;
 mod resolve;
+mod sample;
 
 pub use read::{read_head, read_rows, read_table, read_table_noting};
 pub use resolve::{declare, resolve};
+pub use sample::{Sampled, read_others, read_sample, sample_size};
 
 use super::kinds::{ColumnKind, Spelling};
 use super::schema::ColumnInfo;

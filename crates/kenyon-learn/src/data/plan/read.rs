@@ -26,12 +26,15 @@ pub fn read_table_noting(parts: &[Part], plans: &[ColumnPlan], limits: &Limits) 
         formats::read(part, limits, &mut builder)?;
     }
     if let Some(plan) = builder.never_found() {
-        let name = &plan.name;
-        return Err(Error::unprocessable("unknown_column", format!("the data has no column '{name}'"))
-            .with_details([crate::Detail::column(name, "the data has no such column")]));
+        return Err(no_column(&plan.name));
     }
     let warnings = builder.warnings();
     Ok((builder.finish()?, warnings))
+}
+
+pub(super) fn no_column(name: &str) -> Error {
+    Error::unprocessable("unknown_column", format!("the data has no column '{name}'"))
+        .with_details([crate::Detail::column(name, "the data has no such column")])
 }
 
 /// Reads the planned columns of about the first `limit` rows of two datasets, of each its share of the limit, and

@@ -99,7 +99,9 @@ fn kind_of(stats: &Stats) -> ColumnKind {
     let typed = if stats.typed_fractions > 0 { stats.typed_whole + stats.typed_fractions } else { 0 };
     let votes = |kind| stats.votes(kind) + if kind == ColumnKind::Number { typed } else { 0 };
     let found = ColumnKind::all().find(|kind| counted > 0 && is_enough(votes(*kind), counted));
-    if let Some(kind) = found {
+    // Seasons such as `2010-11` are months only among others that are no seasons.
+    let seasons = |kind| kind == ColumnKind::Timestamp && stats.evidence.seasons * 2 > stats.votes(kind);
+    if let Some(kind) = found.filter(|kind| !seasons(*kind)) {
         return kind;
     }
     let lists = &stats.lists;
@@ -198,6 +200,16 @@ fn warn(stats: &mut Stats, kind: ColumnKind, warnings: &mut Vec<Warning>) {
         warning.examples = std::mem::take(&mut stats.word_examples);
         warnings.push(warning);
     }
+}
+
+/// A column of dates whose order of day and month nothing in the file decides.
+pub(super) fn ambiguous_dates(stats: &Stats, reading: &Reading) -> Option<Warning> {
+    let (first, instead) = if reading.spelling.day_first { ("day", false) } else { ("month", true) };
+    let detail = format!(
+        "nothing decides whether day or month comes first: read as {first} first; set `day_first={instead}` if that is wrong"
+    );
+    let warning = Warning::new(WarningCode::AmbiguousDates, Some(&stats.name), detail);
+    (stats.evidence.either_order > 0).then(|| Warning { rows: stats.evidence.either_order, ..warning })
 }
 
 /// A column of names that was meant as one of numbers, perhaps: half of its cells, of many different ones, hold numbers.

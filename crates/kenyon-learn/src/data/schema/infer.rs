@@ -1,7 +1,7 @@
 //! One pass over a file that infers each column's kind and statistics, and a second one where a column must be
 //! read by its kind before it can be counted.
 
-use super::describe::{decide, describe, is_enough, numbers_among_names, points};
+use super::describe::{ambiguous_dates, decide, describe, is_enough, numbers_among_names, points};
 use super::gather::{Gathering, is_open, names};
 use super::stats::{Reading, Stats};
 use super::{ColumnInfo, Summary, group, histogram, notes};
@@ -53,6 +53,9 @@ pub fn infer_upload(
 /// that are refused (numbers that are not finite) with the first 20 of them.
 pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
     let found = survey(part, limits, None)?;
+    if found.rows == 1 && found.columns.iter().all(|(info, _)| is_nested(info)) && formats::is_one_object(part)? {
+        return Err(Error::unprocessable("no_rows", NO_ROWS));
+    }
     let wide = found.columns.len() > 256;
     let mut sketches = HashMap::new();
     let mut warnings = found.warnings;
@@ -72,6 +75,14 @@ pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
         false => columns.iter().map(|c| sketches.remove(&c.name).unwrap_or_default()).collect(),
     };
     Ok(Summary { rows: found.rows, columns, sketches, warnings })
+}
+
+const NO_ROWS: &str = "the data is one object of lists or objects, not rows: send an object a row; \
+    from pandas, `to_json(path, orient=\"records\", lines=True)`";
+
+/// Whether the cells are lists or objects.
+fn is_nested(info: &ColumnInfo) -> bool {
+    info.kind.is_list() || info.unused.is_some()
 }
 
 /// Cells of members that do not fit are reported for their group; other warnings about members are left out.
@@ -116,6 +127,10 @@ fn survey(part: &Part, limits: &Limits, known: Option<&Summary>) -> Result<Surve
     for (stats, (reading, _)) in pass.columns.iter_mut().zip(&decided) {
         if reading.kind == super::ColumnKind::Category && reading.unreadable.is_none() && stats.reading.is_none() {
             pass.warnings.extend(numbers_among_names(stats));
+        }
+        let stated = options.day_first.is_some() || days != months || stats.reading.is_some();
+        if reading.kind == super::ColumnKind::Timestamp && !stated {
+            pass.warnings.extend(ambiguous_dates(stats, reading));
         }
     }
     let mut readings: Vec<Reading> = decided.iter().map(|(reading, _)| reading.clone()).collect();

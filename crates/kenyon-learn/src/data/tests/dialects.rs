@@ -43,6 +43,7 @@ fn the_dialect_is_the_one_under_which_most_records_agree() {
         ("a\n1\n\n3\n\n\n", &["a"], 3),
         ("x,when\n1,12:30\n2,13:45\n", &["x", "when"], 2),
         ("a,b\n\n1,2\n   \n3,4\n", &["a", "b"], 2),
+        ("a,b\r\n1,2\r\n3,4\r\n\x1a", &["a", "b"], 2),
     ];
     for (content, expected, rows) in cases {
         let (_file, part, summary) =

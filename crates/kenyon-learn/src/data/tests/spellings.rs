@@ -192,3 +192,37 @@ fn cells_of_a_group_that_do_not_fit_are_reported_for_it() {
     let odd: Vec<_> = found.warnings.iter().filter(|w| w.code == WarningCode::MixedKind).collect();
     assert_eq!((odd.len(), odd[0].column.as_deref(), odd[0].rows, odd[0].examples[0].row), (1, Some("t"), 1, 8));
 }
+
+#[test]
+fn dates_that_nothing_decides_are_reported() {
+    let csv = |line: &dyn Fn(usize) -> String| lines(24, "x,y", |i| format!("{},{}", line(i), label(i)));
+    let ambiguous = |csv: String| {
+        let (_file, _, found) = upload(csv.as_bytes(), &ReadOptions::default()).unwrap();
+        assert_eq!(found.columns[0].kind, ColumnKind::Timestamp, "{:?}", found.columns[0].examples);
+        found.warnings.into_iter().find(|w| w.code == WarningCode::AmbiguousDates)
+    };
+    let either = csv(&|i| format!("{}/{}/2024", i % 12 + 1, i % 11 + 1));
+    let warning = ambiguous(either).unwrap();
+    assert!(warning.rows == 13 && warning.detail.contains("day_first=true"), "{warning:?}");
+    for decided in [
+        csv(&|i| format!("{}/{}/2024", i + 1, i % 12 + 1)),
+        csv(&|i| format!("{}.{}.2024", i % 12 + 1, i % 11 + 1)),
+        csv(&|i| format!("2024-{:02}-{:02}", i % 12 + 1, i % 11 + 1)),
+        csv(&|i| format!("{:02}JAN2024:10:00:00", i + 1)),
+        csv(&|i| format!("{}-{:02}", 2000 + i / 12, i % 12 + 1)),
+    ] {
+        assert_eq!(ambiguous(decided), None);
+    }
+    let stated = ReadOptions { day_first: Some(true), ..ReadOptions::default() };
+    let either = csv(&|i| format!("{}/{}/2024", i % 12 + 1, i % 11 + 1));
+    let (_file, _, found) = upload(either.as_bytes(), &stated).unwrap();
+    assert!(found.warnings.iter().all(|w| w.code != WarningCode::AmbiguousDates));
+}
+
+#[test]
+fn seasons_are_names_and_exponents_may_be_of_fortran() {
+    let seasons = lines(40, "x,y", |i| format!("{}-{:02},{}", 2001 + i % 11, 2 + i % 11, label(i)));
+    assert_eq!(read(&seasons, &ReadOptions::default()).0.kind, ColumnKind::Category);
+    let powers = lines(40, "x,y", |i| format!("{}.5D+0{},{}", i, i % 3, label(i)));
+    assert_eq!(read(&powers, &ReadOptions::default()).1[..3], [0.5, 15.0, 250.0]);
+}

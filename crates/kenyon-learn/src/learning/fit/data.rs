@@ -1,5 +1,6 @@
 //! The encoded rows of a training, their targets, and evaluation on the held-out rows.
 
+use super::rest::Rest;
 use crate::data::Batch;
 use crate::data::split::{Folds, Split};
 use crate::data::target::{Encoded, TargetEncoder};
@@ -26,6 +27,8 @@ pub(super) struct Data<'a> {
     pub(super) outputs: usize,
     /// Held-out rows as often as they weigh, where they weigh differently.
     pub(super) drawn: Option<Drawn<'a>>,
+    /// Rows that are learned from as well.
+    pub(super) rest: Option<&'a Rest>,
 }
 
 /// Held-out rows as often as they weigh.
@@ -46,8 +49,14 @@ pub(super) struct Judged {
 }
 
 impl Data<'_> {
-    /// The sum of weights of each class over the training rows; `weights` are those of all rows.
-    pub(super) fn class_sums(&self, weights: Option<&[f32]>) -> Option<Vec<f64>> {
+    /// Rows that are learned from.
+    pub(super) fn training_rows(&self) -> usize {
+        self.split.training.len() + self.rest.map_or(0, Rest::rows)
+    }
+
+    /// The sum of weights of each class over the training rows; `weights` are those of all rows of the table, and
+    /// `classes` those of classes.
+    pub(super) fn class_sums(&self, weights: Option<&[f32]>, classes: Option<&[f32]>) -> Option<Vec<f64>> {
         let Encoded::Classes(ids) = self.targets else { return None };
         let mut sums = vec![0.0; self.outputs];
         for &row in &self.split.training {
@@ -55,12 +64,15 @@ impl Data<'_> {
                 *sum += weights.map_or(1.0, |weights| f64::from(weights[row]));
             }
         }
+        if let Some(rest) = self.rest {
+            rest.add_classes(&mut sums, classes);
+        }
         Some(sums)
     }
 
     /// Inverse class frequencies over the training rows, 1 on average over the rows.
     pub(super) fn balanced_weights(&self) -> Option<Vec<f32>> {
-        self.class_sums(None).map(|sums| inverse(&sums, 1.0))
+        self.class_sums(None, None).map(|sums| inverse(&sums, 1.0))
     }
 
     /// The fold of held-out row `position`.
@@ -163,7 +175,7 @@ impl Data<'_> {
     /// that it does not know is no measure of its confidence.
     fn known(&self) -> Vec<bool> {
         let rows = &self.split.validation;
-        match (self.folds, self.targets, self.class_sums(None)) {
+        match (self.folds, self.targets, self.class_sums(None, None)) {
             (Some(_), Encoded::Classes(ids), Some(sums)) => {
                 rows.iter().map(|&row| sums[ids[row] as usize] >= 3.0).collect()
             }

@@ -2,6 +2,7 @@
 
 use super::CHUNK;
 use super::data::Data;
+use super::rest::{Group, Rest};
 use crate::data::Batch;
 use crate::data::split::Folds;
 use crate::data::target::Encoded;
@@ -41,13 +42,29 @@ struct MemberState {
     since_best: usize,
 }
 
+/// How much rows weigh in the loss.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Weights<'a> {
+    /// Of every row of the table, by itself and its class.
+    pub(super) rows: Option<&'a [f32]>,
+    /// Of classes.
+    pub(super) classes: Option<&'a [f32]>,
+}
+
+/// Rows to take mini-batches from.
+#[derive(Clone, Copy)]
+struct Source<'s> {
+    batch: &'s Batch,
+    targets: &'s Encoded,
+    weights: Option<&'s [f32]>,
+}
+
 /// A running training.
 pub(super) struct Run<'a> {
     learner: Box<dyn Learner>,
     schedule: Schedule,
     data: Data<'a>,
-    /// Of every row of the table.
-    weights: Option<Vec<f32>>,
+    weights: Weights<'a>,
     seed: u64,
     monitor: &'a dyn Monitor,
     course: TrainingState,
@@ -60,7 +77,7 @@ impl<'a> Run<'a> {
     pub(super) fn new(
         learner: Box<dyn Learner>,
         data: Data<'a>,
-        weights: Option<Vec<f32>>,
+        weights: Weights<'a>,
         seed: u64,
         monitor: &'a dyn Monitor,
     ) -> Self {
@@ -91,7 +108,7 @@ impl<'a> Run<'a> {
     }
 
     fn steps_per_epoch(&self) -> u64 {
-        self.data.split.training.len().div_ceil(self.schedule.batch_size).max(1) as u64
+        self.data.training_rows().div_ceil(self.schedule.batch_size).max(1) as u64
     }
 
     fn position(&self) -> Position {
@@ -109,26 +126,60 @@ impl<'a> Run<'a> {
             let mut order = self.data.split.training.clone();
             Random::stream(self.seed, "order", self.course.epoch as u64).shuffle(&mut order);
             let first = self.course.step - self.steps_per_epoch() * self.course.epoch as u64;
-            for rows in order.chunks(self.schedule.batch_size).skip(first as usize) {
-                self.step(rows, &mut mini)?;
+            match self.data.rest {
+                Some(rest) => self.pass_over_groups(rest, &order, first, &mut mini)?,
+                None => {
+                    let Data { batch, targets, .. } = self.data;
+                    let source = Source { batch, targets, weights: self.weights.rows };
+                    for rows in order.chunks(self.schedule.batch_size).skip(first as usize) {
+                        self.step(source, rows, &mut mini)?;
+                    }
+                }
             }
             self.end_epoch()?;
         }
         Ok(())
     }
 
-    fn step(&mut self, rows: &[usize], mini: &mut Batch) -> Result<()> {
+    /// A pass over the rows `order` of the table and all of `rest`, from mini-batch `first` on.
+    fn pass_over_groups(&mut self, rest: &Rest, order: &[usize], first: u64, mini: &mut Batch) -> Result<()> {
+        let (size, epoch) = (self.schedule.batch_size, self.course.epoch as u64);
+        let groups = rest.groups(self.seed, epoch);
+        let mut shares = order.chunks(order.len().div_ceil(groups.len().max(1)).max(1));
+        // What does not fill a mini-batch is learned with the next group, so that a pass has the same number of them
+        // always.
+        let mut left = Group::empty(self.data.targets, self.weights.rows.is_some());
+        let table = (self.data.batch, self.data.targets);
+        let mut done = 0;
+        for (at, blocks) in groups.iter().enumerate() {
+            let own = shares.next().unwrap_or_default();
+            let group = rest.load(left, table, own, blocks, (self.weights.rows, self.weights.classes))?;
+            let mut rows: Vec<usize> = (0..group.batch.rows()).collect();
+            Random::stream(self.seed, "group", epoch << 32 | at as u64).shuffle(&mut rows);
+            let full = if at + 1 == groups.len() { rows.len() } else { rows.len() - rows.len() % size };
+            let source = Source { batch: &group.batch, targets: &group.targets, weights: group.weights.as_deref() };
+            for rows in rows[..full].chunks(size) {
+                if done >= first {
+                    self.step(source, rows, mini)?;
+                }
+                done += 1;
+            }
+            left = group.select(&rows[full..]);
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, source: Source<'_>, rows: &[usize], mini: &mut Batch) -> Result<()> {
         if self.monitor.canceled() {
             return Err(Error::new(Kind::Canceled, "canceled", "the job was canceled"));
         }
-        mini.select_into(self.data.batch, rows);
+        mini.select_into(source.batch, rows);
         let position = self.position();
         let ended = self.ended_members();
         let left_out: Option<Vec<u64>> =
             self.data.folds.map(|folds| rows.iter().map(|&row| ended | self.left_out(folds, row)).collect());
-        let weights: Option<Vec<f32>> =
-            self.weights.as_ref().map(|weights| rows.iter().map(|&row| weights[row]).collect());
-        let loss = match self.data.targets {
+        let weights: Option<Vec<f32>> = source.weights.map(|weights| rows.iter().map(|&row| weights[row]).collect());
+        let loss = match source.targets {
             Encoded::Classes(ids) => {
                 let ids: Vec<u32> = rows.iter().map(|&row| ids[row]).collect();
                 self.learn(mini, Targets::Classes(&ids, weights.as_deref()), left_out.as_deref(), position)?

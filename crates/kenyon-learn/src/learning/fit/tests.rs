@@ -185,7 +185,8 @@ fn a_folds_figures_are_of_a_calibration_without_it() {
     let all: Vec<usize> = (0..40).collect();
     let split = Split { training: all.clone(), validation: all };
     let (batch, targets) = (crate::data::Batch::new(), Encoded::Classes(ids));
-    let data = Data { batch: &batch, targets: &targets, split: &split, folds: Some(&folds), outputs: 2, drawn: None };
+    let (targets, split) = (&targets, &split);
+    let data = Data { batch: &batch, targets, split, folds: Some(&folds), outputs: 2, drawn: None, rest: None };
     let judged = data.judge(&answers, &[], 0);
     let surest = |fold: u8| {
         let rows = (0..40).filter(|&row| folds.of_row[row] == fold);
@@ -272,5 +273,60 @@ fn a_row_with_all_of_the_weight_is_reported() {
             "{}",
             warning.detail
         );
+    }
+}
+
+/// A monitor that keeps every checkpoint with its step.
+#[derive(Default)]
+struct Keeping(Mutex<Vec<(u64, Vec<u8>)>>);
+
+impl Monitor for Keeping {
+    fn progress(&self, _progress: &Progress, _epoch_ended: bool) {}
+    fn log(&self, _line: &str) {}
+    fn canceled(&self) -> bool {
+        false
+    }
+    fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
+        true
+    }
+    fn checkpoint(&self, step: u64, bytes: Vec<u8>) -> Result<()> {
+        self.0.lock().unwrap().push((step, bytes));
+        Ok(())
+    }
+}
+
+#[test]
+fn rows_beyond_the_table_are_learned_from_and_a_resumed_training_ends_the_same() {
+    // The class depends on which of 60 intervals a number is in, which 300 rows cannot show.
+    let rows = 24_000;
+    let (x, z) = (numbers(rows, 1), numbers(rows, 2));
+    let striped = |row: usize| (((x[row] + 1.0) * 30.0) as usize).is_multiple_of(2);
+    let target = words(rows, |row| (row % 50 != 7).then(|| if striped(row) { "a" } else { "b" }));
+    let all = sample(target, vec![Column::Number(x.clone()), Column::Number(z)]);
+    let few = all.table.select(&(0..300).collect::<Vec<_>>());
+    let read = |each: &mut dyn FnMut(&Table) -> Result<()>| {
+        (300..rows).collect::<Vec<_>>().chunks(1000).try_for_each(|rows| each(&all.table.select(rows)))
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("rows");
+    let more = MoreRows { rows: rows - 300, read: &read, cache: &cache };
+    let spec = FitSpec {
+        class_weights: Some(super::super::ClassWeights::Balanced),
+        ..spec(json!({ "hidden": [32], "bins": 64, "epochs": 3, "batch_size": 100, "early_stopping": 0 }))
+    };
+    let keeping = Keeping::default();
+    let fitted = fit_more(&few, Some(&more), &all.plan, &spec, 2, None, &keeping).unwrap();
+    let files = verified_files(&fitted, &few).unwrap();
+    let learned = 240 + (300..rows).filter(|row| row % 50 != 7).count();
+    assert!(fitted.bundle.config.rows.abs_diff(learned) <= 6, "{} of {learned}", fitted.bundle.config.rows);
+    let alone = fit(&few, &all.plan, &spec, 2, None, &Silent).unwrap();
+    let accuracy = |fitted: &Fitted| fitted.metrics["accuracy"].as_f64().unwrap();
+    assert!(accuracy(&fitted) > accuracy(&alone) + 0.1, "{} and {}", accuracy(&fitted), accuracy(&alone));
+    let kept = keeping.0.into_inner().unwrap();
+    let steps = fitted.bundle.config.rows.div_ceil(100) as u64;
+    assert_eq!(kept.last().unwrap().0, 3 * steps);
+    for (_, bytes) in [&kept[5], &kept[kept.len() / 2], &kept[kept.len() - 3]] {
+        let resumed = fit_more(&few, Some(&more), &all.plan, &spec, 1, Some(bytes), &Silent).unwrap();
+        assert_eq!(verified_files(&resumed, &few).unwrap(), files);
     }
 }

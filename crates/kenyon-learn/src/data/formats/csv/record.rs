@@ -237,6 +237,10 @@ impl Records {
         // Twice as much each time, so that a long record is not parsed again and again.
         (&mut self.source).take(have.max(CHUNK) as u64).read_to_end(&mut self.buffer).map_err(uncarry)?;
         self.ended = self.buffer.len() == have;
+        // The end-of-file mark of DOS.
+        if self.ended && self.buffer.last() == Some(&0x1a) {
+            self.buffer.pop();
+        }
         Ok(())
     }
 

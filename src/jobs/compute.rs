@@ -1,0 +1,353 @@
+//! What a job computes from files alone: no database, no network, no async. It runs in a process of its own
+//! ([`super::child`]), or on the job's thread in a program that has no such process.
+
+use super::memory;
+use super::search::{self, SearchRequest, Tried};
+use super::train_request::TrainRequest;
+use crate::store::Dataset;
+use crate::{Error, Result};
+use bytes::Bytes;
+use kenyon_learn::data::encoder::DroppedColumn;
+use kenyon_learn::data::formats::{Limits, Part};
+use kenyon_learn::data::plan::{self, ColumnPlan, Resolved};
+use kenyon_learn::data::schema::Summary;
+use kenyon_learn::data::{Table, Warning};
+use kenyon_learn::learning::bundle::Bundle;
+use kenyon_learn::learning::evaluate::{self, Evaluation};
+use kenyon_learn::learning::fit::{Fitted, MoreRows};
+use kenyon_learn::learning::verify::verified_files;
+use kenyon_learn::learning::{FitSpec, Monitor, fit};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+use std::path::PathBuf;
+
+/// Rows on which a new model's activity is counted.
+const SAMPLE: usize = 256;
+
+/// Largest number of classes whose confusion matrix is stored with a version.
+const MAX_CONFUSION: usize = 40;
+
+/// The file of rows that are learned from and not held in memory.
+const ENCODED_ROWS: &str = "rows";
+
+/// A stored dataset whose parts are files of this machine.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Source {
+    pub(super) dataset: Dataset,
+    pub(super) parts: Vec<Part>,
+}
+
+/// The files of a pretrained encoder.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct EncoderFolder {
+    pub(super) digest: String,
+    pub(super) folder: PathBuf,
+}
+
+/// Everything that is computed from, except the files in [`Given`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Task {
+    pub(super) what: What,
+    pub(super) source: Source,
+    pub(super) threads: usize,
+    /// Limits on files: bytes when decompressed, and columns.
+    pub(super) decompressed: u64,
+    pub(super) columns: usize,
+    /// Encoders that columns are read with.
+    pub(super) encoders: Vec<EncoderFolder>,
+    /// A folder for files that are needed meanwhile.
+    pub(super) scratch: PathBuf,
+}
+
+/// What is computed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum What {
+    /// A version.
+    Train(Box<Training>),
+    /// Figures of the version whose files are given.
+    Evaluate {
+        /// Its number.
+        version: u64,
+    },
+}
+
+/// A training.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(super) struct Training {
+    pub(super) request: TrainRequest,
+    pub(super) held_out: Option<Source>,
+    /// How the inputs are read, with the encoders that were found.
+    pub(super) inputs: Vec<ColumnPlan>,
+}
+
+/// Files that are computed from.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Given {
+    /// The last checkpoint.
+    pub(super) resume: Option<Bytes>,
+    /// Files of the version that is evaluated.
+    pub(super) files: Vec<(String, Bytes)>,
+}
+
+/// What was computed.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Computed {
+    /// A model.
+    Model {
+        family: String,
+        task: String,
+        metrics: Map<String, Value>,
+        info: Value,
+        dropped: Vec<DroppedColumn>,
+        /// Its files; between processes they are files.
+        #[serde(skip)]
+        files: Vec<(String, Vec<u8>)>,
+    },
+    /// Figures.
+    Figures { metrics: Value, result: Value },
+}
+
+impl Task {
+    /// Does it.
+    ///
+    /// # Errors
+    /// As [`kenyon_learn::learning::fit()`], and `not_enough_memory` where it would not fit.
+    pub(super) fn run(&self, given: &Given, monitor: &dyn Monitor) -> Result<Computed> {
+        match &self.what {
+            What::Train(training) => self.train(training, given.resume.as_deref(), monitor),
+            What::Evaluate { version } => self.evaluate(*version, &given.files),
+        }
+    }
+
+    fn train(&self, training: &Training, resume: Option<&[u8]>, monitor: &dyn Monitor) -> Result<Computed> {
+        let Training { request, held_out: other, .. } = training;
+        let dataset = &self.source.dataset;
+        let resolved = training.plan(&self.source.summary()?)?;
+        let columns = training.columns(&self.source.summary()?)?;
+        if let Some(size) = training.sample_size(&self.source)? {
+            return self.train_sampled(training, &columns, size, resume, monitor);
+        }
+        let (mut table, mut warnings) = self.read(&self.source, &columns)?;
+        if let Some(other) = other {
+            let (held_out, more) = self.read(other, &columns)?;
+            if !table.append(&held_out) {
+                let other = &other.dataset.name;
+                let detail = format!("the columns of dataset {other} do not fit those of {}", dataset.name);
+                return Err(Error::unprocessable("bad_rows", detail));
+            }
+            warnings.extend(more);
+        }
+        let spec = request.fit_spec(other.as_ref().map(|_| dataset.rows as usize));
+        let rows = Rows { table: &table, more: None, plan: &resolved };
+        self.learn(request, &rows, &spec, warnings, resume, monitor)
+    }
+
+    /// Trains on more rows than are held in memory: some are sampled, all others are read again and encoded into a file.
+    fn train_sampled(
+        &self,
+        training: &Training,
+        columns: &[ColumnPlan],
+        size: usize,
+        resume: Option<&[u8]>,
+        monitor: &dyn Monitor,
+    ) -> Result<Computed> {
+        let Source { dataset, parts } = &self.source;
+        let plan = training.plan(&self.source.summary()?)?;
+        let columns = plan::spelled_as(columns, &self.source.summary()?.columns);
+        let limits = self.limits();
+        let target = &plan.target.name;
+        let (table, sampled, warnings) = plan::read_sample(parts, &columns, &limits, target, (size, dataset.rows))?;
+        monitor.log(&format!(
+            "scales and names, held-out rows and calibration are of a sample of {} rows; all rows are learned from",
+            table.rows
+        ));
+        let read = |each: &mut dyn FnMut(&Table) -> kenyon_learn::Result<()>| {
+            plan::read_others(parts, &columns, &limits, &sampled, each)
+        };
+        let cache = self.scratch.join(ENCODED_ROWS);
+        let more = MoreRows { rows: sampled.others() as usize, read: &read, cache: &cache };
+        let rows = Rows { table: &table, more: Some(&more), plan: &plan };
+        let spec = training.request.fit_spec(None);
+        self.learn(&training.request, &rows, &spec, warnings, resume, monitor)
+    }
+
+    fn learn(
+        &self,
+        request: &TrainRequest,
+        rows: &Rows<'_>,
+        spec: &FitSpec,
+        mut warnings: Vec<Warning>,
+        resume: Option<&[u8]>,
+        monitor: &dyn Monitor,
+    ) -> Result<Computed> {
+        let (table, dataset) = (rows.table, &self.source.dataset);
+        warnings.iter().for_each(|warning| monitor.log(&warning.to_string()));
+        let (fitted, tried) = match &request.search {
+            None => (rows.fit(spec, self.threads, resume, monitor)?, None),
+            Some(search) => {
+                let (fitted, tried) = searched(search, rows, spec, (self.threads, resume), monitor)?;
+                (fitted, Some(tried))
+            }
+        };
+        fitted.notes.iter().for_each(|note| monitor.log(note));
+        let files = verified_files(&fitted, table)?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
+        let mut info = fitted.bundle.describe();
+        info["notes"] = json!(fitted.notes);
+        warnings.extend(fitted.warnings.iter().cloned());
+        info["warnings"] = json!(warnings);
+        if let Some(tried) = tried {
+            info["search"] = json!(tried);
+        }
+        info["dataset"] = json!({ "name": dataset.name, "revision": dataset.revision, "digest": dataset.digest });
+        info["held_out"] = held_out(&fitted.held_out)?;
+        info["sparsity"] = activity(&fitted.bundle, table)?;
+        Ok(Computed::Model {
+            family: fitted.bundle.config.family.name().to_owned(),
+            task: fit::task_name(fitted.bundle.config.task).to_owned(),
+            dropped: fitted.bundle.encoder.dropped.clone(),
+            metrics: fitted.metrics,
+            info,
+            files,
+        })
+    }
+
+    fn evaluate(&self, version: u64, files: &[(String, Bytes)]) -> Result<Computed> {
+        let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
+        let mut plans = vec![bundle.config.target.clone()];
+        plans.extend(bundle.encoder.inputs.iter().cloned());
+        let (table, warnings) = self.read(&self.source, &plans)?;
+        let evaluation = evaluate::evaluate(&bundle, &table)?;
+        let metrics = Value::Object(evaluation.metrics.clone());
+        let mut result = serde_json::to_value(&evaluation).map_err(Error::internal)?;
+        result["version"] = json!(version);
+        if !warnings.is_empty() {
+            result["warnings"] = json!(warnings);
+        }
+        Ok(Computed::Figures { metrics, result })
+    }
+
+    /// The planned columns as the dataset spells them, and which cells did not fit and count as missing.
+    fn read(&self, source: &Source, plans: &[ColumnPlan]) -> Result<(Table, Vec<Warning>)> {
+        let plans = plan::spelled_as(plans, &source.summary()?.columns);
+        Ok(plan::read_table_noting(&source.parts, &plans, &self.limits())?)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { decompressed: self.decompressed, columns: self.columns }
+    }
+}
+
+impl Source {
+    pub(super) fn summary(&self) -> Result<Summary> {
+        super::inputs::summary(&self.dataset.columns)
+    }
+}
+
+impl Training {
+    /// What is learned from which columns.
+    pub(super) fn plan(&self, summary: &Summary) -> Result<Resolved> {
+        Ok(Resolved { inputs: self.inputs.clone(), ..self.request.plan(summary)?.resolved })
+    }
+
+    /// All columns that are read.
+    fn columns(&self, summary: &Summary) -> Result<Vec<ColumnPlan>> {
+        let mut plan = self.request.plan(summary)?;
+        plan.resolved.inputs.clone_from(&self.inputs);
+        Ok(plan.columns())
+    }
+
+    /// How many rows are held in memory, where those are not all. It depends on the request and the data alone, so that
+    /// what is learned does not depend on the machine.
+    fn sample_size(&self, source: &Source) -> Result<Option<usize>> {
+        Ok(sample_size(&self.request, &self.columns(&source.summary()?)?, source.dataset.rows))
+    }
+
+    /// Refuses a training that will not fit into `limit` bytes.
+    pub(super) fn check_memory(&self, source: &Source, limit: u64) -> Result<()> {
+        let summary = source.summary()?;
+        let rows = self.sample_size(source)?.map_or(summary.rows, |rows| rows as u64);
+        memory::check(memory::estimate(&summary, &source.dataset, &self.plan(&summary)?, rows), limit)
+    }
+}
+
+/// How many of `rows` rows a training on `columns` holds in memory, where those are not all.
+pub(super) fn sample_size(request: &TrainRequest, columns: &[ColumnPlan], rows: u64) -> Option<usize> {
+    let TrainRequest { validation, weight, family, config, .. } = request;
+    // Those are the families for tables that learn from mini-batches alone; others store rows or answer by them.
+    let by_steps = family.is_none_or(|family| family.reads_compact());
+    let folds = config.get("cross_fit").and_then(Value::as_bool) == Some(true);
+    if !by_steps || folds || validation.is_some() || weight.is_some() {
+        return None;
+    }
+    plan::sample_size(columns, rows)
+}
+
+/// The rows of a training.
+struct Rows<'a> {
+    table: &'a Table,
+    more: Option<&'a MoreRows<'a>>,
+    plan: &'a Resolved,
+}
+
+impl Rows<'_> {
+    fn fit(
+        &self,
+        spec: &FitSpec,
+        threads: usize,
+        resume: Option<&[u8]>,
+        monitor: &dyn Monitor,
+    ) -> kenyon_learn::Result<Fitted> {
+        fit::fit_more(self.table, self.more, self.plan, spec, threads, resume, monitor)
+    }
+}
+
+/// Trains several configurations on the same rows and the same split.
+fn searched(
+    search: &SearchRequest,
+    rows: &Rows<'_>,
+    spec: &FitSpec,
+    (threads, resume): (usize, Option<&[u8]>),
+    monitor: &dyn Monitor,
+) -> Result<(Fitted, Vec<Tried>)> {
+    let (family, reason) = match spec.family {
+        Some(family) => (family, None),
+        None => {
+            let (family, reason) = fit::default_family(rows.table, rows.plan)?;
+            (family, Some(reason))
+        }
+    };
+    let one = |config: &Map<String, Value>, resume: Option<&[u8]>, monitor: &dyn Monitor| {
+        let spec = FitSpec { family: Some(family), config: config.clone(), ..spec.clone() };
+        let fitted = rows.fit(&spec, threads, resume, monitor)?;
+        let measure = ["log_loss", "rmse"].into_iter().find_map(|name| fitted.metrics.get(name)?.as_f64());
+        Ok((measure.unwrap_or(f64::INFINITY), fitted))
+    };
+    let (mut fitted, tried) = search::run(search, family, &spec.config, spec.seed, resume, monitor, &one)?;
+    fitted.bundle.config.family_reason = reason;
+    Ok((fitted, tried))
+}
+
+/// Confusion and calibration of the held-out rows, small enough to be part of every list of versions.
+fn held_out(found: &Evaluation) -> Result<Value> {
+    let mut value = serde_json::to_value(found).map_err(Error::internal)?;
+    if found.classes.len() > MAX_CONFUSION {
+        value["confusion"] = json!([]);
+    }
+    Ok(value)
+}
+
+/// Sparsity of the network, counted on some of its rows.
+fn activity(bundle: &Bundle, table: &Table) -> Result<Value> {
+    let rows: Vec<usize> = (0..table.rows.min(SAMPLE)).collect();
+    let batch = bundle.encode(&table.select(&rows))?;
+    let activity = bundle.network.activity(&batch)?;
+    let (winners, units) = activity.layers.iter().fold((0.0, 0), |(w, u), layer| (w + layer.winners, u + layer.units));
+    Ok(json!({
+        "active_share": if units == 0 { 1.0 } else { winners / units as f64 },
+        "dense_macs": activity.dense_macs,
+        "effective_macs": activity.effective_macs,
+        "bytes": activity.bytes,
+    }))
+}
