@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 /// Parts of the first block that are compared with the rest of it.
 const PARTS: usize = 10;
 /// How many blocks their distance counts as, and the deviation of blocks in distances until blocks were seen.
-const PRIOR: f64 = 3.0;
-const DEVIATION: f64 = 0.35;
+const PRIOR: f64 = 6.0;
+const DEVIATION: f64 = 0.4;
 /// The least deviation, in distances.
 const LEAST_DEVIATION: f64 = 0.2;
 /// Distances have longer tails than normal numbers: they are judged at this share of the level.
