@@ -16,12 +16,9 @@
 //! checkpoint. Three attempts in a row that got no further fail the job; one that died before its
 //! first heartbeat counts a third of that, because a power cut is not the job's fault.
 
-<<<<<<< HEAD
 mod child;
-mod compute;
-=======
 mod comparer;
->>>>>>> compare
+mod compute;
 mod control;
 mod dry_run;
 mod follow;
@@ -42,11 +39,8 @@ mod train_request;
 mod trainer;
 mod worker;
 
-<<<<<<< HEAD
 pub use child::main as compute_for_supervisor;
-=======
 pub use comparer::{CompareRequest, Findings, ListedRdm};
->>>>>>> compare
 pub use dry_run::{DryRun, PlannedColumn, PlannedSplit};
 pub use follow::follow;
 pub use inputs::{local_parts, summary};

@@ -1,11 +1,8 @@
 //! The runner of a real server: trains, and evaluates. It gathers what a job computes from, has it computed in a
 //! process of its own, and checks what came of it against what is stored.
 
-<<<<<<< HEAD
-use super::compute::{Computed, EncoderFolder, Given, Source, Task, Training, What};
-=======
 use super::comparer;
->>>>>>> compare
+use super::compute::{Computed, EncoderFolder, Given, Source, Task, Training, What};
 use super::inputs::local_parts;
 use super::memory;
 use super::predictor;
@@ -39,7 +36,7 @@ impl Runner for Trainer {
             JobKind::Train => self.train(work, monitor),
             JobKind::Evaluate => self.evaluate(work, monitor),
             JobKind::Predict => predictor::run(work, monitor, self.limits),
-            JobKind::Compare => comparer::run(work, monitor, self.limits, self.memory),
+            JobKind::Compare => comparer::run(work, monitor, self.limits, self.limit()),
             JobKind::Consolidate => {
                 Err(Error::unprocessable("nothing_to_consolidate", "this model has nothing to consolidate"))
             }
@@ -50,8 +47,7 @@ impl Runner for Trainer {
 impl Trainer {
     fn train(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
         let request: TrainRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
-<<<<<<< HEAD
-        let JobInput { dataset, held_out } = input(work)?;
+        let JobInput { dataset, held_out, .. } = input(work)?;
         let source = source(work, dataset)?;
         let held_out = held_out.as_ref().map(|other| self::source(work, other)).transpose()?;
         let mut inputs = request.plan(&source.summary()?)?.resolved.inputs;
@@ -67,32 +63,6 @@ impl Trainer {
             self.compute(work, task, given, monitor)?
         else {
             return Err(Error::internal("a training made no model"));
-=======
-        let JobInput { dataset, held_out: other, .. } = input(work)?;
-        let summary = summary(&dataset.columns)?;
-        let mut training = request.plan(&summary)?;
-        work.wait(work.store.find_encoders(&mut training.resolved.inputs))?;
-        let columns = training.columns();
-        let plan = training.resolved;
-        memory::check(memory::estimate(&summary, dataset, &plan), self.memory)?;
-        let (mut table, mut warnings) = self.read(work, dataset, &columns)?;
-        if let Some(other) = other {
-            let (held_out, more) = self.read(work, other, &columns)?;
-            if !table.append(&held_out) {
-                let detail = format!("the columns of dataset {} do not fit those of {}", other.name, dataset.name);
-                return Err(Error::unprocessable("bad_rows", detail));
-            }
-            warnings.extend(more);
-        }
-        warnings.iter().for_each(|warning| monitor.log(&warning.to_string()));
-        let spec = request.fit_spec(other.as_ref().map(|_| dataset.rows as usize));
-        let (fitted, tried) = match &request.search {
-            None => (fit::fit(&table, &plan, &spec, work.threads, work.resume.as_deref(), monitor)?, None),
-            Some(search) => {
-                let (fitted, tried) = searched(search, &table, &plan, &spec, work, monitor)?;
-                (fitted, Some(tried))
-            }
->>>>>>> compare
         };
         let withheld = withheld(work, &training, &source, &dropped)?;
         let metrics = metrics.into();
@@ -155,13 +125,8 @@ fn withheld(work: &Work, training: &Training, source: &Source, dropped: &[Droppe
     if training.request.schema_change {
         return Ok(None);
     }
-<<<<<<< HEAD
     let plan = training.plan(&source.summary()?)?;
-    let changes = work.wait(schema_guard::changes(&work.store, &work.job.model, &plan, dropped))?;
-=======
-    let dropped = &fitted.bundle.encoder.dropped;
-    let changes = work.wait(schema_guard::changes(&work.store, work.job.model()?, plan, dropped))?;
->>>>>>> compare
+    let changes = work.wait(schema_guard::changes(&work.store, work.job.model()?, &plan, dropped))?;
     Ok(changes.map(|changes| changes.reason()))
 }
 

@@ -7,11 +7,8 @@ mod attacks;
 mod audit;
 mod bad_input;
 mod bundles;
-<<<<<<< HEAD
 mod candle;
-=======
 mod comparisons;
->>>>>>> compare
 mod datasets;
 mod description;
 mod earlier;

@@ -32,7 +32,7 @@ const READING: f64 = 0.2;
 const PAIR: u64 = 16;
 
 /// Does the job.
-pub(super) fn run(work: &Work, monitor: &dyn Monitor, limits: Limits, memory: Option<u64>) -> Result<Outcome> {
+pub(super) fn run(work: &Work, monitor: &dyn Monitor, limits: Limits, memory: u64) -> Result<Outcome> {
     let request: CompareRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
     let mut run = Run { work, request: &request, monitor, stages: 1 };
     let mut loaded = run.read(limits, memory)?;
@@ -102,7 +102,7 @@ impl Run<'_> {
         self.monitor.progress(&Progress { epochs: 1, fraction, ..Progress::default() }, false);
     }
 
-    fn read(&self, limits: Limits, memory: Option<u64>) -> Result<Vec<Loaded>> {
+    fn read(&self, limits: Limits, memory: u64) -> Result<Vec<Loaded>> {
         let canceled = || self.canceled();
         let reader = Reader { work: self.work, request: self.request, limits, memory, canceled: &canceled };
         let systems = &self.request.systems;

@@ -39,7 +39,7 @@ pub(super) struct Reader<'a> {
     pub(super) work: &'a Work,
     pub(super) request: &'a CompareRequest,
     pub(super) limits: Limits,
-    pub(super) memory: Option<u64>,
+    pub(super) memory: u64,
     /// Whether to stop.
     pub(super) canceled: &'a dyn Fn() -> Result<()>,
 }

@@ -156,14 +156,9 @@ async fn insert_job(tx: &mut Tx, new: &NewJob, max_queued: u64) -> Result<JobId>
     let insert = "INSERT INTO jobs (id, kind, model, model_id, version, dataset, spec, status, exclusive, priority,
             progress, metrics, attempt, strikes, kills, resumed_from_step, checkpoint_step, heartbeats,
             cancel_requested, event_seq, created_at)
-<<<<<<< HEAD
         VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $9, '{}', '{}', 0, 0, 0, 0, 0, 0, $10, 0, $11)";
-    let insert = sql(insert).bind(id).bind(new.kind.name()).bind(&new.model).bind(model_id).bind(version);
-=======
-        VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $9, '{}', '{}', 0, 0, 0, 0, 0, $10, 0, $11)";
     let insert = sql(insert).bind(id).bind(new.kind.name()).bind(new.model.as_ref().map_or("", ModelName::as_str));
     let insert = insert.bind(model_id).bind(version);
->>>>>>> compare
     let insert = insert.bind(new.dataset.as_ref().map(DatasetName::as_str)).bind(&new.spec);
     let insert = insert.bind(new.kind.makes_version()).bind(new.priority).bind(false).bind(now());
     tx.exec(insert).await?;

@@ -273,7 +273,6 @@ async fn what_ran_when_the_process_died_is_queued_again_at_once() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
 async fn a_job_whose_process_is_ended_from_outside_is_tried_again_once() {
     on_both(|f| async move {
         let s = &f.store;
@@ -294,7 +293,11 @@ async fn a_job_whose_process_is_ended_from_outside_is_tried_again_once() {
         // Whoever asks for it again gets both attempts again.
         s.retry_job(id).await.unwrap();
         assert_eq!(claim(s, "w").await.unwrap().job.kills, 0);
-=======
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_comparison_reads_several_datasets_and_stays_until_it_is_deleted() {
     on_both(|f| async move {
         let s = &f.store;
@@ -328,7 +331,6 @@ async fn a_comparison_reads_several_datasets_and_stays_until_it_is_deleted() {
         assert_eq!(s.output(job.id, 0).await.unwrap_err().code, "output_not_found");
         assert_eq!(s.job(job.id).await.unwrap_err().code, "job_not_found");
         s.delete_dataset(&"b".parse().unwrap()).await.unwrap();
->>>>>>> compare
     })
     .await;
 }
