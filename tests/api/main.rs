@@ -7,6 +7,7 @@ mod attacks;
 mod audit;
 mod bad_input;
 mod bundles;
+mod candle;
 mod comparisons;
 mod datasets;
 mod description;

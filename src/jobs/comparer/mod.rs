@@ -34,7 +34,6 @@ const PAIR: u64 = 16;
 /// Does the job.
 pub(super) fn run(work: &Work, monitor: &dyn Monitor, limits: Limits, memory: u64) -> Result<Outcome> {
     let request: CompareRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
-    let memory = memory::available().map_or(memory, |there| there.min(memory));
     let mut run = Run { work, request: &request, monitor, stages: 1 };
     let mut loaded = run.read(limits, memory)?;
     let encoding = run.encode(&mut loaded)?;

@@ -39,7 +39,6 @@ pub(super) struct Reader<'a> {
     pub(super) work: &'a Work,
     pub(super) request: &'a CompareRequest,
     pub(super) limits: Limits,
-    /// Bytes that may be taken.
     pub(super) memory: u64,
     /// Whether to stop.
     pub(super) canceled: &'a dyn Fn() -> Result<()>,

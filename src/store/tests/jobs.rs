@@ -273,6 +273,31 @@ async fn what_ran_when_the_process_died_is_queued_again_at_once() {
 }
 
 #[tokio::test]
+async fn a_job_whose_process_is_ended_from_outside_is_tried_again_once() {
+    on_both(|f| async move {
+        let s = &f.store;
+        let id = submit(s, "m", 0).await;
+        let error = crate::Error::new(crate::Kind::Internal, "out_of_memory", "the system had too little");
+        let first = claim(s, "w").await.unwrap();
+        assert_eq!(first.job.kills, 0);
+        s.save_checkpoint(&first, 7, vec![1]).await.unwrap();
+        s.count_kill(&first, &error).await.unwrap();
+        assert_eq!(s.count_kill(&first, &error).await.unwrap_err().code, "lease_lost");
+        let event = s.job_events(id, 0, 100).await.unwrap().pop().unwrap().data;
+        assert_eq!((&event["code"], &event["from_step"]), (&json!("out_of_memory"), &json!(7)));
+        let second = claim(s, "w").await.unwrap();
+        assert_eq!((second.job.kills, second.job.attempt, second.job.resumed_from_step), (1, 2, 7));
+        s.count_kill(&second, &error).await.unwrap();
+        let job = s.job(id).await.unwrap();
+        assert_eq!((job.status, job.error.unwrap()["code"].clone()), (JobStatus::Failed, json!("out_of_memory")));
+        // Whoever asks for it again gets both attempts again.
+        s.retry_job(id).await.unwrap();
+        assert_eq!(claim(s, "w").await.unwrap().job.kills, 0);
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_comparison_reads_several_datasets_and_stays_until_it_is_deleted() {
     on_both(|f| async move {
         let s = &f.store;
@@ -306,31 +331,6 @@ async fn a_comparison_reads_several_datasets_and_stays_until_it_is_deleted() {
         assert_eq!(s.output(job.id, 0).await.unwrap_err().code, "output_not_found");
         assert_eq!(s.job(job.id).await.unwrap_err().code, "job_not_found");
         s.delete_dataset(&"b".parse().unwrap()).await.unwrap();
-    })
-    .await;
-}
-
-#[tokio::test]
-async fn a_job_whose_process_is_ended_from_outside_is_tried_again_once() {
-    on_both(|f| async move {
-        let s = &f.store;
-        let id = submit(s, "m", 0).await;
-        let error = crate::Error::new(crate::Kind::Internal, "out_of_memory", "the system had too little");
-        let first = claim(s, "w").await.unwrap();
-        assert_eq!(first.job.kills, 0);
-        s.save_checkpoint(&first, 7, vec![1]).await.unwrap();
-        s.count_kill(&first, &error).await.unwrap();
-        assert_eq!(s.count_kill(&first, &error).await.unwrap_err().code, "lease_lost");
-        let event = s.job_events(id, 0, 100).await.unwrap().pop().unwrap().data;
-        assert_eq!((&event["code"], &event["from_step"]), (&json!("out_of_memory"), &json!(7)));
-        let second = claim(s, "w").await.unwrap();
-        assert_eq!((second.job.kills, second.job.attempt, second.job.resumed_from_step), (1, 2, 7));
-        s.count_kill(&second, &error).await.unwrap();
-        let job = s.job(id).await.unwrap();
-        assert_eq!((job.status, job.error.unwrap()["code"].clone()), (JobStatus::Failed, json!("out_of_memory")));
-        // Whoever asks for it again gets both attempts again.
-        s.retry_job(id).await.unwrap();
-        assert_eq!(claim(s, "w").await.unwrap().job.kills, 0);
     })
     .await;
 }

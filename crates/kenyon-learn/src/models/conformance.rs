@@ -3,6 +3,8 @@
 //! its answers, and continue from a checkpoint without a difference.
 #![allow(clippy::unwrap_used)]
 
+mod candle;
+
 use super::recipe::Recipe;
 use super::*;
 use crate::data::plan::{ColumnPlan, Resolved};

@@ -10,6 +10,7 @@ mod tensors;
 pub(crate) use learner::learner;
 
 use self::tensors::{bad, get, load_groups, load_sums, save_filters, save_readout, save_sums};
+use super::candle::{HybridConfig, TokenConfig};
 use super::{
     Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, RECALLED, Range, Recalled,
     RecalledRow, Setting, Suitability, Task,
@@ -81,6 +82,17 @@ impl FamilySpec for Spec {
         tensors: &Tensors,
     ) -> Result<Box<dyn Network>> {
         load(encoder, task, outputs, config, tensors)
+    }
+
+    fn candle(
+        &self,
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        config: &Map<String, Value>,
+        tensors: &Tensors,
+    ) -> Result<Box<dyn TokenConfig>> {
+        Ok(Box::new(candle_config(encoder, task, outputs, config, tensors)?))
     }
 
     fn has_onnx(&self) -> bool {
@@ -247,6 +259,19 @@ pub(crate) fn load(
     }
     let _ = task;
     Ok(Box::new(Hybrid { groups, readout: Readout { width, weights, bias }, sums, seed }))
+}
+
+/// See [`FamilySpec::candle`].
+fn candle_config(
+    encoder: &Encoder,
+    _task: Task,
+    outputs: usize,
+    config: &Map<String, Value>,
+    tensors: &Tensors,
+) -> Result<HybridConfig> {
+    let seed: Vec<u8> = get(tensors, "seed")?;
+    let seed = u64::from_le_bytes(seed.try_into().map_err(|_| bad("seed"))?);
+    Ok(HybridConfig { groups: load_groups(&plan(encoder, config, seed), tensors)?, outputs })
 }
 
 /// The network of a model that learns only by observing, until its stream exists.

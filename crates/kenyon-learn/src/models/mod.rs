@@ -3,6 +3,7 @@
 //! A new family is one file here and one line in [`registry`].
 
 pub(crate) mod attention;
+pub mod candle;
 #[cfg(test)]
 mod conformance;
 pub(crate) mod hybrid;

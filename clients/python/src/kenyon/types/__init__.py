@@ -55,6 +55,7 @@ from .figures import (
     SparseCoding,
     Sparsity,
     StreamDrift,
+    StreamHorizon,
     StreamPoint,
 )
 from .jobs import (
@@ -201,6 +202,7 @@ __all__ = [
     "SparseCoding",
     "Sparsity",
     "StreamDrift",
+    "StreamHorizon",
     "StreamPoint",
     "StreamReport",
     "System",

@@ -172,6 +172,16 @@ class StreamPoint(TypedDict):
     memory: NotRequired[int | None]
 
 
+class StreamHorizon(TypedDict):
+    """Answers given some rows after the last one learned."""
+
+    rows_since: int
+    rows: int
+    accuracy: NotRequired[float | None]
+    mae: NotRequired[float | None]
+    coverage: NotRequired[float | None]
+
+
 class Consolidation(TypedDict):
     """What a consolidation did."""
 

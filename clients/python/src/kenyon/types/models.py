@@ -16,6 +16,7 @@ from .figures import (
     ShadowFigures,
     Sparsity,
     StreamDrift,
+    StreamHorizon,
     StreamPoint,
     KnownRange,
 )
@@ -234,6 +235,7 @@ class StreamReport(TypedDict):
     prequential: Prequential
     drift: StreamDrift
     history: list[StreamPoint]
+    horizon: NotRequired[list[StreamHorizon]]
     classes: dict[str, ClassRecall]
     memory: MemoryFill
     consolidations: list[Consolidation]
