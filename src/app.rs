@@ -189,7 +189,7 @@ struct Jobs {
 impl Runner for Jobs {
     fn run(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
         let outcome = if work.job.kind == JobKind::Consolidate {
-            let done = work.wait(self.streams.consolidate(&work.job.model))?;
+            let done = work.wait(self.streams.consolidate(work.job.model()?))?;
             match done.version {
                 Some(version) => Outcome::Version(version),
                 None => Outcome::Result { metrics: done.result["prequential"].clone(), result: done.result },
@@ -202,7 +202,7 @@ impl Runner for Jobs {
             let file = |name: &str| new.files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &bytes[..]);
             let bundle = Bundle::load(file)?;
             if new.withheld.is_none() {
-                self.engine.prepare(work.job.model.as_str(), work.model_id, version, bundle);
+                self.engine.prepare(work.job.model()?.as_str(), work.model_id, version, bundle);
             }
         }
         Ok(outcome)
@@ -211,7 +211,11 @@ impl Runner for Jobs {
 
 fn workers(store: &Store, streams: Streams, engine: Engine, config: &Config) -> Workers {
     let limits = formats::Limits { decompressed: config.max_decompressed_bytes, columns: config.max_columns };
-    let runner = Jobs { trainer: Trainer { limits, memory: config.train_memory(), program: config.program.clone() }, streams, engine };
+    let runner = Jobs {
+        trainer: Trainer { limits, memory: config.train_memory(), program: config.program.clone() },
+        streams,
+        engine,
+    };
     Workers::new(store.clone(), Arc::new(runner), worker_config(config))
 }
 

@@ -66,6 +66,17 @@ impl Kenyon {
         answer(request.header("content-type", kind).body(body).send().await?).await
     }
 
+    /// A file.
+    pub(crate) async fn download(&self, path: &str) -> Result<Vec<u8>> {
+        let response = self.client.get(format!("{}/api/v1{path}", self.url)).send().await?;
+        Ok(response.error_for_status()?.bytes().await?.to_vec())
+    }
+
+    /// `POST` with a file as body.
+    pub(crate) async fn send(&self, path: &str, body: Vec<u8>) -> Result<Value> {
+        answer(self.client.post(format!("{}/api/v1{path}", self.url)).body(body).send().await?).await
+    }
+
     /// `POST /models/{model}/train`, then its job until it ends.
     pub(crate) async fn train(&self, model: &str, request: Value) -> Result<Value> {
         let queued = self.call("POST", &format!("/models/{model}/train"), Some(&request)).await?;

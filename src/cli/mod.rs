@@ -8,6 +8,7 @@ macro_rules! print_line {
 
 mod bench;
 mod client;
+mod comparisons;
 mod demo;
 mod doctor;
 mod encoders;
@@ -93,6 +94,9 @@ enum Command {
     /// Add, list and remove pretrained encoders.
     #[command(subcommand)]
     Encoders(encoders::Encoders),
+    /// Compare models with neural recordings; list and remove comparisons.
+    #[command(subcommand)]
+    Comparisons(comparisons::Comparisons),
     /// Export a model as a file.
     Export(remote::Export),
     /// Import a model's file.
@@ -179,6 +183,7 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         Command::Jobs(args) => client(args.run(at)),
         Command::Datasets(args) => client(args.run(at)),
         Command::Encoders(args) => client(args.run(at)),
+        Command::Comparisons(args) => client(args.run(at)),
         Command::Export(args) => client(args.run(at)),
         Command::Import(args) => client(args.run(at)),
         Command::Snapshot => client(remote::snapshot(at)),

@@ -60,7 +60,7 @@ async fn job_output(
     Path(id): Path<String>,
 ) -> Answer<Response> {
     let job = api.store.job(id.parse::<JobId>()?).await?;
-    caller.require_model(job.model.as_str())?;
+    caller.require_models(job.models())?;
     if job.kind != JobKind::Predict {
         return Err(Error::not_found("output_not_found", "only jobs of the kind predict have an output").into());
     }

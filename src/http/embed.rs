@@ -8,6 +8,7 @@ use crate::store::ModelName;
 use crate::{Detail, Error};
 use axum::extract::State;
 use kenyon_learn::learning::bundle::Bundle;
+use kenyon_learn::models::{LayerCode, layer_code};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use utoipa_axum::router::OpenApiRouter;
@@ -28,7 +29,7 @@ struct EmbedRows {
     /// The rows, as for a prediction, 4096 at most.
     #[schema(value_type = Vec<HashMap<String, Value>>, max_items = 4096)]
     rows: Vec<Map<String, Value>>,
-    /// A layer of `/activity`; only the last one before the readout, which is the default, can be had.
+    /// A layer of `/activity`, or `features` for the whole input of the readout; the last layer when missing.
     layer: Option<String>,
     /// Whether only the units that are not zero are listed.
     #[serde(default)]
@@ -66,7 +67,7 @@ enum Code {
     },
 }
 
-/// The activity of the last layer before the readout for each row: similar rows have similar codes.
+/// The activity of a layer, by default the last before the readout, for each row: similar rows have similar codes.
 #[utoipa::path(post, path = "/api/v1/models/{name}/embed", operation_id = "embed_rows", tag = "models",
     security(("key" = ["predict"])), params(("name" = inline(ModelName), Path)), request_body = EmbedRows,
     responses((status = 200, body = Codes),
@@ -86,20 +87,12 @@ async fn embed_rows(
 }
 
 fn codes(bundle: &Bundle, request: &EmbedRows) -> crate::Result<(String, usize, Vec<Code>)> {
-    let wrong = |code, path: &str, detail: String| {
-        Error::unprocessable(code, detail.clone()).with_details([Detail::path(path, detail)])
-    };
     if request.rows.len() > MAX_ROWS {
-        return Err(wrong("too_many_rows", "rows", format!("at most {MAX_ROWS} rows a call")));
+        let detail = format!("at most {MAX_ROWS} rows a call");
+        return Err(Error::unprocessable("too_many_rows", detail.clone()).with_details([Detail::path("rows", detail)]));
     }
     let batch = bundle.encode(&bundle.reader().from_values(&request.rows)?)?;
-    let layers = bundle.network.activity(&batch)?.layers;
-    let layer = layers.into_iter().last().map_or_else(|| "features".to_owned(), |layer| layer.name);
-    if request.layer.as_ref().is_some_and(|wanted| *wanted != layer) {
-        return Err(wrong("unknown_layer", "layer", format!("only the layer {layer} can be had")));
-    }
-    let width = bundle.network.feature_width();
-    let features = bundle.network.features(&batch)?;
+    let LayerCode { layer, width, values } = layer_code(&*bundle.network, &batch, request.layer.as_deref())?;
     let code = |row: &[f32]| match request.sparse {
         false => Code::Dense(row.to_vec()),
         true => {
@@ -108,5 +101,5 @@ fn codes(bundle: &Bundle, request: &EmbedRows) -> crate::Result<(String, usize, 
             Code::Sparse { indices, values }
         }
     };
-    Ok((layer, width, features.chunks_exact(width.max(1)).map(code).collect()))
+    Ok((layer, width, values.chunks_exact(width.max(1)).map(code).collect()))
 }

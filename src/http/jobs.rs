@@ -73,7 +73,7 @@ async fn list_jobs(
     let cursor = page_cursor::<JobId>(wanted.cursor.as_deref())?.map(|id| id.to_string());
     let filter = JobFilter { status: wanted.status, model: wanted.model, kind: wanted.kind };
     let mut page = api.store.jobs(&filter, limit, cursor.as_deref()).await?;
-    page.items.retain(|job| caller.allows_model(job.model.as_str()));
+    page.items.retain(|job| job.models().all(|model| caller.allows_model(model)));
     Ok(Json(JobPage { items: page.items, next_cursor: page.next_cursor }))
 }
 
@@ -196,7 +196,7 @@ impl Api {
     /// The job, if the caller may read it.
     async fn job(&self, caller: &Caller, id: &str) -> Result<Job> {
         let job = self.store.job(id.parse::<JobId>()?).await?;
-        caller.require_model(job.model.as_str())?;
+        caller.require_models(job.models())?;
         Ok(job)
     }
 }

@@ -8,6 +8,7 @@ mod blocking;
 mod body;
 pub(crate) mod busy_poll;
 mod compare;
+mod comparisons;
 pub(crate) mod context;
 mod datasets;
 mod description;
@@ -202,6 +203,7 @@ fn described(protocols: OpenApiRouter<Api>) -> (Router<Api>, OpenApi) {
         .merge(audit::router())
         .merge(batch::router())
         .merge(compare::router())
+        .merge(comparisons::router())
         .merge(streams::router())
         .merge(snapshots::router())
         .merge(exchange::router())

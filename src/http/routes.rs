@@ -85,7 +85,9 @@ fn route(path: &str, method: &Method, operation: &Operation) -> Route {
         _ if tagged("health") => Class::Health,
         Some("predict" | "v2_infer" | "v2_infer_version") => Class::Hot,
         Some("put_dataset" | "append_rows" | "import_model" | "put_encoder") => Class::Upload,
-        Some("observe" | "job_events" | "job_output" | "export_version" | "make_snapshot") => Class::Stream,
+        Some("observe" | "job_events" | "job_output" | "export_version" | "make_snapshot" | "get_comparison") => {
+            Class::Stream
+        }
         _ => Class::Plain,
     };
     let takes_files = operation.operation_id.as_deref() == Some("predict");

@@ -17,6 +17,7 @@
 //! first heartbeat counts a third of that, because a power cut is not the job's fault.
 
 mod child;
+mod comparer;
 mod compute;
 mod control;
 mod dry_run;
@@ -39,6 +40,7 @@ mod trainer;
 mod worker;
 
 pub use child::main as compute_for_supervisor;
+pub use comparer::{CompareRequest, Findings, ListedRdm};
 pub use dry_run::{DryRun, PlannedColumn, PlannedSplit};
 pub use follow::follow;
 pub use inputs::{local_parts, summary};

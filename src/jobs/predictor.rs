@@ -104,7 +104,7 @@ pub(super) fn run(work: &Work, monitor: &dyn Monitor, limits: Limits) -> Result<
     let request: BatchRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
     let missing = || Error::unprocessable("no_version", "the model has no version to answer with");
     let store = &work.store;
-    let version = work.wait(store.version(&work.job.model, request.version.ok_or_else(missing)?))?;
+    let version = work.wait(store.version(work.job.model()?, request.version.ok_or_else(missing)?))?;
     let files = work.wait(store.version_files(&version))?;
     let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
     let gone = || Error::unprocessable("dataset_not_found", "the job's dataset is gone");

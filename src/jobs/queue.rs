@@ -1,5 +1,6 @@
 //! Submitting jobs: a request is checked against what is stored, then queued.
 
+use super::comparer::CompareRequest;
 use super::dry_run::{self, DryRun};
 use super::inputs::summary;
 use super::predictor::BatchRequest;
@@ -46,7 +47,7 @@ impl Queue {
         };
         let new = NewJob {
             kind: JobKind::Train,
-            model: model.clone(),
+            model: Some(model.clone()),
             dataset: Some(request.dataset.clone()),
             spec: serde_json::to_value(request).map_err(Error::internal)?,
             priority: request.priority,
@@ -81,7 +82,7 @@ impl Queue {
         key: Option<&IdempotencyKey>,
     ) -> Result<(Job, bool)> {
         let kind = JobKind::Consolidate;
-        let new = NewJob { kind, model: model.clone(), dataset: None, spec, priority: 0, create: None };
+        let new = NewJob { kind, model: Some(model.clone()), dataset: None, spec, priority: 0, create: None };
         self.store.submit_job(new, self.max_queued, key).await
     }
 
@@ -98,7 +99,7 @@ impl Queue {
         }
         let new = NewJob {
             kind: JobKind::Evaluate,
-            model: model.clone(),
+            model: Some(model.clone()),
             dataset: Some(dataset.clone()),
             spec: json!({}),
             // A request waits for the answer.
@@ -126,8 +127,41 @@ impl Queue {
         request.version = Some(version);
         let new = NewJob {
             kind: JobKind::Predict,
-            model: model.clone(),
+            model: Some(model.clone()),
             dataset: Some(request.dataset.clone()),
+            spec: serde_json::to_value(&request).map_err(Error::internal)?,
+            priority: 0,
+            create: None,
+        };
+        self.store.submit_job(new, self.max_queued, key).await
+    }
+
+    /// Queues a comparison; the versions of its models are chosen now, and 503 `no_version` where a model has none.
+    pub async fn compare(&self, mut request: CompareRequest, key: Option<&IdempotencyKey>) -> Result<(Job, bool)> {
+        request.check()?;
+        for system in &mut request.systems {
+            if let Some(model) = &system.model {
+                let stable = self.store.model(model).await?.traffic.stable;
+                let missing = || {
+                    let error =
+                        Error::new(crate::Kind::Unavailable, "no_version", format!("{model} has no version yet"));
+                    error.with_retry_after(1)
+                };
+                let version = system.version.or(stable).ok_or_else(missing)?;
+                self.store.version(model, version).await?;
+                system.version = Some(version);
+            }
+            if let Some(encoder) = &system.encoder {
+                self.store.encoder(encoder).await?;
+            }
+            for dataset in system.dataset.iter().chain(&system.rdm) {
+                self.store.dataset(dataset).await?;
+            }
+        }
+        let new = NewJob {
+            kind: JobKind::Compare,
+            model: None,
+            dataset: request.main_dataset().cloned(),
             spec: serde_json::to_value(&request).map_err(Error::internal)?,
             priority: 0,
             create: None,

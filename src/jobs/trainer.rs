@@ -1,6 +1,7 @@
 //! The runner of a real server: trains, and evaluates. It gathers what a job computes from, has it computed in a
 //! process of its own, and checks what came of it against what is stored.
 
+use super::comparer;
 use super::compute::{Computed, EncoderFolder, Given, Source, Task, Training, What};
 use super::inputs::local_parts;
 use super::memory;
@@ -35,6 +36,7 @@ impl Runner for Trainer {
             JobKind::Train => self.train(work, monitor),
             JobKind::Evaluate => self.evaluate(work, monitor),
             JobKind::Predict => predictor::run(work, monitor, self.limits),
+            JobKind::Compare => comparer::run(work, monitor, self.limits, self.limit()),
             JobKind::Consolidate => {
                 Err(Error::unprocessable("nothing_to_consolidate", "this model has nothing to consolidate"))
             }
@@ -45,7 +47,7 @@ impl Runner for Trainer {
 impl Trainer {
     fn train(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
         let request: TrainRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
-        let JobInput { dataset, held_out } = input(work)?;
+        let JobInput { dataset, held_out, .. } = input(work)?;
         let source = source(work, dataset)?;
         let held_out = held_out.as_ref().map(|other| self::source(work, other)).transpose()?;
         let mut inputs = request.plan(&source.summary()?)?.resolved.inputs;
@@ -69,9 +71,9 @@ impl Trainer {
 
     fn evaluate(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
         let store = &work.store;
-        let stable = work.wait(store.model(&work.job.model))?.traffic.stable;
+        let stable = work.wait(store.model(work.job.model()?))?.traffic.stable;
         let missing = || Error::new(Kind::Unprocessable, "no_version", "the model has no version to evaluate");
-        let version = work.wait(store.version(&work.job.model, stable.ok_or_else(missing)?))?;
+        let version = work.wait(store.version(work.job.model()?, stable.ok_or_else(missing)?))?;
         let files = work.wait(store.version_files(&version))?;
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
         let inputs = bundle.encoder.inputs.clone();
@@ -124,7 +126,7 @@ fn withheld(work: &Work, training: &Training, source: &Source, dropped: &[Droppe
         return Ok(None);
     }
     let plan = training.plan(&source.summary()?)?;
-    let changes = work.wait(schema_guard::changes(&work.store, &work.job.model, &plan, dropped))?;
+    let changes = work.wait(schema_guard::changes(&work.store, work.job.model()?, &plan, dropped))?;
     Ok(changes.map(|changes| changes.reason()))
 }
 

@@ -339,7 +339,7 @@ impl Inner {
             let outcome = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|panic| Err(panicked(&*panic)));
             let _ = sender.send(outcome);
         };
-        let name = format!("job-{}", claim.job.model);
+        let name = format!("job-{}", claim.job.model.as_ref().map_or("comparison", |model| model.as_str()));
         if let Err(error) = std::thread::Builder::new().name(name).stack_size(STACK).spawn(body) {
             return Some(Err(error.into()));
         }

@@ -3,8 +3,11 @@
 
 use super::energy::{self, Meter};
 use crate::Result;
+use kenyon_learn::data::{Batch, Task};
 use kenyon_learn::learning::bundle::Bundle;
-use kenyon_learn::models::LayerActivity;
+use kenyon_learn::learning::compare::sparsity::{self, Sparsity};
+use kenyon_learn::models::{LayerActivity, layer_code};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 /// Largest number of rows it is counted on.
@@ -17,7 +20,7 @@ const METHOD: &str = "operations x 45 nm energy (fp32 multiply 3.7 pJ, add 0.9 p
 
 /// The figures of `GET /{name}/activity`, from running `rows` through the network. Columns that the
 /// model does not read are ignored.
-pub fn report(bundle: &Bundle, version: u64, rows: &[Map<String, Value>]) -> Result<Value> {
+pub fn report(bundle: &Bundle, version: u64, all: &[Map<String, Value>]) -> Result<Value> {
     let known = |name: &str| {
         bundle.encoder.inputs.iter().any(|input| {
             input.name == name || input.members.as_ref().is_some_and(|m| m.iter().any(|member| member == name))
@@ -25,10 +28,17 @@ pub fn report(bundle: &Bundle, version: u64, rows: &[Map<String, Value>]) -> Res
     };
     let inputs =
         |row: &Map<String, Value>| row.iter().filter(|(n, _)| known(n)).map(|(n, v)| (n.clone(), v.clone())).collect();
-    let rows: Vec<Map<String, Value>> = rows.iter().take(SAMPLE).map(inputs).collect();
+    let rows: Vec<Map<String, Value>> = all.iter().take(SAMPLE).map(inputs).collect();
     let table = bundle.reader().from_values(&rows)?;
     let batch = bundle.encode(&table)?;
     let activity = bundle.network.activity(&batch)?;
+    let (classes, of_rows) = classes(bundle, all.get(..rows.len()).unwrap_or_default());
+    let mut layers = Vec::with_capacity(activity.layers.len());
+    for found in &activity.layers {
+        let mut shown = layer(found);
+        shown["sparse_coding"] = json!(sparse_coding(bundle, &batch, &found.name, of_rows.as_deref())?);
+        layers.push(shown);
+    }
     let measured = match Meter::find() {
         Some(meter) if batch.rows() > 0 => meter.joules(batch.rows(), || bundle.network.forward(&batch).map(drop))?,
         _ => None,
@@ -40,7 +50,9 @@ pub fn report(bundle: &Bundle, version: u64, rows: &[Map<String, Value>]) -> Res
     Ok(json!({
         "version": version,
         "rows": rows.len(),
-        "layers": activity.layers.iter().map(layer).collect::<Vec<_>>(),
+        "layers": layers,
+        "classes": classes,
+        "known_ranges": KNOWN,
         "macs": {
             "dense": activity.dense_macs,
             "effective": activity.effective_macs,
@@ -50,6 +62,62 @@ pub fn report(bundle: &Bundle, version: u64, rows: &[Map<String, Value>]) -> Res
         "energy_joules": { "measured": measured, "estimated": estimated, "method": method },
         "bytes": activity.bytes,
     }))
+}
+
+/// A measure of sparse coding as it was found in a nervous system.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+struct KnownRange {
+    measure: &'static str,
+    low: f64,
+    high: f64,
+    of: &'static str,
+    source: &'static str,
+}
+
+/// Ranges to compare a layer's sparse coding with.
+const KNOWN: [KnownRange; 2] = [
+    KnownRange {
+        measure: "lifetime",
+        low: 0.4,
+        high: 0.6,
+        of: "cells of macaque V1 during natural scenes",
+        source: "Vinje and Gallant, Science 287 (2000)",
+    },
+    KnownRange {
+        measure: "active_share",
+        low: 0.06,
+        high: 0.06,
+        of: "Kenyon cells of a fly's mushroom body that respond to an odour, on average",
+        source: "Turner, Bazhenov and Laurent, J. Neurophysiol. 99 (2008)",
+    },
+];
+
+/// The classes of rows, sorted, and each row's place among them; none where the rows have no labels.
+fn classes(bundle: &Bundle, rows: &[Map<String, Value>]) -> (Vec<String>, Option<Vec<usize>>) {
+    let text = |row: &Map<String, Value>| match row.get(&bundle.config.target.name)? {
+        Value::Null => None,
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    };
+    let labels: Option<Vec<String>> = rows.iter().map(text).collect();
+    let Some(labels) = labels.filter(|_| bundle.config.task == Task::Classification) else { return Default::default() };
+    let mut names = labels.clone();
+    names.sort();
+    names.dedup();
+    let places = labels.iter().filter_map(|label| names.binary_search(label).ok()).collect();
+    (names, Some(places))
+}
+
+/// Sparse coding of a layer over the rows; none with fewer than two rows.
+fn sparse_coding(bundle: &Bundle, batch: &Batch, name: &str, classes: Option<&[usize]>) -> Result<Option<Sparsity>> {
+    if batch.rows() < 2 {
+        return Ok(None);
+    }
+    let code = layer_code(&*bundle.network, batch, Some(name))?;
+    if code.width == 0 {
+        return Ok(None);
+    }
+    Ok(Some(sparsity::measure(&code.values, code.width, classes)?))
 }
 
 fn layer(layer: &LayerActivity) -> Value {

@@ -99,6 +99,11 @@ impl Caller {
         }
     }
 
+    /// 403 `model_not_allowed` unless the caller may use all of the models.
+    pub fn require_models<'a>(&self, mut names: impl Iterator<Item = &'a str>) -> Result<()> {
+        names.try_for_each(|name| self.require_model(name))
+    }
+
     /// 403 `model_not_allowed` unless the caller may use the model.
     pub fn require_model(&self, name: &str) -> Result<()> {
         if self.allows_model(name) {

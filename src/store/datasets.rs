@@ -68,6 +68,9 @@ pub struct JobInput {
     /// The dataset that a training is evaluated on, where the request names one.
     #[serde(default)]
     pub held_out: Option<Dataset>,
+    /// What a comparison reads besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Dataset>,
 }
 
 /// A file that was uploaded and is not part of anything yet. Dropped without being put into a
@@ -253,7 +256,14 @@ impl Store {
         }
         let reader = "SELECT id FROM jobs WHERE dataset = $1 AND status IN ('queued', 'running')
             AND (status = 'running' OR input IS NOT NULL) LIMIT 1";
-        if let Some(row) = tx.opt(sql(reader).bind(name)).await? {
+        // A comparison reads several.
+        let other = "SELECT j.id AS id FROM jobs j JOIN job_inputs i ON i.job_id = j.id
+            JOIN dataset_parts p ON p.object_key = i.object_key WHERE p.dataset = $1 LIMIT 1";
+        let found = match tx.opt(sql(reader).bind(name)).await? {
+            None => tx.opt(sql(other).bind(name)).await?,
+            found => found,
+        };
+        if let Some(row) = found {
             let job: String = row.get("id")?;
             return Err(Error::conflict("dataset_in_use", format!("job {job} reads dataset {name}; cancel it first")));
         }

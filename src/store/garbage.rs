@@ -77,9 +77,11 @@ impl Store {
         Ok(())
     }
 
-    /// Removes jobs that ended more than `age` ago; the number removed.
+    /// Removes jobs that ended more than `age` ago; the number removed. Comparisons that succeeded stay until they are
+    /// deleted.
     pub async fn prune_jobs(&self, age: Duration) -> Result<u64> {
-        let old = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE finished_at < $1 LIMIT 1000)";
+        let old = "DELETE FROM jobs WHERE id IN (SELECT id FROM jobs WHERE finished_at < $1
+            AND NOT (kind = 'compare' AND status = 'succeeded') LIMIT 1000)";
         self.inner.db.exec(sql(old).bind(now() - age.as_millis() as i64)).await
     }
 

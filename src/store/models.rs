@@ -286,7 +286,8 @@ impl Store {
     pub async fn publish_job(&self, claim: &Claim, new: NewVersion) -> Result<()> {
         let version = claim.job.version.ok_or_else(|| Error::internal("a job without a version publishes"))?;
         let attempt = claim.job.attempt.to_string();
-        let files = self.write_files(&claim.job.model, claim.model_id, version, &attempt, &new).await?;
+        let model = claim.job.model()?;
+        let files = self.write_files(model, claim.model_id, version, &attempt, &new).await?;
         let visible = async {
             let mut tx = self.inner.db.begin().await?;
             super::jobs::hold(&mut tx, claim).await?;
@@ -295,7 +296,7 @@ impl Store {
             let result = json!({ "version": version, "served": serving.served, "served_reason": serving.reason,
                 "warnings": new.info.get("warnings").unwrap_or(&json!([])) });
             super::jobs::succeed(&mut tx, claim, &new.metrics, &result).await?;
-            tx.notify(Change::Model(claim.job.model.clone()));
+            tx.notify(Change::Model(model.clone()));
             tx.commit().await
         };
         if let Err(error) = visible.await {
@@ -308,7 +309,7 @@ impl Store {
             return Err(error);
         }
         self.drop_checkpoints(claim.job.id).await;
-        self.drop_lost_attempts(&format!("models/{}/{}/{version}", claim.job.model, claim.model_id), &attempt).await;
+        self.drop_lost_attempts(&format!("models/{model}/{}/{version}", claim.model_id), &attempt).await;
         Ok(())
     }
 

@@ -22,6 +22,11 @@ impl Store {
         self.inner.objects.get(&key(id, segment)).await.map_err(gone)
     }
 
+    /// Removes the output of a job that was removed.
+    pub(super) async fn drop_output(&self, id: JobId) -> Result<()> {
+        self.inner.objects.delete_folder(&format!("outputs/{id}")).await
+    }
+
     /// Removes outputs of jobs that are gone or did not succeed.
     pub async fn collect_outputs(&self) -> Result<()> {
         for id in self.inner.objects.folders("outputs").await? {

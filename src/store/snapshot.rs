@@ -180,7 +180,7 @@ const TABLES: &[(&str, Columns)] = &[
 const ADDED: [&str; 2] = ["encoders", "audit"];
 
 /// Folders of the object store that hold what the tables name.
-const FOLDERS: [&str; 5] = ["datasets", "models", "logs", "checkpoints", "encoders"];
+const FOLDERS: [&str; 6] = ["datasets", "models", "logs", "checkpoints", "encoders", "outputs"];
 
 impl Store {
     /// Writes a copy of everything to `path` while others continue to read and write. The file

@@ -11,6 +11,7 @@ import { jobs, job } from './jobs.js';
 const models = (name) => async (...all) => (await import('./models.js'))[name](...all);
 const datasets = (name) => async (...all) => (await import('./datasets.js'))[name](...all);
 const encoders = async (...all) => (await import('./encoders.js')).encoders(...all);
+const comparisons = async (...all) => (await import('../comparisons/page.js')).comparisons(...all);
 
 const ROUTES = [
 	[/^\/?$/, overview, 'Overview'],
@@ -19,6 +20,7 @@ const ROUTES = [
 	[/^\/datasets$/, datasets('datasets'), 'Datasets'],
 	[/^\/datasets\/([^/]+)$/, datasets('dataset'), 'Dataset'],
 	[/^\/encoders$/, encoders, 'Encoders'],
+	[/^\/comparisons(?:\/([^/]+))?$/, comparisons, 'Comparisons'],
 	[/^\/jobs$/, jobs, 'Jobs'],
 	[/^\/jobs\/([^/]+)$/, job, 'Job'],
 	[/^/, () => failure('Page not found', new Error('The address is none of this dashboard.')), 'Page not found'],

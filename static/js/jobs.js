@@ -15,7 +15,7 @@ export function jobs(signal) {
 	}) });
 	filters({ status, kind, model }, () => pages.restart());
 	const pages = paged('/jobs', ['Jobs', ['Model', 'Kind', 'Status', '#Progress', '#Quality', 'Created'], (one) => [
-		named(one.model, one.version, 'jobs', one.id), words(one.kind), chip(one.status),
+		named(one.model ?? 'comparison', one.version, 'jobs', one.id), words(one.kind), chip(one.status),
 		percent(one.status === 'succeeded' ? 1 : one.progress?.fraction ?? 0, 0), quality(one.metrics), ago(one.created_at)]],
 	empty('No matching job', 'Trainings, consolidations and evaluations are listed here.', go('Start one from a dataset', 'datasets')),
 	signal, () => ({ limit: 50, status: status.value, kind: kind.value, model: model.value.trim() }));
@@ -49,7 +49,7 @@ export async function job(signal, id) {
 		if (seen !== now.status) {
 			seen = now.status;
 			put(status, chip(seen));
-			put(tools, !ended(now) ? cancel(now) : seen === 'succeeded' ? go('See the model', 'models', now.model, now.served === false ? 'versions' : 'try') : act('Try again', async () => {
+			put(tools, !ended(now) ? cancel(now) : seen === 'succeeded' ? !now.model ? go('See it', 'comparisons', id) : go('See the model', 'models', now.model, now.served === false ? 'versions' : 'try') : act('Try again', async () => {
 				await post(`/jobs/${id}/retry`, {});
 				toast('Queued again.');
 				reload();
@@ -80,7 +80,7 @@ export async function job(signal, id) {
 	});
 
 	return [
-		heading(`${words(first.kind)} ${first.model}`, [link('Jobs', 'jobs'), ' / ', first.version ? `version ${first.version}, ` : '', `attempt ${first.attempt}${first.resumed_from_step ? `, resumed from step ${first.resumed_from_step}` : ''}, submitted `, ago(first.created_at)], status, tools),
+		heading(`${words(first.kind)} ${first.model ?? ''}`, [link('Jobs', 'jobs'), ' / ', first.version ? `version ${first.version}, ` : '', `attempt ${first.attempt}${first.resumed_from_step ? `, resumed from step ${first.resumed_from_step}` : ''}, submitted `, ago(first.created_at)], status, tools),
 		h('div.stack',
 			first.error ? trouble({ message: first.error.detail ?? first.error, details: first.error.details }) : null,
 			h('section.card.stack.tight', { label: 'Progress' }, text, bar.node, outcome),

@@ -330,7 +330,7 @@ export const cancel = (job) => act('Cancel', async () => {
 
 // A running or waiting job with a bar, its pace and its loss.
 export function jobCard(job, signal, onEnd) {
-	const bar = meter(`Progress of ${job.model}`);
+	const bar = meter(`Progress of ${job.model ?? job.kind}`);
 	const text = h('span.mute.small');
 	const status = h('span');
 	const picture = h('div');
@@ -345,6 +345,6 @@ export function jobCard(job, signal, onEnd) {
 	const state = follow(job, draw, signal);
 	draw(state);
 	const node = h('div.jobcard', h('div.stack.tight', h('div.row.between',
-		h('span.row', h('strong', link(job.model, 'jobs', job.id)), h('span.mute', `${words(job.kind)}${job.version ? ` · version ${job.version}` : ''}`), status), text), bar.node), picture);
+		h('span.row', h('strong', link(job.model ?? 'comparison', 'jobs', job.id)), h('span.mute', `${words(job.kind)}${job.version ? ` · version ${job.version}` : ''}`), status), text), bar.node), picture);
 	return { node, update: (now) => { state.job = { ...now, metrics: state.job.metrics }; draw(state); } };
 }

@@ -7,6 +7,8 @@ mod attacks;
 mod audit;
 mod bad_input;
 mod bundles;
+mod candle;
+mod comparisons;
 mod datasets;
 mod description;
 mod earlier;

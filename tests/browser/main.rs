@@ -15,6 +15,7 @@ macro_rules! with_browser {
     };
 }
 
+mod comparisons;
 mod explanations;
 mod finding;
 mod load;

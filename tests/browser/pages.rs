@@ -7,7 +7,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// Axe-core, see README.md in this folder.
-static AXE: &[u8] = include_bytes!("axe.min.js.gz");
+pub(super) static AXE: &[u8] = include_bytes!("axe.min.js.gz");
 
 /// Route, the element that must exist before the page counts as drawn, and what is pressed then.
 const PAGES: [(&str, &str, &str, &[&str]); 15] = [
@@ -33,7 +33,8 @@ const PAGES: [(&str, &str, &str, &[&str]); 15] = [
     ("job", "", "document.querySelector('figure svg')", &[]),
 ];
 
-/// Everything a browser loads of the dashboard, as it lies in the repository and in the binary.
+/// Everything a browser loads of the dashboard, as it lies in the repository and in the binary, without the page of
+/// comparisons, which has a limit of its own (`comparisons`).
 #[test]
 fn the_page_is_small() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("static");

@@ -51,13 +51,14 @@ const NEIGHBOURS: [(&str, &str); 14] = [
 ];
 
 /// Crates, and the modules they may be named in.
-const MODULES_OF_CRATES: [(&str, &[&str]); 7] = [
+const MODULES_OF_CRATES: [(&str, &[&str]); 8] = [
     ("sqlx", &["kenyon::store"]),
     ("tonic", &["kenyon::oip"]),
     ("axum", &["kenyon::http", "kenyon::oip", "kenyon::app"]),
     ("object_store", &["kenyon::store"]),
     ("clap", &["kenyon::cli", "kenyon::config"]),
     ("candle_core", &["kenyon_learn::nn", "kenyon_learn::models", "kenyon_learn::learning", "kenyon_learn::error"]),
+    ("candle_nn", &["kenyon_learn::models"]),
     ("parquet", &["kenyon_learn::data"]),
 ];
 
@@ -176,6 +177,30 @@ fn third_party_interfaces_live_in_one_module() {
         }
     }
     assert!(wrong.is_empty(), "crates outside their module:\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn operations_of_candle_that_lose_gradients_are_not_used() {
+    // The fused forms cut the gradient without a word, and that of `scatter_add` is wrong.
+    let losing = [
+        "softmax_last_dim",
+        "ops::rms_norm",
+        "ops::layer_norm",
+        "candle_nn::LayerNorm",
+        "candle_nn::RmsNorm",
+        ".scatter_add(",
+    ];
+    let mut wrong = Vec::new();
+    for file in sources() {
+        // The mask of winners is a constant.
+        let constant = |name: &str| name == ".scatter_add(" && file.path.ends_with("layers/k_winners.rs");
+        for (number, line) in file.code().lines().enumerate() {
+            if let Some(name) = losing.iter().find(|name| line.contains(**name) && !constant(name)) {
+                wrong.push(format!("{}:{}: {name}", file.path, number + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "operations that lose gradients:\n{}", wrong.join("\n"));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Work of a network per prediction.
 
+use kenyon_learn::learning::compare::sparsity::Sparsity;
 use serde::Serialize;
 use utoipa::ToSchema;
 
@@ -12,6 +13,10 @@ pub(crate) struct Activity {
     rows: u64,
     /// The layers, from the input on.
     layers: Vec<LayerActivity>,
+    /// The classes of the rows, where they are labelled, in the order of `preferred`.
+    classes: Vec<String>,
+    /// Measures of sparse coding as they were found in nervous systems.
+    known_ranges: Vec<KnownRange>,
     /// Multiply-accumulates.
     macs: Macs,
     /// Energy per prediction.
@@ -35,6 +40,24 @@ pub(crate) struct LayerActivity {
     dead_units: u64,
     /// How often units are active.
     duty_cycle: DutyCycle,
+    /// Sparse coding over the rows; null with fewer than two.
+    #[schema(required)]
+    sparse_coding: Option<Sparsity>,
+}
+
+/// A measure of sparse coding as it was found in a nervous system.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KnownRange {
+    /// The field of `sparse_coding` that it is comparable with.
+    measure: String,
+    /// The low end.
+    low: f64,
+    /// The high end.
+    high: f64,
+    /// What was recorded.
+    of: String,
+    /// Where it was published.
+    source: String,
 }
 
 /// How often the units of a layer are active.

@@ -140,6 +140,9 @@ pub(crate) struct StreamAnswer {
     drift: StreamDrift,
     /// Points of a curve of the window's figure.
     history: Vec<StreamPoint>,
+    /// How well rows are answered 0, 10, 100 and 1,000 rows after the last one learned: where labels come late, or rows are
+    /// predicted far ahead.
+    horizon: Vec<StreamHorizon>,
     /// Rows and recall by class.
     classes: HashMap<String, ClassRecall>,
     /// The size of the memory.
@@ -167,6 +170,24 @@ pub(crate) struct StreamPoint {
     coverage: Option<f64>,
     /// Entries in memory.
     memory: Option<u64>,
+}
+
+/// Answers given some rows after the last one learned.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StreamHorizon {
+    /// Rows since the last one learned.
+    rows_since: u64,
+    /// Rows that were answered so: all at 0, a sample at the others.
+    rows: u64,
+    /// Their accuracy; null before there are rows.
+    #[schema(required = false)]
+    accuracy: Option<f64>,
+    /// Their mean absolute error; null before there are rows.
+    #[schema(required = false)]
+    mae: Option<f64>,
+    /// How often sets or intervals of coverage 0.9 held the truth; at 0 as those of answers to whole calls of `observe`,
+    /// over the newest 500.
+    coverage: Option<f64>,
 }
 
 /// The recall of a class.

@@ -27,7 +27,7 @@ async fn submit(store: &Store, model: &str, spec: Value) -> JobId {
 }
 
 async fn weights(store: &Store, job: &Job) -> Vec<u8> {
-    let version = store.version(&job.model, job.version.unwrap()).await.unwrap();
+    let version = store.version(job.model().unwrap(), job.version.unwrap()).await.unwrap();
     assert_eq!(version.job_id, Some(job.id));
     store.version_files(&version).await.unwrap()[0].1.to_vec()
 }
@@ -146,7 +146,7 @@ async fn a_lost_lease_stops_the_worker_and_its_result_is_not_seen() {
         let job = f.store.job(id).await.unwrap();
         assert_eq!((job.status, job.attempt), (JobStatus::Succeeded, 2));
         assert_eq!(weights(&f.store, &job).await, expected(1, 60));
-        assert_eq!(f.store.versions(&job.model).await.unwrap().len(), 1);
+        assert_eq!(f.store.versions(job.model().unwrap()).await.unwrap().len(), 1);
     })
     .await;
 }

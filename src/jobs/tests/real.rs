@@ -58,7 +58,7 @@ async fn run(store: &Store, model: &str, request: &TrainRequest, interruptions: 
         job = store.job(job.id).await.unwrap();
     }
     assert_eq!(job.status, JobStatus::Succeeded, "{job:?}");
-    let version = store.version(&job.model, 1).await.unwrap();
+    let version = store.version(job.model().unwrap(), 1).await.unwrap();
     let files = store.version_files(&version).await.unwrap();
     (job, files.into_iter().map(|(_, bytes)| bytes.to_vec()).collect())
 }
@@ -82,7 +82,7 @@ async fn a_search_ends_in_a_version_and_shows_its_trials() {
     let space = json!({ "hidden": [[8], [16]], "learning_rate": { "min": 0.001, "max": 0.01, "log": true } });
     let request = request(json!({ "search": { "trials": 4, "space": space }, "config": { "epochs": 3 } }));
     let (job, _) = run(&store, "a", &request, 1).await;
-    let version = store.version(&job.model, 1).await.unwrap();
+    let version = store.version(job.model().unwrap(), 1).await.unwrap();
     let tried = version.info["search"].as_array().unwrap();
     assert_eq!(tried.len(), 4 + 2, "{tried:?}");
     assert!(tried.iter().all(|t| t["score"].is_f64()));

@@ -28,6 +28,6 @@ async fn queue(log: &StreamLog, because: &str) -> Result<()> {
         }
     }
     let (model, spec) = (log.model.name.clone(), json!({ "because": because }));
-    let job = NewJob { kind: JobKind::Consolidate, model, dataset: None, spec, priority: 0, create: None };
+    let job = NewJob { kind: JobKind::Consolidate, model: Some(model), dataset: None, spec, priority: 0, create: None };
     log.store.submit_job(job, MAX_QUEUED, None).await.map(|_| ())
 }

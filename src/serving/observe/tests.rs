@@ -93,7 +93,7 @@ impl Replicas {
     async fn consolidate(&self, replica: usize) -> Option<u64> {
         let job = NewJob {
             kind: JobKind::Consolidate,
-            model: self.name.clone(),
+            model: Some(self.name.clone()),
             dataset: None,
             spec: Value::Null,
             priority: 0,

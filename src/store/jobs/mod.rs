@@ -34,6 +34,8 @@ pub enum JobKind {
     Evaluate,
     /// Answers a dataset.
     Predict,
+    /// Compares representations with each other and with recordings.
+    Compare,
 }
 
 impl JobKind {
@@ -44,6 +46,7 @@ impl JobKind {
             Self::Consolidate => "consolidate",
             Self::Evaluate => "evaluate",
             Self::Predict => "predict",
+            Self::Compare => "compare",
         }
     }
 
@@ -56,9 +59,10 @@ impl JobKind {
 impl FromStr for JobKind {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let all = [Self::Train, Self::Consolidate, Self::Evaluate, Self::Predict];
+        let all = [Self::Train, Self::Consolidate, Self::Evaluate, Self::Predict, Self::Compare];
         let found = all.into_iter().find(|k| k.name() == text);
-        found.ok_or_else(|| Error::malformed("unknown_kind", "a job's kind is train, consolidate, evaluate or predict"))
+        let unknown = "a job's kind is train, consolidate, evaluate, predict or compare";
+        found.ok_or_else(|| Error::malformed("unknown_kind", unknown))
     }
 }
 
@@ -127,8 +131,9 @@ pub struct Job {
     pub id: JobId,
     /// What it does.
     pub kind: JobKind,
-    /// For which model.
-    pub model: ModelName,
+    /// For which model; none for a comparison.
+    #[schema(required)]
+    pub model: Option<ModelName>,
     /// The version it makes, fixed when it was submitted.
     pub version: Option<u64>,
     /// What it reads.
@@ -182,13 +187,30 @@ pub struct Job {
     pub kills: u64,
 }
 
+impl Job {
+    /// The model it is for.
+    ///
+    /// # Errors
+    /// It is for none, which its kind does not allow.
+    pub fn model(&self) -> Result<&ModelName> {
+        self.model.as_ref().ok_or_else(|| Error::internal("a job without a model"))
+    }
+
+    /// All models that it concerns: its own, or those of the systems that a comparison compares.
+    pub fn models(&self) -> impl Iterator<Item = &str> {
+        let compared = self.spec.get("systems").and_then(Value::as_array).filter(|_| self.kind == JobKind::Compare);
+        let compared = compared.into_iter().flatten().filter_map(|system| system.get("model")?.as_str());
+        self.model.iter().map(ModelName::as_str).chain(compared)
+    }
+}
+
 /// A job to submit.
 #[derive(Clone, Debug)]
 pub struct NewJob {
     /// What it does.
     pub kind: JobKind,
-    /// For which model.
-    pub model: ModelName,
+    /// For which model; none for a comparison.
+    pub model: Option<ModelName>,
     /// What it reads; must exist.
     pub dataset: Option<DatasetName>,
     /// The request, for the worker that runs it.
@@ -246,7 +268,10 @@ fn from_row(row: &Row) -> Result<Job> {
     Ok(Job {
         id: row.parse("id")?,
         kind: row.parse("kind")?,
-        model: row.parse("model")?,
+        model: Some(row.get::<String>("model")?)
+            .filter(|name| !name.is_empty())
+            .map(|name| name.parse())
+            .transpose()?,
         version: row.opt_u64("version")?,
         dataset: row.get::<Option<String>>("dataset")?.map(|d| d.parse()).transpose()?,
         status: row.parse("status")?,

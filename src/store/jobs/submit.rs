@@ -11,6 +11,7 @@ use crate::store::model_rows::{discard, insert_model, no_model};
 use crate::store::{DatasetName, JobId, ModelName, Page, Store};
 use crate::{Error, Kind, Result};
 use serde_json::json;
+use uuid::Uuid;
 
 impl Store {
     /// Queues a job; `true` when it is new, `false` when `idempotency` named one that was submitted
@@ -99,13 +100,26 @@ impl Store {
             return Err(Error::conflict("job_not_retryable", detail));
         };
         let model: String = row.get("model_id")?;
-        if tx.opt(sql("SELECT 1 AS one FROM models WHERE id = $1").bind(&model)).await?.is_none() {
+        let one = "SELECT 1 AS one FROM models WHERE id = $1";
+        if model != Uuid::nil().to_string() && tx.opt(sql(one).bind(&model)).await?.is_none() {
             return Err(Error::conflict("model_removed", "the job's model was removed"));
         }
         add_event(&mut tx, id, "status", &json!({ "status": "queued" })).await?;
         tx.notify(Change::Queue);
         tx.commit().await?;
         self.job(id).await
+    }
+
+    /// Removes a comparison with its output; 409 `comparison_running` while it waits or runs.
+    pub async fn delete_comparison(&self, id: JobId) -> Result<()> {
+        let delete = "DELETE FROM jobs WHERE id = $1 AND kind = 'compare'
+            AND status IN ('succeeded', 'failed', 'canceled')";
+        if self.inner.db.exec(sql(delete).bind(id)).await? == 0 {
+            let job = self.job(id).await?;
+            let detail = format!("the comparison is {}; cancel its job first", job.status.name());
+            return Err(Error::conflict("comparison_running", detail));
+        }
+        self.drop_output(id).await
     }
 }
 
@@ -121,11 +135,16 @@ async fn insert_job(tx: &mut Tx, new: &NewJob, max_queued: u64) -> Result<JobId>
         let found = tx.opt(sql("SELECT 1 AS one FROM datasets WHERE name = $1").bind(dataset)).await?;
         found.ok_or_else(|| no_dataset(dataset))?;
     }
-    let one = "SELECT id FROM models WHERE name = $1";
-    let model_id: String = match (tx.opt(sql(one).bind(&new.model)).await?, &new.create) {
-        (Some(row), _) => row.get("id")?,
-        (None, Some(create)) => insert_model(tx, create).await?,
-        (None, None) => return Err(no_model(&new.model)),
+    let model_id = match &new.model {
+        None => Uuid::nil().to_string(),
+        Some(model) => {
+            let one = tx.opt(sql("SELECT id FROM models WHERE name = $1").bind(model)).await?;
+            match (one, &new.create) {
+                (Some(row), _) => row.get("id")?,
+                (None, Some(create)) => insert_model(tx, create).await?,
+                (None, None) => return Err(no_model(model)),
+            }
+        }
     };
     let version = if new.kind.makes_version() {
         let number = "UPDATE models SET next_version = next_version + 1 WHERE id = $1 RETURNING next_version - 1 AS v";
@@ -138,7 +157,8 @@ async fn insert_job(tx: &mut Tx, new: &NewJob, max_queued: u64) -> Result<JobId>
             progress, metrics, attempt, strikes, kills, resumed_from_step, checkpoint_step, heartbeats,
             cancel_requested, event_seq, created_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, 'queued', $8, $9, '{}', '{}', 0, 0, 0, 0, 0, 0, $10, 0, $11)";
-    let insert = sql(insert).bind(id).bind(new.kind.name()).bind(&new.model).bind(model_id).bind(version);
+    let insert = sql(insert).bind(id).bind(new.kind.name()).bind(new.model.as_ref().map_or("", ModelName::as_str));
+    let insert = insert.bind(model_id).bind(version);
     let insert = insert.bind(new.dataset.as_ref().map(DatasetName::as_str)).bind(&new.spec);
     let insert = insert.bind(new.kind.makes_version()).bind(new.priority).bind(false).bind(now());
     tx.exec(insert).await?;

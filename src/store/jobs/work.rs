@@ -1,10 +1,10 @@
 //! Operations on the queue for workers: claim, renew, save checkpoints, end. A job whose worker was lost
 //! is queued again from its last checkpoint.
 
-use super::{Claim, Held, JobStatus, fenced, from_row};
+use super::{Claim, Held, JobKind, JobStatus, fenced, from_row};
 use crate::store::change::Change;
 use crate::store::clock::now;
-use crate::store::datasets::{JobInput, dataset_in, no_dataset};
+use crate::store::datasets::{Dataset, JobInput, dataset_in, no_dataset};
 use crate::store::db::{Row, Tx, is_duplicate, sql};
 use crate::store::events::add_event;
 use crate::store::{JobId, Store};
@@ -219,13 +219,27 @@ async fn fix_input(tx: &mut Tx, claim: &Claim, fixed: bool) -> Result<()> {
         Some(name) => Some(dataset_in(tx, name).await?.ok_or_else(|| no_dataset(name))?),
         None => None,
     };
-    for part in dataset.parts.iter().chain(held_out.iter().flat_map(|dataset| &dataset.parts)) {
+    let mut others = Vec::new();
+    for name in compared(&claim.job.spec).filter(|_| claim.job.kind == JobKind::Compare) {
+        let known = |d: &Dataset| d.name.as_str() == name;
+        if !known(&dataset) && !others.iter().any(known) {
+            others.push(dataset_in(tx, name).await?.ok_or_else(|| no_dataset(name))?);
+        }
+    }
+    let more = held_out.iter().chain(&others).flat_map(|dataset| &dataset.parts);
+    for part in dataset.parts.iter().chain(more) {
         let insert = "INSERT INTO job_inputs (job_id, object_key) VALUES ($1, $2)";
         tx.exec(sql(insert).bind(claim.job.id).bind(&part.key)).await?;
     }
-    let input = serde_json::to_value(JobInput { dataset, held_out }).map_err(Error::internal)?;
+    let input = serde_json::to_value(JobInput { dataset, held_out, others }).map_err(Error::internal)?;
     tx.exec(sql("UPDATE jobs SET input = $2 WHERE id = $1").bind(claim.job.id).bind(&input)).await?;
     Ok(())
+}
+
+/// Names of the datasets that the systems of a comparison read.
+fn compared(spec: &Value) -> impl Iterator<Item = &str> {
+    let systems = spec["systems"].as_array().into_iter().flatten();
+    systems.flat_map(|system| ["dataset", "rdm"].into_iter().filter_map(|field| system[field].as_str()))
 }
 
 /// What happens to a job whose worker was lost.

@@ -296,3 +296,41 @@ async fn a_job_whose_process_is_ended_from_outside_is_tried_again_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_comparison_reads_several_datasets_and_stays_until_it_is_deleted() {
+    on_both(|f| async move {
+        let s = &f.store;
+        put(s, "a", "x\n1\n").await;
+        put(s, "b", "x\n2\n").await;
+        let new = NewJob {
+            kind: JobKind::Compare,
+            model: None,
+            dataset: Some("a".parse().unwrap()),
+            spec: json!({ "systems": [{ "dataset": "a" }, { "rdm": "b" }, { "model": "m" }] }),
+            priority: 0,
+            create: None,
+        };
+        let (job, _) = s.submit_job(new, 10, None).await.unwrap();
+        assert_eq!((job.model.clone(), job.models().collect::<Vec<_>>()), (None, vec!["m"]));
+        assert_eq!(s.delete_comparison(job.id).await.unwrap_err().code, "comparison_running");
+        let claim = s.claim_job("w", Duration::from_secs(60)).await.unwrap().unwrap();
+        let input = s.job_input(job.id).await.unwrap().unwrap();
+        let others: Vec<_> = input.others.iter().map(|d| d.name.as_str()).collect();
+        assert_eq!((input.dataset.name.as_str(), others), ("a", vec!["b"]));
+        for name in ["a", "b"] {
+            let error = s.delete_dataset(&name.parse().unwrap()).await.unwrap_err();
+            assert_eq!(error.code, "dataset_in_use", "{name}");
+        }
+        s.put_output(job.id, 0, b"found".to_vec()).await.unwrap();
+        s.succeed_job(&claim, &json!({}), &json!({ "segments": 1 })).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(2)).await;
+        assert_eq!(s.prune_jobs(Duration::ZERO).await.unwrap(), 0, "it has no age");
+        assert_eq!(&s.output(job.id, 0).await.unwrap()[..], b"found");
+        s.delete_comparison(job.id).await.unwrap();
+        assert_eq!(s.output(job.id, 0).await.unwrap_err().code, "output_not_found");
+        assert_eq!(s.job(job.id).await.unwrap_err().code, "job_not_found");
+        s.delete_dataset(&"b".parse().unwrap()).await.unwrap();
+    })
+    .await;
+}

@@ -77,7 +77,7 @@ pub(crate) fn model(name: &str) -> NewModel {
 pub(crate) fn train(name: &str) -> NewJob {
     NewJob {
         kind: JobKind::Train,
-        model: name.parse().unwrap(),
+        model: Some(name.parse().unwrap()),
         dataset: None,
         spec: json!({ "seed": 7 }),
         priority: 0,

@@ -233,7 +233,7 @@ impl Bundle {
         let [below, above] = match (&calibration.errors, error_size) {
             (Some(errors), Some(size)) => errors.reach(coverage)?.map(|reach| f64::from(reach * size) * std),
             _ => {
-                let half = f64::from(calibration.threshold(coverage)) * std;
+                let half = f64::from(calibration.threshold(coverage).max(0.0)) * std;
                 half.is_finite().then_some([-half, half])?
             }
         };
@@ -372,7 +372,7 @@ pub fn tensors_from_bytes(bytes: &[u8]) -> Result<Tensors> {
     Ok(tensors.into_iter().collect())
 }
 
-fn bad(detail: impl Into<String>) -> Error {
+pub(super) fn bad(detail: impl Into<String>) -> Error {
     Error::unprocessable("bad_bundle", detail)
 }
 
@@ -380,7 +380,7 @@ fn tensor_bytes(tensor: &Tensor) -> u64 {
     (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
 }
 
-fn is_finite(tensor: &Tensor) -> bool {
+pub(super) fn is_finite(tensor: &Tensor) -> bool {
     if !tensor.dtype().is_float() {
         return true;
     }
@@ -401,6 +401,9 @@ fn check_config(config: &BundleConfig) -> Result<()> {
         || c.errors.as_ref().is_some_and(|errors| !errors.is_consistent())
     {
         return Err(bad("config.json: the scores of classes or the sizes of errors do not fit"));
+    }
+    if !c.adapted.iter().flatten().all(|share| (0.0..=1.0).contains(share)) || !c.adapted.is_sorted() {
+        return Err(bad("config.json: the coverages of the calibration do not fit"));
     }
     if !config.decision.iter().all(|factor| factor.is_finite() && *factor > 0.0) {
         return Err(bad("config.json: the factors of the classes must be above 0"));

@@ -7,6 +7,7 @@ mod sets;
 mod temperature;
 
 pub use intervals::{ErrorModel, TargetSpan};
+pub(in crate::learning) use sets::score;
 pub use sets::{RAPS_FROM, SetOptions};
 pub use temperature::{fit_temperature, log_loss};
 
@@ -38,6 +39,9 @@ pub struct Calibration {
     /// The range of the training rows' targets; for regression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetSpan>,
+    /// Of a stream: requested coverages, ascending, and the quantile that gives each at present.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub adapted: Vec<[f64; 2]>,
 }
 
 impl Calibration {
@@ -68,6 +72,35 @@ impl Calibration {
         Self { temperature: 1.0, rows: scores.len(), scores: thin(scores, MAX_SCORES), ..Self::default() }
     }
 
+    /// Of a stream's newest conformity scores; a class beyond `classes` is unknown.
+    pub(in crate::learning) fn of_stream(temperature: f32, scores: &[f32], truths: &[u32], classes: usize) -> Self {
+        let mut it = Self { temperature, rows: scores.len(), ..Self::default() };
+        if classes > 0 && truths.iter().all(|&truth| (truth as usize) < classes) {
+            it.keep_by_class(scores, truths, classes);
+        }
+        it.scores = thin(scores.to_vec(), MAX_SCORES);
+        it.rows = it.rows.min(it.scores.len());
+        it
+    }
+
+    /// The same with the quantiles `adapted` in place of requested coverages.
+    #[must_use]
+    pub(in crate::learning) fn with_adapted(self, adapted: Vec<[f64; 2]>) -> Self {
+        Self { adapted, ..self }
+    }
+
+    /// The quantile that gives this coverage.
+    fn adapted(&self, coverage: f64) -> f64 {
+        let above = self.adapted.partition_point(|[level, _]| *level < coverage);
+        let ends = [[0.0, 0.0], [1.0, 1.0]];
+        let [low, from] = above.checked_sub(1).map_or(ends[0], |at| self.adapted[at]);
+        let [high, to] = self.adapted.get(above).copied().unwrap_or(ends[1]);
+        if self.adapted.is_empty() || high <= low {
+            return coverage;
+        }
+        from + (coverage - low) / (high - low) * (to - from)
+    }
+
     /// The same from rows with the effective sample size `rows`.
     pub fn of_rows(mut self, rows: usize) -> Self {
         let share = rows as f64 / self.rows.max(1) as f64;
@@ -85,6 +118,10 @@ impl Calibration {
     /// The score below which a share `coverage` of unseen truths falls: the ⌈(n+1)·coverage⌉-th
     /// smallest of n; infinite where n is too small for this coverage.
     pub fn threshold(&self, coverage: f64) -> f32 {
+        let coverage = self.adapted(coverage);
+        if coverage <= 0.0 {
+            return f32::NEG_INFINITY;
+        }
         rank_of(&self.scores, self.rows, coverage).map_or(f32::INFINITY, |at| self.scores[at])
     }
 }
@@ -138,6 +175,14 @@ mod tests {
             truths.push(class as u32);
         }
         (logits, truths)
+    }
+
+    #[test]
+    fn adapted_coverages_are_interpolated() {
+        let calibration = Calibration::default().with_adapted(vec![[0.8, 0.9], [0.9, 1.0]]);
+        let near = |coverage: f64, used: f64| (calibration.adapted(coverage) - used).abs() < 1e-9;
+        assert!(near(0.8, 0.9) && near(0.85, 0.95) && near(0.4, 0.45) && near(0.95, 1.0));
+        assert_eq!(Calibration::default().adapted(0.7), 0.7);
     }
 
     #[test]

@@ -12,6 +12,9 @@ const SAME_SIZE: usize = 5;
 const CLOCK: u64 = 16;
 /// Rows a part must have to be compared.
 const SHORTEST: f64 = 16.0;
+/// Rows of buckets whose means are compared to see how much they usually differ, and the fewest pairs of them.
+const COMPARED: f64 = 64.0;
+const FEWEST_PAIRS: usize = 4;
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 struct Bucket {
@@ -92,6 +95,21 @@ impl Adwin {
         }
     }
 
+    /// How many times as much neighbouring buckets differ as independent rows would make them: rows that come in runs or
+    /// follow the hour are no change. The pair that differs most may be one, and does not count.
+    fn spread_of_buckets(&self, variance: f64) -> f64 {
+        let pair = |pair: &[Bucket]| {
+            let (a, b) = (pair[0], pair[1]);
+            let usual = variance * (1.0 / a.count + 1.0 / b.count);
+            (b.count >= COMPARED && a.count >= COMPARED)
+                .then(|| (a.sum / a.count - b.sum / b.count).powi(2) / usual.max(1e-12))
+        };
+        let mut found: Vec<f64> = self.buckets.windows(2).filter_map(pair).collect();
+        found.sort_by(f64::total_cmp);
+        found.pop();
+        if found.len() < FEWEST_PAIRS { 1.0 } else { (found.iter().sum::<f64>() / found.len() as f64).max(1.0) }
+    }
+
     /// Drops old buckets while some cut has a significant difference; whether one counts as a change.
     fn cut(&mut self) -> bool {
         let mut changed = false;
@@ -103,7 +121,11 @@ impl Adwin {
             }
             let mean = sum / total;
             let squares: f64 = self.buckets.iter().map(|b| b.spread + b.count * (b.sum / b.count - mean).powi(2)).sum();
-            let variance = squares / total;
+            let mut variance = squares / total;
+            // Errors are looked at block by block before an alarm is raised.
+            if !self.upwards_only {
+                variance *= self.spread_of_buckets(variance);
+            }
             let confidence = (2.0 * total.ln() / self.delta).ln();
             let (mut count, mut part) = (0.0, 0.0);
             for bucket in &self.buckets {
@@ -154,6 +176,22 @@ mod tests {
                 it.add(errors(0.8, &mut random));
             }
             assert!((it.mean() - 0.8).abs() < 0.05 && it.window() < 4_000);
+        }
+    }
+
+    #[test]
+    fn seasons_and_runs_of_inputs_are_no_alarm_and_a_change_of_them_is() {
+        for seed in 1..=3 {
+            let (mut random, mut last) = (Random::new(seed), 0.0);
+            let mut it = Adwin::new(0.0002, false);
+            let mut value = |row: u32, shift: f64| {
+                last = 0.95 * last + 0.31 * f64::from(random.normal());
+                0.4 + 0.1 * (f64::from(row) * std::f64::consts::TAU / 48.0).sin() + 0.05 * last + shift
+            };
+            let alarms = (0..50_000).filter(|&row| it.add(value(row, 0.0))).count();
+            assert!(alarms <= 1, "{alarms} alarms, seed {seed}");
+            let found = (50_000..52_000).find(|&row| it.add(value(row, 0.2)));
+            assert!(found.is_some_and(|row| row < 51_000), "{found:?}, seed {seed}");
         }
     }
 

@@ -5,6 +5,7 @@ pub mod answers;
 pub mod background;
 pub mod bundle;
 pub mod calibrate;
+mod candle;
 pub mod compare;
 pub mod drift;
 pub mod evaluate;

@@ -18,7 +18,7 @@ pub use inputs::{InputProfile, SCORES};
 use crate::data::{Batch, Table};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tail::Tail;
+use tail::{Tail, without_glitches};
 
 /// The rank above which an answer abstains unless the request gives one.
 pub const DEFAULT_LEVEL: f32 = 0.99;
@@ -28,6 +28,9 @@ const MAX_REFERENCE: usize = 1_024;
 const STEP: f32 = 0.1;
 /// Rarities are joined by the root of the sum of these powers: nearly the largest, and more where several agree.
 const POWER: i32 = 4;
+/// The gap before a glitch among held-out rows, in distances from the middle to the score below it, and at least.
+const GAP: f32 = 4.0;
+const LEAST_GAP: f32 = 0.05;
 /// With fewer reference rows no rank is given.
 const FEWEST: usize = 20;
 /// Held-out rows used as a reference.
@@ -125,7 +128,13 @@ impl Novelty {
             })
             .collect();
         let tails: Vec<Tail> = (0..SCORES + 2)
-            .map(|detector| Tail::of(detected.iter().map(|scores| scores[detector]).collect(), STEP))
+            .map(|detector| {
+                let mut scores: Vec<f32> = detected.iter().map(|scores| scores[detector]).collect();
+                scores.retain(|score| !score.is_nan());
+                scores.sort_by(f32::total_cmp);
+                scores.truncate(without_glitches(&scores, GAP, LEAST_GAP));
+                Tail::of(scores, STEP)
+            })
             .collect();
         let joined = detected.iter().map(|scores| join(&tails, scores)).collect();
         it.ranking = Some(Ranking::of(tails, joined));
@@ -147,6 +156,11 @@ impl Novelty {
     /// Whether novelty is a rank; in models of 0.1 it is a distance.
     pub fn is_rank(&self) -> bool {
         self.ranking.is_some()
+    }
+
+    /// Whether it has statistics of inputs.
+    pub fn reads_inputs(&self) -> bool {
+        self.inputs.is_some()
     }
 
     /// How unusual the inputs of each row are, `[rows, SCORES]`; empty without statistics of inputs.

@@ -9,12 +9,13 @@ pub(crate) use learner::learner;
 pub(super) use learner::{loss_gradient, row_weights};
 pub(crate) use settings::settings;
 
+use super::candle::{TokenConfig, attention as form};
 use super::recipe::Rule;
 use super::{
     Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, Setting, Suitability, Task,
 };
 use crate::Result;
-use crate::data::encoder::{Encoder, Layout};
+use crate::data::encoder::{Encoder, Field, Layout};
 use crate::data::plan::ColumnPlan;
 use crate::data::profile::DataProfile;
 use crate::data::{Batch, ColumnKind};
@@ -66,6 +67,17 @@ impl FamilySpec for Spec {
             "dropout": [0.0, 0.1, 0.3],
             "learning_rate": { "min": 0.0003, "max": 0.01, "log": true },
         })
+    }
+
+    fn candle(
+        &self,
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        config: &Map<String, Value>,
+        tensors: &Tensors,
+    ) -> Result<Box<dyn TokenConfig>> {
+        Ok(Box::new(candle_config(encoder, task, outputs, config, tensors)?))
     }
 
     fn has_onnx(&self) -> bool {
@@ -197,6 +209,49 @@ impl Attention {
     }
 }
 
+/// The filters that were saved in `tensors`.
+fn saved_branch(
+    encoder: &Encoder,
+    outputs: usize,
+    config: &Map<String, Value>,
+    tensors: &Tensors,
+) -> Option<FilterBranch> {
+    let of = |banks| branch(encoder, outputs, config, banks);
+    let fits =
+        |branch: &FilterBranch| tensors.get("filters.levels").is_some_and(|t| t.elem_count() == branch.plan.features);
+    // Models of short series from before the third dilation was added have fewer filters.
+    of(FilterBank::new).map(|new| if fits(&new) { new } else { of(FilterBank::narrow).unwrap_or(new) })
+}
+
+/// See [`FamilySpec::candle`].
+fn candle_config(
+    encoder: &Encoder,
+    _task: Task,
+    outputs: usize,
+    config: &Map<String, Value>,
+    tensors: &Tensors,
+) -> Result<form::Config> {
+    let shape = shape(encoder, outputs, config, Sizes::saved(tensors))?;
+    let mut filters = saved_branch(encoder, outputs, config, tensors);
+    if let Some(branch) = &mut filters {
+        branch.plan.parameters.load(tensors, &mut branch.numbers)?;
+    }
+    let range = |field: &Field| field.start as usize..(field.start + field.width) as usize;
+    Ok(form::Config {
+        features: shape.features,
+        fields: encoder.fields.iter().map(range).collect(),
+        positions: shape.positions,
+        width: shape.width,
+        heads: shape.heads,
+        layers: shape.layers,
+        hidden: shape.hidden,
+        winners: shape.winners,
+        reads: shape.reads,
+        outputs: shape.outputs,
+        filters,
+    })
+}
+
 /// The network saved as `tensors`.
 pub(crate) fn load(
     encoder: &Encoder,
@@ -211,12 +266,7 @@ pub(crate) fn load(
         tokens: vec![0.0; plan.shape.features * plan.shape.width],
         positions: vec![0.0; plan.shape.positions * plan.shape.width],
     };
-    let of = |banks| branch(encoder, outputs, config, banks);
-    let fits =
-        |branch: &FilterBranch| tensors.get("filters.levels").is_some_and(|t| t.elem_count() == branch.plan.features);
-    // Models of short series from before the third dilation was added have fewer filters.
-    let branch = of(FilterBank::new).map(|new| if fits(&new) { new } else { of(FilterBank::narrow).unwrap_or(new) });
-    let mut net = Attention { plan, weights, branch };
+    let mut net = Attention { plan, weights, branch: saved_branch(encoder, outputs, config, tensors) };
     net.read(tensors)?;
     Ok(Box::new(net))
 }
@@ -346,6 +396,21 @@ impl Network for Attention {
             memory_macs: 0.0,
             bytes: 4 * weights as u64,
         })
+    }
+
+    /// Mean over a row's tokens of the winners' activity: rows of any length get a code of the same width.
+    fn layer(&self, batch: &Batch, name: &str) -> Result<Option<Vec<f32>>> {
+        let (layers, hidden) = (self.plan.shape.layers, self.plan.shape.hidden);
+        let Some(level) = (0..layers).find(|level| format!("blocks.{level}") == name) else { return Ok(None) };
+        let mut tape = AttentionTape::default();
+        let mut out = vec![0.0; batch.rows() * hidden];
+        for (row, code) in out.chunks_exact_mut(hidden).enumerate() {
+            tape.forward(&self.plan, &self.weights, batch, row..row + 1, None);
+            let tokens = batch.row(row).len().max(1) as f32;
+            tape.hidden(level).chunks_exact(hidden).for_each(|token| dense::add(code, token));
+            code.iter_mut().for_each(|sum| *sum /= tokens);
+        }
+        Ok(Some(out))
     }
 
     fn save(&self) -> Result<Tensors> {

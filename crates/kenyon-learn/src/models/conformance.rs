@@ -3,6 +3,8 @@
 //! its answers, and continue from a checkpoint without a difference.
 #![allow(clippy::unwrap_used)]
 
+mod candle;
+
 use super::recipe::Recipe;
 use super::*;
 use crate::data::plan::{ColumnPlan, Resolved};
@@ -311,6 +313,12 @@ fn every_family_learns_answers_and_explains() {
         for layer in &activity.layers {
             assert_eq!(layer.duty.len(), layer.units, "{}: {}", case.name, layer.name);
             assert!(layer.winners > 0.0 && layer.winners <= layer.units as f64, "{}: {layer:?}", case.name);
+            // Each layer has a code of its own, of a row alone as among others.
+            let code = layer_code(&*network, &case.batch, Some(&layer.name)).unwrap();
+            assert_eq!((&code.layer, code.width), (&layer.name, layer.units), "{}", case.name);
+            assert_eq!(code.values.len(), case.batch.rows() * layer.units, "{}: {}", case.name, layer.name);
+            let alone = layer_code(&*network, &case.batch.select(&[1]), Some(&layer.name)).unwrap();
+            close(&alone.values, &code.values[layer.units..2 * layer.units], 1e-4, &layer.name);
         }
     }
 }

@@ -10,6 +10,7 @@ mod tensors;
 pub(crate) use learner::learner;
 
 use self::tensors::{bad, get, load_groups, load_sums, save_filters, save_readout, save_sums};
+use super::candle::{HybridConfig, TokenConfig};
 use super::{
     Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, RECALLED, Range, Recalled,
     RecalledRow, Setting, Suitability, Task,
@@ -81,6 +82,17 @@ impl FamilySpec for Spec {
         tensors: &Tensors,
     ) -> Result<Box<dyn Network>> {
         load(encoder, task, outputs, config, tensors)
+    }
+
+    fn candle(
+        &self,
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        config: &Map<String, Value>,
+        tensors: &Tensors,
+    ) -> Result<Box<dyn TokenConfig>> {
+        Ok(Box::new(candle_config(encoder, task, outputs, config, tensors)?))
     }
 
     fn has_onnx(&self) -> bool {
@@ -249,6 +261,19 @@ pub(crate) fn load(
     Ok(Box::new(Hybrid { groups, readout: Readout { width, weights, bias }, sums, seed }))
 }
 
+/// See [`FamilySpec::candle`].
+fn candle_config(
+    encoder: &Encoder,
+    _task: Task,
+    outputs: usize,
+    config: &Map<String, Value>,
+    tensors: &Tensors,
+) -> Result<HybridConfig> {
+    let seed: Vec<u8> = get(tensors, "seed")?;
+    let seed = u64::from_le_bytes(seed.try_into().map_err(|_| bad("seed"))?);
+    Ok(HybridConfig { groups: load_groups(&plan(encoder, config, seed), tensors)?, outputs })
+}
+
 /// The network of a model that learns only by observing, until its stream exists.
 #[derive(Debug)]
 struct UntrainedHybrid {
@@ -318,6 +343,11 @@ impl Hybrid {
     }
 }
 
+/// Name of a part's code as a layer.
+fn part_name(kind: &str, number: usize) -> String {
+    format!("{kind}_{number}")
+}
+
 impl Network for Hybrid {
     fn family(&self) -> Family {
         Family::new(&Spec)
@@ -370,7 +400,7 @@ impl Network for Hybrid {
             out.effective_macs += effective / rows + winners * outputs as f64;
             out.top_k_operations += comparisons / rows;
             out.layers.push(LayerActivity {
-                name: format!("{kind}_{number}"),
+                name: part_name(kind, number),
                 units,
                 winners,
                 active_share: winners / units.max(1) as f64,
@@ -381,6 +411,20 @@ impl Network for Hybrid {
         }
         out.bytes = ((self.readout.weights.len() + self.readout.bias.len()) * 4 + self.groups.weights() * 4) as u64;
         Ok(out)
+    }
+
+    fn layer(&self, batch: &Batch, name: &str) -> Result<Option<Vec<f32>>> {
+        let mut first = 0;
+        for (number, part) in self.groups.parts.iter().enumerate() {
+            let units = part.width();
+            if part_name(self.groups.work(number, batch).0, number) == name {
+                let codes = self.groups.code(batch, 1);
+                let own = codes.chunks_exact(self.groups.width()).flat_map(|code| &code[first..first + units]);
+                return Ok(Some(own.copied().collect()));
+            }
+            first += units;
+        }
+        Ok(None)
     }
 
     fn save(&self) -> Result<Tensors> {

@@ -12,6 +12,7 @@ mod recipe;
 mod stories;
 
 use super::attention::{number, whole};
+use super::candle::{TokenConfig, memory as form};
 use super::recipe::Rule;
 use super::{FamilySpec, Learner, LearnerSpec, Network, Schedule, Setting, Suitability, Task};
 use crate::Result;
@@ -88,6 +89,17 @@ impl FamilySpec for Spec {
         tensors: &Tensors,
     ) -> Result<Box<dyn Network>> {
         load(encoder, task, outputs, config, tensors)
+    }
+
+    fn candle(
+        &self,
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        config: &Map<String, Value>,
+        tensors: &Tensors,
+    ) -> Result<Box<dyn TokenConfig>> {
+        Ok(Box::new(candle_config(encoder, task, outputs, config, tensors)?))
     }
 
     fn has_onnx(&self) -> bool {
@@ -232,6 +244,35 @@ fn begin<A: Algorithm>(algorithm: A, spec: &LearnerSpec<'_>, noise: f64) -> Box<
     Box::new(MemoryLearner::new(algorithm, training))
 }
 
+/// Sizes of the network saved as `tensors`.
+fn saved_sizes(tensors: &Tensors) -> Sizes {
+    match tensors.get("hops.0.update").map(Tensor::dims) {
+        Some(&[width @ 1..=WIDEST, gates]) => Sizes { width, wide_gates: gates > 1 },
+        _ => SMALL,
+    }
+}
+
+/// See [`FamilySpec::candle`].
+fn candle_config(
+    encoder: &Encoder,
+    task: Task,
+    outputs: usize,
+    config: &Map<String, Value>,
+    tensors: &Tensors,
+) -> Result<form::Config> {
+    Ok(match MemoryKind::new(encoder, task, outputs, config, saved_sizes(tensors)) {
+        MemoryKind::QueryReduction(network) => network.candle(),
+        MemoryKind::MemoryNetwork(mut network) => {
+            network.load(tensors)?;
+            network.candle()
+        }
+        MemoryKind::KnnAttention(mut network) => {
+            network.load(tensors)?;
+            network.candle()
+        }
+    })
+}
+
 /// The network saved as `tensors`.
 pub(crate) fn load(
     encoder: &Encoder,
@@ -240,11 +281,7 @@ pub(crate) fn load(
     config: &Map<String, Value>,
     tensors: &Tensors,
 ) -> Result<Box<dyn Network>> {
-    let sizes = match tensors.get("hops.0.update").map(Tensor::dims) {
-        Some(&[width @ 1..=WIDEST, gates]) => Sizes { width, wide_gates: gates > 1 },
-        _ => SMALL,
-    };
-    Ok(match MemoryKind::new(encoder, task, outputs, config, sizes) {
+    Ok(match MemoryKind::new(encoder, task, outputs, config, saved_sizes(tensors)) {
         MemoryKind::QueryReduction(network) => Box::new(MemoryNet::loaded(network, tensors)?),
         MemoryKind::MemoryNetwork(network) => Box::new(MemoryNet::loaded(network, tensors)?),
         MemoryKind::KnnAttention(network) => Box::new(MemoryNet::loaded(network, tensors)?),

@@ -3,9 +3,11 @@
 //! A new family is one file here and one line in [`registry`].
 
 pub(crate) mod attention;
+pub mod candle;
 #[cfg(test)]
 mod conformance;
 pub(crate) mod hybrid;
+mod layers;
 pub(crate) mod memory;
 mod onnx;
 pub mod recipe;
@@ -24,6 +26,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use crate::data::Task;
+pub use layers::{LayerCode, layer_code, layer_names};
 pub use registry::{Family, FamilySpec, Suitability};
 
 /// One setting of a family: enough to check a request, draw a form and write JSON Schema.
@@ -278,6 +281,12 @@ pub trait Network: Send + Sync {
 
     /// Activity while these rows were predicted, counted while it ran.
     fn activity(&self, batch: &Batch) -> Result<Activity>;
+
+    /// The code of a layer of [`Network::activity`], `[rows, units]` row-major; none where there is no such layer, and
+    /// where it is what [`Network::features`] returns.
+    fn layer(&self, _batch: &Batch, _name: &str) -> Result<Option<Vec<f32>>> {
+        Ok(None)
+    }
 
     /// Whether it reads compact batches ([`Encoder::encode_compact`]) as such; others are given plain ones.
     fn reads_compact(&self) -> bool {

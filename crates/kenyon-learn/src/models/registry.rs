@@ -3,14 +3,15 @@
 //! Requests, the default choice, the search, streams, exports and the command line read this list.
 //! To add a family, implement [`FamilySpec`] in a file of its own and add it to `FAMILIES`.
 
+use super::candle::TokenConfig;
 use super::recipe::Rule;
 use super::{Learner, LearnerSpec, Network, Setting, Task, attention, common_settings, hybrid, memory, sparse_mlp};
-use crate::Result;
 use crate::data::encoder::{Encoder, Layout};
 use crate::data::plan::ColumnPlan;
 use crate::data::profile::DataProfile;
 use crate::data::{Batch, Table};
 use crate::nn::Tensors;
+use crate::{Error, Result};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::fmt;
@@ -92,6 +93,21 @@ pub trait FamilySpec: Send + Sync {
         config: &Map<String, Value>,
         tensors: &Tensors,
     ) -> Result<Box<dyn Network>>;
+
+    /// The configuration of its candle form, for a network that was saved as `tensors`.
+    ///
+    /// # Errors
+    /// What does not fit, and networks without one.
+    fn candle(
+        &self,
+        _encoder: &Encoder,
+        _task: Task,
+        _outputs: usize,
+        _config: &Map<String, Value>,
+        _tensors: &Tensors,
+    ) -> Result<Box<dyn TokenConfig>> {
+        Err(Error::internal("the network has no candle form"))
+    }
 
     /// Whether models of it can be exported as ONNX; [`Network::onnx`] may still refuse some.
     fn has_onnx(&self) -> bool {

@@ -11,6 +11,7 @@ mod recipe;
 mod tests;
 mod vocabulary;
 
+use super::candle::{TokenConfig, sparse_mlp as form};
 use super::recipe::Rule;
 use super::{
     FamilySpec, Learner, LearnerSpec, MemberLearner, Network, Next, Position, Schedule, Setting, Suitability, Targets,
@@ -21,8 +22,8 @@ use crate::data::encoder::{Encoder, Layout};
 use crate::data::plan::ColumnPlan;
 use crate::data::profile::DataProfile;
 use crate::nn::Tensors;
-use crate::nn::layers::sparse_net::InferenceNet;
 use crate::nn::layers::sparse_net::train::{Labels, Step};
+use crate::nn::layers::sparse_net::{Hidden, InferenceNet, hidden_name};
 use crate::{Error, Result};
 use config::SparseMlpPlan;
 use ensemble::Ensemble;
@@ -94,6 +95,17 @@ impl FamilySpec for Spec {
         load(encoder, task, outputs, config, tensors)
     }
 
+    fn candle(
+        &self,
+        encoder: &Encoder,
+        task: Task,
+        outputs: usize,
+        config: &Map<String, Value>,
+        tensors: &Tensors,
+    ) -> Result<Box<dyn TokenConfig>> {
+        Ok(Box::new(candle_config(encoder, task, outputs, config, tensors)?))
+    }
+
     fn has_onnx(&self) -> bool {
         true
     }
@@ -127,6 +139,35 @@ pub(crate) fn load(
     let vocabulary = Vocabulary::load(encoder.width as usize, plan.bins.clone(), tensors)?;
     let net = InferenceNet::load(plan.shape(vocabulary.rows()), tensors)?;
     Ok(Box::new(SparseMlp::new(net, vocabulary, tensors)))
+}
+
+/// See [`FamilySpec::candle`].
+fn candle_config(
+    encoder: &Encoder,
+    task: Task,
+    outputs: usize,
+    config: &Map<String, Value>,
+    tensors: &Tensors,
+) -> Result<form::Config> {
+    let mut plan = SparseMlpPlan::new(encoder, task, outputs, config);
+    plan.resize(tensors);
+    let vocabulary = Vocabulary::load(encoder.width as usize, plan.bins.clone(), tensors)?;
+    let shape = plan.shape(vocabulary.rows());
+    let connections = |index: usize| -> Result<Vec<Vec<bool>>> {
+        let Some(tensor) = tensors.get(&format!("{}.sees", hidden_name(index))) else { return Ok(Vec::new()) };
+        Ok(tensor.to_vec2::<u8>()?.iter().map(|group| group.iter().map(|&c| c != 0).collect()).collect())
+    };
+    let layer = |(index, layer): (usize, &Hidden)| {
+        let &Hidden { units, winners, winner_groups, .. } = layer;
+        Ok(form::LayerConfig { units, winners, winner_groups, connections: connections(index)? })
+    };
+    Ok(form::Config {
+        features: encoder.width as usize,
+        vocabulary: vocabulary.features().map(<[u32]>::to_vec),
+        hidden: shape.hidden.iter().enumerate().map(layer).collect::<Result<_>>()?,
+        outputs: shape.outputs,
+        skip: shape.skip,
+    })
 }
 
 /// The network in training.

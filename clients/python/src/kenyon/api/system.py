@@ -106,22 +106,48 @@ class Encoders(Resource):
 class Comparisons(Resource):
     """``/api/v1/comparisons``: models beside neural recordings."""
 
+    def list_comparisons(self, *, limit: int | None = None, cursor: str | None = None) -> types.ComparisonPage:
+        """Comparisons, newest first."""
+        return self._json(types.ComparisonPage, "GET /api/v1/comparisons", query=given(limit=limit, cursor=cursor))
+
     def create_comparison(
         self,
         *,
         systems: Sequence[Mapping[str, Any]],
         stimuli: str | None = None,
+        condition: str | None = None,
         distance: str | None = None,
         compare: str | None = None,
         reference: str | None = None,
         bootstrap: Mapping[str, Any] | None = None,
+        weighting: Sequence[str] | None = None,
+        encoding: bool | None = None,
+        idempotency_key: str | None = None,
     ) -> types.Job:
         """Queues a comparison; the job's id is the comparison's."""
         body = given(
-            systems=list(systems), stimuli=stimuli, distance=distance, compare=compare, reference=reference, bootstrap=bootstrap
+            systems=list(systems),
+            stimuli=stimuli,
+            condition=condition,
+            distance=distance,
+            compare=compare,
+            reference=reference,
+            bootstrap=bootstrap,
+            weighting=weighting,
+            encoding=encoding,
         )
-        return self._json(types.Job, "POST /api/v1/comparisons", body=body)
+        return self._json(
+            types.Job,
+            "POST /api/v1/comparisons",
+            body=body,
+            headers={"Idempotency-Key": idempotency_key},
+            repeatable=idempotency_key is not None,
+        )
 
-    def get_comparison(self, id: str) -> dict[str, Any]:
-        """What a comparison found."""
-        return self._json(dict[str, Any], "GET /api/v1/comparisons/{id}", id)
+    def get_comparison(self, id: str, *, rdms: bool | None = None) -> types.Comparison:
+        """What a comparison found; with its matrices, unless ``rdms`` is false."""
+        return self._json(types.Comparison, "GET /api/v1/comparisons/{id}", id, query=given(rdms=rdms))
+
+    def delete_comparison(self, id: str) -> None:
+        """Removes a comparison that has ended."""
+        self._done("DELETE /api/v1/comparisons/{id}", id)

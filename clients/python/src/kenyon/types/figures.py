@@ -11,6 +11,42 @@ class DutyCycle(TypedDict):
     max: NotRequired[float | None]
 
 
+class MeasureSummary(TypedDict):
+    """The distribution of a measure; quantiles 0.05, 0.25, 0.5, 0.75 and 0.95."""
+
+    mean: float
+    deviation: float
+    quantiles: list[float]
+
+
+class SparseCoding(TypedDict):
+    """Measures of sparse coding of a layer."""
+
+    stimuli: int
+    units: int
+    active_share: float
+    silent_units: int
+    silent_stimuli: int
+    lifetime: NotRequired[MeasureSummary | None]
+    population: NotRequired[MeasureSummary | None]
+    lifetime_hoyer: NotRequired[MeasureSummary | None]
+    population_hoyer: NotRequired[MeasureSummary | None]
+    participation_ratio: NotRequired[float | None]
+    selectivity: NotRequired[MeasureSummary | None]
+    preferred: list[int]
+    tuning_curve: list[float]
+
+
+class KnownRange(TypedDict):
+    """A measure of sparse coding as it was found in a nervous system."""
+
+    measure: str
+    low: float
+    high: float
+    of: str
+    source: str
+
+
 class LayerActivity(TypedDict):
     """A layer at work."""
 
@@ -20,6 +56,7 @@ class LayerActivity(TypedDict):
     active_share: float
     dead_units: int
     duty_cycle: DutyCycle
+    sparse_coding: NotRequired[SparseCoding | None]
 
 
 class Macs(TypedDict):
@@ -133,6 +170,16 @@ class StreamPoint(TypedDict):
     at: NotRequired[str | None]
     coverage: NotRequired[float | None]
     memory: NotRequired[int | None]
+
+
+class StreamHorizon(TypedDict):
+    """Answers given some rows after the last one learned."""
+
+    rows_since: int
+    rows: int
+    accuracy: NotRequired[float | None]
+    mae: NotRequired[float | None]
+    coverage: NotRequired[float | None]
 
 
 class Consolidation(TypedDict):

@@ -31,7 +31,7 @@ class Job(TypedDict):
 
     id: str
     kind: JobKind
-    model: str
+    model: str | None
     version: int | None
     dataset: NotRequired[str | None]
     status: JobStatus

@@ -16,6 +16,7 @@ from .figures import (
     ShadowFigures,
     Sparsity,
     StreamDrift,
+    StreamHorizon,
     StreamPoint,
 )
 from .names import ColumnKind, Row, Task, VersionState
@@ -233,6 +234,7 @@ class StreamReport(TypedDict):
     prequential: Prequential
     drift: StreamDrift
     history: list[StreamPoint]
+    horizon: NotRequired[list[StreamHorizon]]
     classes: dict[str, ClassRecall]
     memory: MemoryFill
     consolidations: list[Consolidation]

@@ -11,6 +11,8 @@ use super::scale::Scale;
 const FENCE: f64 = super::scale::LARGEST;
 /// Values of a new stream that are kept, because an outlier among the first is visible only by comparison.
 const FIRST: usize = 20;
+/// Values after which another outlier is alone again.
+const ALONE: u32 = 50;
 /// Window of the mean and the deviation, in rows.
 const MEMORY: f64 = 10_000.0;
 
@@ -35,6 +37,15 @@ impl Scale {
         if self.count >= MEMORY {
             self.squares *= (MEMORY - 1.0) / self.count;
             self.count = MEMORY - 1.0;
+        }
+        // A single outlier says nothing about the scale; one that is not alone may be a change of it.
+        if value < low || value > high {
+            let alone = self.since_outlier.replace(0).is_none_or(|rows| rows > ALONE);
+            if alone {
+                return;
+            }
+        } else if let Some(rows) = &mut self.since_outlier {
+            *rows = rows.saturating_add(1);
         }
         self.push(value.clamp(low, high));
     }

@@ -31,6 +31,9 @@ pub(crate) struct Scale {
     /// Least and largest so far; none in models from before they were stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) span: Option<[f64; 2]>,
+    /// Of a stream: values since the last outlier; none before there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) since_outlier: Option<u32>,
     /// The first values of a stream, see [`Scale::observe`].
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(super) first: Vec<f64>,

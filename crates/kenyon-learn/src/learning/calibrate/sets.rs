@@ -55,7 +55,8 @@ impl Calibration {
                 others(probabilities, class)
             };
             let by_class = options.by_class && !self.class_scores.is_empty();
-            let threshold = if by_class { self.class_threshold(class, options.coverage, pooled) } else { pooled };
+            let threshold =
+                if by_class { self.class_threshold(class, self.adapted(options.coverage), pooled) } else { pooled };
             if score <= threshold {
                 kept.push(class);
             } else if !by_class {
@@ -95,7 +96,7 @@ impl Calibration {
 }
 
 /// The conformity score of class `class`: the smaller, the more typical.
-pub(super) fn score(probabilities: &[f32], class: usize) -> f32 {
+pub(in crate::learning) fn score(probabilities: &[f32], class: usize) -> f32 {
     if probabilities.len() < RAPS_FROM {
         return others(probabilities, class);
     }

@@ -15,6 +15,7 @@ const BLOCK: usize = 256;
 
 /// How the dissimilarity of two conditions is measured.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum Distance {
     /// 1 minus the correlation of the two mean patterns across channels.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// How two dissimilarity matrices are compared.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = SimilarityMeasure))]
 #[serde(rename_all = "snake_case")]
 pub enum Comparison {
     /// Spearman's correlation as expected when ties are broken at random.

@@ -142,7 +142,8 @@ impl Responses {
         sums
     }
 
-    fn counts(&self) -> Vec<usize> {
+    /// Observations of each condition.
+    pub(crate) fn counts(&self) -> Vec<usize> {
         let mut counts = vec![0; self.names.len()];
         self.condition.iter().for_each(|&c| counts[c] += 1);
         counts

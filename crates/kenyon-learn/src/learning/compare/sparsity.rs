@@ -13,6 +13,7 @@ pub const TUNING_POINTS: usize = 32;
 
 /// Sparse-coding measures of a layer's activity over a set of stimuli.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = SparseCoding))]
 pub struct Sparsity {
     /// Number of stimuli.
     pub stimuli: usize,
@@ -47,6 +48,7 @@ pub struct Sparsity {
 
 /// Distribution of a measure.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(as = MeasureSummary))]
 pub struct Summary {
     /// Mean.
     pub mean: f64,

@@ -45,6 +45,16 @@ impl KnownCodes {
         it
     }
 
+    /// A sample of codes of this width, given their sketches `[_, SKETCH]`.
+    pub fn of_sketches(sketches: &[f32], width: usize, seed: u64) -> Self {
+        let mut it = Self::new(Vec::new(), width);
+        let mut order: Vec<usize> = (0..sketches.len() / SKETCH).collect();
+        Random::stream(seed, "novelty", 0).shuffle(&mut order);
+        let key = |row: &usize| &sketches[row * SKETCH..(row + 1) * SKETCH];
+        it.keys = order.iter().take(MAX_KEYS).flat_map(key).copied().collect();
+        it
+    }
+
     /// The distance of a code to its third-nearest key, `1 − cosine` clipped to `[0, 1]`.
     pub fn distance(&self, code: &[f32]) -> f32 {
         self.distance_of(&self.sketch(code))

@@ -1,6 +1,6 @@
 //! Statistics of numbers and of names.
 
-use super::tail::Tail;
+use super::tail::{Tail, without_glitches};
 use crate::data::cell::hash_bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -9,6 +9,9 @@ use std::collections::HashMap;
 const STEP: f32 = 0.25;
 /// Names whose share is kept.
 const MAX_NAMES: usize = 2_000;
+
+/// How many times as wide as the side that it belongs to, and as a deviation, the gap before a glitch is.
+const GAP: f32 = 10.0;
 
 /// The usual values of a number.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -51,13 +54,13 @@ impl UsualNumber {
         let scale =
             spreads.into_iter().find(|spread| spread.is_finite() && *spread > 1e-9 * centre.abs()).unwrap_or(1.0);
         let standard = |v: &f64| standard(*v, centre, scale);
-        Self {
-            centre,
-            scale,
-            upper: Tail::of(known.iter().map(standard).collect(), STEP),
-            lower: Tail::of(known.iter().map(|v| -standard(v)).collect(), STEP),
-            missing,
-        }
+        let tail = |sign: f32| {
+            let mut side: Vec<f32> = known.iter().map(|v| sign * standard(v)).collect();
+            side.sort_by(f32::total_cmp);
+            side.truncate(without_glitches(&side, GAP, 1.0));
+            Tail::of(side, STEP)
+        };
+        Self { centre, scale, upper: tail(1.0), lower: tail(-1.0), missing }
     }
 
     /// Deviations from the centre, and how rare such a value is on its side.
@@ -138,6 +141,15 @@ mod tests {
         assert!(number.look(500.0).1 < 0.1 && number.look(990.0).1 > 1.5);
         assert!(number.look(5_000.0).1 > number.look(999.0).1 + 1.0 && number.look(-5_000.0).1 > 4.0);
         assert!(number.look(f64::NAN).1 > 3.0);
+        // One glitch is no reason to expect what lies between it and the others; a value of many rows is.
+        let with = |glitches: u32| {
+            let values = (0..1000).map(|i| if i < glitches { 1e6 } else { f64::from(i) / 1000.0 });
+            UsualNumber::of(&values.collect::<Vec<_>>())
+        };
+        for far in [50.0, 1e6, 1e7] {
+            assert!(with(1).look(far).1 > 4.0, "{far}: {:?}", with(1).look(far));
+        }
+        assert!(with(10).look(1e6).1 < 2.5, "{:?}", with(10).look(1e6));
         let constant = UsualNumber::of(&[7.0; 50]);
         assert!(constant.look(7.0).1 < 0.1 && constant.look(8.0).1 > 1.0);
         assert!(UsualNumber::of(&[f64::NAN; 9]).look(f64::NAN).1 < 0.1);

@@ -6,6 +6,24 @@ use serde::{Deserialize, Serialize};
 /// A score this far beyond the largest does not count any further, in powers of ten.
 const MOST_BEYOND: f32 = 8.0;
 
+/// At most one in so many scores is a glitch, and none where there are few.
+const ONE_IN: usize = 500;
+const FEWEST: usize = 20;
+
+/// How many of the scores, ascending, remain without glitches: the few largest, where a gap `gap` times as wide as what is
+/// between the middle and the score below, and that many times `least`, separates them. One of these among familiar rows
+/// does not make rows like it familiar.
+pub(super) fn without_glitches(scores: &[f32], gap: f32, least: f32) -> usize {
+    let rows = scores.len();
+    let most = if rows < FEWEST { 0 } else { (rows / ONE_IN).max(1) };
+    let middle = scores.get(rows / 2).copied().unwrap_or(0.0);
+    let isolated = |count: &usize| {
+        let below = scores[rows - count - 1];
+        scores[rows - count] - below > gap * (below - middle).max(least)
+    };
+    rows - (1..=most).rev().find(isolated).unwrap_or(0)
+}
+
 /// The upper tail of a score's distribution.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(super) struct Tail {

@@ -63,7 +63,7 @@ impl StreamModel {
         let forgotten = Forgotten { entries, rows: rows.len().max(entries) };
         self.forgotten += forgotten.rows as u64;
         if forgotten.rows > 0 {
-            self.novelty = None;
+            self.forget_familiar();
         }
         Ok(forgotten)
     }

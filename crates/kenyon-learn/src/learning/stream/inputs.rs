@@ -14,6 +14,8 @@ const PACES: [f32; 4] = [0.5, 0.125, 1.0 / 24.0, 1.0 / 96.0];
 const LABEL_PACES: [f32; 3] = [0.5, 0.1, 0.02];
 /// How many rows ago a label is looked up: the last few, a week of days, a day of (half) hours.
 const LAGS: [usize; 6] = [1, 2, 3, 7, 24, 48];
+/// An encoded number of this size was clipped: it is further from the mean than the stream's scale allows for.
+pub(super) const CLIPPED: f32 = 7.99;
 /// Classes beyond this are not tracked as labels in time.
 const MOST_CLASSES: usize = 16;
 /// Units of the k-winner code, and how many win.
@@ -192,6 +194,10 @@ impl Inputs {
                 at += 1;
             }
             let value = if at < indices.len() && indices[at] == column { f64::from(values[at]) } else { 0.0 };
+            // A clipped number says nothing about the usual ones.
+            if value.abs() >= f64::from(CLIPPED) {
+                continue;
+            }
             let before = value - self.means[i];
             self.means[i] += before / self.rows;
             self.variances[i] += (before * (value - self.means[i]) - self.variances[i]) / self.rows;

@@ -1,6 +1,7 @@
 //! The state for predicting of a model that learns from a stream: the experts, their shared past, and their hedge. How
 //! a row changes it is in `mixture_learn`.
 
+use super::credibility::Credibility;
 use super::experts::{ExpertKind, ExpertRow, Shared, StreamExpert};
 use super::hedge::{Hedge, Mixing};
 use super::inputs::{Inputs, View};
@@ -18,6 +19,7 @@ pub(super) struct Mixture {
     pub(super) inputs: Option<Inputs>,
     pub(super) experts: Vec<Box<dyn StreamExpert>>,
     pub(super) hedge: Hedge,
+    pub(super) credibility: Credibility,
 }
 
 /// Intermediate results for one row.
@@ -52,6 +54,7 @@ impl Mixture {
             mixing: shape.mixing,
             inputs: shape.inputs(),
             hedge: Hedge::new(experts.len(), shape.base),
+            credibility: Credibility::default(),
             experts,
         };
         it.grow(shape.classes);
@@ -76,6 +79,7 @@ impl Mixture {
             inputs: self.inputs.clone(),
             experts: self.experts.iter().map(|expert| copy(&**expert)).collect(),
             hedge: self.hedge.clone(),
+            credibility: self.credibility.clone(),
         }
     }
 

@@ -5,6 +5,9 @@ use super::hedge::log_loss;
 use super::mixture::{Mixture, Scratch};
 use super::shape::Row;
 
+/// A row that counts less is no part of the recent past.
+const HARDLY: f32 = 0.05;
+
 impl Mixture {
     /// Adds a row's inputs to the running statistics, with or without a label.
     pub(super) fn observe_inputs(&mut self, row: Row<'_>) {
@@ -21,7 +24,8 @@ impl Mixture {
         text: impl FnOnce() -> Option<Box<str>>,
         scratch: &mut Scratch,
     ) {
-        self.charge(truth, scratch);
+        let credibility = self.credibility.of(row, truth, &scratch.answer, self.inputs.is_some());
+        self.charge(truth, credibility, scratch);
         let (shared, (label, value)) = (&mut self.shared, label_and_value(truth));
         if shared.regression && shared.counts[0] == 0 {
             shared.mean = value;
@@ -35,8 +39,9 @@ impl Mixture {
             memory.record_hit(nearest);
         }
         memory.write(&scratch.key, &scratch.similarities, label, value, text);
-        self.teach(row, truth, Pass::Stream, scratch);
-        self.pass(truth, scratch);
+        self.teach(row, truth, (Pass::Stream, credibility), scratch);
+        // A glitch is no part of the recent past that rows are compared with.
+        self.pass(truth, scratch, credibility > HARDLY);
     }
 
     /// Learns from the inputs of the last predicted row, without a label.
@@ -50,7 +55,7 @@ impl Mixture {
 
     /// Learns a stored row once more: gradient steps alone, without counts or time.
     pub(super) fn replay_row(&mut self, row: Row<'_>, truth: Truth, scratch: &Scratch) {
-        self.teach(row, truth, Pass::Rehearsal, scratch);
+        self.teach(row, truth, (Pass::Rehearsal, 1.0), scratch);
     }
 
     /// Resets what single rows cannot be removed from.
@@ -72,9 +77,9 @@ impl Mixture {
         }
         for (row, truth) in rows {
             self.answer(row, scratch);
-            self.charge(truth, scratch);
-            self.teach(row, truth, pass, scratch);
-            self.pass(truth, scratch);
+            self.charge(truth, 1.0, scratch);
+            self.teach(row, truth, (pass, 1.0), scratch);
+            self.pass(truth, scratch, true);
         }
     }
 
@@ -102,32 +107,35 @@ impl Mixture {
         self.hedge.on_drift();
     }
 
-    fn charge(&mut self, truth: Truth, scratch: &Scratch) {
+    fn charge(&mut self, truth: Truth, credibility: f32, scratch: &Scratch) {
         let answers = scratch.answers.iter();
         match truth {
             Truth::Class(class) => {
-                self.hedge.charge(answers.map(|p| log_loss(p.get(class).copied().unwrap_or(0.0))));
+                let loss = |p: &Vec<f32>| credibility * log_loss(p.get(class).copied().unwrap_or(0.0));
+                self.hedge.charge(answers.map(loss));
             }
             Truth::Value(value) => {
                 let error = |p: &Vec<f32>| (p[0] - value).powi(2);
                 let least = scratch.answers.iter().map(error).fold(f32::INFINITY, f32::min);
                 let scale = least.max(1e-6) + 0.1 * (value - self.shared.mean).powi(2);
-                self.hedge.charge(answers.map(|p| (error(p) / scale).min(10.0)));
+                self.hedge.charge(answers.map(|p| credibility * (error(p) / scale).min(10.0)));
             }
         }
     }
 
-    fn teach(&mut self, row: Row<'_>, truth: Truth, pass: Pass, scratch: &Scratch) {
+    fn teach(&mut self, row: Row<'_>, truth: Truth, (pass, credibility): (Pass, f32), scratch: &Scratch) {
         let row = ExpertRow { row, view: &scratch.view, similarities: &scratch.similarities, shared: &self.shared };
         for ((expert, predicted), &weight) in self.experts.iter_mut().zip(&scratch.answers).zip(&scratch.weights) {
-            expert.learn_one(&row, &Lesson { truth, predicted, weight, pass });
+            expert.learn_one(&row, &Lesson { truth, predicted, weight, pass, credibility });
         }
     }
 
     /// Moves on to the next row after the last predicted one.
-    fn pass(&mut self, truth: Truth, scratch: &Scratch) {
+    fn pass(&mut self, truth: Truth, scratch: &Scratch, credible: bool) {
         let Some(inputs) = &mut self.inputs else { return };
-        inputs.pass(&scratch.view);
+        if credible {
+            inputs.pass(&scratch.view);
+        }
         if let Truth::Class(class) = truth {
             inputs.label(class as u32);
         }

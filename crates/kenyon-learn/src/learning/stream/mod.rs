@@ -7,34 +7,44 @@
 //! A stream starts empty (a running encoder, codes learned from its own first rows) or from
 //! a trained bundle, whose encoder and network then stay frozen while everything after them learns.
 
+mod block_test;
 mod code;
 mod column_drift;
 mod consolidate;
 mod copy_on_write;
+mod credibility;
 mod experts;
+mod familiar;
 mod figures;
 mod forget;
 mod hedge;
 mod history;
+mod horizons;
 mod inputs;
 mod mixture;
 mod mixture_learn;
 mod network;
+mod record;
 mod report;
+mod served;
 mod shape;
 mod state;
 mod targets;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod trust_tests;
 
 pub use column_drift::ColumnChange;
 pub use consolidate::Consolidation;
 pub use figures::Figures;
 pub use forget::Forgotten;
+pub use horizons::HorizonPoint;
 pub use report::StreamReport;
 
 use super::bundle::Bundle;
-use super::novelty::Novelty;
+use super::calibrate::RAPS_FROM;
+use super::novelty::{KnownCodes, Novelty};
 use crate::data::encoder::{Encoder, EncoderOptions, Field, Layout};
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
@@ -48,11 +58,15 @@ use crate::{Error, Result};
 use code::Code;
 use column_drift::ColumnDrift;
 use experts::{EXPERTS, ExpertKind, Truth};
+use familiar::Familiar;
 use hedge::Mixing;
 use history::History;
+use horizons::Horizons;
 use jiff::Timestamp;
 use mixture::{Mixture, Scratch};
+use record::RecordAnswers;
 use serde_json::{Map, Value};
+use served::ServedCalibration;
 use shape::{MixtureShape, Row};
 use std::sync::Arc;
 use targets::TargetRange;
@@ -110,14 +124,21 @@ pub struct StreamModel {
     recent_texts: Vec<Option<Box<str>>>,
     /// Rows forgotten since the last consolidation: the experts still contain what they learned from them.
     forgotten: u64,
-    /// Residuals of the newest labelled rows: the scores of conformal sets.
+    /// Conformity scores of the newest answers, the reference of sets and intervals.
     scores: Vec<f32>,
+    served: ServedCalibration,
+    horizons: Horizons,
     consolidations: Vec<Consolidation>,
     reader: RowsReader,
     scratch: Scratch,
+    /// The same for the copy that [`Horizons`] keeps.
+    aged: Scratch,
     threads: usize,
-    /// Novelty fitted on stored rows, and the number of rows at which it was fitted.
+    /// Novelty fitted on familiar rows, and the number of rows at which it was fitted.
     novelty: Option<(u64, Arc<Novelty>)>,
+    familiar: Familiar,
+    /// Projects codes as novelty does; follows from their width.
+    projector: KnownCodes,
     /// How unusual the rows observed last were before they were learned.
     novelty_scores: Vec<f32>,
 }
@@ -253,10 +274,15 @@ impl StreamModel {
             recent_texts: Vec::new(),
             forgotten: 0,
             scores: Vec::new(),
+            served: ServedCalibration::default(),
+            horizons: Horizons::default(),
             consolidations: Vec::new(),
             scratch: Scratch::default(),
+            aged: Scratch::default(),
             threads: 1,
             novelty: None,
+            familiar: Familiar::default(),
+            projector: KnownCodes::default(),
             novelty_scores: Vec::new(),
         }
     }
@@ -301,15 +327,20 @@ impl StreamModel {
         }
         let labels = self.new_labels(table)?;
         if out.new_classes > 0 {
-            self.mixture.grow(self.target_encoder.outputs());
+            let classes = self.target_encoder.outputs();
+            // From so many classes on scores have another meaning.
+            if classes >= RAPS_FROM && classes - out.new_classes < RAPS_FROM {
+                self.scores.clear();
+            }
+            self.mixture.grow(classes);
             self.newest_class = self.rows;
         }
         if self.running {
             Arc::make_mut(&mut self.encoder).observe(table)?;
         }
         let mut batch = self.encoder.encode(table)?;
-        if let Some(base) = &self.base {
-            batch.input_scores = base.novelty.of_inputs(table);
+        if let Some(novelty) = self.reference() {
+            batch.input_scores = novelty.of_inputs(table);
         }
         if let Some(width) = self.code.ready(&self.encoder, &self.config, self.seed, &batch) {
             self.mixture.rekey(width);
@@ -319,12 +350,20 @@ impl StreamModel {
         let codes = self.codes(&batch)?;
         let width = codes.0.len() / batch.rows().max(1);
         let outputs = codes.1.len() / batch.rows().max(1);
-        for (r, &label) in labels.iter().enumerate() {
+        let row = |r: usize| {
             let (indices, values) = batch.entries(r);
             let code = &codes.0[r * width..(r + 1) * width];
-            let row = Row { indices, values, code, base: &codes.1[r * outputs..(r + 1) * outputs] };
-            self.one(row, (&batch, r), label, texts.get(r).copied(), &mut out);
-            self.remember(indices, values, label.learned, texts.get(r).copied());
+            Row { indices, values, code, base: &codes.1[r * outputs..(r + 1) * outputs] }
+        };
+        let mut record = self.answer_as_served(&batch, row, &labels);
+        for (r, &label) in labels.iter().enumerate() {
+            let row = row(r);
+            self.one(row, r, label, texts.get(r).copied(), (&mut record, &mut out));
+            self.remember(row.indices, row.values, label.learned, texts.get(r).copied());
+        }
+        if self.base.is_none() {
+            let names = self.encoder.inputs.iter().map(|input| input.name.as_str());
+            self.familiar.add(table, names, record.sketches, self.seed);
         }
         // A code that was learned again is for later rows: those of this batch had the old one.
         let learned: Vec<f32> = labels.iter().map(|label| label.learned).collect();
@@ -341,11 +380,20 @@ impl StreamModel {
         Ok(out)
     }
 
-    fn one(&mut self, row: Row<'_>, (batch, r): (&Batch, usize), label: Label, text: Option<&str>, out: &mut Observed) {
+    fn one(
+        &mut self,
+        row: Row<'_>,
+        r: usize,
+        label: Label,
+        text: Option<&str>,
+        (record, out): (&mut RecordAnswers<'_>, &mut Observed),
+    ) {
         self.rows += 1;
         self.mixture.observe_inputs(row);
         self.mixture.answer(row, &mut self.scratch);
-        if let Some(score) = self.novelty_score(row.code, batch, r) {
+        let sketch = self.projector.sketch(self.mixture.key(row.code, &self.scratch));
+        record.sketches.extend_from_slice(&sketch);
+        if let Some(score) = self.novelty_score(&sketch, record.batch, r) {
             self.keep_novelty(score);
         }
         let answer = match self.task {
@@ -360,13 +408,16 @@ impl StreamModel {
             return;
         }
         let truth = self.truth(label.learned);
+        self.measure_horizon(row, truth, label, record.thresholds.as_ref());
+        let first = (r == 0).then(|| self.served.judge(&self.scratch.answer, truth, label.observed));
+        if let Some(judged) = first.or(record.judged[r])
+            && let Some(held) = self.served.learn(judged, record.thresholds.as_ref(), &mut self.scores)
+        {
+            self.history.held(held);
+        }
         let drift = match truth {
-            Truth::Class(class) => {
-                self.score(1.0 - self.scratch.answer[class]);
-                self.figures.class(answer as usize, class)
-            }
+            Truth::Class(class) => self.figures.class(answer as usize, class),
             Truth::Value(_) => {
-                self.score((answer - label.observed).abs());
                 let unit = self.unit();
                 self.figures.value(answer * unit, label.observed * unit)
             }
@@ -378,6 +429,9 @@ impl StreamModel {
             // Errors that come with new classes are no reason to forget the old ones.
             self.mixture.on_drift(self.rows - self.newest_class > 20_000);
         }
+        if self.horizons.is_due(self.figures.labelled) {
+            self.horizons.copy = Some((self.figures.labelled, self.mixture.published()));
+        }
     }
 
     /// Learns the rows that waited for a code once more, under the code learned from them.
@@ -386,7 +440,7 @@ impl StreamModel {
         let (batch, labels, texts) = (batch.clone(), labels.to_vec(), texts.to_vec());
         let Some(codes) = self.code.of(&batch, self.threads) else { return Ok(()) };
         let width = codes.len() / batch.rows().max(1);
-        self.novelty = None;
+        self.forget_familiar();
         self.mixture.rekey(width);
         self.mixture.shared.counts.iter_mut().for_each(|c| *c = 0);
         for (r, &label) in labels.iter().enumerate() {
@@ -409,7 +463,7 @@ impl StreamModel {
     fn restart_regression(&mut self, centre: f64) {
         self.target_encoder = TargetEncoder::Number { mean: centre, std: 1.0 };
         self.mixture.restart();
-        self.novelty = None;
+        self.forget_familiar();
         self.mixture.rekey(self.mixture.key_width());
         (self.mixture.shared.counts[0], self.mixture.shared.mean) = (0, 0.0);
         self.scores.clear();
@@ -486,15 +540,6 @@ impl StreamModel {
             }
             (code, _) => Ok((code.of(batch, self.threads).unwrap_or_default(), Vec::new())),
         }
-    }
-
-    fn score(&mut self, score: f32) {
-        let recent = &self.scores[self.scores.len().saturating_sub(RECENT)..];
-        self.history.score(score, recent, self.figures.labelled + 1);
-        if self.scores.len() >= 2 * RECENT {
-            self.scores.drain(..RECENT);
-        }
-        self.scores.push(score);
     }
 
     fn remember(&mut self, indices: &[u32], values: &[f32], label: f32, text: Option<&str>) {

@@ -1,15 +1,16 @@
 //! A stream's state as a network: what serving predicts with while the stream continues.
 
 use super::code::Code;
+use super::familiar::Familiar;
 use super::mixture::{Mixture, Scratch};
 use super::shape::Row;
 use super::{StreamModel, Task};
 use crate::data::Batch;
 use crate::learning::bundle::{Bundle, BundleConfig, FORMAT};
 use crate::learning::calibrate::Calibration;
-use crate::learning::novelty::{KnownCodes, MAX_KEYS, Novelty};
+use crate::learning::novelty::{KnownCodes, MAX_KEYS, Novelty, SKETCH};
 use crate::models::hybrid::{explain_by_steps, strongest_units};
-use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
+use crate::models::{Activity, Explanation, Family, LayerActivity, Network, layer_names};
 use crate::nn::Tensors;
 use crate::nn::probability::softmax;
 use crate::{Error, Result};
@@ -21,6 +22,9 @@ use std::sync::Arc;
 pub(super) const NOVELTY_WINDOW: usize = 1_000;
 /// With fewer observed rows the rank is that among the rows the training held out.
 const FEWEST_RECENT: usize = 100;
+/// With fewer scores none is capped, and how far beyond nearly all others one counts at least.
+const FEWEST_CAPPED: usize = 10;
+const LEAST_STEP: f32 = 0.1;
 /// Largest number of rows after which the reference of novelty is fitted again.
 const RENEWED: u64 = 500;
 
@@ -170,6 +174,18 @@ impl Network for Published {
         Ok(out)
     }
 
+    /// The layers of the trained network; a stream without one has the code alone.
+    fn layer(&self, batch: &Batch, name: &str) -> Result<Option<Vec<f32>>> {
+        self.base.as_ref().map_or(Ok(None), |base| {
+            if let Some(code) = base.network.layer(batch, name)? {
+                return Ok(Some(code));
+            }
+            let names = layer_names(&*base.network, batch)?;
+            let last = names.len().checked_sub(2).map(|at| &names[at]);
+            (last.is_some_and(|last| last == name)).then(|| base.network.features(batch)).transpose()
+        })
+    }
+
     fn save(&self) -> Result<Tensors> {
         self.base.as_ref().map_or_else(|| Ok(Tensors::new()), |base| base.network.save())
     }
@@ -181,9 +197,8 @@ impl StreamModel {
     pub fn publish(&self) -> Bundle {
         let (base, code) = (self.base.clone(), self.code.published());
         let network = Published { base, code, mixture: self.mixture.published() };
-        let mut scores = self.scores[self.scores.len().saturating_sub(super::RECENT)..].to_vec();
-        scores.sort_by(f32::total_cmp);
-        let calibration = Calibration { temperature: 1.0, rows: scores.len(), scores, ..Calibration::default() };
+        let classes = if self.task == Task::Regression { 0 } else { self.target_encoder.outputs() };
+        let calibration = self.served.published(&self.scores, classes);
         let config = match &self.base {
             Some(base) => BundleConfig {
                 target_encoder: self.target_encoder.clone(),
@@ -232,37 +247,71 @@ impl StreamModel {
         .with_background(self.base.as_ref().and_then(|base| base.background.clone()))
     }
 
-    /// How unusual the row last answered is, row `r` of `batch`, among what was known before it.
-    pub(super) fn novelty_score(&self, code: &[f32], batch: &Batch, r: usize) -> Option<f32> {
-        let found = self.novelty.as_ref().map(|(_, found)| found);
-        let novelty = self.base.as_ref().map(|base| &base.novelty).or(found)?;
-        let key = self.mixture.key(code, &self.scratch);
-        let score = novelty.score(&novelty.codes.sketch(key), batch, r);
-        score.is_finite().then_some(score)
+    /// What new rows are compared with; none before there is anything.
+    pub(super) fn reference(&self) -> Option<&Novelty> {
+        let found = self.novelty.as_ref().map(|(_, found)| &**found);
+        self.base.as_ref().map(|base| &*base.novelty).or(found)
     }
 
-    /// Keeps the score of a row that was observed.
+    /// How unusual row `r` of `batch` is, whose code has this sketch, among what was known before it.
+    pub(super) fn novelty_score(&self, sketch: &[f32; SKETCH], batch: &Batch, r: usize) -> Option<f32> {
+        Some(self.reference()?.score(sketch, batch, r)).filter(|score| score.is_finite())
+    }
+
+    /// Keeps the score of a row that was observed. Beyond nearly all others it counts as little more than they: a single
+    /// glitch does not make what is like it familiar, and what comes again and again moves the reference step by step.
     pub(super) fn keep_novelty(&mut self, score: f32) {
+        let recent = &self.novelty_scores[self.novelty_scores.len().saturating_sub(NOVELTY_WINDOW)..];
+        let most = recent.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let score = if score > most && recent.len() >= FEWEST_CAPPED {
+            let mut sorted = recent.to_vec();
+            sorted.sort_by(f32::total_cmp);
+            let high = sorted[(sorted.len() * 99).div_ceil(100) - 1];
+            score.min(high + (0.5 * (high - sorted[sorted.len() / 2])).max(LEAST_STEP))
+        } else {
+            score
+        };
         if self.novelty_scores.len() >= 2 * NOVELTY_WINDOW {
             self.novelty_scores.drain(..NOVELTY_WINDOW);
         }
         self.novelty_scores.push(score);
     }
 
-    /// Fits novelty on the memory again, when a quarter more rows have come. Part of
+    /// Starts novelty over: codes have another meaning, or rows were forgotten.
+    pub(super) fn forget_familiar(&mut self) {
+        self.novelty = None;
+        self.familiar = Familiar::default();
+        self.novelty_scores.clear();
+        self.horizons.copy = None;
+    }
+
+    /// Fits novelty on the familiar rows again, when a quarter more rows have come. Part of
     /// learning and not of publishing, so that replicas agree on it.
     pub(super) fn renew_novelty(&mut self) {
-        if self.base.is_none()
-            && self.novelty.as_ref().is_none_or(|(rows, _)| self.rows >= rows + (rows / 4).min(RENEWED) + 10)
-        {
-            let nothing_known = self.novelty.as_ref().is_none_or(|(_, before)| before.codes.keys.is_empty());
-            let (found, judged) = self.find_novelty(nothing_known);
-            if nothing_known {
-                // Scores from before anything was known, or under another code, do not compare.
-                self.novelty_scores = judged;
-            }
-            self.novelty = Some((self.rows, Arc::new(found)));
+        let due = |(rows, found): &(u64, Arc<Novelty>)| {
+            let first = self.familiar.is_enough() && !found.reads_inputs();
+            first || self.rows >= rows + (rows / 4).min(RENEWED) + 10
+        };
+        if self.base.is_some() || !self.novelty.as_ref().is_none_or(due) {
+            return;
         }
+        let before = self.novelty.as_ref();
+        let (found, judged, first) = if self.familiar.is_enough() {
+            let (found, judged) = self.familiar.fit(self.mixture.key_width(), self.seed);
+            (found, judged, before.is_none_or(|(_, before)| !before.reads_inputs()))
+        } else {
+            let nothing_known = before.is_none_or(|(_, before)| before.codes.keys.is_empty());
+            let (found, judged) = self.find_novelty(nothing_known);
+            (found, judged, nothing_known)
+        };
+        if first {
+            // Scores of another kind, or from before anything was known, do not compare.
+            self.novelty_scores.clear();
+            let mut judged = judged;
+            judged.sort_by(f32::total_cmp);
+            judged.into_iter().for_each(|score| self.keep_novelty(score));
+        }
+        self.novelty = Some((self.rows, Arc::new(found)));
     }
 
     /// The codes of what is remembered. At the first time every second episode is known, and the others tell how far

@@ -2,6 +2,7 @@
 
 use super::copy_on_write::CopyOnWrite;
 use super::history::History;
+use super::horizons::HorizonPoint;
 use super::{ColumnChange, Consolidation, Figures, StreamModel, Task};
 use crate::data::target::TargetEncoder;
 use crate::learning::bundle::class_name;
@@ -16,6 +17,7 @@ pub struct StreamReport {
     memory: CopyOnWrite<Episodic>,
     figures: Figures,
     history: History,
+    horizons: Vec<HorizonPoint>,
     changes: CopyOnWrite<Vec<ColumnChange>>,
     rows: u64,
     forgotten: u64,
@@ -31,6 +33,7 @@ impl StreamModel {
             memory: self.mixture.shared.memory.clone(),
             figures: self.figures.clone(),
             history: self.history.clone(),
+            horizons: self.horizons.points(),
             changes: self.column_drift.changes.clone(),
             rows: self.rows,
             forgotten: self.forgotten,
@@ -79,6 +82,24 @@ impl StreamReport {
         json!({"entries": self.entries().len(), "capacity": self.memory.capacity * groups})
     }
 
+    /// How well rows are answered that come some rows after the last one learned, from none on.
+    fn horizon(&self) -> Value {
+        let name = if self.task == Task::Regression { "mae" } else { "accuracy" };
+        let rows = self.figures.labelled;
+        let now = HorizonPoint {
+            rows_since: 0,
+            rows,
+            figure: (rows > 0).then(|| self.figures.total()),
+            coverage: self.history.coverage(),
+        };
+        let one = |point: &HorizonPoint| {
+            json!({
+                "rows_since": point.rows_since, "rows": point.rows, name: point.figure, "coverage": point.coverage,
+            })
+        };
+        [now].iter().chain(&self.horizons).map(one).collect()
+    }
+
     /// The body of `GET /{name}/stream`.
     pub fn stream(&self) -> Value {
         let recalls: Map<String, Value> = self
@@ -92,7 +113,7 @@ impl StreamReport {
         json!({
             "observed": self.rows, "labelled": self.figures.labelled, "unlabelled": self.figures.unlabelled,
             "prequential": self.figures.prequential(), "drift": drift,
-            "history": self.figures.history(&self.history), "classes": recalls, "memory": self.memory(),
+            "history": self.figures.history(&self.history), "horizon": self.horizon(), "classes": recalls, "memory": self.memory(),
             "consolidations": self.consolidations, "forgotten_since": self.forgotten,
         })
     }

@@ -5,18 +5,22 @@ mod earlier;
 use super::code::Code;
 use super::consolidate::Consolidation;
 use super::copy_on_write::CopyOnWrite;
+use super::credibility::Credibility;
 use super::experts::{EXPERTS, ExpertKind, Shared};
+use super::familiar::Familiar;
 use super::figures::Figures;
 use super::hedge::{Hedge, Mixing};
+use super::horizons::Horizons;
 use super::inputs::Inputs;
 use super::mixture::{Mixture, Scratch};
+use super::served::ServedCalibration;
 use super::targets::TargetRange;
 use super::{Bundle, StreamModel, broken};
 use crate::Result;
 use crate::data::Batch;
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
-use crate::learning::novelty::{KnownCodes, Novelty};
+use crate::learning::novelty::{KnownCodes, Novelty, SavedNovelty};
 use crate::models::Task;
 use crate::nn::memory::episodic::Episodic;
 use serde::de::DeserializeOwned;
@@ -97,6 +101,15 @@ struct State<C, F, B, L, T> {
     consolidations: Vec<u8>,
 }
 
+/// Parts that come after everything older.
+#[derive(Default, Serialize, Deserialize)]
+struct Newer<F, K> {
+    copy: Option<(u64, MixtureState)>,
+    familiar: F,
+    /// Keys of the inputs that novelty is fitted on.
+    input_keys: K,
+}
+
 /// The experts, each under its name, and their shared past.
 #[derive(Serialize, Deserialize)]
 struct MixtureState {
@@ -147,6 +160,7 @@ impl MixtureState {
             }),
             experts: self.experts.into_iter().map(load).collect::<Result<_>>()?,
             hedge: self.hedge,
+            credibility: Credibility::fixed(),
         };
         if mixture.experts.len() != mixture.hedge.experts() {
             return Err(broken("experts and their weights do not fit"));
@@ -161,7 +175,9 @@ impl StreamModel {
         let described = serde_json::json!({
             "target": self.target, "target_encoder": self.target_encoder, "encoder": *self.encoder,
             "config": self.config, "targets": self.targets, "novelty_scores": self.novelty_scores,
-            "history": self.history, "column_drift": self.column_drift,
+            "history": self.history, "column_drift": self.column_drift, "served": self.served,
+            "credibility": self.mixture.credibility, "horizons": self.horizons.figures,
+            "novelty": self.novelty.as_ref().filter(|(_, n)| n.reads_inputs()).and_then(|(_, n)| n.saved()),
         });
         let state = State {
             layout: LAYOUT,
@@ -183,7 +199,15 @@ impl StreamModel {
             novelty: self.novelty.as_ref().map(|(rows, n)| (*rows, n.codes.keys.clone(), n.codes.width, n.threshold)),
             consolidations: serde_json::to_vec(&self.consolidations).map_err(broken)?,
         };
-        postcard::to_stdvec(&state).map_err(broken)
+        let copy = self.horizons.copy.as_ref();
+        let newer = Newer {
+            copy: copy.map(|(made, copy)| MixtureState::of(copy).map(|copy| (*made, copy))).transpose()?,
+            familiar: &self.familiar,
+            input_keys: self.novelty.as_ref().map_or(&[][..], |(_, novelty)| novelty.input_keys()),
+        };
+        let mut bytes = postcard::to_stdvec(&state).map_err(broken)?;
+        bytes.extend(postcard::to_stdvec(&newer).map_err(broken)?);
+        Ok(bytes)
     }
 
     /// The stream that [`StreamModel::snapshot`] was taken of. `base` is the bundle it continues from, if
@@ -194,9 +218,14 @@ impl StreamModel {
 
     pub(super) fn restore_with(bytes: &[u8], base: Option<Arc<Bundle>>, kinds: &[ExpertKind]) -> Result<Self> {
         let (layout, _) = postcard::take_from_bytes::<u32>(bytes).map_err(broken)?;
-        let state = match layout {
-            LAYOUT => postcard::from_bytes::<Read>(bytes).map_err(broken)?,
-            _ => earlier::read(bytes, layout)?,
+        let (state, newer) = match layout {
+            LAYOUT => postcard::take_from_bytes::<Read>(bytes).map_err(broken)?,
+            _ => (earlier::read(bytes, layout)?, &[][..]),
+        };
+        let newer = match newer {
+            // Snapshots of before these parts were kept end here.
+            [] => Newer::default(),
+            newer => postcard::from_bytes::<Newer<Familiar, Vec<f32>>>(newer).map_err(broken)?,
         };
         let mut described = match Value::from(state.described) {
             Value::Object(described) => described,
@@ -225,6 +254,29 @@ impl StreamModel {
         // Snapshots of before they were kept have neither.
         let history = described.remove("history").map(serde_json::from_value).transpose().map_err(broken)?;
         let column_drift = described.remove("column_drift").map(serde_json::from_value).transpose().map_err(broken)?;
+        let served = described.remove("served").map(serde_json::from_value).transpose().map_err(broken)?;
+        let figures = described.remove("horizons").map(serde_json::from_value).transpose().map_err(broken)?;
+        let mut mixture = state.mixture.load(state.regression, kinds)?;
+        if let Some(credibility) = described.remove("credibility") {
+            mixture.credibility = serde_json::from_value(credibility).map_err(broken)?;
+        }
+        let load = |(made, copy): (u64, MixtureState)| copy.load(state.regression, kinds).map(|copy| (made, copy));
+        let horizons = Horizons { figures: figures.unwrap_or_default(), copy: newer.copy.map(load).transpose()? };
+        let saved: Option<SavedNovelty> =
+            described.remove("novelty").map(serde_json::from_value).transpose().map_err(broken)?.flatten();
+        let columns: Vec<&str> = encoder.inputs.iter().map(|input| input.name.as_str()).collect();
+        let novelty = match state.novelty {
+            Some((rows, keys, width, threshold)) => {
+                let codes = KnownCodes::new(keys, width);
+                let novelty = match saved {
+                    Some(saved) => Novelty::load(codes, saved, newer.input_keys, &columns)
+                        .ok_or_else(|| broken("what novelty is ranked by does not fit"))?,
+                    None => Novelty::distance_alone(codes, threshold),
+                };
+                Some((rows, Arc::new(novelty)))
+            }
+            None => None,
+        };
         Ok(Self {
             task: if state.regression { Task::Regression } else { Task::Classification },
             target,
@@ -235,7 +287,7 @@ impl StreamModel {
             config: part(&mut described, "config")?,
             seed: state.seed,
             targets,
-            mixture: state.mixture.load(state.regression, kinds)?,
+            mixture,
             code: state.code,
             figures: state.figures,
             history: history.unwrap_or_default(),
@@ -247,14 +299,17 @@ impl StreamModel {
             recent_labels: state.recent_labels,
             recent_texts: state.recent_texts,
             scores: state.scores,
+            served: served.unwrap_or_else(ServedCalibration::fixed),
+            horizons,
             forgotten: state.forgotten,
             consolidations: serde_json::from_slice::<Vec<Consolidation>>(&state.consolidations).map_err(broken)?,
             reader: RowsReader::new(&plans, &ignored),
             scratch: Scratch::default(),
+            aged: Scratch::default(),
             threads: 1,
-            novelty: state.novelty.map(|(rows, keys, width, threshold)| {
-                (rows, Arc::new(Novelty::distance_alone(KnownCodes::new(keys, width), threshold)))
-            }),
+            novelty,
+            familiar: newer.familiar,
+            projector: KnownCodes::default(),
             novelty_scores,
         })
     }

@@ -55,6 +55,11 @@ pub(super) trait Algorithm: Send + Sync + 'static {
     /// Work and states while `batch` is answered.
     fn count(&self, known: (&[f32], &Self::Prepared), batch: &Batch, out: &mut Activity);
 
+    /// As [`Network::layer`].
+    fn layer(&self, _known: (&[f32], &Self::Prepared), _batch: &Batch, _name: &str) -> Option<Vec<f32>> {
+        None
+    }
+
     /// Adds what is saved besides the weights.
     fn save(&self, _out: &mut Tensors) -> Result<()> {
         Ok(())
@@ -236,6 +241,10 @@ impl<A: Algorithm> Network for MemoryNet<A> {
         let mut out = Activity { bytes: 4 * self.weights.len() as u64, ..Activity::default() };
         self.algorithm.count(self.known(), batch, &mut out);
         Ok(out)
+    }
+
+    fn layer(&self, batch: &Batch, name: &str) -> Result<Option<Vec<f32>>> {
+        Ok(self.algorithm.layer(self.known(), batch, name))
     }
 
     fn save(&self) -> Result<Tensors> {

@@ -6,6 +6,7 @@ use super::onnx::recall;
 use super::stories::state_layer;
 use crate::data::Batch;
 use crate::models::attention::loss_gradient;
+use crate::models::candle::memory::{Config, RecallConfig};
 use crate::models::{Activity, Explanation, RECALLED, Recalled, RecalledRow, Targets, UNLABELLED};
 use crate::nn::Tensors;
 use crate::nn::memory::knn_attention::{Episodes, Keys, KnnLayout, KnnShape, KnnTape, keys_backward};
@@ -33,6 +34,12 @@ impl KnnAttention {
             vec![(capacity / shape.outputs.max(1)).max(1); shape.outputs]
         };
         Self { layout: KnnLayout::new(shape), episodes: Episodes::default(), quota }
+    }
+
+    /// Its candle form.
+    pub(super) fn candle(&self) -> Config {
+        let KnnShape { features, width, outputs, regression } = self.layout.shape;
+        Config::Rows(RecallConfig { features, width, outputs, regression, episodes: self.episodes.clone() })
     }
 
     /// The stored rows most similar to the last predicted row.

@@ -7,6 +7,7 @@ use super::stories::{StoryFields, add_attention, state_layer};
 use crate::Result;
 use crate::data::Batch;
 use crate::models::attention::loss_gradient;
+use crate::models::candle::memory::{Config, StoryConfig};
 use crate::models::{Activity, Explanation, Position};
 use crate::nn::Tensors;
 use crate::nn::adam::{Moments, clip};
@@ -36,6 +37,13 @@ impl MemoryNetwork {
         let encoding = PositionEncoding::new(shape.width, shape.hops + 1);
         let layout = MemoryNetworkLayout::new(shape);
         Self { layout, encoding, fields, linear, linear_best: f32::INFINITY }
+    }
+
+    /// Its candle form.
+    pub(super) fn candle(&self) -> Config {
+        let MemoryNetworkShape { words, width, hops, slots, outputs } = self.layout.shape;
+        let sizes = StoryConfig { words, width, hops, slots, outputs, story_fields: self.fields.flags().to_vec() };
+        Config::Softmax { sizes, linear: self.linear }
     }
 }
 

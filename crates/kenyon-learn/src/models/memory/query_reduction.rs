@@ -5,6 +5,7 @@ use super::algorithm::{Algorithm, Chunk};
 use super::stories::{ACTIVE, StoryFields, add_attention, layer};
 use crate::data::Batch;
 use crate::models::attention::loss_gradient;
+use crate::models::candle::memory::{Config, StoryConfig};
 use crate::models::{Activity, Explanation};
 use crate::nn::memory::memory_network::PositionEncoding;
 use crate::nn::memory::query_reduction::{QueryReductionLayout, QueryReductionShape, QueryReductionTape};
@@ -24,6 +25,13 @@ impl QueryReduction {
     pub(super) fn new(shape: QueryReductionShape, fields: StoryFields) -> Self {
         let encoding = PositionEncoding::new(shape.width, 1);
         Self { layout: QueryReductionLayout::new(shape), encoding, fields }
+    }
+
+    /// Its candle form.
+    pub(super) fn candle(&self) -> Config {
+        let QueryReductionShape { words, width, hops, slots, outputs, wide_gates } = self.layout.shape;
+        let sizes = StoryConfig { words, width, hops, slots, outputs, story_fields: self.fields.flags().to_vec() };
+        Config::Ordered { sizes, wide_gates }
     }
 }
 
@@ -106,6 +114,18 @@ impl Algorithm for QueryReduction {
             }
             out.layers.push(layer(format!("hops.{hop}"), duty, winners));
         }
+    }
+
+    fn layer(&self, (weights, _): (&[f32], &()), batch: &Batch, name: &str) -> Option<Vec<f32>> {
+        let hop = (0..self.layout.shape.hops).find(|hop| format!("hops.{hop}") == name)?;
+        let mut out = Vec::with_capacity(batch.rows() * self.layout.shape.width);
+        let mut tape = QueryReductionTape::default();
+        for row in 0..batch.rows() {
+            let stories = self.fields.stories(batch, row..row + 1);
+            tape.forward(&self.layout, &self.encoding, weights, &stories, 0..1, None);
+            out.extend_from_slice(tape.carried(hop));
+        }
+        Some(out)
     }
 
     fn gradient(

@@ -23,29 +23,12 @@ impl StoryFields {
 
     /// Rows of a batch as question and slots.
     pub(super) fn stories(&self, batch: &Batch, rows: Range<usize>) -> Stories {
-        let mut out = Stories { rows: vec![0], slots: vec![0], ..Stories::default() };
-        let is_story = |token: usize| {
-            batch.fields.get(token).is_some_and(|field| self.0.get(usize::from(*field)).copied().unwrap_or(false))
-        };
-        let push = |out: &mut Stories, token: usize| {
-            let entries = batch.token_offsets[token]..batch.token_offsets[token + 1];
-            let (indices, values) = batch.token(token);
-            out.words.extend_from_slice(indices);
-            out.values.extend_from_slice(values);
-            out.origin.extend(entries);
-        };
-        for row in rows {
-            batch.row(row).filter(|token| !is_story(*token)).for_each(|token| push(&mut out, token));
-            out.slots.push(out.words.len() as u32);
-            out.tokens.push(u32::MAX);
-            for token in batch.row(row).filter(|token| is_story(*token)) {
-                push(&mut out, token);
-                out.slots.push(out.words.len() as u32);
-                out.tokens.push(token as u32);
-            }
-            out.rows.push(out.slots.len() as u32 - 1);
-        }
-        out
+        Stories::new(batch, rows, &self.0)
+    }
+
+    /// Whether each field holds slots.
+    pub(super) fn flags(&self) -> &[bool] {
+        &self.0
     }
 }
 

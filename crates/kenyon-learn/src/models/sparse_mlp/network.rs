@@ -8,7 +8,7 @@ use crate::data::encoder::Encoder;
 use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
 use crate::nn::Tensors;
 use crate::nn::kernels::{Isa, SparseRows};
-use crate::nn::layers::sparse_net::{InferenceNet, Scratch, save_winners};
+use crate::nn::layers::sparse_net::{Code, InferenceNet, Scratch, hidden_name, save_winners};
 use crate::onnx::{Graph, Node};
 use crate::{Error, Result};
 use std::cell::RefCell;
@@ -164,7 +164,7 @@ impl Network for SparseMlp {
             let units = counts.len();
             let winners = counts.iter().map(|&count| f64::from(count)).sum::<f64>() / rows;
             LayerActivity {
-                name: crate::nn::layers::sparse_net::hidden_name(index),
+                name: hidden_name(index),
                 units,
                 winners,
                 active_share: winners / units as f64,
@@ -189,6 +189,15 @@ impl Network for SparseMlp {
         })
     }
 
+    fn layer(&self, batch: &Batch, name: &str) -> Result<Option<Vec<f32>>> {
+        let levels = self.net.shape.hidden.len();
+        let Some(level) = (0..levels).find(|&level| hidden_name(level) == name) else { return Ok(None) };
+        let width = self.net.shape.hidden[level].units;
+        let mut out = Vec::with_capacity(batch.rows() * width);
+        self.run(batch, |_, _, scratch| append_code(&scratch.codes[level], width, &mut out))?;
+        Ok(Some(out))
+    }
+
     fn save(&self) -> Result<Tensors> {
         let mut tensors = self.net.save()?;
         save_winners(&self.net.shape, &mut tensors)?;
@@ -202,17 +211,23 @@ impl Network for SparseMlp {
     }
 }
 
+/// Appends the outputs of a layer of `width` units, `[rows, width]`.
+fn append_code(code: &Code, width: usize, out: &mut Vec<f32>) {
+    let code = code.rows(width);
+    for row in 0..code.len() {
+        let from = out.len();
+        out.resize(from + width, 0.0);
+        let (units, values) = code.row(row);
+        units.iter().zip(values).for_each(|(&unit, &value)| out[from + unit as usize] = value);
+    }
+}
+
 impl SparseMlp {
     /// Appends the last layer's codes of an inference, `[rows, feature_width]`; the answers where there is no layer.
     fn append_codes(&self, scratch: &Scratch, out: &mut Vec<f32>) {
-        let Some(code) = scratch.codes.last() else { return scratch.append_answers(self.outputs(), out) };
-        let width = self.feature_width();
-        let code = code.rows(width);
-        for row in 0..code.len() {
-            let from = out.len();
-            out.resize(from + width, 0.0);
-            let (units, values) = code.row(row);
-            units.iter().zip(values).for_each(|(&unit, &value)| out[from + unit as usize] = value);
+        match scratch.codes.last() {
+            Some(code) => append_code(code, self.feature_width(), out),
+            None => scratch.append_answers(self.outputs(), out),
         }
     }
 

@@ -63,6 +63,11 @@ impl Vocabulary {
         if self.lines.is_some() { self.features.len() } else { self.width }
     }
 
+    /// The feature of each weight row; none where they are the same.
+    pub(super) fn features(&self) -> Option<&[u32]> {
+        self.lines.is_some().then_some(self.features.as_slice())
+    }
+
     /// Adds a row for each feature that occurs for the first time.
     pub(super) fn learn(&mut self, batch: &Batch) {
         let Some(lines) = &mut self.lines else { return };

@@ -3,12 +3,16 @@
 //! readout. Rows are concatenated without padding, so a row's answer cannot depend on its neighbours.
 //!
 //! Forward and backward are written out: at this size candle's overhead per operation would be
-//! most of the time, and its fused normalisation and softmax cut gradients.
+//! most of the time, and its fused normalisation and softmax cut gradients. [`RowAttention`] is the attention of a row
+//! over its tokens as a candle operation.
 
 mod block;
 mod heads;
 mod layout;
+mod operation;
 mod tape;
+
+pub use operation::{RowAttention, masked_softmax};
 
 pub(crate) use layout::{AttentionLayout, AttentionShape, AttentionWeights};
 pub(crate) use tape::{AttentionTape, Dropout, Gradients};

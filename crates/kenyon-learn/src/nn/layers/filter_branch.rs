@@ -80,8 +80,13 @@ impl FilterBranch {
 
     /// The answer of blocks and filters together.
     pub(crate) fn mix(&self, blocks: f32, filters: f32) -> f32 {
-        let share = self.numbers[self.plan.share.start];
+        let share = self.blocks_share();
         share * blocks + (1.0 - share) * filters
+    }
+
+    /// The share of the blocks in the answers.
+    pub(crate) fn blocks_share(&self) -> f32 {
+        self.numbers[self.plan.share.start]
     }
 
     /// Sets the share of the blocks in the answers.

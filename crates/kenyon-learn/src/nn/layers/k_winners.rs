@@ -2,9 +2,8 @@
 //! lower unit; their output is max(z, 0), unboosted; the gradient goes through them only.
 //!
 //! Boosting is relative: the score is (z − min z) · exp(β(1 − duty/target)), because a factor on z
-//! itself is nearly 1 at 5 % and does nothing for units whose z is negative.
-//!
-//! No family uses it yet: it is public for models built on candle.
+//! itself is nearly 1 at 5 % and does nothing for units whose z is negative. The candle forms of the families
+//! (`models::candle`) are built of it.
 
 use crate::nn::kernels::{self, Isa, TopK};
 use crate::nn::layers::sparse_embedding::contiguous;
@@ -31,8 +30,12 @@ impl KWinners {
         Self { winners, boost, duty: vec![winners as f32 / units.max(1) as f32; units] }
     }
 
-    /// `[rows, units] -> [rows, units]`, for answering: without boosting.
+    /// `[rows, units] -> [rows, units]`, for answering: without boosting. On a device without the kernel this is
+    /// [`Self::reference`].
     pub fn forward(&self, z: &Tensor) -> Result<Tensor> {
+        if !z.device().is_cpu() {
+            return self.reference(z);
+        }
         z.contiguous()?.apply_op1(Compete { winners: self.winners, boosts: None })
     }
 
@@ -68,8 +71,7 @@ impl KWinners {
         (0..self.duty.len()).filter(|&unit| self.duty[unit] < 0.01 * target).collect()
     }
 
-    /// The same by sorting, in plain candle operations: what [`Self::forward`] is tested against, and
-    /// and the fallback on a device without the kernel.
+    /// The same by sorting, in plain candle operations. The mask is a constant: `scatter_add` has a wrong gradient.
     pub fn reference(&self, z: &Tensor) -> Result<Tensor> {
         let (_, units) = z.dims2()?;
         // Sorting is stable on the CPU, so of equals the lower unit comes first.

@@ -1,11 +1,14 @@
 //! Layers that networks are built of.
 
-pub(crate) mod attention;
+pub mod attention;
 pub(crate) mod filter_branch;
 pub(crate) mod filters;
+pub mod gated_scan;
 pub(crate) mod hebbian;
 pub mod k_winners;
 pub(crate) mod local_groups;
+pub mod padding;
+pub mod rms_norm;
 pub mod sparse_embedding;
 pub mod sparse_linear;
 pub mod sparse_net;

@@ -1,11 +1,10 @@
 //! `SparseEmbedding`: the sum of the weight rows of the active inputs, as a candle op. The first
-//! layer of any network that reads a [`Batch`], and the layer after k-winners.
-//!
-//! No family uses it yet: it is public for models built on candle.
+//! layer of any network that reads a [`Batch`], and the layer after k-winners. The candle forms of the families
+//! (`models::candle`) are built of it.
 
 use crate::data::Batch;
 use crate::nn::kernels::{self, Isa, SparseRows};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
 
 /// Sparse rows that an op can keep for its backward pass.
@@ -34,12 +33,23 @@ impl SparseInput {
         Self::new(batch.token_offsets.clone(), batch.indices.clone(), batch.values.clone(), width)
     }
 
+    /// One row a row of a batch, the entries of its tokens together, in a feature space of `width`.
+    pub fn bags(batch: &Batch, width: usize) -> Result<Self> {
+        let offsets = batch.row_offsets.iter().map(|&token| batch.token_offsets[token as usize]).collect();
+        Self::new(offsets, batch.indices.clone(), batch.values.clone(), width)
+    }
+
     /// The non-zero entries of a dense `[rows, width]` tensor.
     pub fn dense(tensor: &Tensor) -> Result<Self> {
         let (_, width) = tensor.dims2()?;
+        Self::nonzero(&tensor.flatten_all()?.to_vec1::<f32>()?, width)
+    }
+
+    /// The non-zero numbers of rows of `width`.
+    pub(super) fn nonzero(numbers: &[f32], width: usize) -> Result<Self> {
         let (mut offsets, mut indices, mut values) = (vec![0], vec![], vec![]);
-        for row in tensor.to_vec2::<f32>()? {
-            for (index, value) in row.into_iter().enumerate().filter(|(_, value)| *value != 0.0) {
+        for row in numbers.chunks_exact(width.max(1)) {
+            for (index, &value) in row.iter().enumerate().filter(|(_, value)| **value != 0.0) {
                 indices.push(index as u32);
                 values.push(value);
             }
@@ -48,8 +58,23 @@ impl SparseInput {
         Self::new(offsets, indices, values, width)
     }
 
+    /// Indices, values and the row of each entry as tensors, each `[entries]`.
+    pub fn entries(&self, device: &Device) -> Result<(Tensor, Tensor, Tensor)> {
+        let Entries { offsets, indices, values, .. } = &*self.0;
+        let count = indices.len();
+        let mut rows = Vec::with_capacity(count);
+        for (row, range) in offsets.windows(2).enumerate() {
+            rows.resize(range[1] as usize, row as u32);
+        }
+        Ok((
+            Tensor::from_slice(indices, count, device)?,
+            Tensor::from_slice(values, count, device)?,
+            Tensor::from_vec(rows, count, device)?,
+        ))
+    }
+
     /// As a dense tensor `[rows, width]`; entries of one index are summed.
-    pub fn to_dense(&self, device: &candle_core::Device) -> Result<Tensor> {
+    pub fn to_dense(&self, device: &Device) -> Result<Tensor> {
         let rows = self.rows();
         let mut dense = vec![0.0; rows.len() * self.0.width];
         for row in 0..rows.len() {
@@ -79,14 +104,33 @@ pub struct SparseEmbedding {
 }
 
 impl SparseEmbedding {
-    /// `[rows, units]`: for each row the sum of value × weight row, and the bias.
+    /// `[rows, units]`: for each row the sum of value × weight row, and the bias. On a device without the kernel this
+    /// is [`Self::expression`].
     pub fn forward(&self, input: &SparseInput) -> Result<Tensor> {
+        if !self.weight.device().is_cpu() {
+            return self.expression(input);
+        }
         let sum = self.weight.contiguous()?.apply_op1(GatherSum(input.clone()))?;
         self.with_bias(sum)
     }
 
-    /// The same by a dense product: what [`Self::forward`] is tested against, and the fallback on a device
-    /// without the kernel.
+    /// The same in plain candle operations: the rows of all entries, scaled and added up.
+    pub fn expression(&self, input: &SparseInput) -> Result<Tensor> {
+        let (inputs, units) = self.weight.dims2()?;
+        let (rows, device) = (input.rows(), self.weight.device());
+        if inputs != rows.bound() {
+            bail!("rows of {} features meet a weight of {inputs}", rows.bound());
+        }
+        let mut sum = Tensor::zeros((rows.len(), units), self.weight.dtype(), device)?;
+        if rows.entries() > 0 {
+            let (indices, values, of_row) = input.entries(device)?;
+            let lines = self.weight.index_select(&indices, 0)?.broadcast_mul(&values.unsqueeze(1)?)?;
+            sum = sum.index_add(&of_row, &lines, 0)?;
+        }
+        self.with_bias(sum)
+    }
+
+    /// The same by a dense product: what [`Self::forward`] is tested against.
     pub fn reference(&self, input: &SparseInput) -> Result<Tensor> {
         self.with_bias(input.to_dense(self.weight.device())?.matmul(&self.weight)?)
     }
@@ -186,15 +230,17 @@ mod tests {
             let weight = weight.unwrap();
             let bias = Tensor::from_vec(random.normals(units, 1.0), units, device).unwrap();
             let layer = SparseEmbedding { weight: weight.as_tensor().clone(), bias: Some(bias) };
-            let (fast, plain) = (layer.forward(&input).unwrap(), layer.reference(&input).unwrap());
+            let plain = layer.reference(&input).unwrap();
             let far =
                 |a: &Tensor, b: &Tensor| (a - b).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
-            assert!(far(&fast, &plain) < 1e-4);
-            let slope = |out: Tensor| {
+            let slope = |out: &Tensor| {
                 let gradients = out.sqr().unwrap().sum_all().unwrap().backward().unwrap();
                 gradients.get(&weight).unwrap().clone()
             };
-            assert!(far(&slope(fast), &slope(plain)) < 1e-3);
+            for other in [layer.forward(&input).unwrap(), layer.expression(&input).unwrap()] {
+                assert!(far(&other, &plain) < 1e-4);
+                assert!(far(&slope(&other), &slope(&plain)) < 1e-3);
+            }
         }
     }
 

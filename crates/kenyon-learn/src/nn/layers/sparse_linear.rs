@@ -1,10 +1,10 @@
 //! `SparseLinear`: a linear layer whose input has few active entries and whose weights are masked.
 //! The mask multiplies the weight inside the graph, so the gradient is masked, too: otherwise an
-//! optimiser's moments keep pushing masked weights.
-//!
-//! No family uses it yet: it is public for models built on candle.
+//! optimiser's moments keep pushing masked weights. The candle forms of the families (`models::candle`) are built
+//! of it.
 
-use crate::nn::layers::sparse_embedding::{GatherSum, SparseInput};
+use crate::nn::kernels::{self, Isa};
+use crate::nn::layers::sparse_embedding::{GatherSum, SparseInput, contiguous};
 use crate::random::Random;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
@@ -40,9 +40,24 @@ impl SparseLinear {
         }
     }
 
-    /// `[rows, inputs] -> [rows, units]`; costs what the non-zero entries of `x` cost.
+    /// `[rows, inputs] -> [rows, units]`; costs what the non-zero entries of `x` cost. On a device without the kernel
+    /// this is [`Self::reference`].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        x.contiguous()?.apply_op2(&self.masked()?.contiguous()?, ActiveProduct)?.broadcast_add(&self.bias)
+        self.active(x, false)
+    }
+
+    /// As [`Self::forward`] after k-winners, whose gradient goes through the winners alone: the gradient of `x` is
+    /// computed where `x` is not 0, and is 0 elsewhere.
+    pub fn after_winners(&self, x: &Tensor) -> Result<Tensor> {
+        self.active(x, true)
+    }
+
+    fn active(&self, x: &Tensor, after_winners: bool) -> Result<Tensor> {
+        if !x.device().is_cpu() {
+            return self.reference(x);
+        }
+        let product = ActiveProduct { after_winners };
+        x.contiguous()?.apply_op2(&self.masked()?.contiguous()?, product)?.broadcast_add(&self.bias)
     }
 
     /// The same by a dense product: what [`Self::forward`] is tested against.
@@ -75,7 +90,10 @@ impl SparseLinear {
 }
 
 /// `x · weight` over the non-zero entries of `x`.
-struct ActiveProduct;
+struct ActiveProduct {
+    /// Whether the gradient of `x` is wanted only where `x` is not 0.
+    after_winners: bool,
+}
 
 impl CustomOp2 for ActiveProduct {
     fn name(&self) -> &'static str {
@@ -89,10 +107,9 @@ impl CustomOp2 for ActiveProduct {
         weight: &CpuStorage,
         weight_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let x = crate::nn::layers::sparse_embedding::contiguous(x, x_layout)?;
-        let (rows, inputs) = x_layout.shape().dims2()?;
-        let tensor = Tensor::from_slice(x, (rows, inputs), &candle_core::Device::Cpu)?;
-        candle_core::CustomOp1::cpu_fwd(&GatherSum(SparseInput::dense(&tensor)?), weight, weight_layout)
+        let (_, inputs) = x_layout.shape().dims2()?;
+        let input = SparseInput::nonzero(contiguous(x, x_layout)?, inputs)?;
+        candle_core::CustomOp1::cpu_fwd(&GatherSum(input), weight, weight_layout)
     }
 
     fn bwd(
@@ -102,10 +119,28 @@ impl CustomOp2 for ActiveProduct {
         _out: &Tensor,
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let of_x = gradient.matmul(&weight.t()?)?;
-        let of_weight = candle_core::CustomOp1::bwd(&GatherSum(SparseInput::dense(x)?), weight, weight, gradient)?;
+        let input = SparseInput::dense(x)?;
+        let of_x =
+            if self.after_winners { at_winners(&input, weight, gradient)? } else { gradient.matmul(&weight.t()?)? };
+        let of_weight = candle_core::CustomOp1::bwd(&GatherSum(input), weight, weight, gradient)?;
         Ok((Some(of_x), of_weight))
     }
+}
+
+/// `gradient · weightᵀ` at the entries of `input`, `[rows, inputs]`; 0 elsewhere.
+fn at_winners(input: &SparseInput, weight: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    let (inputs, units) = weight.dims2()?;
+    let flat = |tensor: &Tensor| tensor.contiguous()?.flatten_all()?.to_vec1::<f32>();
+    let (numbers, gradient, rows) = (flat(weight)?, flat(gradient)?, input.rows());
+    let mut out = vec![0.0; rows.len() * inputs];
+    for (row, out) in out.chunks_exact_mut(inputs.max(1)).enumerate() {
+        let gradient = &gradient[row * units..(row + 1) * units];
+        for &index in rows.row(row).0 {
+            let from = index as usize * units;
+            out[index as usize] = kernels::dot(Isa::best(), &numbers[from..from + units], gradient);
+        }
+    }
+    Tensor::from_vec(out, (rows.len(), inputs), weight.device())
 }
 
 #[cfg(test)]
@@ -140,6 +175,9 @@ mod tests {
         let ((fast_x, fast_w), (plain_x, plain_w)) = (slopes(&fast), slopes(&plain));
         assert!(far(&fast_x, &plain_x) < 1e-3 && far(&fast_w, &plain_w) < 1e-3);
         let absent = (mask.ones_like().unwrap() - &mask).unwrap();
+        // After winners the gradient of what was not active is left out, and the rest is the same.
+        let (winners_x, winners_w) = slopes(&layer.after_winners(&active).unwrap());
+        assert!(far(&winners_x, &plain_x) < 1e-3 && far(&winners_w, &plain_w) < 1e-3);
         let leaked = fast_w.mul(&absent).unwrap().abs().unwrap().max_all().unwrap().to_scalar::<f32>().unwrap();
         assert_eq!(leaked, 0.0);
     }

@@ -5,6 +5,7 @@
 //! embedded once into `hops + 1` vectors that lie side by side, and one pass over its words makes
 //! them all. The readout is a table of its own, since answers need not be words.
 
+use crate::data::Batch;
 use crate::nn::kernels::dense;
 use crate::nn::kernels::reads::{add_masked, slot_sum};
 use crate::nn::parameters::Parameters;
@@ -29,8 +30,35 @@ pub(crate) struct Stories {
 }
 
 impl Stories {
+    /// Rows of a batch as question and slots: tokens of the fields of `story_fields` are slots, the others the question.
+    pub(crate) fn new(batch: &Batch, rows: Range<usize>, story_fields: &[bool]) -> Self {
+        let mut out = Self { rows: vec![0], slots: vec![0], ..Self::default() };
+        let is_story = |token: usize| {
+            batch.fields.get(token).is_some_and(|field| story_fields.get(usize::from(*field)).copied().unwrap_or(false))
+        };
+        let push = |out: &mut Self, token: usize| {
+            let entries = batch.token_offsets[token]..batch.token_offsets[token + 1];
+            let (indices, values) = batch.token(token);
+            out.words.extend_from_slice(indices);
+            out.values.extend_from_slice(values);
+            out.origin.extend(entries);
+        };
+        for row in rows {
+            batch.row(row).filter(|token| !is_story(*token)).for_each(|token| push(&mut out, token));
+            out.slots.push(out.words.len() as u32);
+            out.tokens.push(u32::MAX);
+            for token in batch.row(row).filter(|token| is_story(*token)) {
+                push(&mut out, token);
+                out.slots.push(out.words.len() as u32);
+                out.tokens.push(token as u32);
+            }
+            out.rows.push(out.slots.len() as u32 - 1);
+        }
+        out
+    }
+
     /// Words of slot `slot`.
-    pub(super) fn slot(&self, slot: usize) -> std::ops::Range<usize> {
+    pub(crate) fn slot(&self, slot: usize) -> std::ops::Range<usize> {
         self.slots[slot] as usize..self.slots[slot + 1] as usize
     }
 }
@@ -120,7 +148,8 @@ impl PositionEncoding {
         Self { row, lengths }
     }
 
-    pub(super) fn of(&self, length: usize, j: usize) -> &[f32] {
+    /// The weights of word `j` of a slot of `length` words.
+    pub(crate) fn of(&self, length: usize, j: usize) -> &[f32] {
         let length = length.min(LONGEST);
         let j = j.min(length - 1);
         &self.lengths[length][j * self.row..(j + 1) * self.row]

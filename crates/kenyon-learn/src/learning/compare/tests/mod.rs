@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod brain;
+mod encoding;
 mod error_rates;
 mod rsatoolbox;
 mod sparse;

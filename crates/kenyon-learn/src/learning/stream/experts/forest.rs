@@ -167,7 +167,9 @@ impl StreamExpert for Forest {
 
     // It counts rows: one that was counted must not be counted again.
     fn learn_one(&mut self, row: &ExpertRow<'_>, lesson: &Lesson<'_>) {
-        if let (Truth::Class(class), Pass::Stream | Pass::RebuildFirst) = (lesson.truth, lesson.pass) {
+        if let (Truth::Class(class), Pass::Stream | Pass::RebuildFirst) = (lesson.truth, lesson.pass)
+            && lesson.credibility > 0.5
+        {
             self.learn(row.view.columns(), class, lesson.predicted, lesson.weight);
         }
     }

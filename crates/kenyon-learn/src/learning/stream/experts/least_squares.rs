@@ -51,12 +51,12 @@ impl Squares {
         self.weights.iter().zip(input).map(|(w, &x)| w * f64::from(x)).sum::<f64>() as f32
     }
 
-    /// Learns one row.
-    fn learn(&mut self, input: &[f32], value: f32) {
+    /// Learns one row that counts `credibility`.
+    fn learn(&mut self, input: &[f32], value: f32, credibility: f32) {
         let n = self.width;
         let x: Vec<f64> = input.iter().map(|&v| f64::from(v)).collect();
         let gain: Vec<f64> = self.inverse.chunks_exact(n.max(1)).map(|row| dot(row, &x)).collect();
-        let scale = self.forget + dot(&gain, &x);
+        let scale = self.forget / f64::from(credibility) + dot(&gain, &x);
         let error = f64::from(value) - dot(&self.weights, &x);
         for (w, g) in self.weights.iter_mut().zip(&gain) {
             *w += g / scale * error;
@@ -82,7 +82,7 @@ impl StreamExpert for LeastSquares {
 
     fn learn_one(&mut self, row: &ExpertRow<'_>, lesson: &Lesson<'_>) {
         if let (Truth::Value(value), false) = (lesson.truth, lesson.pass == Pass::Rehearsal) {
-            self.squares.learn(row.view.of(self.field), value - row.shared.mean);
+            self.squares.learn(row.view.of(self.field), value - row.shared.mean, lesson.credibility);
         }
     }
 

@@ -70,7 +70,9 @@ impl StreamExpert for Linear {
     fn learn_one(&mut self, row: &ExpertRow<'_>, lesson: &Lesson<'_>) {
         let Truth::Class(class) = lesson.truth else { return };
         match self.field {
-            Some(field) => self.logistic.learn(row.view.of(field), class, lesson.predicted),
+            Some(field) => {
+                self.logistic.learn(row.view.of(field), class, lesson.predicted, lesson.credibility);
+            }
             None => self.logistic.learn_sparse(row.row.indices, row.row.values, class, lesson.predicted),
         }
     }
@@ -146,11 +148,11 @@ impl Logistic {
         softmax(out);
     }
 
-    /// Learns a dense row whose probabilities were `predicted`.
-    fn learn(&mut self, input: &[f32], class: usize, predicted: &[f32]) {
+    /// Learns a dense row whose probabilities were `predicted` and which counts `credibility`.
+    fn learn(&mut self, input: &[f32], class: usize, predicted: &[f32], credibility: f32) {
         let (all_weights, all_squares) = (&mut *self.weights, &mut *self.squares);
         for (c, &p) in predicted.iter().enumerate() {
-            let error = p - f32::from(u8::from(c == class));
+            let error = credibility * (p - f32::from(u8::from(c == class)));
             let range = c * self.width..(c + 1) * self.width;
             let (weights, squares) = (&mut all_weights[range.clone()], &mut all_squares[range]);
             for ((w, s), &x) in weights.iter_mut().zip(squares).zip(input) {

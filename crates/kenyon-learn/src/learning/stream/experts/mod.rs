@@ -85,6 +85,8 @@ pub(super) struct Lesson<'a> {
     /// The weight of its prediction.
     pub(super) weight: f32,
     pub(super) pass: Pass,
+    /// What the row counts, in `(0, 1]`.
+    pub(super) credibility: f32,
 }
 
 /// Something that predicts a row and then learns it.

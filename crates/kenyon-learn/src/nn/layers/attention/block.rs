@@ -60,7 +60,7 @@ pub(super) fn block_forward(
     dense::rms_norm(x, &w[block.norm1.clone()], &mut saved.normed1, &mut saved.inverse1);
     reset(&mut saved.qkv, n * 3 * d);
     linear(&saved.normed1, &w[block.qkv.clone()], &mut saved.qkv, (n, d, 3 * d), false);
-    attend(shape, offsets, &saved.qkv, &mut saved.weights, &mut saved.mixed);
+    attend((d, shape.heads), offsets, &saved.qkv, &mut saved.weights, &mut saved.mixed);
     reset(scratch, n * d);
     linear(&saved.mixed, &w[block.out.clone()], scratch, (n, d, d), false);
     saved.drop1.clear();
@@ -133,7 +133,7 @@ pub(super) fn block_backward(
     reset(dy, n * d);
     linear_input_gradient(branch, &w[block.out.clone()], dy, (n, d, d), false);
     reset(wide, n * 3 * d);
-    attend_backward(shape, offsets, &saved.qkv, &saved.weights, dy, wide, branch);
+    attend_backward((d, shape.heads), offsets, &saved.qkv, &saved.weights, dy, wide, branch);
     linear_weight_gradient(&saved.normed1, wide, &mut g[block.qkv.clone()], (n, d, 3 * d));
     reset(dy, n * d);
     linear_input_gradient(wide, &w[block.qkv.clone()], dy, (n, d, 3 * d), false);

@@ -1,19 +1,17 @@
 //! Multi-head attention of each row over its own tokens (Vaswani et al. 2017), forward and backward.
 
-use super::layout::AttentionShape;
 use crate::nn::kernels::dense::{self, reset};
 use crate::nn::kernels::matrix::{MatrixShape, product};
 
-/// Fills `weights` `[rows: heads, tokens, tokens]` and `mixed` `[tokens, width]` from `qkv` `[tokens, 3 width]`;
+/// With `(width, heads)`, fills `weights` `[rows: heads, tokens, tokens]` and `mixed` `[tokens, width]` from `qkv` `[tokens, 3 width]`;
 /// `offsets` `[rows + 1]` defines which tokens belong to a row.
 pub(super) fn attend(
-    shape: &AttentionShape,
+    (d, heads): (usize, usize),
     offsets: &[usize],
     qkv: &[f32],
     weights: &mut Vec<f32>,
     mixed: &mut Vec<f32>,
 ) {
-    let (d, heads) = (shape.width, shape.heads);
     let size = d / heads;
     let scale = 1.0 / (size as f32).sqrt();
     let total: usize = offsets.windows(2).map(|o| (o[1] - o[0]).pow(2) * heads).sum();
@@ -46,7 +44,7 @@ pub(super) fn attend(
 
 /// Backward of [`attend`]: `dqkv` from the gradient of `mixed`.
 pub(super) fn attend_backward(
-    shape: &AttentionShape,
+    (d, heads): (usize, usize),
     offsets: &[usize],
     qkv: &[f32],
     weights: &[f32],
@@ -54,7 +52,6 @@ pub(super) fn attend_backward(
     dqkv: &mut [f32],
     scratch: &mut Vec<f32>,
 ) {
-    let (d, heads) = (shape.width, shape.heads);
     let size = d / heads;
     let scale = 1.0 / (size as f32).sqrt();
     let mut at = 0;

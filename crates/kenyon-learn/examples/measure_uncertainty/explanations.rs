@@ -1,0 +1,140 @@
+//! How explanations agree with what replacing a feature by its baseline does to the answer: columns, words, pixels.
+
+use kenyon_learn::data::{Column, Table, Task};
+use kenyon_learn::learning::Bundle;
+use kenyon_learn::learning::explain::{Contribution, attribute};
+use kenyon_learn::{Error, Result};
+use serde_json::{Value, json};
+use std::time::Instant;
+
+/// Rows whose values replace a feature.
+const OTHERS: usize = 100;
+
+fn ranks(values: &[f64]) -> Vec<f64> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+    let mut out = vec![0.0; values.len()];
+    order.iter().enumerate().for_each(|(rank, &at)| out[at] = rank as f64);
+    out
+}
+
+fn correlation(a: &[f64], b: &[f64]) -> f64 {
+    let mean = |v: &[f64]| v.iter().sum::<f64>() / v.len().max(1) as f64;
+    let (ma, mb) = (mean(a), mean(b));
+    let product =
+        |x: &[f64], mx: f64, y: &[f64], my: f64| x.iter().zip(y).map(|(x, y)| (x - mx) * (y - my)).sum::<f64>();
+    product(a, ma, b, mb) / (product(a, ma, a, ma) * product(b, mb, b, mb)).sqrt().max(1e-12)
+}
+
+/// The answer for class `output` (or the value) in the explanation's unit, one a row.
+fn measured(bundle: &Bundle, table: &Table, output: usize) -> Result<Vec<f64>> {
+    let answers = bundle.run(&bundle.encode(table)?)?;
+    let one = |values: &[f32]| match bundle.config.task {
+        Task::Regression => bundle.value(values[0]),
+        Task::Classification => {
+            let p = f64::from(values[output]).clamp(1e-7, 1.0 - 1e-7);
+            (p / (1.0 - p)).ln()
+        }
+    };
+    Ok(answers.values.chunks_exact(answers.outputs).map(one).collect())
+}
+
+fn mean(values: &[f64]) -> f64 {
+    values.iter().sum::<f64>() / values.len().max(1) as f64
+}
+
+/// The row repeated, with column `name` made by `make`.
+fn with_column(row: &Table, rows: usize, name: &str, make: Column) -> Table {
+    let mut table = row.select(&vec![0; rows]);
+    for (column, cells) in &mut table.columns {
+        if column == name {
+            *cells = make.clone();
+        }
+    }
+    table
+}
+
+/// Weights of the features of one kind, and what replacing each does to the answer.
+fn effects(
+    bundle: &Bundle,
+    (train, row): (&Table, &Table),
+    features: &[Contribution],
+    output: usize,
+) -> Result<Option<(Vec<f64>, Vec<f64>)>> {
+    let own = measured(bundle, row, output)?[0];
+    let missing = || Error::internal("no column");
+    let rows = OTHERS.min(train.rows);
+    let some: Vec<usize> = (0..rows).collect();
+    // A picture: each cell.
+    if let [Contribution { map: Some(map), name, .. }] = features
+        && let Some(Column::Vector { width, shape, values }) = row.column(name)
+        && let Some(Column::Vector { values: others, .. }) = train.column(name)
+    {
+        let (mut weights, mut out) = (Vec::new(), Vec::new());
+        let cells: Vec<f32> = map.concat();
+        if cells.len() != *width || *width > 128 {
+            return Ok(None);
+        }
+        for (cell, weight) in cells.iter().enumerate() {
+            let mut all = Vec::with_capacity(rows * width);
+            for other in 0..rows {
+                all.extend_from_slice(&values[..*width]);
+                all[other * width + cell] = others[other * width + cell];
+            }
+            let column = Column::Vector { width: *width, shape: shape.clone(), values: all };
+            weights.push(f64::from(*weight));
+            out.push(own - mean(&measured(bundle, &with_column(row, rows, name, column), output)?));
+        }
+        return Ok(Some((weights, out)));
+    }
+    let words: Vec<&Contribution> = features.iter().filter(|f| f.span.is_some()).collect();
+    if words.len() == features.len() && words.len() >= 3 {
+        let Some(Column::Text(texts)) = row.column(&words[0].name) else { return Ok(None) };
+        let text: Vec<char> = texts[0].as_deref().unwrap_or("").chars().collect();
+        let without = |word: &&Contribution| {
+            let [start, end] = word.span.unwrap_or_default();
+            let kept: String = text[..start].iter().chain(&text[end..]).collect();
+            Some(kept.into())
+        };
+        let column = Column::Text(words.iter().map(without).collect());
+        let found = measured(bundle, &with_column(row, words.len(), &words[0].name, column), output)?;
+        return Ok(Some((words.iter().map(|w| w.weight).collect(), found.iter().map(|f| own - f).collect())));
+    }
+    if features.len() < 3 || !words.is_empty() {
+        return Ok(None);
+    }
+    let replaced = |feature: &Contribution| {
+        let column = train.column(&feature.name).ok_or_else(missing)?.select(&some);
+        Ok(own - mean(&measured(bundle, &with_column(row, rows, &feature.name, column), output)?))
+    };
+    let out = features.iter().map(replaced).collect::<Result<_>>()?;
+    Ok(Some((features.iter().map(|f| f.weight).collect(), out)))
+}
+
+/// Of `rows` rows.
+pub(crate) fn measure(bundle: &Bundle, train: &Table, test: &Table, rows: usize) -> Result<Value> {
+    let (mut worst, mut seconds, mut agreement, mut top, mut count) = (0.0f64, 0.0, 0.0, 0, 0);
+    for at in 0..rows.min(test.rows) {
+        let row = test.select(&[at]);
+        let answers = bundle.run(&bundle.encode(&row)?)?;
+        let largest = |v: &[f32]| (0..v.len()).max_by(|&a, &b| v[a].total_cmp(&v[b])).unwrap_or(0);
+        let output = largest(&answers.values);
+        let start = Instant::now();
+        let Some(found) = attribute(bundle, test, at, output)? else { continue };
+        seconds += start.elapsed().as_secs_f64();
+        let sum: f64 = found.features.iter().map(|f| f.weight).sum();
+        worst = worst.max((sum - (found.output - found.baseline)).abs() / found.output.abs().max(1.0));
+        let Some((weights, effects)) = effects(bundle, (train, &row), &found.features, output)? else { continue };
+        let size = |values: &[f64]| values.iter().map(|v| v.abs()).collect::<Vec<_>>();
+        let (weights, effects) = (size(&weights), size(&effects));
+        agreement += correlation(&ranks(&weights), &ranks(&effects));
+        let first = |v: &[f64]| (0..v.len()).max_by(|&a, &b| v[a].total_cmp(&v[b])).unwrap_or(0);
+        top += usize::from(first(&weights) == first(&effects));
+        count += 1;
+    }
+    let each = |v: f64| if count > 0 { Some(v / f64::from(count)) } else { None };
+    Ok(json!({
+        "rows": count, "off_by": worst, "milliseconds": 1e3 * seconds / rows.min(test.rows).max(1) as f64,
+        "rank_correlation": each(agreement), "top_right": each(top as f64),
+    }))
+}

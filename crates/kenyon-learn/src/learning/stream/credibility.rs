@@ -1,0 +1,73 @@
+//! How much a row teaches the experts: a single glitch or a wrong label far from everything must not cost accuracy for
+//! hundreds of rows, and a real change must be learned (bounded influence, Huber 1981, "Robust Statistics").
+
+use super::experts::Truth;
+use super::inputs::CLIPPED;
+use super::shape::Row;
+use serde::{Deserialize, Serialize};
+
+/// What a row with a clipped number counts.
+const OUTLIER: f32 = 0.02;
+/// Usual errors up to which a row counts in full, and the share by which the usual error follows a row.
+const USUAL: f32 = 5.0;
+const PACE: f32 = 0.05;
+/// Rows from which on the usual error is known.
+const KNOWN: u32 = 20;
+
+/// The usual error of a stream.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Credibility {
+    rows: u32,
+    error: f32,
+    /// Whether all rows count in full, as in streams of 0.1.
+    fixed: bool,
+}
+
+impl Credibility {
+    /// Of a stream that version 0.1 began.
+    pub(super) fn fixed() -> Self {
+        Self { fixed: true, ..Self::default() }
+    }
+
+    /// What a row counts, in `(0, 1]`, whose prediction was `answer`; `numbers` says that its entries are columns.
+    pub(super) fn of(&mut self, row: Row<'_>, truth: Truth, answer: &[f32], numbers: bool) -> f32 {
+        if self.fixed {
+            return 1.0;
+        }
+        let clipped = numbers && row.values.iter().any(|value| value.abs() >= CLIPPED);
+        let input = if clipped { OUTLIER } else { 1.0 };
+        let (Truth::Value(value), Some(answer)) = (truth, answer.first()) else { return input };
+        let error = (value - answer).abs();
+        self.rows = (self.rows + 1).min(KNOWN + 1);
+        if self.rows <= KNOWN {
+            self.error += (error - self.error) / self.rows as f32;
+            return input;
+        }
+        let most = USUAL * self.error.max(1e-9);
+        // Errors that stay large widen what is usual by a fifth with each row.
+        self.error += PACE * (error.min(most) - self.error);
+        input * (most / error.max(1e-9)).min(1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outlier_counts_little_and_a_change_soon_in_full() {
+        let mut it = Credibility::default();
+        let mut one = |error: f32, input: f32| {
+            let values = [input, 1.0];
+            it.of(Row { indices: &[0, 1], values: &values, ..Row::default() }, Truth::Value(error), &[0.0], true)
+        };
+        (0..100).for_each(|i| assert_eq!(one(0.5 + 0.01 * (i % 10) as f32, 1.0), 1.0));
+        assert!(one(1_000.0, 1.0) < 0.01 && one(0.5, 8.0) <= OUTLIER);
+        let weights: Vec<f32> = (0..30).map(|_| one(50.0, 1.0)).collect();
+        assert!(weights[0] < 0.1 && weights[20] == 1.0, "{weights:?}");
+        let class = Row { values: &[8.0], ..Row::default() };
+        assert_eq!(it.of(class, Truth::Class(0), &[0.1, 0.9], true), OUTLIER);
+        assert_eq!(it.of(class, Truth::Class(0), &[0.1, 0.9], false), 1.0);
+        assert_eq!(Credibility::fixed().of(class, Truth::Class(0), &[0.1, 0.9], true), 1.0);
+    }
+}

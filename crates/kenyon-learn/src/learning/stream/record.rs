@@ -1,0 +1,57 @@
+//! A record of a stream's log while it is learned: how the state before it answers its rows.
+
+use super::experts::Truth;
+use super::horizons;
+use super::served::{Judged, ServedCalibration, Thresholds};
+use super::shape::Row;
+use super::{Label, StreamModel};
+use crate::data::Batch;
+use crate::learning::novelty::{KnownCodes, SKETCH};
+
+/// A record while it is learned: how the state before it answers a sample of its rows, and sketches of their codes.
+pub(super) struct RecordAnswers<'a> {
+    pub(super) batch: &'a Batch,
+    pub(super) judged: Vec<Option<Judged>>,
+    pub(super) thresholds: Option<Thresholds>,
+    pub(super) sketches: Vec<f32>,
+}
+
+impl StreamModel {
+    /// Answers a sample of the labelled rows of a record by the state before it.
+    pub(super) fn answer_as_served<'a>(
+        &mut self,
+        batch: &'a Batch,
+        row: impl Fn(usize) -> Row<'a>,
+        labels: &[Label],
+    ) -> RecordAnswers<'a> {
+        let width = self.mixture.key_width();
+        if self.projector.width != width {
+            self.projector = KnownCodes::new(Vec::new(), width);
+        }
+        let mut judged = vec![None; labels.len()];
+        for r in ServedCalibration::sample(labels.len()).filter(|&r| r > 0 && !labels[r].learned.is_nan()) {
+            self.mixture.answer(row(r), &mut self.scratch);
+            judged[r] =
+                Some(self.served.judge(&self.scratch.answer, self.truth(labels[r].learned), labels[r].observed));
+        }
+        let thresholds = self.served.thresholds(&self.scores);
+        RecordAnswers { batch, judged, thresholds, sketches: Vec::with_capacity(labels.len() * SKETCH) }
+    }
+
+    /// Answers the row by a copy of the state some rows ago, if answers of that age are due to be measured.
+    pub(super) fn measure_horizon(
+        &mut self,
+        row: Row<'_>,
+        truth: Truth,
+        label: Label,
+        thresholds: Option<&Thresholds>,
+    ) {
+        let Some(age) = self.horizons.answer(self.figures.labelled, row, &mut self.aged) else { return };
+        let judged = self.served.judge(&self.aged.answer, truth, label.observed);
+        let figure = match truth {
+            Truth::Class(class) => horizons::hit(&self.aged.answer, class),
+            Truth::Value(_) => f64::from((self.aged.answer[0] - label.observed).abs() * self.unit()),
+        };
+        self.horizons.count(age, figure, judged, thresholds);
+    }
+}

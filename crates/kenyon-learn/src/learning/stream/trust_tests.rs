@@ -1,0 +1,186 @@
+//! Random streams: what their answers are worth. Glitches stay strange, wrong labels cost little, coverage holds for the way
+//! rows arrive, and horizons are told apart.
+
+#![allow(clippy::unwrap_used)]
+
+use super::{Observed, StreamModel, StreamSpec};
+use crate::data::plan::ColumnPlan;
+use crate::data::schema::ColumnKind;
+use crate::data::target::Task;
+use crate::learning::calibrate::SetOptions;
+use crate::random::Random;
+use serde_json::{Map, Value, json};
+
+fn stream(task: Task) -> StreamModel {
+    let kind = if task == Task::Regression { ColumnKind::Number } else { ColumnKind::Category };
+    StreamModel::new(&StreamSpec {
+        task,
+        target: ColumnPlan::new("label", kind),
+        classes: Vec::new(),
+        inputs: vec![ColumnPlan::new("x", ColumnKind::Number), ColumnPlan::new("y", ColumnKind::Number)],
+        config: Map::new(),
+        seed: 7,
+    })
+    .unwrap()
+}
+
+fn observe(stream: &mut StreamModel, rows: &[Value]) -> Observed {
+    let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+    let table = stream.reader().from_ndjson(lines.join("\n").as_bytes()).unwrap();
+    stream.observe(&table, &[]).unwrap()
+}
+
+/// Two numbers in [0, 1] and a class or a value that follows from them.
+fn row(random: &mut Random, task: Task) -> Value {
+    let (x, y) = (random.uniform(), random.uniform());
+    let label = match task {
+        Task::Classification => json!(if x + 0.5 * y > 0.75 { "a" } else { "b" }),
+        Task::Regression => json!(10.0 * x - 4.0 * y + 0.1 * random.normal()),
+    };
+    json!({"x": x, "y": y, "label": label})
+}
+
+fn novelty(stream: &StreamModel, x: f64) -> f32 {
+    let bundle = stream.publish();
+    let table = stream.reader().from_ndjson(json!({"x": x, "y": 0.5}).to_string().as_bytes()).unwrap();
+    bundle.run(&bundle.encode(&table).unwrap()).unwrap().novelty[0]
+}
+
+#[test]
+fn one_glitch_makes_neither_itself_nor_other_far_values_familiar() {
+    for rows in [60usize, 300, 2_500] {
+        for at in [rows / 2, rows - 5] {
+            let (mut stream, mut random) = (stream(Task::Classification), Random::new(9));
+            for r in 0..rows {
+                let mut row = row(&mut random, Task::Classification);
+                if r == at {
+                    row["x"] = json!(1e6);
+                }
+                observe(&mut stream, &[row]);
+            }
+            for far in [20.0, 1e3, 1e6, 1e9, -50.0] {
+                let found = novelty(&stream, far);
+                assert!(found > 0.99, "{far} after {rows} rows with 1e6 at {at}: {found}");
+            }
+            let usual: Vec<f32> = (0..9).map(|i| novelty(&stream, 0.1 + 0.1 * f64::from(i))).collect();
+            assert!(usual.iter().filter(|n| **n > 0.99).count() <= 1, "{rows}, {at}: {usual:?}");
+        }
+    }
+}
+
+#[test]
+fn a_real_change_is_unfamiliar_at_first_and_then_familiar_and_its_return_too() {
+    let (mut stream, mut random) = (stream(Task::Classification), Random::new(5));
+    let mut part = |stream: &mut StreamModel, rows: usize, shift: f64| {
+        for _ in 0..rows / 50 {
+            let rows: Vec<Value> = (0..50)
+                .map(|_| {
+                    let mut row = row(&mut random, Task::Classification);
+                    row["x"] = json!(row["x"].as_f64().unwrap() + shift);
+                    row
+                })
+                .collect();
+            observe(stream, &rows);
+        }
+    };
+    part(&mut stream, 2_000, 0.0);
+    assert!(novelty(&stream, 0.5) < 0.99 && novelty(&stream, 6.5) > 0.99);
+    part(&mut stream, 1_500, 6.0);
+    assert!(novelty(&stream, 6.5) < 0.99, "{}", novelty(&stream, 6.5));
+    assert!(novelty(&stream, 0.5) < 0.995 && novelty(&stream, 30.0) > 0.99);
+}
+
+/// Mean error of the 300 rows after row 600, which is `spoilt` where something is given.
+fn error_after(task: Task, seed: u64, spoilt: Option<(f64, f64)>) -> f64 {
+    let (mut stream, mut random) = (stream(task), Random::new(seed));
+    let (mut sum, mut count) = (0.0, 0.0);
+    for r in 0..900 {
+        let mut row = row(&mut random, task);
+        if let (600, Some((x, value))) = (r, spoilt) {
+            row["x"] = json!(x);
+            row["label"] = match task {
+                Task::Classification => json!(if x > 0.5 { "b" } else { "a" }),
+                Task::Regression => json!(value),
+            };
+        }
+        let answer = f64::from(observe(&mut stream, std::slice::from_ref(&row)).answers[0]);
+        if r > 600 {
+            sum += match task {
+                Task::Classification => {
+                    let name = &stream.classes()[answer as usize];
+                    f64::from(u8::from(*name != row["label"]))
+                }
+                Task::Regression => match stream.target_encoder {
+                    super::TargetEncoder::Number { mean, std } => {
+                        (answer * std + mean - row["label"].as_f64().unwrap()).abs()
+                    }
+                    super::TargetEncoder::Classes(_) => 0.0,
+                },
+            };
+            count += 1.0;
+        }
+    }
+    sum / count
+}
+
+#[test]
+fn one_wrong_label_at_an_extreme_input_costs_little() {
+    for (task, slack) in [(Task::Classification, 0.01), (Task::Regression, 0.02)] {
+        for (x, value) in [(1e6, -1e4), (4.0, -60.0), (1.0, 60.0), (0.0, 1e5)] {
+            let mean = |spoilt| (1..=3).map(|seed| error_after(task, seed, spoilt)).sum::<f64>() / 3.0;
+            let (plain, hit) = (mean(None), mean(Some((x, value))));
+            println!("{task:?} x {x} label {value}: error {hit:.4}, {plain:.4} without");
+            assert!(hit <= plain + slack, "{task:?} x {x} label {value}: error {hit}, {plain} without");
+        }
+    }
+}
+
+/// Labels that stay the same for a while: answers with the last label at hand are nearly always right.
+fn runs(random: &mut Random, last: &mut bool) -> Value {
+    if random.uniform() < 0.05 {
+        *last = !*last;
+    }
+    json!({"x": random.uniform(), "y": random.uniform(), "label": if *last { "up" } else { "down" }})
+}
+
+#[test]
+fn horizons_are_told_apart_and_coverage_holds_for_the_way_rows_arrive() {
+    for each in [1usize, 50] {
+        let (mut stream, mut random, mut last) = (stream(Task::Classification), Random::new(4), false);
+        let (mut held, mut count, mut sure, mut wrong) = (0.0, 0.0, 0.0, 0.0);
+        for part in 0..6_000 / each {
+            let rows: Vec<Value> = (0..each).map(|_| runs(&mut random, &mut last)).collect();
+            if part * each >= 2_000 && (each > 1 || part % 5 == 0) {
+                let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+                let table = stream.reader().from_ndjson(lines.join("\n").as_bytes()).unwrap();
+                let bundle = stream.publish();
+                let answers = bundle.run(&bundle.encode(&table).unwrap()).unwrap();
+                for (row, p) in rows.iter().zip(answers.values.chunks_exact(answers.outputs)) {
+                    let class = stream.classes().iter().position(|c| *c == row["label"]).unwrap();
+                    let set = bundle.set(p, SetOptions { allow_empty: true, ..SetOptions::of(0.9) });
+                    held += f64::from(u8::from(set.contains(&class)));
+                    sure += f64::from(u8::from(p.iter().any(|p| *p > 0.95)));
+                    wrong += f64::from(u8::from(p.iter().any(|p| *p > 0.95) && p[class] < 0.5));
+                    count += 1.0;
+                }
+            }
+            observe(&mut stream, &rows);
+        }
+        assert!((held / count - 0.9).abs() < 0.03, "{each} rows a call: coverage {}", held / count);
+        assert!(wrong <= 0.1 * sure + 3.0, "{each} rows a call: {wrong} of {sure} sure answers are wrong");
+        let horizon = stream.report().stream()["horizon"].clone();
+        let accuracy = |at: usize| horizon[at]["accuracy"].as_f64().unwrap();
+        assert_eq!((horizon[0]["rows_since"].as_u64(), horizon[3]["rows_since"].as_u64()), (Some(0), Some(1_000)));
+        assert!(accuracy(0) > 0.92 && accuracy(1) < accuracy(0) - 0.1 && accuracy(3) < 0.75, "{horizon}");
+        // The copy that is measured is part of the state.
+        let mut again = StreamModel::restore(&stream.snapshot().unwrap(), None).unwrap();
+        let more: Vec<Value> = (0..1_200).map(|_| runs(&mut random, &mut last)).collect();
+        for part in more.chunks(100) {
+            assert_eq!(observe(&mut again, part), observe(&mut stream, part));
+        }
+        assert_eq!(again.snapshot().unwrap(), stream.snapshot().unwrap());
+        assert_eq!(again.report().stream()["horizon"], stream.report().stream()["horizon"]);
+        let (one, other) = (again.publish(), stream.publish());
+        assert_eq!((&one.novelty, &one.config), (&other.novelty, &other.config));
+    }
+}

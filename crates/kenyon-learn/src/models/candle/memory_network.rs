@@ -1,0 +1,76 @@
+//! All slots read at once, as published for end-to-end memory networks (see `nn::memory::memory_network`).
+
+use super::TokenBatch;
+use super::slots::{StoryConfig, embedded};
+use crate::nn::layers::attention::masked_softmax;
+use crate::nn::layers::padding::Padding;
+use crate::nn::memory::memory_network::{PositionEncoding, Stories};
+use candle_core::{Result, Tensor};
+use candle_nn::{Init, VarBuilder};
+
+/// The network.
+#[derive(Clone, Debug)]
+pub(super) struct ReadSlots {
+    pub(super) sizes: StoryConfig,
+    linear: bool,
+    encoding: PositionEncoding,
+    words: Tensor,
+    time: Tensor,
+    readout: Tensor,
+    bias: Tensor,
+}
+
+impl ReadSlots {
+    pub(super) fn new(sizes: StoryConfig, linear: bool, weights: &VarBuilder<'_>) -> Result<Self> {
+        let (tables, d) = (sizes.hops + 1, sizes.width);
+        let small = Init::Randn { mean: 0.0, stdev: 0.1 };
+        Ok(Self {
+            linear,
+            encoding: PositionEncoding::new(d, tables),
+            words: weights.get_with_hints((sizes.words, tables, d), "words", small)?,
+            time: weights.get_with_hints((sizes.slots, tables, d), "time", small)?,
+            readout: weights.get_with_hints((sizes.outputs, d), "readout", small)?,
+            bias: weights.get_with_hints(sizes.outputs, "bias", Init::Const(0.0))?,
+            sizes,
+        })
+    }
+
+    pub(super) fn forward(&self, tokens: &TokenBatch) -> Result<Tensor> {
+        let StoryConfig { words, width: d, hops, slots: most, .. } = self.sizes;
+        let stories = Stories::new(tokens.batch(), 0..tokens.rows(), &self.sizes.story_fields);
+        let row = (hops + 1) * d;
+        let table = self.words.reshape((words, row))?;
+        let questions = stories.rows[..tokens.rows()].iter().map(|&slot| slot as usize);
+        let mut state = embedded(&table, &self.encoding, &stories, questions)?.narrow(1, 0, d)?.contiguous()?;
+        // Time runs backwards from the latest slot.
+        let (mut seen, mut times, mut offsets) = (Vec::new(), Vec::new(), vec![0]);
+        for range in stories.rows.windows(2) {
+            let (start, end) = (range[0] as usize + 1, range[1] as usize);
+            let first = start.max(end.saturating_sub(most));
+            seen.extend(first..end);
+            times.extend((first..end).map(|slot| (end - 1 - slot) as u32));
+            offsets.push(seen.len());
+        }
+        let count = times.len();
+        if count == 0 {
+            return self.answers(&state);
+        }
+        let time =
+            self.time.reshape((most, row))?.index_select(&Tensor::from_vec(times, count, tokens.device())?, 0)?;
+        let slots = (embedded(&table, &self.encoding, &stories, seen.into_iter())? + time)?;
+        let padding = Padding::new(&offsets, tokens.device())?;
+        let slots = padding.pad(&slots)?;
+        for hop in 0..hops {
+            let part = |table: usize| slots.narrow(2, table * d, d)?.contiguous();
+            let scores = part(hop)?.matmul(&state.unsqueeze(2)?)?.squeeze(2)?;
+            let reads = if self.linear { scores } else { masked_softmax(&scores, padding.mask())? };
+            // Where there is no slot, its value is 0.
+            state = (state + reads.unsqueeze(1)?.matmul(&part(hop + 1)?)?.squeeze(1)?)?;
+        }
+        self.answers(&state)
+    }
+
+    fn answers(&self, state: &Tensor) -> Result<Tensor> {
+        state.matmul(&self.readout.t()?)?.broadcast_add(&self.bias)
+    }
+}

@@ -1,0 +1,233 @@
+//! `sparse_mlp` as a candle model.
+
+use super::{TokenBatch, TokenConfig, TokenModule, matrix, no_answers};
+use crate::data::Batch;
+use crate::nn::kernels::LANE;
+use crate::nn::layers::k_winners::KWinners;
+use crate::nn::layers::sparse_embedding::{SparseEmbedding, SparseInput};
+use crate::nn::layers::sparse_linear::SparseLinear;
+use candle_core::{Device, Module, Result, Tensor, bail};
+use candle_nn::{Init, VarBuilder};
+use std::collections::HashMap;
+
+/// Sizes, and what is fixed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Config {
+    /// Width of a row.
+    pub features: usize,
+    /// The feature of each weight row, ascending or not; none where every feature has one, in their order.
+    pub vocabulary: Option<Vec<u32>>,
+    /// Hidden layers, first to last.
+    pub hidden: Vec<LayerConfig>,
+    /// Classes, or 1.
+    pub outputs: usize,
+    /// Whether the row also reaches the answers directly. Always so without a hidden layer.
+    pub skip: bool,
+}
+
+/// A hidden layer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerConfig {
+    /// Units it has.
+    pub units: usize,
+    /// Units that win a row in each winner group.
+    pub winners: usize,
+    /// Groups of equally many units that compete among themselves: in an ensemble one a member.
+    pub winner_groups: usize,
+    /// Which inputs the units of each of equally many groups have, `[groups][inputs]`; empty where all have all.
+    pub connections: Vec<Vec<bool>>,
+}
+
+/// A sparse network: k-winners layers and a direct path.
+///
+/// Weights: `hidden.I.weight` `[inputs, units]` and `hidden.I.bias`, `readout.weight` and `readout.bias` after the last
+/// hidden layer, `skip.weight` `[features, outputs]` and `skip.bias`.
+#[derive(Clone, Debug)]
+pub struct SparseMlp {
+    config: Config,
+    hidden: Vec<(SparseLinear, KWinners)>,
+    readout: Option<SparseLinear>,
+    skip: Option<SparseEmbedding>,
+    /// The weight row of each feature of the vocabulary.
+    rows: Option<HashMap<u32, u32>>,
+    plain: bool,
+}
+
+impl Config {
+    /// Weight rows of the layers that read the row.
+    fn rows(&self) -> usize {
+        self.vocabulary.as_ref().map_or(self.features, Vec::len)
+    }
+}
+
+impl TokenConfig for Config {
+    fn build(&self, weights: VarBuilder<'_>) -> Result<Box<dyn TokenModule>> {
+        Ok(Box::new(SparseMlp::new(self, weights)?))
+    }
+}
+
+impl LayerConfig {
+    /// 1 where a unit has an input, `[inputs, units]`; none where all have all.
+    fn mask(&self, inputs: usize, device: &Device) -> Result<Option<Tensor>> {
+        let (groups, blocks) = (self.connections.len(), self.units.div_ceil(LANE));
+        if groups == 0 {
+            return Ok(None);
+        }
+        if self.connections.iter().any(|group| group.len() != inputs) {
+            bail!("the connections do not name {inputs} inputs");
+        }
+        let mut mask = vec![0f32; inputs * self.units];
+        for (group, connected) in self.connections.iter().enumerate() {
+            let (from, to) = (group * blocks / groups * LANE, ((group + 1) * blocks / groups * LANE).min(self.units));
+            for input in (0..inputs).filter(|&input| connected[input]) {
+                mask[input * self.units + from..input * self.units + to].fill(1.0);
+            }
+        }
+        Tensor::from_vec(mask, (inputs, self.units), device).map(Some)
+    }
+}
+
+impl SparseMlp {
+    /// The network with these weights.
+    ///
+    /// # Errors
+    /// Weights that are missing or have another size, and sizes that contradict each other.
+    pub fn new(config: &Config, weights: VarBuilder<'_>) -> Result<Self> {
+        let mut inputs = config.rows();
+        let mut hidden = Vec::with_capacity(config.hidden.len());
+        for (index, layer) in config.hidden.iter().enumerate() {
+            let (own, units) = (weights.pp(format!("hidden.{index}")), layer.units);
+            if layer.winner_groups == 0 || units % layer.winner_groups != 0 {
+                bail!("{units} units cannot be parted into {} groups", layer.winner_groups);
+            }
+            let linear = SparseLinear {
+                weight: matrix(&own, inputs, units, "weight")?,
+                mask: layer.mask(inputs, weights.device())?,
+                bias: own.get_with_hints(units, "bias", Init::Const(0.0))?,
+            };
+            hidden.push((linear, KWinners::new(units / layer.winner_groups, layer.winners, 0.0)));
+            inputs = units;
+        }
+        let zeros = |own: &VarBuilder<'_>, inputs: usize| -> Result<(Tensor, Tensor)> {
+            let weight = own.get_with_hints((inputs, config.outputs), "weight", Init::Const(0.0))?;
+            Ok((weight, own.get_with_hints(config.outputs, "bias", Init::Const(0.0))?))
+        };
+        let readout = if hidden.is_empty() { None } else { Some(zeros(&weights.pp("readout"), inputs)?) };
+        let direct = config.skip || hidden.is_empty();
+        let skip = if direct { Some(zeros(&weights.pp("skip"), config.rows())?) } else { None };
+        let numbered = |features: &Vec<u32>| features.iter().zip(0..).map(|(&feature, row)| (feature, row)).collect();
+        Ok(Self {
+            config: config.clone(),
+            hidden,
+            readout: readout.map(|(weight, bias)| SparseLinear { weight, mask: None, bias }),
+            skip: skip.map(|(weight, bias)| SparseEmbedding { weight, bias: Some(bias) }),
+            rows: config.vocabulary.as_ref().map(numbered),
+            plain: false,
+        })
+    }
+
+    /// The same in plain candle operations, without the kernels: what it is tested against.
+    #[must_use]
+    pub fn plain(self) -> Self {
+        Self { plain: true, ..self }
+    }
+
+    /// The entries of rows with weight rows in place of features; features without one are left out.
+    fn input(&self, batch: &Batch) -> Result<SparseInput> {
+        let Some(rows) = &self.rows else { return SparseInput::bags(batch, self.config.features) };
+        let (mut offsets, mut indices, mut values) = (vec![0], vec![], vec![]);
+        for row in 0..batch.rows() {
+            let (features, row_values) = batch.entries(row);
+            for (feature, &value) in features.iter().zip(row_values) {
+                if let Some(&row) = rows.get(feature) {
+                    indices.push(row);
+                    values.push(value);
+                }
+            }
+            offsets.push(indices.len() as u32);
+        }
+        SparseInput::new(offsets, indices, values, self.config.rows())
+    }
+
+    fn embed(&self, layer: &SparseEmbedding, input: &SparseInput) -> Result<Tensor> {
+        if self.plain { layer.expression(input) } else { layer.forward(input) }
+    }
+
+    /// Answers from what the layers that read the row give: pre-activations of the first hidden layer, and answers of the
+    /// direct path.
+    fn above(&self, first: Option<Tensor>, direct: Option<Tensor>) -> Result<Tensor> {
+        let answers = match (first, &self.readout) {
+            (Some(z), Some(readout)) => {
+                let mut code = self.winners(0, &z)?;
+                for (index, (layer, _)) in self.hidden.iter().enumerate().skip(1) {
+                    code = self.winners(index, &self.linear(layer, &code)?)?;
+                }
+                Some(self.linear(readout, &code)?)
+            }
+            _ => None,
+        };
+        match (answers, direct) {
+            (Some(answers), Some(direct)) => answers + direct,
+            (Some(answers), None) | (None, Some(answers)) => Ok(answers),
+            (None, None) => bail!("a network without layers"),
+        }
+    }
+
+    fn linear(&self, layer: &SparseLinear, code: &Tensor) -> Result<Tensor> {
+        if self.plain { layer.reference(code) } else { layer.after_winners(code) }
+    }
+
+    /// The winners of layer `index`, each group's own: `[rows, units] -> [rows, units]`.
+    fn winners(&self, index: usize, z: &Tensor) -> Result<Tensor> {
+        let ((rows, units), winners) = (z.dims2()?, &self.hidden[index].1);
+        let groups = self.config.hidden[index].winner_groups;
+        let z = z.reshape((rows * groups, units / groups))?;
+        let won = if self.plain { winners.reference(&z)? } else { winners.forward(&z)? };
+        won.reshape((rows, units))
+    }
+
+    fn forward_input(&self, input: &SparseInput) -> Result<Tensor> {
+        let first = match self.hidden.first() {
+            Some((layer, _)) => {
+                let embedding = SparseEmbedding { weight: layer.masked()?, bias: Some(layer.bias.clone()) };
+                Some(self.embed(&embedding, input)?)
+            }
+            None => None,
+        };
+        let direct = self.skip.as_ref().map(|skip| self.embed(skip, input)).transpose()?;
+        self.above(first, direct)
+    }
+}
+
+impl TokenModule for SparseMlp {
+    fn forward_tokens(&self, tokens: &TokenBatch, _train: bool) -> Result<Tensor> {
+        if tokens.rows() == 0 {
+            return no_answers(self.config.outputs, tokens);
+        }
+        self.forward_input(&self.input(tokens.batch())?)
+    }
+}
+
+impl Module for SparseMlp {
+    /// Dense rows, `[rows, features] -> [rows, outputs]`, with a gradient for the rows.
+    fn forward(&self, xs: &Tensor) -> Result<Tensor> {
+        let (_, width) = xs.dims2()?;
+        if width != self.config.features {
+            bail!("rows of {width} numbers, where there are {} features", self.config.features);
+        }
+        let xs = match &self.config.vocabulary {
+            Some(features) => xs.index_select(&Tensor::new(features.as_slice(), xs.device())?, 1)?,
+            None => xs.clone(),
+        };
+        if !self.plain && xs.device().is_cpu() && !xs.track_op() {
+            return self.forward_input(&SparseInput::dense(&xs)?);
+        }
+        let through = |layer: &SparseLinear| if self.plain { layer.reference(&xs) } else { layer.forward(&xs) };
+        let first = self.hidden.first().map(|(layer, _)| through(layer)).transpose()?;
+        let direct = |skip: &SparseEmbedding| match &skip.bias {
+            Some(bias) => xs.matmul(&skip.weight)?.broadcast_add(bias),
+            None => xs.matmul(&skip.weight),
+        };
+        self.above(first, self.skip.as_ref().map(direct).transpose()?)
+    }
+}
