@@ -1,4 +1,4 @@
-// Renders a prediction: the answer, one verdict with its reasons, the explanation, and a form to teach the true value.
+// Renders a prediction: the answer, one verdict with its reasons, the explanation, a form to teach.
 
 import { h, num, percent, cell, select } from './dom.js';
 import { post } from './api.js';

@@ -1,4 +1,4 @@
-// The client of the server: JSON calls, uploads with progress, and event streams, all with the key.
+// JSON calls, uploads with progress, and event streams, all with the key.
 // The key is stored in this tab's session storage and in the Authorization header, nowhere else.
 
 const KEY = 'kenyon-key';

@@ -129,7 +129,7 @@ export function bars(items, format = num, limit = 12, of = 0) {
 			span && between('b', place(span[0]), place(span[1]))), h('span.val', text ?? format(value)))));
 }
 
-// Truth by row, prediction by column. Beyond 24 classes only the most frequent confusions are shown.
+// Truth by row, prediction by column; beyond 24 classes the most frequent confusions.
 export function confusion(labels, counts) {
 	const sums = counts.map((row) => row.reduce((a, b) => a + b, 0));
 	const wrong = counts.flatMap((row, i) => row.map((n, j) => [n, i, j])).filter(([n, i, j]) => n && i !== j).sort((a, b) => b[0] - a[0]);
@@ -142,7 +142,7 @@ export function confusion(labels, counts) {
 	return [matrix('Confusion matrix', labels, counts, (n, i) => [sums[i] ? (n / sums[i]) * 0.45 : 0, n || null]), worst];
 }
 
-// A table of classes by classes. `cell(value, i, j)` gives `[strength, text, off?]`; off the diagonal it is wrong.
+// A table of classes by classes; `cell(value, i, j)` gives `[strength, text, off?]`.
 export function matrix(title, labels, values, cell) {
 	const head = (scope, name) => h('th', { scope, title: name }, String(name));
 	return scroller(title, h('table.heat',
@@ -154,7 +154,7 @@ export function matrix(title, labels, values, cell) {
 		}))))));
 }
 
-// Active units: a line a row, a lit dot per active unit of `[[unit, strength]]`; `most` units in all.
+// Active units `[[unit, strength]]` of `most`: a line a row.
 export function raster(rows, most, label) {
 	const cols = Math.min(most, 512);
 	const tall = rows.length > 1 ? 8 : 24;

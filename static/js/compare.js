@@ -1,4 +1,4 @@
-// Two versions of a model side by side: differences with intervals, calibration, confusion, rows they disagree on.
+// Two versions side by side: differences with intervals, calibration, confusion, rows they disagree on.
 
 import { h, num, select, table, field, cell, words } from './dom.js';
 import { get, list } from './api.js';

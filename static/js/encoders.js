@@ -1,4 +1,4 @@
-// Pretrained encoders: which there are, and what they cost. Servers without them answer 404, and the page is hidden.
+// Pretrained encoders: which there are, and what they cost; hidden where the server has none.
 
 import { h, num, bytes, words, ago } from './dom.js';
 import { heading, card, empty, listing, copyable } from './parts.js';

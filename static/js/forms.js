@@ -162,7 +162,7 @@ export function rowForm(list, changed) {
 	};
 }
 
-// A form from a family's JSON Schema: `{node, config()}`; only what differs from the default is sent.
+// A form from a family's JSON Schema: `{node, config()}`, which has what differs from the default.
 export function settingsForm(family) {
 	const made = Object.entries(family.schema.properties).map(([name, spec]) => {
 		const { type: kind, default: start, minimum: min, maximum: max, enum: choices } = spec;

@@ -97,7 +97,7 @@ export const chip = (state) => h('span', { class: `chip ${CHIP[state] ?? ''}` },
 const MAIN = ['accuracy', 'validation_accuracy', 'rmse', 'validation_rmse'];
 const mainMetric = (metrics) => MAIN.find((one) => metrics?.[one] != null);
 
-// The figure that a list shows, and by which it is sorted, the best first in descending order.
+// The figure that a list shows and is sorted by, the best first.
 export const quality = (metrics) => {
 	const name = mainMetric(metrics);
 	return !name ? '–' : name.endsWith('accuracy') ? percent(metrics[name]) : `RMSE ${num(metrics[name])}`;
@@ -244,7 +244,7 @@ export function warningList(warnings) {
 		w.examples?.length ? h('p.small.mute', w.rows ? `${num(w.rows)} rows, such as ` : 'Such as ', w.examples.slice(0, 5).map((e) => (e.value == null ? `row ${num(e.row)}` : `row ${num(e.row)}: ${typeof e.value === 'object' ? JSON.stringify(e.value) : String(e.value).slice(0, 40)}`)).join(', ')) : null))));
 }
 
-// Stores the values of the named fields for this tab, so that a reload keeps them; whether there were stored values.
+// Stores the values of the named fields for this tab; whether there were stored values.
 export function keep(form, name) {
 	const key = `kenyon-form:${name}`;
 	const fields = () => [...form.querySelectorAll('[name]')];
@@ -273,7 +273,7 @@ export function meter(label) {
 	return { node, set };
 }
 
-// Adds a point to `curves`, `name → [[epoch, value]]`; a repeated epoch replaces the earlier point.
+// Adds a point to `curves`, `name → [[epoch, value]]`, or replaces that of the same epoch.
 function addPoint(curves, { epoch, step, at, ...values }) {
 	for (const [name, y] of Object.entries(values)) {
 		if (!Number.isFinite(y)) continue;

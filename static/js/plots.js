@@ -89,7 +89,7 @@ export function columns(title, bins, { height = 150, format = num, xLabel = '' }
 	}), xLabel ? h('p.small.mute.end', xLabel) : null);
 }
 
-// Figures of two sides with the interval of their difference, on one line around zero each.
+// Figures of two sides, with the interval of their difference around zero.
 export function differences(rows) {
 	return h('ul.bars.diff', rows.map(({ name, difference, interval, text, verdict }) => {
 		const top = Math.max(...interval.map(Math.abs), Math.abs(difference), 1e-12) * 1.1;

@@ -7,7 +7,7 @@ import { card, into, empty, query, setQuery, curvesOf, series, figures, attempt,
 import { lines, bars, confusion, calibration } from './charts.js';
 import { scatter, columns } from './plots.js';
 
-// Of numbers: predictions against the truth, residuals, and how errors depend on the size of the target.
+// Of numbers: predictions against the truth, residuals, errors by the size of the target.
 function regression(r, target) {
 	if (!r?.points?.length) return null;
 	const range = (q) => `${num(q.from)} to ${num(q.to)}`;

@@ -1,4 +1,4 @@
-// A model that learns from a stream: figures over time, drift and the columns behind it, memory, consolidations; live.
+// A model that learns from a stream: figures over time, drift by column, memory, consolidations; live.
 
 import { h, put, num, percent, to, table, ago } from './dom.js';
 import { get, post } from './api.js';
@@ -49,8 +49,8 @@ function drawn(s, byTime) {
 			p.kappa_last == null ? ['Predicting the last value', num(p.window_last_value), 'error'] : ['Predicting the last label', show(p.window_last_label), `kappa ${num(p.kappa_last, 2)}`],
 			['Drift of the error', s.drift.detected ? 'now' : s.drift.count ? num(s.drift.count) : 'none', s.drift.count ? (s.drift.count === 1 ? 'time' : 'times') : ''], ['Memory', num(s.memory.entries), `of ${num(s.memory.capacity)} entries`]]),
 		card('Over time: each row is predicted before it is learned', h('div.stack', charts(s, byTime))),
-		s.horizon?.[1]?.rows ? card('Rows since the last one learned', table('Answers by the rows since the last one learned', ['Rows since', `#${named}`, '#Coverage of 90 % sets', '#Rows'], s.horizon.filter((one) => one.rows).map((one) => [num(one.rows_since), show(one[figure]), one.coverage == null ? '' : percent(one.coverage), num(one.rows)])),
-			h('p.small.mute', 'Answers to rows that come some rows after the last one learned: where labels come late, or many rows are predicted ahead.')) : null,
+		s.horizon?.[1]?.rows ? card('Rows since the last one learned', table('By rows since the last one learned', ['Rows since', `#${named}`, '#Coverage of 90 % sets', '#Rows'], s.horizon.filter((one) => one.rows).map((one) => [num(one.rows_since), show(one[figure]), one.coverage == null ? '' : percent(one.coverage), num(one.rows)])),
+			h('p.small.mute', 'Where labels come late, or many rows are predicted ahead.')) : null,
 		columns.length ? card('Drift by column', driftTable(columns.toReversed().slice(0, 20), (one) => [`row ${num(one.row)}`, one.at ? [', ', ago(one.at)] : null]),
 			h('p.small.mute', 'How far: the share of rows that would have to change for the distribution before to become the one after (total variation). The newest changes are first.')) : null,
 		Object.keys(s.classes ?? {}).length ? card('Recall by class', bars(Object.entries(s.classes).map(([label, c]) => [label, c.recall, { text: `${percent(c.recall)} of ${num(c.rows)}` }]), percent, 20, 1)) : null,
