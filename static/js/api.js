@@ -1,5 +1,5 @@
 // JSON calls, uploads with progress, and event streams, all with the key.
-// The key is stored in this tab's session storage and in the Authorization header, nowhere else.
+// The key is in this tab's session storage and in the Authorization header only.
 
 const KEY = 'kenyon-key';
 let prompting = null;

@@ -53,7 +53,7 @@ async function show() {
 	if (signal.aborted) return;
 	put(main, node);
 	main.querySelector('.tabs [aria-current]')?.scrollIntoView({ block: 'nearest', inline: 'center' });
-	// A screen reader reads the new page's title; on the first load the browser does that itself.
+	// A screen reader reads the new page's title; at first the browser does that.
 	if (!first) {
 		main.querySelector('h1')?.focus({ preventScroll: true });
 		scrollTo(0, 0);

@@ -8,7 +8,7 @@ import { clock } from './live.js';
 
 const LIVE = 3000;
 
-// Points of the history under the x axis: milliseconds where the server knows them, else rows.
+// Points of the history: milliseconds where known, else rows.
 const curve = (history, name, timed) => history.filter((one) => one[name] != null).map((one) => [timed ? Date.parse(one.at) : one.row, one[name]]);
 
 // When a row was observed, between the points of the history around it.
