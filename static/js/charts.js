@@ -175,7 +175,7 @@ export function raster(rows, most, label) {
  * over it, amber for what is above zero, blue for what is below. `top` is white even if nothing reaches it.
  */
 export function picture(values, [rows, cols], size, tint, top = 0) {
-	// A tinted picture has the resolution of its size, so that the finer of the two grids is not lost.
+	// So that the finer of the two grids is not lost.
 	const fine = tint ? Math.max(1, Math.round(size / cols)) : 1;
 	const [w, high] = [cols * fine, rows * fine];
 	const canvas = style(h('canvas.thumb', { width: w, height: high, role: 'img', label: `picture of ${rows} by ${cols}${tint ? ' with the contributions of its parts' : ''}` }),

@@ -1,4 +1,4 @@
-// Explanations as pictures: words in their text, parts of an image or of a series, a waterfall for all else;
+// Explanations as pictures: words in their text, parts of an image or series, a waterfall for all else;
 // and what the network itself reports: attention, retrieved memories, active units.
 
 import { h, num, percent, cell, words, style } from './dom.js';

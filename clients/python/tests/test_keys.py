@@ -26,6 +26,9 @@ def test_keys_are_made_used_and_revoked(guarded: LocalServer) -> None:
     made = master.api.create_key("reader", scopes=["read"])
     assert differences(made, t.Key) == []
     assert differences(master.api.list_keys(), t.Keys) == []
+    entries = master.api.list_audit()
+    assert differences(entries, t.AuditPage) == []
+    assert entries["items"][0]["path"] == "/api/v1/keys"
     reader = Client(guarded.url, key=made["key"])
     assert reader.models() == []
     with pytest.raises(ForbiddenError) as caught:

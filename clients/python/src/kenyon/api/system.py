@@ -11,7 +11,7 @@ from .base import Resource, given
 
 
 class SystemRoutes(Resource):
-    """Probes, ``/api/v1/system``, ``/api/v1/keys``, ``/api/v1/snapshots``."""
+    """Probes, ``/api/v1/system``, ``/api/v1/keys``, ``/api/v1/audit``, ``/api/v1/snapshots``."""
 
     def livez(self) -> types.Health:
         """Whether the process lives."""
@@ -56,6 +56,13 @@ class SystemRoutes(Resource):
     def delete_key(self, id: str) -> None:
         """Revokes a key at once."""
         self._done("DELETE /api/v1/keys/{id}", id)
+
+    def list_audit(
+        self, *, since: str | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> types.AuditPage:
+        """Who changed what, when; the oldest first."""
+        query = {"since": since, "limit": limit, "cursor": cursor}
+        return self._json(types.AuditPage, "GET /api/v1/audit", query=query)
 
     def make_snapshot(self, *, timeout: float | None = None) -> types.Snapshot:
         """Makes a consistent copy of everything in one file on the server."""

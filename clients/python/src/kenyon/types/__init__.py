@@ -103,6 +103,8 @@ from .names import (
     VersionState,
 )
 from .system import (
+    AuditEntry,
+    AuditPage,
     Encoder,
     EncoderEmbeddings,
     Encoders,
@@ -121,6 +123,8 @@ __all__ = [
     "Activity",
     "Appended",
     "Attended",
+    "AuditEntry",
+    "AuditPage",
     "BootstrapDone",
     "CalibrationBin",
     "Canary",

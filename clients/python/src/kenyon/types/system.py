@@ -39,6 +39,26 @@ class Keys(TypedDict):
     next_cursor: str | None
 
 
+class AuditEntry(TypedDict):
+    """A change that was made through the interface."""
+
+    id: str
+    at: str
+    caller: str
+    caller_name: str | None
+    method: str
+    path: str
+    status: int
+    request_id: str
+
+
+class AuditPage(TypedDict):
+    """A page of entries of the audit log."""
+
+    items: list[AuditEntry]
+    next_cursor: str | None
+
+
 class Memory(TypedDict):
     """Memory of the server's process."""
 
