@@ -19,7 +19,7 @@ async fn main() -> Result<()> {
 
     let files = model::unpacked(&kenyon.download("/models/iris/versions/1/export?format=bundle").await?)?;
     let row = json!({"sepal_length": 6.0, "sepal_width": 2.7, "petal_length": 5.1, "petal_width": 1.6});
-    let asked = json!({ "rows": [row] }).to_string();
+    let asked = json!([row]).to_string();
     println!("candle: {:?}", model::probabilities(&files, asked.as_bytes())?[0]);
     println!("server: {}", kenyon.predict("iris", row.clone()).await?["probabilities"]);
 
@@ -33,7 +33,7 @@ async fn main() -> Result<()> {
     Ok(())
 }
 
-/// The rows of the file as a request, and their classes in the order of the server, which is alphabetical.
+/// The rows of the file as a list, and their classes in the order of the server, which is alphabetical.
 fn labelled(csv: &str) -> Result<(serde_json::Value, Vec<u32>)> {
     let (header, body) = csv.split_once('\n').context("a header")?;
     let names: Vec<&str> = header.split(',').collect();
@@ -47,5 +47,5 @@ fn labelled(csv: &str) -> Result<(serde_json::Value, Vec<u32>)> {
         let class = species.iter().position(|name| cells.last() == Some(name)).context("a species")?;
         classes.push(class as u32);
     }
-    Ok((json!({ "rows": rows }), classes))
+    Ok((json!(rows), classes))
 }

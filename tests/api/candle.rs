@@ -61,7 +61,7 @@ async fn a_model_is_used_and_trained_further_in_a_candle_program_and_comes_back(
         let files = model::unpacked(&archive).unwrap();
 
         let (rows, truths) = labelled(&csv, &classes);
-        let body = rows.to_string();
+        let body = rows["rows"].to_string();
         let own = model::probabilities(&files, body.as_bytes()).unwrap();
         close(&own, &served(&server, family, &rows, &classes).await, family);
 

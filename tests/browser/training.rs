@@ -130,14 +130,19 @@ async fn a_stream_is_followed_live_with_drift_by_column() {
         "features": {"x": "number", "y": "number", "word": "category"}});
     server.call("PUT", "/models/points", Some(empty)).await;
     let rows = labelled(6_000);
-    server.call("POST", "/models/points/observe", Some(json!({"rows": rows[..2_000]}))).await;
+    // Sets are judged call by call, as they were served.
+    for part in rows[..2_000].chunks(500) {
+        server.call("POST", "/models/points/observe", Some(json!({"rows": part}))).await;
+    }
     browser.go("/models/points/stream").await;
     browser.shows("2,000 rows").await;
     let mut moved = rows[2_000..].to_vec();
     for row in &mut moved {
         row["x"] = json!(row["x"].as_f64().unwrap() + 3.0);
     }
-    server.call("POST", "/models/points/observe", Some(json!({"rows": moved}))).await;
+    for part in moved.chunks(500) {
+        server.call("POST", "/models/points/observe", Some(json!({"rows": part}))).await;
+    }
     // Without a reload.
     browser.shows("6,000 rows").await;
     let changed = "document.querySelector('[aria-label=\"Drift by column\"] tbody')";

@@ -312,7 +312,9 @@ fn rows_beyond_the_table_are_learned_from_and_a_resumed_training_ends_the_same()
     let more = MoreRows { rows: rows - 300, read: &read, cache: &cache };
     let spec = FitSpec {
         class_weights: Some(super::super::ClassWeights::Balanced),
-        ..spec(json!({ "hidden": [32], "bins": 64, "epochs": 3, "batch_size": 100, "early_stopping": 0 }))
+        ..spec(json!({
+            "hidden": [32], "bins": 64, "epochs": 3, "batch_size": 100, "early_stopping": 0, "members": 4,
+        }))
     };
     let keeping = Keeping::default();
     let fitted = fit_more(&few, Some(&more), &all.plan, &spec, 2, None, &keeping).unwrap();

@@ -1,6 +1,7 @@
 //! How far blocks of rows are from each other, and which distance is a change.
 
 use serde::{Deserialize, Serialize};
+use std::f64::consts::PI;
 
 /// Parts of the first block that are compared with the rest of it.
 const PARTS: usize = 10;
@@ -47,7 +48,12 @@ impl Distances {
         if found.len() < PARTS {
             return Self::default();
         }
-        let mean = found.iter().sum::<f64>() / (found.len() as f64 * (PARTS as f64).sqrt());
+        // At least what chance makes of as many independent rows: the hours of a day, one after the other, are the same in
+        // every part, and any remainder of a day would be a change.
+        let rows = bins.len() as f64;
+        let deviation = |count: &f64| (2.0 * count / rows * (1.0 - count / rows) / (PI * rows)).sqrt();
+        let chance = whole.iter().map(deviation).sum::<f64>() / 2.0;
+        let mean = chance.max(found.iter().sum::<f64>() / (found.len() as f64 * (PARTS as f64).sqrt()));
         Self { count: PRIOR, mean, squares: PRIOR * (DEVIATION * mean).powi(2) }
     }
 
