@@ -145,7 +145,7 @@ async fn a_training_that_exceeds_its_memory_is_a_failed_job_and_nothing_else() {
 async fn what_is_learned_from_many_rows_does_not_depend_on_the_memory_there_is() {
     let csv = clouds(210_000);
     let mut weights = Vec::new();
-    for memory in ["150000000", "2000000000"] {
+    for memory in ["400000000", "2000000000"] {
         let folder = tempfile::tempdir().unwrap();
         let (_server, client) = server(folder.path(), &["--train-memory", memory]).await;
         client.put("/api/v1/datasets/many", csv.as_bytes()).await;
