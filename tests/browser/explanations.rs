@@ -95,6 +95,8 @@ async fn pixels_and_steps_are_tinted() {
         "features": {"t": {"kind": "sequence", "columns": "t*", "channels": 1}}});
     server.train("waves", request).await;
     browser.go("/models/waves/try").await;
+    // The page before has such a button, too.
+    browser.until("document.querySelector('h1')?.innerText === 'waves'").await;
     browser.press("Take a row from the dataset").await;
     browser.until("document.querySelectorAll('.answer svg rect.for, .answer svg rect.against').length >= 12").await;
     browser.close().await;
