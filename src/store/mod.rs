@@ -46,6 +46,7 @@ pub mod open;
 mod outputs;
 mod postgres;
 pub mod predictions;
+mod scratch;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -4,7 +4,7 @@ use super::change::Change;
 use super::db::{Db, Pools, sql};
 use super::keys::KeyCache;
 use super::observations::LogWriter;
-use super::{ModelChanges, Objects, postgres};
+use super::{ModelChanges, Objects, postgres, scratch};
 use crate::{Error, Kind, Result};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::fmt;
@@ -17,9 +17,6 @@ use tokio::task::JoinHandle;
 
 /// How often SQLite's log is moved into the database.
 const CHECKPOINT_EVERY: Duration = Duration::from_millis(500);
-
-/// Folder of the data folder for files of running jobs.
-const SCRATCH: &str = "scratch";
 
 /// Where everything is stored.
 #[derive(Clone, Debug, Default)]
@@ -126,7 +123,9 @@ impl Store {
         if server.is_none() {
             // No other process can have this database: whatever ran when the process died is orphaned.
             store.requeue_orphans().await?;
-            let _ = tokio::fs::remove_dir_all(options.data_dir.join(SCRATCH)).await;
+        }
+        if let Err(error) = scratch::remove_abandoned(&options.data_dir) {
+            tracing::warn!(%error, "files of a job that was cut off could not be removed");
         }
         store.collect_garbage_at_start().await?;
         Ok(store)
@@ -173,13 +172,6 @@ impl Store {
     /// The data folder, for caches and temporary files.
     pub fn data_dir(&self) -> &Path {
         &self.inner.data_dir
-    }
-
-    /// A new folder for files of a job, removed when it is dropped; what a crash leaves is removed at the next start.
-    pub fn scratch_folder(&self) -> Result<tempfile::TempDir> {
-        let folder = std::path::absolute(self.inner.data_dir.join(SCRATCH))?;
-        std::fs::create_dir_all(&folder)?;
-        Ok(tempfile::Builder::new().prefix("").tempdir_in(folder)?)
     }
 
     /// `sqlite` or `postgres`.
