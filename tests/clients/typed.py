@@ -20,7 +20,7 @@ from kenyon_client.models import (
     EvaluateRequest,
     Job,
     JobStatus,
-    LineFormat,
+    OutputFormat,
     Model,
     ModelPage,
     ObserveAnswer,
@@ -76,7 +76,7 @@ def main(url: str, key: str) -> None:
     taught = observe.sync("m", client=client, body=ObserveRequest(rows=[Row.from_dict(r) for r in rows(10)]))
     assert isinstance(taught, ObserveAnswer) and taught.observed == 10 and taught.prequential.rows == 10
 
-    batch = predict_batch.sync("m", client=client, body=BatchRequest(dataset="clouds", format_=LineFormat.CSV))
+    batch = predict_batch.sync("m", client=client, body=BatchRequest(dataset="clouds", format_=OutputFormat.CSV))
     assert isinstance(batch, Job), batch
     while batch.status in (JobStatus.QUEUED, JobStatus.RUNNING):
         looked = get_job.sync(batch.id, client=client)
