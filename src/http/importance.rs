@@ -2,11 +2,11 @@
 
 use super::Api;
 use super::error::{Answer, Problem};
-use super::read::Path;
+use super::read::{Path, Query};
 use crate::Error;
 use crate::store::ModelName;
 use axum::extract::State;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -14,7 +14,17 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(importance))
 }
 
-/// The importance of the served version's features.
+/// Which version.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct OfVersion {
+    /// A version of the model; the served one when missing.
+    #[param(minimum = 1)]
+    version: Option<u64>,
+}
+
+/// The importance of a version's features.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct ImportanceAnswer {
     /// The version.
@@ -47,12 +57,16 @@ struct ImportantFeature {
 
 /// How much each feature matters, measured on held-out rows when the version was trained (permutation importance).
 #[utoipa::path(get, path = "/api/v1/models/{name}/importance", operation_id = "importance", tag = "models",
-    security(("key" = ["read"])), params(("name" = String, Path)), responses((status = 200, body = ImportanceAnswer),
+    security(("key" = ["read"])), params(("name" = String, Path), OfVersion), responses((status = 200, body = ImportanceAnswer),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the version has none", body = Problem, content_type = "application/problem+json"),
     (status = 503, body = Problem, content_type = "application/problem+json")))]
-async fn importance(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<ImportanceAnswer>> {
-    let chosen = api.engine.choose(name.as_str(), None, &super::context::request_id()).await?;
+async fn importance(
+    State(api): State<Api>,
+    Path(name): Path<ModelName>,
+    Query(asked): Query<OfVersion>,
+) -> Answer<axum::Json<ImportanceAnswer>> {
+    let chosen = api.engine.choose(name.as_str(), asked.version, &super::context::request_id()).await?;
     let bundle = chosen.live.bundle();
     let Some(found) = &bundle.config.importance else {
         let detail = "importance is measured when a version is trained: this one was trained before it was, or has \

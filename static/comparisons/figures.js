@@ -31,7 +31,7 @@ const svg = (height, label, ...content) => s('svg.figure', { viewBox: `0 0 ${WID
 // A picture, and buttons that save it and its numbers.
 export function figure(title, node, rows, note) {
 	const name = title.toLowerCase().replace(/[^a-z0-9]+/g, '-');
-	const button = (kind, type, text) => h('button.slim', { type: 'button', onclick: () => save(`${name}.${kind.toLowerCase()}`, text(), type), label: `${kind} of ${title}` }, kind);
+	const button = (kind, type, text) => h('button.slim', { onclick: () => save(`${name}.${kind.toLowerCase()}`, text(), type), label: `${kind} of ${title}` }, kind);
 	return h('figure.stack.tight', h('div.row.between', h('h2', title), h('div.row', button('SVG', 'image/svg+xml', () => drawn(node)), button('CSV', 'text/csv', () => csv(rows())))), note ? scroller(title, node) : node, note ? h('figcaption.small.mute', note) : null);
 }
 

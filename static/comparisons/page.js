@@ -28,7 +28,7 @@ async function form(signal) {
 	const systems = [];
 	const box = h('div.stack');
 	const stimuli = select([['', 'none'], ...sources.dataset], '', { name: 'stimuli' });
-	const condition = h('input', { name: 'condition', spellcheck: 'false' });
+	const condition = h('input', { name: 'condition' });
 	const distance = select([['', 'usual one'], 'correlation', 'euclidean', 'mahalanobis', 'crossnobis'], '', { name: 'distance' });
 	const compare = select(['rho-a', 'spearman', 'kendall', 'cosine', 'whitened_cosine', 'cka', 'procrustes'], 'rho-a', { name: 'compare' });
 	const reference = h('select', { name: 'reference' });
@@ -40,13 +40,13 @@ async function form(signal) {
 		reference.value = [...reference.options].some((one) => one.value === chosen) ? chosen : '';
 	};
 	const addSystem = (first) => {
-		const one = { kind: select(kinds, first, { name: 'kind' }), name: h('input', { required: true, maxlength: 100, spellcheck: 'false' }), fields: {} };
+		const one = { kind: select(kinds, first, { name: 'kind' }), name: h('input', { required: true, maxlength: 100 }), fields: {} };
 		const rest = h('div.fields');
 		const layers = h('datalist');
 		const refresh = () => {
 			const kind = one.kind.value;
 			one.source = select(sources[kind], null, { name: 'source' });
-			one.fields = Object.fromEntries(FIELDS[kind].map((name) => [name, h('input', { spellcheck: 'false' })]));
+			one.fields = Object.fromEntries(FIELDS[kind].map((name) => [name, h('input')]));
 			const suggest = () => attempt(async () => {
 				if (!one.name.value) { one.name.value = one.source.value; renew(); }
 				if (kind !== 'model') return;
@@ -64,7 +64,7 @@ async function form(signal) {
 		one.kind.onchange = refresh;
 		one.name.oninput = renew;
 		const node = h('fieldset.system.stack.tight', h('legend.sr', 'System'), h('div.fields', field('What', one.kind), field('Name', one.name)), rest,
-			h('button.slim', { type: 'button', onclick: () => { systems.splice(systems.indexOf(one), 1); node.remove(); renew(); } }, 'Remove'));
+			h('button.slim', { onclick: () => { systems.splice(systems.indexOf(one), 1); node.remove(); renew(); } }, 'Remove'));
 		systems.push(one);
 		refresh();
 		box.append(node);
@@ -81,9 +81,9 @@ async function form(signal) {
 		};
 		location.hash = `#/comparisons/${(await post('/comparisons', request, signal)).id}`;
 	});
-	return [heading('New comparison', link('Comparisons', 'comparisons')), h('form.stack', { onsubmit: (event) => { event.preventDefault(); submit(); } },
+	return [heading('New comparison', link('Comparisons', 'comparisons')), h('form.stack', { submit: submit },
 		card('Stimuli', h('div.fields', field('Dataset of the stimuli', stimuli, 'for models and encoders'), field('Column with their names', condition, 'else the row number'))),
-		card('Systems', box, h('div.row.after', h('button', { type: 'button', onclick: () => addSystem(kinds[0][0]) }, 'Add a system'))),
+		card('Systems', box, h('div.row.after', h('button', { onclick: () => addSystem(kinds[0][0]) }, 'Add a system'))),
 		card('Comparison', h('div.fields', field('Distance', distance), field('Compared by', compare), field('Reference', reference, 'what the others are to explain'), field('Bootstrap samples', samples))),
 		h('div.row', h('button.main', 'Compare')), out)];
 }

@@ -70,9 +70,7 @@ function sign(button, label, d) {
 const themeButton = document.getElementById('theme');
 const preferred = matchMedia('(prefers-color-scheme: dark)');
 const dark = () => (document.documentElement.dataset.theme ?? (preferred.matches ? 'dark' : 'light')) === 'dark';
-const drawTheme = () => (dark()
-	? sign(themeButton, 'Switch to the light theme', 'M12 3v2m0 14v2M5.6 5.6 7 7m10 10 1.4 1.4M3 12h2m14 0h2M5.6 18.4 7 17M17 7l1.4-1.4M16 12a4 4 0 1 1-8 0 4 4 0 0 1 8 0')
-	: sign(themeButton, 'Switch to the dark theme', 'M20 14.5A8.5 8.5 0 0 1 9.5 4a8.5 8.5 0 1 0 10.5 10.5z'));
+const drawTheme = () => sign(themeButton, `Switch to the ${dark() ? 'light' : 'dark'} theme`, 'M20 14.5A8.5 8.5 0 0 1 9.5 4a8.5 8.5 0 1 0 10.5 10.5z');
 themeButton.onclick = () => {
 	const next = dark() ? 'light' : 'dark';
 	document.documentElement.dataset.theme = next;

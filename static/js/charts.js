@@ -1,6 +1,6 @@
 // Charts as SVG or on a canvas, each with a text for screen readers.
 
-import { h, s, put, num, percent, style, part, scroller } from './dom.js';
+import { h, s, put, num, percent, style, part, scroller, note } from './dom.js';
 
 // Drawn again when its width changes; of fixed height, so that nothing jumps.
 export function sized(height, draw) {
@@ -16,6 +16,7 @@ export function sized(height, draw) {
 
 export function ticks([low, high], count) {
 	const span = high - low;
+	count = Math.max(2, Math.floor(count));
 	if (!(span > 0)) return [low];
 	const step = 10 ** Math.floor(Math.log10(span / count));
 	const unit = [1, 2, 5, 10].map((n) => n * step).find((n) => span / n <= count);
@@ -51,6 +52,21 @@ function path(points, X, Y, limit) {
 	return `M${shown.map(([x, y]) => `${X(x).toFixed(1)} ${Y(y).toFixed(1)}`).join('L')}`;
 }
 
+// Axes between the ends `x` and `y`: what places a value, and the grid with its labels, below those of `xs`.
+export function axes(w, height, x, y, { format = num, xs = ticks(x, w / 90), write = num, bare } = {}) {
+	const rows = ticks(y, height / 36);
+	const written = rows.map((v) => format(v, 0));
+	// As many digits as it takes to tell the lines of the grid apart.
+	const labels = new Set(written).size === written.length ? written : rows.map((v) => format(v));
+	const [left, right, top, bottom] = bare ? [2, w - 2, 4, height - 4] : [14 + 6.2 * Math.max(...labels.map((one) => one.length)), w - 10, 8, height - 24];
+	const X = (v) => left + ((v - x[0]) / (x[1] - x[0])) * (right - left);
+	const Y = (v) => bottom - ((v - y[0]) / (y[1] - y[0])) * (bottom - top);
+	const line = (name, x1, y1, x2, y2) => s(`line.${name}`, { x1: X(x1), y1: Y(y1), x2: X(x2), y2: Y(y2) });
+	return { left, right, top, bottom, X, Y, line,
+		grid: (from = 0) => [rows.map((v, i) => [line('grid', x[0], v, x[1], v), s('text', { x: left - 7, y: Y(v) + 4, 'text-anchor': 'end' }, labels[i])]),
+			xs.filter((v) => X(v) >= left + from).map((v) => s('text', { x: X(v), y: height - 7, 'text-anchor': X(v) > w - 30 ? 'end' : 'middle' }, write(v)))] };
+}
+
 /**
  * Lines over one axis. `series`: `[{name, points: [[x, y]], color: 1..4}]`; `marks`: `[{at, name, color}]`; `format`
  * writes y values, which lie within `limits`. With `unit`, both axes go from 0 to 1 and a diagonal is drawn; with `time`, x are
@@ -58,7 +74,7 @@ function path(points, X, Y, limit) {
  */
 export function lines(title, series, { height = 200, format = num, limits, xLabel = 'epoch', marks = [], unit, time, tint, size, bare } = {}) {
 	const shown = series.filter((one) => one.points.length);
-	if (!shown.length) return h('p.mute.small', 'No points yet.');
+	if (!shown.length) return note('No points yet.');
 	const kinds = [...new Map(marks.map((one) => [one.name, one])).values()];
 	const legend = unit || bare ? null : h('ul.legend', shown.map((one) =>
 		h('li', h('i', { class: `c${one.color}` }), one.name, ' ', tint ? null : h('b', format(one.points.at(-1)[1])))), kinds.map((one) => h('li', h('i.dashed', { class: `dashed c${one.color}` }), one.name)));
@@ -68,25 +84,14 @@ export function lines(title, series, { height = 200, format = num, limits, xLabe
 		const w = unit ? Math.min(full, 320) : full;
 		const all = shown.flatMap((one) => one.points);
 		const [x, y] = unit ? [[0, 1], [0, 1]] : [padded([...all.map((p) => p[0]), ...marks.map((one) => one.at)], 0), padded(all.map((p) => p[1]), 0.06, limits)];
-		const rows = bare ? [] : ticks(y, Math.max(2, Math.floor(height / 36)));
-		const written = rows.map((v) => format(v, 0));
-		// As many digits as it takes to tell the lines of the grid apart.
-		const labels = new Set(written).size === written.length ? written : rows.map((v) => format(v));
-		const [left, right, top, bottom] = bare ? [2, w - 2, 4, height - 4] : [14 + 6.2 * Math.max(...labels.map((one) => one.length)), w - 10, 8, height - 24];
-		const X = (v) => left + ((v - x[0]) / (x[1] - x[0])) * (right - left);
-		const Y = (v) => bottom - ((v - y[0]) / (y[1] - y[0])) * (bottom - top);
-		const line = (name, x1, y1, x2, y2) => s(`line.${name}`, { x1, y1, x2, y2 });
-		const [columns, write] = time ? timeTicks(x, Math.max(2, Math.floor(w / 110))) : [ticks(x, Math.max(2, Math.floor(w / 90))), unit ? (v) => format(v, 0) : num];
+		const [xs, write] = time ? timeTicks(x, w / 110) : unit ? [undefined, (v) => format(v, 0)] : [];
+		const { left, right, top, bottom, X, Y, line, grid } = axes(w, height, x, y, { format, xs, write, bare });
 		const strongest = tint && Math.max(...tint.map(Math.abs), 1e-12);
 		const step = tint && (right - left) / tint.length;
 		return s('svg', { width: w, height, role: 'img', label: summary },
 			tint?.map((v, i) => s(`rect.${v > 0 ? 'for' : 'against'}`, { x: left + i * step, y: top, width: step + 0.5, height: bottom - top, opacity: +((Math.abs(v) / strongest) * 0.75).toFixed(3) })),
-			bare ? null : [
-				rows.map((v, i) => [line('grid', left, Y(v), right, Y(v)), s('text', { x: left - 7, y: Y(v) + 4, 'text-anchor': 'end' }, labels[i])]),
-				columns.map((v) => s('text', { x: X(v), y: height - 7, 'text-anchor': X(v) > w - 30 ? 'end' : 'middle' }, write(v))).filter((_, i) => unit || X(columns[i]) > left + 3.2 * xLabel.length),
-				unit ? line('dash', X(0), Y(0), X(1), Y(1)) : s('text', { x: 0, y: height - 7 }, xLabel),
-			],
-			marks.filter(({ at }) => at >= x[0] && at <= x[1]).map(({ at, color }) => line(`mark.c${color}`, X(at), top, X(at), bottom)),
+			bare ? null : unit ? [grid(), line('dash', 0, 0, 1, 1)] : [grid(3.2 * xLabel.length), s('text', { x: 0, y: height - 7 }, xLabel)],
+			marks.filter(({ at }) => at >= x[0] && at <= x[1]).map(({ at, color }) => line(`mark.c${color}`, at, y[0], at, y[1])),
 			shown.map((one) => [
 				s('path', { class: `line c${one.color}`, d: path(one.points, X, Y, Math.max(60, Math.floor(w / 2))) }),
 				size || one.points.length === 1 ? one.points.map((p, i) => s('circle', { class: `c${one.color}`, cx: X(p[0]), cy: Y(p[1]), r: size?.(i) ?? 3 })) : null,
@@ -100,13 +105,13 @@ export function calibration(points) {
 	const most = Math.max(...points.map((p) => p.rows ?? 1), 1);
 	return [lines('Calibration', [{ points: points.map((p) => [p.confidence, p.accuracy]), color: 1 }],
 		{ unit: true, height: 220, format: (v) => percent(v, 0), size: (i) => 2 + 4 * Math.sqrt((points[i].rows ?? 1) / most) }),
-	h('p.small.mute', 'Confidence (horizontal) against accuracy (vertical); they are equal on the dashed line.')];
+	note('Confidence (horizontal) against accuracy (vertical); they are equal on the dashed line.')];
 }
 
 export function histogram(counts, label) {
 	const top = Math.max(...counts, 1);
 	const w = 110 / counts.length;
-	return s('svg.hist', { viewBox: '0 0 110 26', role: 'img', label }, counts.map((n, i) => {
+	return s('svg.hist', { viewBox: '0 0 110 26', role: 'img' }, s('title', label), counts.map((n, i) => {
 		const height = n ? Math.max(1, (n / top) * 25) : 0.5;
 		return s(n ? 'rect.c1' : 'rect', { x: i * w, y: 26 - height, width: Math.max(0.5, w - 1), height });
 	}));
@@ -133,11 +138,11 @@ export function bars(items, format = num, limit = 12, of = 0) {
 export function confusion(labels, counts) {
 	const sums = counts.map((row) => row.reduce((a, b) => a + b, 0));
 	const wrong = counts.flatMap((row, i) => row.map((n, j) => [n, i, j])).filter(([n, i, j]) => n && i !== j).sort((a, b) => b[0] - a[0]);
-	const worst = h('p.small.mute', wrong.length
+	const worst = note(wrong.length
 		? `Most frequent confusions: ${wrong.slice(0, 3).map(([n, i, j]) => `${labels[i]} predicted as ${labels[j]} (${n})`).join(', ')}.` : 'No confusions.');
 	if (labels.length > 24) {
 		const right = labels.map((name, i) => [name, sums[i] ? counts[i][i] / sums[i] : 0]).sort((a, b) => a[1] - b[1]);
-		return [bars(right, percent, 16, 1), h('p.small.mute', 'Recall of each class, the lowest first.'), worst];
+		return [bars(right, percent, 16, 1), note('Recall of each class, the lowest first.'), worst];
 	}
 	return [matrix('Confusion matrix', labels, counts, (n, i) => [sums[i] ? (n / sums[i]) * 0.45 : 0, n || null]), worst];
 }

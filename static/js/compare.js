@@ -1,8 +1,8 @@
 // Two versions side by side: differences with intervals, calibration, confusion, rows they disagree on.
 
-import { h, num, select, table, field, cell, words } from './dom.js';
+import { h, num, select, table, field, cell, words, note } from './dom.js';
 import { get, list } from './api.js';
-import { card, empty, into, attempt, everything, query, setQuery, metric } from './parts.js';
+import { card, empty, into, query, setQuery, metric, versionOptions, datasetPick } from './parts.js';
 import { calibration, matrix } from './charts.js';
 import { differences } from './plots.js';
 
@@ -21,7 +21,7 @@ function confusionChange(x, y) {
 	const [a, b] = [shares(x), shares(y)];
 	const change = a.map((row, i) => row.map((v, j) => b[i][j] - v));
 	return [matrix('Change of the confusion', x.classes, change, (d, i, j) => [Math.min(0.6, Math.abs(d) * 3), Math.abs(d) < 0.0005 ? null : `${d > 0 ? '+' : '−'}${num(Math.abs(d) * 100, 2)}`, (d >= 0) !== (i === j)]),
-		h('p.small.mute', 'Percentage points of each true class, on the held-out rows of each version.')];
+		note('Percentage points of each true class, on the held-out rows of each version.')];
 }
 
 async function compared(it, path, [a, b], dataset, items, signal) {
@@ -33,13 +33,13 @@ async function compared(it, path, [a, b], dataset, items, signal) {
 	return h('div.stack',
 		card(`Version ${b} less version ${a}, on ${num(made.rows)} rows of ${dataset}`, differences(Object.entries(made.metrics).map(([name, one]) => ({
 			name: words(name), difference: one.difference, interval: one.interval, text: `${metric(name, one.a)} → ${metric(name, one.b)}`, verdict: judged(name, one, [a, b]) }))),
-		h('p.small.mute', 'The point is the difference, the bar its 95 % interval over resampled rows, the line is no difference. Rows that a version learned from favour it.')),
+		note('The point is the difference, the bar its 95 % interval over resampled rows, the line is no difference. Rows that a version learned from favour it.')),
 		h('div.grid2', x?.calibration?.length && y?.calibration?.length ? [card(`Calibration of version ${a}`, calibration(x.calibration)), card(`Calibration of version ${b}`, calibration(y.calibration))] : null,
 			change ? card('Change of the confusion', change) : null),
 		card('Rows they answer differently', shown.length ? [table('Rows they answer differently', ['Row', `Version ${a}`, `Version ${b}`, 'Truth', 'The row'], shown.map((one, i) => [
 			h('a', { href: `#/datasets/${dataset}?row=${one.row}` }, num(one.row + 1)), mark(one.a, one.truth), mark(one.b, one.truth), cell(one.truth),
 			h('div.cell.wide.mute', Object.entries(rows[i]).filter(([name]) => name !== it.target).map(([name, v]) => `${name} ${cell(v, 24)}`).join(', '))])),
-		h('p.small.mute', `${num(shown.length)} of ${num(made.disagree.length)}${made.disagree.length === 100 ? ' or more' : ''} shown.`)] : h('p.mute', 'They answer all rows alike.')));
+		note(`${num(shown.length)} of ${num(made.disagree.length)}${made.disagree.length === 100 ? ' or more' : ''} shown.`)] : h('p.mute', 'They answer all rows alike.')));
 }
 
 const mark = (answer, truth) => (typeof truth === 'number' && typeof answer === 'number' && !Number.isInteger(answer) ? cell(answer) : h(answer === truth ? 'span' : 'span.bad', cell(answer), answer === truth ? ' ✓' : ''));
@@ -47,11 +47,10 @@ const mark = (answer, truth) => (typeof truth === 'number' && typeof answer === 
 export async function compareTab({ it, path, signal }) {
 	const { items } = await get(`${path}/versions`, signal);
 	if (items.length < 2) return empty('Only one version', 'Two versions can be compared on the same rows. Train again, and choose to keep the new version unserved until you have compared it.');
-	const options = items.map((v) => [v.version, `version ${v.version}${v.version === it.version ? ' (serves)' : ''}`]);
+	const options = versionOptions(it, items);
 	const other = items.find((v) => v.version !== it.version);
 	const a = select(options, query().a ?? it.version ?? items[1].version);
 	const b = select(options, query().b ?? other.version);
-	const sets = h('select', { required: true }, h('option', { value: '' }, 'choose a dataset'));
 	const own = it.versions.find((v) => v.version === it.version)?.dataset?.name;
 	const out = h('div', { 'aria-live': 'polite' });
 	const run = () => into(out, async () => {
@@ -59,10 +58,6 @@ export async function compareTab({ it, path, signal }) {
 		out.replaceChildren(h('p.mute', 'Comparing…'));
 		return compared(it, path, [Number(a.value), Number(b.value)], sets.value, items, signal);
 	});
-	attempt(async () => {
-		for (const set of await everything('/datasets', signal)) sets.append(h('option', { value: set.name }, set.name));
-		sets.value = query().dataset ?? own ?? '';
-		if (query().dataset) run();
-	});
-	return h('div.stack', card(null, h('form.fields', { onsubmit: (event) => { event.preventDefault(); run(); } }, field('First', a), field('Second', b), field('On the rows of', sets), h('div.field.bottom', h('button.main', 'Compare')))), out);
+	const sets = datasetPick(signal, query().dataset ?? own, () => query().dataset && run());
+	return h('div.stack', card(null, h('form.fields', { submit: run }, field('First', a), field('Second', b), field('On the rows of', sets), h('div.field.bottom', h('button.main', 'Compare')))), out);
 }

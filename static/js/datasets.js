@@ -1,8 +1,8 @@
 // The list of datasets, and one dataset's page: warnings, training, columns, rows.
 
-import { h, num, bytes, link, ago, table } from './dom.js';
+import { h, num, bytes, link, ago, table, note } from './dom.js';
 import { get, list } from './api.js';
-import { heading, card, tiles, empty, remover, into, query, setQuery, listing, warningList } from './parts.js';
+import { heading, card, tiles, empty, remover, into, query, setQuery, listing, warningList, everything } from './parts.js';
 import { shown, valueOf } from './forms.js';
 import { trainForm } from './train.js';
 import { dropZone } from './upload.js';
@@ -24,19 +24,19 @@ export const datasets = (signal) => [heading('Datasets'), h('div.stack', dropZon
 // How the file was read, in words.
 const READ = { format: 'read as', delimiter: 'delimiter', quote: 'quote', header: 'header', encoding: 'encoding', decimal: 'decimal', compression: 'compression' };
 const spoken = (v) => ({ '\t': 'tab', ',': 'comma', ';': 'semicolon', '"': 'double quote', "'": 'single quote', ' ': 'space' })[v] ?? v;
-const readAs = (set) => (set.read_as ? h('p.small.mute', Object.entries(READ).filter(([key]) => typeof set.read_as[key] === 'string' && set.read_as[key] !== 'none').map(([key, label]) => `${label} ${spoken(set.read_as[key])}`).join(' · ')) : null);
+const readAs = (set) => (set.read_as ? note(Object.entries(READ).filter(([key]) => typeof set.read_as[key] === 'string' && set.read_as[key] !== 'none').map(([key, label]) => `${label} ${spoken(set.read_as[key])}`).join(' · ')) : null);
 
 // `#/datasets/{name}`.
 export async function dataset(signal, name) {
 	const path = `/datasets/${name}`;
-	const [set, { items: families }] = await Promise.all([get(path, signal), get('/families', signal)]);
+	const [set, { items: families }, encoders] = await Promise.all([get(path, signal), get('/families', signal), everything('/encoders', signal).catch(() => [])]);
 	return [
 		heading(name, link('Datasets', 'datasets'), remover('Delete', `Delete ${name}?`, 'Its rows are deleted. Models trained on them stay.', path, '#/datasets')),
 		h('div.stack',
 			tiles([['Rows', num(set.rows)], ['Columns', num(set.columns.length)], ['Size', bytes(set.bytes)], ['Revision', num(set.revision)], ['Updated', ago(set.updated_at)]]),
 			set.warnings?.length ? card('Warnings', warningList(set.warnings)) : null,
 			readAs(set),
-			trainForm(set, families, signal),
+			trainForm(set, families, encoders, signal),
 			card('Rows', preview(set, path, signal))),
 	];
 }
@@ -45,7 +45,7 @@ function preview(set, path, signal) {
 	const size = 10;
 	const box = h('div.busy');
 	const columns = set.columns.slice(0, 40);
-	const turn = (label, from) => h('button.slim', { type: 'button', disabled: from < 0 || from >= set.rows, onclick: () => { setQuery({ row: from }); draw(); } }, label);
+	const turn = (label, from) => h('button.slim', { disabled: from < 0 || from >= set.rows, onclick: () => { setQuery({ row: from }); draw(); } }, label);
 	const draw = () => into(box, async () => {
 		const offset = Number(query().row) || 0;
 		const page = await list(`${path}/rows`, { offset, limit: size }, signal);

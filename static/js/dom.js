@@ -12,9 +12,11 @@ const maker = (create) => (name, props, ...children) => {
 	const node = create(tag);
 	if (classes.length) node.setAttribute('class', classes.join(' '));
 	if (props?.constructor !== Object) return add(node, props, children);
+	if (tag === 'button' && props.onclick) node.type = 'button';
 	for (const [key, value] of Object.entries(props)) {
 		if (value == null || value === false) continue;
-		if (key.startsWith('on')) node.addEventListener(key.slice(2), value);
+		if (key === 'submit') node.onsubmit = (event) => { event.preventDefault(); value(); };
+		else if (key.startsWith('on')) node.addEventListener(key.slice(2), value);
 		else if (key === 'value' || key === 'checked') node[key] = value;
 		else if (key === 'label') node.ariaLabel = value;
 		else node.setAttribute(key, value === true ? '' : value);
@@ -22,7 +24,8 @@ const maker = (create) => (name, props, ...children) => {
 	return add(node, children);
 };
 
-// An HTML element: `h('p.mute.small', { title }, 'text')`; `on…` is a listener, `label` is for screen readers.
+// An HTML element: `h('p.mute.small', { title }, 'text')`; `on…` is a listener, `submit` that of a form,
+// `label` is for screen readers; a button with a listener sends no form.
 export const h = maker((tag) => document.createElement(tag));
 
 export const s = maker((tag) => document.createElementNS('http://www.w3.org/2000/svg', tag));
@@ -31,6 +34,8 @@ export function put(node, ...children) {
 	node.replaceChildren();
 	return add(node, children);
 }
+
+export const note = (...content) => h('p.small.mute', ...content);
 
 // The policy forbids style attributes.
 export function style(node, styles) {
@@ -46,9 +51,9 @@ export const uid = () => `i${++counter}`;
 // A labelled field; `hint` is read out with it.
 export function field(label, input, hint) {
 	input.id ||= uid();
-	const note = hint && h('span.hint', { id: uid() }, hint);
-	if (note) input.setAttribute('aria-describedby', note.id);
-	return h('div.field', h('label', { for: input.id }, label), input, note);
+	const help = hint && h('span.hint', { id: uid() }, hint);
+	if (help) input.setAttribute('aria-describedby', help.id);
+	return h('div.field', h('label', { for: input.id }, label), input, help);
 }
 
 export const check = (label, input) => {

@@ -1,7 +1,7 @@
 // Explanations as pictures: words in their text, parts of an image or series, a waterfall for all else;
 // and what the network itself reports: attention, retrieved memories, active units.
 
-import { h, num, percent, cell, words, style } from './dom.js';
+import { h, num, percent, cell, words, style, note } from './dom.js';
 import { bars, lines, raster, picture } from './charts.js';
 import { waterfall, highlighted } from './plots.js';
 import { square, shown } from './forms.js';
@@ -36,7 +36,7 @@ export function contributions({ baseline, output, unit, features = [] }, list, r
 	const at = (v) => `${num(v)}${odds ? ` (${percent(chance(v))})` : ''}`;
 	const sides = odds ? [`for ${cell(label, 24)}`, `against ${cell(label, 24)}`] : [`raises ${unit ?? 'the value'}`, 'lowers it'];
 	return h('div.stack.tight', h('h3', odds ? `Why “${cell(label, 40)}”` : 'What moves the value'),
-		baseline == null ? null : h('p.small.mute', odds ? `Contributions in log-odds of “${cell(label, 40)}” against the rest.` : `Contributions in the unit of ${unit}.`, ` They add up from the mean of the training rows, ${at(baseline)}, to this row, ${at(output)}.`),
+		baseline == null ? null : note(odds ? `Contributions in log-odds of “${cell(label, 40)}” against the rest.` : `Contributions in the unit of ${unit}.`, ` They add up from the mean of the training rows, ${at(baseline)}, to this row, ${at(output)}.`),
 		key(...sides),
 		texts.map(([name, some]) => (typeof row[name] === 'string' ? highlighted(row[name], some) : null)),
 		maps.map((one) => overColumn(one.name, one.map, list.find((f) => f.name === one.name) ?? {}, row[one.name])),
@@ -47,7 +47,7 @@ export function contributions({ baseline, output, unit, features = [] }, list, r
 function attended(name, weights, column, value) {
 	const [low, high] = [Math.min(...weights), Math.max(...weights)];
 	const stretched = weights.map((w) => (w - low) / (high - low || 1));
-	const range = h('p.small.mute', `${name}: from ${percent(low)} (no tint) to ${percent(high)} (amber).`);
+	const range = note(`${name}: from ${percent(low)} (no tint) to ${percent(high)} (amber).`);
 	const side = Math.sqrt(weights.length);
 	if (square(column) && Number.isInteger(side)) {
 		return [picture(value, square(column), 168, Array.from({ length: side }, (_, y) => stretched.slice(y * side, (y + 1) * side))), range];
@@ -77,7 +77,7 @@ const memoryRow = (m, list) => h('li', h('strong.name', cell(m.label ?? m.value)
 		return typeof view === 'string' ? `${words(name)} ${view}  ` : view;
 	})), h('span.val', num(m.similarity, 2)));
 
-const block = (title, note, ...content) => h('div.stack.tight', h('h3', title), content, note && h('p.small.mute', note));
+const block = (title, text, ...content) => h('div.stack.tight', h('h3', title), content, text && note(text));
 
 // The network's own account, for those who want it.
 export function internals(p, list, row) {

@@ -32,7 +32,7 @@ function drawingPad(feature, changed) {
 	const small = h('canvas', { width: cols, height: rows });
 	const soft = small.getContext('2d', { willReadFrequently: true });
 	// What is sent: a list of numbers, or a picture in base64.
-	const typed = h(image ? 'textarea.hide' : 'textarea', { spellcheck: 'false', name: `v:${name}`, onchange: () => { show(); changed(); } });
+	const typed = h(image ? 'textarea.hide' : 'textarea', { name: `v:${name}`, onchange: () => { show(); changed(); } });
 	const centre = h('input', { type: 'checkbox', checked: true });
 	const file = h('input', { type: 'file', accept: 'image/png,image/jpeg', onchange: () => {
 		const reader = new FileReader();
@@ -90,7 +90,7 @@ function drawingPad(feature, changed) {
 	set();
 	return {
 		node: h('div.pad.wide', h('span.hint', `${name}: draw with mouse or finger`), canvas,
-			h('div.row', h('button.slim', { type: 'button', onclick: () => { set(); changed(); } }, 'Clear'), check('centre it', centre)),
+			h('div.row', h('button.slim', { onclick: () => { set(); changed(); } }, 'Clear'), check('centre it', centre)),
 			image ? [field('or select an image file', file, 'PNG or JPEG'), typed] : h('details', h('summary', 'As numbers'), field(`${rows * cols} numbers from 0 to ${num(top)}`, typed))),
 		value, set, restore: show,
 	};
@@ -98,7 +98,7 @@ function drawingPad(feature, changed) {
 
 // A list as text, with its picture; a sequence may also be a line of text a step.
 function series({ name, kind, members }) {
-	const input = h('textarea', { name: `v:${name}`, spellcheck: 'false', placeholder: kind === 'vector' ? '0.1, 0.2, …' : 'numbers, a JSON list, or a line a step', onchange: () => show() });
+	const input = h('textarea', { name: `v:${name}`, placeholder: kind === 'vector' ? '0.1, 0.2, …' : 'numbers, a JSON list, or a line a step', onchange: () => show() });
 	const view = h('div');
 	const value = () => {
 		const text = input.value.trim();
@@ -141,7 +141,7 @@ function control(feature, changed) {
 	const known = kind === 'category' ? (histogram ?? []).map(([value]) => String(value)) : [];
 	const options = known.length ? h('datalist', { id: uid() }, known.slice(0, 200).map((value) => h('option', { value }))) : null;
 	const input = kind === 'boolean' ? select([['', 'missing'], 'true', 'false'], '', { name: `v:${name}` })
-		: h(kind === 'text' ? 'textarea' : 'input', { name: `v:${name}`, list: options?.id, spellcheck: 'false', autocomplete: 'off', placeholder: kind === 'timestamp' ? '2026-01-31T12:00:00Z' : null });
+		: h(kind === 'text' ? 'textarea' : 'input', { name: `v:${name}`, list: options?.id, autocomplete: 'off', placeholder: kind === 'timestamp' ? '2026-01-31T12:00:00Z' : null });
 	return {
 		node: h(kind === 'text' ? 'div.wide' : 'div', field(name, input, options && `such as ${known.slice(0, 3).join(', ')}`), options),
 		value: () => (input.value === '' ? undefined : kind === 'boolean' ? input.value === 'true' : input.value), set: (v) => type(input, String(v ?? '')),

@@ -10,7 +10,7 @@ export function jobs(signal) {
 	const status = select([['', 'any status'], 'queued', 'running', 'succeeded', 'failed', 'canceled'], '', { label: 'Status' });
 	const kind = select([['', 'any kind'], 'train', 'consolidate', 'evaluate', 'predict', 'compare', 'distill'], '', { label: 'Kind' });
 	const names = h('datalist', { id: 'names' });
-	const model = h('input', { type: 'search', placeholder: 'model', label: 'Model', spellcheck: 'false', list: 'names', onfocus: () => attempt(async () => {
+	const model = h('input', { type: 'search', placeholder: 'model', label: 'Model', list: 'names', onfocus: () => attempt(async () => {
 		if (!names.childElementCount) put(names, (await everything('/models', signal)).map((one) => h('option', { value: one.name })));
 	}) });
 	filters({ status, kind, model }, () => pages.restart());

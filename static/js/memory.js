@@ -7,7 +7,7 @@ import { features } from './forms.js';
 
 export function memoryTab({ it, path, signal }) {
 	const columns = features(it);
-	const label = h('input', { type: 'search', placeholder: 'label', label: 'Only this label', spellcheck: 'false' });
+	const label = h('input', { type: 'search', placeholder: 'label', label: 'Only this label' });
 	const column = select([it.target, ...columns.map((f) => f.name)], it.target, { label: 'Column' });
 	const value = h('input', { label: 'Value', placeholder: 'value', required: true });
 	filters({ label }, () => pages.restart());
@@ -29,6 +29,6 @@ export function memoryTab({ it, path, signal }) {
 	};
 	return h('div.stack',
 		card(null, h('div.row.between', h('h2', 'Memory entries'), label), pages.node),
-		card('Forget matching entries', h('form.row', { onsubmit: (event) => { event.preventDefault(); attempt(forget); } },
+		card('Forget matching entries', h('form.row', { submit: () => attempt(forget) },
 			column, h('span.mute', 'is'), value, h('button.danger', 'Forget'))));
 }

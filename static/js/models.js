@@ -20,16 +20,8 @@ export const models = (signal) => [heading('Models'), card(null, listing('/model
 	none: empty('No model yet', 'A model is created by its first training. Open a dataset and train one from it.', go('Go to datasets', 'datasets')),
 }, signal))];
 
-const TABS = {
-	try: ['Try it', async (...all) => (await import('./try.js')).tryTab(...all)],
-	use: ['Use it', async (...all) => (await import('./use.js')).useTab(...all)],
-	quality: ['Quality', async (...all) => (await import('./quality.js')).qualityTab(...all)],
-	versions: ['Versions', async (...all) => (await import('./versions.js')).versionsTab(...all)],
-	compare: ['Compare', async (...all) => (await import('./compare.js')).compareTab(...all)],
-	activity: ['Activity', async (...all) => (await import('./activity.js')).activityTab(...all)],
-	stream: ['Stream', async (...all) => (await import('./stream.js')).streamTab(...all)],
-	memory: ['Memory', async (...all) => (await import('./memory.js')).memoryTab(...all)],
-};
+// Each is a file with a function of its name.
+const TABS = { try: 'Try it', use: 'Use it', quality: 'Quality', versions: 'Versions', compare: 'Compare', activity: 'Activity', stream: 'Stream', memory: 'Memory' };
 
 // `#/models/{name}/{tab}`.
 export async function model(signal, name, tab) {
@@ -37,7 +29,7 @@ export async function model(signal, name, tab) {
 	const it = await get(path, signal);
 	const here = tab in TABS ? tab : 'try';
 	const body = h('div');
-	into(body, () => TABS[here][1]({ it, path, name, signal }));
+	into(body, async () => (await import(`./${here}.js`))[`${here}Tab`]({ it, path, name, signal }));
 	const served = it.versions.find((v) => v.version === it.version);
 	const origin = served && h('p.small.mute.origin', 'Learned from ', served.dataset ? [link(served.dataset.name, 'datasets', served.dataset.name), ` revision ${served.dataset.revision}`] : 'observations',
 		served.job_id ? [', ', link('its job', 'jobs', served.job_id)] : null, ', ', ago(served.created_at));
@@ -46,10 +38,10 @@ export async function model(signal, name, tab) {
 			it.version ? h('span.chip.good', `version ${it.version} serves`) : chip('no version yet'),
 			h('span.mute.small', `predicts ${it.target}`, ` · ${quality(it.metrics)}`.replace(' · –', ''))),
 		origin,
-		h('nav.tabs', { label: 'Parts of the model' }, Object.entries(TABS).map(([key, [text]]) => h('a', { href: to('models', name, key), 'aria-current': key === here && 'page' }, text))),
+		h('nav.tabs', { label: 'Parts of the model' }, Object.entries(TABS).map(([key, text]) => h('a', { href: to('models', name, key), 'aria-current': key === here && 'page' }, text))),
 		here === 'try' || here === 'quality' ? warned(it) : null,
 		body,
 	];
 }
 
-const warned = (it) => (it.warnings?.length ? h('details.card.warned', { open: it.warnings.length < 3 }, h('summary', `${it.warnings.length} ${it.warnings.length === 1 ? 'warning' : 'warnings'} of its training`), warningList(it.warnings)) : null);
+const warned = (it) => (it.warnings?.length ? h('details.card.warned', { open: it.warnings.length < 3 }, h('summary', `Warnings of its training: ${it.warnings.length}`), warningList(it.warnings)) : null);

@@ -1,6 +1,6 @@
 // The overview: running jobs, models, the state of the server.
 
-import { h, put, num, seconds, bytes, percent, words, table, link, go } from './dom.js';
+import { h, put, num, seconds, bytes, percent, words, table, link, go, note } from './dom.js';
 import { get, list, text } from './api.js';
 import { clock } from './live.js';
 import { card, tiles, empty, jobCard, quality, heading, trouble, named } from './parts.js';
@@ -92,5 +92,5 @@ export function overview(signal) {
 const welcome = (signal) => card('From nothing to a prediction',
 	h('div.grid2',
 		dropZone(signal),
-		h('div.stack.tight', h('p.mute.small', 'Or on the command line:'), h('pre', { tabindex: '0' },
+		h('div.stack.tight', note('Or on the command line:'), h('pre', { tabindex: '0' },
 			`curl -T iris.csv ${location.host}/api/v1/datasets/iris\ncurl ${location.host}/api/v1/models/iris/train \\\n  --json '{"dataset":"iris","target":"species"}'`))));

@@ -1,6 +1,6 @@
 // Components shared by several pages: notes, dialogs, paged lists, a job's card.
 
-import { h, put, words, percent, seconds, short, num, style, part, link, table, field, go } from './dom.js';
+import { h, put, words, percent, seconds, short, num, style, part, link, table, field, go, note } from './dom.js';
 import { get, list, post, call, Problem } from './api.js';
 import { watch, calm, ended } from './live.js';
 import { lines } from './charts.js';
@@ -24,7 +24,7 @@ export function trouble(error) {
 }
 
 // A page that could not be shown: why, and ways back.
-export const failure = (title, error, ...ways) => [h('h1', { tabindex: '-1' }, title), h('div.stack', trouble(error), h('div.row', ways, h('button', { type: 'button', onclick: reload }, 'Try again'), go('Overview')))];
+export const failure = (title, error, ...ways) => [h('h1', { tabindex: '-1' }, title), h('div.stack', trouble(error), h('div.row', ways, h('button', { onclick: reload }, 'Try again'), go('Overview')))];
 
 // Runs `work` and reports its error, unless the page was left meanwhile.
 export async function attempt(work, report = (error) => toast(error.message, true)) {
@@ -36,7 +36,7 @@ export const into = (box, load) => attempt(async () => put(box, await load()), (
 
 // A button that is disabled while its work runs.
 export function act(label, work, name = 'button', props = {}) {
-	const button = h(name, { type: 'button', ...props, onclick: async () => {
+	const button = h(name, { ...props, onclick: async () => {
 		button.disabled = true;
 		await attempt(work);
 		button.disabled = false;
@@ -48,7 +48,7 @@ function confirmDialog(title, content, confirm, name) {
 	return new Promise((resolve) => {
 		const dialog = h('dialog', { label: title, onclose: () => { dialog.remove(); resolve(dialog.returnValue === 'yes'); } },
 			h('form.stack', { method: 'dialog' }, h('h2', title), content,
-				h('div.row', h(name, { value: 'yes' }, confirm), h('button', { type: 'button', onclick: () => dialog.close('') }, 'Cancel'))));
+				h('div.row', h(name, { value: 'yes' }, confirm), h('button', { onclick: () => dialog.close('') }, 'Cancel'))));
 		document.body.append(dialog);
 		dialog.showModal();
 	});
@@ -83,7 +83,7 @@ export const tiles = (items) => h('dl.tiles', items.map(([name, value, unit]) =>
 	h('div.tile', h('dt', name), h('dd', value, ' ', unit ? h('small', unit) : null))));
 
 // Whether a metric is a share, which is written in percent.
-export const isShare = (name) => /accuracy|f1|auc|precision|recall|coverage|calibration_error/.test(name);
+const isShare = (name) => /accuracy|f1|auc|precision|recall|coverage|calibration_error/.test(name);
 export const metric = (name, v) => (isShare(name) ? percent(v) : num(v));
 
 // Metrics as tiles, with their intervals; a validation figure only where there is no better.
@@ -134,8 +134,8 @@ export function paged(path, [caption, columns, row], none, signal, params = () =
 	let trail = history.state?.trail ?? [query().at].filter(Boolean);
 	let following = null;
 	const turn = (cursors) => { trail = cursors; setQuery({ at: cursors.at(-1) }, { trail }); return pages.refresh(); };
-	const back = h('button.slim', { type: 'button', onclick: () => turn(trail.slice(0, -1)) }, 'Previous');
-	const forth = h('button.slim', { type: 'button', onclick: () => turn([...trail, following]) }, 'Next');
+	const back = h('button.slim', { onclick: () => turn(trail.slice(0, -1)) }, 'Previous');
+	const forth = h('button.slim', { onclick: () => turn([...trail, following]) }, 'Next');
 	const pager = h('nav.pager.hide', { label: 'Pages' }, info, back, forth);
 	const pages = {
 		node: h('div', box, pager),
@@ -168,6 +168,19 @@ export async function everything(path, signal) {
 	}
 }
 
+export const versionOptions = (it, items = it.versions) => items.map((v) => [v.version, `version ${v.version}${v.version === it.version ? ' (serves)' : ''}`]);
+
+// A choice of datasets.
+export function datasetPick(signal, value = '', then = () => {}) {
+	const node = h('select', { label: 'Dataset', required: true }, h('option', { value: '' }, 'choose a dataset'));
+	attempt(async () => {
+		for (const { name } of await everything('/datasets', signal)) node.append(h('option', { value: name }, name));
+		node.value = value;
+		then();
+	});
+	return node;
+}
+
 const PAGE = 50;
 
 /**
@@ -176,7 +189,7 @@ const PAGE = 50;
  */
 export function listing(path, { caption, columns, text, choices = [], none }, signal) {
 	const box = h('div.busy');
-	const search = h('input', { type: 'search', placeholder: 'Search', label: `Search ${caption.toLowerCase()}`, spellcheck: 'false', value: query().q ?? '' });
+	const search = h('input', { type: 'search', placeholder: 'Search', label: `Search ${caption.toLowerCase()}`, value: query().q ?? '' });
 	const selects = choices.map(([name, label]) => [name, h('select', { label })]);
 	const tools = h('div.row.find', search, selects.map(([, node]) => node));
 	let items = [];
@@ -195,7 +208,7 @@ export function listing(path, { caption, columns, text, choices = [], none }, si
 		}
 		const pages = Math.max(1, Math.ceil(found.length / PAGE));
 		const at = Math.min(Math.max(1, Number(page) || 1), pages);
-		const turn = (label, to) => h('button.slim', { type: 'button', disabled: to < 1 || to > pages, onclick: () => { setQuery({ page: to > 1 ? to : '' }); draw(); } }, label);
+		const turn = (label, to) => h('button.slim', { disabled: to < 1 || to > pages, onclick: () => { setQuery({ page: to > 1 ? to : '' }); draw(); } }, label);
 		const head = ({ name, by: sorted }) => {
 			const key = name.toLowerCase();
 			const here = sort.replace('-', '') === key;
@@ -203,7 +216,7 @@ export function listing(path, { caption, columns, text, choices = [], none }, si
 				change({ sort: here ? (down ? '' : `-${key}`) : key });
 				box.querySelector(`[data-name="${name}"]`)?.focus();
 			};
-			return { order: here ? (down ? 'descending' : 'ascending') : null, node: sorted && h('button.sort', { type: 'button', onclick: press, 'data-name': name }, name, here ? (down ? ' ↓' : ' ↑') : '') };
+			return { order: here ? (down ? 'descending' : 'ascending') : null, node: sorted && h('button.sort', { onclick: press, 'data-name': name }, name, here ? (down ? ' ↓' : ' ↑') : '') };
 		};
 		tools.classList.toggle('hide', !items.length);
 		put(box, !items.length ? none : !found.length ? empty('Nothing found', 'No entry matches the search and the filters.', act('Clear them', () => { search.value = ''; for (const [, node] of selects) node.value = ''; change({ q: '', ...Object.fromEntries(choices.map(([name]) => [name, ''])) }); })) : [
@@ -224,7 +237,7 @@ export function listing(path, { caption, columns, text, choices = [], none }, si
 
 // Text to copy, with a button for it.
 export function copyable(text, label) {
-	const button = h('button.slim', { type: 'button', label: `Copy ${label}`, onclick: async () => {
+	const button = h('button.slim', { label: `Copy ${label}`, onclick: async () => {
 		try {
 			await navigator.clipboard.writeText(text);
 			toast('Copied.');
@@ -241,7 +254,7 @@ export function copyable(text, label) {
 export function warningList(warnings) {
 	if (!warnings?.length) return null;
 	return h('ul.warnings', warnings.map((w) => h('li', h('span.chip.warn', words(w.code)), h('div', h('p', w.column ? [h('strong', w.column), ': '] : null, w.detail),
-		w.examples?.length ? h('p.small.mute', w.rows ? `${num(w.rows)} rows, such as ` : 'Such as ', w.examples.slice(0, 5).map((e) => (e.value == null ? `row ${num(e.row)}` : `row ${num(e.row)}: ${typeof e.value === 'object' ? JSON.stringify(e.value) : String(e.value).slice(0, 40)}`)).join(', ')) : null))));
+		w.examples?.length ? note(w.rows ? `${num(w.rows)} rows, such as ` : 'Such as ', w.examples.slice(0, 5).map((e) => (e.value == null ? `row ${num(e.row)}` : `row ${num(e.row)}: ${typeof e.value === 'object' ? JSON.stringify(e.value) : String(e.value).slice(0, 40)}`)).join(', ')) : null))));
 }
 
 // Stores the values of the named fields for this tab; whether there were stored values.

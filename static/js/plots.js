@@ -1,7 +1,7 @@
 // Charts of answers and of figures with intervals: a number line, a waterfall, points, words.
 
-import { h, s, num, style, part, cell } from './dom.js';
-import { sized, ticks, padded, bounds } from './charts.js';
+import { h, s, num, style, part, cell, note } from './dom.js';
+import { sized, ticks, padded, bounds, axes } from './charts.js';
 
 // A value with its interval on a line from `low` to `high`; `truth` is a mark where it is known.
 export function numberLine({ value, interval, truth, range: [low, high], name }) {
@@ -11,7 +11,7 @@ export function numberLine({ value, interval, truth, range: [low, high], name })
 		const X = (v) => 8 + ((v - from) / (to - from)) * (w - 16);
 		return s('svg', { width: w, height: 58, role: 'img', label: text },
 			s('line.dash', { x1: 8, x2: w - 8, y1: 24, y2: 24 }),
-			ticks([from, to], Math.max(2, Math.floor(w / 100))).map((v) => [s('line.grid', { x1: X(v), x2: X(v), y1: 20, y2: 29 }), s('text', { x: X(v), y: 48, 'text-anchor': X(v) < 24 ? 'start' : X(v) > w - 24 ? 'end' : 'middle' }, num(v))]),
+			ticks([from, to], w / 100).map((v) => [s('line.grid', { x1: X(v), x2: X(v), y1: 20, y2: 29 }), s('text', { x: X(v), y: 48, 'text-anchor': X(v) < 24 ? 'start' : X(v) > w - 24 ? 'end' : 'middle' }, num(v))]),
 			interval ? s('rect.band', { x: X(interval[0]), y: 16, width: Math.max(2, X(interval[1]) - X(interval[0])), height: 16, rx: 4 }) : null,
 			truth == null ? null : s('line.truth', { x1: X(truth), x2: X(truth), y1: 8, y2: 40 }),
 			s('circle.c1', { cx: X(value), cy: 24, r: 6 }));
@@ -58,19 +58,13 @@ export function highlighted(text, words) {
 export function scatter(title, points, { xLabel, yLabel, diagonal, height = 280 }) {
 	const xs = points.map((p) => p[0]);
 	const ys = points.map((p) => p[1]);
-	return h('figure', h('p.small.mute', yLabel), sized(height, (full) => {
+	return h('figure', note(yLabel), sized(height, (full) => {
 		const w = diagonal ? Math.min(full, 460) : full;
 		const x = diagonal ? padded([...xs, ...ys], 0.03) : padded(xs, 0.03);
 		const y = diagonal ? x : padded([0, ...ys], 0.05);
-		const labels = ticks(y, 5).map((v) => [v, num(v)]);
-		const [left, right, top, bottom] = [14 + 6.2 * Math.max(...labels.map(([, one]) => one.length)), w - 10, 8, height - 24];
-		const X = (v) => left + ((v - x[0]) / (x[1] - x[0])) * (right - left);
-		const Y = (v) => bottom - ((v - y[0]) / (y[1] - y[0])) * (bottom - top);
-		const corners = diagonal ? [X(x[0]), Y(x[0]), X(x[1]), Y(x[1])] : [left, Y(0), right, Y(0)];
+		const { X, Y, line, grid } = axes(w, height, x, y);
 		return s('svg', { width: w, height, role: 'img', label: `${title}: ${points.length} points, ${xLabel} from ${num(bounds(xs)[0])} to ${num(bounds(xs)[1])}, ${yLabel} from ${num(bounds(ys)[0])} to ${num(bounds(ys)[1])}` },
-			labels.map(([v, text]) => [s('line.grid', { x1: left, x2: right, y1: Y(v), y2: Y(v) }), s('text', { x: left - 7, y: Y(v) + 4, 'text-anchor': 'end' }, text)]),
-			ticks(x, Math.max(2, Math.floor(w / 100))).map((v) => s('text', { x: X(v), y: height - 7, 'text-anchor': X(v) > w - 24 ? 'end' : 'middle' }, num(v))),
-			s('line.dash', Object.fromEntries(['x1', 'y1', 'x2', 'y2'].map((key, i) => [key, corners[i]]))),
+			grid(), diagonal ? line('dash', x[0], x[0], x[1], x[1]) : line('dash', x[0], 0, x[1], 0),
 			points.map(([a, b]) => s('circle.c1.dot', { cx: X(a).toFixed(1), cy: Y(b).toFixed(1), r: 2.5 })));
 	}), h('p.small.mute.end', xLabel));
 }

@@ -1,9 +1,9 @@
 // How good a version is: figures with intervals, importance, calibration, confusion, errors of numbers; on held-out
 // rows, or on any dataset.
 
-import { h, num, percent, select, table, link, words } from './dom.js';
+import { h, num, percent, select, table, link, words, note } from './dom.js';
 import { get, post } from './api.js';
-import { card, into, empty, query, setQuery, curvesOf, series, figures, attempt, everything } from './parts.js';
+import { card, into, empty, query, setQuery, curvesOf, series, figures, versionOptions, datasetPick } from './parts.js';
 import { lines, bars, confusion, calibration } from './charts.js';
 import { scatter, columns } from './plots.js';
 
@@ -12,19 +12,18 @@ function regression(r, target) {
 	if (!r?.points?.length) return null;
 	const range = (q) => `${num(q.from)} to ${num(q.to)}`;
 	return [
-		card('Predicted against actual', scatter('Predicted against actual', r.points, { xLabel: `actual ${target}`, yLabel: `predicted ${target}`, diagonal: true })),
-		card('Residuals', h('div.stack', columns('Residuals', r.histogram, { xLabel: 'predicted minus actual' }), scatter('Residuals', r.points.map(([truth, made]) => [made, made - truth]), { xLabel: `predicted ${target}`, yLabel: 'residual', height: 180 }))),
-		h('section.card.wide', h('h2', 'By the size of the target'), table('Errors by quantile', [`Actual ${target}`, '#Rows', '#Mean error', '#Mean absolute error', ...(r.quantiles.some((q) => q.coverage != null) ? ['#In the 90 % interval'] : [])],
+		h('div.grid2', card('Predicted against actual', scatter('Predicted against actual', r.points, { xLabel: `actual ${target}`, yLabel: `predicted ${target}`, diagonal: true })),
+		card('Residuals', h('div.stack', columns('Residuals', r.histogram, { xLabel: 'predicted minus actual' }), scatter('Residuals', r.points.map(([truth, made]) => [made, made - truth]), { xLabel: `predicted ${target}`, yLabel: 'residual', height: 180 })))),
+		card('By the size of the target', table('Errors by quantile', [`Actual ${target}`, '#Rows', '#Mean error', '#Mean absolute error', ...(r.quantiles.some((q) => q.coverage != null) ? ['#In the 90 % interval'] : [])],
 			r.quantiles.map((q) => [range(q), num(q.rows), num(q.bias, 2), num(q.mae, 2), ...(q.coverage == null ? [] : [h(q.coverage < 0.8 ? 'span.warm' : 'span', percent(q.coverage, 0))])])),
-		h('p.small.mute', 'Rows are divided by quantiles of the actual value. An interval that holds overall may hold less often for the largest or the smallest values.')),
+		note('Rows are divided by quantiles of the actual value. An interval that holds overall may hold less often for the largest or the smallest values.')),
 	];
 }
 
-export const evaluated = (e, target) => h('div.grid2',
+const evaluated = (e, target) => [h('div.grid2',
 	e.calibration?.length ? card('Calibration', calibration(e.calibration)) : null,
 	e.coverage?.length ? card(e.classes?.length ? 'Coverage of the prediction sets' : 'Coverage of the prediction intervals', table('Coverage', ['#Requested', '#Observed', e.classes?.length ? '#Classes in a set' : '#Width'], e.coverage.map((c) => [percent(c.asked, 0), percent(c.reached), num(c.size)]))) : null,
-	regression(e.regression, target),
-	e.confusion?.length ? card('Confusion', confusion(e.classes, e.confusion)) : null);
+	e.confusion?.length ? card('Confusion', confusion(e.classes, e.confusion)) : null), regression(e.regression, target)];
 
 // Evaluations are jobs; long ones are waited for here.
 async function evaluate(path, dataset, signal) {
@@ -40,40 +39,38 @@ async function evaluate(path, dataset, signal) {
 
 function onDataset(it, path, signal) {
 	const out = h('div', { 'aria-live': 'polite' });
-	const pick = h('select', { label: 'Dataset', required: true }, h('option', { value: '' }, 'choose a dataset'));
-	attempt(async () => { for (const set of await everything('/datasets', signal)) pick.append(h('option', { value: set.name }, set.name)); });
+	const pick = datasetPick(signal);
 	const button = h('button', 'Evaluate');
-	return card('Evaluate on a dataset', h('form.row', { onsubmit: async (event) => {
-		event.preventDefault();
+	return card('Evaluate on a dataset', h('form.row', { submit: async () => {
 		button.disabled = true;
 		await into(out, async () => {
 			out.replaceChildren(h('p.mute', 'Evaluating…'));
 			const made = await evaluate(path, pick.value, signal);
-			return h('div.stack', h('p.small.mute', `Version ${made.version} on ${num(made.rows)} rows of ${pick.value}${made.skipped ? `; ${num(made.skipped)} rows without a known target are left out` : ''}. Rows that the version learned from make it look better than it is.`), figures(made.metrics), evaluated(made, it.target));
+			return h('div.stack', note(`Version ${made.version} on ${num(made.rows)} rows of ${pick.value}${made.skipped ? `; ${num(made.skipped)} rows without a known target are left out` : ''}. Rows that the version learned from make it look better than it is.`), figures(made.metrics), evaluated(made, it.target));
 		});
 		button.disabled = false;
 	} }, pick, button), out);
 }
 
-// Which features matter, of the served version.
+// Which features matter.
 const importance = (found) => card('Importance of the features',
 	bars(found.features.map((one) => [one.name, one.importance, { span: one.interval }]), (v) => num(v, 2), 20),
-	h('p.small.mute', `How much ${words(found.metric)} rises on ${num(found.rows)} held-out rows when a column has the values of other rows, with 95 % intervals. An interval that contains 0 is no evidence that the column matters.`));
+	note(`How much ${words(found.metric)} rises on ${num(found.rows)} held-out rows when a column has the values of other rows, with 95 % intervals. An interval that contains 0 is no evidence that the column matters.`));
 
 export async function qualityTab({ it, path, signal }) {
 	const { items } = await get(`${path}/versions`, signal);
 	if (!items.length) return empty('No metrics yet', 'Metrics appear when the first training ends.');
 	const body = h('div.stack');
-	const pick = select(items.map((v) => [v.version, `version ${v.version}${v.version === it.version ? ' (serves)' : ''}`]), query().version ?? it.version ?? items[0].version, { label: 'Version' });
+	const pick = select(versionOptions(it, items), query().version ?? it.version ?? items[0].version, { label: 'Version' });
 	const draw = () => into(body, async () => {
 		const version = items.find((v) => v.version === Number(pick.value)) ?? items[0];
 		pick.value = version.version;
 		const served = version.version === it.version;
-		const [curves, matter] = await Promise.all([version.job_id ? curvesOf(version.job_id, signal).catch(() => ({})) : {}, served ? get(`${path}/importance`, signal).catch(() => null) : null]);
+		const [curves, matter] = await Promise.all([version.job_id ? curvesOf(version.job_id, signal).catch(() => ({})) : {}, get(`${path}/importance?version=${pick.value}`, signal).catch(() => null)]);
 		const notes = (served && it.notes) || [];
 		const on = version.evaluated_on;
 		const where = [on?.rows ? `Measured on ${num(on.rows)} ${words(on.kind ?? 'held-out')} rows` : version.held_out?.rows ? `Measured on ${num(version.held_out.rows)} held-out rows` : '', version.guarantee ? `sets and intervals: ${words(version.guarantee)}` : ''].filter(Boolean).join('; ');
-		return [figures(version.metrics, [], version.intervals), where ? h('p.small.mute', `${where}.`) : null,
+		return [figures(version.metrics, [], version.intervals), where ? note(`${where}.`) : null,
 			h('div.grid2', matter ? importance(matter) : null, Object.values(curves).some((points) => points.length > 1) ? card('Learning', lines('Loss', series(curves))) : null),
 			evaluated(version.held_out ?? {}, it.target),
 			notes.length ? card('Decisions of the training', h('ul.list', notes.map((line) => h('li', line.replace(/^\w+:/, words))))) : null];

@@ -1,6 +1,6 @@
 // A model that learns from a stream: figures over time, drift by column, memory, consolidations; live.
 
-import { h, put, num, percent, to, table, ago } from './dom.js';
+import { h, put, num, percent, to, table, ago, note } from './dom.js';
 import { get, post } from './api.js';
 import { card, tiles, empty, act, copyable } from './parts.js';
 import { lines, bars, histogram } from './charts.js';
@@ -24,38 +24,34 @@ function driftTable(changes, place) {
 		histogram(one.before.map(([, n]) => n), `${one.column} before: ${one.before.map(([v, n]) => `${v}: ${n}`).join(', ')}`), histogram(one.after.map(([, n]) => n), `${one.column} after: ${one.after.map(([v, n]) => `${v}: ${n}`).join(', ')}`)]));
 }
 
-function charts(s, byTime) {
-	const figure = s.prequential.accuracy == null ? 'mae' : 'accuracy';
-	const show = figure === 'mae' ? num : (v, digits) => percent(v, digits);
+function charts(s, byTime, [figure, show, named]) {
 	const timed = byTime && s.history.length > 1 && s.history.every((one) => one.at);
 	const x = (row) => (timed ? timeOf(row, s.history) : row);
 	const marks = s.history.length ? [...s.drift.rows.map((row) => ({ at: x(row), name: 'the error drifted', color: 4 })), ...s.drift.inputs.rows.map((row) => ({ at: x(row), name: 'the inputs drifted', color: 2 })),
 		...s.consolidations.map((one) => ({ at: x(one.rows), name: 'consolidation', color: 3 }))] : [];
 	const options = { marks, time: timed, xLabel: timed ? '' : 'rows' };
 	const line = (title, key, color, rest) => { const points = curve(s.history, key, timed); return points.length > 1 ? lines(title, [{ name: title, points, color }], { ...options, ...rest }) : null; };
-	const coverage = line('coverage of the 90 % prediction sets, recent rows', 'coverage', 1, { format: (v, d) => percent(v, d), limits: [0, 1], height: 130 });
-	const memory = line('entries in memory', 'memory', 3, { height: 110, format: (v) => num(Math.round(v)) });
-	return [line(`${figure === 'mae' ? 'mean absolute error' : 'accuracy'}, recent rows`, figure, 1, { format: show, height: 230, limits: figure === 'mae' ? [0, Infinity] : [0, 1] }) ?? h('p.mute.small', 'No points yet.'), coverage, memory];
+	const coverage = line('Coverage of the 90 % prediction sets, recent rows', 'coverage', 1, { format: percent, limits: [0, 1], height: 130 });
+	const memory = line('Entries in memory', 'memory', 3, { height: 110, format: (v) => num(Math.round(v)) });
+	return [line(`${named}, recent rows`, figure, 1, { format: show, height: 230, limits: figure === 'mae' ? [0, Infinity] : [0, 1] }) ?? note('No points yet.'), coverage, memory];
 }
 
 function drawn(s, byTime) {
 	const { prequential: p, consolidations } = s;
-	const figure = p.accuracy == null ? 'mae' : 'accuracy';
-	const show = figure === 'mae' ? num : (v) => percent(v);
-	const named = figure === 'mae' ? 'Mean absolute error' : 'Accuracy';
+	const [figure, show, named] = p.accuracy == null ? ['mae', num, 'Mean absolute error'] : ['accuracy', percent, 'Accuracy'];
 	const columns = s.drift.columns ?? [];
 	return [
 		tiles([['Observed', num(s.observed), 'rows'], [`${named}, all rows`, show(p[figure])], [`${named}, recent rows`, show(p.window), `last ${num(p.window_rows)}`],
 			p.kappa_last == null ? ['Predicting the last value', num(p.window_last_value), 'error'] : ['Predicting the last label', show(p.window_last_label), `kappa ${num(p.kappa_last, 2)}`],
 			['Drift of the error', s.drift.detected ? 'now' : s.drift.count ? num(s.drift.count) : 'none', s.drift.count ? (s.drift.count === 1 ? 'time' : 'times') : ''], ['Memory', num(s.memory.entries), `of ${num(s.memory.capacity)} entries`]]),
-		card('Over time: each row is predicted before it is learned', h('div.stack', charts(s, byTime))),
+		card('Over time: each row is predicted before it is learned', h('div.stack', charts(s, byTime, [figure, show, named]))),
 		s.horizon?.[1]?.rows ? card('Rows since the last one learned', table('By rows since the last one learned', ['Rows since', `#${named}`, '#Coverage of 90 % sets', '#Rows'], s.horizon.filter((one) => one.rows).map((one) => [num(one.rows_since), show(one[figure]), one.coverage == null ? '' : percent(one.coverage), num(one.rows)])),
-			h('p.small.mute', 'Where labels come late, or many rows are predicted ahead.')) : null,
+			note('Where labels come late, or many rows are predicted ahead.')) : null,
 		columns.length ? card('Drift by column', driftTable(columns.toReversed().slice(0, 20), (one) => [`row ${num(one.row)}`, one.at ? [', ', ago(one.at)] : null]),
-			h('p.small.mute', 'How far: the share of rows that would have to change for the distribution before to become the one after (total variation). The newest changes are first.')) : null,
+			note('How far: the share of rows that would have to change for the distribution before to become the one after (total variation). The newest changes are first.')) : null,
 		Object.keys(s.classes ?? {}).length ? card('Recall by class', bars(Object.entries(s.classes).map(([label, c]) => [label, c.recall, { text: `${percent(c.recall)} of ${num(c.rows)}` }]), percent, 20, 1)) : null,
 		card('Consolidations', consolidations.length ? table('Consolidations', ['After rows', `#${named} before`, '#After', '#On rows', 'Result'], consolidations.toReversed().map((c) => [num(c.rows), show(c.before), show(c.after), num(c.judged), c.accepted ? 'kept' : 'dropped']))
-			: h('p.mute.small', 'None yet. A consolidation replays recent rows into a copy of the model and keeps the copy if it predicts them no worse.')),
+			: note('None yet. A consolidation replays recent rows into a copy of the model and keeps the copy if it predicts them no worse.')),
 	];
 }
 

@@ -3,7 +3,7 @@
 
 import { h, put, num, bytes, seconds, words, to, link, select, field, table, cell, ago } from './dom.js';
 import { get, post } from './api.js';
-import { card, keep, trouble, into, sure, warningList, act, quality, attempt } from './parts.js';
+import { card, keep, into, sure, warningList, act, quality, attempt } from './parts.js';
 import { histogram } from './charts.js';
 import { settingsForm } from './forms.js';
 import { nameOf, NAME } from './upload.js';
@@ -42,7 +42,13 @@ function planned(plan, rows) {
 		warningList(plan.warnings));
 }
 
-export function trainForm(set, families, signal) {
+// A kind, or a text and its encoder.
+function reading(value) {
+	const [kind, encoder] = value.split(' ');
+	return encoder ? { kind, encoder } : kind;
+}
+
+export function trainForm(set, families, encoders, signal) {
 	const targets = set.columns.filter((c) => !['vector', 'sequence', 'image'].includes(c.kind) && c.unused !== 'unreadable').map((c) => c.name);
 	const target = select([['', 'choose a column'], ...targets], '', { name: 'target', required: true });
 	const model = h('input', { ...NAME, name: 'model' });
@@ -52,7 +58,7 @@ export function trainForm(set, families, signal) {
 	const share = h('input', { name: 'validation', type: 'number', min: 0.05, max: 0.9, step: 0.05, placeholder: 'cross-fitted' });
 	const seed = h('input', { name: 'seed', type: 'number', step: 1, min: 0, placeholder: 'default' });
 	const balance = select([['', 'as in the data'], ['balanced', 'balanced']], '', { name: 'balance' });
-	const kinds = new Map(set.columns.filter((c) => c.unused !== 'unreadable').slice(0, 80).map((c) => [c.name, select([['', c.kind], ...KINDS.filter((k) => k !== c.kind), ['ignore', 'ignore']], '', { name: `k:${c.name}`, label: `Read ${c.name} as` })]));
+	const kinds = new Map(set.columns.filter((c) => c.unused !== 'unreadable').slice(0, 80).map((c) => [c.name, select([['', c.kind], ...(c.kind === 'text' ? encoders.map(({ name }) => [`text ${name}`, `text, by ${name}`]) : []), ...KINDS.filter((k) => k !== c.kind), ['ignore', 'ignore']], '', { name: `k:${c.name}`, label: `Read ${c.name} as` })]));
 	const settings = h('div');
 	const plan = h('div', { 'aria-live': 'polite' });
 	const known = h('div.note.hide');
@@ -64,7 +70,7 @@ export function trainForm(set, families, signal) {
 	const request = (more) => ({
 		dataset: set.name, target: target.value, family: family.value || undefined, task: task.value || undefined, validation: share.value === '' ? undefined : Number(share.value),
 		seed: seed.value === '' ? undefined : Number(seed.value), class_weights: balance.value || undefined, config: some(drawn?.config() ?? {}),
-		features: some(Object.fromEntries([...kinds].filter(([, node]) => node.value).map(([name, node]) => [name, node.value]))), ...more,
+		features: some(Object.fromEntries([...kinds].filter(([, node]) => node.value).map(([name, node]) => [name, reading(node.value)]))), ...more,
 	});
 	const drawSettings = () => {
 		const one = families.find((f) => f.name === family.value);
@@ -99,7 +105,7 @@ export function trainForm(set, families, signal) {
 		const found = await post(`/models/${model.value}/train`, request({ dry_run: true }), signal);
 		return card('The plan', planned(found, set.rows), h('div.row.after', act('Train', () => train(), 'button.main')));
 	});
-	const form = h('form.stack', { onsubmit: (event) => { event.preventDefault(); show(); } },
+	const form = h('form.stack', { submit: show },
 		h('section.card', h('h2', 'Train a model'), h('div.stack',
 			h('div.fields', field('Predict', target), field('Name of the model', model), choice), known,
 			h('details', h('summary', 'More: family, task, rows held out, seed'), h('div.stack',

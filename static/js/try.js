@@ -33,7 +33,7 @@ export async function tryTab({ it, path, name, signal }) {
 	});
 	const form = rowForm(columns, () => columns.length === 1 && predict());
 	const cover = select([0.8, 0.9, 0.95, 0.99].map((share) => [share, percent(share, 0)]), 0.9, { name: 'coverage', id: 'cover' });
-	const node = h('form.stack', { onsubmit: (event) => { event.preventDefault(); predict(); } }, form.node,
+	const node = h('form.stack', { submit: predict }, form.node,
 		h('div.row', h('button.main', 'Predict'),
 			set ? act('Take a row from the dataset', async () => {
 				const [[row, seen]] = await someRows(set, columns, Math.floor(Math.random() * set.rows), 1, signal);

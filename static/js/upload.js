@@ -1,10 +1,10 @@
 // Drag and drop, or a file button: a file becomes a dataset.
 
-import { h, put, to, bytes, field, percent, num } from './dom.js';
+import { h, put, to, bytes, field, percent, num, note } from './dom.js';
 import { upload } from './api.js';
 import { meter, trouble, toast } from './parts.js';
 
-export const NAME = { pattern: '[a-z0-9][a-z0-9_\\-]{0,62}', required: true, spellcheck: 'false', title: 'Lower-case letters, digits, _ and -' };
+export const NAME = { pattern: '[a-z0-9][a-z0-9_\\-]{0,62}', required: true, title: 'Lower-case letters, digits, _ and -' };
 
 // A dataset's name made from a file's: `Iris (1).csv.gz` → `iris_1`.
 export const nameOf = (file) => file.replace(/(\.(csv|tsv|jsonl?|ndjson|parquet|txt|gz|zst))+$/i, '').toLowerCase()
@@ -18,14 +18,14 @@ export function dropZone(signal) {
 	const take = (file) => {
 		if (!file) return;
 		const name = h('input', { ...NAME, value: nameOf(file.name) });
-		put(under, h('form.row', { onsubmit: (event) => { event.preventDefault(); send(file, name.value); } },
+		put(under, h('form.row', { submit: () => send(file, name.value) },
 			field(`Name for ${file.name} (${bytes(file.size)})`, name), h('button.main', 'Upload')));
 		name.select();
 	};
 
 	async function send(file, name) {
 		const bar = meter(`Uploading ${name}`);
-		const text = h('p.mute.small', 'Sending…');
+		const text = note('Sending…');
 		put(under, bar.node, text);
 		try {
 			const made = await upload(`/datasets/${name}`, file, (share) => {
@@ -33,7 +33,7 @@ export function dropZone(signal) {
 				put(text, share < 1 ? `Sent ${percent(share, 0)}` : 'Sent. Reading the columns…');
 			}, signal);
 			const noticed = made.warnings?.length;
-			toast(`${name}: ${num(made.rows)} rows stored${noticed ? `, ${num(noticed)} ${noticed === 1 ? 'warning' : 'warnings'}` : ''}.`);
+			toast(`${name}: ${num(made.rows)} rows stored${noticed ? `, warnings: ${noticed}` : ''}.`);
 			if (!signal.aborted) location.hash = to('datasets', name);
 		} catch (error) {
 			if (!signal.aborted) put(under, trouble(error));
@@ -46,7 +46,7 @@ export function dropZone(signal) {
 		if (event.type === 'drop') take(event.dataTransfer.files[0]);
 	};
 	const zone = h('div.drop', { id: 'drop', ondragover: over(true), ondragleave: over(false), ondrop: over(false) }, h('strong', 'Drop a data file here'),
-		h('p.mute.small', 'CSV, TSV, JSON lines, JSON or Parquet; also compressed by gzip or zstd.'),
-		h('button.main', { type: 'button', onclick: () => input.click() }, 'Select a file'), input, under);
+		note('CSV, TSV, JSON lines, JSON or Parquet; also compressed by gzip or zstd.'),
+		h('button.main', { onclick: () => input.click() }, 'Select a file'), input, under);
 	return zone;
 }

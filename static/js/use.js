@@ -1,8 +1,8 @@
 // Use a model from programs: calls to copy with a real row, and its export.
 
-import { h, select, field } from './dom.js';
+import { h, select, field, note } from './dom.js';
 import { get, list, key, download } from './api.js';
-import { card, copyable, act, empty } from './parts.js';
+import { card, copyable, act, empty, versionOptions } from './parts.js';
 import { features } from './forms.js';
 import { source, someRows } from './try.js';
 
@@ -51,13 +51,13 @@ export async function useTab({ it, path, name, signal }) {
 	language.onchange = what.onchange = draw;
 	draw();
 	const file = set ? `kenyon predict ${name} ${set.name}.csv --server ${location.origin}` : `kenyon predict ${name} rows.csv --server ${location.origin}`;
-	const version = select(it.versions.map((v) => [v.version, `version ${v.version}${v.version === it.version ? ' (serves)' : ''}`]), it.version);
+	const version = select(versionOptions(it), it.version);
 	const exported = (format, ending) => act(format, () => download(`${path}/versions/${version.value}/export?format=${format}`, `${name}-${version.value}.${ending}`));
 	return h('div.stack',
 		card('Call it', h('div.stack', h('div.fields', field('Call', what), field('Language', language)), box,
-			h('p.small.mute', set ? `The row is the first of ${set.name}. ` : '', 'Every call is described under ', h('a', { href: '/docs' }, '/docs'), '; gRPC and the Open Inference Protocol answer under the same name.'))),
+			note(set ? `The row is the first of ${set.name}. ` : '', 'Every call is described under ', h('a', { href: '/docs' }, '/docs'), '; gRPC and the Open Inference Protocol answer under the same name.'))),
 		h('div.grid2',
-			card('A whole file', h('div.stack.tight', copyable(file, 'the command'), h('p.small.mute', 'Or send CSV, NDJSON or Parquet of any length to the same address; the answer is a line a row.'))),
+			card('A whole file', h('div.stack.tight', copyable(file, 'the command'), note('Or send CSV, NDJSON or Parquet of any length to the same address; the answer is a line a row.'))),
 			card('Export', h('div.stack.tight', field('Version', version), h('div.row', exported('bundle', 'kenyon'), exported('safetensors', 'safetensors'), exported('onnx', 'onnx')),
-				h('p.small.mute', 'A bundle can be imported on another server; ONNX is available for the families that can be written so.')))));
+				note('A bundle can be imported on another server; ONNX is available for the families that can be written so.')))));
 }

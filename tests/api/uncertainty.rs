@@ -150,6 +150,9 @@ async fn explanations_are_differences_that_sum_and_importance_agrees() {
     let first = &importance["features"][0];
     assert!(importance["metric"] == "log_loss" && number(&importance["rows"]) >= 50.0, "{importance}");
     assert!(first["name"] == "x" && number(&first["interval"][0]) > 0.1, "{importance}");
+    // Of any version, not only of the one that serves.
+    assert_eq!(server.get("/api/v1/models/sparse_mlp/importance?version=1").await.ok(), importance);
+    assert_eq!(server.get("/api/v1/models/sparse_mlp/importance?version=9").await.status, 404);
     assert_eq!(server.get("/api/v1/models/nobody/importance").await.status, 404);
 }
 

@@ -149,7 +149,7 @@ async fn a_stream_is_followed_live_with_drift_by_column() {
     browser
         .until(&format!("{changed}?.innerText.startsWith('x') && {changed}.querySelectorAll('svg.hist').length >= 2"))
         .await;
-    browser.shows("coverage of the 90 % prediction sets").await;
+    browser.shows("Coverage of the 90 % prediction sets").await;
     browser.choose("[aria-label=Axis]", "time").await;
     browser.until("document.querySelector('figure svg')").await;
     browser.close().await;

@@ -237,10 +237,15 @@ impl Bundle {
                 half.is_finite().then_some([-half, half])?
             }
         };
+        Some(self.around(value, [below, above]))
+    }
+
+    /// The interval with these ends relative to `value`, within the sign of the targets.
+    pub(super) fn around(&self, value: f64, [below, above]: [f64; 2]) -> [f64; 2] {
         let interval = [value + below, value + above];
-        let [low, high] = calibration.target.map_or(interval, |span| span.clip(interval));
+        let [low, high] = self.config.calibration.target.map_or(interval, |span| span.clip(interval));
         // An interval holds its value, also where that is beyond the range that targets have.
-        Some([low.min(value), high.max(value)])
+        [low.min(value), high.max(value)]
     }
 
     /// Whether an interval is uninformative: wider than half the range that nine tenths of the training targets

@@ -6,7 +6,7 @@ mod intervals;
 mod sets;
 mod temperature;
 
-pub use intervals::{ErrorModel, TargetSpan};
+pub use intervals::{ErrorModel, OutOfFold, TargetSpan};
 pub(in crate::learning) use sets::score;
 pub use sets::{RAPS_FROM, SetOptions};
 pub use temperature::{fit_temperature, log_loss};

@@ -250,7 +250,7 @@ pub fn fit_more(
         seed: spec.seed,
     };
     let bundle = Bundle::new(config, encoder, network, novelty).with_background(Some(background.into()));
-    let held_out = data.held_out(&bundle, &judged.answers, &error_sizes);
+    let held_out = data.held_out(&bundle, &judged.answers, &error_sizes, &judged.out_of_fold);
     if let Encoded::Classes(ids) = &all_targets {
         let truths: Vec<u32> = parts.validation.iter().map(|&row| ids[row]).collect();
         let BundleConfig { target_encoder, decision, .. } = &bundle.config;

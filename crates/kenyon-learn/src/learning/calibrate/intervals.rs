@@ -39,6 +39,52 @@ pub struct ErrorModel {
     rows: usize,
 }
 
+/// The rows that an [`ErrorModel`] was fitted on, each with the size of error that the other folds expect of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct OutOfFold {
+    /// Which of the rows; the fold of each is its place here modulo [`FOLDS`].
+    rows: Vec<usize>,
+    /// Expected sizes of their errors.
+    sizes: Vec<f32>,
+    /// Signed errors in expected sizes.
+    errors: Vec<f32>,
+}
+
+impl OutOfFold {
+    /// Of rows whose errors all have one expected size.
+    pub fn plain(answers: &[f32], truths: &[f32]) -> Self {
+        let rows: Vec<usize> = (0..answers.len()).filter(|&row| (truths[row] - answers[row]).is_finite()).collect();
+        let errors = rows.iter().map(|&row| truths[row] - answers[row]).collect();
+        Self { sizes: vec![1.0; rows.len()], rows, errors }
+    }
+
+    /// The number of rows.
+    pub fn count(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The distances below and above the answer of each of `count` rows that contain the truth for a share `coverage` of rows,
+    /// from sizes and ranks of the other folds: no row has a part in its own. None for rows that the model was not fitted on,
+    /// and where there are too few. `effective` is the effective sample size where rows weigh differently.
+    pub fn reaches(&self, count: usize, effective: Option<usize>, coverage: f64) -> Vec<Option<[f32; 2]>> {
+        let mut reaches = vec![None; count];
+        for fold in 0..FOLDS {
+            let others = self.errors.iter().enumerate().filter(|(at, _)| at % FOLDS != fold).map(|(_, error)| *error);
+            let others: Vec<f32> = others.collect();
+            let mut model =
+                ErrorModel { rows: others.len(), errors: thin(others, MAX_ERRORS), ..ErrorModel::default() };
+            if let Some(effective) = effective {
+                model.of_rows(effective - effective / FOLDS);
+            }
+            let Some(reach) = model.reach(coverage) else { continue };
+            for at in (fold..self.rows.len()).step_by(FOLDS) {
+                reaches[self.rows[at]] = Some(reach.map(|end| end * self.sizes[at]));
+            }
+        }
+        reaches
+    }
+}
+
 /// The range of the training rows' targets, in their own unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TargetSpan {
@@ -76,7 +122,7 @@ impl TargetSpan {
 
 impl ErrorModel {
     /// Fits on held-out answers, truths (both standardised) and sketches of codes `[rows, SKETCH]`.
-    pub fn fit(answers: &[f32], truths: &[f32], sketches: &[f32], seed: u64) -> Option<Self> {
+    pub fn fit(answers: &[f32], truths: &[f32], sketches: &[f32], seed: u64) -> Option<(Self, OutOfFold)> {
         let mut order: Vec<usize> =
             (0..answers.len()).filter(|&row| (answers[row] - truths[row]).is_finite()).collect();
         Random::stream(seed, "intervals", 0).shuffle(&mut order);
@@ -110,8 +156,9 @@ impl ErrorModel {
         }
         let (_, ridge, sizes) = best?;
         let weights = solve(rows.iter(), knots.len(), ridge)?;
-        let errors = rows.iter().zip(&sizes).map(|(row, size)| row.error / size).collect();
-        Some(Self { knots, weights, errors: thin(errors, MAX_ERRORS), rows: rows.len() })
+        let errors: Vec<f32> = rows.iter().zip(&sizes).map(|(row, size)| row.error / size).collect();
+        let model = Self { knots, weights, errors: thin(errors.clone(), MAX_ERRORS), rows: rows.len() };
+        Some((model, OutOfFold { rows: order, sizes, errors }))
     }
 
     /// The expected size of the error of a row with this answer and sketch of its code.
@@ -265,8 +312,19 @@ mod tests {
     #[test]
     fn intervals_cover_alike_whatever_the_answer_and_the_code() {
         let (answers, truths, sketches) = rows(3_000, 1);
-        let model = ErrorModel::fit(&answers, &truths, &sketches, 7).unwrap();
+        let (model, own) = ErrorModel::fit(&answers, &truths, &sketches, 7).unwrap();
         assert!(model.is_consistent());
+        // The rows it was fitted on are covered alike, the large as the small.
+        let reaches = own.reaches(answers.len(), None, 0.9);
+        for chosen in [|answer: f32| answer < 0.5, |answer: f32| answer > 1.5] {
+            let rows: Vec<usize> = (0..answers.len()).filter(|&row| chosen(answers[row])).collect();
+            let within = |row: &&usize| {
+                let [low, high] = reaches[**row].unwrap();
+                (low..=high).contains(&(truths[**row] - answers[**row]))
+            };
+            let share = rows.iter().filter(within).count() as f64 / rows.len() as f64;
+            assert!((share - 0.9).abs() < 0.05, "{share}");
+        }
         let (answers, truths, sketches) = rows(8_000, 2);
         for coverage in [0.8, 0.9, 0.95] {
             let [low, high] = model.reach(coverage).unwrap();
@@ -290,10 +348,31 @@ mod tests {
         }
     }
 
+    /// Where intervals are fitted to noise, the rows that chose them are covered too often; out of fold they are not.
+    #[test]
+    fn rows_that_chose_an_interval_do_not_judge_it() {
+        let (mut own, mut apart, mut total) = (0, 0, 0);
+        for seed in 0..200 {
+            let (answers, truths, _) = rows(30, seed);
+            let error = |row: usize| truths[row] - answers[row];
+            let half = super::super::Calibration::regression(&answers, &truths).threshold(0.8);
+            let reaches = OutOfFold::plain(&answers, &truths).reaches(30, None, 0.8);
+            total += 30;
+            own += (0..30).filter(|&row| error(row).abs() <= half).count();
+            apart += (0..30)
+                .filter(|&row| reaches[row].is_some_and(|[low, high]| (low..=high).contains(&error(row))))
+                .count();
+        }
+        let (own, apart) = (f64::from(own as u32) / f64::from(total), f64::from(apart as u32) / f64::from(total));
+        assert!((own - 25.0 / 30.0).abs() < 1e-9, "whatever the rows: {own}");
+        assert!((apart - 0.8).abs() < 0.02, "{apart}");
+        assert_eq!(OutOfFold::plain(&[0.0; 3], &[1.0; 3]).reaches(3, None, 0.9), [None; 3]);
+    }
+
     #[test]
     fn few_rows_promise_what_they_can_and_no_end_lies_where_no_target_was() {
         let (answers, truths, sketches) = rows(70, 3);
-        let model = ErrorModel::fit(&answers, &truths, &sketches, 7).unwrap();
+        let (model, _) = ErrorModel::fit(&answers, &truths, &sketches, 7).unwrap();
         let [low, high] = model.reach(0.9).unwrap();
         assert_eq!(-low, high);
         assert!(model.reach(0.99).is_none());

@@ -5,15 +5,19 @@ use crate::data::Batch;
 use crate::data::split::{Folds, Split};
 use crate::data::target::{Encoded, TargetEncoder};
 use crate::learning::bundle::Bundle;
-use crate::learning::calibrate::{Calibration, ErrorModel, fit_temperature, log_loss};
+use crate::learning::calibrate::{Calibration, ErrorModel, OutOfFold, fit_temperature, log_loss};
 use crate::learning::evaluate::{self, Evaluation};
 use crate::learning::metrics;
 use crate::learning::novelty::SKETCH;
+use crate::learning::residuals::Residuals;
 use crate::nn::probability::{argmax, softmax_with_temperature};
 use serde_json::{Map, Value};
 
 /// With fewer rows of known classes to calibrate by, a cross-fitted ensemble is not calibrated.
 const FEWEST: usize = 10;
+
+/// The coverage of the intervals that are judged by the size of the target.
+const COVERAGE: f64 = 0.9;
 
 /// The encoded rows and their targets, split.
 #[derive(Clone, Copy)]
@@ -46,6 +50,8 @@ pub(super) struct Judged {
     pub(super) calibration: Calibration,
     /// Calibrated probabilities of the held-out rows, each by rows of other folds; or their values.
     pub(super) answers: Vec<f32>,
+    /// Of numbers: the rows that the intervals are fitted on.
+    pub(super) out_of_fold: OutOfFold,
 }
 
 impl Data<'_> {
@@ -133,6 +139,7 @@ impl Data<'_> {
         let known = self.known();
         let positions = self.positions(|at| known[at]);
         let at_positions = self.at(&positions, answers);
+        let mut out_of_fold = OutOfFold::default();
         let calibration = match self.classes_at(&positions) {
             Some(_) if self.folds.is_some() && positions.len() < FEWEST => Calibration::none(),
             Some(truths) => Calibration::classification(&at_positions, self.outputs, &truths),
@@ -140,7 +147,10 @@ impl Data<'_> {
                 let truths = self.values_at(&positions);
                 let sketch = |&at: &usize| &sketches[at * SKETCH..(at + 1) * SKETCH];
                 let sketches: Vec<f32> = positions.iter().flat_map(sketch).copied().collect();
-                let errors = ErrorModel::fit(&at_positions, &truths, &sketches, seed);
+                let fitted = ErrorModel::fit(&at_positions, &truths, &sketches, seed);
+                let plain = || (None, OutOfFold::plain(&at_positions, &truths));
+                let errors;
+                (errors, out_of_fold) = fitted.map_or_else(plain, |(model, own)| (Some(model), own));
                 Calibration { errors, ..Calibration::regression(&at_positions, &truths) }
             }
         };
@@ -155,7 +165,7 @@ impl Data<'_> {
                 softmax_with_temperature(row, temperatures[usize::from(self.fold(at))]);
             }
         }
-        Judged { calibration, answers: judged }
+        Judged { calibration, answers: judged, out_of_fold }
     }
 
     /// The temperature for the rows of each fold, fitted on the others; one for all where there are no folds.
@@ -190,8 +200,15 @@ impl Data<'_> {
         self.positions(|_| true).into_iter().map(size).collect()
     }
 
-    /// The held-out rows in detail, from what [`Self::judge`] and [`Self::error_sizes`] gave.
-    pub(super) fn held_out(&self, bundle: &Bundle, answers: &[f32], error_sizes: &[f32]) -> Evaluation {
+    /// The held-out rows in detail, from what [`Self::judge`] and [`Self::error_sizes`] gave. Intervals are those of rows that
+    /// had no part in them.
+    pub(super) fn held_out(
+        &self,
+        bundle: &Bundle,
+        answers: &[f32],
+        error_sizes: &[f32],
+        out_of_fold: &OutOfFold,
+    ) -> Evaluation {
         let positions = self.positions(|_| true);
         let answers = &self.at(&positions, answers);
         let mut found = match (self.classes_at(&positions), &bundle.config.target_encoder) {
@@ -202,7 +219,20 @@ impl Data<'_> {
                 let scale = |v: &f32| f64::from(*v) * std + mean;
                 let truths: Vec<f64> = self.values_at(&positions).iter().map(scale).collect();
                 let values: Vec<f64> = answers.iter().map(scale).collect();
-                evaluate::regressed(bundle, (&values, error_sizes), &truths, 0)
+                let effective = self.drawn.map(|drawn| drawn.rows);
+                let reaches = out_of_fold.reaches(values.len(), effective, COVERAGE);
+                // Of very many rows the intervals are fitted on some; the others had no part in them anyway.
+                let errors = bundle.config.calibration.errors.as_ref().filter(|_| out_of_fold.count() < values.len());
+                let of_all = errors.and_then(|errors| errors.reach(COVERAGE));
+                let held = |row: usize| {
+                    let apart = || Some(of_all?.map(|end| end * error_sizes.get(row).copied().unwrap_or(f32::NAN)));
+                    let reach = reaches[row].or_else(apart)?.map(|end| f64::from(end) * std);
+                    let [low, high] = bundle.around(values[row], reach);
+                    Some((low..=high).contains(&truths[row]))
+                };
+                let held: Option<Vec<bool>> = (0..values.len()).map(held).collect();
+                let found = evaluate::regressed(bundle, (&values, error_sizes), &truths, 0);
+                Evaluation { regression: Some(Residuals::new(&values, &truths, held.as_deref())), ..found }
             }
             (None, TargetEncoder::Classes(classes)) => evaluate::classified(bundle, classes, &[], &[], 0),
         };

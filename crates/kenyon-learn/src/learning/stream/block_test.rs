@@ -57,6 +57,11 @@ impl Distances {
         Self { count: PRIOR, mean, squares: PRIOR * (DEVIATION * mean).powi(2) }
     }
 
+    /// The one of larger distances.
+    pub(super) fn or_larger(self, other: Self) -> Self {
+        if other.mean > self.mean { other } else { self }
+    }
+
     /// Whether a distance is a change at this level. It counts as the largest that is none, so that changes that come again
     /// and again become usual.
     pub(super) fn judge(&mut self, distance: f64, level: f64) -> bool {

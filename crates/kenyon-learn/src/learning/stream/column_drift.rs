@@ -2,8 +2,9 @@
 //! before it by the share of rows that differ (total variation).
 //!
 //! A change is a distance far beyond those of earlier blocks: rows that come in runs and seasons make blocks differ
-//! without a change. The first of these distances are those of parts of the first block. The level is chosen for one
-//! false alarm of all columns in [`ROWS_PER_FALSE_ALARM`] rows.
+//! without a change. The first of these distances are those of parts of the first block. After a change they are at least
+//! those of parts of the block that follows it: a column that was constant and varies since would change for ever. The level
+//! is chosen for one false alarm of all columns in [`ROWS_PER_FALSE_ALARM`] rows.
 
 use super::block_test::{Distances, distance};
 use super::copy_on_write::CopyOnWrite;
@@ -80,7 +81,7 @@ struct Watched {
     /// How much blocks differ.
     #[serde(default)]
     usual: Distances,
-    /// Bins of the first block's rows, where bins are known from the start.
+    /// Bins of the rows of the first block, where bins are known from the start, or of the block that follows a change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     first: Vec<usize>,
     /// Whether the next block replaces the past without a comparison: the change that was reported is complete then.
@@ -213,7 +214,7 @@ impl Watched {
         self.rows += 1;
         if let Some(bin) = bin {
             self.block[bin] += 1.0;
-            if self.before.iter().all(|&rows| rows == 0.0) {
+            if self.settling || self.before.iter().all(|&rows| rows == 0.0) {
                 self.first.push(bin);
             }
         }
@@ -228,6 +229,8 @@ impl Watched {
             return None;
         }
         if std::mem::take(&mut self.settling) {
+            let since = Distances::within(&std::mem::take(&mut self.first), block.len());
+            self.usual = self.usual.or_larger(since);
             self.before = block;
             return None;
         }
@@ -347,6 +350,26 @@ mod tests {
             // One in 50,000 rows: 20 on average in these million; small changes are not reported, so there are fewer.
             assert!(alarms <= 20, "{alarms} with runs: {runs}");
         }
+    }
+
+    #[test]
+    fn a_column_that_begins_to_vary_does_not_change_for_ever() {
+        let mut alarms = 0;
+        for seed in 0..5 {
+            let (mut random, mut last, mut drift) = (Random::new(seed), 0.0, ColumnDrift::default());
+            for block in 0..60u64 {
+                let mut next = || {
+                    last = 0.99 * last + 0.14 * f64::from(random.normal());
+                    if block < 18 { 0.4 } else { last }
+                };
+                let values = (0..1_000).map(|_| next()).collect();
+                let table = Table { rows: 1_000, columns: vec![("moves".into(), Column::Number(values))] };
+                drift.observe(&table, NAMES.into_iter(), (block * 1_000 + 1, None));
+            }
+            assert!(drift.changes[0].row <= 20_000, "{seed}: {:?}", drift.changes);
+            alarms += drift.changes.len();
+        }
+        assert!(alarms <= 20, "{alarms} in five streams");
     }
 
     #[test]
