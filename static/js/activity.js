@@ -15,7 +15,7 @@ function sparse({ rows, layers, known_ranges: known }) {
 	const coded = layers.filter((one) => one.sparse_coding);
 	const panel = ([key, title]) => {
 		const found = coded.filter((one) => one.sparse_coding[key]).map(({ name, sparse_coding: { [key]: v } }) => [name, v.mean ?? v, { mark: true, span: v.quantiles && [v.quantiles[0], v.quantiles[4]] }]);
-		return found.length > 0 && h('div.stack.tight', h('h3', title), bars([...found, ...known.filter((one) => one.measure === key).map(({ source, low, high }) => [source.split(',')[0], (low + high) / 2, { mark: false, span: low < high && [low, high], text: low < high ? `${low} to ${high}` : low }])], (v) => num(v, 2), 20, 1));
+		return found.length > 0 && h('div.stack.tight', h('h3', title), bars([...found, ...known.filter((one) => one.measure === key).map(({ source, low, high }) => [source.split(',')[0], (low + high) / 2, { mark: false, span: low < high ? [low, high] : undefined, text: low < high ? `${low} to ${high}` : low }])], (v) => num(v, 2), 20, 1));
 	};
 	return coded.length > 0 && card('Sparse coding', h('div.stack', h('div.grid2', MEASURES.map(panel), h('div.stack.tight', h('h3', 'Tuning'), lines('Tuning of the units', coded.slice(0, 4).map(({ name, sparse_coding: { tuning_curve: curve } }, i) => ({ name, points: curve.map((v, x) => [(100 * x) / (curve.length - 1), v]), color: i + 1 })), { height: 150, xLabel: '% of rows', limits: [0, 1] }), note('Mean response of the units, the strongest row first.'))),
 		note(`Lifetime: of a unit over the ${num(rows)} rows; population: of a row over the units; 0 is equal responses, 1 a single one. Lines span nine tenths of them. Pale: ${known.map((one) => `${one.of} (${one.source})`).join('; ')}.`)));

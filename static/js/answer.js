@@ -22,7 +22,7 @@ function verdict(p, coverage, it) {
 		const rank = p.novelty < 0.005 ? 'No held-out row is less unusual' : `The row is more unusual than ${percent(p.novelty, p.novelty > 0.98 ? 1 : 0)} of the held-out rows`;
 		reasons.push(p.abstained ? `${rank}: it is unlike the training data, and the answer is not reliable.` : `${rank}.`);
 	}
-	if (it.warnings?.some((one) => one.code === 'uncalibrated')) reasons.push('Few rows were held out, so these figures are coarse.');
+	if (it.warnings?.some((one) => one.code === 'uncalibrated')) reasons.push('Few rows were held out: these figures are coarse.');
 	return h('div.row.verdict', { id: 'verdict' }, p.verdict ? h(p.verdict === 'sure' ? 'span.chip.good' : p.verdict === 'unsure' ? 'span.chip.warn' : 'span.chip.fail', p.verdict) : null, h('span.small.mute', reasons.join(' ')));
 }
 

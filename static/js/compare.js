@@ -2,7 +2,7 @@
 
 import { h, num, select, table, field, cell, words, note } from './dom.js';
 import { get, list } from './api.js';
-import { card, empty, into, query, setQuery, metric, versionOptions, datasetPick } from './parts.js';
+import { card, empty, into, query, setQuery, metric, versionOptions, datasetPick, rowText } from './parts.js';
 import { calibration, matrix } from './charts.js';
 import { differences } from './plots.js';
 
@@ -38,7 +38,7 @@ async function compared(it, path, [a, b], dataset, items, signal) {
 			change ? card('Change of the confusion', change) : null),
 		card('Rows they answer differently', shown.length ? [table('Rows they answer differently', ['Row', `Version ${a}`, `Version ${b}`, 'Truth', 'The row'], shown.map((one, i) => [
 			h('a', { href: `#/datasets/${dataset}?row=${one.row}` }, num(one.row + 1)), mark(one.a, one.truth), mark(one.b, one.truth), cell(one.truth),
-			h('div.cell.wide.mute', Object.entries(rows[i]).filter(([name]) => name !== it.target).map(([name, v]) => `${name} ${cell(v, 24)}`).join(', '))])),
+			rowText(rows[i], it.target)])),
 		note(`${num(shown.length)} of ${num(made.disagree.length)}${made.disagree.length === 100 ? ' or more' : ''} shown.`)] : h('p.mute', 'They answer all rows alike.')));
 }
 

@@ -1,5 +1,5 @@
 // Making elements and writing figures. Text only ever enters the page as text nodes and attributes,
-// never as markup, so that a data set full of tags shows as what it is.
+// never as markup.
 
 // Appends children: nodes, text, nested lists; nothing for null and false.
 function add(node, ...children) {

@@ -47,7 +47,7 @@ export function contributions({ baseline, output, unit, features = [] }, list, r
 function attended(name, weights, column, value) {
 	const [low, high] = [Math.min(...weights), Math.max(...weights)];
 	const stretched = weights.map((w) => (w - low) / (high - low || 1));
-	const range = note(`${name}: from ${percent(low)} (no tint) to ${percent(high)} (amber).`);
+	const range = note(`${name}: ${percent(low)} (no tint) to ${percent(high)} (amber).`);
 	const side = Math.sqrt(weights.length);
 	if (square(column) && Number.isInteger(side)) {
 		return [picture(value, square(column), 168, Array.from({ length: side }, (_, y) => stretched.slice(y * side, (y + 1) * side))), range];

@@ -2,7 +2,7 @@
 
 import { h, num, select, cell } from './dom.js';
 import { post, call } from './api.js';
-import { card, empty, paged, act, attempt, toast, sure, filters } from './parts.js';
+import { card, empty, paged, act, attempt, toast, sure, filters, rowText } from './parts.js';
 import { features } from './forms.js';
 
 export function memoryTab({ it, path, signal }) {
@@ -11,7 +11,7 @@ export function memoryTab({ it, path, signal }) {
 	const column = select([it.target, ...columns.map((f) => f.name)], it.target, { label: 'Column' });
 	const value = h('input', { label: 'Value', placeholder: 'value', required: true });
 	filters({ label }, () => pages.restart());
-	const pages = paged(`${path}/memory`, ['Memories', ['Label', 'Row', '#Used', 'Action'], (m) => [cell(m.label ?? m.value), h('div.cell.wide', Object.entries(m.row ?? {}).filter(([k]) => k !== it.target).map(([k, v]) => `${k} ${cell(v, 24)}`).join(', ')), num(m.uses),
+	const pages = paged(`${path}/memory`, ['Memories', ['Label', 'Row', '#Used', 'Action'], (m) => [cell(m.label ?? m.value), rowText(m.row, it.target), num(m.uses),
 		act('Forget', async () => {
 			if (!(await sure('Forget this entry?', 'The stored row is deleted. It cannot be brought back.', 'Forget'))) return;
 			await call('DELETE', `${path}/memory/${encodeURIComponent(m.id)}`);

@@ -41,7 +41,7 @@ export function overview(signal) {
 		const until = AbortSignal.any([signal, leave.signal]);
 		cards = new Map(items.map((job) => [job.id, jobCard(job, until, () => setTimeout(() => until.aborted || refresh().catch(() => {}), 400))]));
 		put(running, items.length ? [...cards.values()].map((one) => one.node)
-			: empty('No job is running', 'Upload a dataset, then start a training from its page.', go('Go to datasets', 'datasets')));
+			: empty('No job is running', 'Upload a dataset, then train from its page.', go('Go to datasets', 'datasets')));
 	};
 
 	const drawModels = ({ items }) => put(modelTable, items.length ? [

@@ -1,6 +1,6 @@
 // Components shared by several pages: notes, dialogs, paged lists, a job's card.
 
-import { h, put, words, percent, seconds, short, num, style, part, link, table, field, go, note } from './dom.js';
+import { h, put, words, percent, seconds, short, num, style, part, link, table, field, go, note, cell } from './dom.js';
 import { get, list, post, call, Problem } from './api.js';
 import { watch, calm, ended } from './live.js';
 import { lines } from './charts.js';
@@ -24,7 +24,7 @@ export function trouble(error) {
 }
 
 // A page that could not be shown: why, and ways back.
-export const failure = (title, error, ...ways) => [h('h1', { tabindex: '-1' }, title), h('div.stack', trouble(error), h('div.row', ways, h('button', { onclick: reload }, 'Try again'), go('Overview')))];
+export const failure = (title, error, ...ways) => [heading(title), h('div.stack', trouble(error), h('div.row', ways, h('button', { onclick: reload }, 'Try again'), go('Overview')))];
 
 // Runs `work` and reports its error, unless the page was left meanwhile.
 export async function attempt(work, report = (error) => toast(error.message, true)) {
@@ -156,6 +156,9 @@ export function paged(path, [caption, columns, row], none, signal, params = () =
 	pages.refresh();
 	return pages;
 }
+
+// A row in words, without its target.
+export const rowText = (row, target) => h('div.cell.wide.mute', Object.entries(row ?? {}).filter(([name]) => name !== target).slice(0, 16).map(([name, v]) => `${name} ${cell(v, 24)}`).join(', '));
 
 // Every item of a list of the interface.
 export async function everything(path, signal) {

@@ -48,9 +48,9 @@ function drawn(s, byTime) {
 		s.horizon?.[1]?.rows ? card('Rows since the last one learned', table('By rows since the last one learned', ['Rows since', `#${named}`, '#Coverage of 90 % sets', '#Rows'], s.horizon.filter((one) => one.rows).map((one) => [num(one.rows_since), show(one[figure]), one.coverage == null ? '' : percent(one.coverage), num(one.rows)])),
 			note('Where labels come late, or many rows are predicted ahead.')) : null,
 		columns.length ? card('Drift by column', driftTable(columns.toReversed().slice(0, 20), (one) => [`row ${num(one.row)}`, one.at ? [', ', ago(one.at)] : null]),
-			note('How far: the share of rows that would have to change for the distribution before to become the one after (total variation). The newest changes are first.')) : null,
+			note('How far: the share of rows that would have to change (total variation). The newest changes are first.')) : null,
 		Object.keys(s.classes ?? {}).length ? card('Recall by class', bars(Object.entries(s.classes).map(([label, c]) => [label, c.recall, { text: `${percent(c.recall)} of ${num(c.rows)}` }]), percent, 20, 1)) : null,
-		card('Consolidations', consolidations.length ? table('Consolidations', ['After rows', `#${named} before`, '#After', '#On rows', 'Result'], consolidations.toReversed().map((c) => [num(c.rows), show(c.before), show(c.after), num(c.judged), c.accepted ? 'kept' : 'dropped']))
+		card('Consolidations', consolidations.length ? [table('Consolidations', ['After rows', `#${named} before`, '#After', '#On rows', 'Result'], consolidations.toReversed().map((c) => [num(c.rows), show(c.before), show(c.after), num(c.judged), c.accepted ? 'kept' : 'dropped'])), note('On the newest rows, without learning from one before the next.')]
 			: note('None yet. A consolidation replays recent rows into a copy of the model and keeps the copy if it predicts them no worse.')),
 	];
 }

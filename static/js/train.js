@@ -21,7 +21,7 @@ function columnTable(set, kinds) {
 		c.missing ? [num(c.missing), h('span.mute', ` ${Math.max(1, Math.round((c.missing / set.rows) * 100))} %`)] : '–',
 		num(c.distinct),
 		h('div.cell', c.min == null ? '–' : `${bound(c, c.min)} to ${bound(c, c.max)}`),
-		h('div.cell.mute', (c.examples ?? []).slice(0, 3).map((e) => cell(e, 24)).join(', '))]));
+		h('div.cell.wide.mute', (c.examples ?? []).slice(0, 3).map((e) => cell(e, 24)).join(', '))]));
 }
 
 // What a dry run found.

@@ -120,6 +120,14 @@ impl Server {
         assert!(response.status().is_success(), "{}", response.text().await.unwrap());
     }
 
+    /// Adds a small pretrained encoder of texts, with the command line.
+    pub(crate) async fn add_encoder(&self, name: &str) {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/crates/kenyon-learn/tests/encoders/static");
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_kenyon"));
+        let done = command.args(["encoders", "add", name, folder, "--server", &self.url]).output().await.unwrap();
+        assert!(done.status.success(), "{done:?}");
+    }
+
     /// Trains and waits for the end.
     pub(crate) async fn train(&self, model: &str, request: Value) -> Value {
         let job = self.call("POST", &format!("/models/{model}/train"), Some(request)).await;

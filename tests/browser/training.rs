@@ -69,6 +69,39 @@ async fn warnings_come_first_and_the_plan_says_what_it_costs() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_column_of_texts_is_read_by_an_encoder() {
+    with_browser!(server, browser);
+    browser.go("/encoders").await;
+    browser.shows("No encoder yet").await;
+    server.add_encoder("words").await;
+    browser.reload().await;
+    browser.until("document.querySelector('[aria-label=Encoders] tbody')?.innerText.includes('static')").await;
+    let mut csv = String::from("text,mood\n");
+    for i in 0..80 {
+        let (word, mood) = if i % 2 == 0 { ("wonderful", "good") } else { ("terrible", "bad") };
+        csv.push_str(&format!("the film number {i} was {word} today,{mood}\n"));
+    }
+    server.upload("films", csv).await;
+    browser.go("/datasets/films").await;
+    browser.choose("[name=target]", "mood").await;
+    browser.choose("[name='k:text']", "text words").await;
+    browser.press("Show the plan").await;
+    browser.until("document.querySelector('#plan')").await;
+    browser.press("Train").await;
+    browser.until("location.hash.startsWith('#/jobs/')").await;
+    browser.press("See the model").await;
+    let features = server.call("GET", "/models/films", None).await["schema"]["features"].clone();
+    assert_eq!(features[0]["encoder"]["name"], "words", "{features}");
+    // In use, it is not deleted.
+    browser.go("/encoders").await;
+    browser.press("Delete").await;
+    browser.find("dialog[open]").await;
+    browser.script("document.querySelector('dialog button').click()").await;
+    browser.until("document.querySelector('.toast.fail')").await;
+    browser.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn teaching_is_apart_from_trying_and_asks() {
     with_browser!(server, browser);
     server.upload("points", points(200)).await;
