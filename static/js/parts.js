@@ -257,7 +257,7 @@ export function copyable(text, label) {
 export function warningList(warnings) {
 	if (!warnings?.length) return null;
 	return h('ul.warnings', warnings.map((w) => h('li', h('span.chip.warn', words(w.code)), h('div', h('p', w.column ? [h('strong', w.column), ': '] : null, w.detail),
-		w.examples?.length ? note(w.rows ? `${num(w.rows)} rows, such as ` : 'Such as ', w.examples.slice(0, 5).map((e) => (e.value == null ? `row ${num(e.row)}` : `row ${num(e.row)}: ${typeof e.value === 'object' ? JSON.stringify(e.value) : String(e.value).slice(0, 40)}`)).join(', ')) : null))));
+		w.examples?.length ? note(w.rows ? `${num(w.rows)} in all, such as ` : 'Such as ', w.examples.slice(0, 5).map((e) => (e.value == null ? `row ${num(e.row)}` : `row ${num(e.row)}: ${typeof e.value === 'object' ? JSON.stringify(e.value) : String(e.value).slice(0, 40)}`)).join(', ')) : null))));
 }
 
 // Stores the values of the named fields for this tab; whether there were stored values.
