@@ -20,7 +20,7 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
 #[into_params(parameter_in = Query)]
 struct OfVersion {
     /// A version of the model; the served one when missing.
-    #[param(minimum = 1)]
+    #[param(minimum = 1, maximum = 1_000_000_000)]
     version: Option<u64>,
 }
 
@@ -58,6 +58,7 @@ struct ImportantFeature {
 /// How much each feature matters, measured on held-out rows when the version was trained (permutation importance).
 #[utoipa::path(get, path = "/api/v1/models/{name}/importance", operation_id = "importance", tag = "models",
     security(("key" = ["read"])), params(("name" = String, Path), OfVersion), responses((status = 200, body = ImportanceAnswer),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the version has none", body = Problem, content_type = "application/problem+json"),
     (status = 503, body = Problem, content_type = "application/problem+json")))]

@@ -160,9 +160,9 @@ class Models(Resource):
         body = given(rows=rows, k=k)
         return self._json(types.Neighbors, "POST /api/v1/models/{name}/neighbors", name, body=body, repeatable=True)
 
-    def importance(self, name: str) -> types.Importance:
-        """How much each feature matters on held-out rows, by permutation."""
-        return self._json(types.Importance, "GET /api/v1/models/{name}/importance", name)
+    def importance(self, name: str, *, version: int | None = None) -> types.Importance:
+        """How much each feature matters on held-out rows, by permutation; of the served version when none is named."""
+        return self._json(types.Importance, "GET /api/v1/models/{name}/importance", name, query={"version": version})
 
     def compare(self, name: str, versions: Sequence[int], *, dataset: str | None = None) -> types.VersionComparison:
         """Two versions on the same rows."""
