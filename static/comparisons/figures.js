@@ -93,11 +93,11 @@ export function similarities(items, ceiling, compare) {
 	const [Y, behind, spread] = axis(items, ceiling, bottom);
 	const step = (WIDTH - LEFT) / items.length;
 	const title = `Similarity to ${items[0].b}`;
-	const node = svg(390, `${title}: ${spoken(items)}`, behind, items.map((one, i) => {
+	const node = svg(440, `${title}: ${spoken(items)}`, behind, items.map((one, i) => {
 		const x = LEFT + (i + 0.5) * step;
 		return [s('rect.c1', { x: x - step * 0.3, width: step * 0.6, y: Math.min(Y(one.value), Y(0)), height: Math.max(1, Math.abs(Y(one.value) - Y(0))) }), spread(x, one),
 			one.q_zero < 0.05 ? s('text', { x, y: 14, 'text-anchor': 'middle' }, '*') : null,
-			s('text', { x, y: bottom + 18, 'text-anchor': 'end', transform: `rotate(-35 ${x} ${bottom + 18})` }, one.a.length > 22 ? `${one.a.slice(0, 21)}…` : one.a)];
+			s('text', { x, y: bottom + 18, 'text-anchor': 'end', transform: `rotate(-60 ${x} ${bottom + 18})` }, one.a.length > 24 ? `${one.a.slice(0, 12)}…${one.a.slice(-11)}` : one.a)];
 	}), s('line.axis', { x1: LEFT, x2: WIDTH, y1: Y(0), y2: Y(0) }));
 	return figure(title, node, () => rowsOf(items), `${compare}; lines are 95 % intervals${ceiling ? ', the band is the noise ceiling' : ''}. * above zero at a false discovery rate of 5 %.`);
 }

@@ -1,6 +1,6 @@
 // What a comparison found.
 
-import { h, num, select, field, table, words, link, ago } from '../js/dom.js';
+import { h, num, select, field, table, words, link, ago, note } from '../js/dom.js';
 import { get, list, download } from '../js/api.js';
 import { heading, card, chip, remover, trouble, act, tiles, jobCard, reload, into } from '../js/parts.js';
 import { ended } from '../js/live.js';
@@ -23,15 +23,17 @@ export async function found(signal, id) {
 		...(it.bootstrap ? [['Bootstrap', num(it.bootstrap.samples), `samples of ${it.bootstrap.over.join(' and ')}`]] : [])]),
 	against.length ? card(null, similarities(against, it.noise_ceiling, words(compare))) : null,
 	against.length ? layers(it, against) : null,
-	card('Similarity', table('Similarity', ['System', 'with', '#Similarity', '#95 % interval', '#p above zero', '#q', '#p from ceiling', '#q '], it.similarity.map((one) => [
-		one.a, one.b, num(one.value), one.interval ? `${num(one.interval[0])} to ${num(one.interval[1])}` : null, num(one.p_zero), num(one.q_zero), num(one.p_ceiling), num(one.q_ceiling)])),
-	h('p.small.mute', 'p: a single test; q: adjusted for the number of systems.')),
+	card('Similarity', pairs(against.length ? against : it.similarity), note('p: of one test; q: adjusted for their number.'),
+		against.length < it.similarity.length && against.length ? h('details', h('summary', 'All pairs'), pairs(it.similarity)) : null),
 	it.pairwise.length ? card('Which fits better', table('Which fits better', ['System', 'less', '#Difference', '#p', '#q'], it.pairwise.map((one) => [one.a, one.b, num(one.difference), num(one.p), num(one.q)]))) : null,
 	it.weighting ? card('Best mixture', table('Best mixture', ['System', '#Weight'], it.weighting.systems.map((name, i) => [name, num(it.weighting.weights[i])])),
-		h('p.small.mute', `On stimuli and subjects it was not fitted to: ${num(it.weighting.value)}.`)) : null,
+		note(`On stimuli and subjects it was not fitted to: ${num(it.weighting.value)}.`)) : null,
 	matrices(it), stimuli(it, signal), systems(it),
 	it.dropped.length ? card('Stimuli left out', table('Stimuli left out', ['Stimulus', 'Reason'], it.dropped.map((one) => [one.condition, one.reason]))) : null)];
 }
+
+const pairs = (items) => table('Similarity', ['System', 'with', '#Similarity', '#95 % interval', '#p above zero', '#q', '#p from ceiling', '#q '], items.map((one) => [
+	one.a, one.b, num(one.value), one.interval ? `${num(one.interval[0])} to ${num(one.interval[1])}` : null, num(one.p_zero), num(one.q_zero), num(one.p_ceiling), num(one.q_ceiling)]));
 
 // A curve for each model with several layers.
 function layers(it, against) {
@@ -50,7 +52,7 @@ const meansOf = (it) => it.rdms.filter((one) => one.subject == null);
 function matrices(it) {
 	const means = meansOf(it);
 	return means.length > 0 && card('Dissimilarities', scale(), h('div.matrices', means.map((one) => heatmap(one, it.conditions))),
-		it.rdms_left_out ? h('p.small.mute', `${num(it.rdms_left_out)} matrices were too large to keep.`) : null);
+		it.rdms_left_out ? note(`${num(it.rdms_left_out)} matrices were too large to keep.`) : null);
 }
 
 // Pictures and groups of the stimuli, where their dataset has them.

@@ -81,7 +81,7 @@ async function form(signal) {
 		};
 		location.hash = `#/comparisons/${(await post('/comparisons', request, signal)).id}`;
 	});
-	return [heading('New comparison', link('Comparisons', 'comparisons')), h('form.stack', { submit: submit },
+	return [heading('New comparison', link('Comparisons', 'comparisons')), h('form.stack', { submit },
 		card('Stimuli', h('div.fields', field('Dataset of the stimuli', stimuli, 'for models and encoders'), field('Column with their names', condition, 'else the row number'))),
 		card('Systems', box, h('div.row.after', h('button', { onclick: () => addSystem(kinds[0][0]) }, 'Add a system'))),
 		card('Comparison', h('div.fields', field('Distance', distance), field('Compared by', compare), field('Reference', reference, 'what the others are to explain'), field('Bootstrap samples', samples))),
