@@ -1,6 +1,6 @@
 // Comparisons of models with recordings: the list, and a form for a new one.
 
-import { h, put, select, field, words, ago, go, link } from '../js/dom.js';
+import { h, put, select, field, words, ago, go, link, cell } from '../js/dom.js';
 import { post, get } from '../js/api.js';
 import { heading, card, empty, paged, chip, everything, into, attempt } from '../js/parts.js';
 import { found } from './found.js';
@@ -11,7 +11,7 @@ export const comparisons = (signal, id) => (!id ? list(signal) : id === 'new' ? 
 
 const list = (signal) => [heading('Comparisons', null, go('New comparison', 'comparisons', 'new')), h('div.stack', card(null,
 	paged('/comparisons', ['Comparisons', ['Systems', 'Reference', 'Compared by', 'Status', 'Created'], (one) => [
-		link(one.systems.join(', ').slice(0, 80), 'comparisons', one.id), one.reference, one.compare, chip(one.status), ago(one.created_at)]],
+		link(cell(one.systems.join(', '), 80), 'comparisons', one.id), one.reference, one.compare, chip(one.status), ago(one.created_at)]],
 	empty('No comparison yet', 'Compare a layer of a model with recordings for the same stimuli.', go('Start one', 'comparisons', 'new')), signal).node))];
 
 const KINDS = [['model', 'layer of a model'], ['dataset', 'responses in a dataset'], ['rdm', 'dissimilarities in a dataset'], ['encoder', 'pretrained encoder']];

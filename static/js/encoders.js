@@ -5,7 +5,7 @@ import { call } from './api.js';
 import { heading, card, empty, listing, copyable, act, sure, reload } from './parts.js';
 
 export const encoders = (signal) => [heading('Encoders'), h('div.stack',
-	note('Pretrained networks that turn a text into a vector. Choose one under “Read as” of a column on a dataset’s page; nothing is downloaded.'),
+	note('Pretrained networks that turn a text into a vector. Choose one under “Read as” of a column on a dataset’s page.'),
 	card(null, listing('/encoders', {
 		caption: 'Encoders',
 		columns: [

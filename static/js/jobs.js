@@ -17,7 +17,7 @@ export function jobs(signal) {
 	const pages = paged('/jobs', ['Jobs', ['Model', 'Kind', 'Status', '#Progress', '#Quality', 'Created'], (one) => [
 		named(one.model ?? 'comparison', one.version, 'jobs', one.id), words(one.kind), chip(one.status),
 		percent(one.status === 'succeeded' ? 1 : one.progress?.fraction ?? 0, 0), quality(one.metrics), ago(one.created_at)]],
-	empty('No matching job', 'Trainings, consolidations and evaluations are listed here.', go('Start one from a dataset', 'datasets')),
+	empty('No matching job', 'Trainings and all other jobs are listed here.', go('Start one from a dataset', 'datasets')),
 	signal, () => ({ limit: 50, status: status.value, kind: kind.value, model: model.value.trim() }));
 	clock(async () => {
 		// The list is not redrawn while it has keyboard focus.
