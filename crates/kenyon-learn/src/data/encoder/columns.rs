@@ -169,7 +169,8 @@ impl Fitted {
     pub(super) fn bins(&self, start: u32) -> Vec<std::ops::Range<u32>> {
         let Self::Number { edges, pairs, .. } = self else { return Vec::new() };
         let own = start + 1;
-        let mut ranges = vec![own..own + edges.len().saturating_sub(1) as u32];
+        let first = own..own + edges.len().saturating_sub(1) as u32;
+        let mut ranges: Vec<_> = std::iter::once(first).collect();
         let mut next = own + edges.len().max(1) as u32;
         for pair in pairs {
             ranges.push(next..next + pair.bins() as u32);
