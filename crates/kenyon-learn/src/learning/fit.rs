@@ -201,6 +201,7 @@ pub fn fit_more(
         run.restore(bytes)?;
     }
     run.train()?;
+    let second_members = run.second_members();
     let (network, curve) = run.finish()?;
 
     let held_out = data.batch.select(&data.split.validation);
@@ -211,7 +212,20 @@ pub fn fit_more(
         None => network.forward(&held_out)?,
     };
     let known = KnownRows::new(&*network, table, &encoder, data, spec.seed)?;
-    let mut judged = data.judge(&outputs_measured, &known.sketches, spec.seed);
+    let by_two = match second_members {
+        Some(members) => {
+            let second = network.forward_members(&held_out, &members)?;
+            Some(
+                outputs_measured
+                    .iter()
+                    .zip(second)
+                    .map(|(&one, other)| f32::midpoint(one, other))
+                    .collect::<Vec<f32>>(),
+            )
+        }
+        None => None,
+    };
+    let mut judged = data.judge(&outputs_measured, by_two.as_deref(), &known.sketches, spec.seed);
     if let (Task::Regression, Column::Number(values) | Column::Timestamp(values)) = (plan.task, column) {
         judged.calibration.target = TargetSpan::of(parts.training.iter().map(|&row| values[row]));
     }

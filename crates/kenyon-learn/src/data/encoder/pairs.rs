@@ -5,6 +5,7 @@
 //! explained by the bins of each number alone (backfitting, Hastie & Tibshirani 1990), then what is left by the cells of
 //! each pair; the other half shows how much that helps.
 
+use super::Encoder;
 use super::bins::{edges, push_bins};
 use super::scale::Scale;
 use crate::data::plan::ColumnPlan;
@@ -28,6 +29,22 @@ const BINS: usize = 16;
 const CLASSES: usize = 8;
 /// Rows of mean zero that every bin and every cell holds beforehand.
 const PRIOR: f64 = 10.0;
+
+impl Encoder {
+    /// For each field whose entries depend on another one's cells as well, and for that one, the position of the other;
+    /// and whether it is the first of the two.
+    pub fn partners(&self) -> Vec<Option<(usize, bool)>> {
+        let mut partners = vec![None; self.fields.len()];
+        for (at, fitted) in self.fitted.iter().enumerate() {
+            let with = fitted.diagonal().and_then(|d| self.fields.iter().position(|field| field.name == d.with));
+            if let Some(other) = with {
+                partners[at] = Some((other, at < other));
+                partners[other] = Some((at, other < at));
+            }
+        }
+        partners
+    }
+}
 
 /// Bins along a diagonal; they belong to one of the two columns.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

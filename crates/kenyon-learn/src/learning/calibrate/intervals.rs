@@ -6,7 +6,7 @@
 //! exponentially distributed, with a ridge; how much of f is used is selected by cross-validation, and errors are ranked by
 //! sizes from folds without them.
 
-use super::thin;
+use super::{Unseen, thin};
 use crate::learning::novelty::SKETCH;
 use crate::nn::linalg::cholesky::Factor;
 use crate::random::Random;
@@ -77,6 +77,12 @@ impl TargetSpan {
 impl ErrorModel {
     /// Fits on held-out answers, truths (both standardised) and sketches of codes `[rows, SKETCH]`.
     pub fn fit(answers: &[f32], truths: &[f32], sketches: &[f32], seed: u64) -> Option<Self> {
+        Self::of_ensemble(Unseen { one: answers, two: None, members: 1 }, truths, sketches, seed)
+    }
+
+    /// The same of an ensemble whose members have not learned the held-out rows, each for other rows.
+    pub fn of_ensemble(unseen: Unseen<'_>, truths: &[f32], sketches: &[f32], seed: u64) -> Option<Self> {
+        let answers = unseen.two.unwrap_or(unseen.one);
         let mut order: Vec<usize> =
             (0..answers.len()).filter(|&row| (answers[row] - truths[row]).is_finite()).collect();
         Random::stream(seed, "intervals", 0).shuffle(&mut order);
@@ -110,7 +116,10 @@ impl ErrorModel {
         }
         let (_, ridge, sizes) = best?;
         let weights = solve(rows.iter(), knots.len(), ridge)?;
-        let errors = rows.iter().zip(&sizes).map(|(row, size)| row.error / size).collect();
+        let relative = |answers: &[f32]| -> Vec<f32> {
+            order.iter().zip(&sizes).map(|(&row, size)| (truths[row] - answers[row]) / size).collect()
+        };
+        let errors = unseen.scores(relative(unseen.one), unseen.two.map(relative));
         Some(Self { knots, weights, errors: thin(errors, MAX_ERRORS), rows: rows.len() })
     }
 
