@@ -9,7 +9,7 @@ use crate::{Error, Result};
 const MOST: usize = 32;
 const LEAST: usize = 4;
 /// Approximate number of predictions of an explanation: rows are fewer where columns are many.
-const ANSWERS: usize = 1_600;
+const ANSWERS: usize = 1_000;
 /// Approximate bytes of the sample.
 const MOST_BYTES: u64 = 1 << 19;
 

@@ -4,7 +4,7 @@
 //! Members err partly in common and partly each by itself. The second part shrinks with their number m, so a figure of
 //! the mean of m members is about a + b / m: one and two members give a and b, and so the figure of all of them.
 
-use super::{Calibration, fit_temperature};
+use super::fit_temperature;
 
 /// A figure changes at most by this factor from two members to all.
 const MOST: f32 = 2.0;
@@ -49,7 +49,7 @@ impl Unseen<'_> {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::learning::calibrate::{ErrorModel, SetOptions};
+    use crate::learning::calibrate::{Calibration, ErrorModel, SetOptions};
     use crate::nn::probability::softmax_with_temperature;
     use crate::random::Random;
 
