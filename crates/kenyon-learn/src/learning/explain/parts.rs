@@ -16,7 +16,7 @@ const MAX_PARTS: usize = 64;
 /// Words up to which the path is sampled; of longer texts each word is left out by itself.
 const MAX_WALKED: usize = 64;
 /// Approximate number of predictions for the parts of a column.
-const ANSWERS: usize = 2_048;
+const ANSWERS: usize = 1_024;
 /// The same for the words of a text.
 const WORD_ANSWERS: usize = 128;
 
