@@ -99,6 +99,12 @@ impl Data<'_> {
         Some(positions.iter().map(|&at| ids[self.split.validation[at]]).collect())
     }
 
+    /// The classes of all held-out rows; none where the target is a number.
+    pub(super) fn held_out_classes(&self) -> Option<Vec<u32>> {
+        let Encoded::Classes(ids) = self.targets else { return None };
+        Some(self.split.validation.iter().map(|&row| ids[row]).collect())
+    }
+
     fn values_at(&self, positions: &[usize]) -> Vec<f32> {
         let Encoded::Values(values) = self.targets else { return Vec::new() };
         positions.iter().map(|&at| values[self.split.validation[at]]).collect()
@@ -128,13 +134,16 @@ impl Data<'_> {
         }
     }
 
-    /// Calibrates by the held-out rows, from the answers to them, also by the mean of two members where two have not
-    /// learned them, and the sketches of their codes.
-    pub(super) fn judge(&self, answers: &[f32], by_two: Option<&[f32]>, sketches: &[f32], seed: u64) -> Judged {
+    /// Calibrates by the held-out rows, from the answers to them, those of a second member that has not learned them
+    /// either, where there is one, and the sketches of their codes.
+    pub(super) fn judge(&self, answers: &[f32], second: Option<&[f32]>, sketches: &[f32], seed: u64) -> Judged {
         let known = self.known();
         let positions = self.positions(|at| known[at]);
         let at_positions = self.at(&positions, answers);
-        let by_two = by_two.map(|answers| self.at(&positions, answers));
+        let by_two: Option<Vec<f32>> = second.map(|second| {
+            let second = self.at(&positions, second);
+            at_positions.iter().zip(second).map(|(&one, other)| f32::midpoint(one, other)).collect()
+        });
         let members = self.folds.map_or(1, |folds| folds.count);
         let unseen = Unseen { one: &at_positions, two: by_two.as_deref(), members };
         let calibration = match self.classes_at(&positions) {

@@ -5,7 +5,7 @@ use super::tensors::{get, load_groups, load_sums, put, save_filters, save_readou
 use super::{PLASTIC_PATCHES, SegmentPlan, load, plan};
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
-use crate::models::{Learner, LearnerSpec, Network, Next, Position, Schedule, Targets, Task, UNLABELLED};
+use crate::models::{Learner, LearnerSpec, Network, Next, Position, SavedNetwork, Schedule, Targets, Task, UNLABELLED};
 use crate::nn::Tensors;
 use crate::nn::layers::local_groups::{CodeSegment, LocalGroups, Patches};
 use crate::nn::linalg::cholesky::Factor;
@@ -338,6 +338,7 @@ impl Learner for HybridLearner {
             Some(weights) => weights,
             None => self.weights()?,
         };
-        load(&self.encoder, self.task, self.outputs, &self.config, &weights)
+        let Self { encoder, task, outputs, config, .. } = &*self;
+        load(&SavedNetwork { encoder, task: *task, outputs: *outputs, config, tensors: &weights })
     }
 }
