@@ -91,12 +91,12 @@ mod tests {
                 calibration.set(&p, options).contains(&(**truth as usize))
             });
             let off = (held.count() as f64 / truths.len() as f64 - 0.9).abs();
-            assert!(if exact { off < 0.012 } else { off > 0.01 }, "{exact}: {off}");
+            assert!(if exact { off < 0.025 } else { off > 0.03 }, "{exact}: {off}");
         }
     }
 
     #[test]
-    fn errors_of_numbers_are_those_of_all_members() {
+    fn errors_of_numbers_are_about_those_of_all_members() {
         let mut random = Random::new(5);
         let mut rows = |count: usize, members: usize| {
             let (mut answers, mut truths) = (vec![Vec::new(); members], Vec::new());
@@ -118,6 +118,6 @@ mod tests {
             (low * size..=high * size).contains(&(*truth - *answer))
         });
         let share = held.count() as f64 / truths.len() as f64;
-        assert!((share - 0.9).abs() < 0.02, "{share}");
+        assert!((share - 0.9).abs() < 0.035, "{share}");
     }
 }
