@@ -4,7 +4,8 @@ use super::data::{Data, Drawn};
 use super::hold_out::hold_out;
 use super::rest::{MoreRows, Rest};
 use super::{OF_SAMPLE, warnings, weights};
-use crate::data::encoder::{Encoder, EncoderOptions, pairs};
+use crate::data::encoder::Encoder;
+use crate::data::encoder::choose::{PairLimits, choose};
 use crate::data::plan::Resolved;
 use crate::data::profile::DataProfile;
 use crate::data::split::{self, Folds, Split};
@@ -75,13 +76,23 @@ impl Ready {
         }
         let mut profile = profile.of_rows(&parts.training, &targets, target.outputs());
         profile.rows += more.map_or(0, |more| more.rows);
-        let Recipe { mut config, encoder: options } = recipe_of(family, &profile, spec);
+        let Recipe { mut config, encoder: mut options } = recipe_of(family, &profile, spec);
         if let Some(cross_fit) = config.get_mut("cross_fit") {
             *cross_fit = folds.is_some().into();
         }
-        // A pair is chosen by targets, which a member must not have seen of the rows that it is judged by.
-        let learned = folds.is_none().then_some((parts.training.as_slice(), &targets));
-        let encoder = encoder_of(table, plan, family, options, &parts.training, learned, &mut notes)?;
+        if folds.is_some() {
+            options.cell_rows = 1;
+        }
+        let most = config.get("pairs").and_then(Value::as_u64).filter(|_| options.bins > 0).unwrap_or(0) as usize;
+        let pairs = pairs_of(table, plan, &parts.training, &targets, folds.as_ref(), most);
+        notes.extend(pairs.iter().map(|[a, b]| format!("{a} and {b} say more together: bins of both are learned")));
+        let layout = family.layout(&plan.inputs);
+        let encoder = Encoder::fit_paired(table, &parts.training, &plan.inputs, layout, options, &pairs)?;
+        notes.extend(encoder.dropped.iter().map(|l| format!("{}: {}", l.name, l.reason)));
+        if encoder.width == 0 {
+            return Err(Error::unprocessable("no_features", "no column is left to learn from")
+                .with_details(encoder.dropped.iter().map(|l| crate::Detail::column(&l.name, &l.reason))));
+        }
         let batch = family.encode(&encoder, table)?;
         let rest = more.map(|more| Rest::encode(more, family, &encoder, (&plan.target.name, &target))).transpose()?;
         let row_weights = weights::of_rows(table, spec, &parts.training)?;
@@ -150,30 +161,35 @@ impl Ready {
     }
 }
 
-/// The encoder of the input columns, fitted on the training rows; pairs of columns only where `learned` has rows with
-/// targets to choose them by.
-fn encoder_of(
+/// Pairs of numbers that say more together, `most` at most. They are chosen by targets, which a member must not have seen
+/// of the rows that it is judged by: where members leave rows out, a pair is one that each member chooses from its own
+/// rows. Eight choices that agree need less evidence each than a single one (benches, pairs of numbers).
+fn pairs_of(
     table: &Table,
     plan: &Resolved,
-    family: Family,
-    options: EncoderOptions,
     training: &[usize],
-    learned: Option<(&[usize], &Encoded)>,
-    notes: &mut Vec<String>,
-) -> Result<Encoder> {
-    let pairs = match learned {
-        Some((rows, targets)) if options.bins > 0 => pairs::choose(table, &plan.inputs, rows, targets),
-        _ => Vec::new(),
+    targets: &Encoded,
+    folds: Option<&Folds>,
+    most: usize,
+) -> Vec<[String; 2]> {
+    let gain = match (folds, targets) {
+        (None, _) => 0.02,
+        (Some(_), Encoded::Values(_)) => 0.01,
+        (Some(_), Encoded::Classes(_)) => 0.005,
     };
-    notes.extend(pairs.iter().map(|[a, b]| format!("{a} and {b} say more together: bins of both are learned")));
-    let layout = family.layout(&plan.inputs);
-    let encoder = Encoder::fit_paired(table, training, &plan.inputs, layout, options, &pairs)?;
-    notes.extend(encoder.dropped.iter().map(|l| format!("{}: {}", l.name, l.reason)));
-    if encoder.width == 0 {
-        return Err(Error::unprocessable("no_features", "no column is left to learn from")
-            .with_details(encoder.dropped.iter().map(|l| crate::Detail::column(&l.name, &l.reason))));
+    let limits = PairLimits { most, gain, shared: folds.is_some() };
+    let choose = |rows: &[usize]| choose(table, &plan.inputs, rows, targets, limits);
+    let Some(folds) = folds else { return choose(training) };
+    let without = |fold: u8| training.iter().copied().filter(|&row| folds.of_row[row] != fold).collect::<Vec<_>>();
+    let mut agreed = choose(&without(0));
+    for fold in 1..folds.count as u8 {
+        if agreed.is_empty() {
+            break;
+        }
+        let chosen = choose(&without(fold));
+        agreed.retain(|pair| chosen.contains(pair));
     }
-    Ok(encoder)
+    agreed
 }
 
 /// The family that is trained on a table where the request names none, and why.
