@@ -113,8 +113,8 @@ mod tests {
         let model = ErrorModel::of_ensemble(unseen, &truths, &sketches, 7).unwrap();
         let (all, truths) = rows(6_000, MEMBERS);
         let [low, high] = model.reach(0.9).unwrap();
-        let held = mean(&all).iter().zip(&truths).filter(|(answer, truth)| {
-            let size = model.size(**answer, &sketches[..crate::learning::novelty::SKETCH]);
+        let held = mean(&all).into_iter().zip(&truths).filter(|(answer, truth)| {
+            let size = model.size(*answer, &sketches[..crate::learning::novelty::SKETCH]);
             (low * size..=high * size).contains(&(*truth - *answer))
         });
         let share = held.count() as f64 / truths.len() as f64;
