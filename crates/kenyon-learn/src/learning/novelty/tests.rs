@@ -87,7 +87,7 @@ fn one_ordinary_row_in_a_hundred_abstains_and_every_kind_of_foreign_one() {
         assert!(novelty.abstains(rank, None), "{what}: {rank}");
     }
     // Each number is ordinary, the combination is not: they are usually apart by a tenth.
-    for (x, y) in [(2.5, -2.5), (0.4, -0.4)] {
+    for (x, y) in [(2.5, -2.5), (1.2, -1.2)] {
         let mut odd = plain.clone();
         odd.columns[0].1 = Column::Number(vec![x]);
         odd.columns[1].1 = Column::Number(vec![y]);
