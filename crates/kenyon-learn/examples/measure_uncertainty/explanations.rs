@@ -3,12 +3,21 @@
 use kenyon_learn::data::{Column, Table, Task};
 use kenyon_learn::learning::Bundle;
 use kenyon_learn::learning::explain::{Contribution, attribute};
+use kenyon_learn::random::Random;
 use kenyon_learn::{Error, Result};
 use serde_json::{Value, json};
-use std::time::Instant;
 
 /// Rows whose values replace a feature.
 const OTHERS: usize = 100;
+/// Orders of the reference, and rows that it explains.
+const ORDERS: usize = 10;
+const REFERENCE_ROWS: usize = 30;
+
+/// Time that this thread has run, which other programs do not lengthen; on Linux.
+fn processor_seconds() -> Option<f64> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(text.split(' ').next()?.parse::<f64>().ok()? / 1e9)
+}
 
 fn ranks(values: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..values.len()).collect();
@@ -88,7 +97,9 @@ fn effects(
         return Ok(Some((weights, out)));
     }
     let words: Vec<&Contribution> = features.iter().filter(|f| f.span.is_some()).collect();
-    if words.len() == features.len() && words.len() >= 3 {
+    // One text: its words, and what remains of the column.
+    let one_text = features.iter().all(|f| words.first().is_some_and(|word| word.name == f.name));
+    if one_text && words.len() >= 3 {
         let Some(Column::Text(texts)) = row.column(&words[0].name) else { return Ok(None) };
         let text: Vec<char> = texts[0].as_deref().unwrap_or("").chars().collect();
         let without = |word: &&Contribution| {
@@ -111,30 +122,85 @@ fn effects(
     Ok(Some((features.iter().map(|f| f.weight).collect(), out)))
 }
 
+/// Weights of columns as `shap.PermutationExplainer` samples them with [`OTHERS`] background rows: [`ORDERS`] orders and
+/// their reverses, each step the mean over all background rows.
+fn reference(bundle: &Bundle, train: &Table, row: &Table, names: &[&str], output: usize) -> Result<Vec<f64>> {
+    let others = OTHERS.min(train.rows);
+    let missing = || Error::internal("no column");
+    let some: Vec<usize> = (0..others).collect();
+    let mut stacked = Vec::new();
+    for name in names {
+        let mut column = train.column(name).ok_or_else(missing)?.select(&some);
+        column.append(row.column(name).ok_or_else(missing)?);
+        stacked.push(column);
+    }
+    let (count, mut random) = (names.len(), Random::new(5));
+    let mut weights = vec![0.0; count];
+    for at in 0..2 * ORDERS {
+        let mut order: Vec<usize> = (0..count).collect();
+        random.shuffle(&mut order);
+        if at % 2 == 1 {
+            order.reverse();
+        }
+        let columns = (0..count).map(|column| {
+            let place = order.iter().position(|&other| other == column).unwrap_or(count);
+            let from = |step: usize| (0..others).map(move |other| if place < step { others } else { other });
+            let rows: Vec<usize> = (0..=count).flat_map(from).collect();
+            (names[column].to_owned(), stacked[column].select(&rows))
+        });
+        let table = Table { rows: (count + 1) * others, columns: columns.collect() };
+        let steps: Vec<f64> = measured(bundle, &table, output)?.chunks(others).map(mean).collect();
+        order.iter().enumerate().for_each(|(step, &column)| weights[column] += steps[step + 1] - steps[step]);
+    }
+    Ok(weights.into_iter().map(|w| w / (2 * ORDERS) as f64).collect())
+}
+
 /// Of `rows` rows.
 pub(crate) fn measure(bundle: &Bundle, train: &Table, test: &Table, rows: usize) -> Result<Value> {
-    let (mut worst, mut seconds, mut agreement, mut top, mut count) = (0.0f64, 0.0, 0.0, 0, 0);
+    let (mut worst, mut seconds, mut own, mut sampled) = (0.0f64, 0.0, Agreement::default(), Agreement::default());
     for at in 0..rows.min(test.rows) {
         let row = test.select(&[at]);
         let answers = bundle.run(&bundle.encode(&row)?)?;
         let largest = |v: &[f32]| (0..v.len()).max_by(|&a, &b| v[a].total_cmp(&v[b])).unwrap_or(0);
         let output = largest(&answers.values);
-        let start = Instant::now();
+        let start = processor_seconds().unwrap_or_default();
         let Some(found) = attribute(bundle, test, at, output)? else { continue };
-        seconds += start.elapsed().as_secs_f64();
+        seconds += processor_seconds().unwrap_or_default() - start;
         let sum: f64 = found.features.iter().map(|f| f.weight).sum();
         worst = worst.max((sum - (found.output - found.baseline)).abs() / found.output.abs().max(1.0));
         let Some((weights, effects)) = effects(bundle, (train, &row), &found.features, output)? else { continue };
-        let size = |values: &[f64]| values.iter().map(|v| v.abs()).collect::<Vec<_>>();
-        let (weights, effects) = (size(&weights), size(&effects));
-        agreement += correlation(&ranks(&weights), &ranks(&effects));
-        let first = |v: &[f64]| (0..v.len()).max_by(|&a, &b| v[a].total_cmp(&v[b])).unwrap_or(0);
-        top += usize::from(first(&weights) == first(&effects));
-        count += 1;
+        own.add(&weights, &effects);
+        if at < REFERENCE_ROWS && found.features.iter().all(|f| f.span.is_none() && f.map.is_none()) {
+            let names: Vec<&str> = found.features.iter().map(|f| f.name.as_str()).collect();
+            sampled.add(&reference(bundle, train, &row, &names, output)?, &effects);
+        }
     }
-    let each = |v: f64| if count > 0 { Some(v / f64::from(count)) } else { None };
     Ok(json!({
-        "rows": count, "off_by": worst, "milliseconds": 1e3 * seconds / rows.min(test.rows).max(1) as f64,
-        "rank_correlation": each(agreement), "top_right": each(top as f64),
+        "rows": own.rows, "off_by": worst, "milliseconds": 1e3 * seconds / rows.min(test.rows).max(1) as f64,
+        "rank_correlation": own.mean(own.ranks), "top_right": own.mean(own.top),
+        "shap": { "rank_correlation": sampled.mean(sampled.ranks), "top_right": sampled.mean(sampled.top) },
     }))
+}
+
+/// Sums over rows of how weights agree with effects, by size.
+#[derive(Default)]
+struct Agreement {
+    ranks: f64,
+    top: f64,
+    rows: u32,
+}
+
+impl Agreement {
+    fn add(&mut self, weights: &[f64], effects: &[f64]) {
+        let size = |values: &[f64]| values.iter().map(|v| v.abs()).collect::<Vec<_>>();
+        let (weights, effects) = (size(weights), size(effects));
+        let first = |v: &[f64]| (0..v.len()).max_by(|&a, &b| v[a].total_cmp(&v[b])).unwrap_or(0);
+        self.ranks += correlation(&ranks(&weights), &ranks(&effects));
+        self.top += f64::from(u8::from(first(&weights) == first(&effects)));
+        self.rows += 1;
+    }
+
+    fn mean(&self, sum: f64) -> Option<f64> {
+        (self.rows > 0).then(|| sum / f64::from(self.rows))
+    }
 }

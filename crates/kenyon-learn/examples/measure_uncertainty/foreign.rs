@@ -3,6 +3,36 @@
 use kenyon_learn::data::{Column, Table};
 use kenyon_learn::random::Random;
 
+/// Sentences in two other languages.
+const FRENCH: [&str; 12] = [
+    "Bonjour, où se trouve la gare la plus proche ?",
+    "Nous avons mangé des pâtes hier soir chez mes parents.",
+    "Le train de huit heures est encore en retard ce matin.",
+    "Je voudrais ouvrir un compte, quels papiers faut-il apporter ?",
+    "Elle a oublié son parapluie dans la voiture de son frère.",
+    "Il fait trop chaud pour travailler dans le jardin aujourd'hui.",
+    "Ma carte a été refusée au restaurant, que dois-je faire ?",
+    "Les enfants jouent dehors depuis le début de l'après-midi.",
+    "Peux-tu m'appeler quand tu seras rentré à la maison ?",
+    "Ce film est beaucoup trop long et l'histoire ne tient pas debout.",
+    "Combien de temps faut-il pour recevoir un virement ?",
+    "Merci beaucoup pour votre aide et à très bientôt.",
+];
+const CHINESE: [&str; 12] = [
+    "请问最近的火车站在哪里？",
+    "昨天晚上我们在父母家吃了面条。",
+    "今天早上八点的火车又晚点了。",
+    "我想开一个账户，需要带什么证件？",
+    "她把雨伞忘在哥哥的车里了。",
+    "今天太热了，不能在花园里干活。",
+    "我的卡在餐厅被拒了，我该怎么办？",
+    "孩子们从下午开始就在外面玩。",
+    "你到家以后可以给我打电话吗？",
+    "这部电影太长了，故事也不合理。",
+    "转账需要多长时间才能到账？",
+    "非常感谢您的帮助，再见。",
+];
+
 /// Rows unlike those of `table`, by name.
 pub(crate) fn foreign(table: &Table, random: &mut Random) -> Vec<(&'static str, Table)> {
     let mut out = Vec::new();
@@ -68,6 +98,15 @@ pub(crate) fn foreign(table: &Table, random: &mut Random) -> Vec<(&'static str, 
             }
         }
         out.push(("random letters", strange));
+        for (what, texts) in [("French", FRENCH), ("Chinese", CHINESE)] {
+            let mut other = table.select(&vec![0; texts.len()]);
+            for (_, column) in &mut other.columns {
+                if let Column::Text(cells) = column {
+                    *cells = texts.iter().map(|text| Some((*text).into())).collect();
+                }
+            }
+            out.push((what, other));
+        }
         let mut empty = table.select(&[0]);
         for (_, column) in &mut empty.columns {
             if let Column::Text(texts) = column {

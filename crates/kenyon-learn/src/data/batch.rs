@@ -40,7 +40,7 @@ pub struct Batch {
 }
 
 /// Numbers a row in [`Batch::input_scores`].
-pub const INPUT_SCORES: usize = 5;
+pub const INPUT_SCORES: usize = 6;
 
 impl Batch {
     /// An empty batch to push tokens and rows to.

@@ -5,11 +5,14 @@ use crate::data::{Column, Table};
 use crate::nn::probability::argmax;
 use crate::{Error, Result};
 
-/// Largest and smallest number of rows of the sample.
-const MOST: usize = 32;
+/// Largest number of rows of the sample.
+const MOST: usize = 100;
+/// The same of rows of one or two columns, which may be texts or pictures and take longer.
+const MOST_OF_FEW_COLUMNS: usize = 32;
+/// Smallest number of rows.
 const LEAST: usize = 4;
 /// Approximate number of predictions of an explanation: rows are fewer where columns are many.
-const ANSWERS: usize = 1_600;
+const ANSWERS: usize = 1_000;
 /// Approximate bytes of the sample.
 const MOST_BYTES: u64 = 1 << 19;
 
@@ -37,7 +40,8 @@ impl Background {
         let known = Table { rows: rows.len(), columns };
         let by_columns = ANSWERS / (2 * known.columns.len().max(2) - 2);
         let by_bytes = MOST_BYTES / (known.bytes() / rows.len().max(1) as u64).max(1);
-        let count = by_columns.min(by_bytes as usize).clamp(LEAST, MOST).min(rows.len());
+        let most = if known.columns.len() > 2 { MOST } else { MOST_OF_FEW_COLUMNS };
+        let count = by_columns.min(by_bytes as usize).clamp(LEAST, most).min(rows.len());
         let chosen: Vec<usize> = (0..count).map(|i| order[(2 * i + 1) * order.len() / (2 * count)]).collect();
         Self { table: known.select(&chosen) }
     }

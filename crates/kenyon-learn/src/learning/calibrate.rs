@@ -2,10 +2,12 @@
 //!
 //! Sets and intervals hold the truth with the requested coverage on exchangeable rows, not after a change of the distribution.
 
+mod ensemble;
 mod intervals;
 mod sets;
 mod temperature;
 
+pub use ensemble::Unseen;
 pub use intervals::{ErrorModel, OutOfFold, TargetSpan};
 pub(in crate::learning) use sets::score;
 pub use sets::{RAPS_FROM, SetOptions};
@@ -47,17 +49,25 @@ pub struct Calibration {
 impl Calibration {
     /// Fits on held-out `logits` `[rows, classes]` and their classes.
     pub fn classification(logits: &[f32], classes: usize, truths: &[u32]) -> Self {
-        let temperature = fit_temperature(logits, classes, truths);
-        let mut scores = Vec::with_capacity(truths.len());
-        let mut row = vec![0.0; classes];
-        for (l, &truth) in logits.chunks_exact(classes).zip(truths) {
-            row.copy_from_slice(l);
-            softmax_with_temperature(&mut row, temperature);
-            scores.push(sets::score(&row, truth as usize));
-        }
-        let mut it = Self { temperature, rows: scores.len(), ..Self::default() };
-        it.keep_by_class(&scores, truths, classes);
-        it.scores = thin(scores, MAX_SCORES);
+        Self::of_ensemble(Unseen { one: logits, two: None, members: 1 }, classes, truths)
+    }
+
+    /// The same of an ensemble whose members have not learned the held-out rows, each for other rows.
+    pub fn of_ensemble(unseen: Unseen<'_>, classes: usize, truths: &[u32]) -> Self {
+        let temperature = unseen.temperature(classes, truths);
+        let scores = |logits: &[f32]| -> Vec<f32> {
+            let mut row = vec![0.0; classes];
+            let scored = logits.chunks_exact(classes).zip(truths).map(|(logits, &truth)| {
+                row.copy_from_slice(logits);
+                softmax_with_temperature(&mut row, temperature);
+                sets::score(&row, truth as usize)
+            });
+            scored.collect()
+        };
+        let (one, two) = (scores(unseen.one), unseen.two.map(scores));
+        let mut it = Self { temperature, rows: one.len(), ..Self::default() };
+        it.keep_by_class(&unseen, (&one, two.as_deref()), truths, classes);
+        it.scores = thin(unseen.scores(one, two), MAX_SCORES);
         it
     }
 
@@ -68,7 +78,13 @@ impl Calibration {
 
     /// Fits on held-out standardised answers and truths.
     pub fn regression(answers: &[f32], truths: &[f32]) -> Self {
-        let scores: Vec<f32> = answers.iter().zip(truths).map(|(a, t)| (a - t).abs()).collect();
+        Self::of_mean(Unseen { one: answers, two: None, members: 1 }, truths)
+    }
+
+    /// The same of an ensemble.
+    pub fn of_mean(unseen: Unseen<'_>, truths: &[f32]) -> Self {
+        let errors = |answers: &[f32]| answers.iter().zip(truths).map(|(a, t)| (a - t).abs()).collect::<Vec<f32>>();
+        let scores = unseen.scores(errors(unseen.one), unseen.two.map(errors));
         Self { temperature: 1.0, rows: scores.len(), scores: thin(scores, MAX_SCORES), ..Self::default() }
     }
 
@@ -76,7 +92,8 @@ impl Calibration {
     pub(in crate::learning) fn of_stream(temperature: f32, scores: &[f32], truths: &[u32], classes: usize) -> Self {
         let mut it = Self { temperature, rows: scores.len(), ..Self::default() };
         if classes > 0 && truths.iter().all(|&truth| (truth as usize) < classes) {
-            it.keep_by_class(scores, truths, classes);
+            let unseen = Unseen { one: &[], two: None, members: 1 };
+            it.keep_by_class(&unseen, (scores, None), truths, classes);
         }
         it.scores = thin(scores.to_vec(), MAX_SCORES);
         it.rows = it.rows.min(it.scores.len());

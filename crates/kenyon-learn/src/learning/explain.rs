@@ -6,6 +6,7 @@
 //! (antithetic permutations), so that they sum exactly and interactions of two columns are exact, too. Words of a text,
 //! cells of a picture and steps of a series then divide their column's contribution.
 
+mod mixed;
 mod parts;
 mod shapley;
 
@@ -13,8 +14,9 @@ use super::background::Background;
 use super::bundle::Bundle;
 use crate::Result;
 use crate::data::target::TargetEncoder;
-use crate::data::{Column, Table};
+use crate::data::{Batch, Column, Table};
 use crate::nn::probability::log_sum_exp;
+use mixed::MixedRows;
 use serde_json::Value;
 use shapley::shapley;
 
@@ -56,7 +58,12 @@ pub fn attribute(bundle: &Bundle, table: &Table, row: usize, output: usize) -> R
     let subject = Subject::new(bundle, background, table, row, output)?;
     let columns = subject.names.len();
     let orders = background.rows();
+    let compact = bundle.network.reads_compact();
+    let mixed = MixedRows::new(&bundle.encoder, &subject.stacked, compact)?;
     let found = shapley(columns, orders, |points| {
+        if let Some(mixed) = &mixed {
+            return subject.measured(&mixed.at(points));
+        }
         let picks: Vec<Vec<usize>> = (0..columns)
             .map(|column| points.iter().map(|point| if point.kept[column] { orders } else { point.from }).collect())
             .collect();
@@ -100,18 +107,25 @@ impl<'a> Subject<'a> {
     fn answers(&self, column: &dyn Fn(usize) -> Column, rows: usize) -> Result<Vec<f64>> {
         let columns = self.names.iter().enumerate().map(|(at, name)| ((*name).to_owned(), column(at))).collect();
         let table = Table { rows, columns };
-        let mut answers = Vec::with_capacity(rows);
-        let batch = self.bundle.encoder.encode(&table)?;
-        let all: Vec<usize> = (0..rows).collect();
+        let compact = self.bundle.network.reads_compact();
+        let encoder = &self.bundle.encoder;
+        self.measured(&if compact { encoder.encode_compact(&table) } else { encoder.encode(&table) }?)
+    }
+
+    /// The answers for encoded rows.
+    fn measured(&self, batch: &Batch) -> Result<Vec<f64>> {
+        let network = &self.bundle.network;
+        let mut answers = Vec::with_capacity(batch.rows());
+        let all: Vec<usize> = (0..batch.rows()).collect();
         for rows in all.chunks(CHUNK) {
             let part;
             let outputs = if rows.len() == batch.rows() {
-                self.bundle.network.forward(&batch)?
+                network.forward(batch)?
             } else {
                 part = batch.select(rows);
-                self.bundle.network.forward(&part)?
+                network.forward(&part)?
             };
-            answers.extend(outputs.chunks_exact(self.bundle.network.outputs().max(1)).map(|row| self.measure(row)));
+            answers.extend(outputs.chunks_exact(network.outputs().max(1)).map(|row| self.measure(row)));
         }
         Ok(answers)
     }

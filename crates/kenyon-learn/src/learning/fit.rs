@@ -104,7 +104,8 @@ pub fn fit_more(
     let drawn = drawn.as_ref().map(|(positions, rows)| Drawn { positions, rows: *rows });
     let mut warnings = std::mem::take(&mut ready.warnings);
     let data = ready.data(drawn);
-    let Trained { network, curve, decision } = train(&ready, &warnings, data, spec, threads, resume, monitor)?;
+    let Trained { network, second_members, curve, decision } =
+        train(&ready, &warnings, data, spec, threads, resume, monitor)?;
 
     let held_out = data.batch.select(&data.split.validation);
     let members = ready.members();
@@ -113,7 +114,8 @@ pub fn fit_more(
         None => network.forward(&held_out)?,
     };
     let known = KnownRows::new(&*network, table, &ready.encoder, data, spec.seed)?;
-    let mut judged = data.judge(&outputs, &known.sketches, spec.seed);
+    let second = second_members.map(|members| network.forward_members(&held_out, &members)).transpose()?;
+    let mut judged = data.judge(&outputs, second.as_deref(), &known.sketches, spec.seed);
     judged.calibration.target = ready.span(table, plan);
     let error_sizes = data.error_sizes(&judged, &known.sketches);
     let importance = ready.importance(&*network, judged.calibration.temperature, table, spec.seed)?;
@@ -154,6 +156,8 @@ pub fn fit_more(
 /// A network that has learned.
 struct Trained {
     network: Box<dyn Network>,
+    /// The member besides the judging one that has not learned each held-out row, where there is one.
+    second_members: Option<Vec<u8>>,
     /// Figures of the last pass.
     curve: Map<String, Value>,
     /// The factor of each class in the decision; none where the likeliest is named.
@@ -208,8 +212,9 @@ fn train(
         run.restore(bytes)?;
     }
     run.train()?;
+    let second_members = run.second_members();
     let (network, curve) = run.finish()?;
-    Ok(Trained { network, curve, decision })
+    Ok(Trained { network, second_members, curve, decision })
 }
 
 /// A monitor that ignores everything: for work on files alone and for tests.

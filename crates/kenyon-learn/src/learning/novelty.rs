@@ -1,13 +1,14 @@
 //! Novelty: how unlike familiar rows a row is, as a rank among familiar held-out rows.
 //!
 //! Several detectors each give a score: the distance of the row's code to known codes, the distance of its inputs to
-//! known rows, the rarity of its columns on the whole and of the rarest, the characters and words of its texts, and
-//! numbers far beyond any range. Each score becomes a rarity, −log10 of the share of held-out rows that reach it; the
+//! known rows, also where what varies together counts once, the rarity of its columns on the whole and of the rarest,
+//! the characters and words of its texts, and numbers far beyond any range. Each score becomes a rarity, −log10 of the share of held-out rows that reach it; the
 //! rarities are joined, and the join is ranked among those of the held-out rows.
 
 mod code;
 mod inputs;
 mod numbers;
+mod precision;
 mod signal;
 mod tail;
 mod text;
@@ -210,7 +211,8 @@ impl Novelty {
     /// What was saved, for a model with the columns `columns`; none where it does not fit.
     pub fn load(codes: KnownCodes, saved: SavedNovelty, input_keys: Vec<f32>, columns: &[&str]) -> Option<Self> {
         let SavedNovelty { inputs, ranking } = saved;
-        let fits = (ranking.tails.is_empty() || ranking.tails.len() == SCORES + 2)
+        // The last score is newer than the others; without it ranks are those of the others.
+        let fits = (ranking.tails.is_empty() || (SCORES + 1..=SCORES + 2).contains(&ranking.tails.len()))
             && ranking.tails.iter().all(Tail::is_consistent)
             && ranking.reference.is_sorted()
             && inputs.as_ref().is_none_or(|inputs| inputs.is_consistent(columns));

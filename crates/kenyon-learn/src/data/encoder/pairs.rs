@@ -2,9 +2,9 @@
 //! reads bins along the two diagonals of their plane, so that it can cut it in eight directions instead of four, and the
 //! cell of the plane that a row lies in, so that it can learn what no sum of the two numbers' bins says.
 
-use super::EncoderOptions;
 use super::bins::{edges, push_bins};
 use super::scale::Scale;
+use super::{Encoder, EncoderOptions};
 use crate::data::{Batch, Column, Table};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -104,6 +104,13 @@ impl Paired {
             Saved::More(pairs) => pairs,
             Saved::One(pair) => vec![*pair],
         })
+    }
+}
+
+impl Encoder {
+    /// Whether the entries of some column depend on the cells of another one as well.
+    pub fn reads_pairs(&self) -> bool {
+        self.fitted.iter().any(|fitted| !fitted.pairs().is_empty())
     }
 }
 

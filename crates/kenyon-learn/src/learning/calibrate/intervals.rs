@@ -6,7 +6,7 @@
 //! exponentially distributed, with a ridge; how much of f is used is selected by cross-validation, and errors are ranked by
 //! sizes from folds without them.
 
-use super::thin;
+use super::{Unseen, thin};
 use crate::learning::novelty::SKETCH;
 use crate::nn::linalg::cholesky::Factor;
 use crate::random::Random;
@@ -123,6 +123,12 @@ impl TargetSpan {
 impl ErrorModel {
     /// Fits on held-out answers, truths (both standardised) and sketches of codes `[rows, SKETCH]`.
     pub fn fit(answers: &[f32], truths: &[f32], sketches: &[f32], seed: u64) -> Option<(Self, OutOfFold)> {
+        Self::of_ensemble(Unseen { one: answers, two: None, members: 1 }, truths, sketches, seed)
+    }
+
+    /// The same of an ensemble whose members have not learned the held-out rows, each for other rows.
+    pub fn of_ensemble(unseen: Unseen<'_>, truths: &[f32], sketches: &[f32], seed: u64) -> Option<(Self, OutOfFold)> {
+        let answers = unseen.two.unwrap_or(unseen.one);
         let mut order: Vec<usize> =
             (0..answers.len()).filter(|&row| (answers[row] - truths[row]).is_finite()).collect();
         Random::stream(seed, "intervals", 0).shuffle(&mut order);
@@ -156,9 +162,13 @@ impl ErrorModel {
         }
         let (_, ridge, sizes) = best?;
         let weights = solve(rows.iter(), knots.len(), ridge)?;
-        let errors: Vec<f32> = rows.iter().zip(&sizes).map(|(row, size)| row.error / size).collect();
-        let model = Self { knots, weights, errors: thin(errors.clone(), MAX_ERRORS), rows: rows.len() };
-        Some((model, OutOfFold { rows: order, sizes, errors }))
+        let relative = |answers: &[f32]| -> Vec<f32> {
+            order.iter().zip(&sizes).map(|(&row, size)| (truths[row] - answers[row]) / size).collect()
+        };
+        let own = relative(unseen.one);
+        let errors = unseen.scores(own.clone(), unseen.two.map(relative));
+        let model = Self { knots, weights, errors: thin(errors, MAX_ERRORS), rows: rows.len() };
+        Some((model, OutOfFold { rows: order, sizes, errors: own }))
     }
 
     /// The expected size of the error of a row with this answer and sketch of its code.

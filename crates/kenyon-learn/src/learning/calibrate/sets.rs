@@ -1,7 +1,7 @@
 //! Conformal sets of classes: split conformal with the least ambiguous score (Sadinle, Lei & Wasserman 2019), and
 //! regularised adaptive sets (RAPS, Angelopoulos et al. 2021) from [`RAPS_FROM`] classes on.
 
-use super::{Calibration, rank_of, thin};
+use super::{Calibration, Unseen, rank_of, thin};
 
 /// From this many classes on, sets are RAPS.
 pub const RAPS_FROM: usize = 20;
@@ -81,17 +81,30 @@ impl Calibration {
         }
     }
 
-    /// Keeps the scores of `truths` by class.
-    pub(super) fn keep_by_class(&mut self, scores: &[f32], truths: &[u32], classes: usize) {
+    /// Keeps the scores of `truths` by class: of one member, and of the mean of two where that is known.
+    pub(super) fn keep_by_class(
+        &mut self,
+        unseen: &Unseen<'_>,
+        (one, two): (&[f32], Option<&[f32]>),
+        truths: &[u32],
+        classes: usize,
+    ) {
         if classes > MAX_CLASSES {
             return;
         }
-        let mut by_class = vec![Vec::new(); classes];
-        for (&score, &truth) in scores.iter().zip(truths) {
-            by_class[truth as usize].push(score);
-        }
-        self.class_rows = by_class.iter().map(Vec::len).collect();
-        self.class_scores = by_class.into_iter().map(|scores| thin(scores, MAX_CLASS_SCORES)).collect();
+        let by_class = |scores: &[f32]| {
+            let mut by_class = vec![Vec::new(); classes];
+            scores.iter().zip(truths).for_each(|(&score, &truth)| by_class[truth as usize].push(score));
+            by_class
+        };
+        let one = by_class(one);
+        let mut two = two.map(by_class);
+        self.class_rows = one.iter().map(Vec::len).collect();
+        let of_class = |(class, one): (usize, Vec<f32>)| {
+            let two = two.as_mut().map(|two| std::mem::take(&mut two[class]));
+            thin(unseen.scores(one, two), MAX_CLASS_SCORES)
+        };
+        self.class_scores = one.into_iter().enumerate().map(of_class).collect();
     }
 }
 

@@ -1,7 +1,8 @@
 //! Division of a column's contribution among its parts: words of a text, cells of a picture, steps of a series.
 //!
 //! The other columns stay the row's own. Words are added one after the other to the text without them; cells and
-//! steps replace those of background rows. The remainder to the column's own weight is divided by size.
+//! steps replace those of background rows. The remainder to the column's own weight is divided by size among cells and
+//! steps; that of words stays the column's.
 
 use super::shapley::{Point, shapley};
 use super::{Contribution, Subject};
@@ -110,18 +111,14 @@ fn answers(subject: &Subject<'_>, at: usize, column: &Column, rows: usize) -> Re
     subject.answers(&|other| if other == at { column.clone() } else { subject.stacked[other].select(&own) }, rows)
 }
 
-/// Scales weights to the sum `total`, each by its size, as long as none changes its sign; the rest is divided then.
-fn settle(weights: &mut [f64], total: f64) -> f64 {
+/// Brings weights to the sum `total`: each by its size as long as none changes its sign, then all alike.
+fn settle(weights: &mut [f64], total: f64) {
     let lacking = total - weights.iter().sum::<f64>();
     let size: f64 = weights.iter().map(|w| w.abs()).sum();
-    if size <= 0.0 {
-        let count = weights.len().max(1) as f64;
-        weights.iter_mut().for_each(|w| *w = lacking / count);
-        return 0.0;
-    }
-    let shared = lacking.clamp(-0.9 * size, 0.9 * size);
-    weights.iter_mut().for_each(|w| *w += shared * w.abs() / size);
-    lacking - shared
+    let by_size = lacking.clamp(-0.9 * size, 0.9 * size);
+    let alike = (lacking - by_size) / weights.len().max(1) as f64;
+    let factor = if size > 0.0 { by_size / size } else { 0.0 };
+    weights.iter_mut().for_each(|w| *w += factor * w.abs() + alike);
 }
 
 /// Parts of equal size of a grid of cells.
@@ -191,7 +188,7 @@ fn words(subject: &Subject<'_>, at: usize, text: &str, weight: f64, whole: Contr
         out.push_str(&text[last..]);
         Some(out.into())
     };
-    let mut weights = if words.len() <= MAX_WALKED {
+    let weights = if words.len() <= MAX_WALKED {
         let ends = (WORD_ANSWERS / (2 * words.len())).clamp(2, 8);
         let found = shapley(words.len(), ends, |points| {
             let texts = points.iter().map(|point| without(&|i| point.kept[i])).collect();
@@ -205,7 +202,8 @@ fn words(subject: &Subject<'_>, at: usize, text: &str, weight: f64, whole: Contr
         let output = found[words.len()];
         found[..words.len()].iter().map(|answer| output - answer).collect()
     };
-    let rest = settle(&mut weights, weight);
+    // What a text without words differs from the mean answer is due to none of them.
+    let rest = weight - weights.iter().sum::<f64>();
     let place = |byte: usize| text[..byte].chars().count();
     let mut out: Vec<Contribution> = words
         .iter()
@@ -278,9 +276,10 @@ mod tests {
         let words: Vec<&str> = split(text).into_iter().map(|word| &text[word]).collect();
         assert_eq!(words, ["Größe", "5", "€", "don't", "!"]);
         let mut weights = [2.0, -1.0, 0.0];
-        assert!(settle(&mut weights, 2.5).abs() < 1e-12);
+        settle(&mut weights, 2.5);
         assert_eq!(weights, [3.0, -0.5, 0.0]);
-        let mut weights = [1.0, 1.0];
-        assert!((settle(&mut weights, -5.0) + 5.2).abs() < 1e-9 && weights[0] > 0.0);
+        let mut weights = [0.0, 0.0];
+        settle(&mut weights, -5.0);
+        assert_eq!(weights, [-2.5, -2.5]);
     }
 }

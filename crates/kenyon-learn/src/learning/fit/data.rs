@@ -5,7 +5,7 @@ use crate::data::Batch;
 use crate::data::split::{Folds, Split};
 use crate::data::target::{Encoded, TargetEncoder};
 use crate::learning::bundle::Bundle;
-use crate::learning::calibrate::{Calibration, ErrorModel, OutOfFold, fit_temperature, log_loss};
+use crate::learning::calibrate::{Calibration, ErrorModel, OutOfFold, Unseen, fit_temperature, log_loss};
 use crate::learning::evaluate::{self, Evaluation};
 use crate::learning::metrics;
 use crate::learning::novelty::SKETCH;
@@ -140,24 +140,31 @@ impl Data<'_> {
         }
     }
 
-    /// Calibrates by the held-out rows, from the answers to them and the sketches of their codes.
-    pub(super) fn judge(&self, answers: &[f32], sketches: &[f32], seed: u64) -> Judged {
+    /// Calibrates by the held-out rows, from the answers to them, those of a second member that has not learned them
+    /// either, where there is one, and the sketches of their codes.
+    pub(super) fn judge(&self, answers: &[f32], second: Option<&[f32]>, sketches: &[f32], seed: u64) -> Judged {
         let known = self.known();
         let positions = self.positions(|at| known[at]);
         let at_positions = self.at(&positions, answers);
         let mut out_of_fold = OutOfFold::default();
+        let by_two: Option<Vec<f32>> = second.map(|second| {
+            let second = self.at(&positions, second);
+            at_positions.iter().zip(second).map(|(&one, other)| f32::midpoint(one, other)).collect()
+        });
+        let members = self.folds.map_or(1, |folds| folds.count);
+        let unseen = Unseen { one: &at_positions, two: by_two.as_deref(), members };
         let calibration = match self.classes_at(&positions) {
             Some(_) if self.folds.is_some() && positions.len() < FEWEST => Calibration::none(),
-            Some(truths) => Calibration::classification(&at_positions, self.outputs, &truths),
+            Some(truths) => Calibration::of_ensemble(unseen, self.outputs, &truths),
             None => {
                 let truths = self.values_at(&positions);
                 let sketch = |&at: &usize| &sketches[at * SKETCH..(at + 1) * SKETCH];
                 let sketches: Vec<f32> = positions.iter().flat_map(sketch).copied().collect();
-                let fitted = ErrorModel::fit(&at_positions, &truths, &sketches, seed);
+                let fitted = ErrorModel::of_ensemble(unseen, &truths, &sketches, seed);
                 let plain = || (None, OutOfFold::plain(&at_positions, &truths));
                 let errors;
                 (errors, out_of_fold) = fitted.map_or_else(plain, |(model, own)| (Some(model), own));
-                Calibration { errors, ..Calibration::regression(&at_positions, &truths) }
+                Calibration { errors, ..Calibration::of_mean(unseen, &truths) }
             }
         };
         let calibration = match self.drawn {

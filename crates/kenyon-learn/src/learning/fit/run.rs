@@ -102,6 +102,12 @@ impl<'a> Run<'a> {
         Ok((self.learner.finish(self.best)?, self.course.metrics))
     }
 
+    /// The member that stops by each held-out row, and has not learned it either; none where members do not stop by rows.
+    pub(super) fn second_members(&self) -> Option<Vec<u8>> {
+        let folds = self.stops_by_folds()?;
+        Some(self.data.split.validation.iter().map(|&row| stopped_by(folds.of_row[row], folds)).collect())
+    }
+
     /// As [`Learner::training_bytes`].
     pub(super) fn bytes(&self) -> u64 {
         self.learner.training_bytes()

@@ -189,7 +189,7 @@ fn a_folds_figures_are_of_a_calibration_without_it() {
     let (batch, targets) = (crate::data::Batch::new(), Encoded::Classes(ids));
     let (targets, split) = (&targets, &split);
     let data = Data { batch: &batch, targets, split, folds: Some(&folds), outputs: 2, drawn: None, rest: None };
-    let judged = data.judge(&answers, &[], 0);
+    let judged = data.judge(&answers, None, &[], 0);
     let surest = |fold: u8| {
         let rows = (0..40).filter(|&row| folds.of_row[row] == fold);
         rows.map(|row| judged.answers[row * 2].max(judged.answers[row * 2 + 1])).fold(0.0, f32::max)

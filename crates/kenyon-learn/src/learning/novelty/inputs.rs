@@ -3,6 +3,7 @@
 
 use super::code::SKETCH;
 use super::numbers::{UsualNames, UsualNumber};
+use super::precision::precision;
 use super::signal;
 use super::text::UsualText;
 use crate::data::{Column, Table};
@@ -12,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 /// The scores of a row.
 pub const SCORES: usize = crate::data::batch::INPUT_SCORES;
-/// Distance to the nearest known rows, mean and largest rarity of a column, characters, words.
+/// Distance to the nearest known rows, mean and largest rarity of a column, characters, words, and the distance where what
+/// varies together counts once.
 type InputScores = [f32; SCORES];
 
 /// Known rows kept at most.
@@ -40,6 +42,13 @@ pub struct InputProfile {
     /// Squared length of each key.
     #[serde(skip)]
     lengths: Vec<f32>,
+    /// Inverse covariance of the keys, `[SKETCH, SKETCH]`: distances in these units show combinations that are odd although
+    /// each number is ordinary (Mahalanobis 1936).
+    #[serde(skip)]
+    precision: Vec<f32>,
+    /// Squared length of each key in these units.
+    #[serde(skip)]
+    precise_lengths: Vec<f32>,
     /// `[coordinates, SKETCH]` signs, where numbers have no directions of their own.
     #[serde(skip)]
     projection: Vec<f32>,
@@ -280,8 +289,18 @@ impl InputProfile {
             let sign = |_| if random.next_u64() >> 63 == 0 { scale } else { -scale };
             self.projection = (0..coordinates * SKETCH).map(sign).collect();
         }
-        self.lengths = keys.chunks_exact(SKETCH).map(|key| key.iter().map(|v| v * v).sum()).collect();
+        self.lengths = keys.chunks_exact(SKETCH).map(|key| dot(key, key)).collect();
+        self.precision = precision(&keys);
+        let length = |key: &[f32]| dot(key, &self.in_units(key));
+        self.precise_lengths = keys.chunks_exact(SKETCH).map(length).collect();
         self.keys = keys;
+    }
+
+    /// The product of the inverse covariance and a sketch.
+    fn in_units(&self, sketch: &[f32]) -> [f32; SKETCH] {
+        let mut out = [0.0; SKETCH];
+        products(Isa::best(), &self.precision, sketch, &mut out);
+        out
     }
 
     /// How unusual the inputs of each row are, `[rows, SCORES]`.
@@ -310,17 +329,19 @@ impl InputProfile {
 
     fn judge(&self, look: &Look) -> InputScores {
         let parts = look.parts.max(1.0);
-        [self.distance(&look.sketch), look.sum / parts, look.most, look.characters, look.words]
+        let distance = self.distance(&look.sketch, &look.sketch, &self.lengths);
+        let precise = self.distance(&look.sketch, &self.in_units(&look.sketch), &self.precise_lengths);
+        [distance, look.sum / parts, look.most, look.characters, look.words, precise]
     }
 
-    /// Distance to the third-nearest known row.
-    fn distance(&self, sketch: &[f32]) -> f32 {
+    /// Distance to the third-nearest known row; `scaled` and `lengths` have the units.
+    fn distance(&self, sketch: &[f32], scaled: &[f32], lengths: &[f32]) -> f32 {
         let mut found = [0.0; MAX_KEYS];
-        let found = &mut found[..self.lengths.len().min(MAX_KEYS)];
-        products(Isa::best(), &self.keys, sketch, found);
-        let own: f32 = sketch.iter().map(|v| v * v).sum();
+        let found = &mut found[..lengths.len().min(MAX_KEYS)];
+        products(Isa::best(), &self.keys, scaled, found);
+        let own = dot(sketch, scaled);
         let mut nearest = [f32::INFINITY; NEIGHBOUR];
-        for (product, length) in found.iter().zip(&self.lengths) {
+        for (product, length) in found.iter().zip(lengths) {
             let mut distance = own + length - 2.0 * product;
             for best in &mut nearest {
                 if distance < *best {
@@ -341,4 +362,8 @@ impl InputProfile {
     pub(super) fn bytes(&self) -> u64 {
         4 * (self.keys.len() + self.projection.len()) as u64 + (self.columns.len() as u64) * 512
     }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }

@@ -86,11 +86,13 @@ fn one_ordinary_row_in_a_hundred_abstains_and_every_kind_of_foreign_one() {
     ] {
         assert!(novelty.abstains(rank, None), "{what}: {rank}");
     }
-    // Each number is ordinary, the combination is not.
-    let mut odd = plain.clone();
-    odd.columns[0].1 = Column::Number(vec![2.5]);
-    odd.columns[1].1 = Column::Number(vec![-2.5]);
-    assert!(ranks(&novelty, &odd)[0] > 0.99, "{:?}", ranks(&novelty, &odd));
+    // Each number is ordinary, the combination is not: they are usually apart by a tenth.
+    for (x, y) in [(2.5, -2.5), (1.2, -1.2)] {
+        let mut odd = plain.clone();
+        odd.columns[0].1 = Column::Number(vec![x]);
+        odd.columns[1].1 = Column::Number(vec![y]);
+        assert!(ranks(&novelty, &odd)[0] > 0.99, "{:?}", ranks(&novelty, &odd));
+    }
     assert!(novelty.abstains(0.6, Some(0.5)) && !novelty.abstains(0.995, Some(0.999)));
 }
 

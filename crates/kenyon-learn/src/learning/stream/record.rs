@@ -13,6 +13,8 @@ use crate::learning::novelty::{KnownCodes, SKETCH};
 pub(super) struct RecordAnswers<'a> {
     pub(super) batch: &'a Batch,
     pub(super) judged: Vec<Option<Judged>>,
+    /// Whether the first row is one of the sample.
+    pub(super) first: bool,
     pub(super) thresholds: Option<Thresholds>,
     pub(super) sketches: Vec<f32>,
 }
@@ -30,13 +32,15 @@ impl StreamModel {
             self.projector = KnownCodes::new(Vec::new(), width);
         }
         let mut judged = vec![None; labels.len()];
-        for r in ServedCalibration::sample(labels.len()).filter(|&r| r > 0 && !labels[r].learned.is_nan()) {
+        let sample = || ServedCalibration::sample(labels.len(), self.rows);
+        let (first, rows) = (sample().next() == Some(0), sample());
+        for r in rows.filter(|&r| r > 0 && !labels[r].learned.is_nan()) {
             self.mixture.answer(row(r), &mut self.scratch);
             judged[r] =
                 Some(self.served.judge(&self.scratch.answer, self.truth(labels[r].learned), labels[r].observed));
         }
         let thresholds = self.served.thresholds(&self.scores);
-        RecordAnswers { batch, judged, thresholds, sketches: Vec::with_capacity(labels.len() * SKETCH) }
+        RecordAnswers { batch, judged, first, thresholds, sketches: Vec::with_capacity(labels.len() * SKETCH) }
     }
 
     /// Answers the row by a copy of the state some rows ago, if answers of that age are due to be measured.

@@ -9,14 +9,16 @@
 use super::experts::Truth;
 use crate::learning::calibrate::{Calibration, score};
 use crate::nn::probability::softmax;
+use crate::random::Random;
 use serde::{Deserialize, Serialize};
 
 /// Answers that are kept as the reference.
 pub(super) const KEPT: usize = 512;
 /// With fewer nothing is promised.
 const FEWEST: usize = 20;
-/// Rows of a record that are answered, evenly spaced.
+/// Rows of a long record that are answered, evenly spaced; of a shorter one a row in so many.
 const SAMPLE: usize = 32;
+const ONE_IN: usize = 8;
 /// Coverages that are followed; those between are interpolated.
 const LEVELS: [f64; 5] = [0.5, 0.8, 0.9, 0.95, 0.99];
 /// The one that is reported.
@@ -70,10 +72,12 @@ impl ServedCalibration {
         Self { fixed: true, ..Self::default() }
     }
 
-    /// Numbers of the rows of a record of `rows` rows that are answered before it is learned; the first needs no
-    /// answer of its own.
-    pub(super) fn sample(rows: usize) -> impl Iterator<Item = usize> {
-        (0..rows).step_by(rows.div_ceil(SAMPLE).max(1))
+    /// Numbers of the rows of a record of `rows` rows, after `before` others, that are answered before it is learned: at
+    /// every age alike, and few, since each is predicted once more. The first needs no answer of its own.
+    pub(super) fn sample(rows: usize, before: u64) -> impl Iterator<Item = usize> {
+        let step = if rows > SAMPLE { rows.div_ceil(SAMPLE) } else { rows.clamp(1, ONE_IN) };
+        let first = Random::stream(0, "answered as served", before).below(step);
+        (first..rows).step_by(step)
     }
 
     /// Judges an answer: probabilities, or one standardised value, whose truth is `observed`.
@@ -164,7 +168,6 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::learning::calibrate::SetOptions;
-    use crate::random::Random;
 
     /// Answers whose probabilities are too extreme by a power of two, and of which a share `flipped` is wrong beyond that.
     fn answer(random: &mut Random, flipped: f32) -> ([f32; 2], usize) {
@@ -210,9 +213,12 @@ mod tests {
 
     #[test]
     fn rows_of_a_record_are_spread() {
-        assert_eq!(ServedCalibration::sample(1).collect::<Vec<_>>(), [0]);
-        assert_eq!(ServedCalibration::sample(5).count(), 5);
-        assert_eq!(ServedCalibration::sample(1_000).count(), 32);
-        assert_eq!(ServedCalibration::sample(0).count(), 0);
+        let sample = |rows, before| ServedCalibration::sample(rows, before).collect::<Vec<usize>>();
+        assert_eq!((sample(1, 5), sample(0, 5)), (vec![0], vec![]));
+        // Every row of a short record is as likely.
+        let mut counts = [0; 10];
+        (0..4_000).flat_map(|record| sample(10, 10 * record)).for_each(|row| counts[row] += 1);
+        assert!(counts.iter().all(|&count| (400..600).contains(&count)), "{counts:?}");
+        assert!((31..=32).contains(&sample(1_000, 7).len()));
     }
 }
