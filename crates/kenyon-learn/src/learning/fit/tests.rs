@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod pictures;
+
 use super::*;
 use crate::data::Column;
 use crate::data::plan::ColumnPlan;
