@@ -13,9 +13,9 @@ const LEARNED: usize = 4_000;
 /// See the module documentation; earlier rules win.
 pub(super) static RULES: &[Rule] = &[Rule {
     name: "few_pictures",
-    sentence: "Few pictures of a class are learned with deformed copies of each, and none are held out.",
+    sentence: "Few pictures of a class are learned with deformed copies of each, where these help with left-out pictures, and none are held out.",
     settings: &["deformed_copies", "cross_fit"],
-    measured: "not measured yet",
+    measured: "beside no copies, none held out either: MNIST, 5 and 50 a class, .920 and .973 instead of .862 and .967, one a class .774 (refused before); Fashion-MNIST, 5 a class, .667 instead of .678, log loss .83 instead of 3.87 (one draw, 1,000 validation rows; benches, few pictures)",
     values: |data, _| {
         let labelled = data.classes.iter().sum::<usize>() == data.rows;
         let few = data.rows <= FEW && data.rows <= FEW_OF_A_CLASS * data.classes.len();
