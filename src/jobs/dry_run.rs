@@ -28,7 +28,7 @@ const PASSES: f64 = 0.8;
 /// Seconds that every job takes besides training: claim, checkpoint, files, transaction.
 const FIXED_SECONDS: f64 = 0.1;
 /// Bytes that every training takes beside its rows and its network, about (benches, estimates).
-const FIXED_BYTES: f64 = 15.0 * (1 << 20) as f64;
+const FIXED_BYTES: f64 = 36.0 * (1 << 20) as f64;
 /// The peak of a training over the bytes of its rows: copies while it reads, encodes and calibrates.
 const PEAK: f64 = 2.5;
 

@@ -2,7 +2,7 @@
 
 use super::clock::now;
 use super::db::sql;
-use super::models::files;
+use super::model_rows::files;
 use super::{JobId, Store};
 use crate::Result;
 use std::collections::HashSet;

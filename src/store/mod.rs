@@ -7,7 +7,8 @@
 //! | module | what | main calls |
 //! | --- | --- | --- |
 //! | [`datasets`] | ordered parts + schema, replaced and appended atomically | [`Store::stage`], [`Store::put_dataset`], [`Store::append_dataset`], [`Store::dataset`], [`Store::datasets`], [`Store::delete_dataset`], [`Store::part_path`] |
-//! | [`models`] | models, versions, traffic | [`Store::create_model`], [`Store::model`], [`Store::models`], [`Store::delete_model`], [`Store::versions`], [`Store::version`], [`Store::publish_version`], [`Store::version_files`], [`Store::promote`], [`Store::rollback`], [`Store::set_traffic`] |
+//! | [`models`] | models, and which version gets how much traffic | [`Store::create_model`], [`Store::model`], [`Store::models`], [`Store::delete_model`], [`Store::promote`], [`Store::rollback`], [`Store::set_traffic`] |
+//! | [`versions`] | finished versions of models | [`Store::versions`], [`Store::version`], [`Store::publish_version`], [`Store::version_files`] |
 //! | [`encoders`] | pretrained encoders | [`Store::put_encoder`], [`Store::encoder`], [`Store::encoders`], [`Store::delete_encoder`], [`Store::encoder_folder`] |
 //! | [`jobs`] | the queue | [`Store::submit_job`], [`Store::job`], [`Store::jobs`], [`Store::cancel_job`], [`Store::retry_job`], [`Store::queue_depth`]; for workers [`Store::claim_job`] and what takes a [`jobs::Claim`] |
 //! | [`events`] | a job's events and curves | [`Store::job_events`], [`Store::job_curve`] |
@@ -50,6 +51,7 @@ mod scratch;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
+pub mod versions;
 
 pub use access::{Access, Caller};
 pub use audit::{AuditEntry, AuditId, NewAuditEntry};
@@ -62,12 +64,13 @@ pub use jobs::{Job, JobFilter, JobKind, JobStatus, NewJob};
 pub use keys::{ApiKey, NewKey, Scope};
 pub use model_changes::ModelChanges;
 pub use model_rows::NewModel;
-pub use models::{Canary, Model, NewVersion, Traffic, Version, VersionState};
+pub use models::{Canary, Model, Traffic};
 pub use names::{DatasetName, EncoderName, JobId, ModelName};
 pub use objects::Objects;
 pub use observations::{Appended, LogSnapshot, NewRecord, Record};
 pub use open::{Store, StoreOptions};
 pub use predictions::Predictions;
+pub use versions::{NewVersion, Version, VersionState};
 
 use serde::{Deserialize, Serialize};
 

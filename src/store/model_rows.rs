@@ -3,8 +3,9 @@
 use super::ModelName;
 use super::change::Change;
 use super::clock::now;
-use super::db::{Tx, sql};
+use super::db::{Row, Tx, sql};
 use crate::{Error, Result};
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -44,4 +45,22 @@ pub(super) async fn insert_model(tx: &mut Tx, new: &NewModel) -> Result<String> 
 /// 404 for a model.
 pub(super) fn no_model(name: impl std::fmt::Display) -> Error {
     Error::not_found("model_not_found", format!("there is no model {name}"))
+}
+
+/// A version's file in the object store.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VersionFile {
+    /// Name inside the bundle (`weights.safetensors`).
+    pub name: String,
+    /// Key in the object store.
+    pub key: String,
+    /// Size.
+    pub bytes: u64,
+    /// SHA-256, hexadecimal.
+    pub digest: String,
+}
+
+/// The files of a version, from its row.
+pub(super) fn files(row: &Row) -> Result<Vec<VersionFile>> {
+    serde_json::from_value(row.json("files")?).map_err(Error::internal)
 }

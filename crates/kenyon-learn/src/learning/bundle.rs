@@ -12,7 +12,7 @@ use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
 use crate::data::target::TargetEncoder;
 use crate::data::{Batch, Table};
-use crate::models::{Family, Network, Task};
+use crate::models::{Family, Network, SavedNetwork, Task};
 use crate::nn::Tensors;
 use crate::nn::probability::{named, softmax_with_temperature};
 use crate::{Error, Result};
@@ -70,6 +70,14 @@ pub struct BundleConfig {
     pub decision: Vec<f32>,
     /// The seed it was trained with.
     pub seed: u64,
+}
+
+impl BundleConfig {
+    /// A network of this model that was saved as `tensors`.
+    pub(super) fn saved<'a>(&'a self, encoder: &'a Encoder, tensors: &'a Tensors) -> SavedNetwork<'a> {
+        let Self { task, target_encoder, config, .. } = self;
+        SavedNetwork { encoder, task: *task, outputs: target_encoder.outputs(), config, tensors }
+    }
 }
 
 /// A trained model.
@@ -317,7 +325,7 @@ impl Bundle {
         let outputs = config.target_encoder.outputs();
         let network = config
             .family
-            .load(&encoder, config.task, outputs, &config.config, &network_tensors)
+            .load(&config.saved(&encoder, &network_tensors))
             .map_err(|e| bad(format!("weights.safetensors does not fit the configuration: {e}")))?;
         if network.outputs() != outputs {
             return Err(bad(format!("the network has {} outputs, the target {outputs}", network.outputs())));

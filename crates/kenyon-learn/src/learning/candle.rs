@@ -1,6 +1,6 @@
 //! From a bundle to its candle form, and back with other weights.
 
-use super::bundle::{Bundle, BundleConfig, bad, is_finite};
+use super::bundle::{Bundle, bad, is_finite};
 use crate::Result;
 use crate::models::candle::TokenConfig;
 use candle_core::{Device, Tensor};
@@ -12,8 +12,8 @@ impl Bundle {
     /// # Errors
     /// Networks that have none: those of streams that have not learned anything yet.
     pub fn candle(&self) -> Result<Box<dyn TokenConfig>> {
-        let BundleConfig { family, task, target_encoder, config, .. } = &self.config;
-        family.candle(&self.encoder, *task, target_encoder.outputs(), config, &self.network.save()?)
+        let tensors = self.network.save()?;
+        self.config.family.candle(&self.config.saved(&self.encoder, &tensors))
     }
 
     /// The same model with other weights, by their paths in `weights.safetensors` or without `network.`. Calibration,
@@ -35,8 +35,7 @@ impl Bundle {
                 None => return Err(bad(format!("the model has no weights named {name}"))),
             }
         }
-        let BundleConfig { family, task, target_encoder, config, .. } = &self.config;
-        let network = family.load(&self.encoder, *task, target_encoder.outputs(), config, &tensors)?;
+        let network = self.config.family.load(&self.config.saved(&self.encoder, &tensors))?;
         Ok(Self::new(self.config, self.encoder, network, self.novelty).with_background(self.background))
     }
 }

@@ -12,7 +12,8 @@ pub(crate) use settings::settings;
 use super::candle::{TokenConfig, attention as form};
 use super::recipe::Rule;
 use super::{
-    Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, Setting, Suitability, Task,
+    Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, SavedNetwork, Setting,
+    Suitability,
 };
 use crate::Result;
 use crate::data::encoder::{Encoder, Field, Layout};
@@ -69,15 +70,8 @@ impl FamilySpec for Spec {
         })
     }
 
-    fn candle(
-        &self,
-        encoder: &Encoder,
-        task: Task,
-        outputs: usize,
-        config: &Map<String, Value>,
-        tensors: &Tensors,
-    ) -> Result<Box<dyn TokenConfig>> {
-        Ok(Box::new(candle_config(encoder, task, outputs, config, tensors)?))
+    fn candle(&self, saved: &SavedNetwork<'_>) -> Result<Box<dyn TokenConfig>> {
+        Ok(Box::new(candle_config(saved)?))
     }
 
     fn has_onnx(&self) -> bool {
@@ -88,15 +82,8 @@ impl FamilySpec for Spec {
         learner(spec)
     }
 
-    fn load(
-        &self,
-        encoder: &Encoder,
-        task: Task,
-        outputs: usize,
-        config: &Map<String, Value>,
-        tensors: &Tensors,
-    ) -> Result<Box<dyn Network>> {
-        load(encoder, task, outputs, config, tensors)
+    fn load(&self, saved: &SavedNetwork<'_>) -> Result<Box<dyn Network>> {
+        load(saved)
     }
 }
 
@@ -224,13 +211,8 @@ fn saved_branch(
 }
 
 /// See [`FamilySpec::candle`].
-fn candle_config(
-    encoder: &Encoder,
-    _task: Task,
-    outputs: usize,
-    config: &Map<String, Value>,
-    tensors: &Tensors,
-) -> Result<form::Config> {
+fn candle_config(saved: &SavedNetwork<'_>) -> Result<form::Config> {
+    let SavedNetwork { encoder, outputs, config, tensors, .. } = *saved;
     let shape = shape(encoder, outputs, config, Sizes::saved(tensors))?;
     let mut filters = saved_branch(encoder, outputs, config, tensors);
     if let Some(branch) = &mut filters {
@@ -253,13 +235,8 @@ fn candle_config(
 }
 
 /// The network saved as `tensors`.
-pub(crate) fn load(
-    encoder: &Encoder,
-    _task: Task,
-    outputs: usize,
-    config: &Map<String, Value>,
-    tensors: &Tensors,
-) -> Result<Box<dyn Network>> {
+pub(crate) fn load(saved: &SavedNetwork<'_>) -> Result<Box<dyn Network>> {
+    let SavedNetwork { encoder, outputs, config, tensors, .. } = *saved;
     let plan = AttentionLayout::new(shape(encoder, outputs, config, Sizes::saved(tensors))?);
     let weights = AttentionWeights {
         dense: vec![0.0; plan.len()],

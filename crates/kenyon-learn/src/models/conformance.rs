@@ -28,6 +28,12 @@ struct Case {
 }
 
 impl Case {
+    /// A network of this case that was saved as `tensors`.
+    fn saved<'a>(&'a self, tensors: &'a Tensors) -> SavedNetwork<'a> {
+        let Self { encoder, task, outputs, config, .. } = self;
+        SavedNetwork { encoder, task: *task, outputs: *outputs, config, tensors }
+    }
+
     fn new(
         name: &str,
         family: Family,
@@ -268,7 +274,7 @@ fn every_family_learns_answers_and_explains() {
 
         // Saved and loaded, it is the same to the bit.
         let saved = network.save().unwrap();
-        let loaded = case.family.load(&case.encoder, case.task, case.outputs, &case.config, &saved).unwrap();
+        let loaded = case.family.load(&case.saved(&saved)).unwrap();
         assert_eq!(loaded.forward(&case.batch).unwrap(), answers, "{}: loaded", case.name);
         assert_eq!(bits(&loaded.save().unwrap()), bits(&saved), "{}: saved again", case.name);
 
@@ -394,7 +400,7 @@ fn damaged_weights_are_refused() {
         let mut saved = learner.finish(None).unwrap().save().unwrap();
         let name = saved.keys().next().unwrap().clone();
         saved.remove(&name);
-        let loaded = case.family.load(&case.encoder, case.task, case.outputs, &case.config, &saved);
+        let loaded = case.family.load(&case.saved(&saved));
         assert!(loaded.is_err(), "{}: loads without `{name}`", case.name);
     }
 }
@@ -413,9 +419,9 @@ fn a_model_of_short_series_loads_with_the_two_dilations_it_was_made_with() {
         assert_eq!(tensor.dims()[0], 84 * 3 * 15);
         *tensor = tensor.narrow(0, 0, filters).unwrap();
     }
-    let loaded = case.family.load(&case.encoder, case.task, case.outputs, &case.config, &saved).unwrap();
+    let loaded = case.family.load(&case.saved(&saved)).unwrap();
     assert!(loaded.forward(&case.batch).unwrap().iter().all(|answer| answer.is_finite()));
     assert_eq!(loaded.save().unwrap()["filters.levels"].dims(), [filters]);
     saved.insert("filters.levels".into(), saved["filters.levels"].narrow(0, 0, 7).unwrap());
-    assert!(case.family.load(&case.encoder, case.task, case.outputs, &case.config, &saved).is_err());
+    assert!(case.family.load(&case.saved(&saved)).is_err());
 }

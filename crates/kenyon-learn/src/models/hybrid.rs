@@ -20,7 +20,7 @@ use super::candle::{HybridConfig, TokenConfig};
 use super::recipe::Rule;
 use super::{
     Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, RECALLED, Recalled,
-    RecalledRow, Setting, Suitability, Task,
+    RecalledRow, SavedNetwork, Setting, Suitability, Task,
 };
 use crate::Result;
 use crate::data::Batch;
@@ -85,26 +85,12 @@ impl FamilySpec for Spec {
         learner(spec)
     }
 
-    fn load(
-        &self,
-        encoder: &Encoder,
-        task: Task,
-        outputs: usize,
-        config: &Map<String, Value>,
-        tensors: &Tensors,
-    ) -> Result<Box<dyn Network>> {
-        load(encoder, task, outputs, config, tensors)
+    fn load(&self, saved: &SavedNetwork<'_>) -> Result<Box<dyn Network>> {
+        load(saved)
     }
 
-    fn candle(
-        &self,
-        encoder: &Encoder,
-        task: Task,
-        outputs: usize,
-        config: &Map<String, Value>,
-        tensors: &Tensors,
-    ) -> Result<Box<dyn TokenConfig>> {
-        Ok(Box::new(candle_config(encoder, task, outputs, config, tensors)?))
+    fn candle(&self, saved: &SavedNetwork<'_>) -> Result<Box<dyn TokenConfig>> {
+        Ok(Box::new(candle_config(saved)?))
     }
 
     fn has_onnx(&self) -> bool {
@@ -235,13 +221,8 @@ pub(crate) struct Hybrid {
 }
 
 /// Reads a network; tensors are untrusted.
-pub(crate) fn load(
-    encoder: &Encoder,
-    task: Task,
-    outputs: usize,
-    config: &Map<String, Value>,
-    tensors: &Tensors,
-) -> Result<Box<dyn Network>> {
+pub(crate) fn load(saved: &SavedNetwork<'_>) -> Result<Box<dyn Network>> {
+    let SavedNetwork { encoder, outputs, config, tensors, .. } = *saved;
     if config.get("stream").and_then(Value::as_bool) == Some(true) && !tensors.contains_key("seed") {
         return Ok(Box::new(UntrainedHybrid { outputs }));
     }
@@ -258,19 +239,13 @@ pub(crate) fn load(
     if sums.as_ref().is_some_and(|s| s.width() != width) {
         return Err(bad("sums"));
     }
-    let _ = task;
     let folds = load_fold_readouts(tensors, width, outputs)?;
     Ok(Box::new(Hybrid { groups, readout: Readout { width, weights, bias }, folds, sums, seed }))
 }
 
 /// See [`FamilySpec::candle`].
-fn candle_config(
-    encoder: &Encoder,
-    _task: Task,
-    outputs: usize,
-    config: &Map<String, Value>,
-    tensors: &Tensors,
-) -> Result<HybridConfig> {
+fn candle_config(saved: &SavedNetwork<'_>) -> Result<HybridConfig> {
+    let SavedNetwork { encoder, outputs, config, tensors, .. } = *saved;
     let seed: Vec<u8> = get(tensors, "seed")?;
     let seed = u64::from_le_bytes(seed.try_into().map_err(|_| bad("seed"))?);
     Ok(HybridConfig { groups: load_groups(&plan(encoder, config, seed), tensors)?, outputs })

@@ -14,7 +14,7 @@ mod stories;
 use super::attention::{number, whole};
 use super::candle::{TokenConfig, memory as form};
 use super::recipe::Rule;
-use super::{FamilySpec, Learner, LearnerSpec, Network, Schedule, Setting, Suitability, Task};
+use super::{FamilySpec, Learner, LearnerSpec, Network, SavedNetwork, Schedule, Setting, Suitability, Task};
 use crate::Result;
 use crate::data::ColumnKind;
 use crate::data::encoder::{Encoder, Layout};
@@ -80,26 +80,12 @@ impl FamilySpec for Spec {
         learner(spec)
     }
 
-    fn load(
-        &self,
-        encoder: &Encoder,
-        task: Task,
-        outputs: usize,
-        config: &Map<String, Value>,
-        tensors: &Tensors,
-    ) -> Result<Box<dyn Network>> {
-        load(encoder, task, outputs, config, tensors)
+    fn load(&self, saved: &SavedNetwork<'_>) -> Result<Box<dyn Network>> {
+        load(saved)
     }
 
-    fn candle(
-        &self,
-        encoder: &Encoder,
-        task: Task,
-        outputs: usize,
-        config: &Map<String, Value>,
-        tensors: &Tensors,
-    ) -> Result<Box<dyn TokenConfig>> {
-        Ok(Box::new(candle_config(encoder, task, outputs, config, tensors)?))
+    fn candle(&self, saved: &SavedNetwork<'_>) -> Result<Box<dyn TokenConfig>> {
+        Ok(Box::new(candle_config(saved)?))
     }
 
     fn has_onnx(&self) -> bool {
@@ -253,13 +239,8 @@ fn saved_sizes(tensors: &Tensors) -> Sizes {
 }
 
 /// See [`FamilySpec::candle`].
-fn candle_config(
-    encoder: &Encoder,
-    task: Task,
-    outputs: usize,
-    config: &Map<String, Value>,
-    tensors: &Tensors,
-) -> Result<form::Config> {
+fn candle_config(saved: &SavedNetwork<'_>) -> Result<form::Config> {
+    let SavedNetwork { encoder, task, outputs, config, tensors } = *saved;
     Ok(match MemoryKind::new(encoder, task, outputs, config, saved_sizes(tensors)) {
         MemoryKind::QueryReduction(network) => network.candle(),
         MemoryKind::MemoryNetwork(mut network) => {
@@ -274,13 +255,8 @@ fn candle_config(
 }
 
 /// The network saved as `tensors`.
-pub(crate) fn load(
-    encoder: &Encoder,
-    task: Task,
-    outputs: usize,
-    config: &Map<String, Value>,
-    tensors: &Tensors,
-) -> Result<Box<dyn Network>> {
+pub(crate) fn load(saved: &SavedNetwork<'_>) -> Result<Box<dyn Network>> {
+    let SavedNetwork { encoder, task, outputs, config, tensors } = *saved;
     Ok(match MemoryKind::new(encoder, task, outputs, config, saved_sizes(tensors)) {
         MemoryKind::QueryReduction(network) => Box::new(MemoryNet::loaded(network, tensors)?),
         MemoryKind::MemoryNetwork(network) => Box::new(MemoryNet::loaded(network, tensors)?),

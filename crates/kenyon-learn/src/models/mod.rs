@@ -27,7 +27,7 @@ use serde_json::{Map, Value};
 
 pub use crate::data::Task;
 pub use layers::{LayerCode, layer_code, layer_names};
-pub use registry::{Family, FamilySpec, Suitability};
+pub use registry::{Family, FamilySpec, SavedNetwork, Suitability};
 
 /// One setting of a family: enough to check a request, draw a form and write JSON Schema.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -44,6 +44,21 @@ impl Suitability {
     }
 }
 
+/// A network that was saved, with what it was made for.
+#[derive(Clone, Copy)]
+pub struct SavedNetwork<'a> {
+    /// Encodes its rows.
+    pub encoder: &'a Encoder,
+    /// What it predicts.
+    pub task: Task,
+    /// Outputs a row.
+    pub outputs: usize,
+    /// The settings in full.
+    pub config: &'a Map<String, Value>,
+    /// What [`Network::save`] returned.
+    pub tensors: &'a Tensors,
+}
+
 /// The specification of a family of networks.
 pub trait FamilySpec: Send + Sync {
     /// Its name in requests.
@@ -80,32 +95,17 @@ pub trait FamilySpec: Send + Sync {
     /// Settings that contradict each other.
     fn learner(&self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>>;
 
-    /// A trained network from what [`Network::save`] returned. The tensors are untrusted:
-    /// shapes that do not fit are an error.
+    /// A trained network. The tensors are untrusted: shapes that do not fit are an error.
     ///
     /// # Errors
     /// What does not fit.
-    fn load(
-        &self,
-        encoder: &Encoder,
-        task: Task,
-        outputs: usize,
-        config: &Map<String, Value>,
-        tensors: &Tensors,
-    ) -> Result<Box<dyn Network>>;
+    fn load(&self, saved: &SavedNetwork<'_>) -> Result<Box<dyn Network>>;
 
-    /// The configuration of its candle form, for a network that was saved as `tensors`.
+    /// The configuration of the candle form of a saved network.
     ///
     /// # Errors
     /// What does not fit, and networks without one.
-    fn candle(
-        &self,
-        _encoder: &Encoder,
-        _task: Task,
-        _outputs: usize,
-        _config: &Map<String, Value>,
-        _tensors: &Tensors,
-    ) -> Result<Box<dyn TokenConfig>> {
+    fn candle(&self, _saved: &SavedNetwork<'_>) -> Result<Box<dyn TokenConfig>> {
         Err(Error::internal("the network has no candle form"))
     }
 

@@ -14,11 +14,11 @@ mod vocabulary;
 use super::candle::{TokenConfig, sparse_mlp as form};
 use super::recipe::Rule;
 use super::{
-    FamilySpec, Learner, LearnerSpec, MemberLearner, Network, Next, Position, Schedule, Setting, Suitability, Targets,
-    Task,
+    FamilySpec, Learner, LearnerSpec, MemberLearner, Network, Next, Position, SavedNetwork, Schedule, Setting,
+    Suitability, Targets,
 };
 use crate::data::Batch;
-use crate::data::encoder::{Encoder, Layout};
+use crate::data::encoder::Layout;
 use crate::data::plan::ColumnPlan;
 use crate::data::profile::DataProfile;
 use crate::nn::Tensors;
@@ -84,26 +84,12 @@ impl FamilySpec for Spec {
         learner(spec)
     }
 
-    fn load(
-        &self,
-        encoder: &Encoder,
-        task: Task,
-        outputs: usize,
-        config: &Map<String, Value>,
-        tensors: &Tensors,
-    ) -> Result<Box<dyn Network>> {
-        load(encoder, task, outputs, config, tensors)
+    fn load(&self, saved: &SavedNetwork<'_>) -> Result<Box<dyn Network>> {
+        load(saved)
     }
 
-    fn candle(
-        &self,
-        encoder: &Encoder,
-        task: Task,
-        outputs: usize,
-        config: &Map<String, Value>,
-        tensors: &Tensors,
-    ) -> Result<Box<dyn TokenConfig>> {
-        Ok(Box::new(candle_config(encoder, task, outputs, config, tensors)?))
+    fn candle(&self, saved: &SavedNetwork<'_>) -> Result<Box<dyn TokenConfig>> {
+        Ok(Box::new(candle_config(saved)?))
     }
 
     fn has_onnx(&self) -> bool {
@@ -127,13 +113,8 @@ pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
 }
 
 /// A trained network from what [`Network::save`] gave.
-pub(crate) fn load(
-    encoder: &Encoder,
-    task: Task,
-    outputs: usize,
-    config: &Map<String, Value>,
-    tensors: &Tensors,
-) -> Result<Box<dyn Network>> {
+pub(crate) fn load(saved: &SavedNetwork<'_>) -> Result<Box<dyn Network>> {
+    let SavedNetwork { encoder, task, outputs, config, tensors } = *saved;
     let mut plan = SparseMlpPlan::new(encoder, task, outputs, config);
     plan.resize(tensors);
     let vocabulary = Vocabulary::load(encoder.width as usize, plan.bins.clone(), tensors)?;
@@ -142,13 +123,8 @@ pub(crate) fn load(
 }
 
 /// See [`FamilySpec::candle`].
-fn candle_config(
-    encoder: &Encoder,
-    task: Task,
-    outputs: usize,
-    config: &Map<String, Value>,
-    tensors: &Tensors,
-) -> Result<form::Config> {
+fn candle_config(saved: &SavedNetwork<'_>) -> Result<form::Config> {
+    let SavedNetwork { encoder, task, outputs, config, tensors } = *saved;
     let mut plan = SparseMlpPlan::new(encoder, task, outputs, config);
     plan.resize(tensors);
     let vocabulary = Vocabulary::load(encoder.width as usize, plan.bins.clone(), tensors)?;

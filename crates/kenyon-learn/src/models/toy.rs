@@ -2,17 +2,17 @@
 //! this file, and a line in the registry.
 
 use super::{
-    Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, Position, Schedule,
-    Setting, Suitability, Targets, Task,
+    Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, Position, SavedNetwork,
+    Schedule, Setting, Suitability, Targets,
 };
 use crate::data::Batch;
-use crate::data::encoder::{Encoder, Layout};
+use crate::data::encoder::Layout;
 use crate::data::plan::ColumnPlan;
 use crate::data::profile::DataProfile;
 use crate::nn::Tensors;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// The family's entry in the registry.
 pub(super) struct Spec;
@@ -47,16 +47,9 @@ impl FamilySpec for Spec {
         Ok(Box::new(Training { net: Linear::new(spec.encoder.width as usize, spec.outputs), schedule }))
     }
 
-    fn load(
-        &self,
-        encoder: &Encoder,
-        _task: Task,
-        outputs: usize,
-        _config: &Map<String, Value>,
-        tensors: &Tensors,
-    ) -> Result<Box<dyn Network>> {
-        let mut net = Linear::new(encoder.width as usize, outputs);
-        net.read(tensors)?;
+    fn load(&self, saved: &SavedNetwork<'_>) -> Result<Box<dyn Network>> {
+        let mut net = Linear::new(saved.encoder.width as usize, saved.outputs);
+        net.read(saved.tensors)?;
         Ok(Box::new(net))
     }
 }

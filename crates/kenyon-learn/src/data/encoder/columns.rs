@@ -1,7 +1,7 @@
 //! What is fitted for one column, and how a cell becomes entries.
 
 use super::bins::push_bins;
-use super::pairs::Diagonal;
+use super::pairs::Paired;
 use super::peak::Peak;
 use super::scale::{LARGEST, Scale, Scaling, beyond};
 use super::series::{Patches, Pooled, Windows};
@@ -23,12 +23,17 @@ const VECTOR_SCALE: f32 = 4.0;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub(super) enum Fitted {
-    /// Standardised value, bins, missing, bins along a diagonal.
+    /// Standardised value, bins, missing, and what is read with other numbers.
     Number {
         scale: Scale,
         edges: Vec<f64>,
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        diagonal: Option<Diagonal>,
+        #[serde(
+            default,
+            rename = "diagonal",
+            deserialize_with = "Paired::one_or_more",
+            skip_serializing_if = "Vec::is_empty"
+        )]
+        pairs: Vec<Paired>,
     },
     /// As a number, with the phase of day, week and year as sine and cosine.
     Timestamp { scale: Scale },
@@ -65,7 +70,7 @@ impl Fitted {
                 .with_details([Detail::path(format!("features.{}", plan.name), reason)])
         };
         Ok(match plan.kind.encoding(plan.channels == Some(0)) {
-            Encoding::Number => Self::Number { scale: Scale::default(), edges: Vec::new(), diagonal: None },
+            Encoding::Number => Self::Number { scale: Scale::default(), edges: Vec::new(), pairs: Vec::new() },
             Encoding::Phases => Self::Timestamp { scale: Scale::default() },
             Encoding::Flag => Self::Boolean,
             Encoding::Names => Self::Category { names: IndexSet::new(), slots: options.reserve.max(64) },
@@ -117,8 +122,8 @@ impl Fitted {
     /// Number of feature indices.
     pub(super) fn width(&self) -> u32 {
         let width = match self {
-            Self::Number { edges, diagonal, .. } => {
-                2 + edges.len().saturating_sub(1) + diagonal.as_ref().map_or(0, Diagonal::width)
+            Self::Number { edges, pairs, .. } => {
+                2 + edges.len().saturating_sub(1) + pairs.iter().map(Paired::width).sum::<usize>()
             }
             Self::Timestamp { .. } => 8,
             Self::Boolean => 2,
@@ -160,18 +165,22 @@ impl Fitted {
         }
     }
 
-    /// The bins of a number and of its diagonal, where the field begins at `start`.
-    pub(super) fn bins(&self, start: u32) -> [std::ops::Range<u32>; 2] {
-        let Self::Number { edges, diagonal, .. } = self else { return [0..0, 0..0] };
+    /// The bins of a number and of its diagonals, where the field begins at `start`.
+    pub(super) fn bins(&self, start: u32) -> Vec<std::ops::Range<u32>> {
+        let Self::Number { edges, pairs, .. } = self else { return Vec::new() };
         let own = start + 1;
-        let along = own + edges.len().max(1) as u32;
-        let width = diagonal.as_ref().map_or(0, Diagonal::width) as u32;
-        [own..own + edges.len().saturating_sub(1) as u32, along..along + width]
+        let mut ranges = vec![own..own + edges.len().saturating_sub(1) as u32];
+        let mut next = own + edges.len().max(1) as u32;
+        for pair in pairs {
+            ranges.push(next..next + pair.bins() as u32);
+            next += pair.width() as u32;
+        }
+        ranges
     }
 
-    /// The bins along a diagonal, if it has some.
-    pub(super) fn diagonal(&self) -> Option<&Diagonal> {
-        if let Self::Number { diagonal, .. } = self { diagonal.as_ref() } else { None }
+    /// What it reads with other columns.
+    pub(super) fn pairs(&self) -> &[Paired] {
+        if let Self::Number { pairs, .. } = self { pairs } else { &[] }
     }
 
     /// Updates the state with rows of a stream.
@@ -193,21 +202,24 @@ impl Fitted {
         }
     }
 
-    /// Pushes the cell's entries in ascending order; `other` is the column its diagonal runs through, too.
+    /// Pushes the cell's entries in ascending order; `others` are the columns of [`Self::pairs`].
     pub(super) fn bag(
         &self,
-        (column, other): (&Column, Option<&Column>),
+        (column, others): (&Column, &[Option<&Column>]),
         row: usize,
         start: u32,
         batch: &mut Batch,
         words: &mut Words,
     ) {
         match (self, column) {
-            (Self::Number { scale, edges, diagonal }, Column::Number(values)) => {
+            (Self::Number { scale, edges, pairs }, Column::Number(values)) => {
                 push_number(scale, edges, values[row], start, batch);
-                if let (Some(diagonal), Some(Column::Number(others))) = (diagonal, other) {
-                    let start = start + 1 + edges.len().max(1) as u32;
-                    diagonal.push(values[row], others[row], start, batch);
+                let mut start = start + 1 + edges.len().max(1) as u32;
+                for (pair, other) in pairs.iter().zip(others) {
+                    if let Some(Column::Number(others)) = other {
+                        pair.push(values[row], others[row], start, batch);
+                    }
+                    start += pair.width() as u32;
                 }
             }
             (Self::Timestamp { scale }, Column::Timestamp(values)) => push_timestamp(scale, values[row], start, batch),
@@ -342,7 +354,7 @@ impl Fitted {
                 windows.push(steps, start, field, batch);
             }
             _ => {
-                self.bag((column, None), row, start, batch, words);
+                self.bag((column, &[]), row, start, batch, words);
                 batch.end_token(field);
             }
         }

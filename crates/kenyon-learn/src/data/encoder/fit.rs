@@ -114,7 +114,7 @@ fn fit_number(values: &[f64], rows: &[usize], bins: usize) -> Result<Fitted, Str
     if edges.len() < 3 {
         edges.clear();
     }
-    Ok(Fitted::Number { scale, edges, diagonal: None })
+    Ok(Fitted::Number { scale, edges, pairs: Vec::new() })
 }
 
 fn fit_category(values: &[Option<Box<str>>], rows: &[usize], reserve: usize) -> Result<Fitted, String> {

@@ -10,10 +10,11 @@
 //! | sequence of strings | as text | a token a sentence |
 
 mod bins;
+pub mod choose;
 mod columns;
 mod fit;
 pub(crate) mod onnx;
-pub mod pairs;
+mod pairs;
 mod peak;
 mod running;
 mod scale;
@@ -25,7 +26,7 @@ use super::schema::ColumnKind;
 use super::{Batch, BinRanges, Column, Table};
 use crate::{Error, Result};
 use columns::Fitted;
-use pairs::Diagonal;
+use pairs::Paired;
 pub(crate) use scale::Scale;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -49,6 +50,8 @@ pub struct EncoderOptions {
     /// Quantile bins of the piecewise-linear number encoding; 0 gives one standardised entry a
     /// number instead. Gorishniy et al. 2022, "On Embeddings for Numerical Features".
     pub bins: usize,
+    /// Rows of a cell that two numbers make together, on average.
+    pub cell_rows: usize,
     /// Binary logarithm of the number of indices text is hashed into.
     pub text_bits: u32,
     /// Free category slots kept for names that turn up after fitting (streams).
@@ -61,7 +64,7 @@ pub struct EncoderOptions {
 
 impl Default for EncoderOptions {
     fn default() -> Self {
-        Self { bins: 0, text_bits: 20, reserve: 0, window: 7, stride: 3 }
+        Self { bins: 0, cell_rows: 50, text_bits: 20, reserve: 0, window: 7, stride: 3 }
     }
 }
 
@@ -132,7 +135,7 @@ impl Encoder {
         Self::fit_paired(table, rows, inputs, layout, options, &[])
     }
 
-    /// The same, where the numbers of each of the `pairs` are read together as well ([`pairs::choose`]).
+    /// The same, where the numbers of each of the `pairs` are read together as well ([`choose::choose`]).
     pub fn fit_paired(
         table: &Table,
         rows: &[usize],
@@ -157,11 +160,11 @@ impl Encoder {
                 .ok_or_else(|| Error::internal(format!("column {} was planned and not read", plan.name)))?;
             match Fitted::fit(column, plan, rows, layout, &options) {
                 Ok(mut fitted) => {
-                    if let Fitted::Number { edges, diagonal, .. } = &mut fitted
+                    if let Fitted::Number { edges, pairs: read, .. } = &mut fitted
                         && layout == Layout::Bag
                         && !edges.is_empty()
                     {
-                        *diagonal = Diagonal::fit(table, &plan.name, pairs, rows, options.bins);
+                        *read = Paired::fit(table, &plan.name, pairs, rows, &options);
                     }
                     encoder.add(plan, fitted)?;
                 }
@@ -337,7 +340,8 @@ impl Encoder {
             let column = table
                 .column(&field.name)
                 .ok_or_else(|| Error::internal(format!("column {} was not read", field.name)))?;
-            columns.push((column, fitted.diagonal().and_then(|diagonal| table.column(&diagonal.with))));
+            let others: Vec<_> = fitted.pairs().iter().map(|pair| table.column(&pair.with)).collect();
+            columns.push((column, others));
         }
         let vectors: Vec<Vec<f32>> = columns
             .iter()
@@ -347,7 +351,7 @@ impl Encoder {
         let mut scratch = Words::default();
         for row in 0..table.rows {
             let mut out_of_range = 0.0f32;
-            for (index, (field, &(column, other))) in self.fields.iter().zip(&columns).enumerate() {
+            for (index, (field, (column, others))) in self.fields.iter().zip(&columns).enumerate() {
                 let fitted = &self.fitted[index];
                 if let (Fitted::Encoded { width, .. }, Column::Text(texts)) = (fitted, column) {
                     let vector = &vectors[index][row * width..(row + 1) * width];
@@ -359,7 +363,7 @@ impl Encoder {
                 }
                 out_of_range = out_of_range.max(fitted.out_of_range(column, row));
                 match self.layout {
-                    Layout::Bag => fitted.bag((column, other), row, field.start, batch, &mut scratch),
+                    Layout::Bag => fitted.bag((column, others), row, field.start, batch, &mut scratch),
                     Layout::Tokens => {
                         fitted.tokens(
                             column,

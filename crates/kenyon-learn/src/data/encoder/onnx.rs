@@ -4,7 +4,7 @@
 //! strings in their canonical form, empty where there is none; elements of vectors are floats.
 
 use super::columns::Fitted;
-use super::pairs::Diagonal;
+use super::pairs::{Cells, Paired};
 use super::scale::{LARGEST, MOST, Scale, Scaling};
 use super::{Encoder, Field};
 use crate::data::kinds::canonical;
@@ -49,9 +49,12 @@ impl Encoder {
         let mut parts = Vec::with_capacity(inputs.len());
         for (fitted, (_, input)) in self.fitted.iter().zip(&inputs) {
             match fitted {
-                Fitted::Number { scale, edges, diagonal } => {
-                    let other = diagonal.as_ref().and_then(|diagonal| inputs.get(diagonal.with.as_str()));
-                    number(graph, input, (scale, edges), diagonal.as_ref().zip(other), &mut parts);
+                Fitted::Number { scale, edges, pairs } => {
+                    number(graph, input, (scale, edges), &mut parts);
+                    for pair in pairs {
+                        let other = inputs.get(pair.with.as_str()).ok_or_else(|| pair.with.clone())?;
+                        paired(graph, [input, other], pair, &mut parts);
+                    }
                 }
                 Fitted::Timestamp { scale } => timestamp(graph, input, scale, &mut parts),
                 Fitted::Boolean => boolean(graph, input, &mut parts),
@@ -131,13 +134,7 @@ fn bins(graph: &mut Graph, value: &Node, edges: &[f64]) -> Option<Node> {
     Some(clip(graph, &share, 0.0, 1.0))
 }
 
-fn number(
-    graph: &mut Graph,
-    input: &Node,
-    (scale, edges): (&Scale, &[f64]),
-    diagonal: Option<(&Diagonal, &Node)>,
-    parts: &mut Vec<Node>,
-) {
+fn number(graph: &mut Graph, input: &Node, (scale, edges): (&Scale, &[f64]), parts: &mut Vec<Node>) {
     let zero = graph.double(0.0);
     let [is_known, value] = known(graph, input, &zero);
     let standard = standardised(graph, &value, scale);
@@ -146,19 +143,48 @@ fn number(
         parts.push(where_known(graph, &is_known, &shares, &zero));
     }
     parts.push(missing(graph, &is_known));
-    let Some((diagonal, other)) = diagonal else { return };
+}
+
+/// As [`Paired::push`].
+fn paired(graph: &mut Graph, [own, other]: [&Node; 2], pair: &Paired, parts: &mut Vec<Node>) {
+    let zero = graph.double(0.0);
+    let [own_known, own] = known(graph, own, &zero);
     let [other_known, other] = known(graph, other, &zero);
     let mut term = |value: &Node, (mean, factor): (f64, f64)| {
         let (mean, factor) = (graph.double(mean), graph.double(factor));
         let centred = graph.op("Sub", &[value, &mean], vec![]);
         graph.op("Mul", &[&centred, &factor], vec![])
     };
-    let [own, other] = [term(&value, diagonal.own), term(&other, diagonal.other)];
-    let along = graph.op("Add", &[&own, &other], vec![]);
-    let both = graph.op("And", &[&is_known, &other_known], vec![]);
-    if let Some(shares) = bins(graph, &along, &diagonal.edges) {
+    let terms = [term(&own, pair.own), term(&other, pair.other)];
+    let along = graph.op("Add", &[&terms[0], &terms[1]], vec![]);
+    let both = graph.op("And", &[&own_known, &other_known], vec![]);
+    if let Some(shares) = bins(graph, &along, &pair.edges) {
         parts.push(where_known(graph, &both, &shares, &zero));
     }
+    if let Some(cells) = pair.cells.as_ref().filter(|cells| !cells.kept.is_empty()) {
+        let chosen = cell(graph, [&own, &other], cells);
+        parts.push(where_known(graph, &both, &chosen, &zero));
+    }
+}
+
+/// 1 at the position of the cell that a row lies in, zero elsewhere; `[batch, kept]` doubles.
+fn cell(graph: &mut Graph, [own, other]: [&Node; 2], cells: &Cells) -> Node {
+    let mut bin = |value: &Node, edges: &[f64]| {
+        let edges = graph.doubles(&[1, edges.len() as i64], edges);
+        let below = graph.op("Less", &[value, &edges], vec![]);
+        let reached = graph.op("Not", &[&below], vec![]);
+        let reached = cast(graph, &reached, DOUBLE);
+        let axis = graph.integers(&[1], &[1]);
+        graph.op("ReduceSum", &[&reached, &axis], vec![])
+    };
+    let [own, other] = [bin(own, &cells.own), bin(other, &cells.other)];
+    let width = graph.double((cells.other.len() + 1) as f64);
+    let row = graph.op("Mul", &[&own, &width], vec![]);
+    let at = graph.op("Add", &[&row, &other], vec![]);
+    let kept: Vec<f64> = cells.kept.iter().map(|&cell| f64::from(cell)).collect();
+    let kept = graph.doubles(&[1, kept.len() as i64], &kept);
+    let chosen = graph.op("Equal", &[&at, &kept], vec![]);
+    cast(graph, &chosen, DOUBLE)
 }
 
 fn timestamp(graph: &mut Graph, input: &Node, scale: &Scale, parts: &mut Vec<Node>) {

@@ -1,53 +1,51 @@
-//! Pairs of numbers that mean something only together, such as the two coordinates of a place: a network that reads
-//! bins of each gets bins along the two diagonals as well, and can cut the plane in eight directions instead of four.
-//!
-//! [`choose`] finds them on training rows, whatever the columns are called: on one half of the rows the target is
-//! explained by the bins of each number alone (backfitting, Hastie & Tibshirani 1990), then what is left by the cells of
-//! each pair; the other half shows how much that helps.
+//! Numbers that mean something only together, such as the two coordinates of a place: beside the bins of each a network
+//! reads bins along the two diagonals of their plane, so that it can cut it in eight directions instead of four, and the
+//! cell of the plane that a row lies in, so that it can learn what no sum of the two numbers' bins says.
 
+use super::EncoderOptions;
 use super::bins::{edges, push_bins};
 use super::scale::Scale;
-use crate::data::plan::ColumnPlan;
-use crate::data::target::{Encoded, NO_CLASS};
 use crate::data::{Batch, Column, Table};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
-/// Share of the target's variance that the cells of a pair must explain beyond its numbers alone.
-const GAIN: f64 = 0.02;
-/// Pairs that are chosen at most; each number belongs to one.
-const MOST: usize = 2;
-/// Number columns that are tested: those that explain most by themselves.
-const NUMBERS: usize = 10;
-/// Rows that are used.
-const ROWS: usize = 20_000;
-/// Below so many rows cells are too empty.
-const LEAST_ROWS: usize = 1_000;
-/// Bins of a number.
-const BINS: usize = 16;
-/// Classes that are used, the most frequent ones.
-const CLASSES: usize = 8;
-/// Rows of mean zero that every bin and every cell holds beforehand.
-const PRIOR: f64 = 10.0;
+/// Bins of either number between cells at most.
+const MOST_BINS: usize = 64;
+/// A cell with fewer training rows is none.
+const LEAST_ROWS: u32 = 2;
 
-/// Bins along a diagonal; they belong to one of the two columns.
+/// What a column reads together with another one.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Diagonal {
+pub(super) struct Paired {
     /// The other column.
     pub(super) with: String,
     /// Mean of either column, and what its distance from that is multiplied by.
     pub(super) own: (f64, f64),
     pub(super) other: (f64, f64),
+    /// Bins along a diagonal: one of the two columns has the sum, the other one the difference.
     pub(super) edges: Vec<f64>,
+    /// One of the two columns has them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) cells: Option<Cells>,
 }
 
-impl Diagonal {
-    /// At most `bins` bins over `rows`; none where column `name` is in none of the `pairs`, or a half does not vary.
-    pub(super) fn fit(table: &Table, name: &str, pairs: &[[String; 2]], rows: &[usize], bins: usize) -> Option<Self> {
-        let (with, sign) = pairs.iter().find_map(|[first, second]| match name {
+impl Paired {
+    /// What column `name` reads with others; a pair of which a half does not vary over `rows` is left out.
+    pub(super) fn fit(
+        table: &Table,
+        name: &str,
+        pairs: &[[String; 2]],
+        rows: &[usize],
+        options: &EncoderOptions,
+    ) -> Vec<Self> {
+        let with = pairs.iter().filter_map(|[first, second]| match name {
             _ if name == first => Some((second, 1.0)),
             _ if name == second => Some((first, -1.0)),
             _ => None,
-        })?;
+        });
+        with.filter_map(|(with, sign)| Self::of(table, [name, with], sign, rows, options)).collect()
+    }
+
+    fn of(table: &Table, [name, with]: [&str; 2], sign: f64, rows: &[usize], options: &EncoderOptions) -> Option<Self> {
         let (Column::Number(own), Column::Number(other)) = (table.column(name)?, table.column(with)?) else {
             return None;
         };
@@ -57,199 +55,93 @@ impl Diagonal {
             let deviation = (scale.squares / scale.count).sqrt();
             (deviation > 0.0).then(|| (scale.mean, 1.0 / deviation))
         };
-        // The first of a pair has the sum, the second the difference.
         let (own_unit, (mean, factor)) = (unit(own)?, unit(other)?);
-        let mut found = Self { with: with.clone(), own: own_unit, other: (mean, sign * factor), edges: Vec::new() };
-        let mut values: Vec<f64> = rows.iter().map(|&row| found.at(own[row], other[row])).collect();
+        let (with, other_unit) = (with.to_owned(), (mean, sign * factor));
+        let mut found = Self { with, own: own_unit, other: other_unit, edges: Vec::new(), cells: None };
+        let mut values: Vec<f64> = rows.iter().map(|&row| found.along(own[row], other[row])).collect();
         values.retain(|v| v.is_finite());
         values.sort_by(f64::total_cmp);
-        found.edges = edges(&values, bins);
+        found.edges = edges(&values, options.bins);
+        found.cells = (sign > 0.0).then(|| Cells::fit(own, other, rows, options.cell_rows));
         (found.edges.len() > 2).then_some(found)
     }
 
-    fn at(&self, own: f64, other: f64) -> f64 {
+    fn along(&self, own: f64, other: f64) -> f64 {
         (own - self.own.0) * self.own.1 + (other - self.other.0) * self.other.1
     }
 
-    /// Number of feature indices.
-    pub(super) fn width(&self) -> usize {
+    /// Number of bins along the diagonal.
+    pub(super) fn bins(&self) -> usize {
         self.edges.len().saturating_sub(1)
     }
 
-    /// Pushes the bins of a row where both columns have a value.
+    /// Number of feature indices: the bins, then the cells.
+    pub(super) fn width(&self) -> usize {
+        self.bins() + self.cells.as_ref().map_or(0, |cells| cells.kept.len())
+    }
+
+    /// Pushes the bins and the cell of a row where both columns have a value.
     pub(super) fn push(&self, own: f64, other: f64, start: u32, batch: &mut Batch) {
-        let value = self.at(own, other);
-        if value.is_finite() {
-            push_bins(&self.edges, value, start, batch);
+        let value = self.along(own, other);
+        if !value.is_finite() {
+            return;
+        }
+        push_bins(&self.edges, value, start, batch);
+        if let Some(at) = self.cells.as_ref().and_then(|cells| cells.at(own, other)) {
+            batch.push_entry(start + (self.bins() + at) as u32, 1.0);
         }
     }
-}
 
-/// A number as bins, one a row; the last is that of rows without a value.
-struct Binned<'a> {
-    name: &'a str,
-    bins: Vec<usize>,
-}
-
-/// The pairs of numbers whose cells explain the target of `rows` beyond what either number does.
-pub fn choose(table: &Table, inputs: &[ColumnPlan], rows: &[usize], targets: &Encoded) -> Vec<[String; 2]> {
-    let step = rows.len().div_ceil(ROWS).max(1);
-    let rows: Vec<usize> = rows.iter().copied().step_by(step).filter(|&row| is_known(targets, row)).collect();
-    if rows.len() < LEAST_ROWS {
-        return Vec::new();
-    }
-    let mut columns: Vec<Binned<'_>> = inputs.iter().filter_map(|plan| binned(table, plan, &rows)).collect();
-    let mut residuals = targets_of(targets, &rows);
-    let total: f64 = residuals.iter().map(|target| held_out(target).map(|y| y * y).sum::<f64>()).sum();
-    if columns.len() < 2 || total <= 0.0 {
-        return Vec::new();
-    }
-    let own = |column: &Binned<'_>| gain(&residuals, &column.bins, BINS + 1);
-    let mut by_gain: Vec<(f64, usize)> = columns.iter().map(own).zip(0..).collect();
-    by_gain.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let kept: Vec<usize> = by_gain.iter().take(NUMBERS).map(|&(_, index)| index).collect();
-    let mut index = 0..;
-    columns.retain(|_| index.next().is_some_and(|index| kept.contains(&index)));
-    // Twice over all columns: the second time corrects what correlated columns took from each other.
-    for _ in 0..2 {
-        for column in &columns {
-            explain(&mut residuals, &column.bins, BINS + 1);
+    /// The reading of a saved model, of which earlier versions have one at most.
+    pub(super) fn one_or_more<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Self>, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Saved {
+            More(Vec<Paired>),
+            One(Box<Paired>),
         }
+        Ok(match Saved::deserialize(deserializer)? {
+            Saved::More(pairs) => pairs,
+            Saved::One(pair) => vec![*pair],
+        })
     }
-    let mut found = Vec::new();
-    for (at, first) in columns.iter().enumerate() {
-        for second in &columns[at + 1..] {
-            let cells: Vec<usize> = first.bins.iter().zip(&second.bins).map(|(a, b)| a * (BINS + 1) + b).collect();
-            let share = gain(&residuals, &cells, (BINS + 1) * (BINS + 1)) / total;
-            if share > GAIN {
-                found.push((share, [first.name, second.name]));
-            }
+}
+
+/// The cells of two columns' plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Cells {
+    /// The least value of each bin but the first.
+    pub(super) own: Vec<f64>,
+    pub(super) other: Vec<f64>,
+    /// The cells that rows were in, ascending: bin of the first, times the number of bins of the second, plus its bin.
+    pub(super) kept: Vec<u32>,
+}
+
+impl Cells {
+    /// So many that `cell_rows` rows were in each if they were spread evenly.
+    fn fit(own: &[f64], other: &[f64], rows: &[usize], cell_rows: usize) -> Self {
+        let bins = ((rows.len() as f64 / cell_rows.max(1) as f64).sqrt() as usize).clamp(2, MOST_BINS);
+        let inner = |values: &[f64]| {
+            let mut known: Vec<f64> = rows.iter().map(|&row| values[row]).filter(|value| value.is_finite()).collect();
+            known.sort_by(f64::total_cmp);
+            edges(&known, bins).into_iter().skip(1).collect::<Vec<f64>>()
+        };
+        let mut found = Self { own: inner(own), other: inner(other), kept: Vec::new() };
+        let mut counts = std::collections::BTreeMap::<u32, u32>::new();
+        for &row in rows.iter().filter(|&&row| own[row].is_finite() && other[row].is_finite()) {
+            *counts.entry(found.cell(own[row], other[row])).or_default() += 1;
         }
-    }
-    found.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let mut chosen: Vec<[String; 2]> = Vec::new();
-    for (_, pair) in found {
-        if chosen.len() < MOST && !chosen.iter().flatten().any(|name| pair.contains(&name.as_str())) {
-            chosen.push(pair.map(str::to_owned));
-        }
-    }
-    chosen
-}
-
-fn is_known(targets: &Encoded, row: usize) -> bool {
-    match targets {
-        Encoded::Values(values) => values[row].is_finite(),
-        Encoded::Classes(ids) => ids[row] != NO_CLASS,
-    }
-}
-
-/// Every target of the rows, centred: the values, or whether a row is of a class.
-fn targets_of(targets: &Encoded, rows: &[usize]) -> Vec<Vec<f64>> {
-    let centred = |mut values: Vec<f64>| {
-        let mean = values.iter().sum::<f64>() / values.len() as f64;
-        values.iter_mut().for_each(|value| *value -= mean);
-        values
-    };
-    match targets {
-        Encoded::Values(values) => vec![centred(rows.iter().map(|&row| f64::from(values[row])).collect())],
-        Encoded::Classes(ids) => {
-            let mut counts: std::collections::BTreeMap<u32, usize> = std::collections::BTreeMap::new();
-            rows.iter().for_each(|&row| *counts.entry(ids[row]).or_default() += 1);
-            let mut classes: Vec<(usize, u32)> = counts.into_iter().map(|(class, count)| (count, class)).collect();
-            classes.sort_by(|a, b| b.cmp(a));
-            // The second of two classes says what the first does.
-            classes.truncate(if classes.len() == 2 { 1 } else { CLASSES });
-            let of = |class: u32| rows.iter().map(|&row| f64::from(u8::from(ids[row] == class))).collect();
-            classes.into_iter().map(|(_, class)| centred(of(class))).collect()
-        }
-    }
-}
-
-/// A column of numbers as bins; none for other columns, and for few different values.
-fn binned<'a>(table: &Table, plan: &'a ColumnPlan, rows: &[usize]) -> Option<Binned<'a>> {
-    let Column::Number(values) = table.column(&plan.name)? else { return None };
-    let mut known: Vec<f64> = rows.iter().map(|&row| values[row]).filter(|value| value.is_finite()).collect();
-    known.sort_by(f64::total_cmp);
-    let edges = edges(&known, BINS);
-    if edges.len() < BINS {
-        return None;
-    }
-    let inner = &edges[1..edges.len() - 1];
-    let bin = |value: f64| if value.is_finite() { inner.partition_point(|&edge| edge <= value) } else { BINS };
-    Some(Binned { name: &plan.name, bins: rows.iter().map(|&row| bin(values[row])).collect() })
-}
-
-fn held_out(values: &[f64]) -> impl Iterator<Item = f64> + '_ {
-    values.iter().copied().skip(1).step_by(2)
-}
-
-/// Means of the first half of the rows by group.
-fn means(target: &[f64], groups: &[usize], count: usize) -> Vec<f64> {
-    let mut sums = vec![(0.0, PRIOR); count];
-    for (&value, &group) in target.iter().zip(groups).step_by(2) {
-        sums[group].0 += value;
-        sums[group].1 += 1.0;
-    }
-    sums.into_iter().map(|(sum, rows)| sum / rows).collect()
-}
-
-/// Takes from all rows what the means of the first half explain.
-fn explain(targets: &mut [Vec<f64>], groups: &[usize], count: usize) {
-    for target in targets {
-        let means = means(target, groups, count);
-        target.iter_mut().zip(groups).for_each(|(value, &group)| *value -= means[group]);
-    }
-}
-
-/// Squares that the means of the first half take from the other half.
-fn gain(targets: &[Vec<f64>], groups: &[usize], count: usize) -> f64 {
-    let of = |target: &Vec<f64>| {
-        let means = means(target, groups, count);
-        let pairs = target.iter().zip(groups).skip(1).step_by(2);
-        pairs.map(|(value, &group)| value * value - (value - means[group]).powi(2)).sum::<f64>()
-    };
-    targets.iter().map(of).sum()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::data::ColumnKind;
-    use crate::random::Random;
-
-    fn table(rows: usize) -> (Table, Vec<ColumnPlan>) {
-        let mut random = Random::new(7);
-        let names = ["a", "b", "c", "d"];
-        let column = |random: &mut Random| Column::Number((0..rows).map(|_| f64::from(random.normal())).collect());
-        let columns = names.iter().map(|name| ((*name).to_owned(), column(&mut random))).collect();
-        let plans = names.iter().map(|name| ColumnPlan::new(*name, ColumnKind::Number)).collect();
-        (Table { rows, columns }, plans)
+        found.kept = counts.into_iter().filter(|&(_, rows)| rows >= LEAST_ROWS).map(|(cell, _)| cell).collect();
+        found
     }
 
-    fn number(table: &Table, name: &str, row: usize) -> f64 {
-        let Some(Column::Number(values)) = table.column(name) else { panic!("{name} is no number") };
-        values[row]
+    fn cell(&self, own: f64, other: f64) -> u32 {
+        let bin = |edges: &[f64], value: f64| edges.partition_point(|&edge| edge <= value);
+        (bin(&self.own, own) * (self.other.len() + 1) + bin(&self.other, other)) as u32
     }
 
-    #[test]
-    fn the_pair_that_matters_together_is_found_whatever_its_name() {
-        let (table, plans) = table(4_000);
-        let rows: Vec<usize> = (0..4_000).collect();
-        let near = |row: usize| (number(&table, "b", row) - number(&table, "d", row)).abs() < 0.5;
-        let values = rows.iter().map(|&row| (f64::from(u8::from(near(row))) + number(&table, "a", row)) as f32);
-        assert_eq!(choose(&table, &plans, &rows, &Encoded::Values(values.collect())), [["b", "d"]]);
-        let classes = rows.iter().map(|&row| u32::from(near(row))).collect();
-        assert_eq!(choose(&table, &plans, &rows, &Encoded::Classes(classes)), [["b", "d"]]);
-    }
-
-    #[test]
-    fn sums_of_numbers_and_noise_need_no_pair() {
-        let (table, plans) = table(4_000);
-        let rows: Vec<usize> = (0..4_000).collect();
-        let mut random = Random::new(8);
-        let sums = rows.iter().map(|&row| (number(&table, "a", row) + number(&table, "b", row).powi(2)) as f32);
-        assert!(choose(&table, &plans, &rows, &Encoded::Values(sums.collect())).is_empty());
-        let noise = rows.iter().map(|_| random.normal()).collect();
-        assert!(choose(&table, &plans, &rows, &Encoded::Values(noise)).is_empty());
+    /// The position of a row's cell among those that are kept.
+    fn at(&self, own: f64, other: f64) -> Option<usize> {
+        self.kept.binary_search(&self.cell(own, other)).ok()
     }
 }

@@ -112,13 +112,16 @@ fn a_pair_has_bins_along_its_diagonals() {
     };
     let plain = fit(&[]);
     let encoder = fit(&[["north".into(), "east".into()]]);
-    assert_eq!(encoder.fields[0].width, plain.fields[0].width + 8);
-    assert_eq!(encoder.width, plain.width + 16);
+    // The first of the two has the cells as well, of three bins of each number, the last of which is its largest value;
+    // one row has both.
+    assert_eq!(encoder.fields[0].width, plain.fields[0].width + 8 + 8);
+    assert_eq!(encoder.width, plain.width + 16 + 8);
     encoder.check().unwrap();
     let batch = encoder.encode(&columns("north", "east")).unwrap();
     let filled = |at: usize, field: usize| -> f32 {
         let Field { start, width, .. } = encoder.fields[field];
-        let diagonal = start + width - 8..start + width;
+        let end = start + width - if field == 0 { 8 } else { 0 };
+        let diagonal = end - 8..end;
         row(&batch, at).iter().filter(|(index, _)| diagonal.contains(index)).map(|(_, share)| share).sum()
     };
     // South-west, south-east, north-west and north-east: the sum fills up one way, the difference the other.
@@ -126,6 +129,37 @@ fn a_pair_has_bins_along_its_diagonals() {
     assert!(corners[0].0 < 0.1 && corners[3].0 > 7.9, "{corners:?}");
     assert!(corners[1].1 < 0.1 && corners[2].1 > 7.9 || corners[2].1 < 0.1 && corners[1].1 > 7.9, "{corners:?}");
     assert!((3.0..5.0).contains(&corners[1].0) && (3.0..5.0).contains(&corners[3].1), "{corners:?}");
+}
+
+#[test]
+fn a_pair_has_an_entry_for_the_cell_of_its_plane() {
+    // Two rows in each of 14 times 14 cells, of which one has no second number.
+    let number = |f: fn(i32) -> f64| Column::Number((0..392).map(f).collect());
+    let t = table(vec![
+        ("a", number(|i| f64::from(i / 28))),
+        ("b", number(|i| if i < 2 { f64::NAN } else { f64::from(i / 2 % 14) })),
+    ]);
+    let rows: Vec<usize> = (0..392).collect();
+    let inputs = ["a", "b"].map(|name| plan(name, ColumnKind::Number));
+    let options = EncoderOptions { bins: 8, cell_rows: 1, ..EncoderOptions::default() };
+    let pairs = [["a".to_owned(), "b".to_owned()]];
+    let encoder = Encoder::fit_paired(&t, &rows, &inputs, Layout::Bag, options, &pairs).unwrap();
+    let Field { start, width, .. } = encoder.fields[0];
+    let cells = start + width - 195..start + width;
+    let batch = encoder.encode(&t).unwrap();
+    let cell = |at: usize| -> Vec<(u32, f32)> {
+        row(&batch, at).into_iter().filter(|(index, _)| cells.contains(index)).collect()
+    };
+    assert!(cell(0).is_empty() && cell(1).is_empty());
+    let expected: Vec<(u32, f32)> = (0..195).flat_map(|at| [(cells.start + at, 1.0); 2]).collect();
+    assert_eq!((2..392).flat_map(cell).collect::<Vec<_>>(), expected);
+    assert_eq!(*encoder.encode_compact(&t).unwrap().expanded(), batch);
+    let text = serde_json::to_string(&encoder).unwrap();
+    assert_eq!(serde_json::from_str::<Encoder>(&text).unwrap(), encoder);
+    // Models of earlier versions have one reading or none, without cells.
+    let earlier = text.replace("\"diagonal\":[{", "\"diagonal\":{").replace("}]}", "}}");
+    let earlier: Encoder = serde_json::from_str(&earlier).unwrap();
+    assert_eq!(earlier.bin_ranges(), encoder.bin_ranges());
 }
 
 #[test]

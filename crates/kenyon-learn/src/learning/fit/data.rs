@@ -99,6 +99,12 @@ impl Data<'_> {
         Some(positions.iter().map(|&at| ids[self.split.validation[at]]).collect())
     }
 
+    /// The classes of all held-out rows; none where the target is a number.
+    pub(super) fn held_out_classes(&self) -> Option<Vec<u32>> {
+        let Encoded::Classes(ids) = self.targets else { return None };
+        Some(self.split.validation.iter().map(|&row| ids[row]).collect())
+    }
+
     fn values_at(&self, positions: &[usize]) -> Vec<f32> {
         let Encoded::Values(values) = self.targets else { return Vec::new() };
         positions.iter().map(|&at| values[self.split.validation[at]]).collect()

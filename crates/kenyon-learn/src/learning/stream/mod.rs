@@ -21,6 +21,7 @@ mod hedge;
 mod history;
 mod horizons;
 mod inputs;
+mod labels;
 mod mixture;
 mod mixture_learn;
 mod network;
@@ -28,6 +29,7 @@ mod record;
 mod report;
 mod served;
 mod shape;
+mod start;
 mod state;
 mod targets;
 #[cfg(test)]
@@ -45,36 +47,30 @@ pub use report::StreamReport;
 use super::bundle::Bundle;
 use super::calibrate::RAPS_FROM;
 use super::novelty::{KnownCodes, Novelty};
-use crate::data::encoder::{Encoder, EncoderOptions, Field, Layout};
+use crate::data::encoder::Encoder;
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
-use crate::data::schema::ColumnKind;
-use crate::data::target::{Encoded, TargetEncoder};
-use crate::data::{Batch, Column, Table};
-use crate::models::{Task, UNLABELLED};
+use crate::data::target::TargetEncoder;
+use crate::data::{Batch, Table};
+use crate::models::Task;
 use crate::nn::probability::argmax;
-use crate::nn::readouts::semi_supervised::are_few;
 use crate::{Error, Result};
 use code::Code;
 use column_drift::ColumnDrift;
-use experts::{EXPERTS, ExpertKind, Truth};
+use experts::Truth;
 use familiar::Familiar;
-use hedge::Mixing;
 use history::History;
 use horizons::Horizons;
 use jiff::Timestamp;
+use labels::Label;
 use mixture::{Mixture, Scratch};
 use record::RecordAnswers;
 use serde_json::{Map, Value};
 use served::ServedCalibration;
-use shape::{MixtureShape, Row};
+use shape::Row;
 use std::sync::Arc;
 use targets::TargetRange;
 
-/// Encoders with more features than this are not read by the experts of tables.
-const NARROW: usize = 96;
-/// Vectors of one dimension with more elements than this are taken for counts of words.
-const LISTED: u32 = 4_096;
 /// Rows kept to evaluate consolidations on.
 const RECENT: usize = 512;
 
@@ -159,134 +155,6 @@ pub struct Observed {
 }
 
 impl StreamModel {
-    /// An empty stream.
-    pub fn new(spec: &StreamSpec) -> Result<Self> {
-        Self::with_experts(spec, EXPERTS)
-    }
-
-    fn with_experts(spec: &StreamSpec, kinds: &[ExpertKind]) -> Result<Self> {
-        let options = EncoderOptions { bins: 0, text_bits: 17, reserve: 32, ..EncoderOptions::default() };
-        let encoder = Encoder::empty(&spec.inputs, Layout::Bag, options)?;
-        let target_encoder = match spec.task {
-            Task::Classification => TargetEncoder::Classes(spec.classes.clone()),
-            Task::Regression => TargetEncoder::Number { mean: 0.0, std: 1.0 },
-        };
-        // A long list of numbers without rows and columns is a bag of words, and read as one.
-        let picture = |f: &Field| f.width >= 24 && (f.width <= LISTED || f.shape.as_ref().is_some_and(|s| s.len() > 1));
-        let kinds_of_pictures = [ColumnKind::Vector, ColumnKind::Image];
-        let is_picture = |f: &Field| kinds_of_pictures.contains(&f.kind) && f.shape.is_some() && picture(f);
-        let pictures = encoder.fields.iter().any(is_picture);
-        let width = encoder.width as usize;
-        let narrow = width <= NARROW && !pictures;
-        let code = if narrow { Code::None } else { Code::own() };
-        let shape = MixtureShape {
-            columns: if narrow { (0..encoder.width).collect() } else { Vec::new() },
-            sparse: if narrow || pictures { 0 } else { width },
-            code: usize::from(!narrow),
-            reads_codes: pictures || (!narrow && spec.task == Task::Regression),
-            mixing: if pictures { Mixing::FirstReady } else { Mixing::Hedged },
-            ..shape(spec.task, target_encoder.outputs(), &spec.config, spec.seed)
-        };
-        Ok(Self::assemble(Parts {
-            task: spec.task,
-            target: spec.target.clone(),
-            target_encoder,
-            encoder: encoder.into(),
-            running: true,
-            base: None,
-            config: spec.config.clone(),
-            seed: spec.seed,
-            mixture: Mixture::new(&shape, kinds),
-            code,
-            ignored: Vec::new(),
-        }))
-    }
-
-    /// A stream that continues from a trained bundle.
-    pub fn over(base: Arc<Bundle>) -> Self {
-        let config = base.config.config.clone();
-        let width = base.network.feature_width();
-        // With few labels the training's own readout is better than one solved from the sums.
-        let steady = base.network.sums().is_some_and(|sums| !are_few(sums))
-            && base.encoder.width as usize > NARROW
-            && base.config.task == Task::Classification;
-        let narrow = base.encoder.layout == Layout::Bag && base.encoder.width as usize <= NARROW;
-        let sums = base.network.sums().filter(|_| steady).cloned();
-        let shape = MixtureShape {
-            columns: if narrow { (0..base.encoder.width).collect() } else { Vec::new() },
-            code: width,
-            reads_codes: width <= 4096 && base.config.task == Task::Classification,
-            sums: sums.clone(),
-            mixing: if steady { Mixing::FirstReady } else { Mixing::Hedged },
-            base: !steady,
-            ..shape(base.config.task, base.config.target_encoder.outputs(), &config, base.config.seed)
-        };
-        let mut it = Self::assemble(Parts {
-            task: base.config.task,
-            target: base.config.target.clone(),
-            target_encoder: base.config.target_encoder.clone(),
-            encoder: Arc::clone(&base.encoder),
-            running: false,
-            config,
-            seed: base.config.seed,
-            mixture: Mixture::new(&shape, EXPERTS),
-            code: Code::Base,
-            ignored: base.config.ignored.clone(),
-            base: Some(base),
-        });
-        if let TargetEncoder::Number { mean, std } = &it.target_encoder {
-            it.targets = TargetRange::of(*mean, *std);
-        }
-        if let Some(sums) = sums {
-            for (count, &rows) in it.mixture.shared.counts.iter_mut().zip(sums.counts()) {
-                *count = rows as u64;
-            }
-            it.mixture.settle();
-        }
-        it
-    }
-
-    fn assemble(mut parts: Parts) -> Self {
-        parts.target.labels = parts.task == Task::Classification;
-        let mut plans = parts.encoder.inputs.clone();
-        plans.push(parts.target.clone());
-        Self {
-            reader: RowsReader::new(&plans, &parts.ignored),
-            task: parts.task,
-            target: parts.target,
-            target_encoder: parts.target_encoder,
-            encoder: parts.encoder,
-            running: parts.running,
-            base: parts.base,
-            config: parts.config,
-            seed: parts.seed,
-            targets: TargetRange::default(),
-            mixture: parts.mixture,
-            code: parts.code,
-            figures: Figures::new(parts.task == Task::Regression),
-            history: History::default(),
-            column_drift: ColumnDrift::default(),
-            at: None,
-            rows: 0,
-            newest_class: 0,
-            recent: Batch::new(),
-            recent_labels: Vec::new(),
-            recent_texts: Vec::new(),
-            forgotten: 0,
-            scores: Vec::new(),
-            served: ServedCalibration::default(),
-            horizons: Horizons::default(),
-            consolidations: Vec::new(),
-            scratch: Scratch::default(),
-            aged: Scratch::default(),
-            threads: 1,
-            novelty: None,
-            familiar: Familiar::default(),
-            projector: KnownCodes::default(),
-            novelty_scores: Vec::new(),
-        }
-    }
-
     /// Threads its larger sums may use; the result does not depend on it.
     pub fn set_threads(&mut self, threads: usize) {
         self.threads = threads.max(1);
@@ -306,16 +174,6 @@ impl StreamModel {
     /// Reads rows with their target.
     pub fn reader(&self) -> &RowsReader {
         &self.reader
-    }
-
-    /// Whether the rows of `table` can be learned; the error names those whose target is out of range.
-    pub fn check(&self, table: &Table) -> Result<()> {
-        match (self.task, table.column(&self.target.name)) {
-            (Task::Regression, Some(Column::Number(targets) | Column::Timestamp(targets))) => {
-                self.targets.check(&self.target.name, targets)
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Predicts and then learns the rows of `table`, in order. `texts` holds each row as JSON, for
@@ -472,64 +330,6 @@ impl StreamModel {
         self.recent_texts.clear();
     }
 
-    fn truth(&self, label: f32) -> Truth {
-        match self.task {
-            Task::Classification => Truth::Class(label as usize),
-            Task::Regression => Truth::Value(label),
-        }
-    }
-
-    /// The unit of standardised targets.
-    fn unit(&self) -> f32 {
-        match &self.target_encoder {
-            TargetEncoder::Number { std, .. } => *std as f32,
-            TargetEncoder::Classes(_) => 1.0,
-        }
-    }
-
-    /// Labels of rows that are observed for the first time; numbers are clipped to the range of targets.
-    fn new_labels(&mut self, table: &Table) -> Result<Vec<Label>> {
-        let (Task::Regression, Some(Column::Number(targets) | Column::Timestamp(targets))) =
-            (self.task, table.column(&self.target.name))
-        else {
-            let labels = self.labels(table)?;
-            return Ok(labels.into_iter().map(|label| Label { observed: label, learned: label }).collect());
-        };
-        if self.base.is_none()
-            && self.targets.is_empty()
-            && self.figures.labelled == 0
-            && let Some(median) = targets::median(targets)
-        {
-            self.target_encoder = TargetEncoder::Number { mean: median, std: 1.0 };
-        }
-        let TargetEncoder::Number { mean, std } = self.target_encoder else {
-            return Err(Error::internal("a regression without a scale of its target"));
-        };
-        let standardised = |target: f64| ((target - mean) / std) as f32;
-        let label = |&target: &f64| match self.targets.learn(target) {
-            Some(usual) => Label { observed: standardised(target), learned: standardised(usual) },
-            None => Label { observed: f32::NAN, learned: f32::NAN },
-        };
-        Ok(targets.iter().map(label).collect())
-    }
-
-    /// Class ids (NaN for none) or standardised values of the target column, as they were learned.
-    fn labels(&self, table: &Table) -> Result<Vec<f32>> {
-        let Some(column) = table.column(&self.target.name) else { return Ok(vec![f32::NAN; table.rows]) };
-        let usual = match (self.task, column) {
-            (Task::Regression, Column::Number(targets)) => {
-                Some(Column::Number(targets.iter().map(|&t| self.targets.usual(t)).collect()))
-            }
-            _ => None,
-        };
-        Ok(match self.target_encoder.encode(usual.as_ref().unwrap_or(column))? {
-            Encoded::Classes(ids) => {
-                ids.into_iter().map(|id| if id == UNLABELLED { f32::NAN } else { id as f32 }).collect()
-            }
-            Encoded::Values(values) => values,
-        })
-    }
-
     /// Codes of the rows and the frozen network's answers.
     fn codes(&self, batch: &Batch) -> Result<(Vec<f32>, Vec<f32>)> {
         match (&self.code, &self.base) {
@@ -574,45 +374,6 @@ impl StreamModel {
             TargetEncoder::Classes(classes) => classes,
             TargetEncoder::Number { .. } => &[],
         }
-    }
-}
-
-/// The label of a row as it was observed and as it is learned, which differ for outliers; NaN for none.
-#[derive(Clone, Copy, Debug)]
-struct Label {
-    observed: f32,
-    learned: f32,
-}
-
-struct Parts {
-    task: Task,
-    target: ColumnPlan,
-    target_encoder: TargetEncoder,
-    encoder: Arc<Encoder>,
-    running: bool,
-    base: Option<Arc<Bundle>>,
-    config: Map<String, Value>,
-    seed: u64,
-    mixture: Mixture,
-    code: Code,
-    ignored: Vec<String>,
-}
-
-/// The settings, with the rest empty.
-fn shape(task: Task, classes: usize, config: &Map<String, Value>, seed: u64) -> MixtureShape {
-    MixtureShape {
-        regression: task == Task::Regression,
-        classes: if task == Task::Regression { 0 } else { classes },
-        columns: Vec::new(),
-        sparse: 0,
-        code: 0,
-        reads_codes: false,
-        sums: None,
-        mixing: Mixing::Hedged,
-        base: false,
-        capacity: config.get("memory_per_class").and_then(Value::as_u64).unwrap_or(100) as usize,
-        labels_in_time: config.get("recent_labels").and_then(Value::as_bool).unwrap_or(true),
-        seed,
     }
 }
 

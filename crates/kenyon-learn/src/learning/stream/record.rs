@@ -1,10 +1,11 @@
 //! A record of a stream's log while it is learned: how the state before it answers its rows.
 
+use super::StreamModel;
 use super::experts::Truth;
 use super::horizons;
+use super::labels::Label;
 use super::served::{Judged, ServedCalibration, Thresholds};
 use super::shape::Row;
-use super::{Label, StreamModel};
 use crate::data::Batch;
 use crate::learning::novelty::{KnownCodes, SKETCH};
 

@@ -2,8 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::experts::{self, ExpertKind, ExpertRow, Lesson, StreamExpert, Truth, readout::Solver};
-use super::{EXPERTS, Observed, StreamModel, StreamSpec};
+use super::experts::{self, EXPERTS, ExpertKind, ExpertRow, Lesson, StreamExpert, Truth, readout::Solver};
+use super::{Observed, StreamModel, StreamSpec};
 use crate::data::plan::ColumnPlan;
 use crate::data::schema::ColumnKind;
 use crate::data::target::Task;

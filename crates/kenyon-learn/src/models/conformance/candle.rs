@@ -68,7 +68,7 @@ fn dense(config: &dyn TokenConfig, weights: VarBuilder<'_>) -> Box<dyn Module> {
 
 impl Case {
     fn form(&self, tensors: &Tensors) -> Box<dyn TokenConfig> {
-        self.family.candle(&self.encoder, self.task, self.outputs, &self.config, tensors).unwrap()
+        self.family.candle(&self.saved(tensors)).unwrap()
     }
 
     /// The first rows as a dense tensor.

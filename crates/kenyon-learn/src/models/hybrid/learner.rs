@@ -12,7 +12,7 @@ use crate::data::deform::{Deformation, Picture};
 use crate::data::encoder::Encoder;
 use crate::data::split::NO_FOLD;
 use crate::models::{
-    Learner, LearnerSpec, MemberLearner, Network, Next, Position, Schedule, Targets, Task, UNLABELLED,
+    Learner, LearnerSpec, MemberLearner, Network, Next, Position, SavedNetwork, Schedule, Targets, Task, UNLABELLED,
 };
 use crate::nn::Tensors;
 use crate::nn::layers::local_groups::{CodeSegment, LocalGroups, Patches};
@@ -310,7 +310,8 @@ impl Learner for HybridLearner {
             Some(weights) => weights,
             None => Learner::weights(&*self)?,
         };
-        load(&self.encoder, self.task, self.outputs, &self.config, &weights)
+        let Self { encoder, task, outputs, config, .. } = &*self;
+        load(&SavedNetwork { encoder, task: *task, outputs: *outputs, config, tensors: &weights })
     }
 }
 

@@ -69,6 +69,13 @@ pub(super) fn settings() -> Vec<Setting> {
         .otherwise(false),
         Setting::new("bins", Value::Null, Integer(0, 256), "Bins of a number, about as many rows in each; 0 for none.")
             .otherwise(16),
+        Setting::new(
+            "pairs",
+            Value::Null,
+            Integer(0, 16),
+            "Pairs of numbers that are read together, at most; those that explain the target together are chosen.",
+        )
+        .otherwise(2),
         Setting::new("revive", true, Boolean, "Whether units that never win in an epoch are reinitialised."),
     ]
 }

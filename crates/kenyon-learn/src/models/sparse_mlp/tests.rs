@@ -5,7 +5,7 @@ use super::{learner, load};
 use crate::data::encoder::{Encoder, EncoderOptions, Layout};
 use crate::data::plan::ColumnPlan;
 use crate::data::{Batch, Column, ColumnKind, Table};
-use crate::models::{LearnerSpec, Network, Position, Targets, Task};
+use crate::models::{LearnerSpec, Network, Position, SavedNetwork, Targets, Task};
 use serde_json::{Map, Value, json};
 
 const ROWS: usize = 240;
@@ -98,7 +98,14 @@ fn compact_rows_are_learned_and_answered_as_plain_ones() {
                 assert_close(&terms[0], &terms[1], 1e-3, &format!("reasons {config:?}"));
             }
             let saved = network.save().unwrap();
-            let again = load(&encoder, Task::Classification, 2, config, &saved).unwrap();
+            let again = load(&SavedNetwork {
+                encoder: &encoder,
+                task: Task::Classification,
+                outputs: 2,
+                config,
+                tensors: &saved,
+            })
+            .unwrap();
             assert_eq!(again.forward(&compact).unwrap(), logits, "{config:?}: what is loaded answers bit for bit");
             let macs = |batch: &Batch| network.activity(batch).unwrap().effective_macs;
             assert!(macs(&compact) <= macs(&plain));
