@@ -47,8 +47,8 @@ impl FoldSums {
 
 /// Adds the sums of all folds to `out`.
 pub(super) fn save_fold_sums(folds: &FoldSums, out: &mut Tensors) -> Result<()> {
-    let each = folds.sums.iter().enumerate();
-    each.map(|(fold, sums)| save_named_sums(sums, &format!("folds.{fold}.sums"), out)).collect()
+    let mut each = folds.sums.iter().enumerate();
+    each.try_for_each(|(fold, sums)| save_named_sums(sums, &format!("folds.{fold}.sums"), out))
 }
 
 /// Reads what [`save_fold_sums`] wrote.
