@@ -5,6 +5,7 @@ mod bin_ranges;
 mod builder;
 pub mod bundled;
 pub(crate) mod cell;
+pub(crate) mod deform;
 pub mod encoder;
 pub mod formats;
 mod image;

@@ -89,6 +89,14 @@ impl DataProfile {
         self.features.iter().filter(listed).map(|f| f.width).sum()
     }
 
+    /// Whether a feature is a picture.
+    pub fn has_picture(&self) -> bool {
+        self.features.iter().any(|feature| {
+            let sides = feature.shape.as_deref().is_some_and(|s| s.len() >= 2 && s[0] >= 7 && s[1] >= 7);
+            feature.kind == ColumnKind::Image || (feature.kind == ColumnKind::Vector && sides)
+        })
+    }
+
     /// Whether a row is only columns of a table: no text, and no picture or long vector.
     pub fn is_table(&self) -> bool {
         self.listed() < LISTED && !self.has(ColumnKind::Text)

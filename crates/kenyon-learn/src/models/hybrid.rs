@@ -3,29 +3,37 @@
 //! classes come one after the other. The episodic memory is in `learning::stream`,
 //! which continues from the network trained here.
 
+mod folds;
 mod learner;
 mod onnx;
+mod recipe;
+mod settings;
 mod tensors;
+mod untrained;
 
 pub(crate) use learner::learner;
 
+use self::folds::{FOLDS, each_by_its_fold, load_fold_readouts, save_fold_readouts};
 use self::tensors::{bad, get, load_groups, load_sums, save_filters, save_readout, save_sums};
+use self::untrained::UntrainedHybrid;
 use super::candle::{HybridConfig, TokenConfig};
+use super::recipe::Rule;
 use super::{
-    Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, RECALLED, Range, Recalled,
+    Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, RECALLED, Recalled,
     RecalledRow, SavedNetwork, Setting, Suitability, Task,
 };
+use crate::Result;
 use crate::data::Batch;
+use crate::data::deform::Picture;
 use crate::data::encoder::{Encoder, Layout};
 use crate::data::plan::ColumnPlan;
-use crate::data::profile::{DataProfile, FeatureProfile};
+use crate::data::profile::DataProfile;
 use crate::data::schema::ColumnKind;
 use crate::nn::Tensors;
 use crate::nn::layers::local_groups::{CodeSegment, Columns, Hashed, LocalGroups, PatchShape, Patches};
 use crate::nn::readouts::Readout;
 use crate::nn::readouts::discriminant::Sums;
 use crate::onnx::{Graph, Node};
-use crate::{Error, Result};
 use serde_json::{Map, Value, json};
 
 /// Patches the filters learn from.
@@ -51,18 +59,22 @@ impl FamilySpec for Spec {
     }
 
     fn own_settings(&self) -> Vec<Setting> {
-        settings()
+        settings::settings()
     }
 
     fn suits(&self, data: &DataProfile) -> Option<Suitability> {
-        let is_picture = |f: &FeatureProfile| {
-            let sides = f.shape.as_deref().is_some_and(|s| s.len() >= 2 && s[0] >= 7 && s[1] >= 7);
-            f.kind == ColumnKind::Image || (f.kind == ColumnKind::Vector && sides)
-        };
         let reason = "local groups of k-winners learn it in one pass and continue from a stream";
-        (data.task == Task::Classification && data.features.iter().any(is_picture))
+        (data.task == Task::Classification && data.has_picture())
             .then(|| Suitability::new(2, format!("an image and {} rows: {reason}", data.rows)))
             .flatten()
+    }
+
+    fn rules(&self) -> &'static [Rule] {
+        recipe::RULES
+    }
+
+    fn cross_fits(&self, config: &Map<String, Value>) -> Option<usize> {
+        cross_fits(config)
     }
 
     fn search_space(&self) -> Value {
@@ -94,30 +106,9 @@ impl FamilySpec for Spec {
     }
 }
 
-/// The family's own settings.
-pub(crate) fn settings() -> Vec<Setting> {
-    vec![
-        Setting::new("units", 128, Range::Integer(4, 1024), "Filters of a patch, or units of a text projection / 16."),
-        Setting::new("winners", 6, Range::Integer(1, 256), "Filters that win at each position."),
-        Setting::new("patch", Value::Null, Range::Integer(2, 64), "Side of a patch; null: 5, or 3 for small images."),
-        Setting::new("stride", Value::Null, Range::Integer(1, 64), "Distance between patches; null: from the size."),
-        Setting::new("pool", 4, Range::Integer(1, 16), "Cells a side that positions are pooled to."),
-        Setting::new("groups", Value::Null, Range::Integer(0, 256), "Groups of units over columns of a table."),
-        Setting::new("shrinkage", Value::Null, Range::Number(0.0, 1.0), "Null: selected on rows set aside."),
-        Setting::new(
-            "plasticity",
-            "hebbian",
-            Range::Choice(&["hebbian", "none"]),
-            "Whether the filters learn from the inputs before they are frozen.",
-        ),
-        Setting::new("memory_per_class", 100, Range::Integer(0, 10_000), "Memory entries of each class."),
-        Setting::new(
-            "recent_labels",
-            true,
-            Range::Boolean,
-            "Whether the last labels of a stream are inputs for the next prediction; false where rows have no order.",
-        ),
-    ]
+/// See [`FamilySpec::cross_fits`].
+fn cross_fits(config: &Map<String, Value>) -> Option<usize> {
+    config.get("cross_fit").and_then(Value::as_bool).unwrap_or(false).then_some(FOLDS)
 }
 
 /// A segment of the code before its filters are learned.
@@ -128,6 +119,14 @@ enum SegmentPlan {
 }
 
 impl SegmentPlan {
+    /// The picture that it reads, if that is one.
+    fn picture(&self) -> Option<Picture> {
+        match self {
+            Self::Patches(shape) if shape.image[0] > 1 => Some(Picture { start: shape.start, shape: shape.image }),
+            _ => None,
+        }
+    }
+
     /// Width of its share of the code.
     fn width(&self) -> usize {
         match self {
@@ -215,6 +214,8 @@ fn plan(encoder: &Encoder, config: &Map<String, Value>, seed: u64) -> Vec<Segmen
 pub(crate) struct Hybrid {
     groups: LocalGroups,
     readout: Readout,
+    /// Readouts that each leave a part of the rows out; empty unless it was cross-fitted.
+    folds: Vec<Readout>,
     sums: Option<Sums>,
     seed: u64,
 }
@@ -238,7 +239,8 @@ pub(crate) fn load(saved: &SavedNetwork<'_>) -> Result<Box<dyn Network>> {
     if sums.as_ref().is_some_and(|s| s.width() != width) {
         return Err(bad("sums"));
     }
-    Ok(Box::new(Hybrid { groups, readout: Readout { width, weights, bias }, sums, seed }))
+    let folds = load_fold_readouts(tensors, width, outputs)?;
+    Ok(Box::new(Hybrid { groups, readout: Readout { width, weights, bias }, folds, sums, seed }))
 }
 
 /// See [`FamilySpec::candle`].
@@ -247,51 +249,6 @@ fn candle_config(saved: &SavedNetwork<'_>) -> Result<HybridConfig> {
     let seed: Vec<u8> = get(tensors, "seed")?;
     let seed = u64::from_le_bytes(seed.try_into().map_err(|_| bad("seed"))?);
     Ok(HybridConfig { groups: load_groups(&plan(encoder, config, seed), tensors)?, outputs })
-}
-
-/// The network of a model that learns only by observing, until its stream exists.
-#[derive(Debug)]
-struct UntrainedHybrid {
-    outputs: usize,
-}
-
-fn nothing<T>() -> Result<T> {
-    let detail = "the model has not learned anything yet: observe labelled rows first";
-    Err(Error::conflict("nothing_learned", detail))
-}
-
-impl Network for UntrainedHybrid {
-    fn family(&self) -> Family {
-        Family::new(&Spec)
-    }
-
-    fn outputs(&self) -> usize {
-        self.outputs
-    }
-
-    fn forward(&self, _batch: &Batch) -> Result<Vec<f32>> {
-        nothing()
-    }
-
-    fn feature_width(&self) -> usize {
-        1
-    }
-
-    fn features(&self, _batch: &Batch) -> Result<Vec<f32>> {
-        nothing()
-    }
-
-    fn explain(&self, _batch: &Batch, _row: usize, _output: usize) -> Result<Explanation> {
-        nothing()
-    }
-
-    fn activity(&self, _batch: &Batch) -> Result<Activity> {
-        Ok(Activity::default())
-    }
-
-    fn save(&self) -> Result<Tensors> {
-        Ok(Tensors::new())
-    }
 }
 
 fn length(numbers: impl Iterator<Item = f64>) -> f64 {
@@ -349,6 +306,10 @@ impl Network for Hybrid {
         Ok((self.readout.forward(&codes), codes))
     }
 
+    fn forward_members(&self, batch: &Batch, members: &[u8]) -> Result<Vec<f32>> {
+        each_by_its_fold(&self.folds, &self.groups.code(batch, 1), members)
+    }
+
     fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
         let mut explanation = explain_by_steps(batch, row, output, self.outputs(), |kept| self.forward(kept))?;
         let code = self.groups.code(&batch.select(&[row]), 1);
@@ -404,6 +365,7 @@ impl Network for Hybrid {
 
     fn save(&self) -> Result<Tensors> {
         let mut out = save_readout(&self.readout, self.seed)?;
+        save_fold_readouts(&self.folds, &mut out)?;
         save_filters(&self.groups, &mut out)?;
         if let Some(sums) = &self.sums {
             save_sums(sums, &mut out)?;

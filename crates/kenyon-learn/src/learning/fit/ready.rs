@@ -217,7 +217,9 @@ fn divided(
         let labelled = split::labelled(targets);
         let profile = profile.clone().of_rows(&labelled, targets, outputs);
         let config = recipe_of(family, &profile, spec).config;
-        if let Some(count) = family.cross_fits(&config) {
+        // Rows without a label are in no fold.
+        let in_folds = !family.learns_unlabelled() || labelled.len() == table.rows;
+        if let Some(count) = family.cross_fits(&config).filter(|_| in_folds) {
             let folds = split::folds(targets, count, spec.seed);
             return Ok((Split { training: (0..table.rows).collect(), validation: labelled }, Some(folds)));
         }

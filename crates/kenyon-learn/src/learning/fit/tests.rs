@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used)]
 
+mod pictures;
+
 use super::*;
 use crate::data::Column;
 use crate::data::plan::ColumnPlan;
@@ -115,6 +117,15 @@ fn what_is_saved_answers_by_single_members_and_by_all() {
     assert_eq!(aside.bundle.config.config["cross_fit"], false);
     assert!(aside.bundle.network.forward_members(&batch, &[0; 3]).is_err());
     verified_files(&aside, &sample.table).unwrap();
+}
+
+#[test]
+fn linear_members_differ_by_their_rows_and_answer_singly_after_saving() {
+    let sample = overlapping(81);
+    let linear = json!({ "members": 3, "cross_fit": true, "hidden": [], "epochs": 4, "early_stopping": 0 });
+    let fitted = trained(&sample, &spec(linear));
+    assert_eq!(fitted.measured.members[..], fitted.bundle.config.folds[..80]);
+    verified_files(&fitted, &sample.table).unwrap();
 }
 
 /// Keeps a checkpoint after so many steps and ends the training there.

@@ -45,29 +45,37 @@ pub(super) fn load_groups(plans: &[SegmentPlan], tensors: &Tensors) -> Result<Lo
 }
 
 pub(super) fn save_sums(sums: &Sums, out: &mut Tensors) -> Result<()> {
+    save_named_sums(sums, "sums", out)
+}
+
+pub(super) fn save_named_sums(sums: &Sums, name: &str, out: &mut Tensors) -> Result<()> {
     let parts = sums.to_parts();
-    put(out, "sums.width", &[parts.width as u32])?;
-    put(out, "sums.scatter", &parts.scatter)?;
-    put(out, "sums.classes", &parts.sums)?;
-    put(out, "sums.counts", &parts.counts)?;
-    put(out, "sums.unlabelled", &parts.unlabelled)?;
-    put(out, "sums.waiting", &parts.waiting)?;
-    put(out, "sums.moments", &parts.moments)
+    put(out, &format!("{name}.width"), &[parts.width as u32])?;
+    put(out, &format!("{name}.scatter"), &parts.scatter)?;
+    put(out, &format!("{name}.classes"), &parts.sums)?;
+    put(out, &format!("{name}.counts"), &parts.counts)?;
+    put(out, &format!("{name}.unlabelled"), &parts.unlabelled)?;
+    put(out, &format!("{name}.waiting"), &parts.waiting)?;
+    put(out, &format!("{name}.moments"), &parts.moments)
 }
 
 pub(super) fn load_sums(tensors: &Tensors) -> Result<Option<Sums>> {
-    if !tensors.contains_key("sums.width") {
+    load_named_sums(tensors, "sums")
+}
+
+pub(super) fn load_named_sums(tensors: &Tensors, name: &str) -> Result<Option<Sums>> {
+    if !tensors.contains_key(&format!("{name}.width")) {
         return Ok(None);
     }
-    let width: Vec<u32> = get(tensors, "sums.width")?;
+    let width: Vec<u32> = get(tensors, &format!("{name}.width"))?;
     let parts = SumsParts {
         width: width.first().copied().unwrap_or(0) as usize,
-        scatter: get(tensors, "sums.scatter")?,
-        sums: get(tensors, "sums.classes")?,
-        counts: get(tensors, "sums.counts")?,
-        unlabelled: get(tensors, "sums.unlabelled")?,
-        waiting: get(tensors, "sums.waiting")?,
-        moments: get(tensors, "sums.moments")?,
+        scatter: get(tensors, &format!("{name}.scatter"))?,
+        sums: get(tensors, &format!("{name}.classes"))?,
+        counts: get(tensors, &format!("{name}.counts"))?,
+        unlabelled: get(tensors, &format!("{name}.unlabelled"))?,
+        waiting: get(tensors, &format!("{name}.waiting"))?,
+        moments: get(tensors, &format!("{name}.moments"))?,
     };
     Sums::from_parts(parts).map(Some)
 }

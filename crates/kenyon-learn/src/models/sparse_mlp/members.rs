@@ -98,7 +98,7 @@ pub(super) fn keep_direct_paths(shape: &SparseNetShape, members: &[Tensors], mer
         biases.extend(bias);
     }
     merged.insert(BIAS.to_owned(), Tensor::from_vec(biases, (members.len(), outputs), &Device::Cpu)?);
-    if shape.skip {
+    if shape.skip || shape.hidden.is_empty() {
         let each = members.iter().map(|own| numbers(own, "skip.weight", shape.inputs * outputs));
         let weights = each.collect::<Result<Vec<_>>>()?.concat();
         let weights = Tensor::from_vec(weights, (members.len() * shape.inputs, outputs), &Device::Cpu)?;
@@ -117,7 +117,7 @@ pub(super) fn direct_paths(tensors: &Tensors) -> Tensors {
 pub(super) fn taken_apart(shape: &SparseNetShape, merged: &Tensors, direct: &Tensors) -> Result<Vec<InferenceNet>> {
     let count = direct.get(BIAS).map_or(0, |bias| bias.dims().first().copied().unwrap_or(0));
     let whole = |layer: &Hidden| layer.winner_groups.is_multiple_of(count) && layer.units.is_multiple_of(count);
-    if count == 0 || shape.hidden.is_empty() || !shape.hidden.iter().all(whole) {
+    if count == 0 || !shape.hidden.iter().all(whole) {
         return Err(Error::internal("this network has no members that answer singly"));
     }
     let part = |layer: &Hidden| Hidden {
@@ -158,15 +158,21 @@ fn weights_of(
         inputs = units;
     }
     let outputs = own.outputs;
-    let readout = numbers(merged, "readout.weight", inputs * count * outputs)?;
-    let readout = readout.chunks_exact(inputs * outputs).nth(member).unwrap_or_default();
-    put("readout.weight".into(), readout.iter().map(|weight| weight * count as f32).collect(), &[inputs, outputs])?;
-    let bias = numbers(direct, BIAS, count * outputs)?;
-    put("readout.bias".into(), bias[member * outputs..(member + 1) * outputs].to_vec(), &[outputs])?;
-    if own.skip {
+    let bias = numbers(direct, BIAS, count * outputs)?[member * outputs..(member + 1) * outputs].to_vec();
+    if own.skip || own.hidden.is_empty() {
         let width = own.inputs * outputs;
         let skip = numbers(direct, SKIP, width * count)?;
         put("skip.weight".into(), skip[member * width..(member + 1) * width].to_vec(), &[own.inputs, outputs])?;
+    }
+    if own.hidden.is_empty() {
+        put("skip.bias".into(), bias, &[outputs])?;
+        return Ok(tensors);
+    }
+    let readout = numbers(merged, "readout.weight", inputs * count * outputs)?;
+    let readout = readout.chunks_exact(inputs * outputs).nth(member).unwrap_or_default();
+    put("readout.weight".into(), readout.iter().map(|weight| weight * count as f32).collect(), &[inputs, outputs])?;
+    put("readout.bias".into(), bias, &[outputs])?;
+    if own.skip {
         put("skip.bias".into(), vec![0.0; outputs], &[outputs])?;
     }
     Ok(tensors)

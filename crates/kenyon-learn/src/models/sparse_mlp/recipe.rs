@@ -15,6 +15,10 @@ const VERY_MANY: usize = 50_000;
 /// Up to so many classes smaller networks are enough.
 const FEW_CLASSES: usize = 3;
 
+/// Texts in all and of a class up to which none are held out.
+const FEW_TEXTS: usize = 4_000;
+const FEW_OF_A_CLASS: usize = 30;
+
 /// Whether a row is a picture, or a vector as long as one.
 fn is_picture(data: &DataProfile) -> bool {
     data.listed() >= LISTED
@@ -58,6 +62,18 @@ pub(super) static RULES: &[Rule] = &[
         values: |data, config| {
             let rate = if is_sgd(config) { json!({}) } else { json!({ "learning_rate": 0.01 }) };
             data.has(ColumnKind::Text).then(|| merged(json!({ "hidden": [] }), rate))
+        },
+    },
+    Rule {
+        name: "few_texts",
+        sentence: "Where texts of a class are few none are held out: linear models each leave out another part of them.",
+        settings: &["members", "cross_fit", "epochs", "early_stopping"],
+        measured: "ten rows a class, beside a fifth held out: banking77 accuracy .710 instead of .668, log loss 1.08 instead of 1.23; CLINC150 .826 instead of .791, .72 instead of .86 (validation rows; benches, few texts)",
+        values: |data, config| {
+            let linear = config.get("hidden").and_then(Value::as_array).is_some_and(Vec::is_empty);
+            let few = data.rows <= FEW_TEXTS && data.rows <= FEW_OF_A_CLASS * data.classes.len();
+            (data.has(ColumnKind::Text) && linear && few)
+                .then(|| json!({ "members": 5, "cross_fit": true, "epochs": 40, "early_stopping": 0 }))
         },
     },
     Rule {

@@ -182,15 +182,31 @@ impl Sums {
         }
     }
 
-    /// Adds one row with a number as its answer.
-    pub(crate) fn add_value(&mut self, features: &[f32], value: f32, threads: usize) {
-        let value = f64::from(value);
+    /// Adds one row with a number as its answer, with a weight.
+    pub(crate) fn add_value(&mut self, features: &[f32], value: f32, weight: f64, threads: usize) {
+        let weighted = weight * f64::from(value);
         for (moment, &f) in self.moments.iter_mut().zip(features) {
-            *moment += value * f64::from(f);
+            *moment += weighted * f64::from(f);
         }
-        self.moments[self.width] += value;
-        self.moments[self.width + 1] += value * value;
-        self.add(features, 0, 1.0, threads);
+        self.moments[self.width] += weighted;
+        self.moments[self.width + 1] += weighted * f64::from(value);
+        self.add(features, 0, weight, threads);
+    }
+
+    /// The sums without what `part` has of them.
+    pub(crate) fn without(&self, part: &Self, threads: usize) -> Self {
+        let (mut out, mut part) = (self.clone(), part.clone());
+        out.fold(threads);
+        part.fold(threads);
+        out.scatter.iter_mut().zip(&part.scatter).for_each(|(all, own)| *all -= own);
+        out.sums.iter_mut().zip(&part.sums).for_each(|(all, own)| *all -= own);
+        // Weights of copies do not add up exactly, and a class without rows must have none.
+        let rest = |(all, own): (&mut f64, &f64)| *all = if *all - own < 1e-6 { 0.0 } else { *all - own };
+        out.counts.iter_mut().zip(&part.counts).for_each(rest);
+        out.moments.iter_mut().zip(&part.moments).for_each(|(all, own)| *all -= own);
+        out.unlabelled.0.iter_mut().zip(&part.unlabelled.0).for_each(|(all, own)| *all -= own);
+        out.unlabelled.1 -= part.unlabelled.1;
+        out
     }
 
     /// Multiplies everything by `factor`, so that earlier rows count less.

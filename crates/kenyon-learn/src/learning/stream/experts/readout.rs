@@ -315,7 +315,7 @@ impl Solver {
                 sums.add_unlabelled(code, threads);
                 self.pool.add(code);
             }
-            Some(value) if regression => sums.add_value(code, value, threads),
+            Some(value) if regression => sums.add_value(code, value, 1.0, threads),
             Some(class) => sums.add(code, class as usize, 1.0, threads),
         }
         self.seen += 1;

@@ -55,11 +55,29 @@ fn a_row_taken_out_was_never_there() {
 }
 
 #[test]
+fn sums_without_a_part_are_those_of_the_other_rows() {
+    let (x, y) = blobs(200, 10, 2);
+    let new = || Sums::new(10, 3, false);
+    let (mut all, mut part, mut rest) = (new(), new(), new());
+    for (i, row) in x.chunks(10).enumerate() {
+        // A class that is in the part alone, and weights that are no sums of powers of two.
+        let class = if i % 4 == 0 { y[i] } else { y[i] % 2 };
+        all.add(row, class, 0.1, 1);
+        if i % 4 == 0 { &mut part } else { &mut rest }.add(row, class, 0.1, 1);
+    }
+    let mut without = all.without(&part, 1);
+    assert_eq!(without.counts()[2], 0.0);
+    let (a, b) = (solved(&mut without, 1), solved(&mut rest, 1));
+    assert!(a.weights.iter().zip(&b.weights).all(|(p, q)| (p - q).abs() < 1e-3));
+    assert!(a.bias.iter().zip(&b.bias).all(|(p, q)| (p - q).abs() < 1e-2));
+}
+
+#[test]
 fn ridge_finds_the_line() {
     let (x, _) = blobs(500, 5, 3);
     let mut sums = Sums::new(5, 1, true);
     for row in x.chunks(5) {
-        sums.add_value(row, 2.0 * row[0] - row[3] + 0.5, 1);
+        sums.add_value(row, 2.0 * row[0] - row[3] + 0.5, 1.0, 1);
     }
     let factor = sums.factor(1e-4, (0, 1.0), 1).unwrap();
     let readout = sums.read_values(&factor);
