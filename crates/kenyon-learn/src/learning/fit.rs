@@ -86,7 +86,7 @@ pub fn fit(
 
 /// As [`fit`](fn@fit), of a table that is a sample and of `more` rows. What is known about the data (columns' scales and
 /// names, held-out rows, calibration, novelty) is that of the sample; the network learns from all rows. Rows are held
-/// out by [`Validation::Auto`] alone, and have no weights of their own.
+/// out by [`Validation::Auto`](super::Validation::Auto) alone, and have no weights of their own.
 ///
 /// # Errors
 /// As [`fit`](fn@fit), and files that cannot be written or read.
@@ -121,6 +121,10 @@ pub fn fit_more(
     let importance = ready.importance(&*network, judged.calibration.temperature, table, spec.seed)?;
     let (novelty, background) = known.novelty(table, &ready.encoder, data, &held_out, spec.seed);
     let mut figures = data.figures(&judged.answers, &ready.target, &decision);
+    if !data.tells() {
+        figures.clear();
+        warnings.push(warnings::of_single_rows(data.training_rows()));
+    }
     for (name, value) in curve {
         figures.entry(name).or_insert(value);
     }

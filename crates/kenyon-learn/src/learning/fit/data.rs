@@ -206,6 +206,14 @@ impl Data<'_> {
         }
     }
 
+    /// Whether some held-out row is judged by who has learned from its class.
+    pub(super) fn tells(&self) -> bool {
+        match (self.folds, self.class_sums(None, None)) {
+            (Some(_), Some(sums)) => sums.iter().any(|&rows| rows >= 2.0),
+            _ => true,
+        }
+    }
+
     /// Expected sizes of the errors of the held-out rows whose truth is known; none where all rows have one.
     pub(super) fn error_sizes(&self, judged: &Judged, sketches: &[f32]) -> Vec<f32> {
         let Some(errors) = &judged.calibration.errors else { return Vec::new() };

@@ -74,6 +74,13 @@ pub(super) fn of_data(
     warnings
 }
 
+/// Every class has one row: whoever leaves it out does not know the class.
+pub(super) fn of_single_rows(rows: usize) -> Warning {
+    let detail =
+        "no class has a second row: nothing tells how good the answers are, and there are no metrics".to_owned();
+    Warning { rows: rows as u64, ..Warning::new(WarningCode::Uncalibrated, None, detail) }
+}
+
 /// Classes that the model never names on the held-out rows, though they hold some; from the rows' probabilities and the
 /// factors by which a class is named.
 pub(super) fn of_answers(
