@@ -24,6 +24,7 @@ mod keys;
 mod middleware;
 mod model_answers;
 mod models;
+mod neighbors;
 mod pages;
 mod predict;
 pub(crate) mod read;
@@ -209,6 +210,7 @@ fn described(protocols: OpenApiRouter<Api>) -> (Router<Api>, OpenApi) {
         .merge(exchange::router())
         .merge(encoders::router())
         .merge(embed::router())
+        .merge(neighbors::router())
         .merge(jobs::router())
         .merge(keys::router())
         .merge(protocols);

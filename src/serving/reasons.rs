@@ -204,7 +204,8 @@ impl Terms {
 }
 
 impl Memory {
-    fn new(recalled: &Recalled, encoder: &Encoder, target: &TargetEncoder) -> Self {
+    /// As it is shown.
+    pub fn new(recalled: &Recalled, encoder: &Encoder, target: &TargetEncoder) -> Self {
         let label = match target {
             TargetEncoder::Classes(classes) => classes.get(recalled.outcome as usize).cloned().unwrap_or_default(),
             TargetEncoder::Number { mean, std } => (f64::from(recalled.outcome) * std + mean).into(),

@@ -211,6 +211,41 @@ async fn what_is_remembered_can_be_seen_and_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_nearest_remembered_rows_are_found() {
+    let server = TestServer::start().await;
+    empty(&server).await;
+    let ask = |model: &str, k: usize| {
+        let path = format!("/api/v1/models/{model}/neighbors");
+        server.post(&path, json!({"rows": [{"x": 2.3, "y": 3}, {"x": -1.9, "y": 1}], "k": k}))
+    };
+    assert_eq!(ask("s", 3).await.problem(), (409, "nothing_learned"));
+    let rows: Vec<Value> = (0..60).map(row).collect();
+    server.post("/api/v1/models/s/observe", json!({"rows": rows})).await.ok();
+    let found = ask("s", 3).await.ok();
+    for (near, label) in found["neighbors"].as_array().unwrap().iter().zip(["right", "left"]) {
+        let near = near.as_array().unwrap();
+        let similarity: Vec<f64> = near.iter().map(|n| n["similarity"].as_f64().unwrap()).collect();
+        assert!(similarity.is_sorted_by(|a, b| a >= b) && similarity[0] > 0.9, "{found}");
+        assert!(near.len() == 3 && near.iter().all(|n| n["label"] == label && n["row"]["label"] == label), "{found}");
+        let page = server.get(&format!("/api/v1/models/s/memory?limit=200&label={label}")).await.ok();
+        assert!(page["items"].as_array().unwrap().iter().any(|entry| entry["id"] == near[0]["id"]), "{page}");
+    }
+    assert_eq!(ask("s", 0).await.problem(), (422, "bad_neighbors"));
+    assert_eq!(ask("none", 1).await.problem(), (404, "model_not_found"));
+    let csv: String = (0..120).map(|i| format!("{},{},{}\n", row(i)["x"], row(i)["y"], row(i)["label"])).collect();
+    server.put("/api/v1/datasets/d", format!("x,y,label\n{csv}")).await.ok();
+    server.train("m", json!({"dataset": "d", "target": "label", "family": "memory"})).await;
+    let stored = ask("m", 2).await.ok();
+    assert_eq!(
+        (&stored["neighbors"][0][0]["label"], &stored["neighbors"][1][1]["label"]),
+        (&json!("right"), &json!("left"))
+    );
+    assert!(stored["neighbors"][0][0]["row"]["x"].as_f64().unwrap() > 1.0, "{stored}");
+    server.train("t", json!({"dataset": "d", "target": "label", "family": "sparse_mlp"})).await;
+    assert_eq!(ask("t", 2).await.problem(), (409, "no_memory"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_is_made_and_can_be_fetched() {
     let server = TestServer::start().await;
     server.put("/api/v1/datasets/d", "a,b\n1,2\n").await.ok();

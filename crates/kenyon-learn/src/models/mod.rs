@@ -279,6 +279,15 @@ pub trait Network: Send + Sync {
     /// Why row `row` of `batch` got the answer `output`.
     fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation>;
 
+    /// For each row the `k` remembered rows that are most similar to it, the most similar first; none where the network
+    /// remembers no rows.
+    ///
+    /// # Errors
+    /// As [`Network::forward`].
+    fn nearest(&self, _batch: &Batch, _k: usize) -> Result<Option<Vec<Vec<Recalled>>>> {
+        Ok(None)
+    }
+
     /// Activity while these rows were predicted, counted while it ran.
     fn activity(&self, batch: &Batch) -> Result<Activity>;
 

@@ -6,7 +6,7 @@ use super::experts::{ExpertKind, ExpertRow, Shared, StreamExpert};
 use super::hedge::{Hedge, Mixing};
 use super::inputs::{Inputs, View};
 use super::shape::{MixtureShape, Row};
-use crate::models::{RECALLED, Recalled, RecalledRow};
+use crate::models::{Recalled, RecalledRow};
 use crate::nn::memory::episodic::{Episodic, Key};
 
 /// Everything that predicts a row.
@@ -148,8 +148,8 @@ impl Mixture {
         code.is_empty() && self.inputs.is_some()
     }
 
-    /// The memory entries retrieved for the last predicted row, most similar first.
-    pub(super) fn recalled(&self, scratch: &Scratch) -> Vec<Recalled> {
+    /// The `k` memory entries that are most similar to the last predicted row, the most similar first.
+    pub(super) fn recalled(&self, scratch: &Scratch, k: usize) -> Vec<Recalled> {
         let memory = &self.shared.memory;
         let one = |(similarity, at): (f32, usize)| {
             let entry = &memory.entries()[at];
@@ -157,7 +157,7 @@ impl Mixture {
             let row = entry.row.clone().map_or(RecalledRow::None, RecalledRow::Text);
             Recalled { id: entry.id, outcome, similarity, row }
         };
-        memory.nearest(&scratch.similarities, RECALLED).into_iter().map(one).collect()
+        memory.nearest(&scratch.similarities, k).into_iter().map(one).collect()
     }
 
     /// Width of the keys.

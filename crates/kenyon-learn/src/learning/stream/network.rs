@@ -10,7 +10,7 @@ use crate::learning::bundle::{Bundle, BundleConfig, FORMAT};
 use crate::learning::calibrate::Calibration;
 use crate::learning::novelty::{KnownCodes, MAX_KEYS, Novelty, SKETCH};
 use crate::models::hybrid::{explain_by_steps, strongest_units};
-use crate::models::{Activity, Explanation, Family, LayerActivity, Network, layer_names};
+use crate::models::{Activity, Explanation, Family, LayerActivity, Network, RECALLED, Recalled, layer_names};
 use crate::nn::Tensors;
 use crate::nn::probability::softmax;
 use crate::{Error, Result};
@@ -129,12 +129,19 @@ impl Network for Published {
     fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
         let mut explanation = explain_by_steps(batch, row, output, self.outputs(), |kept| self.forward(kept))?;
         let mut found = self.each(&batch.select(&[row]), |scratch, code| {
-            (self.mixture.recalled(scratch), strongest_units(self.mixture.key(code, scratch)))
+            (self.mixture.recalled(scratch, RECALLED), strongest_units(self.mixture.key(code, scratch)))
         })?;
         if let Some((memories, units)) = found.pop() {
             (explanation.memories, explanation.active_units) = (memories, units);
         }
         Ok(explanation)
+    }
+
+    fn nearest(&self, batch: &Batch, k: usize) -> Result<Option<Vec<Vec<Recalled>>>> {
+        if self.mixture.shared.memory.entries().is_empty() {
+            return self.base.as_ref().map_or(Ok(None), |base| base.network.nearest(batch, k));
+        }
+        self.each(batch, |scratch, _| self.mixture.recalled(scratch, k)).map(Some)
     }
 
     fn activity(&self, batch: &Batch) -> Result<Activity> {

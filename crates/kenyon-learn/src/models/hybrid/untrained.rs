@@ -2,7 +2,7 @@
 
 use super::Spec;
 use crate::data::Batch;
-use crate::models::{Activity, Explanation, Family, Network};
+use crate::models::{Activity, Explanation, Family, Network, Recalled};
 use crate::nn::Tensors;
 use crate::{Error, Result};
 
@@ -40,6 +40,10 @@ impl Network for UntrainedHybrid {
     }
 
     fn explain(&self, _batch: &Batch, _row: usize, _output: usize) -> Result<Explanation> {
+        nothing()
+    }
+
+    fn nearest(&self, _batch: &Batch, _k: usize) -> Result<Option<Vec<Vec<Recalled>>>> {
         nothing()
     }
 

@@ -3,7 +3,7 @@
 use crate::Result;
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
-use crate::models::{Activity, Explanation, Family, Network, Position, Targets};
+use crate::models::{Activity, Explanation, Family, Network, Position, Recalled, Targets};
 use crate::nn::Tensors;
 use crate::nn::adam::{Moments, WarmCosine, clip, constants};
 use crate::nn::kernels::{dense, parallel};
@@ -51,6 +51,11 @@ pub(super) trait Algorithm: Send + Sync + 'static {
         output: usize,
         out: &mut Explanation,
     );
+
+    /// As [`Network::nearest`].
+    fn nearest(&self, _known: (&[f32], &Self::Prepared), _batch: &Batch, _k: usize) -> Option<Vec<Vec<Recalled>>> {
+        None
+    }
 
     /// Work and states while `batch` is answered.
     fn count(&self, known: (&[f32], &Self::Prepared), batch: &Batch, out: &mut Activity);
@@ -235,6 +240,10 @@ impl<A: Algorithm> Network for MemoryNet<A> {
             out.attention.iter_mut().for_each(|weight| *weight /= total);
         }
         Ok(out)
+    }
+
+    fn nearest(&self, batch: &Batch, k: usize) -> Result<Option<Vec<Vec<Recalled>>>> {
+        Ok(self.algorithm.nearest(self.known(), batch, k))
     }
 
     fn activity(&self, batch: &Batch) -> Result<Activity> {

@@ -42,8 +42,8 @@ impl KnnAttention {
         Config::Rows(RecallConfig { features, width, outputs, regression, episodes: self.episodes.clone() })
     }
 
-    /// The stored rows most similar to the last predicted row.
-    fn nearest(&self, tape: &KnnTape) -> Vec<Recalled> {
+    /// The `k` stored rows that are most similar to the last predicted row.
+    fn recalled(&self, tape: &KnnTape, k: usize) -> Vec<Recalled> {
         let similarity = tape.similarities();
         let mut order: Vec<usize> = (0..similarity.len()).collect();
         order.sort_by(|&a, &b| similarity[b].total_cmp(&similarity[a]).then(a.cmp(&b)));
@@ -53,7 +53,7 @@ impl KnnAttention {
             let (outcome, similarity) = (self.episodes.outcomes[at], similarity[at]);
             Recalled { id: at as u64, outcome, similarity, row: RecalledRow::Entries(entries) }
         };
-        order.iter().take(RECALLED).map(one).collect()
+        order.iter().take(k).map(one).collect()
     }
 }
 
@@ -108,7 +108,7 @@ impl Algorithm for KnnAttention {
         let (indices, values) = batch.entries(row);
         tape.forward(&self.layout, weights, &self.episodes, keys, (indices, values), false);
         out.bias = KnnTape::bias(&self.layout, weights, output);
-        out.memories = self.nearest(&tape);
+        out.memories = self.recalled(&tape, RECALLED);
         let recalled = tape.recalled(&self.layout, weights, output);
         // Whole rows are compared, so the term of the retrieved ones is divided by the size of the values.
         let sum: f32 = values.iter().map(|v| v.abs()).sum();
@@ -121,6 +121,15 @@ impl Algorithm for KnnAttention {
                 *entry += recalled * value.abs() / sum;
             }
         }
+    }
+
+    fn nearest(&self, (weights, keys): (&[f32], &Keys), batch: &Batch, k: usize) -> Option<Vec<Vec<Recalled>>> {
+        let mut tape = KnnTape::default();
+        let of_row = |row: usize| {
+            tape.forward(&self.layout, weights, &self.episodes, keys, batch.entries(row), false);
+            self.recalled(&tape, k)
+        };
+        Some((0..batch.rows()).map(of_row).collect())
     }
 
     fn count(&self, known: (&[f32], &Keys), batch: &Batch, out: &mut Activity) {
