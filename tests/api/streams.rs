@@ -214,9 +214,9 @@ async fn what_is_remembered_can_be_seen_and_forgotten() {
 async fn the_nearest_remembered_rows_are_found() {
     let server = TestServer::start().await;
     empty(&server).await;
-    let ask = |model: &str, k: usize| {
+    let ask = async |model: &str, k: usize| {
         let path = format!("/api/v1/models/{model}/neighbors");
-        server.post(&path, json!({"rows": [{"x": 2.3, "y": 3}, {"x": -1.9, "y": 1}], "k": k}))
+        server.post(&path, json!({"rows": [{"x": 2.3, "y": 3}, {"x": -1.9, "y": 1}], "k": k})).await
     };
     assert_eq!(ask("s", 3).await.problem(), (409, "nothing_learned"));
     let rows: Vec<Value> = (0..60).map(row).collect();
