@@ -44,6 +44,7 @@ fn five() -> usize {
 
 /// The neighbours of some rows.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
+#[schema(as = NeighborsAnswer)]
 struct Neighbors {
     /// The model.
     model: ModelName,

@@ -121,12 +121,12 @@ pub fn fit_more(
     let importance = ready.importance(&*network, judged.calibration.temperature, table, spec.seed)?;
     let (novelty, background) = known.novelty(table, &ready.encoder, data, &held_out, spec.seed);
     let mut figures = data.figures(&judged.answers, &ready.target, &decision);
+    for (name, value) in curve {
+        figures.entry(name).or_insert(value);
+    }
     if !data.tells() {
         figures.clear();
         warnings.push(warnings::of_single_rows(data.training_rows()));
-    }
-    for (name, value) in curve {
-        figures.entry(name).or_insert(value);
     }
     let config = BundleConfig {
         format: FORMAT,
@@ -149,7 +149,7 @@ pub fn fit_more(
     };
     let bundle = Bundle::new(config, ready.encoder.clone(), network, novelty).with_background(Some(background.into()));
     let held_out = data.held_out(&bundle, &judged.answers, &error_sizes, &judged.out_of_fold);
-    if let Some(truths) = data.held_out_classes() {
+    if let Some(truths) = data.held_out_classes().filter(|_| data.tells()) {
         let BundleConfig { target_encoder, decision, .. } = &bundle.config;
         warnings.extend(warnings::of_answers(plan, target_encoder, &truths, &judged.answers, decision));
     }
