@@ -2,8 +2,9 @@
 //!
 //! Several detectors each give a score: the distance of the row's code to known codes, the distance of its inputs to
 //! known rows, also where what varies together counts once, the rarity of its columns on the whole and of the rarest,
-//! the characters and words of its texts, and numbers far beyond any range. Each score becomes a rarity, −log10 of the share of held-out rows that reach it; the
-//! rarities are joined, and the join is ranked among those of the held-out rows.
+//! the characters and words of its texts, and numbers far beyond any range. Each score becomes a rarity, −log10 of the
+//! share of held-out rows that reach it; the rarities are joined, and the join is ranked among those of the held-out
+//! rows.
 
 mod code;
 mod inputs;

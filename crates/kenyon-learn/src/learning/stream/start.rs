@@ -31,6 +31,8 @@ use std::sync::Arc;
 const NARROW: usize = 96;
 /// Vectors of one dimension with more elements than this are taken for counts of words.
 const LISTED: u32 = 4_096;
+
+/// What differs between streams when they start.
 struct Parts {
     task: Task,
     target: ColumnPlan,
