@@ -1,4 +1,4 @@
-//! `kenyon encoders`: adds, lists and removes pretrained encoders.
+//! `kenyon encoders`: adds, lists, distils and removes pretrained encoders.
 
 use super::remote::Context;
 use super::show;
@@ -6,6 +6,7 @@ use anyhow::Context as _;
 use clap::Subcommand;
 use kenyon_learn::encoders::TextEncoder;
 use reqwest::Method;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Subcommands of `kenyon encoders`.
@@ -23,6 +24,19 @@ pub(super) enum Encoders {
     Show { name: String },
     /// Remove an encoder that no model uses.
     Remove { name: String },
+    /// Make a static encoder, much faster, from a transformer and the texts of a dataset.
+    Distill {
+        /// The transformer.
+        name: String,
+        dataset: String,
+        /// The dataset's column of texts.
+        column: String,
+        /// The name of the new encoder.
+        into: String,
+        /// Do not wait; print the job.
+        #[arg(long)]
+        detach: bool,
+    },
 }
 
 impl Encoders {
@@ -32,6 +46,17 @@ impl Encoders {
             Self::List => at.show(Method::GET, base, None).await,
             Self::Show { name } => at.show(Method::GET, &format!("{base}/{name}"), None).await,
             Self::Remove { name } => at.show(Method::DELETE, &format!("{base}/{name}"), None).await,
+            Self::Distill { name, dataset, column, into, detach } => {
+                let client = at.client()?;
+                let request = json!({ "dataset": dataset, "column": column, "into": into });
+                let job = client.json(Method::POST, &format!("{base}/{name}/distill"), Some(&request)).await?;
+                if detach {
+                    show::answer(&job, at.json);
+                    return Ok(());
+                }
+                client.follow(job["id"].as_str().unwrap_or_default(), at.json).await?;
+                at.show(Method::GET, &format!("{base}/{into}"), None).await
+            }
             Self::Add { name, folder } => {
                 let archive = packed(&folder)?;
                 let path = format!("{base}/{name}");

@@ -1,7 +1,7 @@
 //! What a job computes from files alone: no database, no network, no async. It runs in a process of its own
 //! ([`super::child`]), or on the job's thread in a program that has no such process.
 
-use super::memory;
+use super::{distiller, memory};
 use super::search::{self, SearchRequest, Tried};
 use super::train_request::TrainRequest;
 use crate::store::Dataset;
@@ -70,6 +70,13 @@ pub(super) enum What {
         /// Its number.
         version: u64,
     },
+    /// A static encoder from the texts of a column.
+    Distill {
+        /// The transformer.
+        teacher: EncoderFolder,
+        /// The column.
+        column: String,
+    },
 }
 
 /// A training.
@@ -107,6 +114,8 @@ pub(super) enum Computed {
     },
     /// Figures.
     Figures { metrics: Value, result: Value },
+    /// An encoder, whose files are in the task's folder.
+    Encoder { info: Value, metrics: Value },
 }
 
 impl Task {
@@ -118,6 +127,7 @@ impl Task {
         match &self.what {
             What::Train(training) => self.train(training, given.resume.as_deref(), monitor),
             What::Evaluate { version } => self.evaluate(*version, &given.files),
+            What::Distill { teacher, column } => distiller::compute(self, &teacher.folder, column, monitor),
         }
     }
 
@@ -234,7 +244,7 @@ impl Task {
         Ok(plan::read_table_noting(&source.parts, &plans, &self.limits())?)
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         Limits { decompressed: self.decompressed, columns: self.columns }
     }
 }

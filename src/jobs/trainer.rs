@@ -3,6 +3,7 @@
 
 use super::comparer;
 use super::compute::{Computed, EncoderFolder, Given, Source, Task, Training, What};
+use super::distiller::{self, Distillation, MADE_ENCODER};
 use super::inputs::local_parts;
 use super::memory;
 use super::predictor;
@@ -17,6 +18,7 @@ use kenyon_learn::data::formats::Limits;
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::learning::Monitor;
 use kenyon_learn::learning::bundle::Bundle;
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Trains and evaluates models on stored datasets.
@@ -37,6 +39,7 @@ impl Runner for Trainer {
             JobKind::Evaluate => self.evaluate(work, monitor),
             JobKind::Predict => predictor::run(work, monitor, self.limits),
             JobKind::Compare => comparer::run(work, monitor, self.limits, self.limit()),
+            JobKind::Distill => self.distill(work, monitor),
             JobKind::Consolidate => {
                 Err(Error::unprocessable("nothing_to_consolidate", "this model has nothing to consolidate"))
             }
@@ -82,8 +85,30 @@ impl Trainer {
         let task = self.task(work, what, source(work, &input(work)?.dataset)?, &inputs, scratch.path())?;
         match self.compute(work, task, Given { resume: None, files }, monitor)? {
             Computed::Figures { metrics, result } => Ok(Outcome::Result { metrics, result }),
-            Computed::Model { .. } => Err(Error::internal("an evaluation made a model")),
+            Computed::Model { .. } | Computed::Encoder { .. } => Err(Error::internal("an evaluation made something")),
         }
+    }
+
+    fn distill(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
+        let Distillation { request, encoder, digest } =
+            serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
+        let store = &work.store;
+        let folder = work.wait(store.encoder_folder(&digest))?.ok_or_else(|| distiller::gone(&encoder))?;
+        let teacher = EncoderFolder { digest, folder: std::path::absolute(folder)? };
+        let what = What::Distill { teacher, column: request.column };
+        let scratch = store.scratch_folder()?;
+        let task = self.task(work, what, source(work, &input(work)?.dataset)?, &[], scratch.path())?;
+        let Computed::Encoder { info, metrics } = self.compute(work, task, Given::default(), monitor)? else {
+            return Err(Error::internal("a distillation made no encoder"));
+        };
+        // Nothing is stored of a job that was canceled meanwhile.
+        if monitor.canceled() {
+            return Err(Error::new(Kind::Canceled, "canceled", "the job was canceled"));
+        }
+        let made = scratch.path().join(MADE_ENCODER);
+        let (stored, _) = work.wait(store.put_encoder(&request.into, &made, &info))?;
+        let result = json!({ "encoder": stored.name, "digest": stored.digest });
+        Ok(Outcome::Result { metrics, result })
     }
 
     fn task(&self, work: &Work, what: What, source: Source, inputs: &[ColumnPlan], scratch: &Path) -> Result<Task> {

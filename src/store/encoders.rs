@@ -47,16 +47,16 @@ impl Store {
         WeakStore(Arc::downgrade(&self.inner))
     }
 
-    /// Stores the files of `folder` as an encoder; `true` when it is new. An encoder is never replaced by another
+    /// Stores the files of `folder` that `info` lists as an encoder; `true` when it is new. An encoder is never replaced by another
     /// one: 409 `encoder_exists`.
     pub async fn put_encoder(
         &self,
         name: &EncoderName,
-        digest: &str,
         folder: &Path,
-        files: &[String],
         info: &Value,
     ) -> Result<(StoredEncoder, bool)> {
+        let digest = info["digest"].as_str().unwrap_or_default();
+        let files = info["files"].as_array().into_iter().flatten().filter_map(Value::as_str);
         if let Ok(known) = self.encoder(name).await {
             return same(known, digest).map(|known| (known, false));
         }

@@ -113,3 +113,70 @@ async fn models_read_a_text_with_an_encoder() {
     let answer = server.post("/api/v1/models/s/predict", &rows).await.ok();
     assert_eq!(answer["predictions"][0]["label"], "card");
 }
+
+/// Texts of two topics, each different.
+fn many_texts(rows: usize) -> String {
+    let row = |i: usize| match i % 2 {
+        0 => format!("{{\"text\":\"where is my card {i}\",\"number\":{i},\"topic\":\"card\"}}\n"),
+        _ => format!("{{\"text\":\"transfer the money to the bank {i}\",\"number\":{i},\"topic\":\"money\"}}\n"),
+    };
+    (0..rows).map(row).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transformer_becomes_a_static_encoder() {
+    let server = TestServer::start().await;
+    assert_eq!(add(&server, "tiny", packed("bert")).await.status, 201);
+    server.put("/api/v1/datasets/d", many_texts(200)).await.ok();
+    let path = "/api/v1/encoders/tiny/distill";
+    let queued = server.post(path, json!({"dataset": "d", "column": "text", "into": "fast"})).await;
+    assert_eq!((queued.status, &queued.body["kind"], &queued.body["model"]), (202, &json!("distill"), &Value::Null));
+    let id = queued.body["id"].as_str().unwrap().to_owned();
+    assert_eq!(queued.header("location"), Some(&*format!("/api/v1/jobs/{id}")));
+    let job = server.ended(&id).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    assert!(job["metrics"]["cosine"].as_f64().unwrap() > 0.8, "{job}");
+    assert_eq!(job["metrics"]["texts"], 200);
+    assert_eq!(server.get("/api/v1/jobs?kind=distill").await.ok()["items"][0]["id"], *id);
+
+    // It is an encoder like one that was added.
+    let fast = server.get("/api/v1/encoders/fast").await.ok();
+    assert_eq!((&fast["architecture"], &fast["width"]), (&json!("static"), &json!(16)));
+    let vectors = server.post("/api/v1/encoders/fast/embed", json!({"inputs": ["where is my card"]})).await.ok();
+    assert_eq!(vectors["embeddings"][0].as_array().unwrap().len(), 16);
+    let features = json!({"text": {"kind": "text", "encoder": "fast"}, "number": "ignore"});
+    let job = server.train("m", json!({"dataset": "d", "target": "topic", "features": features})).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    let answer = server.post("/api/v1/models/m/predict", json!({"rows": [{"text": "my card"}]})).await.ok();
+    assert_eq!(answer["predictions"][0]["label"], "card");
+    assert_eq!(server.delete("/api/v1/encoders/fast").await.problem(), (409, "encoder_in_use"));
+    assert_eq!(server.delete("/api/v1/encoders/tiny").await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_distilled_is_refused() {
+    let server = TestServer::start().await;
+    assert_eq!(add(&server, "tiny", packed("bert")).await.status, 201);
+    assert_eq!(add(&server, "static", packed("static")).await.status, 201);
+    server.put("/api/v1/datasets/d", many_texts(200)).await.ok();
+    server.put("/api/v1/datasets/few", many_texts(10)).await.ok();
+    let request = |dataset: &str, column: &str, into: &str| json!({"dataset": dataset, "column": column, "into": into});
+    for (encoder, request, problem) in [
+        ("none", request("d", "text", "fast"), (404, "encoder_not_found")),
+        ("tiny", request("none", "text", "fast"), (404, "dataset_not_found")),
+        ("tiny", request("d", "none", "fast"), (422, "unknown_column")),
+        ("tiny", request("d", "number", "fast"), (422, "bad_feature")),
+        ("tiny", request("d", "text", "static"), (409, "encoder_exists")),
+        ("static", request("d", "text", "fast"), (422, "bad_encoder")),
+        ("tiny", request("d", "text", "No Name"), (400, "invalid_name")),
+        ("tiny", json!({"dataset": "d", "column": "text"}), (400, "missing_field")),
+        ("tiny", json!({"dataset": "d", "column": "text", "into": "fast", "width": 8}), (400, "unknown_field")),
+    ] {
+        let refused = server.post(&format!("/api/v1/encoders/{encoder}/distill"), &request).await;
+        assert_eq!(refused.problem(), problem, "{request}");
+    }
+    let queued = server.post("/api/v1/encoders/tiny/distill", request("few", "text", "fast")).await;
+    let job = server.ended(queued.body["id"].as_str().unwrap()).await;
+    assert_eq!((&job["status"], &job["error"]["code"]), (&json!("failed"), &json!("too_few_rows")));
+    assert_eq!(server.get("/api/v1/encoders/fast").await.status, 404);
+}

@@ -96,6 +96,11 @@ impl Folder {
         }
     }
 
+    /// The text of the file `name`, its licence.
+    pub(super) fn licence_text(&self, name: &str) -> Result<Vec<u8>> {
+        self.read(name, MAX_SETTINGS)
+    }
+
     /// The file of its licence, where it has one.
     pub(super) fn licence(&self) -> Option<String> {
         ["LICENSE", "LICENSE.txt", "LICENSE.md", "LICENCE"].into_iter().find(|name| self.has(name)).map(str::to_owned)

@@ -10,6 +10,7 @@
 //! and never pickled, and a tokenizer must fit the table of its weights.
 
 mod cache;
+mod distill;
 mod folder;
 mod open;
 mod pooling;
@@ -21,6 +22,7 @@ mod weights;
 use crate::data::vectors::CellVectors;
 use crate::nn::kernels::parallel;
 use crate::{Error, Result};
+pub use distill::{Distilled, distill};
 pub use open::open;
 
 use cache::Cache;
@@ -29,6 +31,7 @@ use pooling::{Module, Pooling};
 use serde::{Deserialize, Serialize};
 use static_table::{StaticTable, TABLES};
 use std::path::Path;
+use std::time::{Duration, Instant};
 use tokens::Tokens;
 use transformer::{Config, Scratch, Transformer};
 use weights::Weights;
@@ -58,6 +61,10 @@ pub struct EncoderInfo {
 const STATIC_TOKENS: usize = 512;
 /// Tokens of a pass: as many as have their activations in the second cache.
 const PASS: usize = 192;
+
+/// A sentence of usual length, to measure with, and for how long.
+const SENTENCE: &str = "The quick brown fox jumps over the lazy dog near the river.";
+const MEASURED: Duration = Duration::from_millis(50);
 
 enum Network {
     Static(StaticTable),
@@ -158,15 +165,19 @@ impl TextEncoder {
 
     /// The vectors of some texts, `[texts, width]`.
     pub fn embed(&self, texts: &[&str]) -> Result<Vec<f32>> {
+        self.vectors_of(&self.tokenized(texts)?)
+    }
+
+    /// The vectors of some sequences of tokens, `[sequences, width]`; zeros for an empty one.
+    fn vectors_of(&self, ids: &[Vec<u32>]) -> Result<Vec<f32>> {
         let width = self.info.width;
-        let ids = self.tokenized(texts)?;
-        let mut vectors = vec![0.0; texts.len() * width];
+        let mut vectors = vec![0.0; ids.len() * width];
         match &self.network {
             Network::Static(table) => {
                 ids.iter().zip(vectors.chunks_exact_mut(width)).for_each(|(ids, out)| table.of(ids, out));
             }
             Network::Transformer(network, pooling) => {
-                for pass in self.passes(network, pooling, &ids) {
+                for pass in self.passes(network, pooling, ids) {
                     for (text, vector) in pass.texts.iter().zip(pass.vectors.chunks_exact(width)) {
                         vectors[text * width..][..width].copy_from_slice(vector);
                     }
@@ -174,6 +185,17 @@ impl TextEncoder {
             }
         }
         Ok(vectors)
+    }
+
+    /// Texts of usual length that it encodes a second, measured for a moment.
+    pub fn rows_per_second(&self) -> Result<f64> {
+        let begun = Instant::now();
+        let mut rows = 0;
+        while rows == 0 || begun.elapsed() < MEASURED {
+            self.embed(&[SENTENCE; 32])?;
+            rows += 32;
+        }
+        Ok((f64::from(rows) / begun.elapsed().as_secs_f64().max(1e-6)).round())
     }
 
     fn tokenized(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
