@@ -4,7 +4,7 @@ use super::remote::Context;
 use super::show;
 use anyhow::Context as _;
 use clap::Subcommand;
-use kenyon_learn::encoders::TextEncoder;
+use kenyon_learn::encoders::Pretrained;
 use reqwest::Method;
 use serde_json::json;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ pub(super) enum Encoders {
     /// Add an encoder from its folder as published.
     Add {
         name: String,
-        /// With `config.json`, `tokenizer.json` and safetensors files.
+        /// With `config.json`, safetensors files, and `tokenizer.json` or `preprocessor_config.json`.
         folder: PathBuf,
     },
     /// List all encoders.
@@ -70,7 +70,7 @@ impl Encoders {
 
 /// The files of the encoder in a tar archive. A folder that is no encoder is refused here, before anything is sent.
 fn packed(folder: &Path) -> anyhow::Result<tempfile::NamedTempFile> {
-    let encoder = TextEncoder::open(folder, 1).with_context(|| format!("{} is no encoder", folder.display()))?;
+    let encoder = Pretrained::open(folder, 1).with_context(|| format!("{} is no encoder", folder.display()))?;
     let mut archive = tar::Builder::new(tempfile::NamedTempFile::new()?);
     for file in &encoder.info().files {
         archive.append_path_with_name(folder.join(file), file)?;

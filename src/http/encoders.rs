@@ -152,7 +152,7 @@ async fn embed_inputs(
 /// Queues a job that makes a static encoder, one vector a token, from a transformer and the texts of a dataset.
 ///
 /// It becomes an encoder like one that was added; the job's metrics say how near its vectors are to the transformer's.
-#[utoipa::path(post, path = "/api/v1/encoders/{name}/distill", operation_id = "distill_encoder", tag = "encoders",
+#[utoipa::path(post, path = "/api/v1/encoders/{name}/distill", operation_id = "distill", tag = "encoders",
     security(("key" = ["train"])), params(("name" = inline(EncoderName), Path),
     ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$")), request_body = DistillRequest,
     responses((status = 202, body = Job), (status = 400, body = Problem, content_type = "application/problem+json"),

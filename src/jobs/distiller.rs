@@ -6,7 +6,7 @@ use crate::store::{DatasetName, EncoderName};
 use crate::{Detail, Error, Kind, Result};
 use kenyon_learn::data::plan::{self, ColumnPlan};
 use kenyon_learn::data::{Column, ColumnKind};
-use kenyon_learn::encoders::{self, TextEncoder};
+use kenyon_learn::encoders::{self, Pretrained};
 use kenyon_learn::learning::{Monitor, Progress};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -77,12 +77,12 @@ pub(super) fn compute(task: &Task, teacher: &Path, column: &str, monitor: &dyn M
         !monitor.canceled()
     };
     let found = encoders::distill(teacher, &texts, &folder, task.threads, &progress)?;
-    let made = TextEncoder::open(&folder, task.threads)?;
+    let made = Pretrained::open(&folder, task.threads)?;
     let mut info = serde_json::to_value(made.info()).map_err(Error::internal)?;
     info["rows_per_second"] = made.rows_per_second()?.into();
     let metrics = json!({
         "tokens": found.tokens, "words": found.words, "texts": found.texts, "cosine": found.cosine,
-        "cosine_unfitted": found.cosine_unfitted, "rows_per_second": info["rows_per_second"],
+        "cosine_unfitted": found.cosine_unfitted, "variance": found.variance, "rows_per_second": info["rows_per_second"],
     });
     Ok(Computed::Encoder { info, metrics })
 }

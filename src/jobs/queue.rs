@@ -179,8 +179,8 @@ impl Queue {
         key: Option<&IdempotencyKey>,
     ) -> Result<(Job, bool)> {
         let found = self.store.encoder(encoder).await?;
-        if matches!(found.info["architecture"].as_str(), Some("static")) {
-            let detail = format!("{encoder} is static already: only a transformer of texts can be distilled");
+        if found.info["architecture"] == "static" || found.info["reads"] == "image" {
+            let detail = format!("{encoder} is no transformer of texts, and only those can be distilled");
             return Err(Error::unprocessable("bad_encoder", detail));
         }
         request.check(&self.store.dataset(&request.dataset).await?.columns)?;

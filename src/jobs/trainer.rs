@@ -21,6 +21,9 @@ use kenyon_learn::learning::bundle::Bundle;
 use serde_json::json;
 use std::path::{Path, PathBuf};
 
+/// Bytes of a file of vectors that has none.
+const NO_VECTORS: u64 = 16;
+
 /// Trains and evaluates models on stored datasets.
 #[derive(Clone, Debug, Default)]
 pub struct Trainer {
@@ -94,7 +97,7 @@ impl Trainer {
             serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
         let store = &work.store;
         let folder = work.wait(store.encoder_folder(&digest))?.ok_or_else(|| distiller::gone(&encoder))?;
-        let teacher = EncoderFolder { digest, folder: std::path::absolute(folder)? };
+        let teacher = EncoderFolder { digest, folder: std::path::absolute(folder)?, vectors: Vec::new() };
         let what = What::Distill { teacher, column: request.column };
         let scratch = store.scratch_folder()?;
         let task = self.task(work, what, source(work, &input(work)?.dataset)?, &[], scratch.path())?;
@@ -115,7 +118,12 @@ impl Trainer {
         let mut encoders = Vec::new();
         for encoder in inputs.iter().filter_map(|plan| plan.encoder.as_ref()) {
             if let Some(folder) = work.wait(work.store.encoder_folder(&encoder.digest))? {
-                encoders.push(EncoderFolder { digest: encoder.digest.clone(), folder: std::path::absolute(folder)? });
+                let vectors = work.wait(work.store.vector_files(&encoder.digest))?;
+                encoders.push(EncoderFolder {
+                    digest: encoder.digest.clone(),
+                    folder: std::path::absolute(folder)?,
+                    vectors: vectors.iter().map(std::path::absolute).collect::<std::io::Result<_>>()?,
+                });
             }
         }
         Ok(Task {
@@ -134,7 +142,18 @@ impl Trainer {
         let scratch = task.scratch.clone();
         // What the system has ended, for lack of memory mostly, tries again with half.
         let memory = self.limit() >> work.job.kills.min(8);
-        supervise::run(&Place { program, scratch: &scratch, memory }, task, given, monitor)
+        let encoders = task.encoders.clone();
+        let computed = supervise::run(&Place { program, scratch: &scratch, memory }, task, given, monitor);
+        // Whatever became of the job, another one need not encode the same cells again.
+        for encoder in &encoders {
+            let fresh = encoder.fresh_vectors(&scratch);
+            if std::fs::metadata(&fresh).is_ok_and(|file| file.len() > NO_VECTORS)
+                && let Err(error) = work.wait(work.store.put_vectors(&encoder.digest, &fresh))
+            {
+                tracing::warn!(%error, cause = ?error.cause, "vectors could not be stored");
+            }
+        }
+        computed
     }
 
     fn limit(&self) -> u64 {

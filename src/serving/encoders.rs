@@ -3,7 +3,7 @@
 use crate::store::{EncoderName, Store, StoredEncoder, WeakStore};
 use crate::{Error, Result};
 use kenyon_learn::data::vectors::{self, CellVectors};
-use kenyon_learn::encoders::{self, TextEncoder};
+use kenyon_learn::encoders::{self, Pretrained};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
@@ -44,7 +44,7 @@ pub async fn add(store: &Store, name: &EncoderName, archive: PathBuf, threads: u
     let (root, info) = blocking(move || {
         unpack(&archive, &root)?;
         let root = inner_folder(root)?;
-        let encoder = TextEncoder::open(&root, threads)?;
+        let encoder = Pretrained::open(&root, threads)?;
         let mut info = serde_json::to_value(encoder.info()).map_err(Error::internal)?;
         info["rows_per_second"] = encoder.rows_per_second()?.into();
         Ok((root, info))

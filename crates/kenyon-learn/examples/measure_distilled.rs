@@ -12,7 +12,6 @@ fn main() {
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
     std::fs::create_dir_all(&arguments[2]).unwrap();
     let begun = Instant::now();
-    let found =
-        encoders::distill(arguments[0].as_ref(), &texts, arguments[2].as_ref(), 2, &|_| true).unwrap();
+    let found = encoders::distill(arguments[0].as_ref(), &texts, arguments[2].as_ref(), 2, &|_| true).unwrap();
     println!("{found:?} in {:.1} s", begun.elapsed().as_secs_f64());
 }

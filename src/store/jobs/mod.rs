@@ -62,8 +62,7 @@ impl JobKind {
 impl FromStr for JobKind {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let all =
-            [Self::Train, Self::Consolidate, Self::Evaluate, Self::Predict, Self::Compare, Self::Distill];
+        let all = [Self::Train, Self::Consolidate, Self::Evaluate, Self::Predict, Self::Compare, Self::Distill];
         let found = all.into_iter().find(|k| k.name() == text);
         let unknown = "a job's kind is train, consolidate, evaluate, predict, compare or distill";
         found.ok_or_else(|| Error::malformed("unknown_kind", unknown))

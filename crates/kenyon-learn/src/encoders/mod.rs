@@ -1,10 +1,12 @@
-//! Pretrained encoders: networks that turn a text into a vector, read from a folder as it was published. They are
-//! never trained here, and nothing is ever downloaded.
+//! Pretrained encoders: networks that turn a text or a picture into a vector, read from a folder as it was published. They
+//! are never trained here, and nothing is ever downloaded.
 //!
 //! | architecture | read from |
 //! | --- | --- |
 //! | static (model2vec, sentence-transformers' `StaticEmbedding`) | `config.json`, `tokenizer.json`, `model.safetensors` |
 //! | BERT, RoBERTa, XLM-RoBERTa, DistilBERT, MPNet | the same, and `modules.json` with its folders for pooling |
+//! | ViT, DINOv2, ResNet, EfficientNet (`transformers`) | `config.json`, `preprocessor_config.json`, `model.safetensors` |
+//! | EfficientNet, EfficientNet-Lite, MobileNetV2 (timm) | `config.json`, `model.safetensors` |
 //!
 //! A folder is untrusted: sizes are checked against the files before anything is allocated, weights are safetensors
 //! and never pickled, and a tokenizer must fit the table of its weights.
@@ -12,18 +14,22 @@
 mod cache;
 mod distill;
 mod folder;
+mod images;
 mod open;
 mod pooling;
+mod pretrained;
 mod static_table;
 mod tokens;
 mod transformer;
 mod weights;
 
-use crate::data::vectors::CellVectors;
 use crate::nn::kernels::parallel;
 use crate::{Error, Result};
+pub use cache::{STORED_BYTES, VectorFiles};
 pub use distill::{Distilled, distill};
-pub use open::open;
+pub use images::ImageEncoder;
+pub use open::{open, open_with};
+pub use pretrained::Pretrained;
 
 use cache::Cache;
 use folder::Folder;
@@ -31,10 +37,21 @@ use pooling::{Module, Pooling};
 use serde::{Deserialize, Serialize};
 use static_table::{StaticTable, TABLES};
 use std::path::Path;
-use std::time::{Duration, Instant};
 use tokens::Tokens;
 use transformer::{Config, Scratch, Transformer};
 use weights::Weights;
+
+/// What an encoder reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Reads {
+    /// Texts.
+    #[default]
+    Text,
+    /// Pictures, PNG or JPEG in base64.
+    Image,
+}
 
 /// What is known about an encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -42,10 +59,16 @@ use weights::Weights;
 pub struct EncoderInfo {
     /// `static`, `bert`, `distilbert` …
     pub architecture: String,
+    /// What it reads.
+    #[serde(default)]
+    pub reads: Reads,
     /// Length of a vector.
     pub width: usize,
-    /// Tokens of a text that are read.
+    /// Tokens of a text that are read; 0 for one of pictures.
     pub max_tokens: usize,
+    /// Height and width that a picture is brought to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<[usize; 2]>,
     /// SHA-256 over its files.
     pub digest: String,
     /// Bytes in memory, about.
@@ -61,10 +84,6 @@ pub struct EncoderInfo {
 const STATIC_TOKENS: usize = 512;
 /// Tokens of a pass: as many as have their activations in the second cache.
 const PASS: usize = 192;
-
-/// A sentence of usual length, to measure with, and for how long.
-const SENTENCE: &str = "The quick brown fox jumps over the lazy dog near the river.";
-const MEASURED: Duration = Duration::from_millis(50);
 
 enum Network {
     Static(StaticTable),
@@ -147,8 +166,10 @@ impl TextEncoder {
         let files = folder::files(root, &paths)?;
         let info = EncoderInfo {
             architecture,
+            reads: Reads::Text,
             width: network.width(),
             max_tokens,
+            image_size: None,
             digest: folder::digest(root, &files)?,
             bytes: network.bytes() as u64,
             license: folder.licence(),
@@ -187,15 +208,8 @@ impl TextEncoder {
         Ok(vectors)
     }
 
-    /// Texts of usual length that it encodes a second, measured for a moment.
-    pub fn rows_per_second(&self) -> Result<f64> {
-        let begun = Instant::now();
-        let mut rows = 0;
-        while rows == 0 || begun.elapsed() < MEASURED {
-            self.embed(&[SENTENCE; 32])?;
-            rows += 32;
-        }
-        Ok((f64::from(rows) / begun.elapsed().as_secs_f64().max(1e-6)).round())
+    fn is_static(&self) -> bool {
+        matches!(self.network, Network::Static(_))
     }
 
     fn tokenized(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
@@ -245,16 +259,6 @@ impl TextEncoder {
 struct Pass {
     texts: Vec<usize>,
     vectors: Vec<f32>,
-}
-
-impl CellVectors for TextEncoder {
-    fn width(&self) -> usize {
-        self.info.width
-    }
-
-    fn of_texts(&self, texts: &[&str]) -> Result<Vec<f32>> {
-        self.cache.through(texts, |missing| self.embed(missing))
-    }
 }
 
 impl Network {

@@ -42,6 +42,8 @@ pub(super) struct Fitted {
     /// On held-out texts.
     pub(super) cosine: f64,
     pub(super) cosine_unfitted: f64,
+    /// Share of the variance over the texts that the kept components have.
+    pub(super) variance: f64,
 }
 
 impl Fit<'_> {
@@ -82,8 +84,8 @@ impl Fit<'_> {
                 table[token as usize * width..][..width].copy_from_slice(row);
             }
         }
-        let table = self.components(&table, &rows, kept)?;
-        Ok(Fitted { table, width: kept, cosine: best.0, cosine_unfitted })
+        let (table, variance) = self.components(&table, &rows, kept)?;
+        Ok(Fitted { table, width: kept, cosine: best.0, cosine_unfitted, variance })
     }
 
     /// Centres the vectors and weights each by how rare its token is. Tokens of a vocabulary are mostly in the order of how
@@ -169,11 +171,11 @@ impl Fit<'_> {
         Ok(moved)
     }
 
-    /// The `kept` principal components, over the texts, of all vectors.
-    fn components(&self, table: &[f32], rows: &[f32], kept: usize) -> Result<Vec<f32>> {
+    /// The `kept` principal components, over the texts, of all vectors, and their share of the variance.
+    fn components(&self, table: &[f32], rows: &[f32], kept: usize) -> Result<(Vec<f32>, f64)> {
         let width = self.width;
         let means = self.sentences.by_text.product(rows, width, self.threads);
-        let Eigen { vectors, .. } = eigen(&moments(&means, &means, width), width)?;
+        let Eigen { values, vectors } = eigen(&moments(&means, &means, width), width)?;
         let basis: Vec<f32> = vectors[..kept * width].iter().map(|x| *x as f32).collect();
         let mut out = vec![0.0; table.len() / width * kept];
         let tokens = table.len() / width;
@@ -184,7 +186,7 @@ impl Fit<'_> {
             None,
             1.0,
         );
-        Ok(out)
+        Ok((out, values[..kept].iter().sum::<f64>() / values.iter().sum::<f64>().max(f64::MIN_POSITIVE)))
     }
 }
 

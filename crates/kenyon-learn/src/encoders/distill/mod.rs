@@ -44,6 +44,8 @@ pub struct Distilled {
     pub cosine: f64,
     /// The same without the fit.
     pub cosine_unfitted: f64,
+    /// Share of the variance over the texts that the kept components have.
+    pub variance: f64,
 }
 
 /// Writes a static encoder of `texts`, as the transformer in the folder `teacher` reads them, to the folder `out`.
@@ -108,6 +110,7 @@ pub fn distill(
         texts: texts.len(),
         cosine: found.cosine,
         cosine_unfitted: found.cosine_unfitted,
+        variance: found.variance,
     })
 }
 

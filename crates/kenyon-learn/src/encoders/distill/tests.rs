@@ -9,7 +9,8 @@ fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/encoders").join(name)
 }
 
-const WORDS: [&str; 8] = ["the bank", "a card", "my account", "lost money", "transfer where", "open new", "pay old", "cards"];
+const WORDS: [&str; 8] =
+    ["the bank", "a card", "my account", "lost money", "transfer where", "open new", "pay old", "cards"];
 
 fn texts() -> Vec<String> {
     let word = |at: usize| WORDS[at % WORDS.len()];
@@ -53,9 +54,8 @@ fn what_cannot_be_distilled_is_refused_and_a_stop_is_followed() {
     let out = tempfile::tempdir().unwrap();
     let texts = texts();
     let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-    let refused = |name: &str, texts: &[&str]| {
-        distill(&fixture(name), texts, out.path(), 1, &|_| true).unwrap_err().code
-    };
+    let refused =
+        |name: &str, texts: &[&str]| distill(&fixture(name), texts, out.path(), 1, &|_| true).unwrap_err().code;
     assert_eq!(refused("static", &texts), "bad_encoder");
     assert_eq!(refused("bert", &["a card", "the bank", "the bank "]), "too_few_rows");
     let told = Cell::new(0.0);

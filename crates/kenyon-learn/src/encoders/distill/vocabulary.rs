@@ -32,9 +32,8 @@ impl Vocabulary {
             tokenizer[part] = Value::Null;
         }
         let marks = teacher.special();
-        let mut sequences: Vec<Vec<u32>> = (0..=teacher.highest())
-            .map(|id| if marks.contains(&id) { Vec::new() } else { vec![id] })
-            .collect();
+        let mut sequences: Vec<Vec<u32>> =
+            (0..=teacher.highest()).map(|id| if marks.contains(&id) { Vec::new() } else { vec![id] }).collect();
         let mut words = 0;
         let prefix = tokenizer["model"]["continuing_subword_prefix"].as_str().map(str::to_owned);
         let is_word_piece = tokenizer["model"]["type"].as_str().is_none_or(|kind| kind == "WordPiece");
@@ -67,20 +66,14 @@ impl Vocabulary {
 }
 
 /// Words of several pieces that occur often, the most frequent first, with their pieces.
-fn frequent_words(
-    teacher: &Tokens,
-    texts: &[&str],
-    prefix: &str,
-    threads: usize,
-) -> Result<Vec<(String, Vec<u32>)>> {
+fn frequent_words(teacher: &Tokens, texts: &[&str], prefix: &str, threads: usize) -> Result<Vec<(String, Vec<u32>)>> {
     type Counted = HashMap<String, (u32, Vec<u32>)>;
     let mut parts: Vec<(&[&str], Result<Counted>)> = texts.chunks(512).map(|part| (part, Ok(Counted::new()))).collect();
     parallel::each(&mut parts, threads, |_, (texts, counted)| {
         let mut found = Counted::new();
         let all = texts.iter().try_for_each(|text| {
             for (pieces, ids) in teacher.words(text)?.into_iter().filter(|(pieces, _)| pieces.len() > 1) {
-                let word: String =
-                    pieces.iter().map(|piece| piece.strip_prefix(prefix).unwrap_or(piece)).collect();
+                let word: String = pieces.iter().map(|piece| piece.strip_prefix(prefix).unwrap_or(piece)).collect();
                 found.entry(word).or_insert((0, ids)).0 += 1;
             }
             Ok::<_, Error>(())

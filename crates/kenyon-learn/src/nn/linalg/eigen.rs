@@ -83,9 +83,7 @@ fn tridiagonal(a: &[f64], n: usize) -> (Vec<f64>, Vec<f64>, Vec<f64>) {
 fn implicit_ql(diagonal: &mut [f64], off: &mut [f64], vectors: &mut [f64], n: usize) -> Result<()> {
     for l in 0..n {
         for step in 0.. {
-            let small = |i: usize| {
-                off[i].abs() <= f64::EPSILON * (diagonal[i].abs() + diagonal[i + 1].abs())
-            };
+            let small = |i: usize| off[i].abs() <= f64::EPSILON * (diagonal[i].abs() + diagonal[i + 1].abs());
             let m = (l..n - 1).find(|&i| small(i)).unwrap_or(n - 1);
             if m == l {
                 break;
@@ -150,8 +148,7 @@ mod tests {
             assert!(values.is_sorted_by(|x, y| x >= y));
             for i in 0..n {
                 for j in 0..n {
-                    let back: f64 =
-                        (0..n).map(|k| values[k] * vectors[k * n + i] * vectors[k * n + j]).sum();
+                    let back: f64 = (0..n).map(|k| values[k] * vectors[k * n + i] * vectors[k * n + j]).sum();
                     assert!((back - a[i * n + j]).abs() < 1e-9 * n as f64, "n = {n}: {back} {}", a[i * n + j]);
                 }
                 let own = dot(&vectors[i * n..(i + 1) * n], &vectors[i * n..(i + 1) * n]);
