@@ -25,12 +25,10 @@ const ROWS: u64 = 200_000;
 #[schema(examples(json!({ "dataset": "intents", "column": "text", "into": "fast" })))]
 pub struct DistillRequest {
     /// The dataset that has the texts; of a large one the first 200,000 rows.
-    #[schema(inline)]
     pub dataset: DatasetName,
     /// Its column of texts.
     pub column: String,
     /// The name of the new encoder.
-    #[schema(inline)]
     pub into: EncoderName,
 }
 

@@ -169,7 +169,7 @@ async fn what_cannot_be_distilled_is_refused() {
         ("tiny", request("d", "number", "fast"), (422, "bad_feature")),
         ("tiny", request("d", "text", "static"), (409, "encoder_exists")),
         ("static", request("d", "text", "fast"), (422, "bad_encoder")),
-        ("tiny", request("d", "text", "No Name"), (400, "invalid_name")),
+        ("tiny", request("d", "text", "No Name"), (400, "invalid_request")),
         ("tiny", json!({"dataset": "d", "column": "text"}), (400, "missing_field")),
         ("tiny", json!({"dataset": "d", "column": "text", "into": "fast", "width": 8}), (400, "unknown_field")),
     ] {
@@ -246,7 +246,8 @@ async fn models_read_a_picture_with_an_encoder() {
     // One that only observes.
     let features = json!({"photo": {"kind": "image", "encoder": "eye"}});
     let request = json!({"target": "bright", "features": features});
-    assert_eq!(send(server.request(Method::PUT, "/api/v1/models/s").json(&request)).await.status, 201);
+    let made = send(server.request(Method::PUT, "/api/v1/models/s").json(&request)).await;
+    assert_eq!(made.status, 201, "{}", made.body);
     let lines: Vec<Value> = pictures(40).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     server.post("/api/v1/models/s/observe", json!({"rows": lines})).await.ok();
     let rows = json!({"rows": [{"photo": picture(300)}, {"photo": picture(301)}]});

@@ -98,10 +98,10 @@ impl TargetEncoder {
         if matches!(
             column,
             Column::Timestamp(_)
-            | Column::Vector { .. }
-            | Column::Series { .. }
-            | Column::Strings { .. }
-            | Column::Picture(_)
+                | Column::Vector { .. }
+                | Column::Series { .. }
+                | Column::Strings { .. }
+                | Column::Picture(_)
         ) {
             return fail("target_not_classes", "lists and moments cannot be classes".into());
         }
