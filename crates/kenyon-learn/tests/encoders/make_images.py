@@ -100,7 +100,8 @@ def by_timm(name):
         "mean": [0.498, 0.498, 0.498], "std": [0.502, 0.502, 0.502],
     }
     network = timm_efficientnet._gen_efficientnet_lite(
-        "tf_efficientnet_lite0", channel_multiplier=0.1, depth_multiplier=0.5, pretrained=False, num_classes=0
+        "tf_efficientnet_lite0", channel_multiplier=0.1, depth_multiplier=0.5, pretrained=False, num_classes=0,
+        pad_type="same",
     )
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):

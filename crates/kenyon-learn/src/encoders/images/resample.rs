@@ -81,11 +81,15 @@ fn weights(from: usize, to: usize, filter: Filter) -> Vec<Weights> {
 /// A picture of RGB bytes `[height, width, 3]` at another height and width.
 pub(super) fn resize(bytes: &[u8], from: [usize; 2], to: [usize; 2], filter: Filter) -> Vec<u8> {
     if filter == Filter::Nearest {
-        let place = |axis: usize, at: usize| {
-            (((at as f64 + 0.5) * from[axis] as f64 / to[axis] as f64) as usize).min(from[axis] - 1)
+        // The places are added up, as Pillow does it, since they may lie on an edge between two pixels.
+        let places = |axis: usize| -> Vec<usize> {
+            let step = from[axis] as f64 / to[axis] as f64;
+            let sums = std::iter::successors(Some(step * 0.5), |place| Some(place + step));
+            sums.take(to[axis]).map(|place| (place as usize).min(from[axis] - 1)).collect()
         };
-        let pixel = |y: usize, x: usize| &bytes[(place(0, y) * from[1] + place(1, x)) * 3..][..3];
-        return (0..to[0]).flat_map(|y| (0..to[1]).flat_map(move |x| pixel(y, x))).copied().collect();
+        let (down, across) = (places(0), places(1));
+        let pixel = |y: usize, x: usize| &bytes[(y * from[1] + x) * 3..][..3];
+        return down.iter().flat_map(|&y| across.iter().flat_map(move |&x| pixel(y, x))).copied().collect();
     }
     let across = if from[1] == to[1] { bytes.to_vec() } else { rows(bytes, from, to[1], filter) };
     if from[0] == to[0] { across } else { columns(&across, [from[0], to[1]], to[0], filter) }
