@@ -35,6 +35,8 @@ pub(super) struct Cache {
     /// The newer half and the older half: when the newer one is full, the older one is dropped.
     kept: Mutex<[HashMap<Key, Box<[f32]>>; 2]>,
     stored: OnceLock<Mutex<Stored>>,
+    /// Held while files are opened, which empties the fresh one.
+    opening: Mutex<()>,
 }
 
 /// Open files, and where each vector is.
@@ -49,17 +51,18 @@ struct Stored {
 
 impl Cache {
     pub(super) fn new(width: usize) -> Self {
-        Self { width, kept: Mutex::default(), stored: OnceLock::new() }
+        Self { width, kept: Mutex::default(), stored: OnceLock::new(), opening: Mutex::default() }
     }
 
-    /// Reads from and writes to `files` from now on.
+    /// Reads from and writes to `files` from now on, unless it does so with others already.
     ///
     /// # Errors
     /// The fresh file cannot be made.
     pub(super) fn store_in(&self, files: &VectorFiles) -> Result<()> {
-        let stored = Stored::open(files, self.width)?;
-        // Of two calls the first stays.
-        let _ = self.stored.set(Mutex::new(stored));
+        let _opening = self.opening.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.stored.get().is_none() {
+            let _ = self.stored.set(Mutex::new(Stored::open(files, self.width)?));
+        }
         Ok(())
     }
 
@@ -160,7 +163,10 @@ impl Stored {
         // A record at the end that was cut short is not read.
         for at in (HEADER..).step_by(step as usize).take_while(|at| at + step <= length) {
             file.read_exact_at(&mut key, at)?;
-            self.places.entry(key).or_insert((number, at));
+            // What was never written reads as zeros.
+            if key != Key::default() {
+                self.places.entry(key).or_insert((number, at));
+            }
         }
         self.room = self.room.saturating_sub(length);
         self.files.push(file);
@@ -227,6 +233,8 @@ mod tests {
         let (first, encoded) = (Cache::new(2), Cell::new(0));
         first.store_in(&VectorFiles { known: Vec::new(), fresh: one.clone() }).unwrap();
         let vectors = first.through(&["a", "bcd", "a"], encode(&encoded)).unwrap();
+        // Every column that the encoder reads asks for the files.
+        first.store_in(&VectorFiles { known: Vec::new(), fresh: one.clone() }).unwrap();
         assert_eq!(first.through(&["bcd"], encode(&encoded)).unwrap(), vectors[2..4]);
         assert_eq!((vectors, encoded.get()), (vec![1.0, 1.0, 3.0, 1.0, 1.0, 1.0], 2));
 
