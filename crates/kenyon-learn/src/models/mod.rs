@@ -6,6 +6,7 @@ pub(crate) mod attention;
 pub mod candle;
 #[cfg(test)]
 mod conformance;
+mod fold_readouts;
 pub(crate) mod hybrid;
 mod layers;
 pub(crate) mod memory;
@@ -14,6 +15,7 @@ pub mod recipe;
 pub mod registry;
 pub mod settings;
 pub(crate) mod sparse_mlp;
+mod tensors;
 #[cfg(test)]
 mod toy;
 

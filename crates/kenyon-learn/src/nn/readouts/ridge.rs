@@ -69,19 +69,61 @@ pub(crate) struct RidgeRows {
     pub(crate) weights: Vec<f32>,
     /// Class ids, or values: `[rows]`.
     pub(crate) targets: Vec<f32>,
+    /// The fold of each row, where there are folds.
+    pub(crate) folds: Vec<u8>,
+}
+
+impl RidgeRows {
+    /// Rows of `width` numbers at these positions.
+    fn part(&self, at: &[usize], width: usize) -> Self {
+        Self {
+            rows: at.iter().flat_map(|&at| &self.rows[at * width..(at + 1) * width]).copied().collect(),
+            weights: at.iter().map(|&at| self.weights[at]).collect(),
+            targets: at.iter().map(|&at| self.targets[at]).collect(),
+            folds: Vec::new(),
+        }
+    }
 }
 
 /// Ridges that are tried, as shares of the mean squared length of a row.
 const RIDGES: [f64; 8] = [1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0];
 
-/// A readout of `outputs` classes, or of a value if that is 1, from rows of `width` numbers: its weights
-/// `[width, outputs]` and biases. The ridge and the sharpness of the logits are those with the least leave-one-out
+/// Weights `[width, outputs]` and biases `[outputs]` of a readout.
+pub(crate) type Solution = (Vec<f32>, Vec<f32>);
+
+/// The readout from all rows, then of each of `folds` folds that from the other rows.
+pub(crate) fn tuned(
+    from: &RidgeRows,
+    folds: usize,
+    width: usize,
+    outputs: usize,
+    threads: usize,
+) -> Vec<Result<Solution>> {
+    let count = from.targets.len();
+    let all = products(&from.rows, count, width);
+    let without = |fold: usize| {
+        let at: Vec<usize> =
+            (0..count).filter(|&row| from.folds.get(row).is_none_or(|&f| usize::from(f) != fold)).collect();
+        let products =
+            at.iter().flat_map(|&a| at.iter().map(move |&b| (a, b))).map(|(a, b)| all[a * count + b]).collect();
+        tuned_by(&from.part(&at, width), products, (width, outputs), threads)
+    };
+    std::iter::once(tuned_by(from, all.clone(), (width, outputs), threads)).chain((0..folds).map(without)).collect()
+}
+
+/// A readout of `outputs` classes, or of a value if that is 1, from rows of `width` numbers and the `products` of all pairs
+/// of them. The ridge and the sharpness of the logits are those with the least leave-one-out
 /// loss; a row's answer without it follows from the solution with all (Allen 1974, "The relationship between variable selection and data augmentation and a method for
 /// prediction").
 ///
 /// # Errors
 /// `singular` where the rows do not differ.
-pub(crate) fn tuned(from: &RidgeRows, width: usize, outputs: usize, threads: usize) -> Result<(Vec<f32>, Vec<f32>)> {
+fn tuned_by(
+    from: &RidgeRows,
+    products: Vec<f64>,
+    (width, outputs): (usize, usize),
+    threads: usize,
+) -> Result<Solution> {
     let (count, total) = (from.targets.len(), from.weights.iter().map(|w| f64::from(*w)).sum::<f64>());
     // `[outputs, rows]`, less the mean of each output.
     let mut wanted: Vec<f64> = if outputs == 1 {
@@ -94,7 +136,6 @@ pub(crate) fn tuned(from: &RidgeRows, width: usize, outputs: usize, threads: usi
         *mean = wanted.iter().zip(&from.weights).map(|(v, w)| v * f64::from(*w)).sum::<f64>() / total;
         wanted.iter_mut().for_each(|v| *v -= *mean);
     }
-    let products = products(&from.rows, count, width);
     let length = mean_diagonal(&products, count);
     let mut best: Option<(f64, f64, Vec<f64>)> = None;
     for ridge in RIDGES {
@@ -128,14 +169,16 @@ pub(crate) fn tuned(from: &RidgeRows, width: usize, outputs: usize, threads: usi
     Ok((weights, means.iter().map(|&mean| (mean * sharpness) as f32).collect()))
 }
 
-/// The least log loss of answers `[outputs, rows]` with `means` added, and what to multiply them by for that.
+/// The least log loss of answers `[outputs, rows]` with `means` added, and what to multiply them by for that. One more row,
+/// of which any class may be true, keeps doubt where all answers are right.
 fn sharpest(answers: &[f64], means: &[f64], from: &RidgeRows) -> (f64, f64) {
     let count = from.targets.len();
     let loss = |sharpness: f64| -> f64 {
         let one = |row: usize| {
             let logit = |output: usize| (answers[output * count + row] + means[output]) * sharpness;
             let total = log_sum_exp((0..means.len()).map(logit));
-            f64::from(from.weights[row]) * (total - logit(from.targets[row] as usize))
+            let any = total - (0..means.len()).map(logit).sum::<f64>() / means.len() as f64;
+            f64::from(from.weights[row]) * (total - logit(from.targets[row] as usize)) + any / count as f64
         };
         (0..count).map(one).sum()
     };
@@ -217,16 +260,31 @@ mod tests {
                 |o: usize| row.iter().enumerate().map(|(i, v)| v * weights[i * outputs + o]).sum::<f32>() + bias[o];
             (0..outputs).map(of).collect()
         };
-        let readout = tuned(&from, width, 3, 1).unwrap();
+        let readout = tuned(&from, 0, width, 3, 1).remove(0).unwrap();
         let right = (0..150).filter(|row| {
             let logits = answer(&readout, &draw(row % 3));
             logits.iter().enumerate().all(|(o, l)| o == row % 3 || *l < logits[row % 3])
         });
         assert!(right.count() > 140);
         from.targets = from.rows.chunks_exact(width).map(|row| 2.0 + row[..100].iter().sum::<f32>()).collect();
-        let readout = tuned(&from, width, 1, 1).unwrap();
+        let readout = tuned(&from, 0, width, 1, 1).remove(0).unwrap();
         let error = |row: &[f32]| answer(&readout, row)[0] - 2.0 - row[..100].iter().sum::<f32>();
         let errors: Vec<f32> = (0..150).map(|row| error(&draw(row % 3)).powi(2)).collect();
         assert!(errors.iter().sum::<f32>() / 150.0 < 90.0, "{errors:?}");
+    }
+
+    #[test]
+    fn a_fold_has_the_readout_of_the_other_rows() {
+        let (mut random, count, width) = (Random::new(4), 40, 60);
+        let mut from =
+            RidgeRows { rows: random.normals(count * width, 1.0), weights: vec![1.0; count], ..RidgeRows::default() };
+        from.targets = from.rows.chunks_exact(width).map(|row| f32::from(row[0] + 0.3 * row[1] > 0.0)).collect();
+        from.folds = (0..count).map(|row| (row % 4) as u8).collect();
+        let solved = tuned(&from, 4, width, 2, 1);
+        let kept: Vec<usize> = (0..count).filter(|row| row % 4 != 2).collect();
+        let alone = tuned(&from.part(&kept, width), 0, width, 2, 1).remove(0).unwrap();
+        let of_fold = solved[3].as_ref().unwrap();
+        assert!(of_fold.0.iter().zip(&alone.0).all(|(a, b)| (a - b).abs() < 1e-4));
+        assert!(of_fold.0 != solved[0].as_ref().unwrap().0);
     }
 }
