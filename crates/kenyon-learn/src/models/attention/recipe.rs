@@ -44,7 +44,7 @@ pub(super) static RULES: &[Rule] = &[
             "batch_size",
             "early_stopping",
         ],
-        measured: "PENDING",
+        measured: "8 UCR sets of 36 to 1,194 rows, two splits, validation rows, beside blocks and filters with rows held out: log loss .470 instead of .574, accuracy .865 instead of .866, in an eighth of the time (benches, series)",
         values: |data, _| {
             let alone = data.features.iter().all(|feature| feature.kind == ColumnKind::Sequence);
             (alone && !data.has_sentences() && data.rows <= SOLVED).then(|| {
