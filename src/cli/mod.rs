@@ -91,7 +91,7 @@ enum Command {
     /// Upload, list and delete datasets.
     #[command(subcommand)]
     Datasets(remote::Datasets),
-    /// Add, list and remove pretrained encoders.
+    /// Add, list, distil and remove pretrained encoders.
     #[command(subcommand)]
     Encoders(encoders::Encoders),
     /// Compare models with neural recordings; list and remove comparisons.

@@ -2,14 +2,19 @@
 
 use super::Api;
 use super::error::{Answer, Problem};
-use super::read::{Json, Path, body_error};
+use super::jobs::queued;
+use super::models::idempotency;
+use super::read::{Json, Path, Raw, body_error, json};
 use super::schemas::Binary;
+use crate::jobs::DistillRequest;
 use crate::serving::encoders;
-use crate::store::{EncoderName, Page, StoredEncoder};
+use crate::store::{Caller, EncoderName, Job, Page, StoredEncoder};
 use crate::{Detail, Error, Result};
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::State;
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::response::Response;
 use futures::TryStreamExt;
 use jiff::Timestamp;
 use kenyon_learn::encoders::EncoderInfo;
@@ -25,6 +30,7 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
         .routes(routes!(list_encoders))
         .routes(routes!(get_encoder, put_encoder, delete_encoder))
         .routes(routes!(embed_inputs))
+        .routes(routes!(distill_encoder))
 }
 
 /// An encoder.
@@ -141,6 +147,30 @@ async fn embed_inputs(
     let (width, vectors) = encoders::embed(&api.store, &name, request.inputs, api.config.job_threads()).await?;
     let embeddings = vectors.chunks_exact(width).map(<[f32]>::to_vec).collect();
     Ok(axum::Json(Embeddings { encoder: name, width, embeddings }))
+}
+
+/// Queues a job that makes a static encoder, one vector a token, from a transformer and the texts of a dataset.
+///
+/// It becomes an encoder like one that was added; the job's metrics say how near its vectors are to the transformer's.
+#[utoipa::path(post, path = "/api/v1/encoders/{name}/distill", operation_id = "distill", tag = "encoders",
+    security(("key" = ["train"])), params(("name" = inline(EncoderName), Path),
+    ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$")), request_body = DistillRequest,
+    responses((status = 202, body = Job), (status = 400, body = Problem, content_type = "application/problem+json"),
+    (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "an encoder has the new name", body = Problem, content_type = "application/problem+json"),
+    (status = 422, description = "no transformer, or no texts", body = Problem, content_type = "application/problem+json"),
+    (status = 429, body = Problem, content_type = "application/problem+json")))]
+async fn distill_encoder(
+    State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<EncoderName>,
+    headers: HeaderMap,
+    Raw(body): Raw,
+) -> Answer<Response> {
+    let request: DistillRequest = json(&body)?;
+    let key = idempotency(&headers, &caller, &Method::POST, &format!("/encoders/{name}/distill"), &body)?;
+    let (job, _) = api.queue.distill(&name, request, key.as_ref()).await?;
+    Ok(queued(&job))
 }
 
 fn shown(stored: StoredEncoder) -> Result<EncoderAnswer> {

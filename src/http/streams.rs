@@ -20,6 +20,7 @@ use futures::{StreamExt, TryStreamExt};
 use kenyon_learn::data::Task;
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::data::schema::{ColumnKind, ColumnsPattern, FeatureSpec, Features};
+use kenyon_learn::data::vectors::ColumnEncoder;
 use kenyon_learn::models::Family;
 use kenyon_learn::models::settings;
 use serde::Deserialize;
@@ -383,5 +384,11 @@ fn input(name: &str, spec: &FeatureSpec) -> Result<Option<ColumnPlan>> {
         }
     };
     let shape = shape.or_else(|| members.as_ref().map(|m: &Vec<String>| vec![m.len()]));
-    Ok(Some(ColumnPlan { members, shape, channels, ..ColumnPlan::new(name, kind) }))
+    let encoder = group.and_then(|g| g.encoder.as_deref());
+    if encoder.is_some() && !matches!(kind, ColumnKind::Text | ColumnKind::Image) {
+        return Err(bad("an encoder reads a text or an image"));
+    }
+    // Its digest is found when the model is made.
+    let encoder = encoder.map(|encoder| ColumnEncoder::new(encoder, ""));
+    Ok(Some(ColumnPlan { members, shape, channels, encoder, ..ColumnPlan::new(name, kind) }))
 }

@@ -6,7 +6,7 @@ use super::messages::{CHECKPOINT, Failure, GIVEN, MADE, Message, Order, RESUME, 
 use super::worker::{STACK, panicked};
 use crate::{Error, Kind, Result};
 use kenyon_learn::data::vectors;
-use kenyon_learn::encoders;
+use kenyon_learn::encoders::{self, VectorFiles};
 use kenyon_learn::learning::{Monitor, Progress};
 use std::io::{BufRead, Stdout};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -107,10 +107,11 @@ fn compute(start: Start, line: &Line) -> Result<(Computed, Vec<String>)> {
 }
 
 fn provide_encoders(task: &Task) {
-    let (folders, threads) = (task.encoders.clone(), task.threads);
+    let (folders, threads, scratch) = (task.encoders.clone(), task.threads, task.scratch.clone());
     vectors::provide(move |digest| {
         let Some(found) = folders.iter().find(|folder| folder.digest == digest) else { return Ok(None) };
-        Ok(Some(encoders::open(digest, &found.folder, threads)?))
+        let files = VectorFiles { known: found.vectors.clone(), fresh: found.fresh_vectors(&scratch) };
+        Ok(Some(encoders::open_with(digest, &found.folder, threads, &files)?))
     });
 }
 

@@ -1,9 +1,9 @@
 //! What a job computes from files alone: no database, no network, no async. It runs in a process of its own
 //! ([`super::child`]), or on the job's thread in a program that has no such process.
 
-use super::memory;
 use super::search::{self, SearchRequest, Tried};
 use super::train_request::TrainRequest;
+use super::{distiller, memory};
 use crate::store::Dataset;
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use kenyon_learn::learning::verify::verified_files;
 use kenyon_learn::learning::{FitSpec, Monitor, fit};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Rows on which a new model's activity is counted.
 const SAMPLE: usize = 256;
@@ -42,6 +42,15 @@ pub(super) struct Source {
 pub(super) struct EncoderFolder {
     pub(super) digest: String,
     pub(super) folder: PathBuf,
+    /// Files with vectors that earlier jobs made.
+    pub(super) vectors: Vec<PathBuf>,
+}
+
+impl EncoderFolder {
+    /// The file in the task's folder that new vectors are written to.
+    pub(super) fn fresh_vectors(&self, scratch: &Path) -> PathBuf {
+        scratch.join(format!("vectors-{}", self.digest))
+    }
 }
 
 /// Everything that is computed from, except the files in [`Given`].
@@ -69,6 +78,13 @@ pub(super) enum What {
     Evaluate {
         /// Its number.
         version: u64,
+    },
+    /// A static encoder from the texts of a column.
+    Distill {
+        /// The transformer.
+        teacher: EncoderFolder,
+        /// The column.
+        column: String,
     },
 }
 
@@ -107,6 +123,8 @@ pub(super) enum Computed {
     },
     /// Figures.
     Figures { metrics: Value, result: Value },
+    /// An encoder, whose files are in the task's folder.
+    Encoder { info: Value, metrics: Value },
 }
 
 impl Task {
@@ -118,6 +136,7 @@ impl Task {
         match &self.what {
             What::Train(training) => self.train(training, given.resume.as_deref(), monitor),
             What::Evaluate { version } => self.evaluate(*version, &given.files),
+            What::Distill { teacher, column } => distiller::compute(self, &teacher.folder, column, monitor),
         }
     }
 
@@ -234,7 +253,7 @@ impl Task {
         Ok(plan::read_table_noting(&source.parts, &plans, &self.limits())?)
     }
 
-    fn limits(&self) -> Limits {
+    pub(super) fn limits(&self) -> Limits {
         Limits { decompressed: self.decompressed, columns: self.columns }
     }
 }

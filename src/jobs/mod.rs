@@ -20,6 +20,7 @@ mod child;
 mod comparer;
 mod compute;
 mod control;
+mod distiller;
 mod dry_run;
 mod follow;
 mod inputs;
@@ -41,6 +42,7 @@ mod worker;
 
 pub use child::main as compute_for_supervisor;
 pub use comparer::{CompareRequest, Findings, ListedRdm};
+pub use distiller::DistillRequest;
 pub use dry_run::{DryRun, PlannedColumn, PlannedSplit};
 pub use follow::follow;
 pub use inputs::{local_parts, summary};

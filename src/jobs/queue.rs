@@ -1,12 +1,13 @@
 //! Submitting jobs: a request is checked against what is stored, then queued.
 
 use super::comparer::CompareRequest;
+use super::distiller::{DistillRequest, Distillation};
 use super::dry_run::{self, DryRun};
 use super::inputs::summary;
 use super::predictor::BatchRequest;
 use super::schema_guard;
 use super::train_request::{HeldOut, TrainRequest, TrainingPlan};
-use crate::store::{DatasetName, IdempotencyKey, Job, JobId, JobKind, ModelName, NewJob, NewModel, Store};
+use crate::store::{DatasetName, EncoderName, IdempotencyKey, Job, JobId, JobKind, ModelName, NewJob, NewModel, Store};
 use crate::{Error, Result};
 use kenyon_learn::data::formats::Limits;
 use serde_json::{Value, json};
@@ -163,6 +164,37 @@ impl Queue {
             model: None,
             dataset: request.main_dataset().cloned(),
             spec: serde_json::to_value(&request).map_err(Error::internal)?,
+            priority: 0,
+            create: None,
+        };
+        self.store.submit_job(new, self.max_queued, key).await
+    }
+
+    /// Queues the making of a static encoder from the transformer `encoder`; 409 `encoder_exists` where the new name is
+    /// taken.
+    pub async fn distill(
+        &self,
+        encoder: &EncoderName,
+        request: DistillRequest,
+        key: Option<&IdempotencyKey>,
+    ) -> Result<(Job, bool)> {
+        let found = self.store.encoder(encoder).await?;
+        if found.info["architecture"] == "static" || found.info["reads"] == "image" {
+            let detail = format!("{encoder} is no transformer of texts, and only those can be distilled");
+            return Err(Error::unprocessable("bad_encoder", detail));
+        }
+        request.check(&self.store.dataset(&request.dataset).await?.columns)?;
+        if self.store.encoder(&request.into).await.is_ok() {
+            let detail = format!("there is an encoder {}: choose another name, or delete it first", request.into);
+            return Err(Error::conflict("encoder_exists", detail));
+        }
+        let dataset = Some(request.dataset.clone());
+        let spec = Distillation { request, encoder: encoder.clone(), digest: found.digest };
+        let new = NewJob {
+            kind: JobKind::Distill,
+            model: None,
+            dataset,
+            spec: serde_json::to_value(&spec).map_err(Error::internal)?,
             priority: 0,
             create: None,
         };

@@ -3,6 +3,7 @@
 
 use super::comparer;
 use super::compute::{Computed, EncoderFolder, Given, Source, Task, Training, What};
+use super::distiller::{self, Distillation, MADE_ENCODER};
 use super::inputs::local_parts;
 use super::memory;
 use super::predictor;
@@ -17,7 +18,11 @@ use kenyon_learn::data::formats::Limits;
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::learning::Monitor;
 use kenyon_learn::learning::bundle::Bundle;
+use serde_json::json;
 use std::path::{Path, PathBuf};
+
+/// Bytes of a file of vectors that has none.
+const NO_VECTORS: u64 = 16;
 
 /// Trains and evaluates models on stored datasets.
 #[derive(Clone, Debug, Default)]
@@ -37,6 +42,7 @@ impl Runner for Trainer {
             JobKind::Evaluate => self.evaluate(work, monitor),
             JobKind::Predict => predictor::run(work, monitor, self.limits),
             JobKind::Compare => comparer::run(work, monitor, self.limits, self.limit()),
+            JobKind::Distill => self.distill(work, monitor),
             JobKind::Consolidate => {
                 Err(Error::unprocessable("nothing_to_consolidate", "this model has nothing to consolidate"))
             }
@@ -82,15 +88,42 @@ impl Trainer {
         let task = self.task(work, what, source(work, &input(work)?.dataset)?, &inputs, scratch.path())?;
         match self.compute(work, task, Given { resume: None, files }, monitor)? {
             Computed::Figures { metrics, result } => Ok(Outcome::Result { metrics, result }),
-            Computed::Model { .. } => Err(Error::internal("an evaluation made a model")),
+            Computed::Model { .. } | Computed::Encoder { .. } => Err(Error::internal("an evaluation made something")),
         }
+    }
+
+    fn distill(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
+        let Distillation { request, encoder, digest } =
+            serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
+        let store = &work.store;
+        let folder = work.wait(store.encoder_folder(&digest))?.ok_or_else(|| distiller::gone(&encoder))?;
+        let teacher = EncoderFolder { digest, folder: std::path::absolute(folder)?, vectors: Vec::new() };
+        let what = What::Distill { teacher, column: request.column };
+        let scratch = store.scratch_folder()?;
+        let task = self.task(work, what, source(work, &input(work)?.dataset)?, &[], scratch.path())?;
+        let Computed::Encoder { info, metrics } = self.compute(work, task, Given::default(), monitor)? else {
+            return Err(Error::internal("a distillation made no encoder"));
+        };
+        // Nothing is stored of a job that was canceled meanwhile.
+        if monitor.canceled() {
+            return Err(Error::new(Kind::Canceled, "canceled", "the job was canceled"));
+        }
+        let made = scratch.path().join(MADE_ENCODER);
+        let (stored, _) = work.wait(store.put_encoder(&request.into, &made, &info))?;
+        let result = json!({ "encoder": stored.name, "digest": stored.digest });
+        Ok(Outcome::Result { metrics, result })
     }
 
     fn task(&self, work: &Work, what: What, source: Source, inputs: &[ColumnPlan], scratch: &Path) -> Result<Task> {
         let mut encoders = Vec::new();
         for encoder in inputs.iter().filter_map(|plan| plan.encoder.as_ref()) {
             if let Some(folder) = work.wait(work.store.encoder_folder(&encoder.digest))? {
-                encoders.push(EncoderFolder { digest: encoder.digest.clone(), folder: std::path::absolute(folder)? });
+                let vectors = work.wait(work.store.vector_files(&encoder.digest))?;
+                encoders.push(EncoderFolder {
+                    digest: encoder.digest.clone(),
+                    folder: std::path::absolute(folder)?,
+                    vectors: vectors.iter().map(std::path::absolute).collect::<std::io::Result<_>>()?,
+                });
             }
         }
         Ok(Task {
@@ -109,7 +142,18 @@ impl Trainer {
         let scratch = task.scratch.clone();
         // What the system has ended, for lack of memory mostly, tries again with half.
         let memory = self.limit() >> work.job.kills.min(8);
-        supervise::run(&Place { program, scratch: &scratch, memory }, task, given, monitor)
+        let encoders = task.encoders.clone();
+        let computed = supervise::run(&Place { program, scratch: &scratch, memory }, task, given, monitor);
+        // Whatever became of the job, another one need not encode the same cells again.
+        for encoder in &encoders {
+            let fresh = encoder.fresh_vectors(&scratch);
+            if std::fs::metadata(&fresh).is_ok_and(|file| file.len() > NO_VECTORS)
+                && let Err(error) = work.wait(work.store.put_vectors(&encoder.digest, &fresh))
+            {
+                tracing::warn!(%error, cause = ?error.cause, "vectors could not be stored");
+            }
+        }
+        computed
     }
 
     fn limit(&self) -> u64 {

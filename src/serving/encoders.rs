@@ -3,20 +3,17 @@
 use crate::store::{EncoderName, Store, StoredEncoder, WeakStore};
 use crate::{Error, Result};
 use kenyon_learn::data::vectors::{self, CellVectors};
-use kenyon_learn::encoders::{self, TextEncoder};
+use kenyon_learn::encoders::{self, Pretrained};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
-use std::time::Instant;
 use tokio::runtime::Handle;
 
 /// Bytes that an archive may unpack to: those of the largest weights that are read, and the rest.
 const MAX_UNPACKED: u64 = 5 << 30;
 /// Entries an archive may have.
 const MAX_ENTRIES: usize = 1000;
-/// A sentence of usual length, to measure with.
-const SENTENCE: &str = "The quick brown fox jumps over the lazy dog near the river.";
 
 /// Lets models of this process open the encoders of `store`, with at most `threads` threads each.
 pub fn provide(store: &Store, threads: usize) {
@@ -47,16 +44,13 @@ pub async fn add(store: &Store, name: &EncoderName, archive: PathBuf, threads: u
     let (root, info) = blocking(move || {
         unpack(&archive, &root)?;
         let root = inner_folder(root)?;
-        let encoder = TextEncoder::open(&root, threads)?;
+        let encoder = Pretrained::open(&root, threads)?;
         let mut info = serde_json::to_value(encoder.info()).map_err(Error::internal)?;
-        info["rows_per_second"] = rows_per_second(&encoder)?.into();
+        info["rows_per_second"] = encoder.rows_per_second()?.into();
         Ok((root, info))
     })
     .await?;
-    let text = |name: &str| info[name].as_str().unwrap_or_default().to_owned();
-    let files: Vec<String> =
-        info["files"].as_array().into_iter().flatten().filter_map(|f| f.as_str().map(str::to_owned)).collect();
-    store.put_encoder(name, &text("digest"), &root, &files, &info).await
+    store.put_encoder(name, &root, &info).await
 }
 
 /// The vectors of some texts, and how long each is.
@@ -70,12 +64,6 @@ pub async fn embed(store: &Store, name: &EncoderName, texts: Vec<String>, thread
         Ok((encoder.info().width, encoder.embed(&texts)?))
     })
     .await
-}
-
-fn rows_per_second(encoder: &TextEncoder) -> Result<f64> {
-    let begun = Instant::now();
-    encoder.embed(&[SENTENCE; 32])?;
-    Ok((32.0 / begun.elapsed().as_secs_f64().max(1e-6)).round())
 }
 
 /// Unpacks plain files only, each inside `root`, within the bounds.

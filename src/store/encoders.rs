@@ -3,7 +3,7 @@
 use super::clock::now;
 use super::db::{Row, sql};
 use super::{EncoderName, Page, Store};
-use crate::{Error, Result};
+use crate::{Detail, Error, Result};
 use jiff::Timestamp;
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::data::vectors::ColumnEncoder;
@@ -47,16 +47,11 @@ impl Store {
         WeakStore(Arc::downgrade(&self.inner))
     }
 
-    /// Stores the files of `folder` as an encoder; `true` when it is new. An encoder is never replaced by another
+    /// Stores the files of `folder` that `info` lists as an encoder; `true` when it is new. An encoder is never replaced by another
     /// one: 409 `encoder_exists`.
-    pub async fn put_encoder(
-        &self,
-        name: &EncoderName,
-        digest: &str,
-        folder: &Path,
-        files: &[String],
-        info: &Value,
-    ) -> Result<(StoredEncoder, bool)> {
+    pub async fn put_encoder(&self, name: &EncoderName, folder: &Path, info: &Value) -> Result<(StoredEncoder, bool)> {
+        let digest = info["digest"].as_str().unwrap_or_default();
+        let files = info["files"].as_array().into_iter().flatten().filter_map(Value::as_str);
         if let Ok(known) = self.encoder(name).await {
             return same(known, digest).map(|known| (known, false));
         }
@@ -104,6 +99,7 @@ impl Store {
         }
         if last {
             self.inner.objects.delete_folder(&prefix(&found.digest)).await?;
+            self.drop_vectors(&found.digest).await?;
         }
         Ok(())
     }
@@ -121,11 +117,21 @@ impl Store {
         Ok(folder)
     }
 
-    /// Completes the names of encoders in plans with what is stored under them; 404 `encoder_not_found`.
+    /// Completes the names of encoders in plans with what is stored under them; 404 `encoder_not_found`, 422 `bad_feature`
+    /// where one reads something else.
     pub async fn find_encoders(&self, inputs: &mut [ColumnPlan]) -> Result<()> {
-        for encoder in inputs.iter_mut().filter_map(|plan| plan.encoder.as_mut()) {
+        for plan in inputs {
+            let Some(encoder) = &mut plan.encoder else { continue };
             let name: EncoderName = encoder.name.parse()?;
-            *encoder = ColumnEncoder::new(name.as_str(), self.encoder(&name).await?.digest);
+            let found = self.encoder(&name).await?;
+            // Encoders from before there were those of pictures do not say what they read.
+            let reads = found.info["reads"].as_str().unwrap_or("text");
+            if reads != plan.kind.name() {
+                let reason = format!("the encoder {name} reads a {reads} and not a {}", plan.kind.name());
+                let place = Detail::path(format!("features.{}.encoder", plan.name), reason.clone());
+                return Err(Error::unprocessable("bad_feature", reason).with_details([place]));
+            }
+            *encoder = ColumnEncoder::new(name.as_str(), found.digest);
         }
         Ok(())
     }

@@ -18,6 +18,7 @@
 //! | [`access`] | authorisation for HTTP and gRPC | [`Access::caller`] |
 //! | [`idempotency`] | a retried request is answered as before | [`Store::begin_idempotent`], [`Store::finish_idempotent`], [`Store::abandon_idempotent`] |
 //! | `outputs` | what jobs write for their callers | [`Store::put_output`], [`Store::output`] |
+//! | `vectors` | vectors that jobs made with encoders, for the next ones | [`Store::put_vectors`], [`Store::vector_files`] |
 //! | [`snapshot`] | a consistent copy of everything in one file | [`Store::write_snapshot`], [`snapshot::restore`] |
 //!
 //! Notifications: [`Store::changes`] reports what changed on any replica (LISTEN/NOTIFY on Postgres, in
@@ -51,6 +52,7 @@ mod scratch;
 pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod tests;
+mod vectors;
 pub mod versions;
 
 pub use access::{Access, Caller};

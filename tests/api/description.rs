@@ -11,7 +11,8 @@ const PROMISED: &str = "
     GET /api/v1/datasets  GET /api/v1/datasets/{name}  PUT /api/v1/datasets/{name}  DELETE /api/v1/datasets/{name}
     POST /api/v1/datasets/{name}/rows  GET /api/v1/datasets/{name}/rows
     GET /api/v1/encoders  GET /api/v1/encoders/{name}  PUT /api/v1/encoders/{name}  DELETE /api/v1/encoders/{name}
-    POST /api/v1/encoders/{name}/embed  POST /api/v1/models/{name}/embed
+    POST /api/v1/encoders/{name}/embed  POST /api/v1/encoders/{name}/distill
+    POST /api/v1/models/{name}/embed
     POST /api/v1/models/{name}/neighbors
     GET /api/v1/comparisons  POST /api/v1/comparisons  GET /api/v1/comparisons/{id}  DELETE /api/v1/comparisons/{id}
     GET /api/v1/models  GET /api/v1/models/{name}  DELETE /api/v1/models/{name}  PUT /api/v1/models/{name}

@@ -1,6 +1,7 @@
 //! Pretrained encoders: added, listed, asked for vectors, used by models that are trained or observe, removed.
 
 use crate::server::{Answer, TestServer, send};
+use base64::Engine;
 use reqwest::Method;
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
@@ -112,4 +113,145 @@ async fn models_read_a_text_with_an_encoder() {
     server.post("/api/v1/models/s/observe", json!({"rows": lines})).await.ok();
     let answer = server.post("/api/v1/models/s/predict", &rows).await.ok();
     assert_eq!(answer["predictions"][0]["label"], "card");
+}
+
+/// Texts of two topics, each different.
+fn many_texts(rows: usize) -> String {
+    let row = |i: usize| match i % 2 {
+        0 => format!("{{\"text\":\"where is my card {i}\",\"number\":{i},\"topic\":\"card\"}}\n"),
+        _ => format!("{{\"text\":\"transfer the money to the bank {i}\",\"number\":{i},\"topic\":\"money\"}}\n"),
+    };
+    (0..rows).map(row).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transformer_becomes_a_static_encoder() {
+    let server = TestServer::start().await;
+    assert_eq!(add(&server, "tiny", packed("bert")).await.status, 201);
+    server.put("/api/v1/datasets/d", many_texts(200)).await.ok();
+    let path = "/api/v1/encoders/tiny/distill";
+    let queued = server.post(path, json!({"dataset": "d", "column": "text", "into": "fast"})).await;
+    assert_eq!((queued.status, &queued.body["kind"], &queued.body["model"]), (202, &json!("distill"), &Value::Null));
+    let id = queued.body["id"].as_str().unwrap().to_owned();
+    assert_eq!(queued.header("location"), Some(&*format!("/api/v1/jobs/{id}")));
+    let job = server.ended(&id).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    assert!(job["metrics"]["cosine"].as_f64().unwrap() > 0.8, "{job}");
+    assert_eq!(job["metrics"]["texts"], 200);
+    assert_eq!(server.get("/api/v1/jobs?kind=distill").await.ok()["items"][0]["id"], *id);
+
+    // It is an encoder like one that was added.
+    let fast = server.get("/api/v1/encoders/fast").await.ok();
+    assert_eq!((&fast["architecture"], &fast["width"]), (&json!("static"), &json!(16)));
+    let vectors = server.post("/api/v1/encoders/fast/embed", json!({"inputs": ["where is my card"]})).await.ok();
+    assert_eq!(vectors["embeddings"][0].as_array().unwrap().len(), 16);
+    let features = json!({"text": {"kind": "text", "encoder": "fast"}, "number": "ignore"});
+    let job = server.train("m", json!({"dataset": "d", "target": "topic", "features": features})).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    let answer = server.post("/api/v1/models/m/predict", json!({"rows": [{"text": "my card"}]})).await.ok();
+    assert_eq!(answer["predictions"][0]["label"], "card");
+    assert_eq!(server.delete("/api/v1/encoders/fast").await.problem(), (409, "encoder_in_use"));
+    assert_eq!(server.delete("/api/v1/encoders/tiny").await.status, 204);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_distilled_is_refused() {
+    let server = TestServer::start().await;
+    assert_eq!(add(&server, "tiny", packed("bert")).await.status, 201);
+    assert_eq!(add(&server, "static", packed("static")).await.status, 201);
+    server.put("/api/v1/datasets/d", many_texts(200)).await.ok();
+    server.put("/api/v1/datasets/few", many_texts(10)).await.ok();
+    let request = |dataset: &str, column: &str, into: &str| json!({"dataset": dataset, "column": column, "into": into});
+    for (encoder, request, problem) in [
+        ("none", request("d", "text", "fast"), (404, "encoder_not_found")),
+        ("tiny", request("none", "text", "fast"), (404, "dataset_not_found")),
+        ("tiny", request("d", "none", "fast"), (422, "unknown_column")),
+        ("tiny", request("d", "number", "fast"), (422, "bad_feature")),
+        ("tiny", request("d", "text", "static"), (409, "encoder_exists")),
+        ("static", request("d", "text", "fast"), (422, "bad_encoder")),
+        ("tiny", request("d", "text", "No Name"), (400, "invalid_request")),
+        ("tiny", json!({"dataset": "d", "column": "text"}), (400, "missing_field")),
+        ("tiny", json!({"dataset": "d", "column": "text", "into": "fast", "width": 8}), (400, "unknown_field")),
+    ] {
+        let refused = server.post(&format!("/api/v1/encoders/{encoder}/distill"), &request).await;
+        assert_eq!(refused.problem(), problem, "{request}");
+    }
+    let queued = server.post("/api/v1/encoders/tiny/distill", request("few", "text", "fast")).await;
+    let job = server.ended(queued.body["id"].as_str().unwrap()).await;
+    assert_eq!((&job["status"], &job["error"]["code"]), (&json!("failed"), &json!("too_few_rows")));
+    assert_eq!(server.get("/api/v1/encoders/fast").await.status, 404);
+}
+
+/// A picture in base64: bright above or below, with a pattern of its own.
+fn picture(number: u32) -> String {
+    let drawn = image::RgbImage::from_fn(20, 24, |x, y| {
+        let bright = (y < 12) == number.is_multiple_of(2);
+        let noise = (x * 7 + y * 13 + number * 29) % 50;
+        image::Rgb([if bright { 180 + noise } else { noise } as u8, (noise * 2) as u8, 90])
+    });
+    let mut file = std::io::Cursor::new(Vec::new());
+    drawn.write_to(&mut file, image::ImageFormat::Png).unwrap();
+    base64::engine::general_purpose::STANDARD.encode(file.into_inner())
+}
+
+fn pictures(rows: u32) -> String {
+    let row =
+        |i: u32| format!("{{\"photo\":\"{}\",\"bright\":\"{}\"}}\n", picture(i), ["above", "below"][i as usize % 2]);
+    (0..rows).map(row).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn models_read_a_picture_with_an_encoder() {
+    let server = TestServer::start().await;
+    let added = add(&server, "eye", packed("resnet-bottleneck")).await;
+    assert_eq!(added.status, 201, "{}", added.body);
+    assert_eq!((&added.body["reads"], &added.body["image_size"]), (&json!("image"), &json!([40, 40])));
+    assert_eq!(add(&server, "tiny", packed("bert")).await.status, 201);
+    let expected: Value =
+        serde_json::from_slice(&std::fs::read(fixture("resnet-bottleneck").join("expected.json")).unwrap()).unwrap();
+    let found = server.post("/api/v1/encoders/eye/embed", json!({"inputs": expected["pictures"]})).await.ok();
+    let near = |a: &Value, b: &Value| (a.as_f64().unwrap() - b.as_f64().unwrap()).abs() < 1e-4;
+    assert!(near(&expected["vectors"][1][3], &found["embeddings"][1][3]));
+    let damaged = server.post("/api/v1/encoders/eye/embed", json!({"inputs": ["iVBORw0KGgo="]})).await;
+    assert_eq!(damaged.problem(), (422, "bad_inputs"));
+
+    server.put("/api/v1/datasets/d", pictures(120)).await.ok();
+    let request = |encoder: &str| {
+        let features = json!({"photo": {"kind": "image", "encoder": encoder}});
+        json!({"dataset": "d", "target": "bright", "features": features})
+    };
+    // An encoder of texts does not read pictures, nor the other way round.
+    assert_eq!(server.post("/api/v1/models/m/train", request("tiny")).await.problem(), (422, "bad_feature"));
+    server.put("/api/v1/datasets/t", texts(40)).await.ok();
+    let of_texts = json!({"dataset": "t", "target": "topic", "features": {"text": {"kind": "text", "encoder": "eye"}}});
+    assert_eq!(server.post("/api/v1/models/m/train", of_texts).await.problem(), (422, "bad_feature"));
+    let distilled =
+        server.post("/api/v1/encoders/eye/distill", json!({"dataset": "d", "column": "photo", "into": "x"})).await;
+    assert_eq!(distilled.problem(), (422, "bad_encoder"));
+
+    let job = server.train("m", request("eye")).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    let rows = json!({"rows": [{"photo": picture(200)}, {"photo": picture(201)}], "explain": true});
+    let answer = server.post("/api/v1/models/m/predict", &rows).await.ok();
+    assert_eq!(answer["predictions"][0]["label"], "above");
+    assert_eq!(answer["predictions"][1]["label"], "below");
+    let feature = &answer["predictions"][0]["explanation"]["features"][0];
+    assert_eq!((&feature["value"], feature["map"].as_array().unwrap().len()), (&Value::Null, 4), "{feature}");
+    let damaged = server.post("/api/v1/models/m/predict", json!({"rows": [{"photo": "iVBORw0KGgo="}]})).await;
+    assert_eq!(damaged.problem().0, 422);
+    let codes = server.post("/api/v1/models/m/embed", json!({"rows": [{"photo": picture(7)}]})).await.ok();
+    assert_eq!(codes["embeddings"][0].as_array().unwrap().len() as u64, codes["width"].as_u64().unwrap());
+    assert_eq!(server.delete("/api/v1/encoders/eye").await.problem(), (409, "encoder_in_use"));
+
+    // One that only observes.
+    let features = json!({"photo": {"kind": "image", "encoder": "eye"}});
+    let request = json!({"target": "bright", "features": features});
+    let made = send(server.request(Method::PUT, "/api/v1/models/s").json(&request)).await;
+    assert_eq!(made.status, 201, "{}", made.body);
+    let lines: Vec<Value> = pictures(40).lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    server.post("/api/v1/models/s/observe", json!({"rows": lines})).await.ok();
+    let rows = json!({"rows": [{"photo": picture(300)}, {"photo": picture(301)}]});
+    let answer = server.post("/api/v1/models/s/predict", &rows).await.ok();
+    assert_eq!(answer["predictions"][0]["label"], "above");
+    assert_eq!(answer["predictions"][1]["label"], "below");
 }

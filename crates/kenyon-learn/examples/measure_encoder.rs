@@ -4,7 +4,7 @@
 //! `{"texts":[…],"vectors":[[…]]}`.
 #![allow(clippy::unwrap_used)]
 
-use kenyon_learn::encoders::TextEncoder;
+use kenyon_learn::encoders::Pretrained;
 use serde_json::Value;
 use std::time::Instant;
 
@@ -12,7 +12,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let begun = Instant::now();
-    let encoder = TextEncoder::open(arguments[0].as_ref(), threads).unwrap();
+    let encoder = Pretrained::open(arguments[0].as_ref(), threads).unwrap();
     println!("{:?}", encoder.info());
     println!("opened in {:.3} s", begun.elapsed().as_secs_f64());
     let lines = std::fs::read_to_string(&arguments[1]).unwrap();

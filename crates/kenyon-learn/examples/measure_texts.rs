@@ -7,7 +7,7 @@ use kenyon_learn::data::formats::{self, Limits};
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::data::vectors::{self, CellVectors, ColumnEncoder};
 use kenyon_learn::data::{Column, ColumnKind, Table, Task, plan};
-use kenyon_learn::encoders::TextEncoder;
+use kenyon_learn::encoders::Pretrained;
 use kenyon_learn::learning::fit::Silent;
 use kenyon_learn::learning::stream::{StreamModel, StreamSpec};
 use kenyon_learn::learning::{Bundle, FitSpec, evaluate, fit};
@@ -30,7 +30,7 @@ fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).take_while(|a| !a.starts_with("--")).collect();
     let mut text = ColumnPlan::new("text", ColumnKind::Text);
     if let Some(folder) = arguments.get(2) {
-        let encoder = Arc::new(TextEncoder::open(folder.as_ref(), 2)?);
+        let encoder = Arc::new(Pretrained::open(folder.as_ref(), 2)?);
         text.encoder = Some(ColumnEncoder::new("measured", encoder.info().digest.clone()));
         vectors::provide(move |_| Ok(Some(Arc::clone(&encoder) as Arc<dyn CellVectors>)));
     }

@@ -11,6 +11,7 @@ use kenyon_learn::data::formats::{Limits, Part};
 use kenyon_learn::data::kinds::ColumnKind;
 use kenyon_learn::data::plan::{ColumnPlan, read_table, read_table_noting, spelled_as};
 use kenyon_learn::data::schema::ColumnInfo;
+use kenyon_learn::data::vectors::{CellVectors, ColumnEncoder};
 use kenyon_learn::data::{Column, Table};
 use kenyon_learn::encoders;
 use kenyon_learn::learning::Bundle;
@@ -130,17 +131,19 @@ impl Reader<'_> {
         let folder = work.wait(store.encoder_folder(&digest))?.ok_or_else(gone)?;
         let encoder = encoders::open(&digest, &folder, work.threads)?;
         let column = system.column.clone().unwrap_or_default();
-        let (table, names, notes) = self.stimuli(vec![ColumnPlan::new(column.clone(), ColumnKind::Text)])?;
-        let Some(Column::Text(texts)) = table.column(&column) else {
-            return Err(Error::internal("texts that are not read as such"));
+        let mut plan = ColumnPlan::new(column.clone(), encoder.kind());
+        plan.encoder = Some(ColumnEncoder::new(name.as_str(), digest));
+        let (table, names, notes) = self.stimuli(vec![plan])?;
+        let Some(Column::Text(cells) | Column::Picture(cells)) = table.column(&column) else {
+            return Err(Error::internal("cells that are not read as such"));
         };
         let width = encoder.info().width;
-        memory::check(texts.len() as u64 * width as u64 * CELL, self.memory)?;
-        let mut values = Vec::with_capacity(texts.len() * width);
-        for texts in texts.chunks(CHUNK) {
+        memory::check(cells.len() as u64 * width as u64 * CELL, self.memory)?;
+        let mut values = Vec::with_capacity(cells.len() * width);
+        for cells in cells.chunks(CHUNK) {
             (self.canceled)()?;
-            let texts: Vec<&str> = texts.iter().map(|text| text.as_deref().unwrap_or_default()).collect();
-            values.extend(encoder.embed(&texts)?.into_iter().map(f64::from));
+            let cells: Vec<&str> = cells.iter().map(|cell| cell.as_deref().unwrap_or_default()).collect();
+            values.extend(encoder.embed(&cells)?.into_iter().map(f64::from));
         }
         let responses = Responses::new(values, width, &names, None)?;
         self.measured(system, vec![(None, responses)], notes, true)

@@ -36,6 +36,8 @@ pub enum JobKind {
     Predict,
     /// Compares representations with each other and with recordings.
     Compare,
+    /// Makes a static encoder from a transformer.
+    Distill,
 }
 
 impl JobKind {
@@ -47,6 +49,7 @@ impl JobKind {
             Self::Evaluate => "evaluate",
             Self::Predict => "predict",
             Self::Compare => "compare",
+            Self::Distill => "distill",
         }
     }
 
@@ -59,9 +62,9 @@ impl JobKind {
 impl FromStr for JobKind {
     type Err = Error;
     fn from_str(text: &str) -> Result<Self> {
-        let all = [Self::Train, Self::Consolidate, Self::Evaluate, Self::Predict, Self::Compare];
+        let all = [Self::Train, Self::Consolidate, Self::Evaluate, Self::Predict, Self::Compare, Self::Distill];
         let found = all.into_iter().find(|k| k.name() == text);
-        let unknown = "a job's kind is train, consolidate, evaluate, predict or compare";
+        let unknown = "a job's kind is train, consolidate, evaluate, predict, compare or distill";
         found.ok_or_else(|| Error::malformed("unknown_kind", unknown))
     }
 }

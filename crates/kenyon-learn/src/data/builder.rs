@@ -338,13 +338,28 @@ impl RowSink for TableBuilder {
     }
 }
 
+/// A picture in base64. It is decoded here, so that a damaged one is found where its cell is known.
+fn picture(value: Cell<'_>) -> Result<Box<str>, String> {
+    let (text, bytes) = match value {
+        Cell::Bytes(bytes) => (image::packed(bytes), bytes.to_vec()),
+        Cell::Text(text) | Cell::Raw(text) | Cell::Quoted(text) => (text.trim().to_owned(), image::unpack(text)?),
+        _ => return Err(format!("expected a base64 PNG or JPEG, found {}", value.describe())),
+    };
+    image::colours(&bytes)?;
+    Ok(text.into())
+}
+
 impl Growing {
     fn new(plan: &ColumnPlan) -> Self {
         let product = || plan.shape.as_ref().map(|s| s.iter().product());
         let vector = matches!(plan.kind.encoding(false), kinds::Encoding::Elements);
         let width = plan.members.as_ref().map(Vec::len).or_else(|| if vector { product() } else { None });
         let layout = Layout { width, shape: plan.shape.as_ref(), channels: plan.channels };
-        let column = if plan.labels { Column::Labels(Vec::new()) } else { plan.kind.spec().column(layout) };
+        let column = match plan {
+            _ if plan.labels => Column::Labels(Vec::new()),
+            _ if plan.kind == ColumnKind::Image && plan.encoder.is_some() => Column::Picture(Vec::new()),
+            _ => plan.kind.spec().column(layout),
+        };
         Self {
             column,
             filled: false,
@@ -385,6 +400,7 @@ impl Growing {
                 None => return wrong(),
             },
             Column::Vector { .. } if plan.kind == ColumnKind::Image => return self.image(plan, value),
+            Column::Picture(values) => values.push(Some(picture(value)?)),
             Column::Vector { .. } | Column::Series { .. } | Column::Strings { .. } => match value {
                 Cell::List(list) => return self.group(plan, list),
                 Cell::Raw(text) | Cell::Quoted(text) if text.starts_with('[') => {
@@ -511,7 +527,7 @@ impl Growing {
         match &mut self.column {
             Column::Number(v) | Column::Timestamp(v) if !filled => v.push(f64::NAN),
             Column::Boolean(v) if !filled => v.push(None),
-            Column::Category(v) | Column::Text(v) | Column::Labels(v) if !filled => v.push(None),
+            Column::Category(v) | Column::Text(v) | Column::Labels(v) | Column::Picture(v) if !filled => v.push(None),
             Column::Vector { values, .. } if !filled => match self.width {
                 Some(width) => values.resize((row + 1) * width, f32::NAN),
                 None => self.lead += 1,

@@ -2,7 +2,7 @@
 
 use super::cell::image_body;
 use base64::Engine;
-use image::{DynamicImage, ImageReader, imageops::FilterType};
+use image::{DynamicImage, ImageFormat, ImageReader, RgbImage, imageops::FilterType};
 use std::io::Cursor;
 
 /// Pixels an image may have before it is decoded.
@@ -12,10 +12,15 @@ const MOST_PIXELS: u64 = 1 << 24;
 const DEFAULT_SIDE: usize = 64;
 
 /// The bytes of a base64 image, with or without a `data:` prefix.
-pub(super) fn unpack(text: &str) -> Result<Vec<u8>, String> {
+pub(crate) fn unpack(text: &str) -> Result<Vec<u8>, String> {
     base64::engine::general_purpose::STANDARD
         .decode(image_body(text).trim())
         .map_err(|_| "the image is not valid base64".to_owned())
+}
+
+/// Bytes as base64.
+pub(super) fn packed(bytes: &[u8]) -> String {
+    base64::engine::general_purpose::STANDARD.encode(bytes)
 }
 
 fn reader(bytes: &[u8]) -> Result<ImageReader<Cursor<&[u8]>>, String> {
@@ -57,6 +62,22 @@ pub(super) fn pixels(bytes: &[u8], shape: &[usize], out: &mut Vec<f32>) -> Resul
         _ => out.extend(grey(&image).iter().map(|p| f32::from(*p))),
     }
     Ok(())
+}
+
+/// The RGB bytes of an image, `[height, width, 3]`, and its height and width.
+pub(crate) fn colours(bytes: &[u8]) -> Result<(Vec<u8>, [usize; 2]), String> {
+    size(bytes)?;
+    let image = reader(bytes)?.decode().map_err(|_| "the image is damaged".to_owned())?.into_rgb8();
+    let (width, height) = image.dimensions();
+    Ok((image.into_raw(), [height as usize, width as usize]))
+}
+
+/// RGB bytes `[height, width, 3]` as PNG in base64; none where there are too few of them.
+pub(crate) fn png(bytes: Vec<u8>, [height, width]: [usize; 2]) -> Option<String> {
+    let image = RgbImage::from_raw(width as u32, height as u32, bytes)?;
+    let mut file = Cursor::new(Vec::new());
+    image.write_to(&mut file, ImageFormat::Png).ok()?;
+    Some(packed(&file.into_inner()))
 }
 
 fn grey(image: &DynamicImage) -> Vec<u8> {

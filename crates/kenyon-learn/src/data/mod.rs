@@ -8,7 +8,7 @@ pub(crate) mod cell;
 pub(crate) mod deform;
 pub mod encoder;
 pub mod formats;
-mod image;
+pub(crate) mod image;
 pub mod kinds;
 pub mod number;
 pub mod plan;

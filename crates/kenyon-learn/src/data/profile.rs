@@ -43,9 +43,9 @@ impl DataProfile {
                 _ => (1, None),
             };
             FeatureProfile {
-                kind: input.kind,
+                kind: input.seen_as(),
                 width,
-                shape: shape.or_else(|| input.shape.clone()),
+                shape: shape.or_else(|| input.shape.clone().filter(|_| input.encoder.is_none())),
                 channels: input.channels,
                 missing: column.map_or(1.0, missing),
             }
@@ -122,7 +122,9 @@ fn missing(column: &Column) -> f32 {
     let count = match column {
         Column::Number(v) | Column::Timestamp(v) => v.iter().filter(|v| !v.is_finite()).count(),
         Column::Boolean(v) => v.iter().filter(|v| v.is_none()).count(),
-        Column::Category(v) | Column::Labels(v) | Column::Text(v) => v.iter().filter(|v| v.is_none()).count(),
+        Column::Category(v) | Column::Labels(v) | Column::Text(v) | Column::Picture(v) => {
+            v.iter().filter(|v| v.is_none()).count()
+        }
         Column::Vector { width, values, .. } => {
             values.chunks_exact((*width).max(1)).filter(|row| row.iter().all(|v| v.is_nan())).count()
         }

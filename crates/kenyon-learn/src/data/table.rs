@@ -83,6 +83,8 @@ pub enum Column {
         /// All strings, row after row.
         values: Vec<Box<str>>,
     },
+    /// Pictures as PNG or JPEG in base64, for a pretrained encoder.
+    Picture(Vec<Option<Box<str>>>),
 }
 
 impl Column {
@@ -91,7 +93,7 @@ impl Column {
         match self {
             Self::Number(v) | Self::Timestamp(v) => v.len(),
             Self::Boolean(v) => v.len(),
-            Self::Category(v) | Self::Text(v) | Self::Labels(v) => v.len(),
+            Self::Category(v) | Self::Text(v) | Self::Labels(v) | Self::Picture(v) => v.len(),
             Self::Vector { width, values, .. } => values.len() / (*width).max(1),
             Self::Series { offsets, .. } | Self::Strings { offsets, .. } => offsets.len().saturating_sub(1),
         }
@@ -117,6 +119,7 @@ impl Column {
             Self::Category(v) => Self::Category(pick(v, rows)),
             Self::Labels(v) => Self::Labels(pick(v, rows)),
             Self::Text(v) => Self::Text(pick(v, rows)),
+            Self::Picture(v) => Self::Picture(pick(v, rows)),
             Self::Vector { width, shape, values } => {
                 let values = rows.iter().flat_map(|&row| &values[row * width..(row + 1) * width]).copied().collect();
                 Self::Vector { width: *width, shape: shape.clone(), values }
@@ -139,7 +142,8 @@ impl Column {
             (Self::Boolean(a), Self::Boolean(b)) => a.extend_from_slice(b),
             (Self::Category(a), Self::Category(b))
             | (Self::Labels(a), Self::Labels(b))
-            | (Self::Text(a), Self::Text(b)) => a.extend_from_slice(b),
+            | (Self::Text(a), Self::Text(b))
+            | (Self::Picture(a), Self::Picture(b)) => a.extend_from_slice(b),
             (Self::Vector { width, values, .. }, Self::Vector { width: other, values: more, .. }) if width == other => {
                 values.extend_from_slice(more);
             }
@@ -186,7 +190,7 @@ impl Column {
         match self {
             Self::Number(v) | Self::Timestamp(v) => v.len() as u64 * 8,
             Self::Boolean(v) => v.len() as u64,
-            Self::Category(v) | Self::Labels(v) | Self::Text(v) => {
+            Self::Category(v) | Self::Labels(v) | Self::Text(v) | Self::Picture(v) => {
                 v.iter().map(|t| 16 + t.as_deref().map_or(0, text)).sum()
             }
             Self::Vector { values, .. } => values.len() as u64 * 4,

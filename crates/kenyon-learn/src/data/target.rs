@@ -97,7 +97,11 @@ impl TargetEncoder {
         }
         if matches!(
             column,
-            Column::Timestamp(_) | Column::Vector { .. } | Column::Series { .. } | Column::Strings { .. }
+            Column::Timestamp(_)
+                | Column::Vector { .. }
+                | Column::Series { .. }
+                | Column::Strings { .. }
+                | Column::Picture(_)
         ) {
             return fail("target_not_classes", "lists and moments cannot be classes".into());
         }

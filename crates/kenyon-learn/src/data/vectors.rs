@@ -1,17 +1,22 @@
 //! Where the vectors of a column's cells come from when a pretrained encoder reads it. The encoders themselves are in
 //! [`crate::encoders`]; a model knows its encoder by digest, and this process knows who can open one.
 
+use super::ColumnKind;
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 
 /// Turns cells into vectors.
 pub trait CellVectors: Send + Sync {
+    /// What it reads: texts or pictures.
+    fn kind(&self) -> ColumnKind;
+
     /// Length of a vector.
     fn width(&self) -> usize;
 
-    /// The vectors of some texts, `[texts, width]`. A text has the same vector alone and among others.
-    fn of_texts(&self, texts: &[&str]) -> Result<Vec<f32>>;
+    /// The vectors of some texts, or of pictures in base64, `[cells, width]`. A cell has the same vector alone and among
+    /// others.
+    fn of_cells(&self, cells: &[&str]) -> Result<Vec<f32>>;
 }
 
 /// Opens the encoder with a digest; none where it does not have it.

@@ -16,7 +16,8 @@ const MAX_TOKENIZER: u64 = 64 << 20;
 const MAX_WEIGHTS: u64 = 4 << 30;
 
 /// The settings that are read, where a folder has them.
-const SETTINGS: [&str; 4] = ["config.json", "modules.json", "sentence_bert_config.json", "tokenizer_config.json"];
+const SETTINGS: [&str; 5] =
+    ["config.json", "modules.json", "preprocessor_config.json", "sentence_bert_config.json", "tokenizer_config.json"];
 
 /// A folder with an encoder.
 #[derive(Clone, Debug)]
@@ -94,6 +95,11 @@ impl Folder {
             false if bytes > MAX_WEIGHTS => Err(refused(format!("the weights are larger than {MAX_WEIGHTS} bytes"))),
             false => Ok(found),
         }
+    }
+
+    /// The text of the file `name`, its licence.
+    pub(super) fn licence_text(&self, name: &str) -> Result<Vec<u8>> {
+        self.read(name, MAX_SETTINGS)
     }
 
     /// The file of its licence, where it has one.

@@ -1,27 +1,35 @@
-//! Pretrained encoders: networks that turn a text into a vector, read from a folder as it was published. They are
-//! never trained here, and nothing is ever downloaded.
+//! Pretrained encoders: networks that turn a text or a picture into a vector, read from a folder as it was published. They
+//! are never trained here, and nothing is ever downloaded.
 //!
 //! | architecture | read from |
 //! | --- | --- |
 //! | static (model2vec, sentence-transformers' `StaticEmbedding`) | `config.json`, `tokenizer.json`, `model.safetensors` |
 //! | BERT, RoBERTa, XLM-RoBERTa, DistilBERT, MPNet | the same, and `modules.json` with its folders for pooling |
+//! | ViT, DINOv2, ResNet, EfficientNet (`transformers`) | `config.json`, `preprocessor_config.json`, `model.safetensors` |
+//! | EfficientNet, EfficientNet-Lite, MobileNetV2 (timm) | `config.json`, `model.safetensors` |
 //!
 //! A folder is untrusted: sizes are checked against the files before anything is allocated, weights are safetensors
 //! and never pickled, and a tokenizer must fit the table of its weights.
 
 mod cache;
+mod distill;
 mod folder;
+mod images;
 mod open;
 mod pooling;
+mod pretrained;
 mod static_table;
 mod tokens;
 mod transformer;
 mod weights;
 
-use crate::data::vectors::CellVectors;
 use crate::nn::kernels::parallel;
 use crate::{Error, Result};
-pub use open::open;
+pub use cache::{STORED_BYTES, VectorFiles};
+pub use distill::{Distilled, distill};
+pub use images::ImageEncoder;
+pub use open::{open, open_with};
+pub use pretrained::Pretrained;
 
 use cache::Cache;
 use folder::Folder;
@@ -33,16 +41,34 @@ use tokens::Tokens;
 use transformer::{Config, Scratch, Transformer};
 use weights::Weights;
 
+/// What an encoder reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(rename_all = "snake_case")]
+pub enum Reads {
+    /// Texts.
+    #[default]
+    Text,
+    /// Pictures, PNG or JPEG in base64.
+    Image,
+}
+
 /// What is known about an encoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct EncoderInfo {
     /// `static`, `bert`, `distilbert` …
     pub architecture: String,
+    /// What it reads.
+    #[serde(default)]
+    pub reads: Reads,
     /// Length of a vector.
     pub width: usize,
-    /// Tokens of a text that are read.
+    /// Tokens of a text that are read; 0 for one of pictures.
     pub max_tokens: usize,
+    /// Height and width that a picture is brought to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_size: Option<[usize; 2]>,
     /// SHA-256 over its files.
     pub digest: String,
     /// Bytes in memory, about.
@@ -140,8 +166,10 @@ impl TextEncoder {
         let files = folder::files(root, &paths)?;
         let info = EncoderInfo {
             architecture,
+            reads: Reads::Text,
             width: network.width(),
             max_tokens,
+            image_size: None,
             digest: folder::digest(root, &files)?,
             bytes: network.bytes() as u64,
             license: folder.licence(),
@@ -158,15 +186,19 @@ impl TextEncoder {
 
     /// The vectors of some texts, `[texts, width]`.
     pub fn embed(&self, texts: &[&str]) -> Result<Vec<f32>> {
+        self.vectors_of(&self.tokenized(texts)?)
+    }
+
+    /// The vectors of some sequences of tokens, `[sequences, width]`; zeros for an empty one.
+    fn vectors_of(&self, ids: &[Vec<u32>]) -> Result<Vec<f32>> {
         let width = self.info.width;
-        let ids = self.tokenized(texts)?;
-        let mut vectors = vec![0.0; texts.len() * width];
+        let mut vectors = vec![0.0; ids.len() * width];
         match &self.network {
             Network::Static(table) => {
                 ids.iter().zip(vectors.chunks_exact_mut(width)).for_each(|(ids, out)| table.of(ids, out));
             }
             Network::Transformer(network, pooling) => {
-                for pass in self.passes(network, pooling, &ids) {
+                for pass in self.passes(network, pooling, ids) {
                     for (text, vector) in pass.texts.iter().zip(pass.vectors.chunks_exact(width)) {
                         vectors[text * width..][..width].copy_from_slice(vector);
                     }
@@ -174,6 +206,10 @@ impl TextEncoder {
             }
         }
         Ok(vectors)
+    }
+
+    fn is_static(&self) -> bool {
+        matches!(self.network, Network::Static(_))
     }
 
     fn tokenized(&self, texts: &[&str]) -> Result<Vec<Vec<u32>>> {
@@ -223,16 +259,6 @@ impl TextEncoder {
 struct Pass {
     texts: Vec<usize>,
     vectors: Vec<f32>,
-}
-
-impl CellVectors for TextEncoder {
-    fn width(&self) -> usize {
-        self.info.width
-    }
-
-    fn of_texts(&self, texts: &[&str]) -> Result<Vec<f32>> {
-        self.cache.through(texts, |missing| self.embed(missing))
-    }
 }
 
 impl Network {

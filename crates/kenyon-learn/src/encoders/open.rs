@@ -1,6 +1,6 @@
 //! The open encoders of a process: each is read from its folder once, whoever asks for it.
 
-use super::TextEncoder;
+use super::{Pretrained, VectorFiles};
 use crate::Result;
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,22 +11,33 @@ static OPEN: Mutex<Option<Open>> = Mutex::new(None);
 
 #[derive(Default)]
 struct Open {
-    all: HashMap<String, Weak<TextEncoder>>,
-    last: Option<Arc<TextEncoder>>,
+    all: HashMap<String, Weak<Pretrained>>,
+    last: Option<Arc<Pretrained>>,
+}
+
+/// As [`open`]; vectors of cells are read from and written to `files` as well. Those of a static encoder are not: they are
+/// made faster than they are read.
+///
+/// # Errors
+/// As [`open`], and where the fresh file cannot be made.
+pub fn open_with(digest: &str, root: &Path, threads: usize, files: &VectorFiles) -> Result<Arc<Pretrained>> {
+    let encoder = open(digest, root, threads)?;
+    encoder.store_in(files)?;
+    Ok(encoder)
 }
 
 /// The encoder with this digest, read from the folder `root` unless it is open.
 ///
 /// # Errors
 /// `bad_encoder` where the folder does not hold it.
-pub fn open(digest: &str, root: &Path, threads: usize) -> Result<Arc<TextEncoder>> {
+pub fn open(digest: &str, root: &Path, threads: usize) -> Result<Arc<Pretrained>> {
     // The lock is held while the folder is read: a second caller waits instead of reading it, too.
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     let Open { all, last } = open.get_or_insert_default();
     if let Some(encoder) = all.get(digest).and_then(Weak::upgrade) {
         return Ok(encoder);
     }
-    let encoder = TextEncoder::open(root, threads)?;
+    let encoder = Pretrained::open(root, threads)?;
     if encoder.info().digest != digest {
         return Err(super::refused("its files have changed since it was added"));
     }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::*;
+use crate::data::vectors::CellVectors;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
@@ -44,7 +45,7 @@ fn a_text_has_the_same_bits_alone_and_in_a_batch_with_any_number_of_threads() {
         let [one, three] = [1, 3].map(|threads| TextEncoder::open(&fixture(name), threads).unwrap());
         let together = three.embed(&texts).unwrap();
         assert_eq!(one.embed(&texts).unwrap(), together);
-        assert_eq!(one.of_texts(&texts).unwrap(), together);
+        assert_eq!(Pretrained::open(&fixture(name), 2).unwrap().of_cells(&texts).unwrap(), together);
         for (text, vector) in texts.iter().zip(together.chunks_exact(one.info().width)) {
             assert_eq!(one.embed(&[text]).unwrap(), vector, "{name}: {text:?}");
         }

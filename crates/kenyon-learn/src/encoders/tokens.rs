@@ -4,6 +4,7 @@ use super::folder::Folder;
 use super::refused;
 use crate::{Error, Result};
 use serde_json::Value;
+use std::collections::HashSet;
 use tokenizers::{Tokenizer, TruncationParams};
 
 /// A text is cut after this many bytes: more than any encoder reads.
@@ -40,6 +41,56 @@ impl Tokens {
         let it = Self { tokenizer, marks, left_out };
         it.ids("a test").map_err(|_| refused("tokenizer.json does not tokenize a short text"))?;
         Ok(it)
+    }
+
+    /// The highest id.
+    pub(super) fn highest(&self) -> u32 {
+        self.tokenizer.get_vocab(true).into_values().max().unwrap_or(0)
+    }
+
+    /// The tokenizer as its file would have it.
+    pub(super) fn json(&self) -> Result<Value> {
+        let text = self.tokenizer.to_string(false).map_err(Error::internal)?;
+        serde_json::from_str(&text).map_err(Error::internal)
+    }
+
+    /// The ids of marks, such as those of beginning and end.
+    pub(super) fn special(&self) -> HashSet<u32> {
+        let added = self.tokenizer.get_added_tokens_decoder();
+        added.into_iter().filter(|(_, token)| token.special).map(|(id, _)| id).collect()
+    }
+
+    /// The ids that are put before and after those of a text.
+    ///
+    /// # Errors
+    /// A tokenizer that puts a mark between them.
+    pub(super) fn marks_around(&self) -> Result<(Vec<u32>, Vec<u32>)> {
+        let [with, without] = [true, false].map(|marks| self.tokenizer.encode_fast("a", marks));
+        let (with, without) = (with.map_err(Error::internal)?, without.map_err(Error::internal)?);
+        let (with, without) = (with.get_ids(), without.get_ids());
+        let found = (0..=with.len().saturating_sub(without.len())).find(|&at| with[at..].starts_with(without));
+        let at = found.ok_or_else(|| refused("its tokenizer puts marks into a text"))?;
+        Ok((with[..at].to_vec(), with[at + without.len()..].to_vec()))
+    }
+
+    /// The words of a text as the tokenizer divides it: the pieces of each, and their ids.
+    pub(super) fn words(&self, text: &str) -> Result<Vec<(Vec<String>, Vec<u32>)>> {
+        let text = &text[..text.floor_char_boundary(MAX_BYTES)];
+        let encoding = self.tokenizer.encode_fast(text, false).map_err(Error::internal)?;
+        let (pieces, ids, words) = (encoding.get_tokens(), encoding.get_ids(), encoding.get_word_ids());
+        let mut found: Vec<(Vec<String>, Vec<u32>)> = Vec::new();
+        let mut last = None;
+        for ((piece, &id), &word) in pieces.iter().zip(ids).zip(words) {
+            if found.is_empty() || word != last {
+                found.push((Vec::new(), Vec::new()));
+                last = word;
+            }
+            if let Some((pieces, ids)) = found.last_mut() {
+                pieces.push(piece.clone());
+                ids.push(id);
+            }
+        }
+        Ok(found)
     }
 
     /// The ids of a text.

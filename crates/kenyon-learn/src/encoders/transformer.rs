@@ -111,9 +111,9 @@ fn architecture(config: &Config) -> Result<(&'static Names, usize)> {
 }
 
 /// Gain and bias of a layer normalisation.
-struct Norm {
-    gain: Vec<f32>,
-    bias: Vec<f32>,
+pub(super) struct Norm {
+    pub(super) gain: Vec<f32>,
+    pub(super) bias: Vec<f32>,
 }
 
 struct Layer {
@@ -145,11 +145,11 @@ pub(super) struct Transformer {
 /// Memory of a pass, reused.
 #[derive(Default)]
 pub(super) struct Scratch {
-    x: Vec<f32>,
-    qkv: Vec<f32>,
-    context: Vec<f32>,
-    mixed: Vec<f32>,
-    inner: Vec<f32>,
+    pub(super) x: Vec<f32>,
+    pub(super) qkv: Vec<f32>,
+    pub(super) context: Vec<f32>,
+    pub(super) mixed: Vec<f32>,
+    pub(super) inner: Vec<f32>,
     scores: Vec<f32>,
     keys: PackedMatrix,
     values: PackedMatrix,
@@ -239,6 +239,11 @@ impl Transformer {
         self.hidden
     }
 
+    /// Tokens of the longest text that it reads.
+    pub(super) fn longest(&self) -> usize {
+        self.positions.len() / self.hidden
+    }
+
     /// Bytes it takes.
     pub(super) fn bytes(&self) -> usize {
         let layer = |l: &Layer| l.qkv.bytes() + l.output.bytes() + l.up.bytes() + l.down.bytes();
@@ -274,7 +279,9 @@ impl Transformer {
         layer.qkv.product(rows, (&scratch.x, dense(hidden)), (&mut scratch.qkv, dense(3 * hidden)));
         let mut first = 0;
         for text in texts {
-            self.attend(first, text.len(), scratch);
+            attend(Heads { hidden, heads: self.heads }, first, text.len(), scratch, |head, scores| {
+                self.add_distances(head, text.len(), scores);
+            });
             first += text.len();
         }
         layer.output.product(rows, (&scratch.context, dense(hidden)), (&mut scratch.mixed, dense(hidden)));
@@ -291,35 +298,53 @@ impl Transformer {
         add_layer_norm(&mut scratch.x, &scratch.mixed, &norm.gain, &norm.bias, self.epsilon);
     }
 
-    /// Attention inside one text of `length` tokens from row `first` on. Queries are scaled already.
-    fn attend(&self, first: usize, length: usize, scratch: &mut Scratch) {
-        let (hidden, size) = (self.hidden, self.hidden / self.heads);
-        let step = 3 * hidden;
-        scratch.scores.resize(length * length, 0.0);
-        for head in 0..self.heads {
-            let part = |which: usize| Stride { first: first * step + which * hidden + head * size, step };
-            scratch.keys.pack(&scratch.qkv, part(1), size, length);
-            scratch.values.pack_columns(&scratch.qkv, part(2), length, size);
-            let scores = (&mut scratch.scores[..], Stride::dense(length));
-            scratch.keys.product(length, (&scratch.qkv, part(0)), scores);
-            if !self.distances.is_empty() {
-                let longest = self.positions.len() / hidden;
-                let table = &self.distances[head * (2 * longest - 1)..][..2 * longest - 1];
-                for (query, row) in scratch.scores.chunks_exact_mut(length).enumerate() {
-                    let bias = &table[longest - 1 - query..];
-                    row.iter_mut().zip(bias).for_each(|(score, bias)| *score += bias);
-                }
+    /// Adds the bias by distance of a head to the scores of a text, where the architecture has one.
+    fn add_distances(&self, head: usize, length: usize, scores: &mut [f32]) {
+        if !self.distances.is_empty() {
+            let longest = self.positions.len() / self.hidden;
+            let table = &self.distances[head * (2 * longest - 1)..][..2 * longest - 1];
+            for (query, row) in scores.chunks_exact_mut(length).enumerate() {
+                let bias = &table[longest - 1 - query..];
+                row.iter_mut().zip(bias).for_each(|(score, bias)| *score += bias);
             }
-            softmax_rows(&mut scratch.scores, length);
-            let context = Stride { first: first * hidden + head * size, step: hidden };
-            let scores = (&scratch.scores[..], Stride::dense(length));
-            scratch.values.product(length, scores, (&mut scratch.context, context));
         }
     }
 }
 
+/// Sizes of an attention.
+#[derive(Clone, Copy)]
+pub(super) struct Heads {
+    pub(super) hidden: usize,
+    pub(super) heads: usize,
+}
+
+/// Attention among `length` tokens from row `first` on, of `scratch.qkv` to `scratch.context`. Queries are scaled already;
+/// `adjust` is given a head's number and its scores `[length, length]`.
+pub(super) fn attend(
+    Heads { hidden, heads }: Heads,
+    first: usize,
+    length: usize,
+    scratch: &mut Scratch,
+    adjust: impl Fn(usize, &mut [f32]),
+) {
+    let (size, step) = (hidden / heads, 3 * hidden);
+    scratch.scores.resize(length * length, 0.0);
+    for head in 0..heads {
+        let part = |which: usize| Stride { first: first * step + which * hidden + head * size, step };
+        scratch.keys.pack(&scratch.qkv, part(1), size, length);
+        scratch.values.pack_columns(&scratch.qkv, part(2), length, size);
+        let scores = (&mut scratch.scores[..], Stride::dense(length));
+        scratch.keys.product(length, (&scratch.qkv, part(0)), scores);
+        adjust(head, &mut scratch.scores);
+        softmax_rows(&mut scratch.scores, length);
+        let context = Stride { first: first * hidden + head * size, step: hidden };
+        let scores = (&scratch.scores[..], Stride::dense(length));
+        scratch.values.product(length, scores, (&mut scratch.context, context));
+    }
+}
+
 impl Norm {
-    fn open(weights: &mut Weights, name: &str, width: usize) -> Result<Self> {
+    pub(super) fn open(weights: &mut Weights, name: &str, width: usize) -> Result<Self> {
         // Checkpoints converted from TensorFlow keep its names.
         let either = |weights: &mut Weights, new: &str, old: &str| {
             let name = [format!("{name}.{new}"), format!("{name}.{old}")];

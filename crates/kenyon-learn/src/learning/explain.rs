@@ -8,6 +8,7 @@
 
 mod mixed;
 mod parts;
+mod pictures;
 mod shapley;
 
 use super::background::Background;

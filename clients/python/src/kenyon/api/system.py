@@ -104,10 +104,13 @@ class Encoders(Resource):
             types.EncoderEmbeddings, "POST /api/v1/encoders/{name}/embed", name, body=body, repeatable=True
         )
 
-    def distill(self, name: str, *, dataset: str, column: str, into: str) -> types.Job:
+    def distill(
+        self, name: str, *, dataset: str, column: str, into: str, idempotency_key: str | None = None
+    ) -> types.Job:
         """Queues the making of a static encoder from a transformer."""
         body = {"dataset": dataset, "column": column, "into": into}
-        return self._json(types.Job, "POST /api/v1/encoders/{name}/distill", name, body=body)
+        headers = {"Idempotency-Key": idempotency_key}
+        return self._json(types.Job, "POST /api/v1/encoders/{name}/distill", name, body=body, headers=headers)
 
 
 class Comparisons(Resource):

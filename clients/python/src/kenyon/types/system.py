@@ -102,8 +102,10 @@ class Encoder(TypedDict, total=False):
 
     name: str
     architecture: str
+    reads: str
     width: int
     max_tokens: int
+    image_size: list[int]
     digest: str
     bytes: int
     license: str | None

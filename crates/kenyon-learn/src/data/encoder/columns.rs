@@ -9,7 +9,7 @@ use super::text::{Grams, Lexicon, Words};
 use super::{EncoderOptions, Layout};
 use crate::data::kinds::{Encoding, canonical};
 use crate::data::plan::ColumnPlan;
-use crate::data::{Batch, Column};
+use crate::data::{Batch, Column, ColumnKind};
 use crate::{Detail, Error, Result};
 use indexmap::IndexSet;
 use serde::{Deserialize, Serialize};
@@ -47,8 +47,12 @@ pub(super) enum Fitted {
     },
     /// Words and n-grams in a bag.
     Text { grams: Grams },
-    /// The vector of a pretrained encoder, then words and n-grams.
-    Encoded { width: usize, grams: Grams },
+    /// The vector of a pretrained encoder, then words and n-grams of a text.
+    Encoded {
+        width: usize,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        grams: Option<Grams>,
+    },
     /// Words as tokens, by the encoder's shared lexicon.
     Words,
     /// Elements of a fixed-length list, in a bag.
@@ -74,7 +78,10 @@ impl Fitted {
             Encoding::Phases => Self::Timestamp { scale: Scale::default() },
             Encoding::Flag => Self::Boolean,
             Encoding::Names => Self::Category { names: IndexSet::new(), slots: options.reserve.max(64) },
-            Encoding::Words if plan.encoder.is_some() => Self::encoded(plan, Grams::hashed(options.text_bits.min(18)))?,
+            Encoding::Words if plan.encoder.is_some() => {
+                Self::encoded(plan, Some(Grams::hashed(options.text_bits.min(18))))?
+            }
+            Encoding::Elements if plan.encoder.is_some() => Self::encoded(plan, None)?,
             Encoding::Words if layout == Layout::Tokens && !plan.kind.is_list() => Self::Words,
             // A sequence of strings is read as one text.
             Encoding::Words => Self::Text { grams: Grams::hashed(options.text_bits.min(18)) },
@@ -99,24 +106,33 @@ impl Fitted {
     }
 
     /// A column that the plan's pretrained encoder reads.
-    pub(super) fn encoded(plan: &ColumnPlan, grams: Grams) -> Result<Self> {
+    pub(super) fn encoded(plan: &ColumnPlan, grams: Option<Grams>) -> Result<Self> {
         let encoder = plan.encoder.as_ref().ok_or_else(|| Error::internal("a column without an encoder"))?;
-        Ok(Self::Encoded { width: encoder.vectors()?.width(), grams })
+        let vectors = encoder.vectors()?;
+        if vectors.kind() != plan.kind {
+            let name = &encoder.name;
+            let reason = format!("the encoder {name} reads a {} and not a {}", vectors.kind().name(), plan.kind.name());
+            return Err(Error::unprocessable("bad_feature", reason.clone())
+                .with_details([Detail::path(format!("features.{}.encoder", plan.name), reason)]));
+        }
+        Ok(Self::Encoded { width: vectors.width(), grams })
     }
 
-    /// Pushes the vector of a text, then its words.
+    /// Pushes the vector of a cell, then the words of a text.
     pub(super) fn push_encoded(
         &self,
-        (text, vector): (Option<&str>, &[f32]),
+        (cell, vector): (Option<&str>, &[f32]),
         start: u32,
         batch: &mut Batch,
         words: &mut Words,
     ) {
-        let (Self::Encoded { width, grams }, Some(text)) = (self, text) else { return };
+        let (Self::Encoded { width, grams }, Some(cell)) = (self, cell) else { return };
         for (element, value) in (start..).zip(vector).filter(|(_, value)| **value != 0.0) {
             batch.push_entry(element, value * VECTOR_SCALE);
         }
-        grams.push(text, start + *width as u32, batch, words);
+        if let Some(grams) = grams {
+            grams.push(cell, start + *width as u32, batch, words);
+        }
     }
 
     /// Number of feature indices.
@@ -129,7 +145,7 @@ impl Fitted {
             Self::Boolean => 2,
             Self::Category { slots, .. } => slots + 2,
             Self::Text { grams } => grams.width(),
-            Self::Encoded { width, grams } => width + grams.width(),
+            Self::Encoded { width, grams } => width + grams.as_ref().map_or(0, Grams::width),
             Self::Words => 0,
             Self::Vector { width, .. } => *width,
             Self::Patches { patches } => patches.width(),
@@ -152,7 +168,10 @@ impl Fitted {
                 };
                 scaled && planned.into_iter().all(|shape| elements(shape) == Some(*width))
             }
-            Self::Encoded { width, .. } => plan.encoder.is_some() && (1..=MAX_VECTOR).contains(width),
+            Self::Encoded { width, grams } => {
+                let is_text = plan.kind == ColumnKind::Text;
+                plan.encoder.is_some() && (1..=MAX_VECTOR).contains(width) && is_text == grams.is_some()
+            }
             _ => true,
         }
     }

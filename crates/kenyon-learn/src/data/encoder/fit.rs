@@ -57,9 +57,15 @@ impl Fitted {
                 let texts = rows.iter().filter_map(|&row| values[row].as_deref());
                 let grams = Grams::fit(texts, options.text_bits);
                 match plan.encoder {
-                    Some(_) => Self::encoded(plan, grams).map_err(|error| error.detail),
+                    Some(_) => Self::encoded(plan, Some(grams)).map_err(|error| error.detail),
                     None => Ok(Self::Text { grams }),
                 }
+            }
+            Column::Picture(values) => {
+                if rows.iter().all(|&row| values[row].is_none()) {
+                    return Err("no row has a value".into());
+                }
+                Self::encoded(plan, None).map_err(|error| error.detail)
             }
             Column::Strings { offsets, values } => {
                 if layout == Layout::Tokens {

@@ -205,7 +205,7 @@ impl Encoder {
             self.width += width;
         }
         let shape = fitted.shape();
-        self.fields.push(Field { name: plan.name.clone(), kind: plan.kind, start, width, shape });
+        self.fields.push(Field { name: plan.name.clone(), kind: plan.seen_as(), start, width, shape });
         self.fitted.push(fitted);
         Ok(())
     }
@@ -221,7 +221,7 @@ impl Encoder {
         let mut free = 0;
         for (field, fitted) in self.fields.iter().zip(&self.fitted) {
             let Field { name, kind, start, width, .. } = field;
-            let Some(plan) = self.inputs.iter().find(|plan| plan.name == *name && plan.kind == *kind) else {
+            let Some(plan) = self.inputs.iter().find(|plan| plan.name == *name && plan.seen_as() == *kind) else {
                 return Err(format!("field {name} is no input of this kind"));
             };
             if start.checked_add(*width).is_none_or(|end| end > self.width) {
@@ -308,7 +308,9 @@ impl Encoder {
 
     /// The vectors of a column that a pretrained encoder reads, `[rows, width]`; nothing for other columns.
     fn vectors(&self, field: usize, column: &Column) -> Result<Vec<f32>> {
-        let (Fitted::Encoded { width, .. }, Column::Text(texts)) = (&self.fitted[field], column) else {
+        let (Fitted::Encoded { width, .. }, Column::Text(cells) | Column::Picture(cells)) =
+            (&self.fitted[field], column)
+        else {
             return Ok(Vec::new());
         };
         let name = &self.fields[field].name;
@@ -317,8 +319,8 @@ impl Encoder {
         if encoder.width() != *width {
             return Err(Error::internal(format!("the encoder of column {name} gives {} numbers", encoder.width())));
         }
-        let texts: Vec<&str> = texts.iter().map(|text| text.as_deref().unwrap_or_default()).collect();
-        encoder.of_texts(&texts)
+        let cells: Vec<&str> = cells.iter().map(|cell| cell.as_deref().unwrap_or_default()).collect();
+        encoder.of_cells(&cells)
     }
 
     /// Whether a pretrained encoder reads one of its columns: encoding a row then takes milliseconds.
@@ -353,9 +355,10 @@ impl Encoder {
             let mut out_of_range = 0.0f32;
             for (index, (field, (column, others))) in self.fields.iter().zip(&columns).enumerate() {
                 let fitted = &self.fitted[index];
-                if let (Fitted::Encoded { width, .. }, Column::Text(texts)) = (fitted, column) {
+                if let (Fitted::Encoded { width, .. }, Column::Text(cells) | Column::Picture(cells)) = (fitted, column)
+                {
                     let vector = &vectors[index][row * width..(row + 1) * width];
-                    fitted.push_encoded((texts[row].as_deref(), vector), field.start, batch, &mut scratch);
+                    fitted.push_encoded((cells[row].as_deref(), vector), field.start, batch, &mut scratch);
                     if self.layout == Layout::Tokens {
                         batch.end_token(index as u16);
                     }

@@ -105,6 +105,11 @@ pub fn spelled_as(plans: &[ColumnPlan], columns: &[ColumnInfo]) -> Vec<ColumnPla
 }
 
 impl ColumnPlan {
+    /// The kind that families see: pictures that a pretrained encoder reads are as texts that one reads, not pixels.
+    pub fn seen_as(&self) -> ColumnKind {
+        if self.encoder.is_some() { ColumnKind::Text } else { self.kind }
+    }
+
     /// The column to predict.
     pub fn target(name: impl Into<String>, kind: ColumnKind, task: Task) -> Self {
         Self { labels: task == Task::Classification, ..Self::new(name, kind) }

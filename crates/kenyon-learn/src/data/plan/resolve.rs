@@ -289,11 +289,12 @@ fn resolve_feature<'s>(
     Ok((members, Some(plan)))
 }
 
-/// The pretrained encoder of a feature; only a text has one.
+/// The pretrained encoder of a feature; only a text or an image has one.
 fn encoder_of(name: &str, kind: ColumnKind, encoder: Option<&str>) -> Result<Option<ColumnEncoder>> {
     match encoder {
-        Some(_) if kind != ColumnKind::Text => {
-            Err(bad_feature(&format!("{name}.encoder"), format!("an encoder reads a text, not a {}", kind.name())))
+        Some(_) if !matches!(kind, ColumnKind::Text | ColumnKind::Image) => {
+            let reason = format!("an encoder reads a text or an image, not a {}", kind.name());
+            Err(bad_feature(&format!("{name}.encoder"), reason))
         }
         encoder => Ok(encoder.map(|encoder| ColumnEncoder::new(encoder, ""))),
     }

@@ -4,6 +4,7 @@
 //! steps replace those of background rows. The remainder to the column's own weight is divided by size among cells and
 //! steps; that of words stays the column's.
 
+use super::pictures::of_picture;
 use super::shapley::{Point, shapley};
 use super::{Contribution, Subject};
 use crate::Result;
@@ -32,6 +33,10 @@ pub(super) fn of_column(subject: &Subject<'_>, at: usize, weight: f64) -> Result
     match column {
         Column::Text(texts) => match texts[own].as_deref() {
             Some(text) => words(subject, at, text, weight, whole()),
+            None => Ok(vec![whole()]),
+        },
+        Column::Picture(pictures) => match pictures[own].as_deref() {
+            Some(picture) => of_picture(subject, at, picture, weight, whole()),
             None => Ok(vec![whole()]),
         },
         Column::Vector { width, shape, values } => {
@@ -106,13 +111,13 @@ fn shares(
 }
 
 /// The answers for the row with `column` in the place of its column numbered `at`.
-fn answers(subject: &Subject<'_>, at: usize, column: &Column, rows: usize) -> Result<Vec<f64>> {
+pub(super) fn answers(subject: &Subject<'_>, at: usize, column: &Column, rows: usize) -> Result<Vec<f64>> {
     let own = vec![subject.own(); rows];
     subject.answers(&|other| if other == at { column.clone() } else { subject.stacked[other].select(&own) }, rows)
 }
 
 /// Brings weights to the sum `total`: each by its size as long as none changes its sign, then all alike.
-fn settle(weights: &mut [f64], total: f64) {
+pub(super) fn settle(weights: &mut [f64], total: f64) {
     let lacking = total - weights.iter().sum::<f64>();
     let size: f64 = weights.iter().map(|w| w.abs()).sum();
     let by_size = lacking.clamp(-0.9 * size, 0.9 * size);
@@ -249,6 +254,8 @@ fn value_of(column: &Column, row: usize) -> Value {
         }
         Column::Boolean(values) => values[row].into(),
         Column::Category(values) | Column::Text(values) => values[row].as_deref().into(),
+        // Too long to be shown.
+        Column::Picture(_) => Value::Null,
         Column::Labels(_) | Column::Vector { .. } | Column::Series { .. } | Column::Strings { .. } => Value::Null,
     }
 }

@@ -134,7 +134,7 @@ impl UsualColumn {
                 Self::Text { usual: Box::new(UsualText::of(texts.iter().map(Option::as_deref))) }
             }
             Column::Vector { .. } | Column::Series { .. } => Self::signal(column, rows),
-            Column::Timestamp(_) | Column::Labels(_) => Self::Unread,
+            Column::Timestamp(_) | Column::Labels(_) | Column::Picture(_) => Self::Unread,
         }
     }
 

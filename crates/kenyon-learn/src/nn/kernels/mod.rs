@@ -12,6 +12,7 @@
 
 mod adam;
 mod bin_sums;
+pub(crate) mod convolution;
 pub(crate) mod dense;
 pub(crate) mod filters;
 pub(crate) mod gated_scan;

@@ -1,6 +1,7 @@
 //! Linear algebra in double precision: factorisations and what they are made of.
 
 pub(crate) mod cholesky;
+pub(crate) mod eigen;
 
 use std::iter::Sum;
 use std::ops::{AddAssign, Mul};
