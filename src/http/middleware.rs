@@ -25,7 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
@@ -95,13 +95,7 @@ async fn check(api: &Api, route: Route, request: &Parts) -> Result<(Caller, Runn
     let address = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
     let caller = match route.scope {
         Some(scope) => {
-            let secret = secret(headers)?;
-            let caller = match api.access.caller(secret).await {
-                Ok(caller) => caller,
-                // Only a wrong key is a guess; to come without one is not.
-                Err(error) if secret.is_some() => return Err(api.limits.guess(address).err().unwrap_or(error)),
-                Err(error) => return Err(error),
-            };
+            let caller = caller(api, headers, address).await?;
             caller.require(scope)?;
             caller
         }
@@ -119,6 +113,16 @@ async fn check(api: &Api, route: Route, request: &Parts) -> Result<(Caller, Runn
     }
     let running = api.limits.enter()?;
     Ok((caller, running))
+}
+
+/// Who sends a request.
+pub(super) async fn caller(api: &Api, headers: &HeaderMap, address: Option<IpAddr>) -> Result<Caller> {
+    let secret = secret(headers)?;
+    match api.access.caller(secret).await {
+        // Only a wrong key is a guess; to come without one is not.
+        Err(error) if secret.is_some() => Err(api.limits.guess(address).err().unwrap_or(error)),
+        caller => caller,
+    }
 }
 
 /// The name in `/api/v1/models/{name}…` and `/v2/models/{name}…`.
