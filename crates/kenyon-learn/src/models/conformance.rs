@@ -88,6 +88,7 @@ impl Case {
             encoder: &self.encoder,
             task: self.task,
             outputs: self.outputs,
+            names: &[],
             rows: self.batch.rows(),
             config: &self.config,
             seed,

@@ -129,6 +129,8 @@ pub struct LearnerSpec<'a> {
     pub task: Task,
     /// Classes, or 1 for a number.
     pub outputs: usize,
+    /// Names of the classes; none for a number, and where they are not known.
+    pub names: &'a [String],
     /// Rows to train on.
     pub rows: usize,
     /// The family's settings in full, as [`recipe::Recipe`] gives them.

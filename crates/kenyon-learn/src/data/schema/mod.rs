@@ -226,7 +226,7 @@ pub struct FeatureGroup {
     /// Shape of a vector or image, rows first.
     #[serde(default)]
     pub shape: Option<Vec<usize>>,
-    /// The pretrained encoder that reads a text.
+    /// The pretrained encoder that reads a text; `none` for its words alone. Without it a training tries those there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoder: Option<String>,
 }

@@ -89,7 +89,7 @@ impl RidgeRows {
 const RIDGES: [f64; 8] = [1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0];
 
 /// Weights `[width, outputs]` and biases `[outputs]` of a readout.
-pub(crate) type Solution = (Vec<f32>, Vec<f32>);
+pub(crate) type Weights = (Vec<f32>, Vec<f32>);
 
 /// The readout from all rows, then of each of `folds` folds that from the other rows.
 pub(crate) fn tuned(
@@ -98,17 +98,17 @@ pub(crate) fn tuned(
     width: usize,
     outputs: usize,
     threads: usize,
-) -> Vec<Result<Solution>> {
+) -> Vec<Result<Weights>> {
     let count = from.targets.len();
     let all = products(&from.rows, count, width);
     let without = |fold: usize| {
         let at: Vec<usize> =
             (0..count).filter(|&row| from.folds.get(row).is_none_or(|&f| usize::from(f) != fold)).collect();
-        let products =
+        let products: Vec<f64> =
             at.iter().flat_map(|&a| at.iter().map(move |&b| (a, b))).map(|(a, b)| all[a * count + b]).collect();
-        tuned_by(&from.part(&at, width), products, (width, outputs), threads)
+        tuned_by(&from.part(&at, width), &products, (width, outputs), threads)
     };
-    std::iter::once(tuned_by(from, all.clone(), (width, outputs), threads)).chain((0..folds).map(without)).collect()
+    std::iter::once(tuned_by(from, &all, (width, outputs), threads)).chain((0..folds).map(without)).collect()
 }
 
 /// A readout of `outputs` classes, or of a value if that is 1, from rows of `width` numbers and the `products` of all pairs
@@ -118,12 +118,84 @@ pub(crate) fn tuned(
 ///
 /// # Errors
 /// `singular` where the rows do not differ.
-fn tuned_by(
+fn tuned_by(from: &RidgeRows, products: &[f64], (width, outputs): (usize, usize), threads: usize) -> Result<Weights> {
+    let asked = Asked { outputs, judged: from.targets.len(), ridges: &RIDGES };
+    let Some(Solution { dual, means, sharpness, .. }) = least_left_out(products, from, asked, threads)? else {
+        return Ok((vec![0.0; width * outputs], vec![0.0; outputs]));
+    };
+    let dual: Vec<f32> = dual.iter().map(|&d| (d * sharpness) as f32).collect();
+    let mut weights = vec![0.0; width * outputs];
+    product(
+        (&mut weights, MatrixShape::new(width, outputs)),
+        (&from.rows, MatrixShape::new(from.targets.len(), width).transposed()),
+        (&dual, MatrixShape::new(outputs, from.targets.len()).transposed()),
+        None,
+        1.0,
+    );
+    Ok((weights, means.iter().map(|&mean| (mean * sharpness) as f32).collect()))
+}
+
+/// The loss of each row by the answer that it gets from all others: 1 where the class is wrong and else 0, or the
+/// squared error of the value. Of the rows their `products` of all pairs are needed, `[rows, rows]`, and not `from.rows`.
+///
+/// # Errors
+/// As [`tuned`].
+pub(crate) fn losses_left_out(products: &[f64], from: &RidgeRows, outputs: usize, threads: usize) -> Result<Vec<f64>> {
+    let count = from.targets.len();
+    let asked = Asked { outputs, judged: count, ridges: &RIDGES };
+    let Some(Solution { alone, means, .. }) = least_left_out(products, from, asked, threads)? else {
+        return Ok(vec![1.0; count]);
+    };
+    let answer = |row: usize, output: usize| alone[output * count + row] + means[output];
+    let loss = |row: usize| match outputs {
+        1 => (answer(row, 0) - f64::from(from.targets[row])).powi(2),
+        _ => {
+            let best = (0..outputs).max_by(|&a, &b| answer(row, a).total_cmp(&answer(row, b)));
+            f64::from(best != Some(from.targets[row] as usize))
+        }
+    };
+    Ok((0..count).map(loss).collect())
+}
+
+/// What a solution is chosen for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// Classes, or 1 for a value.
+    pub(crate) outputs: usize,
+    /// So many of the first rows are judged by the others.
+    pub(crate) judged: usize,
+    /// Ridges that are tried, as shares of the mean squared length of a row.
+    pub(crate) ridges: &'a [f64],
+}
+
+/// The solution with the ridge that has the least leave-one-out loss.
+#[derive(Clone, Debug)]
+pub(crate) struct Solution {
+    /// `[outputs, rows]`.
+    pub(crate) dual: Vec<f64>,
+    /// The answers to each row by all others, less the means, `[outputs, rows]`.
+    alone: Vec<f64>,
+    /// Of each output.
+    pub(crate) means: Vec<f64>,
+    /// The factor of answers with the least log loss; 1 for values.
+    pub(crate) sharpness: f64,
+    /// The ridge.
+    pub(crate) ridge: f64,
+    /// The loss of the rows that are judged, in all.
+    pub(crate) loss: f64,
+}
+
+/// The weights of rows (`dual`) by the `products` of all pairs; none where there are no rows.
+///
+/// # Errors
+/// As [`tuned`].
+pub(crate) fn least_left_out(
+    products: &[f64],
     from: &RidgeRows,
-    products: Vec<f64>,
-    (width, outputs): (usize, usize),
+    asked: Asked<'_>,
     threads: usize,
-) -> Result<Solution> {
+) -> Result<Option<Solution>> {
+    let Asked { outputs, judged, ridges } = asked;
     let (count, total) = (from.targets.len(), from.weights.iter().map(|w| f64::from(*w)).sum::<f64>());
     // `[outputs, rows]`, less the mean of each output.
     let mut wanted: Vec<f64> = if outputs == 1 {
@@ -136,11 +208,11 @@ fn tuned_by(
         *mean = wanted.iter().zip(&from.weights).map(|(v, w)| v * f64::from(*w)).sum::<f64>() / total;
         wanted.iter_mut().for_each(|v| *v -= *mean);
     }
-    let length = mean_diagonal(&products, count);
-    let mut best: Option<(f64, f64, Vec<f64>)> = None;
-    for ridge in RIDGES {
+    let length = mean_diagonal(products, count);
+    let mut best: Option<Solution> = None;
+    for &ridge in ridges {
         let of_row = |i: usize| ridge * length * total / (count as f64 * f64::from(from.weights[i]));
-        let factor = factor_with_ridge(products.clone(), count, of_row, threads)?;
+        let factor = factor_with_ridge(products.to_vec(), count, of_row, threads)?;
         let (mut dual, diagonal) = (wanted.clone(), factor.inverse_diagonal());
         factor.solve(&mut dual);
         let alone: Vec<f64> = (wanted.iter().zip(&dual).enumerate())
@@ -148,30 +220,20 @@ fn tuned_by(
             .collect();
         let (loss, sharpness) = if outputs == 1 {
             let loss = |((a, w), weight): ((&f64, &f64), &f32)| (a - w).powi(2) * f64::from(*weight);
-            (alone.iter().zip(&wanted).zip(&from.weights).map(loss).sum(), 1.0)
+            (alone.iter().zip(&wanted).zip(&from.weights).take(judged).map(loss).sum(), 1.0)
         } else {
-            sharpest(&alone, &means, from)
+            sharpest(&alone, &means, from, judged)
         };
-        if best.as_ref().is_none_or(|best| loss < best.0) {
-            best = Some((loss, sharpness, dual));
+        if best.as_ref().is_none_or(|best| loss < best.loss) {
+            best = Some(Solution { dual, alone, means: means.clone(), sharpness, ridge, loss });
         }
     }
-    let Some((_, sharpness, dual)) = best else { return Ok((vec![0.0; width * outputs], vec![0.0; outputs])) };
-    let dual: Vec<f32> = dual.iter().map(|&d| (d * sharpness) as f32).collect();
-    let mut weights = vec![0.0; width * outputs];
-    product(
-        (&mut weights, MatrixShape::new(width, outputs)),
-        (&from.rows, MatrixShape::new(count, width).transposed()),
-        (&dual, MatrixShape::new(outputs, count).transposed()),
-        None,
-        1.0,
-    );
-    Ok((weights, means.iter().map(|&mean| (mean * sharpness) as f32).collect()))
+    Ok(best)
 }
 
 /// The least log loss of answers `[outputs, rows]` with `means` added, and what to multiply them by for that. One more row,
 /// of which any class may be true, keeps doubt where all answers are right.
-fn sharpest(answers: &[f64], means: &[f64], from: &RidgeRows) -> (f64, f64) {
+fn sharpest(answers: &[f64], means: &[f64], from: &RidgeRows, judged: usize) -> (f64, f64) {
     let count = from.targets.len();
     let loss = |sharpness: f64| -> f64 {
         let one = |row: usize| {
@@ -180,7 +242,7 @@ fn sharpest(answers: &[f64], means: &[f64], from: &RidgeRows) -> (f64, f64) {
             let any = total - (0..means.len()).map(logit).sum::<f64>() / means.len() as f64;
             f64::from(from.weights[row]) * (total - logit(from.targets[row] as usize)) + any / count as f64
         };
-        (0..count).map(one).sum()
+        (0..judged.min(count)).map(one).sum()
     };
     let all = (2..=12).map(|half| f64::from(half) / 2.0).map(f64::exp2);
     all.map(|sharpness| (loss(sharpness), sharpness)).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((0.0, 1.0))
