@@ -10,7 +10,7 @@ use super::read::{self, BodyLimit};
 use super::routes::{Class, Route};
 use crate::store::NewAuditEntry;
 use crate::store::access::Caller;
-use crate::telemetry::traces::{self, Answered, Parent};
+use crate::telemetry::traces::{self, Answered, Parent, Protocol};
 use crate::{Error, Kind, Result, telemetry};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::request::Parts;
@@ -64,7 +64,7 @@ pub(crate) async fn guard(State(api): State<Api>, request: Request, next: Next) 
     }
     let (method, route) = (method_name(&method), path.as_ref().map_or("none", |p| p.as_str()));
     let status = response.status().as_u16();
-    traces::record(Answered { method, route, status, begun, parent });
+    traces::record(Answered { protocol: Protocol::Http(method), route, status, begun, parent });
     count(method, route, status, started);
     response
 }
