@@ -140,10 +140,15 @@ fn rows_64_784_answer_windows(bencher: Bencher, hidden: &str) {
 
 fn windows(bencher: Bencher, hidden: &str, rows: usize) {
     let picture = Picture { start: 0, height: 28, width: 28, channels: 1 };
-    let sees =
+    let receptive_field =
         |level: usize| if level == 0 { ReceptiveField::Windows(0.4, vec![picture]) } else { ReceptiveField::Near };
     let sizes = hidden.split(',').map(|units| units.parse::<usize>().unwrap());
-    let layer = |(level, units)| Hidden { units, winners: units / 20, winner_groups: 1, sees: sees(level) };
+    let layer = |(level, units)| Hidden {
+        units,
+        winners: units / 20,
+        winner_groups: 1,
+        receptive_field: receptive_field(level),
+    };
     answer(bencher, sizes.enumerate().map(layer).collect(), rows);
 }
 

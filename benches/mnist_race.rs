@@ -77,6 +77,7 @@ fn main() {
             rows: batch.rows(),
             config: &config,
             seed,
+            names: &[],
             threads,
         };
         let mut learner = family.learner(&spec).unwrap();

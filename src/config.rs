@@ -143,6 +143,8 @@ settings! {
     max_requests: usize = 1024, "KENYON_MAX_REQUESTS";
     /// Connections at the same time. [default: 4096]
     max_connections: usize = 4096, "KENYON_MAX_CONNECTIONS";
+    /// Serve the Model Context Protocol at `/mcp`: the calls of the interface as tools for language models.
+    mcp: bool = false, "KENYON_MCP", num_args = 0..=1, default_missing_value = "true", require_equals = true;
     /// Requests a second of each key; 0 is without limit. [default: 0]
     rate_limit: u32 = 0, "KENYON_RATE_LIMIT";
     /// Requests a second of each address without a key; 0 is without limit. [default: 0]

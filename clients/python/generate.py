@@ -28,8 +28,11 @@ sys.path.insert(0, str(HERE / "src"))
 
 from kenyon import types  # noqa: E402
 
-#: Pages for people.
-PAGES = re.compile(r"/$|/docs")
+#: Pages for people, and a protocol that has clients of its own.
+PAGES = re.compile(r"/$|/docs|/mcp$")
+
+#: Headers of bodies that the low-level client does not send; the last one is of raw tensors.
+OF_BODIES = ("accept", "content-type", "inference-header-content-length")
 
 Json = dict[str, Any]
 
@@ -104,7 +107,7 @@ def operations(document: Json) -> Iterator[Operation]:
                 description=operation.get("summary") or operation.get("description", "").split("\n")[0],
                 query=named["query"],
                 fields=[] if path.startswith("/v2") else list(body.get("properties", {})),
-                headers=[name for name in named["header"] if name.lower() not in ("accept", "content-type")],
+                headers=[name for name in named["header"] if name.lower() not in OF_BODIES],
                 path=named["path"],
                 answer=flattened(document, answer) if answer else None,
             )

@@ -102,6 +102,7 @@ pub const CODES: &[&str] = &[
     "killed",
     "lease_lost",
     "malformed_json",
+    "mcp_off",
     "method_not_allowed",
     "missing_column",
     "missing_field",

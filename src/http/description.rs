@@ -35,10 +35,7 @@ pub(super) fn complete(mut document: Value, open: bool) -> Value {
 /// Constraints on a body that its Rust type cannot express.
 fn error_of(path: &str) -> Value {
     let (kind, schema) = match path.starts_with("/v2") {
-        true => {
-            let text = json!({ "type": "string" });
-            ("application/json", json!({ "type": "object", "required": ["error"], "properties": { "error": text } }))
-        }
+        true => ("application/json", json!({ "$ref": "#/components/schemas/V2Error" })),
         false => ("application/problem+json", json!({ "$ref": "#/components/schemas/Problem" })),
     };
     json!({ "description": "an error", "content": { kind: { "schema": schema } } })

@@ -10,7 +10,7 @@ use super::read::{self, BodyLimit};
 use super::routes::{Class, Route};
 use crate::store::NewAuditEntry;
 use crate::store::access::Caller;
-use crate::telemetry::traces::{self, Answered, Parent};
+use crate::telemetry::traces::{self, Answered, Parent, Protocol};
 use crate::{Error, Kind, Result, telemetry};
 use axum::extract::{ConnectInfo, MatchedPath, Request, State};
 use axum::http::request::Parts;
@@ -25,7 +25,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");
-const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+pub(super) const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const API_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
@@ -64,7 +64,7 @@ pub(crate) async fn guard(State(api): State<Api>, request: Request, next: Next) 
     }
     let (method, route) = (method_name(&method), path.as_ref().map_or("none", |p| p.as_str()));
     let status = response.status().as_u16();
-    traces::record(Answered { method, route, status, begun, parent });
+    traces::record(Answered { protocol: Protocol::Http(method), route, status, begun, parent });
     count(method, route, status, started);
     response
 }
@@ -95,13 +95,7 @@ async fn check(api: &Api, route: Route, request: &Parts) -> Result<(Caller, Runn
     let address = request.extensions.get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
     let caller = match route.scope {
         Some(scope) => {
-            let secret = secret(headers)?;
-            let caller = match api.access.caller(secret).await {
-                Ok(caller) => caller,
-                // Only a wrong key is a guess; to come without one is not.
-                Err(error) if secret.is_some() => return Err(api.limits.guess(address).err().unwrap_or(error)),
-                Err(error) => return Err(error),
-            };
+            let caller = caller(api, headers, address).await?;
             caller.require(scope)?;
             caller
         }
@@ -119,6 +113,16 @@ async fn check(api: &Api, route: Route, request: &Parts) -> Result<(Caller, Runn
     }
     let running = api.limits.enter()?;
     Ok((caller, running))
+}
+
+/// Who sends a request.
+pub(super) async fn caller(api: &Api, headers: &HeaderMap, address: Option<IpAddr>) -> Result<Caller> {
+    let secret = secret(headers)?;
+    match api.access.caller(secret).await {
+        // Only a wrong key is a guess; to come without one is not.
+        Err(error) if secret.is_some() => Err(api.limits.guess(address).err().unwrap_or(error)),
+        caller => caller,
+    }
 }
 
 /// The name in `/api/v1/models/{name}…` and `/v2/models/{name}…`.

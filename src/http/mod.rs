@@ -21,6 +21,7 @@ pub(crate) mod health;
 mod importance;
 mod jobs;
 mod keys;
+mod mcp;
 mod middleware;
 mod model_answers;
 mod models;
@@ -29,7 +30,7 @@ mod pages;
 mod predict;
 pub(crate) mod read;
 mod routes;
-mod schemas;
+pub(crate) mod schemas;
 pub(crate) mod server;
 mod snapshots;
 mod streams;
@@ -42,8 +43,8 @@ use crate::serving::{Engine, Streams};
 use crate::store::Store;
 use crate::store::access::Access;
 use crate::telemetry;
-use axum::Router;
 use axum::extract::{DefaultBodyLimit, FromRef};
+use axum::{Extension, Router};
 use bytes::Bytes;
 use health::Probe;
 use routes::{Class, Routes};
@@ -148,6 +149,10 @@ impl Api {
                 CatchPanicLayer::custom(error::panicked),
             ))
             .with_state(api.clone());
+        let router = match api.config.mcp {
+            true => router.clone().layer(Extension(mcp::Served::new(&api, router, &completed(&document, false)))),
+            false => router,
+        };
         let router = match cors(&api.config.cors_origins) {
             Some(cors) => router.layer(cors),
             None => router,
@@ -213,6 +218,7 @@ fn described(protocols: OpenApiRouter<Api>) -> (Router<Api>, OpenApi) {
         .merge(neighbors::router())
         .merge(jobs::router())
         .merge(keys::router())
+        .merge(mcp::router())
         .merge(protocols);
     let (router, mut document) = router.split_for_parts();
     let mut key = Http::new(HttpAuthScheme::Bearer);

@@ -123,7 +123,8 @@ async fn train(
     }
     match tokio::time::timeout(wait.min(api.patience()), api.queue.wait(job.id)).await {
         Ok(ended) => Ok(axum::Json(TrainAnswer::Job(ended?)).into_response()),
-        Err(_) => Ok(queued(&job)),
+        // As it is by now, which is not as it was queued.
+        Err(_) => Ok(queued(&api.store.job(job.id).await?)),
     }
 }
 

@@ -9,6 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
 use rust_embed::RustEmbed;
+use serde_json::Value;
 use std::borrow::Cow;
 use std::sync::{Arc, LazyLock};
 use utoipa_axum::router::OpenApiRouter;
@@ -57,8 +58,35 @@ async fn dashboard(headers: HeaderMap) -> Answer<Response> {
     asset::<Assets>("index.html", &headers, POLICY).ok_or_else(nothing)
 }
 
+/// An OpenAPI document: the parts that a client may count on.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "a description only: utoipa writes the document")]
+struct ApiDescription {
+    /// `3.1.0`.
+    openapi: String,
+    info: ApiTitle,
+    /// Operations by path and method.
+    #[schema(value_type = HashMap<String, HashMap<String, Value>>)]
+    paths: Value,
+    /// Schemas and ways to send a key, by kind and name.
+    #[schema(value_type = HashMap<String, HashMap<String, Value>>)]
+    components: Value,
+}
+
+/// What the interface is.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "a description only: utoipa writes it")]
+struct ApiTitle {
+    /// `Kenyon`.
+    title: String,
+    /// In a sentence.
+    description: String,
+    /// The version of the program.
+    version: String,
+}
+
 /// This description of the interface.
-#[utoipa::path(get, path = "/openapi.json", tag = "pages", responses((status = 200, body = Object)))]
+#[utoipa::path(get, path = "/openapi.json", tag = "pages", responses((status = 200, body = ApiDescription)))]
 async fn description(State(api): State<Api>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], api.document.clone()).into_response()
 }

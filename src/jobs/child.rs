@@ -2,7 +2,7 @@
 //! when its standard input does: nothing is left over of a server that was killed.
 
 use super::compute::{Computed, Given, Task};
-use super::messages::{CHECKPOINT, Failure, GIVEN, MADE, Order, RESUME, Start, Told, read, write};
+use super::messages::{CHECKPOINT, Failure, GIVEN, MADE, Message, Order, RESUME, Start, read, write};
 use super::worker::{STACK, panicked};
 use crate::{Error, Kind, Result};
 use kenyon_learn::data::vectors;
@@ -65,9 +65,9 @@ fn run() -> Result<()> {
         }
     })?;
     let outcome = ended.join().map_err(|_| Error::internal("the thread that computes panicked"))?;
-    line.tell(&match outcome {
-        Ok((computed, files)) => Told::Ended { computed: Box::new(computed), files },
-        Err(error) => Told::Failed(Failure::from(&error)),
+    line.send(&match outcome {
+        Ok((computed, files)) => Message::Ended { computed: Box::new(computed), files },
+        Err(error) => Message::Failed(Failure::from(&error)),
     });
     Ok(())
 }
@@ -119,7 +119,7 @@ fn provide_encoders(task: &Task) {
 struct Line {
     out: Mutex<Stdout>,
     started: Instant,
-    told_ms: AtomicU64,
+    sent_ms: AtomicU64,
     due: AtomicBool,
     stop: AtomicBool,
     saved: Mutex<Receiver<Option<Failure>>>,
@@ -130,7 +130,7 @@ impl Line {
         Self {
             out: Mutex::new(std::io::stdout()),
             started: Instant::now(),
-            told_ms: AtomicU64::new(0),
+            sent_ms: AtomicU64::new(0),
             due: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             saved: Mutex::new(saved),
@@ -138,7 +138,7 @@ impl Line {
     }
 
     /// Without a supervisor there is nothing to do.
-    fn tell(&self, message: &Told) {
+    fn send(&self, message: &Message) {
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
         if write(&mut *out, message).is_err() {
             std::process::exit(2);
@@ -149,10 +149,10 @@ impl Line {
 impl Monitor for Line {
     fn progress(&self, progress: &Progress, epoch_ended: bool) {
         let now = self.started.elapsed().as_millis() as u64;
-        if !epoch_ended && now < self.told_ms.load(Ordering::Relaxed) + GRAIN_MS {
+        if !epoch_ended && now < self.sent_ms.load(Ordering::Relaxed) + GRAIN_MS {
             return;
         }
-        self.told_ms.store(now, Ordering::Relaxed);
+        self.sent_ms.store(now, Ordering::Relaxed);
         let finite = |value: f64| if value.is_finite() { value } else { 0.0 };
         let progress = Progress {
             fraction: finite(progress.fraction),
@@ -160,11 +160,11 @@ impl Monitor for Line {
             eta_seconds: finite(progress.eta_seconds),
             ..progress.clone()
         };
-        self.tell(&Told::Progress { progress, epoch_ended });
+        self.send(&Message::Progress { progress, epoch_ended });
     }
 
     fn log(&self, line: &str) {
-        self.tell(&Told::Log(line.to_owned()));
+        self.send(&Message::Log(line.to_owned()));
     }
 
     fn canceled(&self) -> bool {
@@ -178,7 +178,7 @@ impl Monitor for Line {
     fn checkpoint(&self, step: u64, bytes: Vec<u8>) -> kenyon_learn::Result<()> {
         std::fs::write(Path::new(CHECKPOINT), bytes)?;
         self.due.store(false, Ordering::Release);
-        self.tell(&Told::Checkpoint { step });
+        self.send(&Message::Checkpoint { step });
         let saved = self.saved.lock().unwrap_or_else(PoisonError::into_inner);
         // The channel closes with the standard input, and the process then ends.
         let failure = saved.recv().unwrap_or(None);

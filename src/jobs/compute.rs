@@ -11,10 +11,11 @@ use kenyon_learn::data::encoder::DroppedColumn;
 use kenyon_learn::data::formats::{Limits, Part};
 use kenyon_learn::data::plan::{self, ColumnPlan, Resolved};
 use kenyon_learn::data::schema::Summary;
+use kenyon_learn::data::vectors::ColumnEncoder;
 use kenyon_learn::data::{Table, Warning};
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::evaluate::{self, Evaluation};
-use kenyon_learn::learning::fit::{Fitted, MoreRows};
+use kenyon_learn::learning::fit::{EncoderChoice, Fitted, MoreRows};
 use kenyon_learn::learning::verify::verified_files;
 use kenyon_learn::learning::{FitSpec, Monitor, fit};
 use serde::{Deserialize, Serialize};
@@ -95,6 +96,9 @@ pub(super) struct Training {
     pub(super) held_out: Option<Source>,
     /// How the inputs are read, with the encoders that were found.
     pub(super) inputs: Vec<ColumnPlan>,
+    /// Encoders that are tried for texts where the request names none.
+    #[serde(default)]
+    pub(super) candidates: Vec<ColumnEncoder>,
 }
 
 /// Files that are computed from.
@@ -159,7 +163,8 @@ impl Task {
             warnings.extend(more);
         }
         let spec = request.fit_spec(other.as_ref().map(|_| dataset.rows as usize));
-        let rows = Rows { table: &table, more: None, plan: &resolved };
+        let (resolved, choices) = training.choose_encoders(resolved, &table, &spec, self.threads)?;
+        let rows = Rows { table: &table, more: None, plan: &resolved, choices: &choices };
         self.learn(request, &rows, &spec, warnings, resume, monitor)
     }
 
@@ -187,7 +192,7 @@ impl Task {
         };
         let cache = self.scratch.join(ENCODED_ROWS);
         let more = MoreRows { rows: sampled.others() as usize, read: &read, cache: &cache };
-        let rows = Rows { table: &table, more: Some(&more), plan: &plan };
+        let rows = Rows { table: &table, more: Some(&more), plan: &plan, choices: &[] };
         let spec = training.request.fit_spec(None);
         self.learn(&training.request, &rows, &spec, warnings, resume, monitor)
     }
@@ -202,6 +207,8 @@ impl Task {
         monitor: &dyn Monitor,
     ) -> Result<Computed> {
         let (table, dataset) = (rows.table, &self.source.dataset);
+        let chosen: Vec<&String> = rows.choices.iter().map(|choice| &choice.note).collect();
+        chosen.iter().for_each(|note| monitor.log(note));
         warnings.iter().for_each(|warning| monitor.log(&warning.to_string()));
         let (fitted, tried) = match &request.search {
             None => (rows.fit(spec, self.threads, resume, monitor)?, None),
@@ -213,7 +220,7 @@ impl Task {
         fitted.notes.iter().for_each(|note| monitor.log(note));
         let files = verified_files(&fitted, table)?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
         let mut info = fitted.bundle.describe();
-        info["notes"] = json!(fitted.notes);
+        info["notes"] = json!(chosen.into_iter().chain(&fitted.notes).collect::<Vec<_>>());
         warnings.extend(fitted.warnings.iter().cloned());
         info["warnings"] = json!(warnings);
         if let Some(tried) = tried {
@@ -270,6 +277,23 @@ impl Training {
         Ok(Resolved { inputs: self.inputs.clone(), ..self.request.plan(summary)?.resolved })
     }
 
+    /// The plan with the encoders that help to read its texts, where the request leaves that open.
+    pub(super) fn choose_encoders(
+        &self,
+        mut plan: Resolved,
+        table: &Table,
+        spec: &FitSpec,
+        threads: usize,
+    ) -> Result<(Resolved, Vec<EncoderChoice>)> {
+        let columns = self.request.open_texts(&plan.inputs);
+        let choices = fit::choose_encoders(table, &plan, (&columns, &self.candidates), spec, threads)?;
+        for choice in &choices {
+            let column = plan.inputs.iter_mut().find(|input| input.name == choice.column);
+            column.into_iter().for_each(|input| input.encoder.clone_from(&choice.encoder));
+        }
+        Ok((plan, choices))
+    }
+
     /// All columns that are read.
     fn columns(&self, summary: &Summary) -> Result<Vec<ColumnPlan>> {
         let mut plan = self.request.plan(summary)?;
@@ -308,6 +332,8 @@ struct Rows<'a> {
     table: &'a Table,
     more: Option<&'a MoreRows<'a>>,
     plan: &'a Resolved,
+    /// Which encoders read its texts, where that was left open.
+    choices: &'a [EncoderChoice],
 }
 
 impl Rows<'_> {

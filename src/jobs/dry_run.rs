@@ -1,10 +1,11 @@
 //! What a training would do: its data are read and encoded, and it trains for a moment, from which its time and
 //! memory are estimated. Nothing is stored.
 
-use super::compute::sample_size;
+use super::compute::{Training, sample_size};
 use super::inputs::local_parts;
 use super::inputs::summary;
 use super::train_request::{DivideBy, HeldOut, TrainRequest, TrainingPlan};
+use super::trainer::candidates;
 use crate::store::Store;
 use crate::{Error, Result};
 use kenyon_learn::data::encoder::DroppedColumn;
@@ -12,6 +13,7 @@ use kenyon_learn::data::formats::{Limits, Part};
 use kenyon_learn::data::plan;
 use kenyon_learn::data::schema::{ColumnKind, Summary};
 use kenyon_learn::data::warning::Warning;
+use kenyon_learn::learning::fit::EncoderChoice;
 use kenyon_learn::learning::{Monitor, Prepared, Progress, fit};
 use kenyon_learn::models::{Family, Task};
 use serde::Serialize;
@@ -21,6 +23,8 @@ use utoipa::ToSchema;
 
 /// Rows that are read; what takes time and memory is scaled from them to all.
 const ROWS: u64 = 50_000;
+/// The same where a pretrained encoder may read a column, which takes milliseconds a row.
+const ENCODED_ROWS: u64 = 2_000;
 /// How long it trains.
 const PROBE: Duration = Duration::from_millis(1500);
 /// Share of the planned passes that a training makes before early stopping ends it, about (benches, estimates).
@@ -104,13 +108,15 @@ pub(super) async fn run(
         None => Vec::new(),
     };
     let rows = dataset.rows + held_out.map_or(0, |other| other.rows);
-    let request = request.clone();
-    let work = move || Probing { request, plan, summary, parts, other, rows, limits, threads }.run();
+    let inputs = plan.resolved.inputs.clone();
+    let candidates = candidates(store, request, &inputs).await?;
+    let training = Training { request: request.clone(), held_out: None, inputs, candidates };
+    let work = move || Probing { training, plan, summary, parts, other, rows, limits, threads }.run();
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
 }
 
 struct Probing {
-    request: TrainRequest,
+    training: Training,
     plan: TrainingPlan,
     summary: Summary,
     parts: Vec<Part>,
@@ -122,15 +128,21 @@ struct Probing {
 }
 
 impl Probing {
-    fn run(self) -> Result<DryRun> {
+    fn run(mut self) -> Result<DryRun> {
         let begun = Instant::now();
-        let (table, from) = plan::read_head(&self.parts, &self.other, &self.plan.columns(), &self.limits, ROWS)?;
+        let encodes = !self.training.candidates.is_empty() || self.training.inputs.iter().any(|i| i.encoder.is_some());
+        let rows = if encodes { ENCODED_ROWS } else { ROWS };
+        let (table, from) = plan::read_head(&self.parts, &self.other, &self.plan.columns(), &self.limits, rows)?;
         let reading = begun.elapsed().as_secs_f64();
         let from = (!self.other.is_empty()).then_some(from);
-        let spec = self.request.fit_spec(from);
+        let request = &self.training.request;
+        let spec = request.fit_spec(from);
         let scale = self.rows as f64 / table.rows.max(1) as f64;
-        let sample = sample_size(&self.request, &self.plan.columns(), self.rows);
+        let sample = sample_size(request, &self.plan.columns(), self.rows);
         let held = sample.map_or(self.rows as f64, |rows| rows as f64) / table.rows.max(1) as f64;
+        let planned = self.plan.resolved.clone();
+        let (resolved, choices) = self.training.choose_encoders(planned, &table, &spec, self.threads)?;
+        self.plan.resolved = resolved;
         let resolved = &self.plan.resolved;
         let monitor = Probe::default();
         let begun = Instant::now();
@@ -142,14 +154,14 @@ impl Probing {
             Err(error) if error.kind == kenyon_learn::Kind::Canceled => seen.seconds(begun),
             Err(error) => return Err(error.into()),
         };
-        let trainings = self.request.search.as_ref().map_or(1.0, super::search::trainings);
+        let trainings = self.training.request.search.as_ref().map_or(1.0, super::search::trainings);
         let family = seen.family.ok_or_else(|| Error::internal("a training ended before it began"))?;
         Ok(DryRun {
             task: resolved.task,
             task_reason: self.task_reason(),
             family,
             reason: seen.reason.clone().unwrap_or_else(|| "the request names it".to_owned()),
-            columns: self.columns(&seen.dropped),
+            columns: self.columns(&seen.dropped, &choices),
             split: self.split(&seen, scale, sample),
             estimated_seconds: rounded(FIXED_SECONDS + (reading + learning * trainings) * scale),
             estimated_bytes: (FIXED_BYTES + PEAK * seen.bytes as f64 * held + seen.training_bytes as f64) as u64,
@@ -159,7 +171,7 @@ impl Probing {
 
     fn task_reason(&self) -> String {
         let target = &self.plan.resolved.target;
-        if self.request.task.is_some() {
+        if self.training.request.task.is_some() {
             return "set by the request".to_owned();
         }
         let distinct = self.summary.columns.iter().find(|c| c.name == target.name).map(|c| c.distinct);
@@ -173,11 +185,13 @@ impl Probing {
         }
     }
 
-    fn columns(&self, dropped: &[DroppedColumn]) -> Vec<PlannedColumn> {
+    fn columns(&self, dropped: &[DroppedColumn], choices: &[EncoderChoice]) -> Vec<PlannedColumn> {
         let resolved = &self.plan.resolved;
         let input = |input: &plan::ColumnPlan| {
             let reason = dropped.iter().find(|column| column.name == input.name).map(|column| column.reason.clone());
-            PlannedColumn { name: input.name.clone(), kind: input.kind, used: reason.is_none(), reason }
+            let used = reason.is_none();
+            let choice = choices.iter().find(|choice| choice.column == input.name).map(|choice| choice.note.clone());
+            PlannedColumn { name: input.name.clone(), kind: input.kind, used, reason: reason.or(choice) }
         };
         let ignored = |name: &String| {
             let divides = self.plan.divider.as_ref().is_some_and(|divider| divider.name == *name);
@@ -197,7 +211,7 @@ impl Probing {
     }
 
     fn split(&self, seen: &Seen, scale: f64, sample: Option<usize>) -> PlannedSplit {
-        let (by, column) = match &self.request.validation {
+        let (by, column) = match &self.training.request.validation {
             None if seen.folds > 0 => ("folds", None),
             None | Some(HeldOut::Share(_)) => ("share", None),
             Some(HeldOut::By { by: DivideBy::Time, column, .. }) => ("time", Some(column.clone())),

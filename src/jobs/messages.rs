@@ -15,7 +15,7 @@ pub(super) const CHECKPOINT: &str = "checkpoint";
 pub(super) const GIVEN: &str = "given-";
 pub(super) const MADE: &str = "made-";
 
-/// What the process that trains is told.
+/// Orders to the process that trains.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum Order {
@@ -38,10 +38,10 @@ pub(super) struct Start {
     pub(super) resume: bool,
 }
 
-/// What the process that trains tells.
+/// What the process that trains sends.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Told {
+pub(super) enum Message {
     /// How far it is.
     Progress { progress: Progress, epoch_ended: bool },
     /// A line for the job's log.
@@ -109,8 +109,8 @@ mod tests {
     #[test]
     fn an_error_arrives_as_it_was_sent() {
         let sent = Error::unprocessable("diverged", "at step 3").with_details([Detail::column("x", "is odd")]);
-        let line = serde_json::to_string(&Told::Failed(Failure::from(&sent))).unwrap();
-        let Told::Failed(failure) = read(&line).unwrap() else { panic!("{line}") };
+        let line = serde_json::to_string(&Message::Failed(Failure::from(&sent))).unwrap();
+        let Message::Failed(failure) = read(&line).unwrap() else { panic!("{line}") };
         let arrived = Error::from(failure);
         assert_eq!((arrived.kind, arrived.code, &arrived.detail), (sent.kind, sent.code, &sent.detail));
         assert_eq!(arrived.details, sent.details);
@@ -119,8 +119,8 @@ mod tests {
     #[test]
     fn progress_without_a_rate_can_be_sent() {
         let progress = Progress { fraction: 0.1 + 0.2, ..Progress::default() };
-        let line = serde_json::to_string(&Told::Progress { progress: progress.clone(), epoch_ended: true }).unwrap();
-        let Told::Progress { progress: arrived, epoch_ended: true } = read(&line).unwrap() else { panic!("{line}") };
+        let line = serde_json::to_string(&Message::Progress { progress: progress.clone(), epoch_ended: true }).unwrap();
+        let Message::Progress { progress: arrived, epoch_ended: true } = read(&line).unwrap() else { panic!("{line}") };
         assert_eq!(arrived, progress);
     }
 }

@@ -3,7 +3,7 @@
 
 use super::compute::{Computed, Given, Task};
 use super::memory;
-use super::messages::{CHECKPOINT, Failure, GIVEN, MADE, Order, RESUME, Start, Told, read, write};
+use super::messages::{CHECKPOINT, Failure, GIVEN, MADE, Message, Order, RESUME, Start, read, write};
 use crate::{Error, Kind, Result};
 use kenyon_learn::learning::Monitor;
 use std::collections::VecDeque;
@@ -70,7 +70,7 @@ pub(super) fn run(place: &Place<'_>, task: Task, given: Given, monitor: &dyn Mon
 struct Process {
     child: Child,
     orders: Option<ChildStdin>,
-    told: Receiver<Told>,
+    messages: Receiver<Message>,
     last_lines: Arc<Mutex<VecDeque<String>>>,
     /// Processes that the system had ended for lack of memory when this one began.
     ended_before: u64,
@@ -98,7 +98,7 @@ impl Process {
         let orders = child.stdin.take();
         let stdout = child.stdout.take().ok_or_else(missing)?;
         let stderr = child.stderr.take().ok_or_else(missing)?;
-        let (sender, told) = channel();
+        let (sender, messages) = channel();
         std::thread::Builder::new().name("job-messages".into()).spawn(move || {
             for line in BufReader::new(stdout).lines().map_while(std::result::Result::ok) {
                 let sent = match read(&line) {
@@ -126,7 +126,7 @@ impl Process {
             }
         })?;
         let looked = Instant::now();
-        Ok(Self { child, orders, told, last_lines, ended_before, stopping: None, asked: false, looked })
+        Ok(Self { child, orders, messages, last_lines, ended_before, stopping: None, asked: false, looked })
     }
 
     /// A process that is gone shows in its output, which ends.
@@ -138,18 +138,18 @@ impl Process {
 
     fn follow(&mut self, place: &Place<'_>, monitor: &dyn Monitor) -> Result<(Box<Computed>, Vec<String>)> {
         loop {
-            match self.told.recv_timeout(TICK) {
-                Ok(Told::Progress { progress, epoch_ended }) => monitor.progress(&progress, epoch_ended),
-                Ok(Told::Log(line)) => monitor.log(&line),
-                Ok(Told::Checkpoint { step }) => {
+            match self.messages.recv_timeout(TICK) {
+                Ok(Message::Progress { progress, epoch_ended }) => monitor.progress(&progress, epoch_ended),
+                Ok(Message::Log(line)) => monitor.log(&line),
+                Ok(Message::Checkpoint { step }) => {
                     self.asked = false;
                     let saved = std::fs::read(place.scratch.join(CHECKPOINT))
                         .map_err(Error::from)
                         .and_then(|bytes| Ok(monitor.checkpoint(step, bytes)?));
                     self.order(&Order::Saved(saved.err().as_ref().map(Failure::from)));
                 }
-                Ok(Told::Ended { computed, files }) => return Ok((computed, files)),
-                Ok(Told::Failed(failure)) => return Err(failure.into()),
+                Ok(Message::Ended { computed, files }) => return Ok((computed, files)),
+                Ok(Message::Failed(failure)) => return Err(failure.into()),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) if self.stopping.is_some() => return Err(stopped()),
                 Err(RecvTimeoutError::Disconnected) => return Err(self.ended_by_itself()),
@@ -248,7 +248,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_is_told_from_the_status() {
+    fn the_reason_follows_from_the_status() {
         assert_eq!(why(ExitStatus::from_raw(9), true).code, "out_of_memory");
         let killed = why(ExitStatus::from_raw(9), false);
         assert_eq!(killed.code, "killed");

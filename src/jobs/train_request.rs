@@ -261,6 +261,13 @@ impl TrainRequest {
         Ok(TrainingPlan { resolved, divider, weight })
     }
 
+    /// Texts for which the request leaves open whether an encoder reads them.
+    pub(super) fn open_texts(&self, inputs: &[ColumnPlan]) -> Vec<String> {
+        let named = |input: &ColumnPlan| matches!(self.features.get(&input.name), Some(FeatureSpec::Group(group)) if group.encoder.is_some());
+        let open = inputs.iter().filter(|input| input.kind == ColumnKind::Text && !named(input));
+        open.map(|input| input.name.clone()).collect()
+    }
+
     /// Checks made before the job is queued.
     pub(super) fn check(&self, summary: &Summary) -> Result<TrainingPlan> {
         let wrong = |path: &str, reason: &str| {

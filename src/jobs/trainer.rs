@@ -11,11 +11,12 @@ use super::runner::{Outcome, Runner, Work};
 use super::schema_guard;
 use super::supervise::{self, Place};
 use super::train_request::TrainRequest;
-use crate::store::{Dataset, JobInput, JobKind, NewVersion};
+use crate::store::{Dataset, JobInput, JobKind, NewVersion, Store};
 use crate::{Error, Kind, Result};
 use kenyon_learn::data::encoder::DroppedColumn;
 use kenyon_learn::data::formats::Limits;
 use kenyon_learn::data::plan::ColumnPlan;
+use kenyon_learn::data::vectors::ColumnEncoder;
 use kenyon_learn::learning::Monitor;
 use kenyon_learn::learning::bundle::Bundle;
 use serde_json::json;
@@ -58,12 +59,15 @@ impl Trainer {
         let held_out = held_out.as_ref().map(|other| self::source(work, other)).transpose()?;
         let mut inputs = request.plan(&source.summary()?)?.resolved.inputs;
         work.wait(work.store.find_encoders(&mut inputs))?;
-        let training = Training { request, held_out, inputs };
+        let candidates = work.wait(candidates(&work.store, &request, &inputs))?;
+        let training = Training { request, held_out, inputs, candidates };
         let limit = self.limit();
         training.check_memory(&source, memory::available().map_or(limit, |there| there.min(limit)))?;
         let what = What::Train(Box::new(training.clone()));
         let scratch = work.store.scratch_folder()?;
-        let task = self.task(work, what, source.clone(), &training.inputs, scratch.path())?;
+        let named = training.inputs.iter().filter_map(|plan| plan.encoder.as_ref());
+        let encoders: Vec<&ColumnEncoder> = named.chain(&training.candidates).collect();
+        let task = self.task(work, what, source.clone(), &encoders, scratch.path())?;
         let given = Given { resume: work.resume.clone(), files: Vec::new() };
         let Computed::Model { family, task, metrics, info, dropped, files } =
             self.compute(work, task, given, monitor)?
@@ -82,10 +86,11 @@ impl Trainer {
         let version = work.wait(store.version(work.job.model()?, stable.ok_or_else(missing)?))?;
         let files = work.wait(store.version_files(&version))?;
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
-        let inputs = bundle.encoder.inputs.clone();
+        let encoders: Vec<&ColumnEncoder> =
+            bundle.encoder.inputs.iter().filter_map(|plan| plan.encoder.as_ref()).collect();
         let what = What::Evaluate { version: version.version };
         let scratch = work.store.scratch_folder()?;
-        let task = self.task(work, what, source(work, &input(work)?.dataset)?, &inputs, scratch.path())?;
+        let task = self.task(work, what, source(work, &input(work)?.dataset)?, &encoders, scratch.path())?;
         match self.compute(work, task, Given { resume: None, files }, monitor)? {
             Computed::Figures { metrics, result } => Ok(Outcome::Result { metrics, result }),
             Computed::Model { .. } | Computed::Encoder { .. } => Err(Error::internal("an evaluation made something")),
@@ -114,9 +119,9 @@ impl Trainer {
         Ok(Outcome::Result { metrics, result })
     }
 
-    fn task(&self, work: &Work, what: What, source: Source, inputs: &[ColumnPlan], scratch: &Path) -> Result<Task> {
+    fn task(&self, work: &Work, what: What, source: Source, used: &[&ColumnEncoder], scratch: &Path) -> Result<Task> {
         let mut encoders = Vec::new();
-        for encoder in inputs.iter().filter_map(|plan| plan.encoder.as_ref()) {
+        for encoder in used {
             if let Some(folder) = work.wait(work.store.encoder_folder(&encoder.digest))? {
                 let vectors = work.wait(work.store.vector_files(&encoder.digest))?;
                 encoders.push(EncoderFolder {
@@ -159,6 +164,15 @@ impl Trainer {
     fn limit(&self) -> u64 {
         self.memory.or_else(memory::quarter).unwrap_or(u64::MAX)
     }
+}
+
+/// The encoders that are tried for texts where `request` leaves that open.
+pub(super) async fn candidates(
+    store: &Store,
+    request: &TrainRequest,
+    inputs: &[ColumnPlan],
+) -> Result<Vec<ColumnEncoder>> {
+    if request.open_texts(inputs).is_empty() { Ok(Vec::new()) } else { store.text_encoders().await }
 }
 
 /// Why the version is not to be served, if it is not.

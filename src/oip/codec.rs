@@ -18,10 +18,14 @@ use serde_json::{Map, Value};
 const ALL: &str = "input";
 
 /// A tensor in a model's metadata; -1 means any size.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, utoipa::ToSchema)]
+#[schema(as = V2Tensor)]
 pub(super) struct Described {
+    /// Its name.
     pub(super) name: String,
+    /// `FP64`, `INT64`, `BYTES`, `BOOL`, …
     pub(super) datatype: &'static str,
+    /// Rows first.
     pub(super) shape: Vec<i64>,
 }
 

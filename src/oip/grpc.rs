@@ -20,10 +20,11 @@ use super::tensor::{Datatype, Tensor, Values};
 use crate::http::Api;
 use crate::serving::Caller;
 use crate::store::Scope;
+use crate::telemetry::traces::{self, Protocol};
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
 use serde_json::Value;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
 use tonic::{Code, Request, Response, Status};
@@ -46,7 +47,20 @@ pub(crate) fn router(api: Api) -> Result<axum::Router> {
     let v1 = reflection().build_v1().map_err(Error::internal)?;
     let v1alpha = reflection().build_v1alpha().map_err(Error::internal)?;
     let routes = tonic::service::Routes::new(inference).add_service(health).add_service(v1).add_service(v1alpha);
-    Ok(routes.prepare().into_axum_router())
+    Ok(routes.prepare().into_axum_router().layer(axum::middleware::from_fn(traced)))
+}
+
+/// Records a span of each call, a child of the caller's, as for requests over HTTP.
+async fn traced(request: axum::extract::Request, next: axum::middleware::Next) -> axum::response::Response {
+    let (begun, path) = (SystemTime::now(), request.uri().path().to_owned());
+    let parent = request.headers().get("traceparent").and_then(|v| v.to_str().ok()).and_then(traces::parent);
+    let response = next.run(request).await;
+    // A call that succeeds has its status behind its answer.
+    let status = response.headers().get("grpc-status").and_then(|v| v.to_str().ok()?.parse().ok()).unwrap_or(0);
+    // A path that no service has is the caller's text, and no route.
+    let route = if status == Code::Unimplemented as u16 { "unknown" } else { path.trim_start_matches('/') };
+    traces::record(traces::Answered { protocol: Protocol::Grpc, route, status, begun, parent });
+    response
 }
 
 #[derive(Clone, Debug)]

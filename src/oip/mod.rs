@@ -5,6 +5,7 @@ pub(crate) mod grpc;
 mod infer;
 mod reader;
 pub(crate) mod rest;
+mod schemas;
 mod tensor;
 
 /// Messages and service, generated from `grpc_predict_v2.proto`.

@@ -3,11 +3,16 @@
 use super::codec;
 use super::infer::{self, Output};
 use super::reader::{self, Data};
+use super::schemas::{
+    V2Error, V2IndexEntry, V2IndexRequest, V2InferAnswer, V2InferRequest, V2Live, V2Model, V2ModelParameters,
+    V2ModelReady, V2Ready, V2Server, V2Statistics, V2VersionStatistics,
+};
 use super::tensor::{Tensor, Values};
 use crate::http::Api;
 use crate::http::context;
 use crate::http::error::Answer;
 use crate::http::read::Decoded;
+use crate::http::schemas::Binary;
 use crate::serving::{Caller, Timing, json, stats::Figures};
 use crate::store::ModelName;
 use crate::{Error, Result};
@@ -15,7 +20,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use serde_json::{Value, json};
+use serde_json::Value;
 use std::borrow::Cow;
 use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
@@ -45,24 +50,24 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
 pub(super) const EXTENSIONS: [&str; 4] = ["binary_tensor_data", "classification", "model_repository", "statistics"];
 
 /// The server and its extensions.
-#[utoipa::path(get, path = "/v2", tag = "inference", responses((status = 200, body = Value)))]
-async fn v2_server() -> Json<Value> {
-    Json(json!({ "name": "kenyon", "version": env!("CARGO_PKG_VERSION"), "extensions": EXTENSIONS }))
+#[utoipa::path(get, path = "/v2", tag = "inference", responses((status = 200, body = V2Server)))]
+async fn v2_server() -> Json<V2Server> {
+    Json(V2Server { name: "kenyon", version: env!("CARGO_PKG_VERSION"), extensions: EXTENSIONS })
 }
 
 /// Whether the server runs. Uses no other system, so that it answers at once whatever is unavailable.
-#[utoipa::path(get, path = "/v2/health/live", tag = "health", responses((status = 200, body = Value)))]
-async fn v2_live() -> Json<Value> {
-    Json(json!({ "live": true }))
+#[utoipa::path(get, path = "/v2/health/live", tag = "health", responses((status = 200, body = V2Live)))]
+async fn v2_live() -> Json<V2Live> {
+    Json(V2Live { live: true })
 }
 
 /// Whether the server takes requests.
 #[utoipa::path(get, path = "/v2/health/ready", tag = "health",
-    responses((status = 200, body = Value), (status = 503, body = Value)))]
+    responses((status = 200, body = V2Ready), (status = 503, body = V2Ready)))]
 async fn v2_ready(State(api): State<Api>) -> Response {
     let ready = ready(&api).await;
     let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    (status, Json(json!({ "live": true, "ready": ready }))).into_response()
+    (status, Json(V2Ready { live: true, ready })).into_response()
 }
 
 /// Whether the server takes requests.
@@ -72,17 +77,21 @@ pub(super) async fn ready(api: &Api) -> bool {
 
 /// All models with their versions.
 #[utoipa::path(post, path = "/v2/repository/index", tag = "inference", security(("key" = ["read"])),
-    request_body(content = Option<Value>), responses((status = 200, body = Value)))]
-async fn v2_index(State(api): State<Api>, Decoded(body): Decoded) -> Answer<Json<Value>> {
-    let filter: Value = match body.is_empty() {
-        true => Value::Null,
+    request_body(content = Option<V2IndexRequest>), responses((status = 200, body = Vec<V2IndexEntry>), (status = 400, body = V2Error)))]
+async fn v2_index(State(api): State<Api>, Decoded(body): Decoded) -> Answer<Json<Vec<V2IndexEntry>>> {
+    let filter: Option<V2IndexRequest> = match body.is_empty() {
+        true => None,
         false => serde_json::from_slice(&body)
             .map_err(|e| Error::malformed("malformed_json", format!("the request cannot be read: {e}")))?,
     };
-    let only_ready = filter.get("ready").and_then(Value::as_bool).unwrap_or(false);
-    let entries = index(&api, only_ready).await?;
-    let entry = |(name, version, state): &(String, u64, &str)| json!({ "name": name, "version": version.to_string(), "state": state, "reason": "" });
-    Ok(Json(entries.iter().map(entry).collect()))
+    let entries = index(&api, filter.unwrap_or_default().ready).await?.into_iter();
+    let entry = |(name, version, state): (String, u64, &'static str)| V2IndexEntry {
+        name,
+        version: version.to_string(),
+        state,
+        reason: "",
+    };
+    Ok(Json(entries.map(entry).collect()))
 }
 
 /// Every version of every model with its state; a model without versions is left out.
@@ -110,20 +119,20 @@ pub(super) async fn index(api: &Api, only_ready: bool) -> Result<Vec<(String, u6
 
 /// A model: its versions, inputs and outputs.
 #[utoipa::path(get, path = "/v2/models/{model}", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = inline(ModelName), Path)), responses((status = 200, body = Value), (status = 404, body = Value)))]
-async fn v2_model(State(api): State<Api>, Path(model): Path<String>) -> Answer<Json<Value>> {
-    Ok(Json(metadata(&api, &model, None).await?.into_json()))
+    params(("model" = inline(ModelName), Path)), responses((status = 200, body = V2Model), (status = 404, body = V2Error)))]
+async fn v2_model(State(api): State<Api>, Path(model): Path<String>) -> Answer<Json<V2Model>> {
+    Ok(Json(metadata(&api, &model, None).await?.into_answer()))
 }
 
 /// A version: its inputs and outputs.
 #[utoipa::path(get, path = "/v2/models/{model}/versions/{version}", tag = "inference", security(("key" = ["predict"])),
     params(("model" = inline(ModelName), Path), ("version" = String, Path)),
-    responses((status = 200, body = Value), (status = 404, body = Value)))]
+    responses((status = 200, body = V2Model), (status = 404, body = V2Error)))]
 async fn v2_model_version(
     State(api): State<Api>,
     Path((model, version)): Path<(String, String)>,
-) -> Answer<Json<Value>> {
-    Ok(Json(metadata(&api, &model, parse_version(&version)?).await?.into_json()))
+) -> Answer<Json<V2Model>> {
+    Ok(Json(metadata(&api, &model, parse_version(&version)?).await?.into_answer()))
 }
 
 /// A model as its metadata describe it.
@@ -138,13 +147,10 @@ pub(super) struct Metadata {
 }
 
 impl Metadata {
-    fn into_json(self) -> Value {
-        let mut value = json!({ "name": self.name, "versions": self.versions, "platform": self.platform,
-                "inputs": self.inputs, "outputs": self.outputs });
-        if let Some(labels) = self.labels {
-            value["parameters"] = json!({ "labels": labels });
-        }
-        value
+    fn into_answer(self) -> V2Model {
+        let Self { name, versions, platform, inputs, outputs, labels } = self;
+        let parameters = labels.map(|labels| V2ModelParameters { labels });
+        V2Model { name, versions, platform, inputs, outputs, parameters }
     }
 }
 
@@ -168,47 +174,47 @@ pub(super) async fn metadata(api: &Api, model: &str, version: Option<u64>) -> Re
 
 /// Whether a model can answer.
 #[utoipa::path(get, path = "/v2/models/{model}/ready", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = inline(ModelName), Path)), responses((status = 200, body = Value), (status = 404, body = Value), (status = 503, body = Value)))]
-async fn v2_model_ready(State(api): State<Api>, Path(model): Path<String>) -> Answer<Json<Value>> {
+    params(("model" = inline(ModelName), Path)), responses((status = 200, body = V2ModelReady), (status = 404, body = V2Error), (status = 503, body = V2Error)))]
+async fn v2_model_ready(State(api): State<Api>, Path(model): Path<String>) -> Answer<Json<V2ModelReady>> {
     api.engine.choose(&model, None, "").await?;
-    Ok(Json(json!({ "name": model, "live": true, "ready": true })))
+    Ok(Json(V2ModelReady { name: model, version: None, live: true, ready: true }))
 }
 
 /// Whether a version can answer.
 #[utoipa::path(get, path = "/v2/models/{model}/versions/{version}/ready", tag = "inference", security(("key" = ["predict"])),
     params(("model" = inline(ModelName), Path), ("version" = String, Path)),
-    responses((status = 200, body = Value), (status = 404, body = Value), (status = 503, body = Value)))]
+    responses((status = 200, body = V2ModelReady), (status = 404, body = V2Error), (status = 503, body = V2Error)))]
 async fn v2_model_version_ready(
     State(api): State<Api>,
     Path((model, version)): Path<(String, String)>,
-) -> Answer<Json<Value>> {
+) -> Answer<Json<V2ModelReady>> {
     api.engine.choose(&model, parse_version(&version)?, "").await?;
-    Ok(Json(json!({ "name": model, "version": version, "live": true, "ready": true })))
+    Ok(Json(V2ModelReady { name: model, version: Some(version), live: true, ready: true }))
 }
 
 /// Counts and times of a model, by version.
 #[utoipa::path(get, path = "/v2/models/{model}/stats", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = inline(ModelName), Path)), responses((status = 200, body = Value), (status = 404, body = Value)))]
-async fn v2_stats(State(api): State<Api>, Path(model): Path<String>) -> Answer<Json<Value>> {
-    Ok(Json(stats_json(&statistics(&api, &model, None).await?)))
+    params(("model" = inline(ModelName), Path)), responses((status = 200, body = V2Statistics), (status = 404, body = V2Error)))]
+async fn v2_stats(State(api): State<Api>, Path(model): Path<String>) -> Answer<Json<V2Statistics>> {
+    Ok(Json(counted(&statistics(&api, &model, None).await?)))
 }
 
 /// Counts and times of a version.
 #[utoipa::path(get, path = "/v2/models/{model}/versions/{version}/stats", tag = "inference", security(("key" = ["predict"])),
     params(("model" = inline(ModelName), Path), ("version" = String, Path)),
-    responses((status = 200, body = Value), (status = 404, body = Value)))]
+    responses((status = 200, body = V2Statistics), (status = 404, body = V2Error)))]
 async fn v2_version_stats(
     State(api): State<Api>,
     Path((model, version)): Path<(String, String)>,
-) -> Answer<Json<Value>> {
-    Ok(Json(stats_json(&statistics(&api, &model, parse_version(&version)?).await?)))
+) -> Answer<Json<V2Statistics>> {
+    Ok(Json(counted(&statistics(&api, &model, parse_version(&version)?).await?)))
 }
 
 /// Counts and times of all models.
 #[utoipa::path(get, path = "/v2/models/stats", tag = "inference", security(("key" = ["read"])),
-    responses((status = 200, body = Value)))]
-async fn v2_all_stats(State(api): State<Api>) -> Answer<Json<Value>> {
-    Ok(Json(stats_json(&all_statistics(&api).await?)))
+    responses((status = 200, body = V2Statistics)))]
+async fn v2_all_stats(State(api): State<Api>) -> Answer<Json<V2Statistics>> {
+    Ok(Json(counted(&all_statistics(&api).await?)))
 }
 
 /// Figures of a version, with the names of model and version.
@@ -236,27 +242,17 @@ pub(super) async fn all_statistics(api: &Api) -> Result<Statistics> {
     Ok(all)
 }
 
-fn stats_json(statistics: &Statistics) -> Value {
-    let one = |(name, version, f): &(String, u64, Figures)| {
-        let part = |count: u64, ns: u64| json!({ "count": count, "ns": ns });
-        json!({
-            "name": name, "version": version.to_string(), "last_inference": f.last_ms,
-            "inference_count": f.rows, "execution_count": f.passes,
-            "inference_stats": {
-                "success": part(f.success, f.success_ns), "fail": part(f.fail, 0),
-                "queue": part(f.success, f.queue_ns), "compute_input": part(f.success, f.input_ns),
-                "compute_infer": part(f.success, f.compute_ns), "compute_output": part(f.success, 0),
-            },
-            "batch_stats": [],
-        })
-    };
-    json!({ "model_stats": statistics.iter().map(one).collect::<Vec<_>>() })
+fn counted(statistics: &Statistics) -> V2Statistics {
+    let one = |(name, version, figures): &(String, u64, Figures)| V2VersionStatistics::new(name, *version, figures);
+    V2Statistics { model_stats: statistics.iter().map(one).collect() }
 }
 
 /// Infers with the version that is served.
 #[utoipa::path(post, path = "/v2/models/{model}/infer", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = inline(ModelName), Path)), request_body(content = Value),
-    responses((status = 200, body = Value), (status = 400, body = Value), (status = 404, body = Value), (status = 429, body = Value)))]
+    params(("model" = inline(ModelName), Path), ("Inference-Header-Content-Length" = Option<u64>, Header, description = "Bytes of JSON before raw tensors.")),
+    request_body(content((V2InferRequest = "application/json"), (inline(Binary) = "application/octet-stream"))),
+    responses((status = 200, content((V2InferAnswer = "application/json"), (inline(Binary) = "application/octet-stream"))), (status = 400, body = V2Error), (status = 404, body = V2Error), (status = 422, body = V2Error),
+    (status = 429, body = V2Error), (status = 503, body = V2Error)))]
 async fn v2_infer(
     State(api): State<Api>,
     Path(model): Path<String>,
@@ -268,8 +264,10 @@ async fn v2_infer(
 
 /// Infers with a version by number.
 #[utoipa::path(post, path = "/v2/models/{model}/versions/{version}/infer", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = inline(ModelName), Path), ("version" = String, Path)), request_body(content = Value),
-    responses((status = 200, body = Value), (status = 400, body = Value), (status = 404, body = Value), (status = 429, body = Value)))]
+    params(("model" = inline(ModelName), Path), ("version" = String, Path), ("Inference-Header-Content-Length" = Option<u64>, Header, description = "Bytes of JSON before raw tensors.")),
+    request_body(content((V2InferRequest = "application/json"), (inline(Binary) = "application/octet-stream"))),
+    responses((status = 200, content((V2InferAnswer = "application/json"), (inline(Binary) = "application/octet-stream"))), (status = 400, body = V2Error), (status = 404, body = V2Error), (status = 422, body = V2Error),
+    (status = 429, body = V2Error), (status = 503, body = V2Error)))]
 async fn v2_infer_version(
     State(api): State<Api>,
     Path((model, version)): Path<(String, String)>,

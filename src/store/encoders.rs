@@ -5,7 +5,7 @@ use super::db::{Row, sql};
 use super::{EncoderName, Page, Store};
 use crate::{Detail, Error, Result};
 use jiff::Timestamp;
-use kenyon_learn::data::plan::ColumnPlan;
+use kenyon_learn::data::plan::{ColumnPlan, NO_ENCODER};
 use kenyon_learn::data::vectors::ColumnEncoder;
 use serde::Serialize;
 use serde_json::Value;
@@ -50,6 +50,9 @@ impl Store {
     /// Stores the files of `folder` that `info` lists as an encoder; `true` when it is new. An encoder is never replaced by another
     /// one: 409 `encoder_exists`.
     pub async fn put_encoder(&self, name: &EncoderName, folder: &Path, info: &Value) -> Result<(StoredEncoder, bool)> {
+        if name.as_str() == NO_ENCODER {
+            return Err(Error::malformed("invalid_name", "'none' is what a column without an encoder names"));
+        }
         let digest = info["digest"].as_str().unwrap_or_default();
         let files = info["files"].as_array().into_iter().flatten().filter_map(Value::as_str);
         if let Ok(known) = self.encoder(name).await {
@@ -117,6 +120,14 @@ impl Store {
         Ok(folder)
     }
 
+    /// Encoders of texts that a training may try, the first by name.
+    pub async fn text_encoders(&self) -> Result<Vec<ColumnEncoder>> {
+        let all = self.encoders().await?.items;
+        // Those from before there were encoders of pictures do not say what they read.
+        let of_texts = all.into_iter().filter(|encoder| encoder.info["reads"].as_str().unwrap_or("text") == "text");
+        Ok(of_texts.take(TRIED).map(|encoder| ColumnEncoder::new(encoder.name.as_str(), encoder.digest)).collect())
+    }
+
     /// Completes the names of encoders in plans with what is stored under them; 404 `encoder_not_found`, 422 `bad_feature`
     /// where one reads something else.
     pub async fn find_encoders(&self, inputs: &mut [ColumnPlan]) -> Result<()> {
@@ -136,6 +147,9 @@ impl Store {
         Ok(())
     }
 }
+
+/// Encoders that a training tries, at most.
+const TRIED: usize = 4;
 
 fn same(stored: StoredEncoder, digest: &str) -> Result<StoredEncoder> {
     if stored.digest == digest {

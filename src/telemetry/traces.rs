@@ -31,14 +31,23 @@ pub fn parent(header: &str) -> Option<Parent> {
     Some(Parent { trace, span, sampled: u8::from_str_radix(flags, 16).ok()? & 1 == 1 })
 }
 
+/// How a request came.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol<'a> {
+    /// Over HTTP, with this method.
+    Http(&'a str),
+    /// As a call of gRPC.
+    Grpc,
+}
+
 /// An answered request.
 #[derive(Clone, Copy, Debug)]
 pub struct Answered<'a> {
-    /// Its method.
-    pub method: &'a str,
-    /// The route it took, with the names of its parameters.
+    /// How it came.
+    pub protocol: Protocol<'a>,
+    /// The route it took, with the names of its parameters; `service/method` of gRPC.
     pub route: &'a str,
-    /// The status it was answered with.
+    /// The status of HTTP or the code of gRPC that it was answered with.
     pub status: u16,
     /// When it came.
     pub begun: SystemTime,
@@ -51,7 +60,7 @@ pub use export::{end, record, start};
 
 #[cfg(feature = "otel")]
 mod export {
-    use super::Answered;
+    use super::{Answered, Protocol};
     use crate::{Error, Result};
     use opentelemetry::trace::{
         Span, SpanContext, SpanId, SpanKind, Status, TraceContextExt, TraceFlags, TraceId, TraceState, Tracer,
@@ -98,17 +107,36 @@ mod export {
             Context::new().with_remote_span_context(SpanContext::new(trace, span, flags, true, TraceState::default()))
         });
         let status = i64::from(request.status);
+        let route = request.route.to_owned();
+        // Names and errors as OpenTelemetry's conventions have them.
+        let (name, attributes, failed) = match request.protocol {
+            Protocol::Http(method) => {
+                let attributes = vec![
+                    KeyValue::new("http.request.method", method.to_owned()),
+                    KeyValue::new("http.route", route),
+                    KeyValue::new("http.response.status_code", status),
+                ];
+                (format!("{method} {}", request.route), attributes, status >= 500)
+            }
+            Protocol::Grpc => {
+                let (service, method) = request.route.split_once('/').unwrap_or(("", request.route));
+                let attributes = vec![
+                    KeyValue::new("rpc.system", "grpc"),
+                    KeyValue::new("rpc.service", service.to_owned()),
+                    KeyValue::new("rpc.method", method.to_owned()),
+                    KeyValue::new("rpc.grpc.status_code", status),
+                ];
+                // Unknown, deadline exceeded, unimplemented, internal, unavailable, data loss.
+                (route, attributes, matches!(status, 2 | 4 | 12..=15))
+            }
+        };
         let builder = tracer
-            .span_builder(format!("{} {}", request.method, request.route))
+            .span_builder(name)
             .with_kind(SpanKind::Server)
             .with_start_time(request.begun)
-            .with_attributes([
-                KeyValue::new("http.request.method", request.method.to_owned()),
-                KeyValue::new("http.route", request.route.to_owned()),
-                KeyValue::new("http.response.status_code", status),
-            ]);
+            .with_attributes(attributes);
         let mut span = tracer.build_with_context(builder, &within);
-        if request.status >= 500 {
+        if failed {
             span.set_status(Status::error(""));
         }
         span.end();

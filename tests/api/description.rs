@@ -27,7 +27,10 @@ const PROMISED: &str = "
     GET /api/v1/jobs  GET /api/v1/jobs/{id}  POST /api/v1/jobs/{id}/cancel  POST /api/v1/jobs/{id}/retry
     GET /api/v1/jobs/{id}/events  GET /api/v1/jobs/{id}/metrics
     GET /api/v1/keys  POST /api/v1/keys  DELETE /api/v1/keys/{id}  POST /api/v1/snapshots
-    GET /api/v1/audit";
+    GET /api/v1/audit  POST /mcp
+    GET /v2  GET /v2/health/live  GET /v2/health/ready  GET /v2/models/{model}  GET /v2/models/{model}/versions/{version}
+    GET /v2/models/{model}/ready  GET /v2/models/{model}/versions/{version}/ready  POST /v2/models/{model}/infer
+    POST /v2/models/{model}/versions/{version}/infer  POST /v2/repository/index";
 
 fn described(document: &Value) -> BTreeSet<String> {
     let paths = document["paths"].as_object().unwrap();
@@ -172,6 +175,60 @@ fn every_answer_is_described_and_every_request_has_an_example() {
             }
         }
     }
+}
+
+/// Collects the objects, and what may be anything, of an answer: `schema` and all that it names.
+fn untyped(document: &Value, schema: &Value, at: &str, seen: &mut BTreeSet<String>, found: &mut Vec<String>) {
+    if let Some(name) = schema["$ref"].as_str() {
+        if seen.insert(name.to_owned()) {
+            let name = name.trim_start_matches('#');
+            untyped(document, document.pointer(name).unwrap(), name, seen, found);
+        }
+        return;
+    }
+    let says = |keys: &[&str]| keys.iter().any(|key| !schema[*key].is_null());
+    let is_object =
+        schema["type"] == "object" || schema["type"].as_array().is_some_and(|types| types.contains(&"object".into()));
+    if is_object && !says(&["properties", "additionalProperties", "oneOf", "anyOf", "allOf"]) {
+        found.push(at.to_owned());
+    }
+    for (name, inner) in schema["properties"].as_object().into_iter().flatten() {
+        untyped(document, inner, &format!("{at}/{name}"), seen, found);
+    }
+    for key in ["items", "additionalProperties"] {
+        if let Some(inner) = schema.get(key) {
+            untyped(document, inner, &format!("{at}/{key}"), seen, found);
+        }
+    }
+    for key in ["oneOf", "anyOf", "allOf", "prefixItems"] {
+        let parts = schema[key].as_array().into_iter().flatten();
+        parts.for_each(|part| untyped(document, part, &format!("{at}/{key}"), seen, found));
+    }
+}
+
+#[test]
+fn no_answer_or_request_is_a_bare_object() {
+    let document = kenyon::app::openapi();
+    let (mut found, mut seen, mut bodies) = (Vec::new(), BTreeSet::new(), 0);
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (method, operation) in item.as_object().unwrap() {
+            let answers = operation["responses"].as_object().unwrap().values();
+            for body in answers.chain([&operation["requestBody"]]) {
+                for (kind, content) in body["content"].as_object().into_iter().flatten() {
+                    let at = format!("{method} {path} {kind}");
+                    let schema = &content["schema"];
+                    let keys = ["type", "$ref", "oneOf", "anyOf", "allOf"];
+                    if keys.iter().all(|key| schema[*key].is_null()) {
+                        found.push(at.clone());
+                    }
+                    untyped(&document, schema, &at, &mut seen, &mut found);
+                    bodies += 1;
+                }
+            }
+        }
+    }
+    assert!(bodies > 200, "{bodies}");
+    assert!(found.is_empty(), "without a type: {found:#?}");
 }
 
 #[test]

@@ -255,3 +255,73 @@ async fn models_read_a_picture_with_an_encoder() {
     assert_eq!(answer["predictions"][0]["label"], "above");
     assert_eq!(answer["predictions"][1]["label"], "below");
 }
+
+/// Texts of some words that the tiny encoders know among words of random letters, which only disturb words and n-grams.
+fn disturbed(rows: usize) -> Vec<String> {
+    let known = ["card", "bank", "lost", "account", "money", "transfer", "pay", "open", "close", "new", "old"];
+    let mut state = 7u64;
+    let mut below = move |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) as usize % n
+    };
+    let mut word = move |at: usize| match at % 3 {
+        0 => known[below(known.len())].to_owned(),
+        _ => (0..7).map(|_| char::from(b'a' + below(26) as u8)).collect(),
+    };
+    (0..rows).map(|_| (0..9).map(&mut word).collect::<Vec<_>>().join(" ")).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_encoder_is_taken_where_it_helps_with_left_out_rows_and_the_version_says_so() {
+    let server = TestServer::start().await;
+    assert_eq!(add(&server, "tiny", packed("static")).await.status, 201);
+    let texts = disturbed(240);
+    let found = server.post("/api/v1/encoders/tiny/embed", json!({"inputs": texts})).await.ok();
+    let first: Vec<f64> =
+        found["embeddings"].as_array().unwrap().iter().map(|vector| vector[0].as_f64().unwrap()).collect();
+    let mut sorted = first.clone();
+    sorted.sort_by(f64::total_cmp);
+    let row = |(text, value): (&String, &f64)| {
+        let side = if *value > sorted[120] { "high" } else { "low" };
+        format!(
+            "{}\n",
+            json!({"text": text, "side": side, "topic": if text.contains("card") { "card" } else { "other" }})
+        )
+    };
+    let rows: String = texts.iter().zip(&first).map(row).collect();
+    server.put("/api/v1/datasets/d", rows).await.ok();
+
+    let ignored = |other: &str| json!({other: "ignore"});
+    let request = |target: &str, features: Value| json!({"dataset": "d", "target": target, "features": features});
+    let read_by = |model: Value| {
+        let version = &model["versions"][0];
+        let notes: Vec<String> = serde_json::from_value(version["notes"].clone()).unwrap_or_default();
+        let digest = version.to_string().contains("\"digest\":\"") && version.to_string().contains("\"encoder\"");
+        (notes.join("; "), digest)
+    };
+    let dry = server.post("/api/v1/models/m/train", {
+        let mut dry = request("side", ignored("topic"));
+        dry["dry_run"] = json!(true);
+        dry
+    });
+    let planned = dry.await.ok();
+    let column = planned["columns"].as_array().unwrap().iter().find(|column| column["name"] == "text").unwrap().clone();
+    assert!(column["reason"].as_str().unwrap().starts_with("text: read by the encoder tiny: accuracy"), "{column}");
+
+    let job = server.train("helped", request("side", ignored("topic"))).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    let model = server.get("/api/v1/models/helped").await.ok();
+    let (notes, encoded) = read_by(model);
+    assert!(notes.contains("read by the encoder tiny") && encoded, "{notes}");
+    assert_eq!(server.delete("/api/v1/encoders/tiny").await.problem(), (409, "encoder_in_use"));
+
+    // A word says all there is to know, and what the request names is not tried.
+    server.train("words", request("topic", ignored("side"))).await;
+    let (notes, encoded) = read_by(server.get("/api/v1/models/words").await.ok());
+    assert!(notes.contains("words alone are read") && !encoded, "{notes}");
+    let off = json!({"topic": "ignore", "text": {"kind": "text", "encoder": "none"}});
+    server.train("off", request("side", off)).await;
+    let (notes, encoded) = read_by(server.get("/api/v1/models/off").await.ok());
+    assert!(!notes.contains("encoder") && !encoded, "{notes}");
+    assert_eq!(add(&server, "none", packed("static")).await.problem(), (400, "invalid_name"));
+}

@@ -17,6 +17,7 @@ mod files;
 mod jobs;
 mod limits;
 mod main_job;
+mod mcp;
 mod server;
 mod streams;
 #[path = "../support/mod.rs"]

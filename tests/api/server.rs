@@ -189,6 +189,7 @@ fn environment(config: &Config) -> Vec<(String, String)> {
         workers,
         job_threads,
         insecure,
+        mcp,
         cors_origins,
         max_body_bytes,
         max_upload_bytes,

@@ -1,6 +1,7 @@
-"""A client generated from the OpenAPI document: it is made, type-checked and used from end to end (typed.py).
+"""A client generated from the OpenAPI document: it is made, type-checked and used from end to end (typed.py). The document
+itself is checked against the OpenAPI specification.
 
-usage: generated.py BINARY. Needs openapi-python-client and mypy in the environment of this Python.
+usage: generated.py BINARY. Needs openapi-python-client, openapi-spec-validator and mypy in the environment of this Python.
 """
 
 import json
@@ -12,6 +13,8 @@ import sys
 import tempfile
 import time
 import urllib.request
+
+from openapi_spec_validator import validate
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 TOOLS = os.path.dirname(os.path.abspath(sys.executable))
@@ -52,6 +55,7 @@ def main():
                     break
                 except OSError:
                     time.sleep(0.05)
+            validate(json.loads(text))
             with open(f"{folder}/openapi.json", "w") as file:
                 json.dump(for_generator(json.loads(text)), file)
             environment = {**os.environ, "PATH": f"{TOOLS}:{os.environ['PATH']}"}

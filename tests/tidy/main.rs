@@ -51,9 +51,10 @@ const NEIGHBOURS: [(&str, &str); 14] = [
 ];
 
 /// Crates, and the modules they may be named in.
-const MODULES_OF_CRATES: [(&str, &[&str]); 8] = [
+const MODULES_OF_CRATES: [(&str, &[&str]); 9] = [
     ("sqlx", &["kenyon::store"]),
     ("tonic", &["kenyon::oip"]),
+    ("rmcp", &["kenyon::http"]),
     ("axum", &["kenyon::http", "kenyon::oip", "kenyon::app"]),
     ("object_store", &["kenyon::store"]),
     ("clap", &["kenyon::cli", "kenyon::config"]),

@@ -74,6 +74,7 @@ fn kernel_training(bundle: &Bundle, data: &Data) -> Result<f64> {
         encoder: &bundle.encoder,
         task: data.task,
         outputs: bundle.config.target_encoder.outputs(),
+        names: &[],
         rows: data.rows,
         config: &bundle.config.config,
         seed: 1,

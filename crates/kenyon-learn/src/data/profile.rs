@@ -29,6 +29,8 @@ pub struct FeatureProfile {
     pub shape: Option<Vec<usize>>,
     /// Numbers a step of a sequence; 0 for a sequence of strings.
     pub channels: Option<usize>,
+    /// Whether a pretrained encoder reads it.
+    pub encoded: bool,
     /// Share of the rows without a value.
     pub missing: f32,
 }
@@ -47,6 +49,7 @@ impl DataProfile {
                 width,
                 shape: shape.or_else(|| input.shape.clone().filter(|_| input.encoder.is_none())),
                 channels: input.channels,
+                encoded: input.encoder.is_some(),
                 missing: column.map_or(1.0, missing),
             }
         };
@@ -76,6 +79,11 @@ impl DataProfile {
     /// Whether a feature is of this kind.
     pub fn has(&self, kind: ColumnKind) -> bool {
         self.features.iter().any(|feature| feature.kind == kind)
+    }
+
+    /// Whether a row is a text that a pretrained encoder reads, and nothing else.
+    pub fn is_encoded(&self) -> bool {
+        matches!(&self.features[..], [feature] if feature.encoded)
     }
 
     /// Whether a feature is a list of sentences.

@@ -201,6 +201,15 @@ impl TargetEncoder {
         classes.len() - before
     }
 
+    /// Names of the classes as texts; none for a number.
+    pub fn names(&self) -> Vec<String> {
+        let name = |class: &Value| class.as_str().map_or_else(|| class.to_string(), str::to_owned);
+        match self {
+            Self::Classes(classes) => classes.iter().map(name).collect(),
+            Self::Number { .. } => Vec::new(),
+        }
+    }
+
     /// Number of network outputs: classes, or 1.
     pub fn outputs(&self) -> usize {
         match self {

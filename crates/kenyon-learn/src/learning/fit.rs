@@ -4,6 +4,9 @@
 //! state, the best weights, the position and the curves: a training resumed from it ends bit-identical.
 
 mod data;
+#[cfg(test)]
+mod encoded_tests;
+mod encoder_choice;
 mod hold_out;
 mod known;
 mod ready;
@@ -23,6 +26,7 @@ use crate::data::warning::Warning;
 use crate::models::{LearnerSpec, Network, Task};
 use crate::{Error, Result};
 use data::{Data, Drawn};
+pub use encoder_choice::{EncoderChoice, choose_encoders};
 use known::KnownRows;
 use ready::Ready;
 pub use ready::default_family;
@@ -185,7 +189,9 @@ fn train(
         (Objective::Balanced, Some(sums)) => data::inverse(&sums, 1e-6),
         _ => Vec::new(),
     };
+    let names = ready.target.names();
     let learner = ready.family.learner(&LearnerSpec {
+        names: &names,
         encoder: &ready.encoder,
         task: ready.task,
         outputs: data.outputs,

@@ -10,6 +10,7 @@ pub(super) use learner::{loss_gradient, row_weights};
 pub(crate) use settings::settings;
 
 use super::candle::{TokenConfig, attention as form};
+use super::fold_readouts::{each_by_its_fold, load_fold_readouts, save_fold_readouts};
 use super::recipe::Rule;
 use super::{
     Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, SavedNetwork, Setting,
@@ -26,10 +27,15 @@ use crate::nn::kernels::parallel;
 use crate::nn::layers::attention::{AttentionLayout, AttentionTape, AttentionWeights};
 use crate::nn::layers::filter_branch::{FilterBranch, SeriesColumn};
 use crate::nn::layers::filters::FilterBank;
+use crate::nn::layers::series_features::SeriesFeatures;
 use crate::nn::parameters::{read_into, tensor};
 use crate::onnx::{Graph, Node};
 use serde_json::{Map, Value, json};
 use settings::{FILTERS, Sizes, shape};
+use std::ops::Range;
+
+/// Parts of the rows that are left out in turn where readouts are cross-fitted.
+const FOLDS: usize = 5;
 
 /// The family's entry in the registry.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +74,10 @@ impl FamilySpec for Spec {
             "dropout": [0.0, 0.1, 0.3],
             "learning_rate": { "min": 0.0003, "max": 0.01, "log": true },
         })
+    }
+
+    fn cross_fits(&self, config: &Map<String, Value>) -> Option<usize> {
+        cross_fits(config)
     }
 
     fn candle(&self, saved: &SavedNetwork<'_>) -> Result<Box<dyn TokenConfig>> {
@@ -122,7 +132,7 @@ struct Attention {
 
 /// Filters for the series columns, if there are any and `filters` are wanted.
 fn branch(encoder: &Encoder, outputs: usize, config: &Map<String, Value>, banks: NewBank) -> Option<FilterBranch> {
-    let wanted = whole(config, "filters", FILTERS);
+    let (wanted, all) = (whole(config, "filters", FILTERS), has_all_features(config));
     let cuts: Vec<_> = (0..encoder.fields.len()).filter_map(|f| Some((f, encoder.windows(f)?))).collect();
     if wanted == 0 || cuts.is_empty() {
         return None;
@@ -132,9 +142,24 @@ fn branch(encoder: &Encoder, outputs: usize, config: &Map<String, Value>, banks:
         field: *field as u16,
         start: encoder.fields[*field].start,
         stride: *stride,
-        bank: banks(*channels, *stride, wanted / cuts.len(), *field as u64),
+        bank: match wanted / cuts.len() {
+            wanted if all => SeriesFeatures::all(*channels, *stride, wanted, *field as u64),
+            wanted => SeriesFeatures::filters(banks(*channels, *stride, wanted, *field as u64)),
+        },
     };
     Some(FilterBranch::new(cuts.iter().map(column).collect(), outputs))
+}
+
+/// Whether series are read by more than filters over their values.
+fn has_all_features(config: &Map<String, Value>) -> bool {
+    config.get("series_features").and_then(Value::as_str) == Some("all")
+}
+
+/// See [`FamilySpec::cross_fits`]. Members are readouts that are solved for; blocks would be trained by all rows.
+fn cross_fits(config: &Map<String, Value>) -> Option<usize> {
+    let solved = config.get("filter_readout").and_then(Value::as_str) == Some("ridge");
+    let asked = config.get("cross_fit").and_then(Value::as_bool).unwrap_or(false);
+    (asked && solved && number(config, "blocks_share", 0.5) == 0.0).then_some(FOLDS)
 }
 
 /// What makes the filters of a series column.
@@ -146,6 +171,7 @@ impl Attention {
         self.plan.parameters.save(&self.weights.dense, &mut out)?;
         if let Some(branch) = &self.branch {
             branch.plan.parameters.save(&branch.numbers, &mut out)?;
+            save_fold_readouts(&branch.folds, &mut out)?;
         }
         out.insert("tokens".into(), tensor(&self.weights.tokens, &[shape.features, shape.width])?);
         out.insert("positions".into(), tensor(&self.weights.positions, &[shape.positions, shape.width])?);
@@ -156,6 +182,7 @@ impl Attention {
         self.plan.parameters.load(tensors, &mut self.weights.dense)?;
         if let Some(branch) = &mut self.branch {
             branch.plan.parameters.load(tensors, &mut branch.numbers)?;
+            branch.folds = load_fold_readouts(tensors, branch.plan.features, branch.plan.outputs)?;
         }
         read_into(tensors, "tokens", &mut self.weights.tokens)?;
         read_into(tensors, "positions", &mut self.weights.positions)
@@ -163,18 +190,20 @@ impl Attention {
 
     /// The outputs: those of the blocks, mixed with those of the filters if there are any.
     fn answers(&self, batch: &Batch, threads: usize) -> Vec<f32> {
-        let mut out = self.run(batch, threads, |tape| tape.logits().to_vec());
-        if let Some(branch) = &self.branch {
-            let cuts = parallel::cut(batch, usize::MAX, 256);
-            let mut parts: Vec<Vec<f32>> = vec![Vec::new(); cuts.len()];
-            parallel::each(&mut parts, threads, |i, part| {
-                *part = branch.logits(&branch.pooled(batch, cuts[i].clone(), true));
-            });
-            for (answer, other) in out.iter_mut().zip(parts.iter().flatten()) {
-                *answer = branch.mix(*answer, *other);
-            }
+        let blocks = || self.run(batch, threads, |tape| tape.logits().to_vec());
+        let Some(branch) = &self.branch else { return blocks() };
+        let filters = each_part(batch, threads, |rows| branch.logits(&branch.pooled(batch, rows, true)));
+        if branch.answers_alone() {
+            return filters;
         }
-        out
+        blocks().into_iter().zip(filters).map(|(blocks, filters)| branch.mix(blocks, filters)).collect()
+    }
+
+    /// As [`Network::forward_members`].
+    fn answers_of_members(&self, batch: &Batch, members: &[u8], threads: usize) -> Result<Vec<f32>> {
+        let Some(branch) = &self.branch else { return each_by_its_fold(&[], &[], members) };
+        let pooled = each_part(batch, threads, |rows| branch.pooled(batch, rows, true));
+        each_by_its_fold(&branch.folds, &pooled, members)
     }
 
     /// Runs all rows, chunk by chunk, and gathers what `take` reads from each chunk.
@@ -194,6 +223,14 @@ impl Attention {
         }
         out
     }
+}
+
+/// What `of` returns for the rows of `batch`, part by part.
+fn each_part(batch: &Batch, threads: usize, of: impl Fn(Range<usize>) -> Vec<f32> + Sync) -> Vec<f32> {
+    let cuts = parallel::cut(batch, usize::MAX, 256);
+    let mut parts: Vec<Vec<f32>> = vec![Vec::new(); cuts.len()];
+    parallel::each(&mut parts, threads, |i, part| *part = of(cuts[i].clone()));
+    parts.concat()
 }
 
 /// The filters that were saved in `tensors`.
@@ -262,18 +299,30 @@ impl Network for Attention {
     }
 
     fn feature_width(&self) -> usize {
-        self.plan.pooled()
+        match &self.branch {
+            Some(branch) if branch.answers_alone() => branch.projected_width(),
+            _ => self.plan.pooled(),
+        }
     }
 
     fn features(&self, batch: &Batch) -> Result<Vec<f32>> {
-        Ok(self.run(batch, 1, |tape| tape.pooled().to_vec()))
+        Ok(match &self.branch {
+            Some(branch) if branch.answers_alone() => branch.projected(&branch.pooled(batch, 0..batch.rows(), true)),
+            _ => self.run(batch, 1, |tape| tape.pooled().to_vec()),
+        })
+    }
+
+    fn forward_members(&self, batch: &Batch, members: &[u8]) -> Result<Vec<f32>> {
+        self.answers_of_members(batch, members, 1)
     }
 
     fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
         let mut tape = AttentionTape::default();
         tape.forward(&self.plan, &self.weights, batch, row..row + 1, None);
-        let (mut bias, mut terms, attention) = tape.terms(&self.plan, &self.weights, output);
+        let (mut bias, mut terms, mut attention) = tape.terms(&self.plan, &self.weights, output);
         if let Some(branch) = &self.branch {
+            // Blocks without a share in the answer were not trained either.
+            attention.retain(|_| !branch.answers_alone());
             let (other_bias, others) = branch.terms(batch, row, output);
             bias = branch.mix(bias, other_bias);
             for (term, other) in terms.iter_mut().zip(others) {

@@ -11,6 +11,7 @@ use crate::data::plan::{ColumnPlan, Resolved};
 use crate::data::profile::DataProfile;
 use crate::data::{Column, ColumnKind, Table};
 use crate::random::Random;
+use serde_json::json;
 
 /// A problem small enough to learn in a second.
 struct Case {
@@ -73,11 +74,21 @@ impl Case {
         self.config = Recipe::new(self.family, &self.profile, &self.asked).config;
     }
 
+    /// Series are read by blocks and filters, as many of them are.
+    fn read_by_blocks(&mut self) {
+        let asked = json!({
+            "series_features": "filters", "filters": 4_000, "blocks_share": 0.2, "cross_fit": false, "layers": 2, "width": 64,
+            "batch_size": 16,
+        });
+        asked.as_object().unwrap().iter().for_each(|(name, value)| self.set(name, value.clone()));
+    }
+
     fn learner(&self, seed: u64, threads: usize) -> Box<dyn Learner> {
         let spec = LearnerSpec {
             encoder: &self.encoder,
             task: self.task,
             outputs: self.outputs,
+            names: &[],
             rows: self.batch.rows(),
             config: &self.config,
             seed,
@@ -228,6 +239,7 @@ fn cases() -> Vec<Case> {
     let (table, plans, classes) = series(200);
     let mut case = Case::new("series", named("attention"), &table, &plans, classes, vec![]);
     case.set("epochs", 10);
+    case.read_by_blocks();
     out.push(case);
     let (table, plans, classes) = stories(400);
     for read in ["ordered", "softmax"] {
@@ -408,7 +420,8 @@ fn damaged_weights_are_refused() {
 #[test]
 fn a_model_of_short_series_loads_with_the_two_dilations_it_was_made_with() {
     let (table, plans, classes) = series(40);
-    let case = Case::new("two dilations", named("attention"), &table, &plans, classes, vec![]);
+    let mut case = Case::new("two dilations", named("attention"), &table, &plans, classes, vec![]);
+    case.read_by_blocks();
     let mut learner = case.learner(3, 1);
     case.train(&mut *learner, 3, 0..12);
     let mut saved = learner.finish(None).unwrap().save().unwrap();
@@ -424,4 +437,49 @@ fn a_model_of_short_series_loads_with_the_two_dilations_it_was_made_with() {
     assert_eq!(loaded.save().unwrap()["filters.levels"].dims(), [filters]);
     saved.insert("filters.levels".into(), saved["filters.levels"].narrow(0, 0, 7).unwrap());
     assert!(case.family.load(&case.saved(&saved)).is_err());
+}
+
+#[test]
+fn few_series_are_read_by_fixed_features_and_each_fold_by_the_others() {
+    let (table, plans, classes) = series(120);
+    let mut case = Case::new("few series", named("attention"), &table, &plans, classes, vec![]);
+    case.set("filters", 1_500);
+    let (rows, mut learner) = (case.batch.rows(), case.learner(3, 2));
+    let folds: Vec<u8> = (0..rows).map(|row| (row % 5) as u8).collect();
+    let position = Position { epoch: 0, epochs: 1, step: 0, steps: 1 };
+    let left_out: Vec<u64> = folds.iter().map(|fold| 1 << fold).collect();
+    let members = learner.members().unwrap();
+    assert_eq!(members.count(), 5);
+    members.step(&case.batch, Targets::Classes(&case.classes, None), &left_out, position).unwrap();
+    assert_eq!(learner.end_epoch(position, 0.0, 0.0).unwrap(), Next::Stop);
+    let network = learner.finish(None).unwrap();
+    let (answers, by_others) =
+        (network.forward(&case.batch).unwrap(), network.forward_members(&case.batch, &folds).unwrap());
+    assert!(case.score(&answers) > 0.97 && (0.85..=case.score(&answers)).contains(&case.score(&by_others)));
+
+    // Rows whose labels are wrong are answered as before by the readout that leaves them out.
+    let mut wrong = case.classes.clone();
+    (0..rows).filter(|row| folds[*row] == 2).for_each(|row| wrong[row] = 1 - wrong[row]);
+    let mut other = case.learner(3, 1);
+    other.members().unwrap().step(&case.batch, Targets::Classes(&wrong, None), &left_out, position).unwrap();
+    let other = other.finish(None).unwrap().forward_members(&case.batch, &folds).unwrap();
+    for row in 0..rows {
+        let of = |answers: &[f32]| answers[2 * row..2 * row + 2].to_vec();
+        assert_eq!(of(&other) == of(&by_others), folds[row] == 2, "row {row}");
+    }
+
+    let saved = network.save().unwrap();
+    let loaded = case.family.load(&case.saved(&saved)).unwrap();
+    assert_eq!(loaded.forward(&case.batch).unwrap(), answers);
+    assert_eq!(loaded.forward_members(&case.batch, &folds).unwrap(), by_others);
+    assert!(loaded.forward_members(&case.batch, &[9; 120]).is_err());
+    for row in 0..5 {
+        let why = network.explain(&case.batch, row, 1).unwrap();
+        let sum = why.bias + why.entries.iter().sum::<f32>();
+        close(&[sum], &[answers[2 * row + 1]], 2e-3, "explained");
+        assert!(why.attention.is_empty());
+    }
+    let features = network.features(&case.batch).unwrap();
+    let alone = network.features(&case.batch.select(&[7])).unwrap();
+    close(&alone, &features[7 * network.feature_width()..8 * network.feature_width()], 1e-4, "features");
 }

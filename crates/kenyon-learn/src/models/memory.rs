@@ -1,8 +1,11 @@
 //! The memory family: a question reads slots, or a row retrieves stored rows. One of three algorithms answers: over a
 //! column of sentences query reduction ([`query_reduction`]) or a classic memory network ([`memory_network`]), for all
-//! other rows attention over stored training rows ([`knn_attention`]).
+//! other rows attention over stored training rows ([`knn_attention`]). Where a pretrained encoder reads a text, stored
+//! vectors answer by weights that are solved for ([`kernel`]).
 
 mod algorithm;
+mod kernel;
+mod kernel_learner;
 mod knn_attention;
 mod learner;
 mod memory_network;
@@ -28,6 +31,8 @@ use crate::nn::memory::memory_network::MemoryNetworkShape;
 use crate::nn::memory::query_reduction::QueryReductionShape;
 use algorithm::{Algorithm, MemoryNet};
 use candle_core::Tensor;
+use kernel::KernelNet;
+use kernel_learner::KernelLearner;
 use knn_attention::KnnAttention;
 use learner::{MemoryLearner, MemoryTraining};
 use memory_network::MemoryNetwork;
@@ -60,11 +65,19 @@ impl FamilySpec for Spec {
 
     fn suits(&self, data: &DataProfile) -> Option<Suitability> {
         let reason = "a list of sentences with a question: the memory network reads facts for it";
-        (data.has_sentences() && data.has(ColumnKind::Text)).then(|| Suitability::new(3, reason)).flatten()
+        if data.has_sentences() && data.has(ColumnKind::Text) {
+            return Suitability::new(3, reason);
+        }
+        let reason = "few texts that a pretrained encoder reads: each is stored, and its weight is solved for";
+        recipe::are_few_encoded(data).then(|| Suitability::new(2, reason)).flatten()
     }
 
     fn rules(&self) -> &'static [Rule] {
         recipe::RULES
+    }
+
+    fn cross_fits(&self, config: &Map<String, Value>) -> Option<usize> {
+        kernel::is_asked_for(config).then_some(kernel::FOLDS)
     }
 
     fn search_space(&self) -> Value {
@@ -106,9 +119,15 @@ pub(crate) fn settings() -> Vec<Setting> {
         Setting::new("slots", 256, super::Range::Integer(1, 4096), "Latest slots of a row that are read."),
         Setting::new(
             "read",
-            "ordered",
-            super::Range::Choice(&["ordered", "softmax"]),
-            "Whether hops scan the slots in order, or weigh all of them at once (a classic memory network).",
+            Value::Null,
+            super::Range::Choice(&["ordered", "softmax", "kernel"]),
+            "Whether hops scan the slots in order, or weigh all of them at once (a classic memory network), or stored vectors of a pretrained encoder answer (kernel ridge regression).",
+        ).otherwise("ordered"),
+        Setting::new(
+            "class_names",
+            true,
+            super::Range::Boolean,
+            "Whether the name of each class is stored as a text of it where left-out rows are answered better so (kernel read).",
         ),
         Setting::new(
             "wide_gates",
@@ -208,6 +227,9 @@ impl MemoryKind {
 
 /// A network with fresh weights, ready to train.
 pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
+    if kernel::is_asked_for(spec.config) {
+        return Ok(Box::new(KernelLearner::new(spec)?));
+    }
     let noise = |name: &str, default: f64| number(spec.config, name, default);
     Ok(match MemoryKind::new(spec.encoder, spec.task, spec.outputs, spec.config, SMALL) {
         MemoryKind::QueryReduction(network) => begin(network, spec, noise("dropout", 0.0)),
@@ -241,6 +263,9 @@ fn saved_sizes(tensors: &Tensors) -> Sizes {
 /// See [`FamilySpec::candle`].
 fn candle_config(saved: &SavedNetwork<'_>) -> Result<form::Config> {
     let SavedNetwork { encoder, task, outputs, config, tensors } = *saved;
+    if kernel::is_asked_for(config) {
+        return Err(crate::Error::internal("stored vectors have no candle form"));
+    }
     Ok(match MemoryKind::new(encoder, task, outputs, config, saved_sizes(tensors)) {
         MemoryKind::QueryReduction(network) => network.candle(),
         MemoryKind::MemoryNetwork(mut network) => {
@@ -257,6 +282,9 @@ fn candle_config(saved: &SavedNetwork<'_>) -> Result<form::Config> {
 /// The network saved as `tensors`.
 pub(crate) fn load(saved: &SavedNetwork<'_>) -> Result<Box<dyn Network>> {
     let SavedNetwork { encoder, task, outputs, config, tensors } = *saved;
+    if kernel::is_asked_for(config) {
+        return Ok(Box::new(KernelNet::load(encoder, outputs, tensors)?));
+    }
     Ok(match MemoryKind::new(encoder, task, outputs, config, saved_sizes(tensors)) {
         MemoryKind::QueryReduction(network) => Box::new(MemoryNet::loaded(network, tensors)?),
         MemoryKind::MemoryNetwork(network) => Box::new(MemoryNet::loaded(network, tensors)?),

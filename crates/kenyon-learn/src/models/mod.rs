@@ -6,6 +6,7 @@ pub(crate) mod attention;
 pub mod candle;
 #[cfg(test)]
 mod conformance;
+mod fold_readouts;
 pub(crate) mod hybrid;
 mod layers;
 pub(crate) mod memory;
@@ -14,6 +15,7 @@ pub mod recipe;
 pub mod registry;
 pub mod settings;
 pub(crate) mod sparse_mlp;
+mod tensors;
 #[cfg(test)]
 mod toy;
 
@@ -127,6 +129,8 @@ pub struct LearnerSpec<'a> {
     pub task: Task,
     /// Classes, or 1 for a number.
     pub outputs: usize,
+    /// Names of the classes; none for a number, and where they are not known.
+    pub names: &'a [String],
     /// Rows to train on.
     pub rows: usize,
     /// The family's settings in full, as [`recipe::Recipe`] gives them.

@@ -96,7 +96,7 @@ mod tests {
     /// Data of one kind of feature.
     fn data(kind: ColumnKind, width: usize, rows: usize, task: Task) -> DataProfile {
         let channels = (kind == ColumnKind::Sequence).then_some(usize::from(width > 1));
-        let feature = FeatureProfile { kind, width, shape: None, channels, missing: 0.0 };
+        let feature = FeatureProfile { kind, width, shape: None, channels, encoded: false, missing: 0.0 };
         DataProfile { rows, task, features: vec![feature], classes: Vec::new() }
     }
 

@@ -23,6 +23,7 @@ mod text;
 
 use super::plan::ColumnPlan;
 use super::schema::ColumnKind;
+use super::vectors::ColumnEncoder;
 use super::{Batch, BinRanges, Column, Table};
 use crate::{Error, Result};
 use columns::Fitted;
@@ -321,6 +322,16 @@ impl Encoder {
         }
         let cells: Vec<&str> = cells.iter().map(|cell| cell.as_deref().unwrap_or_default()).collect();
         encoder.of_cells(&cells)
+    }
+
+    /// Where the vectors of its columns that a pretrained encoder reads begin, how long they are, and the encoders.
+    pub(crate) fn encoded(&self) -> Vec<(u32, usize, &ColumnEncoder)> {
+        let of = |(field, fitted): (&Field, &Fitted)| {
+            let Fitted::Encoded { width, .. } = fitted else { return None };
+            let plan = self.inputs.iter().find(|plan| plan.name == field.name)?;
+            Some((field.start, *width, plan.encoder.as_ref()?))
+        };
+        self.fields.iter().zip(&self.fitted).filter_map(of).collect()
     }
 
     /// Whether a pretrained encoder reads one of its columns: encoding a row then takes milliseconds.

@@ -16,6 +16,9 @@ use super::vectors::ColumnEncoder;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// What a feature names as its encoder whose words alone are read.
+pub const NO_ENCODER: &str = "none";
+
 /// One column (or group of columns) to read.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]

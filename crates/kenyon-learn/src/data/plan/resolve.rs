@@ -1,6 +1,6 @@
 //! Applies a training request's `features` to a dataset's columns.
 
-use super::{ColumnPlan, Resolved};
+use super::{ColumnPlan, NO_ENCODER, Resolved};
 use crate::data::kinds::{Encoding, Spelling, scalar_cell};
 use crate::data::schema::group::{numbered, square};
 use crate::data::schema::{
@@ -289,9 +289,9 @@ fn resolve_feature<'s>(
     Ok((members, Some(plan)))
 }
 
-/// The pretrained encoder of a feature; only a text or an image has one.
+/// The pretrained encoder of a feature; only a text or an image has one, and not if that is [`NO_ENCODER`].
 fn encoder_of(name: &str, kind: ColumnKind, encoder: Option<&str>) -> Result<Option<ColumnEncoder>> {
-    match encoder {
+    match encoder.filter(|encoder| *encoder != NO_ENCODER) {
         Some(_) if !matches!(kind, ColumnKind::Text | ColumnKind::Image) => {
             let reason = format!("an encoder reads a text or an image, not a {}", kind.name());
             Err(bad_feature(&format!("{name}.encoder"), reason))

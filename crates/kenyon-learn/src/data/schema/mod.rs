@@ -226,7 +226,8 @@ pub struct FeatureGroup {
     /// Shape of a vector or image, rows first.
     #[serde(default)]
     pub shape: Option<Vec<usize>>,
-    /// The pretrained encoder that reads a text or an image.
+    /// The pretrained encoder that reads a text or an image; `none` for a text's words alone. Without it a training tries
+    /// those of texts that there are.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encoder: Option<String>,
 }

@@ -71,39 +71,48 @@ impl Matrices {
         comparison: Comparison,
     ) -> Result<Self> {
         let subjects = values.len() - systems;
-        let ranked = matches!(comparison, Comparison::RhoA | Comparison::Spearman | Comparison::Kendall);
         if comparison == Comparison::Procrustes && conditions > MAX_PROCRUSTES {
             let said = format!("{conditions} conditions; Procrustes compares at most {MAX_PROCRUSTES}, `cka` more");
             return Err(Error::new(Kind::TooLarge, "too_many_conditions", said));
         }
         let mut this = Self { comparison, conditions, systems, subjects, values, orders: Vec::new() };
-        if ranked {
+        if let Some(coefficient) = comparison.coefficient() {
             // Ranks need the order only, so the values are freed.
             let values = std::mem::take(&mut this.values);
-            this.orders = values.into_iter().map(|v| Order::new(&v, conditions)).collect();
+            this.orders = values.into_iter().map(|v| Order::new(&v, coefficient)).collect();
         }
         Ok(this)
     }
 
     pub(crate) fn prepare(&self, sample: &Sample) -> Result<Box<dyn Prepared + '_>> {
-        let ranks = |coefficient| Box::new(Ranks::new(&self.orders, self.systems, coefficient, sample));
+        if let Some(coefficient) = self.comparison.coefficient() {
+            return Ok(Box::new(Ranks::new(&self.orders, self.systems, coefficient, sample)));
+        }
         Ok(match self.comparison {
-            Comparison::Cosine => Box::new(Products::new(&self.values, self.systems, false, sample)),
             Comparison::WhitenedCosine | Comparison::Cka => {
                 Box::new(Products::new(&self.values, self.systems, true, sample))
             }
             Comparison::Procrustes => Box::new(Configurations::new(&self.values, self.systems, sample)?),
-            Comparison::RhoA => ranks(Coefficient::RhoA),
-            Comparison::Spearman => ranks(Coefficient::Spearman),
-            Comparison::Kendall => ranks(Coefficient::TauA),
+            _ => Box::new(Products::new(&self.values, self.systems, false, sample)),
         })
+    }
+}
+
+impl Comparison {
+    /// What is computed from the ranks, if the comparison is one of ranks.
+    fn coefficient(self) -> Option<Coefficient> {
+        match self {
+            Comparison::RhoA => Some(Coefficient::RhoA),
+            Comparison::Spearman => Some(Coefficient::Spearman),
+            Comparison::Kendall => Some(Coefficient::TauA),
+            _ => None,
+        }
     }
 }
 
 /// Refuses matrices without any difference, to which no similarity is defined.
 pub(crate) fn check_varies(name: &str, values: &[f32], comparison: Comparison) -> Result<()> {
-    let ranked = matches!(comparison, Comparison::RhoA | Comparison::Spearman | Comparison::Kendall);
-    let constant = if ranked { values[0] } else { 0.0 };
+    let constant = if comparison.coefficient().is_some() { values[0] } else { 0.0 };
     if values.iter().all(|&v| v == constant) {
         let said = format!("all dissimilarities of `{name}` are {constant}: there is no structure to compare");
         return Err(Error::unprocessable("constant_rdm", said));

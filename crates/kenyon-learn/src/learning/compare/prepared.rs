@@ -7,6 +7,20 @@ pub(crate) trait Prepared: Sync {
 
     /// Similarity of the average of the subjects, each taken `counts` times, to each of `targets`.
     fn pooled(&self, counts: &[f64], targets: &[usize]) -> Vec<f64>;
+
+    /// Similarity of each of the `present` subjects to the average of the others, each taken `counts` times.
+    fn without_each(&self, counts: &[f64], present: &[usize]) -> Vec<f64> {
+        let mut others = counts.to_vec();
+        present
+            .iter()
+            .flat_map(|&s| {
+                let own = std::mem::take(&mut others[s]);
+                let fit = self.pooled(&others, &[s]);
+                others[s] = own;
+                fit
+            })
+            .collect()
+    }
 }
 
 /// Mean similarity of each system over the subjects, each taken `counts` times.
@@ -25,15 +39,5 @@ pub(crate) fn ceiling(prepared: &dyn Prepared, counts: &[f64]) -> (f64, f64) {
         // A sample with one subject only, as rsatoolbox counts it.
         return (upper, upper);
     }
-    let mut others = counts.to_vec();
-    let lower: Vec<f64> = present
-        .iter()
-        .flat_map(|&s| {
-            let own = std::mem::take(&mut others[s]);
-            let fit = prepared.pooled(&others, &[s]);
-            others[s] = own;
-            fit
-        })
-        .collect();
-    (mean(&lower), upper)
+    (mean(&prepared.without_each(counts, &present)), upper)
 }

@@ -3,7 +3,6 @@
 
 use super::prepared::Prepared;
 use super::products::inner_products;
-use super::rdm::pairs;
 use super::sample::Sample;
 
 /// Which coefficient is computed from the ranks.
@@ -14,64 +13,60 @@ pub(crate) enum Coefficient {
     TauA,
 }
 
+/// Levels of rank that a comparison by sums of ranks distinguishes. Where a matrix has more different values,
+/// neighbours share the mean of their ranks. That changes rho-a and Spearman by some 1e-8 (neighbours have a difference
+/// of either sign in the other matrix) and leaves a table of ranks that fits the cache, in place of a sort of every sample.
+const LEVELS: u32 = 1 << 17;
+
 /// The order of one matrix's values, sorted once for all samples.
 #[derive(Debug)]
 pub(crate) struct Order {
-    /// The two conditions of each pair, from the smallest value to the largest.
-    pairs: Vec<(u16, u16)>,
-    /// Bit `k` is set if the value at index `k` differs from the one before it.
-    differs: Vec<u64>,
+    /// For each pair the level of its value from 0 on; equal values are at one level.
+    levels: Vec<u32>,
+    /// Number of levels.
+    count: usize,
 }
 
 impl Order {
-    /// The order of the values of `n` conditions; `n` is below 65,536.
-    pub(crate) fn new(values: &[f32], n: usize) -> Self {
+    /// The order of the values of fewer than 65,536 conditions.
+    pub(crate) fn new(values: &[f32], coefficient: Coefficient) -> Self {
         let mut at: Vec<u32> = (0..values.len() as u32).collect();
         at.sort_unstable_by(|&a, &b| values[a as usize].total_cmp(&values[b as usize]));
-        let mut of = Vec::with_capacity(pairs(n));
-        for i in 0..n {
-            of.extend((i + 1..n).map(|j| (i as u16, j as u16)));
-        }
-        let mut differs = vec![0u64; values.len().div_ceil(64)];
+        let (mut levels, mut level) = (vec![0; values.len()], 0u32);
         for k in 1..at.len() {
-            if values[at[k] as usize] != values[at[k - 1] as usize] {
-                differs[k / 64] |= 1 << (k % 64);
-            }
+            level += u32::from(values[at[k] as usize] != values[at[k - 1] as usize]);
+            levels[at[k] as usize] = level;
         }
-        Self { pairs: at.iter().map(|&a| of[a as usize]).collect(), differs }
+        let shift = coefficient.rounding(u64::from(level));
+        levels.iter_mut().for_each(|l| *l >>= shift);
+        Self { levels, count: (level >> shift) as usize + 1 }
     }
 
-    /// Twice the mean rank of each pair of the sample, ties sharing their mean, from 2 on.
-    fn ranks(&self, sample: &Sample) -> Vec<u32> {
-        let m = sample.drawn.len();
-        // Position among the drawn conditions and count of each condition; a count of 0 is not drawn.
-        let mut place = vec![(0u32, 0u32); sample.conditions];
-        for (at, (&i, &count)) in sample.drawn.iter().zip(&sample.counts).enumerate() {
-            place[i] = (at as u32, count as u32);
-        }
-        let start: Vec<usize> = (0..m).map(|i| super::rdm::row_start(m, i)).collect();
-        let mut ranks = vec![0u32; pairs(m)];
-        let (mut before, mut tied) = (0u32, 0u32);
-        let mut group: Vec<usize> = Vec::new();
-        let mut close = |group: &mut Vec<usize>, before: &mut u32, tied: &mut u32| {
-            let rank = 2 * *before + *tied + 1;
-            group.drain(..).for_each(|at| ranks[at] = rank);
-            *before += *tied;
-            *tied = 0;
-        };
-        for (k, &(i, j)) in self.pairs.iter().enumerate() {
-            if self.differs[k / 64] >> (k % 64) & 1 == 1 && tied > 0 {
-                close(&mut group, &mut before, &mut tied);
-            }
-            let ((a, wa), (b, wb)) = (place[i as usize], place[j as usize]);
-            if wa * wb > 0 {
-                group.push(start[a as usize].wrapping_add(b as usize));
-                tied += wa * wb;
-            }
-        }
-        close(&mut group, &mut before, &mut tied);
-        ranks
+    /// Twice the mean rank of each pair of a sample.
+    fn ranks(&self, index: &[u32], weights: &[f32]) -> Vec<u32> {
+        mean_ranks(self.count, weights, |p| self.levels[index[p] as usize])
     }
+}
+
+impl Coefficient {
+    /// By how many bits levels up to `largest` are rounded. Tau-a, which counts ties, is exact.
+    fn rounding(self, largest: u64) -> u32 {
+        let limit = if self == Coefficient::TauA { u32::MAX } else { LEVELS - 1 };
+        let bits = |v: u64| u64::BITS - v.leading_zeros();
+        bits(largest).saturating_sub(bits(u64::from(limit)))
+    }
+}
+
+/// Twice the mean rank of each of some weighted pairs, ties sharing their mean, from 2 on.
+fn mean_ranks(levels: usize, weights: &[f32], level: impl Fn(usize) -> u32) -> Vec<u32> {
+    let mut sums = vec![0u32; levels];
+    weights.iter().enumerate().for_each(|(p, &w)| sums[level(p) as usize] += w as u32);
+    let mut before = 0;
+    for sum in &mut sums {
+        let weight = std::mem::replace(sum, 2 * before + *sum + 1);
+        before += weight;
+    }
+    (0..weights.len()).map(|p| sums[level(p) as usize]).collect()
 }
 
 /// The ranks of all matrices in a sample.
@@ -90,9 +85,12 @@ pub(crate) struct Ranks {
 impl Ranks {
     /// Of matrices in these orders, the first `systems` of which are systems, the others subjects.
     pub(crate) fn new(orders: &[Order], systems: usize, coefficient: Coefficient, sample: &Sample) -> Self {
-        let ranks: Vec<Vec<u32>> = orders.iter().map(|order| order.ranks(sample)).collect();
-        let mut weights = Vec::with_capacity(sample.pairs());
-        sample.for_blocks(|block| weights.extend(block.weight.iter().map(|&w| w as f32)));
+        let (mut index, mut weights) = (Vec::with_capacity(sample.pairs()), Vec::with_capacity(sample.pairs()));
+        sample.for_blocks(|block| {
+            index.extend(block.index.iter().map(|&at| at as u32));
+            weights.extend(block.weight.iter().map(|&w| w as f32));
+        });
+        let ranks: Vec<Vec<u32>> = orders.iter().map(|order| order.ranks(&index, &weights)).collect();
         let mut this = Self { coefficient, systems, ranks, weights, total: sample.weight(), fits: Vec::new() };
         this.fits = match coefficient {
             Coefficient::TauA => {
@@ -204,29 +202,59 @@ impl Prepared for Ranks {
 
     /// Subjects are averaged as ranks, also for tau-a, and the average is ranked.
     fn pooled(&self, counts: &[f64], targets: &[usize]) -> Vec<f64> {
-        let subjects = &self.ranks[self.systems..];
-        let pairs = self.weights.len();
-        // Exact integers; for very many subjects the lowest bits go, which only joins near ties.
-        let largest = 2.0 * (self.total + 1.0) * counts.iter().sum::<f64>();
-        let shift = (largest.log2().floor() as u32 + 1).saturating_sub(32);
-        let mut keys = vec![0u64; pairs];
-        for (ranks, &count) in subjects.iter().zip(counts).filter(|(_, count)| **count > 0.0) {
-            keys.iter_mut().zip(ranks).for_each(|(key, &rank)| *key += count as u64 * u64::from(rank));
-        }
-        let keys: Vec<u32> = keys.into_iter().map(|key| (key >> shift) as u32).collect();
-        let order = sorted(&keys);
-        let mut ranks = vec![0u32; pairs];
-        let (mut before, mut start) = (0u32, 0);
-        while start < order.len() {
-            let first = keys[order[start] as usize];
-            let end = start + order[start..].iter().take_while(|&&p| keys[p as usize] == first).count();
-            let tied: u32 = order[start..end].iter().map(|&p| self.weights[p as usize] as u32).sum();
-            order[start..end].iter().for_each(|&p| ranks[p as usize] = 2 * before + tied + 1);
-            before += tied;
-            start = end;
-        }
-        targets.iter().map(|&s| self.compare(&ranks, &subjects[s])).collect()
+        let sums = self.summed(counts);
+        let ranks = self.ranked(counts.iter().sum(), |p| sums[p]);
+        targets.iter().map(|&s| self.compare(&ranks, &self.subjects()[s])).collect()
     }
+
+    fn without_each(&self, counts: &[f64], present: &[usize]) -> Vec<f64> {
+        let (sums, total) = (self.summed(counts), counts.iter().sum::<f64>());
+        let without = |&s: &usize| {
+            let (own, count) = (&self.subjects()[s], counts[s]);
+            let ranks = self.ranked(total - count, |p| sums[p] - count as u64 * u64::from(own[p]));
+            self.compare(&ranks, own)
+        };
+        present.iter().map(without).collect()
+    }
+}
+
+impl Ranks {
+    fn subjects(&self) -> &[Vec<u32>] {
+        &self.ranks[self.systems..]
+    }
+
+    /// Sum of the subjects' doubled ranks, each taken `counts` times: exact integers.
+    fn summed(&self, counts: &[f64]) -> Vec<u64> {
+        let mut sums = vec![0u64; self.weights.len()];
+        for (ranks, &count) in self.subjects().iter().zip(counts).filter(|(_, count)| **count > 0.0) {
+            sums.iter_mut().zip(ranks).for_each(|(sum, &rank)| *sum += count as u64 * u64::from(rank));
+        }
+        sums
+    }
+
+    /// Twice the mean rank of each pair by a sum over `count` subjects.
+    fn ranked(&self, count: f64, sum: impl Fn(usize) -> u64) -> Vec<u32> {
+        let largest = (2.0 * (self.total + 1.0) * count) as u64;
+        let shift = self.coefficient.rounding(largest);
+        let mut levels: Vec<u32> = (0..self.weights.len()).map(|p| (sum(p) >> shift) as u32).collect();
+        let mut count = (largest >> shift) as usize + 1;
+        if count > LEVELS as usize {
+            count = make_dense(&mut levels);
+        }
+        mean_ranks(count, &self.weights, |p| levels[p])
+    }
+}
+
+/// Numbers the different levels from 0 on in their order, and returns how many there are.
+fn make_dense(levels: &mut [u32]) -> usize {
+    let order = sorted(levels);
+    let (mut last, mut number) = (None, 0);
+    for at in order {
+        let level = std::mem::replace(&mut levels[at as usize], 0);
+        number += u32::from(last.is_some_and(|last| last != level));
+        (levels[at as usize], last) = (number, Some(level));
+    }
+    number as usize + 1
 }
 
 /// Positions that sort the keys (radix sort, stable).

@@ -1,20 +1,24 @@
 //! Training of the attention family: mini-batches in chunks, each with its own tape and gradients.
 
-use super::{Attention, Sizes, branch, fan_in, number, shape};
+use super::{Attention, Sizes, branch, cross_fits, each_part, fan_in, number, shape};
 use crate::Result;
 use crate::data::Batch;
-use crate::models::{Learner, LearnerSpec, Network, Next, Position, Schedule, Targets, Task, UNLABELLED};
+use crate::models::tensors::{get, put};
+use crate::models::{
+    Learner, LearnerSpec, MemberLearner, Network, Next, Position, Schedule, Targets, Task, UNLABELLED,
+};
 use crate::nn::Tensors;
 use crate::nn::adam::{Moments, RowGradients, WarmCosine, clip, constants};
 use crate::nn::kernels::parallel;
 use crate::nn::kernels::{AdamStep, dense};
 use crate::nn::layers::attention::{AttentionLayout, AttentionTape, AttentionWeights, Dropout, Gradients};
-use crate::nn::layers::filter_branch::FilterTraining;
+use crate::nn::layers::filter_branch::{FilterBranch, FilterTraining};
 use crate::nn::layers::filters::FilterBank;
 use crate::nn::parameters::{read_into, tensor};
 use crate::nn::readouts::ridge::RidgeRows;
 use candle_core::{Device, Tensor};
 use serde_json::Value;
+use std::ops::Range;
 
 /// Chunks a mini-batch is cut into at most: the grain of parallel work, whatever the threads.
 const CHUNKS: usize = 8;
@@ -51,6 +55,10 @@ struct AttentionLearner {
     training: FilterTraining,
     /// Whether the filters' readout is solved for once all rows have been seen.
     solves: bool,
+    /// Readouts that leave a part of the rows out.
+    folds: usize,
+    /// Rows there will be, as far as is known.
+    rows: usize,
     task: Task,
     rate: WarmCosine,
     schedule: Schedule,
@@ -82,6 +90,8 @@ pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         lanes: Vec::new(),
         training: FilterTraining::default(),
         solves: config.get("filter_readout").and_then(Value::as_str) == Some("ridge"),
+        folds: cross_fits(config).unwrap_or(0),
+        rows: spec.rows,
         task: spec.task,
         rate: WarmCosine { peak: number(config, "learning_rate", 0.002) as f32, warm_up: 200 },
         schedule: spec.schedule(SCHEDULE),
@@ -223,20 +233,46 @@ impl AttentionLearner {
         if self.training.count < 0.0 {
             self.training.count = 0.0;
         }
-        let (row_weights, _) = row_weights(targets);
         for (lane, rows) in self.lanes.iter().zip(parallel::cut(batch, CHUNKS, LEAST_TOKENS)) {
             branch.count(&mut self.training, &lane.pooled);
-            let pooled = lane.pooled.chunks_exact(branch.plan.features);
-            for (row, pooled) in rows.zip(pooled).filter(|(row, _)| self.solves && row_weights[*row] > 0.0) {
-                let seen = &mut self.training.seen;
-                seen.rows.extend_from_slice(pooled);
-                seen.weights.push(row_weights[row]);
-                seen.targets.push(match targets {
-                    Targets::Classes(classes, _) => classes[row] as f32,
-                    Targets::Values(values, _) => values[row],
-                });
+            if self.solves {
+                remember(&mut self.training.seen, (&lane.pooled, rows), targets, &[]);
             }
         }
+    }
+
+    /// The step where the filters answer alone: rows that are in `folds`, or in none where that is empty, are read and kept
+    /// for the readout.
+    fn gather(&mut self, batch: &Batch, targets: Targets<'_>, folds: &[u8], position: Position) {
+        let Some(branch) = self.net.branch.as_mut().filter(|_| position.epoch == 0) else { return };
+        if position.step == 0 {
+            branch.draw(batch, self.seed);
+            self.training.count = 0.0;
+        }
+        let pooled = each_part(batch, self.threads, |rows| branch.pooled(batch, rows, false));
+        branch.count(&mut self.training, &pooled);
+        remember(&mut self.training.seen, (&pooled, 0..batch.rows()), targets, folds);
+        if (position.step + 1) * position.epochs as u64 == position.steps {
+            branch.solve(std::mem::take(&mut self.training.seen), self.folds, self.threads);
+        }
+    }
+
+    fn answers_alone(&self) -> bool {
+        self.solves && self.net.branch.as_ref().is_some_and(FilterBranch::answers_alone)
+    }
+}
+
+/// Keeps the rows `rows` of a mini-batch, of which `pooled` are the features, and that weigh anything.
+fn remember(seen: &mut RidgeRows, (pooled, rows): (&[f32], Range<usize>), targets: Targets<'_>, folds: &[u8]) {
+    let ((row_weights, _), width) = (row_weights(targets), pooled.len() / rows.len().max(1));
+    for (row, pooled) in rows.zip(pooled.chunks_exact(width.max(1))).filter(|(row, _)| row_weights[*row] > 0.0) {
+        seen.rows.extend_from_slice(pooled);
+        seen.weights.push(row_weights[row]);
+        seen.folds.extend(folds.get(row));
+        seen.targets.push(match targets {
+            Targets::Classes(classes, _) => classes[row] as f32,
+            Targets::Values(values, _) => values[row],
+        });
     }
 }
 
@@ -246,6 +282,10 @@ impl Learner for AttentionLearner {
     }
 
     fn step(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) -> Result<f32> {
+        if self.answers_alone() {
+            self.gather(batch, targets, &[], position);
+            return Ok(0.0);
+        }
         if let Some(branch) = &mut self.net.branch {
             if position.step == 0 {
                 branch.draw(batch, self.seed);
@@ -277,15 +317,31 @@ impl Learner for AttentionLearner {
         Ok(self.net.answers(batch, self.threads))
     }
 
+    fn members(&mut self) -> Option<&mut dyn MemberLearner> {
+        if self.folds > 1 && self.answers_alone() { Some(self) } else { None }
+    }
+
     fn end_epoch(&mut self, _position: Position, _train_loss: f32, _validation_loss: f32) -> Result<Next> {
+        if self.answers_alone() {
+            return Ok(Next::Stop);
+        }
         let seen = std::mem::take(&mut self.training.seen);
         match &mut self.net.branch {
             Some(branch) if !seen.targets.is_empty() => {
-                branch.solve(seen, self.threads);
+                branch.solve(seen, 0, self.threads);
                 Ok(Next::Restart)
             }
             _ => Ok(Next::Go),
         }
+    }
+
+    fn training_bytes(&self) -> u64 {
+        let features = self.net.branch.as_ref().map_or(0, |branch| branch.plan.features * usize::from(self.solves));
+        // The rows and those of a fold, the products of all pairs with a factor and a copy, the readouts and their files.
+        let solved = 8 * self.rows * features + 32 * self.rows * self.rows * usize::from(features > 0);
+        let weights = features * self.net.plan.shape.outputs * (self.folds + 1);
+        let others = self.net.plan.len() + self.net.weights.tokens.len() + self.net.weights.positions.len();
+        (solved + 16 * weights + 8 * 3 * 4 * others) as u64
     }
 
     fn weights(&self) -> Result<Tensors> {
@@ -309,7 +365,8 @@ impl Learner for AttentionLearner {
                 out.insert("filters.sums".into(), sums);
             }
             out.insert("filters.count".into(), Tensor::from_slice(&[training.count], 1, &Device::Cpu)?);
-            let RidgeRows { rows, weights, targets } = &training.seen;
+            let RidgeRows { rows, weights, targets, folds } = &training.seen;
+            put(&mut out, "filters.seen.folds", folds)?;
             for (name, values) in
                 SEEN.into_iter().zip([rows, weights, targets]).filter(|(_, values)| !values.is_empty())
             {
@@ -336,6 +393,7 @@ impl Learner for AttentionLearner {
             seen: RidgeRows::default(),
         };
         let seen = &mut self.training.seen;
+        seen.folds = get(state, "filters.seen.folds")?;
         for (name, values) in SEEN.into_iter().zip([&mut seen.rows, &mut seen.weights, &mut seen.targets]) {
             *values = state.get(name).map(Tensor::to_vec1).transpose()?.unwrap_or_default();
         }
@@ -348,6 +406,26 @@ impl Learner for AttentionLearner {
             net.read(&weights)?;
         }
         Ok(Box::new(net))
+    }
+}
+
+impl MemberLearner for AttentionLearner {
+    fn count(&self) -> usize {
+        self.folds
+    }
+
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, left_out: &[u64], position: Position) -> Result<f32> {
+        let folds: Vec<u8> = left_out.iter().map(|left_out| left_out.trailing_zeros() as u8).collect();
+        self.gather(batch, targets, &folds, position);
+        Ok(0.0)
+    }
+
+    fn forward(&self, batch: &Batch, members: &[u8]) -> Result<Vec<f32>> {
+        self.net.answers_of_members(batch, members, self.threads)
+    }
+
+    fn weights(&self, _member: usize) -> Result<Tensors> {
+        self.net.save()
     }
 }
 

@@ -46,6 +46,13 @@ pub(crate) fn settings() -> Vec<Setting> {
             "Pooled values of fixed filters over series columns, in all; 0 for none.",
         ),
         Setting::new(
+            "series_features",
+            Value::Null,
+            Range::Choice(&["filters", "all"]),
+            "Whether a series is read by filters alone, or also by filters over its differences and by competing kernels.",
+        )
+        .otherwise("filters"),
+        Setting::new(
             "blocks_share",
             Value::Null,
             Range::Number(0.0, 1.0),
@@ -59,6 +66,13 @@ pub(crate) fn settings() -> Vec<Setting> {
             "Whether the readout of the filters is solved for, or learned by gradient steps.",
         )
         .otherwise("gradient"),
+        Setting::new(
+            "cross_fit",
+            Value::Null,
+            Range::Boolean,
+            "Whether readouts that are solved for leave out a part of the rows each, by which they are judged, in place of held-out rows; needs a `blocks_share` of 0.",
+        )
+        .otherwise(false),
         Setting::new(
             "positions",
             1024,

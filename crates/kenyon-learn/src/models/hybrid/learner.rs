@@ -4,13 +4,14 @@
 mod solve;
 mod state;
 
-use super::folds::{FoldSums, each_by_its_fold, save_fold_readouts};
+use super::folds::FoldSums;
 use super::tensors::{save_filters, save_readout, save_sums};
 use super::{PLASTIC_PATCHES, SegmentPlan, cross_fits, load, plan};
 use crate::data::Batch;
 use crate::data::deform::{Deformation, Picture};
 use crate::data::encoder::Encoder;
 use crate::data::split::NO_FOLD;
+use crate::models::fold_readouts::{each_by_its_fold, save_fold_readouts};
 use crate::models::{
     Learner, LearnerSpec, MemberLearner, Network, Next, Position, SavedNetwork, Schedule, Targets, Task, UNLABELLED,
 };

@@ -1,12 +1,12 @@
 //! Conversion of a `hybrid` to named tensors and back; they are untrusted.
 
 use super::SegmentPlan;
+use crate::Result;
+use crate::models::tensors::{bad, get, put};
 use crate::nn::Tensors;
 use crate::nn::layers::local_groups::{CodeSegment, LocalGroups, Patches};
 use crate::nn::readouts::Readout;
 use crate::nn::readouts::discriminant::{Sums, SumsParts};
-use crate::{Error, Result};
-use candle_core::{Device, Tensor, WithDType};
 
 pub(super) fn save_readout(readout: &Readout, seed: u64) -> Result<Tensors> {
     let mut out = Tensors::new();
@@ -78,21 +78,4 @@ pub(super) fn load_named_sums(tensors: &Tensors, name: &str) -> Result<Option<Su
         moments: get(tensors, &format!("{name}.moments"))?,
     };
     Sums::from_parts(parts).map(Some)
-}
-
-/// Adds numbers under a name. An empty list is left out, because some readers do not accept it.
-pub(super) fn put<T: WithDType>(out: &mut Tensors, name: &str, values: &[T]) -> Result<()> {
-    if !values.is_empty() {
-        out.insert(name.to_owned(), Tensor::from_slice(values, values.len(), &Device::Cpu)?);
-    }
-    Ok(())
-}
-
-pub(super) fn get<T: WithDType>(tensors: &Tensors, name: &str) -> Result<Vec<T>> {
-    let Some(tensor) = tensors.get(name) else { return Ok(Vec::new()) };
-    tensor.flatten_all().and_then(|t| t.to_vec1()).map_err(|_| bad(name))
-}
-
-pub(super) fn bad(what: &str) -> Error {
-    Error::unprocessable("bad_model", format!("the hybrid's {what} does not fit"))
 }

@@ -1,5 +1,6 @@
 //! The defaults of the family that depend on data.
 
+use crate::data::Task;
 use crate::data::profile::DataProfile;
 use crate::models::recipe::Rule;
 use serde_json::{Map, Value, json};
@@ -12,8 +13,27 @@ fn reads_in_order(data: &DataProfile, config: &Map<String, Value>) -> bool {
     data.has_sentences() && config.get("read").and_then(Value::as_str) != Some("softmax")
 }
 
+/// Texts up to which each is stored and its weight solved for: the equations grow with the cube.
+const FEW_TEXTS: usize = 2_000;
+
+/// Whether rows are few texts that a pretrained encoder reads.
+pub(super) fn are_few_encoded(data: &DataProfile) -> bool {
+    data.task == Task::Classification && data.is_encoded() && data.rows <= FEW_TEXTS
+}
+
 /// See the module documentation; earlier rules win.
 pub(super) static RULES: &[Rule] = &[
+    Rule {
+        name: "few_encoded_texts",
+        sentence: "Few texts that a pretrained encoder reads are stored, and their weights solved for by kernel ridge regression.",
+        settings: &["read", "epochs", "batch_size", "early_stopping"],
+        measured: "MEASURED",
+        values: |data, config| {
+            let open = config.get("read").is_none_or(|read| read == "kernel");
+            (open && are_few_encoded(data))
+                .then(|| json!({ "read": "kernel", "epochs": 1, "batch_size": 512, "early_stopping": 0 }))
+        },
+    },
     Rule {
         name: "many_stories",
         sentence: "Many stories teach a wider network that neither drops nor decays; of many kinds of question a small batch holds one or two each, so batches are large.",

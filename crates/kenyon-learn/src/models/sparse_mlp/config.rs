@@ -145,7 +145,7 @@ impl SparseMlpPlan {
         let local = field < 1.0 && members == 1 && !pictures.is_empty() && !vocabulary::grows(encoder.width as usize);
         // Features that get a line only when they occur may lack some of a number's bins, and so may a unit's inputs.
         let summed = !local && !vocabulary::grows(encoder.width as usize);
-        let sees = |level: usize| match level {
+        let receptive_field = |level: usize| match level {
             _ if !local => ReceptiveField::All,
             0 => ReceptiveField::Windows(field, pictures.clone()),
             _ => ReceptiveField::Near,
@@ -154,7 +154,7 @@ impl SparseMlpPlan {
             hidden: (units.into_iter().enumerate())
                 .map(|(level, units)| {
                     let units = if members > 1 { units.next_multiple_of(LANE) } else { units };
-                    Hidden { units, winners: winners(units), winner_groups: 1, sees: sees(level) }
+                    Hidden { units, winners: winners(units), winner_groups: 1, receptive_field: receptive_field(level) }
                 })
                 .collect(),
             outputs: if task == Task::Regression { 1 } else { outputs },

@@ -38,7 +38,7 @@ fn table(text: bool) -> (Table, Vec<ColumnPlan>) {
 
 fn trained(encoder: &Encoder, config: &Map<String, Value>, batch: &Batch) -> (Vec<f32>, Box<dyn Network>) {
     let task = Task::Classification;
-    let spec = LearnerSpec { encoder, task, outputs: 2, rows: ROWS, config, seed: 3, threads: 2 };
+    let spec = LearnerSpec { encoder, task, outputs: 2, names: &[], rows: ROWS, config, seed: 3, threads: 2 };
     let mut learner = learner(&spec).unwrap();
     let classes: Vec<u32> = (0..ROWS).map(|row| u32::from((row * 37 % 101 > 50) ^ (row * row % 83 > 40))).collect();
     for step in 0..8 {

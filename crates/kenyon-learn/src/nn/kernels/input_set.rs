@@ -16,10 +16,10 @@ pub(crate) struct InputSet {
 }
 
 impl InputSet {
-    /// Of `inputs` inputs those for which `sees` holds.
-    pub(crate) fn new(inputs: usize, sees: impl Fn(usize) -> bool) -> Self {
+    /// Of `inputs` inputs those for which `has` holds.
+    pub(crate) fn new(inputs: usize, has: impl Fn(usize) -> bool) -> Self {
         let mut field = Self { seen: Vec::new(), lines: vec![UNSEEN; inputs] };
-        for input in (0..inputs).filter(|&input| sees(input)) {
+        for input in (0..inputs).filter(|&input| has(input)) {
             field.lines[input] = field.seen.len() as u32;
             field.seen.push(input as u32);
         }

@@ -1,13 +1,19 @@
-//! The filter banks of all series columns with their trained readout, a branch parallel to the attention blocks.
+//! The fixed features of all series columns with their trained readout, a branch parallel to the attention blocks.
 //! The readout is solved for after the first pass by ridge regression, or learned by gradient steps
 //! with momentum.
 
 use crate::data::Batch;
 use crate::nn::kernels::dense;
 use crate::nn::kernels::linear::{linear, linear_weight_gradient};
-use crate::nn::layers::filters::{FilterBank, FilterLayout, Scratch, Series};
+use crate::nn::layers::filters::{FilterLayout, Scratch, Series};
+use crate::nn::layers::series_features::SeriesFeatures;
+use crate::nn::readouts::Readout;
 use crate::nn::readouts::ridge::{self, RidgeRows};
+use crate::random::Random;
 use std::ops::Range;
+
+/// Numbers that describe a row where the filters answer alone.
+const PROJECTED: usize = 256;
 
 /// One series column: which field, how the encoder cuts it, and its filters.
 #[derive(Clone, Debug)]
@@ -18,8 +24,8 @@ pub(crate) struct SeriesColumn {
     pub(crate) start: u32,
     /// Steps between two window tokens.
     pub(crate) stride: usize,
-    /// Its filters.
-    pub(crate) bank: FilterBank,
+    /// Its features.
+    pub(crate) bank: SeriesFeatures,
 }
 
 impl SeriesColumn {
@@ -55,6 +61,8 @@ pub(crate) struct FilterBranch {
     pub(crate) columns: Vec<SeriesColumn>,
     /// Levels, means, inverse deviations, readout and bias.
     pub(crate) numbers: Vec<f32>,
+    /// Readouts that each leave the rows of a fold out; empty without cross-fitting.
+    pub(crate) folds: Vec<Readout>,
 }
 
 /// State of the training besides the numbers.
@@ -75,13 +83,37 @@ impl FilterBranch {
     pub(crate) fn new(columns: Vec<SeriesColumn>, outputs: usize) -> Self {
         let plan = FilterLayout::new(columns.iter().map(|c| c.bank.len()).sum(), outputs);
         let numbers = vec![0.0; plan.len()];
-        Self { plan, columns, numbers }
+        Self { plan, columns, numbers, folds: Vec::new() }
     }
 
     /// The answer of blocks and filters together.
     pub(crate) fn mix(&self, blocks: f32, filters: f32) -> f32 {
         let share = self.blocks_share();
         share * blocks + (1.0 - share) * filters
+    }
+
+    /// Whether the blocks have no share in the answers.
+    pub(crate) fn answers_alone(&self) -> bool {
+        self.blocks_share() == 0.0
+    }
+
+    /// Width of [`FilterBranch::projected`].
+    pub(crate) fn projected_width(&self) -> usize {
+        self.plan.features.min(PROJECTED)
+    }
+
+    /// Sums of standardised pooled values, each in one place with a random sign, `[rows, projected_width]`: distances
+    /// stay about what they were (Weinberger et al. 2009, "Feature hashing for large scale multitask learning").
+    pub(crate) fn projected(&self, pooled: &[f32]) -> Vec<f32> {
+        let (features, width) = (self.plan.features.max(1), self.projected_width());
+        let mut random = Random::stream(0, "filters.projected", 0);
+        let places: Vec<(usize, f32)> =
+            (0..features).map(|_| (random.below(width), if random.below(2) == 0 { 1.0 } else { -1.0 })).collect();
+        let mut out = vec![0.0; pooled.len() / features * width];
+        for (row, out) in pooled.chunks_exact(features).zip(out.chunks_exact_mut(width)) {
+            row.iter().zip(&places).for_each(|(value, (place, sign))| out[*place] += sign * value);
+        }
+        out
     }
 
     /// The share of the blocks in the answers.
@@ -171,13 +203,25 @@ impl FilterBranch {
         }
     }
 
-    /// Solves for the readout that serves the rows seen best; it stays empty where they do not differ.
-    pub(crate) fn solve(&mut self, mut seen: RidgeRows, threads: usize) {
-        seen.rows.chunks_exact_mut(self.plan.features).for_each(|row| self.standardise(row));
-        if let Ok((readout, bias)) = ridge::tuned(&seen, self.plan.features, self.plan.outputs, threads) {
+    /// Solves for the readout that serves the rows seen best, and for those of `folds` folds, each from the other rows; one
+    /// stays empty where its rows do not differ.
+    pub(crate) fn solve(&mut self, mut seen: RidgeRows, folds: usize, threads: usize) {
+        let (features, outputs) = (self.plan.features, self.plan.outputs);
+        seen.rows.chunks_exact_mut(features).for_each(|row| self.standardise(row));
+        let empty = || (vec![0.0; features * outputs], vec![0.0; outputs]);
+        let mut solved = ridge::tuned(&seen, folds, features, outputs, threads)
+            .into_iter()
+            .map(|one| one.unwrap_or_else(|_| empty()));
+        if let Some((readout, bias)) = solved.next() {
             self.numbers[self.plan.readout.clone()].copy_from_slice(&readout);
             self.numbers[self.plan.bias.clone()].copy_from_slice(&bias);
         }
+        let of_fold = |(readout, bias): (Vec<f32>, Vec<f32>)| {
+            let weights =
+                (0..outputs).flat_map(|o| readout.iter().skip(o).step_by(outputs).copied().collect::<Vec<_>>());
+            Readout { width: features, weights: weights.collect(), bias }
+        };
+        self.folds = solved.map(of_fold).collect();
     }
 
     /// One step with momentum; `done` is the share of the training that is over.

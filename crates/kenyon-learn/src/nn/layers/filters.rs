@@ -4,15 +4,13 @@
 //! twenty labelled series are enough. The pooled value is a mean over time, so the share of each
 //! time step in an answer is exact.
 
-use crate::nn::kernels::filters::{count_above, mark_above, pattern};
+use crate::nn::kernels::filters::{TAPS, count_above, mark_above, pattern};
 use crate::nn::parameters::Parameters;
 use crate::random::Random;
 use std::ops::Range;
 
 /// Patterns: every choice of three strong taps out of nine.
 const PATTERNS: usize = 84;
-/// Taps of a pattern.
-const TAPS: usize = 9;
 
 /// The filters of one series column.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,19 +38,57 @@ pub(crate) struct Scratch {
     padded: Vec<f32>,
     sum: Vec<f32>,
     output: Vec<f32>,
+    /// Of kernels that compete.
+    pub(crate) competing: super::competing::Scratch,
+}
+
+/// Dilations (powers of two) for series that the encoder cuts every `stride` steps, which follows from their length:
+/// 1 up to 64 steps, 3 up to 288.
+pub(crate) fn dilations(stride: usize) -> u32 {
+    match stride {
+        0 | 1 => 3,
+        2 | 3 => 5,
+        _ => 7,
+    }
+}
+
+/// Channels that are summed before a filter reads them: one to nine, few more often than many.
+pub(crate) fn some_channels(channels: usize, random: &mut Random) -> Vec<usize> {
+    let most = (channels.min(TAPS) as f32).log2();
+    let count = 2f32.powf(random.uniform() * most).round().clamp(1.0, channels as f32) as usize;
+    let mut all: Vec<usize> = (0..channels).collect();
+    random.shuffle(&mut all);
+    all.truncate(count);
+    all.sort_unstable();
+    all
+}
+
+impl Series {
+    /// The sum of some channels, with `before` zeros before it and `behind` zeros behind.
+    pub(crate) fn sum_padded(&self, channels: &[usize], (before, behind): (usize, usize), padded: &mut Vec<f32>) {
+        padded.clear();
+        padded.resize(before + self.steps + behind, 0.0);
+        for channel in channels {
+            let values = &self.values[channel * self.steps..(channel + 1) * self.steps];
+            for (to, from) in padded[before..before + self.steps].iter_mut().zip(values) {
+                *to += from;
+            }
+        }
+    }
+
+    /// What each step adds to the one before it; a step shorter.
+    pub(crate) fn differences(&self) -> Self {
+        let steps = self.steps.saturating_sub(1);
+        let of = |channel: &[f32]| channel.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<_>>();
+        Self { steps, values: self.values.chunks_exact(self.steps.max(1)).flat_map(of).collect() }
+    }
 }
 
 impl FilterBank {
     /// Filters for series of `channels` channels that the encoder cuts every `stride` steps, with
     /// about `features` pooled values.
     pub(crate) fn new(channels: usize, stride: usize, features: usize, seed: u64) -> Self {
-        // The encoder's stride follows from the length of the series: 1 up to 64 steps, 3 up to 288.
-        let dilations = match stride {
-            0 | 1 => 3,
-            2 | 3 => 5,
-            _ => 7,
-        };
-        Self::with(channels, dilations, features, seed)
+        Self::with(channels, dilations(stride), features, seed)
     }
 
     /// Filters that reach less far in short series.
@@ -72,17 +108,7 @@ impl FilterBank {
             }
         }
         let mut random = Random::stream(seed, "filters.channels", 0);
-        let channels_of = (0..dilations.len() * PATTERNS)
-            .map(|_| {
-                let most = (channels.min(TAPS) as f32).log2();
-                let count = 2f32.powf(random.uniform() * most).round().clamp(1.0, channels as f32) as usize;
-                let mut all: Vec<usize> = (0..channels).collect();
-                random.shuffle(&mut all);
-                all.truncate(count);
-                all.sort_unstable();
-                all
-            })
-            .collect();
+        let channels_of = (0..dilations.len() * PATTERNS).map(|_| some_channels(channels, &mut random)).collect();
         Self { channels, dilations, levels, strong, channels_of }
     }
 
@@ -96,20 +122,13 @@ impl FilterBank {
         let steps = series.steps;
         scratch.output.resize(steps, 0.0);
         for (d, dilation) in self.dilations.iter().enumerate() {
-            let (reach, size) = (4 * dilation, steps + 8 * dilation);
+            let reach = 4 * dilation;
             let mut built: Option<&[usize]> = None;
             for (p, strong) in self.strong.iter().enumerate() {
                 let filter = d * PATTERNS + p;
                 let channels_of = &self.channels_of[filter];
                 if built != Some(channels_of) {
-                    scratch.padded.clear();
-                    scratch.padded.resize(size, 0.0);
-                    for channel in channels_of {
-                        let values = &series.values[channel * steps..(channel + 1) * steps];
-                        for (to, from) in scratch.padded[reach..reach + steps].iter_mut().zip(values) {
-                            *to += from;
-                        }
-                    }
+                    series.sum_padded(channels_of, (reach, reach), &mut scratch.padded);
                     scratch.sum.clear();
                     scratch.sum.resize(steps, 0.0);
                     for tap in 0..TAPS {
@@ -173,18 +192,23 @@ impl FilterBank {
         });
     }
 
-    /// What each time step adds, a pooled value weighing `weights`: `Σ_t terms[t] = Σ pooled · weights`.
-    pub(crate) fn moments(&self, series: &Series, levels: &[f32], weights: &[f32], scratch: &mut Scratch) -> Vec<f32> {
-        let mut terms = vec![0.0; series.steps];
+    /// Adds what each time step adds to `terms`, a pooled value weighing `weights`: `Σ_t terms[t] = Σ pooled · weights`.
+    pub(crate) fn add_moments(
+        &self,
+        series: &Series,
+        levels: &[f32],
+        weights: &[f32],
+        terms: &mut [f32],
+        scratch: &mut Scratch,
+    ) {
         let scale = 1.0 / series.steps.max(1) as f32;
         if series.steps > 0 {
             self.each(series, scratch, |filter, outputs| {
                 for at in filter * self.levels..(filter + 1) * self.levels {
-                    mark_above(outputs, levels[at], weights[at] * scale, &mut terms);
+                    mark_above(outputs, levels[at], weights[at] * scale, terms);
                 }
             });
         }
-        terms
     }
 
     /// Multiply-accumulates for one series of `steps` steps.
@@ -259,7 +283,9 @@ mod tests {
         assert!(pooled.iter().all(|p| (0.0..=1.0).contains(p)));
         assert!(pooled.iter().filter(|p| **p > 0.05 && **p < 0.95).count() > bank.len() / 2);
         let whole: f32 = pooled.iter().zip(&weights).map(|(p, w)| p * w).sum();
-        let parts: f32 = bank.moments(&series, &levels, &weights, &mut scratch).iter().sum();
+        let mut terms = vec![0.0; 33];
+        bank.add_moments(&series, &levels, &weights, &mut terms, &mut scratch);
+        let parts: f32 = terms.iter().sum();
         assert!((whole - parts).abs() < 1e-3, "{whole} {parts}");
     }
 

@@ -1,6 +1,7 @@
 //! Layers that networks are built of.
 
 pub mod attention;
+pub(crate) mod competing;
 pub(crate) mod filter_branch;
 pub(crate) mod filters;
 pub mod gated_scan;
@@ -9,6 +10,7 @@ pub mod k_winners;
 pub(crate) mod local_groups;
 pub mod padding;
 pub mod rms_norm;
+pub(crate) mod series_features;
 pub mod sparse_embedding;
 pub mod sparse_linear;
 pub mod sparse_net;

@@ -69,19 +69,133 @@ pub(crate) struct RidgeRows {
     pub(crate) weights: Vec<f32>,
     /// Class ids, or values: `[rows]`.
     pub(crate) targets: Vec<f32>,
+    /// The fold of each row, where there are folds.
+    pub(crate) folds: Vec<u8>,
+}
+
+impl RidgeRows {
+    /// Rows of `width` numbers at these positions.
+    fn part(&self, at: &[usize], width: usize) -> Self {
+        Self {
+            rows: at.iter().flat_map(|&at| &self.rows[at * width..(at + 1) * width]).copied().collect(),
+            weights: at.iter().map(|&at| self.weights[at]).collect(),
+            targets: at.iter().map(|&at| self.targets[at]).collect(),
+            folds: Vec::new(),
+        }
+    }
 }
 
 /// Ridges that are tried, as shares of the mean squared length of a row.
 const RIDGES: [f64; 8] = [1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0];
 
-/// A readout of `outputs` classes, or of a value if that is 1, from rows of `width` numbers: its weights
-/// `[width, outputs]` and biases. The ridge and the sharpness of the logits are those with the least leave-one-out
+/// Weights `[width, outputs]` and biases `[outputs]` of a readout.
+pub(crate) type Weights = (Vec<f32>, Vec<f32>);
+
+/// The readout from all rows, then of each of `folds` folds that from the other rows.
+pub(crate) fn tuned(
+    from: &RidgeRows,
+    folds: usize,
+    width: usize,
+    outputs: usize,
+    threads: usize,
+) -> Vec<Result<Weights>> {
+    let count = from.targets.len();
+    let all = products(&from.rows, count, width);
+    let without = |fold: usize| {
+        let at: Vec<usize> =
+            (0..count).filter(|&row| from.folds.get(row).is_none_or(|&f| usize::from(f) != fold)).collect();
+        let products: Vec<f64> =
+            at.iter().flat_map(|&a| at.iter().map(move |&b| (a, b))).map(|(a, b)| all[a * count + b]).collect();
+        tuned_by(&from.part(&at, width), &products, (width, outputs), threads)
+    };
+    std::iter::once(tuned_by(from, &all, (width, outputs), threads)).chain((0..folds).map(without)).collect()
+}
+
+/// A readout of `outputs` classes, or of a value if that is 1, from rows of `width` numbers and the `products` of all pairs
+/// of them. The ridge and the sharpness of the logits are those with the least leave-one-out
 /// loss; a row's answer without it follows from the solution with all (Allen 1974, "The relationship between variable selection and data augmentation and a method for
 /// prediction").
 ///
 /// # Errors
 /// `singular` where the rows do not differ.
-pub(crate) fn tuned(from: &RidgeRows, width: usize, outputs: usize, threads: usize) -> Result<(Vec<f32>, Vec<f32>)> {
+fn tuned_by(from: &RidgeRows, products: &[f64], (width, outputs): (usize, usize), threads: usize) -> Result<Weights> {
+    let asked = Asked { outputs, judged: from.targets.len(), ridges: &RIDGES };
+    let Some(Solution { dual, means, sharpness, .. }) = least_left_out(products, from, asked, threads)? else {
+        return Ok((vec![0.0; width * outputs], vec![0.0; outputs]));
+    };
+    let dual: Vec<f32> = dual.iter().map(|&d| (d * sharpness) as f32).collect();
+    let mut weights = vec![0.0; width * outputs];
+    product(
+        (&mut weights, MatrixShape::new(width, outputs)),
+        (&from.rows, MatrixShape::new(from.targets.len(), width).transposed()),
+        (&dual, MatrixShape::new(outputs, from.targets.len()).transposed()),
+        None,
+        1.0,
+    );
+    Ok((weights, means.iter().map(|&mean| (mean * sharpness) as f32).collect()))
+}
+
+/// The loss of each row by the answer that it gets from all others: 1 where the class is wrong and else 0, or the
+/// squared error of the value. Of the rows their `products` of all pairs are needed, `[rows, rows]`, and not `from.rows`.
+///
+/// # Errors
+/// As [`tuned`].
+pub(crate) fn losses_left_out(products: &[f64], from: &RidgeRows, outputs: usize, threads: usize) -> Result<Vec<f64>> {
+    let count = from.targets.len();
+    let asked = Asked { outputs, judged: count, ridges: &RIDGES };
+    let Some(Solution { alone, means, .. }) = least_left_out(products, from, asked, threads)? else {
+        return Ok(vec![1.0; count]);
+    };
+    let answer = |row: usize, output: usize| alone[output * count + row] + means[output];
+    let loss = |row: usize| match outputs {
+        1 => (answer(row, 0) - f64::from(from.targets[row])).powi(2),
+        _ => {
+            let best = (0..outputs).max_by(|&a, &b| answer(row, a).total_cmp(&answer(row, b)));
+            f64::from(best != Some(from.targets[row] as usize))
+        }
+    };
+    Ok((0..count).map(loss).collect())
+}
+
+/// What a solution is chosen for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked<'a> {
+    /// Classes, or 1 for a value.
+    pub(crate) outputs: usize,
+    /// So many of the first rows are judged by the others.
+    pub(crate) judged: usize,
+    /// Ridges that are tried, as shares of the mean squared length of a row.
+    pub(crate) ridges: &'a [f64],
+}
+
+/// The solution with the ridge that has the least leave-one-out loss.
+#[derive(Clone, Debug)]
+pub(crate) struct Solution {
+    /// `[outputs, rows]`.
+    pub(crate) dual: Vec<f64>,
+    /// The answers to each row by all others, less the means, `[outputs, rows]`.
+    alone: Vec<f64>,
+    /// Of each output.
+    pub(crate) means: Vec<f64>,
+    /// The factor of answers with the least log loss; 1 for values.
+    pub(crate) sharpness: f64,
+    /// The ridge.
+    pub(crate) ridge: f64,
+    /// The loss of the rows that are judged, in all.
+    pub(crate) loss: f64,
+}
+
+/// The weights of rows (`dual`) by the `products` of all pairs; none where there are no rows.
+///
+/// # Errors
+/// As [`tuned`].
+pub(crate) fn least_left_out(
+    products: &[f64],
+    from: &RidgeRows,
+    asked: Asked<'_>,
+    threads: usize,
+) -> Result<Option<Solution>> {
+    let Asked { outputs, judged, ridges } = asked;
     let (count, total) = (from.targets.len(), from.weights.iter().map(|w| f64::from(*w)).sum::<f64>());
     // `[outputs, rows]`, less the mean of each output.
     let mut wanted: Vec<f64> = if outputs == 1 {
@@ -94,12 +208,11 @@ pub(crate) fn tuned(from: &RidgeRows, width: usize, outputs: usize, threads: usi
         *mean = wanted.iter().zip(&from.weights).map(|(v, w)| v * f64::from(*w)).sum::<f64>() / total;
         wanted.iter_mut().for_each(|v| *v -= *mean);
     }
-    let products = products(&from.rows, count, width);
-    let length = mean_diagonal(&products, count);
-    let mut best: Option<(f64, f64, Vec<f64>)> = None;
-    for ridge in RIDGES {
+    let length = mean_diagonal(products, count);
+    let mut best: Option<Solution> = None;
+    for &ridge in ridges {
         let of_row = |i: usize| ridge * length * total / (count as f64 * f64::from(from.weights[i]));
-        let factor = factor_with_ridge(products.clone(), count, of_row, threads)?;
+        let factor = factor_with_ridge(products.to_vec(), count, of_row, threads)?;
         let (mut dual, diagonal) = (wanted.clone(), factor.inverse_diagonal());
         factor.solve(&mut dual);
         let alone: Vec<f64> = (wanted.iter().zip(&dual).enumerate())
@@ -107,37 +220,29 @@ pub(crate) fn tuned(from: &RidgeRows, width: usize, outputs: usize, threads: usi
             .collect();
         let (loss, sharpness) = if outputs == 1 {
             let loss = |((a, w), weight): ((&f64, &f64), &f32)| (a - w).powi(2) * f64::from(*weight);
-            (alone.iter().zip(&wanted).zip(&from.weights).map(loss).sum(), 1.0)
+            (alone.iter().zip(&wanted).zip(&from.weights).take(judged).map(loss).sum(), 1.0)
         } else {
-            sharpest(&alone, &means, from)
+            sharpest(&alone, &means, from, judged)
         };
-        if best.as_ref().is_none_or(|best| loss < best.0) {
-            best = Some((loss, sharpness, dual));
+        if best.as_ref().is_none_or(|best| loss < best.loss) {
+            best = Some(Solution { dual, alone, means: means.clone(), sharpness, ridge, loss });
         }
     }
-    let Some((_, sharpness, dual)) = best else { return Ok((vec![0.0; width * outputs], vec![0.0; outputs])) };
-    let dual: Vec<f32> = dual.iter().map(|&d| (d * sharpness) as f32).collect();
-    let mut weights = vec![0.0; width * outputs];
-    product(
-        (&mut weights, MatrixShape::new(width, outputs)),
-        (&from.rows, MatrixShape::new(count, width).transposed()),
-        (&dual, MatrixShape::new(outputs, count).transposed()),
-        None,
-        1.0,
-    );
-    Ok((weights, means.iter().map(|&mean| (mean * sharpness) as f32).collect()))
+    Ok(best)
 }
 
-/// The least log loss of answers `[outputs, rows]` with `means` added, and what to multiply them by for that.
-fn sharpest(answers: &[f64], means: &[f64], from: &RidgeRows) -> (f64, f64) {
+/// The least log loss of answers `[outputs, rows]` with `means` added, and what to multiply them by for that. One more row,
+/// of which any class may be true, keeps doubt where all answers are right.
+fn sharpest(answers: &[f64], means: &[f64], from: &RidgeRows, judged: usize) -> (f64, f64) {
     let count = from.targets.len();
     let loss = |sharpness: f64| -> f64 {
         let one = |row: usize| {
             let logit = |output: usize| (answers[output * count + row] + means[output]) * sharpness;
             let total = log_sum_exp((0..means.len()).map(logit));
-            f64::from(from.weights[row]) * (total - logit(from.targets[row] as usize))
+            let any = total - (0..means.len()).map(logit).sum::<f64>() / means.len() as f64;
+            f64::from(from.weights[row]) * (total - logit(from.targets[row] as usize)) + any / count as f64
         };
-        (0..count).map(one).sum()
+        (0..judged.min(count)).map(one).sum()
     };
     let all = (2..=12).map(|half| f64::from(half) / 2.0).map(f64::exp2);
     all.map(|sharpness| (loss(sharpness), sharpness)).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((0.0, 1.0))
@@ -217,16 +322,31 @@ mod tests {
                 |o: usize| row.iter().enumerate().map(|(i, v)| v * weights[i * outputs + o]).sum::<f32>() + bias[o];
             (0..outputs).map(of).collect()
         };
-        let readout = tuned(&from, width, 3, 1).unwrap();
+        let readout = tuned(&from, 0, width, 3, 1).remove(0).unwrap();
         let right = (0..150).filter(|row| {
             let logits = answer(&readout, &draw(row % 3));
             logits.iter().enumerate().all(|(o, l)| o == row % 3 || *l < logits[row % 3])
         });
         assert!(right.count() > 140);
         from.targets = from.rows.chunks_exact(width).map(|row| 2.0 + row[..100].iter().sum::<f32>()).collect();
-        let readout = tuned(&from, width, 1, 1).unwrap();
+        let readout = tuned(&from, 0, width, 1, 1).remove(0).unwrap();
         let error = |row: &[f32]| answer(&readout, row)[0] - 2.0 - row[..100].iter().sum::<f32>();
         let errors: Vec<f32> = (0..150).map(|row| error(&draw(row % 3)).powi(2)).collect();
         assert!(errors.iter().sum::<f32>() / 150.0 < 90.0, "{errors:?}");
+    }
+
+    #[test]
+    fn a_fold_has_the_readout_of_the_other_rows() {
+        let (mut random, count, width) = (Random::new(4), 40, 60);
+        let mut from =
+            RidgeRows { rows: random.normals(count * width, 1.0), weights: vec![1.0; count], ..RidgeRows::default() };
+        from.targets = from.rows.chunks_exact(width).map(|row| f32::from(row[0] + 0.3 * row[1] > 0.0)).collect();
+        from.folds = (0..count).map(|row| (row % 4) as u8).collect();
+        let solved = tuned(&from, 4, width, 2, 1);
+        let kept: Vec<usize> = (0..count).filter(|row| row % 4 != 2).collect();
+        let alone = tuned(&from.part(&kept, width), 0, width, 2, 1).remove(0).unwrap();
+        let of_fold = solved[3].as_ref().unwrap();
+        assert!(of_fold.0.iter().zip(&alone.0).all(|(a, b)| (a - b).abs() < 1e-4));
+        assert!(of_fold.0 != solved[0].as_ref().unwrap().0);
     }
 }

@@ -112,6 +112,42 @@ fn rho_a_is_the_expectation_over_broken_ties() {
     assert!((sum / DRAWS as f64 - exact).abs() < 3e-3, "{} and {exact}", sum / DRAWS as f64);
 }
 
+/// More values than levels: neighbours share a rank, which must not show.
+#[test]
+fn rounded_ranks_of_large_matrices_change_nothing_that_matters() {
+    let (n, mut random) = (700, Random::new(3));
+    let common = random.normals(pairs(n), 1.0);
+    let values: Vec<Vec<f32>> =
+        (0..4).map(|_| common.iter().zip(random.normals(pairs(n), 1.0)).map(|(c, own)| c + own).collect()).collect();
+    let ranks = |values: &[f64]| -> Vec<f64> {
+        let mut order: Vec<usize> = (0..values.len()).collect();
+        order.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
+        let mut ranks = vec![0.0; values.len()];
+        order.iter().enumerate().for_each(|(rank, &at)| ranks[at] = rank as f64);
+        ranks
+    };
+    let exact: Vec<Vec<f64>> =
+        values.iter().map(|v| ranks(&v.iter().map(|&v| f64::from(v)).collect::<Vec<_>>())).collect();
+    let rho = |a: &[f64], b: &[f64]| {
+        let (count, middle) = (a.len() as f64, (a.len() as f64 - 1.0) / 2.0);
+        12.0 * a.iter().zip(b).map(|(a, b)| (a - middle) * (b - middle)).sum::<f64>() / (count.powi(3) - count)
+    };
+    let averaged = |of: &[usize]| -> Vec<f64> {
+        ranks(&(0..pairs(n)).map(|p| of.iter().map(|&s| exact[s][p]).sum::<f64>()).collect::<Vec<_>>())
+    };
+    let all = averaged(&[1, 2, 3]);
+    let upper = (1..4).map(|s| rho(&all, &exact[s])).sum::<f64>() / 3.0;
+    let others = [(1, [2, 3]), (2, [1, 3]), (3, [1, 2])];
+    let lower = others.iter().map(|(s, others)| rho(&averaged(others), &exact[*s])).sum::<f64>() / 3.0;
+    let matrices = Matrices::new(values, 1, n, Comparison::RhoA).unwrap();
+    let prepared = matrices.prepare(&Sample::all(n)).unwrap();
+    let ends = ceiling(prepared.as_ref(), &[1.0; 3]);
+    for (ours, exact) in prepared.fits().iter().zip((1..4).map(|s| rho(&exact[0], &exact[s]))) {
+        assert!((ours - exact).abs() < 1e-7, "{ours} and {exact}");
+    }
+    assert!((ends.1 - upper).abs() < 1e-6 && (ends.0 - lower).abs() < 1e-6, "{ends:?}, {lower} and {upper}");
+}
+
 #[test]
 fn whitened_cosine_of_euclidean_matrices_is_linear_cka() {
     let (n, mut random) = (30, Random::new(5));

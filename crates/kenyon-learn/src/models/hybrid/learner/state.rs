@@ -3,7 +3,8 @@
 use super::{HybridLearner, Waiting};
 use crate::data::Batch;
 use crate::models::hybrid::folds::{load_fold_sums, save_fold_sums};
-use crate::models::hybrid::tensors::{get, load_groups, load_sums, put, save_filters, save_sums};
+use crate::models::hybrid::tensors::{load_groups, load_sums, save_filters, save_sums};
+use crate::models::tensors::{get, put};
 use crate::nn::Tensors;
 use crate::nn::readouts::label_propagation::UnlabelledPool;
 use crate::{Error, Result};

@@ -46,12 +46,12 @@ impl SparseNet {
         for (index, (size, layer)) in self.shape.hidden.iter().zip(&mut self.hidden).enumerate() {
             let all = vec![1.0; layer.inputs];
             let usage = if index == 0 { usage } else { &all };
-            if let Some(fields) = size.sees.fields(usage, layer.blocks()) {
+            if let Some(fields) = size.receptive_field.fields(usage, layer.blocks()) {
                 let weights = layer.plain();
                 *layer = Layer::seeing(layer.inputs, layer.units, fields);
                 layer.set_plain(&weights);
             }
-            if let Some(strengths) = size.sees.strengths(usage) {
+            if let Some(strengths) = size.receptive_field.strengths(usage) {
                 layer.scale_inputs(&strengths);
             }
         }

@@ -15,13 +15,13 @@ pub struct Hidden {
     /// ensemble.
     pub winner_groups: usize,
     /// The inputs of its units.
-    pub sees: ReceptiveField,
+    pub receptive_field: ReceptiveField,
 }
 
 impl From<(usize, usize)> for Hidden {
     /// Units and winners of one winner group; every unit has all inputs.
     fn from((units, winners): (usize, usize)) -> Self {
-        Self { units, winners, winner_groups: 1, sees: ReceptiveField::All }
+        Self { units, winners, winner_groups: 1, receptive_field: ReceptiveField::All }
     }
 }
 

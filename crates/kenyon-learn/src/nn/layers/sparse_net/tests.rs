@@ -55,7 +55,8 @@ fn local(inputs: usize, hidden: &[(usize, usize)], outputs: usize) -> SparseNetS
     let mut shape = shape(inputs, hidden, outputs);
     let picture = Picture { start: 0, height: 4, width: inputs / 4, channels: 1 };
     for (level, layer) in shape.hidden.iter_mut().enumerate() {
-        layer.sees = if level == 0 { ReceptiveField::Windows(0.5, vec![picture]) } else { ReceptiveField::Near };
+        layer.receptive_field =
+            if level == 0 { ReceptiveField::Windows(0.5, vec![picture]) } else { ReceptiveField::Near };
     }
     shape
 }
@@ -353,8 +354,12 @@ fn units_see_windows_that_cover_what_is_drawn() {
     };
     let usage: Vec<f32> = (0..245).map(|input| if drawn(input) { 0.25 } else { 0.1 }).collect();
     let mut shape = shape(245, &[(256, 20)], 2);
-    shape.hidden[0] =
-        Hidden { units: 256, winners: 20, winner_groups: 1, sees: ReceptiveField::Windows(0.25, vec![picture]) };
+    shape.hidden[0] = Hidden {
+        units: 256,
+        winners: 20,
+        winner_groups: 1,
+        receptive_field: ReceptiveField::Windows(0.25, vec![picture]),
+    };
     let mut net = SparseNet::new(shape, 1);
     net.assign_receptive_fields(&usage);
     let seen: Vec<Vec<u32>> = net.hidden[0].fields().map(|field| field.seen().to_vec()).collect();
@@ -369,7 +374,7 @@ fn units_see_windows_that_cover_what_is_drawn() {
     // Above it, units see those below whose windows are next to each other: at a corner four groups of
     // sixteen units, in the middle nine.
     let mut shape = net.shape.clone();
-    shape.hidden.push(Hidden { units: 256, winners: 20, winner_groups: 1, sees: ReceptiveField::Near });
+    shape.hidden.push(Hidden { units: 256, winners: 20, winner_groups: 1, receptive_field: ReceptiveField::Near });
     let mut deep = SparseNet::new(shape, 1);
     deep.assign_receptive_fields(&usage);
     let seen: Vec<&[u32]> = deep.hidden[1].fields().map(|field| field.seen()).collect();

@@ -1,0 +1,109 @@
+//! Few texts that a pretrained encoder reads, and the choice of an encoder.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::data::plan::ColumnPlan;
+use crate::data::vectors::{self, CellVectors, ColumnEncoder};
+use crate::data::{Column, ColumnKind, Table};
+use crate::models::Family;
+use std::sync::Arc;
+
+/// An encoder that knows which words are of one colour.
+struct Colours;
+
+impl CellVectors for Colours {
+    fn width(&self) -> usize {
+        4
+    }
+
+    fn kind(&self) -> ColumnKind {
+        ColumnKind::Text
+    }
+
+    fn of_cells(&self, texts: &[&str]) -> Result<Vec<f32>> {
+        let shades = [["red", "crimson", "scarlet"], ["blue", "navy", "azure"], ["green", "olive", "lime"]];
+        let vector = |text: &&str| {
+            let has = |shades: &[&str; 3]| text.split(' ').any(|word| shades.contains(&word));
+            let mut vector: Vec<f32> = shades.iter().map(|shades| f32::from(u8::from(has(shades)))).collect();
+            vector.push(0.1 + text.len() as f32 / 100.0);
+            vector
+        };
+        Ok(texts.iter().flat_map(vector).collect())
+    }
+}
+
+fn encoder() -> ColumnEncoder {
+    vectors::provide(|digest| Ok((digest == "colours").then(|| Arc::new(Colours) as Arc<dyn CellVectors>)));
+    ColumnEncoder::new("colours", "colours")
+}
+
+fn plan(encoder: Option<ColumnEncoder>) -> Resolved {
+    let text = ColumnPlan { encoder, ..ColumnPlan::new("text", ColumnKind::Text) };
+    let target = ColumnPlan::target("colour", ColumnKind::Category, Task::Classification);
+    Resolved { target, task: Task::Classification, inputs: vec![text], ignored: Vec::new() }
+}
+
+fn table(rows: &[(String, &str)]) -> Table {
+    let texts = rows.iter().map(|(text, _)| Some(text.as_str().into())).collect();
+    let labels = rows.iter().map(|(_, colour)| Some((*colour).into())).collect();
+    Table {
+        rows: rows.len(),
+        columns: vec![("text".into(), Column::Text(texts)), ("colour".into(), Column::Labels(labels))],
+    }
+}
+
+/// Rows with the first words of each colour, `each` of them.
+fn rows(each: usize) -> Vec<(String, &'static str)> {
+    let shades = [("red", "crimson"), ("blue", "navy"), ("green", "olive")];
+    let one = |i: usize| {
+        let (colour, shade) = shades[i % 3];
+        (format!("the {shade} car {} of {}", i * 7919 % 1000, i * 104_729 % 997), colour)
+    };
+    (0..3 * each).map(one).collect()
+}
+
+#[test]
+fn few_encoded_texts_are_stored_and_words_that_were_not_learned_are_answered() {
+    let asked: Vec<(String, &str)> =
+        [("scarlet", "red"), ("azure", "blue"), ("lime", "green")].map(|(w, c)| (format!("a {w} bus"), c)).to_vec();
+    for each in [1, 2, 6] {
+        let table_of = table(&rows(each));
+        let spec = FitSpec { target: "colour".into(), ..FitSpec::default() };
+        let fitted = fit(&table_of, &plan(Some(encoder())), &spec, 1, None, &Silent).unwrap();
+        assert_eq!(fitted.bundle.config.family, Family::named("memory").unwrap());
+        assert_eq!(fitted.bundle.config.config["read"], "kernel");
+        assert_eq!(fitted.measured.rows.len(), table_of.rows);
+        let asked = table(&asked);
+        let found = crate::learning::evaluate::evaluate(&fitted.bundle, &asked).unwrap();
+        assert_eq!(found.metrics["accuracy"], 1.0, "{each} a class");
+        let batch = fitted.bundle.encode(&asked).unwrap();
+        let nearest = fitted.bundle.network.nearest(&batch, 1).unwrap().unwrap();
+        let classes: Vec<f32> = nearest.iter().map(|row| row[0].outcome).collect();
+        assert_eq!(classes, [2.0, 0.0, 1.0], "classes in the order of their names");
+        crate::learning::verify::verified_files(&fitted, &table_of).unwrap();
+    }
+}
+
+#[test]
+fn an_encoder_is_chosen_where_it_helps_with_left_out_rows() {
+    let columns = ["text".to_owned()];
+    let choose = |rows: &[(String, &str)]| {
+        let spec = FitSpec { target: "colour".into(), ..FitSpec::default() };
+        choose_encoders(&table(rows), &plan(None), (&columns, &[encoder()]), &spec, 1).unwrap().remove(0)
+    };
+    // Each colour has many words, of which most are in one row only; the encoder knows them.
+    let shades = [("red", ["red", "crimson", "scarlet"]), ("blue", ["blue", "navy", "azure"])];
+    let noise =
+        |i: usize| (0..8).map(|at| format!("{:05}", (i * 8 + at) * 7919 % 99_991)).collect::<Vec<_>>().join(" ");
+    let hidden = |i: usize| {
+        let (colour, shades) = shades[i % 2];
+        (format!("{} {} {}", noise(2 * i), shades[i / 2 % 3], noise(2 * i + 1)), colour)
+    };
+    let chosen = choose(&(0..60).map(hidden).collect::<Vec<_>>());
+    assert_eq!(chosen.encoder.map(|encoder| encoder.name).as_deref(), Some("colours"), "{}", chosen.note);
+    // The word that says it all is known to both.
+    let chosen = choose(&rows(20));
+    assert!(chosen.encoder.is_none() && chosen.note.contains("words alone"), "{}", chosen.note);
+    // Too few rows tell nothing.
+    assert!(choose(&rows(3)).note.contains("9 rows do not tell"));
+}

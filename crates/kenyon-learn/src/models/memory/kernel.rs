@@ -1,0 +1,240 @@
+//! Stored vectors of a pretrained encoder that answer by kernel ridge regression (Saunders, Gammerman & Vovk 1998): logits
+//! are `b + Σ_i exp(γ (cos(x, r_i) − 1)) w_i` over the stored vectors `r_i`, whose weights `w_i` are solved for.
+
+use super::Spec;
+use super::stories::state_layer;
+use crate::data::Batch;
+use crate::data::encoder::Encoder;
+use crate::models::hybrid::explain_by_steps;
+use crate::models::{Activity, Explanation, Family, Network, RECALLED, Recalled, RecalledRow};
+use crate::nn::Tensors;
+use crate::nn::kernels::matrix::{MatrixShape, product};
+use crate::{Error, Result};
+use candle_core::{Device, Tensor, WithDType};
+use serde_json::{Map, Value};
+
+/// Parts of the rows that are left out in turn to calibrate by.
+pub(super) const FOLDS: usize = 5;
+/// How fast a stored vector loses influence with distance: `γ`. From 2 to 8 on unit vectors accuracy hardly changes.
+const GAMMA: f32 = 4.0;
+
+/// Whether settings ask for stored vectors.
+pub(super) fn is_asked_for(config: &Map<String, Value>) -> bool {
+    config.get("read").and_then(Value::as_str) == Some("kernel")
+}
+
+/// Where the vectors are in a row: start and length of each.
+pub(super) fn places(encoder: &Encoder) -> Result<Vec<(u32, usize)>> {
+    let places: Vec<(u32, usize)> = encoder.encoded().into_iter().map(|(start, width, _)| (start, width)).collect();
+    if places.is_empty() {
+        let detail = "\"read\":\"kernel\" needs a text column that a pretrained encoder reads";
+        return Err(Error::unprocessable("bad_config", detail));
+    }
+    Ok(places)
+}
+
+/// The vectors of rows, one column's after the other's, of length 1 together: `[rows, width]`.
+pub(super) fn vectors_of(batch: &Batch, places: &[(u32, usize)]) -> Vec<f32> {
+    let width: usize = places.iter().map(|(_, width)| width).sum();
+    let mut out = vec![0.0; batch.rows() * width];
+    for (row, vector) in out.chunks_exact_mut(width).enumerate() {
+        let (indices, values) = batch.entries(row);
+        for (&index, &value) in indices.iter().zip(values) {
+            let mut before = 0;
+            for &(start, width) in places {
+                if (start..start + width as u32).contains(&index) {
+                    vector[before + (index - start) as usize] = value;
+                }
+                before += width;
+            }
+        }
+        unit_length(vector);
+    }
+    out
+}
+
+pub(super) fn unit_length(vector: &mut [f32]) {
+    let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt();
+    if length > 0.0 {
+        vector.iter_mut().for_each(|v| *v /= length);
+    }
+}
+
+/// The kernel of each of some unit vectors `[rows, width]` with each of `keys` `[count, width]`: `[rows, count]`.
+pub(super) fn kernel(vectors: &[f32], keys: &[f32], width: usize) -> Vec<f32> {
+    let mut out = cosines(vectors, keys, width);
+    out.iter_mut().for_each(|cosine| *cosine = (GAMMA * (*cosine - 1.0)).exp());
+    out
+}
+
+fn cosines(vectors: &[f32], keys: &[f32], width: usize) -> Vec<f32> {
+    let (rows, count) = (vectors.len() / width.max(1), keys.len() / width.max(1));
+    let mut out = vec![0.0; rows * count];
+    product(
+        (&mut out, MatrixShape::new(rows, count)),
+        (vectors, MatrixShape::new(rows, width)),
+        (keys, MatrixShape::new(count, width).transposed()),
+        None,
+        1.0,
+    );
+    out
+}
+
+/// What is stored, and what was solved for.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stored {
+    /// Unit vectors `[count, width]`.
+    pub(super) keys: Vec<f32>,
+    /// The class id, or the value, of each.
+    pub(super) outcomes: Vec<f32>,
+    /// The weights from all rows, then those without each fold, `[1 + folds, count, outputs]`.
+    pub(super) weights: Vec<f32>,
+    /// `[outputs]`.
+    pub(super) bias: Vec<f32>,
+}
+
+impl Stored {
+    /// Logits of unit vectors by weights number `solution`: 0 for those from all rows, then those of folds.
+    pub(super) fn answer(&self, vectors: &[f32], width: usize, solution: usize) -> Vec<f32> {
+        let (rows, count, outputs) = (vectors.len() / width.max(1), self.outcomes.len(), self.bias.len());
+        let mut out = self.bias.repeat(rows);
+        let size = count * outputs;
+        product(
+            (&mut out, MatrixShape::new(rows, outputs)),
+            (&kernel(vectors, &self.keys, width), MatrixShape::new(rows, count)),
+            (&self.weights[solution * size..(solution + 1) * size], MatrixShape::new(count, outputs)),
+            Some(1.0),
+            1.0,
+        );
+        out
+    }
+
+    /// Each vector's answer without the fold that `members` names.
+    pub(super) fn answer_each(&self, vectors: &[f32], width: usize, members: &[u8]) -> Result<Vec<f32>> {
+        let solutions = self.weights.len() / (self.outcomes.len() * self.bias.len()).max(1);
+        if vectors.len() != members.len() * width || members.iter().any(|&m| usize::from(m) + 1 >= solutions) {
+            return Err(Error::internal("this network has no members that answer singly"));
+        }
+        let each = vectors.chunks_exact(width.max(1)).zip(members);
+        Ok(each.flat_map(|(vector, &member)| self.answer(vector, width, usize::from(member) + 1)).collect())
+    }
+
+    /// As tensors.
+    pub(super) fn save(&self) -> Result<Tensors> {
+        let mut out = Tensors::new();
+        put(&mut out, "kernel.keys", &self.keys)?;
+        put(&mut out, "kernel.outcomes", &self.outcomes)?;
+        put(&mut out, "kernel.weights", &self.weights)?;
+        put(&mut out, "kernel.bias", &self.bias)?;
+        Ok(out)
+    }
+}
+
+/// Stored vectors as a network.
+#[derive(Debug)]
+pub(super) struct KernelNet {
+    places: Vec<(u32, usize)>,
+    width: usize,
+    stored: Stored,
+}
+
+impl KernelNet {
+    /// From what [`Stored::save`] gave; tensors are untrusted.
+    pub(super) fn load(encoder: &Encoder, outputs: usize, tensors: &Tensors) -> Result<Self> {
+        let places = places(encoder)?;
+        let width = places.iter().map(|(_, width)| width).sum();
+        let stored = Stored {
+            keys: get(tensors, "kernel.keys")?,
+            outcomes: get(tensors, "kernel.outcomes")?,
+            weights: get(tensors, "kernel.weights")?,
+            bias: get(tensors, "kernel.bias")?,
+        };
+        let (count, one) = (stored.outcomes.len(), stored.outcomes.len() * outputs);
+        let solved = stored.weights.len();
+        let whole = count > 0 && (solved == one || solved == one * (FOLDS + 1));
+        if !whole || stored.keys.len() != count * width || stored.bias.len() != outputs {
+            return Err(Error::unprocessable("bad_weights", "the stored vectors do not fit together"));
+        }
+        Ok(Self { places, width, stored })
+    }
+
+    fn recalled(&self, vector: &[f32], k: usize) -> Vec<Recalled> {
+        let cosines = cosines(vector, &self.stored.keys, self.width);
+        let mut order: Vec<usize> = (0..cosines.len()).collect();
+        order.sort_by(|&a, &b| cosines[b].total_cmp(&cosines[a]).then(a.cmp(&b)));
+        let one = |&at: &usize| {
+            let (outcome, similarity) = (self.stored.outcomes[at], cosines[at]);
+            Recalled { id: at as u64, outcome, similarity, row: RecalledRow::None }
+        };
+        order.iter().take(k).map(one).collect()
+    }
+}
+
+impl Network for KernelNet {
+    fn family(&self) -> Family {
+        Family::new(&Spec)
+    }
+
+    fn outputs(&self) -> usize {
+        self.stored.bias.len()
+    }
+
+    fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
+        Ok(self.stored.answer(&vectors_of(batch, &self.places), self.width, 0))
+    }
+
+    fn feature_width(&self) -> usize {
+        self.width
+    }
+
+    fn features(&self, batch: &Batch) -> Result<Vec<f32>> {
+        Ok(vectors_of(batch, &self.places))
+    }
+
+    fn forward_members(&self, batch: &Batch, members: &[u8]) -> Result<Vec<f32>> {
+        self.stored.answer_each(&vectors_of(batch, &self.places), self.width, members)
+    }
+
+    fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
+        let mut explanation = explain_by_steps(batch, row, output, self.outputs(), |kept| self.forward(kept))?;
+        explanation.memories = self.recalled(&vectors_of(&batch.select(&[row]), &self.places), RECALLED);
+        Ok(explanation)
+    }
+
+    fn nearest(&self, batch: &Batch, k: usize) -> Result<Option<Vec<Vec<Recalled>>>> {
+        let vectors = vectors_of(batch, &self.places);
+        Ok(Some(vectors.chunks_exact(self.width).map(|vector| self.recalled(vector, k)).collect()))
+    }
+
+    fn activity(&self, batch: &Batch) -> Result<Activity> {
+        let (count, outputs) = (self.stored.outcomes.len() as f64, self.outputs() as f64);
+        let stored = &self.stored;
+        Ok(Activity {
+            layers: vec![state_layer(&vectors_of(batch, &self.places), self.width)],
+            dense_macs: count * outputs,
+            effective_macs: count * outputs,
+            memory_macs: count * self.width as f64,
+            bytes: 4 * (stored.keys.len() + stored.weights.len() + stored.bias.len()) as u64,
+            ..Activity::default()
+        })
+    }
+
+    fn save(&self) -> Result<Tensors> {
+        self.stored.save()
+    }
+}
+
+/// Adds a list of numbers to `out`.
+pub(super) fn put<T: WithDType>(out: &mut Tensors, name: &str, values: &[T]) -> Result<()> {
+    if !values.is_empty() {
+        out.insert(name.to_owned(), Tensor::from_slice(values, values.len(), &Device::Cpu)?);
+    }
+    Ok(())
+}
+
+/// Reads what [`put`] added; nothing where it is missing.
+pub(super) fn get<T: WithDType>(tensors: &Tensors, name: &str) -> Result<Vec<T>> {
+    let Some(tensor) = tensors.get(name) else { return Ok(Vec::new()) };
+    let broken = |_| Error::unprocessable("bad_weights", "the stored vectors do not fit together");
+    tensor.flatten_all().and_then(|tensor| tensor.to_vec1()).map_err(broken)
+}

@@ -1,0 +1,275 @@
+//! Training of stored vectors: rows are stored in one pass, then their weights are solved for.
+
+use super::kernel::{FOLDS, KernelNet, Stored, get, kernel, places, put, unit_length, vectors_of};
+use crate::data::Batch;
+use crate::data::encoder::Encoder;
+use crate::data::split::NO_FOLD;
+use crate::models::{
+    Learner, LearnerSpec, MemberLearner, Network, Next, Position, Schedule, Targets, Task, UNLABELLED,
+};
+use crate::nn::Tensors;
+use crate::nn::readouts::ridge::{Asked, RidgeRows, Solution, least_left_out};
+use crate::nn::readouts::shrinkage::factor_with_ridge;
+use crate::{Error, Result};
+use serde_json::Value;
+use std::sync::Mutex;
+
+/// Rows that can be stored; the equations grow with the cube.
+const MOST: usize = 4_000;
+/// Ridges that are tried.
+const RIDGES: [f64; 4] = [0.03, 0.1, 0.3, 1.0];
+
+/// Stored vectors in training.
+pub(super) struct KernelLearner {
+    schedule: Schedule,
+    encoder: Encoder,
+    places: Vec<(u32, usize)>,
+    width: usize,
+    task: Task,
+    outputs: usize,
+    threads: usize,
+    /// The vectors of the names of classes, `[classes, width]`; empty where they are not tried.
+    names: Vec<f32>,
+    /// `[rows, width]`.
+    keys: Vec<f32>,
+    outcomes: Vec<f32>,
+    /// What each row weighs, above zero.
+    row_weights: Vec<f32>,
+    /// The fold of each row, or [`NO_FOLD`].
+    folds: Vec<u8>,
+    solved: Mutex<Option<Stored>>,
+}
+
+impl KernelLearner {
+    pub(super) fn new(spec: &LearnerSpec<'_>) -> Result<Self> {
+        if spec.rows > MOST {
+            let detail = format!("\"read\":\"kernel\" stores {MOST} rows at most, and there are {}", spec.rows);
+            return Err(Error::unprocessable("bad_config", detail));
+        }
+        let places = places(spec.encoder)?;
+        let named = spec.config.get("class_names").and_then(Value::as_bool).unwrap_or(true);
+        Ok(Self {
+            schedule: Schedule { patience: 0, ..spec.schedule(Schedule { epochs: 1, batch_size: 512, patience: 0 }) },
+            encoder: spec.encoder.clone(),
+            width: places.iter().map(|(_, width)| width).sum(),
+            places,
+            task: spec.task,
+            outputs: spec.outputs,
+            threads: spec.threads.max(1),
+            names: if named { vectors_of_names(spec)? } else { Vec::new() },
+            keys: Vec::new(),
+            outcomes: Vec::new(),
+            row_weights: Vec::new(),
+            folds: Vec::new(),
+            solved: Mutex::new(None),
+        })
+    }
+
+    fn store(&mut self, batch: &Batch, targets: Targets<'_>, folds: &[u8]) -> Result<()> {
+        let vectors = vectors_of(batch, &self.places);
+        for (row, vector) in vectors.chunks_exact(self.width).enumerate() {
+            let outcome = match targets {
+                Targets::Classes(ids, _) if ids[row] == UNLABELLED => f32::NAN,
+                Targets::Classes(ids, _) => ids[row] as f32,
+                Targets::Values(values, _) => values[row],
+            };
+            let (Targets::Classes(_, weights) | Targets::Values(_, weights)) = targets;
+            let weight = weights.map_or(1.0, |weights| weights[row]);
+            if !outcome.is_nan() && weight > 0.0 {
+                self.keys.extend_from_slice(vector);
+                self.outcomes.push(outcome);
+                self.row_weights.push(weight);
+                self.folds.push(folds.get(row).copied().unwrap_or(NO_FOLD));
+            }
+        }
+        *self.lock()? = None;
+        Ok(())
+    }
+
+    fn lock(&self) -> Result<std::sync::MutexGuard<'_, Option<Stored>>> {
+        self.solved.lock().map_err(|_| Error::internal("a training thread panicked"))
+    }
+
+    fn with_solved<T>(&self, work: impl FnOnce(&Stored) -> T) -> Result<T> {
+        let mut solved = self.lock()?;
+        if solved.is_none() {
+            *solved = Some(self.solve()?);
+        }
+        solved.as_ref().map(work).ok_or_else(|| Error::internal("nothing was solved"))
+    }
+
+    /// The weights with the names of classes or without, whichever answer left-out rows better.
+    fn solve(&self) -> Result<Stored> {
+        let alone = self.solution(false)?;
+        let with = if self.names.is_empty() { None } else { self.solution(true)? };
+        let (named, chosen) = match (alone, with) {
+            (Some(alone), Some(with)) if with.loss < alone.loss => (true, with),
+            (Some(alone), _) => (false, alone),
+            (None, _) => return Err(Error::unprocessable("no_rows", "no row was learned")),
+        };
+        let (keys, outcomes) = self.rows(named);
+        let Solution { means, sharpness, ridge, .. } = chosen;
+        let count = outcomes.len();
+        let row_weights = self.weights_of(count);
+        let mean_weight = row_weights.iter().map(|w| f64::from(*w)).sum::<f64>() / count as f64;
+        let mut weights = Vec::new();
+        let products = self.products(&keys);
+        let folded = self.folds.iter().any(|&fold| fold != NO_FOLD);
+        for left_out in [NO_FOLD].into_iter().chain(0..if folded { FOLDS as u8 } else { 0 }) {
+            // The names of classes are in no fold.
+            let of = |row: usize| self.folds.get(row).copied().unwrap_or(NO_FOLD);
+            let kept: Vec<usize> = (0..count).filter(|&row| left_out == NO_FOLD || of(row) != left_out).collect();
+            let system = kept.iter().flat_map(|&a| kept.iter().map(move |&b| (a, b)));
+            let system = system.map(|(a, b)| products[a * count + b]).collect();
+            let of_row = |at: usize| ridge * mean_weight / f64::from(row_weights[kept[at]]);
+            let factor = factor_with_ridge(system, kept.len(), of_row, self.threads)?;
+            let mut dual: Vec<f64> = (0..self.outputs)
+                .flat_map(|output| kept.iter().map(move |&row| (output, row)))
+                .map(|(output, row)| self.wanted(outcomes[row], output) - means[output])
+                .collect();
+            factor.solve(&mut dual);
+            let first = weights.len();
+            weights.resize(first + count * self.outputs, 0.0);
+            for (at, &row) in kept.iter().enumerate() {
+                for output in 0..self.outputs {
+                    let weight = dual[output * kept.len() + at] * sharpness;
+                    weights[first + row * self.outputs + output] = weight as f32;
+                }
+            }
+        }
+        let bias = means.iter().map(|mean| (mean * sharpness) as f32).collect();
+        Ok(Stored { keys, outcomes, weights, bias })
+    }
+
+    /// The best solution by the rows; none without rows.
+    fn solution(&self, named: bool) -> Result<Option<Solution>> {
+        let (keys, targets) = self.rows(named);
+        let from = RidgeRows { rows: Vec::new(), weights: self.weights_of(targets.len()), targets, folds: Vec::new() };
+        let outputs = if self.task == Task::Regression { 1 } else { self.outputs };
+        let asked = Asked { outputs, judged: self.outcomes.len(), ridges: &RIDGES };
+        least_left_out(&self.products(&keys), &from, asked, self.threads)
+    }
+
+    /// The rows, with the names of classes behind them.
+    fn rows(&self, named: bool) -> (Vec<f32>, Vec<f32>) {
+        let (mut keys, mut outcomes) = (self.keys.clone(), self.outcomes.clone());
+        if named {
+            keys.extend_from_slice(&self.names);
+            outcomes.extend((0..self.names.len() / self.width).map(|class| class as f32));
+        }
+        (keys, outcomes)
+    }
+
+    /// The weights of `count` rows; names of classes weigh as much as a row.
+    fn weights_of(&self, count: usize) -> Vec<f32> {
+        (0..count).map(|row| self.row_weights.get(row).copied().unwrap_or(1.0)).collect()
+    }
+
+    fn products(&self, keys: &[f32]) -> Vec<f64> {
+        kernel(keys, keys, self.width).into_iter().map(f64::from).collect()
+    }
+
+    fn wanted(&self, outcome: f32, output: usize) -> f64 {
+        match self.task {
+            Task::Classification => f64::from(outcome as usize == output),
+            Task::Regression => f64::from(outcome),
+        }
+    }
+}
+
+/// The vectors of the names of classes as texts; none where a name is no word, or several columns are read.
+fn vectors_of_names(spec: &LearnerSpec<'_>) -> Result<Vec<f32>> {
+    let text = |name: &String| name.replace(['_', '-', '/', '.'], " ").trim().to_lowercase();
+    let texts: Vec<String> = spec.names.iter().map(text).collect();
+    let encoded = spec.encoder.encoded();
+    let [(_, width, encoder)] = encoded[..] else { return Ok(Vec::new()) };
+    if !texts.iter().all(|text| text.chars().any(char::is_alphabetic)) {
+        return Ok(Vec::new());
+    }
+    let mut vectors = encoder.vectors()?.of_cells(&texts.iter().map(String::as_str).collect::<Vec<_>>())?;
+    vectors.chunks_exact_mut(width.max(1)).for_each(unit_length);
+    Ok(vectors)
+}
+
+impl Learner for KernelLearner {
+    fn schedule(&self) -> Schedule {
+        self.schedule
+    }
+
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, position: Position) -> Result<f32> {
+        if position.epoch == 0 {
+            self.store(batch, targets, &[])?;
+        }
+        Ok(0.0)
+    }
+
+    fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
+        let vectors = vectors_of(batch, &self.places);
+        self.with_solved(|stored| stored.answer(&vectors, self.width, 0))
+    }
+
+    fn members(&mut self) -> Option<&mut dyn MemberLearner> {
+        Some(self)
+    }
+
+    fn end_epoch(&mut self, _position: Position, _train_loss: f32, _validation_loss: f32) -> Result<Next> {
+        Ok(Next::Stop)
+    }
+
+    fn weights(&self) -> Result<Tensors> {
+        self.with_solved(Stored::save)?
+    }
+
+    fn state(&self) -> Result<Tensors> {
+        let mut out = Tensors::new();
+        put(&mut out, "keys", &self.keys)?;
+        put(&mut out, "outcomes", &self.outcomes)?;
+        put(&mut out, "row_weights", &self.row_weights)?;
+        put(&mut out, "folds", &self.folds)?;
+        Ok(out)
+    }
+
+    fn training_bytes(&self) -> u64 {
+        let rows = MOST.min(self.outcomes.len().max(self.schedule.batch_size)) as u64;
+        let outputs = self.outputs as u64;
+        4 * 8 * rows * rows + (FOLDS as u64 + 3) * 8 * rows * outputs + 12 * rows * self.width as u64
+    }
+
+    fn restore(&mut self, state: &Tensors) -> Result<()> {
+        (self.keys, self.outcomes) = (get(state, "keys")?, get(state, "outcomes")?);
+        (self.row_weights, self.folds) = (get(state, "row_weights")?, get(state, "folds")?);
+        *self.lock()? = None;
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, weights: Option<Tensors>) -> Result<Box<dyn Network>> {
+        let weights = match weights {
+            Some(weights) => weights,
+            None => Learner::weights(&*self)?,
+        };
+        Ok(Box::new(KernelNet::load(&self.encoder, self.outputs, &weights)?))
+    }
+}
+
+impl MemberLearner for KernelLearner {
+    fn count(&self) -> usize {
+        FOLDS
+    }
+
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, left_out: &[u64], position: Position) -> Result<f32> {
+        if position.epoch == 0 {
+            let folds: Vec<u8> = left_out.iter().map(|left_out| left_out.trailing_zeros() as u8).collect();
+            self.store(batch, targets, &folds)?;
+        }
+        Ok(0.0)
+    }
+
+    fn forward(&self, batch: &Batch, members: &[u8]) -> Result<Vec<f32>> {
+        let vectors = vectors_of(batch, &self.places);
+        self.with_solved(|stored| stored.answer_each(&vectors, self.width, members))?
+    }
+
+    fn weights(&self, _member: usize) -> Result<Tensors> {
+        Learner::weights(self)
+    }
+}
