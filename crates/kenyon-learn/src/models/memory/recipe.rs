@@ -27,7 +27,7 @@ pub(super) static RULES: &[Rule] = &[
         name: "few_encoded_texts",
         sentence: "Few texts that a pretrained encoder reads are stored, and their weights solved for by kernel ridge regression.",
         settings: &["read", "epochs", "batch_size", "early_stopping"],
-        measured: "MEASURED",
+        measured: "not measured yet",
         values: |data, config| {
             let open = config.get("read").is_none_or(|read| read == "kernel");
             (open && are_few_encoded(data))
