@@ -105,22 +105,26 @@ class Client:
     def call(self, method, path, body=None, kind="json", headers=None):
         if isinstance(body, (dict, list)):
             body = json.dumps(body).encode()
+        text = self.raw(method, path, body, {"content-type": KINDS[kind], **(headers or {})})
+        return json.loads(text) if text else None
+
+    def raw(self, method, path, body=None, headers=None):
+        """The bytes of an answer."""
         if self.connection is None:
             self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=600)
             self.connection.connect()
             self.connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         try:
-            self.connection.request(method, path, body, {"content-type": KINDS[kind], **(headers or {})})
+            self.connection.request(method, path, body, headers or {})
             answer = self.connection.getresponse()
             text = answer.read()
         except (OSError, http.client.HTTPException):
             self.connection.close()
             self.connection = None
             raise
-        value = json.loads(text) if text else None
         if not 200 <= answer.status < 300:
             raise Refused(f"{method} {path}: {answer.status} {text[:500]!r}")
-        return value
+        return text
 
 
 class Postgres:

@@ -4,11 +4,11 @@
 use super::clock::unix_millis;
 use super::library::{Library, Traffic};
 use super::loaded_version::{LoadedVersion, VersionName};
+use super::open_models::OpenModels;
 use super::routing::{Route, Slot, threshold};
 use super::settings::Settings;
 use super::stats::{Series, Stats};
 use crate::{Error, Kind, Result};
-use arc_swap::ArcSwap;
 use futures::future::BoxFuture;
 use kenyon_learn::learning::bundle::Bundle;
 use std::collections::HashMap;
@@ -20,8 +20,6 @@ use uuid::Uuid;
 /// How long a request waits for a commit that changes its model before it is answered from the current table.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 
-type Models = HashMap<Arc<str>, Arc<ArcSwap<Route>>>;
-
 /// Called with each version that was loaded, before it answers a request. The hook must not have a version
 /// loaded itself.
 pub(super) type LoadHook = Arc<dyn Fn(Arc<LoadedVersion>) -> BoxFuture<'static, ()> + Send + Sync>;
@@ -31,7 +29,9 @@ pub(super) struct Table {
     library: Arc<dyn Library>,
     settings: Settings,
     loaded: std::sync::OnceLock<LoadHook>,
-    models: ArcSwap<Models>,
+    models: OpenModels,
+    /// Bytes of what was loaded since it was last counted what is loaded: more than there are.
+    loaded_bytes: AtomicU64,
     /// Held while tables change, so that changes are sequential.
     changing: tokio::sync::Mutex<()>,
     /// The bundle of a version that a job here is about to publish.
@@ -52,7 +52,8 @@ impl Table {
             library,
             settings,
             loaded: std::sync::OnceLock::new(),
-            models: ArcSwap::default(),
+            models: OpenModels::new(),
+            loaded_bytes: AtomicU64::new(0),
             changing: tokio::sync::Mutex::default(),
             prepared: Mutex::default(),
             retired: Mutex::default(),
@@ -91,7 +92,7 @@ impl Table {
 
     /// The routing table of a model, no older than the last change that was visible before this call.
     async fn current(&self, model: &str) -> Result<Arc<Route>> {
-        let Some(place) = self.models.load().get(model).cloned() else {
+        let Some(place) = self.models.get(model) else {
             return self.open_anew(model, None).await;
         };
         let (counter, route) = (self.library.counter(), place.load_full());
@@ -116,7 +117,7 @@ impl Table {
 
     /// The version if it is loaded, without loading anything.
     pub(super) fn peek(&self, model: &str, version: Option<u64>) -> Option<Arc<LoadedVersion>> {
-        let route = self.models.load().get(model)?.load_full();
+        let route = self.models.get(model)?.load_full();
         match version {
             Some(version) => route.slots.get(&version)?.ready(),
             None => route.stable.as_ref()?.ready(),
@@ -154,7 +155,7 @@ impl Table {
     /// Keeps the bundle of a version that is about to be published, so that the first request after its
     /// publication need not wait for it to be read. Only for models that are in use here.
     pub(super) fn prepare(&self, model: &str, id: Uuid, version: u64, bundle: Bundle) {
-        if self.models.load().get(model).is_some_and(|place| place.load().id == id) {
+        if self.models.get(model).is_some_and(|place| place.load().id == id) {
             *self.prepared.lock().unwrap_or_else(PoisonError::into_inner) = Some((id, version, bundle));
         }
     }
@@ -167,13 +168,21 @@ impl Table {
 
     /// Drops the versions that were used the longest ago until the rest fits. Requests that
     /// hold one finish with it.
+    ///
+    /// With thousands of models this is not counted at every load. Where something must go, a sixteenth of the limit goes
+    /// with it, so that the next loads need not count either.
     fn evict_beyond_budget(&self, keep: &Arc<LoadedVersion>) {
+        let budget = self.settings.cache_bytes;
+        if self.loaded_bytes.fetch_add(keep.bytes(), Relaxed) + keep.bytes() <= budget {
+            return;
+        }
         let mut loaded: Vec<(Arc<Slot>, Arc<LoadedVersion>)> = Vec::new();
         self.each_slot(|_, slot| loaded.extend(slot.live.load_full().map(|live| (Arc::clone(slot), live))));
         let mut bytes: u64 = loaded.iter().map(|(_, live)| live.bytes()).sum();
+        let most = if bytes > budget { budget - budget / 16 } else { budget };
         loaded.sort_by_key(|(_, live)| live.last_used());
         for (slot, live) in loaded {
-            if bytes <= self.settings.cache_bytes {
+            if bytes <= most {
                 break;
             }
             if !Arc::ptr_eq(&live, keep) {
@@ -182,22 +191,25 @@ impl Table {
                 tracing::info!(model = &*live.model, version = live.version, "a version was evicted");
             }
         }
+        self.loaded_bytes.store(bytes, Relaxed);
     }
 
     /// Reads a model's traffic again; new versions are loaded before the switch if the model is in use.
     pub(super) async fn refresh(&self, model: &str) -> Result<()> {
-        if self.models.load().contains_key(model) { self.open_anew(model, None).await.map(|_| ()) } else { Ok(()) }
+        if self.models.get(model).is_some() { self.open_anew(model, None).await.map(|_| ()) } else { Ok(()) }
     }
 
     /// Names of the models that are open here.
     pub(super) fn names(&self) -> Vec<Arc<str>> {
-        self.models.load().keys().cloned().collect()
+        let mut names = Vec::new();
+        self.models.each(|model, _| names.push(Arc::clone(model)));
+        names
     }
 
     /// Reads a model's traffic from the library, unless the table is as new as `changed` by now.
     async fn open_anew(&self, model: &str, changed: Option<u64>) -> Result<Arc<Route>> {
         let _changing = self.changing.lock().await;
-        if let (Some(changed), Some(place)) = (changed, self.models.load().get(model)) {
+        if let (Some(changed), Some(place)) = (changed, self.models.get(model)) {
             let route = place.load_full();
             if changed <= route.read_at {
                 return Ok(route);
@@ -215,7 +227,7 @@ impl Table {
                 return Err(error);
             }
         };
-        let old = self.models.load().get(model).map(|route| route.load_full()).filter(|old| old.id == traffic.id);
+        let old = self.models.get(model).map(|route| route.load_full()).filter(|old| old.id == traffic.id);
         let mut route = self.route(model, &traffic, old.as_deref()).await;
         route.read_at = read_at;
         // A change that takes long is checked again at every request.
@@ -230,14 +242,11 @@ impl Table {
                 retired.add(&slot.stats);
             }
         }
-        if let Some(place) = self.models.load().get(model) {
+        if let Some(place) = self.models.get(model) {
             place.store(Arc::clone(&route));
             return Ok(route);
         }
-        let place = Arc::new(ArcSwap::new(Arc::clone(&route)));
-        self.change(|models| {
-            models.insert(model.into(), Arc::clone(&place));
-        });
+        self.models.insert(model, Arc::clone(&route));
         Ok(route)
     }
 
@@ -272,7 +281,7 @@ impl Table {
         // Fails when there is no such version, so that requests for arbitrary version numbers add no entry.
         self.load(model, &slot).await?;
         let _changing = self.changing.lock().await;
-        let Some(place) = self.models.load().get(model).cloned() else { return Ok(slot) };
+        let Some(place) = self.models.get(model) else { return Ok(slot) };
         let old = place.load_full();
         if old.id != id {
             return Ok(slot);
@@ -291,34 +300,20 @@ impl Table {
     /// Forgets a model that is no more. Called with `changing` held.
     fn close(&self, model: &str) {
         let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(place) = self.models.load().get(model) {
+        if let Some(place) = self.models.get(model) {
             place.load().slots.values().for_each(|slot| retired.add(&slot.stats));
         }
-        self.change(|models| {
-            models.remove(model);
-        });
-    }
-
-    fn change(&self, change: impl Fn(&mut Models)) {
-        self.models.rcu(|models| {
-            let mut models = Models::clone(models);
-            change(&mut models);
-            models
-        });
+        self.models.remove(model);
     }
 
     /// Calls `each` with every known version of every open model.
     pub(super) fn each_slot(&self, mut each: impl FnMut(&Arc<str>, &Arc<Slot>)) {
-        for (model, route) in self.models.load().iter() {
-            for slot in route.load().slots.values() {
-                each(model, slot);
-            }
-        }
+        self.models.each(|model, route| route.load().slots.values().for_each(|slot| each(model, slot)));
     }
 
     /// The shadow of a model, if it has one.
     pub(super) fn shadow(&self, model: &str) -> Option<Arc<Slot>> {
-        self.models.load().get(model)?.load().shadow.clone()
+        self.models.get(model)?.load().shadow.clone()
     }
 
     /// Calls `each` with the metrics of every version, in a fixed order.

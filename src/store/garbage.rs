@@ -52,14 +52,16 @@ impl Store {
         // Only one attempt of a version is visible; other files are of attempts that lost their lease.
         let visible: HashSet<_> = known.iter().filter_map(|key| attempt_of(key)).collect();
         let versions: HashSet<_> = visible.iter().map(|(version, _)| *version).collect();
-        for version in versions.iter().filter(|_| self.inner.objects.folder().is_some()) {
-            for attempt in self.inner.objects.folders(version).await? {
-                if !visible.contains(&(*version, attempt.as_str())) {
+        let folders = versions.iter().map(|version| (*version).to_owned()).collect();
+        for (version, attempts) in self.inner.objects.local_folders(folders).await? {
+            for attempt in attempts {
+                if !visible.contains(&(version.as_str(), attempt.as_str())) {
                     self.inner.objects.delete_folder(&format!("{version}/{attempt}")).await?;
                 }
             }
         }
         let keys = "SELECT snapshot_key AS k FROM logs WHERE snapshot_key IS NOT NULL
+            UNION ALL SELECT object_key FROM log_checkpoints WHERE object_key <> ''
             UNION ALL SELECT checkpoint_key FROM jobs WHERE checkpoint_key IS NOT NULL";
         let mut needed: HashSet<String> = HashSet::new();
         for row in self.inner.db.all(sql(keys)).await? {

@@ -179,6 +179,19 @@ impl Objects {
         Ok(found.common_prefixes.iter().filter_map(|key| key.filename().map(str::to_owned)).collect())
     }
 
+    /// The names of the folders directly below each of many folders, where objects are local files; nothing elsewhere.
+    pub async fn local_folders(&self, parents: Vec<String>) -> Result<Vec<(String, Vec<String>)>> {
+        let Some(root) = self.root.clone() else { return Ok(Vec::new()) };
+        let below = move |parent: String| {
+            let Ok(entries) = std::fs::read_dir(root.join(&parent)) else { return (parent, Vec::new()) };
+            let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+            let names = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+            (parent, names)
+        };
+        let found = tokio::task::spawn_blocking(move || parents.into_iter().map(below).collect());
+        found.await.map_err(Error::internal)
+    }
+
     /// All objects below a folder (the whole store when empty), with size and age in milliseconds.
     pub async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let prefix = (!folder.is_empty()).then(|| Key::from(folder));
@@ -189,11 +202,6 @@ impl Objects {
             Ok(Listed { key: meta.location.to_string(), bytes: meta.size, age_ms })
         });
         stream.try_collect().await
-    }
-
-    /// The folder itself, where objects are local files.
-    pub fn folder(&self) -> Option<&Path> {
-        self.root.as_deref()
     }
 
     /// Whether objects can be written: for readiness and `doctor`.

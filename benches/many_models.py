@@ -1,0 +1,129 @@
+"""Many models in one server: imports copies of one bundle, predicts at random by 16 clients, and starts again.
+
+    python3 benches/many_models.py BINARY FILE.csv TARGET MODELS [--seconds 60] [--cache-bytes N] [--import-clients 4] [--request JSON]
+
+Prints the bundle's size, imports a second, lists, memory, latency of predictions and of /metrics, and the time to ready.
+Standard library only.
+"""
+
+import argparse
+import csv
+import json
+import multiprocessing
+import random
+import threading
+import time
+
+from server import Client, Server, status
+
+CLIENTS, PROCESSES = 16, 4
+
+
+def name(number):
+    return f"device-{number:05d}"
+
+
+def percentile(times, share):
+    return times[min(int(len(times) * share), len(times) - 1)] * 1e3
+
+
+def timed(client, path):
+    began = time.perf_counter()
+    answer = client.raw("GET", path)
+    return (time.perf_counter() - began) * 1e3, answer
+
+
+def import_some(port, archive, numbers):
+    client = Client(port)
+    for number in numbers:
+        client.raw("POST", f"/api/v1/models/{name(number)}/import", archive, {"Content-Type": "application/x-tar"})
+
+
+def predict(port, rows, models, until, seed, out):
+    """Some clients of one process: each asks again as soon as it is answered."""
+    times = []
+
+    def one(client_seed):
+        client, chosen, own = Client(port), random.Random(client_seed), []
+        while time.time() < until:
+            row = json.dumps({"rows": [chosen.choice(rows)]}).encode()
+            path = f"/api/v1/models/{name(chosen.randrange(models))}/predict"
+            began = time.perf_counter()
+            client.raw("POST", path, row, {"Content-Type": "application/json"})
+            own.append(time.perf_counter() - began)
+        times.extend(own)
+
+    threads = [threading.Thread(target=one, args=(seed * 100 + i,)) for i in range(CLIENTS // PROCESSES)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    out.put(times)
+
+
+def measure(port, rows, models, seconds):
+    out, until = multiprocessing.Queue(), time.time() + seconds
+    workers = [
+        multiprocessing.Process(target=predict, args=(port, rows, models, until, seed, out)) for seed in range(PROCESSES)
+    ]
+    [worker.start() for worker in workers]
+    times = sorted(t for _ in workers for t in out.get())
+    [worker.join() for worker in workers]
+    return times
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("binary"), parser.add_argument("file"), parser.add_argument("target")
+    parser.add_argument("models", type=int), parser.add_argument("--seconds", type=float, default=60)
+    parser.add_argument("--cache-bytes", type=int, default=2 << 30)
+    parser.add_argument("--import-clients", type=int, default=4)
+    parser.add_argument("--request", type=json.loads, default={}, help="further fields of the training, as JSON")
+    at = parser.parse_args()
+    limits = ["--max-models", str(at.models + 10), "--model-cache-bytes", str(at.cache_bytes)]
+    server = Server(at.binary, *limits)
+    client = Client(server.port)
+    with open(at.file, "rb") as file:
+        client.raw("PUT", "/api/v1/datasets/d", file.read(), {"Content-Type": "text/csv"})
+    job = client.call("POST", "/api/v1/models/origin/train?wait=25", {"dataset": "d", "target": at.target, **at.request})
+    if job["status"] != "succeeded":
+        raise SystemExit(f"the training: {job}")
+    archive = client.raw("GET", "/api/v1/models/origin/versions/1/export?format=bundle")
+    with open(at.file, newline="") as file:
+        rows = [{k: v for k, v in row.items() if k != at.target} for row in list(csv.DictReader(file))[:200]]
+    for row in rows:
+        for key, value in row.items():
+            try:
+                row[key] = float(value)
+            except ValueError:
+                pass
+    print(f"a bundle of {len(archive) / 1e3:.0f} kB; {at.models} models")
+
+    began = time.time()
+    parts = [range(part, at.models, at.import_clients) for part in range(at.import_clients)]
+    threads = [threading.Thread(target=import_some, args=(server.port, archive, part)) for part in parts]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+    print(f"imports: {at.models / (time.time() - began):.0f}/s; memory {status(server.process.pid, 'VmRSS'):.0f} MiB")
+
+    def look(client, when):
+        rows = [("first page of 100", "/api/v1/models?limit=100"), ("one model", f"/api/v1/models/{name(at.models // 2)}")]
+        rows += [("metrics", "/metrics"), ("system", "/api/v1/system")]
+        found = [(what, *timed(client, path)) for what, path in rows]
+        text = ", ".join(f"{what} {ms:.1f} ms ({len(answer) / 1e3:.0f} kB)" for what, ms, answer in found)
+        print(f"{when}: {text}; memory {status(server.process.pid, 'VmRSS'):.0f} MiB")
+
+    look(client, "after the imports")
+    for when in ["first", "again, all that fits loaded"]:
+        times = measure(server.port, rows, at.models, at.seconds)
+        shares = ", ".join(f"{label} {percentile(times, share):.2f}" for label, share in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)])
+        print(f"predictions, {when}: {len(times) / at.seconds:.0f}/s, {shares} ms")
+        look(client, "after them")
+    server.kill()
+    began = time.time()
+    server.start()
+    client = Client(server.port)
+    print(f"killed and started again: ready after {(time.time() - began) * 1e3:.0f} ms; memory {status(server.process.pid, 'VmRSS'):.0f} MiB")
+    look(client, "after the start")
+
+
+if __name__ == "__main__":
+    main()
