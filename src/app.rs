@@ -10,7 +10,7 @@ use crate::http::health::Probe;
 use crate::http::server::{self, Certificates};
 use crate::http::{Api, Parts};
 use crate::jobs::{Outcome, Runner, Trainer, Work, WorkerConfig, Workers};
-use crate::serving::{Engine, Limits, Settings, StoredModels, Streams, encoders};
+use crate::serving::{Engine, Limits, Settings, StoredModels, StreamOptions, Streams, encoders};
 use crate::store::{Change, JobKind, Store, StoreOptions};
 use crate::{Error, Kind, Result, telemetry};
 use kenyon_learn::data::formats;
@@ -67,7 +67,7 @@ impl App {
         let store = Store::open(&store_options(&config)).await?;
         encoders::provide(&store, config.job_threads());
         let engine = Engine::new(Arc::new(StoredModels(store.clone())), settings(&config));
-        let streams = Streams::new(store.clone(), engine.clone(), config.job_threads());
+        let streams = Streams::new(store.clone(), engine.clone(), stream_options(&config));
         let changes = tokio::spawn(engine.clone().follow(store.changes()));
         let followed = tokio::spawn(follow_streams(streams.clone(), store.changes()));
         let stop = CancellationToken::new();
@@ -123,7 +123,7 @@ impl App {
         let store = Store::open(&store_options(&config)).await?;
         encoders::provide(&store, config.job_threads());
         let engine = Engine::new(Arc::new(StoredModels(store.clone())), settings(&config));
-        let streams = Streams::new(store.clone(), engine.clone(), config.job_threads());
+        let streams = Streams::new(store.clone(), engine.clone(), stream_options(&config));
         let stop = CancellationToken::new();
         let config = Arc::new(config);
         let probe = Probe::new(store.clone(), engine.clone());
@@ -285,6 +285,14 @@ fn settings(config: &Config) -> Settings {
         cache_bytes: config.model_cache_bytes,
         deadline: config.request_timeout(),
         ..Settings::default()
+    }
+}
+
+fn stream_options(config: &Config) -> StreamOptions {
+    StreamOptions {
+        threads: config.job_threads(),
+        history_bytes: config.stream_history_bytes,
+        key_rows_limit: config.key_rows_limit,
     }
 }
 

@@ -147,6 +147,8 @@ settings! {
     mcp: bool = false, "KENYON_MCP", num_args = 0..=1, default_missing_value = "true", require_equals = true;
     /// Requests a second of each key; 0 is without limit. [default: 0]
     rate_limit: u32 = 0, "KENYON_RATE_LIMIT";
+    /// Rows a minute that each key may teach each model, and at least 1,000 at once; 0 is without limit. [default: 0]
+    key_rows_limit: u32 = 0, "KENYON_KEY_ROWS_LIMIT";
     /// Requests a second of each address without a key; 0 is without limit. [default: 0]
     rate_limit_address: u32 = 0, "KENYON_RATE_LIMIT_ADDRESS";
     /// Seconds until a request is aborted (504). [default: 30]
@@ -166,6 +168,9 @@ settings! {
     busy_poll_us: u64 = 200, "KENYON_BUSY_POLL_US";
     /// Bytes of loaded models that are kept. [default: 2 GiB]
     model_cache_bytes: u64 = 2 << 30, "KENYON_MODEL_CACHE_BYTES";
+    /// Bytes of a stream's rows that are kept to forget some of them exactly, at least half of it; 0 keeps none that are in
+    /// its state. [default: 256 MiB]
+    stream_history_bytes: u64 = 256 << 20, "KENYON_STREAM_HISTORY_BYTES";
     /// Bytes of memory a training may take; one that needs more fails. [default: a quarter of what there is]
     train_memory: u64 = 0, "KENYON_TRAIN_MEMORY", hide_default_value = true;
     /// Seconds between two checkpoints of a job. [default: 10]

@@ -40,15 +40,21 @@ pub(super) struct Forget {
     /// A model of the server.
     model: String,
     /// Rows whose column has this value are forgotten; all of several must hold.
-    #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = super::train::setting, required = true)]
+    #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = super::train::setting, required_unless_present = "by_key")]
     columns: Vec<(String, Value)>,
+    /// Rows that the key with this id has taught are forgotten.
+    #[arg(long, value_name = "ID", conflicts_with = "columns")]
+    by_key: Option<String>,
 }
 
 impl Forget {
     pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
-        let columns: Map<String, Value> = self.columns.into_iter().collect();
+        let what = match self.by_key {
+            Some(key) => json!({ "by_key": key }),
+            None => json!({ "where": self.columns.into_iter().collect::<Map<String, Value>>() }),
+        };
         let path = format!("/api/v1/models/{}/forget", self.model);
-        at.show(Method::POST, &path, Some(&json!({ "where": columns }))).await
+        at.show(Method::POST, &path, Some(&what)).await
     }
 }
 

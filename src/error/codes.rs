@@ -100,6 +100,7 @@ pub const CODES: &[&str] = &[
     "key_not_found",
     "key_required",
     "killed",
+    "learning_limited",
     "lease_lost",
     "malformed_json",
     "mcp_off",

@@ -7,8 +7,8 @@ use super::model_answers::ShownModel;
 use super::models::idempotency;
 use super::read::{BodyLimit, Json, Path, Query, Raw, body_error, json, page_limit};
 use super::schemas::{ForgetAnswer, Label, MemoryAnswer, ObserveAnswer, ObserveLine, ObserveRequest, StreamAnswer};
-use crate::serving::{EmptyModel, MemoryPage};
-use crate::store::{Begun, Caller, IdempotencyKey, ModelName};
+use crate::serving::{EmptyModel, Forgetting, MemoryPage, Sender};
+use crate::store::{Begun, Caller, ModelName, Scope};
 use crate::{Detail, Error, Kind, Result};
 use axum::Extension;
 use axum::body::{Body, Bytes};
@@ -107,26 +107,22 @@ async fn observe(
     let (headers, path) = (request.headers().clone(), format!("/models/{name}/observe"));
     if is_lines(&headers)? {
         let key = idempotency(&headers, &caller, &Method::POST, &path, b"")?;
-        return in_lines(api, name, &headers, request.into_body(), key).await;
+        let from = Sender { key, source: caller.id().to_owned() };
+        return in_lines(api, name, &headers, request.into_body(), from).await;
     }
     let bytes = api.small_body(request).await?;
     let key = idempotency(&headers, &caller, &Method::POST, &path, &bytes)?;
     let rows = json::<Rows>(&bytes)?.rows;
-    Ok(axum::Json(api.streams.observe(&name, rows.get().as_bytes(), key).await?).into_response())
+    let from = Sender { key, source: caller.id().to_owned() };
+    Ok(axum::Json(api.streams.observe(&name, rows.get().as_bytes(), from).await?).into_response())
 }
 
 /// Learns lines as they arrive, and reports progress where requested.
-async fn in_lines(
-    api: Api,
-    name: ModelName,
-    headers: &HeaderMap,
-    body: Body,
-    key: Option<IdempotencyKey>,
-) -> Answer<Response> {
+async fn in_lines(api: Api, name: ModelName, headers: &HeaderMap, body: Body, from: Sender) -> Answer<Response> {
     let body = Box::pin(body.into_data_stream().map_err(|error| body_error(&error)));
     let accept = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).unwrap_or_default();
     if !accept.contains("ndjson") {
-        let answer = api.streams.observe_lines(&name, body, key, |_| Box::pin(std::future::ready(Ok(())))).await?;
+        let answer = api.streams.observe_lines(&name, body, from, |_| Box::pin(std::future::ready(Ok(())))).await?;
         return Ok(axum::Json(answer).into_response());
     }
     let (sender, mut receiver) = mpsc::channel::<Result<Value>>(PARTS_WAITING);
@@ -138,7 +134,7 @@ async fn in_lines(
             let gone = |_| Error::new(Kind::Canceled, "client_gone", "the client has disconnected");
             Box::pin(async move { parts.send(Ok(value)).await.map_err(gone) })
         };
-        let last = api.streams.observe_lines(&name, body, key, tell).await;
+        let last = api.streams.observe_lines(&name, body, from, tell).await;
         // A disconnected client needs no answer.
         let _ = sender.send(last).await;
     });
@@ -187,7 +183,8 @@ async fn feedback(
     let feedback: Feedback = json(&body)?;
     let key = idempotency(&headers, &caller, &Method::POST, &format!("/models/{name}/feedback"), &body)?;
     // On a task of its own: it is not cut short between learning and keeping the answer when the client goes.
-    let learned = tokio::spawn(async move { api.feedback(&name, &feedback, key).await });
+    let from = Sender { key, source: caller.id().to_owned() };
+    let learned = tokio::spawn(async move { api.feedback(&name, &feedback, from).await });
     Ok(axum::Json(learned.await.map_err(Error::internal)??))
 }
 
@@ -231,22 +228,29 @@ async fn memory(
     responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn forget_entry(State(api): State<Api>, Path((name, id)): Path<(ModelName, String)>) -> Answer<StatusCode> {
     let missing = || Error::not_found("entry_not_found", "the memory has no entry with this id");
-    api.streams.forget_entry(&name, id.parse().map_err(|_| missing())?).await?;
+    api.streams.forget(&name, Forgetting::Entry(id.parse().map_err(|_| missing())?)).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The entries to forget.
+/// The rows to forget: exactly one of the two.
 #[derive(Debug, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ForgetRequest, examples(json!({ "where": { "customer": "4711" } })))]
 struct Forget {
-    /// A value per column; an entry goes when it has all of them.
-    #[serde(rename = "where")]
-    #[schema(value_type = HashMap<String, Value>)]
-    filter: Map<String, Value>,
+    /// A value per column; a row goes when it has all of them.
+    #[serde(rename = "where", default)]
+    #[schema(value_type = Option<HashMap<String, Value>>)]
+    filter: Option<Map<String, Value>>,
+    /// The id of a key; every row goes that it has taught. A key other than the caller's own needs the scope `admin`.
+    #[serde(default)]
+    by_key: Option<String>,
 }
 
-/// Forgets every entry that matches; the log holds them no longer, either.
+/// Forgets every row that matches, or that a key has taught.
+///
+/// The rows leave the log and the memory at once. The next consolidation, which is queued within a minute, computes the
+/// model's state again from the log without them: it is then that of a model that never received them. `statement` says
+/// so in words, and what is not covered.
 #[utoipa::path(post, path = "/api/v1/models/{name}/forget", operation_id = "forget", tag = "models",
     security(("key" = ["observe"])), params(("name" = inline(ModelName), Path)), request_body = Forget,
     responses((status = 200, body = ForgetAnswer), (status = 400, body = Problem, content_type = "application/problem+json"),
@@ -254,10 +258,28 @@ struct Forget {
     (status = 422, description = "the model has no such column", body = Problem, content_type = "application/problem+json")))]
 async fn forget(
     State(api): State<Api>,
+    Extension(caller): Extension<Caller>,
     Path(name): Path<ModelName>,
     Json(forget): Json<Forget>,
 ) -> Answer<axum::Json<Value>> {
-    Ok(axum::Json(api.streams.forget(&name, &forget.filter).await?))
+    let what = forget.what()?;
+    if let Forgetting::Key(key) = &what
+        && key != caller.id()
+    {
+        caller.require(Scope::Admin)?;
+    }
+    Ok(axum::Json(api.streams.forget(&name, what).await?))
+}
+
+impl Forget {
+    fn what(self) -> Result<Forgetting> {
+        match (self.filter, self.by_key) {
+            (Some(filter), None) => Ok(Forgetting::Where(filter)),
+            (None, Some(key)) => Ok(Forgetting::Key(key)),
+            _ => Err(Error::malformed("empty_filter", "name the rows by either `where` or `by_key`")
+                .with_details([Detail::path("where", "is needed where `by_key` is missing, and not beside it")])),
+        }
+    }
 }
 
 /// Prequential figures, drift, consolidations.
@@ -283,9 +305,9 @@ fn is_lines(headers: &HeaderMap) -> Result<bool> {
 
 impl Api {
     /// Learns a late label; a key that was answered before gets the same answer.
-    async fn feedback(&self, name: &ModelName, feedback: &Feedback, key: Option<IdempotencyKey>) -> Result<Value> {
-        let learn = || self.streams.feedback(name, &feedback.prediction_id, &feedback.target);
-        let Some(key) = key else { return learn().await };
+    async fn feedback(&self, name: &ModelName, feedback: &Feedback, from: Sender) -> Result<Value> {
+        let learn = || self.streams.feedback(name, &feedback.prediction_id, &feedback.target, &from.source);
+        let Some(key) = from.key.clone() else { return learn().await };
         if let Begun::Replay(answer) = self.store.begin_idempotent(&key).await? {
             return serde_json::from_slice(&answer.body).map_err(Error::internal);
         }

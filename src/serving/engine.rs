@@ -290,6 +290,15 @@ impl Engine {
         Some((model, rows.get(index)?.get().as_bytes().to_vec()))
     }
 
+    /// Drops recent predictions of a model whose call had a row that `goes`; their number.
+    pub fn forget_answers(&self, model: &str, goes: impl Fn(&str) -> bool) -> usize {
+        self.inner.answered.remove_calls(|kept| {
+            let rows = kept.strip_prefix(model.as_bytes()).and_then(|rest| rest.strip_prefix(b"\n"));
+            let rows = rows.and_then(|rows| serde_json::from_slice::<Vec<&RawValue>>(rows).ok());
+            rows.is_some_and(|rows| rows.iter().any(|row| goes(row.get())))
+        })
+    }
+
     /// Keeps the rows of a request as received: they are parsed when one of them gets its label.
     fn remember(&self, model: &str, rows: &[u8], ids: &[super::clock::Id]) {
         let kept = [model.as_bytes(), b"\n", rows].concat().into();

@@ -13,6 +13,7 @@
 //! | [`jobs`] | the queue | [`Store::submit_job`], [`Store::job`], [`Store::jobs`], [`Store::cancel_job`], [`Store::retry_job`], [`Store::queue_depth`]; for workers [`Store::claim_job`] and what takes a [`jobs::Claim`] |
 //! | [`events`] | a job's events and curves | [`Store::job_events`], [`Store::job_curve`] |
 //! | [`observations`] | a model's ordered log | [`Store::append_observations`], [`Store::read_observations`], [`Store::save_log_snapshot`], [`Store::take_over_log`], [`Store::log_snapshot`] |
+//! | [`log_history`] | what stays of a log behind its snapshot | [`Store::read_log_history`], [`Store::log_checkpoint`] |
 //! | [`predictions`] | rows of recent predictions, kept in memory for `feedback` | [`predictions::Predictions`] |
 //! | [`keys`] | API keys | [`Store::create_key`], [`Store::authenticate`], [`Store::keys`], [`Store::delete_key`] |
 //! | [`access`] | authorisation for HTTP and gRPC | [`Access::caller`] |
@@ -38,6 +39,8 @@ pub mod idempotency;
 pub mod inspect;
 pub mod jobs;
 pub mod keys;
+pub mod log_history;
+mod log_records;
 mod model_changes;
 mod model_rows;
 pub mod models;
@@ -64,12 +67,14 @@ pub use events::JobEvent;
 pub use idempotency::{Begun, IdempotencyKey};
 pub use jobs::{Job, JobFilter, JobKind, JobStatus, NewJob};
 pub use keys::{ApiKey, NewKey, Scope};
+pub use log_history::{LogKeep, LogLine};
+pub use log_records::{LogSnapshot, Record};
 pub use model_changes::ModelChanges;
 pub use model_rows::NewModel;
 pub use models::{Canary, Model, Traffic};
 pub use names::{DatasetName, EncoderName, JobId, ModelName};
 pub use objects::Objects;
-pub use observations::{Appended, LogSnapshot, NewRecord, Record};
+pub use observations::{Appended, NewRecord};
 pub use open::{Store, StoreOptions};
 pub use predictions::Predictions;
 pub use versions::{NewVersion, Version, VersionState};

@@ -121,6 +121,7 @@ impl Store {
         if let Some(row) = tx.opt(sql(snapshot).bind(&id)).await? {
             discard(&mut tx, &row.get::<String>("snapshot_key")?).await?;
         }
+        super::log_history::discard_all(&mut tx, &id).await?;
         tx.exec(sql("DELETE FROM models WHERE name = $1").bind(name)).await?;
         tx.notify(Change::Model(name.clone()));
         tx.commit().await?;

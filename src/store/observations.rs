@@ -2,7 +2,7 @@
 //!
 //! A record is one batch of rows (or another operation, such as forgetting) in the caller's
 //! encoding. Records are numbered by rows: a record of 10 rows at 5 is followed by one at 15.
-//! State = last snapshot + the records from its number on; older records are then deleted.
+//! State = last snapshot + the records from its number on; how many older ones stay is in `log_history`.
 //!
 //! Appends of all requests that wait share one transaction, so that one sync to disk acknowledges
 //! them together. The head's row is locked meanwhile: on Postgres, too, records become visible in
@@ -10,14 +10,14 @@
 
 use super::change::Change;
 use super::clock::now;
-use super::db::{Db, Tx, sql, time};
+use super::db::{Db, Row, Tx, sql, time};
 use super::idempotency::IdempotencyKey;
+use super::log_history::{self, LogKeep};
+use super::log_records::{LogSnapshot, Record, from_row};
 use super::model_rows::discard;
 use super::{ModelName, Store};
 use crate::{Error, Result};
-use bytes::Bytes;
 use jiff::Timestamp;
-use serde_json::Value;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
@@ -29,7 +29,7 @@ const WAITING: usize = 1024;
 const BATCH_BYTES: usize = 16 << 20;
 
 /// A record to append.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct NewRecord {
     /// What it is (`rows`, `forget` …), for the replay.
     pub kind: String,
@@ -40,6 +40,8 @@ pub struct NewRecord {
     /// The request it belongs to: the same key never appends twice. A request of several records
     /// appends `#` and their index to the key (`abc#3`).
     pub idempotency: Option<IdempotencyKey>,
+    /// The id of the key that sent it; empty without keys.
+    pub source: String,
 }
 
 /// Where a record was appended.
@@ -55,34 +57,6 @@ pub struct Appended {
     pub at: Timestamp,
 }
 
-/// A record that was read.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Record {
-    /// Its number.
-    pub seq: u64,
-    /// The number after it.
-    pub next: u64,
-    /// What it is.
-    pub kind: String,
-    /// How many rows it counts.
-    pub rows: u64,
-    /// The rows.
-    pub payload: Vec<u8>,
-    /// When it was appended.
-    pub at: Timestamp,
-}
-
-/// A state that has taken in every record below `seq`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LogSnapshot {
-    /// The first record that is not in it.
-    pub seq: u64,
-    /// The state.
-    pub bytes: Bytes,
-    /// The caller's description, readable without the state.
-    pub info: Value,
-}
-
 impl Store {
     /// Appends records to a model's log, all or none, and returns once they are durable.
     /// `model` is [`super::Model::id`].
@@ -95,23 +69,34 @@ impl Store {
         self.inner.log.append(name, model, records).await
     }
 
-    /// Records from number `from` on: at most `limit` of them and, past the first, 16 MiB.
+    /// Records from number `from` on that are not in the last snapshot: at most `limit` of them and, past the first,
+    /// 16 MiB.
     pub async fn read_observations(&self, model: Uuid, from: u64, limit: usize) -> Result<Vec<Record>> {
-        let list = "SELECT * FROM observations WHERE model_id = $1 AND seq >= $2 ORDER BY seq LIMIT $3";
+        let list = "SELECT * FROM observations WHERE model_id = $1 AND seq >= $2
+            AND seq >= COALESCE((SELECT snapshot_seq FROM logs WHERE model_id = $1), 0) ORDER BY seq LIMIT $3";
         let rows = self.inner.db.all(sql(list).bind(model.to_string()).bind(from).bind(limit.min(1000))).await?;
         let mut records = Vec::with_capacity(rows.len());
         let mut bytes = 0;
         for row in rows {
-            let (seq, rows) = (row.u64("seq")?, row.u64("row_count")?);
-            let payload: Vec<u8> = row.get("payload")?;
-            bytes += payload.len();
-            let at = row.time("created_at")?;
-            records.push(Record { seq, next: seq + rows.max(1), kind: row.get("kind")?, rows, payload, at });
+            let record = from_row(&row)?;
+            bytes += record.payload.len();
+            records.push(record);
             if bytes > BATCH_BYTES {
                 break;
             }
         }
         Ok(records)
+    }
+
+    /// Models that answer and have observed something, with their ids.
+    pub async fn streams(&self) -> Result<Vec<(ModelName, Uuid)>> {
+        let list = "SELECT m.name, m.id FROM models m JOIN logs l ON l.model_id = m.id
+            WHERE l.next_seq > 0 AND m.stable IS NOT NULL ORDER BY m.name";
+        let rows = self.inner.db.all(sql(list)).await?;
+        let one = |row: &Row| -> Result<(ModelName, Uuid)> {
+            Ok((row.parse("name")?, row.get::<String>("id")?.parse().map_err(Error::internal)?))
+        };
+        rows.iter().map(one).collect()
     }
 
     /// The number the next record gets; 0 for an empty log.
@@ -121,39 +106,60 @@ impl Store {
         row.ok_or_else(gone)?.u64("next_seq")
     }
 
-    /// Keeps a state and deletes the records that are in it. A state older than the one that is
-    /// kept changes nothing.
-    pub async fn save_log_snapshot(&self, name: &ModelName, model: Uuid, snapshot: LogSnapshot) -> Result<()> {
+    /// Keeps a state, and of the records that are in it what `keep` says. A state older than the one that is kept changes
+    /// nothing.
+    pub async fn save_log_snapshot(
+        &self,
+        name: &ModelName,
+        model: Uuid,
+        snapshot: LogSnapshot,
+        keep: &LogKeep,
+    ) -> Result<()> {
         let seq = snapshot.seq;
         let fits = |head: &Head| head.snapshot_seq.is_none_or(|kept| kept <= seq);
-        self.keep_log_snapshot(name, model, snapshot, seq, fits).await.map(|_| ())
+        self.keep_log_snapshot(name, model, (snapshot, keep), seq, fits).await.map(|_| ())
     }
 
     /// Replaces everything below `snapshot.seq`, which must be the log's head, by a state that does not follow
     /// from the log; returns whether it was still the head. The state takes up one number, so that
     /// a replica that applies the log finds that number missing and reads the snapshot.
-    pub async fn take_over_log(&self, name: &ModelName, model: Uuid, snapshot: LogSnapshot) -> Result<bool> {
+    pub async fn take_over_log(
+        &self,
+        name: &ModelName,
+        model: Uuid,
+        snapshot: LogSnapshot,
+        keep: &LogKeep,
+    ) -> Result<bool> {
         let seq = snapshot.seq;
         let snapshot = LogSnapshot { seq: seq + 1, ..snapshot };
-        self.keep_log_snapshot(name, model, snapshot, seq + 1, |head: &Head| head.next == seq).await
+        self.keep_log_snapshot(name, model, (snapshot, keep), seq + 1, |head: &Head| head.next == seq).await
     }
 
     async fn keep_log_snapshot(
         &self,
         name: &ModelName,
         model: Uuid,
-        snapshot: LogSnapshot,
+        (snapshot, keep): (LogSnapshot, &LogKeep),
         next: u64,
         fits: impl Fn(&Head) -> bool,
     ) -> Result<bool> {
-        let key = format!("logs/{model}/{}-{}", snapshot.seq, Uuid::now_v7().simple());
-        self.inner.objects.put(&key, snapshot.bytes).await?;
+        let new_key = || format!("logs/{model}/{}-{}", snapshot.seq, Uuid::now_v7().simple());
+        let key = new_key();
+        self.inner.objects.put(&key, snapshot.bytes.clone()).await?;
+        let mut oldest = None;
+        if let Some(bytes) = &keep.replace_oldest {
+            let key = new_key();
+            self.inner.objects.put(&key, bytes.clone()).await?;
+            oldest = Some(key);
+        }
         let mut tx = self.inner.db.begin().await?;
         let old = match lock(&mut tx, model).await {
             Ok(row) if fits(&row) => row,
             refused => {
                 drop(tx);
-                self.inner.objects.delete(&key).await?;
+                for key in [Some(key), oldest].iter().flatten() {
+                    self.inner.objects.delete(key).await?;
+                }
                 return refused.map(|_| false);
             }
         };
@@ -162,9 +168,10 @@ impl Store {
         let id = model.to_string();
         let update = sql(update).bind(&id).bind(snapshot.seq).bind(&key).bind(&snapshot.info);
         tx.exec(update.bind(old.next.max(next))).await?;
-        let compact = "DELETE FROM observations WHERE model_id = $1 AND seq < $2";
-        tx.exec(sql(compact).bind(&id).bind(snapshot.seq)).await?;
-        if let Some(old) = old.snapshot_key {
+        log_history::settle(&mut tx, &id, &snapshot, (&key, oldest), keep).await?;
+        if let Some(old) = old.snapshot_key
+            && !log_history::is_checkpoint(&mut tx, &old).await?
+        {
             discard(&mut tx, &old).await?;
         }
         tx.notify(Change::Log(name.clone()));
@@ -341,10 +348,11 @@ async fn append(
                 appended.push(Appended { seq, next: seq + length, replayed: true, at: time });
                 continue;
             }
-            let insert = "INSERT INTO observations (model_id, seq, row_count, kind, payload, created_at)
-                VALUES ($1, $2, $3, $4, $5, $6)";
+            let insert = "INSERT INTO observations (model_id, seq, row_count, kind, payload, created_at, key_id)
+                VALUES ($1, $2, $3, $4, $5, $6, $7)";
+            let source = Some(record.source.clone()).filter(|source| !source.is_empty());
             let insert = sql(insert).bind(&id).bind(next).bind(record.rows).bind(&record.kind);
-            tx.exec(insert.bind(std::mem::take(&mut record.payload)).bind(at)).await?;
+            tx.exec(insert.bind(std::mem::take(&mut record.payload)).bind(at).bind(source)).await?;
             if let Some(key) = &record.idempotency {
                 let insert = "INSERT INTO observation_keys (model_id, key, body_hash, seq, created_at)
                     VALUES ($1, $2, $3, $4, $5)";

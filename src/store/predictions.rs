@@ -67,6 +67,20 @@ impl Predictions {
         (answered.at.elapsed() <= self.max_age).then_some((answered.rows, answered.index as usize))
     }
 
+    /// Removes all predictions of calls whose rows are `concerned`; the number removed. The rows are read without a lock.
+    pub fn remove_calls(&self, concerned: impl Fn(&[u8]) -> bool) -> usize {
+        let calls: HashMap<*const u8, Bytes> = {
+            let ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+            ring.rows.values().map(|answered| (answered.rows.as_ptr(), answered.rows.clone())).collect()
+        };
+        let gone: HashMap<_, _> = calls.into_iter().filter(|(_, rows)| concerned(rows)).collect();
+        let mut ring = self.ring.lock().unwrap_or_else(PoisonError::into_inner);
+        let ids = ring.rows.iter().filter(|(_, answered)| gone.contains_key(&answered.rows.as_ptr()));
+        let ids: Vec<Box<str>> = ids.map(|(id, _)| id.clone()).collect();
+        ids.iter().for_each(|id| drop(ring.remove(id)));
+        ids.len()
+    }
+
     /// How many rows are kept.
     pub fn len(&self) -> usize {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner).rows.len()
@@ -121,6 +135,8 @@ mod tests {
         assert_eq!(kept.len(), 10);
         assert_eq!(kept.take("0"), None, "room for b was made by the oldest");
         assert!(kept.take("b").is_some());
+        assert_eq!((kept.remove_calls(|rows| rows[0] == 7), kept.len()), (8, 1));
+        assert!(kept.take("a").is_some() && kept.is_empty());
     }
 
     #[test]

@@ -109,8 +109,17 @@ const TABLES: &[(&str, Columns)] = &[
     ),
     (
         "observations",
-        &[("model_id", 't'), ("seq", 'i'), ("row_count", 'i'), ("kind", 't'), ("payload", 'x'), ("created_at", 'i')],
+        &[
+            ("model_id", 't'),
+            ("seq", 'i'),
+            ("row_count", 'i'),
+            ("kind", 't'),
+            ("payload", 'x'),
+            ("created_at", 'i'),
+            ("key_id", 't'),
+        ],
     ),
+    ("log_checkpoints", &[("model_id", 't'), ("seq", 'i'), ("object_key", 't'), ("info", 't')]),
     ("observation_keys", &[("model_id", 't'), ("key", 't'), ("body_hash", 't'), ("seq", 'i'), ("created_at", 'i')]),
     (
         "jobs",
@@ -177,7 +186,7 @@ const TABLES: &[(&str, Columns)] = &[
 ];
 
 /// Tables that snapshots of earlier versions do not have.
-const ADDED: [&str; 2] = ["encoders", "audit"];
+const ADDED: [&str; 3] = ["encoders", "audit", "log_checkpoints"];
 
 /// Folders of the object store that hold what the tables name.
 const FOLDERS: [&str; 6] = ["datasets", "models", "logs", "checkpoints", "encoders", "outputs"];

@@ -166,8 +166,11 @@ impl Store {
             super::jobs::hold(&mut tx, claim).await?;
             let id = claim.model_id.to_string();
             let serving = insert_version(&mut tx, &id, version, Some(claim.job.id), &new, &files).await?;
-            let result = json!({ "version": version, "served": serving.served, "served_reason": serving.reason,
+            let mut result = json!({ "version": version, "served": serving.served, "served_reason": serving.reason,
                 "warnings": new.info.get("warnings").unwrap_or(&json!([])) });
+            if let Some(forgotten) = new.info.get("forgotten") {
+                result["forgotten"] = forgotten.clone();
+            }
             super::jobs::succeed(&mut tx, claim, &new.metrics, &result).await?;
             tx.notify(Change::Model(model.clone()));
             tx.commit().await

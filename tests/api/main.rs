@@ -14,6 +14,7 @@ mod description;
 mod earlier;
 mod encoders;
 mod files;
+mod forgetting;
 mod jobs;
 mod limits;
 mod main_job;

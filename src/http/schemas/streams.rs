@@ -151,6 +151,51 @@ pub(crate) struct StreamAnswer {
     consolidations: Vec<Consolidation>,
     /// Rows that were forgotten since the last of them.
     forgotten_since: u64,
+    /// Rows that were held back, where the setting `quarantine` is on.
+    quarantine: StreamQuarantine,
+    /// Who has taught it how much, the largest contributors first.
+    keys: Vec<KeyShare>,
+}
+
+/// Rows of a stream that were held back: novel, and their labels contradict their neighbours.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct StreamQuarantine {
+    /// Their number.
+    rows: u64,
+    /// The newest 20.
+    newest: Vec<QuarantinedRow>,
+}
+
+/// A row that was held back.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct QuarantinedRow {
+    /// Its number among all rows.
+    at: u64,
+    /// The id of the key that sent it; null without keys.
+    key: Option<String>,
+    /// The row.
+    row: Option<HashMap<String, serde_json::Value>>,
+}
+
+/// What a key has contributed to a stream.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct KeyShare {
+    /// The key's id; null for rows without a key, `*` for keys beyond the first 200.
+    key: Option<String>,
+    /// Its rows.
+    rows: u64,
+    /// Those with a label.
+    labelled: u64,
+    /// Those that were held back.
+    quarantined: u64,
+    /// Its share of all rows.
+    share: f64,
+    /// How often its labels were as predicted before they were learned; low where it contradicts the others.
+    #[schema(required = false)]
+    accuracy: Option<f64>,
+    /// How far its labels were from the predictions.
+    #[schema(required = false)]
+    mae: Option<f64>,
 }
 
 /// A point of the window's curve.
@@ -238,4 +283,25 @@ pub(crate) struct ForgetAnswer {
     entries: u64,
     /// When the experts no longer contain what was learned from them: `next_consolidation`.
     retrained_at: String,
+    /// Rows removed from the log.
+    rows: u64,
+    /// Recent predictions removed, whose rows were kept for `feedback`: those of calls with a row that matched.
+    recent_predictions: u64,
+    /// Whether the state after that consolidation is that of a model that never received the rows.
+    exact: bool,
+    /// How far the log reaches back.
+    log: LogReach,
+    /// All this in words, and what is not covered.
+    statement: String,
+}
+
+/// How far a stream's log reaches back.
+#[derive(Serialize, ToSchema)]
+pub(crate) struct LogReach {
+    /// Whether it holds every row that was learned and may be concerned.
+    complete: bool,
+    /// Rows learned before it begins that may be concerned.
+    rows_before: u64,
+    /// When its first row was observed; null where it has none.
+    since: Option<Timestamp>,
 }

@@ -4,6 +4,7 @@
 //! applied and published together, and are answered after that: a prediction that starts after the answer uses
 //! their rows. Readers use the published copy and never wait for the task.
 
+use super::past::{Candidate, Past};
 use super::state::{Applied, CONSOLIDATE_LEAST, Published, State, answer};
 use super::stream_log::{Read, StreamLog};
 use super::{Drift, blocking};
@@ -13,7 +14,6 @@ use crate::{Error, Kind, Result, telemetry};
 use arc_swap::ArcSwap;
 use futures::future::join_all;
 use kenyon_learn::data::Table;
-use kenyon_learn::learning::stream::StreamModel;
 use serde_json::{Value, json};
 use std::sync::{Arc, Weak};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -50,9 +50,9 @@ pub(super) enum Command {
     /// Copy the state for a consolidation.
     Copy(Reply<StateCopy>),
     /// Replace the state by a consolidated one.
-    TakeOver(Box<StreamModel>, u64, Reply<()>),
-    /// Whether a consolidation is due because nothing was learned since the last call.
-    IsIdle(Reply<bool>),
+    TakeOver(Box<Candidate>, Reply<()>),
+    /// Why a consolidation is due: rows were forgotten, or nothing was learned since the last call.
+    IsDue(Reply<Option<&'static str>>),
 }
 
 /// Parsed rows to learn.
@@ -61,12 +61,15 @@ pub(super) struct Rows {
     /// The rows as lines of JSON.
     pub(super) payload: Vec<u8>,
     pub(super) key: Option<IdempotencyKey>,
+    /// The id of the key that sent them; empty without keys.
+    pub(super) source: String,
 }
 
 /// A state as bytes, and the first record that is not in it. No snapshot deletes the log while the token lives,
 /// because the copy follows it.
 pub(super) struct StateCopy {
     pub(super) bytes: Vec<u8>,
+    pub(super) past: Past,
     pub(super) next: u64,
     pub(super) token: Arc<()>,
 }
@@ -184,8 +187,8 @@ impl Actor {
             }
             Command::Snapshot(reply) => drop(reply.send(self.snapshot().await)),
             Command::Copy(reply) => drop(reply.send(self.copy().await)),
-            Command::TakeOver(candidate, next, reply) => drop(reply.send(self.take_over(*candidate, next).await)),
-            Command::IsIdle(reply) => drop(reply.send(self.with(|state| Ok(state.is_idle())))),
+            Command::TakeOver(candidate, reply) => drop(reply.send(self.take_over(candidate).await)),
+            Command::IsDue(reply) => drop(reply.send(self.with(|state| Ok(state.is_due())))),
         }
     }
 
@@ -247,7 +250,8 @@ impl Actor {
 
     async fn append(&self, rows: &Rows) -> Result<Appended> {
         let (count, payload) = (rows.table.rows as u64, rows.payload.clone());
-        let record = NewRecord { kind: "rows".into(), rows: count, payload, idempotency: rows.key.clone() };
+        let (idempotency, source) = (rows.key.clone(), rows.source.clone());
+        let record = NewRecord { kind: "rows".into(), rows: count, payload, idempotency, source };
         let model = &self.log.model;
         let appended = self.log.store.append_observations(&model.name, model.id, vec![record]).await?;
         let Some(appended) = appended.first().copied() else { return Err(Error::internal("nothing was appended")) };
@@ -268,7 +272,9 @@ impl Actor {
             return Ok(());
         }
         let few = rows.table.rows <= FEW_ROWS;
-        let work = move |state: &mut State| state.learn(&rows.table, &rows.payload, (appended.next, appended.at));
+        let work = move |state: &mut State| {
+            state.learn(&rows.table, &rows.payload, (appended.next, appended.at, &rows.source))
+        };
         let applied = if few { self.with(work)? } else { self.work(work).await? };
         self.notice(applied);
         Ok(())
@@ -287,9 +293,9 @@ impl Actor {
                 Read::UpToDate => return Ok(()),
                 Read::Compacted => {
                     // A missing record is in a snapshot that another replica, or a consolidation, has made.
-                    let (online, next) = self.log.reload(self.next()?).await?;
+                    let (reloaded, next) = self.log.reload(self.next()?).await?;
                     self.with(|state| {
-                        state.replace(online, next);
+                        state.replace(reloaded, next);
                         Ok(())
                     })?;
                     continue;
@@ -371,46 +377,49 @@ impl Actor {
         }
     }
 
-    /// Saves the state and deletes the log before it.
+    /// Saves the state, and deletes what is not kept of the log before it.
     async fn snapshot(&mut self) -> Result<()> {
-        let root = self.log.root;
-        let snapshot = self
-            .work(move |state| {
-                (state.since_snapshot, state.to_compact) = ((0, 0), false);
-                state.kept(root)
-            })
-            .await?;
-        self.log.store.save_log_snapshot(&self.log.model.name, self.log.model.id, snapshot).await
+        let log = Arc::clone(&self.log);
+        let (snapshot, keep) = self.work(move |state| Ok((state.kept(log.root)?, log.keep(&state.past, None)))).await?;
+        self.log.store.save_log_snapshot(&self.log.model.name, self.log.model.id, snapshot, &keep).await?;
+        self.with(|state| {
+            state.compacted();
+            Ok(())
+        })
     }
 
     async fn copy(&mut self) -> Result<StateCopy> {
         self.catch_up_and_publish().await?;
         let token = self.copies.upgrade().unwrap_or_default();
         self.copies = Arc::downgrade(&token);
-        let (bytes, next) = self.work(|state| Ok((state.online.snapshot()?, state.next))).await?;
-        Ok(StateCopy { bytes, next, token })
+        let (bytes, past, next) =
+            self.work(|state| Ok((state.online.snapshot()?, state.past.clone(), state.next))).await?;
+        Ok(StateCopy { bytes, past, next, token })
     }
 
     /// Replaces the state by the candidate, here and for every replica. Nothing is appended here meanwhile;
     /// what other replicas append is applied before another try.
-    async fn take_over(&mut self, mut candidate: StreamModel, mut next: u64) -> Result<()> {
+    async fn take_over(&mut self, mut candidate: Box<Candidate>) -> Result<()> {
         let (log, version) = (Arc::clone(&self.log), self.published.load().version);
         if log.store.model(&log.model.name).await?.traffic.stable != Some(version) {
             return Err(Error::conflict("version_changed", "the model serves another version now"));
         }
         for _ in 0..TRIES {
-            (candidate, next) = log.follow(candidate, next).await?;
+            candidate = log.follow(candidate).await?;
             let (returned, bytes) = blocking(move || {
-                let bytes = candidate.snapshot()?;
+                let bytes = candidate.online.snapshot()?;
                 Ok((candidate, bytes))
             })
             .await?;
             candidate = returned;
-            let info = json!({"version": version, "root": log.root, "rows": candidate.rows()});
-            let snapshot = LogSnapshot { seq: next, bytes: bytes.into(), info };
-            if log.store.take_over_log(&log.model.name, log.model.id, snapshot).await? {
+            let (rows, past) = (candidate.online.rows(), &candidate.past);
+            let info = json!({"version": version, "root": log.root, "rows": rows, "past": past});
+            let snapshot = LogSnapshot { seq: candidate.next, bytes: bytes.into(), info };
+            let keep = log.keep(past, candidate.oldest.clone());
+            if log.store.take_over_log(&log.model.name, log.model.id, snapshot, &keep).await? {
                 self.with(|state| {
-                    state.replace(candidate, next + 1);
+                    state.replace((candidate.online, candidate.past), candidate.next + 1);
+                    state.compacted();
                     Ok(())
                 })?;
                 self.publish();

@@ -7,7 +7,8 @@
 //! job publishes a version; versions of one stream share its state.
 
 use super::actor::{Command, StateCopy, StreamHandle};
-use super::{Streams, blocking, due};
+use super::past::Candidate;
+use super::{Streams, apply, blocking, due, recompute};
 use crate::store::{ModelName, NewRecord, NewVersion};
 use crate::{Error, Result};
 use kenyon_learn::learning::fit::task_name;
@@ -28,7 +29,7 @@ pub struct Consolidated {
 }
 
 impl Streams {
-    /// Consolidates idle streams: checks every stream at intervals, for ever.
+    /// Consolidates streams that are idle or have forgotten rows: checks every stream at intervals, for ever.
     pub async fn consolidate_when_idle(self) {
         loop {
             tokio::time::sleep(IDLE).await;
@@ -36,12 +37,13 @@ impl Streams {
         }
     }
 
-    /// Queues a consolidation of every stream that has learned enough since its last and that
+    /// Queues a consolidation of every stream that has forgotten rows, or has learned enough since its last and that
     /// no rows were added to since the last check.
     pub(super) async fn look_for_idle(&self) {
+        self.inner.rows_limit.tidy();
         for stream in self.all_open() {
-            if stream.ask(Command::IsIdle).await.unwrap_or(false) {
-                due::queue_due(&stream.log, "idle").await;
+            if let Ok(Some(because)) = stream.ask(Command::IsDue).await {
+                due::queue_due(&stream.log, because).await;
             }
         }
     }
@@ -49,11 +51,16 @@ impl Streams {
     /// Consolidates what a model has observed. Observing and predicting continue meanwhile.
     pub async fn consolidate(&self, name: &ModelName) -> Result<Consolidated> {
         let stream = self.learning(name).await?;
-        let StateCopy { bytes, next, token } = stream.ask(Command::Copy).await?;
+        let copy = stream.ask(Command::Copy).await?;
+        if !copy.past.pending.is_empty() {
+            return self.consolidate_without_forgotten(&stream, copy).await;
+        }
+        let StateCopy { bytes, mut past, next, token } = copy;
+        past.consolidated.push(next);
         if stream.published().report.rows() == 0 {
             return Err(Error::unprocessable("nothing_to_consolidate", "this model has observed nothing yet"));
         }
-        let (base, threads) = (stream.log.base.clone(), self.inner.threads);
+        let (base, threads) = (stream.log.base.clone(), self.inner.options.threads);
         let (candidate, done) = blocking(move || {
             let mut candidate = StreamModel::restore(&bytes, base)?;
             candidate.set_threads(threads);
@@ -63,17 +70,47 @@ impl Streams {
         .await?;
         tracing::info!(model = name.as_str(), ?done, "consolidated");
         if !done.accepted {
-            let payload = serde_json::to_vec(&done).map_err(Error::internal)?;
-            let record = NewRecord { kind: "consolidated".into(), rows: 0, payload, idempotency: None };
+            let noted = apply::Consolidated { copied: Some(next), consolidation: done };
+            let payload = serde_json::to_vec(&noted).map_err(Error::internal)?;
+            let record = NewRecord { kind: "consolidated".into(), payload, ..NewRecord::default() };
             stream.ask(|reply| Command::Operate(vec![record], reply)).await?;
-            return Ok(Consolidated { result: result(&stream, &done), version: None });
+            return Ok(Consolidated { result: result(&stream, &noted.consolidation), version: None });
         }
         // Most of what was observed meanwhile is applied here, so that the stream's task is not blocked for long.
-        let (candidate, next) = stream.log.follow(candidate, next).await?;
-        stream.ask(|reply| Command::TakeOver(Box::new(candidate), next, reply)).await?;
+        let candidate = Box::new(Candidate { online: candidate, past, next, oldest: None });
+        let candidate = stream.log.follow(candidate).await?;
+        stream.ask(|reply| Command::TakeOver(candidate, reply)).await?;
         drop(token);
         let version = self.version_of(&stream, &done).await?;
         Ok(Consolidated { result: result(&stream, &done), version: Some(version) })
+    }
+
+    /// Computes the state again from the log, in which forgotten rows are not any more.
+    async fn consolidate_without_forgotten(&self, stream: &StreamHandle, copy: StateCopy) -> Result<Consolidated> {
+        let mut recomputed = recompute::without_forgotten(&stream.log, &copy).await?;
+        let (base, bytes) = (stream.log.base.clone(), copy.bytes);
+        let (recomputed, done, digest) = blocking(move || {
+            let mut old = StreamModel::restore(&bytes, base)?;
+            let (before, _) = old.judge_recent()?;
+            let digest = recomputed.candidate.online.digest()?;
+            let done = recomputed.candidate.online.recomputed(old.forgotten(), before)?;
+            Ok((recomputed, done, digest))
+        })
+        .await?;
+        let (rows_before, removed_before) = (recomputed.rows_before, recomputed.removed_before);
+        tracing::info!(model = stream.log.model.name.as_str(), ?done, rows_before, "computed without forgotten rows");
+        let candidate = stream.log.follow(Box::new(recomputed.candidate)).await?;
+        stream.ask(|reply| Command::TakeOver(candidate, reply)).await?;
+        drop(copy.token);
+        let mut version = self.version_of(stream, &done).await?;
+        let forgotten = json!({
+            "rows": done.forgotten, "rows_before_log": rows_before, "removed_before_log": removed_before,
+            "exact": rows_before == 0, "rows_left": done.rows, "state_sha256": digest,
+        });
+        let mut result = result(stream, &done);
+        result["forgotten"] = forgotten.clone();
+        version.info["forgotten"] = forgotten;
+        Ok(Consolidated { result, version: Some(version) })
     }
 
     /// The version under which the consolidated state is published: the files that the stream began with,

@@ -20,6 +20,15 @@ const PART_BYTES: usize = 1 << 20;
 /// A row may be this long.
 const LONGEST_ROW: usize = 8 << 20;
 
+/// Who sends rows, and under which key for retries.
+#[derive(Clone, Debug, Default)]
+pub struct Sender {
+    /// The same never learns twice.
+    pub key: Option<IdempotencyKey>,
+    /// The id of the API key; empty without keys.
+    pub source: String,
+}
+
 /// The lines of a body that have arrived and are not processed yet.
 #[derive(Default)]
 struct BodyRows {
@@ -84,7 +93,7 @@ fn check_assumed_task(stream: &StreamHandle, payload: &[u8]) -> Result<()> {
 impl Streams {
     /// Learns from the rows of a JSON array, `[{…},{…}]`; answers once they are durable, applied and published.
     /// A row without its target is learned from as far as that goes.
-    pub async fn observe(&self, name: &ModelName, rows: &[u8], key: Option<IdempotencyKey>) -> Result<Value> {
+    pub async fn observe(&self, name: &ModelName, rows: &[u8], from: Sender) -> Result<Value> {
         let stream = self.learning(name).await?;
         let rows: Vec<&RawValue> = serde_json::from_slice(rows)
             .map_err(|e| Error::malformed("invalid_json", format!("rows must be a list of objects: {e}")))?;
@@ -97,7 +106,7 @@ impl Streams {
         if rows.is_empty() {
             return Ok(nothing_observed(&stream));
         }
-        let rows = read(&stream, payload, key).await?;
+        let rows = self.read(&stream, payload, from).await?;
         stream.ask(|reply| Command::Observe(rows, reply)).await
     }
 
@@ -107,7 +116,7 @@ impl Streams {
         &self,
         name: &ModelName,
         mut body: impl Flow<Item = std::result::Result<Bytes, E>> + Unpin,
-        key: Option<IdempotencyKey>,
+        from: Sender,
         mut part: impl FnMut(&Value) -> BoxFuture<'static, Result<()>>,
     ) -> Result<Value> {
         let stream = self.learning(name).await?;
@@ -133,9 +142,9 @@ impl Streams {
                 None => ended = true,
             }
             for (payload, rows) in lines.cut(ended) {
-                let key = key.as_ref().map(|k| IdempotencyKey { key: format!("{}#{number}", k.key), ..k.clone() });
+                let key = from.key.as_ref().map(|k| IdempotencyKey { key: format!("{}#{number}", k.key), ..k.clone() });
                 number += 1;
-                let read = read(&stream, payload, key).await;
+                let read = self.read(&stream, payload, Sender { key, source: from.source.clone() }).await;
                 if learning.is_some() {
                     let learned = joined(&mut learning).await?;
                     part(&learned).await?;
@@ -156,8 +165,8 @@ impl Streams {
         Ok(answer)
     }
 
-    /// Learns the late label of a prediction.
-    pub async fn feedback(&self, name: &ModelName, prediction: &str, target: &Value) -> Result<Value> {
+    /// Learns the late label of a prediction, which `source` has sent.
+    pub async fn feedback(&self, name: &ModelName, prediction: &str, target: &Value, source: &str) -> Result<Value> {
         let missing =
             || Error::not_found("prediction_not_found", "the prediction is unknown, or its row is no longer kept");
         let (model, row) = self.inner.engine.recall(prediction).ok_or_else(missing)?;
@@ -169,25 +178,27 @@ impl Streams {
         row.insert(stream.log.target.clone(), target.clone());
         let mut payload = serde_json::to_vec(&row).map_err(Error::internal)?;
         payload.push(b'\n');
-        let rows = read(&stream, payload, None).await?;
+        let rows = self.read(&stream, payload, Sender { key: None, source: source.to_owned() }).await?;
         stream.ask(|reply| Command::Observe(rows, reply)).await
     }
+
+    /// Reads lines of JSON, which the sender may teach the model now.
+    async fn read(&self, stream: &StreamHandle, payload: Vec<u8>, from: Sender) -> Result<Rows> {
+        let rows = read_rows(&stream.log.reader, payload, from).await?;
+        check_assumed_task(stream, &rows.payload)?;
+        self.inner.rows_limit.admit(&rows.source, stream.log.model.id, rows.table.rows)?;
+        Ok(rows)
+    }
 }
 
-/// Reads lines of JSON.
-async fn read(stream: &StreamHandle, payload: Vec<u8>, key: Option<IdempotencyKey>) -> Result<Rows> {
-    let rows = read_rows(&stream.log.reader, payload, key).await?;
-    check_assumed_task(stream, &rows.payload)?;
-    Ok(rows)
-}
-
-async fn read_rows(reader: &RowsReader, payload: Vec<u8>, key: Option<IdempotencyKey>) -> Result<Rows> {
+async fn read_rows(reader: &RowsReader, payload: Vec<u8>, from: Sender) -> Result<Rows> {
+    let Sender { key, source } = from;
     // A few rows are parsed in less time than starting a thread takes.
     if payload.len() < 16 << 10 {
-        return Ok(Rows { table: reader.from_ndjson(&payload)?, payload, key });
+        return Ok(Rows { table: reader.from_ndjson(&payload)?, payload, key, source });
     }
     let reader = reader.clone();
-    blocking(move || Ok(Rows { table: reader.from_ndjson(&payload)?, payload, key })).await
+    blocking(move || Ok(Rows { table: reader.from_ndjson(&payload)?, payload, key, source })).await
 }
 
 fn nothing_observed(stream: &StreamHandle) -> Value {

@@ -9,16 +9,22 @@ mod actor;
 mod apply;
 mod consolidate;
 mod due;
+#[cfg(test)]
+mod forgetting_tests;
 mod learn;
 mod open;
+mod past;
+mod recompute;
 mod remembered;
+mod rows_limit;
 mod state;
 mod stream_log;
 #[cfg(test)]
 mod tests;
 
 pub use consolidate::Consolidated;
-pub use remembered::MemoryPage;
+pub use learn::Sender;
+pub use remembered::{Forgetting, MemoryPage};
 
 use super::engine::Engine;
 use super::loaded_version::LoadedVersion;
@@ -30,6 +36,7 @@ use futures::future::BoxFuture;
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::learning::stream::{StreamModel, StreamSpec};
 use kenyon_learn::models::Task;
+use rows_limit::RowsLimit;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -51,10 +58,22 @@ pub struct Streams {
 struct Inner {
     store: Store,
     engine: Engine,
-    threads: usize,
+    options: StreamOptions,
+    rows_limit: RowsLimit,
     drifts: broadcast::Sender<Drift>,
     /// A place for each stream that is open or being opened. Locked for a look-up alone.
     open: Mutex<HashMap<ModelName, Arc<Place>>>,
+}
+
+/// Settings of all streams.
+#[derive(Clone, Copy, Debug)]
+pub struct StreamOptions {
+    /// Threads that larger sums may use.
+    pub threads: usize,
+    /// Bytes of each log that stay behind a snapshot, at least half of them.
+    pub history_bytes: u64,
+    /// Rows a minute that a key may teach a model; 0 is without limit.
+    pub key_rows_limit: u32,
 }
 
 /// Where a stream's handle is once it is open.
@@ -124,10 +143,12 @@ impl std::fmt::Debug for Streams {
 }
 
 impl Streams {
-    /// Streams over this store, published through this engine. `threads` bounds larger sums.
-    pub fn new(store: Store, engine: Engine, threads: usize) -> Self {
+    /// Streams over this store, published through this engine.
+    pub fn new(store: Store, engine: Engine, options: StreamOptions) -> Self {
         let (drifts, _) = broadcast::channel(64);
-        let inner = Arc::new(Inner { store, engine: engine.clone(), threads, drifts, open: Mutex::default() });
+        let open = Mutex::default();
+        let rows_limit = RowsLimit::new(options.key_rows_limit);
+        let inner = Arc::new(Inner { store, engine: engine.clone(), options, rows_limit, drifts, open });
         let weak = Arc::downgrade(&inner);
         // A version that is loaded answers with what its stream has learned, from the first answer
         // on: a stream that is not open yet is opened first.
@@ -150,23 +171,21 @@ impl Streams {
     /// Opens every model that has observed something, a few at a time, so that later requests
     /// need not wait.
     pub async fn start(&self) -> Result<()> {
-        let mut cursor = None;
-        loop {
-            let page = self.inner.store.models(100, cursor.as_deref()).await?;
-            let served = page.items.iter().filter(|m| m.traffic.stable.is_some());
-            futures::stream::iter(served).for_each_concurrent(OPENED_AT_ONCE, |model| self.open_if_used(model)).await;
-            cursor = page.next_cursor;
-            if cursor.is_none() {
-                return Ok(());
-            }
-        }
+        let streams = self.inner.store.streams().await?;
+        let open = |(name, id): (ModelName, Uuid)| async move { self.open_logged(&name, id).await };
+        futures::stream::iter(streams).for_each_concurrent(OPENED_AT_ONCE, open).await;
+        Ok(())
     }
 
     async fn open_if_used(&self, model: &Model) {
-        let observed = self.inner.store.log_head(model.id).await.unwrap_or(0) > 0;
-        if observed && let Err(error) = self.learning_of(&model.name, model.id).await {
-            let name = model.name.as_str();
-            tracing::error!(model = name, %error, cause = ?error.cause, "a stream could not be opened");
+        if self.inner.store.log_head(model.id).await.unwrap_or(0) > 0 {
+            self.open_logged(&model.name, model.id).await;
+        }
+    }
+
+    async fn open_logged(&self, name: &ModelName, id: Uuid) {
+        if let Err(error) = self.learning_of(name, id).await {
+            tracing::error!(model = name.as_str(), %error, cause = ?error.cause, "a stream could not be opened");
         }
     }
 

@@ -1,13 +1,14 @@
 //! Opening streams: from the last snapshot and the log after it.
 
 use super::actor::{Actor, StreamHandle};
+use super::past::Past;
 use super::state::State;
 use super::stream_log::{Read, StreamLog, root_of_snapshot};
 use super::{Streams, blocking};
 use crate::store::ModelName;
 use crate::{Error, Kind, Result};
 use kenyon_learn::learning::bundle::Bundle;
-use kenyon_learn::learning::stream::{StreamModel, StreamSpec};
+use kenyon_learn::learning::stream::StreamModel;
 use serde_json::Value;
 use std::sync::Arc;
 use uuid::Uuid;
@@ -43,34 +44,42 @@ impl Streams {
         };
         let files = inner.store.version_files(&inner.store.version(name, version).await?).await?;
         let snapshot = inner.store.log_snapshot(model.id).await?;
-        let threads = inner.threads;
-        let (root, base, online, next) = blocking(move || {
+        let (threads, history_bytes) = (inner.options.threads, inner.options.history_bytes);
+        let (store, id) = (inner.store.clone(), model.id);
+        let (log, online, next, adopt) = blocking(move || {
             let file = |wanted: &str| files.iter().find(|(n, _)| n == wanted).map(|(_, bytes)| &bytes[..]);
-            let bundle = Bundle::load(file)?;
+            let bundle = Arc::new(Bundle::load(file)?);
             let root = root_of(&bundle).unwrap_or(version);
             let next = snapshot.as_ref().map_or(0, |s| s.seq);
             let kept = snapshot.filter(|s| root_of_snapshot(s) == Some(root));
-            let fresh = from_nothing(&bundle);
-            let (base, start) = if fresh { (None, Some(begin(&bundle)?)) } else { (Some(Arc::new(bundle)), None) };
-            let mut online = match (kept, start, &base) {
-                (Some(kept), _, base) => StreamModel::restore(&kept.bytes, base.clone())?,
-                (None, Some(start), _) => start,
-                (None, None, Some(base)) => StreamModel::over(Arc::clone(base)),
-                (None, None, None) => return Err(Error::internal("a stream without a beginning")),
+            let base = (!from_nothing(&bundle)).then(|| bundle.clone());
+            let target = bundle.config.target.name.clone();
+            let reader = bundle.reader().clone();
+            let mut log =
+                StreamLog { store, model, root, origin: bundle, base, reader, target, threads, history_bytes };
+            let adopt = kept.as_ref().is_some_and(|kept| Past::of(kept).is_none());
+            let (mut online, past) = match kept {
+                Some(kept) => {
+                    let past = Past::of(&kept).unwrap_or_else(|| Past::from(next));
+                    (StreamModel::restore(&kept.bytes, log.base.clone())?, past)
+                }
+                None => (log.begin()?, Past::from(next)),
             };
             online.set_threads(threads);
-            Ok((root, base, online, next))
+            log.reader = online.reader().clone();
+            log.target = online.target_name().to_owned();
+            Ok((Arc::new(log), (online, past), next, adopt))
         })
         .await?;
-        let bundle_reader = online.reader().clone();
-        let target = online.target_name().to_owned();
-        let store = inner.store.clone();
-        let log = Arc::new(StreamLog { store, model, root, base, reader: bundle_reader, target, threads });
-        let state = caught_up(&log, State::new(name.as_str(), version, online, next)).await?;
+        if adopt {
+            inner.store.adopt_log_snapshot(id).await?;
+        }
+        let mut state = caught_up(&log, State::new(name.as_str(), version, online, next)).await?;
         // A process may have ended between a request to forget and the snapshot that fulfils it.
         if state.to_compact {
-            let kept = state.kept(root)?;
-            inner.store.save_log_snapshot(&log.model.name, log.model.id, kept).await?;
+            let (kept, keep) = (state.kept(log.root)?, log.keep(&state.past, None));
+            inner.store.save_log_snapshot(&log.model.name, log.model.id, kept, &keep).await?;
+            state.compacted();
         }
         // A version that was loaded before has answered without its stream; the task publishes as it starts. One that
         // is loaded later gets what is published then.
@@ -106,16 +115,4 @@ pub(super) fn root_of(bundle: &Bundle) -> Option<u64> {
 
 fn from_nothing(bundle: &Bundle) -> bool {
     bundle.config.config.get("stream").and_then(Value::as_bool).unwrap_or(false)
-}
-
-/// A stream from a bundle's columns alone.
-fn begin(bundle: &Bundle) -> Result<StreamModel> {
-    Ok(StreamModel::new(&StreamSpec {
-        task: bundle.config.task,
-        target: bundle.config.target.clone(),
-        classes: bundle.classes().to_vec(),
-        inputs: bundle.encoder.inputs.clone(),
-        config: bundle.config.config.clone(),
-        seed: bundle.config.seed,
-    })?)
 }

@@ -2,6 +2,7 @@
 
 use super::DriftIn;
 use super::apply::{learn, operate};
+use super::past::Past;
 use super::stream_log::StreamLog;
 use crate::store::{LogSnapshot, Record};
 use crate::{Result, telemetry};
@@ -29,6 +30,9 @@ pub(super) struct State {
     pub(super) drift: bool,
     /// The log still holds rows that were forgotten.
     pub(super) to_compact: bool,
+    pub(super) past: Past,
+    /// Whether what is pending was seen when it was last checked.
+    forgetting_seen: bool,
     /// The name of its metrics.
     name: String,
 }
@@ -48,7 +52,7 @@ pub(super) struct Applied {
 }
 
 impl State {
-    pub(super) fn new(name: &str, version: u64, online: StreamModel, next: u64) -> Self {
+    pub(super) fn new(name: &str, version: u64, (online, past): (StreamModel, Past), next: u64) -> Self {
         Self {
             version,
             consolidated_at: online.consolidated_at(),
@@ -58,6 +62,8 @@ impl State {
             since_snapshot: (0, 0),
             drift: false,
             to_compact: false,
+            past,
+            forgetting_seen: false,
             name: name.to_owned(),
         }
     }
@@ -68,17 +74,24 @@ impl State {
     }
 
     /// Another state of the same stream, which has taken in every record below `next`.
-    pub(super) fn replace(&mut self, online: StreamModel, next: u64) {
+    pub(super) fn replace(&mut self, (online, past): (StreamModel, Past), next: u64) {
         self.consolidated_at = online.consolidated_at();
         self.online = online;
+        self.past = past;
         self.next = next;
         self.since_snapshot = (0, 0);
         self.to_compact = false;
     }
 
-    /// Learns the rows of a record that was appended at `at` and ends before `next`.
-    pub(super) fn learn(&mut self, table: &Table, payload: &[u8], (next, at): (u64, Timestamp)) -> Result<Applied> {
+    /// Learns the rows of a record that `source` has sent, that was appended at `at` and ends before `next`.
+    pub(super) fn learn(
+        &mut self,
+        table: &Table,
+        payload: &[u8],
+        (next, at, source): (u64, Timestamp, &str),
+    ) -> Result<Applied> {
         self.online.set_time(at);
+        self.online.set_source(source);
         let observed = learn(&mut self.online, table, payload)?;
         self.since_snapshot.0 += observed.rows;
         self.since_snapshot.1 += payload.len();
@@ -95,10 +108,10 @@ impl State {
     /// Applies a record of the log.
     pub(super) fn apply(&mut self, log: &StreamLog, record: &Record) -> Result<Applied> {
         if let Some(table) = log.table(record) {
-            return self.learn(&table, &record.payload, (record.next, record.at));
+            return self.learn(&table, &record.payload, (record.next, record.at, &record.source));
         }
         self.to_compact |= record.kind == "forget";
-        operate(&mut self.online, record, &log.target)?;
+        operate(&mut self.online, &mut self.past, record, &log.target)?;
         self.consolidated_at = self.consolidated_at.max(self.online.consolidated_at());
         self.next = record.next;
         Ok(Applied::default())
@@ -106,19 +119,30 @@ impl State {
 
     /// The state as a snapshot of the log.
     pub(super) fn kept(&self, root: u64) -> Result<LogSnapshot> {
-        let info = json!({"version": self.version, "root": root, "rows": self.online.rows()});
+        let info = json!({"version": self.version, "root": root, "rows": self.online.rows(), "past": self.past});
         Ok(LogSnapshot { seq: self.next, bytes: self.online.snapshot()?.into(), info })
     }
 
-    /// Whether a consolidation is due because nothing was learned since the last call.
-    pub(super) fn is_idle(&mut self) -> bool {
+    /// After a snapshot: the log holds none of the forgotten rows.
+    pub(super) fn compacted(&mut self) {
+        (self.since_snapshot, self.to_compact) = ((0, 0), false);
+        self.past.erase.clear();
+    }
+
+    /// Why a consolidation is due: rows were forgotten, or nothing was learned since the last call.
+    pub(super) fn is_due(&mut self) -> Option<&'static str> {
+        // At the second look, so that several requests to forget need one consolidation.
+        if !self.past.pending.is_empty() {
+            return std::mem::replace(&mut self.forgetting_seen, true).then_some("forget");
+        }
+        self.forgetting_seen = false;
         let rows = self.online.rows();
         let idle = std::mem::replace(&mut self.looked_at, rows) == rows;
         let due = idle && rows.saturating_sub(self.consolidated_at) >= CONSOLIDATE_LEAST;
         if due {
             self.consolidated_at = rows;
         }
-        due
+        due.then_some("idle")
     }
 }
 

@@ -2,16 +2,17 @@
 
 use super::DriftIn;
 use super::apply::{learn, operate};
-use crate::store::{LogSnapshot, Model, Record, Store};
+use super::past::{Candidate, Past};
+use crate::store::{LogKeep, LogSnapshot, Model, Record, Store};
 use crate::{Error, Kind, Result, telemetry};
 use kenyon_learn::data::Table;
 use kenyon_learn::data::rows::RowsReader;
 use kenyon_learn::learning::bundle::Bundle;
-use kenyon_learn::learning::stream::StreamModel;
+use kenyon_learn::learning::stream::{StreamModel, StreamSpec};
 use std::sync::Arc;
 
 /// Records read at a time.
-const PAGE: usize = 100;
+pub(super) const PAGE: usize = 100;
 
 /// The constant parts of a stream: the model, the version it began with, how its rows are read.
 pub(super) struct StreamLog {
@@ -19,11 +20,15 @@ pub(super) struct StreamLog {
     pub(super) model: Model,
     /// The version its stream began with. Versions that consolidations make continue it.
     pub(super) root: u64,
-    /// What it began with, where that was trained.
+    /// The files of that version.
+    pub(super) origin: Arc<Bundle>,
+    /// The same, where it was trained.
     pub(super) base: Option<Arc<Bundle>>,
     pub(super) reader: RowsReader,
     pub(super) target: String,
     pub(super) threads: usize,
+    /// Bytes of records that are kept behind a snapshot.
+    pub(super) history_bytes: u64,
 }
 
 /// The log from some record on.
@@ -51,7 +56,7 @@ impl StreamLog {
     }
 
     /// The state of the last snapshot, which is newer than `next`, and the first record that is not in it.
-    pub(super) async fn reload(&self, next: u64) -> Result<(StreamModel, u64)> {
+    pub(super) async fn reload(&self, next: u64) -> Result<((StreamModel, Past), u64)> {
         let kept = self.store.log_snapshot(self.model.id).await?;
         let Some(kept) = kept.filter(|s| s.seq > next && root_of_snapshot(s) == Some(self.root)) else {
             let detail = "another version has begun to learn; try again";
@@ -61,17 +66,18 @@ impl StreamLog {
         super::blocking(move || {
             let mut online = StreamModel::restore(&kept.bytes, base)?;
             online.set_threads(threads);
-            Ok((online, kept.seq))
+            let past = Past::of(&kept).unwrap_or_else(|| Past::from(kept.seq));
+            Ok(((online, past), kept.seq))
         })
         .await
     }
 
     /// Applies to another state of this stream all records from `next` on, without notifications.
-    pub(super) async fn follow(self: &Arc<Self>, mut online: StreamModel, mut next: u64) -> Result<(StreamModel, u64)> {
+    pub(super) async fn follow(self: &Arc<Self>, mut it: Box<Candidate>) -> Result<Box<Candidate>> {
         loop {
-            let records = match self.read(next).await? {
+            let records = match self.read(it.next).await? {
                 Read::Records(records) => records,
-                Read::UpToDate => return Ok((online, next)),
+                Read::UpToDate => return Ok(it),
                 Read::Compacted => {
                     // Rows were forgotten, or another replica took a snapshot: the copy is outdated.
                     let detail = "the log was compacted during the consolidation, which starts again";
@@ -79,17 +85,48 @@ impl StreamLog {
                 }
             };
             let log = Arc::clone(self);
-            (online, next) = super::blocking(move || {
+            it = super::blocking(move || {
                 for record in &records {
-                    online.set_time(record.at);
+                    it.online.set_time(record.at);
+                    it.online.set_source(&record.source);
                     match log.table(record) {
-                        Some(table) => drop(learn(&mut online, &table, &record.payload)?),
-                        None => operate(&mut online, record, &log.target)?,
+                        Some(table) => drop(learn(&mut it.online, &table, &record.payload)?),
+                        None => operate(&mut it.online, &mut it.past, record, &log.target)?,
                     }
+                    it.next = record.next;
                 }
-                Ok((online, records.last().map_or(next, |r| r.next)))
+                Ok(it)
             })
             .await?;
+        }
+    }
+
+    /// The stream before its first row.
+    pub(super) fn begin(&self) -> Result<StreamModel> {
+        let mut online = match &self.base {
+            Some(base) => StreamModel::over(Arc::clone(base)),
+            None => StreamModel::new(&StreamSpec {
+                task: self.origin.config.task,
+                target: self.origin.config.target.clone(),
+                classes: self.origin.classes().to_vec(),
+                inputs: self.origin.encoder.inputs.clone(),
+                config: self.origin.config.config.clone(),
+                seed: self.origin.config.seed,
+            })?,
+        };
+        online.set_threads(self.threads);
+        Ok(online)
+    }
+
+    /// What stays of the log behind a snapshot of a state with this past.
+    pub(super) fn keep(&self, past: &Past, oldest: Option<Vec<u8>>) -> LogKeep {
+        LogKeep {
+            root: self.root,
+            start: past.start,
+            bytes: self.history_bytes,
+            checkpoint: past.pending.is_empty(),
+            erase: past.erase.clone(),
+            replace_oldest: oldest.map(Into::into),
         }
     }
 

@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 use super::actor::Command;
-use super::{EmptyModel, Streams};
+use super::{EmptyModel, Forgetting, Sender, StreamOptions, Streams};
 use crate::serving::{Caller, Engine, Settings, StoredModels};
 use crate::store::{Change, JobFilter, JobKind, ModelName, NewJob, Store, StoreOptions};
 use bytes::Bytes;
@@ -13,6 +13,8 @@ use kenyon_learn::models::Task;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
+
+const OPTIONS: StreamOptions = StreamOptions { threads: 1, history_bytes: 1 << 20, key_rows_limit: 0 };
 
 struct Replicas {
     store: Store,
@@ -57,12 +59,12 @@ impl Replicas {
 
     fn join(&mut self) {
         let engine = Engine::new(Arc::new(StoredModels(self.store.clone())), Settings::default());
-        self.all.push((Streams::new(self.store.clone(), engine.clone(), 1), engine));
+        self.all.push((Streams::new(self.store.clone(), engine.clone(), OPTIONS), engine));
     }
 
     async fn observe(&self, replica: usize, range: std::ops::Range<usize>) {
         let rows = rows(range).to_string();
-        self.all[replica].0.observe(&self.name, rows.as_bytes(), None).await.unwrap();
+        self.all[replica].0.observe(&self.name, rows.as_bytes(), Sender::default()).await.unwrap();
     }
 
     /// Lets a replica process all notifications.
@@ -123,7 +125,8 @@ async fn a_consolidated_state_takes_over_on_every_replica() {
     assert_eq!(replicas.state(0).await, replicas.state(1).await);
     // Forgetting makes the next consolidation take over whatever its accuracy.
     let filter = json!({"y": 4});
-    let answer = replicas.all[0].0.forget(&replicas.name, filter.as_object().unwrap()).await.unwrap();
+    let answer =
+        replicas.all[0].0.forget(&replicas.name, Forgetting::Where(filter.as_object().unwrap().clone())).await.unwrap();
     assert_eq!(answer["retrained_at"], "next_consolidation");
     let version = replicas.consolidate(1).await.expect("a version");
     // Rows arrive at both before either has processed the notification.
@@ -131,15 +134,16 @@ async fn a_consolidated_state_takes_over_on_every_replica() {
     replicas.observe(1, 600..700).await;
     let (a, b) = (replicas.state(0).await, replicas.state(1).await);
     assert_eq!(a, b);
-    assert_eq!((&a.0["version"], &a.0["observed"], &a.0["forgotten_since"]), (&json!(version), &json!(700), &json!(0)));
+    assert_eq!((&a.0["version"], &a.0["observed"], &a.0["forgotten_since"]), (&json!(version), &json!(600), &json!(0)));
     assert_eq!(a.0["consolidations"].as_array().unwrap().len(), 1);
     // One that starts now reaches the same state, from the snapshot and the log after it.
     replicas.join();
     assert_eq!(replicas.state(2).await, a);
     // What was forgotten is in no record and in no memory entry.
     let model = replicas.store.model(&replicas.name).await.unwrap();
-    let log = replicas.store.read_observations(model.id, 0, 100).await.unwrap();
-    assert!(log.iter().all(|r| r.kind == "rows" && r.seq >= 501));
+    let log = replicas.store.read_log_history(model.id, 0, 100).await.unwrap();
+    let text: Vec<u8> = log.iter().flat_map(|r| r.payload.clone()).collect();
+    assert!(log.iter().all(|r| r.kind == "rows") && String::from_utf8_lossy(&text).matches("\"y\":4").count() == 40);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -192,7 +196,7 @@ async fn an_idle_stream_is_consolidated_once() {
     streams.look_for_idle().await;
     assert_eq!(queued().await.len(), 1);
     // A start does not count the same rows again.
-    let next = Streams::new(replicas.store.clone(), replicas.all[0].1.clone(), 1);
+    let next = Streams::new(replicas.store.clone(), replicas.all[0].1.clone(), OPTIONS);
     next.learning(&replicas.name).await.unwrap();
     next.look_for_idle().await;
     next.look_for_idle().await;

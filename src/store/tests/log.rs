@@ -3,7 +3,7 @@ use uuid::Uuid;
 
 fn record(payload: &str, rows: u64, key: Option<&str>) -> NewRecord {
     let idempotency = key.map(|k| IdempotencyKey::new("me observe m", k, payload.as_bytes()));
-    NewRecord { kind: "rows".to_owned(), rows, payload: payload.into(), idempotency }
+    NewRecord { kind: "rows".to_owned(), rows, payload: payload.into(), idempotency, ..NewRecord::default() }
 }
 
 async fn made(s: &Store) -> (ModelName, Uuid) {
@@ -26,11 +26,12 @@ async fn records_are_numbered_by_rows_and_come_back_in_order() {
         let error = s.append_observations(&name, Uuid::now_v7(), vec![record("x", 1, None)]).await.unwrap_err();
         assert_eq!(error.code, "model_not_found");
         let state = |seq| LogSnapshot { seq, bytes: "state".into(), info: serde_json::json!({}) };
-        assert!(!s.take_over_log(&name, id, state(11)).await.unwrap());
-        assert!(s.take_over_log(&name, id, state(12)).await.unwrap());
+        let keep = LogKeep::default();
+        assert!(!s.take_over_log(&name, id, state(11), &keep).await.unwrap());
+        assert!(s.take_over_log(&name, id, state(12), &keep).await.unwrap());
         assert_eq!((s.log_head(id).await.unwrap(), s.log_snapshot(id).await.unwrap().unwrap().seq), (13, 13));
         assert_eq!(s.read_observations(id, 0, 100).await.unwrap(), []);
-        s.save_log_snapshot(&name, id, state(12)).await.unwrap();
+        s.save_log_snapshot(&name, id, state(12), &keep).await.unwrap();
         assert_eq!(s.log_snapshot(id).await.unwrap().unwrap().seq, 13);
     })
     .await;
@@ -93,15 +94,74 @@ async fn a_snapshot_replaces_what_is_in_it() {
             s.append_observations(&name, id, vec![record(&i.to_string(), 1, None)]).await.unwrap();
         }
         let snapshot = |seq: u64| LogSnapshot { seq, bytes: Bytes::from(vec![seq as u8]), info: json!({ "n": seq }) };
-        s.save_log_snapshot(&name, id, snapshot(6)).await.unwrap();
-        s.save_log_snapshot(&name, id, snapshot(4)).await.unwrap();
+        let keep = LogKeep { checkpoint: true, ..LogKeep::default() };
+        s.save_log_snapshot(&name, id, snapshot(6), &keep).await.unwrap();
+        s.save_log_snapshot(&name, id, snapshot(4), &keep).await.unwrap();
         assert_eq!(s.log_snapshot(id).await.unwrap().unwrap(), snapshot(6), "an older one changes nothing");
         let read = s.read_observations(id, 0, 100).await.unwrap();
         assert_eq!(read.iter().map(|r| r.seq).collect::<Vec<_>>(), [6, 7, 8, 9]);
-        s.save_log_snapshot(&name, id, snapshot(10)).await.unwrap();
+        s.save_log_snapshot(&name, id, snapshot(10), &keep).await.unwrap();
         assert_eq!(s.log_head(id).await.unwrap(), 10);
         let f = f.reopen().await;
         assert_eq!(f.store.log_snapshot(id).await.unwrap().unwrap(), snapshot(10));
+        if f.store.backend() == "sqlite" {
+            assert_eq!(keys(&f.store, "logs").await.len(), 1);
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn half_of_the_bytes_to_keep_stays_behind_a_snapshot_and_lines_are_erased() {
+    on_both(|f| async move {
+        let s = &f.store;
+        let (name, id) = made(s).await;
+        let keep = LogKeep { root: 1, bytes: 40, checkpoint: true, ..LogKeep::default() };
+        let snapshot =
+            |seq: u64| LogSnapshot { seq, bytes: Bytes::from(vec![seq as u8]), info: json!({"root": 1, "rows": seq}) };
+        let append = async |count: usize| {
+            for _ in 0..count {
+                s.append_observations(&name, id, vec![record("a\nb\nc\nd\n", 4, None)]).await.unwrap();
+            }
+        };
+        let numbers = async || {
+            let read = s.read_log_history(id, 0, 100).await.unwrap();
+            read.iter().map(|r| r.seq).collect::<Vec<_>>()
+        };
+        append(2).await;
+        assert!(s.log_checkpoint(id, 1).await.unwrap().is_none());
+        s.save_log_snapshot(&name, id, snapshot(8), &keep).await.unwrap();
+        let oldest = s.log_checkpoint(id, 1).await.unwrap().unwrap();
+        assert_eq!((oldest.seq, oldest.bytes.len()), (0, 0), "16 bytes are less than half of 40");
+        append(1).await;
+        s.save_log_snapshot(&name, id, snapshot(12), &keep).await.unwrap();
+        append(3).await;
+        s.save_log_snapshot(&name, id, snapshot(24), &keep).await.unwrap();
+        assert_eq!(s.log_checkpoint(id, 1).await.unwrap().unwrap(), snapshot(12));
+        assert_eq!(numbers().await, [12, 16, 20]);
+        assert_eq!(s.read_observations(id, 0, 100).await.unwrap(), [], "all of it is in the snapshot");
+        // Erasing removes the checkpoints that contain the lines, and the records that name them.
+        let forget = NewRecord { kind: "forget".into(), payload: b"b".to_vec(), ..NewRecord::default() };
+        s.append_observations(&name, id, vec![forget]).await.unwrap();
+        let erase = LogKeep { erase: vec![(16, 1), (16, 3)], checkpoint: false, ..keep.clone() };
+        s.save_log_snapshot(&name, id, snapshot(25), &erase).await.unwrap();
+        let read = s.read_log_history(id, 0, 100).await.unwrap();
+        assert_eq!(
+            read.iter().map(|r| r.payload.as_slice()).collect::<Vec<_>>(),
+            [&b"a\nb\nc\nd\n"[..], b"a\n\nc\n\n", b"a\nb\nc\nd\n"]
+        );
+        assert_eq!(s.log_checkpoint(id, 1).await.unwrap().unwrap(), snapshot(12));
+        // A checkpoint that contained forgotten rows is replaced.
+        let replace = LogKeep { replace_oldest: Some("clean".into()), ..keep.clone() };
+        assert!(s.take_over_log(&name, id, snapshot(25), &replace).await.unwrap());
+        assert_eq!(s.log_checkpoint(id, 1).await.unwrap().unwrap().bytes, "clean");
+        // Another stream over the same log begins later.
+        let other = LogKeep { root: 2, start: 26, ..keep };
+        append(1).await;
+        s.save_log_snapshot(&name, id, LogSnapshot { info: json!({"root": 2}), ..snapshot(30) }, &other).await.unwrap();
+        assert!(s.log_checkpoint(id, 1).await.unwrap().is_none());
+        assert_eq!((s.log_checkpoint(id, 2).await.unwrap().unwrap().seq, numbers().await), (26, vec![26]));
+        let f = f.reopen().await;
         if f.store.backend() == "sqlite" {
             assert_eq!(keys(&f.store, "logs").await.len(), 1);
         }

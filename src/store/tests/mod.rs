@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod datasets;
+mod job_machine;
 mod jobs;
 mod log;
 mod models;

@@ -97,7 +97,7 @@ async fn a_snapshot_restores_everything_on_either_database() {
         let claim = s.claim_job("w", LEASE).await.unwrap().unwrap();
         s.save_checkpoint(&claim, 5, vec![5]).await.unwrap();
         let m = s.model(&"m".parse().unwrap()).await.unwrap();
-        let record = NewRecord { kind: "rows".to_owned(), rows: 3, payload: vec![0, 255], idempotency: None };
+        let record = NewRecord { kind: "rows".to_owned(), rows: 3, payload: vec![0, 255], ..NewRecord::default() };
         s.append_observations(&m.name, m.id, vec![record]).await.unwrap();
         let new = NewKey { name: "k".to_owned(), scopes: vec![Scope::Admin], models: vec![], expires_at: None };
         let (key, secret) = s.create_key(&new).await.unwrap();

@@ -216,12 +216,52 @@ class MemoryPage(TypedDict):
     capacity: NotRequired[int]
 
 
+class LogReach(TypedDict):
+    """How far a stream's log reaches back."""
+
+    complete: bool
+    rows_before: int
+    since: NotRequired[str | None]
+
+
 class Forgotten(TypedDict):
     """What forgetting did."""
 
     forgotten: int
     entries: int
     retrained_at: str
+    rows: NotRequired[int]
+    recent_predictions: NotRequired[int]
+    exact: NotRequired[bool]
+    log: NotRequired[LogReach]
+    statement: NotRequired[str]
+
+
+class KeyShare(TypedDict):
+    """What a key has contributed to a stream."""
+
+    key: NotRequired[str | None]
+    rows: int
+    labelled: int
+    quarantined: int
+    share: float
+    accuracy: NotRequired[float | None]
+    mae: NotRequired[float | None]
+
+
+class QuarantinedRow(TypedDict):
+    """A row that was held back."""
+
+    at: int
+    key: NotRequired[str | None]
+    row: NotRequired[dict[str, Any] | None]
+
+
+class StreamQuarantine(TypedDict):
+    """Rows of a stream that were held back: novel, and their labels contradict their neighbours."""
+
+    rows: int
+    newest: list[QuarantinedRow]
 
 
 class StreamReport(TypedDict):
@@ -240,6 +280,8 @@ class StreamReport(TypedDict):
     memory: MemoryFill
     consolidations: list[Consolidation]
     forgotten_since: NotRequired[Any]
+    keys: NotRequired[list[KeyShare]]
+    quarantine: NotRequired[StreamQuarantine]
 
 
 class Activity(TypedDict):

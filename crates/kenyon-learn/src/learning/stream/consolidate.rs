@@ -65,16 +65,28 @@ impl StreamModel {
 
     fn consolidate_without_forgotten(&mut self) -> Result<Consolidation> {
         let forgotten = self.forgotten;
-        let rows = self.recent_labels.len();
-        let batch = self.recent.clone();
-        let labels = self.recent_labels.clone();
-        let codes = self.codes(&batch)?;
-        let replayed = Replay { batch: &batch, labels: &labels, codes: &codes.0, base: &codes.1 };
-        let before = replayed.judge(&self.mixture, 0..rows, self.task, &mut self.scratch) * f64::from(self.unit());
+        let (before, _) = self.judge_recent()?;
         self.rebuild()?;
-        let after = replayed.judge(&self.mixture, 0..rows, self.task, &mut self.scratch) * f64::from(self.unit());
-        let done = Consolidation { rows: self.rows, before, after, accepted: true, judged: rows, forgotten };
-        self.record(done.clone());
+        self.recomputed(forgotten, before)
+    }
+
+    /// Accuracy (or mean absolute error) on the recent rows, and their number.
+    pub fn judge_recent(&mut self) -> Result<(f64, usize)> {
+        let rows = self.recent_labels.len();
+        let codes = self.codes(&self.recent)?;
+        let replayed = Replay { batch: &self.recent, labels: &self.recent_labels, codes: &codes.0, base: &codes.1 };
+        let figure = replayed.judge(&self.mixture, 0..rows, self.task, &mut self.scratch);
+        Ok((figure * f64::from(self.unit()), rows))
+    }
+
+    /// Records that this state was computed again without `forgotten` rows; recent rows were answered as `before` by the
+    /// state before it.
+    pub fn recomputed(&mut self, forgotten: u64, before: f64) -> Result<Consolidation> {
+        let (after, judged) = self.judge_recent()?;
+        let done = Consolidation { rows: self.rows, before, after, accepted: true, judged, forgotten };
+        if forgotten > 0 {
+            self.record(done.clone());
+        }
         Ok(done)
     }
 

@@ -29,6 +29,11 @@ impl Credibility {
         Self { fixed: true, ..Self::default() }
     }
 
+    /// Whether an error is beyond those that count in full.
+    pub(super) fn is_unusual(&self, error: f32) -> bool {
+        self.rows > KNOWN && error.abs() > USUAL * self.error.max(1e-9)
+    }
+
     /// What a row counts, in `(0, 1]`, whose prediction was `answer`; `numbers` says that its entries are columns.
     pub(super) fn of(&mut self, row: Row<'_>, truth: Truth, answer: &[f32], numbers: bool) -> f32 {
         if self.fixed {

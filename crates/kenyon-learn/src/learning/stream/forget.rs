@@ -53,6 +53,7 @@ impl StreamModel {
         };
         let recent = self.forget_recent(goes);
         self.code.forget(goes);
+        self.quarantine.forget(|text| known.contains(text) || gone(None, None, Some(text)));
         // A row that is stored twice was learned once: the log gives the count, then the recent rows.
         let counted: HashSet<&str> = logged.iter().copied().collect();
         let mut rows = logged.to_vec();

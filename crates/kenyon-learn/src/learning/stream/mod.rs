@@ -25,10 +25,12 @@ mod labels;
 mod mixture;
 mod mixture_learn;
 mod network;
+mod quarantine;
 mod record;
 mod report;
 mod served;
 mod shape;
+mod sources;
 mod start;
 mod state;
 mod targets;
@@ -64,10 +66,12 @@ use horizons::Horizons;
 use jiff::Timestamp;
 use labels::Label;
 use mixture::{Mixture, Scratch};
+use quarantine::Quarantine;
 use record::RecordAnswers;
 use serde_json::{Map, Value};
 use served::ServedCalibration;
 use shape::Row;
+use sources::Sources;
 use std::sync::Arc;
 use targets::TargetRange;
 
@@ -111,6 +115,10 @@ pub struct StreamModel {
     column_drift: ColumnDrift,
     /// When the rows that are observed next were observed, where that is known.
     at: Option<Timestamp>,
+    /// Who sent the rows that are observed next; empty where that is not known.
+    source: Arc<str>,
+    sources: Sources,
+    quarantine: Quarantine,
     /// Number of rows, labelled or not.
     rows: u64,
     newest_class: u64,
@@ -166,6 +174,18 @@ impl StreamModel {
         self.at = Some(at);
     }
 
+    /// Who sent the rows that follow. It becomes part of the state, so it is what the log has.
+    pub fn set_source(&mut self, source: &str) {
+        if *self.source != *source {
+            self.source = source.into();
+        }
+    }
+
+    /// Rows that this source has sent.
+    pub fn rows_from(&self, source: &str) -> u64 {
+        self.sources.rows_of(source)
+    }
+
     /// The column that is predicted.
     pub fn target_name(&self) -> &str {
         &self.target.name
@@ -214,17 +234,18 @@ impl StreamModel {
             Row { indices, values, code, base: &codes.1[r * outputs..(r + 1) * outputs] }
         };
         let mut record = self.answer_as_served(&batch, row, &labels);
+        let mut learned = Vec::with_capacity(labels.len());
         for (r, &label) in labels.iter().enumerate() {
             let row = row(r);
-            self.one(row, r, label, texts.get(r).copied(), (&mut record, &mut out));
-            self.remember(row.indices, row.values, label.learned, texts.get(r).copied());
+            let held = self.one(row, r, label, texts.get(r).copied(), (&mut record, &mut out));
+            learned.push(if held { f32::NAN } else { label.learned });
+            self.remember(row.indices, row.values, learned[r], texts.get(r).copied());
         }
         if self.base.is_none() {
             let names = self.encoder.inputs.iter().map(|input| input.name.as_str());
             self.familiar.add(table, names, record.sketches, self.seed);
         }
         // A code that was learned again is for later rows: those of this batch had the old one.
-        let learned: Vec<f32> = labels.iter().map(|label| label.learned).collect();
         if self.code.learn(&self.encoder, &self.config, self.seed, &batch, &learned, texts) {
             self.replay()?;
         }
@@ -234,10 +255,12 @@ impl StreamModel {
             self.restart_regression(centre);
         }
         self.renew_novelty();
+        self.sources.rows(&self.source, labels.len() as u64);
         out.rows = labels.len() as u64;
         Ok(out)
     }
 
+    /// Predicts and learns a row; whether it was held back.
     fn one(
         &mut self,
         row: Row<'_>,
@@ -245,13 +268,15 @@ impl StreamModel {
         label: Label,
         text: Option<&str>,
         (record, out): (&mut RecordAnswers<'_>, &mut Observed),
-    ) {
+    ) -> bool {
         self.rows += 1;
         self.mixture.observe_inputs(row);
         self.mixture.answer(row, &mut self.scratch);
         let sketch = self.projector.sketch(self.mixture.key(row.code, &self.scratch));
         record.sketches.extend_from_slice(&sketch);
-        if let Some(score) = self.novelty_score(&sketch, record.batch, r) {
+        let score = self.novelty_score(&sketch, record.batch, r);
+        let held = !label.learned.is_nan() && self.is_suspect(score, self.truth(label.learned));
+        if let Some(score) = score {
             self.keep_novelty(score);
         }
         let answer = match self.task {
@@ -263,7 +288,12 @@ impl StreamModel {
         if label.learned.is_nan() {
             self.figures.unlabelled += 1;
             self.mixture.learn_unlabelled(row, &self.scratch);
-            return;
+            return false;
+        }
+        if held {
+            self.quarantine.add(self.rows, &self.source, text);
+            self.sources.held(&self.source);
+            return true;
         }
         let truth = self.truth(label.learned);
         self.measure_horizon(row, truth, label, record.thresholds.as_ref());
@@ -274,9 +304,13 @@ impl StreamModel {
             self.history.held(held);
         }
         let drift = match truth {
-            Truth::Class(class) => self.figures.class(answer as usize, class),
+            Truth::Class(class) => {
+                self.sources.error(&self.source, f64::from(u8::from(answer as usize != class)));
+                self.figures.class(answer as usize, class)
+            }
             Truth::Value(_) => {
                 let unit = self.unit();
+                self.sources.error(&self.source, f64::from((answer - label.observed).abs() * unit));
                 self.figures.value(answer * unit, label.observed * unit)
             }
         };
@@ -290,6 +324,7 @@ impl StreamModel {
         if self.horizons.is_due(self.figures.labelled) {
             self.horizons.copy = Some((self.figures.labelled, self.mixture.published()));
         }
+        false
     }
 
     /// Learns the rows that waited for a code once more, under the code learned from them.
@@ -356,6 +391,11 @@ impl StreamModel {
         self.recent.end_bag();
         self.recent_labels.push(label);
         self.recent_texts.push(text.map(Box::from));
+    }
+
+    /// Rows forgotten whose effect is not gone yet: [`StreamModel::consolidate`] removes it as far as possible.
+    pub fn forgotten(&self) -> u64 {
+        self.forgotten
     }
 
     /// Number of rows.

@@ -3,6 +3,8 @@
 use super::copy_on_write::CopyOnWrite;
 use super::history::History;
 use super::horizons::HorizonPoint;
+use super::quarantine::Quarantine;
+use super::sources::Sources;
 use super::{ColumnChange, Consolidation, Figures, StreamModel, Task};
 use crate::data::target::TargetEncoder;
 use crate::learning::bundle::class_name;
@@ -22,6 +24,8 @@ pub struct StreamReport {
     rows: u64,
     forgotten: u64,
     consolidations: Vec<Consolidation>,
+    sources: Sources,
+    quarantine: Quarantine,
 }
 
 impl StreamModel {
@@ -38,6 +42,8 @@ impl StreamModel {
             rows: self.rows,
             forgotten: self.forgotten,
             consolidations: self.consolidations.clone(),
+            sources: self.sources.clone(),
+            quarantine: self.quarantine.clone(),
         }
     }
 }
@@ -115,6 +121,7 @@ impl StreamReport {
             "prequential": self.figures.prequential(), "drift": drift,
             "history": self.figures.history(&self.history), "horizon": self.horizon(), "classes": recalls, "memory": self.memory(),
             "consolidations": self.consolidations, "forgotten_since": self.forgotten,
+            "quarantine": self.quarantine.report(), "keys": self.sources.report(self.task == Task::Regression),
         })
     }
 }

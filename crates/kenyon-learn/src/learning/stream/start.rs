@@ -9,8 +9,10 @@ use super::hedge::Mixing;
 use super::history::History;
 use super::horizons::Horizons;
 use super::mixture::{Mixture, Scratch};
+use super::quarantine::Quarantine;
 use super::served::ServedCalibration;
 use super::shape::MixtureShape;
+use super::sources::Sources;
 use super::targets::TargetRange;
 use super::{StreamModel, StreamSpec};
 use crate::Result;
@@ -156,6 +158,9 @@ impl StreamModel {
             history: History::default(),
             column_drift: ColumnDrift::default(),
             at: None,
+            source: Arc::default(),
+            sources: Sources::default(),
+            quarantine: Quarantine::default(),
             rows: 0,
             newest_class: 0,
             recent: Batch::new(),

@@ -26,6 +26,7 @@ use crate::nn::memory::episodic::Episodic;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Number, Value};
+use sha2::{Digest, Sha256};
 use std::sync::Arc;
 
 /// Increased whenever the layout below changes: the first number of a snapshot. Earlier ones are read by
@@ -172,11 +173,24 @@ impl MixtureState {
 impl StreamModel {
     /// The complete state.
     pub fn snapshot(&self) -> Result<Vec<u8>> {
+        self.to_bytes(&self.consolidations)
+    }
+
+    /// SHA-256 of the state, hexadecimal. Records of what was forgotten are no part of it: where nothing is left of
+    /// some rows, it is that of a stream that never received them.
+    pub fn digest(&self) -> Result<String> {
+        let learned: Vec<_> = self.consolidations.iter().filter(|done| done.forgotten == 0).cloned().collect();
+        let digest = Sha256::digest(self.to_bytes(&learned)?);
+        Ok(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    fn to_bytes(&self, consolidations: &[Consolidation]) -> Result<Vec<u8>> {
         let described = serde_json::json!({
             "target": self.target, "target_encoder": self.target_encoder, "encoder": *self.encoder,
             "config": self.config, "targets": self.targets, "novelty_scores": self.novelty_scores,
             "history": self.history, "column_drift": self.column_drift, "served": self.served,
             "credibility": self.mixture.credibility, "horizons": self.horizons.figures,
+            "sources": self.sources, "quarantine": self.quarantine,
             "novelty": self.novelty.as_ref().filter(|(_, n)| n.reads_inputs()).and_then(|(_, n)| n.saved()),
         });
         let state = State {
@@ -197,7 +211,7 @@ impl StreamModel {
             scores: &self.scores,
             forgotten: self.forgotten,
             novelty: self.novelty.as_ref().map(|(rows, n)| (*rows, n.codes.keys.clone(), n.codes.width, n.threshold)),
-            consolidations: serde_json::to_vec(&self.consolidations).map_err(broken)?,
+            consolidations: serde_json::to_vec(consolidations).map_err(broken)?,
         };
         let copy = self.horizons.copy.as_ref();
         let newer = Newer {
@@ -254,6 +268,8 @@ impl StreamModel {
         // Snapshots of before they were kept have neither.
         let history = described.remove("history").map(serde_json::from_value).transpose().map_err(broken)?;
         let column_drift = described.remove("column_drift").map(serde_json::from_value).transpose().map_err(broken)?;
+        let quarantine = described.remove("quarantine").map(serde_json::from_value).transpose().map_err(broken)?;
+        let sources = described.remove("sources").map(serde_json::from_value).transpose().map_err(broken)?;
         let served = described.remove("served").map(serde_json::from_value).transpose().map_err(broken)?;
         let figures = described.remove("horizons").map(serde_json::from_value).transpose().map_err(broken)?;
         let mut mixture = state.mixture.load(state.regression, kinds)?;
@@ -293,6 +309,9 @@ impl StreamModel {
             history: history.unwrap_or_default(),
             column_drift: column_drift.unwrap_or_default(),
             at: None,
+            source: Arc::default(),
+            sources: sources.unwrap_or_default(),
+            quarantine: quarantine.unwrap_or_default(),
             rows: state.rows,
             newest_class: state.newest_class,
             recent: state.recent,

@@ -41,5 +41,11 @@ pub(super) fn settings() -> Vec<Setting> {
             Range::Boolean,
             "Whether the last labels of a stream are inputs for the next prediction; false where rows have no order.",
         ),
+        Setting::new(
+            "quarantine",
+            false,
+            Range::Boolean,
+            "Whether a stream holds back rows that are novel and whose label contradicts their neighbours.",
+        ),
     ]
 }
