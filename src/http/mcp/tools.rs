@@ -287,7 +287,7 @@ mod tests {
     use super::*;
 
     fn tools() -> Vec<Tool> {
-        from_document(&crate::app::openapi())
+        from_document(&crate::http::document(utoipa_axum::router::OpenApiRouter::new()))
     }
 
     #[test]
