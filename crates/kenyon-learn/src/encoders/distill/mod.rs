@@ -1,5 +1,5 @@
 //! Makes a static encoder from a transformer: a vector for every token, so that a text is tokenised and its tokens' vectors
-//! averaged, hundreds of times as fast.
+//! averaged, without any layer.
 //!
 //! The transformer reads every token of its vocabulary, and frequent words of the given texts, alone. Their vectors are weighted
 //! by how rare the tokens are (Arora et al. 2017) and fitted to the transformer's vectors of the texts ([`fit`]), then their
