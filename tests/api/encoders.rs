@@ -84,7 +84,7 @@ async fn models_read_a_text_with_an_encoder() {
     assert_eq!(job["status"], "succeeded", "{job}");
     let model = server.get("/api/v1/models/m").await.ok();
     assert!(model.to_string().contains(server.get("/api/v1/encoders/tiny").await.ok()["digest"].as_str().unwrap()));
-    let rows = json!({"rows": [{"text": "my card"}, {"text": "the money"}]});
+    let rows = json!({"rows": [{"text": "where is my card"}, {"text": "transfer the money to the bank"}]});
     let answer = server.post("/api/v1/models/m/predict", &rows).await.ok();
     assert_eq!(answer["predictions"][0]["label"], "card");
     assert_eq!(answer["predictions"][1]["label"], "money");
@@ -256,15 +256,15 @@ async fn models_read_a_picture_with_an_encoder() {
     assert_eq!(answer["predictions"][1]["label"], "below");
 }
 
-/// Texts of some words that the tiny encoders know among words of random letters, which only disturb words and n-grams.
+/// Texts of a word that the tiny encoders know among words of random letters, of which words and n-grams tell nothing.
 fn disturbed(rows: usize) -> Vec<String> {
-    let known = ["card", "bank", "lost", "account", "money", "transfer", "pay", "open", "close", "new", "old"];
+    let known = ["card", "bank"];
     let mut state = 7u64;
     let mut below = move |n: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (state >> 33) as usize % n
     };
-    let mut word = move |at: usize| match at % 3 {
+    let mut word = move |at: usize| match at {
         0 => known[below(known.len())].to_owned(),
         _ => (0..7).map(|_| char::from(b'a' + below(26) as u8)).collect(),
     };

@@ -166,10 +166,8 @@ async fn rows_of_recent_predictions_are_forgotten_too_and_a_short_log_is_stated(
     let job = server.ended(job.body["id"].as_str().unwrap()).await;
     assert_eq!(job["result"]["forgotten"]["exact"], false, "{job}");
     let memory = server.get("/api/v1/models/s/memory?limit=200").await.ok();
-    assert!(
-        memory["items"].as_array().unwrap().iter().all(|e| e["row"]["y"] != 3.0 && e["row"]["y"] != 2.0),
-        "{memory}"
-    );
+    let gone = |e: &Value| e["row"]["y"] == 3.0 || (0..40).any(|i| i % 7 == 2 && e["row"] == row(i, false));
+    assert!(!memory["items"].as_array().unwrap().iter().any(gone), "{memory}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -244,7 +244,8 @@ fn compared(spec: &Value) -> impl Iterator<Item = &str> {
 
 /// What happens to a job whose worker was lost.
 async fn give_back(tx: &mut Tx, claim: &Claim, row: &Row, strike: u64) -> Result<()> {
-    if claim.job.cancel_requested {
+    // The claim may be from before the job was canceled.
+    if row.get("cancel_requested")? {
         return end(tx, claim, JobStatus::Canceled, None, None).await;
     }
     let step = row.u64("checkpoint_step")?;

@@ -83,7 +83,7 @@ impl DataProfile {
 
     /// Whether a row is a text that a pretrained encoder reads, and nothing else.
     pub fn is_encoded(&self) -> bool {
-        matches!(&self.features[..], [feature] if feature.encoded)
+        matches!(&self.features[..], [feature] if feature.encoded && feature.kind == ColumnKind::Text)
     }
 
     /// Whether a feature is a list of sentences.
