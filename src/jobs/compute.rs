@@ -1,9 +1,10 @@
 //! What a job computes from files alone: no database, no network, no async. It runs in a process of its own
 //! ([`super::child`]), or on the job's thread in a program that has no such process.
 
+use super::distiller::MADE_ENCODER;
+use super::memory;
 use super::search::{self, SearchRequest, Tried};
 use super::train_request::TrainRequest;
-use super::{distiller, memory};
 use crate::store::Dataset;
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -12,15 +13,17 @@ use kenyon_learn::data::formats::{Limits, Part};
 use kenyon_learn::data::plan::{self, ColumnPlan, Resolved};
 use kenyon_learn::data::schema::Summary;
 use kenyon_learn::data::vectors::ColumnEncoder;
-use kenyon_learn::data::{Table, Warning};
+use kenyon_learn::data::{Column, ColumnKind, Table, Warning};
+use kenyon_learn::encoders::{self, Pretrained};
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::evaluate::{self, Evaluation};
 use kenyon_learn::learning::fit::{EncoderChoice, Fitted, MoreRows};
 use kenyon_learn::learning::verify::verified_files;
-use kenyon_learn::learning::{FitSpec, Monitor, fit};
+use kenyon_learn::learning::{FitSpec, Monitor, Progress, fit};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 /// Rows on which a new model's activity is counted.
 const SAMPLE: usize = 256;
@@ -30,6 +33,9 @@ const MAX_CONFUSION: usize = 40;
 
 /// The file of rows that are learned from and not held in memory.
 const ENCODED_ROWS: &str = "rows";
+
+/// Rows whose texts an encoder is distilled by.
+const TEXTS: u64 = 200_000;
 
 /// A stored dataset whose parts are files of this machine.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -140,7 +146,7 @@ impl Task {
         match &self.what {
             What::Train(training) => self.train(training, given.resume.as_deref(), monitor),
             What::Evaluate { version } => self.evaluate(*version, &given.files),
-            What::Distill { teacher, column } => distiller::compute(self, &teacher.folder, column, monitor),
+            What::Distill { teacher, column } => distilled(self, &teacher.folder, column, monitor),
         }
     }
 
@@ -395,4 +401,41 @@ fn activity(bundle: &Bundle, table: &Table) -> Result<Value> {
         "effective_macs": activity.effective_macs,
         "bytes": activity.bytes,
     }))
+}
+
+/// What is learned of the texts in `column` of the task's dataset, written to the task's folder.
+fn distilled(task: &Task, teacher: &Path, column: &str, monitor: &dyn Monitor) -> Result<Computed> {
+    let texts = texts(&task.source, column, &task.limits())?;
+    let texts: Vec<&str> = texts.iter().map(AsRef::as_ref).collect();
+    let folder = task.scratch.join(MADE_ENCODER);
+    // An attempt before may have left a part.
+    match std::fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        _ => std::fs::create_dir_all(&folder)?,
+    }
+    let begun = Instant::now();
+    let progress = |fraction: f64| {
+        let seconds = begun.elapsed().as_secs_f64();
+        let eta_seconds = seconds * (1.0 - fraction) / fraction.max(1e-3);
+        monitor.progress(&Progress { epochs: 1, fraction, eta_seconds, ..Progress::default() }, false);
+        !monitor.canceled()
+    };
+    let found = encoders::distill(teacher, &texts, &folder, task.threads, &progress)?;
+    let made = Pretrained::open(&folder, task.threads)?;
+    let mut info = serde_json::to_value(made.info()).map_err(Error::internal)?;
+    info["rows_per_second"] = made.rows_per_second()?.into();
+    let metrics = json!({
+        "tokens": found.tokens, "words": found.words, "texts": found.texts, "cosine": found.cosine,
+        "cosine_unfitted": found.cosine_unfitted, "variance": found.variance, "rows_per_second": info["rows_per_second"],
+    });
+    Ok(Computed::Encoder { info, metrics })
+}
+
+fn texts(source: &Source, column: &str, limits: &Limits) -> Result<Vec<Box<str>>> {
+    let plans = plan::spelled_as(&[ColumnPlan::new(column, ColumnKind::Text)], &source.summary()?.columns);
+    let (table, _) = plan::read_head(&source.parts, &[], &plans, limits, TEXTS)?;
+    match table.columns.into_iter().next() {
+        Some((_, Column::Text(texts))) => Ok(texts.into_iter().flatten().collect()),
+        _ => Err(Error::internal("a text was not read as one")),
+    }
 }

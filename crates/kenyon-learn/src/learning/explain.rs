@@ -93,6 +93,12 @@ struct Subject<'a> {
 }
 
 impl<'a> Subject<'a> {
+    /// The answers for the row with `column` in the place of its column numbered `at`.
+    fn answers_with(&self, at: usize, column: &Column, rows: usize) -> Result<Vec<f64>> {
+        let own = vec![self.own(); rows];
+        self.answers(&|other| if other == at { column.clone() } else { self.stacked[other].select(&own) }, rows)
+    }
+
     fn new(bundle: &'a Bundle, background: &'a Background, table: &Table, row: usize, output: usize) -> Result<Self> {
         let names: Vec<&str> = bundle.encoder.fields.iter().map(|field| field.name.as_str()).collect();
         let stacked = names.iter().map(|name| background.stacked(name, table, row)).collect::<Result<_>>()?;

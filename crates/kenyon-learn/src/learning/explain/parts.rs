@@ -5,7 +5,7 @@
 //! steps; that of words stays the column's.
 
 use super::pictures::of_picture;
-use super::shapley::{Point, shapley};
+use super::shapley::{Point, settle, shapley};
 use super::{Contribution, Subject};
 use crate::Result;
 use crate::data::Column;
@@ -103,27 +103,11 @@ fn shares(
             .iter()
             .map(|point| Point { from: (2 * point.from + 1) * own / (2 * ends), kept: point.kept.clone() })
             .collect();
-        answers(subject, at, &mixed(&spread), points.len())
+        subject.answers_with(at, &mixed(&spread), points.len())
     })?;
     let mut weights = found.weights;
     settle(&mut weights, weight);
     Ok(weights)
-}
-
-/// The answers for the row with `column` in the place of its column numbered `at`.
-pub(super) fn answers(subject: &Subject<'_>, at: usize, column: &Column, rows: usize) -> Result<Vec<f64>> {
-    let own = vec![subject.own(); rows];
-    subject.answers(&|other| if other == at { column.clone() } else { subject.stacked[other].select(&own) }, rows)
-}
-
-/// Brings weights to the sum `total`: each by its size as long as none changes its sign, then all alike.
-pub(super) fn settle(weights: &mut [f64], total: f64) {
-    let lacking = total - weights.iter().sum::<f64>();
-    let size: f64 = weights.iter().map(|w| w.abs()).sum();
-    let by_size = lacking.clamp(-0.9 * size, 0.9 * size);
-    let alike = (lacking - by_size) / weights.len().max(1) as f64;
-    let factor = if size > 0.0 { by_size / size } else { 0.0 };
-    weights.iter_mut().for_each(|w| *w += factor * w.abs() + alike);
 }
 
 /// Parts of equal size of a grid of cells.
@@ -197,12 +181,12 @@ fn words(subject: &Subject<'_>, at: usize, text: &str, weight: f64, whole: Contr
         let ends = (WORD_ANSWERS / (2 * words.len())).clamp(2, 8);
         let found = shapley(words.len(), ends, |points| {
             let texts = points.iter().map(|point| without(&|i| point.kept[i])).collect();
-            answers(subject, at, &Column::Text(texts), points.len())
+            subject.answers_with(at, &Column::Text(texts), points.len())
         })?;
         found.weights
     } else {
         let texts = (0..=words.len()).map(|gone| without(&|i| i != gone)).collect();
-        let found = answers(subject, at, &Column::Text(texts), words.len() + 1)?;
+        let found = subject.answers_with(at, &Column::Text(texts), words.len() + 1)?;
         // The last is the whole text.
         let output = found[words.len()];
         found[..words.len()].iter().map(|answer| output - answer).collect()

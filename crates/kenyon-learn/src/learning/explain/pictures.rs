@@ -1,7 +1,6 @@
 //! The parts of a picture that a pretrained encoder reads: what the answer owes to each, by leaving them out.
 
-use super::parts::{answers, settle};
-use super::shapley::shapley;
+use super::shapley::{settle, shapley};
 use super::{Contribution, Subject};
 use crate::Result;
 use crate::data::{Column, image};
@@ -36,7 +35,7 @@ pub(super) fn of_picture(
     };
     let mut weights = shapley(GRID * GRID, ENDS, |points| {
         let pictures = points.iter().map(|point| without(&point.kept)).collect();
-        answers(subject, at, &Column::Picture(pictures), points.len())
+        subject.answers_with(at, &Column::Picture(pictures), points.len())
     })?
     .weights;
     settle(&mut weights, weight);

@@ -63,6 +63,16 @@ pub(super) fn shapley(players: usize, ends: usize, answers: impl Fn(&[Point]) ->
     Ok(Shares { baseline, output, weights })
 }
 
+/// Brings weights to the sum `total`: each by its size as long as none changes its sign, then all alike.
+pub(super) fn settle(weights: &mut [f64], total: f64) {
+    let lacking = total - weights.iter().sum::<f64>();
+    let size: f64 = weights.iter().map(|w| w.abs()).sum();
+    let by_size = lacking.clamp(-0.9 * size, 0.9 * size);
+    let alike = (lacking - by_size) / weights.len().max(1) as f64;
+    let factor = if size > 0.0 { by_size / size } else { 0.0 };
+    weights.iter_mut().for_each(|w| *w += factor * w.abs() + alike);
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]

@@ -45,7 +45,7 @@ fn plan(encoder: Option<ColumnEncoder>) -> Resolved {
 
 fn table(rows: &[(String, &str)]) -> Table {
     let texts = rows.iter().map(|(text, _)| Some(text.as_str().into())).collect();
-    let labels = rows.iter().map(|(_, colour)| Some((*colour).into())).collect();
+    let labels = rows.iter().map(|(_, colour)| Some(format!("\"{colour}\"").into())).collect();
     Table {
         rows: rows.len(),
         columns: vec![("text".into(), Column::Text(texts)), ("colour".into(), Column::Labels(labels))],

@@ -5,8 +5,8 @@
 use crate::data::Batch;
 use crate::nn::kernels::dense;
 use crate::nn::kernels::linear::{linear, linear_weight_gradient};
-use crate::nn::layers::filters::{FilterLayout, Scratch, Series};
-use crate::nn::layers::series_features::SeriesFeatures;
+use crate::nn::layers::filters::{FilterLayout, Series};
+use crate::nn::layers::series_features::{Scratch, SeriesFeatures};
 use crate::nn::readouts::Readout;
 use crate::nn::readouts::ridge::{self, RidgeRows};
 use crate::random::Random;

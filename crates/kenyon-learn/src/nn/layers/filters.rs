@@ -38,8 +38,6 @@ pub(crate) struct Scratch {
     padded: Vec<f32>,
     sum: Vec<f32>,
     output: Vec<f32>,
-    /// Of kernels that compete.
-    pub(crate) competing: super::competing::Scratch,
 }
 
 /// Dilations (powers of two) for series that the encoder cuts every `stride` steps, which follows from their length:

@@ -1,8 +1,8 @@
 //! The fixed features of one series column: filters over the series (`filters`), and where all are wanted also filters
 //! over its differences and kernels that compete (`competing`) over both.
 
-use super::competing::CompetingKernels;
-use super::filters::{FilterBank, Scratch, Series, dilations};
+use super::competing::{self, CompetingKernels};
+use super::filters::{self, FilterBank, Series, dilations};
 
 /// Filters' pooled values for each group of competing kernels.
 const FILTERS_OF_GROUP: usize = 160;
@@ -25,6 +25,13 @@ struct Part {
 enum Bank {
     Filters(FilterBank),
     Competing(CompetingKernels),
+}
+
+/// Space for one series; reused from row to row.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    filters: filters::Scratch,
+    competing: competing::Scratch,
 }
 
 impl SeriesFeatures {
@@ -75,7 +82,9 @@ impl SeriesFeatures {
             let series = if part.differences { &differences } else { series };
             let own = at..at + part.len();
             match &part.bank {
-                Bank::Filters(bank) => bank.pool(series, &levels[own.clone()], &mut out[own.clone()], scratch),
+                Bank::Filters(bank) => {
+                    bank.pool(series, &levels[own.clone()], &mut out[own.clone()], &mut scratch.filters)
+                }
                 Bank::Competing(kernels) => kernels.pool(series, &mut out[own.clone()], &mut scratch.competing),
             }
             at = own.end;
@@ -91,7 +100,7 @@ impl SeriesFeatures {
             let own = at..at + part.len();
             match &part.bank {
                 Bank::Filters(bank) => {
-                    bank.add_moments(series, &levels[own.clone()], &weights[own.clone()], terms, scratch);
+                    bank.add_moments(series, &levels[own.clone()], &weights[own.clone()], terms, &mut scratch.filters);
                 }
                 Bank::Competing(kernels) => {
                     kernels.moments(series, &weights[own.clone()], terms, &mut scratch.competing);
