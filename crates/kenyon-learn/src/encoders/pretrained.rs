@@ -19,9 +19,9 @@ const MEASURED: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub enum Pretrained {
     /// Of texts.
-    Text(TextEncoder),
+    Text(Box<TextEncoder>),
     /// Of pictures.
-    Image(ImageEncoder),
+    Image(Box<ImageEncoder>),
 }
 
 impl Pretrained {
@@ -31,8 +31,8 @@ impl Pretrained {
     /// `bad_encoder` with the reason why the folder is refused.
     pub fn open(root: &Path, threads: usize) -> Result<Self> {
         match images::is_here(&Folder::at(root)) {
-            true => ImageEncoder::open(root, threads).map(Self::Image),
-            false => TextEncoder::open(root, threads).map(Self::Text),
+            true => ImageEncoder::open(root, threads).map(|encoder| Self::Image(Box::new(encoder))),
+            false => TextEncoder::open(root, threads).map(|encoder| Self::Text(Box::new(encoder))),
         }
     }
 

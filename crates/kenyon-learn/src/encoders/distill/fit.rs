@@ -52,7 +52,7 @@ impl Fit<'_> {
         let width = self.width;
         center(&mut self.targets, width, |_| true);
         self.weigh();
-        let held = |text: usize| text % HELD_OUT == 0;
+        let held = |text: usize| text.is_multiple_of(HELD_OUT);
         let known = self.sentences.select(|text| !held(text));
         let other = self.sentences.select(held);
         let [known_targets, other_targets] = [false, true].map(|wanted| {
