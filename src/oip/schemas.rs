@@ -206,6 +206,7 @@ struct V2Input {
     shape: Vec<u64>,
     parameters: Option<V2RawSize>,
     /// The elements, flat or nested; null is a missing value. Without it they follow the JSON.
+    #[schema(nullable = false)]
     data: Option<Vec<Value>>,
 }
 

@@ -49,7 +49,7 @@ impl DataProfile {
                 width,
                 shape: shape.or_else(|| input.shape.clone().filter(|_| input.encoder.is_none())),
                 channels: input.channels,
-                encoded: input.encoder.is_some(),
+                encoded: input.encoder.is_some() && input.kind == ColumnKind::Text,
                 missing: column.map_or(1.0, missing),
             }
         };
@@ -83,7 +83,7 @@ impl DataProfile {
 
     /// Whether a row is a text that a pretrained encoder reads, and nothing else.
     pub fn is_encoded(&self) -> bool {
-        matches!(&self.features[..], [feature] if feature.encoded && feature.kind == ColumnKind::Text)
+        matches!(&self.features[..], [feature] if feature.encoded)
     }
 
     /// Whether a feature is a list of sentences.

@@ -33,9 +33,8 @@ fn its_vectors_are_near_those_of_the_transformer() {
         let (teacher, student) =
             (TextEncoder::open(&fixture(name), 1).unwrap(), TextEncoder::open(out.path(), 1).unwrap());
         assert_eq!((student.info().architecture.as_str(), student.info().width), ("static", teacher.info().width));
-        // A word of several pieces that occurs often is a token of its own.
+        // A word of several pieces that occurs often has a vector of its own.
         assert!(found.words >= 1, "{name}");
-        assert_eq!(student.tokens.ids("cards").unwrap().len(), 1);
         assert_eq!(student.embed(&[""]).unwrap(), vec![0.0; teacher.info().width]);
     }
 }

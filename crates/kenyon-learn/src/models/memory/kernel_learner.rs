@@ -1,9 +1,9 @@
 //! Training of stored vectors: rows are stored in one pass, then their weights are solved for.
 
 use super::kernel::{FOLDS, KernelNet, Stored, get, kernel, places, put, unit_length, vectors_of};
-use crate::data::Batch;
 use crate::data::encoder::Encoder;
 use crate::data::split::NO_FOLD;
+use crate::data::{Batch, ColumnKind};
 use crate::models::{
     Learner, LearnerSpec, MemberLearner, Network, Next, Position, Schedule, Targets, Task, UNLABELLED,
 };
@@ -183,7 +183,8 @@ fn vectors_of_names(spec: &LearnerSpec<'_>) -> Result<Vec<f32>> {
     let texts: Vec<String> = spec.names.iter().map(text).collect();
     let encoded = spec.encoder.encoded();
     let [(_, width, encoder)] = encoded[..] else { return Ok(Vec::new()) };
-    if !texts.iter().all(|text| text.chars().any(char::is_alphabetic)) {
+    let reads_texts = encoder.vectors()?.kind() == ColumnKind::Text;
+    if !reads_texts || !texts.iter().all(|text| text.chars().any(char::is_alphabetic)) {
         return Ok(Vec::new());
     }
     let mut vectors = encoder.vectors()?.of_cells(&texts.iter().map(String::as_str).collect::<Vec<_>>())?;
