@@ -27,7 +27,7 @@ fn distilled(name: &str, threads: usize) -> (tempfile::TempDir, Distilled) {
 
 #[test]
 fn its_vectors_are_near_those_of_the_transformer() {
-    for name in ["bert", "distilbert", "mpnet", "xlm-roberta"] {
+    for name in ["bert", "distilbert"] {
         let (out, found) = distilled(name, 2);
         assert!(found.cosine > 0.7 && found.cosine >= found.cosine_unfitted, "{name}: {found:?}");
         let (teacher, student) =
