@@ -25,7 +25,7 @@ from servers import Line, Postgres, Process
 # A snapshot deletes the log before it, so each record is kept in the transaction that writes it.
 ARCHIVE = "CREATE TABLE archived AS SELECT * FROM observations WHERE false;"
 ARCHIVE_SQLITE = ARCHIVE + """CREATE TRIGGER archive AFTER INSERT ON observations BEGIN
-    INSERT INTO archived VALUES (NEW.model_id, NEW.seq, NEW.row_count, NEW.kind, NEW.payload, NEW.created_at); END;"""
+    INSERT INTO archived VALUES (NEW.model_id, NEW.seq, NEW.row_count, NEW.kind, NEW.payload, NEW.created_at, NEW.key_id); END;"""
 ARCHIVE_POSTGRES = ARCHIVE + """CREATE FUNCTION archive() RETURNS trigger LANGUAGE plpgsql AS
     $$BEGIN INSERT INTO archived SELECT NEW.*; RETURN NEW; END$$;
     CREATE TRIGGER archive AFTER INSERT ON observations FOR EACH ROW EXECUTE FUNCTION archive();"""
