@@ -27,7 +27,7 @@ pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Resul
     };
 
     say(format!("Kenyon serves {server}"));
-    let (training, asked) = digits()?;
+    let (training, test_rows) = digits()?;
     let sent = client
         .checked(
             client.request(Method::PUT, "/api/v1/datasets/digits").header("content-type", "text/csv").body(training),
@@ -41,14 +41,14 @@ pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Resul
     let job = client.follow(job["id"].as_str().unwrap_or_default(), json).await?;
     say(format!("trained version {}: on held-out rows {}", job["version"], show::metrics(&job["metrics"])));
 
-    let rows: Vec<&Map<String, Value>> = asked.iter().map(|(row, _)| row).collect();
+    let rows: Vec<&Map<String, Value>> = test_rows.iter().map(|(row, _)| row).collect();
     let body = json!({"rows": rows, "coverage": 0.95});
     let answer = client.json(Method::POST, "/api/v1/models/digits/predict", Some(&body)).await?;
     let predictions = answer["predictions"].as_array().context("the server did not answer")?;
-    let right = predictions.iter().zip(&asked).filter(|(p, (_, truth))| p["label"] == *truth).count();
-    let accuracy = right as f64 / asked.len().max(1) as f64;
-    say(format!("test accuracy {accuracy:.4} on {} images it has never seen", asked.len()));
-    for (prediction, (_, truth)) in predictions.iter().zip(&asked).take(5) {
+    let right = predictions.iter().zip(&test_rows).filter(|(p, (_, truth))| p["label"] == *truth).count();
+    let accuracy = right as f64 / test_rows.len().max(1) as f64;
+    say(format!("test accuracy {accuracy:.4} on {} images it has never seen", test_rows.len()));
+    for (prediction, (_, truth)) in predictions.iter().zip(&test_rows).take(5) {
         say(format!(
             "  truth {truth}  answer {}  probability {:.3}  95 % set {}",
             prediction["label"],
@@ -57,7 +57,10 @@ pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Resul
         ));
     }
     if json {
-        print_line!("{}", json!({"server": server, "test_accuracy": accuracy, "test_rows": asked.len(), "job": job}));
+        print_line!(
+            "{}",
+            json!({"server": server, "test_accuracy": accuracy, "test_rows": test_rows.len(), "job": job})
+        );
     }
     if exit {
         running.shutdown().await;
@@ -70,10 +73,10 @@ pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Resul
 }
 
 /// Rows to predict, each with its true label.
-type Asked = Vec<(Map<String, Value>, Value)>;
+type TestRows = Vec<(Map<String, Value>, Value)>;
 
 /// The digits as CSV to train on, and every fifth row to predict.
-fn digits() -> anyhow::Result<(Vec<u8>, Asked)> {
+fn digits() -> anyhow::Result<(Vec<u8>, TestRows)> {
     let mut text = Vec::new();
     flate2::read::GzDecoder::new(bundled::DIGITS).read_to_end(&mut text)?;
     let mut reader = csv::Reader::from_reader(text.as_slice());
@@ -84,7 +87,7 @@ fn digits() -> anyhow::Result<(Vec<u8>, Asked)> {
     header[label] = "label".into();
     let mut training = csv::Writer::from_writer(Vec::new());
     training.write_record(&header)?;
-    let mut asked = Vec::new();
+    let mut test_rows = Vec::new();
     for (number, record) in reader.records().enumerate() {
         let record = record?;
         if number % HELD_BACK != 0 {
@@ -100,7 +103,7 @@ fn digits() -> anyhow::Result<(Vec<u8>, Asked)> {
         }
         row.insert("p".into(), pixels.into());
         let truth = record[label].parse::<i64>()?;
-        asked.push((row, truth.into()));
+        test_rows.push((row, truth.into()));
     }
-    Ok((training.into_inner()?, asked))
+    Ok((training.into_inner()?, test_rows))
 }

@@ -65,9 +65,9 @@ struct ImportantFeature {
 async fn importance(
     State(api): State<Api>,
     Path(name): Path<ModelName>,
-    Query(asked): Query<OfVersion>,
+    Query(query): Query<OfVersion>,
 ) -> Answer<axum::Json<ImportanceAnswer>> {
-    let chosen = api.engine.choose(name.as_str(), asked.version, &super::context::request_id()).await?;
+    let chosen = api.engine.choose(name.as_str(), query.version, &super::context::request_id()).await?;
     let bundle = chosen.live.bundle();
     let Some(found) = &bundle.config.importance else {
         let detail = "importance is measured when a version is trained: this one was trained before it was, or has \

@@ -1,4 +1,4 @@
-//! The process that trains. It reads what to do from its standard input, tells of it on its standard output, and ends
+//! The process that trains. It reads what to do from its standard input, reports on its standard output, and ends
 //! when its standard input does: nothing is left over of a server that was killed.
 
 use super::compute::{Computed, Given, Task};

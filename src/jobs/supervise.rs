@@ -77,7 +77,7 @@ struct Process {
     /// When it was asked to stop.
     stopping: Option<Instant>,
     /// Whether it was asked for a checkpoint that has not come yet.
-    asked: bool,
+    checkpoint_requested: bool,
     looked: Instant,
 }
 
@@ -126,7 +126,16 @@ impl Process {
             }
         })?;
         let looked = Instant::now();
-        Ok(Self { child, orders, messages, last_lines, ended_before, stopping: None, asked: false, looked })
+        Ok(Self {
+            child,
+            orders,
+            messages,
+            last_lines,
+            ended_before,
+            stopping: None,
+            checkpoint_requested: false,
+            looked,
+        })
     }
 
     /// A process that is gone shows in its output, which ends.
@@ -142,7 +151,7 @@ impl Process {
                 Ok(Message::Progress { progress, epoch_ended }) => monitor.progress(&progress, epoch_ended),
                 Ok(Message::Log(line)) => monitor.log(&line),
                 Ok(Message::Checkpoint { step }) => {
-                    self.asked = false;
+                    self.checkpoint_requested = false;
                     let saved = std::fs::read(place.scratch.join(CHECKPOINT))
                         .map_err(Error::from)
                         .and_then(|bytes| Ok(monitor.checkpoint(step, bytes)?));
@@ -168,8 +177,8 @@ impl Process {
                 self.stopping = Some(Instant::now());
                 self.order(&Order::Stop);
             }
-            None if !self.asked && monitor.checkpoint_due(false) => {
-                self.asked = true;
+            None if !self.checkpoint_requested && monitor.checkpoint_due(false) => {
+                self.checkpoint_requested = true;
                 self.order(&Order::Checkpoint);
             }
             None => {}

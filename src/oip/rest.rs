@@ -222,12 +222,12 @@ pub(super) type Statistics = Vec<(String, u64, Figures)>;
 
 /// The statistics of a model, or of one version of it.
 pub(super) async fn statistics(api: &Api, model: &str, version: Option<u64>) -> Result<Statistics> {
-    let asked = api.engine.figures(model);
+    let figures = api.engine.figures(model);
     let known: Vec<u64> = match version {
         Some(version) => vec![api.store.version(&model.parse()?, version).await?.version],
         None => api.store.versions(&model.parse()?).await?.iter().rev().map(|v| v.version).collect(),
     };
-    let of = |version: u64| asked.iter().find(|(v, _)| *v == version).map(|(_, f)| *f).unwrap_or_default();
+    let of = |version: u64| figures.iter().find(|(v, _)| *v == version).map(|(_, f)| *f).unwrap_or_default();
     Ok(known.into_iter().map(|version| (model.to_owned(), version, of(version))).collect())
 }
 
@@ -298,12 +298,8 @@ async fn answer(api: &Api, model: &str, version: Option<u64>, headers: &HeaderMa
         .iter()
         .map(|w| Output { name: Cow::Owned(w.name.clone().into_owned()), classes: w.classes })
         .collect();
-    let asked = (wanted.len(), parsed.outputs, parsed.binary_output);
     let (answer, outputs) = infer::run(&api.engine, &routed, inputs, &mut wanted, caller).await?;
-    let binary = |at: usize| match asked.1.get(at).and_then(|w| w.binary) {
-        Some(binary) => binary,
-        None => asked.2,
-    };
+    let binary = |at: usize| parsed.outputs.get(at).and_then(|w| w.binary).unwrap_or(parsed.binary_output);
     let binary: Vec<bool> = (0..outputs.len()).map(binary).collect();
     Ok(render(model, answer.live.version, parsed.id.as_deref(), &outputs, &binary, answer.timing))
 }

@@ -133,7 +133,7 @@ mod tests {
         assert_eq!(kept.take("3"), None);
         kept.insert(["a".to_owned(), "b".to_owned()].into_iter(), &vec![0; 200].into());
         assert_eq!(kept.len(), 10);
-        assert_eq!(kept.take("0"), None, "room for b was made by the oldest");
+        assert_eq!(kept.take("0"), None, "the oldest made way for b");
         assert!(kept.take("b").is_some());
         assert_eq!((kept.remove_calls(|rows| rows[0] == 7), kept.len()), (8, 1));
         assert!(kept.take("a").is_some() && kept.is_empty());

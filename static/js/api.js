@@ -69,7 +69,7 @@ export async function download(path, name) {
 
 export const text = async (path, signal) => (await send(path, { signal })).text();
 
-// Sends a file as it is. XMLHttpRequest, as fetch tells no progress.
+// Sends a file as it is. XMLHttpRequest, as fetch reports no progress.
 export async function upload(path, file, progress, signal) {
 	for (;;) {
 		const used = key();

@@ -23,8 +23,8 @@ export const datasets = (signal) => [heading('Datasets'), h('div.stack', dropZon
 
 // How the file was read, in words.
 const READ = { format: 'read as', delimiter: 'delimiter', quote: 'quote', header: 'header', encoding: 'encoding', decimal: 'decimal', compression: 'compression' };
-const spoken = (v) => ({ '\t': 'tab', ',': 'comma', ';': 'semicolon', '"': 'double quote', "'": 'single quote', ' ': 'space' })[v] ?? v;
-const readAs = (set) => (set.read_as ? note(Object.entries(READ).filter(([key]) => typeof set.read_as[key] === 'string' && set.read_as[key] !== 'none').map(([key, label]) => `${label} ${spoken(set.read_as[key])}`).join(' · ')) : null);
+const named = (v) => ({ '\t': 'tab', ',': 'comma', ';': 'semicolon', '"': 'double quote', "'": 'single quote', ' ': 'space' })[v] ?? v;
+const readAs = (set) => (set.read_as ? note(Object.entries(READ).filter(([key]) => typeof set.read_as[key] === 'string' && set.read_as[key] !== 'none').map(([key, label]) => `${label} ${named(set.read_as[key])}`).join(' · ')) : null);
 
 // `#/datasets/{name}`.
 export async function dataset(signal, name) {

@@ -3,7 +3,7 @@
 
 import { events, get } from './api.js';
 
-// A browser opens six connections to a server; these leave room for the page's own calls.
+// A browser opens six connections to a server; these leave some for the page's own calls.
 const STREAMS = 3;
 let streams = 0;
 

@@ -220,7 +220,7 @@ async fn data_that_cannot_be_compared_are_explained() {
     server.put("/api/v1/datasets/single", stimuli(1)).await.ok();
     server.put("/api/v1/datasets/constant", "image,v1,v2\ni0,1,1\ni1,1,1\ni2,1,1\ni3,1,1\n").await.ok();
     server.put("/api/v1/datasets/holes", "image,v1,v2\ni0,1,2\ni1,,3\ni2,3,1\ni3,2,2\n").await.ok();
-    server.put("/api/v1/datasets/strangers", "image,v1,v2\nx0,1,2\nx1,5,3\nx2,3,1\nx3,2,2\n").await.ok();
+    server.put("/api/v1/datasets/unrelated", "image,v1,v2\nx0,1,2\nx1,5,3\nx2,3,1\nx3,2,2\n").await.ok();
     let of = |dataset: &str, more: Value| {
         let mut system = json!({"name": "other", "dataset": dataset, "channels": "*", "condition": "image"});
         system.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -234,7 +234,7 @@ async fn data_that_cannot_be_compared_are_explained() {
         (of("constant", none()), "too_few_conditions", "fewer than two"),
         (of("constant", json!({"distance": "euclidean"})), "constant_rdm", "no structure"),
         (of("holes", none()), "responses_missing", "must be complete"),
-        (of("strangers", none()), "conditions_do_not_match", "3 are needed"),
+        (of("unrelated", none()), "conditions_do_not_match", "3 are needed"),
         (of("images", json!({"channels": "b*"})), "no_channels", "'b*'"),
         (of("images", json!({"channels": "a*", "condition": "picture"})), "unknown_column", "'picture'"),
         (of("images", json!({"channels": "a*", "distance": "mahalanobis"})), "no_repetitions", "repeated observations"),

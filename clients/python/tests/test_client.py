@@ -102,10 +102,10 @@ def test_rows_come_page_by_page(client: Client, name: str, monkeypatch: Any) -> 
 
 
 def test_training_is_waited_for_and_watched(client: Client, name: str, capsys: Any) -> None:
-    told: list[str] = []
+    progress: list[str] = []
     frame = flowers()
-    job = client.train(name, "species", table=frame, progress=lambda job: told.append(job["status"]), seed=1)
-    assert job["status"] == "succeeded" and told[-1] == "succeeded" and job["served"]
+    job = client.train(name, "species", table=frame, progress=lambda job: progress.append(job["status"]), seed=1)
+    assert job["status"] == "succeeded" and progress[-1] == "succeeded" and job["served"]
     client.train(name, "species", progress=True, family="hybrid")
     assert "100%" in capsys.readouterr().err or "succeeded" in capsys.readouterr().err
     plan = client.plan_training(name, "species", features={"place": "ignore"})

@@ -115,8 +115,8 @@ impl Error {
 
     /// Adds details, keeping the first [`MAX_DETAILS`].
     pub fn with_details(mut self, details: impl IntoIterator<Item = Detail>) -> Self {
-        let room = MAX_DETAILS.saturating_sub(self.details.len());
-        self.details.extend(details.into_iter().take(room));
+        let left = MAX_DETAILS.saturating_sub(self.details.len());
+        self.details.extend(details.into_iter().take(left));
         self
     }
 }

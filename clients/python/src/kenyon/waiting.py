@@ -24,13 +24,13 @@ def wait_for(api: Api, state: types.Job, *, progress: ProgressOption = None, tim
     """The last state of a job; ``TimeoutError`` when it is not there in time."""
     end = None if timeout is None else time.monotonic() + timeout
     bar = Bar(f"{state['kind']} {state['model']}", sys.stderr) if wants_bar(progress) else None
-    told = progress if callable(progress) else None
+    called = progress if callable(progress) else None
 
     def show(state: types.Job) -> None:
         if bar is not None:
             bar.show(state["status"], state["progress"])
-        if told is not None:
-            told(state)
+        if called is not None:
+            called(state)
 
     last: str | None = None
     gone_since: float | None = None

@@ -1,19 +1,19 @@
 //! Cells into typed columns by plan: the one place where a value becomes the encoder's input, for
 //! files and requests alike.
 
+mod column;
+
+use self::column::ColumnBuilder;
+use super::Table;
 use super::cell::{Cell, List};
-use super::formats::{RowSink, json};
-use super::image;
-use super::kinds::{self, Layout, Scalar, Spelling, single, singles};
+use super::formats::RowSink;
+use super::kinds::{self, Spelling, single};
 use super::plan::ColumnPlan;
 use super::schema::ColumnKind;
-use super::target::label_text;
 use super::warning::{MAX_EXAMPLES, Warning, WarningCode, WarningExample};
 use super::written::value_of;
-use super::{Column, Table};
 use crate::error::MAX_DETAILS;
 use crate::{Detail, Error, Result};
-use serde::de::DeserializeSeed;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -62,33 +62,11 @@ impl Compiled {
     }
 }
 
-/// A column under construction.
-#[derive(Debug)]
-struct Growing {
-    column: Column,
-    /// Whether the current row has a value.
-    filled: bool,
-    /// For members: how many of them the current row has.
-    members: usize,
-    /// Rows before a vector's width was known, all missing.
-    lead: usize,
-    /// Width of a vector, when known.
-    width: Option<usize>,
-    /// The values of members that make up a series.
-    scratch: Vec<f32>,
-    /// Number of file cells that do not fit, which count as missing, and the first of them.
-    misfits: u64,
-    examples: Vec<WarningExample>,
-    /// How many of them are lists and objects, and the first of those.
-    odd: u64,
-    faults: Vec<Detail>,
-}
-
 /// Columns under construction.
 #[derive(Debug)]
 pub(super) struct TableBuilder {
     pub(super) compiled: Arc<Compiled>,
-    columns: Vec<Growing>,
+    columns: Vec<ColumnBuilder>,
     rows: usize,
     /// Rows that were given away.
     taken: usize,
@@ -105,7 +83,7 @@ pub(super) struct TableBuilder {
 
 impl TableBuilder {
     pub(super) fn new(compiled: &Arc<Compiled>, strict: bool) -> Self {
-        let columns = compiled.plans.iter().map(Growing::new).collect();
+        let columns = compiled.plans.iter().map(ColumnBuilder::new).collect();
         let found = vec![false; compiled.plans.len()];
         let (compiled, list) = (Arc::clone(compiled), List::default());
         Self {
@@ -129,18 +107,18 @@ impl TableBuilder {
 
     /// The rows since the last call, and what is wrong with them.
     pub(super) fn take_rows(&mut self) -> (Table, Vec<Detail>) {
-        let fresh = self.compiled.plans.iter().map(Growing::new).collect();
+        let fresh = self.compiled.plans.iter().map(ColumnBuilder::new).collect();
         let columns = self.compiled.plans.iter().zip(std::mem::replace(&mut self.columns, fresh));
-        let columns = columns.map(|(plan, growing)| (plan.name.clone(), growing.finish())).collect();
+        let columns = columns.map(|(plan, builder)| (plan.name.clone(), builder.finish())).collect();
         (Table { rows: std::mem::take(&mut self.rows), columns }, std::mem::take(&mut self.errors))
     }
 
     /// The rows since the last call, of columns with one value a row. What does not fit is counted on.
     pub(super) fn take_complete(&mut self) -> Table {
         let rows = self.rows - std::mem::replace(&mut self.taken, self.rows);
-        let columns = self.compiled.plans.iter().zip(&mut self.columns).map(|(plan, growing)| {
-            let fresh = Growing::new(plan).column;
-            (plan.name.clone(), std::mem::replace(&mut growing.column, fresh))
+        let columns = self.compiled.plans.iter().zip(&mut self.columns).map(|(plan, builder)| {
+            let fresh = ColumnBuilder::new(plan).column;
+            (plan.name.clone(), std::mem::replace(&mut builder.column, fresh))
         });
         Table { rows, columns: columns.collect() }
     }
@@ -278,16 +256,16 @@ impl TableBuilder {
     pub(super) fn close_row(&mut self) {
         let (rows, strict) = (self.rows, self.strict);
         let mut lacking: Vec<(String, String)> = Vec::new();
-        for (growing, plan) in self.columns.iter_mut().zip(&self.compiled.plans) {
+        for (builder, plan) in self.columns.iter_mut().zip(&self.compiled.plans) {
             let wanted = plan.members.as_ref().map_or(0, Vec::len);
-            if strict && growing.filled && growing.members > 0 && growing.members < wanted {
-                let reason = format!("{} of its {wanted} columns are missing", wanted - growing.members);
+            if strict && builder.filled && builder.members > 0 && builder.members < wanted {
+                let reason = format!("{} of its {wanted} columns are missing", wanted - builder.members);
                 lacking.push((plan.name.clone(), reason));
             }
-            if strict && !growing.filled && plan.kind.is_list() {
+            if strict && !builder.filled && plan.kind.is_list() {
                 lacking.push((plan.name.clone(), format!("this {} is missing", plan.kind.name())));
             }
-            growing.close(rows, plan);
+            builder.close(rows, plan);
         }
         for (name, reason) in lacking {
             self.fault(&name, reason);
@@ -312,7 +290,7 @@ impl TableBuilder {
             return Err(Error::unprocessable("bad_rows", "some rows do not fit").with_details(self.errors));
         }
         let columns = self.compiled.plans.iter().zip(self.columns);
-        let columns = columns.map(|(plan, growing)| (plan.name.clone(), growing.finish())).collect();
+        let columns = columns.map(|(plan, builder)| (plan.name.clone(), builder.finish())).collect();
         Ok(Table { rows: self.rows, columns })
     }
 }
@@ -335,238 +313,5 @@ impl RowSink for TableBuilder {
     fn end_row(&mut self) -> Result<bool> {
         self.close_row();
         Ok(!self.error_limit_reached())
-    }
-}
-
-/// A picture in base64. It is decoded here, so that a damaged one is found where its cell is known.
-fn picture(value: Cell<'_>) -> Result<Box<str>, String> {
-    let (text, bytes) = match value {
-        Cell::Bytes(bytes) => (image::packed(bytes), bytes.to_vec()),
-        Cell::Text(text) | Cell::Raw(text) | Cell::Quoted(text) => (text.trim().to_owned(), image::unpack(text)?),
-        _ => return Err(format!("expected a base64 PNG or JPEG, found {}", value.describe())),
-    };
-    image::colours(&bytes)?;
-    Ok(text.into())
-}
-
-impl Growing {
-    fn new(plan: &ColumnPlan) -> Self {
-        let product = || plan.shape.as_ref().map(|s| s.iter().product());
-        let vector = matches!(plan.kind.encoding(false), kinds::Encoding::Elements);
-        let width = plan.members.as_ref().map(Vec::len).or_else(|| if vector { product() } else { None });
-        let layout = Layout { width, shape: plan.shape.as_ref(), channels: plan.channels };
-        let column = match plan {
-            _ if plan.labels => Column::Labels(Vec::new()),
-            _ if plan.kind == ColumnKind::Image && plan.encoder.is_some() => Column::Picture(Vec::new()),
-            _ => plan.kind.spec().column(layout),
-        };
-        Self {
-            column,
-            filled: false,
-            members: 0,
-            lead: 0,
-            width,
-            scratch: Vec::new(),
-            misfits: 0,
-            examples: Vec::new(),
-            odd: 0,
-            faults: Vec::new(),
-        }
-    }
-
-    #[inline]
-    fn member(&mut self, i: usize, width: usize, x: f32) {
-        let first = !std::mem::replace(&mut self.filled, true);
-        self.members += 1;
-        let values = match &mut self.column {
-            Column::Vector { values, .. } => values,
-            _ => &mut self.scratch,
-        };
-        if first {
-            values.resize(values.len() + width, f32::NAN);
-        }
-        let base = values.len() - width;
-        values[base + i] = x;
-    }
-
-    /// Takes the value of a whole column; returns why it does not fit.
-    fn whole(&mut self, plan: &ColumnPlan, value: Cell<'_>, list: &mut List) -> Result<(), String> {
-        let kind = plan.kind.spec();
-        let wrong = || Err(format!("expected {}, found {}", kind.wanted(), value.describe()));
-        let spelling = Spelling::of(&plan.spelling);
-        match &mut self.column {
-            Column::Labels(values) => match label_text(value, plan.kind, spelling) {
-                Some(label) => values.push(Some(label)),
-                None => return wrong(),
-            },
-            Column::Vector { .. } if plan.kind == ColumnKind::Image => return self.image(plan, value),
-            Column::Picture(values) => values.push(Some(picture(value)?)),
-            Column::Vector { .. } | Column::Series { .. } | Column::Strings { .. } => match value {
-                Cell::List(list) => return self.group(plan, list),
-                Cell::Raw(text) | Cell::Quoted(text) if text.starts_with('[') => {
-                    let mut deserializer = serde_json::Deserializer::from_str(text);
-                    let read =
-                        json::CellSeed { list: &mut *list, take: |_: Cell<'_>| () }.deserialize(&mut deserializer);
-                    if read.and_then(|()| deserializer.end()).is_err() {
-                        return wrong();
-                    }
-                    return self.group(plan, list);
-                }
-                _ => return wrong(),
-            },
-            column => match (column, kind.read(value, spelling)) {
-                (Column::Number(values) | Column::Timestamp(values), Some(Scalar::Number(x))) => values.push(x),
-                (Column::Boolean(values), Some(Scalar::Boolean(b))) => values.push(Some(b)),
-                (Column::Category(values) | Column::Text(values), Some(Scalar::Name(name))) => {
-                    values.push(Some(name.into()));
-                }
-                _ => return wrong(),
-            },
-        }
-        self.filled = true;
-        Ok(())
-    }
-
-    /// A list of a plan; of a group of columns it has a number for each.
-    fn group(&mut self, plan: &ColumnPlan, list: &List) -> Result<(), String> {
-        match plan.members.as_ref().map(Vec::len) {
-            Some(expected) if list.ends.is_empty() && expected != list.numbers.len() => {
-                Err(format!("expected a list of {expected} numbers, found {}", list.numbers.len()))
-            }
-            _ => self.list(list),
-        }
-    }
-
-    fn list(&mut self, list: &List) -> Result<(), String> {
-        if let Some(fault) = list.fault() {
-            return Err(fault.to_owned());
-        }
-        if list.numbers.iter().any(|x| x.is_infinite()) {
-            return Err("a number of the list is not finite".into());
-        }
-        match &mut self.column {
-            Column::Vector { width, values, .. } => {
-                if !list.ends.is_empty() {
-                    return Err("expected a list of numbers, found strings".into());
-                }
-                let n = list.numbers.len();
-                match self.width {
-                    Some(expected) if expected != n => {
-                        return Err(format!("expected a list of {expected} numbers, found {n}"));
-                    }
-                    Some(_) => {}
-                    None if n == 0 => return Err("expected a list of numbers, found an empty one".into()),
-                    None => {
-                        (self.width, *width) = (Some(n), n);
-                        values.resize(self.lead * n, f32::NAN);
-                    }
-                }
-                values.extend(singles(list));
-            }
-            Column::Series { channels, offsets, values } => {
-                if !list.ends.is_empty() {
-                    return Err("expected a list of numbers, found strings".into());
-                }
-                let found = if list.len == 0 { *channels } else { list.channels() };
-                if *channels == 0 {
-                    *channels = found;
-                }
-                // A plain list may hold the steps of several channels one after the other.
-                let flat = list.inner.is_empty() && *channels > 0 && list.numbers.len().is_multiple_of(*channels);
-                if found != *channels && !flat {
-                    return Err(format!("expected steps of {channels} numbers, found {found}"));
-                }
-                values.extend(singles(list));
-                offsets.push(values.len() / (*channels).max(1));
-            }
-            Column::Strings { offsets, values } => {
-                if !list.numbers.is_empty() {
-                    return Err("expected a list of strings, found numbers".into());
-                }
-                values.extend(list.strings().map(Box::from));
-                offsets.push(values.len());
-            }
-            _ => return Err("expected no list".into()),
-        }
-        self.filled = true;
-        Ok(())
-    }
-
-    fn image(&mut self, plan: &ColumnPlan, value: Cell<'_>) -> Result<(), String> {
-        let unpacked;
-        let bytes = match value {
-            Cell::Bytes(bytes) => bytes,
-            Cell::Text(text) | Cell::Raw(text) | Cell::Quoted(text) => {
-                unpacked = image::unpack(text)?;
-                &unpacked
-            }
-            Cell::List(list) => return self.list(list),
-            _ => return Err(format!("expected a base64 PNG or JPEG, found {}", value.describe())),
-        };
-        let Column::Vector { width, shape, values } = &mut self.column else {
-            return Err("expected no image".into());
-        };
-        let shape = match shape {
-            Some(shape) if shape.len() >= 2 => shape,
-            _ => shape.insert(image::size(bytes).map(|s| plan.shape.clone().filter(|p| p.len() >= 2).unwrap_or(s))?),
-        };
-        let n = shape.iter().product();
-        if self.width.is_none() {
-            values.resize(self.lead * n, f32::NAN);
-        }
-        (self.width, *width) = (Some(n), n);
-        image::pixels(bytes, shape, values)?;
-        self.filled = true;
-        Ok(())
-    }
-
-    /// Completes row `row`: what had no value is missing.
-    fn close(&mut self, row: usize, plan: &ColumnPlan) {
-        let filled = std::mem::take(&mut self.filled);
-        let members = std::mem::take(&mut self.members);
-        match &mut self.column {
-            Column::Number(v) | Column::Timestamp(v) if !filled => v.push(f64::NAN),
-            Column::Boolean(v) if !filled => v.push(None),
-            Column::Category(v) | Column::Text(v) | Column::Labels(v) | Column::Picture(v) if !filled => v.push(None),
-            Column::Vector { values, .. } if !filled => match self.width {
-                Some(width) => values.resize((row + 1) * width, f32::NAN),
-                None => self.lead += 1,
-            },
-            Column::Series { channels, offsets, values } => {
-                if members > 0 {
-                    let step = plan.channels.unwrap_or(1).max(1);
-                    *channels = step;
-                    // Shorter series end in empty cells.
-                    let length = self.scratch.iter().rposition(|x| !x.is_nan()).map_or(0, |i| i / step + 1) * step;
-                    values.extend_from_slice(&self.scratch[..length.min(self.scratch.len())]);
-                    self.scratch.clear();
-                }
-                if members > 0 || !filled {
-                    offsets.push(values.len() / (*channels).max(1));
-                }
-            }
-            Column::Strings { offsets, values } if !filled => offsets.push(values.len()),
-            _ => {}
-        }
-    }
-
-    fn finish(mut self) -> Column {
-        if let Column::Vector { shape, width, .. } = &mut self.column
-            && shape.as_ref().is_none_or(|s| s.iter().product::<usize>() != *width)
-        {
-            *shape = super::schema::group::square(*width);
-        }
-        if let Column::Vector { width, values, .. } = &mut self.column
-            && *width == 0
-            && self.lead > 0
-        {
-            // No row had a value: one missing element a row keeps the row count.
-            *width = 1;
-            values.resize(self.lead, f32::NAN);
-        }
-        if let Column::Series { channels, .. } = &mut self.column {
-            *channels = (*channels).max(1);
-        }
-        self.column
     }
 }

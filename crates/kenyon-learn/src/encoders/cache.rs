@@ -46,7 +46,7 @@ struct Stored {
     /// Where the next vector of the fresh file goes, which is the last of the files.
     end: u64,
     /// Bytes that may still be written.
-    room: u64,
+    free: u64,
 }
 
 impl Cache {
@@ -136,7 +136,7 @@ fn key(cell: &str) -> Key {
 
 impl Stored {
     fn open(files: &VectorFiles, width: usize) -> Result<Self> {
-        let mut it = Self { files: Vec::new(), places: HashMap::new(), end: HEADER, room: STORED_BYTES };
+        let mut it = Self { files: Vec::new(), places: HashMap::new(), end: HEADER, free: STORED_BYTES };
         for path in &files.known {
             // Vectors that cannot be read are made again.
             let _ = it.add(path, width);
@@ -168,7 +168,7 @@ impl Stored {
                 self.places.entry(key).or_insert((number, at));
             }
         }
-        self.room = self.room.saturating_sub(length);
+        self.free = self.free.saturating_sub(length);
         self.files.push(file);
         Ok(())
     }
@@ -184,16 +184,16 @@ impl Stored {
         out.iter().all(|x| x.is_finite())
     }
 
-    /// Writes a vector as long as there is room. One that cannot be written is made again when it is needed.
+    /// Writes a vector as long as there is space. One that cannot be written is made again when it is needed.
     fn write(&mut self, key: Key, vector: &[f32]) {
         let step = record(vector.len());
-        let Some(fresh) = self.files.last().filter(|_| self.room >= step) else { return };
+        let Some(fresh) = self.files.last().filter(|_| self.free >= step) else { return };
         let numbers = vector.iter().flat_map(|x| x.to_le_bytes());
         let bytes: Vec<u8> = key.into_iter().chain(numbers).collect();
         if fresh.write_all_at(&bytes, self.end).is_ok() {
             self.places.insert(key, (self.files.len() as u32 - 1, self.end));
             self.end += step;
-            self.room -= step;
+            self.free -= step;
         }
     }
 }

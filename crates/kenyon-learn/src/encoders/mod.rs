@@ -227,17 +227,17 @@ impl TextEncoder {
         let mut order: Vec<usize> = (0..ids.len()).filter(|&text| !ids[text].is_empty()).collect();
         order.sort_by_key(|&text| std::cmp::Reverse(ids[text].len()));
         let mut passes: Vec<Pass> = Vec::new();
-        let mut room = 0;
+        let mut left = 0;
         for text in order {
             let length = ids[text].len();
             match passes.last_mut() {
-                Some(pass) if length <= room => pass.texts.push(text),
+                Some(pass) if length <= left => pass.texts.push(text),
                 _ => {
                     passes.push(Pass { texts: vec![text], vectors: Vec::new() });
-                    room = PASS.max(length);
+                    left = PASS.max(length);
                 }
             }
-            room -= length;
+            left -= length;
         }
         let run = |scratch: &mut Scratch, _: usize, pass: &mut Pass| {
             let texts: Vec<&[u32]> = pass.texts.iter().map(|&text| &ids[text][..]).collect();

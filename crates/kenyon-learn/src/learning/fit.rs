@@ -128,7 +128,7 @@ pub fn fit_more(
     for (name, value) in curve {
         figures.entry(name).or_insert(value);
     }
-    if !data.tells() {
+    if !data.can_judge() {
         figures.clear();
         warnings.push(warnings::of_single_rows(data.training_rows()));
     }
@@ -153,7 +153,7 @@ pub fn fit_more(
     };
     let bundle = Bundle::new(config, ready.encoder.clone(), network, novelty).with_background(Some(background.into()));
     let held_out = data.held_out(&bundle, &judged.answers, &error_sizes, &judged.out_of_fold);
-    if let Some(truths) = data.held_out_classes().filter(|_| data.tells()) {
+    if let Some(truths) = data.held_out_classes().filter(|_| data.can_judge()) {
         let BundleConfig { target_encoder, decision, .. } = &bundle.config;
         warnings.extend(warnings::of_answers(plan, target_encoder, &truths, &judged.answers, decision));
     }

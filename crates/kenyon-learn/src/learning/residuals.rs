@@ -43,7 +43,7 @@ pub struct QuantileErrors {
 }
 
 impl Residuals {
-    /// Of predictions and truths; `held` tells for each row whether its interval contains the truth.
+    /// Of predictions and truths; `held` is for each row whether its interval contains the truth.
     pub(super) fn new(answers: &[f64], truths: &[f64], held: Option<&[bool]>) -> Self {
         let mut order: Vec<usize> = (0..truths.len()).collect();
         order.sort_by(|&a, &b| truths[a].total_cmp(&truths[b]));

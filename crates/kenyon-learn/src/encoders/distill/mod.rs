@@ -49,7 +49,7 @@ pub struct Distilled {
 }
 
 /// Writes a static encoder of `texts`, as the transformer in the folder `teacher` reads them, to the folder `out`.
-/// `progress` is told the share of the work that is done, and answers whether to continue. The result does not depend on
+/// `progress` receives the share of the work that is done, and answers whether to continue. The result does not depend on
 /// `threads`.
 ///
 /// # Errors

@@ -57,9 +57,9 @@ fn what_cannot_be_distilled_is_refused_and_a_stop_is_followed() {
         |name: &str, texts: &[&str]| distill(&fixture(name), texts, out.path(), 1, &|_| true).unwrap_err().code;
     assert_eq!(refused("static", &texts), "bad_encoder");
     assert_eq!(refused("bert", &["a card", "the bank", "the bank "]), "too_few_rows");
-    let told = Cell::new(0.0);
+    let progress = Cell::new(0.0);
     let stop = |done: f64| {
-        assert!(done >= told.replace(done));
+        assert!(done >= progress.replace(done));
         done < 0.5
     };
     assert_eq!(distill(&fixture("bert"), &texts, out.path(), 1, &stop).unwrap_err().code, "canceled");

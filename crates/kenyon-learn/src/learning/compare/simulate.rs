@@ -122,10 +122,10 @@ impl Study {
         let mut random = Random::stream(2, "study", study);
         let (truth, error) = fixed;
         // Subjects without anything in common: no system can be similar to them on average.
-        let strangers =
+        let unrelated =
             (0..self.subjects).map(|s| Ok((format!("subject {s}"), self.rdm(&self.features(&mut random))?)));
-        let strangers = strangers.collect::<Result<Vec<_>>>()?;
-        let zero = self.assess(vec![truth.to_vec()], strangers, study)?.systems[0].p_zero;
+        let unrelated = unrelated.collect::<Result<Vec<_>>>()?;
+        let zero = self.assess(vec![truth.to_vec()], unrelated, study)?.systems[0].p_zero;
         // Neighbouring stimuli swapped give a system that differs from the other by names only; each subject
         // is a mixture of both in which either may prevail.
         let swap = |at: usize| truth[((at / CHANNELS) ^ 1) * CHANNELS + at % CHANNELS];

@@ -207,7 +207,7 @@ impl Data<'_> {
     }
 
     /// Whether some held-out row is judged by who has learned from its class.
-    pub(super) fn tells(&self) -> bool {
+    pub(super) fn can_judge(&self) -> bool {
         match (self.folds, self.class_sums(None, None)) {
             (Some(_), Some(sums)) => sums.iter().any(|&rows| rows >= 2.0),
             _ => true,

@@ -34,7 +34,7 @@ pub struct EncoderChoice {
 }
 
 /// Chooses for each of `columns` (texts that no encoder reads by the plan) one of `candidates`, or none. It depends on
-/// the data and the seed alone. Rows that the request holds out are not asked.
+/// the data and the seed alone. Rows that the request holds out are not used.
 ///
 /// # Errors
 /// As [`fit()`](super::fit()), and where an encoder cannot be opened.
@@ -57,12 +57,12 @@ pub fn choose_encoders(
         _ => hold_out(table, &targets, spec, super::OF_SAMPLE)?.training,
     };
     let outputs = if plan.task == Task::Regression { 1 } else { encoder.outputs() };
-    let asked = Asked { table, targets: &targets, outputs, rows, seed: spec.seed, threads };
-    inputs.into_iter().map(|input| asked.choose(input, candidates)).collect()
+    let compared = ChoiceRows { table, targets: &targets, outputs, rows, seed: spec.seed, threads };
+    inputs.into_iter().map(|input| compared.choose(input, candidates)).collect()
 }
 
 /// The rows to compare on.
-struct Asked<'a> {
+struct ChoiceRows<'a> {
     table: &'a Table,
     targets: &'a Encoded,
     outputs: usize,
@@ -71,7 +71,7 @@ struct Asked<'a> {
     threads: usize,
 }
 
-impl Asked<'_> {
+impl ChoiceRows<'_> {
     fn choose(&self, input: &ColumnPlan, candidates: &[ColumnEncoder]) -> Result<EncoderChoice> {
         let choice = |encoder: Option<&ColumnEncoder>, note: String| EncoderChoice {
             column: input.name.clone(),

@@ -77,7 +77,7 @@ pub(super) fn of_data(
 /// Every class has one row: whoever leaves it out does not know the class.
 pub(super) fn of_single_rows(rows: usize) -> Warning {
     let detail =
-        "no class has a second row: nothing tells how good the answers are, and there are no metrics".to_owned();
+        "no class has a second row: no row can show how good the answers are, and there are no metrics".to_owned();
     Warning { rows: rows as u64, ..Warning::new(WarningCode::Uncalibrated, None, detail) }
 }
 

@@ -4,6 +4,7 @@ use super::copy_on_write::CopyOnWrite;
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
 use crate::models::hybrid;
+use crate::models::memory::vectors_of;
 use crate::nn::layers::local_groups::LocalGroups;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -32,6 +33,8 @@ pub(super) enum Code {
         /// How often they were learned.
         events: usize,
     },
+    /// The vectors of pretrained encoders: start and length of each in a row.
+    Vectors(Vec<(u32, usize)>),
 }
 
 impl Code {
@@ -63,9 +66,12 @@ impl Code {
         }
     }
 
-    /// Codes of rows; none where the code is not the stream's own.
+    /// Codes of rows; none where there are none, or a trained network gives them.
     pub(super) fn of(&self, batch: &Batch, threads: usize) -> Option<Vec<f32>> {
-        self.groups().map(|groups| groups.code(batch, threads))
+        match self {
+            Self::Vectors(places) => Some(vectors_of(batch, places)),
+            _ => self.groups().map(|groups| groups.code(batch, threads)),
+        }
     }
 
     /// Keeps rows until there are enough to learn from; whether the code has just changed.

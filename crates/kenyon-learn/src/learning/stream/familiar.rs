@@ -73,16 +73,16 @@ impl Familiar {
         if rows < FEWEST {
             return;
         }
-        let room = (BYTES / (self.newest.table.bytes() / rows as u64).max(1)).min(ROWS as u64) as usize;
-        if room < FEWEST {
+        let capacity = (BYTES / (self.newest.table.bytes() / rows as u64).max(1)).min(ROWS as u64) as usize;
+        if capacity < FEWEST {
             *self = Self { too_large: true, ..Self::default() };
-        } else if rows > room + room / 2 {
-            self.pass_on(rows - room, room, seed);
+        } else if rows > capacity + capacity / 2 {
+            self.pass_on(rows - capacity, capacity, seed);
         }
     }
 
-    /// Moves the `older` oldest of the newest rows on to the sample of `room` rows.
-    fn pass_on(&mut self, older: usize, room: usize, seed: u64) {
+    /// Moves the `older` oldest of the newest rows on to the sample of `capacity` rows.
+    fn pass_on(&mut self, older: usize, capacity: usize, seed: u64) {
         let rows = self.newest.table.rows;
         let leaving = self.newest.select(&(0..older).collect::<Vec<_>>());
         self.newest = self.newest.select(&(older..rows).collect::<Vec<_>>());
@@ -90,10 +90,10 @@ impl Familiar {
         let mut random = Random::stream(seed, "familiar rows", all);
         let kept = self.sample.table.rows;
         // As many of each as keeps the sample uniform.
-        let fresh = if kept + older <= room {
+        let fresh = if kept + older <= capacity {
             older
         } else {
-            let share = room as f64 * older as f64 / all as f64;
+            let share = capacity as f64 * older as f64 / all as f64;
             ((share + f64::from(random.uniform())) as usize).clamp(1, older)
         };
         let mut pick = |of: usize, count: usize| {
@@ -103,7 +103,7 @@ impl Familiar {
             order.sort_unstable();
             order
         };
-        let (old, new) = (pick(kept, room.saturating_sub(fresh)), pick(older, fresh));
+        let (old, new) = (pick(kept, capacity.saturating_sub(fresh)), pick(older, fresh));
         if old.len() < kept {
             self.sample = self.sample.select(&old);
         }

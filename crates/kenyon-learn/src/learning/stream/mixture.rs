@@ -31,7 +31,7 @@ pub(super) struct Scratch {
     /// One prediction an expert, `[outputs]` each.
     pub(super) answers: Vec<Vec<f32>>,
     pub(super) weights: Vec<f32>,
-    room: Vec<f32>,
+    buffer: Vec<f32>,
     /// The combined prediction.
     pub(super) answer: Vec<f32>,
 }
@@ -93,6 +93,11 @@ impl Mixture {
         self.experts.iter_mut().for_each(|expert| expert.grow(classes));
     }
 
+    /// The names of new classes, from class `first` on, as vectors: `[new, width]`.
+    pub(super) fn name_classes(&mut self, first: usize, vectors: &[f32]) {
+        self.experts.iter_mut().for_each(|expert| expert.name_classes(first, vectors));
+    }
+
     /// Starts over with keys of another code; the memory is empty afterwards.
     pub(super) fn rekey(&mut self, width: usize) {
         self.shared.memory = Episodic::new(width, self.shared.memory.capacity).into();
@@ -119,12 +124,12 @@ impl Mixture {
         self.shared.memory.similarities(&scratch.key, &mut scratch.similarities);
         let outputs = self.shared.outputs();
         scratch.answers.resize_with(self.experts.len(), Vec::new);
-        let Scratch { view, similarities, answers, room, .. } = scratch;
+        let Scratch { view, similarities, answers, buffer, .. } = scratch;
         let row = ExpertRow { row, view, similarities, shared: &self.shared };
         for (expert, out) in self.experts.iter().zip(answers) {
             out.clear();
             out.resize(outputs, 0.0);
-            expert.predict_one(&row, room, out);
+            expert.predict_one(&row, buffer, out);
         }
         let ready = self.experts.iter().map(|expert| expert.is_ready());
         self.hedge.weights(self.mixing, ready, &mut scratch.weights);

@@ -55,6 +55,7 @@ use crate::data::rows::RowsReader;
 use crate::data::target::TargetEncoder;
 use crate::data::{Batch, Table};
 use crate::models::Task;
+use crate::models::memory::vectors_of_names;
 use crate::nn::probability::argmax;
 use crate::{Error, Result};
 use code::Code;
@@ -212,6 +213,7 @@ impl StreamModel {
             }
             self.mixture.grow(classes);
             self.newest_class = self.rows;
+            self.name_classes(classes - out.new_classes)?;
         }
         if self.running {
             Arc::make_mut(&mut self.encoder).observe(table)?;
@@ -258,6 +260,17 @@ impl StreamModel {
         self.sources.rows(&self.source, labels.len() as u64);
         out.rows = labels.len() as u64;
         Ok(out)
+    }
+
+    /// Gives the experts the names of classes from `first` on, where a pretrained encoder reads texts.
+    fn name_classes(&mut self, first: usize) -> Result<()> {
+        let wanted = self.config.get("class_names").and_then(Value::as_bool).unwrap_or(true);
+        if let (Code::Vectors(_), true) = (&self.code, wanted) {
+            let names = self.target_encoder.names();
+            let vectors = vectors_of_names(&names[first.min(names.len())..], &self.encoder)?;
+            self.mixture.name_classes(first, &vectors);
+        }
+        Ok(())
     }
 
     /// Predicts and learns a row; whether it was held back.

@@ -30,6 +30,8 @@ pub(super) struct MixtureShape {
     pub(super) sparse: usize,
     /// Width of the code; 0 where the columns are the key of the memory.
     pub(super) code: usize,
+    /// Whether the code is the vectors of pretrained encoders.
+    pub(super) vectors: bool,
     /// Whether the readout learns from codes.
     pub(super) reads_codes: bool,
     /// The sums that the readout continues from.

@@ -34,6 +34,9 @@ const NARROW: usize = 96;
 /// Vectors of one dimension with more elements than this are taken for counts of words.
 const LISTED: u32 = 4_096;
 
+/// Weights a class of the linear experts beside vectors.
+const HASHED: usize = 1 << 14;
+
 /// What differs between streams when they start.
 struct Parts {
     task: Task,
@@ -69,16 +72,29 @@ impl StreamModel {
         let pictures = encoder.fields.iter().any(is_picture);
         let width = encoder.width as usize;
         let narrow = width <= NARROW && !pictures;
-        let code = if narrow { Code::None } else { Code::own() };
+        // What a pretrained encoder reads is a code already.
+        let vectors: Vec<(u32, usize)> =
+            encoder.encoded().into_iter().map(|(start, width, _)| (start, width)).collect();
+        let (code, code_width) = match (narrow, vectors.is_empty()) {
+            (true, _) => (Code::None, 0),
+            (false, true) => (Code::own(), 1),
+            (false, false) => (Code::Vectors(vectors.clone()), vectors.iter().map(|(_, width)| width).sum()),
+        };
         let shape = MixtureShape {
             columns: if narrow { (0..encoder.width).collect() } else { Vec::new() },
-            sparse: if narrow || pictures { 0 } else { width },
-            code: usize::from(!narrow),
-            reads_codes: pictures || (!narrow && spec.task == Task::Regression),
+            sparse: match (narrow || pictures, vectors.is_empty()) {
+                (true, _) => 0,
+                (false, true) => width,
+                // Vectors have their own experts; words beside them share some weights.
+                (false, false) => width.min(HASHED),
+            },
+            code: code_width,
+            vectors: !vectors.is_empty() && !narrow,
+            reads_codes: pictures || !vectors.is_empty() || (!narrow && spec.task == Task::Regression),
             mixing: if pictures { Mixing::FirstReady } else { Mixing::Hedged },
             ..shape(spec.task, target_encoder.outputs(), &spec.config, spec.seed)
         };
-        Ok(Self::assemble(Parts {
+        let mut it = Self::assemble(Parts {
             task: spec.task,
             target: spec.target.clone(),
             target_encoder,
@@ -90,7 +106,11 @@ impl StreamModel {
             mixture: Mixture::new(&shape, kinds),
             code,
             ignored: Vec::new(),
-        }))
+        });
+        if !spec.classes.is_empty() {
+            it.name_classes(0)?;
+        }
+        Ok(it)
     }
 
     /// A stream that continues from a trained bundle.
@@ -190,6 +210,7 @@ fn shape(task: Task, classes: usize, config: &Map<String, Value>, seed: u64) -> 
         columns: Vec::new(),
         sparse: 0,
         code: 0,
+        vectors: false,
         reads_codes: false,
         sums: None,
         mixing: Mixing::Hedged,

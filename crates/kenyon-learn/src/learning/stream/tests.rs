@@ -392,7 +392,7 @@ impl StreamExpert for Product {
         PRODUCT.name
     }
 
-    fn predict_one(&self, row: &ExpertRow<'_>, _room: &mut Vec<f32>, out: &mut [f32]) {
+    fn predict_one(&self, row: &ExpertRow<'_>, _buffer: &mut Vec<f32>, out: &mut [f32]) {
         let counts = self.counts[Self::side(row)];
         out.iter_mut().zip(counts).for_each(|(o, n)| *o = (n + 1.0) / (counts[0] + counts[1] + 2.0));
     }

@@ -9,6 +9,7 @@ use crate::models::hybrid::explain_by_steps;
 use crate::models::{Activity, Explanation, Family, Network, RECALLED, Recalled, RecalledRow};
 use crate::nn::Tensors;
 use crate::nn::kernels::matrix::{MatrixShape, product};
+use crate::nn::readouts::ridge::Solution;
 use crate::{Error, Result};
 use candle_core::{Device, Tensor, WithDType};
 use serde_json::{Map, Value};
@@ -17,6 +18,9 @@ use serde_json::{Map, Value};
 pub(super) const FOLDS: usize = 5;
 /// How fast a stored vector loses influence with distance: `γ`. From 2 to 8 on unit vectors accuracy hardly changes.
 const GAMMA: f32 = 4.0;
+
+/// Ridges that are tried.
+pub(crate) const RIDGES: [f64; 4] = [0.03, 0.1, 0.3, 1.0];
 
 /// Whether settings ask for stored vectors.
 pub(super) fn is_asked_for(config: &Map<String, Value>) -> bool {
@@ -34,7 +38,7 @@ pub(super) fn places(encoder: &Encoder) -> Result<Vec<(u32, usize)>> {
 }
 
 /// The vectors of rows, one column's after the other's, of length 1 together: `[rows, width]`.
-pub(super) fn vectors_of(batch: &Batch, places: &[(u32, usize)]) -> Vec<f32> {
+pub(crate) fn vectors_of(batch: &Batch, places: &[(u32, usize)]) -> Vec<f32> {
     let width: usize = places.iter().map(|(_, width)| width).sum();
     let mut out = vec![0.0; batch.rows() * width];
     for (row, vector) in out.chunks_exact_mut(width).enumerate() {
@@ -61,7 +65,7 @@ pub(super) fn unit_length(vector: &mut [f32]) {
 }
 
 /// The kernel of each of some unit vectors `[rows, width]` with each of `keys` `[count, width]`: `[rows, count]`.
-pub(super) fn kernel(vectors: &[f32], keys: &[f32], width: usize) -> Vec<f32> {
+pub(crate) fn kernel(vectors: &[f32], keys: &[f32], width: usize) -> Vec<f32> {
     let mut out = cosines(vectors, keys, width);
     out.iter_mut().for_each(|cosine| *cosine = (GAMMA * (*cosine - 1.0)).exp());
     out
@@ -81,8 +85,8 @@ fn cosines(vectors: &[f32], keys: &[f32], width: usize) -> Vec<f32> {
 }
 
 /// What is stored, and what was solved for.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Stored {
+#[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
+pub(crate) struct Stored {
     /// Unit vectors `[count, width]`.
     pub(super) keys: Vec<f32>,
     /// The class id, or the value, of each.
@@ -94,8 +98,22 @@ pub(super) struct Stored {
 }
 
 impl Stored {
+    /// Keys and outcomes with what was solved for them.
+    pub(crate) fn solved(keys: Vec<f32>, outcomes: Vec<f32>, solution: &Solution) -> Self {
+        let Solution { dual, means, sharpness, .. } = solution;
+        let (count, outputs) = (outcomes.len(), means.len());
+        let weight = |at: usize| (dual[at % outputs * count + at / outputs] * sharpness) as f32;
+        let weights = (0..count * outputs).map(weight).collect();
+        Self { keys, outcomes, weights, bias: means.iter().map(|mean| (mean * sharpness) as f32).collect() }
+    }
+
+    /// Bytes of what is stored.
+    pub(crate) fn bytes(&self) -> u64 {
+        4 * (self.keys.len() + self.outcomes.len() + self.weights.len() + self.bias.len()) as u64
+    }
+
     /// Logits of unit vectors by weights number `solution`: 0 for those from all rows, then those of folds.
-    pub(super) fn answer(&self, vectors: &[f32], width: usize, solution: usize) -> Vec<f32> {
+    pub(crate) fn answer(&self, vectors: &[f32], width: usize, solution: usize) -> Vec<f32> {
         let (rows, count, outputs) = (vectors.len() / width.max(1), self.outcomes.len(), self.bias.len());
         let mut out = self.bias.repeat(rows);
         let size = count * outputs;

@@ -1,6 +1,6 @@
 //! Training of stored vectors: rows are stored in one pass, then their weights are solved for.
 
-use super::kernel::{FOLDS, KernelNet, Stored, get, kernel, places, put, unit_length, vectors_of};
+use super::kernel::{FOLDS, KernelNet, RIDGES, Stored, get, kernel, places, put, unit_length, vectors_of};
 use crate::data::encoder::Encoder;
 use crate::data::split::NO_FOLD;
 use crate::data::{Batch, ColumnKind};
@@ -8,7 +8,7 @@ use crate::models::{
     Learner, LearnerSpec, MemberLearner, Network, Next, Position, Schedule, Targets, Task, UNLABELLED,
 };
 use crate::nn::Tensors;
-use crate::nn::readouts::ridge::{Asked, RidgeRows, Solution, least_left_out};
+use crate::nn::readouts::ridge::{RidgeRows, RidgeSearch, Solution, least_left_out};
 use crate::nn::readouts::shrinkage::factor_with_ridge;
 use crate::{Error, Result};
 use serde_json::Value;
@@ -16,8 +16,6 @@ use std::sync::Mutex;
 
 /// Rows that can be stored; the equations grow with the cube.
 const MOST: usize = 4_000;
-/// Ridges that are tried.
-const RIDGES: [f64; 4] = [0.03, 0.1, 0.3, 1.0];
 
 /// Stored vectors in training.
 pub(super) struct KernelLearner {
@@ -56,7 +54,7 @@ impl KernelLearner {
             task: spec.task,
             outputs: spec.outputs,
             threads: spec.threads.max(1),
-            names: if named { vectors_of_names(spec)? } else { Vec::new() },
+            names: if named { vectors_of_names(spec.names, spec.encoder)? } else { Vec::new() },
             keys: Vec::new(),
             outcomes: Vec::new(),
             row_weights: Vec::new(),
@@ -146,8 +144,8 @@ impl KernelLearner {
         let (keys, targets) = self.rows(named);
         let from = RidgeRows { rows: Vec::new(), weights: self.weights_of(targets.len()), targets, folds: Vec::new() };
         let outputs = if self.task == Task::Regression { 1 } else { self.outputs };
-        let asked = Asked { outputs, judged: self.outcomes.len(), ridges: &RIDGES };
-        least_left_out(&self.products(&keys), &from, asked, self.threads)
+        let search = RidgeSearch { outputs, judged: self.outcomes.len(), ridges: &RIDGES };
+        least_left_out(&self.products(&keys), &from, search, self.threads)
     }
 
     /// The rows, with the names of classes behind them.
@@ -178,10 +176,10 @@ impl KernelLearner {
 }
 
 /// The vectors of the names of classes as texts; none where a name is no word, or several columns are read.
-fn vectors_of_names(spec: &LearnerSpec<'_>) -> Result<Vec<f32>> {
+pub(crate) fn vectors_of_names(names: &[String], encoder: &Encoder) -> Result<Vec<f32>> {
     let text = |name: &String| name.replace(['_', '-', '/', '.'], " ").trim().to_lowercase();
-    let texts: Vec<String> = spec.names.iter().map(text).collect();
-    let encoded = spec.encoder.encoded();
+    let texts: Vec<String> = names.iter().map(text).collect();
+    let encoded = encoder.encoded();
     let [(_, width, encoder)] = encoded[..] else { return Ok(Vec::new()) };
     let reads_texts = encoder.vectors()?.kind() == ColumnKind::Text;
     if !reads_texts || !texts.iter().all(|text| text.chars().any(char::is_alphabetic)) {

@@ -73,10 +73,10 @@ impl InputIndex {
         out.offsets.resize(fields * (rows.len() + 1), 0);
         out.ends.clear();
         out.ends.extend((0..fields).map(|field| field * stride));
-        let room = fields * stride;
-        out.indices.resize(room.max(out.indices.len()), 0);
-        out.values.resize(room.max(out.values.len()), 0.0);
-        out.origins.resize(if origins { room.max(out.origins.len()) } else { 0 }, 0);
+        let size = fields * stride;
+        out.indices.resize(size.max(out.indices.len()), 0);
+        out.values.resize(size.max(out.values.len()), 0.0);
+        out.origins.resize(if origins { size.max(out.origins.len()) } else { 0 }, 0);
         for row in 0..rows.len() {
             let (indices, values) = rows.row(row);
             for ((&index, &value), origin) in indices.iter().zip(values).zip(rows.range(row)) {

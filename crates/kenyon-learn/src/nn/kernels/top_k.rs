@@ -33,7 +33,7 @@ pub fn top_k(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK, out: &mut V
     if k == 0 {
         return;
     }
-    let room = 2 * k + 64;
+    let limit = 2 * k + 64;
     // `low` packs enough, once that is known; `high` never does.
     let (mut low, mut high) = (None, u32::MAX);
     let mut threshold = scratch.guess.unwrap_or_else(|| first_guess(isa, scores, k));
@@ -52,7 +52,7 @@ pub fn top_k(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK, out: &mut V
         } else {
             low = Some(threshold);
             // Few enough to continue with, or no threshold packs fewer: many equal scores.
-            if found <= room || high - threshold <= 1 {
+            if found <= limit || high - threshold <= 1 {
                 break found;
             }
         }
@@ -111,7 +111,7 @@ fn first_guess(isa: Isa, scores: &[f32], k: usize) -> u32 {
 
 /// Packs keys and indices of all scores whose key is at least `threshold`; returns how many.
 fn pack(isa: Isa, scores: &[f32], threshold: u32, keys: &mut [u32], units: &mut [u32]) -> usize {
-    assert!(keys.len() >= scores.len() && units.len() >= scores.len(), "room for all");
+    assert!(keys.len() >= scores.len() && units.len() >= scores.len(), "a key and a unit for each score");
     #[cfg(target_arch = "x86_64")]
     if isa.is_avx512() && !unkey(threshold).is_nan() {
         // SAFETY: that level of `Isa` was made after the processor reported AVX-512, and there is space for all.

@@ -229,10 +229,7 @@ impl Sums {
     /// For classes Σ is the covariance within classes; for regression that of the features. From
     /// feature `soft.0` on the diagonal gets `soft.1` times as much shrinkage.
     pub(crate) fn factor(&mut self, shrink: f64, soft: (usize, f64), threads: usize) -> Result<Factor> {
-        self.fold(threads);
-        let (w, total) = (self.width, self.rows() + self.unlabelled.1);
-        let mut sigma = self.scatter.clone();
-        let inverse = 1.0 / total.max(1.0);
+        let inverse = 1.0 / (self.rows() + self.unlabelled.1).max(1.0);
         let mut means: Vec<(f64, Vec<f64>)> = (0..self.counts.len())
             .filter(|&c| self.counts[c] > 0.0)
             .map(|c| (self.counts[c] * inverse, self.mean(c)))
@@ -241,11 +238,31 @@ impl Sums {
             let (sum, count) = &self.unlabelled;
             means.push((count * inverse, sum.iter().map(|s| s / count).collect()));
         }
+        self.factor_around(&means, shrink, soft, threads)
+    }
+
+    /// The same for the covariance of all rows, whatever their class.
+    pub(crate) fn factor_of_all(&mut self, shrink: f64, threads: usize) -> Result<Factor> {
+        let means = [(1.0, self.mean_of_all())];
+        self.factor_around(&means, shrink, (self.width, 1.0), threads)
+    }
+
+    /// The factor of the covariance around `means`, each with its share of the rows.
+    fn factor_around(
+        &mut self,
+        means: &[(f64, Vec<f64>)],
+        shrink: f64,
+        soft: (usize, f64),
+        threads: usize,
+    ) -> Result<Factor> {
+        self.fold(threads);
+        let (w, inverse) = (self.width, 1.0 / (self.rows() + self.unlabelled.1).max(1.0));
+        let mut sigma = self.scatter.clone();
         for (r, row) in sigma.chunks_exact_mut(w).enumerate() {
             for v in &mut row[..=r] {
                 *v *= inverse;
             }
-            for (share, mean) in &means {
+            for (share, mean) in means {
                 let scale = share * mean[r];
                 if scale != 0.0 {
                     for (v, m) in row[..=r].iter_mut().zip(mean) {
@@ -280,6 +297,22 @@ impl Sums {
             out.weights[class].copy_from_slice(&weights);
         }
         out
+    }
+
+    /// Ridge regression of 1 for a row's class and 0 for others, from the factor of the covariance of all rows:
+    /// `W_c = n_c/n Σ⁻¹(μ_c − μ)`, `b_c = n_c/n − μᵀW_c`.
+    pub(crate) fn read_shares(&self, factor: &Factor) -> Readout {
+        let (w, classes, total, centre) = (self.width, self.counts.len(), self.rows().max(1.0), self.centre());
+        let share = |c: usize| self.counts[c] / total;
+        let mut rhs: Vec<f64> = Vec::with_capacity(classes * w);
+        for class in 0..classes {
+            rhs.extend(self.mean(class).iter().zip(&centre).map(|(m, c)| share(class) * (m - c)));
+        }
+        factor.solve(&mut rhs);
+        let bias = rhs.chunks_exact(w).enumerate().map(|(class, weights)| {
+            (share(class) - weights.iter().zip(&centre).map(|(a, b)| a * b).sum::<f64>()) as f32
+        });
+        Readout { width: w, bias: bias.collect(), weights: rhs.iter().map(|&v| v as f32).collect() }
     }
 
     /// Ridge regression: `w = Σ⁻¹ cov(φ, y)`, from the factor of Σ.

@@ -119,8 +119,8 @@ pub(crate) fn tuned(
 /// # Errors
 /// `singular` where the rows do not differ.
 fn tuned_by(from: &RidgeRows, products: &[f64], (width, outputs): (usize, usize), threads: usize) -> Result<Weights> {
-    let asked = Asked { outputs, judged: from.targets.len(), ridges: &RIDGES };
-    let Some(Solution { dual, means, sharpness, .. }) = least_left_out(products, from, asked, threads)? else {
+    let search = RidgeSearch { outputs, judged: from.targets.len(), ridges: &RIDGES };
+    let Some(Solution { dual, means, sharpness, .. }) = least_left_out(products, from, search, threads)? else {
         return Ok((vec![0.0; width * outputs], vec![0.0; outputs]));
     };
     let dual: Vec<f32> = dual.iter().map(|&d| (d * sharpness) as f32).collect();
@@ -142,8 +142,8 @@ fn tuned_by(from: &RidgeRows, products: &[f64], (width, outputs): (usize, usize)
 /// As [`tuned`].
 pub(crate) fn losses_left_out(products: &[f64], from: &RidgeRows, outputs: usize, threads: usize) -> Result<Vec<f64>> {
     let count = from.targets.len();
-    let asked = Asked { outputs, judged: count, ridges: &RIDGES };
-    let Some(Solution { alone, means, .. }) = least_left_out(products, from, asked, threads)? else {
+    let search = RidgeSearch { outputs, judged: count, ridges: &RIDGES };
+    let Some(Solution { alone, means, .. }) = least_left_out(products, from, search, threads)? else {
         return Ok(vec![1.0; count]);
     };
     let answer = |row: usize, output: usize| alone[output * count + row] + means[output];
@@ -159,7 +159,7 @@ pub(crate) fn losses_left_out(products: &[f64], from: &RidgeRows, outputs: usize
 
 /// What a solution is chosen for.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Asked<'a> {
+pub(crate) struct RidgeSearch<'a> {
     /// Classes, or 1 for a value.
     pub(crate) outputs: usize,
     /// So many of the first rows are judged by the others.
@@ -192,10 +192,10 @@ pub(crate) struct Solution {
 pub(crate) fn least_left_out(
     products: &[f64],
     from: &RidgeRows,
-    asked: Asked<'_>,
+    search: RidgeSearch<'_>,
     threads: usize,
 ) -> Result<Option<Solution>> {
-    let Asked { outputs, judged, ridges } = asked;
+    let RidgeSearch { outputs, judged, ridges } = search;
     let (count, total) = (from.targets.len(), from.weights.iter().map(|w| f64::from(*w)).sum::<f64>());
     // `[outputs, rows]`, less the mean of each output.
     let mut wanted: Vec<f64> = if outputs == 1 {

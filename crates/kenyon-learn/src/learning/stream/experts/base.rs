@@ -17,7 +17,7 @@ impl StreamExpert for Base {
         KIND.name
     }
 
-    fn predict_one(&self, row: &ExpertRow<'_>, _room: &mut Vec<f32>, out: &mut [f32]) {
+    fn predict_one(&self, row: &ExpertRow<'_>, _buffer: &mut Vec<f32>, out: &mut [f32]) {
         // Classes that came later are not among its outputs.
         out.iter_mut().zip(row.row.base).for_each(|(o, p)| *o = *p);
     }

@@ -14,7 +14,7 @@ pub(super) use crate::nn::readouts::few_shot::MANY;
 /// Known classes that others are distinguished from, at most and at least.
 const KNOWN: std::ops::RangeInclusive<usize> = 3..=64;
 /// Stored rows of known classes that a bias is calibrated on, a class and in all.
-const ASKED: (usize, usize) = (100, 2000);
+const CALIBRATION_ROWS: (usize, usize) = (100, 2000);
 /// Stored rows that give the distance of rows from their class.
 const MEASURED: usize = 24;
 
@@ -83,7 +83,7 @@ impl<'a> Parts<'a> {
     /// The calibrated bias of class `class` whose discriminant is `weights` and `bias`.
     pub(super) fn class_bias(&self, class: usize, (weights, bias): (&[f32], f32), variances: ResidualVariances) -> f32 {
         let (entries, outputs) = (self.shared.memory.entries(), self.readout.bias.len());
-        let most = ASKED.0.min(ASKED.1 / self.classes.len().max(1));
+        let most = CALIBRATION_ROWS.0.min(CALIBRATION_ROWS.1 / self.classes.len().max(1));
         let mut margins: Vec<f64> = Vec::new();
         for &one in &self.classes {
             let of = (0..entries.len()).filter(|&e| entries[e].label as usize == one);

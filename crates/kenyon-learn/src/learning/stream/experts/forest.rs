@@ -110,16 +110,16 @@ impl Forest {
         self.classes = self.classes.max(classes);
     }
 
-    /// Class probabilities, `[classes]`, uniform while it is paused; `room` is a buffer for one tree.
-    fn predict(&self, input: &[f32], room: &mut Vec<f32>, out: &mut [f32]) {
+    /// Class probabilities, `[classes]`, uniform while it is paused; `buffer` is for one tree.
+    fn predict(&self, input: &[f32], buffer: &mut Vec<f32>, out: &mut [f32]) {
         if self.paused {
             return out.fill(1.0 / out.len().max(1) as f32);
         }
         out.fill(0.0);
-        room.resize(self.classes, 0.0);
+        buffer.resize(self.classes, 0.0);
         for tree in self.trees.iter() {
-            tree.predict(input, self.classes, room);
-            out.iter_mut().zip(&*room).for_each(|(o, p)| *o += p / TREES as f32);
+            tree.predict(input, self.classes, buffer);
+            out.iter_mut().zip(&*buffer).for_each(|(o, p)| *o += p / TREES as f32);
         }
         let power = self.sharpness.exp();
         out.iter_mut().for_each(|o| *o = power * o.max(LEAST).ln());
@@ -161,8 +161,8 @@ impl StreamExpert for Forest {
         KIND.name
     }
 
-    fn predict_one(&self, row: &ExpertRow<'_>, room: &mut Vec<f32>, out: &mut [f32]) {
-        self.predict(row.view.columns(), room, out);
+    fn predict_one(&self, row: &ExpertRow<'_>, buffer: &mut Vec<f32>, out: &mut [f32]) {
+        self.predict(row.view.columns(), buffer, out);
     }
 
     // It counts rows: one that was counted must not be counted again.
@@ -374,14 +374,14 @@ mod tests {
     #[test]
     fn trees_learn_a_checkerboard_and_stay_bounded() {
         let (mut forest, mut random) = (Forest::new(2, 3), Random::new(5));
-        let (mut right, mut answer, mut room) = (0, vec![0.0; 2], Vec::new());
+        let (mut right, mut answer, mut buffer) = (0, vec![0.0; 2], Vec::new());
         forest.grow(1);
         for row in 0..6_000 {
             let (input, class) = field(&mut random);
             if class >= forest.classes {
                 forest.grow(class + 1);
             }
-            forest.predict(&input, &mut room, &mut answer[..forest.classes]);
+            forest.predict(&input, &mut buffer, &mut answer[..forest.classes]);
             assert!((answer[..forest.classes].iter().sum::<f32>() - 1.0).abs() < 1e-4);
             right += usize::from(row >= 5_000 && (answer[1] > answer[0]) == (class == 1));
             forest.learn(&input, class, &answer[..forest.classes], 1.0);

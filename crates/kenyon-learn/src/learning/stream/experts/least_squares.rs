@@ -76,7 +76,7 @@ impl StreamExpert for LeastSquares {
         KIND.name
     }
 
-    fn predict_one(&self, row: &ExpertRow<'_>, _room: &mut Vec<f32>, out: &mut [f32]) {
+    fn predict_one(&self, row: &ExpertRow<'_>, _buffer: &mut Vec<f32>, out: &mut [f32]) {
         out.fill(row.shared.mean + self.squares.predict(row.view.of(self.field)));
     }
 

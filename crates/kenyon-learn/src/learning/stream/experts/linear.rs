@@ -59,7 +59,7 @@ impl StreamExpert for Linear {
         KIND.name
     }
 
-    fn predict_one(&self, row: &ExpertRow<'_>, _room: &mut Vec<f32>, out: &mut [f32]) {
+    fn predict_one(&self, row: &ExpertRow<'_>, _buffer: &mut Vec<f32>, out: &mut [f32]) {
         match self.field {
             Some(field) => self.logistic.predict(row.view.of(field), out),
             None => self.logistic.predict_sparse(row.row.indices, row.row.values, out),

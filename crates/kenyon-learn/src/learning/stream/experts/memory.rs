@@ -14,7 +14,7 @@ impl StreamExpert for Memory {
         KIND.name
     }
 
-    fn predict_one(&self, row: &ExpertRow<'_>, _room: &mut Vec<f32>, out: &mut [f32]) {
+    fn predict_one(&self, row: &ExpertRow<'_>, _buffer: &mut Vec<f32>, out: &mut [f32]) {
         let memory = &row.shared.memory;
         if row.shared.regression {
             out.fill(memory.read_value(row.similarities).unwrap_or(row.shared.mean));

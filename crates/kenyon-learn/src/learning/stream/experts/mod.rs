@@ -4,8 +4,10 @@
 //! an expert: the hedge weighs all of the list, snapshots hold each under its name.
 
 mod base;
+mod expansion;
 mod few_shot;
 pub(super) mod forest;
+mod kernel;
 pub(super) mod least_squares;
 pub(super) mod linear;
 mod memory;
@@ -99,8 +101,8 @@ pub(super) trait StreamExpert: Debug + Send + Sync {
         true
     }
 
-    /// Predicts a row: probabilities `[classes]`, or one value. `out` is zero; `room` is for intermediate results.
-    fn predict_one(&self, row: &ExpertRow<'_>, room: &mut Vec<f32>, out: &mut [f32]);
+    /// Predicts a row: probabilities `[classes]`, or one value. `out` is zero; `buffer` is for intermediate results.
+    fn predict_one(&self, row: &ExpertRow<'_>, buffer: &mut Vec<f32>, out: &mut [f32]);
 
     /// Learns the row it has just predicted. Counts and remembered rows have it already.
     fn learn_one(&mut self, row: &ExpertRow<'_>, lesson: &Lesson<'_>);
@@ -122,6 +124,9 @@ pub(super) trait StreamExpert: Debug + Send + Sync {
 
     /// Removes rows, by their codes `[labels, width]`; a label is a class, a value or NaN.
     fn forget(&mut self, _codes: &[f32], _labels: &[f32], _shared: &Shared) {}
+
+    /// The names of new classes, from class `first` on, as vectors of the encoder that reads the rows: `[new, width]`.
+    fn name_classes(&mut self, _first: usize, _vectors: &[f32]) {}
 
     /// Extends the arrays for classes up to `classes`.
     fn grow(&mut self, _classes: usize) {}
@@ -152,8 +157,16 @@ pub(super) struct ExpertKind {
 
 /// All kinds of experts. Their order is that of the weights, and in `Mixing::FirstReady` the first that is ready
 /// predicts.
-pub(super) static EXPERTS: &[ExpertKind] =
-    &[base::KIND, linear::KIND, least_squares::KIND, forest::KIND, readout::KIND, memory::KIND];
+pub(super) static EXPERTS: &[ExpertKind] = &[
+    base::KIND,
+    linear::KIND,
+    least_squares::KIND,
+    forest::KIND,
+    readout::KIND,
+    memory::KIND,
+    kernel::KIND,
+    expansion::KIND,
+];
 
 /// Writes a state as bytes.
 fn to_bytes(state: &impl serde::Serialize) -> Result<Vec<u8>> {

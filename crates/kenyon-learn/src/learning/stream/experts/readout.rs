@@ -156,7 +156,7 @@ impl StreamExpert for ReadoutExpert {
         self.readout.is_some()
     }
 
-    fn predict_one(&self, row: &ExpertRow<'_>, _room: &mut Vec<f32>, out: &mut [f32]) {
+    fn predict_one(&self, row: &ExpertRow<'_>, _buffer: &mut Vec<f32>, out: &mut [f32]) {
         match (&self.readout, row.shared.regression) {
             (Some(readout), true) => out.copy_from_slice(&readout.forward(row.row.code)[..1]),
             (None, true) => out.fill(row.shared.mean),

@@ -10,8 +10,8 @@ use crate::nn::readouts::semi_supervised;
 use crate::{Error, Result};
 use serde_json::Value;
 
-/// What is tried where copies are learned: with them or without, and the shrinkage. The first is taken where nothing
-/// tells.
+/// What is tried where copies are learned: with them or without, and the shrinkage. The first is taken where no
+/// row can be judged.
 const CANDIDATES: [(bool, f64); 4] = [(true, 0.1), (true, 0.3), (false, 0.1), (false, 0.3)];
 /// Mean distance of a learned row's logit from the next best, before a temperature is fitted.
 const MARGIN: f32 = 3.0;

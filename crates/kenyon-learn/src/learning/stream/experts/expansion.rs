@@ -1,0 +1,202 @@
+//! Ridge regression on a random expansion of a pretrained encoder's vectors (McDonnell et al. 2023, "RanPAC"): `φ = relu(R x)`
+//! with a fixed random `R`. It is solved from sums, so the order of rows does not matter: classes that come one after the
+//! other are learned as well as together, and a forgotten row is subtracted.
+
+use super::{ExpertKind, ExpertRow, Lesson, Pass, Shared, StreamExpert, Truth, from_bytes, to_bytes};
+use crate::Result;
+use crate::learning::stream::copy_on_write::CopyOnWrite;
+use crate::nn::kernels::matrix::{MatrixShape, product};
+use crate::nn::probability::softmax;
+use crate::nn::readouts::Readout;
+use crate::nn::readouts::discriminant::Sums;
+use crate::random::Random;
+use serde::{Deserialize, Serialize};
+
+/// Width of the expansion.
+const UNITS: usize = 2_048;
+/// Fewer rows are answered by other experts.
+const FEWEST: u64 = 1_000;
+/// The ridge for one row, as a share of the mean squared length of an expansion.
+const RIDGE: f64 = 0.1;
+/// The first logarithm of the temperature: outputs are between 0 and 1.
+const COOL: f32 = -2.3;
+
+pub(super) const KIND: ExpertKind = ExpertKind {
+    name: "expansion",
+    make: |shape| match shape.vectors && !shape.regression {
+        true => vec![Box::new(Expansion::new(shape.code, shape.seed))],
+        false => Vec::new(),
+    },
+    load: |bytes| {
+        let mut it = from_bytes::<Expansion>(bytes)?;
+        it.weights = weights(it.width, it.seed).into();
+        Ok(Box::new(it))
+    },
+};
+
+/// The sums and the last solution.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Expansion {
+    width: usize,
+    seed: u64,
+    /// `R`, `[units, width]`: it follows from the seed.
+    #[serde(skip)]
+    weights: CopyOnWrite<Vec<f32>>,
+    sums: Option<Sums>,
+    /// Classes whose names are in the sums: those up to the first that has none.
+    named: usize,
+    rows: u64,
+    next: u64,
+    readout: Option<CopyOnWrite<Readout>>,
+    log_temperature: f32,
+}
+
+fn weights(width: usize, seed: u64) -> Vec<f32> {
+    let (mut random, scale) = (Random::new(seed ^ 0x5ea1), (2.0 / UNITS as f32).sqrt());
+    (0..UNITS * width).map(|_| random.normal() * scale).collect()
+}
+
+impl Expansion {
+    fn new(width: usize, seed: u64) -> Self {
+        Self {
+            width,
+            seed,
+            weights: weights(width, seed).into(),
+            sums: None,
+            named: 0,
+            rows: 0,
+            next: FEWEST,
+            readout: None,
+            log_temperature: COOL,
+        }
+    }
+
+    /// `[vectors, width] -> [vectors, units]`.
+    fn expand(&self, vectors: &[f32]) -> Vec<f32> {
+        let count = vectors.len() / self.width.max(1);
+        let mut out = vec![0.0; count * UNITS];
+        product(
+            (&mut out, MatrixShape::new(count, UNITS)),
+            (vectors, MatrixShape::new(count, self.width)),
+            (&self.weights, MatrixShape::new(UNITS, self.width).transposed()),
+            None,
+            1.0,
+        );
+        out.iter_mut().for_each(|v| *v = v.max(0.0));
+        out
+    }
+
+    fn sums(&mut self) -> &mut Sums {
+        self.sums.get_or_insert_with(|| Sums::new(UNITS, 0, false))
+    }
+
+    fn solve(&mut self, shared: &Shared) {
+        self.next = (self.rows + (self.rows / 8).max(32)).max(FEWEST);
+        let Some(sums) = self.sums.as_mut().filter(|_| self.rows >= FEWEST) else { return };
+        sums.grow(shared.classes);
+        let ridge = RIDGE * UNITS as f64 / sums.rows().max(1.0);
+        if let Ok(factor) = sums.factor_of_all(ridge / (1.0 + ridge), shared.threads) {
+            self.readout = Some(sums.read_shares(&factor).into());
+        }
+    }
+
+    fn logits(&self, readout: &Readout, code: &[f32], classes: usize) -> Vec<f32> {
+        let mut logits = readout.forward(&self.expand(code));
+        logits.resize(classes, 0.0);
+        logits
+    }
+}
+
+impl StreamExpert for Expansion {
+    fn name(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn is_ready(&self) -> bool {
+        self.readout.is_some()
+    }
+
+    fn predict_one(&self, row: &ExpertRow<'_>, _buffer: &mut Vec<f32>, out: &mut [f32]) {
+        let Some(readout) = self.readout.as_ref().filter(|_| row.row.code.len() == self.width) else {
+            return out.fill(1.0 / out.len().max(1) as f32);
+        };
+        let cool = (-self.log_temperature).exp();
+        let logits = self.logits(readout, row.row.code, out.len());
+        out.iter_mut().zip(logits).for_each(|(o, logit)| *o = logit * cool);
+        softmax(out);
+    }
+
+    fn learn_one(&mut self, row: &ExpertRow<'_>, lesson: &Lesson<'_>) {
+        let (Truth::Class(class), Pass::Stream) = (lesson.truth, lesson.pass) else { return };
+        if row.row.code.len() != self.width {
+            return;
+        }
+        if let Some(readout) = &self.readout {
+            // One step of temperature: dL/d ln T = (z_truth − E z) / T.
+            let logits = self.logits(readout, row.row.code, row.shared.classes);
+            let expected: f32 = logits.iter().zip(lesson.predicted).map(|(z, p)| z * p).sum();
+            let slope = (logits[class] - expected) * (-self.log_temperature).exp();
+            self.log_temperature = (self.log_temperature - 0.01 * slope.clamp(-1.0, 1.0)).clamp(-6.0, 2.0);
+        }
+        let expanded = self.expand(row.row.code);
+        self.sums().add(&expanded, class, 1.0, row.shared.threads);
+        self.rows += 1;
+        if self.rows >= self.next {
+            self.solve(row.shared);
+        }
+    }
+
+    fn name_classes(&mut self, first: usize, vectors: &[f32]) {
+        if self.named != first {
+            return;
+        }
+        for name in self.expand(vectors).chunks_exact(UNITS) {
+            let class = self.named;
+            self.sums().add(name, class, 1.0, 1);
+            self.named += 1;
+        }
+    }
+
+    fn settle(&mut self, shared: &Shared) {
+        self.solve(shared);
+    }
+
+    fn forget(&mut self, codes: &[f32], labels: &[f32], shared: &Shared) {
+        let labelled = codes.chunks_exact(self.width.max(1)).zip(labels).filter(|(_, label)| !label.is_nan());
+        let (codes, labels): (Vec<&[f32]>, Vec<usize>) = labelled.map(|(code, label)| (code, *label as usize)).unzip();
+        let expanded = self.expand(&codes.concat());
+        let Some(sums) = &mut self.sums else { return };
+        expanded.chunks_exact(UNITS).zip(&labels).for_each(|(row, &class)| sums.take(row, class));
+        sums.scatter_rows(&expanded, -1.0, shared.threads);
+        self.rows = self.rows.saturating_sub(labels.len() as u64);
+        self.readout = None;
+        self.solve(shared);
+    }
+
+    fn bytes(&self) -> u64 {
+        let readout = self.readout.as_ref().map_or(0, |readout| readout.weights.len());
+        ((self.weights.len() + readout) * 4) as u64
+    }
+
+    fn save(&self) -> Result<Vec<u8>> {
+        to_bytes(self)
+    }
+
+    fn fork(&self) -> Box<dyn StreamExpert> {
+        Box::new(self.clone())
+    }
+
+    fn published(&self) -> Box<dyn StreamExpert> {
+        Box::new(Self {
+            weights: self.weights.clone(),
+            sums: None,
+            readout: self.readout.clone(),
+            width: self.width,
+            seed: self.seed,
+            named: 0,
+            rows: self.rows,
+            next: self.next,
+            log_temperature: self.log_temperature,
+        })
+    }
+}

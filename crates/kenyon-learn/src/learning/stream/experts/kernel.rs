@@ -1,0 +1,172 @@
+//! Kernel ridge regression on the vectors of a pretrained encoder, while rows are few: all of them are stored, and what
+//! each weighs is solved for at intervals, as `memory` does it in a training ([`crate::models::memory`]). The name of a
+//! class, read as a text, is stored like a row of it where left-out rows are answered better so.
+
+use super::{ExpertKind, ExpertRow, Lesson, Pass, Shared, StreamExpert, Truth, from_bytes, to_bytes};
+use crate::Result;
+use crate::learning::stream::copy_on_write::CopyOnWrite;
+use crate::models::memory::{RIDGES, StoredVectors, kernel};
+use crate::nn::probability::softmax;
+use crate::nn::readouts::ridge::{RidgeRows, RidgeSearch, Solution, least_left_out};
+use serde::{Deserialize, Serialize};
+
+/// Rows that are stored: the equations grow with the cube. Those after them change nothing.
+const MOST: usize = 2_000;
+/// The equations are solved again when there are more rows by one in so many.
+const SOLVED_EACH: usize = 16;
+
+pub(super) const KIND: ExpertKind = ExpertKind {
+    name: "kernel",
+    make: |shape| match shape.vectors && !shape.regression {
+        true => vec![Box::new(Kernel::new(shape.code))],
+        false => Vec::new(),
+    },
+    load: |bytes| Ok(Box::new(from_bytes::<Kernel>(bytes)?)),
+};
+
+/// Stored vectors and the last solution.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Kernel {
+    width: usize,
+    /// `[rows, width]`, of length 1 each.
+    keys: Vec<f32>,
+    labels: Vec<f32>,
+    /// The vectors of the names of classes up to the first that has none, `[classes, width]`.
+    names: Vec<f32>,
+    solved: Option<CopyOnWrite<StoredVectors>>,
+    /// Classes of the last solution.
+    classes: usize,
+    /// Rows from which on the equations are solved again, and rows from which on settings are chosen again.
+    next: (usize, usize),
+    /// The ridge, and whether names are stored.
+    chosen: (f64, bool),
+}
+
+impl Kernel {
+    fn new(width: usize) -> Self {
+        Self {
+            width,
+            keys: Vec::new(),
+            labels: Vec::new(),
+            names: Vec::new(),
+            solved: None,
+            classes: 0,
+            next: (0, 0),
+            chosen: (RIDGES[0], false),
+        }
+    }
+
+    /// The rows, with the names of classes behind them.
+    fn rows(&self, named: bool) -> (Vec<f32>, Vec<f32>) {
+        let (mut keys, mut labels) = (self.keys.clone(), self.labels.clone());
+        if named {
+            keys.extend_from_slice(&self.names);
+            labels.extend((0..self.names.len() / self.width.max(1)).map(|class| class as f32));
+        }
+        (keys, labels)
+    }
+
+    fn solution(&self, ridges: &[f64], named: bool, classes: usize, threads: usize) -> Option<Solution> {
+        let (keys, targets) = self.rows(named);
+        let products: Vec<f64> = kernel(&keys, &keys, self.width).into_iter().map(f64::from).collect();
+        let weights = vec![1.0; targets.len()];
+        let from = RidgeRows { rows: Vec::new(), weights, targets, folds: Vec::new() };
+        let search = RidgeSearch { outputs: classes, judged: self.labels.len(), ridges };
+        // Rows that do not differ have no solution: it stays as it was.
+        least_left_out(&products, &from, search, threads).ok().flatten()
+    }
+
+    fn solve(&mut self, shared: &Shared) {
+        // A single class is an output that is always right.
+        let (rows, classes) = (self.labels.len(), shared.classes.max(2));
+        let (ridge, named) = self.chosen;
+        let found = if rows >= self.next.1 {
+            self.next.1 = rows + rows / 2 + 1;
+            let of = |named| self.solution(&RIDGES, named, classes, shared.threads).map(|found| (named, found));
+            let tried = [of(false), if self.names.is_empty() { None } else { of(true) }];
+            tried.into_iter().flatten().min_by(|a, b| a.1.loss.total_cmp(&b.1.loss))
+        } else {
+            self.solution(&[ridge], named, classes, shared.threads).map(|found| (named, found))
+        };
+        (self.next.0, self.classes) = (rows + (rows / SOLVED_EACH).max(1), shared.classes);
+        let Some((named, found)) = found else { return };
+        self.chosen = (found.ridge, named);
+        let (keys, outcomes) = self.rows(named);
+        self.solved = Some(StoredVectors::solved(keys, outcomes, &found).into());
+    }
+}
+
+impl StreamExpert for Kernel {
+    fn name(&self) -> &'static str {
+        KIND.name
+    }
+
+    fn is_ready(&self) -> bool {
+        self.solved.is_some()
+    }
+
+    fn predict_one(&self, row: &ExpertRow<'_>, _buffer: &mut Vec<f32>, out: &mut [f32]) {
+        let Some(solved) = self.solved.as_ref().filter(|_| row.row.code.len() == self.width) else {
+            return out.fill(1.0 / out.len().max(1) as f32);
+        };
+        let mut logits = solved.answer(row.row.code, self.width, 0);
+        logits.resize(out.len(), f32::MIN);
+        out.copy_from_slice(&logits);
+        softmax(out);
+    }
+
+    fn learn_one(&mut self, row: &ExpertRow<'_>, lesson: &Lesson<'_>) {
+        let (Truth::Class(class), Pass::Stream) = (lesson.truth, lesson.pass) else { return };
+        if self.labels.len() >= MOST || row.row.code.len() != self.width {
+            return;
+        }
+        self.keys.extend_from_slice(row.row.code);
+        self.labels.push(class as f32);
+        if self.labels.len() >= self.next.0 || row.shared.classes > self.classes {
+            self.solve(row.shared);
+        }
+    }
+
+    fn name_classes(&mut self, first: usize, vectors: &[f32]) {
+        if self.names.len() == first * self.width {
+            self.names.extend_from_slice(vectors);
+        }
+    }
+
+    fn settle(&mut self, shared: &Shared) {
+        if !self.labels.is_empty() {
+            self.solve(shared);
+        }
+    }
+
+    fn forget(&mut self, codes: &[f32], labels: &[f32], shared: &Shared) {
+        let before = self.labels.len();
+        for (code, &label) in codes.chunks_exact(self.width.max(1)).zip(labels) {
+            let same = |row: &usize| self.labels[*row] == label && self.keys[row * self.width..].starts_with(code);
+            if let Some(row) = (0..self.labels.len()).find(same) {
+                self.labels.remove(row);
+                self.keys.drain(row * self.width..(row + 1) * self.width);
+            }
+        }
+        if self.labels.len() < before {
+            (self.solved, self.next) = (None, (0, 0));
+            self.settle(shared);
+        }
+    }
+
+    fn bytes(&self) -> u64 {
+        self.solved.as_ref().map_or(0, |solved| solved.bytes())
+    }
+
+    fn save(&self) -> Result<Vec<u8>> {
+        to_bytes(self)
+    }
+
+    fn fork(&self) -> Box<dyn StreamExpert> {
+        Box::new(self.clone())
+    }
+
+    fn published(&self) -> Box<dyn StreamExpert> {
+        Box::new(Self { solved: self.solved.clone(), classes: self.classes, ..Self::new(self.width) })
+    }
+}
