@@ -1,6 +1,6 @@
 //! How well systems explain recordings: similarity to the subjects, intervals, noise ceiling and tests.
 
-use super::bootstrap::{Bootstrap, NoiseCeiling, Over, Run};
+use super::bootstrap::{Bootstrap, LESS, NoiseCeiling, Over, Run};
 use super::matrices::{Comparison, Matrices, check_varies};
 use super::rdm::{Dropped, Rdm, align};
 use super::statistics::{
@@ -110,13 +110,14 @@ pub fn assess(
     };
     let m = names.len();
     // In a bootstrap the lower ceiling also varies with how many different subjects a sample has, which makes its
-    // test reject hardly ever. Leaving subjects out one by one has no such effect.
+    // test reject hardly ever. Letting subjects weigh a little less one by one has no such effect; leaving them out would
+    // count what depends on two of them twice (Efron & Stein 1981).
     let to_lower = |at: usize| {
         let gap = |d: &Vec<f64>| d[at] - d[m];
-        if point.without.is_empty() {
+        if point.lighter.is_empty() {
             return spread(&|draw| draw[at] - draw[m]);
         }
-        let by_subject = jackknife_variance(point.without.iter().map(gap));
+        let by_subject = jackknife_variance(point.lighter.iter().map(gap), LESS);
         match over {
             Over::Both => by_subject + single_variance(variance(draws[2].iter().map(gap)), stimuli),
             _ => by_subject,

@@ -56,9 +56,12 @@ pub(crate) struct Point {
     pub(crate) fits: Vec<f64>,
     pub(crate) means: Vec<f64>,
     pub(crate) ceiling: Option<NoiseCeiling>,
-    /// The mean fits and the ceiling's two ends without each subject; empty with fewer than three.
-    pub(crate) without: Vec<Vec<f64>>,
+    /// The mean fits and the ceiling's lower end where each subject weighs [`LESS`] less; empty with fewer than three.
+    pub(crate) lighter: Vec<Vec<f64>>,
 }
+
+/// How much less a subject weighs to see what depends on it.
+pub(crate) const LESS: f64 = 0.125;
 
 /// For each sample drawn over both, over subjects and over stimuli: the mean fits, then the ceiling's two ends.
 pub(crate) type Draws = [Vec<Vec<f64>>; 3];
@@ -104,11 +107,14 @@ impl<'a> Run<'a> {
         let point = Point {
             means: mean_fits(&fits, &once),
             ceiling: ends.map(|(lower, upper)| NoiseCeiling { lower, upper }),
-            without: (0..if count > 2 && over != Over::Stimuli { count } else { 0 })
-                .map(|left| {
-                    let mut others = once.clone();
-                    others[left] = 0.0;
-                    draw(full.as_ref(), &others)
+            lighter: (0..if count > 2 && over != Over::Stimuli { count } else { 0 })
+                .map(|lighter| {
+                    // Whole numbers, because ranks are summed exactly.
+                    let mut weights = vec![1.0 / LESS; count];
+                    weights[lighter] -= 1.0;
+                    let (mut means, present) = (mean_fits(&fits, &weights), Vec::from_iter(0..count));
+                    means.extend(mean_fits(&full.without_each(&weights, &present), &weights));
+                    means
                 })
                 .collect(),
             fits,

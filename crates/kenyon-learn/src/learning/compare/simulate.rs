@@ -32,7 +32,7 @@ pub struct Study {
 /// Share of studies in which each test has p ≤ 0.05 though its null hypothesis holds.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ErrorRates {
-    /// Of the test against zero, for a system unrelated to the recordings.
+    /// Of the test against zero, for a system unrelated to the recordings; by cosine, for recordings without a signal.
     pub zero: f64,
     /// Of the test between two systems that are as good on average.
     pub between: f64,
@@ -58,12 +58,33 @@ impl Study {
         dissimilarities(&responses, Distance::Euclidean, Shrinkage::default())
     }
 
+    /// The matrix of recordings with noise. Cosines compare with zero, so they need distances whose mean is zero without
+    /// a signal: products of the differences in two recordings (crossnobis without a noise model).
+    fn recorded(&self, features: &[f64], random: &mut Random) -> Result<Rdm> {
+        let first = self.noisy(features, 1.0, random);
+        let mut rdm = self.rdm(&first)?;
+        if self.comparison == Comparison::RhoA {
+            return Ok(rdm);
+        }
+        let second = self.noisy(features, 1.0, random);
+        let difference = |of: &Features, a: usize, b: usize, c: usize| of[a * CHANNELS + c] - of[b * CHANNELS + c];
+        let pairs = (0..self.stimuli).flat_map(|a| (a + 1..self.stimuli).map(move |b| (a, b)));
+        for (value, (a, b)) in rdm.values.iter_mut().zip(pairs) {
+            let sum: f64 = (0..CHANNELS).map(|c| difference(&first, a, b, c) * difference(&second, a, b, c)).sum();
+            *value = sum as f32;
+        }
+        Ok(rdm)
+    }
+
     /// Subjects that see the same features, each with other weights of the channels and noise.
     fn subjects(&self, truth: &[f64], random: &mut Random) -> Result<Vec<(String, Rdm)>> {
         let one = |s: usize, random: &mut Random| {
-            let gain: Vec<f64> = (0..CHANNELS).map(|_| f64::from(0.5 * random.normal()).exp()).collect();
+            // Where stimuli alone are sampled, the subjects are the same in each study: the test is about these.
+            let mut same = Random::stream(5, "subject", s as u64);
+            let own = if self.over == Over::Stimuli { &mut same } else { &mut *random };
+            let gain: Vec<f64> = (0..CHANNELS).map(|_| f64::from(0.5 * own.normal()).exp()).collect();
             let seen: Features = truth.iter().enumerate().map(|(at, v)| v * gain[at % CHANNELS]).collect();
-            Ok((format!("subject {s}"), self.rdm(&self.noisy(&seen, 1.0, random))?))
+            Ok((format!("subject {s}"), self.recorded(&seen, random)?))
         };
         (0..self.subjects).map(|s| one(s, random)).collect()
     }
@@ -114,17 +135,28 @@ impl Study {
         let [a, b] = similar;
         let found = self.assess(vec![unrelated, a, b, reaching], subjects, study)?;
         let between = found.pairwise.iter().find(|d| d.a == "system 1" && d.b == "system 2");
-        Ok([found.systems[0].p_zero, between.map_or(1.0, |d| d.p), found.systems[3].p_ceiling.unwrap_or(1.0)])
+        let zero = match self.comparison {
+            Comparison::RhoA => found.systems[0].p_zero,
+            // Distances of any two systems have a cosine above zero: here there is nothing in the recordings.
+            _ => {
+                let silent = self.subjects(&vec![0.0; truth.len()], &mut random)?;
+                self.assess(vec![truth], silent, study)?.systems[0].p_zero
+            }
+        };
+        Ok([zero, between.map_or(1.0, |d| d.p), found.systems[3].p_ceiling.unwrap_or(1.0)])
     }
 
     /// The p of the three tests in one study where stimuli and systems stay the same.
     fn same_stimuli(&self, noise: f64, fixed: (&[f64], &[f64]), study: u64) -> Result<[f64; 3]> {
         let mut random = Random::stream(2, "study", study);
         let (truth, error) = fixed;
-        // Subjects without anything in common: no system can be similar to them on average.
-        let unrelated =
-            (0..self.subjects).map(|s| Ok((format!("subject {s}"), self.rdm(&self.features(&mut random))?)));
-        let unrelated = unrelated.collect::<Result<Vec<_>>>()?;
+        // Subjects without anything in common, or recordings with nothing in them: no system is similar on average.
+        let unrelated = match self.comparison {
+            Comparison::RhoA => (0..self.subjects)
+                .map(|s| Ok((format!("subject {s}"), self.rdm(&self.features(&mut random))?)))
+                .collect::<Result<Vec<_>>>()?,
+            _ => self.subjects(&vec![0.0; truth.len()], &mut random)?,
+        };
         let zero = self.assess(vec![truth.to_vec()], unrelated, study)?.systems[0].p_zero;
         // Neighbouring stimuli swapped give a system that differs from the other by names only; each subject
         // is a mixture of both in which either may prevail.
@@ -134,7 +166,7 @@ impl Study {
             let share = f64::from(random.uniform());
             let values: Features =
                 truth.iter().zip(&swapped).map(|(a, b)| share.sqrt() * a + (1.0 - share).sqrt() * b).collect();
-            Ok((format!("subject {s}"), self.rdm(&self.noisy(&values, 1.0, random))?))
+            Ok((format!("subject {s}"), self.recorded(&values, random)?))
         };
         let mixtures = (0..self.subjects).map(|s| mixed(s, &mut random)).collect::<Result<Vec<_>>>()?;
         let between = self.assess(vec![truth.to_vec(), swapped], mixtures, study)?.pairwise[0].p;

@@ -19,10 +19,11 @@ pub fn single_variance(variance: f64, n: usize) -> f64 {
     variance * n as f64 / (n as f64 - 1.0)
 }
 
-/// Jackknife variance from the values that result without each of the observations.
-pub(crate) fn jackknife_variance(values: impl ExactSizeIterator<Item = f64> + Clone) -> f64 {
+/// Variance from the values that result where each of the observations weighs `less` less than 1 (Jaeckel 1972, "The
+/// infinitesimal jackknife"); with `less` of 1 it is the jackknife.
+pub(crate) fn jackknife_variance(values: impl ExactSizeIterator<Item = f64> + Clone, less: f64) -> f64 {
     let n = values.len() as f64;
-    variance(values) * (n - 1.0).powi(2) / n
+    variance(values) * (n / less - 1.0).powi(2) / n
 }
 
 /// Sample variance.

@@ -40,17 +40,17 @@ impl Hedge {
         self.scores.len()
     }
 
-    /// The weights, summing to 1.
-    pub(super) fn weights(&self, mixing: Mixing, ready: impl Iterator<Item = bool>, out: &mut Vec<f32>) {
+    /// The weights, summing to 1, of experts that are ready or not and have a lead.
+    pub(super) fn weights(&self, mixing: Mixing, experts: impl Iterator<Item = (bool, f32)>, out: &mut Vec<f32>) {
         out.clear();
         match mixing {
             Mixing::Hedged => {
-                out.extend_from_slice(&self.scores);
+                out.extend(self.scores.iter().zip(experts).map(|(score, (_, lead))| score + lead));
                 softmax(out);
             }
             Mixing::FirstReady => {
                 let mut left = 1.0;
-                out.extend(ready.map(|ready| if ready { std::mem::take(&mut left) } else { 0.0 }));
+                out.extend(experts.map(|(ready, _)| if ready { std::mem::take(&mut left) } else { 0.0 }));
             }
         }
     }

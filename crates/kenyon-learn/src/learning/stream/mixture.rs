@@ -131,8 +131,8 @@ impl Mixture {
             out.resize(outputs, 0.0);
             expert.predict_one(&row, buffer, out);
         }
-        let ready = self.experts.iter().map(|expert| expert.is_ready());
-        self.hedge.weights(self.mixing, ready, &mut scratch.weights);
+        let experts = self.experts.iter().map(|expert| (expert.is_ready(), expert.lead()));
+        self.hedge.weights(self.mixing, experts, &mut scratch.weights);
         self.join(scratch);
     }
 

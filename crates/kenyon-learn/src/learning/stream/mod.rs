@@ -13,6 +13,8 @@ mod column_drift;
 mod consolidate;
 mod copy_on_write;
 mod credibility;
+#[cfg(test)]
+mod encoded_tests;
 mod experts;
 mod familiar;
 mod figures;

@@ -101,6 +101,11 @@ pub(super) trait StreamExpert: Debug + Send + Sync {
         true
     }
 
+    /// How far it is ahead of the others when they are weighed, as the logarithm of a weight.
+    fn lead(&self) -> f32 {
+        0.0
+    }
+
     /// Predicts a row: probabilities `[classes]`, or one value. `out` is zero; `buffer` is for intermediate results.
     fn predict_one(&self, row: &ExpertRow<'_>, buffer: &mut Vec<f32>, out: &mut [f32]);
 
