@@ -93,7 +93,9 @@ impl BatchRequest {
             return Err(bad("invalid_top_k", "top_k", "must lie between 1 and 1,000,000"));
         }
         if self.into.as_ref() == Some(&self.dataset) {
-            return Err(bad("invalid_request", "into", "is the dataset that is read"));
+            let reason = "is the dataset that is read";
+            return Err(Error::unprocessable("contradictory_request", format!("into {reason}"))
+                .with_details([crate::Detail::path("into", reason)]));
         }
         Ok(())
     }
