@@ -1,6 +1,6 @@
 """A table of a million rows answered by a batch and as a stream, beside LightGBM and scikit-learn. Linux.
 
-usage: batches.py BINARY TABLE.csv TARGET [--train 50000] [--serve "FLAGS"] [--no-peers] [--explain]
+usage: batches.py BINARY TABLE.csv TARGET [--train 50000] [--serve "FLAGS"] [--only kenyon|peers] [--explain]
 TABLE is for example what ../shared/peers/make_table.py writes. A model is trained on its first rows; then a job answers all of it (CSV),
 a second one is killed half-way together with the server (SIGKILL) and must end with the same bytes, and the file is sent as the body of
 a predict call. Printed are rows a second (of the job from its start to its end, of the call with sending and receiving) and the server's
@@ -17,6 +17,7 @@ import os
 import tempfile
 import threading
 import time
+from datetime import datetime
 
 from server import Client, Server, status
 
@@ -58,10 +59,7 @@ def answered(client, explain):
 
 def seconds(client, job):
     """From the start of a job to its end."""
-    times = [job[name].replace("Z", "+00:00") for name in ("started_at", "finished_at")]
-    from datetime import datetime
-
-    begun, end = map(datetime.fromisoformat, times)
+    begun, end = (datetime.fromisoformat(job[name]) for name in ("started_at", "finished_at"))
     return (end - begun).total_seconds()
 
 
@@ -108,6 +106,8 @@ def kenyon(arguments):
     output = client.raw("GET", f"/api/v1/jobs/{job['id']}/output")
     print(f"  {same_rows(arguments.table, output)} rows of output in the order of the table, {len(output)} bytes", flush=True)
 
+    # The server closes a connection that was idle for long.
+    client = Client(server.port)
     halfway = ended(client, answered(client, arguments.explain), until=0.5)
     server.kill()
     server.start()
@@ -156,19 +156,22 @@ def peers(arguments):
     ]:
         model.fit(shown(few.drop(columns=target)), few[target])
         rows = shown(table.drop(columns=target))
-        begun = time.perf_counter()
+        begun, cpu = time.perf_counter(), time.process_time()
         probabilities = model.predict_proba(rows)
-        alone = time.perf_counter() - begun
-        begun = time.perf_counter()
+        alone, alone_cpu = time.perf_counter() - begun, time.process_time() - cpu
+        begun, cpu = time.perf_counter(), time.process_time()
         fresh = shown(read().drop(columns=target))
         probabilities = model.predict_proba(fresh)
         best = probabilities.argmax(1)
         fresh = fresh.assign(predicted=model.classes_[best], probability=probabilities.max(1))
         with tempfile.NamedTemporaryFile("w") as file:
             fresh.to_csv(file.name, index=False)
-        whole = time.perf_counter() - begun
+        whole, whole_cpu = time.perf_counter() - begun, time.process_time() - cpu
         loss = log_loss(table[target][arguments.train :], probabilities[arguments.train :])
-        print(f"{name}: {len(rows) / alone:,.0f} rows/s from memory ({alone:.1f} s), {len(rows) / whole:,.0f} from CSV to CSV ({whole:.1f} s), log loss {loss:.4f}", flush=True)
+        print(
+            f"{name}: {len(rows) / alone:,.0f} rows/s from memory ({alone:.1f} s, {alone_cpu:.1f} CPU s), {len(rows) / whole:,.0f} from CSV to CSV "
+            f"({whole:.1f} s, {whole_cpu:.1f} CPU s), log loss {loss:.4f}", flush=True,
+        )
 
 
 def main():
@@ -178,11 +181,12 @@ def main():
     parser.add_argument("target")
     parser.add_argument("--train", type=int, default=50_000)
     parser.add_argument("--serve", default="")
-    parser.add_argument("--no-peers", action="store_true")
+    parser.add_argument("--only", choices=["kenyon", "peers"])
     parser.add_argument("--explain", action="store_true")
     arguments = parser.parse_args()
-    kenyon(arguments)
-    if not arguments.no_peers:
+    if arguments.only != "peers":
+        kenyon(arguments)
+    if arguments.only != "kenyon":
         peers(arguments)
 
 

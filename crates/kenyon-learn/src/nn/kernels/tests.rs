@@ -242,6 +242,22 @@ fn vectors_equal_plain_loops() {
     }
 }
 
+#[test]
+fn products_in_blocks_are_those_of_rows() {
+    for isa in Isa::available() {
+        let mut random = Random::new(3);
+        let (rows, x) = (random.normals(40 * 64, 1.0), random.normals(64, 1.0));
+        let mut blocks = [[[0.0; 16]; 64]; 3];
+        for (at, row) in rows.chunks_exact(64).enumerate() {
+            row.iter().enumerate().for_each(|(number, value)| blocks[at / 16][number][at % 16] = *value);
+        }
+        let (mut plain, mut found) = ([0.0; 40], [0.0; 40]);
+        products(isa, &rows, &x, &mut plain);
+        block_products(isa, &blocks, x.first_chunk().unwrap(), &mut found);
+        assert_eq!(plain, found, "{}", isa.name());
+    }
+}
+
 /// The definition: sort by falling score, then by rising index.
 fn plain_top_k(scores: &[f32], k: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..scores.len() as u32).collect();
