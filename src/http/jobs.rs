@@ -117,7 +117,6 @@ async fn retry_job(
 
 /// The fields of a server-sent event.
 #[derive(Serialize, ToSchema)]
-#[expect(dead_code, reason = "a description only: axum writes the fields")]
 struct SentEvent {
     /// Its number, for `Last-Event-ID`.
     id: String,

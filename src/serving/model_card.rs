@@ -5,13 +5,13 @@ use serde_json::{Value, json};
 use std::fmt::Write;
 
 /// Its name in the archive.
-pub const CARD: &str = "README.md";
+pub(super) const CARD: &str = "README.md";
 
 /// Columns that are listed; of more, only how many there are.
 const LISTED: usize = 200;
 
 /// What a version predicts, from what, how well, and how it is used.
-pub fn model_card(model: &ModelName, version: &Version) -> String {
+pub(super) fn model_card(model: &ModelName, version: &Version) -> String {
     let info = &version.info;
     let task = info["task"].as_str().unwrap_or("classification");
     let target = info["target"]["name"].as_str().unwrap_or_default();

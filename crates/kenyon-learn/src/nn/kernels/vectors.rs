@@ -39,18 +39,6 @@ fn dot_body<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
 }
 
 dispatch! {
-    /// `out[r] = rows[r] · x`, rows of `x.len()` numbers.
-    pub(crate) fn products(rows: &[f32], x: &[f32], out: &mut [f32]) = products_body
-}
-
-#[inline(always)]
-fn products_body<const FMA: bool>(rows: &[f32], x: &[f32], out: &mut [f32]) {
-    for (out, row) in out.iter_mut().zip(rows.chunks_exact(x.len().max(1))) {
-        *out = dot_body::<FMA>(row, x);
-    }
-}
-
-dispatch! {
     /// `out[r] = rows[r] · x` for rows that stand in blocks: number by number, 16 rows side by side. The sums are those of [`dot`], bit
     /// for bit, but none goes across a vector.
     pub(crate) fn block_products(blocks: &[[[f32; 16]; 64]], x: &[f32; 64], out: &mut [f32]) = block_products_body
