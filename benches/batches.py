@@ -1,6 +1,6 @@
 """A table of a million rows answered by a batch and as a stream, beside LightGBM and scikit-learn. Linux.
 
-usage: batches.py BINARY TABLE.csv TARGET [--train 50000] [--serve "FLAGS"] [--only kenyon|peers] [--explain]
+usage: batches.py BINARY TABLE.csv TARGET [--train 50000] [--epochs N] [--serve "FLAGS"] [--only kenyon|peers] [--explain]
 TABLE is for example what ../shared/peers/make_table.py writes. A model is trained on its first rows; then a job answers all of it (CSV),
 a second one is killed half-way together with the server (SIGKILL) and must end with the same bytes, and the file is sent as the body of
 a predict call. Printed are rows a second (of the job from its start to its end, of the call with sending and receiving) and the server's
@@ -89,7 +89,8 @@ def kenyon(arguments):
     with open(arguments.table, "rb") as file:
         head = b"".join(itertools.islice(file, arguments.train + 1))
     client.call("PUT", "/api/v1/datasets/few", head, kind="csv")
-    training = {"dataset": "few", "target": arguments.target}
+    config = {"epochs": arguments.epochs} if arguments.epochs else {}
+    training = {"dataset": "few", "target": arguments.target, "config": config}
     job = ended(client, client.call("POST", "/api/v1/models/m/train", training))
     assert job["status"] == "succeeded", job
     with open(arguments.table, "rb") as file:
@@ -180,6 +181,7 @@ def main():
     parser.add_argument("table")
     parser.add_argument("target")
     parser.add_argument("--train", type=int, default=50_000)
+    parser.add_argument("--epochs", type=int)
     parser.add_argument("--serve", default="")
     parser.add_argument("--only", choices=["kenyon", "peers"])
     parser.add_argument("--explain", action="store_true")

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 /// What the groups of calls are about.
-const TAGS: [(&str, &str); 13] = [
+const TAGS: [(&str, &str); 12] = [
     ("datasets", "Tables: upload, append, look at, delete."),
     ("models", "Training, prediction, learning from streams, versions and traffic."),
     ("jobs", "Work in the background: trainings, batches, comparisons."),
@@ -17,7 +17,6 @@ const TAGS: [(&str, &str); 13] = [
     ("health", "Probes and metrics."),
     ("mcp", "The Model Context Protocol."),
     ("pages", "Pages for people, and this document."),
-    ("dashboard", "The dashboard."),
 ];
 
 /// Names of parameters in paths and headers, with what the path begins with, and what they are.
