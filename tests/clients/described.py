@@ -2,7 +2,7 @@
 after that by promtool, where it is installed.
 
 usage: described.py BINARY [EXAMPLES] [SEED]. Starts a server with a key in a temporary folder, on which there are the dataset and the
-model that the document's examples name. A long run is `described.py BINARY 60 1`.
+model that the document's examples name. A long run is `described.py BINARY 30 1`: 5,802 cases.
 """
 
 import json
