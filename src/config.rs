@@ -151,6 +151,9 @@ settings! {
     key_rows_limit: u32 = 0, "KENYON_KEY_ROWS_LIMIT";
     /// Requests a second of each address without a key; 0 is without limit. [default: 0]
     rate_limit_address: u32 = 0, "KENYON_RATE_LIMIT_ADDRESS";
+    /// Requests a second with a wrong key of each address, after which the answer is 429 instead of 401; 0 is without
+    /// limit. [default: 10]
+    wrong_key_limit: u32 = 10, "KENYON_WRONG_KEY_LIMIT";
     /// Seconds until a request is aborted (504). [default: 30]
     request_timeout: f64 = 30.0, "KENYON_REQUEST_TIMEOUT";
     /// Seconds a client may take for the head of a request, or between two pieces of its body (408). [default: 15]

@@ -178,8 +178,16 @@ pub(super) fn predict_csv(
     let bundle = load(bundle)?;
     let part = detected(file)?;
     let limits = Limits::default();
-    let source =
-        LineSource { part: &part, reader: bundle.reader(), columns: None, skip: 0, first: 0, header: true, limits };
+    let source = LineSource {
+        part: &part,
+        reader: bundle.reader(),
+        columns: None,
+        skip: 0,
+        first: 0,
+        header: true,
+        limits,
+        threads: crate::config::cores(),
+    };
     let top_k = Some(EVERY_CLASS);
     let options = LineOptions { format: LineFormat::Csv, coverage, top_k, explain: explained };
     answer_file(&bundle, &source, &options, &mut |lines| {

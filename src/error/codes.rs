@@ -41,6 +41,7 @@ pub const CODES: &[&str] = &[
     "conflict",
     "constant_layer",
     "constant_rdm",
+    "contradictory_request",
     "cross_site",
     "damaged_compression",
     "damaged_file",

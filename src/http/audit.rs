@@ -27,7 +27,7 @@ struct AuditQuery {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// `next_cursor` of the page before, or the id of the last entry that was read.
-    #[param(pattern = "^[A-Za-z0-9_-]{0,128}$")]
+    #[param(pattern = "^[0-9a-f]{32}$")]
     cursor: Option<String>,
 }
 

@@ -103,7 +103,7 @@ struct Listed {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
-    #[param(pattern = "^[A-Za-z0-9_-]{0,128}$")]
+    #[param(value_type = Option<JobId>, inline)]
     cursor: Option<String>,
 }
 

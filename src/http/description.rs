@@ -1,14 +1,57 @@
-//! The served OpenAPI document, completed by what holds for every route: the form of errors, the pattern of
-//! names, and whether keys are required at all.
+//! The served OpenAPI document, completed by what holds for every route: the form of errors, what the parts of paths
+//! and common headers are, what the groups of calls are, and whether keys are required at all.
 
 use serde_json::{Value, json};
 
-/// The pattern of names of models and datasets.
+/// What the groups of calls are about.
+const TAGS: [(&str, &str); 12] = [
+    ("datasets", "Tables: upload, append, look at, delete."),
+    ("models", "Training, prediction, learning from streams, versions and traffic."),
+    ("jobs", "Work in the background: trainings, batches, comparisons."),
+    ("families", "Kinds of models and their settings."),
+    ("encoders", "Pretrained networks that turn texts and pictures into vectors."),
+    ("comparisons", "Comparison of representations with each other and with recordings."),
+    ("inference", "The Open Inference Protocol."),
+    ("keys", "Keys, and who changed what."),
+    ("system", "The server itself, and snapshots of it."),
+    ("health", "Probes and metrics."),
+    ("mcp", "The Model Context Protocol."),
+    ("pages", "Pages for people, and this document."),
+];
+
+/// Names of parameters in paths and headers, with what the path begins with, and what they are.
+const PARAMETERS: [(&str, &str, &str); 14] = [
+    ("name", "/api/v1/datasets", "Name of the dataset."),
+    ("name", "/api/v1/models", "Name of the model."),
+    ("name", "/api/v1/encoders", "Name of the encoder."),
+    ("name", "/api/v1/snapshots", "Name of the snapshot."),
+    ("model", "/v2", "Name of the model."),
+    ("version", "/", "Number of the version."),
+    ("id", "/api/v1/jobs", "Id of the job."),
+    ("id", "/api/v1/comparisons", "Id of the comparison, which is that of its job."),
+    ("id", "/api/v1/keys", "Id of the key."),
+    ("id", "/api/v1/models", "Id of the entry."),
+    ("file", "/docs", "A file of the page."),
+    ("Idempotency-Key", "/", "Repeating a call with the same key has no further effect and the same answer."),
+    ("Last-Event-ID", "/", "Number of the last event that was received."),
+    ("Inference-Header-Content-Length", "/", "Bytes of the JSON in front of binary tensors."),
+];
+
+/// Adds all that.
 pub(super) fn complete(mut document: Value, open: bool) -> Value {
+    document["servers"] = json!([{ "url": "/" }]);
+    document["tags"] = TAGS.iter().map(|(name, text)| json!({ "name": name, "description": text })).collect();
     let items = document["paths"].as_object_mut().into_iter().flatten();
     for (path, item) in items {
         for (_, operation) in item.as_object_mut().into_iter().flatten() {
             let Some(operation) = operation.as_object_mut() else { continue };
+            for parameter in operation.get_mut("parameters").and_then(Value::as_array_mut).into_iter().flatten() {
+                let text =
+                    PARAMETERS.iter().find(|(name, start, _)| parameter["name"] == *name && path.starts_with(start));
+                if let (Some((.., text)), true) = (text, parameter["description"].is_null()) {
+                    parameter["description"] = (*text).into();
+                }
+            }
             let responses = operation.entry("responses").or_insert_with(|| json!({}));
             responses["default"] = error_of(path);
             for (_, response) in responses.as_object_mut().into_iter().flatten() {
@@ -19,8 +62,8 @@ pub(super) fn complete(mut document: Value, open: bool) -> Value {
                     response.insert("description".to_owned(), "as asked".into());
                 }
             }
-            if open {
-                operation.remove("security");
+            if open || !operation.contains_key("security") {
+                operation.insert("security".to_owned(), json!([]));
             } else if let Some(ways) = operation.get_mut("security").and_then(Value::as_array_mut) {
                 // A key may be in either header.
                 let other = |way: &Value| Some(json!({ "header": way.get("key")? }));
@@ -32,7 +75,7 @@ pub(super) fn complete(mut document: Value, open: bool) -> Value {
     document
 }
 
-/// Constraints on a body that its Rust type cannot express.
+/// The answer to a call that fails.
 fn error_of(path: &str) -> Value {
     let (kind, schema) = match path.starts_with("/v2") {
         true => ("application/json", json!({ "$ref": "#/components/schemas/V2Error" })),
@@ -58,7 +101,12 @@ mod tests {
                     let responses = operation["responses"].as_object().unwrap();
                     assert!(responses.values().all(|r| r["description"].is_string()), "{method} {path}");
                     assert!(operation["requestBody"].is_null() || operation["requestBody"]["content"].is_object());
-                    secured += usize::from(operation["security"].is_array());
+                    let ways = operation["security"].as_array().unwrap();
+                    secured += usize::from(!ways.is_empty());
+                    let parameters = operation["parameters"].as_array().into_iter().flatten();
+                    assert!(parameters.clone().all(|p| p["description"].is_string()), "{method} {path}");
+                    let tag = operation["tags"][0].as_str().unwrap();
+                    assert!(TAGS.iter().any(|(name, _)| *name == tag), "{method} {path}: {tag}");
                 }
             }
             assert_eq!(open, secured == 0);

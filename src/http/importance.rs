@@ -57,7 +57,7 @@ struct ImportantFeature {
 
 /// How much each feature matters, measured on held-out rows when the version was trained (permutation importance).
 #[utoipa::path(get, path = "/api/v1/models/{name}/importance", operation_id = "importance", tag = "models",
-    security(("key" = ["read"])), params(("name" = String, Path), OfVersion), responses((status = 200, body = ImportanceAnswer),
+    security(("key" = ["read"])), params(("name" = inline(ModelName), Path), OfVersion), responses((status = 200, body = ImportanceAnswer),
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the version has none", body = Problem, content_type = "application/problem+json"),

@@ -308,7 +308,7 @@ type Limiter<K> = governor::DefaultKeyedRateLimiter<K>;
 pub(crate) struct Limits {
     keys: Option<Limiter<String>>,
     addresses: Option<Limiter<IpAddr>>,
-    guesses: Limiter<IpAddr>,
+    guesses: Option<Limiter<IpAddr>>,
     running: std::sync::Arc<AtomicUsize>,
     most: usize,
 }
@@ -327,11 +327,10 @@ impl Drop for Running {
 impl Limits {
     pub(crate) fn new(config: &crate::config::Config) -> Self {
         let quota = |rate: u32| std::num::NonZeroU32::new(rate).map(governor::Quota::per_second);
-        let guesses = governor::Quota::per_second(std::num::NonZeroU32::MIN.saturating_add(9));
         Self {
             keys: quota(config.rate_limit).map(Limiter::keyed),
             addresses: quota(config.rate_limit_address).map(Limiter::keyed),
-            guesses: Limiter::keyed(guesses),
+            guesses: quota(config.wrong_key_limit).map(Limiter::keyed),
             running: std::sync::Arc::default(),
             most: config.max_requests,
         }
@@ -354,7 +353,7 @@ impl Limits {
 
     /// 429 `rate_limited` when an address tries many wrong keys.
     fn guess(&self, address: Option<IpAddr>) -> Result<()> {
-        let waiting = address.and_then(|address| wait(&self.guesses, &address));
+        let waiting = address.zip(self.guesses.as_ref()).and_then(|(address, limiter)| wait(limiter, &address));
         waiting.map_or(Ok(()), |seconds| {
             let error = Error::new(Kind::Overloaded, "rate_limited", "too many requests with a wrong key");
             Err(error.with_retry_after(seconds))
@@ -372,7 +371,7 @@ impl Limits {
 
     /// Removes clients without recent requests, so that memory does not grow.
     pub(crate) fn forget(&self) {
-        self.guesses.retain_recent();
+        self.guesses.iter().for_each(|l| l.retain_recent());
         self.keys.iter().for_each(|l| l.retain_recent());
         self.addresses.iter().for_each(|l| l.retain_recent());
     }

@@ -156,8 +156,16 @@ impl FileWork {
     fn run(self, sender: &mpsc::Sender<Result<Bytes>>) {
         let bundle = self.live.bundle();
         let (part, limits) = (&self.part, self.limits);
-        let source =
-            LineSource { part, reader: bundle.reader(), columns: None, skip: 0, first: 0, header: true, limits };
+        let source = LineSource {
+            part,
+            reader: bundle.reader(),
+            columns: None,
+            skip: 0,
+            first: 0,
+            header: true,
+            limits,
+            threads: 1,
+        };
         let outcome = answers::answer_file(&bundle, &source, &self.options, &mut |lines| {
             // The client has disconnected: there is nothing more to do.
             Ok(sender.blocking_send(Ok(lines.bytes.into())).is_ok())

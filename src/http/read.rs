@@ -3,6 +3,7 @@
 use super::body::BodyFailure;
 use super::error::Failure;
 use crate::serving::whole_numbers;
+use crate::store::ModelName;
 use crate::{Detail, Error, Kind};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -217,7 +218,7 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// Which part of a list.
+/// Which part of a list by name.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
@@ -226,7 +227,7 @@ pub(crate) struct Paging {
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
     /// `next_cursor` of the page before.
-    #[param(pattern = "^[A-Za-z0-9_-]{0,128}$")]
+    #[param(value_type = Option<ModelName>, inline)]
     cursor: Option<String>,
 }
 

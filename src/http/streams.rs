@@ -6,7 +6,9 @@ use super::error::{Answer, Failure, Problem};
 use super::model_answers::ShownModel;
 use super::models::idempotency;
 use super::read::{BodyLimit, Json, Path, Query, Raw, body_error, json, page_limit};
-use super::schemas::{ForgetAnswer, Label, MemoryAnswer, ObserveAnswer, ObserveLine, ObserveRequest, StreamAnswer};
+use super::schemas::{
+    ForgetAnswer, ForgetRequest, Label, MemoryAnswer, ObserveAnswer, ObserveLine, ObserveRequest, StreamAnswer,
+};
 use crate::serving::{EmptyModel, Forgetting, MemoryPage, Sender};
 use crate::store::{Begun, Caller, ModelName, Scope};
 use crate::{Detail, Error, Kind, Result};
@@ -232,16 +234,12 @@ async fn forget_entry(State(api): State<Api>, Path((name, id)): Path<(ModelName,
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The rows to forget: exactly one of the two.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
+/// The rows to forget: exactly one of the two, as [`ForgetRequest`] says.
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[schema(as = ForgetRequest, examples(json!({ "where": { "customer": "4711" } })))]
 struct Forget {
-    /// A value per column; a row goes when it has all of them.
     #[serde(rename = "where", default)]
-    #[schema(value_type = Option<HashMap<String, Value>>)]
     filter: Option<Map<String, Value>>,
-    /// The id of a key; every row goes that it has taught. A key other than the caller's own needs the scope `admin`.
     #[serde(default)]
     by_key: Option<String>,
 }
@@ -252,7 +250,7 @@ struct Forget {
 /// model's state again from the log without them: it is then that of a model that never received them. `statement` says
 /// so in words, and what is not covered.
 #[utoipa::path(post, path = "/api/v1/models/{name}/forget", operation_id = "forget", tag = "models",
-    security(("key" = ["observe"])), params(("name" = inline(ModelName), Path)), request_body = Forget,
+    security(("key" = ["observe"])), params(("name" = inline(ModelName), Path)), request_body = ForgetRequest,
     responses((status = 200, body = ForgetAnswer), (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "the model has no such column", body = Problem, content_type = "application/problem+json")))]

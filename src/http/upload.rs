@@ -4,6 +4,7 @@
 use super::Api;
 use super::blocking::blocking;
 use super::read::body_error;
+use super::schemas::EncodingName;
 use crate::store::NewPart;
 use crate::{Detail, Error, Result};
 use axum::body::Body;
@@ -20,14 +21,19 @@ use serde_json::Value;
 #[into_params(parameter_in = Query)]
 pub(super) struct ReadQuery {
     /// What separates fields: one character, or `tab` or `space`.
+    #[param(pattern = r"^(tab|space|\\t|[\x00-\x09\x0b\x0c\x0e-!#-&(-,/:-@\[\]-`{-\x7f])$")]
     delimiter: Option<String>,
-    /// What encloses fields: `"`, `'` or `none`.
+    /// What encloses fields: `"` (or `double`), `'` (or `single`) or `none`.
+    #[param(pattern = r#"^("|'|none|double|single)?$"#)]
     quote: Option<String>,
     /// `present` when the first record names the columns, `absent` when it is a row.
+    #[param(value_type = Option<Header>, inline)]
     header: Option<String>,
-    /// Character encoding, such as `windows-1252` or `utf-16le`.
+    /// Character encoding, such as `windows-1252` or `utf-16le`; other labels of the WHATWG Encoding Standard are read, too.
+    #[param(value_type = Option<EncodingName>, inline)]
     encoding: Option<String>,
     /// Decimal mark of all number columns: `.` or `,`.
+    #[param(value_type = Option<DecimalMark>, inline)]
     decimal: Option<String>,
     /// Words that mean "no value", separated by commas.
     missing: Option<String>,

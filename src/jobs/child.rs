@@ -20,7 +20,7 @@ use std::time::Instant;
 /// Minimum time between two messages of progress, in milliseconds.
 const GRAIN_MS: u64 = 50;
 /// How much lower its priority is than the server's: a request that comes while it trains is answered first.
-const NICE: i32 = 10;
+pub(super) const NICE: i32 = 10;
 
 /// Computes what the standard input asks for, in the current folder.
 pub fn main() -> ExitCode {

@@ -93,14 +93,23 @@ impl BatchRequest {
             return Err(bad("invalid_top_k", "top_k", "must lie between 1 and 1,000,000"));
         }
         if self.into.as_ref() == Some(&self.dataset) {
-            return Err(bad("invalid_request", "into", "is the dataset that is read"));
+            let reason = "is the dataset that is read";
+            return Err(Error::unprocessable("contradictory_request", format!("into {reason}"))
+                .with_details([crate::Detail::path("into", reason)]));
         }
         Ok(())
     }
 }
 
+/// Lets the processor serve requests before this job's thread and those it starts. Only Linux has priorities of threads.
+fn yield_to_requests() {
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::nice(super::child::NICE);
+}
+
 /// Does the job.
 pub(super) fn run(work: &Work, monitor: &dyn Monitor, limits: Limits) -> Result<Outcome> {
+    yield_to_requests();
     let request: BatchRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
     let missing = || Error::unprocessable("no_version", "the model has no version to answer with");
     let store = &work.store;
@@ -159,12 +168,13 @@ impl Segments<'_> {
         let BatchRequest { coverage, top_k, explain, .. } = *request;
         let options = LineOptions { format: request.format.lines(), coverage, top_k, explain };
         let parts = self.work.wait(local_parts(&self.work.store, dataset))?;
-        let mut first = 0;
+        let (mut first, threads) = (0, self.work.threads);
         for (part, stored) in parts.iter().zip(&dataset.parts) {
             let skip = self.written.rows.saturating_sub(first).min(stored.rows);
             if skip < stored.rows {
                 let header = first == 0 && skip == 0;
-                let source = LineSource { part, reader: &reader, columns: Some(&columns), skip, first, header, limits };
+                let source =
+                    LineSource { part, reader: &reader, columns: Some(&columns), skip, first, header, limits, threads };
                 answer_file(bundle, &source, &options, &mut |lines| {
                     self.bytes.extend_from_slice(&lines.bytes);
                     self.pending.rows = first + lines.rows;

@@ -1,7 +1,8 @@
 //! Parts of requests that are read by hand, described for the interface's document.
 #![expect(dead_code, reason = "descriptions only: the types they describe are parsed elsewhere")]
 
-use crate::store::DatasetName;
+use crate::store::{DatasetName, EncoderName, ModelName};
+use kenyon_learn::learning::compare::Distance;
 use serde::Deserialize;
 use std::collections::HashMap;
 use utoipa::ToSchema;
@@ -101,4 +102,85 @@ pub(super) struct SearchRange {
     max: f64,
     /// Equal chances for equal ratios instead of equal differences.
     log: Option<bool>,
+}
+
+/// A representation of the stimuli: a layer of a model, an encoder, responses in a dataset, or dissimilarities.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+pub(super) enum SystemToCompare {
+    /// A layer of a model.
+    Model(ModelToCompare),
+    /// A pretrained encoder.
+    Encoder(EncoderToCompare),
+    /// Responses, for example recordings.
+    Responses(ResponsesToCompare),
+    /// Dissimilarities.
+    Matrix(MatrixToCompare),
+}
+
+/// A layer of a model that reads the stimuli.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ModelToCompare {
+    /// Its name in the answer.
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// The model.
+    model: ModelName,
+    /// Its layer, as `/embed` names them; the last one when missing.
+    layer: Option<String>,
+    /// Its version; the one that is served when missing.
+    #[schema(minimum = 1, maximum = 1_000_000_000)]
+    version: Option<u64>,
+    /// Its own distance, in place of that of the request.
+    distance: Option<Distance>,
+}
+
+/// A pretrained encoder that reads the stimuli.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct EncoderToCompare {
+    /// Its name in the answer.
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// The encoder.
+    encoder: EncoderName,
+    /// The column of the stimuli that it reads.
+    column: String,
+    /// Its own distance, in place of that of the request.
+    distance: Option<Distance>,
+}
+
+/// A dataset of responses, a row for each observation.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ResponsesToCompare {
+    /// Its name in the answer.
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// The dataset.
+    dataset: DatasetName,
+    /// Its columns that are channels: a name, or a pattern with `*`; all columns of numbers when missing.
+    channels: Option<String>,
+    /// Its column with the name of the stimulus; the row number, from 0, when missing.
+    condition: Option<String>,
+    /// Its column with the subject, where there are several.
+    subject: Option<String>,
+    /// Its column with the run, for cross-validated distances.
+    run: Option<String>,
+    /// Its own distance, in place of that of the request.
+    distance: Option<Distance>,
+}
+
+/// A dataset of dissimilarities with the columns `i`, `j`, `value` and, where there are several subjects, `subject`.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MatrixToCompare {
+    /// Its name in the answer.
+    #[schema(min_length = 1, max_length = 100)]
+    name: String,
+    /// The dataset.
+    rdm: DatasetName,
+    /// Its column with the subject; `subject` when missing.
+    subject: Option<String>,
 }

@@ -1,8 +1,9 @@
 //! A model as one file: a tar archive of the bundle's three files, to be moved to another server.
 //!
-//! An archive is untrusted: only the three names are accepted, as plain files, once each,
-//! within a size that the caller sets. Their contents are checked by [`kenyon_learn::learning::Bundle::load`].
+//! An archive is untrusted: only the three names and that of the card are accepted, as plain files, once each,
+//! within a size that the caller sets; the card is for people and is not kept. Their contents are checked by [`kenyon_learn::learning::Bundle::load`].
 
+use super::model_card::CARD;
 use crate::{Error, Result};
 use std::io::Read;
 
@@ -36,6 +37,11 @@ pub fn unpack(bytes: &[u8], limit: u64) -> Result<Vec<(&'static str, Vec<u8>)>> 
             return Err(bad("it holds something that is not a plain file"));
         }
         let path = entry.path_bytes().into_owned();
+        if path == CARD.as_bytes() {
+            let size = entry.header().size().map_err(|_| bad("the archive is damaged"))?;
+            left = left.checked_sub(size).ok_or_else(|| bad("its card is larger than the limit"))?;
+            continue;
+        }
         let name = FILES
             .into_iter()
             .find(|name| name.as_bytes() == path)
@@ -72,9 +78,12 @@ mod tests {
 
     #[test]
     fn what_is_packed_comes_back() {
-        let files = unpack(&whole(), 1000).unwrap();
-        assert!(files.iter().all(|(name, bytes)| name.as_bytes() == bytes));
-        assert_eq!(files.len(), 3);
+        let with_card = FILES.iter().map(|name| (*name, name.as_bytes())).chain([(CARD, b"# A model".as_slice())]);
+        for archive in [whole(), pack(with_card).unwrap()] {
+            let files = unpack(&archive, 1000).unwrap();
+            assert!(files.iter().all(|(name, bytes)| name.as_bytes() == bytes));
+            assert_eq!(files.len(), 3);
+        }
     }
 
     #[test]

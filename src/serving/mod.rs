@@ -16,6 +16,7 @@ mod fair;
 pub(crate) mod json;
 pub mod library;
 pub mod loaded_version;
+mod model_card;
 pub mod observe;
 mod open_models;
 pub mod reasons;

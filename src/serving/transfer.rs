@@ -2,6 +2,7 @@
 
 use super::exchange::{pack, unpack};
 use super::library::Files;
+use super::model_card::{CARD, model_card};
 use crate::store::{ModelName, NewModel, NewVersion, Store, Version};
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
@@ -54,8 +55,12 @@ pub async fn export(
         Format::Safetensors => ("safetensors", "application/octet-stream"),
         Format::Onnx => ("onnx", "application/octet-stream"),
     };
+    let card = model_card(model, &found);
     let work = move || match format {
-        Format::Bundle => pack(files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..]))),
+        Format::Bundle => {
+            let files = files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..]));
+            pack(files.chain([(CARD, card.as_bytes())]))
+        }
         Format::Safetensors => file(&files, "weights.safetensors").map(<[u8]>::to_vec),
         Format::Onnx => onnx::export(&load(&files)?, inputs).map_err(Error::from),
     };

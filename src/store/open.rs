@@ -6,11 +6,13 @@ use super::keys::KeyCache;
 use super::observations::LogWriter;
 use super::{ModelChanges, Objects, postgres, scratch};
 use crate::{Error, Kind, Result};
+use sqlx::SqlStr;
+use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
 use std::fmt;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
@@ -244,10 +246,23 @@ async fn checkpoint(pool: SqlitePool) {
     }
 }
 
-/// Forward only, checksummed, under a lock (Postgres: an advisory lock; SQLite: the folder's lock).
-/// The tables, change by change.
-pub(super) static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+/// The tables, change by change; without sqlx's macro, which compiles both databases a second time for the compiler itself.
+pub(super) static MIGRATIONS: LazyLock<Migrator> = LazyLock::new(|| {
+    let change = |version, name: &'static str, text| {
+        Migration::new(version, name.into(), MigrationType::Simple, SqlStr::from_static(text), false)
+    };
+    Migrator::with_migrations(vec![
+        change(1, "first", include_str!("../../migrations/0001_first.sql")),
+        change(2, "jobs by status", include_str!("../../migrations/0002_jobs_by_status.sql")),
+        change(3, "read as", include_str!("../../migrations/0003_read_as.sql")),
+        change(4, "encoders", include_str!("../../migrations/0004_encoders.sql")),
+        change(5, "kills", include_str!("../../migrations/0005_kills.sql")),
+        change(6, "audit", include_str!("../../migrations/0006_audit.sql")),
+        change(7, "log history", include_str!("../../migrations/0007_log_history.sql")),
+    ])
+});
 
+/// Forward only, checksummed, under a lock (Postgres: an advisory lock; SQLite: the folder's lock).
 async fn migrate(pools: &Pools) -> Result<()> {
     use sqlx::migrate::MigrateError;
     let outcome = match pools {
@@ -273,6 +288,20 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::store::JobId;
+
+    #[test]
+    fn every_file_of_the_folder_is_a_migration() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("migrations");
+        let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+        files.sort();
+        let known =
+            MIGRATIONS.iter().map(|m| (format!("{:04}_{}.sql", m.version, m.description.replace(' ', "_")), &m.sql));
+        let known: Vec<_> = known.map(|(name, sql)| (name, sql.as_str().to_owned())).collect();
+        let there = files.iter().map(|file| {
+            (file.file_name().unwrap().to_str().unwrap().to_owned(), std::fs::read_to_string(file).unwrap())
+        });
+        assert_eq!(known, there.collect::<Vec<_>>());
+    }
 
     #[test]
     fn changes_travel_as_text() {

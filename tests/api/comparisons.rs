@@ -187,23 +187,25 @@ async fn bad_requests_name_the_field() {
     let server = with_data().await;
     let one = json!({"name": "a", "dataset": "images"});
     let other = json!({"name": "b", "dataset": "brain"});
+    let malformed = (400, "invalid_request");
+    let contradictory = (422, "contradictory_request");
     let cases = [
-        (json!({"systems": [one]}), "systems"),
-        (json!({"systems": [one, one]}), "systems[1].name"),
-        (json!({"systems": [one, {"name": "b"}]}), "systems[1]"),
-        (json!({"systems": [one, {"name": "b", "dataset": "brain", "rdm": "brain"}]}), "systems[1]"),
-        (json!({"systems": [one, {"name": "b", "rdm": "brain", "run": "run"}]}), "systems[1].run"),
-        (json!({"systems": [one, {"name": "b", "model": "m"}]}), "stimuli"),
-        (json!({"systems": [one, other], "reference": "c"}), "reference"),
-        (json!({"systems": [one, other], "condition": "image"}), "condition"),
-        (json!({"systems": [one, other], "bootstrap": {"samples": 1}}), "bootstrap.samples"),
-        (json!({"systems": [one, other], "bootstrap": {"over": []}}), "bootstrap.over"),
-        (json!({"systems": [one, other], "weighting": ["a"]}), "weighting"),
-        (json!({"systems": [one, other], "encoding": true}), "encoding"),
+        (json!({"systems": [one]}), malformed, "systems"),
+        (json!({"systems": [one, {"name": "b"}]}), malformed, "systems[1]"),
+        (json!({"systems": [one, {"name": "b", "dataset": "brain", "rdm": "brain"}]}), malformed, "systems[1]"),
+        (json!({"systems": [one, {"name": "b", "rdm": "brain", "run": "run"}]}), malformed, "systems[1].run"),
+        (json!({"systems": [one, other], "bootstrap": {"samples": 1}}), malformed, "bootstrap.samples"),
+        (json!({"systems": [one, other], "bootstrap": {"over": []}}), malformed, "bootstrap.over"),
+        (json!({"systems": [one, one]}), contradictory, "systems[1].name"),
+        (json!({"systems": [one, {"name": "b", "model": "m"}]}), contradictory, "stimuli"),
+        (json!({"systems": [one, other], "reference": "c"}), contradictory, "reference"),
+        (json!({"systems": [one, other], "condition": "image"}), contradictory, "condition"),
+        (json!({"systems": [one, other], "weighting": ["a"]}), contradictory, "weighting"),
+        (json!({"systems": [one, other], "encoding": true}), contradictory, "encoding"),
     ];
-    for (request, path) in cases {
+    for (request, problem, path) in cases {
         let answer = server.post("/api/v1/comparisons", &request).await;
-        assert_eq!(answer.problem(), (400, "invalid_request"), "{request}");
+        assert_eq!(answer.problem(), problem, "{request}");
         assert_eq!(answer.body["details"][0]["path"], path, "{request}");
     }
     let unknown = json!({"systems": [one, {"name": "b", "dataset": "brain", "colour": 1}]});

@@ -143,7 +143,7 @@ async fn a_dataset_is_answered_by_a_job_whose_output_has_its_columns() {
         (json!({"dataset": "none", "format": "csv"}), 404),
         (json!({"dataset": "more", "format": "xls"}), 400),
         (json!({"dataset": "more", "format": "csv", "version": 7}), 404),
-        (json!({"dataset": "more", "format": "csv", "into": "more"}), 400),
+        (json!({"dataset": "more", "format": "csv", "into": "more"}), 422),
     ] {
         assert_eq!(server.post("/api/v1/models/m/predict/batch", &request).await.status, status, "{request}");
     }

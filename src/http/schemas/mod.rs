@@ -9,7 +9,9 @@ mod streams;
 
 pub(crate) use activity::Activity;
 pub(crate) use predictions::{PredictAnswer, PredictLine, PredictRequest, Recalled};
-pub(crate) use streams::{ForgetAnswer, MemoryAnswer, ObserveAnswer, ObserveLine, ObserveRequest, StreamAnswer};
+pub(crate) use streams::{
+    ForgetAnswer, ForgetRequest, MemoryAnswer, ObserveAnswer, ObserveLine, ObserveRequest, StreamAnswer,
+};
 
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::{
@@ -58,6 +60,59 @@ impl PartialSchema for Binary {
 }
 
 impl ToSchema for Binary {}
+
+/// A character encoding by its name in the WHATWG Encoding Standard.
+pub(crate) struct EncodingName;
+
+/// The names of all encodings, in lower case; the standard's other labels for them are read, too.
+const ENCODINGS: [&str; 38] = [
+    "utf-8",
+    "utf-16le",
+    "utf-16be",
+    "windows-1250",
+    "windows-1251",
+    "windows-1252",
+    "windows-1253",
+    "windows-1254",
+    "windows-1255",
+    "windows-1256",
+    "windows-1257",
+    "windows-1258",
+    "windows-874",
+    "iso-8859-2",
+    "iso-8859-3",
+    "iso-8859-4",
+    "iso-8859-5",
+    "iso-8859-6",
+    "iso-8859-7",
+    "iso-8859-8",
+    "iso-8859-8-i",
+    "iso-8859-10",
+    "iso-8859-13",
+    "iso-8859-14",
+    "iso-8859-15",
+    "iso-8859-16",
+    "ibm866",
+    "koi8-r",
+    "koi8-u",
+    "macintosh",
+    "x-mac-cyrillic",
+    "big5",
+    "euc-jp",
+    "euc-kr",
+    "gb18030",
+    "gbk",
+    "iso-2022-jp",
+    "shift_jis",
+];
+
+impl PartialSchema for EncodingName {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(ENCODINGS)).into()
+    }
+}
+
+impl ToSchema for EncodingName {}
 
 /// Rows as a JSON body: an array of objects.
 pub(crate) struct JsonRows;

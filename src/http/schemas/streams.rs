@@ -6,7 +6,9 @@ use jiff::Timestamp;
 use kenyon_learn::learning::stream::{ColumnChange, Consolidation};
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
-use utoipa::ToSchema;
+use utoipa::openapi::schema::{AdditionalProperties, ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
 
 /// Rows to learn from.
 #[derive(Deserialize, ToSchema)]
@@ -18,6 +20,47 @@ pub(crate) struct ObserveRequest {
     /// Objects with the model's features and its target.
     rows: Vec<Row>,
 }
+
+/// The rows to forget.
+#[derive(Deserialize, ToSchema)]
+#[serde(untagged)]
+#[schema(examples(json!({ "where": { "customer": "4711" } })))]
+pub(crate) enum ForgetRequest {
+    /// Rows that match.
+    Where(ForgetWhere),
+    /// Rows that a key has taught.
+    ByKey(ForgetByKey),
+}
+
+/// Rows that match.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ForgetWhere {
+    /// A value per column, at least one; a row goes when it has all of them.
+    #[schema(value_type = Filter)]
+    r#where: Filter,
+}
+
+/// Rows that a key has taught.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ForgetByKey {
+    /// The id of a key; one other than the caller's own needs the scope `admin`.
+    by_key: String,
+}
+
+/// A value per column, at least one.
+#[derive(Deserialize)]
+pub(crate) struct Filter;
+
+impl PartialSchema for Filter {
+    fn schema() -> RefOr<Schema> {
+        let filter = ObjectBuilder::new().schema_type(Type::Object).min_properties(Some(1));
+        filter.additional_properties(Some(AdditionalProperties::FreeForm(true))).into()
+    }
+}
+
+impl ToSchema for Filter {}
 
 /// The result of observing, once every row is durable.
 #[derive(Serialize, ToSchema)]

@@ -1,5 +1,6 @@
 //! What a comparison is asked for, checked before it waits.
 
+use super::super::schemas::SystemToCompare;
 use crate::store::{DatasetName, EncoderName, ModelName};
 use crate::{Detail, Error, Result};
 use kenyon_learn::learning::compare::{Bootstrap, Comparison, Distance, Over};
@@ -35,7 +36,7 @@ pub struct CompareRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub condition: Option<String>,
     /// What is compared.
-    #[schema(min_items = 2, max_items = 100)]
+    #[schema(value_type = Vec<SystemToCompare>, min_items = 2, max_items = 100)]
     pub systems: Vec<System>,
     /// How the dissimilarity of two stimuli is measured; `correlation` when missing, with `cka` and `procrustes`
     /// `euclidean`.
@@ -60,12 +61,10 @@ pub struct CompareRequest {
 }
 
 /// A representation of the stimuli: a layer of a `model`, an `encoder`, responses of a `dataset`, or an `rdm`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-#[schema(as = SystemToCompare)]
 pub struct System {
     /// Its name in the answer.
-    #[schema(min_length = 1, max_length = 100)]
     pub name: String,
     /// A model that reads the stimuli.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -75,7 +74,6 @@ pub struct System {
     pub layer: Option<String>,
     /// Its version; the one that is served when missing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 1_000_000_000)]
     pub version: Option<u64>,
     /// A pretrained encoder that reads the stimuli.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -143,6 +141,13 @@ fn bad(path: impl Into<String>, reason: impl Into<String>) -> Error {
     Error::malformed("invalid_request", format!("{path}: {reason}")).with_details([Detail::path(path, reason)])
 }
 
+/// 422 about a field that does not go with the others, which a schema of single fields cannot say.
+fn contradicts(path: impl Into<String>, reason: impl Into<String>) -> Error {
+    let (path, reason) = (path.into(), reason.into());
+    Error::unprocessable("contradictory_request", format!("{path}: {reason}"))
+        .with_details([Detail::path(path, reason)])
+}
+
 impl BootstrapRequest {
     /// The same for the core.
     pub(super) fn settings(&self, threads: usize) -> Bootstrap {
@@ -188,28 +193,34 @@ impl CompareRequest {
         for (at, system) in self.systems.iter().enumerate() {
             system.check(&format!("systems[{at}]"), self.stimuli.is_some())?;
             if !names.insert(system.name.as_str()) {
-                return Err(bad(format!("systems[{at}].name"), format!("{} is the name of two systems", system.name)));
+                return Err(contradicts(
+                    format!("systems[{at}].name"),
+                    format!("{} is the name of two systems", system.name),
+                ));
             }
         }
         if let Some(reference) = self.reference.as_deref().filter(|name| !names.contains(name)) {
-            return Err(bad("reference", format!("no system is named {reference}")));
+            return Err(contradicts("reference", format!("no system is named {reference}")));
         }
         if self.condition.is_some() && self.stimuli.is_none() {
-            return Err(bad("condition", "is a column of `stimuli`, and no stimuli are named"));
+            return Err(contradicts("condition", "is a column of `stimuli`, and no stimuli are named"));
         }
         self.bootstrap.check()?;
         let recorded = self.systems.iter().any(|s| Some(&s.name) == self.reference.as_ref() && s.dataset.is_some());
         if self.encoding && !recorded {
-            return Err(bad("encoding", "responses are predicted where the reference is a system of a dataset"));
+            return Err(contradicts(
+                "encoding",
+                "responses are predicted where the reference is a system of a dataset",
+            ));
         }
         let Some(weighting) = &self.weighting else { return Ok(()) };
         let Some(reference) = &self.reference else {
-            return Err(bad("weighting", "a mixture is fitted to a reference, and none is named"));
+            return Err(contradicts("weighting", "a mixture is fitted to a reference, and none is named"));
         };
         let fits = |name: &String| names.contains(name.as_str()) && name != reference;
         let distinct: HashSet<&String> = weighting.iter().collect();
         if weighting.is_empty() || distinct.len() < weighting.len() || !weighting.iter().all(fits) {
-            return Err(bad("weighting", "names systems other than the reference, each once"));
+            return Err(contradicts("weighting", "names systems other than the reference, each once"));
         }
         Ok(())
     }
@@ -245,7 +256,7 @@ impl System {
             return within("column", "an encoder needs the column that it reads");
         }
         if (model || encoder) && !stimuli {
-            return Err(bad("stimuli", format!("{} reads stimuli, and none are named", self.name)));
+            return Err(contradicts("stimuli", format!("{} reads stimuli, and none are named", self.name)));
         }
         Ok(())
     }

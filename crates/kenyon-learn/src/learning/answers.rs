@@ -1,6 +1,8 @@
 //! Answers as rows of a table, for files of any length: a line each as NDJSON or CSV. A row that does not fit has a
 //! line of its own with the reason, in its place.
 
+mod in_order;
+
 use super::bundle::{Bundle, class_name};
 use super::calibrate::SetOptions;
 use super::explain::{Contribution, attribute};
@@ -10,9 +12,11 @@ use crate::data::rows::{Chunk, ChunkPlan, RowsReader, read_chunks};
 use crate::data::schema::ColumnInfo;
 use crate::data::target::TargetEncoder;
 use crate::{Detail, Result};
+use in_order::in_order;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Rows that are read, answered and written together.
 pub const CHUNK: usize = 1024;
@@ -76,9 +80,20 @@ pub struct LineSource<'a> {
     pub header: bool,
     /// Bounds on files.
     pub limits: Limits,
+    /// Threads that answer, beside the one that reads; with one, this does both.
+    pub threads: usize,
 }
 
-/// Answers every row of a file. `take` gets the lines of some rows at a time, and returns whether to continue.
+/// Some rows to answer.
+struct Portion {
+    names: Arc<Names>,
+    /// Whether the line of names comes first.
+    header: bool,
+    chunk: Chunk,
+}
+
+/// Answers every row of a file, on the source's threads. `take` gets the lines of some rows at a time, in their order, and
+/// returns whether to continue.
 pub fn answer_file(
     bundle: &Bundle,
     source: &LineSource<'_>,
@@ -87,18 +102,24 @@ pub fn answer_file(
 ) -> Result<()> {
     let plan = ChunkPlan { reader: source.reader, shown: source.columns, skip: source.skip, rows: CHUNK };
     let mut header = source.header && options.format == LineFormat::Csv;
-    let mut names: Option<Names> = None;
-    read_chunks(source.part, &plan, &source.limits, &mut |chunk| {
-        let names = names.get_or_insert_with(|| Names::new(bundle, &chunk, options));
+    let mut names: Option<Arc<Names>> = None;
+    let read = |pass: &mut dyn FnMut(Portion) -> Result<bool>| {
+        let rows = read_chunks(source.part, &plan, &source.limits, &mut |chunk| {
+            let names = names.get_or_insert_with(|| Arc::new(Names::new(bundle, &chunk, options)));
+            pass(Portion { names: Arc::clone(names), header: std::mem::take(&mut header), chunk })
+        });
+        rows.map(drop)
+    };
+    let answer = |Portion { names, header, chunk }: Portion| {
         let mut bytes = Vec::with_capacity(chunk.table.rows * 96);
-        if std::mem::take(&mut header) {
+        if header {
             names.write_header(&mut bytes);
         }
-        write(bundle, names, &chunk, source.first, options, &mut bytes)?;
+        write(bundle, &names, &chunk, source.first, options, &mut bytes)?;
         let rows = chunk.first + chunk.table.rows as u64;
-        take(Lines { bytes, rows, failed: chunk.faults.len() as u64 })
-    })?;
-    Ok(())
+        Ok(Lines { bytes, rows, failed: chunk.faults.len() as u64 })
+    };
+    in_order(source.threads, read, answer, take)
 }
 
 /// Names of the fields of a line.

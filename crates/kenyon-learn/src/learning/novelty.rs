@@ -6,6 +6,7 @@
 //! share of held-out rows that reach it; the rarities are joined, and the join is ranked among those of the held-out
 //! rows.
 
+mod blocks;
 mod code;
 mod inputs;
 mod numbers;
@@ -126,7 +127,7 @@ impl Novelty {
         let detected: Vec<Vec<f32>> = (0..judged.len())
             .map(|row| {
                 let own = scores.get(row * SCORES..(row + 1) * SCORES);
-                it.detect(&rows.sketches[row * SKETCH..(row + 1) * SKETCH], own, rows.batch.far(row))
+                it.detect(&rows.sketches.as_chunks().0[row], own, rows.batch.far(row))
             })
             .collect();
         let tails: Vec<Tail> = (0..SCORES + 2)
@@ -170,14 +171,14 @@ impl Novelty {
         self.inputs.as_ref().map(|inputs| inputs.scores(table)).unwrap_or_default()
     }
 
-    fn detect(&self, sketch: &[f32], inputs: Option<&[f32]>, far: f32) -> Vec<f32> {
+    fn detect(&self, sketch: &[f32; SKETCH], inputs: Option<&[f32]>, far: f32) -> Vec<f32> {
         let mut scores = vec![self.codes.distance_of(sketch), far];
         scores.extend_from_slice(inputs.unwrap_or(&[f32::NAN; SCORES]));
         scores
     }
 
     /// The score of row `row` of `batch`, whose code has this sketch: not a rank yet.
-    pub fn score(&self, sketch: &[f32], batch: &Batch, row: usize) -> f32 {
+    pub fn score(&self, sketch: &[f32; SKETCH], batch: &Batch, row: usize) -> f32 {
         let far = batch.far(row);
         match &self.ranking {
             Some(ranking) if !ranking.tails.is_empty() => {

@@ -56,6 +56,7 @@ pub fn read_chunks(
         skip: plan.skip,
         read: 0,
         names: Vec::new(),
+        written: Vec::new(),
         row: Vec::new(),
         cells: Vec::new(),
         going: true,
@@ -85,6 +86,8 @@ struct ChunkSink<'a> {
     skip: u64,
     read: u64,
     names: Vec<String>,
+    /// How the cells of each column are written.
+    written: Vec<Written<'a>>,
     row: Vec<Value>,
     cells: Vec<Vec<Value>>,
     going: bool,
@@ -111,6 +114,8 @@ impl ChunkSink<'_> {
 
 impl RowSink for ChunkSink<'_> {
     fn column(&mut self, name: &str, kind: Option<ColumnKind>) -> Result<()> {
+        let none = (ColumnKind::Category, &None);
+        self.written.push(self.kinds.get(name).copied().unwrap_or(none));
         self.names.push(name.to_owned());
         self.row.push(Value::Null);
         self.builder.column(name, kind)
@@ -123,8 +128,7 @@ impl RowSink for ChunkSink<'_> {
         }
         self.builder.cell(column, value);
         if self.plan.shown.is_some() {
-            let none = (ColumnKind::Category, &None);
-            let (kind, spelling) = self.kinds.get(self.names[column].as_str()).copied().unwrap_or(none);
+            let (kind, spelling) = self.written[column];
             self.row[column] = value_of(value, kind, Spelling::of(spelling));
         }
     }

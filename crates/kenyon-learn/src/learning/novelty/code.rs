@@ -1,7 +1,7 @@
 //! Distance of a row's code to known codes: projected to [`SKETCH`] directions (Johnson–Lindenstrauss, signs from a
 //! fixed stream), normalised, and compared by cosine with a sample of training rows.
 
-use crate::nn::kernels::{Isa, products};
+use super::blocks::SketchBlocks;
 use crate::random::Random;
 
 /// Directions a wide code is projected to.
@@ -18,6 +18,8 @@ const NEIGHBOUR: usize = 3;
 pub struct KnownCodes {
     /// `[keys, SKETCH]` row-major, each of length 1.
     pub keys: Vec<f32>,
+    /// The same, to be compared with.
+    blocks: SketchBlocks,
     /// `[width, SKETCH]` row-major signs; empty where the code is that small anyway.
     projection: Vec<f32>,
     /// Width of the codes.
@@ -30,29 +32,25 @@ impl KnownCodes {
         let mut random = Random::stream(0, "novelty projection", width as u64);
         let signs = if width > SKETCH { width * SKETCH } else { 0 };
         let projection = (0..signs).map(|_| if random.next_u64() >> 63 == 0 { 1.0 } else { -1.0 }).collect();
-        Self { keys, projection, width }
+        Self { blocks: SketchBlocks::new(&keys), keys, projection, width }
     }
 
     /// A sample of the codes `[_, width]`.
     pub fn sample(known: &[f32], width: usize, seed: u64) -> Self {
-        let mut it = Self::new(Vec::new(), width);
+        let it = Self::new(Vec::new(), width);
         let mut order: Vec<usize> = (0..known.len() / width.max(1)).collect();
         Random::stream(seed, "novelty", 0).shuffle(&mut order);
-        for &row in order.iter().take(MAX_KEYS) {
-            let key = it.sketch(&known[row * width..(row + 1) * width]);
-            it.keys.extend_from_slice(&key);
-        }
-        it
+        let key = |row: &usize| it.sketch(&known[row * width..(row + 1) * width]);
+        let keys: Vec<f32> = order.iter().take(MAX_KEYS).flat_map(key).collect();
+        Self { blocks: SketchBlocks::new(&keys), keys, ..it }
     }
 
     /// A sample of codes of this width, given their sketches `[_, SKETCH]`.
     pub fn of_sketches(sketches: &[f32], width: usize, seed: u64) -> Self {
-        let mut it = Self::new(Vec::new(), width);
         let mut order: Vec<usize> = (0..sketches.len() / SKETCH).collect();
         Random::stream(seed, "novelty", 0).shuffle(&mut order);
         let key = |row: &usize| &sketches[row * SKETCH..(row + 1) * SKETCH];
-        it.keys = order.iter().take(MAX_KEYS).flat_map(key).copied().collect();
-        it
+        Self::new(order.iter().take(MAX_KEYS).flat_map(key).copied().collect(), width)
     }
 
     /// The distance of a code to its third-nearest key, `1 − cosine` clipped to `[0, 1]`.
@@ -61,11 +59,11 @@ impl KnownCodes {
     }
 
     /// The same for a code's sketch.
-    pub fn distance_of(&self, sketch: &[f32]) -> f32 {
+    pub fn distance_of(&self, sketch: &[f32; SKETCH]) -> f32 {
         let mut similarities = [0.0; MAX_KEYS];
         let known = self.keys.len() / SKETCH;
         let similarities = &mut similarities[..known.min(MAX_KEYS)];
-        products(Isa::best(), &self.keys, sketch, similarities);
+        self.blocks.products(sketch, similarities);
         let mut nearest = [f32::NEG_INFINITY; NEIGHBOUR];
         for &mut mut similarity in similarities {
             for best in &mut nearest {

@@ -1,13 +1,13 @@
 //! Statistics of a row's inputs, independent of the network: each column by itself, all columns
 //! together, characters and words of texts, level and roughness of pictures and series.
 
+use super::blocks::SketchBlocks;
 use super::code::SKETCH;
 use super::numbers::{UsualNames, UsualNumber};
 use super::precision::precision;
 use super::signal;
 use super::text::UsualText;
 use crate::data::{Column, Table};
-use crate::nn::kernels::{Isa, products};
 use crate::random::Random;
 use serde::{Deserialize, Serialize};
 
@@ -39,13 +39,16 @@ pub struct InputProfile {
     /// Sketches of known rows, `[keys, SKETCH]`; kept among the tensors.
     #[serde(skip)]
     pub(super) keys: Vec<f32>,
+    /// The same, to be compared with.
+    #[serde(skip)]
+    blocks: SketchBlocks,
     /// Squared length of each key.
     #[serde(skip)]
     lengths: Vec<f32>,
     /// Inverse covariance of the keys, `[SKETCH, SKETCH]`: distances in these units show combinations that are odd although
     /// each number is ordinary (Mahalanobis 1936).
     #[serde(skip)]
-    precision: Vec<f32>,
+    precision: SketchBlocks,
     /// Squared length of each key in these units.
     #[serde(skip)]
     precise_lengths: Vec<f32>,
@@ -290,16 +293,17 @@ impl InputProfile {
             self.projection = (0..coordinates * SKETCH).map(sign).collect();
         }
         self.lengths = keys.chunks_exact(SKETCH).map(|key| dot(key, key)).collect();
-        self.precision = precision(&keys);
-        let length = |key: &[f32]| dot(key, &self.in_units(key));
-        self.precise_lengths = keys.chunks_exact(SKETCH).map(length).collect();
+        self.precision = SketchBlocks::new(&precision(&keys));
+        let length = |key: &[f32; SKETCH]| dot(key, &self.in_units(key));
+        self.precise_lengths = keys.as_chunks().0.iter().map(length).collect();
+        self.blocks = SketchBlocks::new(&keys);
         self.keys = keys;
     }
 
     /// The product of the inverse covariance and a sketch.
-    fn in_units(&self, sketch: &[f32]) -> [f32; SKETCH] {
+    fn in_units(&self, sketch: &[f32; SKETCH]) -> [f32; SKETCH] {
         let mut out = [0.0; SKETCH];
-        products(Isa::best(), &self.precision, sketch, &mut out);
+        self.precision.products(sketch, &mut out);
         out
     }
 
@@ -335,10 +339,10 @@ impl InputProfile {
     }
 
     /// Distance to the third-nearest known row; `scaled` and `lengths` have the units.
-    fn distance(&self, sketch: &[f32], scaled: &[f32], lengths: &[f32]) -> f32 {
+    fn distance(&self, sketch: &[f32; SKETCH], scaled: &[f32; SKETCH], lengths: &[f32]) -> f32 {
         let mut found = [0.0; MAX_KEYS];
         let found = &mut found[..lengths.len().min(MAX_KEYS)];
-        products(Isa::best(), &self.keys, scaled, found);
+        self.blocks.products(scaled, found);
         let own = dot(sketch, scaled);
         let mut nearest = [f32::INFINITY; NEIGHBOUR];
         for (product, length) in found.iter().zip(lengths) {
@@ -360,7 +364,7 @@ impl InputProfile {
 
     /// Approximate bytes in memory.
     pub(super) fn bytes(&self) -> u64 {
-        4 * (self.keys.len() + self.projection.len()) as u64 + (self.columns.len() as u64) * 512
+        4 * (2 * self.keys.len() + self.projection.len()) as u64 + (self.columns.len() as u64) * 512
     }
 }
 

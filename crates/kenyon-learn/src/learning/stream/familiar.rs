@@ -135,8 +135,8 @@ impl Familiar {
         };
         let novelty = Novelty::fit(codes, &of, seed);
         batch.input_scores = novelty.of_inputs(&all.table.select(&judged));
-        let score = |(row, sketch): (usize, &[f32])| novelty.score(sketch, &batch, row);
-        let scores = sketches.chunks_exact(SKETCH).enumerate().map(score).collect();
+        let score = |(row, sketch): (usize, &[f32; SKETCH])| novelty.score(sketch, &batch, row);
+        let scores = sketches.as_chunks().0.iter().enumerate().map(score).collect();
         (novelty, scores)
     }
 }

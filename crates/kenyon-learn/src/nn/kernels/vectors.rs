@@ -39,14 +39,32 @@ fn dot_body<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
 }
 
 dispatch! {
-    /// `out[r] = rows[r] · x`, rows of `x.len()` numbers.
-    pub(crate) fn products(rows: &[f32], x: &[f32], out: &mut [f32]) = products_body
+    /// `out[r] = rows[r] · x` for rows that stand in blocks: number by number, 16 rows side by side. The sums are those of [`dot`], bit
+    /// for bit, but none goes across a vector.
+    pub(crate) fn block_products(blocks: &[[[f32; 16]; 64]], x: &[f32; 64], out: &mut [f32]) = block_products_body
 }
 
 #[inline(always)]
-fn products_body<const FMA: bool>(rows: &[f32], x: &[f32], out: &mut [f32]) {
-    for (out, row) in out.iter_mut().zip(rows.chunks_exact(x.len().max(1))) {
-        *out = dot_body::<FMA>(row, x);
+fn block_products_body<const FMA: bool>(blocks: &[[[f32; 16]; 64]], x: &[f32; 64], out: &mut [f32]) {
+    for (out, block) in out.chunks_mut(16).zip(blocks) {
+        let mut sums = [[0.0f32; 16]; 16];
+        for l in 0..16 {
+            for lane in 0..16 {
+                let half = |l: usize| {
+                    let first = fused::<FMA>(block[l][lane], x[l], 0.0);
+                    fused::<FMA>(block[l + 32][lane], x[l + 32], first)
+                };
+                sums[l][lane] = half(l) + half(l + 16);
+            }
+        }
+        for width in [8, 4, 2, 1] {
+            for l in 0..width {
+                for lane in 0..16 {
+                    sums[l][lane] += sums[l + width][lane];
+                }
+            }
+        }
+        out.copy_from_slice(&sums[0][..out.len()]);
     }
 }
 

@@ -1,0 +1,30 @@
+//! Known rows' sketches as the kernel reads them: 16 rows side by side, number by number.
+
+use super::code::SKETCH;
+use crate::nn::kernels::{Isa, block_products};
+
+/// Rows of a block.
+const ROWS: usize = 16;
+
+/// Sketches in blocks; the last one is filled up with zeros.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct SketchBlocks(Vec<[[f32; ROWS]; SKETCH]>);
+
+impl SketchBlocks {
+    /// From sketches `[rows, SKETCH]`.
+    pub(super) fn new(sketches: &[f32]) -> Self {
+        let block = |rows: &[f32]| {
+            let mut block = [[0.0; ROWS]; SKETCH];
+            for (at, row) in rows.chunks_exact(SKETCH).enumerate() {
+                block.iter_mut().zip(row).for_each(|(numbers, value)| numbers[at] = *value);
+            }
+            block
+        };
+        Self(sketches.chunks(ROWS * SKETCH).map(block).collect())
+    }
+
+    /// The inner product of each row and `x`.
+    pub(super) fn products(&self, x: &[f32; SKETCH], out: &mut [f32]) {
+        block_products(Isa::best(), &self.0, x, out);
+    }
+}

@@ -1,0 +1,16 @@
+"""Media types that schemathesis does not know: bodies of bytes, and answers of a JSON value a line, whose schema is that of a line."""
+
+import json
+
+import schemathesis
+
+
+@schemathesis.serializer("application/x-tar", "application/vnd.apache.parquet")
+def of_bytes(context, value):
+    data = getattr(value, "data", value)
+    return {"data": data if isinstance(data, bytes) else str(data).encode()}
+
+
+@schemathesis.deserializer("application/x-ndjson")
+def first_line(context, response):
+    return json.loads(response.content.split(b"\n")[0])
