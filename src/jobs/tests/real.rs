@@ -35,7 +35,7 @@ fn request(more: Value) -> TrainRequest {
 }
 
 fn workers(store: &Store, memory: Option<u64>) -> Workers {
-    let trainer = Trainer { limits: Limits::default(), memory, program: None };
+    let trainer = Trainer { limits: Limits::default(), memory, program: None, device: DeviceName::Cpu };
     let config = WorkerConfig { checkpoint_every: Duration::from_millis(1), ..WorkerConfig::default() };
     Workers::new(store.clone(), Arc::new(trainer), config)
 }
