@@ -60,12 +60,7 @@ impl Queue {
 
     /// What a training would do, determined by reading the data and training on them for a moment, on some threads or a
     /// device.
-    pub async fn dry_run(
-        &self,
-        request: &TrainRequest,
-        limits: Limits,
-        place: (usize, DeviceName),
-    ) -> Result<DryRun> {
+    pub async fn dry_run(&self, request: &TrainRequest, limits: Limits, place: (usize, DeviceName)) -> Result<DryRun> {
         let plan = self.checked(request).await?;
         dry_run::run(&self.store, request, plan, limits, place).await
     }

@@ -109,9 +109,12 @@ mod tests {
 
     #[test]
     fn devices_have_names() {
-        for (text, name) in
-            [("cpu", DeviceName::Cpu), ("auto", DeviceName::Auto), ("cuda:3", DeviceName::Cuda(3)), ("metal", DeviceName::Metal)]
-        {
+        for (text, name) in [
+            ("cpu", DeviceName::Cpu),
+            ("auto", DeviceName::Auto),
+            ("cuda:3", DeviceName::Cuda(3)),
+            ("metal", DeviceName::Metal),
+        ] {
             assert_eq!((text.parse(), name.to_string()), (Ok(name), text.to_owned()));
             let json = serde_json::to_string(&name).unwrap();
             assert_eq!(serde_json::from_str::<DeviceName>(&json).unwrap(), name);

@@ -4,6 +4,7 @@ use super::*;
 use crate::store::{DatasetName, JobKind, NewPart};
 use kenyon_learn::data::formats::{self, Limits};
 use kenyon_learn::data::schema::infer;
+use kenyon_learn::device::DeviceName;
 
 async fn upload(store: &Store) -> DatasetName {
     let text = kenyon_learn::data::bundled::BREAST_CANCER;

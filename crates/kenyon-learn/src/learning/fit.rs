@@ -209,15 +209,17 @@ fn train(
             threads,
         })
     };
-    let Placed { learner, device, warning: mut fallback } = placement::placed(spec.device, &ready.config, new, |learner| {
-        data.split.training.chunks(CHUNK).try_for_each(|rows| learner.meet(&data.batch.select(rows)))
-    })?;
+    let Placed { learner, device, warning: fallback } =
+        placement::placed(spec.device, &ready.config, new, |learner| {
+            data.split.training.chunks(CHUNK).try_for_each(|rows| learner.meet(&data.batch.select(rows)))
+        })?;
     if (spec.weight.is_some() || spec.class_weights.is_some()) && !learner.weighs_rows() {
         let detail = format!("{} does not support row weights: use another family", ready.family.name());
         return Err(Error::unprocessable("weights_unsupported", detail));
     }
     let weights = Weights { rows: weights.as_deref(), classes: class_weights.as_deref() };
-    let mut run = Run::new(learner, data, weights, spec.seed, (monitor, device));
+    let begin = |learner, device| Run::new(learner, data, weights, spec.seed, (monitor, device));
+    let run = begin(learner, device);
     let (validation, folds) = (ready.parts.validation.len(), ready.folds.as_ref().map_or(0, |folds| folds.count));
     monitor.prepared(&Prepared {
         family: ready.family,
@@ -236,26 +238,40 @@ fn train(
         None if device != DeviceName::Cpu => monitor.log(&format!("trains on {device}")),
         None => {}
     }
-    let learned = |run: &mut Run<'_>| {
+    let (run, failed) = run_to_end(run, || Ok(begin(new()?, DeviceName::Cpu)), resume, monitor)?;
+    let fallback = fallback.or(failed);
+    let second_members = run.second_members();
+    let (network, curve) = run.finish()?;
+    Ok(Trained { network, second_members, curve, decision, fallback })
+}
+
+/// Trains; where the device fails, from the same point once more by what `again` makes, on the CPU. The reason is the
+/// warning.
+fn run_to_end<'a>(
+    mut run: Run<'a>,
+    again: impl FnOnce() -> Result<Run<'a>>,
+    resume: Option<&[u8]>,
+    monitor: &dyn Monitor,
+) -> Result<(Run<'a>, Option<Warning>)> {
+    let train = |run: &mut Run<'a>| {
         if let Some(bytes) = resume {
             run.restore(bytes)?;
         }
         run.train()
     };
-    match learned(&mut run) {
+    match train(&mut run) {
         Err(error) if error.code == DEVICE_FAILED => {
-            let cause = error.cause.map_or_else(|| error.detail, |cause| cause.to_string());
-            let warning = placement::fallback(device, &cause);
+            let cause = error.cause.map_or(error.detail, |cause| cause.to_string());
+            let warning = placement::fallback(run.device(), &cause);
             monitor.log(&warning.to_string());
-            fallback = Some(warning);
-            run = Run::new(new()?, data, weights, spec.seed, (monitor, DeviceName::Cpu));
-            learned(&mut run)?;
+            // What it has on the device goes before it begins again.
+            drop(run);
+            let mut run = again()?;
+            train(&mut run)?;
+            Ok((run, Some(warning)))
         }
-        ended => ended?,
+        ended => ended.map(|()| (run, None)),
     }
-    let second_members = run.second_members();
-    let (network, curve) = run.finish()?;
-    Ok(Trained { network, second_members, curve, decision, fallback })
 }
 
 /// A monitor that ignores everything: for work on files alone and for tests.

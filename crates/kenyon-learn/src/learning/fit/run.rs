@@ -111,6 +111,11 @@ impl<'a> Run<'a> {
         Some(self.data.split.validation.iter().map(|&row| stopped_by(folds.of_row[row], folds)).collect())
     }
 
+    /// Where it is trained.
+    pub(super) fn device(&self) -> DeviceName {
+        self.device
+    }
+
     /// As [`Learner::training_bytes`].
     pub(super) fn bytes(&self) -> u64 {
         self.learner.training_bytes()

@@ -263,9 +263,8 @@ impl MemberLearner for DeviceLearner {
         if state.networks.is_empty() {
             return self::members(&mut *state.inner)?.forward(batch, members);
         }
-        let answers = each_by_its_member(batch, members, self.members, |number, batch| {
-            state.outputs(number..number + 1, batch)
-        });
+        let answers =
+            each_by_its_member(batch, members, self.members, |number, batch| state.outputs(number..number + 1, batch));
         self.of_device(answers)
     }
 

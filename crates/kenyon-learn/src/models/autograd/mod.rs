@@ -5,8 +5,6 @@
 
 mod learner;
 mod network;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use learner::{DEVICE_FAILED, DeviceLearner};
 

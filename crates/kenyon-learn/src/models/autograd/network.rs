@@ -42,7 +42,11 @@ impl DeviceNetwork {
             let copy = |tensor: &Tensor| tensor.to_device(device)?.copy();
             Ok(DeviceWeight {
                 value: Var::from_tensor(&like.value.to_device(device)?)?,
-                moments: like.moments.as_ref().map(|[m, v]| Ok::<_, candle_core::Error>([copy(m)?, copy(v)?])).transpose()?,
+                moments: like
+                    .moments
+                    .as_ref()
+                    .map(|[m, v]| Ok::<_, candle_core::Error>([copy(m)?, copy(v)?]))
+                    .transpose()?,
                 like,
             })
         };

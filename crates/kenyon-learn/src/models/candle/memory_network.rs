@@ -1,7 +1,7 @@
 //! All slots read at once, as published for end-to-end memory networks (see `nn::memory::memory_network`).
 
-use super::{TokenBatch, TrainingPass};
 use super::slots::{StoryConfig, embedded};
+use super::{TokenBatch, TrainingPass};
 use crate::nn::layers::attention::masked_softmax;
 use crate::nn::layers::padding::Padding;
 use crate::nn::memory::memory_network::{PositionEncoding, Stories};

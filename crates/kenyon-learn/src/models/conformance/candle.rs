@@ -99,7 +99,7 @@ impl Case {
     }
 
     /// Networks of the families but the toy, with pictures for receptive fields and many features for a vocabulary.
-    fn with_candle() -> Vec<Self> {
+    pub(super) fn with_candle() -> Vec<Self> {
         let mut cases: Vec<Self> = cases().into_iter().filter(|case| case.family != named("toy")).collect();
         let mut case = digits(120);
         case.set("members", 1);
@@ -107,7 +107,7 @@ impl Case {
         case.set("hidden", vec![256, 256]);
         case.set("epochs", 4);
         cases.push(case);
-        let mut case = words(120);
+        let mut case = words(120, "sparse_mlp");
         case.set("epochs", 4);
         cases.push(case);
         cases
@@ -131,7 +131,7 @@ fn digits(rows: usize) -> Case {
 }
 
 /// Sentences, whose words are hashed to more features than get weight rows.
-fn words(rows: usize) -> Case {
+pub(super) fn words(rows: usize, family: &str) -> Case {
     let mut random = Random::stream(7, "words", 0);
     let (mut texts, mut classes) = (Vec::new(), Vec::new());
     for row in 0..rows {
@@ -141,7 +141,7 @@ fn words(rows: usize) -> Case {
         classes.push((row % 2) as u32);
     }
     let table = Table { rows, columns: vec![("t".into(), Column::Text(texts))] };
-    Case::new("words", named("sparse_mlp"), &table, &[plan("t", ColumnKind::Text, None)], classes, vec![])
+    Case::new("words", named(family), &table, &[plan("t", ColumnKind::Text, None)], classes, vec![])
 }
 
 /// Fails where `answers` are not `expected`. Of two units whose activations are equal but for rounding either may win, so

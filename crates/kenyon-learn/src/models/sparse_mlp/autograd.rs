@@ -7,8 +7,8 @@ use crate::models::autograd::{AutogradLearner, Change, Rule, TrainedWeight};
 use crate::models::candle::{Competition, TokenConfig, TrainingPass, sparse_mlp as form};
 use crate::models::{Position, Targets};
 use crate::nn::kernels::{InputSet, Lane};
-use crate::nn::layers::sparse_net::{Hidden, Layer, hidden_name};
 use crate::nn::layers::sparse_net::train::{Labels, Optimiser, annealed, boosted_by, loss, weight_of_rows};
+use crate::nn::layers::sparse_net::{Hidden, Layer, hidden_name};
 use crate::random::Random;
 use candle_core::{Device, Tensor};
 
