@@ -38,7 +38,7 @@ impl TrainingPass {
         }
         let mut mask = Vec::new();
         drop_mask(&mut mask, x.elem_count(), self.noise, &mut self.random);
-        x * Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?
+        &x * Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?
     }
 
     /// Whether a step in time is skipped here.

@@ -5,6 +5,7 @@ use super::onnx::layers;
 use super::vocabulary::{Entries, Vocabulary};
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
+use crate::models::members::each_by_its_member;
 use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
 use crate::nn::Tensors;
 use crate::nn::kernels::{Isa, SparseRows};
