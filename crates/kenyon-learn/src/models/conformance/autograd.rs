@@ -1,7 +1,7 @@
 //! Training by candle's autograd is the training of the kernels: step by step without noise, and by what is learned with
 //! it. The device is the CPU; others run the plain expressions, which `conformance::candle` compares with the kernels.
 
-use super::candle::words;
+use super::candle::{distance, words};
 use super::*;
 use crate::models::autograd::DeviceLearner;
 use candle_core::Device;
@@ -22,15 +22,9 @@ fn trainable() -> Vec<Case> {
 }
 
 impl Case {
-    fn by_candle(&self, seed: u64) -> DeviceLearner {
-        DeviceLearner::new(self.learner(seed, 1), Device::Cpu).unwrap()
+    fn by_candle(&self, seed: u64) -> Box<dyn Learner> {
+        Box::new(DeviceLearner::new(self.learner(seed, 1), Device::Cpu).unwrap())
     }
-}
-
-/// The mean difference of answers in units of their mean size.
-fn distance(a: &[f32], b: &[f32]) -> f32 {
-    let size: f32 = b.iter().map(|b| b.abs()).sum();
-    a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum::<f32>() / size.max(1e-6)
 }
 
 #[test]
@@ -53,7 +47,7 @@ fn steps_without_noise_are_those_of_the_kernels() {
         let (mut kernels, mut candle) = (case.learner(3, 1), case.by_candle(3));
         for steps in [0..1, 1..6, 6..20] {
             case.train(&mut *kernels, 3, steps.clone());
-            case.train(&mut candle, 3, steps.clone());
+            case.train(&mut *candle, 3, steps.clone());
             let (own, expected) = (candle.forward(&case.batch).unwrap(), kernels.forward(&case.batch).unwrap());
             let far = distance(&own, &expected);
             assert!(far < 0.01, "{}: {far} after {} steps", case.name, steps.end);
@@ -69,8 +63,8 @@ fn steps_without_noise_are_those_of_the_kernels() {
 fn candle_learns_what_the_kernels_learn() {
     for case in trainable() {
         let mut learner = case.by_candle(7);
-        case.train(&mut learner, 7, 0..u64::MAX);
-        let network = Box::new(learner).finish(None).unwrap();
+        case.train(&mut *learner, 7, 0..u64::MAX);
+        let network = learner.finish(None).unwrap();
         let score = case.score(&network.forward(&case.batch).unwrap());
         assert!(score > 0.85, "{}: score {score}", case.name);
     }
@@ -80,14 +74,14 @@ fn candle_learns_what_the_kernels_learn() {
 fn a_checkpoint_continues_the_same_by_candle_and_as_well_on_the_kernels() {
     for case in trainable() {
         let mut through = case.by_candle(3);
-        case.train(&mut through, 3, 0..40);
+        case.train(&mut *through, 3, 0..40);
         let mut first = case.by_candle(3);
-        case.train(&mut first, 3, 0..17);
+        case.train(&mut *first, 3, 0..17);
         let (state, answers) = (first.state().unwrap(), first.forward(&case.batch).unwrap());
 
         let mut second = case.by_candle(3);
         second.restore(&state).unwrap();
-        case.train(&mut second, 3, 17..40);
+        case.train(&mut *second, 3, 17..40);
         assert_eq!(bits(&second.weights().unwrap()), bits(&through.weights().unwrap()), "{}", case.name);
         assert_eq!(bits(&second.state().unwrap()), bits(&through.state().unwrap()), "{}: state", case.name);
 
