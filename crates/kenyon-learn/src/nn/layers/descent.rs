@@ -167,7 +167,7 @@ mod tests {
     fn steps_in_place_are_those_of_the_kernel_and_of_the_expression() {
         let mut random = Random::new(3);
         let (shape, count) = ((7, 5), 35);
-        let mut tensor = |values: Vec<f32>| Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
+        let tensor = |values: Vec<f32>| Tensor::from_vec(values, shape, &Device::Cpu).unwrap();
         let start = random.normals(count, 1.0);
         for lazy in [false, true] {
             let weight = Var::from_tensor(&tensor(start.clone())).unwrap();
