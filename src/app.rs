@@ -59,7 +59,7 @@ impl App {
         // Fails where the host program has installed one, which works as well.
         let _ = rustls::crypto::ring::default_provider().install_default();
         telemetry::metrics();
-        let config = Arc::new(config);
+        let config = Arc::new(on_device(config));
         let tls = config.tls().map(|(certificate, key)| Certificates::load(certificate, key)).transpose()?;
         let webhook = Webhook::new(&config)?;
         let listener = bind(config.http_address()?).await?;
@@ -119,7 +119,7 @@ impl App {
         let mut signals = Signals::listen()?;
         let _ = rustls::crypto::ring::default_provider().install_default();
         telemetry::metrics();
-        let config = Config { workers: config.workers.max(1), ..config };
+        let config = Config { workers: config.workers.max(1), ..on_device(config) };
         let store = Store::open(&store_options(&config)).await?;
         encoders::provide(&store, config.job_threads());
         let engine = Engine::new(Arc::new(StoredModels(store.clone())), settings(&config));
@@ -209,10 +209,26 @@ impl Runner for Jobs {
     }
 }
 
+/// The settings with the name of the device that trainings run on. One that is not there is no reason not to serve: each
+/// training then runs on the CPU and says so.
+fn on_device(config: Config) -> Config {
+    let device = config.device.resolved();
+    match device.open() {
+        Ok(_) => tracing::info!(%device, "trainings run on this device"),
+        Err(reason) => tracing::warn!(reason, "trainings run on the CPU"),
+    }
+    Config { device, ..config }
+}
+
 fn workers(store: &Store, streams: Streams, engine: Engine, config: &Config) -> Workers {
     let limits = formats::Limits { decompressed: config.max_decompressed_bytes, columns: config.max_columns };
     let runner = Jobs {
-        trainer: Trainer { limits, memory: config.train_memory(), program: config.program.clone() },
+        trainer: Trainer {
+            limits,
+            memory: config.train_memory(),
+            program: config.program.clone(),
+            device: config.device,
+        },
         streams,
         engine,
     };

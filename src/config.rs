@@ -4,6 +4,7 @@
 //! the resolved [`Config`], so that none of them can lag behind.
 
 use crate::{Error, Result};
+use kenyon_learn::device::DeviceName;
 use serde::Deserialize;
 use std::fmt;
 use std::net::{SocketAddr, ToSocketAddrs};
@@ -176,6 +177,9 @@ settings! {
     stream_history_bytes: u64 = 256 << 20, "KENYON_STREAM_HISTORY_BYTES";
     /// Bytes of memory a training may take; one that needs more fails. [default: a quarter of what there is]
     train_memory: u64 = 0, "KENYON_TRAIN_MEMORY", hide_default_value = true;
+    /// Where trainings run: `cpu`, `cuda`, `cuda:N`, `metal`, or `auto` for a GPU where this build and machine have one.
+    /// [default: cpu]
+    device: DeviceName = DeviceName::Cpu, "KENYON_DEVICE", value_name = "NAME";
     /// Seconds between two checkpoints of a job. [default: 10]
     checkpoint_seconds: f64 = 10.0, "KENYON_CHECKPOINT_SECONDS";
     /// Days that finished jobs are kept. [default: 30]

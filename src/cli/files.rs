@@ -84,6 +84,7 @@ pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> 
         seed: args.seed.unwrap_or(0),
         config: args.settings.iter().cloned().collect(),
         objective: objective.unwrap_or_default(),
+        device: args.device.unwrap_or_default(),
         ..FitSpec::default()
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);

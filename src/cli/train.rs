@@ -1,6 +1,7 @@
 //! Arguments of `kenyon train`, with a server or without.
 
 use clap::Args;
+use kenyon_learn::device::DeviceName;
 use serde_json::{Map, Value};
 use std::path::PathBuf;
 
@@ -30,6 +31,9 @@ pub(super) struct Train {
     /// Which class is named: `accuracy` (the most probable) or `balanced` (rare classes count as much as frequent ones).
     #[arg(long)]
     pub(super) objective: Option<String>,
+    /// Where it trains without a server: `cpu`, `cuda`, `cuda:N`, `metal` or `auto`; a server has its own. [default: cpu]
+    #[arg(long, value_name = "NAME")]
+    pub(super) device: Option<DeviceName>,
     /// Train even where the served version of the model needs other columns or predicts something else.
     #[arg(long)]
     pub(super) schema_change: bool,

@@ -276,7 +276,7 @@ impl Api {
     async fn dry_run(&self, request: &TrainRequest) -> Result<DryRun> {
         let config = &self.config;
         let limits = Limits { decompressed: config.max_decompressed_bytes, columns: config.max_columns };
-        self.queue.dry_run(request, limits, config.job_threads()).await
+        self.queue.dry_run(request, limits, (config.job_threads(), config.device)).await
     }
 
     /// The answer to a change of versions: this process serves the new version before it answers.

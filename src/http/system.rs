@@ -22,8 +22,9 @@ struct System {
     version: &'static str,
     /// Cores it may use.
     cores: usize,
-    /// The device of tensors.
-    device: &'static str,
+    /// The device that trainings run on: `cpu`, `cuda:N` or `metal`. Where it is not there they run on the CPU, with the
+    /// warning `device_fallback`.
+    device: String,
     /// `sqlite` or `postgres`.
     database: &'static str,
     /// Jobs it trains at the same time.
@@ -52,7 +53,7 @@ async fn system(State(api): State<Api>) -> Answer<Json<System>> {
         name: "kenyon",
         version: env!("CARGO_PKG_VERSION"),
         cores: crate::config::cores(),
-        device: "cpu",
+        device: api.config.device.to_string(),
         database: api.store.backend(),
         workers: api.config.workers,
         queue_depth: api.store.queue_depth().await?,

@@ -107,11 +107,11 @@ fn compute(start: Start, line: &Line) -> Result<(Computed, Vec<String>)> {
 }
 
 fn provide_encoders(task: &Task) {
-    let (folders, threads, scratch) = (task.encoders.clone(), task.threads, task.scratch.clone());
+    let (folders, place, scratch) = (task.encoders.clone(), (task.threads, task.device), task.scratch.clone());
     vectors::provide(move |digest| {
         let Some(found) = folders.iter().find(|folder| folder.digest == digest) else { return Ok(None) };
         let files = VectorFiles { known: found.vectors.clone(), fresh: found.fresh_vectors(&scratch) };
-        Ok(Some(encoders::open_with(digest, &found.folder, threads, &files)?))
+        Ok(Some(encoders::open_with(digest, &found.folder, place, &files)?))
     });
 }
 

@@ -1,6 +1,7 @@
 //! What a job computes from files alone: no database, no network, no async. It runs in a process of its own
 //! ([`super::child`]), or on the job's thread in a program that has no such process.
 
+use super::device_lock::DeviceLock;
 use super::distiller::MADE_ENCODER;
 use super::memory;
 use super::search::{self, SearchRequest, Tried};
@@ -14,6 +15,7 @@ use kenyon_learn::data::plan::{self, ColumnPlan, Resolved};
 use kenyon_learn::data::schema::Summary;
 use kenyon_learn::data::vectors::ColumnEncoder;
 use kenyon_learn::data::{Column, ColumnKind, Table, Warning};
+use kenyon_learn::device::DeviceName;
 use kenyon_learn::encoders::{self, Pretrained};
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::evaluate::{self, Evaluation};
@@ -66,6 +68,8 @@ pub(super) struct Task {
     pub(super) what: What,
     pub(super) source: Source,
     pub(super) threads: usize,
+    /// Where it trains.
+    pub(super) device: DeviceName,
     /// Limits on files: bytes when decompressed, and columns.
     pub(super) decompressed: u64,
     pub(super) columns: usize,
@@ -168,7 +172,8 @@ impl Task {
             }
             warnings.extend(more);
         }
-        let spec = request.fit_spec(other.as_ref().map(|_| dataset.rows as usize));
+        let held_out = other.as_ref().map(|_| dataset.rows as usize);
+        let spec = FitSpec { device: self.device, ..request.fit_spec(held_out) };
         let (resolved, choices) = training.choose_encoders(resolved, &table, &spec, self.threads)?;
         let rows = Rows { table: &table, more: None, plan: &resolved, choices: &choices };
         self.learn(request, &rows, &spec, warnings, resume, monitor)
@@ -199,7 +204,7 @@ impl Task {
         let cache = self.scratch.join(ENCODED_ROWS);
         let more = MoreRows { rows: sampled.others() as usize, read: &read, cache: &cache };
         let rows = Rows { table: &table, more: Some(&more), plan: &plan, choices: &[] };
-        let spec = training.request.fit_spec(None);
+        let spec = FitSpec { device: self.device, ..training.request.fit_spec(None) };
         self.learn(&training.request, &rows, &spec, warnings, resume, monitor)
     }
 
@@ -216,6 +221,7 @@ impl Task {
         let chosen: Vec<&String> = rows.choices.iter().map(|choice| &choice.note).collect();
         chosen.iter().for_each(|note| monitor.log(note));
         warnings.iter().for_each(|warning| monitor.log(&warning.to_string()));
+        let held = DeviceLock::of(self.device, monitor)?;
         let (fitted, tried) = match &request.search {
             None => (rows.fit(spec, self.threads, resume, monitor)?, None),
             Some(search) => {
@@ -223,6 +229,7 @@ impl Task {
                 (fitted, Some(tried))
             }
         };
+        drop(held);
         fitted.notes.iter().for_each(|note| monitor.log(note));
         let files = verified_files(&fitted, table)?.into_iter().map(|(name, bytes)| (name.to_owned(), bytes)).collect();
         let mut info = fitted.bundle.describe();

@@ -13,8 +13,9 @@ use kenyon_learn::data::formats::{Limits, Part};
 use kenyon_learn::data::plan;
 use kenyon_learn::data::schema::{ColumnKind, Summary};
 use kenyon_learn::data::warning::Warning;
+use kenyon_learn::device::DeviceName;
 use kenyon_learn::learning::fit::EncoderChoice;
-use kenyon_learn::learning::{Monitor, Prepared, Progress, fit};
+use kenyon_learn::learning::{FitSpec, Monitor, Prepared, Progress, fit};
 use kenyon_learn::models::{Family, Task};
 use serde::Serialize;
 use std::sync::{Mutex, PoisonError};
@@ -55,6 +56,9 @@ pub struct DryRun {
     pub estimated_seconds: f64,
     /// Estimated bytes of memory.
     pub estimated_bytes: u64,
+    /// The device that it would be trained on: `cpu`, `cuda:N` or `metal`.
+    #[schema(value_type = String)]
+    pub device: DeviceName,
     /// Warnings about the data.
     pub warnings: Vec<Warning>,
 }
@@ -94,7 +98,7 @@ pub(super) async fn run(
     request: &TrainRequest,
     plan: TrainingPlan,
     limits: Limits,
-    threads: usize,
+    (threads, device): (usize, DeviceName),
 ) -> Result<DryRun> {
     let dataset = store.dataset(&request.dataset).await?;
     let summary = summary(&dataset.columns)?;
@@ -111,7 +115,7 @@ pub(super) async fn run(
     let inputs = plan.resolved.inputs.clone();
     let candidates = candidates(store, request, &inputs).await?;
     let training = Training { request: request.clone(), held_out: None, inputs, candidates };
-    let work = move || Probing { training, plan, summary, parts, other, rows, limits, threads }.run();
+    let work = move || Probing { training, plan, summary, parts, other, rows, limits, threads, device }.run();
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
 }
 
@@ -125,6 +129,7 @@ struct Probing {
     rows: u64,
     limits: Limits,
     threads: usize,
+    device: DeviceName,
 }
 
 impl Probing {
@@ -136,7 +141,7 @@ impl Probing {
         let reading = begun.elapsed().as_secs_f64();
         let from = (!self.other.is_empty()).then_some(from);
         let request = &self.training.request;
-        let spec = request.fit_spec(from);
+        let spec = FitSpec { device: self.device, ..request.fit_spec(from) };
         let scale = self.rows as f64 / table.rows.max(1) as f64;
         let sample = sample_size(request, &self.plan.columns(), self.rows);
         let held = sample.map_or(self.rows as f64, |rows| rows as f64) / table.rows.max(1) as f64;
@@ -165,6 +170,7 @@ impl Probing {
             split: self.split(&seen, scale, sample),
             estimated_seconds: rounded(FIXED_SECONDS + (reading + learning * trainings) * scale),
             estimated_bytes: (FIXED_BYTES + PEAK * seen.bytes as f64 * held + seen.training_bytes as f64) as u64,
+            device: seen.device,
             warnings: seen.warnings,
         })
     }
@@ -246,6 +252,7 @@ struct Seen {
     family: Option<Family>,
     reason: Option<String>,
     dropped: Vec<DroppedColumn>,
+    device: DeviceName,
     warnings: Vec<Warning>,
     training: usize,
     held_out: usize,
@@ -277,6 +284,7 @@ impl Monitor for Probe {
         seen.reason = prepared.reason.map(str::to_owned);
         seen.dropped = prepared.dropped.to_vec();
         seen.warnings = prepared.warnings.to_vec();
+        seen.device = prepared.device;
         (seen.training, seen.held_out, seen.folds) = (prepared.training, prepared.held_out, prepared.folds);
         (seen.bytes, seen.training_bytes) = (prepared.bytes, (prepared.training_bytes)());
         seen.prepared = Some(Instant::now());

@@ -20,6 +20,7 @@ mod child;
 mod comparer;
 mod compute;
 mod control;
+mod device_lock;
 mod distiller;
 mod dry_run;
 mod follow;

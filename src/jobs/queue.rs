@@ -10,6 +10,7 @@ use super::train_request::{HeldOut, TrainRequest, TrainingPlan};
 use crate::store::{DatasetName, EncoderName, IdempotencyKey, Job, JobId, JobKind, ModelName, NewJob, NewModel, Store};
 use crate::{Error, Result};
 use kenyon_learn::data::formats::Limits;
+use kenyon_learn::device::DeviceName;
 use serde_json::{Value, json};
 
 /// Where jobs are submitted. Cheap to clone.
@@ -57,10 +58,11 @@ impl Queue {
         self.store.submit_job(new, self.max_queued, key).await
     }
 
-    /// What a training would do, determined by reading the data and training on them for a moment.
-    pub async fn dry_run(&self, request: &TrainRequest, limits: Limits, threads: usize) -> Result<DryRun> {
+    /// What a training would do, determined by reading the data and training on them for a moment, on some threads or a
+    /// device.
+    pub async fn dry_run(&self, request: &TrainRequest, limits: Limits, place: (usize, DeviceName)) -> Result<DryRun> {
         let plan = self.checked(request).await?;
-        dry_run::run(&self.store, request, plan, limits, threads).await
+        dry_run::run(&self.store, request, plan, limits, place).await
     }
 
     /// The plan of a request, so that errors are returned before the job is queued.

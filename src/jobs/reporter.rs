@@ -94,7 +94,7 @@ impl Monitor for Reporter {
         state.pending.progress = Some(json!({
             "epoch": progress.epoch, "epochs": progress.epochs, "step": progress.step, "steps": progress.steps,
             "fraction": finite(progress.fraction), "rows_per_second": finite(progress.rows_per_second),
-            "eta_seconds": finite(progress.eta_seconds),
+            "eta_seconds": finite(progress.eta_seconds), "device": progress.device,
         }));
         state.metrics.extend(progress.metrics.iter().map(|(k, v)| (k.clone(), v.clone())));
         state.pending.metrics = Some(Value::Object(state.metrics.clone()));

@@ -17,6 +17,7 @@ use kenyon_learn::data::encoder::DroppedColumn;
 use kenyon_learn::data::formats::Limits;
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::data::vectors::ColumnEncoder;
+use kenyon_learn::device::DeviceName;
 use kenyon_learn::learning::Monitor;
 use kenyon_learn::learning::bundle::Bundle;
 use serde_json::json;
@@ -34,6 +35,8 @@ pub struct Trainer {
     pub memory: Option<u64>,
     /// The program that computes, as `PROGRAM job`; without one it happens on the job's thread.
     pub program: Option<PathBuf>,
+    /// Where trainings run.
+    pub device: DeviceName,
 }
 
 impl Runner for Trainer {
@@ -135,6 +138,7 @@ impl Trainer {
             what,
             source,
             threads: work.threads,
+            device: self.device,
             decompressed: self.limits.decompressed,
             columns: self.limits.columns,
             encoders,

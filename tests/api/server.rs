@@ -214,6 +214,7 @@ fn environment(config: &Config) -> Vec<(String, String)> {
         model_cache_bytes,
         checkpoint_seconds,
         train_memory,
+        device,
         job_retention_days,
         stream_history_bytes,
         webhook_url,

@@ -210,6 +210,29 @@ async fn a_dry_run_tells_what_a_training_would_do_and_leaves_nothing() {
     assert!(codes(&job).contains(&"leaks_target") && codes(version) == codes(&job), "{job}");
 }
 
+#[cfg(not(feature = "cuda"))]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_device_that_is_not_there_is_a_warning_of_the_job_and_the_version() {
+    let server = TestServer::with(|c| c.device = kenyon_learn::device::DeviceName::Cuda(0)).await;
+    assert_eq!(server.get("/api/v1/system").await.ok()["device"], "cuda:0");
+    server.put("/api/v1/datasets/d", clouds(200)).await.ok();
+    let plan = server.post("/api/v1/models/m/train", request("d", json!({"dry_run": true}))).await.ok();
+    assert_eq!(plan["device"], "cpu", "{plan}");
+    let job = train_and_wait(&server, "m", request("d", json!({}))).await;
+    assert_eq!((&job["status"], &job["progress"]["device"]), (&json!("succeeded"), &json!("cpu")), "{job}");
+    let version = &server.get("/api/v1/models/m/versions").await.ok()["items"][0];
+    assert!(codes(&job).contains(&"device_fallback") && codes(version).contains(&"device_fallback"), "{job}");
+    // Who asks for the kernels gets what was asked for; candle trains on the CPU as well.
+    for (engine, warned) in [("kernels", false), ("candle", true)] {
+        let job = train_and_wait(&server, "m", request("d", json!({"config": {"engine": engine, "epochs": 2}}))).await;
+        assert_eq!(job["status"], "succeeded", "{job}");
+        assert_eq!(codes(&job).contains(&"device_fallback"), warned, "{engine}: {job}");
+    }
+    let refused = request("d", json!({"family": "hybrid", "config": {"engine": "candle"}}));
+    let job = train_and_wait(&server, "h", refused).await;
+    assert_eq!((&job["status"], &job["error"]["code"]), (&json!("failed"), &json!("bad_setting")), "{job}");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn waiting_for_a_job_ends_with_it_or_with_202() {
     let server = TestServer::with(|c| c.workers = 0).await;

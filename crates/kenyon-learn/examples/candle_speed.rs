@@ -17,6 +17,9 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::Instant;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Repetitions of each measurement, of which the fastest counts: the machine may be shared.
 const TIMES: usize = 5;
 

@@ -1,18 +1,21 @@
 //! Speed of a pretrained encoder, and how far its vectors are from those of another program.
 //!
-//! `measure_encoder FOLDER TEXTS [EXPECTED]`: `TEXTS` has one JSON object with a `text` a line, `EXPECTED` is
-//! `{"texts":[…],"vectors":[[…]]}`.
+//! `measure_encoder FOLDER TEXTS [EXPECTED] [--device cuda]`: `TEXTS` has one JSON object with a `text` a line, `EXPECTED`
+//! is `{"texts":[…],"vectors":[[…]]}`.
 #![allow(clippy::unwrap_used)]
 
+use kenyon_learn::device::DeviceName;
 use kenyon_learn::encoders::Pretrained;
 use serde_json::Value;
 use std::time::Instant;
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
+    let named = arguments.iter().position(|argument| argument == "--device");
+    let device = named.map(|at| arguments.drain(at..at + 2).nth(1).unwrap().parse::<DeviceName>().unwrap());
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
     let begun = Instant::now();
-    let encoder = Pretrained::open(arguments[0].as_ref(), threads).unwrap();
+    let encoder = Pretrained::open_on(arguments[0].as_ref(), threads, device.unwrap_or_default()).unwrap();
     println!("{:?}", encoder.info());
     println!("opened in {:.3} s", begun.elapsed().as_secs_f64());
     let lines = std::fs::read_to_string(&arguments[1]).unwrap();

@@ -73,6 +73,7 @@
 //! ```
 
 pub mod data;
+pub mod device;
 pub mod encoders;
 pub mod error;
 pub mod learning;

@@ -4,6 +4,7 @@ use super::*;
 use crate::store::{DatasetName, JobKind, NewPart};
 use kenyon_learn::data::formats::{self, Limits};
 use kenyon_learn::data::schema::infer;
+use kenyon_learn::device::DeviceName;
 
 async fn upload(store: &Store) -> DatasetName {
     let text = kenyon_learn::data::bundled::BREAST_CANCER;
@@ -35,7 +36,7 @@ fn request(more: Value) -> TrainRequest {
 }
 
 fn workers(store: &Store, memory: Option<u64>) -> Workers {
-    let trainer = Trainer { limits: Limits::default(), memory, program: None };
+    let trainer = Trainer { limits: Limits::default(), memory, program: None, device: DeviceName::Cpu };
     let config = WorkerConfig { checkpoint_every: Duration::from_millis(1), ..WorkerConfig::default() };
     Workers::new(store.clone(), Arc::new(trainer), config)
 }

@@ -122,7 +122,7 @@ impl FromStr for JobStatus {
     "status": "running", "priority": 0,
     "progress": {
         "epoch": 3, "epochs": 20, "step": 37, "steps": 240, "fraction": 0.15, "rows_per_second": 81000.0,
-        "eta_seconds": 4.2
+        "eta_seconds": 4.2, "device": "cpu"
     },
     "metrics": { "train_loss": 0.21, "validation_loss": 0.25, "validation_accuracy": 0.94 },
     "served": null, "served_reason": null, "warnings": [], "attempt": 1, "resumed_from_step": 0,

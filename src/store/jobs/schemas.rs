@@ -22,6 +22,8 @@ pub(super) struct JobProgress {
     rows_per_second: Option<f64>,
     /// Estimated seconds left.
     eta_seconds: Option<f64>,
+    /// The device that a training runs on: `cpu`, `cuda:N` or `metal`.
+    device: Option<String>,
 }
 
 /// What ended a job.

@@ -26,6 +26,7 @@ mod weights;
 use crate::nn::kernels::parallel;
 use crate::{Error, Result};
 pub use cache::{STORED_BYTES, VectorFiles};
+use candle_core::Device;
 pub use distill::{Distilled, distill};
 pub use images::ImageEncoder;
 pub use open::{open, open_with};
@@ -36,9 +37,10 @@ use folder::Folder;
 use pooling::{Module, Pooling};
 use serde::{Deserialize, Serialize};
 use static_table::{StaticTable, TABLES};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use tokens::Tokens;
-use transformer::{Config, Scratch, Transformer};
+use transformer::{Config, DeviceTransformer, Scratch, Transformer};
 use weights::Weights;
 
 /// What an encoder reads.
@@ -85,9 +87,14 @@ const STATIC_TOKENS: usize = 512;
 /// Tokens of a pass: as many as have their activations in the second cache.
 const PASS: usize = 192;
 
+/// Tokens of a pass on a device, with padding: enough to fill it.
+const DEVICE_PASS: usize = 16_384;
+
 enum Network {
     Static(StaticTable),
     Transformer(Box<Transformer>, Pooling),
+    /// A transformer on a device.
+    Device(Box<DeviceTransformer>, Pooling),
 }
 
 /// A pretrained encoder of texts.
@@ -97,6 +104,9 @@ pub struct TextEncoder {
     network: Network,
     cache: Cache,
     threads: usize,
+    root: PathBuf,
+    /// The same on the CPU, once a device has failed.
+    on_cpu: OnceLock<Box<TextEncoder>>,
 }
 
 impl std::fmt::Debug for TextEncoder {
@@ -132,6 +142,12 @@ impl TextEncoder {
     /// # Errors
     /// `bad_encoder` with the reason why the folder is refused.
     pub fn open(root: &Path, threads: usize) -> Result<Self> {
+        Self::open_on(root, threads, None)
+    }
+
+    /// As [`Self::open`]; a transformer runs on `device` where there is one, padded, so that the last bits of a vector may
+    /// differ from those of the CPU.
+    pub(super) fn open_on(root: &Path, threads: usize, device: Option<&Device>) -> Result<Self> {
         let folder = Folder::at(root);
         let modules: Vec<Module> = folder.optional("modules.json")?.unwrap_or_default();
         let paths: Vec<String> = modules.iter().map(|module| module.path.clone()).collect();
@@ -158,9 +174,15 @@ impl TextEncoder {
                     return Err(refused(format!("texts of {longest} tokens are too short")));
                 }
                 let tokens = Tokens::open(&inside, longest, config.vocab_size, true)?;
-                let network = Transformer::open(&config, &mut weights, longest)?;
-                let pooling = Pooling::open(&folder, &modules, network.hidden())?;
-                (config.model_type, longest, tokens, Network::Transformer(network.into(), pooling))
+                let pooling = Pooling::open(&folder, &modules, config.hidden_size)?;
+                let network = match device {
+                    Some(device) => {
+                        let network = DeviceTransformer::open(&config, &mut weights, longest, device)?;
+                        Network::Device(network.into(), pooling)
+                    }
+                    None => Network::Transformer(Transformer::open(&config, &mut weights, longest)?.into(), pooling),
+                };
+                (config.model_type, longest, tokens, network)
             }
         };
         let files = folder::files(root, &paths)?;
@@ -176,7 +198,8 @@ impl TextEncoder {
             files,
         };
         let cache = Cache::new(info.width);
-        Ok(Self { info, tokens, network, cache, threads: threads.max(1) })
+        let (root, on_cpu) = (root.to_owned(), OnceLock::new());
+        Ok(Self { info, tokens, network, cache, threads: threads.max(1), root, on_cpu })
     }
 
     /// What is known about it.
@@ -198,14 +221,36 @@ impl TextEncoder {
                 ids.iter().zip(vectors.chunks_exact_mut(width)).for_each(|(ids, out)| table.of(ids, out));
             }
             Network::Transformer(network, pooling) => {
-                for pass in self.passes(network, pooling, ids) {
-                    for (text, vector) in pass.texts.iter().zip(pass.vectors.chunks_exact(width)) {
-                        vectors[text * width..][..width].copy_from_slice(vector);
+                let mut passes = passes(ids, PASS, false);
+                let run = |scratch: &mut Scratch, _: usize, pass: &mut Pass| {
+                    let texts: Vec<&[u32]> = pass.texts.iter().map(|&text| &ids[text][..]).collect();
+                    pass.pool(&texts, network.forward(&texts, scratch), pooling, width);
+                };
+                parallel::each_with(&mut passes, self.threads, Scratch::default, run);
+                put(&passes, &mut vectors, width);
+            }
+            Network::Device(network, pooling) => {
+                let mut passes = passes(ids, DEVICE_PASS, true);
+                for pass in &mut passes {
+                    let texts: Vec<&[u32]> = pass.texts.iter().map(|&text| &ids[text][..]).collect();
+                    match network.forward(&texts) {
+                        Ok(tokens) => pass.pool(&texts, &tokens, pooling, width),
+                        // Its memory is full, or it is gone: the CPU reads these and all others.
+                        Err(_) => return self.on_cpu()?.vectors_of(ids),
                     }
                 }
+                put(&passes, &mut vectors, width);
             }
         }
         Ok(vectors)
+    }
+
+    fn on_cpu(&self) -> Result<&Self> {
+        if let Some(encoder) = self.on_cpu.get() {
+            return Ok(encoder);
+        }
+        let encoder = Self::open(&self.root, self.threads)?;
+        Ok(self.on_cpu.get_or_init(|| Box::new(encoder)))
     }
 
     fn is_static(&self) -> bool {
@@ -220,38 +265,39 @@ impl TextEncoder {
         });
         ids.into_iter().collect()
     }
+}
 
-    /// Runs all texts, the longest first so that the threads end together.
-    fn passes(&self, network: &Transformer, pooling: &Pooling, ids: &[Vec<u32>]) -> Vec<Pass> {
-        let width = self.info.width;
-        let mut order: Vec<usize> = (0..ids.len()).filter(|&text| !ids[text].is_empty()).collect();
-        order.sort_by_key(|&text| std::cmp::Reverse(ids[text].len()));
-        let mut passes: Vec<Pass> = Vec::new();
-        let mut left = 0;
-        for text in order {
-            let length = ids[text].len();
-            match passes.last_mut() {
-                Some(pass) if length <= left => pass.texts.push(text),
-                _ => {
-                    passes.push(Pass { texts: vec![text], vectors: Vec::new() });
-                    left = PASS.max(length);
-                }
+/// Groups of texts of at most `most` tokens, the longest first so that threads end together. With `padded` a text counts as
+/// many tokens as the longest of its group.
+fn passes(ids: &[Vec<u32>], most: usize, padded: bool) -> Vec<Pass> {
+    let mut order: Vec<usize> = (0..ids.len()).filter(|&text| !ids[text].is_empty()).collect();
+    order.sort_by_key(|&text| std::cmp::Reverse(ids[text].len()));
+    let mut passes: Vec<Pass> = Vec::new();
+    let (mut left, mut longest) = (0, 0);
+    for text in order {
+        let own = ids[text].len();
+        let length = if padded { longest } else { own };
+        match passes.last_mut() {
+            Some(pass) if length <= left => {
+                pass.texts.push(text);
+                left -= length;
             }
-            left -= length;
+            _ => {
+                passes.push(Pass { texts: vec![text], vectors: Vec::new() });
+                longest = own;
+                left = most.max(own) - own;
+            }
         }
-        let run = |scratch: &mut Scratch, _: usize, pass: &mut Pass| {
-            let texts: Vec<&[u32]> = pass.texts.iter().map(|&text| &ids[text][..]).collect();
-            let tokens = network.forward(&texts, scratch);
-            pass.vectors.resize(texts.len() * width, 0.0);
-            let mut first = 0;
-            for (text, out) in texts.iter().zip(pass.vectors.chunks_exact_mut(width)) {
-                let end = first + text.len() * network.hidden();
-                pooling.of(&tokens[first..end], network.hidden(), out);
-                first = end;
-            }
-        };
-        parallel::each_with(&mut passes, self.threads, Scratch::default, run);
-        passes
+    }
+    passes
+}
+
+/// Puts the vectors of `passes` where their texts are.
+fn put(passes: &[Pass], vectors: &mut [f32], width: usize) {
+    for pass in passes {
+        for (text, vector) in pass.texts.iter().zip(pass.vectors.chunks_exact(width)) {
+            vectors[text * width..][..width].copy_from_slice(vector);
+        }
     }
 }
 
@@ -261,11 +307,25 @@ struct Pass {
     vectors: Vec<f32>,
 }
 
+impl Pass {
+    /// Makes a vector of each text from those of its tokens, text after text.
+    fn pool(&mut self, texts: &[&[u32]], tokens: &[f32], pooling: &Pooling, width: usize) {
+        self.vectors.resize(texts.len() * width, 0.0);
+        let hidden = tokens.len() / texts.iter().map(|text| text.len()).sum::<usize>().max(1);
+        let mut first = 0;
+        for (text, out) in texts.iter().zip(self.vectors.chunks_exact_mut(width)) {
+            let end = first + text.len() * hidden;
+            pooling.of(&tokens[first..end], hidden, out);
+            first = end;
+        }
+    }
+}
+
 impl Network {
     fn width(&self) -> usize {
         match self {
             Self::Static(table) => table.width(),
-            Self::Transformer(_, pooling) => pooling.width(),
+            Self::Transformer(_, pooling) | Self::Device(_, pooling) => pooling.width(),
         }
     }
 
@@ -273,6 +333,8 @@ impl Network {
         match self {
             Self::Static(table) => table.bytes(),
             Self::Transformer(network, _) => network.bytes(),
+            // They are in the memory of the device.
+            Self::Device(..) => 0,
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Pretrained, VectorFiles};
 use crate::Result;
+use crate::device::DeviceName;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -15,13 +16,18 @@ struct Open {
     last: Option<Arc<Pretrained>>,
 }
 
-/// As [`open`]; vectors of cells are read from and written to `files` as well. Those of a static encoder are not: they are
+/// As [`open`], on a device; vectors of cells are read from and written to `files` as well. Those of a static encoder are not: they are
 /// made faster than they are read.
 ///
 /// # Errors
 /// As [`open`], and where the fresh file cannot be made.
-pub fn open_with(digest: &str, root: &Path, threads: usize, files: &VectorFiles) -> Result<Arc<Pretrained>> {
-    let encoder = open(digest, root, threads)?;
+pub fn open_with(
+    digest: &str,
+    root: &Path,
+    (threads, device): (usize, DeviceName),
+    files: &VectorFiles,
+) -> Result<Arc<Pretrained>> {
+    let encoder = opened(digest, root, threads, device)?;
     encoder.store_in(files)?;
     Ok(encoder)
 }
@@ -31,13 +37,17 @@ pub fn open_with(digest: &str, root: &Path, threads: usize, files: &VectorFiles)
 /// # Errors
 /// `bad_encoder` where the folder does not hold it.
 pub fn open(digest: &str, root: &Path, threads: usize) -> Result<Arc<Pretrained>> {
+    opened(digest, root, threads, DeviceName::Cpu)
+}
+
+fn opened(digest: &str, root: &Path, threads: usize, device: DeviceName) -> Result<Arc<Pretrained>> {
     // The lock is held while the folder is read: a second caller waits instead of reading it, too.
     let mut open = OPEN.lock().unwrap_or_else(PoisonError::into_inner);
     let Open { all, last } = open.get_or_insert_default();
     if let Some(encoder) = all.get(digest).and_then(Weak::upgrade) {
         return Ok(encoder);
     }
-    let encoder = Pretrained::open(root, threads)?;
+    let encoder = Pretrained::open_on(root, threads, device)?;
     if encoder.info().digest != digest {
         return Err(super::refused("its files have changed since it was added"));
     }

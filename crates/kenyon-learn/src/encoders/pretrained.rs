@@ -6,6 +6,7 @@ use super::{EncoderInfo, ImageEncoder, Reads, TextEncoder, VectorFiles, images};
 use crate::Result;
 use crate::data::ColumnKind;
 use crate::data::vectors::CellVectors;
+use crate::device::DeviceName;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -30,10 +31,21 @@ impl Pretrained {
     /// # Errors
     /// `bad_encoder` with the reason why the folder is refused.
     pub fn open(root: &Path, threads: usize) -> Result<Self> {
-        match images::is_here(&Folder::at(root)) {
-            true => ImageEncoder::open(root, threads).map(|encoder| Self::Image(Box::new(encoder))),
-            false => TextEncoder::open(root, threads).map(|encoder| Self::Text(Box::new(encoder))),
+        Self::open_on(root, threads, DeviceName::Cpu)
+    }
+
+    /// As [`Self::open`]; a transformer of texts runs on `device` where it is there.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(root: &Path, threads: usize, device: DeviceName) -> Result<Self> {
+        if images::is_here(&Folder::at(root)) {
+            return ImageEncoder::open(root, threads).map(|encoder| Self::Image(Box::new(encoder)));
         }
+        let device = device.open().ok().filter(|device| !device.is_cpu());
+        let there = device.as_ref().and_then(|device| TextEncoder::open_on(root, threads, Some(device)).ok());
+        let encoder = there.map_or_else(|| TextEncoder::open(root, threads), Ok)?;
+        Ok(Self::Text(Box::new(encoder)))
     }
 
     /// What is known about it.

@@ -25,13 +25,18 @@ fn vectors_are_those_of_the_programs_that_made_the_encoders() {
     for name in FIXTURES {
         let encoder = TextEncoder::open(&fixture(name), 2).unwrap();
         assert_eq!(encoder.info().architecture, name);
+        // In candle's operations as well, as on a device.
+        let padded = TextEncoder::open_on(&fixture(name), 2, Some(&Device::Cpu)).unwrap();
+        assert_eq!(matches!(padded.network, Network::Device(..)), name != "static");
         let (texts, vectors) = expected(name);
         let texts: Vec<&str> = texts.iter().map(String::as_str).collect();
-        let found = encoder.embed(&texts).unwrap();
-        assert_eq!(found.len(), texts.len() * encoder.info().width);
-        for ((text, expected), found) in texts.iter().zip(&vectors).zip(found.chunks_exact(encoder.info().width)) {
-            for (expected, found) in expected.iter().zip(found) {
-                assert!((expected - found).abs() < 1e-4, "{name}: {text:?}: {expected} {found}");
+        for encoder in [encoder, padded] {
+            let found = encoder.embed(&texts).unwrap();
+            assert_eq!(found.len(), texts.len() * encoder.info().width);
+            for ((text, expected), found) in texts.iter().zip(&vectors).zip(found.chunks_exact(encoder.info().width)) {
+                for (expected, found) in expected.iter().zip(found) {
+                    assert!((expected - found).abs() < 1e-4, "{name}: {text:?}: {expected} {found}");
+                }
             }
         }
     }

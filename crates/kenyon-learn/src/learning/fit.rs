@@ -9,6 +9,7 @@ mod encoded_tests;
 mod encoder_choice;
 mod hold_out;
 mod known;
+mod placement;
 mod ready;
 mod rest;
 mod run;
@@ -23,11 +24,14 @@ use super::{FitSpec, Monitor, Objective, Prepared, Progress};
 use crate::data::Table;
 use crate::data::plan::Resolved;
 use crate::data::warning::Warning;
+use crate::device::DeviceName;
+use crate::models::autograd::DEVICE_FAILED;
 use crate::models::{LearnerSpec, Network, Task};
 use crate::{Error, Result};
 use data::{Data, Drawn};
 pub use encoder_choice::{EncoderChoice, choose_encoders};
 use known::KnownRows;
+use placement::Placed;
 use ready::Ready;
 pub use ready::default_family;
 pub use rest::{MoreRows, ReadRows};
@@ -108,8 +112,9 @@ pub fn fit_more(
     let drawn = drawn.as_ref().map(|(positions, rows)| Drawn { positions, rows: *rows });
     let mut warnings = std::mem::take(&mut ready.warnings);
     let data = ready.data(drawn);
-    let Trained { network, second_members, curve, decision } =
+    let Trained { network, second_members, curve, decision, fallback } =
         train(&ready, &warnings, data, spec, threads, resume, monitor)?;
+    warnings.extend(fallback);
 
     let held_out = data.batch.select(&data.split.validation);
     let members = ready.members();
@@ -170,6 +175,8 @@ struct Trained {
     curve: Map<String, Value>,
     /// The factor of each class in the decision; none where the likeliest is named.
     decision: Vec<f32>,
+    /// Why it was not trained on the device that was asked for, if it was not.
+    fallback: Option<Warning>,
 }
 
 /// Learns from `data`, those of `ready`; `warnings` are about the data.
@@ -190,22 +197,29 @@ fn train(
         _ => Vec::new(),
     };
     let names = ready.target.names();
-    let learner = ready.family.learner(&LearnerSpec {
-        names: &names,
-        encoder: &ready.encoder,
-        task: ready.task,
-        outputs: data.outputs,
-        rows: data.training_rows(),
-        config: &ready.config,
-        seed: spec.seed,
-        threads,
-    })?;
+    let new = || {
+        ready.family.learner(&LearnerSpec {
+            names: &names,
+            encoder: &ready.encoder,
+            task: ready.task,
+            outputs: data.outputs,
+            rows: data.training_rows(),
+            config: &ready.config,
+            seed: spec.seed,
+            threads,
+        })
+    };
+    let Placed { learner, device, warning: fallback } =
+        placement::placed(spec.device, &ready.config, new, |learner| {
+            data.split.training.chunks(CHUNK).try_for_each(|rows| learner.meet(&data.batch.select(rows)))
+        })?;
     if (spec.weight.is_some() || spec.class_weights.is_some()) && !learner.weighs_rows() {
         let detail = format!("{} does not support row weights: use another family", ready.family.name());
         return Err(Error::unprocessable("weights_unsupported", detail));
     }
     let weights = Weights { rows: weights.as_deref(), classes: class_weights.as_deref() };
-    let mut run = Run::new(learner, data, weights, spec.seed, monitor);
+    let begin = |learner, device| Run::new(learner, data, weights, spec.seed, (monitor, device));
+    let run = begin(learner, device);
     let (validation, folds) = (ready.parts.validation.len(), ready.folds.as_ref().map_or(0, |folds| folds.count));
     monitor.prepared(&Prepared {
         family: ready.family,
@@ -217,14 +231,47 @@ fn train(
         folds,
         bytes: ready.table_bytes + ready.batch.bytes(),
         training_bytes: &|| run.bytes(),
+        device,
     });
-    if let Some(bytes) = resume {
-        run.restore(bytes)?;
+    match &fallback {
+        Some(warning) => monitor.log(&warning.to_string()),
+        None if device != DeviceName::Cpu => monitor.log(&format!("trains on {device}")),
+        None => {}
     }
-    run.train()?;
+    let (run, failed) = run_to_end(run, || Ok(begin(new()?, DeviceName::Cpu)), resume, monitor)?;
+    let fallback = fallback.or(failed);
     let second_members = run.second_members();
     let (network, curve) = run.finish()?;
-    Ok(Trained { network, second_members, curve, decision })
+    Ok(Trained { network, second_members, curve, decision, fallback })
+}
+
+/// Trains; where the device fails, from the same point once more by what `again` makes, on the CPU. The reason is the
+/// warning.
+fn run_to_end<'a>(
+    mut run: Run<'a>,
+    again: impl FnOnce() -> Result<Run<'a>>,
+    resume: Option<&[u8]>,
+    monitor: &dyn Monitor,
+) -> Result<(Run<'a>, Option<Warning>)> {
+    let train = |run: &mut Run<'a>| {
+        if let Some(bytes) = resume {
+            run.restore(bytes)?;
+        }
+        run.train()
+    };
+    match train(&mut run) {
+        Err(error) if error.code == DEVICE_FAILED => {
+            let cause = error.cause.map_or(error.detail, |cause| cause.to_string());
+            let warning = placement::fallback(run.device(), &cause);
+            monitor.log(&warning.to_string());
+            // What it has on the device goes before it begins again.
+            drop(run);
+            let mut run = again()?;
+            train(&mut run)?;
+            Ok((run, Some(warning)))
+        }
+        ended => ended.map(|()| (run, None)),
+    }
 }
 
 /// A monitor that ignores everything: for work on files alone and for tests.

@@ -26,6 +26,7 @@ pub use fit::{Fitted, fit};
 use crate::Result;
 use crate::data::encoder::DroppedColumn;
 use crate::data::warning::Warning;
+use crate::device::DeviceName;
 use crate::models::{Family, Task};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -57,6 +58,9 @@ pub struct FitSpec {
     /// Which class is named.
     #[serde(default)]
     pub objective: Objective,
+    /// The device that it is trained on as far as the family's candle form can be; the CPU where it is not there.
+    #[serde(default)]
+    pub device: DeviceName,
     /// Rules of the recipe that do not apply, by name: to measure what each gains.
     #[serde(default)]
     pub without_rules: Vec<String>,
@@ -129,6 +133,9 @@ pub struct Progress {
     pub rows_per_second: f64,
     /// Seconds left by that rate.
     pub eta_seconds: f64,
+    /// The device that it is trained on.
+    #[serde(default)]
+    pub device: DeviceName,
     /// `train_loss`, `validation_loss`, `validation_accuracy` …, the latest values.
     pub metrics: Map<String, Value>,
 }
@@ -155,6 +162,8 @@ pub struct Prepared<'a> {
     pub bytes: u64,
     /// Bytes that the network takes at the peak of its training.
     pub training_bytes: &'a dyn Fn() -> u64,
+    /// The device that it is trained on.
+    pub device: DeviceName,
 }
 
 /// Callbacks of a training. Called from the training thread; must not block long.

@@ -3,6 +3,7 @@
 //! its answers, and continue from a checkpoint without a difference.
 #![allow(clippy::unwrap_used)]
 
+mod autograd;
 mod candle;
 
 use super::recipe::Recipe;

@@ -3,12 +3,14 @@
 //! A new family is one file here and one line in [`registry`].
 
 pub(crate) mod attention;
+pub mod autograd;
 pub mod candle;
 #[cfg(test)]
 mod conformance;
 mod fold_readouts;
 pub(crate) mod hybrid;
 mod layers;
+mod members;
 pub(crate) mod memory;
 mod onnx;
 pub mod recipe;
@@ -24,6 +26,7 @@ use crate::data::encoder::Encoder;
 use crate::nn::Tensors;
 use crate::onnx::{Graph, Node};
 use crate::{Error, Result};
+use autograd::AutogradLearner;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
@@ -84,6 +87,21 @@ pub enum Targets<'a> {
     /// Standardised values (mean 0, deviation 1 on the training rows), NaN where there is none; with a weight per row,
     /// if any.
     Values(&'a [f32], Option<&'a [f32]>),
+}
+
+impl Targets<'_> {
+    /// Calls `with` with the targets of some rows.
+    pub(crate) fn at<T>(&self, rows: &[usize], with: impl FnOnce(Targets<'_>) -> T) -> T {
+        fn chosen<T: Copy>(rows: &[usize], of: &[T]) -> Vec<T> {
+            rows.iter().map(|&row| of[row]).collect()
+        }
+        let (Targets::Classes(_, weights) | Targets::Values(_, weights)) = self;
+        let weights = weights.map(|weights| chosen(rows, weights));
+        match self {
+            Targets::Classes(classes, _) => with(Targets::Classes(&chosen(rows, classes), weights.as_deref())),
+            Targets::Values(values, _) => with(Targets::Values(&chosen(rows, values), weights.as_deref())),
+        }
+    }
 }
 
 /// The class id of a row without a label. Only families that can learn from it get such rows.
@@ -179,6 +197,12 @@ pub fn common_settings() -> Vec<Setting> {
             "Passes without a better validation loss before training ends; 0 for never.",
         ),
         Setting::new(
+            "engine",
+            "auto",
+            Range::Choice(&["auto", "kernels", "candle"]),
+            "What trains: Kenyon's kernels, on the CPU alone, or candle's autograd, on any device; auto is candle on a device and the kernels on the CPU.",
+        ),
+        Setting::new(
             "class_weights",
             "none",
             Range::Choice(&["none", "balanced"]),
@@ -202,6 +226,11 @@ pub trait Learner: Send {
 
     /// The current outputs, `[rows, outputs]` row-major: logits, or standardised values.
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>>;
+
+    /// Itself as a learner whose steps candle can make on a device, or why it is none.
+    fn autograd(&mut self) -> Result<&mut dyn AutogradLearner, &'static str> {
+        Err("the family is not trained by gradients")
+    }
 
     /// Its members, for a learner that can be cross-fitted.
     fn members(&mut self) -> Option<&mut dyn MemberLearner> {

@@ -1,6 +1,7 @@
 //! `sparse_mlp`: embed the bag, k-winners, (sparse linear, k-winners)*, softmax readout, and a direct
 //! path from the row to the outputs, so that the family includes a linear model.
 
+mod autograd;
 mod config;
 mod ensemble;
 mod members;
@@ -11,7 +12,9 @@ mod recipe;
 mod tests;
 mod vocabulary;
 
+use super::autograd::AutogradLearner;
 use super::candle::{TokenConfig, sparse_mlp as form};
+use super::members::each_by_its_member;
 use super::recipe::Rule;
 use super::{
     FamilySpec, Learner, LearnerSpec, MemberLearner, Network, Next, Position, SavedNetwork, Schedule, Setting,
@@ -27,7 +30,7 @@ use crate::nn::layers::sparse_net::{Hidden, InferenceNet, hidden_name};
 use crate::{Error, Result};
 use config::SparseMlpPlan;
 use ensemble::Ensemble;
-use members::{Portion, each_by_its_member};
+use members::Portion;
 use network::SparseMlp;
 use serde_json::{Map, Value, json};
 use std::cell::RefCell;
@@ -171,16 +174,16 @@ impl Learner for SparseMlpLearner {
         self.members.grow(self.vocabulary.rows());
         let rows = self.vocabulary.translate(batch, &mut self.entries)?;
         let step: Step = self.plan.step(position);
-        let labels = match targets {
-            Targets::Classes(classes, weights) => Labels::Classes(classes, weights),
-            Targets::Values(values, weights) => Labels::Values(values, weights),
-        };
-        let loss = self.members.step(&rows, labels, &step)?;
+        let loss = self.members.step(&rows, Labels::from(targets), &step)?;
         if loss.is_finite() { Ok(loss) } else { Err(diverged()) }
     }
 
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
         ENTRIES.with_borrow_mut(|entries| Ok(self.members.infer(&self.vocabulary.translate(batch, entries)?)))
+    }
+
+    fn autograd(&mut self) -> Result<&mut dyn AutogradLearner, &'static str> {
+        Ok(self)
     }
 
     fn members(&mut self) -> Option<&mut dyn MemberLearner> {
@@ -245,8 +248,7 @@ impl MemberLearner for SparseMlpLearner {
     }
 
     fn forward(&self, batch: &Batch, members: &[u8]) -> Result<Vec<f32>> {
-        let sizes = (self.members.count(), self.plan.outputs);
-        each_by_its_member(batch, members, sizes, |member, batch| {
+        each_by_its_member(batch, members, self.members.count(), |member, batch| {
             ENTRIES.with_borrow_mut(|entries| {
                 Ok(self.members.infer_one(member, &self.vocabulary.translate(batch, entries)?))
             })
@@ -257,6 +259,15 @@ impl MemberLearner for SparseMlpLearner {
         let mut tensors = self.members.weights_of(member)?;
         self.vocabulary.save(&mut tensors)?;
         Ok(tensors)
+    }
+}
+
+impl<'a> From<Targets<'a>> for Labels<'a> {
+    fn from(targets: Targets<'a>) -> Self {
+        match targets {
+            Targets::Classes(classes, weights) => Self::Classes(classes, weights),
+            Targets::Values(values, weights) => Self::Values(values, weights),
+        }
     }
 }
 

@@ -112,4 +112,5 @@ class DryRun(TypedDict):
     split: PlannedSplit
     estimated_seconds: float
     estimated_bytes: int
+    device: str
     warnings: list[DataWarning]

@@ -16,6 +16,7 @@ class Progress(TypedDict, total=False):
     fraction: float
     rows_per_second: float
     eta_seconds: float
+    device: str
 
 
 class JobError(TypedDict):

@@ -6,6 +6,7 @@ use super::rest::{Group, Rest};
 use crate::data::Batch;
 use crate::data::split::Folds;
 use crate::data::target::Encoded;
+use crate::device::DeviceName;
 use crate::learning::bundle::{tensors_from_bytes, tensors_to_bytes};
 use crate::learning::{Monitor, Progress};
 use crate::models::{Learner, MemberLearner, Network, Next, Position, Schedule, Targets};
@@ -67,6 +68,7 @@ pub(super) struct Run<'a> {
     weights: Weights<'a>,
     seed: u64,
     monitor: &'a dyn Monitor,
+    device: DeviceName,
     course: TrainingState,
     best: Option<Tensors>,
     started: Instant,
@@ -79,7 +81,7 @@ impl<'a> Run<'a> {
         data: Data<'a>,
         weights: Weights<'a>,
         seed: u64,
-        monitor: &'a dyn Monitor,
+        (monitor, device): (&'a dyn Monitor, DeviceName),
     ) -> Self {
         let schedule = learner.schedule();
         Self {
@@ -89,6 +91,7 @@ impl<'a> Run<'a> {
             weights,
             seed,
             monitor,
+            device,
             course: TrainingState::default(),
             best: None,
             started: Instant::now(),
@@ -106,6 +109,11 @@ impl<'a> Run<'a> {
     pub(super) fn second_members(&self) -> Option<Vec<u8>> {
         let folds = self.stops_by_folds()?;
         Some(self.data.split.validation.iter().map(|&row| stopped_by(folds.of_row[row], folds)).collect())
+    }
+
+    /// Where it is trained.
+    pub(super) fn device(&self) -> DeviceName {
+        self.device
     }
 
     /// As [`Learner::training_bytes`].
@@ -343,6 +351,7 @@ impl<'a> Run<'a> {
             fraction: f64::from(position.fraction()),
             rows_per_second: rate,
             eta_seconds: if rate > 0.0 { left / rate } else { 0.0 },
+            device: self.device,
             metrics: self.course.metrics.clone(),
         }
     }

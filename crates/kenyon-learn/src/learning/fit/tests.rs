@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used)]
 
+mod devices;
 mod pictures;
 
 use super::*;

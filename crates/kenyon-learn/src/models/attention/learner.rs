@@ -1,8 +1,11 @@
 //! Training of the attention family: mini-batches in chunks, each with its own tape and gradients.
 
+mod autograd;
+
 use super::{Attention, Sizes, branch, cross_fits, each_part, fan_in, number, shape};
 use crate::Result;
 use crate::data::Batch;
+use crate::models::autograd::AutogradLearner;
 use crate::models::tensors::{get, put};
 use crate::models::{
     Learner, LearnerSpec, MemberLearner, Network, Next, Position, Schedule, Targets, Task, UNLABELLED,
@@ -315,6 +318,13 @@ impl Learner for AttentionLearner {
 
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
         Ok(self.net.answers(batch, self.threads))
+    }
+
+    fn autograd(&mut self) -> Result<&mut dyn AutogradLearner, &'static str> {
+        match self.net.branch {
+            Some(_) => Err("series are read by fixed filters, which run on the CPU"),
+            None => Ok(self),
+        }
     }
 
     fn members(&mut self) -> Option<&mut dyn MemberLearner> {

@@ -1,5 +1,6 @@
 //! `attention` as a candle model.
 
+use super::training_pass::{TrainingPass, dropped};
 use super::{TokenBatch, TokenConfig, TokenModule, matrix, no_answers};
 use crate::data::Batch;
 use crate::nn::layers::attention::{RowAttention, masked_softmax};
@@ -146,15 +147,21 @@ impl AttentionNet {
         if self.plain { norm.expression(x) } else { norm.forward(x) }
     }
 
-    fn block(&self, block: &Block, offsets: &Arc<Vec<usize>>, x: &Tensor) -> Result<Tensor> {
+    fn block(
+        &self,
+        block: &Block,
+        offsets: &Arc<Vec<usize>>,
+        x: &Tensor,
+        pass: &mut Option<&mut TrainingPass>,
+    ) -> Result<Tensor> {
         let attention = RowAttention { heads: self.config.heads, offsets: offsets.clone() };
         let qkv = self.normed(&block.norm1, x)?.matmul(&block.qkv)?;
         let mixed = if self.plain { attention.expression(&qkv)? } else { attention.forward(&qkv)? };
-        let x = (x + mixed.matmul(&block.out)?)?;
+        let x = (x + dropped(pass, mixed.matmul(&block.out)?)?)?;
         let z = self.normed(&block.norm2, &x)?.matmul(&block.up.0)?.broadcast_add(&block.up.1)?;
         let winners = KWinners::new(self.config.hidden, self.config.winners, 0.0);
         let hidden = if self.plain { winners.reference(&z)? } else { winners.forward(&z)? };
-        x + hidden.matmul(&block.down.0)?.broadcast_add(&block.down.1)?
+        x + dropped(pass, hidden.matmul(&block.down.0)?.broadcast_add(&block.down.1)?)?
     }
 
     /// Softmax averages of the tokens of each row, and the largest value of each unit, `[rows, (reads + 1) width]`.
@@ -166,9 +173,10 @@ impl AttentionNet {
         let scores = (scores.reshape((rows, longest, self.config.reads))?.transpose(1, 2)? / (d as f64).sqrt())?;
         let weights = masked_softmax(&scores, &padding.mask().unsqueeze(1)?)?;
         let soft = weights.matmul(&values)?.reshape((rows, self.config.reads * d))?;
-        let hidden = ((padding.mask().unsqueeze(2)? - 1.0)? * 1e9)?;
+        let mask = padding.mask().to_dtype(values.dtype())?;
+        let hidden = ((mask.unsqueeze(2)? - 1.0)? * 1e9)?;
         // A row without tokens has no largest value.
-        let some = padding.mask().narrow(1, 0, 1)?;
+        let some = mask.narrow(1, 0, 1)?;
         let largest = values.broadcast_add(&hidden)?.max(1)?.broadcast_mul(&some)?;
         Tensor::cat(&[soft, largest], 1)
     }
@@ -190,26 +198,37 @@ fn places(batch: &Batch, positions: usize, fields: usize) -> (Vec<u32>, Vec<u32>
     (places, of)
 }
 
-impl TokenModule for AttentionNet {
-    fn forward_tokens(&self, tokens: &TokenBatch, _train: bool) -> Result<Tensor> {
+impl AttentionNet {
+    fn answers(&self, tokens: &TokenBatch, mut pass: Option<&mut TrainingPass>) -> Result<Tensor> {
         if tokens.rows() == 0 {
             return no_answers(self.config.outputs, tokens);
         }
         let offsets: Arc<Vec<usize>> = Arc::new(tokens.batch().row_offsets.iter().map(|&o| o as usize).collect());
         let mut x = self.embed(tokens)?;
         for block in &self.blocks {
-            x = self.block(block, &offsets, &x)?;
+            x = self.block(block, &offsets, &x, &mut pass)?;
         }
-        let pooled = self.pooled(&offsets, &self.normed(&self.norm, &x)?)?;
+        let pooled = dropped(&mut pass, self.pooled(&offsets, &self.normed(&self.norm, &x)?)?)?;
         let answers = pooled.matmul(&self.readout.0)?.broadcast_add(&self.readout.1)?;
         let (Some(branch), Some((readout, bias))) = (&self.config.filters, &self.filters) else { return Ok(answers) };
         // The filters are fixed: what they give is an input.
         let rows = tokens.rows();
         let filtered = branch.pooled(tokens.batch(), 0..rows, true);
         let filtered = Tensor::from_vec(filtered, (rows, branch.plan.features), tokens.device())?;
+        let filtered = filtered.to_dtype(readout.dtype())?;
         let others = filtered.matmul(readout)?.broadcast_add(bias)?;
         let share = f64::from(branch.blocks_share());
         (answers * share)? + (others * (1.0 - share))?
+    }
+}
+
+impl TokenModule for AttentionNet {
+    fn forward_tokens(&self, tokens: &TokenBatch, _train: bool) -> Result<Tensor> {
+        self.answers(tokens, None)
+    }
+
+    fn forward_training(&self, tokens: &TokenBatch, pass: &mut TrainingPass) -> Result<Tensor> {
+        self.answers(tokens, Some(pass))
     }
 }
 

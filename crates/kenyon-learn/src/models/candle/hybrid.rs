@@ -46,7 +46,8 @@ impl Hybrid {
     /// The code of rows, `[rows, width]`: the input of the readout.
     pub fn code(&self, tokens: &TokenBatch) -> Result<Tensor> {
         let code = self.config.groups.code(tokens.batch(), 1);
-        Tensor::from_vec(code, (tokens.rows(), self.config.groups.width()), tokens.device())
+        Tensor::from_vec(code, (tokens.rows(), self.config.groups.width()), tokens.device())?
+            .to_dtype(self.weights.dtype())
     }
 }
 

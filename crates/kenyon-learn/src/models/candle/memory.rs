@@ -3,7 +3,7 @@
 use super::memory_network::ReadSlots;
 use super::query_reduction::ReduceQuery;
 use super::stored_rows::RecallRows;
-use super::{TokenBatch, TokenConfig, TokenModule, no_answers};
+use super::{TokenBatch, TokenConfig, TokenModule, TrainingPass, no_answers};
 use candle_core::{Module, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
@@ -92,9 +92,17 @@ impl TokenModule for MemoryNet {
             return no_answers(self.outputs(), tokens);
         }
         match &self.0 {
-            Algorithm::Ordered(net) => net.forward(tokens),
-            Algorithm::Softmax(net) => net.forward(tokens),
+            Algorithm::Ordered(net) => net.forward(tokens, None),
+            Algorithm::Softmax(net) => net.forward(tokens, None),
             Algorithm::Rows(net) => net.forward(tokens, train),
+        }
+    }
+
+    fn forward_training(&self, tokens: &TokenBatch, pass: &mut TrainingPass) -> Result<Tensor> {
+        match &self.0 {
+            Algorithm::Ordered(net) => net.forward(tokens, Some(pass)),
+            Algorithm::Softmax(net) => net.forward(tokens, Some(pass)),
+            Algorithm::Rows(net) => net.forward(tokens, true),
         }
     }
 }

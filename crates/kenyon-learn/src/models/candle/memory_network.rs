@@ -1,7 +1,7 @@
 //! All slots read at once, as published for end-to-end memory networks (see `nn::memory::memory_network`).
 
-use super::TokenBatch;
 use super::slots::{StoryConfig, embedded};
+use super::{TokenBatch, TrainingPass};
 use crate::nn::layers::attention::masked_softmax;
 use crate::nn::layers::padding::Padding;
 use crate::nn::memory::memory_network::{PositionEncoding, Stories};
@@ -35,20 +35,26 @@ impl ReadSlots {
         })
     }
 
-    pub(super) fn forward(&self, tokens: &TokenBatch) -> Result<Tensor> {
+    pub(super) fn forward(&self, tokens: &TokenBatch, mut pass: Option<&mut TrainingPass>) -> Result<Tensor> {
         let StoryConfig { words, width: d, hops, slots: most, .. } = self.sizes;
         let stories = Stories::new(tokens.batch(), 0..tokens.rows(), &self.sizes.story_fields);
         let row = (hops + 1) * d;
         let table = self.words.reshape((words, row))?;
         let questions = stories.rows[..tokens.rows()].iter().map(|&slot| slot as usize);
         let mut state = embedded(&table, &self.encoding, &stories, questions)?.narrow(1, 0, d)?.contiguous()?;
-        // Time runs backwards from the latest slot.
+        // Time runs backwards from the latest slot; in training it skips a step now and then.
         let (mut seen, mut times, mut offsets) = (Vec::new(), Vec::new(), vec![0]);
         for range in stories.rows.windows(2) {
-            let (start, end) = (range[0] as usize + 1, range[1] as usize);
-            let first = start.max(end.saturating_sub(most));
-            seen.extend(first..end);
-            times.extend((first..end).map(|slot| (end - 1 - slot) as u32));
+            let mut time = 0;
+            for slot in (range[0] as usize + 1..range[1] as usize).rev() {
+                time += u32::from(pass.as_mut().is_some_and(|pass| pass.skips()));
+                if time as usize >= most {
+                    break;
+                }
+                seen.push(slot);
+                times.push(time);
+                time += 1;
+            }
             offsets.push(seen.len());
         }
         let count = times.len();

@@ -15,12 +15,16 @@ mod slots;
 pub mod sparse_mlp;
 mod stored_rows;
 mod token_batch;
+mod training_pass;
 
 pub use attention::AttentionNet;
 pub use hybrid::{Hybrid, HybridConfig};
 pub use memory::MemoryNet;
 pub use sparse_mlp::SparseMlp;
 pub use token_batch::TokenBatch;
+pub use training_pass::TrainingPass;
+
+pub(crate) use training_pass::Competition;
 
 use candle_core::{DType, Result, Tensor};
 use candle_nn::VarBuilder;
@@ -31,6 +35,14 @@ pub trait TokenModule: Send + Sync {
     /// The answers, `[rows, outputs]`: logits, or standardised values. `train` matters to models that store training
     /// rows: a row that is stored is left out of its own answer.
     fn forward_tokens(&self, tokens: &TokenBatch, train: bool) -> Result<Tensor>;
+
+    /// As [`Self::forward_tokens`] in a step of Kenyon's own training, with the noise of `pass`.
+    ///
+    /// # Errors
+    /// As [`Self::forward_tokens`].
+    fn forward_training(&self, tokens: &TokenBatch, _pass: &mut TrainingPass) -> Result<Tensor> {
+        self.forward_tokens(tokens, true)
+    }
 }
 
 /// The configuration of a model of any family; as [`Any`] it can be turned into the family's own `Config`.

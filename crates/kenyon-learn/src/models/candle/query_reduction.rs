@@ -1,6 +1,7 @@
 //! Slots read in their order, as published for query reduction (see `nn::memory::query_reduction`).
 
 use super::slots::{StoryConfig, embedded};
+use super::training_pass::{TrainingPass, dropped};
 use super::{TokenBatch, matrix};
 use crate::nn::layers::gated_scan::GatedScan;
 use crate::nn::memory::memory_network::{PositionEncoding, Stories};
@@ -63,12 +64,13 @@ impl ReduceQuery {
         Self { plain: true, ..self }
     }
 
-    pub(super) fn forward(&self, tokens: &TokenBatch) -> Result<Tensor> {
+    pub(super) fn forward(&self, tokens: &TokenBatch, mut pass: Option<&mut TrainingPass>) -> Result<Tensor> {
         let stories = Stories::new(tokens.batch(), 0..tokens.rows(), &self.sizes.story_fields);
         let Seen { slots, offsets, rows } = seen(&stories, self.sizes.slots);
         let first =
             embedded(&self.words, &self.encoding, &stories, stories.rows[..tokens.rows()].iter().map(|&s| s as usize))?;
         let slots = embedded(&self.words, &self.encoding, &stories, slots.into_iter())?;
+        let slots = dropped(&mut pass, slots)?;
         let rows = Tensor::from_slice(&rows, rows.len(), tokens.device())?;
         let ends: Vec<u32> = offsets[1..].iter().map(|&end| end as u32 - 1).collect();
         let offsets = Arc::new(offsets);

@@ -45,6 +45,6 @@ pub(super) fn embedded(
         return Ok(sum);
     }
     let lines = table.index_select(&Tensor::from_vec(words, count, device)?, 0)?;
-    let lines = (lines * Tensor::from_vec(places, (count, row), device)?)?;
+    let lines = (lines * Tensor::from_vec(places, (count, row), device)?.to_dtype(table.dtype())?)?;
     sum.index_add(&Tensor::from_vec(at, count, device)?, &lines, 0)
 }

@@ -1,12 +1,13 @@
 //! `sparse_mlp` as a candle model.
 
+use super::training_pass::{TrainingPass, dropped};
 use super::{TokenBatch, TokenConfig, TokenModule, matrix, no_answers};
 use crate::data::Batch;
 use crate::nn::kernels::LANE;
 use crate::nn::layers::k_winners::KWinners;
 use crate::nn::layers::sparse_embedding::{SparseEmbedding, SparseInput};
 use crate::nn::layers::sparse_linear::SparseLinear;
-use candle_core::{Device, Module, Result, Tensor, bail};
+use candle_core::{DType, Device, Module, Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 use std::collections::HashMap;
 
@@ -68,7 +69,7 @@ impl TokenConfig for Config {
 
 impl LayerConfig {
     /// 1 where a unit has an input, `[inputs, units]`; none where all have all.
-    fn mask(&self, inputs: usize, device: &Device) -> Result<Option<Tensor>> {
+    fn mask(&self, inputs: usize, device: &Device, dtype: DType) -> Result<Option<Tensor>> {
         let (groups, blocks) = (self.connections.len(), self.units.div_ceil(LANE));
         if groups == 0 {
             return Ok(None);
@@ -83,7 +84,7 @@ impl LayerConfig {
                 mask[input * self.units + from..input * self.units + to].fill(1.0);
             }
         }
-        Tensor::from_vec(mask, (inputs, self.units), device).map(Some)
+        Tensor::from_vec(mask, (inputs, self.units), device)?.to_dtype(dtype).map(Some)
     }
 }
 
@@ -102,7 +103,7 @@ impl SparseMlp {
             }
             let linear = SparseLinear {
                 weight: matrix(&own, inputs, units, "weight")?,
-                mask: layer.mask(inputs, weights.device())?,
+                mask: layer.mask(inputs, weights.device(), weights.dtype())?,
                 bias: own.get_with_hints(units, "bias", Init::Const(0.0))?,
             };
             hidden.push((linear, KWinners::new(units / layer.winner_groups, layer.winners, 0.0)));
@@ -155,12 +156,17 @@ impl SparseMlp {
 
     /// Answers from what the layers that read the row give: pre-activations of the first hidden layer, and answers of the
     /// direct path.
-    fn above(&self, first: Option<Tensor>, direct: Option<Tensor>) -> Result<Tensor> {
+    fn above(
+        &self,
+        first: Option<Tensor>,
+        direct: Option<Tensor>,
+        mut pass: Option<&mut TrainingPass>,
+    ) -> Result<Tensor> {
         let answers = match (first, &self.readout) {
             (Some(z), Some(readout)) => {
-                let mut code = self.winners(0, &z)?;
+                let mut code = self.winners(0, &z, &mut pass)?;
                 for (index, (layer, _)) in self.hidden.iter().enumerate().skip(1) {
-                    code = self.winners(index, &self.linear(layer, &code)?)?;
+                    code = self.winners(index, &self.linear(layer, &code)?, &mut pass)?;
                 }
                 Some(self.linear(readout, &code)?)
             }
@@ -178,15 +184,27 @@ impl SparseMlp {
     }
 
     /// The winners of layer `index`, each group's own: `[rows, units] -> [rows, units]`.
-    fn winners(&self, index: usize, z: &Tensor) -> Result<Tensor> {
-        let ((rows, units), winners) = (z.dims2()?, &self.hidden[index].1);
+    fn winners(&self, index: usize, z: &Tensor, pass: &mut Option<&mut TrainingPass>) -> Result<Tensor> {
+        let ((rows, units), layer) = (z.dims2()?, &self.hidden[index].1);
         let groups = self.config.hidden[index].winner_groups;
         let z = z.reshape((rows * groups, units / groups))?;
-        let won = if self.plain { winners.reference(&z)? } else { winners.forward(&z)? };
-        won.reshape((rows, units))
+        let compete = |layer: &KWinners, boosts: Option<&[f32]>| {
+            if self.plain { layer.reference_boosted(&z, boosts) } else { layer.boosted(&z, boosts) }
+        };
+        let competition = pass.as_mut().and_then(|pass| pass.competitions.get_mut(index));
+        let won = match competition {
+            Some(own) => {
+                let boosts = Some(own.boosts.as_slice()).filter(|boosts| !boosts.is_empty());
+                let won = compete(&KWinners::new(units / groups, own.winners, 0.0), boosts)?;
+                own.wins = won.detach().gt(0f32)?.to_dtype(DType::F32)?.sum(0)?.to_vec1()?;
+                won
+            }
+            None => compete(layer, None)?,
+        };
+        dropped(pass, won.reshape((rows, units))?)
     }
 
-    fn forward_input(&self, input: &SparseInput) -> Result<Tensor> {
+    fn forward_input(&self, input: &SparseInput, pass: Option<&mut TrainingPass>) -> Result<Tensor> {
         let first = match self.hidden.first() {
             Some((layer, _)) => {
                 let embedding = SparseEmbedding { weight: layer.masked()?, bias: Some(layer.bias.clone()) };
@@ -195,7 +213,7 @@ impl SparseMlp {
             None => None,
         };
         let direct = self.skip.as_ref().map(|skip| self.embed(skip, input)).transpose()?;
-        self.above(first, direct)
+        self.above(first, direct, pass)
     }
 }
 
@@ -204,7 +222,11 @@ impl TokenModule for SparseMlp {
         if tokens.rows() == 0 {
             return no_answers(self.config.outputs, tokens);
         }
-        self.forward_input(&self.input(tokens.batch())?)
+        self.forward_input(&self.input(tokens.batch())?, None)
+    }
+
+    fn forward_training(&self, tokens: &TokenBatch, pass: &mut TrainingPass) -> Result<Tensor> {
+        self.forward_input(&self.input(tokens.batch())?, Some(pass))
     }
 }
 
@@ -219,8 +241,8 @@ impl Module for SparseMlp {
             Some(features) => xs.index_select(&Tensor::new(features.as_slice(), xs.device())?, 1)?,
             None => xs.clone(),
         };
-        if !self.plain && xs.device().is_cpu() && !xs.track_op() {
-            return self.forward_input(&SparseInput::dense(&xs)?);
+        if !self.plain && xs.device().is_cpu() && xs.dtype() == DType::F32 && !xs.track_op() {
+            return self.forward_input(&SparseInput::dense(&xs)?, None);
         }
         let through = |layer: &SparseLinear| if self.plain { layer.reference(&xs) } else { layer.forward(&xs) };
         let first = self.hidden.first().map(|(layer, _)| through(layer)).transpose()?;
@@ -228,6 +250,6 @@ impl Module for SparseMlp {
             Some(bias) => xs.matmul(&skip.weight)?.broadcast_add(bias),
             None => xs.matmul(&skip.weight),
         };
-        self.above(first, self.skip.as_ref().map(direct).transpose()?)
+        self.above(first, self.skip.as_ref().map(direct).transpose()?, None)
     }
 }

@@ -62,7 +62,7 @@ impl RecallRows {
             trust: weights.get_with_hints(1, "trust", Init::Const(trust))?,
             sharpness: weights.get_with_hints(1, "sharpness", Init::Const(10.0))?,
             stored: SparseInput::new(offsets, episodes.indices.clone(), episodes.values.clone(), sizes.features)?,
-            votes: Tensor::from_vec(votes, (episodes.len(), outputs), weights.device())?,
+            votes: Tensor::from_vec(votes, (episodes.len(), outputs), weights.device())?.to_dtype(weights.dtype())?,
             sizes,
             plain: false,
         })

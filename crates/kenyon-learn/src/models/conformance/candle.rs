@@ -99,7 +99,7 @@ impl Case {
     }
 
     /// Networks of the families but the toy, with pictures for receptive fields and many features for a vocabulary.
-    fn with_candle() -> Vec<Self> {
+    pub(super) fn with_candle() -> Vec<Self> {
         let mut cases: Vec<Self> = cases().into_iter().filter(|case| case.family != named("toy")).collect();
         let mut case = digits(120);
         case.set("members", 1);
@@ -107,7 +107,7 @@ impl Case {
         case.set("hidden", vec![256, 256]);
         case.set("epochs", 4);
         cases.push(case);
-        let mut case = words(120);
+        let mut case = words(120, "sparse_mlp");
         case.set("epochs", 4);
         cases.push(case);
         cases
@@ -131,7 +131,7 @@ fn digits(rows: usize) -> Case {
 }
 
 /// Sentences, whose words are hashed to more features than get weight rows.
-fn words(rows: usize) -> Case {
+pub(super) fn words(rows: usize, family: &str) -> Case {
     let mut random = Random::stream(7, "words", 0);
     let (mut texts, mut classes) = (Vec::new(), Vec::new());
     for row in 0..rows {
@@ -141,7 +141,7 @@ fn words(rows: usize) -> Case {
         classes.push((row % 2) as u32);
     }
     let table = Table { rows, columns: vec![("t".into(), Column::Text(texts))] };
-    Case::new("words", named("sparse_mlp"), &table, &[plan("t", ColumnKind::Text, None)], classes, vec![])
+    Case::new("words", named(family), &table, &[plan("t", ColumnKind::Text, None)], classes, vec![])
 }
 
 /// Fails where `answers` are not `expected`. Of two units whose activations are equal but for rounding either may win, so
@@ -152,6 +152,13 @@ fn same_answers(answers: &[f32], expected: &[f32], outputs: usize, what: &str) {
     let rows = answers.chunks_exact(outputs).zip(expected.chunks_exact(outputs));
     let wrong: Vec<_> = rows.clone().filter(|(a, b)| a.iter().zip(*b).any(far)).collect();
     assert!(wrong.len() <= rows.len() / 100, "{what}: {} of {} rows, {:?}", wrong.len(), rows.len(), wrong.first());
+}
+
+/// The mean difference of answers in units of their mean size.
+pub(super) fn distance(answers: &[f32], expected: &[f32]) -> f32 {
+    assert_eq!(answers.len(), expected.len());
+    let size: f32 = expected.iter().map(|e| e.abs()).sum();
+    answers.iter().zip(expected).map(|(a, e)| (a - e).abs()).sum::<f32>() / size.max(1e-6)
 }
 
 fn same_gradients(own: &Numbers, kernels: &Numbers, what: &str) {
@@ -211,6 +218,26 @@ fn the_candle_form_answers_as_the_kernels_do() {
             let answers = built(&*config, fixed(&saved), false).forward_tokens(&none, false).unwrap();
             assert_eq!(answers.dims(), [0, case.outputs], "{}", case.name);
         }
+    }
+}
+
+#[test]
+fn answers_of_weights_in_bf16_are_near_those_of_the_kernels() {
+    for case in Case::with_candle() {
+        let mut learner = case.learner(3, 1);
+        case.train(&mut *learner, 3, 0..u64::MAX);
+        let network = learner.finish(None).unwrap();
+        let (saved, expected) = (network.save().unwrap(), network.forward(&case.batch).unwrap());
+        let weights = VarBuilder::from_tensors(saved.clone().into_iter().collect(), DType::BF16, &CPU);
+        let model = case.form(&saved).build(weights).unwrap();
+        let answers = model.forward_tokens(&TokenBatch::new(&case.batch, &CPU), false).unwrap();
+        assert_eq!(answers.dtype(), DType::BF16, "{}", case.name);
+        let answers = flat(&answers.to_dtype(DType::F32).unwrap());
+        // A number of bf16 has 8 bits; of units whose activations are nearly equal another one may win.
+        let far = distance(&answers, &expected);
+        assert!(far < 0.05, "{}: {far}", case.name);
+        let lost = case.score(&expected) - case.score(&answers);
+        assert!(lost < 0.03, "{}: {lost} of the score is lost", case.name);
     }
 }
 

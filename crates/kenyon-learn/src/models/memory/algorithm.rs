@@ -3,10 +3,12 @@
 use crate::Result;
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
+use crate::models::autograd::Rule;
+use crate::models::candle::memory::Config;
 use crate::models::{Activity, Explanation, Family, Network, Position, Recalled, Targets};
 use crate::nn::Tensors;
-use crate::nn::adam::{Moments, WarmCosine, clip, constants};
-use crate::nn::kernels::{dense, parallel};
+use crate::nn::adam::{WarmCosine, clip, constants};
+use crate::nn::kernels::{AdamStep, parallel};
 use crate::nn::parameters::Parameters;
 use crate::onnx::{Graph, Node};
 use crate::random::Random;
@@ -102,15 +104,15 @@ pub(super) trait Algorithm: Send + Sync + 'static {
     /// Adds the gradient of the weights that follows from that of what is prepared.
     fn prepared_backward(&self, _prepared: &Self::Prepared, _prepared_gradient: &[f32], _gradient: &mut [f32]) {}
 
-    /// One step of the weights; AdamW with clipped gradients unless an algorithm overrides it.
-    fn descend(&self, weights: &mut [f32], moments: &mut Moments, gradient: &[f32], step: &MemoryStep) {
-        let squares = dense::square_sum(gradient);
+    /// The rule of a step by a gradient with this sum of squares: AdamW with clipped gradients unless an algorithm
+    /// overrides it.
+    fn rule(&self, step: &MemoryStep, squares: f64) -> Rule {
         let rate = step.rate.rate(step.position.step, step.position.steps);
-        let mut adam = constants(step.position.step, rate, clip(squares, 5.0));
-        adam.decay = step.decay;
-        let all = 0..weights.len();
-        moments.update(weights, all, gradient, adam);
+        Rule::Adam(AdamStep { decay: step.decay, ..constants(step.position.step, rate, clip(squares, 5.0)) })
     }
+
+    /// Its candle form.
+    fn candle(&self) -> Config;
 
     /// Called at the end of a pass with its validation loss. Whether later losses are not comparable with earlier ones.
     fn end_epoch(&mut self, _position: Position, _validation_loss: f32) -> bool {

@@ -36,12 +36,6 @@ impl KnnAttention {
         Self { layout: KnnLayout::new(shape), episodes: Episodes::default(), quota }
     }
 
-    /// Its candle form.
-    pub(super) fn candle(&self) -> Config {
-        let KnnShape { features, width, outputs, regression } = self.layout.shape;
-        Config::Rows(RecallConfig { features, width, outputs, regression, episodes: self.episodes.clone() })
-    }
-
     /// The `k` stored rows that are most similar to the last predicted row.
     fn recalled(&self, tape: &KnnTape, k: usize) -> Vec<Recalled> {
         let similarity = tape.similarities();
@@ -66,6 +60,11 @@ impl Algorithm for KnnAttention {
 
     fn fresh(&self, seed: u64) -> Vec<f32> {
         self.layout.fresh(seed)
+    }
+
+    fn candle(&self) -> Config {
+        let KnnShape { features, width, outputs, regression } = self.layout.shape;
+        Config::Rows(RecallConfig { features, width, outputs, regression, episodes: self.episodes.clone() })
     }
 
     fn width(&self) -> usize {

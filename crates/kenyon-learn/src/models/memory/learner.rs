@@ -1,8 +1,11 @@
 //! Training of the family: mini-batches in chunks, several restarts until the best is known.
 
+mod autograd;
+
 use super::algorithm::{Algorithm, Chunk, MemoryNet, MemoryStep};
 use crate::data::Batch;
 use crate::models::attention::row_weights;
+use crate::models::autograd::{AutogradLearner, Rule};
 use crate::models::{Learner, Network, Next, Position, Schedule, Targets};
 use crate::nn::Tensors;
 use crate::nn::adam::{Moments, WarmCosine};
@@ -117,7 +120,11 @@ impl<A: Algorithm> Learner for MemoryLearner<A> {
             std::mem::swap(&mut self.net.weights, &mut candidate.weights);
             let loss = self.gradient(batch, targets, position.step);
             let MemoryNet { algorithm, weights, .. } = &mut self.net;
-            algorithm.descend(weights, &mut candidate.moments, &self.chunks[0].gradient, &step);
+            let gradient = &self.chunks[0].gradient;
+            match algorithm.rule(&step, dense::square_sum(gradient)) {
+                Rule::Adam(step) => candidate.moments.update(weights, 0..gradient.len(), gradient, step),
+                Rule::Plain(rate) => dense::subtract_scaled(weights, rate, gradient),
+            }
             candidate.loss += f64::from(loss);
             if i == 0 {
                 first = loss;
@@ -134,6 +141,10 @@ impl<A: Algorithm> Learner for MemoryLearner<A> {
 
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
         Ok(self.net.run(batch, self.training.threads).0)
+    }
+
+    fn autograd(&mut self) -> Result<&mut dyn AutogradLearner, &'static str> {
+        Ok(self)
     }
 
     fn end_epoch(&mut self, position: Position, _train_loss: f32, validation_loss: f32) -> Result<Next> {

@@ -7,11 +7,11 @@ use super::stories::{StoryFields, add_attention, state_layer};
 use crate::Result;
 use crate::data::Batch;
 use crate::models::attention::loss_gradient;
+use crate::models::autograd::Rule;
 use crate::models::candle::memory::{Config, StoryConfig};
 use crate::models::{Activity, Explanation, Position};
 use crate::nn::Tensors;
-use crate::nn::adam::{Moments, clip};
-use crate::nn::kernels::dense;
+use crate::nn::adam::clip;
 use crate::nn::memory::memory_network::{MemoryNetworkLayout, MemoryNetworkShape, MemoryNetworkTape, PositionEncoding};
 use crate::nn::parameters::{Parameters, read_into, tensor};
 use crate::random::Random;
@@ -38,13 +38,6 @@ impl MemoryNetwork {
         let layout = MemoryNetworkLayout::new(shape);
         Self { layout, encoding, fields, linear, linear_best: f32::INFINITY }
     }
-
-    /// Its candle form.
-    pub(super) fn candle(&self) -> Config {
-        let MemoryNetworkShape { words, width, hops, slots, outputs } = self.layout.shape;
-        let sizes = StoryConfig { words, width, hops, slots, outputs, story_fields: self.fields.flags().to_vec() };
-        Config::Softmax { sizes, linear: self.linear }
-    }
 }
 
 impl Algorithm for MemoryNetwork {
@@ -56,6 +49,12 @@ impl Algorithm for MemoryNetwork {
 
     fn fresh(&self, seed: u64) -> Vec<f32> {
         self.layout.fresh(seed)
+    }
+
+    fn candle(&self) -> Config {
+        let MemoryNetworkShape { words, width, hops, slots, outputs } = self.layout.shape;
+        let sizes = StoryConfig { words, width, hops, slots, outputs, story_fields: self.fields.flags().to_vec() };
+        Config::Softmax { sizes, linear: self.linear }
     }
 
     fn width(&self) -> usize {
@@ -148,13 +147,11 @@ impl Algorithm for MemoryNetwork {
     }
 
     /// Plain steps on the summed loss, its norm clipped, the rate halved three times.
-    fn descend(&self, weights: &mut [f32], _moments: &mut Moments, gradient: &[f32], step: &MemoryStep) {
+    fn rule(&self, step: &MemoryStep, squares: f64) -> Rule {
         let (sum, peak) = (step.rows as f32, step.rate.peak);
         let halvings = (4.0 * step.position.fraction()).min(3.0) as i32;
         let rate = if self.linear { 0.5 * peak } else { peak * 0.5f32.powi(halvings) };
-        let squares = dense::square_sum(gradient);
-        let scale = rate * sum * clip(squares * f64::from(sum * sum), CLIP);
-        dense::subtract_scaled(weights, scale, gradient);
+        Rule::Plain(rate * sum * clip(squares * f64::from(sum * sum), CLIP))
     }
 
     fn end_epoch(&mut self, position: Position, validation_loss: f32) -> bool {

@@ -26,13 +26,6 @@ impl QueryReduction {
         let encoding = PositionEncoding::new(shape.width, 1);
         Self { layout: QueryReductionLayout::new(shape), encoding, fields }
     }
-
-    /// Its candle form.
-    pub(super) fn candle(&self) -> Config {
-        let QueryReductionShape { words, width, hops, slots, outputs, wide_gates } = self.layout.shape;
-        let sizes = StoryConfig { words, width, hops, slots, outputs, story_fields: self.fields.flags().to_vec() };
-        Config::Ordered { sizes, wide_gates }
-    }
 }
 
 impl Algorithm for QueryReduction {
@@ -44,6 +37,12 @@ impl Algorithm for QueryReduction {
 
     fn fresh(&self, seed: u64) -> Vec<f32> {
         self.layout.fresh(seed)
+    }
+
+    fn candle(&self) -> Config {
+        let QueryReductionShape { words, width, hops, slots, outputs, wide_gates } = self.layout.shape;
+        let sizes = StoryConfig { words, width, hops, slots, outputs, story_fields: self.fields.flags().to_vec() };
+        Config::Ordered { sizes, wide_gates }
     }
 
     fn width(&self) -> usize {

@@ -176,6 +176,11 @@ impl SparseMlpPlan {
         }
     }
 
+    /// Share of all probability that is given to the wrong classes in training.
+    pub(super) fn smoothing(&self) -> f32 {
+        self.smoothing
+    }
+
     /// Sizes for rows of `inputs` entries.
     pub(super) fn shape(&self, inputs: usize) -> SparseNetShape {
         let (hidden, bins) = (self.hidden.clone(), self.bins.clone());

@@ -9,7 +9,7 @@ use crate::nn::layers::sparse_net::{SparseNetShape, merge};
 
 /// One network or several in training. One uses all threads itself; of several each has one at a time.
 pub(super) struct Ensemble {
-    trainers: Vec<Trainer>,
+    pub(super) trainers: Vec<Trainer>,
     pool: ThreadPool,
 }
 

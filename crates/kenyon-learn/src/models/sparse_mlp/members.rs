@@ -60,30 +60,6 @@ impl Portion {
     }
 }
 
-/// Answers `[rows, outputs]` of which each is given by the member that `members` names, by `infer`.
-pub(super) fn each_by_its_member(
-    batch: &Batch,
-    members: &[u8],
-    (count, outputs): (usize, usize),
-    mut infer: impl FnMut(usize, &Batch) -> Result<Vec<f32>>,
-) -> Result<Vec<f32>> {
-    if members.len() != batch.rows() || members.iter().any(|&member| usize::from(member) >= count) {
-        return Err(Error::internal("rows and the members that answer them differ"));
-    }
-    let mut answers = vec![0.0; batch.rows() * outputs];
-    for member in 0..count {
-        let rows: Vec<usize> = (0..batch.rows()).filter(|&row| usize::from(members[row]) == member).collect();
-        if rows.is_empty() {
-            continue;
-        }
-        let own = infer(member, &batch.select(&rows))?;
-        for (row, answer) in rows.into_iter().zip(own.chunks_exact(outputs)) {
-            answers[row * outputs..(row + 1) * outputs].copy_from_slice(answer);
-        }
-    }
-    Ok(answers)
-}
-
 /// Adds to `merged` what is lost when `members` of `shape` are merged.
 pub(super) fn keep_direct_paths(shape: &SparseNetShape, members: &[Tensors], merged: &mut Tensors) -> Result<()> {
     let outputs = shape.outputs;

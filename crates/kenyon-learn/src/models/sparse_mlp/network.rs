@@ -1,10 +1,11 @@
 //! The trained network: outputs, codes, explanations and activity.
 
-use super::members::{direct_paths, each_by_its_member, taken_apart};
+use super::members::{direct_paths, taken_apart};
 use super::onnx::layers;
 use super::vocabulary::{Entries, Vocabulary};
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
+use crate::models::members::each_by_its_member;
 use crate::models::{Activity, Explanation, Family, LayerActivity, Network};
 use crate::nn::Tensors;
 use crate::nn::kernels::{Isa, SparseRows};
@@ -93,7 +94,7 @@ impl Network for SparseMlp {
 
     fn forward_members(&self, batch: &Batch, members: &[u8]) -> Result<Vec<f32>> {
         let nets = self.members()?;
-        each_by_its_member(batch, members, (nets.len(), self.outputs()), |member, rows| {
+        each_by_its_member(batch, members, nets.len(), |member, rows| {
             let mut out = Vec::with_capacity(rows.rows() * self.outputs());
             self.run_net(&nets[member], rows, |_, _, scratch| scratch.append_answers(self.outputs(), &mut out))?;
             Ok(out)

@@ -134,6 +134,24 @@ impl Vocabulary {
         rows.ok_or_else(|| Error::internal("a batch holds features beyond the encoder's width"))
     }
 
+    /// The plain rows of a batch, tokens of a row together, with weight rows in place of features.
+    pub(super) fn plain_rows(&self, batch: &Batch) -> Batch {
+        let batch = batch.expanded();
+        let mut rows = Batch::new();
+        for row in 0..batch.rows() {
+            let (features, values) = batch.entries(row);
+            for (&feature, &value) in features.iter().zip(values) {
+                let line = self.lines.as_ref().map_or(Some(&feature), |lines| lines.get(feature as usize));
+                if let Some(&line) = line.filter(|&&line| line != ABSENT) {
+                    rows.push_entry(line, value);
+                }
+            }
+            rows.end_token(0);
+            rows.end_row();
+        }
+        rows
+    }
+
     /// For each entry of row `row` of a plain batch, whether it has a line.
     pub(super) fn known(&self, batch: &Batch, row: usize) -> Vec<bool> {
         let (features, _) = batch.entries(row);

@@ -6,23 +6,23 @@ use super::lane::{LANE, Lane, fused};
 
 /// Constants of one step.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct AdamStep {
+pub struct AdamStep {
     /// Learning rate of this step.
-    pub(crate) rate: f32,
+    pub rate: f32,
     /// Decay of the first moment.
-    pub(crate) beta1: f32,
+    pub beta1: f32,
     /// Decay of the second moment.
-    pub(crate) beta2: f32,
+    pub beta2: f32,
     /// `1 / (1 − beta1^t)`.
-    pub(crate) correction1: f32,
+    pub correction1: f32,
     /// `1 / (1 − beta2^t)`.
-    pub(crate) correction2: f32,
+    pub correction2: f32,
     /// Keeps the denominator away from zero.
-    pub(crate) epsilon: f32,
+    pub epsilon: f32,
     /// Decoupled weight decay.
-    pub(crate) decay: f32,
+    pub decay: f32,
     /// Factor of the gradients (clipping).
-    pub(crate) scale: f32,
+    pub scale: f32,
 }
 
 dispatch! {

@@ -32,7 +32,8 @@ mod unit_blocks;
 mod vectors;
 mod weight_rows;
 
-pub(crate) use adam::{AdamStep, adam, adam_lanes};
+pub use adam::AdamStep;
+pub(crate) use adam::{adam, adam_lanes};
 pub(crate) use bin_sums::{BinRun, BinSums, add_lines, spread_bins, sum_bins, summed_rows};
 pub(crate) use input_set::{InputIndex, InputSet, NarrowedRows};
 pub use isa::Isa;

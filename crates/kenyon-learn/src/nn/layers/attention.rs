@@ -14,5 +14,6 @@ mod tape;
 
 pub use operation::{RowAttention, masked_softmax};
 
+pub(crate) use block::drop_mask;
 pub(crate) use layout::{AttentionLayout, AttentionShape, AttentionWeights};
 pub(crate) use tape::{AttentionTape, Dropout, Gradients};

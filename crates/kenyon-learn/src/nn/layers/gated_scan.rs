@@ -3,7 +3,7 @@
 
 use crate::nn::kernels::gated_scan::{ScanInputs, scan, scan_backward};
 use crate::nn::layers::padding::Padding;
-use crate::nn::layers::sparse_embedding::contiguous;
+use crate::nn::layers::sparse_embedding::{contiguous, has_kernel};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl GatedScan {
         if self.offsets.last() != Some(&slots) || !fits(update) || update.dims() != reset.dims() {
             bail!("gates {:?} and {:?} do not fit {slots} slots of {width}", update.dims(), reset.dims());
         }
-        if !candidates.device().is_cpu() {
+        if !has_kernel(candidates) {
             return self.expression(update, reset, candidates);
         }
         update.contiguous()?.apply_op3(&reset.contiguous()?, &candidates.contiguous()?, self.clone())
@@ -36,7 +36,7 @@ impl GatedScan {
         let padding = Padding::new(&self.offsets, candidates.device())?;
         // A gate of 0 where there is no slot leaves the state as it is.
         let keep = padding.pad(&(update.ones_like()? - update)?)?;
-        let absent = (padding.mask().ones_like()? - padding.mask())?.unsqueeze(2)?;
+        let absent = (padding.mask().ones_like()? - padding.mask())?.unsqueeze(2)?.to_dtype(keep.dtype())?;
         let keep = keep.broadcast_add(&absent)?;
         let new = padding.pad(&candidates.broadcast_mul(&(update * reset)?)?)?;
         let longest = padding.longest();

@@ -6,7 +6,7 @@
 //! (`models::candle`) are built of it.
 
 use crate::nn::kernels::{self, Isa, TopK};
-use crate::nn::layers::sparse_embedding::contiguous;
+use crate::nn::layers::sparse_embedding::{contiguous, has_kernel};
 use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
 
 /// Keeps the winners of each row.
@@ -30,13 +30,18 @@ impl KWinners {
         Self { winners, boost, duty: vec![winners as f32 / units.max(1) as f32; units] }
     }
 
-    /// `[rows, units] -> [rows, units]`, for answering: without boosting. On a device without the kernel this is
-    /// [`Self::reference`].
+    /// `[rows, units] -> [rows, units]`, for answering: without boosting. On a device or for numbers without the kernel
+    /// this is [`Self::reference`].
     pub fn forward(&self, z: &Tensor) -> Result<Tensor> {
-        if !z.device().is_cpu() {
-            return self.reference(z);
+        self.boosted(z, None)
+    }
+
+    /// As [`Self::forward`], with the factor of each unit's score where there are `boosts`, `[units]`.
+    pub fn boosted(&self, z: &Tensor, boosts: Option<&[f32]>) -> Result<Tensor> {
+        if !has_kernel(z) {
+            return self.reference_boosted(z, boosts);
         }
-        z.contiguous()?.apply_op1(Compete { winners: self.winners, boosts: None })
+        z.contiguous()?.apply_op1(Compete { winners: self.winners, boosts: boosts.map(<[f32]>::to_vec) })
     }
 
     /// As [`Self::forward`] in training: with boosting, and with `anneal` from 0 (all units win) to 1
@@ -73,9 +78,22 @@ impl KWinners {
 
     /// The same by sorting, in plain candle operations. The mask is a constant: `scatter_add` has a wrong gradient.
     pub fn reference(&self, z: &Tensor) -> Result<Tensor> {
+        self.reference_boosted(z, None)
+    }
+
+    /// As [`Self::boosted`], in plain candle operations.
+    pub fn reference_boosted(&self, z: &Tensor, boosts: Option<&[f32]>) -> Result<Tensor> {
         let (_, units) = z.dims2()?;
+        let fixed = z.detach();
+        let scores = match boosts {
+            Some(boosts) => {
+                let boosts = Tensor::from_slice(boosts, units, z.device())?.to_dtype(z.dtype())?;
+                fixed.broadcast_sub(&fixed.min_keepdim(1)?)?.broadcast_mul(&boosts)?
+            }
+            None => fixed,
+        };
         // Sorting is stable on the CPU, so of equals the lower unit comes first.
-        let order = z.detach().contiguous()?.arg_sort_last_dim(false)?;
+        let order = scores.contiguous()?.arg_sort_last_dim(false)?;
         let first = order.narrow(1, 0, self.winners.min(units))?.contiguous()?;
         let ones = first.to_dtype(z.dtype())?.ones_like()?;
         let mask = z.zeros_like()?.scatter_add(&first, &ones, 1)?.detach();

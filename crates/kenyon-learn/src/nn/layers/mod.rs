@@ -2,6 +2,7 @@
 
 pub mod attention;
 pub(crate) mod competing;
+pub(crate) mod descent;
 pub(crate) mod filter_branch;
 pub(crate) mod filters;
 pub mod gated_scan;

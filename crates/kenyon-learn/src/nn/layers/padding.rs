@@ -1,6 +1,6 @@
 //! Rows of different lengths as one tensor: rows are padded to the longest, and a mask has what is there.
 
-use candle_core::{DType, Device, Result, Tensor};
+use candle_core::{Device, Result, Tensor};
 
 /// How concatenated items of rows are padded, and back.
 #[derive(Clone, Debug)]
@@ -52,7 +52,7 @@ impl Padding {
     /// `[items, width] -> [rows, longest, width]`, 0 where there is no item.
     pub fn pad(&self, items: &Tensor) -> Result<Tensor> {
         let (_, width) = items.dims2()?;
-        let zero = Tensor::zeros((1, width), DType::F32, items.device())?;
+        let zero = Tensor::zeros((1, width), items.dtype(), items.device())?;
         Tensor::cat(&[items, &zero], 0)?.index_select(&self.items, 0)?.reshape((self.rows, self.longest, width))
     }
 

@@ -1,7 +1,7 @@
 //! `RmsNorm`: rows divided by their root mean square, as a candle operation. candle's own fused form cuts the gradient.
 
 use crate::nn::kernels::dense;
-use crate::nn::layers::sparse_embedding::contiguous;
+use crate::nn::layers::sparse_embedding::{contiguous, has_kernel};
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 
 /// A gain `[width]`.
@@ -14,7 +14,7 @@ pub struct RmsNorm {
 impl RmsNorm {
     /// `[rows, width] -> [rows, width]`. On a device without the kernel this is [`Self::expression`].
     pub fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        if !x.device().is_cpu() {
+        if !has_kernel(x) {
             return self.expression(x);
         }
         x.contiguous()?.apply_op2(&self.gain, Normalise)

@@ -4,7 +4,7 @@
 
 use crate::data::Batch;
 use crate::nn::kernels::{self, Isa, SparseRows};
-use candle_core::{CpuStorage, CustomOp1, Device, Layout, Result, Shape, Tensor, bail};
+use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
 
 /// Sparse rows that an op can keep for its backward pass.
@@ -104,10 +104,10 @@ pub struct SparseEmbedding {
 }
 
 impl SparseEmbedding {
-    /// `[rows, units]`: for each row the sum of value × weight row, and the bias. On a device without the kernel this
-    /// is [`Self::expression`].
+    /// `[rows, units]`: for each row the sum of value × weight row, and the bias. On a device or for numbers without the
+    /// kernel this is [`Self::expression`].
     pub fn forward(&self, input: &SparseInput) -> Result<Tensor> {
-        if !self.weight.device().is_cpu() {
+        if !has_kernel(&self.weight) {
             return self.expression(input);
         }
         let sum = self.weight.contiguous()?.apply_op1(GatherSum(input.clone()))?;
@@ -124,7 +124,8 @@ impl SparseEmbedding {
         let mut sum = Tensor::zeros((rows.len(), units), self.weight.dtype(), device)?;
         if rows.entries() > 0 {
             let (indices, values, of_row) = input.entries(device)?;
-            let lines = self.weight.index_select(&indices, 0)?.broadcast_mul(&values.unsqueeze(1)?)?;
+            let values = values.unsqueeze(1)?.to_dtype(self.weight.dtype())?;
+            let lines = self.weight.index_select(&indices, 0)?.broadcast_mul(&values)?;
             sum = sum.index_add(&of_row, &lines, 0)?;
         }
         self.with_bias(sum)
@@ -132,7 +133,8 @@ impl SparseEmbedding {
 
     /// The same by a dense product: what [`Self::forward`] is tested against.
     pub fn reference(&self, input: &SparseInput) -> Result<Tensor> {
-        self.with_bias(input.to_dense(self.weight.device())?.matmul(&self.weight)?)
+        let dense = input.to_dense(self.weight.device())?.to_dtype(self.weight.dtype())?;
+        self.with_bias(dense.matmul(&self.weight)?)
     }
 
     fn with_bias(&self, sum: Tensor) -> Result<Tensor> {
@@ -187,6 +189,11 @@ impl CustomOp1 for GatherSum {
         }
         Ok(Some(Tensor::from_vec(out, (inputs, units), weight.device())?))
     }
+}
+
+/// Whether the operations with kernels take `tensor`; all others have a plain expression beside them.
+pub(super) fn has_kernel(tensor: &Tensor) -> bool {
+    tensor.device().is_cpu() && tensor.dtype() == DType::F32
 }
 
 /// The numbers of a contiguous f32 storage.

@@ -4,7 +4,7 @@
 //! of it.
 
 use crate::nn::kernels::{self, Isa};
-use crate::nn::layers::sparse_embedding::{GatherSum, SparseInput, contiguous};
+use crate::nn::layers::sparse_embedding::{GatherSum, SparseInput, contiguous, has_kernel};
 use crate::random::Random;
 use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
 
@@ -53,7 +53,7 @@ impl SparseLinear {
     }
 
     fn active(&self, x: &Tensor, after_winners: bool) -> Result<Tensor> {
-        if !x.device().is_cpu() {
+        if !has_kernel(x) {
             return self.reference(x);
         }
         let product = ActiveProduct { after_winners };

@@ -25,7 +25,7 @@ pub(super) struct SavedBlock {
 }
 
 /// Draws which of `len` values are dropped; the others are scaled up.
-pub(super) fn drop_mask(mask: &mut Vec<f32>, len: usize, share: f32, random: &mut Random) {
+pub(crate) fn drop_mask(mask: &mut Vec<f32>, len: usize, share: f32, random: &mut Random) {
     mask.clear();
     mask.reserve(len + 3);
     // Four 16-bit draws a random number.

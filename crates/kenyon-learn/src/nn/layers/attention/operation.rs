@@ -2,7 +2,7 @@
 
 use super::heads::{attend, attend_backward};
 use crate::nn::layers::padding::Padding;
-use crate::nn::layers::sparse_embedding::contiguous;
+use crate::nn::layers::sparse_embedding::{contiguous, has_kernel};
 use candle_core::{CpuStorage, CustomOp1, D, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ impl RowAttention {
         if self.offsets.last() != Some(&tokens) || width % (3 * self.heads.max(1)) != 0 {
             bail!("{tokens} tokens of {width} numbers do not fit the rows or the {} heads", self.heads);
         }
-        if !qkv.device().is_cpu() {
+        if !has_kernel(qkv) {
             return self.expression(qkv);
         }
         qkv.contiguous()?.apply_op1(self.clone())
@@ -50,8 +50,8 @@ impl RowAttention {
 /// Softmax over the last dimension where `mask` is 1; 0 elsewhere, and everywhere in a row without any. In operations that
 /// keep the gradient: candle's fused softmax over the last dimension cuts it.
 pub fn masked_softmax(scores: &Tensor, mask: &Tensor) -> Result<Tensor> {
-    let hidden = ((mask - 1.0)? * 1e9)?;
-    let scores = scores.broadcast_add(&hidden)?;
+    let mask = &mask.to_dtype(scores.dtype())?;
+    let scores = scores.broadcast_add(&((mask - 1.0)? * 1e9)?)?;
     let largest = scores.max_keepdim(D::Minus1)?.detach();
     let powers = scores.broadcast_sub(&largest)?.exp()?.broadcast_mul(mask)?;
     powers.broadcast_div(&(powers.sum_keepdim(D::Minus1)? + 1e-30)?)

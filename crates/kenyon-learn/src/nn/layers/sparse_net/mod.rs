@@ -24,6 +24,7 @@ pub(crate) use ensemble::merge;
 pub(crate) use forward::Code;
 pub use forward::Scratch;
 pub use inference::InferenceNet;
+pub(crate) use layer::Layer;
 pub use net::SparseNet;
 pub use receptive_field::{Picture, ReceptiveField};
 pub(crate) use saved::{save_winners, saved_winners};

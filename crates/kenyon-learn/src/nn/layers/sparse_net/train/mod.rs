@@ -11,5 +11,7 @@ mod step;
 mod trainer;
 mod update;
 
+pub(crate) use row_share::loss;
 pub(crate) use step::{Labels, NO_LABEL, Optimiser, Step};
-pub(crate) use trainer::Trainer;
+pub(crate) use trainer::{Trainer, annealed};
+pub(crate) use update::{boosted_by, weight_of_rows};

@@ -159,7 +159,8 @@ impl RowShare {
             let range = i * blocks..(i + 1) * blocks;
             let answer = &Lane::flat(&self.answers[range.clone()])[..outputs];
             let gradient = &mut self.gradients[range];
-            self.losses[i] = loss(answer, targets, self.first + i, step.smoothing, gradient);
+            let put = |at: usize, value: f32| gradient[at / LANE].0[at % LANE] = value;
+            self.losses[i] = loss(answer, targets, self.first + i, step.smoothing, put);
         }
         self.limit(0, isa, rows, &net.shape.sums());
         for level in 1..=levels {
@@ -255,9 +256,14 @@ fn scaled_into(gradients: &[Lane], factors: &[f32], scale: f32, blocks: usize, s
     }
 }
 
-/// The loss of one row, and its gradient into `gradient` (zeros before).
-fn loss(answer: &[f32], targets: Labels<'_>, row: usize, smoothing: f32, gradient: &mut [Lane]) -> f32 {
-    let mut put = |at: usize, value: f32| gradient[at / LANE].0[at % LANE] = value;
+/// The loss of one row, and its gradient to `put`, which is not called for what is 0.
+pub(crate) fn loss(
+    answer: &[f32],
+    targets: Labels<'_>,
+    row: usize,
+    smoothing: f32,
+    mut put: impl FnMut(usize, f32),
+) -> f32 {
     match targets {
         Labels::Classes(classes, weights) => {
             let class = classes[row];

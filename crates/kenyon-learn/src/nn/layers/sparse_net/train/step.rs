@@ -1,5 +1,7 @@
 //! The inputs of a training step: labels, optimiser and rates.
 
+use crate::nn::kernels::AdamStep;
+
 /// The true labels of the rows of a mini-batch.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Labels<'a> {
@@ -21,7 +23,7 @@ impl Labels<'_> {
     }
 
     /// Labelled rows.
-    pub(super) fn known(&self) -> usize {
+    pub(crate) fn known(&self) -> usize {
         match self {
             Self::Classes(classes, _) => classes.iter().filter(|&&class| class != NO_LABEL).count(),
             Self::Values(values, _) => values.iter().filter(|value| value.is_finite()).count(),
@@ -57,4 +59,21 @@ pub(crate) struct Step {
     pub(crate) anneal: f32,
     /// Number of this step, from 0.
     pub(crate) number: u64,
+}
+
+impl Step {
+    /// The constants of Adam after `steps` steps.
+    pub(crate) fn adam(&self, steps: u64) -> AdamStep {
+        let t = (steps + 1) as f64;
+        AdamStep {
+            rate: self.rate,
+            beta1: 0.9,
+            beta2: 0.999,
+            correction1: (1.0 / (1.0 - 0.9f64.powf(t))) as f32,
+            correction2: (1.0 / (1.0 - 0.999f64.powf(t))) as f32,
+            epsilon: 1e-8,
+            decay: self.decay,
+            scale: 1.0,
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use super::row_share::{RowShare, ShareCode};
 use super::step::{Labels, Optimiser, Step};
 use super::update::{Level, Work};
-use crate::nn::kernels::{AdamStep, BinSums, Isa, LANE, NarrowedRows, SparseRows, ThreadPool};
+use crate::nn::kernels::{BinSums, Isa, LANE, NarrowedRows, SparseRows, ThreadPool};
 use crate::nn::layers::sparse_net::forward::Scratch;
 use crate::nn::layers::sparse_net::layer::Group;
 use crate::nn::layers::sparse_net::net::SparseNet;
@@ -17,7 +17,7 @@ use crate::{Error, Result};
 pub(crate) struct Trainer {
     /// The weights.
     pub(crate) net: SparseNet,
-    pub(super) seed: u64,
+    pub(crate) seed: u64,
     pub(super) isa: Isa,
     pub(super) pool: ThreadPool,
     pub(super) parts: Vec<RowShare>,
@@ -28,7 +28,7 @@ pub(crate) struct Trainer {
     pub(super) scaled: bool,
     /// The factor of new lines of the first layer.
     pub(super) line_scale: f32,
-    pub(super) adam_steps: u64,
+    pub(crate) adam_steps: u64,
 }
 
 impl Trainer {
@@ -189,17 +189,7 @@ impl Trainer {
             }
         }
         let (isa, pool) = (self.isa, &self.pool);
-        let t = (self.adam_steps + 1) as f64;
-        let adam = AdamStep {
-            rate: step.rate,
-            beta1: 0.9,
-            beta2: 0.999,
-            correction1: (1.0 / (1.0 - 0.9f64.powf(t))) as f32,
-            correction2: (1.0 / (1.0 - 0.999f64.powf(t))) as f32,
-            epsilon: 1e-8,
-            decay: step.decay,
-            scale: 1.0,
-        };
+        let adam = step.adam(self.adam_steps);
         for level in (0..levels.max(1)).rev() {
             let parts = &self.parts;
             let net = &mut self.net;
@@ -312,7 +302,7 @@ fn usage(rows: &SparseRows<'_>, inputs: usize) -> Vec<f32> {
 }
 
 /// Winners between all units and their number.
-fn annealed(&Hidden { units, winners, .. }: &Hidden, anneal: f32) -> usize {
+pub(crate) fn annealed(&Hidden { units, winners, .. }: &Hidden, anneal: f32) -> usize {
     let share = anneal.clamp(0.0, 1.0);
     // Geometric, so that much of the time is spent where few units win.
     let ratio = (winners as f32 / units as f32).powf(share);

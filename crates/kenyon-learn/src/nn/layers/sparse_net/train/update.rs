@@ -5,6 +5,16 @@ use crate::nn::kernels::{self, AdamStep, BinSums, Isa, LANE, Lane, SparseRows, W
 use crate::nn::layers::sparse_net::layer::{Group, Layer, UnitBlock};
 use crate::nn::layers::sparse_net::slots::Slots;
 
+/// Weight of a mini-batch of `rows` rows in the running share of rows that a unit wins.
+pub(crate) fn weight_of_rows(rows: f32) -> f32 {
+    rows / (rows + 1000.0)
+}
+
+/// The factor of the score of a unit that wins a share `duty` of the rows where `share` is meant.
+pub(crate) fn boosted_by(strength: f32, duty: f32, share: f32) -> f32 {
+    (strength * (1.0 - duty / share)).exp()
+}
+
 /// A group with its task.
 pub(super) enum Work<'a> {
     Hidden { level: usize, blocks: usize, winners: f32, group: &'a mut Group },
@@ -183,12 +193,12 @@ impl Level<'_> {
             (0..LANE).for_each(|l| wins.0[l] += own.0[l]);
         }
         let rows = self.rows as f32;
-        let weight = rows / (rows + 1000.0);
+        let weight = weight_of_rows(rows);
         for l in 0..LANE {
             unit_block.wins.0[l] += wins.0[l];
             unit_block.duty.0[l] += weight * (wins.0[l] / rows - unit_block.duty.0[l]);
             if self.boost > 0.0 {
-                unit_block.boost.0[l] = (self.boost * (1.0 - unit_block.duty.0[l] / share)).exp();
+                unit_block.boost.0[l] = boosted_by(self.boost, unit_block.duty.0[l], share);
             }
         }
         wins
