@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 fn floats(json: &str) -> Result<Vec<f32>> {
     let mut out = Vec::new();
-    let mut reader = Reader { text: json, bytes: json.as_bytes(), at: 0 };
+    let mut reader = Scanner { text: json, bytes: json.as_bytes(), at: 0 };
     reader.floats(&mut out, &mut Vec::new(), 0)?;
     reader.end()?;
     Ok(out)
