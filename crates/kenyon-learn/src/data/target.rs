@@ -68,8 +68,8 @@ impl TargetEncoder {
     /// # Errors
     /// `target_missing` where no row has a value, `target_constant` where all have the same,
     /// `target_not_numeric` for regression on words, `target_not_classes` for lists,
-    /// `too_many_classes` where nearly every row has a class of its own.
-    pub fn fit(name: &str, column: &Column, task: Task) -> Result<Self> {
+    /// `too_many_classes` where nearly every row has a class of its own, unless the task was `asked` for.
+    pub fn fit(name: &str, column: &Column, task: Task, asked: bool) -> Result<Self> {
         let fail = |code, reason: String| {
             Err(Error::unprocessable(code, format!("{name}: {reason}")).with_details([Detail::column(name, reason)]))
         };
@@ -115,7 +115,7 @@ impl TargetEncoder {
         match counts.len() {
             0 => fail("target_missing", "no row has a value".into()),
             1 => fail("target_constant", "every row has the same value".into()),
-            n if n > MAX_CLASSES || (rows >= 50 && n * 2 > rows) => {
+            n if n > MAX_CLASSES || (!asked && rows >= 50 && n * 2 > rows) => {
                 fail("too_many_classes", format!("{n} different values in {rows} rows are too many classes"))
             }
             _ => Ok(Self::Classes(counts.into_values().map(|(_, label)| label).collect())),
@@ -313,7 +313,7 @@ mod tests {
     #[test]
     fn numbers_stay_numbers_and_are_sorted_by_size() {
         let column = Column::Number(vec![10.0, -1.5, 2.0, f64::NAN, -20.0, 0.0, -0.0]);
-        let target = TargetEncoder::fit("y", &column, Task::Classification).unwrap();
+        let target = TargetEncoder::fit("y", &column, Task::Classification, false).unwrap();
         assert_eq!(target, TargetEncoder::Classes(vec![json!(-20), json!(-1.5), json!(0), json!(2), json!(10)]));
         assert_eq!(target.encode(&column).unwrap(), Encoded::Classes(vec![4, 1, 3, NO_CLASS, 0, 2, 2]));
         assert_eq!(target.class_id(&json!(2.0)), Some(3));
@@ -324,7 +324,7 @@ mod tests {
         let labels = |texts: &[&str]| Column::Labels(texts.iter().map(|t| Some(Box::from(*t))).collect());
         let exact = [1_234_567_890_123_456_789_i64, 1_234_567_890_123_456_788];
         let column = labels(&[&exact[0].to_string(), &exact[1].to_string(), "1.0", "\"none\"", "true", "1"]);
-        let mut target = TargetEncoder::fit("y", &column, Task::Classification).unwrap();
+        let mut target = TargetEncoder::fit("y", &column, Task::Classification, false).unwrap();
         let classes = vec![json!(1.0), json!(exact[1]), json!(exact[0]), json!(true), json!("none")];
         assert_eq!(target, TargetEncoder::Classes(classes));
         assert_eq!(target.encode(&column).unwrap(), Encoded::Classes(vec![2, 1, 0, 4, 3, 0]));
@@ -340,31 +340,34 @@ mod tests {
     #[test]
     fn large_targets_keep_their_precision() {
         let column = Column::Number((0..100).map(|i| 1.7e9 + 0.1 * f64::from(i)).collect());
-        let TargetEncoder::Number { mean, std } = TargetEncoder::fit("y", &column, Task::Regression).unwrap() else {
+        let TargetEncoder::Number { mean, std } = TargetEncoder::fit("y", &column, Task::Regression, false).unwrap()
+        else {
             panic!()
         };
         assert!((mean - 1.7e9 - 4.95).abs() < 1e-6 && (std - 2.886_607).abs() < 1e-5, "{mean} {std}");
         let huge = Column::Number(vec![1e300, -1e300, 1e299]);
-        assert!(TargetEncoder::fit("y", &huge, Task::Regression).is_ok());
+        assert!(TargetEncoder::fit("y", &huge, Task::Regression, false).is_ok());
         let beyond = Column::Number(vec![f64::MAX, f64::MIN]);
-        assert_eq!(TargetEncoder::fit("y", &beyond, Task::Regression).unwrap_err().code, "target_not_finite");
+        assert_eq!(TargetEncoder::fit("y", &beyond, Task::Regression, false).unwrap_err().code, "target_not_finite");
     }
 
     #[test]
     fn streams_add_classes_at_the_end() {
-        let mut target = TargetEncoder::fit("y", &words(&["b", "a"]), Task::Classification).unwrap();
+        let mut target = TargetEncoder::fit("y", &words(&["b", "a"]), Task::Classification, false).unwrap();
         assert_eq!(target.extend(&words(&["z", "a", "", "c", "z"])), 2);
         assert_eq!(target.encode(&words(&["c", "b"])).unwrap(), Encoded::Classes(vec![3, 1]));
     }
 
     #[test]
     fn targets_that_teach_nothing_are_refused() {
-        let code = |column: &Column, task| TargetEncoder::fit("y", column, task).unwrap_err().code;
+        let code = |column: &Column, task| TargetEncoder::fit("y", column, task, false).unwrap_err().code;
         assert_eq!(code(&words(&["a", "a"]), Task::Classification), "target_constant");
         assert_eq!(code(&words(&["", ""]), Task::Classification), "target_missing");
         assert_eq!(code(&words(&["a", "b"]), Task::Regression), "target_not_numeric");
         assert_eq!(code(&Column::Number(vec![3.0; 9]), Task::Regression), "target_constant");
         let ids = Column::Number((0..100).map(f64::from).collect());
         assert_eq!(code(&ids, Task::Classification), "too_many_classes");
+        let classes = TargetEncoder::fit("y", &ids, Task::Classification, true).unwrap();
+        assert_eq!(classes.outputs(), 100, "whoever names the task means it");
     }
 }

@@ -19,7 +19,7 @@ fn digits_are_read_as_images_of_eight_by_eight() {
     let plan = resolve(&summary, &Default::default(), "target", None).unwrap();
     assert_eq!(plan.task, Task::Classification);
     let table = read_table(&[part], &plan.all(), &Limits::default()).unwrap();
-    let target = TargetEncoder::fit("target", table.column("target").unwrap(), plan.task).unwrap();
+    let target = TargetEncoder::fit("target", table.column("target").unwrap(), plan.task, false).unwrap();
     assert_eq!(target, TargetEncoder::Classes((0..10).map(Value::from).collect()));
     let rows: Vec<usize> = (0..table.rows).collect();
     let encoder = Encoder::fit(&table, &rows, &plan.inputs, Layout::Bag).unwrap();

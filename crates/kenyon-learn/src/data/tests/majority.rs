@@ -159,7 +159,7 @@ fn a_class_may_be_called_anything() {
         let found = infer(&part, &Limits::default()).unwrap();
         let plan = resolve(&found, &Features::new(), "x", None).unwrap();
         let (table, _) = read_table_noting(&[part], &plan.all(), &Limits::default()).unwrap();
-        let target = TargetEncoder::fit("x", table.column("x").unwrap(), plan.task).unwrap();
+        let target = TargetEncoder::fit("x", table.column("x").unwrap(), plan.task, false).unwrap();
         assert!(target.class_id(&json!(word)).is_some(), "{word}");
         assert_eq!(target.outputs(), 3, "{word}");
     }
@@ -181,7 +181,7 @@ fn classes_keep_their_type_and_spelling() {
         let found = infer(&part, &Limits::default()).unwrap();
         let plan = resolve(&found, &Features::new(), "x", Some(Task::Classification)).unwrap();
         let (table, _) = read_table_noting(&[part], &plan.all(), &Limits::default()).unwrap();
-        let target = TargetEncoder::fit("x", table.column("x").unwrap(), plan.task).unwrap();
+        let target = TargetEncoder::fit("x", table.column("x").unwrap(), plan.task, false).unwrap();
         let found = serde_json::to_value(&target).unwrap()["classes"].to_string();
         assert_eq!(found, classes.to_string(), "{cells:?}");
     }

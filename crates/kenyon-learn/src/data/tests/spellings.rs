@@ -143,7 +143,7 @@ fn whole_numbers_of_more_than_64_bits_keep_their_digits() {
     assert_eq!((found.columns[1].kind, found.columns[1].distinct), (ColumnKind::Category, 2));
     let plan = resolve(&found, &Features::new(), "y", None).unwrap();
     let table = read_table(&[part], &plan.all(), &Limits::default()).unwrap();
-    let target = TargetEncoder::fit("y", table.column("y").unwrap(), plan.task).unwrap();
+    let target = TargetEncoder::fit("y", table.column("y").unwrap(), plan.task, false).unwrap();
     assert_eq!(target, TargetEncoder::Classes(vec![json!("894902000000000000000"), json!("894902000000000000001")]));
 }
 

@@ -50,7 +50,7 @@ pub fn choose_encoders(
     let (Some(target), false) = (table.column(&plan.target.name), inputs.is_empty() || candidates.is_empty()) else {
         return Ok(Vec::new());
     };
-    let encoder = TargetEncoder::fit(&plan.target.name, target, plan.task)?;
+    let encoder = TargetEncoder::fit(&plan.target.name, target, plan.task, spec.task.is_some())?;
     let targets = encoder.encode(target)?;
     let rows = match &spec.validation {
         Validation::Auto => crate::data::split::labelled(&targets),

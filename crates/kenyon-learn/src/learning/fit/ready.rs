@@ -61,7 +61,7 @@ impl Ready {
         let column = table
             .column(&plan.target.name)
             .ok_or_else(|| Error::unprocessable("unknown_column", "the target is not in the data"))?;
-        let mut target = TargetEncoder::fit(&plan.target.name, column, plan.task)?;
+        let mut target = TargetEncoder::fit(&plan.target.name, column, plan.task, spec.task.is_some())?;
         let mut targets = target.encode(column)?;
         let profile = DataProfile::new(table, plan);
         let (mut parts, folds) = divided(table, more.is_some(), &profile, &targets, (family, target.outputs()), spec)?;

@@ -264,7 +264,7 @@ mod tests {
         let table = Table { rows, columns: columns.into_iter().map(|(n, c)| (n.to_owned(), c)).collect() };
         let plan = Resolved { target: plans[0].clone(), task, inputs: plans[1..].to_vec(), ignored: Vec::new() };
         let column = table.column("y").unwrap();
-        let target = TargetEncoder::fit("y", column, task).unwrap();
+        let target = TargetEncoder::fit("y", column, task, false).unwrap();
         let targets = target.encode(column).unwrap();
         let split = Split { training: Vec::new(), validation: (0..200).collect() };
         let warnings = of_data(&table, &plan, false, &target, &targets, &split);

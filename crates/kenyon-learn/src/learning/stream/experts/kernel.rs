@@ -119,10 +119,14 @@ impl StreamExpert for Kernel {
         let Some(solved) = self.solved.as_ref().filter(|_| row.row.code.len() == self.width) else {
             return out.fill(1.0 / out.len().max(1) as f32);
         };
-        let mut logits = solved.answer(row.row.code, self.width, 0);
-        logits.resize(out.len(), f32::MIN);
-        out.copy_from_slice(&logits);
-        softmax(out);
+        let mut known = solved.answer(row.row.code, self.width, 0);
+        known.truncate(out.len());
+        softmax(&mut known);
+        // Classes that came after the last solution are as likely as if nothing were known.
+        let each = 1.0 / out.len() as f32;
+        let share = each * known.len() as f32;
+        out.fill(each);
+        out.iter_mut().zip(known).for_each(|(o, p)| *o = p * share);
     }
 
     fn learn_one(&mut self, row: &ExpertRow<'_>, lesson: &Lesson<'_>) {
