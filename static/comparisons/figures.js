@@ -85,7 +85,7 @@ function axis(items, ceiling, bottom) {
 }
 
 const rowsOf = (items) => [['system', 'reference', 'similarity', 'low', 'high', 'p_zero', 'q_zero', 'p_ceiling', 'q_ceiling'], ...items.map((one) => [one.a, one.b, one.value, ...(one.interval ?? ['', '']), one.p_zero, one.q_zero, one.p_ceiling, one.q_ceiling])];
-const described = (items) => items.map((one) => `${one.a} ${num(one.value)}`).join(', ');
+const listed = (items) => items.map((one) => `${one.a} ${num(one.value)}`).join(', ');
 
 // How similar each system is to the reference: a bar each, by name underneath.
 export function similarities(items, ceiling, compare) {
@@ -93,7 +93,7 @@ export function similarities(items, ceiling, compare) {
 	const [Y, behind, spread] = axis(items, ceiling, bottom);
 	const step = (WIDTH - LEFT) / items.length;
 	const title = `Similarity to ${items[0].b}`;
-	const node = svg(440, `${title}: ${described(items)}`, behind, items.map((one, i) => {
+	const node = svg(440, `${title}: ${listed(items)}`, behind, items.map((one, i) => {
 		const x = LEFT + (i + 0.5) * step;
 		return [s('rect.c1', { x: x - step * 0.3, width: step * 0.6, y: Math.min(Y(one.value), Y(0)), height: Math.max(1, Math.abs(Y(one.value) - Y(0))) }), spread(x, one),
 			one.q_zero < 0.05 ? s('text', { x, y: 14, 'text-anchor': 'middle' }, '*') : null,
@@ -108,7 +108,7 @@ export function curve(models, ceiling, compare) {
 	const [Y, behind, spread] = axis(lines.flat(), ceiling, 230);
 	const most = Math.max(...lines.map((one) => one.length));
 	const X = (i) => LEFT + 30 + (i / (most - 1)) * (WIDTH - LEFT - 90);
-	const node = svg(270, `Similarity by layer: ${described(lines.flat())}`, behind, lines.map((items, c) => [
+	const node = svg(270, `Similarity by layer: ${listed(lines.flat())}`, behind, lines.map((items, c) => [
 		s('path', { class: `line c${(c % 4) + 1}`, d: `M${items.map((one, i) => `${X(i)} ${Y(one.value)}`).join('L')}` }),
 		items.map((one, i) => [spread(X(i), one), s('circle', { class: `c${(c % 4) + 1}`, cx: X(i), cy: Y(one.value), r: 4 }), c ? null : s('text', { x: X(i), y: 254, 'text-anchor': 'middle' }, one.layer)])]));
 	return figure('Layer by layer', node, () => rowsOf(lines.flat()), `${compare}, in the order of the request: ${[...models.keys()].join(', ')}.`);
