@@ -15,7 +15,8 @@ mod signal;
 mod tail;
 mod text;
 
-pub use code::{KnownCodes, MAX_KEYS, SKETCH};
+pub use blocks::SKETCH;
+pub use code::{KnownCodes, MAX_KEYS};
 pub use inputs::{InputProfile, SCORES};
 
 use crate::data::{Batch, Table};

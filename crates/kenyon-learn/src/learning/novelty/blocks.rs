@@ -1,7 +1,9 @@
 //! Known rows' sketches as the kernel reads them: 16 rows side by side, number by number.
 
-use super::code::SKETCH;
 use crate::nn::kernels::{Isa, block_products};
+
+/// Directions a wide code is projected to.
+pub const SKETCH: usize = 64;
 
 /// Rows of a block.
 const ROWS: usize = 16;

@@ -1,11 +1,8 @@
 //! Distance of a row's code to known codes: projected to [`SKETCH`] directions (Johnson–Lindenstrauss, signs from a
 //! fixed stream), normalised, and compared by cosine with a sample of training rows.
 
-use super::blocks::SketchBlocks;
+use super::blocks::{SKETCH, SketchBlocks};
 use crate::random::Random;
-
-/// Directions a wide code is projected to.
-pub const SKETCH: usize = 64;
 
 /// Keys kept at most.
 pub const MAX_KEYS: usize = 512;

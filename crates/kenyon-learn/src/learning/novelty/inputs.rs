@@ -1,8 +1,8 @@
 //! Statistics of a row's inputs, independent of the network: each column by itself, all columns
 //! together, characters and words of texts, level and roughness of pictures and series.
 
+use super::blocks::SKETCH;
 use super::blocks::SketchBlocks;
-use super::code::SKETCH;
 use super::numbers::{UsualNames, UsualNumber};
 use super::precision::precision;
 use super::signal;

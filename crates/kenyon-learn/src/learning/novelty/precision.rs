@@ -1,6 +1,6 @@
 //! Units in which what varies together counts once (Mahalanobis 1936).
 
-use super::code::SKETCH;
+use super::blocks::SKETCH;
 use crate::nn::linalg::cholesky::Factor;
 
 /// Added to each direction's variance, as a share of the mean variance.

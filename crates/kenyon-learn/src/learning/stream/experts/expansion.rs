@@ -2,7 +2,7 @@
 //! with a fixed random `R`. It is solved from sums, so the order of rows does not matter: classes that come one after the
 //! other are learned as well as together, and a forgotten row is subtracted.
 
-use super::{ExpertKind, ExpertRow, Lesson, Pass, Shared, StreamExpert, Truth, from_bytes, to_bytes};
+use super::{ExpertKind, ExpertRow, LEAD, Lesson, Pass, Shared, StreamExpert, Truth, from_bytes, to_bytes};
 use crate::Result;
 use crate::learning::stream::copy_on_write::CopyOnWrite;
 use crate::nn::kernels::matrix::{MatrixShape, product};
@@ -114,6 +114,10 @@ impl StreamExpert for Expansion {
 
     fn is_ready(&self) -> bool {
         self.readout.is_some()
+    }
+
+    fn lead(&self) -> f32 {
+        if self.readout.is_some() { LEAD } else { 0.0 }
     }
 
     fn predict_one(&self, row: &ExpertRow<'_>, _buffer: &mut Vec<f32>, out: &mut [f32]) {

@@ -2,7 +2,7 @@
 //! each weighs is solved for at intervals, as `memory` does it in a training ([`crate::models::memory`]). The name of a
 //! class, read as a text, is stored like a row of it where left-out rows are answered better so.
 
-use super::{ExpertKind, ExpertRow, Lesson, Pass, Shared, StreamExpert, Truth, from_bytes, to_bytes};
+use super::{ExpertKind, ExpertRow, LEAD, Lesson, Pass, Shared, StreamExpert, Truth, from_bytes, to_bytes};
 use crate::Result;
 use crate::learning::stream::copy_on_write::CopyOnWrite;
 use crate::models::memory::{RIDGES, StoredVectors, kernel};
@@ -12,9 +12,6 @@ use serde::{Deserialize, Serialize};
 
 /// Rows that are stored: the equations grow with the cube. Those after them change nothing.
 const MOST: usize = 2_000;
-/// While all rows are stored it is ahead by so much: an expert that is better by a fifth of a nat over a hundred rows draws
-/// level. Experts with a smaller log loss and a lower accuracy do not.
-const LEAD: f32 = 6.0;
 /// The equations are solved again when there are more rows by one in so many.
 const SOLVED_EACH: usize = 16;
 
