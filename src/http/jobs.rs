@@ -115,39 +115,13 @@ async fn retry_job(
     Ok(queued(&api.store.retry_job(job.id).await?))
 }
 
-/// The fields of a server-sent event.
-#[derive(Serialize, ToSchema)]
-struct SentEvent {
-    /// Its number, for `Last-Event-ID`.
-    id: String,
-    /// What it is about.
-    event: SentEventKind,
-    /// An object of JSON, which depends on the event.
-    data: String,
-}
-
-/// What an event of a job is about.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-#[expect(dead_code, reason = "a description only: the store has them as text")]
-enum SentEventKind {
-    /// The job's state.
-    Status,
-    /// How far it is.
-    Progress,
-    /// Figures of an epoch.
-    Metric,
-    /// A line for people.
-    Log,
-}
-
 /// The job's events, as server-sent events, until it has ended.
 ///
 /// Events are `status`, `progress`, `metric` and `log`. `Last-Event-ID` resumes after an event; when
 /// the job has ended and nothing is left, the answer is 204, after which a browser does not reconnect.
 #[utoipa::path(get, path = "/api/v1/jobs/{id}/events", operation_id = "job_events", tag = "jobs",
     security(("key" = ["read"])), params(("id" = inline(JobId), Path), ("Last-Event-ID" = Option<String>, Header)),
-    responses((status = 200, content_type = "text/event-stream", body = SentEvent), (status = 204),
+    responses((status = 200, content_type = "text/event-stream", body = String), (status = 204),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
 async fn job_events(
     State(api): State<Api>,
