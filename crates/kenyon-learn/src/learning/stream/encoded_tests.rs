@@ -97,7 +97,6 @@ fn a_row_a_class_is_enough_where_the_encoder_knows_the_classes() {
     for kind in 0..KINDS.len() {
         observe(&mut stream, &[row(kind, 0)]);
     }
-    // A row alone is right in .85 of rows, its class's name beside it in .97.
     assert!(accuracy(&stream, 0..6) > 0.9, "{}", accuracy(&stream, 0..6));
     // A snapshot continues to the same state.
     let mut again = StreamModel::restore(&stream.snapshot().unwrap(), None).unwrap();
