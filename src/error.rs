@@ -126,9 +126,9 @@ impl Error {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        let Some(mut said) = Self::of_disk(&error) else { return Self::internal(error) };
-        said.cause = Some(error.into());
-        said
+        let Some(mut converted) = Self::of_disk(&error) else { return Self::internal(error) };
+        converted.cause = Some(error.into());
+        converted
     }
 }
 

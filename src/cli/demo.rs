@@ -20,13 +20,13 @@ pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Resul
     let server = format!("http://{}", running.addr);
     let connection = Connection { server: Some(server.clone()), key: (!key.is_empty()).then_some(key), cacert: None };
     let client = Client::new(&connection)?;
-    let say = |line: String| {
+    let show = |line: String| {
         if !json {
             print_line!("{line}");
         }
     };
 
-    say(format!("Kenyon serves {server}"));
+    show(format!("Kenyon serves {server}"));
     let (training, test_rows) = digits()?;
     let sent = client
         .checked(
@@ -35,11 +35,11 @@ pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Resul
         .await?
         .json::<Value>()
         .await?;
-    say(format!("sent {} images of 8×8 grey values (UCI optical digits, CC BY 4.0)", sent["rows"]));
+    show(format!("sent {} images of 8×8 grey values (UCI optical digits, CC BY 4.0)", sent["rows"]));
     let request = json!({"dataset": "digits", "target": "label", "seed": 7});
     let job = client.json(Method::POST, "/api/v1/models/digits/train", Some(&request)).await?;
     let job = client.follow(job["id"].as_str().unwrap_or_default(), json).await?;
-    say(format!("trained version {}: on held-out rows {}", job["version"], show::metrics(&job["metrics"])));
+    show(format!("trained version {}: on held-out rows {}", job["version"], show::metrics(&job["metrics"])));
 
     let rows: Vec<&Map<String, Value>> = test_rows.iter().map(|(row, _)| row).collect();
     let body = json!({"rows": rows, "coverage": 0.95});
@@ -47,9 +47,9 @@ pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Resul
     let predictions = answer["predictions"].as_array().context("the server did not answer")?;
     let right = predictions.iter().zip(&test_rows).filter(|(p, (_, truth))| p["label"] == *truth).count();
     let accuracy = right as f64 / test_rows.len().max(1) as f64;
-    say(format!("test accuracy {accuracy:.4} on {} images it has never seen", test_rows.len()));
+    show(format!("test accuracy {accuracy:.4} on {} images it has never seen", test_rows.len()));
     for (prediction, (_, truth)) in predictions.iter().zip(&test_rows).take(5) {
-        say(format!(
+        show(format!(
             "  truth {truth}  answer {}  probability {:.3}  95 % set {}",
             prediction["label"],
             prediction["probability"].as_f64().unwrap_or(0.0),
@@ -66,7 +66,7 @@ pub(super) async fn run(config: Config, exit: bool, json: bool) -> anyhow::Resul
         running.shutdown().await;
         return Ok(());
     }
-    say(format!("dashboard: {server}/  (stop with Ctrl-C)"));
+    show(format!("dashboard: {server}/  (stop with Ctrl-C)"));
     tokio::signal::ctrl_c().await?;
     running.shutdown().await;
     Ok(())

@@ -12,7 +12,7 @@
 //!
 //! Of one model's trainings and consolidations one at a time runs; others wait in the queue's order,
 //! and each makes the version whose number it was given when it was submitted. Evaluations run in
-//! parallel. A worker that dies loses its lease; the job is queued again and continues from its
+//! parallel. A worker that crashes loses its lease; the job is queued again and continues from its
 //! checkpoint. Three attempts in a row that got no further fail the job; one that died before its
 //! first heartbeat counts a third of that, because a power cut is not the job's fault.
 

@@ -129,10 +129,10 @@ pub(super) fn run<T>(
     let full = base.get("epochs").and_then(Value::as_i64).unwrap_or(EPOCHS).max(1);
     let rungs = rungs(request.trials);
     let total: usize = (0..=rungs).map(|r| request.trials.div_ceil(ETA.pow(r as u32))).sum();
-    let mut alive: Vec<usize> = (0..request.trials).collect();
+    let mut remaining: Vec<usize> = (0..request.trials).collect();
     for rung in 0..=rungs {
         let epochs = (full / (ETA as i64).pow((rungs - rung) as u32)).max(1);
-        for &trial in &alive {
+        for &trial in &remaining {
             if history.tried.iter().any(|t| t.trial == trial && t.rung == rung) {
                 continue;
             }
@@ -153,9 +153,9 @@ pub(super) fn run<T>(
             report_progress(monitor, &history, total);
             monitor.checkpoint(history.steps, pack(&history, &[])?)?;
         }
-        alive = survivors(&history, rung, alive.len().div_ceil(ETA));
+        remaining = survivors(&history, rung, remaining.len().div_ceil(ETA));
     }
-    let best = alive.first().copied().unwrap_or(0);
+    let best = remaining.first().copied().unwrap_or(0);
     let config = configuration(request, family, base, seed, best)?;
     monitor.log(&format!("trial {best} is the best and is trained in full: {}", Value::Object(config.clone())));
     let within = Within { monitor, history: &history, shown: true, step: AtomicU64::new(0) };

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 /// How often it is seen whether the job should stop or save.
 const TICK: Duration = Duration::from_millis(10);
 /// How often the memory of the process is read.
-const LOOK: Duration = Duration::from_millis(50);
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// A process that was asked to stop and does not is ended after this, before its job counts as ended.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Lines of its standard error that are kept to find out why it ended.
@@ -78,7 +78,7 @@ struct Process {
     stopping: Option<Instant>,
     /// Whether it was asked for a checkpoint that has not come yet.
     checkpoint_requested: bool,
-    looked: Instant,
+    checked: Instant,
 }
 
 impl Process {
@@ -125,7 +125,7 @@ impl Process {
                 }
             }
         })?;
-        let looked = Instant::now();
+        let checked = Instant::now();
         Ok(Self {
             child,
             orders,
@@ -134,7 +134,7 @@ impl Process {
             ended_before,
             stopping: None,
             checkpoint_requested: false,
-            looked,
+            checked,
         })
     }
 
@@ -183,8 +183,8 @@ impl Process {
             }
             None => {}
         }
-        if self.looked.elapsed() >= LOOK {
-            self.looked = Instant::now();
+        if self.checked.elapsed() >= CHECK_INTERVAL {
+            self.checked = Instant::now();
             let taken = memory::of_process(self.child.id()).unwrap_or(0);
             if taken > limit {
                 let detail = format!(
@@ -205,13 +205,13 @@ impl Process {
             Ok(status) => status,
             Err(error) => return error.into(),
         };
-        let said: Vec<String> = {
+        let last_lines: Vec<String> = {
             let lines = self.last_lines.lock().unwrap_or_else(PoisonError::into_inner);
             lines.iter().cloned().collect()
         };
-        tracing::warn!(%status, last = ?said, "a job's process ended without a result");
+        tracing::warn!(%status, last = ?last_lines, "a job's process ended without a result");
         let by_system = status.signal() == Some(9) && memory::ended_by_system() > self.ended_before;
-        why(status, by_system || said.iter().any(|line| line.contains("memory allocation of")))
+        why(status, by_system || last_lines.iter().any(|line| line.contains("memory allocation of")))
     }
 
     fn end(&mut self) {

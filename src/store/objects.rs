@@ -284,9 +284,9 @@ impl From<object_store::Error> for Error {
         }
         let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&error);
         while let Some(inner) = cause {
-            if let Some(mut said) = inner.downcast_ref().and_then(Self::of_disk) {
-                said.cause = Some(error.into());
-                return said;
+            if let Some(mut converted) = inner.downcast_ref().and_then(Self::of_disk) {
+                converted.cause = Some(error.into());
+                return converted;
             }
             cause = inner.source();
         }

@@ -138,11 +138,11 @@ fn main() -> Result<()> {
     let only = argument("--task");
     let mut sums = vec![(Score::default(), 0); variants.len()];
     for name in names {
-        let said = known.as_ref().and_then(|known| known[&name]["task"].as_str());
-        if only.as_deref().is_some_and(|only| (said == Some("regression")) != (only == "regression")) {
+        let task_of = known.as_ref().and_then(|known| known[&name]["task"].as_str());
+        if only.as_deref().is_some_and(|only| (task_of == Some("regression")) != (only == "regression")) {
             continue;
         }
-        let task = said.map(|task| if task == "regression" { Task::Regression } else { Task::Classification });
+        let task = task_of.map(|task| if task == "regression" { Task::Regression } else { Task::Classification });
         let set = read(&folder.join(format!("{name}.csv.gz")), task)?;
         if !rows.contains(&set.table.rows) {
             continue;

@@ -123,9 +123,9 @@ impl Error {
 
 impl From<std::io::Error> for Error {
     fn from(error: std::io::Error) -> Self {
-        let mut said = Self::new(Kind::Io, "io", error.to_string());
-        said.cause = Some(error.into());
-        said
+        let mut converted = Self::new(Kind::Io, "io", error.to_string());
+        converted.cause = Some(error.into());
+        converted
     }
 }
 

@@ -265,8 +265,8 @@ fn loaded(
 
 impl Source {
     fn unknown(&self, column: &str) -> Error {
-        let said = format!("the dataset {} has no column '{column}'", self.name);
-        Error::unprocessable("unknown_column", said.clone()).with_details([Detail::column(column, said)])
+        let message = format!("the dataset {} has no column '{column}'", self.name);
+        Error::unprocessable("unknown_column", message.clone()).with_details([Detail::column(column, message)])
     }
 
     /// How one of the file's own columns is read.
@@ -297,8 +297,8 @@ impl Source {
         let details: Vec<Detail> =
             empty.take(20).map(|(row, _)| Detail::cell(row as u64 + 1, column, "has no name")).collect();
         if !details.is_empty() {
-            let said = format!("the column {column} of the dataset {} has rows without a name", self.name);
-            return Err(Error::unprocessable("condition_missing", said).with_details(details));
+            let message = format!("the column {column} of the dataset {} has rows without a name", self.name);
+            return Err(Error::unprocessable("condition_missing", message).with_details(details));
         }
         Ok(cells.iter().flatten().map(|name| name.to_string()).collect())
     }
@@ -332,18 +332,18 @@ impl Source {
                     ..ColumnPlan::new(column.name.clone(), kind)
                 }),
                 None if whole => {
-                    let said = format!("the column {} of the dataset {} has no numbers", column.name, self.name);
-                    return Err(Error::unprocessable("no_channels", said));
+                    let message = format!("the column {} of the dataset {} has no numbers", column.name, self.name);
+                    return Err(Error::unprocessable("no_channels", message));
                 }
                 None => {}
             }
         }
         if plans.is_empty() {
-            let said = match pattern {
+            let message = match pattern {
                 Some(pattern) => format!("no column of numbers of the dataset {} matches '{pattern}'", self.name),
                 None => format!("the dataset {} has no column of numbers besides those with names", self.name),
             };
-            return Err(Error::unprocessable("no_channels", said));
+            return Err(Error::unprocessable("no_channels", message));
         }
         Ok(plans)
     }

@@ -185,7 +185,7 @@ fn check(learning: &StreamHandle, filter: &Map<String, Value>) -> Result<()> {
         return Err(Error::malformed("empty_filter", "name at least one column in `where`")
             .with_details([Detail::path("where", "must name at least one column")]));
     }
-    let unknown: Vec<&String> = filter.keys().filter(|name| !learning.log.reader.knows(name)).collect();
+    let unknown: Vec<&String> = filter.keys().filter(|name| !learning.log.reader.has_field(name)).collect();
     let Some(name) = unknown.first() else { return Ok(()) };
     let places = unknown.iter().map(|name| Detail::path(format!("where.{name}"), "the model has no such column"));
     let detail = format!("the model has no column '{name}'");

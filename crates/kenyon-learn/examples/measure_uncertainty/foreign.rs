@@ -86,8 +86,8 @@ pub(crate) fn foreign(table: &Table, random: &mut Random) -> Vec<(&'static str, 
         out.push(("noise", noisy));
     }
     if table.columns.iter().any(|(_, column)| matches!(column, Column::Text(_))) {
-        let mut strange = table.clone();
-        for (_, column) in &mut strange.columns {
+        let mut foreign = table.clone();
+        for (_, column) in &mut foreign.columns {
             if let Column::Text(texts) = column {
                 for text in texts.iter_mut().flatten() {
                     let mut letter = |c: char| {
@@ -97,7 +97,7 @@ pub(crate) fn foreign(table: &Table, random: &mut Random) -> Vec<(&'static str, 
                 }
             }
         }
-        out.push(("random letters", strange));
+        out.push(("random letters", foreign));
         for (what, texts) in [("French", FRENCH), ("Chinese", CHINESE)] {
             let mut other = table.select(&vec![0; texts.len()]);
             for (_, column) in &mut other.columns {

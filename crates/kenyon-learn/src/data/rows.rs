@@ -46,7 +46,7 @@ impl RowsReader {
     }
 
     /// Whether a row may carry a field of this name.
-    pub fn knows(&self, name: &str) -> bool {
+    pub fn has_field(&self, name: &str) -> bool {
         self.compiled.find(name, 0).is_some()
     }
 

@@ -101,8 +101,8 @@ fn folders_that_are_wrong_are_refused_with_the_reason() {
         ("modules.json", br#"[{"path":"../..","type":"x.Pooling"}]"#.to_vec(), "modules.json"),
     ];
     for (file, content, reason) in cases {
-        let said = refusal("bert", file, &content);
-        assert!(said.contains(reason), "{file}: {said}");
+        let message = refusal("bert", file, &content);
+        assert!(message.contains(reason), "{file}: {message}");
     }
     let other = fs::read(fixture("static").join("tokenizer.json")).unwrap();
     let fewer = String::from_utf8(other).unwrap().replace("\".\": 24", "\".\": 99");

@@ -43,8 +43,10 @@ pub fn layer_code(network: &dyn Network, batch: &Batch, wanted: Option<&str>) ->
     let names = layer_names(network, batch)?;
     let last = names.len().checked_sub(2).map_or(FEATURES, |at| &names[at]);
     if wanted.is_some_and(|name| name != last && name != FEATURES) {
-        let said = format!("there is no such layer; this network has {}", names.join(", "));
-        return Err(Error::unprocessable("unknown_layer", said.clone()).with_details([Detail::path("layer", said)]));
+        let message = format!("there is no such layer; this network has {}", names.join(", "));
+        return Err(
+            Error::unprocessable("unknown_layer", message.clone()).with_details([Detail::path("layer", message)])
+        );
     }
     let (width, values) = (network.feature_width(), network.features(batch)?);
     let layer = match wanted {

@@ -110,7 +110,7 @@ fn targets_of(targets: &Encoded, rows: &[usize]) -> Vec<Vec<f64>> {
             rows.iter().for_each(|&row| *counts.entry(ids[row]).or_default() += 1);
             let mut classes: Vec<(usize, u32)> = counts.into_iter().map(|(class, count)| (count, class)).collect();
             classes.sort_by(|a, b| b.cmp(a));
-            // The second of two classes says what the first does.
+            // The second of two classes carries the information of the first.
             classes.truncate(if classes.len() == 2 { 1 } else { CLASSES });
             let of = |class: u32| rows.iter().map(|&row| f64::from(u8::from(ids[row] == class))).collect();
             classes.into_iter().map(|(_, class)| centred(of(class))).collect()

@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn glitches_that_come_again_and_again_change_little() {
+    fn outliers_that_recur_change_little() {
         let (mut scale, mut random) = (Scale::default(), Random::new(2));
         (0..20_000).for_each(|row| scale.observe(if row % 100 == 50 { 1e6 } else { f64::from(random.uniform()) }));
         assert!(deviation(&scale) < 0.7, "{}", deviation(&scale));

@@ -142,8 +142,8 @@ fn make(seed: u64) -> Made {
     let (mut texts, mut rows): (Vec<Vec<String>>, Vec<Vec<Held>>) = (0..count)
         .map(|row| kinds.iter().map(|kind| kind.cell(row as u64, &mut draws)).unzip::<_, _, Vec<_>, Vec<_>>())
         .unzip();
-    let strange = |kind: &Kind| !matches!(kind, Kind::Category | Kind::Words);
-    let stray = (draws.below(3) == 0).then(|| draws.below(columns as u64) as usize).filter(|&c| strange(&kinds[c]));
+    let other_kind = |kind: &Kind| !matches!(kind, Kind::Category | Kind::Words);
+    let stray = (draws.below(3) == 0).then(|| draws.below(columns as u64) as usize).filter(|&c| other_kind(&kinds[c]));
     if let Some(column) = stray {
         let row = 1 + draws.below(count as u64 - 1) as usize;
         draws.of(&STRAY).clone_into(&mut texts[row][column]);

@@ -137,7 +137,7 @@ fn whole_numbers_of_more_than_64_bits_keep_their_digits() {
     let rows = read_rows(&[part], &found.columns, 1, 1, &Limits::default()).unwrap();
     assert_eq!(rows[0]["x"], json!("89490200000000000001"));
     assert_eq!(found.columns[0].examples[1], json!("89490200000000000001"));
-    // As classes they are told apart.
+    // As classes they differ.
     let csv = lines(40, "x,y", |i| format!("{i},89490200000000000000{}", i % 2));
     let (_file, part, found) = upload(csv.as_bytes(), &ReadOptions::default()).unwrap();
     assert_eq!((found.columns[1].kind, found.columns[1].distinct), (ColumnKind::Category, 2));

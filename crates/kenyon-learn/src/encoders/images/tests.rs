@@ -89,8 +89,8 @@ fn folders_that_are_wrong_are_refused_with_the_reason() {
         ("efficientnet-lite", changed("efficientnet-lite", config, "pretrained_cfg", Value::Null), "pretrained_cfg"),
     ];
     for (name, (file, content), reason) in cases {
-        let said = refusal(name, &file, &content);
-        assert!(said.contains(reason), "{name} {file}: {said}");
+        let message = refusal(name, &file, &content);
+        assert!(message.contains(reason), "{name} {file}: {message}");
     }
 }
 

@@ -88,8 +88,8 @@ impl<'a> Run<'a> {
         let over = match bootstrap.over {
             Over::Both if matrices.subjects < 2 => Over::Stimuli,
             Over::Subjects if matrices.subjects < 2 => {
-                let said = "there is one subject; a bootstrap over subjects needs two";
-                return Err(Error::unprocessable("one_subject", said));
+                let message = "there is one subject; a bootstrap over subjects needs two";
+                return Err(Error::unprocessable("one_subject", message));
             }
             over => over,
         };
@@ -149,8 +149,8 @@ impl<'a> Run<'a> {
             }
         }
         if over != Over::Subjects && draws[2].len() < 2 {
-            let said = "hardly a bootstrap sample has three different stimuli: there are too few of them";
-            return Err(Error::unprocessable("too_few_conditions", said));
+            let message = "hardly a bootstrap sample has three different stimuli: there are too few of them";
+            return Err(Error::unprocessable("too_few_conditions", message));
         }
         Ok((point, draws))
     }

@@ -63,8 +63,8 @@ fn euclidean(responses: &Responses) -> Result<Rdm> {
 fn correlation(responses: &Responses) -> Result<Rdm> {
     let p = responses.channels();
     if p < 2 {
-        let said = "a correlation distance needs at least two channels; use the distance `euclidean`";
-        return Err(Error::unprocessable("one_channel", said));
+        let message = "a correlation distance needs at least two channels; use the distance `euclidean`";
+        return Err(Error::unprocessable("one_channel", message));
     }
     let means = responses.means();
     let (mut patterns, mut names, mut dropped) = (Vec::new(), Vec::new(), Vec::new());
@@ -114,8 +114,8 @@ fn from_products(x: &[f64], p: usize, distance: impl Fn(f64, f64, f64) -> f64) -
 fn crossnobis(responses: &Responses) -> Result<Rdm> {
     let p = responses.channels();
     if responses.folds() < 2 {
-        let said = "a cross-validated distance needs two runs; use the distance `mahalanobis`";
-        return Err(Error::unprocessable("one_run", said));
+        let message = "a cross-validated distance needs two runs; use the distance `mahalanobis`";
+        return Err(Error::unprocessable("one_run", message));
     }
     let cells = responses.fold_sums()?;
     let kept: Vec<usize> = (0..cells.kept.len()).filter(|&c| cells.kept[c]).collect();
@@ -171,8 +171,8 @@ fn finish(names: Vec<String>, values: Vec<f32>, dropped: Vec<Dropped>) -> Result
         let reasons = dropped
             .iter()
             .map(|d| crate::Detail { reason: format!("`{}`: {}", d.condition, d.reason), ..crate::Detail::default() });
-        let said = "fewer than two conditions have a defined distance";
-        return Err(Error::unprocessable("too_few_conditions", said).with_details(reasons));
+        let message = "fewer than two conditions have a defined distance";
+        return Err(Error::unprocessable("too_few_conditions", message).with_details(reasons));
     }
     let mut rdm = Rdm::new(names, values)?;
     rdm.dropped = dropped;

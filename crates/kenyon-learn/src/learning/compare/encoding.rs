@@ -78,12 +78,12 @@ pub fn encode(system: &MeanResponses, recorded: &MeanResponses, seed: u64) -> Re
         system.conditions.iter().filter(|name| recorded.conditions.contains(name)).cloned().collect();
     let n = shared.len();
     if n < 4 * MIN_CONDITIONS {
-        let said = format!("{n} shared stimuli; an encoding model needs {}", 4 * MIN_CONDITIONS);
-        return Err(Error::unprocessable("too_few_conditions", said));
+        let message = format!("{n} shared stimuli; an encoding model needs {}", 4 * MIN_CONDITIONS);
+        return Err(Error::unprocessable("too_few_conditions", message));
     }
     if n > MAX_ENCODED {
-        let said = format!("{n} stimuli; an encoding model is fitted to at most {MAX_ENCODED}");
-        return Err(Error::new(Kind::TooLarge, "too_many_conditions", said));
+        let message = format!("{n} stimuli; an encoding model is fitted to at most {MAX_ENCODED}");
+        return Err(Error::new(Kind::TooLarge, "too_many_conditions", message));
     }
     let (x, y) = (system.rows(&shared), recorded.rows(&shared));
     let (p, q) = (system.channels, recorded.channels);

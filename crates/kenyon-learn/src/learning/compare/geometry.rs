@@ -16,8 +16,8 @@ pub const MAX_PROCRUSTES: usize = 1000;
 pub fn linear_cka(x: &[f64], x_channels: usize, y: &[f64], y_channels: usize) -> Result<f64> {
     let (rows, other) = (x.len() / x_channels.max(1), y.len() / y_channels.max(1));
     if rows != other || rows < 2 {
-        let said = format!("{rows} and {other} stimuli: two layers are compared on the same two or more stimuli");
-        return Err(Error::unprocessable("stimuli_do_not_match", said));
+        let message = format!("{rows} and {other} stimuli: two layers are compared on the same two or more stimuli");
+        return Err(Error::unprocessable("stimuli_do_not_match", message));
     }
     let (gx, gy) = (centred_products(x, x_channels), centred_products(y, y_channels));
     let dot = |a: &[f64], b: &[f64]| -> f64 { a.iter().zip(b).map(|(a, b)| a * b).sum() };

@@ -72,8 +72,8 @@ impl Matrices {
     ) -> Result<Self> {
         let subjects = values.len() - systems;
         if comparison == Comparison::Procrustes && conditions > MAX_PROCRUSTES {
-            let said = format!("{conditions} conditions; Procrustes compares at most {MAX_PROCRUSTES}, `cka` more");
-            return Err(Error::new(Kind::TooLarge, "too_many_conditions", said));
+            let message = format!("{conditions} conditions; Procrustes compares at most {MAX_PROCRUSTES}, `cka` more");
+            return Err(Error::new(Kind::TooLarge, "too_many_conditions", message));
         }
         let mut this = Self { comparison, conditions, systems, subjects, values, orders: Vec::new() };
         if let Some(coefficient) = comparison.coefficient() {
@@ -114,8 +114,8 @@ impl Comparison {
 pub(crate) fn check_varies(name: &str, values: &[f32], comparison: Comparison) -> Result<()> {
     let constant = if comparison.coefficient().is_some() { values[0] } else { 0.0 };
     if values.iter().all(|&v| v == constant) {
-        let said = format!("all dissimilarities of `{name}` are {constant}: there is no structure to compare");
-        return Err(Error::unprocessable("constant_rdm", said));
+        let message = format!("all dissimilarities of `{name}` are {constant}: there is no structure to compare");
+        return Err(Error::unprocessable("constant_rdm", message));
     }
     Ok(())
 }

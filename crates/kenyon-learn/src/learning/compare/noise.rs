@@ -35,9 +35,9 @@ impl Noise {
     pub fn estimate(responses: &Responses, shrinkage: Shrinkage) -> Result<Self> {
         let (rows, all) = (responses.observations(), responses.channels());
         let Some(freedom) = rows.checked_sub(responses.conditions().len()).filter(|&f| f > 0) else {
-            let said = "the noise between channels is estimated from repeated observations of a condition, \
+            let message = "the noise between channels is estimated from repeated observations of a condition, \
                 and no condition has two; use the distance `euclidean` or `correlation`";
-            return Err(Error::unprocessable("no_repetitions", said));
+            return Err(Error::unprocessable("no_repetitions", message));
         };
         let residuals = responses.residuals();
         let scale = responses.values().iter().fold(0.0f64, |m, v| m.max(v.abs()));
@@ -46,12 +46,12 @@ impl Noise {
         let channels: Vec<usize> = (0..all).filter(|&c| varies(c)).collect();
         let p = channels.len();
         if p == 0 {
-            let said = "no channel varies between the observations of a condition, so there is no noise to weigh by";
-            return Err(Error::unprocessable("no_noise", said));
+            let message = "no channel varies between the observations of a condition, so there is no noise to weigh by";
+            return Err(Error::unprocessable("no_noise", message));
         }
         if p > MAX_CHANNELS {
-            let said = format!("{p} channels; the noise covariance of at most {MAX_CHANNELS} can be estimated");
-            return Err(Error::new(Kind::TooLarge, "too_many_channels", said));
+            let message = format!("{p} channels; the noise covariance of at most {MAX_CHANNELS} can be estimated");
+            return Err(Error::new(Kind::TooLarge, "too_many_channels", message));
         }
         let kept = select(&residuals, all, &channels);
         let mut noise = match shrinkage {
@@ -155,9 +155,9 @@ fn cholesky(a: &[f64], p: usize) -> Result<Vec<f64>> {
             } else if rest > 1e-12 * a[i * p + i] {
                 l[i * p + i] = rest.sqrt();
             } else {
-                let said = "the noise covariance has no inverse: there are too few repeated observations, or two \
+                let message = "the noise covariance has no inverse: there are too few repeated observations, or two \
                     channels are the same; use more repetitions or the distance `euclidean`";
-                return Err(Error::unprocessable("singular_noise", said));
+                return Err(Error::unprocessable("singular_noise", message));
             }
         }
     }

@@ -94,8 +94,8 @@ impl Rdm {
             if a == b {
                 if *value != 0.0 && value.is_finite() {
                     let detail = Detail::row(row, format!("the dissimilarity of `{i}` to itself must be 0"));
-                    let said = "a condition is dissimilar to itself";
-                    return Err(Error::unprocessable("rdm_diagonal", said).with_details([detail]));
+                    let message = "a condition is dissimilar to itself";
+                    return Err(Error::unprocessable("rdm_diagonal", message).with_details([detail]));
                 }
                 continue;
             }
@@ -103,8 +103,8 @@ impl Rdm {
             let value = *value as f32;
             if slot.is_finite() && *slot != value {
                 let detail = Detail::row(row, format!("`{i}` and `{j}` were given another value before"));
-                let said = "a pair has two different dissimilarities";
-                return Err(Error::unprocessable("rdm_duplicate", said).with_details([detail]));
+                let message = "a pair has two different dissimilarities";
+                return Err(Error::unprocessable("rdm_duplicate", message).with_details([detail]));
             }
             *slot = value;
         }
@@ -121,8 +121,8 @@ impl Rdm {
             }
         }
         if !gaps.is_empty() {
-            let said = format!("{} pairs of conditions have no dissimilarity", gaps.len());
-            return Err(Error::unprocessable("rdm_incomplete", said).with_details(gaps));
+            let message = format!("{} pairs of conditions have no dissimilarity", gaps.len());
+            return Err(Error::unprocessable("rdm_incomplete", message).with_details(gaps));
         }
         let mut rdm = Self { conditions: names.into_iter().map(str::to_owned).collect(), values, dropped };
         if kept.len() < n {
@@ -162,8 +162,8 @@ impl Rdm {
 
 pub(crate) fn limit(n: usize) -> Result<()> {
     if n > MAX_CONDITIONS {
-        let said = format!("{n} conditions; at most {MAX_CONDITIONS} can be compared");
-        return Err(Error::new(crate::Kind::TooLarge, "too_many_conditions", said));
+        let message = format!("{n} conditions; at most {MAX_CONDITIONS} can be compared");
+        return Err(Error::new(crate::Kind::TooLarge, "too_many_conditions", message));
     }
     Ok(())
 }
@@ -210,11 +210,11 @@ pub fn align(rdms: Vec<(&str, Rdm)>) -> Result<Aligned> {
             reason: format!("`{system}` has {} conditions, such as `{}`", rdm.len(), example(rdm)),
             ..Detail::default()
         });
-        let said = format!(
+        let message = format!(
             "only {} conditions have the same name in everything that is compared; {MIN_CONDITIONS} are needed",
             shared.len()
         );
-        return Err(Error::unprocessable("conditions_do_not_match", said).with_details(details));
+        return Err(Error::unprocessable("conditions_do_not_match", message).with_details(details));
     }
     let mut dropped = Vec::new();
     let mut named = std::collections::HashSet::new();

@@ -21,8 +21,8 @@ impl Responses {
     pub fn new(values: Vec<f64>, channels: usize, conditions: &[String], runs: Option<&[String]>) -> Result<Self> {
         let rows = conditions.len();
         if channels == 0 || rows == 0 || values.len() != rows * channels || runs.is_some_and(|r| r.len() != rows) {
-            let said = format!("{} numbers do not fill {rows} observations of {channels} channels", values.len());
-            return Err(Error::unprocessable("responses_size", said));
+            let message = format!("{} numbers do not fill {rows} observations of {channels} channels", values.len());
+            return Err(Error::unprocessable("responses_size", message));
         }
         let bad = values.iter().enumerate().filter(|(_, v)| !v.is_finite());
         let bad: Vec<Detail> = bad
@@ -32,8 +32,8 @@ impl Responses {
             })
             .collect();
         if !bad.is_empty() {
-            let said = "responses must be complete: leave an observation out instead of a part of it";
-            return Err(Error::unprocessable("responses_missing", said).with_details(bad));
+            let message = "responses must be complete: leave an observation out instead of a part of it";
+            return Err(Error::unprocessable("responses_missing", message).with_details(bad));
         }
         let (names, condition) = numbered(conditions);
         limit(names.len())?;

@@ -120,8 +120,8 @@ pub fn participation_ratio(activity: &[f32], units: usize) -> Option<f64> {
 pub fn measure(activity: &[f32], units: usize, classes: Option<&[usize]>) -> Result<Sparsity> {
     let stimuli = activity.len().checked_div(units).unwrap_or(0);
     if stimuli < 2 || activity.len() != stimuli * units || classes.is_some_and(|c| c.len() != stimuli) {
-        let said = "sparseness is measured over two or more stimuli with the same units";
-        return Err(Error::unprocessable("activity_size", said));
+        let message = "sparseness is measured over two or more stimuli with the same units";
+        return Err(Error::unprocessable("activity_size", message));
     }
     if activity.iter().any(|v| !v.is_finite()) {
         return Err(Error::unprocessable("activity_value", "an activation is not a finite number"));

@@ -57,8 +57,8 @@ pub fn fit_weights(
     let n = aligned.conditions.len();
     let folds = default_folds(n);
     if n < 2 * MIN_CONDITIONS {
-        let said = format!("{n} stimuli; to fit weights on some and judge them on others, six are needed");
-        return Err(Error::unprocessable("too_few_conditions", said));
+        let message = format!("{n} stimuli; to fit weights on some and judge them on others, six are needed");
+        return Err(Error::unprocessable("too_few_conditions", message));
     }
     let mut order: Vec<usize> = (0..n).collect();
     Random::stream(seed, "folds of stimuli", 0).shuffle(&mut order);

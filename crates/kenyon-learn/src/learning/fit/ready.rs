@@ -85,7 +85,9 @@ impl Ready {
         }
         let most = config.get("pairs").and_then(Value::as_u64).filter(|_| options.bins > 0).unwrap_or(0) as usize;
         let pairs = pairs_of(table, plan, &parts.training, &targets, folds.as_ref(), most);
-        notes.extend(pairs.iter().map(|[a, b]| format!("{a} and {b} say more together: bins of both are learned")));
+        notes.extend(
+            pairs.iter().map(|[a, b]| format!("{a} and {b} predict better together: bins of both are learned")),
+        );
         let layout = family.layout(&plan.inputs);
         let encoder = Encoder::fit_paired(table, &parts.training, &plan.inputs, layout, options, &pairs)?;
         notes.extend(encoder.dropped.iter().map(|l| format!("{}: {}", l.name, l.reason)));
@@ -161,7 +163,7 @@ impl Ready {
     }
 }
 
-/// Pairs of numbers that say more together, `most` at most. They are chosen by targets, which a member must not have seen
+/// Pairs of numbers that predict better together, `most` at most. They are chosen by targets, which a member must not have seen
 /// of the rows that it is judged by: where members leave rows out, a pair is one that each member chooses from its own
 /// rows. Eight choices that agree need less evidence each than a single one (benches, pairs of numbers).
 fn pairs_of(

@@ -80,7 +80,7 @@ enum UsualColumn {
 }
 
 /// The features of a row, gathered column by column.
-struct Look {
+struct RowMeasures {
     sketch: [f32; SKETCH],
     coordinates: Vec<f32>,
     sum: f32,
@@ -90,7 +90,7 @@ struct Look {
     words: f32,
 }
 
-impl Look {
+impl RowMeasures {
     fn new() -> Self {
         let (sketch, coordinates) = ([0.0; SKETCH], Vec::new());
         Self { sketch, coordinates, sum: 0.0, most: 0.0, parts: 0.0, characters: 0.0, words: 0.0 }
@@ -175,42 +175,42 @@ impl UsualColumn {
         }
     }
 
-    fn look(&self, at: usize, column: &Column, row: usize, look: &mut Look) {
-        let name = |look: &mut Look, usual: &UsualNames, name: Option<&str>| {
-            look.rarity(usual.look(name));
-            look.name(at, name.map_or(1, |name| u64::from(super::numbers::hash(name)) + 2));
+    fn measure(&self, at: usize, column: &Column, row: usize, measures: &mut RowMeasures) {
+        let name = |measures: &mut RowMeasures, usual: &UsualNames, name: Option<&str>| {
+            measures.rarity(usual.measure(name));
+            measures.name(at, name.map_or(1, |name| u64::from(super::numbers::hash(name)) + 2));
         };
         match (self, column) {
             (Self::Number { usual }, Column::Number(values)) => {
-                let (standard, rarity) = usual.look(values[row]);
-                look.rarity(rarity);
-                look.number(standard, 1.0);
+                let (standard, rarity) = usual.measure(values[row]);
+                measures.rarity(rarity);
+                measures.number(standard, 1.0);
                 if !values[row].is_finite() {
-                    look.name(at, 0);
+                    measures.name(at, 0);
                 }
             }
             (Self::Names { usual }, Column::Boolean(values)) => {
-                name(look, usual, values[row].map(|value| if value { "true" } else { "false" }));
+                name(measures, usual, values[row].map(|value| if value { "true" } else { "false" }));
             }
-            (Self::Names { usual }, Column::Category(values)) => name(look, usual, values[row].as_deref()),
+            (Self::Names { usual }, Column::Category(values)) => name(measures, usual, values[row].as_deref()),
             (Self::Text { usual }, Column::Text(_) | Column::Strings { .. }) => {
-                let found = usual.look(text_of(column, row).as_deref());
-                look.rarity(found.rarity);
-                look.characters = look.characters.max(found.characters);
-                look.words = look.words.max(found.words);
+                let found = usual.measure(text_of(column, row).as_deref());
+                measures.rarity(found.rarity);
+                measures.characters = measures.characters.max(found.characters);
+                measures.words = measures.words.max(found.words);
             }
             (Self::Signal { statistics, means, inverses }, Column::Vector { .. } | Column::Series { .. }) => {
                 let (mut numbers, mut values) = (Vec::new(), Vec::new());
                 signal_of(column, row, &mut numbers, &mut values);
                 for (usual, number) in statistics.iter().zip(&numbers) {
-                    let (standard, rarity) = usual.look(*number);
-                    look.rarity(rarity);
-                    look.number(standard, 0.5);
+                    let (standard, rarity) = usual.measure(*number);
+                    measures.rarity(rarity);
+                    measures.number(standard, 0.5);
                 }
                 let weight = LIST_LENGTH / (values.len().max(1) as f32).sqrt();
                 for ((value, mean), inverse) in values.iter().zip(means).zip(inverses) {
                     let standard = if value.is_finite() { (value - mean) * inverse } else { 0.0 };
-                    look.number(standard, weight);
+                    measures.number(standard, weight);
                 }
             }
             _ => {}
@@ -278,7 +278,7 @@ impl InputProfile {
             }
         }
         it.prepare(Vec::new());
-        let keys = rows.iter().take(MAX_KEYS).flat_map(|&row| it.look(table, row).sketch).collect();
+        let keys = rows.iter().take(MAX_KEYS).flat_map(|&row| it.measure(table, row).sketch).collect();
         it.prepare(keys);
         it
     }
@@ -309,33 +309,33 @@ impl InputProfile {
 
     /// How unusual the inputs of each row are, `[rows, SCORES]`.
     pub fn scores(&self, table: &Table) -> Vec<f32> {
-        (0..table.rows).flat_map(|row| self.judge(&self.look(table, row))).collect()
+        (0..table.rows).flat_map(|row| self.judge(&self.measure(table, row))).collect()
     }
 
-    fn look(&self, table: &Table, row: usize) -> Look {
-        let mut look = Look::new();
+    fn measure(&self, table: &Table, row: usize) -> RowMeasures {
+        let mut measures = RowMeasures::new();
         for (at, (name, usual)) in self.columns.iter().enumerate() {
             if let Some(column) = table.column(name) {
-                usual.look(at, column, row, &mut look);
+                usual.measure(at, column, row, &mut measures);
             }
         }
         if self.projection.is_empty() {
-            look.sketch.iter_mut().zip(&look.coordinates).for_each(|(s, c)| *s += c);
+            measures.sketch.iter_mut().zip(&measures.coordinates).for_each(|(s, c)| *s += c);
         } else {
-            for (value, signs) in look.coordinates.iter().zip(self.projection.chunks_exact(SKETCH)) {
+            for (value, signs) in measures.coordinates.iter().zip(self.projection.chunks_exact(SKETCH)) {
                 if *value != 0.0 {
-                    look.sketch.iter_mut().zip(signs).for_each(|(s, sign)| *s += value * sign);
+                    measures.sketch.iter_mut().zip(signs).for_each(|(s, sign)| *s += value * sign);
                 }
             }
         }
-        look
+        measures
     }
 
-    fn judge(&self, look: &Look) -> InputScores {
-        let parts = look.parts.max(1.0);
-        let distance = self.distance(&look.sketch, &look.sketch, &self.lengths);
-        let precise = self.distance(&look.sketch, &self.in_units(&look.sketch), &self.precise_lengths);
-        [distance, look.sum / parts, look.most, look.characters, look.words, precise]
+    fn judge(&self, measures: &RowMeasures) -> InputScores {
+        let parts = measures.parts.max(1.0);
+        let distance = self.distance(&measures.sketch, &measures.sketch, &self.lengths);
+        let precise = self.distance(&measures.sketch, &self.in_units(&measures.sketch), &self.precise_lengths);
+        [distance, measures.sum / parts, measures.most, measures.characters, measures.words, precise]
     }
 
     /// Distance to the third-nearest known row; `scaled` and `lengths` have the units.

@@ -1,6 +1,6 @@
 //! Statistics of numbers and of names.
 
-use super::tail::{Tail, without_glitches};
+use super::tail::{Tail, without_outliers};
 use crate::data::cell::hash_bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::HashMap;
@@ -57,14 +57,14 @@ impl UsualNumber {
         let tail = |sign: f32| {
             let mut side: Vec<f32> = known.iter().map(|v| sign * standard(v)).collect();
             side.sort_by(f32::total_cmp);
-            side.truncate(without_glitches(&side, GAP, 1.0));
+            side.truncate(without_outliers(&side, GAP, 1.0));
             Tail::of(side, STEP)
         };
         Self { centre, scale, upper: tail(1.0), lower: tail(-1.0), missing }
     }
 
     /// Deviations from the centre, and how rare such a value is on its side.
-    pub(super) fn look(&self, value: f64) -> (f32, f32) {
+    pub(super) fn measure(&self, value: f64) -> (f32, f32) {
         if !value.is_finite() {
             return (0.0, self.missing);
         }
@@ -124,7 +124,7 @@ impl UsualNames {
     }
 
     /// How rare a name is.
-    pub(super) fn look(&self, name: Option<&str>) -> f32 {
+    pub(super) fn measure(&self, name: Option<&str>) -> f32 {
         let Some(name) = name else { return self.missing };
         let found = self.known.binary_search_by_key(&hash(name), |(hash, _)| *hash);
         found.map_or(self.unseen, |at| self.known[at].1)
@@ -138,29 +138,29 @@ mod tests {
     #[test]
     fn numbers_beyond_all_and_where_none_was_missing_are_rare() {
         let number = UsualNumber::of(&(0..1000).map(f64::from).collect::<Vec<_>>());
-        assert!(number.look(500.0).1 < 0.1 && number.look(990.0).1 > 1.5);
-        assert!(number.look(5_000.0).1 > number.look(999.0).1 + 1.0 && number.look(-5_000.0).1 > 4.0);
-        assert!(number.look(f64::NAN).1 > 3.0);
+        assert!(number.measure(500.0).1 < 0.1 && number.measure(990.0).1 > 1.5);
+        assert!(number.measure(5_000.0).1 > number.measure(999.0).1 + 1.0 && number.measure(-5_000.0).1 > 4.0);
+        assert!(number.measure(f64::NAN).1 > 3.0);
         // One glitch is no reason to expect what lies between it and the others; a value of many rows is.
         let with = |glitches: u32| {
             let values = (0..1000).map(|i| if i < glitches { 1e6 } else { f64::from(i) / 1000.0 });
             UsualNumber::of(&values.collect::<Vec<_>>())
         };
         for far in [50.0, 1e6, 1e7] {
-            assert!(with(1).look(far).1 > 4.0, "{far}: {:?}", with(1).look(far));
+            assert!(with(1).measure(far).1 > 4.0, "{far}: {:?}", with(1).measure(far));
         }
-        assert!(with(10).look(1e6).1 < 2.5, "{:?}", with(10).look(1e6));
+        assert!(with(10).measure(1e6).1 < 2.5, "{:?}", with(10).measure(1e6));
         let constant = UsualNumber::of(&[7.0; 50]);
-        assert!(constant.look(7.0).1 < 0.1 && constant.look(8.0).1 > 1.0);
-        assert!(UsualNumber::of(&[f64::NAN; 9]).look(f64::NAN).1 < 0.1);
+        assert!(constant.measure(7.0).1 < 0.1 && constant.measure(8.0).1 > 1.0);
+        assert!(UsualNumber::of(&[f64::NAN; 9]).measure(f64::NAN).1 < 0.1);
     }
 
     #[test]
     fn unseen_names_are_rare_where_names_repeat_and_not_where_each_is_new() {
         let repeated = UsualNames::of((0..1000).map(|i| Some(if i % 100 == 0 { "rare" } else { "often" })));
-        assert!(repeated.look(Some("often")) < 0.1 && repeated.look(Some("rare")) > 1.9);
-        assert!(repeated.look(Some("other")) > 3.0 && repeated.look(None) > 3.0);
+        assert!(repeated.measure(Some("often")) < 0.1 && repeated.measure(Some("rare")) > 1.9);
+        assert!(repeated.measure(Some("other")) > 3.0 && repeated.measure(None) > 3.0);
         let names: Vec<String> = (0..1000).map(|i| i.to_string()).collect();
-        assert!(UsualNames::of(names.iter().map(|n| Some(n.as_str()))).look(Some("new")) < 0.1);
+        assert!(UsualNames::of(names.iter().map(|n| Some(n.as_str()))).measure(Some("new")) < 0.1);
     }
 }

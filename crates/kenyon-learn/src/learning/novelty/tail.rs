@@ -13,7 +13,7 @@ const FEWEST: usize = 20;
 /// How many of the scores, ascending, remain without glitches: the few largest, where a gap `gap` times as wide as what is
 /// between the middle and the score below, and that many times `least`, separates them. One of these among familiar rows
 /// does not make rows like it familiar.
-pub(super) fn without_glitches(scores: &[f32], gap: f32, least: f32) -> usize {
+pub(super) fn without_outliers(scores: &[f32], gap: f32, least: f32) -> usize {
     let rows = scores.len();
     let most = if rows < FEWEST { 0 } else { (rows / ONE_IN).max(1) };
     let middle = scores.get(rows / 2).copied().unwrap_or(0.0);

@@ -62,7 +62,7 @@ impl Excess {
         Self { mean, part: (up - text * across).max(0.1 * up).max(0.0025), text }
     }
 
-    fn look(&self, (sum, parts): (f32, f32)) -> f32 {
+    fn measure(&self, (sum, parts): (f32, f32)) -> f32 {
         (sum - parts * self.mean) / (parts.max(1.0) * (self.part + parts * self.text)).sqrt()
     }
 }
@@ -95,7 +95,7 @@ fn count_of(code: u8) -> f32 {
 
 /// The features of a text.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct TextLook {
+pub(super) struct TextMeasures {
     /// How unusual characters follow each other, in deviations.
     pub(super) characters: f32,
     /// How many more words are unknown than on average, in deviations.
@@ -156,15 +156,15 @@ impl UsualText {
     }
 
     /// The features of a text.
-    pub(super) fn look(&self, text: Option<&str>) -> TextLook {
+    pub(super) fn measure(&self, text: Option<&str>) -> TextMeasures {
         let Some(text) = text.filter(|text| !text.trim().is_empty()) else {
-            return TextLook { rarity: self.empty, ..TextLook::default() };
+            return TextMeasures { rarity: self.empty, ..TextMeasures::default() };
         };
         let (sum, length) = self.surprisal(text);
-        TextLook {
-            characters: self.characters.look((sum, length)),
-            words: self.unknown.look(self.unknown_words(text)),
-            rarity: self.length.look(f64::from(length.max(1.0).ln())).1,
+        TextMeasures {
+            characters: self.characters.measure((sum, length)),
+            words: self.unknown.measure(self.unknown_words(text)),
+            rarity: self.length.measure(f64::from(length.max(1.0).ln())).1,
         }
     }
 
@@ -250,13 +250,13 @@ mod tests {
         let mut usual = UsualText::of(learned.iter().map(|t| Some(t.as_str())));
         usual.settle(held.iter().map(|t| Some(t.as_str())));
         assert!(usual.is_consistent());
-        let most = held.iter().map(|t| usual.look(Some(t)).characters).fold(0.0, f32::max);
+        let most = held.iter().map(|t| usual.measure(Some(t)).characters).fold(0.0, f32::max);
         for foreign in ["le conducteur est parti au marché hier soir", "司机昨天去了市场", "qzx wvk jjq pfx zzkq wx"]
         {
-            let look = usual.look(Some(foreign));
-            assert!(look.characters > 2.0 * most && look.words > 3.0, "{foreign}: {look:?}, {most}");
+            let measures = usual.measure(Some(foreign));
+            assert!(measures.characters > 2.0 * most && measures.words > 3.0, "{foreign}: {measures:?}, {most}");
         }
-        assert!(usual.look(Some("  ")).rarity > 2.0 && usual.look(None).rarity > 2.0);
+        assert!(usual.measure(Some("  ")).rarity > 2.0 && usual.measure(None).rarity > 2.0);
         let saved = serde_json::to_string(&usual).unwrap_or_default();
         assert_eq!(serde_json::from_str::<UsualText>(&saved).ok(), Some(usual));
     }

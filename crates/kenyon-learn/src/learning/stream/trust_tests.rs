@@ -1,5 +1,5 @@
-//! Random streams: what their answers are worth. Glitches stay strange, wrong labels cost little, coverage holds for the way
-//! rows arrive, and horizons are told apart.
+//! Random streams: what their answers are worth. Outliers stay novel, wrong labels cost little, coverage holds for the way
+//! rows arrive, and horizons are distinguished.
 
 #![allow(clippy::unwrap_used)]
 

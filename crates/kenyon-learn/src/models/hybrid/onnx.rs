@@ -103,10 +103,10 @@ fn column_code(graph: &mut Graph, features: &Node, columns: &Columns) -> Node {
     let scale = graph.floats(&[], &[columns.scale]);
     let units = columns.units as i64;
     let mut parts = vec![raw.clone()];
-    for (sees, weights) in columns.sees.iter().zip(&columns.weights) {
-        let (rows, bias) = weights.split_at(sees.len() * columns.units);
-        let seen = gather(graph, &raw, sees.iter().map(|&at| i64::from(at)));
-        let rows = graph.floats(&[sees.len() as i64, units], rows);
+    for (inputs, weights) in columns.inputs.iter().zip(&columns.weights) {
+        let (rows, bias) = weights.split_at(inputs.len() * columns.units);
+        let seen = gather(graph, &raw, inputs.iter().map(|&at| i64::from(at)));
+        let rows = graph.floats(&[inputs.len() as i64, units], rows);
         let bias = graph.floats(&[units], bias);
         let product = graph.op("MatMul", &[&seen, &rows], vec![]);
         let scores = graph.op("Add", &[&product, &bias], vec![]);

@@ -54,15 +54,15 @@ fn rows_are_checked_once_and_for_all() {
 }
 
 #[test]
-fn narrowed_rows_hold_what_the_field_sees() {
+fn narrowed_rows_hold_what_the_field_reads() {
     let mut random = Random::new(9);
     let mut narrowed = NarrowedRows::default();
     for (rows, bound, share) in [(9, 40, 0.5), (4, 1, 1.0), (21, 70, 0.1), (8, 30, 0.0), (5, 300, 1.0)] {
         let sparse = Sparse::random(&mut random, rows, bound);
         let fields: Vec<InputSet> = (0..3)
             .map(|_| {
-                let sees: Vec<bool> = (0..bound).map(|_| random.uniform() < share).collect();
-                InputSet::new(bound, |input| sees[input])
+                let read: Vec<bool> = (0..bound).map(|_| random.uniform() < share).collect();
+                InputSet::new(bound, |input| read[input])
             })
             .collect();
         // A slice, whose entries do not begin at 0.

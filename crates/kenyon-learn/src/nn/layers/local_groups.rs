@@ -69,7 +69,8 @@ pub(crate) struct Columns {
     /// Winners in each group.
     pub(crate) winners: usize,
     /// Per group, positions in `raw` it reads.
-    pub(crate) sees: Vec<Vec<u32>>,
+    #[serde(rename = "sees")]
+    pub(crate) inputs: Vec<Vec<u32>>,
     /// Per group, `[inputs + 1, units]`: weights, then biases.
     pub(crate) weights: Vec<Vec<f32>>,
     /// Strength of the units' activity against the columns themselves.
@@ -107,7 +108,7 @@ impl CodeSegment {
     pub(crate) fn width(&self) -> usize {
         match self {
             Self::Patches(p) => p.shape.width(),
-            Self::Columns(c) => c.raw.len() + c.sees.len() * c.units,
+            Self::Columns(c) => c.raw.len() + c.inputs.len() * c.units,
             Self::Hashed(h) => h.units,
         }
     }
@@ -180,15 +181,15 @@ impl LocalGroups {
                 ("patches", dense, (cut * one) as f64, (cut * p.shape.units) as f64)
             }
             CodeSegment::Columns(c) => {
-                let seen: usize = c.sees.iter().map(Vec::len).sum();
-                let dense = (c.raw.len() * c.sees.len() * c.units * batch.rows()) as f64;
+                let seen: usize = c.inputs.iter().map(Vec::len).sum();
+                let dense = (c.raw.len() * c.inputs.len() * c.units * batch.rows()) as f64;
                 let mut active = 0;
                 for r in rows {
                     let indices = batch.entries(r).0;
                     let on = |&&s: &&u32| indices.binary_search(&c.raw[s as usize]).is_ok();
-                    active += c.sees.iter().map(|sees| sees.iter().filter(on).count()).sum::<usize>();
+                    active += c.inputs.iter().map(|inputs| inputs.iter().filter(on).count()).sum::<usize>();
                 }
-                let compared = (seen.min(1) * c.sees.len() * c.units * batch.rows()) as f64;
+                let compared = (seen.min(1) * c.inputs.len() * c.units * batch.rows()) as f64;
                 ("columns", dense, (active * c.units) as f64, compared)
             }
             CodeSegment::Hashed(h) => {
@@ -359,17 +360,17 @@ impl Columns {
             starts.push(starts[starts.len() - 1] + field.len() as u32);
         }
         let mut random = Random::stream(seed, "columns", 0);
-        let mut it = Self { raw, units, winners, sees: Vec::new(), weights: Vec::new(), scale: 1.0 };
+        let mut it = Self { raw, units, winners, inputs: Vec::new(), weights: Vec::new(), scale: 1.0 };
         let mut order: Vec<usize> = (0..fields.len()).collect();
         for _ in 0..groups {
             random.shuffle(&mut order);
             let wanted = (2 + random.below(4)).min(fields.len());
-            let mut sees: Vec<u32> = order[..wanted].iter().flat_map(|&f| starts[f]..starts[f + 1]).collect();
-            sees.sort_unstable();
+            let mut inputs: Vec<u32> = order[..wanted].iter().flat_map(|&f| starts[f]..starts[f + 1]).collect();
+            inputs.sort_unstable();
             let scale = 1.0 / (wanted as f32).sqrt();
-            let mut weights = random.normals(sees.len() * units, scale);
+            let mut weights = random.normals(inputs.len() * units, scale);
             weights.extend(random.normals(units, 0.7));
-            it.sees.push(sees);
+            it.inputs.push(inputs);
             it.weights.push(weights);
         }
         it
@@ -386,11 +387,11 @@ impl Columns {
             *slot = if at < indices.len() && indices[at] == index { values[at].clamp(-8.0, 8.0) } else { 0.0 };
         }
         let groups = groups.chunks_exact_mut(self.units.max(1));
-        for ((own, sees), weights) in groups.zip(&self.sees).zip(&self.weights) {
-            let (rows, bias) = weights.split_at(sees.len() * self.units);
+        for ((own, inputs), weights) in groups.zip(&self.inputs).zip(&self.weights) {
+            let (rows, bias) = weights.split_at(inputs.len() * self.units);
             scratch.scores.clear();
             scratch.scores.extend_from_slice(bias);
-            for (&seen, row) in sees.iter().zip(rows.chunks_exact(self.units)) {
+            for (&seen, row) in inputs.iter().zip(rows.chunks_exact(self.units)) {
                 let x = raw[seen as usize];
                 if x != 0.0 {
                     scratch.scores.iter_mut().zip(row).for_each(|(s, w)| *s += x * w);

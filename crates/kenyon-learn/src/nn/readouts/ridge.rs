@@ -232,7 +232,7 @@ pub(crate) fn least_left_out(
 }
 
 /// The least log loss of answers `[outputs, rows]` with `means` added, and what to multiply them by for that. One more row,
-/// of which any class may be true, keeps doubt where all answers are right.
+/// of which any class may be true, keeps uncertainty where all answers are right.
 fn sharpest(answers: &[f64], means: &[f64], from: &RidgeRows, judged: usize) -> (f64, f64) {
     let count = from.targets.len();
     let loss = |sharpness: f64| -> f64 {
