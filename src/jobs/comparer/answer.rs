@@ -172,7 +172,7 @@ pub struct BootstrapDone {
     pub over: Vec<Drawn>,
     /// The seed.
     pub seed: u64,
-    /// Degrees of freedom of the tests.
+    /// Degrees of freedom of the tests; over stimuli and subjects the least that each of them has.
     pub degrees_of_freedom: usize,
 }
 

@@ -3,10 +3,7 @@
 use super::bootstrap::{Bootstrap, LESS, NoiseCeiling, Over, Run};
 use super::matrices::{Comparison, Matrices, check_varies};
 use super::rdm::{Dropped, Rdm, align};
-use super::statistics::{
-    dual_variance, false_discovery, jackknife_variance, p_above_zero, p_different, single_variance, t_quantile,
-    variance,
-};
+use super::statistics::{Spread, false_discovery, jackknife_variance, variance};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -63,7 +60,7 @@ pub struct Assessment {
     pub noise_ceiling: Option<NoiseCeiling>,
     /// All pairs of systems.
     pub pairwise: Vec<Difference>,
-    /// Degrees of freedom of the tests.
+    /// Degrees of freedom of the tests; over stimuli and subjects the least that each of them has.
     pub degrees_of_freedom: usize,
     /// Bootstrap samples that had enough different stimuli to be compared.
     pub samples: usize,
@@ -96,17 +93,19 @@ pub fn assess(
     let run = Run::new(&matrices, bootstrap, progress)?;
     let (over, (point, draws)) = (run.over, run.all()?);
     let count = matrices.subjects;
-    let (freedom, combine): (usize, Box<dyn Fn([f64; 3]) -> f64>) = match over {
-        Over::Both => (count.min(stimuli) - 1, Box::new(move |v| dual_variance(v[0], v[1], v[2], count, stimuli))),
-        Over::Subjects => (count - 1, Box::new(move |v| single_variance(v[1], count))),
-        Over::Stimuli => (stimuli - 1, Box::new(move |v| single_variance(v[2], stimuli))),
+    let freedom = match over {
+        Over::Both => count.min(stimuli) - 1,
+        Over::Subjects => count - 1,
+        Over::Stimuli => stimuli - 1,
     };
     let spread = |of: &dyn Fn(&[f64]) -> f64| {
-        combine([0, 1, 2].map(|kind| match over {
-            Over::Subjects if kind != 1 => 0.0,
-            Over::Stimuli if kind != 2 => 0.0,
-            _ => variance(draws[kind].iter().map(|draw| of(draw))),
-        }))
+        let drawn = |kind: usize| variance(draws[kind].iter().map(|draw| of(draw)));
+        let (by_subject, by_stimulus) = (|| Spread::single(drawn(1), count), || Spread::single(drawn(2), stimuli));
+        match over {
+            Over::Both => Spread::dual(drawn(0), by_subject(), by_stimulus()),
+            Over::Subjects => by_subject(),
+            Over::Stimuli => by_stimulus(),
+        }
     };
     let m = names.len();
     // In a bootstrap the lower ceiling also varies with how many different subjects a sample has, which makes its
@@ -118,24 +117,23 @@ pub fn assess(
             return spread(&|draw| draw[at] - draw[m]);
         }
         let by_subject = jackknife_variance(point.lighter.iter().map(gap), LESS);
+        let by_subject = Spread { variance: by_subject, freedom: count as f64 - 1.0 };
         match over {
-            Over::Both => by_subject + single_variance(variance(draws[2].iter().map(gap)), stimuli),
+            Over::Both => by_subject.plus(Spread::single(variance(draws[2].iter().map(gap)), stimuli)),
             _ => by_subject,
         }
     };
-    let margin = t_quantile(0.025, freedom as f64);
     let mut fits: Vec<SystemFit> = Vec::with_capacity(m);
     for (at, name) in names.iter().enumerate() {
-        let (value, v) = (point.means[at], spread(&|draw| draw[at]));
-        let error = v.sqrt();
-        let to_ceiling = point.ceiling.map(|c| p_different(value - c.lower, to_lower(at), freedom));
+        let (value, spread) = (point.means[at], spread(&|draw| draw[at]));
+        let to_ceiling = point.ceiling.map(|c| to_lower(at).p_different(value - c.lower));
         fits.push(SystemFit {
             name: name.clone(),
             value,
             per_subject: point.fits[at * count..(at + 1) * count].to_vec(),
-            standard_error: error,
-            interval: [value - margin * error, value + margin * error],
-            p_zero: p_above_zero(value, v, freedom),
+            standard_error: spread.error(),
+            interval: [value - spread.margin(), value + spread.margin()],
+            p_zero: spread.p_above_zero(value),
             q_zero: 1.0,
             p_ceiling: to_ceiling,
             q_ceiling: None,
@@ -150,10 +148,10 @@ pub fn assess(
     let mut pairwise = Vec::new();
     for a in 0..m {
         for b in a + 1..m {
-            let (difference, v) = (point.means[a] - point.means[b], spread(&|d| d[a] - d[b]));
-            let p = p_different(difference, v, freedom);
+            let (difference, spread) = (point.means[a] - point.means[b], spread(&|d| d[a] - d[b]));
+            let p = spread.p_different(difference);
             let (a, b) = (names[a].clone(), names[b].clone());
-            pairwise.push(Difference { a, b, difference, standard_error: v.sqrt(), p, q: 1.0 });
+            pairwise.push(Difference { a, b, difference, standard_error: spread.error(), p, q: 1.0 });
         }
     }
     let adjusted = false_discovery(&pairwise.iter().map(|d| d.p).collect::<Vec<_>>());

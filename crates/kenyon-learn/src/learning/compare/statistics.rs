@@ -1,17 +1,60 @@
 //! Variances of a bootstrap, tests by Student's t, and control of the false discovery rate.
 
-/// Variance of a quantity from its three bootstraps, as rsatoolbox combines them.
-///
-/// `both` counts the noise of subjects and stimuli together and their interaction three times over. With
-/// `r = n / (n − 1)` for subjects and stimuli, the estimate is
-/// `r_subj σ²_subj + r_stim σ²_stim − r_subj r_stim (σ²_both − σ²_subj − σ²_stim)`, for many of both
-/// `2 (σ²_subj + σ²_stim) − σ²_both` (Schütt et al. 2023), not below the single ones nor above `both`.
-pub fn dual_variance(both: f64, subjects: f64, stimuli: f64, n_subjects: usize, n_stimuli: usize) -> f64 {
-    let ratio = |n: usize| n as f64 / (n as f64 - 1.0);
-    let (by_subject, by_stimulus) = (ratio(n_subjects), ratio(n_stimuli));
-    let estimate =
-        by_subject * subjects + by_stimulus * stimuli - by_subject * by_stimulus * (both - subjects - stimuli);
-    estimate.max(by_subject * subjects).max(by_stimulus * stimuli).min(both)
+/// The variance of an estimate, and with how many degrees of freedom it is known.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Spread {
+    pub(crate) variance: f64,
+    pub(crate) freedom: f64,
+}
+
+impl Spread {
+    /// Of a bootstrap over `n` things with the variance `variance`, corrected for their number.
+    pub(crate) fn single(variance: f64, n: usize) -> Self {
+        Self { variance: single_variance(variance, n), freedom: n as f64 - 1.0 }
+    }
+
+    /// From the three bootstraps of a quantity, as rsatoolbox combines them.
+    ///
+    /// `both` counts the noise of subjects and stimuli together and their interaction three times over. With
+    /// `r = n / (n − 1)` for subjects and stimuli, the estimate is
+    /// `r_subj σ²_subj + r_stim σ²_stim − r_subj r_stim (σ²_both − σ²_subj − σ²_stim)`, for many of both
+    /// `2 (σ²_subj + σ²_stim) − σ²_both` (Schütt et al. 2023), not below the single ones nor above `both`. The degrees of
+    /// freedom are those of the sum of the single ones: with the lesser of the two, tests reject too rarely.
+    pub(crate) fn dual(both: f64, subjects: Self, stimuli: Self) -> Self {
+        let plain = |s: Self| s.variance * s.freedom / (s.freedom + 1.0);
+        let ratio = |s: Self| (s.freedom + 1.0) / s.freedom;
+        let interaction = ratio(subjects) * ratio(stimuli) * (both - plain(subjects) - plain(stimuli));
+        let sum = subjects.plus(stimuli);
+        let variance = (sum.variance - interaction).max(subjects.variance).max(stimuli.variance).min(both);
+        Self { variance, freedom: sum.freedom }
+    }
+
+    /// Of a sum of two independent quantities (Welch 1947, Satterthwaite 1946).
+    pub(crate) fn plus(self, other: Self) -> Self {
+        let (variance, part) = (self.variance + other.variance, |s: Self| s.variance.powi(2) / s.freedom);
+        let least = self.freedom.min(other.freedom);
+        let freedom = variance.powi(2) / (part(self) + part(other));
+        Self { variance, freedom: if freedom.is_finite() { freedom.max(least) } else { least } }
+    }
+
+    pub(crate) fn error(self) -> f64 {
+        self.variance.sqrt()
+    }
+
+    /// Half the width of the 95 % interval.
+    pub(crate) fn margin(self) -> f64 {
+        t_quantile(0.025, self.freedom) * self.error()
+    }
+
+    /// The p of a value above 0, one-sided.
+    pub(crate) fn p_above_zero(self, value: f64) -> f64 {
+        t_above(value / self.variance.max(f64::EPSILON).sqrt(), self.freedom)
+    }
+
+    /// The p of a difference from 0, two-sided.
+    pub(crate) fn p_different(self, value: f64) -> f64 {
+        2.0 * self.p_above_zero(value.abs())
+    }
 }
 
 /// Variance of a bootstrap over one thing, corrected for its number.
@@ -53,16 +96,6 @@ pub fn t_quantile(tail: f64, freedom: f64) -> f64 {
         if t_above(middle, freedom) > tail { low = middle } else { high = middle }
     }
     0.5 * (low + high)
-}
-
-/// The p of a value above 0 with this variance, one-sided.
-pub fn p_above_zero(value: f64, variance: f64, freedom: usize) -> f64 {
-    t_above(value / variance.max(f64::EPSILON).sqrt(), freedom as f64)
-}
-
-/// The p of a difference from 0 with this variance, two-sided.
-pub fn p_different(value: f64, variance: f64, freedom: usize) -> f64 {
-    2.0 * t_above(value.abs() / variance.max(f64::EPSILON).sqrt(), freedom as f64)
 }
 
 /// Benjamini and Hochberg's adjusted p of each test: at most `q` of the discoveries with a value up to `q`

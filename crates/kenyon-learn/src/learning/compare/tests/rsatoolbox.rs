@@ -220,3 +220,21 @@ fn student_and_discovery_rates_agree_with_tables() {
     assert_close("t", &[t_quantile(0.025, 1.0), t_quantile(0.025, 10.0)], &[12.706204736, 2.228138852]);
     assert_close("q", &false_discovery(&[0.01, 0.04, 0.03, 0.2]), &[0.04, 0.16 / 3.0, 0.16 / 3.0, 0.2]);
 }
+
+#[test]
+fn two_bootstraps_add_up_with_their_degrees_of_freedom() {
+    use statistics::Spread;
+    let of = |variance: f64, freedom: f64| Spread { variance, freedom };
+    assert_eq!(of(1.0, 5.0).plus(of(1.0, 5.0)), of(2.0, 10.0));
+    // Welch's example of two samples: 4² / (3²/10 + 1²/20).
+    assert_close("freedom", &[of(3.0, 10.0).plus(of(1.0, 20.0)).freedom], &[16.0 / 0.95]);
+    assert_eq!(of(0.0, 11.0).plus(of(2.0, 39.0)), of(2.0, 39.0));
+    assert_eq!(of(0.0, 11.0).plus(of(0.0, 39.0)), of(0.0, 11.0));
+    // Without an interaction the three bootstraps differ by the corrections for few subjects and stimuli only.
+    let (subjects, stimuli) = (Spread::single(1.0, 12), Spread::single(4.0, 40));
+    let dual = Spread::dual(5.0, subjects, stimuli);
+    assert_close("dual", &[dual.variance], &[5.0]);
+    assert!(dual.freedom > 39.0 && dual.freedom <= 50.0, "{dual:?}");
+    // Where the interaction is all there is beyond them, it is taken off once.
+    assert_close("dual", &[Spread::dual(8.0, subjects, stimuli).variance], &[4.0 * 40.0 / 39.0]);
+}
