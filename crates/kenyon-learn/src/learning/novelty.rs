@@ -22,7 +22,7 @@ pub use inputs::{InputProfile, SCORES};
 use crate::data::{Batch, Table};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
-use tail::{Tail, without_glitches};
+use tail::{Tail, without_outliers};
 
 /// The rank above which an answer abstains unless the request gives one.
 pub const DEFAULT_LEVEL: f32 = 0.99;
@@ -136,7 +136,7 @@ impl Novelty {
                 let mut scores: Vec<f32> = detected.iter().map(|scores| scores[detector]).collect();
                 scores.retain(|score| !score.is_nan());
                 scores.sort_by(f32::total_cmp);
-                scores.truncate(without_glitches(&scores, GAP, LEAST_GAP));
+                scores.truncate(without_outliers(&scores, GAP, LEAST_GAP));
                 Tail::of(scores, STEP)
             })
             .collect();

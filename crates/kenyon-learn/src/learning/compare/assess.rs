@@ -3,7 +3,7 @@
 use super::bootstrap::{Bootstrap, LESS, NoiseCeiling, Over, Run};
 use super::matrices::{Comparison, Matrices, check_varies};
 use super::rdm::{Dropped, Rdm, align};
-use super::statistics::{Spread, false_discovery, jackknife_variance, variance};
+use super::statistics::{Spread, false_discovery, jackknife_variance, pairs_counted_twice, variance};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -109,24 +109,31 @@ pub fn assess(
     };
     let m = names.len();
     // In a bootstrap the lower ceiling also varies with how many different subjects a sample has, which makes its
-    // test reject hardly ever. Letting subjects weigh a little less one by one has no such effect; leaving them out would
-    // count what depends on two of them twice (Efron & Stein 1981).
+    // test reject hardly ever. Letting subjects weigh a little less one by one has no such effect.
+    let terms: Vec<&[f64]> = point.lighter.iter().map(|lighter| &lighter.to_others[..]).collect();
+    let twice = pairs_counted_twice(&terms, LESS);
     let to_lower = |at: usize| {
-        let gap = |d: &Vec<f64>| d[at] - d[m];
+        let gap = |d: &[f64]| d[at] - d[m];
         if point.lighter.is_empty() {
-            return spread(&|draw| draw[at] - draw[m]);
+            return spread(&gap);
         }
-        let by_subject = jackknife_variance(point.lighter.iter().map(gap), LESS);
-        let by_subject = Spread { variance: by_subject, freedom: count as f64 - 1.0 };
+        let by_subject = jackknife_variance(point.lighter.iter().map(|lighter| gap(&lighter.means)), LESS);
+        // What is counted twice is half of it at most.
+        let corrected = (by_subject - twice).max(0.5 * by_subject);
+        let by_subject = Spread { variance: corrected, freedom: count as f64 - 1.0 };
         match over {
-            Over::Both => by_subject.plus(Spread::single(variance(draws[2].iter().map(gap)), stimuli)),
+            Over::Both => {
+                let by_stimulus = Spread::single(variance(draws[2].iter().map(|d| gap(d))), stimuli);
+                let within = draws[3].iter().map(|found| found[at]).sum::<f64>() / draws[3].len() as f64;
+                Spread::crossed(by_subject, by_stimulus, within)
+            }
             _ => by_subject,
         }
     };
     let mut fits: Vec<SystemFit> = Vec::with_capacity(m);
     for (at, name) in names.iter().enumerate() {
         let (value, spread) = (point.means[at], spread(&|draw| draw[at]));
-        let to_ceiling = point.ceiling.map(|c| to_lower(at).p_different(value - c.lower));
+        let p_ceiling = point.ceiling.map(|c| to_lower(at).p_different(value - c.lower));
         fits.push(SystemFit {
             name: name.clone(),
             value,
@@ -135,15 +142,15 @@ pub fn assess(
             interval: [value - spread.margin(), value + spread.margin()],
             p_zero: spread.p_above_zero(value),
             q_zero: 1.0,
-            p_ceiling: to_ceiling,
+            p_ceiling,
             q_ceiling: None,
         });
     }
     let adjusted = false_discovery(&fits.iter().map(|f| f.p_zero).collect::<Vec<_>>());
     fits.iter_mut().zip(adjusted).for_each(|(fit, q)| fit.q_zero = q);
-    let to_ceiling: Vec<f64> = fits.iter().filter_map(|f| f.p_ceiling).collect();
-    if to_ceiling.len() == m {
-        fits.iter_mut().zip(false_discovery(&to_ceiling)).for_each(|(fit, q)| fit.q_ceiling = Some(q));
+    let p_ceilings: Vec<f64> = fits.iter().filter_map(|f| f.p_ceiling).collect();
+    if p_ceilings.len() == m {
+        fits.iter_mut().zip(false_discovery(&p_ceilings)).for_each(|(fit, q)| fit.q_ceiling = Some(q));
     }
     let mut pairwise = Vec::new();
     for a in 0..m {

@@ -4,6 +4,7 @@ use super::matrices::Matrices;
 use super::prepared::{Prepared, ceiling, mean_fits};
 use super::rdm::MIN_CONDITIONS;
 use super::sample::{Sample, draw_counts};
+use super::statistics::pairs_counted_twice_by;
 use crate::random::Random;
 use crate::{Error, Kind, Result};
 use serde::{Deserialize, Serialize};
@@ -56,15 +57,24 @@ pub(crate) struct Point {
     pub(crate) fits: Vec<f64>,
     pub(crate) means: Vec<f64>,
     pub(crate) ceiling: Option<NoiseCeiling>,
-    /// The mean fits and the ceiling's lower end where each subject weighs [`LESS`] less; empty with fewer than three.
-    pub(crate) lighter: Vec<Vec<f64>>,
+    /// What follows where each subject weighs [`LESS`] less; empty with fewer than three.
+    pub(crate) lighter: Vec<Lighter>,
+}
+
+/// The comparison where one subject weighs less.
+pub(crate) struct Lighter {
+    /// The mean fits, then the ceiling's lower end.
+    pub(crate) means: Vec<f64>,
+    /// Similarity of each subject to the average of the others.
+    pub(crate) to_others: Vec<f64>,
 }
 
 /// How much less a subject weighs to see what depends on it.
 pub(crate) const LESS: f64 = 0.125;
 
-/// For each sample drawn over both, over subjects and over stimuli: the mean fits, then the ceiling's two ends.
-pub(crate) type Draws = [Vec<Vec<f64>>; 3];
+/// For each sample drawn over both, over subjects and over stimuli: the mean fits, then the ceiling's two ends. At last, of
+/// each sample of stimuli where both are drawn, what [`within`] finds.
+pub(crate) type Draws = [Vec<Vec<f64>>; 4];
 
 /// A bootstrap of some matrices.
 pub(crate) struct Run<'a> {
@@ -112,9 +122,10 @@ impl<'a> Run<'a> {
                     // Whole numbers, because ranks are summed exactly.
                     let mut weights = vec![1.0 / LESS; count];
                     weights[lighter] -= 1.0;
-                    let (mut means, present) = (mean_fits(&fits, &weights), Vec::from_iter(0..count));
-                    means.extend(mean_fits(&full.without_each(&weights, &present), &weights));
-                    means
+                    let to_others = full.without_each(&weights, &Vec::from_iter(0..count));
+                    let mut means = mean_fits(&fits, &weights);
+                    means.extend(mean_fits(&to_others, &weights));
+                    Lighter { means, to_others }
                 })
                 .collect(),
             fits,
@@ -126,7 +137,7 @@ impl<'a> Run<'a> {
         drop(full);
         let by_stimulus = match over {
             Over::Subjects => Vec::new(),
-            _ => self.samples(if over == Over::Both { 4 } else { 1 }, |b| {
+            _ => self.samples(if over == Over::Both { 6 } else { 1 }, |b| {
                 let mut random = Random::stream(self.bootstrap.seed, "bootstrap stimuli", b as u64);
                 let sample = Sample::draw(matrices.conditions, &mut random);
                 if sample.drawn.len() < MIN_CONDITIONS {
@@ -136,6 +147,10 @@ impl<'a> Run<'a> {
                 let mut drawn = vec![draw(prepared.as_ref(), &once)];
                 if over == Over::Both {
                     drawn.push(draw(prepared.as_ref(), &self.subject_counts(b)));
+                    if count > 2 {
+                        let mut random = Random::stream(self.bootstrap.seed, "bootstrap weights", b as u64);
+                        drawn.push(within(prepared.as_ref(), &drawn[0], &once, &mut random));
+                    }
                 }
                 Ok(drawn)
             })?,
@@ -144,7 +159,8 @@ impl<'a> Run<'a> {
         draws[1] = by_subject.into_iter().flatten().filter(finite).collect();
         for mut sample in by_stimulus {
             if !sample.is_empty() && sample.iter().all(finite) {
-                draws[0].extend((sample.len() > 1).then(|| sample.swap_remove(1)));
+                draws[3].extend((sample.len() > 2).then(|| sample.remove(2)));
+                draws[0].extend((sample.len() > 1).then(|| sample.remove(1)));
                 draws[2].append(&mut sample);
             }
         }
@@ -164,7 +180,7 @@ impl<'a> Run<'a> {
     fn samples(&self, cost: usize, work: impl Fn(usize) -> Result<Vec<Vec<f64>>> + Sync) -> Result<Vec<Vec<Vec<f64>>>> {
         let total = self.bootstrap.samples;
         let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::with_capacity(total)));
-        let whole = total * if self.over == Over::Both { 5 } else { 1 };
+        let whole = total * if self.over == Over::Both { 7 } else { 1 };
         let one = |b: usize| {
             let result = work(b)?;
             let done = self.done.fetch_add(cost, Ordering::Relaxed) + cost;
@@ -204,4 +220,31 @@ fn draw(prepared: &dyn Prepared, counts: &[f64]) -> Vec<f64> {
         drawn.extend([lower, upper]);
     }
     drawn
+}
+
+/// For each system, an estimate of the variance over subjects of its distance from the lower ceiling in this sample of
+/// stimuli, where `drawn` has each subject once: half of the subjects weigh [`LESS`] more and the others less. Such an
+/// estimate is as good as one of a single degree of freedom; their mean over samples is what is used.
+fn within(prepared: &dyn Prepared, drawn: &[f64], once: &[f64], random: &mut Random) -> Vec<f64> {
+    let n = once.len();
+    let mut order = Vec::from_iter(0..n);
+    random.shuffle(&mut order);
+    let mut weights = vec![1.0 / LESS; n];
+    order[..n / 2].iter().for_each(|&s| weights[s] += 1.0);
+    order[n - n / 2..].iter().for_each(|&s| weights[s] -= 1.0);
+    let changed = LESS * LESS * (n / 2 * 2) as f64;
+    let present = Vec::from_iter(0..n);
+    let others = [once, &weights].map(|weights| prepared.without_each(weights, &present));
+    let moved: Vec<f64> = others[1].iter().zip(&others[0]).map(|(after, before)| after - before).collect();
+    let lower = mean_fits(&others[1], &weights)[0];
+    let systems = drawn.len() - 2;
+    let twice = pairs_counted_twice_by(&moved, changed);
+    mean_fits(&prepared.fits(), &weights)
+        .iter()
+        .zip(&drawn[..systems])
+        .map(|(fit, before)| {
+            let moved = (fit - lower) - (before - drawn[systems]);
+            moved.powi(2) * n as f64 / changed - twice
+        })
+        .collect()
 }

@@ -11,8 +11,9 @@ use crate::random::Random;
 /// Channels of the simulated responses.
 const CHANNELS: usize = 6;
 
-/// Studies over which an expectation is taken.
-const STUDIES: u64 = 600;
+/// Studies over which an expectation is taken, and halvings of the interval in which it is zero.
+const STUDIES: u64 = 4000;
+const STEPS: usize = 6;
 
 /// Size of the simulated studies.
 #[derive(Clone, Copy, Debug)]
@@ -110,12 +111,14 @@ impl Study {
             }
             Ok(sum)
         };
-        let (mut low, mut high) = (0.0, 2.0);
-        for _ in 0..10 {
-            let middle = 0.5 * (low + high);
-            if gap(middle)? > 0.0 { low = middle } else { high = middle }
+        let (mut low, mut high) = ((0.0, gap(0.0)?), (2.0, gap(2.0)?));
+        for _ in 0..STEPS {
+            let middle = 0.5 * (low.0 + high.0);
+            let found = (middle, gap(middle)?);
+            if found.1 > 0.0 { low = found } else { high = found }
         }
-        Ok(0.5 * (low + high))
+        // The gap is nearly a straight line between so close ends.
+        Ok((low.0 * high.1 - high.0 * low.1) / (high.1 - low.1))
     }
 
     fn assess(&self, systems: Vec<Features>, subjects: Vec<(String, Rdm)>, seed: u64) -> Result<super::Assessment> {
@@ -143,6 +146,12 @@ impl Study {
                 self.assess(vec![truth], silent, study)?.systems[0].p_zero
             }
         };
+        eprintln!(
+            "DBG {} {} {}",
+            found.systems[3].value - found.noise_ceiling.unwrap().lower,
+            found.systems[3].p_ceiling.unwrap(),
+            found.noise_ceiling.unwrap().lower
+        );
         Ok([zero, between.map_or(1.0, |d| d.p), found.systems[3].p_ceiling.unwrap_or(1.0)])
     }
 

@@ -29,6 +29,18 @@ impl Spread {
         Self { variance, freedom: sum.freedom }
     }
 
+    /// Over subjects and stimuli, where the variance over subjects is `within` in samples of stimuli: what both have in
+    /// common is in each of the two, and in `within` twice.
+    pub(crate) fn crossed(subjects: Self, stimuli: Self, within: f64) -> Self {
+        let sum = subjects.plus(stimuli);
+        let common = (within - subjects.variance).max(0.0);
+        // Neither is above the whole. As an estimate their mean is the better bound, the more exact one counting more.
+        let mean = (subjects.variance * subjects.freedom + stimuli.variance * stimuli.freedom)
+            / (subjects.freedom + stimuli.freedom);
+        let variance = (sum.variance - common).max(mean);
+        Self { variance, freedom: sum.freedom }
+    }
+
     /// Of a sum of two independent quantities (Welch 1947, Satterthwaite 1946).
     pub(crate) fn plus(self, other: Self) -> Self {
         let (variance, part) = (self.variance + other.variance, |s: Self| s.variance.powi(2) / s.freedom);
@@ -67,6 +79,42 @@ pub fn single_variance(variance: f64, n: usize) -> f64 {
 pub(crate) fn jackknife_variance(values: impl ExactSizeIterator<Item = f64> + Clone, less: f64) -> f64 {
     let n = values.len() as f64;
     variance(values) * (n / less - 1.0).powi(2) / n
+}
+
+/// How much of [`jackknife_variance`] counts twice what depends on pairs of observations (Efron & Stein 1981), for a mean
+/// of terms each of which averages over the other observations: `terms[j][i]` is the term of `i` where `j` weighs `less` less.
+///
+/// How a term changes with the weight of another observation is, but for main effects of both, a function `h` of the pair
+/// divided by `n − 1`. The mean over all pairs has the variance `2 σ²_h / (n (n − 1))`, the jackknife counts twice that.
+pub(crate) fn pairs_counted_twice(terms: &[&[f64]], less: f64) -> f64 {
+    let n = terms.len();
+    if n < 4 {
+        return 0.0;
+    }
+    let others = (n - 1) as f64;
+    let pairs = || (0..n).flat_map(|j| (0..n).filter(move |&i| i != j).map(move |i| (j, i)));
+    let mean = pairs().map(|(j, i)| terms[j][i]).sum::<f64>() / (n as f64 * others);
+    // Least squares of two main effects where there is no diagonal.
+    let (mut by_weight, mut by_term) = (vec![0.0; n], vec![0.0; n]);
+    for (j, i) in pairs() {
+        by_weight[j] += terms[j][i] - mean;
+        by_term[i] += terms[j][i] - mean;
+    }
+    let effect = |own: f64, other: f64| (others * own + other) / (others * others - 1.0);
+    let left = |(j, i): (usize, usize)| {
+        terms[j][i] - mean - effect(by_weight[j], by_term[j]) - effect(by_term[i], by_weight[i])
+    };
+    // The function is the same for (i, j) and (j, i): n (n − 3) / 2 degrees of freedom, each with two squares.
+    let variance = pairs().map(|pair| left(pair).powi(2)).sum::<f64>() / (n as f64 * (n as f64 - 3.0));
+    2.0 * others / n as f64 * variance / (less * less)
+}
+
+/// The same from how the terms moved where the weights of half of the observations grew and those of the others shrank, the
+/// squares of these changes being `changed` in sum.
+pub(crate) fn pairs_counted_twice_by(moved: &[f64], changed: f64) -> f64 {
+    let n = moved.len() as f64;
+    let squares = variance(moved.iter().copied()) * (n - 1.0);
+    2.0 * (n - 1.0) * squares / (changed * (n * n - 2.0 * n + 2.0))
 }
 
 /// Sample variance.
