@@ -146,12 +146,6 @@ impl Study {
                 self.assess(vec![truth], silent, study)?.systems[0].p_zero
             }
         };
-        eprintln!(
-            "DBG {} {} {}",
-            found.systems[3].value - found.noise_ceiling.unwrap().lower,
-            found.systems[3].p_ceiling.unwrap(),
-            found.noise_ceiling.unwrap().lower
-        );
         Ok([zero, between.map_or(1.0, |d| d.p), found.systems[3].p_ceiling.unwrap_or(1.0)])
     }
 
