@@ -11,8 +11,7 @@ use crate::random::Random;
 /// Channels of the simulated responses.
 const CHANNELS: usize = 6;
 
-/// Studies over which an expectation is taken, and halvings of the interval in which it is zero.
-const STUDIES: u64 = 4000;
+/// Halvings of the interval in which a system reaches the ceiling.
 const STEPS: usize = 6;
 
 /// Size of the simulated studies.
@@ -91,11 +90,11 @@ impl Study {
     }
 
     /// The noise with which a system reaches the lower ceiling on average: over subjects with the stimuli and
-    /// the system's noise of `fixed`, or over stimuli and subjects.
-    fn ceiling_noise(&self, fixed: Option<(&[f64], &[f64])>) -> Result<f64> {
+    /// the system's noise of `fixed`, or over stimuli and subjects; the average is that of `studies`.
+    fn ceiling_noise(&self, fixed: Option<(&[f64], &[f64])>, studies: usize) -> Result<f64> {
         let gap = |noise: f64| -> Result<f64> {
             let mut sum = 0.0;
-            for study in 0..STUDIES {
+            for study in 0..studies as u64 {
                 let mut random = Random::stream(7, "ceiling", study);
                 let (truth, error) = match fixed {
                     Some((truth, error)) => (truth.to_vec(), error.to_vec()),
@@ -183,7 +182,8 @@ impl Study {
         let mut random = Random::new(5);
         let (truth, error) = (self.features(&mut random), self.features(&mut random));
         let fixed = (self.over == Over::Subjects).then_some((&truth[..], &error[..]));
-        let noise = self.ceiling_noise(fixed)?;
+        // Known more exactly than the rates.
+        let noise = self.ceiling_noise(fixed, 4 * studies)?;
         let mut outcomes: Vec<Result<[f64; 3]>> = (0..studies).map(|_| Ok([1.0; 3])).collect();
         parallel::each(&mut outcomes, threads, |study, outcome| {
             *outcome = match fixed {
