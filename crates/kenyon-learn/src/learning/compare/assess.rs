@@ -3,7 +3,7 @@
 use super::bootstrap::{Bootstrap, LESS, NoiseCeiling, Over, Run};
 use super::matrices::{Comparison, Matrices, check_varies};
 use super::rdm::{Dropped, Rdm, align};
-use super::statistics::{Spread, false_discovery, jackknife_variance, pairs_counted_twice, variance};
+use super::statistics::{Spread, false_discovery, jackknife_variance, pairs_counted_twice, skewness, variance};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 
@@ -112,28 +112,29 @@ pub fn assess(
     // test reject hardly ever. Letting subjects weigh a little less one by one has no such effect.
     let terms: Vec<&[f64]> = point.lighter.iter().map(|lighter| &lighter.to_others[..]).collect();
     let twice = pairs_counted_twice(&terms, LESS);
-    let to_lower = |at: usize| {
-        let gap = |d: &[f64]| d[at] - d[m];
+    let p_ceiling = |at: usize, lower: f64| {
+        let (gap, value) = (|d: &[f64]| d[at] - d[m], point.means[at] - lower);
+        if over == Over::Stimuli {
+            return spread(&gap).p_different_skewed(value, skewness(draws[2].iter().map(|d| gap(d))));
+        }
         if point.lighter.is_empty() {
-            return spread(&gap);
+            return spread(&gap).p_different(value);
         }
         let by_subject = jackknife_variance(point.lighter.iter().map(|lighter| gap(&lighter.means)), LESS);
         // What is counted twice is half of it at most.
         let corrected = (by_subject - twice).max(0.5 * by_subject);
         let by_subject = Spread { variance: corrected, freedom: count as f64 - 1.0 };
-        match over {
-            Over::Both => {
-                let by_stimulus = Spread::single(variance(draws[2].iter().map(|d| gap(d))), stimuli);
-                let within = draws[3].iter().map(|found| found[at]).sum::<f64>() / draws[3].len() as f64;
-                Spread::crossed(by_subject, by_stimulus, within)
-            }
-            _ => by_subject,
+        if over == Over::Subjects {
+            return by_subject.p_different(value);
         }
+        let by_stimulus = Spread::single(variance(draws[2].iter().map(|d| gap(d))), stimuli);
+        let within = draws[3].iter().map(|found| found[at]).sum::<f64>() / draws[3].len() as f64;
+        Spread::crossed(by_subject, by_stimulus, within).p_different(value)
     };
     let mut fits: Vec<SystemFit> = Vec::with_capacity(m);
     for (at, name) in names.iter().enumerate() {
         let (value, spread) = (point.means[at], spread(&|draw| draw[at]));
-        let p_ceiling = point.ceiling.map(|c| to_lower(at).p_different(value - c.lower));
+        let p_ceiling = point.ceiling.map(|c| p_ceiling(at, c.lower));
         fits.push(SystemFit {
             name: name.clone(),
             value,
