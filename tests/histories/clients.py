@@ -34,6 +34,10 @@ def label(id):
     return "up" if id % 7 > 3 else "down"
 
 
+def code_of(answer):
+    return answer.get("code") if isinstance(answer, dict) else None
+
+
 def about_stream():
     """The body that makes a stream."""
     return {"family": "hybrid", "target": "y", "task": "classification", "features": {"id": "number", "x": "number", "g": "category"}}
@@ -112,7 +116,7 @@ class Client(threading.Thread):
                 self.send(server, "POST", f"/api/v1/models/{self.stream}/observe", {"rows": [row(id) | {"y": label(id)}]})
         if op == "read_stream" and status == 200 and "stale" not in self.seen:
             self.seen["stale"] = answer
-        refused = status in REFUSED or (status == 409 and answer and answer.get("code") == "model_exists")
+        refused = status in REFUSED or code_of(answer) == "model_exists"
         outcome = "ok" if status and 200 <= status < 300 else "refused" if refused else "unknown"
         self.history.add(client=self.number, op=op, server=server.name, begun=begun, ended=self.history.now(), outcome=outcome,
                          status=status, key=key, answer=answer if op != "read_rows" else None, **about)
@@ -268,7 +272,9 @@ class Client(threading.Thread):
             self.look(server)
         elif self.random.random() < 0.4:
             rows = [{"id": 1, "x": 1, "g": "g1", f"y{self.generation}": f"{self.generation}a"}]
-            self.call("teach", "POST", f"{path}/observe", {"rows": rows}, **about)
+            outcome, _, server = self.call("teach", "POST", f"{path}/observe", {"rows": rows}, **about)
+            if outcome == "ok":
+                self.look(server)
         self.look(self.random.choice(self.servers))
 
     def look(self, server):
@@ -283,5 +289,6 @@ class Client(threading.Thread):
                         "versions": lambda: len(answer["items"])}[op]()
                 shown = int(text)
             self.history.add(client=self.number, op=f"look_{op}", server=server.name, begun=begun, ended=self.history.now(), model=self.made,
-                             shown=shown, status=status, outcome="ok" if status == 200 else "refused" if status in REFUSED else "unknown",
+                             generation=self.generation, shown=shown, status=status, code=code_of(answer),
+                             outcome="ok" if status == 200 else "refused" if status in REFUSED else "unknown",
                              answer=answer if status == 500 else None)

@@ -4,7 +4,7 @@ import json
 import sqlite3
 import time
 
-from clients import about_stream, row
+from clients import about_stream, code_of, row
 
 # A snapshot deletes the log before it, so each record is kept in the transaction that writes it.
 ARCHIVE = "CREATE TABLE archived AS SELECT * FROM observations WHERE false;"
@@ -157,8 +157,8 @@ class Final:
             state["rows"][client.data] = self.rows_of(client.data)
             # Whether it is there, and whether it answers.
             there, _ = self.ask(self.servers[0], "GET", f"/api/v1/models/{client.made}")
-            answers, _ = self.client.send(self.servers[0], "POST", f"/api/v1/models/{client.made}/predict", {"rows": [row(1)]})
-            state["made"][client.made] = [there, answers]
+            answers, body = self.ask(self.servers[0], "POST", f"/api/v1/models/{client.made}/predict", {"rows": [row(1)]})
+            state["made"][client.made] = [there, code_of(body) or answers]
         # Killed, so that what follows is replayed from the log.
         for process in self.servers:
             process.kill()
