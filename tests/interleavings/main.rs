@@ -5,7 +5,8 @@
 //! shuttle's, so that each lock, atomic and exchanged pointer is a point at which another thread may go on. A check runs thousands of
 //! times, each time in another order. A check that fails prints its order; `shuttle::replay` runs it again.
 
-#![allow(dead_code, missing_docs, unreachable_pub)]
+// Parts that are not used here, and the unit tests of the files, which do not run here.
+#![allow(dead_code, unused_imports, missing_docs, unreachable_pub)]
 
 mod serving;
 mod store;

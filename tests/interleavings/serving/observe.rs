@@ -5,7 +5,7 @@ mod answering;
 
 use super::loaded_version::LoadedVersion;
 use super::settings::Settings;
-use super::stored::{BUNDLE, Stored};
+use super::stored::{STATES, Stored};
 use super::table::Table;
 use crate::sync::atomic::AtomicUsize;
 use crate::sync::thread;
@@ -30,7 +30,7 @@ impl AsRef<Arc<Bundle>> for Published {
 /// A prediction that begins after rows were acknowledged is made with what was learned from them, also by a version that was being
 /// loaded meanwhile, named in the request or not.
 pub(super) fn a_version_that_is_loaded_answers_with_what_was_learned() {
-    let states: Arc<[Arc<Bundle>]> = (0..3).map(|_| Arc::new(BUNDLE.clone())).collect();
+    let states = &*STATES;
     let answering = Arc::new(Answering::default());
     let publication = Arc::new(Publication::new(Published(Arc::clone(&states[0]))));
     let table = Arc::new(Table::new(Arc::new(Stored::new(MODEL, 1)), Settings::default()));
@@ -46,7 +46,7 @@ pub(super) fn a_version_that_is_loaded_answers_with_what_was_learned() {
     let readers: Vec<_> = [None, Some(1)]
         .into_iter()
         .map(|version| {
-            let (states, table, acknowledged) = (Arc::clone(&states), Arc::clone(&table), Arc::clone(&acknowledged));
+            let (table, acknowledged) = (Arc::clone(&table), Arc::clone(&acknowledged));
             thread::spawn(move || {
                 for _ in 0..2 {
                     let least = acknowledged.load(SeqCst);

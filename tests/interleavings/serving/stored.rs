@@ -59,20 +59,22 @@ impl Library for Stored {
     }
 }
 
-/// A small stream's first version. All versions have these files.
-pub(super) static BUNDLE: LazyLock<Bundle> = LazyLock::new(|| {
+/// The files of a small stream's first version. All versions have them.
+static FILES: LazyLock<Files> = LazyLock::new(|| {
     let spec = StreamSpec {
         task: Task::Classification,
         target: ColumnPlan::new("y", ColumnKind::Category),
         classes: vec!["a".into(), "b".into()],
         inputs: vec![ColumnPlan::new("x", ColumnKind::Number)],
-        config: Map::new(),
+        config: Map::from_iter([("stream".to_owned(), true.into())]),
         seed: 1,
     };
-    StreamModel::new(&spec).expect("a stream").publish()
+    let files = StreamModel::new(&spec).expect("a stream").publish().files().expect("files");
+    files.into_iter().map(|(name, bytes)| (name.to_owned(), Bytes::from(bytes))).collect()
 });
 
-static FILES: LazyLock<Files> = LazyLock::new(|| {
-    let files = BUNDLE.files().expect("files");
-    files.into_iter().map(|(name, bytes)| (name.to_owned(), Bytes::from(bytes))).collect()
+/// Three states of the stream.
+pub(super) static STATES: LazyLock<[Arc<Bundle>; 3]> = LazyLock::new(|| {
+    let file = |name: &str| FILES.iter().find(|(file, _)| file == name).map(|(_, bytes)| &bytes[..]);
+    std::array::from_fn(|_| Arc::new(Bundle::load(file).expect("a bundle")))
 });
