@@ -20,6 +20,9 @@ UNSENT = {"observe": ("lost", 200), "promote": ("promoted", 200), "delete_key": 
 GROUPS = 8
 # Calls that are open when a run ends are repeated for so long, in seconds: there are no faults any more.
 PATIENCE = 90
+# Seconds between two trainings of a client, and seconds between two of its calls at most: there are few processors.
+TRAIN_EVERY = 6
+PAUSE = 0.08
 
 
 def group(id):
@@ -67,7 +70,7 @@ class Client(threading.Thread):
         self.random = random.Random(f"{seed}-{number}")
         self.plant, self.stopping, self.next_id = plant, False, 0
         self.stream, self.model, self.data = f"s{number}", f"m{number}", f"d{number}"
-        self.seen, self.error = {}, None
+        self.seen, self.error, self.trained = {}, None, 0
         # The model that is made and deleted: its name, how often it was made, whether it is there.
         self.made, self.generation, self.there = f"g{number}", 0, False
         # Bodies of observe by key, and predictions that have no label yet.
@@ -150,6 +153,7 @@ class Client(threading.Thread):
             actions += [self.keys, self.train, self.promote, self.forget]
             while not self.stopping:
                 self.random.choice(actions)()
+                time.sleep(self.random.random() * PAUSE)
         except Exception as error:  # noqa: BLE001 (reported by the main thread)
             self.error = error
 
@@ -196,6 +200,10 @@ class Client(threading.Thread):
                          status=status, outcome="ok" if status == 200 else "refused")
 
     def train(self):
+        # One worker must keep up.
+        if time.monotonic() < self.trained + TRAIN_EVERY:
+            return
+        self.trained = time.monotonic()
         self.next_id += 1
         key = f"t-{self.number}-{self.next_id}"
         request = {"dataset": f"{self.data}t", "target": "label", "family": "sparse_mlp", "promote": False,
