@@ -26,6 +26,7 @@ class Faults(threading.Thread):
             self.kinds.append(self.disk_full)
         if clock_library():
             self.kinds.append(self.clock)
+        self.kinds = [kind for kind in self.kinds if kind.__name__ not in run.options.without]
         self.seen = []
 
     def run(self):

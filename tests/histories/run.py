@@ -1,7 +1,7 @@
 """Many clients call Kenyon while its processes are killed, paused and cut off; then everything that was acknowledged is looked for.
 
 usage: python3 tests/histories/run.py BINARY [--seconds 60] [--seed 1] [--clients 6] [--postgres] [--plant FAULT]
-                                      [--total-seconds S] [--summary FILE]
+                                      [--without KIND] [--total-seconds S] [--summary FILE]
 
 With --postgres two servers and two workers share a Postgres of the run's own, each by a connection that can be cut, and an object
 store; without, one server has SQLite and, where this is run by root, a small disk. --plant puts a fault between clients and
@@ -102,7 +102,7 @@ class Run:
             "database": "Postgres" if self.postgres else "SQLite", "seed": self.seed, "seconds": self.options.seconds,
             "planted": self.options.plant, "calls": len(calls), "rows": rows,
             "outcomes": {o: sum(call["outcome"] == o for call in calls) for o in ("ok", "refused", "unknown")},
-            "faults": faults, "kills": faults["kill"], "partitions": sum(faults.get(kind, 0) for kind in PARTITIONS),
+            "faults": faults, "kills": faults.get("kill", 0), "partitions": sum(faults.get(kind, 0) for kind in PARTITIONS),
             "learned_anew": len(state["anew"]), "violations": found,
         }
 
@@ -149,6 +149,7 @@ def main():
     parser.add_argument("--clients", type=int, default=6)
     parser.add_argument("--postgres", action="store_true")
     parser.add_argument("--plant", choices=FAULTS)
+    parser.add_argument("--without", action="append", default=[], metavar="KIND", help="a kind of fault that is left out")
     parser.add_argument("--total-seconds", type=float, default=0)
     parser.add_argument("--summary")
     options = parser.parse_args()
