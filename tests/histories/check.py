@@ -208,11 +208,12 @@ def jobs_succeed_once(calls, state):
     bad += [f"the job {job} made {n} versions" for job, n in versions.items() if n > 1]
     canceled = {call["job"] for call in calls if call["op"] == "cancel" and call["outcome"] == "ok"
                 and call["answer"]["status"] == "canceled"}
-    disk = any(fault["kind"] == "disk_full" for fault in state["faults"])
+    faults = Counter(fault["kind"] for fault in state["faults"])
     for id, job in state["jobs"].items():
-        # A job that finds no space says so.
-        full = disk and job["status"] == "failed" and job["error"]["code"] == "disk_full"
-        if job["status"] not in ("succeeded", "canceled") and not full:
+        # A job that finds no space says so, and one that was killed again and again before it got anywhere is given up.
+        code = job["error"]["code"] if job["status"] == "failed" else None
+        stated = (code == "disk_full" and faults["disk_full"] > 0) or (code == "no_progress" and faults["kill"] >= job["attempt"])
+        if job["status"] not in ("succeeded", "canceled") and not stated:
             bad.append(f"the job {id} ended as {job['status']}: {job['error']}")
         if (job["status"] == "succeeded") != (versions[id] == 1):
             bad.append(f"the job {id} is {job['status']} and has {versions[id]} versions")
