@@ -131,9 +131,9 @@ class Final:
         for name in [name for name in forgot if not pasts.get(name, {}).get("consolidated")][:LEARNED_ANEW]:
             other = f"{name}-anew"
             self.ask(server, "PUT", f"/api/v1/models/{other}", about_stream())
-            for lines in records[name]:
+            for number, lines in enumerate(records[name]):
                 if lines:
-                    key = {"idempotency-key": f"anew-{name}-{json.loads(lines[0])['id']}"}
+                    key = {"idempotency-key": f"anew-{name}-{number}"}
                     body = b'{"rows":[' + ",".join(lines).encode() + b"]}"
                     status = None
                     while status != 200:

@@ -19,21 +19,15 @@ pub(super) fn a_change_that_was_acknowledged_is_seen() {
     let stored = Arc::new(Stored::new(FIRST, 1));
     let table = Arc::new(Table::new(Arc::clone(&stored) as _, Settings::default()));
     let acknowledged = Arc::new(AtomicU64::new(1));
-    let answers = || {
+    let answers = |table: &Table, acknowledged: &AtomicU64| {
         let least = acknowledged.load(SeqCst);
-        let answers = block_on(table.pick("m", None, "request")).expect("an answer").live;
-        assert!(answers.version >= least, "version {} answers after version {least} was promoted", answers.version);
+        let version = block_on(table.pick("m", None, "request")).expect("an answer").live.version;
+        assert!(version >= least, "version {version} answers after version {least} was promoted");
     };
-    answers();
+    answers(&table, &acknowledged);
     let reader = {
         let (table, acknowledged) = (Arc::clone(&table), Arc::clone(&acknowledged));
-        thread::spawn(move || {
-            for _ in 0..2 {
-                let least = acknowledged.load(SeqCst);
-                let version = block_on(table.pick("m", None, "request")).expect("an answer").live.version;
-                assert!(version >= least, "version {version} answers after version {least} was promoted");
-            }
-        })
+        thread::spawn(move || (0..2).for_each(|_| answers(&table, &acknowledged)))
     };
     let follower = {
         let table = Arc::clone(&table);
@@ -42,7 +36,7 @@ pub(super) fn a_change_that_was_acknowledged_is_seen() {
     for version in [2, 3] {
         stored.commit(served(FIRST, version));
         acknowledged.store(version, SeqCst);
-        answers();
+        answers(&table, &acknowledged);
     }
     reader.join().expect("no panic");
     follower.join().expect("no panic");
