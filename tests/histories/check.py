@@ -212,7 +212,7 @@ def jobs_succeed_once(calls, state):
     for id, job in state["jobs"].items():
         # A job that finds no space says so, and one that was killed again and again before it got anywhere is given up.
         code = job["error"]["code"] if job["status"] == "failed" else None
-        stated = (code == "disk_full" and faults["disk_full"] > 0) or (code == "no_progress" and faults["kill"] >= job["attempt"])
+        stated = (code == "disk_full" and faults["disk_full"] > 0) or (code == "no_progress" and faults["kill"] + faults["stop"] >= job["attempt"])
         if job["status"] not in ("succeeded", "canceled") and not stated:
             bad.append(f"the job {id} ended as {job['status']}: {job['error']}")
         if (job["status"] == "succeeded") != (versions[id] == 1):
