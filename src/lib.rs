@@ -11,6 +11,7 @@ pub mod jobs;
 pub mod oip;
 pub mod serving;
 pub mod store;
+mod sync;
 pub mod telemetry;
 
 pub use error::{Detail, Error, Kind, Result};

@@ -290,6 +290,12 @@ impl Engine {
         Some((model, rows.get(index)?.get().as_bytes().to_vec()))
     }
 
+    /// Keeps the row of a prediction whose label could not be learned.
+    pub fn put_back(&self, prediction_id: &str, model: &str, row: &[u8]) {
+        let kept = [model.as_bytes(), b"\n[", row, b"]"].concat().into();
+        self.inner.answered.insert(std::iter::once(prediction_id.to_owned()), &kept);
+    }
+
     /// Drops recent predictions of a model whose call had a row that `goes`; their number.
     pub fn forget_answers(&self, model: &str, goes: impl Fn(&str) -> bool) -> usize {
         self.inner.answered.remove_calls(|kept| {

@@ -3,7 +3,8 @@
 use super::batch_queue::{BatchQueue, Forward, Limits, Outputs};
 use super::stats::Stats;
 use crate::Result;
-use arc_swap::{ArcSwap, Guard};
+use crate::sync::ArcSwap;
+use arc_swap::Guard;
 use kenyon_learn::data::Batch;
 use kenyon_learn::learning::bundle::{Answers, Bundle};
 use serde_json::Value;

@@ -1,7 +1,7 @@
 //! Which models are open here, by name.
 
 use super::routing::Route;
-use arc_swap::ArcSwap;
+use crate::sync::ArcSwap;
 use std::collections::HashMap;
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;

@@ -3,10 +3,11 @@
 use super::batch_queue::Outputs;
 use super::loaded_version::LoadedVersion;
 use super::stats::Stats;
-use arc_swap::ArcSwapOption;
+use crate::sync::ArcSwapOption;
+use crate::sync::atomic::AtomicU64;
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use utoipa::ToSchema;
 use uuid::Uuid;
 

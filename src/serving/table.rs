@@ -8,12 +8,14 @@ use super::open_models::OpenModels;
 use super::routing::{Route, Slot, threshold};
 use super::settings::Settings;
 use super::stats::{Series, Stats};
+use crate::sync::atomic::AtomicU64;
+use crate::sync::{Mutex, spawn_blocking, timeout};
 use crate::{Error, Kind, Result};
 use futures::future::BoxFuture;
 use kenyon_learn::learning::bundle::Bundle;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -99,7 +101,7 @@ impl Table {
         if route.checked.load(Relaxed) == counter {
             return Ok(route);
         }
-        let settled = tokio::time::timeout(SETTLE_PATIENCE, self.library.settled(model)).await;
+        let settled = timeout(SETTLE_PATIENCE, self.library.settled(model)).await;
         let settled = settled.ok();
         if settled.is_some_and(|changed| changed <= route.read_at) {
             route.checked.store(counter, Relaxed);
@@ -134,7 +136,7 @@ impl Table {
             Some(bundle) => bundle,
             None => {
                 let files = self.library.files(model, slot.model_id, slot.version).await?;
-                let loaded = tokio::task::spawn_blocking(move || {
+                let loaded = spawn_blocking(move || {
                     Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &bytes[..]))
                 });
                 loaded.await.map_err(Error::internal)?.map_err(|error| unreadable(error.into()))?
@@ -217,7 +219,7 @@ impl Table {
         }
         // In this order: a change that begins after the counter was read is found by the next request.
         let read_at = self.library.counter();
-        let settled = tokio::time::timeout(SETTLE_PATIENCE, self.library.settled(model)).await;
+        let settled = timeout(SETTLE_PATIENCE, self.library.settled(model)).await;
         let traffic = match self.library.traffic(model).await {
             Ok(traffic) => traffic,
             Err(error) => {

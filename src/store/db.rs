@@ -214,15 +214,7 @@ impl Db {
     /// read cannot be overtaken before it is written.
     pub(super) async fn begin(&self) -> Result<Tx> {
         let inner = match &self.pools {
-            Pools::Sqlite { write, .. } => match write.begin_with("BEGIN IMMEDIATE").await {
-                // A full disk makes SQLite end a transaction by itself, while the driver still
-                // counts it as open: that connection cannot be used any more.
-                Err(sqlx::Error::InvalidSavePointStatement) => {
-                    write.acquire().await?.close().await?;
-                    Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?)
-                }
-                begun => Inner::Sqlite(begun?),
-            },
+            Pools::Sqlite { write, .. } => Inner::Sqlite(write.begin_with("BEGIN IMMEDIATE").await?),
             Pools::Postgres(pool) => Inner::Postgres(Session::begin(pool, "BEGIN").await?),
         };
         Ok(self.transaction(inner))
@@ -384,8 +376,10 @@ impl From<sqlx::Error> for Error {
             (_, Some("8" | "776" | "1032")) => {
                 (Kind::Unavailable, "storage_read_only", "the server's storage cannot be written")
             }
-            // SQLite could not read or write a file: 10 with details in the upper bits.
-            (_, Some(code)) if code.parse::<u32>().is_ok_and(|code| code < 10_000 && code & 0xff == 10) => {
+            // SQLite could not open, read or write a file: 14 or 10 with details in the upper bits.
+            (_, Some(code))
+                if code.parse::<u32>().is_ok_and(|code| code < 10_000 && matches!(code & 0xff, 10 | 14)) =>
+            {
                 (Kind::Unavailable, "storage_failed", "the server's storage cannot be read or written")
             }
             // Busy, locked, deadlock, serialisation, idle for too long, too many connections, shutting down.

@@ -8,7 +8,7 @@
 //! | --- | --- | --- |
 //! | [`datasets`] | ordered parts + schema, replaced and appended atomically | [`Store::stage`], [`Store::put_dataset`], [`Store::append_dataset`], [`Store::dataset`], [`Store::datasets`], [`Store::delete_dataset`], [`Store::part_path`] |
 //! | [`models`] | models, and which version gets how much traffic | [`Store::create_model`], [`Store::model`], [`Store::models`], [`Store::delete_model`], [`Store::promote`], [`Store::rollback`], [`Store::set_traffic`] |
-//! | [`versions`] | finished versions of models | [`Store::versions`], [`Store::version`], [`Store::publish_version`], [`Store::version_files`] |
+//! | [`versions`] | finished versions of models | [`Store::versions`], [`Store::version`], [`Store::create_model_with`], [`Store::publish_version`], [`Store::version_files`] |
 //! | [`encoders`] | pretrained encoders | [`Store::put_encoder`], [`Store::encoder`], [`Store::encoders`], [`Store::delete_encoder`], [`Store::encoder_folder`] |
 //! | [`jobs`] | the queue | [`Store::submit_job`], [`Store::job`], [`Store::jobs`], [`Store::cancel_job`], [`Store::retry_job`], [`Store::queue_depth`]; for workers [`Store::claim_job`] and what takes a [`jobs::Claim`] |
 //! | [`events`] | a job's events and curves | [`Store::job_events`], [`Store::job_curve`] |

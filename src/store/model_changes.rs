@@ -4,9 +4,11 @@
 //! answers from a copy that is older than a commit which is already visible.
 
 use super::ModelName;
+use crate::sync::atomic::AtomicU64;
+use crate::sync::{Mutex, MutexGuard};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use tokio::sync::Notify;
 
 /// Number of models that are tracked; beyond this all count as changed once.

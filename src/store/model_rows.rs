@@ -3,7 +3,7 @@
 use super::ModelName;
 use super::change::Change;
 use super::clock::now;
-use super::db::{Row, Tx, sql};
+use super::db::{Row, Tx, is_duplicate, sql};
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,8 +30,8 @@ pub(super) async fn discard(tx: &mut Tx, key: &str) -> Result<()> {
     tx.exec(sql(insert).bind(key).bind(now())).await.map(|_| ())
 }
 
-pub(super) async fn insert_model(tx: &mut Tx, new: &NewModel) -> Result<String> {
-    let id = Uuid::now_v7().to_string();
+pub(super) async fn insert_model(tx: &mut Tx, new: &NewModel, id: Uuid) -> Result<String> {
+    let id = id.to_string();
     let insert = "INSERT INTO models
         (name, id, family, task, target, info, next_version, history, created_at, updated_at)
         VALUES ($1, $2, $3, $4, $5, $6, 1, '[]', $7, $7)";
@@ -45,6 +45,16 @@ pub(super) async fn insert_model(tx: &mut Tx, new: &NewModel) -> Result<String> 
 /// 404 for a model.
 pub(super) fn no_model(name: impl std::fmt::Display) -> Error {
     Error::not_found("model_not_found", format!("there is no model {name}"))
+}
+
+/// What [`insert_model`] failed with; 409 `model_exists` where the name is taken.
+pub(super) fn not_inserted(error: Error, name: &ModelName) -> Error {
+    if is_duplicate(&error) { model_exists(name) } else { error }
+}
+
+/// 409 for a model that is to be made.
+pub(super) fn model_exists(name: &ModelName) -> Error {
+    Error::conflict("model_exists", format!("there is a model {name} already"))
 }
 
 /// A version's file in the object store.

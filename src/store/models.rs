@@ -2,8 +2,8 @@
 
 use super::change::Change;
 use super::clock::now;
-use super::db::{Row, Tx, is_duplicate, sql};
-use super::model_rows::{NewModel, discard, files, insert_model, no_model};
+use super::db::{Row, Tx, sql};
+use super::model_rows::{NewModel, discard, files, insert_model, no_model, not_inserted};
 use super::{ModelName, Page, Store};
 use crate::{Error, Result};
 use jiff::Timestamp;
@@ -72,10 +72,7 @@ impl Store {
     /// Makes a model without versions; 409 `model_exists`.
     pub async fn create_model(&self, new: &NewModel) -> Result<Model> {
         let mut tx = self.inner.db.begin().await?;
-        insert_model(&mut tx, new).await.map_err(|error| {
-            let exists = || Error::conflict("model_exists", format!("there is a model {} already", new.name));
-            if is_duplicate(&error) { exists() } else { error }
-        })?;
+        insert_model(&mut tx, new, Uuid::now_v7()).await.map_err(|error| not_inserted(error, &new.name))?;
         tx.commit().await?;
         self.model(&new.name).await
     }

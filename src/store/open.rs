@@ -6,6 +6,7 @@ use super::keys::KeyCache;
 use super::observations::LogWriter;
 use super::{ModelChanges, Objects, postgres, scratch};
 use crate::{Error, Kind, Result};
+use sqlx::Connection;
 use sqlx::SqlStr;
 use sqlx::migrate::{Migration, MigrationType, Migrator};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -227,6 +228,14 @@ async fn open_sqlite(options: &StoreOptions) -> Result<Pools> {
         // not. That is done by `checkpoint`; this only bounds the log (64 MB) if it cannot keep up.
         .pragma("wal_autocheckpoint", "16384");
     let write = SqlitePoolOptions::new().max_connections(1).min_connections(1).max_lifetime(None).idle_timeout(None);
+    // A full disk makes SQLite end a transaction by itself, while the driver still counts it as open after its rollback: that
+    // connection cannot be used any more.
+    let write = write.after_release(|connection, _| {
+        Box::pin(async move {
+            connection.ping().await?;
+            Ok(!connection.is_in_transaction())
+        })
+    });
     let write = write.acquire_timeout(Duration::from_secs(30)).connect_with(connect.clone()).await?;
     let read = SqlitePoolOptions::new().max_connections(4).max_lifetime(None);
     let read = read.acquire_timeout(Duration::from_secs(30)).connect_lazy_with(connect);

@@ -137,22 +137,30 @@ pub(super) async fn listen(pool: PgPool, mut listener: PgListener, changes: broa
             Ok(Ok(None)) => Change::Unknown,
             Ok(Err(error)) => {
                 tracing::warn!(%error, "listening to the database failed");
-                tokio::time::sleep(RECENT).await;
+                listener = listening_again(&pool).await;
                 Change::Unknown
             }
             Err(_) if is_alive(&mut listener).await => continue,
             Err(_) => {
                 tracing::warn!("the connection that listens to the database does not answer: it is made again");
-                match timeout(STATEMENT, listening(&pool)).await {
-                    Ok(Ok(again)) => listener = again,
-                    Ok(Err(error)) => tracing::warn!(%error, "listening to the database failed"),
-                    Err(_) => {}
-                }
+                listener = listening_again(&pool).await;
                 Change::Unknown
             }
         };
         // Without a receiver there is nothing to do.
         let _ = changes.send(change);
+    }
+}
+
+/// A connection that listens, once the database can be reached: only what is read after that misses no change.
+async fn listening_again(pool: &PgPool) -> PgListener {
+    loop {
+        match timeout(STATEMENT, listening(pool)).await {
+            Ok(Ok(again)) => return again,
+            Ok(Err(error)) => tracing::warn!(%error, "listening to the database failed"),
+            Err(_) => {}
+        }
+        tokio::time::sleep(RECENT).await;
     }
 }
 

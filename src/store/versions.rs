@@ -6,7 +6,7 @@ use super::change::Change;
 use super::clock::now;
 use super::db::{Row, Tx, sql};
 use super::jobs::Claim;
-use super::model_rows::{VersionFile, files, no_model};
+use super::model_rows::{NewModel, VersionFile, files, insert_model, model_exists, no_model, not_inserted};
 use super::models::{Model, Traffic, from_row, no_version, steer};
 use super::objects::digest;
 use super::{JobId, ModelName, Store};
@@ -139,8 +139,30 @@ impl Store {
         Ok(files)
     }
 
-    /// Makes a version visible without a job (import, a model that only observes): 404
-    /// `model_not_found`.
+    /// Makes a model together with its first version, or nothing: 409 `model_exists`.
+    pub async fn create_model_with(&self, new: &NewModel, version: NewVersion) -> Result<Model> {
+        match self.model(&new.name).await {
+            Ok(_) => return Err(model_exists(&new.name)),
+            Err(error) if error.kind == crate::Kind::NotFound => {}
+            Err(error) => return Err(error),
+        }
+        let model = Uuid::now_v7();
+        let files = self.write_files(&new.name, model, 1, "0", &version).await?;
+        let visible = async {
+            let mut tx = self.inner.db.begin().await?;
+            let inserted = insert_model(&mut tx, new, model).await;
+            let id = inserted.map_err(|error| not_inserted(error, &new.name))?;
+            tx.exec(sql("UPDATE models SET next_version = 2 WHERE id = $1").bind(&id)).await?;
+            insert_version(&mut tx, &id, 1, None, &version, &files).await?;
+            tx.commit().await
+        };
+        if let Err(error) = visible.await {
+            return Err(self.unpublished(error, &files).await);
+        }
+        self.model(&new.name).await
+    }
+
+    /// Makes a version visible without a job (import): 404 `model_not_found`.
     pub async fn publish_version(&self, name: &ModelName, new: NewVersion) -> Result<Version> {
         let model = self.model(name).await?;
         let number = "UPDATE models SET next_version = next_version + 1 WHERE id = $1 RETURNING next_version - 1 AS v";
@@ -176,17 +198,24 @@ impl Store {
             tx.commit().await
         };
         if let Err(error) = visible.await {
-            // Whether an interrupted transaction was committed is not known: then the files stay.
-            if error.kind != crate::Kind::Unavailable {
-                for file in &files {
-                    self.inner.objects.delete(&file.key).await?;
-                }
-            }
-            return Err(error);
+            return Err(self.unpublished(error, &files).await);
         }
         self.drop_checkpoints(claim.job.id).await;
         self.drop_lost_attempts(&format!("models/{model}/{}/{version}", claim.model_id), &attempt).await;
         Ok(())
+    }
+
+    /// Deletes the files of a version that did not become visible. Whether an interrupted transaction was committed is not
+    /// known: then they stay.
+    async fn unpublished(&self, error: Error, files: &[VersionFile]) -> Error {
+        if error.kind != crate::Kind::Unavailable {
+            for file in files {
+                if let Err(error) = self.inner.objects.delete(&file.key).await {
+                    return error;
+                }
+            }
+        }
+        error
     }
 
     /// The part of the key after the version is that of the attempt: a worker that lost its lease may

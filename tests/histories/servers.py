@@ -1,13 +1,19 @@
-"""The processes under test: Kenyon's servers and workers, Postgres, and connections that can be cut."""
+"""The processes under test: Kenyon's servers and workers, Postgres, an object store, a disk, and connections that can be cut."""
 
+import glob
 import os
+import shutil
 import signal
 import socket
 import subprocess
 import tempfile
 import threading
 import time
+import urllib.error
 import urllib.request
+
+# Time by the faked clock is read again from its file this often, in seconds.
+CLOCK_CACHE = 1
 
 
 def free_port():
@@ -17,10 +23,13 @@ def free_port():
 
 class Line:
     """A port that passes connections on to another, until it is cut; while cut, it takes none and drops those it has. A connection
-    that is lost stays open and passes nothing on any more, as where a firewall has forgotten it: neither side is told."""
+    that is lost stays open and passes nothing on any more, as where a firewall has forgotten it: neither side is told. A line that
+    is stalled keeps what it gets until it goes on; one with a delay passes each piece on after it."""
 
     def __init__(self, target):
-        self.target, self.cut, self.open, self.lost = target, False, set(), set()
+        self.target, self.cut, self.open, self.lost, self.delay = target, False, set(), set(), 0
+        self.flowing = threading.Event()
+        self.flowing.set()
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.port = self.listener.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
@@ -46,6 +55,9 @@ class Line:
     def _pass(self, one, other):
         try:
             while data := one.recv(65536):
+                self.flowing.wait()
+                if self.delay:
+                    time.sleep(self.delay)
                 if self.cut:
                     break
                 if one not in self.lost:
@@ -67,6 +79,12 @@ class Line:
     def lose(self):
         self.lost |= self.open
 
+    def set_stalled(self, stalled):
+        if stalled:
+            self.flowing.clear()
+        else:
+            self.flowing.set()
+
     def set_cut(self, cut):
         self.cut = cut
         if cut:
@@ -77,33 +95,50 @@ class Line:
                     pass
 
     def close(self):
+        self.set_stalled(False)
         self.set_cut(True)
         self.listener.close()
 
 
-class Process:
-    """`kenyon serve` or `kenyon worker`, started again at the same port after a kill."""
+def clock_library():
+    """The library that turns clocks, where there is one."""
+    return next(iter(glob.glob("/usr/lib/*/faketime/libfaketimeMT.so.1")), None)
 
-    def __init__(self, binary, folder, name, arguments, serves=True):
+
+class Process:
+    """`kenyon serve` or `kenyon worker`, started again at the same port after a kill. `logs` is the folder of its output."""
+
+    def __init__(self, binary, data, logs, name, arguments, serves=True, environment=None):
         self.name, self.serves, self.port = name, serves, free_port()
-        self.metrics = free_port()
-        self.command = [binary, "serve" if serves else "worker", "--data-dir", folder, *arguments]
+        self.metrics, self.environment = free_port(), dict(environment or {})
+        self.command = [binary, "serve" if serves else "worker", "--data-dir", data, *arguments]
         self.command += ["--metrics-listen", f"127.0.0.1:{self.metrics}", "--grpc-listen", "off", "--checkpoint-seconds", "1"]
         if serves:
             self.command += ["--listen", f"127.0.0.1:{self.port}"]
-        self.log = open(f"{folder}/{name}.log", "ab")
-        self.child = None
+        self.log = open(f"{logs}/{name}.log", "ab")
+        self.child, self.line, self.clock = None, None, f"{logs}/{name}.clock"
+        self.set_clock(0)
+        if library := clock_library():
+            self.environment |= {"LD_PRELOAD": library, "FAKETIME_TIMESTAMP_FILE": self.clock,
+                                 "FAKETIME_CACHE_DURATION": str(CLOCK_CACHE), "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
 
     @property
     def url(self):
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self, patience=60):
+    def set_clock(self, seconds):
+        """Moves the clock by so many seconds from the true time. The file is replaced, so that no reader finds it empty."""
+        with open(self.clock + ".new", "w") as file:
+            file.write(f"{seconds:+d}")
+        os.replace(self.clock + ".new", self.clock)
+
+    def start(self, patience=120):
         """Starts it, and again where it ends by itself because the database is out of reach, as an orchestrator does."""
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("KENYON_")}
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("KENYON_")} | self.environment
         until = time.monotonic() + patience
         while True:
             if self.child is None or self.child.poll() is not None:
+                self.forget_clock()
                 self.child = subprocess.Popen(self.command, env=environment, stderr=self.log, stdout=self.log)
             if self.ready():
                 return
@@ -121,6 +156,11 @@ class Process:
         self.child.kill()
         self.child.wait()
 
+    def forget_clock(self):
+        """The library leaves shared memory behind when its process is killed."""
+        for file in glob.glob(f"/dev/shm/*faketime_*_{self.child.pid}") if self.child else []:
+            os.unlink(file)
+
     def pause(self):
         self.child.send_signal(signal.SIGSTOP)
 
@@ -134,6 +174,13 @@ class Process:
         except subprocess.TimeoutExpired:
             self.kill()
             return -9
+
+    def end(self):
+        if self.child and self.child.poll() is None:
+            self.go_on()
+            self.kill()
+        self.forget_clock()
+        self.log.close()
 
 
 class Postgres:
@@ -162,3 +209,63 @@ class Postgres:
     def stop(self):
         self._as_postgres("pg_ctl", "-D", f"{self.folder}/data", "-m", "immediate", "stop")
         subprocess.run(["rm", "-rf", self.folder])
+
+
+class ObjectStore:
+    """moto's S3 server with one bucket, behind a line that can be cut."""
+
+    def __init__(self, program):
+        port = free_port()
+        command = [program, "-H", "127.0.0.1", "-p", str(port)]
+        self.child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        until = time.monotonic() + 60
+        while True:
+            try:
+                urllib.request.urlopen(urllib.request.Request(f"http://127.0.0.1:{port}/kenyon", method="PUT"), timeout=5).close()
+                break
+            except OSError:
+                assert time.monotonic() < until, "the object store does not start"
+                time.sleep(0.1)
+        self.line = Line(port)
+
+    @staticmethod
+    def program():
+        """moto's program, where there is one."""
+        cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))
+        named = [os.environ.get("KENYON_TEST_S3"), f"{cache}/kenyon-moto/bin/moto_server", shutil.which("moto_server")]
+        return next((name for name in named if name and os.path.exists(name)), None)
+
+    @property
+    def environment(self):
+        return {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{self.line.port}", "AWS_REGION": "us-east-1",
+                "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+
+    def stop(self):
+        self.line.close()
+        self.child.kill()
+        self.child.wait()
+
+
+class SmallDisk:
+    """A file system in memory that a file fills; only root may mount one."""
+
+    def __init__(self, megabytes):
+        self.folder = tempfile.mkdtemp(prefix="kenyon-histories-disk-")
+        mount = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m", "tmpfs", self.folder]
+        self.mounted = subprocess.run(mount, stderr=subprocess.DEVNULL).returncode == 0
+
+    def fill(self):
+        try:
+            with open(f"{self.folder}/ballast", "wb", buffering=0) as file:
+                while file.write(bytes(1 << 16)):
+                    pass
+        except OSError:
+            pass
+
+    def empty(self):
+        os.unlink(f"{self.folder}/ballast")
+
+    def remove(self):
+        if self.mounted:
+            subprocess.run(["umount", "-l", self.folder])
+        shutil.rmtree(self.folder, ignore_errors=True)

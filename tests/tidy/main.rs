@@ -8,7 +8,7 @@ use source::{File, named, sources, uses};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The layer of each module. A module may use those on lower layers, and those named in [`NEIGHBOURS`].
-const LAYERS: [(&str, u32); 22] = [
+const LAYERS: [(&str, u32); 23] = [
     ("kenyon::main", 9),
     ("kenyon::cli", 8),
     ("kenyon::app", 7),
@@ -20,6 +20,7 @@ const LAYERS: [(&str, u32); 22] = [
     ("kenyon::telemetry", 3),
     ("kenyon::config", 3),
     ("kenyon::error", 2),
+    ("kenyon::sync", 2),
     ("kenyon_learn", 1),
     ("kenyon_learn::learning", 1),
     ("kenyon_learn::encoders", 1),

@@ -5,11 +5,13 @@
 
 mod work;
 
+use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread, timeout_at};
 use crate::{Error, Kind, Result};
 use kenyon_learn::data::Batch;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use work::Work;
@@ -182,7 +184,7 @@ impl BatchQueue {
             return result;
         }
         let reply = self.admit(batch, novelty, deadline)?;
-        match tokio::time::timeout_at(deadline.into(), reply).await {
+        match timeout_at(deadline.into(), reply).await {
             Ok(Ok(result)) => result,
             Ok(Err(_)) => Err(Error::internal("the model's thread ended with requests waiting")),
             Err(_) => Err(past_deadline()),
@@ -262,7 +264,7 @@ impl BatchQueue {
     fn start(&self) -> std::io::Result<()> {
         let shared = Arc::clone(&self.shared);
         // Thread names are cut at 15 bytes by Linux; the model's name is the useful part.
-        std::thread::Builder::new().name(self.name.chars().take(15).collect()).spawn(move || {
+        thread::Builder::new().name(self.name.chars().take(15).collect()).spawn(move || {
             let mut work = Work::default();
             while work.tick(&shared) {}
         })?;

@@ -4,17 +4,19 @@
 //! applied and published together, and are answered after that: a prediction that starts after the answer uses
 //! their rows. Readers use the published copy and never wait for the task.
 
+use super::answering::{Answering, Publication};
+use super::apply::matches;
 use super::past::{Candidate, Past};
 use super::state::{Applied, CONSOLIDATE_LEAST, Published, State, answer};
 use super::stream_log::{Read, StreamLog};
 use super::{Drift, blocking};
 use crate::serving::engine::Engine;
+use crate::serving::loaded_version::LoadedVersion;
 use crate::store::{Appended, IdempotencyKey, LogSnapshot, NewRecord};
 use crate::{Error, Kind, Result, telemetry};
-use arc_swap::ArcSwap;
 use futures::future::join_all;
 use kenyon_learn::data::Table;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use std::sync::{Arc, Weak};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -78,13 +80,18 @@ pub(super) struct StateCopy {
 pub(super) struct StreamHandle {
     pub(super) log: Arc<StreamLog>,
     commands: mpsc::Sender<Command>,
-    published: Arc<ArcSwap<Published>>,
+    published: Arc<Publication<Published>>,
 }
 
 impl StreamHandle {
     /// The last published state.
     pub(super) fn published(&self) -> Arc<Published> {
-        self.published.load_full()
+        self.published.get()
+    }
+
+    /// Has a version that was loaded, and has not answered yet, answer with the published state.
+    pub(super) fn show_to(&self, version: &LoadedVersion) {
+        self.published.show_to(version);
     }
 
     /// Whether the task has ended, which it does when its state is lost.
@@ -120,10 +127,11 @@ pub(super) async fn answered<T>(
 pub(super) struct Actor {
     log: Arc<StreamLog>,
     engine: Engine,
+    answering: Arc<Answering>,
     drifts: broadcast::Sender<Drift>,
     /// None for good after a panic while learning: it may be inconsistent, and the log holds everything.
     state: Option<Box<State>>,
-    published: Arc<ArcSwap<Published>>,
+    published: Arc<Publication<Published>>,
     /// Alive while a consolidation uses a copy.
     copies: Weak<()>,
 }
@@ -131,16 +139,17 @@ pub(super) struct Actor {
 impl Actor {
     /// Starts the task of a stream whose state has taken in all of the log.
     pub(super) fn start(
-        engine: Engine,
+        (engine, answering): (Engine, Arc<Answering>),
         drifts: broadcast::Sender<Drift>,
         log: Arc<StreamLog>,
         state: State,
     ) -> StreamHandle {
         let (commands, receiver) = mpsc::channel(WAITING);
-        let published = Arc::new(ArcSwap::from_pointee(state.publish()));
+        let published = Arc::new(Publication::new(state.publish()));
         let handle = StreamHandle { log: Arc::clone(&log), commands, published: Arc::clone(&published) };
-        let actor = Self { log, engine, drifts, state: Some(Box::new(state)), published, copies: Weak::new() };
-        actor.serve();
+        published.show(&answering, (log.model.id, log.root));
+        let state = Some(Box::new(state));
+        let actor = Self { log, engine, answering, drifts, state, published, copies: Weak::new() };
         tokio::spawn(actor.run(receiver));
         handle
     }
@@ -240,7 +249,7 @@ impl Actor {
             return;
         }
         self.publish();
-        let published = self.published.load_full();
+        let published = self.published.get();
         let due = self.after_rows();
         for (reply, applied) in answers {
             let _ = reply.send(applied.map(|rows| answer(&published.report, published.version, rows)));
@@ -294,6 +303,9 @@ impl Actor {
                 Read::Compacted => {
                     // A missing record is in a snapshot that another replica, or a consolidation, has made.
                     let (reloaded, next) = self.log.reload(self.next()?).await?;
+                    // Requests to forget among them.
+                    let known = self.with(|state| Ok(state.past.pending.len()))?;
+                    self.forget_answers(reloaded.1.pending.get(known..).unwrap_or_default()).await?;
                     self.with(|state| {
                         state.replace(reloaded, next);
                         Ok(())
@@ -301,6 +313,10 @@ impl Actor {
                     continue;
                 }
             };
+            let forgets = records.iter().filter(|record| record.kind == "forget");
+            let forgets: Vec<Value> =
+                forgets.filter_map(|record| serde_json::from_slice(&record.payload).ok()).collect();
+            self.forget_answers(&forgets).await?;
             let log = Arc::clone(&self.log);
             let applied = self
                 .work(move |state| records.iter().map(|record| state.apply(&log, record)).collect::<Result<Vec<_>>>())
@@ -327,7 +343,7 @@ impl Actor {
         for (of, row, window) in applied.drifts {
             self.log.notice_drift(of, row, window);
             let (model, model_id) = (self.log.model.name.clone(), self.log.model.id);
-            let version = self.published.load().version;
+            let version = self.published.get().version;
             // Without a receiver there is nothing to do.
             let _ = self.drifts.send(Drift { model, model_id, version, of, row, window });
         }
@@ -336,17 +352,26 @@ impl Actor {
     /// Publishes what was learned.
     fn publish(&self) {
         if let Some(state) = &self.state {
-            self.published.store(Arc::new(state.publish()));
-            self.serve();
+            self.published.replace(state.publish(), &self.answering, (self.log.model.id, self.log.root));
         }
     }
 
-    fn serve(&self) {
-        let published = self.published.load();
-        let live = self.engine.loaded(self.log.model.name.as_str(), Some(published.version));
-        if let Some(live) = live.filter(|live| live.model_id == self.log.model.id) {
-            live.publish(Arc::clone(&published.bundle));
+    /// Drops rows of recent predictions that are to be forgotten: each replica has those that it has answered.
+    async fn forget_answers(&self, forgotten: &[Value]) -> Result<()> {
+        let filters = forgotten.iter().filter_map(|what| what["where"].as_object().cloned());
+        let filters: Vec<Map<String, Value>> = filters.collect();
+        if filters.is_empty() {
+            return Ok(());
         }
+        let (engine, log) = (self.engine.clone(), Arc::clone(&self.log));
+        blocking(move || {
+            for filter in &filters {
+                let goes = |row: &str| matches(filter, None, Some(row), &log.target);
+                engine.forget_answers(log.model.name.as_str(), goes);
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Work that is due after rows: whether to save a snapshot, and why to consolidate.
@@ -400,7 +425,7 @@ impl Actor {
     /// Replaces the state by the candidate, here and for every replica. Nothing is appended here meanwhile;
     /// what other replicas append is applied before another try.
     async fn take_over(&mut self, mut candidate: Box<Candidate>) -> Result<()> {
-        let (log, version) = (Arc::clone(&self.log), self.published.load().version);
+        let (log, version) = (Arc::clone(&self.log), self.published.get().version);
         if log.store.model(&log.model.name).await?.traffic.stable != Some(version) {
             return Err(Error::conflict("version_changed", "the model serves another version now"));
         }

@@ -169,16 +169,34 @@ impl Streams {
     pub async fn feedback(&self, name: &ModelName, prediction: &str, target: &Value, source: &str) -> Result<Value> {
         let missing =
             || Error::not_found("prediction_not_found", "the prediction is unknown, or its row is no longer kept");
-        let (model, row) = self.inner.engine.recall(prediction).ok_or_else(missing)?;
-        if model != name.as_str() {
-            return Err(missing());
+        let engine = &self.inner.engine;
+        let (model, row) = engine.recall(prediction).ok_or_else(missing)?;
+        let learned = match model == name.as_str() {
+            true => self.learn_label(name, (prediction, &row), target, source).await,
+            false => Err(missing()),
+        };
+        if learned.is_err() {
+            // The call may be repeated.
+            engine.put_back(prediction, &model, &row);
         }
+        learned
+    }
+
+    async fn learn_label(
+        &self,
+        name: &ModelName,
+        (prediction, row): (&str, &[u8]),
+        target: &Value,
+        source: &str,
+    ) -> Result<Value> {
         let stream = self.learning(name).await?;
-        let mut row: Map<String, Value> = serde_json::from_slice(&row).map_err(Error::internal)?;
+        let mut row: Map<String, Value> = serde_json::from_slice(row).map_err(Error::internal)?;
         row.insert(stream.log.target.clone(), target.clone());
         let mut payload = serde_json::to_vec(&row).map_err(Error::internal)?;
         payload.push(b'\n');
-        let rows = self.read(&stream, payload, Sender { key: None, source: source.to_owned() }).await?;
+        // A call that failed may have learned it all the same: then a repeated one does not learn it again.
+        let key = IdempotencyKey::new("feedback", prediction, &payload);
+        let rows = self.read(&stream, payload, Sender { key: Some(key), source: source.to_owned() }).await?;
         stream.ask(|reply| Command::Observe(rows, reply)).await
     }
 

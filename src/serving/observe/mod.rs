@@ -6,6 +6,7 @@
 //! learning: they come from a published copy, which is replaced between two passes.
 
 mod actor;
+mod answering;
 mod apply;
 mod consolidate;
 mod due;
@@ -31,6 +32,7 @@ use super::loaded_version::LoadedVersion;
 use crate::store::{Change, Model, ModelName, NewModel, NewVersion, Store};
 use crate::{Error, Result};
 use actor::{Command, StreamHandle};
+use answering::Answering;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use kenyon_learn::data::plan::ColumnPlan;
@@ -60,6 +62,7 @@ struct Inner {
     engine: Engine,
     options: StreamOptions,
     rows_limit: RowsLimit,
+    answering: Arc<Answering>,
     drifts: broadcast::Sender<Drift>,
     /// A place for each stream that is open or being opened. Locked for a look-up alone.
     open: Mutex<HashMap<ModelName, Arc<Place>>>,
@@ -148,7 +151,8 @@ impl Streams {
         let (drifts, _) = broadcast::channel(64);
         let open = Mutex::default();
         let rows_limit = RowsLimit::new(options.key_rows_limit);
-        let inner = Arc::new(Inner { store, engine: engine.clone(), options, rows_limit, drifts, open });
+        let answering = Arc::default();
+        let inner = Arc::new(Inner { store, engine: engine.clone(), options, rows_limit, answering, drifts, open });
         let weak = Arc::downgrade(&inner);
         // A version that is loaded answers with what its stream has learned, from the first answer
         // on: a stream that is not open yet is opened first.
@@ -190,8 +194,10 @@ impl Streams {
     }
 
     /// A version was loaded and has not answered yet.
-    async fn loaded(&self, live: &LoadedVersion) {
+    async fn loaded(&self, live: &Arc<LoadedVersion>) {
         let Ok(name) = live.model.parse::<ModelName>() else { return };
+        let root = open::root_of(&live.bundle()).unwrap_or(live.version);
+        self.inner.answering.add(root, live);
         if self.opened(&name).is_none_or(|stream| stream.log.model.id != live.model_id)
             && let Ok(model) = self.inner.store.model(&name).await
             && model.id == live.model_id
@@ -199,19 +205,9 @@ impl Streams {
         {
             self.open_if_used(&model).await;
         }
-        let root = open::root_of(&live.bundle()).unwrap_or(live.version);
-        let Some(stream) =
-            self.opened(&name).filter(|stream| stream.log.model.id == live.model_id && stream.log.root == root)
-        else {
-            return;
-        };
-        loop {
-            let published = stream.published();
-            live.publish(Arc::clone(&published.bundle));
-            // What the stream published meanwhile may have missed a version that is not in its place yet.
-            if Arc::ptr_eq(&published, &stream.published()) {
-                return;
-            }
+        let stream = self.opened(&name).filter(|s| s.log.model.id == live.model_id && s.log.root == root);
+        if let Some(stream) = stream {
+            stream.show_to(live);
         }
     }
 
@@ -339,7 +335,6 @@ impl Streams {
             target: bundle.config.target.name.clone(),
             info: info.clone(),
         };
-        self.inner.store.create_model(&new).await?;
         let version = NewVersion {
             family: bundle.config.family.name().into(),
             task: Some(task),
@@ -348,9 +343,9 @@ impl Streams {
             files,
             withheld: None,
         };
-        self.inner.store.publish_version(&empty.name, version).await?;
+        let model = self.inner.store.create_model_with(&new, version).await?;
         self.inner.engine.refresh(empty.name.as_str()).await?;
-        self.inner.store.model(&empty.name).await
+        Ok(model)
     }
 
     /// The figures of `GET /{name}/stream`.

@@ -81,9 +81,13 @@ impl Streams {
             inner.store.save_log_snapshot(&log.model.name, log.model.id, kept, &keep).await?;
             state.compacted();
         }
-        // A version that was loaded before has answered without its stream; the task publishes as it starts. One that
-        // is loaded later gets what is published then.
-        Ok(Arc::new(Actor::start(inner.engine.clone(), inner.drifts.clone(), log, state)))
+        // A version that was loaded before has answered without its stream; the task publishes as it starts.
+        Ok(Arc::new(Actor::start(
+            (inner.engine.clone(), Arc::clone(&inner.answering)),
+            inner.drifts.clone(),
+            log,
+            state,
+        )))
     }
 }
 

@@ -51,6 +51,12 @@ pub(super) struct Applied {
     pub(super) drifts: Vec<(DriftIn, u64, f64)>,
 }
 
+impl AsRef<Arc<Bundle>> for Published {
+    fn as_ref(&self) -> &Arc<Bundle> {
+        &self.bundle
+    }
+}
+
 impl State {
     pub(super) fn new(name: &str, version: u64, (online, past): (StreamModel, Past), next: u64) -> Self {
         Self {

@@ -141,7 +141,7 @@ async fn insert_job(tx: &mut Tx, new: &NewJob, max_queued: u64) -> Result<JobId>
             let one = tx.opt(sql("SELECT id FROM models WHERE name = $1").bind(model)).await?;
             match (one, &new.create) {
                 (Some(row), _) => row.get("id")?,
-                (None, Some(create)) => insert_model(tx, create).await?,
+                (None, Some(create)) => insert_model(tx, create, Uuid::now_v7()).await?,
                 (None, None) => return Err(no_model(model)),
             }
         }

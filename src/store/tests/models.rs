@@ -47,6 +47,21 @@ async fn versions_are_served_promoted_and_rolled_back() {
 }
 
 #[tokio::test]
+async fn a_model_is_made_with_its_first_version_or_not_at_all() {
+    on_both(|f| async move {
+        let s = &f.store;
+        let made = s.create_model_with(&model("m"), version("1")).await.unwrap();
+        assert_eq!(made.traffic.stable, Some(1));
+        let stored = keys(s, "models").await;
+        assert_eq!(s.create_model_with(&model("m"), version("2")).await.unwrap_err().code, "model_exists");
+        assert_eq!((states(s).await, keys(s, "models").await), (vec![(1, VersionState::Served)], stored));
+        s.publish_version(&name(), version("2")).await.unwrap();
+        assert_eq!(states(s).await[0], (2, VersionState::Served));
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_late_training_does_not_replace_a_newer_version() {
     on_both(|f| async move {
         let s = &f.store;

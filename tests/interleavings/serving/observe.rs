@@ -1,0 +1,66 @@
+//! What a stream publishes while versions of it are loaded.
+
+#[path = "../../../src/serving/observe/answering.rs"]
+mod answering;
+
+use super::loaded_version::LoadedVersion;
+use super::settings::Settings;
+use super::stored::{STATES, Stored};
+use super::table::Table;
+use crate::sync::atomic::AtomicUsize;
+use crate::sync::thread;
+use answering::{Answering, Publication};
+use futures::future::BoxFuture;
+use kenyon_learn::learning::bundle::Bundle;
+use shuttle::future::block_on;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
+use uuid::Uuid;
+
+const MODEL: Uuid = Uuid::from_u128(1);
+
+struct Published(Arc<Bundle>);
+
+impl AsRef<Arc<Bundle>> for Published {
+    fn as_ref(&self) -> &Arc<Bundle> {
+        &self.0
+    }
+}
+
+/// A prediction that begins after rows were acknowledged is made with what was learned from them, also by a version that was being
+/// loaded meanwhile, named in the request or not.
+pub(super) fn a_version_that_is_loaded_answers_with_what_was_learned() {
+    let states = &*STATES;
+    let answering = Arc::new(Answering::default());
+    let publication = Arc::new(Publication::new(Published(Arc::clone(&states[0]))));
+    let table = Arc::new(Table::new(Arc::new(Stored::new(MODEL, 1)), Settings::default()));
+    {
+        let (answering, publication) = (Arc::clone(&answering), Arc::clone(&publication));
+        table.on_load(Arc::new(move |version: Arc<LoadedVersion>| -> BoxFuture<'static, ()> {
+            answering.add(1, &version);
+            publication.show_to(&version);
+            Box::pin(std::future::ready(()))
+        }));
+    }
+    let acknowledged = Arc::new(AtomicUsize::new(0));
+    let readers: Vec<_> = [None, Some(1)]
+        .into_iter()
+        .map(|version| {
+            let (table, acknowledged) = (Arc::clone(&table), Arc::clone(&acknowledged));
+            thread::spawn(move || {
+                for _ in 0..2 {
+                    let least = acknowledged.load(SeqCst);
+                    let live = block_on(table.pick("m", version, "request")).expect("an answer").live;
+                    let bundle = live.bundle();
+                    let state = states.iter().position(|state| Arc::ptr_eq(state, &bundle));
+                    assert!(state >= Some(least), "state {state:?} answers after state {least} was published");
+                }
+            })
+        })
+        .collect();
+    for state in 1..states.len() {
+        publication.replace(Published(Arc::clone(&states[state])), &answering, (MODEL, 1));
+        acknowledged.store(state, SeqCst);
+    }
+    readers.into_iter().for_each(|reader| reader.join().expect("no panic"));
+}
