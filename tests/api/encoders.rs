@@ -117,15 +117,15 @@ async fn models_read_a_text_with_an_encoder() {
 
 /// An encoder that no other test has: the openers of this process are asked by digest alone.
 fn packed_with_own_digest(name: &str) -> Vec<u8> {
-    let folder = tempfile::tempdir().unwrap();
-    for file in std::fs::read_dir(fixture(name)).unwrap().map(|file| file.unwrap().path()).filter(|path| path.is_file()) {
-        std::fs::copy(&file, folder.path().join(file.file_name().unwrap())).unwrap();
-    }
-    let config = folder.path().join("config.json");
-    let text = std::fs::read_to_string(&config).unwrap();
-    std::fs::write(config, format!("{text}\n \n")).unwrap();
+    let config = std::fs::read(fixture(name).join("config.json")).unwrap();
+    let changed = [&config[..], b"\n \n"].concat();
     let mut built = tar::Builder::new(Vec::new());
-    built.append_dir_all("published", folder.path()).unwrap();
+    built.append_dir_all("published", fixture(name)).unwrap();
+    // Of two files of one name the later one is kept.
+    let mut header = tar::Header::new_ustar();
+    header.set_size(changed.len() as u64);
+    header.set_mode(0o644);
+    built.append_data(&mut header, "published/config.json", &changed[..]).unwrap();
     built.into_inner().unwrap()
 }
 
