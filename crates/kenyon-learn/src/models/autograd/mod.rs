@@ -74,7 +74,7 @@ pub trait AutogradLearner: Learner {
     /// Adds the weights that [`Change::Sizes`] was about.
     fn grow(&mut self) {}
 
-    /// The rows as the tables of the candle form are indexed; plain, without sums.
+    /// The rows as the tables of the candle form are indexed.
     fn rows(&self, batch: &Batch) -> Batch {
         batch.expanded().into_owned()
     }

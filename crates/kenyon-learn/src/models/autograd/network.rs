@@ -93,7 +93,8 @@ impl DeviceNetwork {
     ) -> crate::Result<f32> {
         let tables = self.weights.iter().filter(|weight| weight.like.is_table);
         let table_rows = tables.map(|weight| weight.like.value.dims()[0]).max().unwrap_or(0);
-        let features = touched(learned.batch);
+        // A compact batch does not name all features that it has.
+        let features = if learned.batch.bins.is_some() { Vec::new() } else { touched(learned.batch) };
         if features.is_empty() || features.len() * SPARSE > table_rows {
             let tokens = TokenBatch::new(learned.batch, &self.device);
             let outputs = self.form(learner)?.forward_training(&tokens, pass)?;

@@ -2,14 +2,16 @@
 
 use super::training_pass::{TrainingPass, dropped};
 use super::{TokenBatch, TokenConfig, TokenModule, matrix, no_answers};
-use crate::data::Batch;
 use crate::nn::kernels::LANE;
+use crate::nn::kernels::gather::Reach;
 use crate::nn::layers::k_winners::KWinners;
-use crate::nn::layers::sparse_embedding::{SparseEmbedding, SparseInput};
+use crate::nn::layers::sparse_embedding::{SparseEmbedding, SparseInput, has_kernel};
 use crate::nn::layers::sparse_linear::SparseLinear;
 use candle_core::{DType, Device, Module, Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 /// Sizes, and what is fixed.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,23 +70,36 @@ impl TokenConfig for Config {
 }
 
 impl LayerConfig {
-    /// 1 where a unit has an input, `[inputs, units]`; none where all have all.
-    fn mask(&self, inputs: usize, device: &Device, dtype: DType) -> Result<Option<Tensor>> {
+    /// The units of each group, and which inputs these have; none where all have all.
+    fn groups(&self, inputs: usize) -> Result<Vec<(Range<usize>, &[bool])>> {
         let (groups, blocks) = (self.connections.len(), self.units.div_ceil(LANE));
-        if groups == 0 {
-            return Ok(None);
-        }
         if self.connections.iter().any(|group| group.len() != inputs) {
             bail!("the connections do not name {inputs} inputs");
         }
+        let start = |group: usize| (group * blocks / groups * LANE).min(self.units);
+        Ok(self.connections.iter().enumerate().map(|(g, own)| (start(g)..start(g + 1), own.as_slice())).collect())
+    }
+
+    /// 1 where a unit has an input, `[inputs, units]`; none where all have all.
+    fn mask(&self, inputs: usize, device: &Device, dtype: DType) -> Result<Option<Tensor>> {
+        if self.connections.is_empty() {
+            return Ok(None);
+        }
         let mut mask = vec![0f32; inputs * self.units];
-        for (group, connected) in self.connections.iter().enumerate() {
-            let (from, to) = (group * blocks / groups * LANE, ((group + 1) * blocks / groups * LANE).min(self.units));
+        for (units, connected) in self.groups(inputs)? {
             for input in (0..inputs).filter(|&input| connected[input]) {
-                mask[input * self.units + from..input * self.units + to].fill(1.0);
+                mask[input * self.units + units.start..input * self.units + units.end].fill(1.0);
             }
         }
         Tensor::from_vec(mask, (inputs, self.units), device)?.to_dtype(dtype).map(Some)
+    }
+
+    /// The same as the kernels take it.
+    fn reach(&self, inputs: usize) -> Result<Option<Arc<Reach>>> {
+        if self.connections.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(Arc::new(Reach::new(inputs, &self.groups(inputs)?))))
     }
 }
 
@@ -105,6 +120,7 @@ impl SparseMlp {
                 weight: matrix(&own, inputs, units, "weight")?,
                 mask: layer.mask(inputs, weights.device(), weights.dtype())?,
                 bias: own.get_with_hints(units, "bias", Init::Const(0.0))?,
+                reach: layer.reach(inputs)?,
             };
             hidden.push((linear, KWinners::new(units / layer.winner_groups, layer.winners, 0.0)));
             inputs = units;
@@ -120,7 +136,7 @@ impl SparseMlp {
         Ok(Self {
             config: config.clone(),
             hidden,
-            readout: readout.map(|(weight, bias)| SparseLinear { weight, mask: None, bias }),
+            readout: readout.map(|(weight, bias)| SparseLinear { weight, mask: None, bias, reach: None }),
             skip: skip.map(|(weight, bias)| SparseEmbedding { weight, bias: Some(bias) }),
             rows: config.vocabulary.as_ref().map(numbered),
             plain: false,
@@ -134,8 +150,15 @@ impl SparseMlp {
     }
 
     /// The entries of rows with weight rows in place of features; features without one are left out.
-    fn input(&self, batch: &Batch) -> Result<SparseInput> {
-        let Some(rows) = &self.rows else { return SparseInput::bags(batch, self.config.features) };
+    fn input(&self, tokens: &TokenBatch) -> Result<SparseInput> {
+        let Some(rows) = &self.rows else {
+            // The kernels take a number's bins together where no unit has some of them alone.
+            return match &tokens.given().bins {
+                Some(bins) if self.sums_bins() => SparseInput::compact(tokens.given(), bins, self.config.features),
+                _ => tokens.bags(self.config.features),
+            };
+        };
+        let batch = tokens.batch();
         let (mut offsets, mut indices, mut values) = (vec![0], vec![], vec![]);
         for row in 0..batch.rows() {
             let (features, row_values) = batch.entries(row);
@@ -148,6 +171,12 @@ impl SparseMlp {
             offsets.push(indices.len() as u32);
         }
         SparseInput::new(offsets, indices, values, self.config.rows())
+    }
+
+    fn sums_bins(&self) -> bool {
+        let first = self.hidden.first().map(|(layer, _)| layer);
+        let weight = first.map(|layer| &layer.weight).or(self.skip.as_ref().map(|skip| &skip.weight));
+        !self.plain && first.is_none_or(|layer| layer.mask.is_none()) && weight.is_some_and(has_kernel)
     }
 
     fn embed(&self, layer: &SparseEmbedding, input: &SparseInput) -> Result<Tensor> {
@@ -196,7 +225,7 @@ impl SparseMlp {
             Some(own) => {
                 let boosts = Some(own.boosts.as_slice()).filter(|boosts| !boosts.is_empty());
                 let won = compete(&KWinners::new(units / groups, own.winners, 0.0), boosts)?;
-                own.wins = won.detach().gt(0f32)?.to_dtype(DType::F32)?.sum(0)?.to_vec1()?;
+                own.wins = KWinners::wins(&won)?;
                 won
             }
             None => compete(layer, None)?,
@@ -206,10 +235,11 @@ impl SparseMlp {
 
     fn forward_input(&self, input: &SparseInput, pass: Option<&mut TrainingPass>) -> Result<Tensor> {
         let first = match self.hidden.first() {
-            Some((layer, _)) => {
+            Some((layer, _)) if self.plain => {
                 let embedding = SparseEmbedding { weight: layer.masked()?, bias: Some(layer.bias.clone()) };
-                Some(self.embed(&embedding, input)?)
+                Some(embedding.expression(input)?)
             }
+            Some((layer, _)) => Some(layer.embed(input)?),
             None => None,
         };
         let direct = self.skip.as_ref().map(|skip| self.embed(skip, input)).transpose()?;
@@ -222,11 +252,11 @@ impl TokenModule for SparseMlp {
         if tokens.rows() == 0 {
             return no_answers(self.config.outputs, tokens);
         }
-        self.forward_input(&self.input(tokens.batch())?, None)
+        self.forward_input(&self.input(tokens)?, None)
     }
 
     fn forward_training(&self, tokens: &TokenBatch, pass: &mut TrainingPass) -> Result<Tensor> {
-        self.forward_input(&self.input(tokens.batch())?, Some(pass))
+        self.forward_input(&self.input(tokens)?, Some(pass))
     }
 }
 

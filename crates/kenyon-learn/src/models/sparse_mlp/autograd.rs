@@ -41,7 +41,7 @@ impl AutogradLearner for SparseMlpLearner {
     }
 
     fn rows(&self, batch: &Batch) -> Batch {
-        self.vocabulary.plain_rows(batch)
+        self.vocabulary.rows_of(batch)
     }
 
     fn form(&self, features: Option<usize>) -> Result<Box<dyn TokenConfig>> {

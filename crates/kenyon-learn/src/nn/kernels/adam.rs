@@ -38,6 +38,57 @@ dispatch! {
     }
 }
 
+/// Whether all of these are 0.
+#[inline(always)]
+fn are_zero(numbers: &[f32]) -> bool {
+    numbers.iter().fold(0, |any, number| any | number.to_bits() << 1) == 0
+}
+
+dispatch! {
+    /// The step of a moment: the running mean of the gradients, or of their squares. With `lazy`, numbers whose gradient is 0 stay.
+    pub(crate) fn adam_moment(moment: &mut [f32], gradient: &[f32], step: &AdamStep, squared: bool, lazy: bool) {
+        let keep = if squared { step.beta2 } else { step.beta1 };
+        for (moment, gradient) in moment.chunks_mut(LANE).zip(gradient.chunks(LANE)) {
+            if lazy && are_zero(gradient) {
+                continue;
+            }
+            for (moment, &gradient) in moment.iter_mut().zip(gradient) {
+                let scaled = gradient * step.scale;
+                let next = if squared { scaled * scaled } else { scaled };
+                let new = keep * *moment + (1.0 - keep) * next;
+                *moment = if lazy && gradient == 0.0 { *moment } else { new };
+            }
+        }
+    }
+}
+
+dispatch! {
+    /// The step of weights by their moments; where there is a gradient, only of those for which it is not 0.
+    pub(crate) fn adam_move(weights: &mut [f32], first: &[f32], second: &[f32], gradient: Option<&[f32]>, step: &AdamStep) {
+        let shrink = 1.0 - step.rate * step.decay;
+        let moved = |weight: f32, first: f32, second: f32| {
+            let divisor = (second * step.correction2).sqrt() + step.epsilon;
+            weight * shrink - step.rate * (first * step.correction1) / divisor
+        };
+        let parts = weights.chunks_mut(LANE).zip(first.chunks(LANE).zip(second.chunks(LANE)));
+        let Some(gradient) = gradient else {
+            for (weights, (first, second)) in parts {
+                weights.iter_mut().zip(first.iter().zip(second)).for_each(|(w, (&m, &v))| *w = moved(*w, m, v));
+            }
+            return;
+        };
+        for ((weights, (first, second)), gradient) in parts.zip(gradient.chunks(LANE)) {
+            if are_zero(gradient) {
+                continue;
+            }
+            for ((w, (&m, &v)), &gradient) in weights.iter_mut().zip(first.iter().zip(second)).zip(gradient) {
+                let new = moved(*w, m, v);
+                *w = if gradient == 0.0 { *w } else { new };
+            }
+        }
+    }
+}
+
 dispatch! {
     /// One step on the lines `ids` of a block, only in lanes where `mask` is not zero: the rest
     /// keeps its weights and moments, so the cost follows what was active. `gradients[i]` belongs

@@ -15,6 +15,7 @@ mod bin_sums;
 pub(crate) mod convolution;
 pub(crate) mod dense;
 pub(crate) mod filters;
+pub(crate) mod gather;
 pub(crate) mod gated_scan;
 mod input_set;
 mod isa;
@@ -33,8 +34,8 @@ mod vectors;
 mod weight_rows;
 
 pub use adam::AdamStep;
-pub(crate) use adam::{adam, adam_lanes};
-pub(crate) use bin_sums::{BinRun, BinSums, add_lines, spread_bins, sum_bins, summed_rows};
+pub(crate) use adam::{adam, adam_lanes, adam_move, adam_moment};
+pub(crate) use bin_sums::{BinRun, BinSums, add_lines, spread_bins, spread_rows, sum_bins, summed_rows};
 pub(crate) use input_set::{InputIndex, InputSet, NarrowedRows};
 pub use isa::Isa;
 pub use lane::{LANE, Lane};

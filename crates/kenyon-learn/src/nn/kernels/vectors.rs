@@ -22,7 +22,7 @@ dispatch! {
 }
 
 #[inline(always)]
-fn dot_body<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
+pub(super) fn dot_body<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
     assert!(x.len() == y.len(), "dot takes two vectors of one length");
     let mut sums = [0.0f32; 32];
     let (xs, x_rest) = x.as_chunks::<32>();

@@ -1,9 +1,10 @@
 //! Steps of an optimiser on tensors: AdamW in place on the CPU, in plain candle operations elsewhere. candle's own hides
 //! its moments, which a checkpoint has to hold.
 
-use crate::nn::kernels::AdamStep;
-use crate::nn::layers::sparse_embedding::{contiguous, has_kernel};
-use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Storage, Tensor, bail};
+use crate::nn::kernels::{AdamStep, adam_moment, adam_move};
+use crate::nn::layers::sparse_embedding::{contiguous, has_kernel, with_numbers};
+use candle_core::{CpuStorage, InplaceOp2, InplaceOp3, Layout, Result, Tensor, bail};
+use rayon::prelude::*;
 
 /// First and second moments of a weight.
 pub(crate) type TensorMoments = [Tensor; 2];
@@ -25,8 +26,9 @@ pub(crate) fn adam_step(
         put(&moments[1], &second)?;
         return put(weight, &new);
     }
-    moments[0].inplace_op2(&gradient, &Average { decay: step.beta1, scale: step.scale, squared: false, lazy })?;
-    moments[1].inplace_op2(&gradient, &Average { decay: step.beta2, scale: step.scale, squared: true, lazy })?;
+    for (moment, squared) in moments.iter().zip([false, true]) {
+        moment.inplace_op2(&gradient, &Average { step, squared, lazy })?;
+    }
     weight.inplace_op3(&moments[0], &moments[1], &Move { step, gradient: lazy.then_some(gradient) })
 }
 
@@ -63,10 +65,12 @@ pub(crate) fn gradient_step(weight: &Tensor, gradient: &Tensor, rate: f32) -> Re
     weight.flatten_all()?.slice_set(&new.flatten_all()?, 0, 0)
 }
 
+/// Numbers that a thread steps in one go.
+const PART: usize = 1 << 15;
+
 /// A running mean of gradients, or of their squares.
 struct Average {
-    decay: f32,
-    scale: f32,
+    step: AdamStep,
     squared: bool,
     lazy: bool,
 }
@@ -78,12 +82,8 @@ impl InplaceOp2 for Average {
 
     fn cpu_fwd(&self, moment: &mut CpuStorage, at: &Layout, gradient: &CpuStorage, from: &Layout) -> Result<()> {
         let (moment, gradient) = (contiguous_mut(moment, at)?, contiguous(gradient, from)?);
-        for (moment, &gradient) in moment.iter_mut().zip(gradient) {
-            let scaled = gradient * self.scale;
-            let next = if self.squared { scaled * scaled } else { scaled };
-            let new = self.decay * *moment + (1.0 - self.decay) * next;
-            *moment = if self.lazy && gradient == 0.0 { *moment } else { new };
-        }
+        let parts = moment.par_chunks_mut(PART).zip(gradient.par_chunks(PART));
+        parts.for_each(|(moment, gradient)| adam_moment(moment, gradient, &self.step, self.squared, self.lazy));
         Ok(())
     }
 }
@@ -110,21 +110,14 @@ impl InplaceOp3 for Move {
         second_at: &Layout,
     ) -> Result<()> {
         let weight = contiguous_mut(weight, at)?;
-        let moments = contiguous(first, first_at)?.iter().zip(contiguous(second, second_at)?);
-        let AdamStep { rate, correction1, correction2, epsilon, decay, .. } = self.step;
-        let shrink = 1.0 - rate * decay;
-        let moved = |weight: f32, first: f32, second: f32| {
-            weight * shrink - rate * (first * correction1) / ((second * correction2).sqrt() + epsilon)
-        };
-        let Some(gradient) = &self.gradient else {
-            weight.iter_mut().zip(moments).for_each(|(weight, (&m, &v))| *weight = moved(*weight, m, v));
-            return Ok(());
-        };
-        let (storage, from) = gradient.storage_and_layout();
-        let Storage::Cpu(storage) = &*storage else { bail!("a gradient on another device than its weight") };
-        for ((weight, (&m, &v)), &gradient) in weight.iter_mut().zip(moments).zip(contiguous(storage, from)?) {
-            let new = moved(*weight, m, v);
-            *weight = if gradient == 0.0 { *weight } else { new };
+        let moments = contiguous(first, first_at)?.par_chunks(PART).zip(contiguous(second, second_at)?.par_chunks(PART));
+        let parts = weight.par_chunks_mut(PART).zip(moments);
+        match &self.gradient {
+            None => parts.for_each(|(weight, (m, v))| adam_move(weight, m, v, None, &self.step)),
+            Some(gradient) => with_numbers(gradient, |gradient| {
+                let parts = parts.zip(gradient.par_chunks(PART));
+                parts.for_each(|((weight, (m, v)), gradient)| adam_move(weight, m, v, Some(gradient), &self.step));
+            })?,
         }
         Ok(())
     }

@@ -6,8 +6,8 @@
 //! (`models::candle`) are built of it.
 
 use crate::nn::kernels::{self, Isa, TopK};
-use crate::nn::layers::sparse_embedding::{contiguous, has_kernel};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use crate::nn::layers::sparse_embedding::{contiguous, has_kernel, with_numbers};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
 
 /// Keeps the winners of each row.
 #[derive(Clone, Debug)]
@@ -62,6 +62,21 @@ impl KWinners {
             *duty += rows / (rows + MEMORY) * (wins / rows.max(1.0) - *duty);
         }
         Ok(out)
+    }
+
+    /// The rows of `out`, `[rows, units]`, in which each unit is active.
+    pub fn wins(out: &Tensor) -> Result<Vec<f32>> {
+        let (_, units) = out.dims2()?;
+        if !has_kernel(out) {
+            return out.detach().gt(0f32)?.to_dtype(DType::F32)?.sum(0)?.to_vec1();
+        }
+        with_numbers(out, |out| {
+            let mut wins = vec![0.0f32; units];
+            for row in out.chunks_exact(units.max(1)) {
+                wins.iter_mut().zip(row).for_each(|(wins, &value)| *wins += if value > 0.0 { 1.0 } else { 0.0 });
+            }
+            wins
+        })
     }
 
     /// exp(β(1 − duty/target)) of each unit.
@@ -150,7 +165,11 @@ impl CustomOp1 for Compete {
     }
 
     fn bwd(&self, _z: &Tensor, out: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(gradient.mul(&out.gt(0f32)?.to_dtype(gradient.dtype())?)?))
+        let passed = |(out, slope): (&f32, &f32)| if *out > 0.0 { *slope } else { 0.0 };
+        let slopes = with_numbers(out, |out| {
+            with_numbers(gradient, |gradient| out.iter().zip(gradient).map(passed).collect::<Vec<f32>>())
+        })??;
+        Ok(Some(Tensor::from_vec(slopes, out.shape(), out.device())?))
     }
 }
 
