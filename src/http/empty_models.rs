@@ -208,11 +208,13 @@ mod tests {
 
     #[test]
     fn what_is_not_described_is_refused() {
-        let refused = |config: Value| serde_json::from_value::<StreamSettings>(config).unwrap().checked().unwrap_err().code;
+        let refused =
+            |config: Value| serde_json::from_value::<StreamSettings>(config).unwrap().checked().unwrap_err().code;
         assert_eq!(refused(json!({ "colour": 3 })), "unknown_field");
         assert_eq!(refused(json!({ "seed": "seven" })), "bad_setting");
         assert_eq!(refused(json!({ "seed": -1 })), "bad_setting");
-        let (config, seed) = StreamSettings(json!({ "seed": 7, "pool": null }).as_object().unwrap().clone()).checked().unwrap();
+        let (config, seed) =
+            StreamSettings(json!({ "seed": 7, "pool": null }).as_object().unwrap().clone()).checked().unwrap();
         assert_eq!((config["seed"].as_u64(), seed), (Some(7), 7));
     }
 }

@@ -66,6 +66,10 @@ pub(super) fn run(place: &Place<'_>, task: Task, given: Given, monitor: &dyn Mon
     Ok(computed)
 }
 
+/// How many threads share an operation of candle on numbers one by one. They meet at a barrier without blocking, so that beside other
+/// work a training waits most of its time for a thread that is not running; our own operations share their work otherwise.
+const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+
 /// A running process; ended when dropped.
 struct Process {
     child: Child,
@@ -84,7 +88,11 @@ struct Process {
 impl Process {
     fn start(program: &Path, folder: &Path) -> Result<Self> {
         let ended_before = memory::ended_by_system();
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        if std::env::var_os(CANDLE_THREADS).is_none() {
+            command.env(CANDLE_THREADS, "1");
+        }
+        let mut child = command
             .arg("job")
             .current_dir(folder)
             .stdin(Stdio::piped())

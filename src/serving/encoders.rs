@@ -75,7 +75,10 @@ pub(super) async fn add_bundled(
         let root = folder.clone();
         let info = blocking(move || tried(&root, threads)).await?;
         if info["digest"] != digest.as_str() {
-            return Err(bad(format!("the files of the encoder {} are not those that the model was made with", known.name)));
+            return Err(bad(format!(
+                "the files of the encoder {} are not those that the model was made with",
+                known.name
+            )));
         }
         let name: EncoderName = known.name.parse()?;
         let free = matches!(store.encoder(&name).await, Err(error) if error.kind == Kind::NotFound);

@@ -122,7 +122,8 @@ impl Store {
     /// The folder of those files.
     pub async fn encoder_folder(&self, digest: &str) -> Result<Option<PathBuf>> {
         let files = self.encoder_files(digest).await?;
-        let folder = |(file, path): &(String, PathBuf)| path.ancestors().nth(file.split('/').count()).map(Path::to_owned);
+        let folder =
+            |(file, path): &(String, PathBuf)| path.ancestors().nth(file.split('/').count()).map(Path::to_owned);
         Ok(files.last().and_then(folder))
     }
 

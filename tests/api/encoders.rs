@@ -174,8 +174,10 @@ async fn an_exported_bundle_carries_its_encoder_unless_it_should_not() {
     assert_eq!(name, format!("tiny-{}", &digest[..12]));
     assert_eq!(other.delete(&format!("/api/v1/encoders/{name}")).await.problem(), (409, "encoder_in_use"));
     let rows = json!({"rows": [{"text": "where is my card"}, {"text": "transfer the money to the bank"}]});
-    let (here, there) =
-        (server.post("/api/v1/models/m/predict", &rows).await.ok(), other.post("/api/v1/models/m/predict", &rows).await.ok());
+    let (here, there) = (
+        server.post("/api/v1/models/m/predict", &rows).await.ok(),
+        other.post("/api/v1/models/m/predict", &rows).await.ok(),
+    );
     for row in 0..2 {
         assert_eq!(here["predictions"][row]["probabilities"], there["predictions"][row]["probabilities"]);
     }

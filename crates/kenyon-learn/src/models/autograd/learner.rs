@@ -83,6 +83,7 @@ impl State {
             slopes: &|outputs| inner.slopes(outputs, targets),
             rule: &|squares| inner.rule(position, batch.rows(), squares),
             clips: inner.clips(),
+            reached: &|weight, pass| inner.reached(number, weight, &rows, pass),
         };
         let loss = self.networks[number].step(&*inner, &learned, &mut pass)?;
         inner.passed(number, &pass, batch.rows(), position, loss);

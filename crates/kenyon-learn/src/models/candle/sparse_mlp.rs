@@ -2,15 +2,13 @@
 
 use super::training_pass::{TrainingPass, dropped};
 use super::{TokenBatch, TokenConfig, TokenModule, matrix, no_answers};
-use crate::nn::kernels::LANE;
-use crate::nn::kernels::gather::Reach;
+use crate::nn::kernels::gather::{Reach, group_ranges};
 use crate::nn::layers::k_winners::KWinners;
 use crate::nn::layers::sparse_embedding::{SparseEmbedding, SparseInput, has_kernel};
 use crate::nn::layers::sparse_linear::SparseLinear;
 use candle_core::{DType, Device, Module, Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 use std::collections::HashMap;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// Sizes, and what is fixed.
@@ -70,36 +68,22 @@ impl TokenConfig for Config {
 }
 
 impl LayerConfig {
-    /// The units of each group, and which inputs these have; none where all have all.
-    fn groups(&self, inputs: usize) -> Result<Vec<(Range<usize>, &[bool])>> {
-        let (groups, blocks) = (self.connections.len(), self.units.div_ceil(LANE));
+    /// 1 where a unit has an input, `[inputs, units]`, and the same as the kernels take it; none where all have all.
+    fn connected(&self, inputs: usize, device: &Device, dtype: DType) -> Result<Option<(Tensor, Arc<Reach>)>> {
         if self.connections.iter().any(|group| group.len() != inputs) {
             bail!("the connections do not name {inputs} inputs");
         }
-        let start = |group: usize| (group * blocks / groups * LANE).min(self.units);
-        Ok(self.connections.iter().enumerate().map(|(g, own)| (start(g)..start(g + 1), own.as_slice())).collect())
-    }
-
-    /// 1 where a unit has an input, `[inputs, units]`; none where all have all.
-    fn mask(&self, inputs: usize, device: &Device, dtype: DType) -> Result<Option<Tensor>> {
         if self.connections.is_empty() {
             return Ok(None);
         }
         let mut mask = vec![0f32; inputs * self.units];
-        for (units, connected) in self.groups(inputs)? {
+        for (units, connected) in group_ranges(self.units, self.connections.len()).zip(&self.connections) {
             for input in (0..inputs).filter(|&input| connected[input]) {
                 mask[input * self.units + units.start..input * self.units + units.end].fill(1.0);
             }
         }
-        Tensor::from_vec(mask, (inputs, self.units), device)?.to_dtype(dtype).map(Some)
-    }
-
-    /// The same as the kernels take it.
-    fn reach(&self, inputs: usize) -> Result<Option<Arc<Reach>>> {
-        if self.connections.is_empty() {
-            return Ok(None);
-        }
-        Ok(Some(Arc::new(Reach::new(inputs, &self.groups(inputs)?))))
+        let mask = Tensor::from_vec(mask, (inputs, self.units), device)?.to_dtype(dtype)?;
+        Ok(Some((mask, Arc::new(Reach::of_groups(inputs, self.units, &self.connections)))))
     }
 }
 
@@ -116,11 +100,12 @@ impl SparseMlp {
             if layer.winner_groups == 0 || units % layer.winner_groups != 0 {
                 bail!("{units} units cannot be parted into {} groups", layer.winner_groups);
             }
+            let (mask, reach) = layer.connected(inputs, weights.device(), weights.dtype())?.unzip();
             let linear = SparseLinear {
                 weight: matrix(&own, inputs, units, "weight")?,
-                mask: layer.mask(inputs, weights.device(), weights.dtype())?,
+                mask,
                 bias: own.get_with_hints(units, "bias", Init::Const(0.0))?,
-                reach: layer.reach(inputs)?,
+                reach,
             };
             hidden.push((linear, KWinners::new(units / layer.winner_groups, layer.winners, 0.0)));
             inputs = units;
@@ -218,17 +203,17 @@ impl SparseMlp {
         let groups = self.config.hidden[index].winner_groups;
         let z = z.reshape((rows * groups, units / groups))?;
         let compete = |layer: &KWinners, boosts: Option<&[f32]>| {
-            if self.plain { layer.reference_boosted(&z, boosts) } else { layer.boosted(&z, boosts) }
+            if self.plain { layer.reference_counted(&z, boosts) } else { layer.counted(&z, boosts) }
         };
         let competition = pass.as_mut().and_then(|pass| pass.competitions.get_mut(index));
         let won = match competition {
             Some(own) => {
                 let boosts = Some(own.boosts.as_slice()).filter(|boosts| !boosts.is_empty());
-                let won = compete(&KWinners::new(units / groups, own.winners, 0.0), boosts)?;
-                own.wins = KWinners::wins(&won)?;
+                let (won, wins) = compete(&KWinners::new(units / groups, own.winners, 0.0), boosts)?;
+                own.wins = wins;
                 won
             }
-            None => compete(layer, None)?,
+            None => compete(layer, None)?.0,
         };
         dropped(pass, won.reshape((rows, units))?)
     }

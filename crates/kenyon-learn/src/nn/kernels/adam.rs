@@ -38,55 +38,43 @@ dispatch! {
     }
 }
 
-/// Whether all of these are 0.
+dispatch! {
+    /// As [`adam`], only where `mask` is not 0: the rest keeps its weights and moments. The arithmetic is that of [`adam_lanes`].
+    pub(crate) fn adam_masked(
+        weights: &mut [f32], first: &mut [f32], second: &mut [f32], gradients: &[f32], mask: &[f32], step: &AdamStep,
+    ) = adam_masked_body
+}
+
 #[inline(always)]
-fn are_zero(numbers: &[f32]) -> bool {
-    numbers.iter().fold(0, |any, number| any | number.to_bits() << 1) == 0
-}
-
-dispatch! {
-    /// The step of a moment: the running mean of the gradients, or of their squares. With `lazy`, numbers whose gradient is 0 stay.
-    pub(crate) fn adam_moment(moment: &mut [f32], gradient: &[f32], step: &AdamStep, squared: bool, lazy: bool) {
-        let keep = if squared { step.beta2 } else { step.beta1 };
-        for (moment, gradient) in moment.chunks_mut(LANE).zip(gradient.chunks(LANE)) {
-            if lazy && are_zero(gradient) {
-                continue;
-            }
-            for (moment, &gradient) in moment.iter_mut().zip(gradient) {
-                let scaled = gradient * step.scale;
-                let next = if squared { scaled * scaled } else { scaled };
-                let new = keep * *moment + (1.0 - keep) * next;
-                *moment = if lazy && gradient == 0.0 { *moment } else { new };
-            }
+fn adam_masked_body<const FMA: bool>(
+    weights: &mut [f32],
+    first: &mut [f32],
+    second: &mut [f32],
+    gradients: &[f32],
+    mask: &[f32],
+    step: &AdamStep,
+) {
+    let parts = weights.chunks_mut(LANE).zip(first.chunks_mut(LANE)).zip(second.chunks_mut(LANE));
+    for (((w, m), v), (g, on)) in parts.zip(gradients.chunks(LANE).zip(mask.chunks(LANE))) {
+        if on.iter().fold(0, |any, on| any | on.to_bits() << 1) == 0 {
+            continue;
+        }
+        for ((((w, m), v), &g), &on) in w.iter_mut().zip(m).zip(v).zip(g).zip(on) {
+            let [w_new, m_new, v_new] = moved::<FMA>([*w, *m, *v], g * step.scale, step);
+            *w = if on != 0.0 { w_new } else { *w };
+            *m = if on != 0.0 { m_new } else { *m };
+            *v = if on != 0.0 { v_new } else { *v };
         }
     }
 }
 
-dispatch! {
-    /// The step of weights by their moments; where there is a gradient, only of those for which it is not 0.
-    pub(crate) fn adam_move(weights: &mut [f32], first: &[f32], second: &[f32], gradient: Option<&[f32]>, step: &AdamStep) {
-        let shrink = 1.0 - step.rate * step.decay;
-        let moved = |weight: f32, first: f32, second: f32| {
-            let divisor = (second * step.correction2).sqrt() + step.epsilon;
-            weight * shrink - step.rate * (first * step.correction1) / divisor
-        };
-        let parts = weights.chunks_mut(LANE).zip(first.chunks(LANE).zip(second.chunks(LANE)));
-        let Some(gradient) = gradient else {
-            for (weights, (first, second)) in parts {
-                weights.iter_mut().zip(first.iter().zip(second)).for_each(|(w, (&m, &v))| *w = moved(*w, m, v));
-            }
-            return;
-        };
-        for ((weights, (first, second)), gradient) in parts.zip(gradient.chunks(LANE)) {
-            if are_zero(gradient) {
-                continue;
-            }
-            for ((w, (&m, &v)), &gradient) in weights.iter_mut().zip(first.iter().zip(second)).zip(gradient) {
-                let new = moved(*w, m, v);
-                *w = if gradient == 0.0 { *w } else { new };
-            }
-        }
-    }
+/// A weight and its moments after a step.
+#[inline(always)]
+fn moved<const FMA: bool>([w, m, v]: [f32; 3], g: f32, step: &AdamStep) -> [f32; 3] {
+    let m_new = fused::<FMA>(step.beta1, m - g, g);
+    let v_new = fused::<FMA>(step.beta2, v - g * g, g * g);
+    let move_by = (m_new * step.correction1) / ((v_new * step.correction2).sqrt() + step.epsilon);
+    [w - step.rate * fused::<FMA>(step.decay, w, move_by), m_new, v_new]
 }
 
 dispatch! {
@@ -113,11 +101,7 @@ fn adam_lanes_body<const FMA: bool>(
         let id = id as usize;
         let (w, m, v) = (&mut weights[id].0, &mut first[id].0, &mut second[id].0);
         for l in 0..LANE {
-            let g = gradient.0[l] * step.scale;
-            let m_new = fused::<FMA>(step.beta1, m[l] - g, g);
-            let v_new = fused::<FMA>(step.beta2, v[l] - g * g, g * g);
-            let move_by = (m_new * step.correction1) / ((v_new * step.correction2).sqrt() + step.epsilon);
-            let w_new = w[l] - step.rate * fused::<FMA>(step.decay, w[l], move_by);
+            let [w_new, m_new, v_new] = moved::<FMA>([w[l], m[l], v[l]], gradient.0[l] * step.scale, step);
             let on = mask.0[l] != 0.0;
             m[l] = if on { m_new } else { m[l] };
             v[l] = if on { v_new } else { v[l] };

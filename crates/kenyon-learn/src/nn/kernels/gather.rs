@@ -2,10 +2,11 @@
 //! gradient. What they compute does not depend on the number of threads: each number of the result is made by one of them.
 
 use super::isa::{Isa, dispatch};
-use super::lane::fused;
+use super::lane::{LANE, fused};
 use super::rows::SparseRows;
 use super::vectors::dot_body;
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// Products below which a second thread costs more than it saves.
 const SHARED_FROM: usize = 1 << 19;
@@ -25,8 +26,16 @@ pub(crate) struct Reach {
 }
 
 impl Reach {
+    /// For `units` units in as many groups of blocks as there are `connections`, each of which has for every input whether the units of the
+    /// group have it.
+    pub(crate) fn of_groups(inputs: usize, units: usize, connections: &[Vec<bool>]) -> Self {
+        let ranges = group_ranges(units, connections.len());
+        let groups: Vec<_> = ranges.zip(connections).map(|(units, own)| (units, own.as_slice())).collect();
+        Self::new(inputs, &groups)
+    }
+
     /// Of `inputs` inputs of groups of units, first to last: each the range of its units, and which inputs these have.
-    pub(crate) fn new(inputs: usize, groups: &[(std::ops::Range<usize>, &[bool])]) -> Self {
+    fn new(inputs: usize, groups: &[(Range<usize>, &[bool])]) -> Self {
         let (mut offsets, mut runs) = (vec![0], Vec::<(usize, usize)>::new());
         for input in 0..inputs {
             let start = runs.len();
@@ -54,6 +63,13 @@ impl Reach {
         let there: usize = self.runs.iter().map(|(from, to)| to - from).sum();
         there as f64 / ((self.offsets.len() - 1) * units).max(1) as f64
     }
+}
+
+/// The units of each of `groups` groups, which consist of whole blocks.
+pub(crate) fn group_ranges(units: usize, groups: usize) -> impl Iterator<Item = Range<usize>> {
+    let blocks = units.div_ceil(LANE);
+    let start = move |group: usize| (group * blocks / groups * LANE).min(units);
+    (0..groups).map(move |group| start(group)..start(group + 1))
 }
 
 /// The entries of sparse rows, input by input.

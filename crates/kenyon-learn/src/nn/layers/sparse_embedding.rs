@@ -5,9 +5,7 @@
 use crate::data::{Batch, BinRanges};
 use crate::nn::kernels::gather::{Reach, gather, gather_gradient};
 use crate::nn::kernels::{BinSums, SparseRows, spread_rows, summed_rows};
-use candle_core::{
-    CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, bail,
-};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
 use std::sync::Arc;
 
 /// Sparse rows that an op can keep for its backward pass.
@@ -46,7 +44,8 @@ impl SparseInput {
             let (features, row_values) = batch.entries(row);
             indices.extend_from_slice(features);
             values.extend_from_slice(row_values);
-            indices.extend(features.iter().filter_map(|&feature| lines.get(feature as usize).filter(|&&line| line > 0)));
+            indices
+                .extend(features.iter().filter_map(|&feature| lines.get(feature as usize).filter(|&&line| line > 0)));
             values.resize(indices.len(), 1.0);
             offsets.push(indices.len() as u32);
         }

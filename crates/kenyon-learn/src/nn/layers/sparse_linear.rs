@@ -158,7 +158,8 @@ impl CustomOp3 for ActiveProduct {
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let inputs = x.dims2()?.1;
         let sum = with_numbers(x, |x| self.sum(x, inputs))??;
-        let of_x = if self.after_winners { at_winners(&sum, weight, gradient)? } else { gradient.matmul(&weight.t()?)? };
+        let of_x =
+            if self.after_winners { at_winners(&sum, weight, gradient)? } else { gradient.matmul(&weight.t()?)? };
         Ok((Some(of_x), Some(sum.gradient(weight, gradient)?), Some(summed_over_rows(bias, gradient)?)))
     }
 }
