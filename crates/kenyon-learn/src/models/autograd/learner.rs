@@ -152,6 +152,14 @@ fn bytes(tensors: &Tensors) -> u64 {
     tensors.values().filter(|t| t.dtype() == DType::F32).map(|t| 4 * t.elem_count() as u64).sum()
 }
 
+#[cfg(test)]
+impl DeviceLearner {
+    /// Tensors that are kept from step to step and are part of a graph: each step would make it longer.
+    pub(crate) fn recorded(&self) -> Vec<String> {
+        self.state.borrow().networks.iter().flat_map(DeviceNetwork::recorded).collect()
+    }
+}
+
 impl Learner for DeviceLearner {
     fn schedule(&self) -> Schedule {
         self.state.borrow().inner.schedule()

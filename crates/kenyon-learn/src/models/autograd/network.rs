@@ -64,6 +64,13 @@ impl DeviceNetwork {
         self.weights.iter().map(weight).collect()
     }
 
+    /// See `DeviceLearner::recorded`.
+    #[cfg(test)]
+    pub(super) fn recorded(&self) -> Vec<String> {
+        let is_recorded = |weight: &&DeviceWeight| weight.moments.iter().flatten().any(Tensor::track_op);
+        self.weights.iter().filter(is_recorded).map(|weight| weight.like.name.clone()).collect()
+    }
+
     /// Forgets the candle form: its configuration has changed.
     pub(super) fn reform(&mut self) {
         self.form = None;
@@ -202,4 +209,42 @@ fn descend(outputs: &Tensor, weights: &[Part<'_>], learned: &Learned<'_>, pass: 
         }
     }
     Ok(loss)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::random::Random;
+
+    #[test]
+    fn a_weight_that_no_gradient_reaches_is_an_error() {
+        let like = |name: &str| TrainedWeight {
+            name: name.to_owned(),
+            value: Tensor::ones((2, 3), DType::F32, &Device::Cpu).unwrap(),
+            moments: None,
+            decays: false,
+            lazy: false,
+            is_table: false,
+            reach: None,
+        };
+        let (used, unused) = (like("used"), like("unused"));
+        let part =
+            |like| Part { like, value: Var::from_tensor(&like.value).unwrap(), moments: None, is_partial: false };
+        let (used, unused) = (part(&used), part(&unused));
+        let outputs = used.value.sqr().unwrap();
+        let learned = Learned {
+            batch: &Batch::new(),
+            slopes: &|slopes| slopes.iter().sum(),
+            rule: &|_| Rule::Plain(0.5),
+            clips: true,
+            reached: &|_, _| Reached::All,
+        };
+        let pass = TrainingPass::new(0.0, Random::new(1));
+        let refused = descend(&outputs, &[unused], &learned, &pass).unwrap_err();
+        assert!(refused.to_string().contains("`unused` has no gradient"), "{refused}");
+        // 1 - 0.5 * the derivative of w² · w², its square as slope.
+        assert_eq!(descend(&outputs, std::slice::from_ref(&used), &learned, &pass).unwrap(), 6.0);
+        assert_eq!(used.value.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [0.0; 6]);
+    }
 }

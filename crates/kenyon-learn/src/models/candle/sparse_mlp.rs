@@ -268,3 +268,55 @@ impl Module for SparseMlp {
         self.above(first, self.skip.as_ref().map(direct).transpose()?, None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::data::{Batch, BinRanges};
+    use crate::random::Random;
+    use candle_core::Var;
+
+    #[test]
+    fn compact_rows_have_the_answers_and_gradients_of_plain_ones() {
+        let hidden = LayerConfig { units: 32, winners: 5, winner_groups: 1, connections: Vec::new() };
+        let config = Config { features: 12, vocabulary: None, hidden: vec![hidden], outputs: 3, skip: true };
+        let mut compact = Batch { bins: Some(Arc::new(BinRanges::new([2..6, 6..9]))), ..Batch::new() };
+        let mut random = Random::new(5);
+        for row in 0..20 {
+            compact.push_entry(row % 2, 1.0);
+            compact.push_entry(2 + row % 4, random.uniform());
+            compact.push_entry(6 + row % 3, random.uniform());
+            compact.push_entry(9 + row % 3, random.normal());
+            compact.end_bag();
+        }
+        let mut var = |rows: usize, units: usize| {
+            let values = Tensor::from_vec(random.normals(rows * units, 1.0), (rows, units), &Device::Cpu).unwrap();
+            Var::from_tensor(&if rows == 1 { values.squeeze(0).unwrap() } else { values }).unwrap()
+        };
+        let vars: Vec<(&str, Var)> = vec![
+            ("hidden.0.weight", var(12, 32)),
+            ("hidden.0.bias", var(1, 32)),
+            ("readout.weight", var(32, 3)),
+            ("readout.bias", var(1, 3)),
+            ("skip.weight", var(12, 3)),
+            ("skip.bias", var(1, 3)),
+        ];
+        let tensors = vars.iter().map(|(name, var)| ((*name).to_owned(), var.as_tensor().clone())).collect();
+        let weights = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+        let net = SparseMlp::new(&config, weights).unwrap();
+        let numbers = |batch: &Batch| {
+            let answers = net.forward_tokens(&TokenBatch::new(batch, &Device::Cpu), true).unwrap();
+            let gradients = answers.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            let mut found = vec![answers];
+            found.extend(vars.iter().map(|(_, var)| gradients.get(var).unwrap().clone()));
+            found.iter().map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect::<Vec<_>>()
+        };
+        let plain = compact.expanded();
+        assert!(plain.indices.len() > compact.indices.len());
+        for (own, expected) in numbers(&compact).iter().zip(numbers(&plain)) {
+            let largest = expected.iter().fold(1f32, |most, v| most.max(v.abs()));
+            assert!(own.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5 * largest), "{own:?} {expected:?}");
+        }
+    }
+}

@@ -44,7 +44,7 @@ pub(crate) use thread_pool::ThreadPool;
 pub use top_k::{TopK, top_k};
 pub(crate) use unit_blocks::{back_dense, back_sparse, update_dense};
 pub use unit_blocks::{forward, update};
-pub(crate) use vectors::{block_products, boosted, dot, squared_norm};
+pub(crate) use vectors::{block_products, boosted, squared_norm};
 pub(crate) use weight_rows::{PAIR, Pair, forward_lines, forward_pairs};
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 //! its moments, which a checkpoint has to hold.
 
 use crate::nn::kernels::gather::Reach;
-use crate::nn::kernels::{AdamStep, adam, adam_masked};
+use crate::nn::kernels::{AdamStep, Isa, adam, adam_masked};
 use crate::nn::layers::sparse_embedding::{has_kernel, with_numbers};
 use candle_core::{CpuStorage, InplaceOp1, Layout, Result, Tensor, bail};
 use rayon::prelude::*;
@@ -64,12 +64,12 @@ const PART: usize = 1 << 15;
 
 /// A step of a weight of `units` columns and its two moments.
 fn step_numbers([w, m, v]: [&mut [f32]; 3], g: &[f32], units: usize, step: &AdamStep, reached: &Reached) {
-    let rows = (PART / units).max(1);
+    let (isa, rows) = (Isa::best(), (PART / units).max(1));
     let part = rows * units;
     let all = w.par_chunks_mut(part).zip(m.par_chunks_mut(part)).zip(v.par_chunks_mut(part)).zip(g.par_chunks(part));
     match reached {
         Reached::All => all.for_each(|(((w, m), v), g)| adam(w, m, v, g, *step)),
-        Reached::Gradient => all.for_each(|(((w, m), v), g)| adam_masked(w, m, v, g, g, step)),
+        Reached::Gradient => all.for_each(|(((w, m), v), g)| adam_masked(isa, w, m, v, g, g, step)),
         Reached::Lines(lines) => {
             let columns = lines.columns.clone().unwrap_or_else(|| vec![1.0; units]);
             all.enumerate().for_each(|(number, (((w, m), v), g))| {
@@ -81,7 +81,7 @@ fn step_numbers([w, m, v]: [&mut [f32]; 3], g: &[f32], units: usize, step: &Adam
                     for &(from, to) in lines.reach.as_ref().map_or(&[(0, units)][..], |reach| reach.of(input)) {
                         let at = row * units + from..row * units + to;
                         let (w, m, v) = (&mut w[at.clone()], &mut m[at.clone()], &mut v[at.clone()]);
-                        adam_masked(w, m, v, &g[at], &columns[from..to], step);
+                        adam_masked(isa, w, m, v, &g[at], &columns[from..to], step);
                     }
                 }
             });
