@@ -1,12 +1,13 @@
 //! Stored encoders, open: from an archive into the store, and from the store to vectors.
 
+use super::zip;
 use crate::store::{EncoderName, MAX_NAME, Store, StoredEncoder, WeakStore};
 use crate::{Error, Kind, Result};
 use kenyon_learn::data::vectors::{self, CellVectors, ColumnEncoder};
 use kenyon_learn::encoders::{self, Pretrained};
 use serde_json::Value;
 use std::fs::File;
-use std::io::Read;
+use std::io::{Read, Seek};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -39,7 +40,7 @@ fn open(
     Ok(Some(encoders::open(digest, &folder, threads)?))
 }
 
-/// Stores the encoder of a tar archive, once it was opened and has encoded a sentence.
+/// Stores the encoder of a tar or zip archive, once it was opened and has encoded a sentence.
 pub async fn add(store: &Store, name: &EncoderName, archive: PathBuf, threads: usize) -> Result<(StoredEncoder, bool)> {
     let unpacked = scratch(store)?;
     let root = unpacked.path().to_owned();
@@ -116,13 +117,43 @@ pub async fn embed(store: &Store, name: &EncoderName, texts: Vec<String>, thread
     .await
 }
 
+fn bad(detail: &str) -> Error {
+    Error::unprocessable("bad_encoder", format!("the archive is refused: {detail}"))
+}
+
 /// Unpacks plain files only, each inside `root`, within the bounds.
 fn unpack(archive: &Path, root: &Path) -> Result<()> {
-    let bad = |detail: &str| Error::unprocessable("bad_encoder", format!("the archive is refused: {detail}"));
-    let mut archive = tar::Archive::new(File::open(archive)?);
+    let mut archive = File::open(archive)?;
+    let mut start = Vec::new();
+    archive.by_ref().take(zip::START.len() as u64).read_to_end(&mut start)?;
+    archive.rewind()?;
+    if start == zip::START { unpack_zip(archive, root) } else { unpack_tar(archive, root) }
+}
+
+fn unpack_zip(mut archive: File, root: &Path) -> Result<()> {
     let mut left = MAX_UNPACKED;
-    for (count, entry) in archive.entries().map_err(|_| bad("it is not a tar archive"))?.enumerate() {
-        let mut entry = entry.map_err(|_| bad("it is not a tar archive, or it is damaged"))?;
+    for entry in zip::entries(&mut archive, MAX_ENTRIES)? {
+        left = left.checked_sub(entry.size).ok_or_else(|| bad("it has more than 5 GiB"))?;
+        let path = Path::new(&entry.path);
+        if path.components().any(|part| !matches!(part, Component::Normal(_))) {
+            return Err(bad("a path leads out of it"));
+        }
+        let target = root.join(path);
+        std::fs::create_dir_all(target.parent().unwrap_or(root))?;
+        let written =
+            std::io::copy(&mut zip::open(&mut archive, &entry)?.take(entry.size), &mut File::create(&target)?);
+        if written.map_err(|_| bad("it is damaged"))? != entry.size {
+            return Err(bad("it is cut short"));
+        }
+    }
+    Ok(())
+}
+
+fn unpack_tar(archive: File, root: &Path) -> Result<()> {
+    let mut archive = tar::Archive::new(archive);
+    let mut left = MAX_UNPACKED;
+    for (count, entry) in archive.entries().map_err(|_| bad("it is neither a tar nor a zip archive"))?.enumerate() {
+        let mut entry = entry.map_err(|_| bad("it is neither a tar nor a zip archive, or it is damaged"))?;
         let kind = entry.header().entry_type();
         let path = entry.path().map_err(|_| bad("a path cannot be read"))?.into_owned();
         let path: PathBuf = path.components().filter(|part| *part != Component::CurDir).collect();

@@ -4,7 +4,7 @@ use super::{AutogradLearner, Rule, TrainedWeight};
 use crate::data::Batch;
 use crate::models::candle::{TokenBatch, TokenModule, TrainingPass};
 use crate::nn::kernels::AdamStep;
-use crate::nn::layers::descent::{Lines, Reached, TensorMoments, adam_step, gradient_step};
+use crate::nn::layers::descent::{Lines, Reached, TensorMoments, adam_step, gradient_step, put_rows};
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use candle_nn::VarBuilder;
 
@@ -114,8 +114,8 @@ impl DeviceNetwork {
             *index = features.binary_search(index).map_or(0, |at| at as u32);
         }
         let count = features.len();
-        let features = Tensor::from_vec(features, count, &self.device)?;
-        let parts = self.weights.iter().map(|weight| weight.part(&features)).collect::<Result<Vec<_>>>()?;
+        let of_tables = Tensor::from_slice(&features, count, &self.device)?;
+        let parts = self.weights.iter().map(|weight| weight.part(&of_tables)).collect::<Result<Vec<_>>>()?;
         let tensors = parts.iter().map(|part| (part.like.name.clone(), part.value.as_tensor().clone())).collect();
         let weights = VarBuilder::from_tensors(tensors, DType::F32, &self.device);
         let form = learner.form(Some(count))?.build(weights)?;
@@ -153,12 +153,10 @@ impl DeviceWeight {
         Ok(Part { value, moments: moments.transpose()?, is_partial: true, ..self.whole() })
     }
 
-    fn put_back(&self, part: &Part<'_>, features: &Tensor) -> Result<()> {
-        let at = features.unsqueeze(1)?.broadcast_as(part.value.shape())?.contiguous()?;
-        let put = |whole: &Tensor, rows: &Tensor| whole.scatter_set(&at, &rows.detach(), 0);
-        put(&self.value, &part.value)?;
+    fn put_back(&self, part: &Part<'_>, features: &[u32]) -> Result<()> {
+        put_rows(&self.value, &part.value, features)?;
         for (whole, rows) in self.moments.iter().flatten().zip(part.moments.iter().flatten()) {
-            put(whole, rows)?;
+            put_rows(whole, rows, features)?;
         }
         Ok(())
     }

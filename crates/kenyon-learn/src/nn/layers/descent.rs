@@ -139,6 +139,22 @@ impl Lines {
     }
 }
 
+/// Puts `rows` in the place of the rows `at` of the matrix `whole`.
+pub(crate) fn put_rows(whole: &Tensor, rows: &Tensor, at: &[u32]) -> Result<()> {
+    let (rows, width) = (rows.detach(), whole.dims2()?.1);
+    if !has_kernel(whole) {
+        let at = Tensor::new(at, whole.device())?.unsqueeze(1)?.broadcast_as(rows.shape())?.contiguous()?;
+        return whole.scatter_set(&at, &rows, 0);
+    }
+    change(whole, |whole| {
+        with_numbers(&rows, |rows| {
+            for (row, &at) in rows.chunks_exact(width.max(1)).zip(at) {
+                whole[at as usize * width..(at as usize + 1) * width].copy_from_slice(row);
+            }
+        })
+    })
+}
+
 /// Changes the numbers of a tensor in place.
 fn change(tensor: &Tensor, change: impl FnMut(&mut [f32]) -> Result<()>) -> Result<()> {
     tensor.inplace_op1(&Change(RefCell::new(change)))
@@ -186,6 +202,14 @@ mod tests {
 
     fn numbers(tensor: &Tensor) -> Vec<f32> {
         tensor.flatten_all().unwrap().to_vec1().unwrap()
+    }
+
+    #[test]
+    fn rows_are_put_into_their_places() {
+        let whole = Var::zeros((4, 2), candle_core::DType::F32, &Device::Cpu).unwrap();
+        let rows = Tensor::new(&[[1f32, 2.0], [3.0, 4.0]], &Device::Cpu).unwrap();
+        put_rows(&whole, &rows, &[3, 1]).unwrap();
+        assert_eq!(numbers(&whole), [0.0, 0.0, 3.0, 4.0, 0.0, 0.0, 1.0, 2.0]);
     }
 
     #[test]
