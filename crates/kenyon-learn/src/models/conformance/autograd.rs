@@ -50,8 +50,7 @@ fn steps_without_noise_are_those_of_the_kernels() {
             case.train(&mut *candle, 3, steps.clone());
             let (own, expected) = (candle.forward(&case.batch).unwrap(), kernels.forward(&case.batch).unwrap());
             let far = distance(&own, &expected);
-            println!("{}: {far} after {} steps", case.name, steps.end);
-            assert!(far < 0.01, "{}: {far} after {} steps", case.name, steps.end);
+            assert!(far < 1e-5, "{}: {far} after {} steps", case.name, steps.end);
         }
         let (own, expected) = (candle.weights().unwrap(), kernels.weights().unwrap());
         let dims =
@@ -68,7 +67,9 @@ fn a_step_moves_every_weight_and_leaves_no_graph_behind() {
         let before = Learner::weights(&learner).unwrap();
         case.train(&mut learner, 3, 1..8);
         let after = Learner::weights(&learner).unwrap();
-        let numbers = |(name, _): &(String, Vec<String>)| before[name].dtype() == candle_core::DType::F32;
+        // `linear` says which form a network has.
+        let numbers =
+            |(name, _): &(String, Vec<String>)| before[name].dtype() == candle_core::DType::F32 && name != "linear";
         for (old, new) in bits(&before).iter().zip(&bits(&after)).filter(|(old, _)| numbers(old)) {
             assert_ne!(old, new, "{}: it never moved", case.name);
         }
