@@ -9,7 +9,9 @@ use anyhow::{Context as _, bail};
 use kenyon_learn::data::formats::{self, Format, Limits, Part};
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::data::schema::Features;
+use kenyon_learn::data::vectors::{self, CellVectors};
 use kenyon_learn::data::{ColumnInfo, Table, plan, schema};
+use kenyon_learn::encoders;
 use kenyon_learn::learning::answers::{LineFormat, LineOptions, LineSource, answer_file};
 use kenyon_learn::learning::calibrate::SetOptions;
 use kenyon_learn::learning::explain::attribute;
@@ -17,8 +19,9 @@ use kenyon_learn::learning::verify::verified_files;
 use kenyon_learn::learning::{self, Bundle, FitSpec, Monitor, Objective, Progress, Validation};
 use kenyon_learn::models::{Family, Task};
 use serde_json::{Map, Value, json};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// Bytes of a bundle's files that are read at most.
 const LIMIT: u64 = 4 << 30;
@@ -92,7 +95,7 @@ pub(super) fn train(args: &Train, out: &Path, json: bool) -> anyhow::Result<()> 
     let fitted = learning::fit(&table, &resolved, &spec, threads, None, &Shown(bar.clone())).map_err(explain)?;
     bar.finish();
     let files = verified_files(&fitted, &table).map_err(explain)?;
-    let packed = exchange::pack(files.iter().map(|(name, bytes)| (*name, bytes.as_slice()))).map_err(explain)?;
+    let packed = exchange::pack(files.iter().map(|(name, bytes)| (*name, bytes.as_slice())), &[]).map_err(explain)?;
     write_atomically(out, &packed)?;
     warnings.extend(fitted.warnings);
     if json {
@@ -134,7 +137,17 @@ pub(super) async fn find_bundle(model: &str, connection: &Connection) -> anyhow:
 
 fn load(path: &Path) -> anyhow::Result<Bundle> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let files = exchange::unpack(&bytes, LIMIT).map_err(explain)?;
+    let folder = tempfile::tempdir()?;
+    let files = exchange::unpack(&bytes, LIMIT, folder.path()).map_err(explain)?;
+    // Those that the bundle carries; they are read into memory.
+    let mut carried = HashMap::new();
+    for encoder in std::fs::read_dir(folder.path())? {
+        let encoder = encoder?.path();
+        let digest = encoder.file_name().and_then(|name| name.to_str()).unwrap_or_default().to_owned();
+        let opened = encoders::open(&digest, &encoder, crate::config::cores()).map_err(explain)?;
+        carried.insert(digest, opened as Arc<dyn CellVectors>);
+    }
+    vectors::provide(move |digest| Ok(carried.get(digest).cloned()));
     Bundle::load(|name| files.iter().find(|(n, _)| *n == name).map(|(_, b)| b.as_slice())).map_err(explain)
 }
 

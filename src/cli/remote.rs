@@ -337,6 +337,9 @@ pub(super) struct Export {
     /// What an `onnx` file takes: `columns` or `features`.
     #[arg(long, default_value = "columns")]
     inputs: String,
+    /// Leaves out the pretrained encoders that the model uses.
+    #[arg(long)]
+    without_encoders: bool,
     /// Output file; derived from the model's name when missing.
     #[arg(long, short)]
     out: Option<PathBuf>,
@@ -352,7 +355,8 @@ impl Export {
                 model["version"].as_u64().context("the model serves no version yet")?
             }
         };
-        let query = [("format", &self.format), ("inputs", &self.inputs)];
+        let encoder = (!self.without_encoders).to_string();
+        let query = [("format", &self.format), ("inputs", &self.inputs), ("encoder", &encoder)];
         let path = format!("/api/v1/models/{}/versions/{version}/export", self.model);
         let bytes = client.checked(client.request(Method::GET, &path).query(&query)).await?.bytes().await?;
         let ending = if self.format == "bundle" { "kenyon" } else { &self.format };

@@ -95,10 +95,10 @@ async fn get_encoder(State(api): State<Api>, Path(name): Path<EncoderName>) -> A
     Ok(axum::Json(shown(api.store.encoder(&name).await?)?))
 }
 
-/// Adds an encoder from a tar archive of its folder as published. The same folder again is no error.
+/// Adds an encoder from a tar or zip archive of its folder as published. The same folder again is no error.
 #[utoipa::path(put, path = "/api/v1/encoders/{name}", operation_id = "put_encoder", tag = "encoders",
     security(("key" = ["train"])), params(("name" = inline(EncoderName), Path)),
-    request_body(content = inline(Binary), content_type = "application/x-tar"),
+    request_body(content((inline(Binary) = "application/x-tar"), (inline(Binary) = "application/zip"))),
     responses((status = 201, body = EncoderAnswer), (status = 200, description = "it is there", body = EncoderAnswer),
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "another encoder has the name", body = Problem, content_type = "application/problem+json"),

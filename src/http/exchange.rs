@@ -5,7 +5,7 @@ use super::error::{Answer, Problem};
 use super::model_answers::ImportAnswer;
 use super::read::{Decoded, Path, Query};
 use super::schemas::Binary;
-use crate::serving::transfer::{self, Format};
+use crate::serving::transfer::{self, ExportOptions, Format};
 use crate::store::ModelName;
 use axum::extract::State;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -32,6 +32,8 @@ struct Form {
     #[serde(default)]
     #[param(value_type = Option<String>, pattern = "^(columns|features)$")]
     inputs: Inputs,
+    /// Whether a bundle carries the pretrained encoders that the version reads columns with; `true` when missing.
+    encoder: Option<bool>,
 }
 
 /// Exports a version.
@@ -47,7 +49,9 @@ async fn export_version(
     Path((name, version)): Path<(ModelName, u64)>,
     Query(form): Query<Form>,
 ) -> Answer<Response> {
-    let file = transfer::export(&api.store, &name, version, form.format, form.inputs).await?;
+    let Form { format, inputs, encoder } = form;
+    let options = ExportOptions { format, inputs, encoders: encoder.unwrap_or(true) };
+    let file = transfer::export(&api.store, &name, version, options).await?;
     let disposition = HeaderValue::from_str(&format!("attachment; filename=\"{}\"", file.name))
         .unwrap_or(HeaderValue::from_static("attachment"));
     let headers = [
@@ -57,13 +61,14 @@ async fn export_version(
     Ok((headers, file.bytes).into_response())
 }
 
-/// Imports an exported bundle, as a new model or as the next version of one, and serves it.
+/// Imports an exported bundle, as a new model or as the next version of one, and serves it. Encoders in it are added where the server
+/// does not have them.
 #[utoipa::path(post, path = "/api/v1/models/{name}/import", operation_id = "import_model", tag = "models",
     security(("key" = ["train"])), params(("name" = inline(ModelName), Path)),
     request_body(content = inline(Binary), content_type = "application/octet-stream"),
     responses((status = 201, body = ImportAnswer),
     (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "the model predicts another column", body = Problem, content_type = "application/problem+json"),
+    (status = 409, description = "the model predicts another column, or an encoder is missing", body = Problem, content_type = "application/problem+json"),
     (status = 413, body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "the archive is no bundle", body = Problem, content_type = "application/problem+json")))]
 async fn import_model(
@@ -72,7 +77,7 @@ async fn import_model(
     Decoded(archive): Decoded,
 ) -> Answer<Response> {
     api.check_quota(&name).await?;
-    let version = transfer::import(&api.store, &name, archive).await?;
+    let version = transfer::import(&api.store, &name, archive, api.config.job_threads()).await?;
     api.engine.refresh(name.as_str()).await?;
     let (family, metrics) = (version.family, version.metrics);
     let imported = ImportAnswer { model: name, version: version.version, family, metrics };

@@ -13,6 +13,7 @@ pub(crate) mod context;
 mod datasets;
 mod description;
 mod embed;
+mod empty_models;
 mod encoders;
 pub(crate) mod error;
 mod exchange;
@@ -57,8 +58,8 @@ use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 use tower_http::cors::{AllowOrigin, CorsLayer};
-use utoipa::openapi::OpenApi;
 use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::openapi::{License, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 
 /// The state of handlers. Cheap to clone.
@@ -196,6 +197,9 @@ fn described(protocols: OpenApiRouter<Api>) -> (Router<Api>, OpenApi) {
     let mut document = OpenApi::default();
     document.info.title = "Kenyon".into();
     document.info.version = env!("CARGO_PKG_VERSION").into();
+    let mut license = License::new("Apache-2.0");
+    license.identifier = Some("Apache-2.0".into());
+    document.info.license = Some(license);
     document.info.description = Some("A learning server: rows go in, trained models answer.".into());
     let router = OpenApiRouter::with_openapi(document)
         .merge(pages::router())
@@ -210,6 +214,7 @@ fn described(protocols: OpenApiRouter<Api>) -> (Router<Api>, OpenApi) {
         .merge(batch::router())
         .merge(compare::router())
         .merge(comparisons::router())
+        .merge(empty_models::router())
         .merge(streams::router())
         .merge(snapshots::router())
         .merge(exchange::router())

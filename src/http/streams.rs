@@ -3,13 +3,12 @@
 use super::Api;
 use super::body::Bounded;
 use super::error::{Answer, Failure, Problem};
-use super::model_answers::ShownModel;
 use super::models::idempotency;
 use super::read::{BodyLimit, Json, Path, Query, Raw, body_error, json, page_limit};
 use super::schemas::{
     ForgetAnswer, ForgetRequest, Label, MemoryAnswer, ObserveAnswer, ObserveLine, ObserveRequest, StreamAnswer,
 };
-use crate::serving::{EmptyModel, Forgetting, MemoryPage, Sender};
+use crate::serving::{Forgetting, MemoryPage, Sender};
 use crate::store::{Begun, Caller, ModelName, Scope};
 use crate::{Detail, Error, Kind, Result};
 use axum::Extension;
@@ -19,12 +18,6 @@ use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures::future::BoxFuture;
 use futures::{StreamExt, TryStreamExt};
-use kenyon_learn::data::Task;
-use kenyon_learn::data::plan::ColumnPlan;
-use kenyon_learn::data::schema::{ColumnKind, ColumnsPattern, FeatureSpec, Features};
-use kenyon_learn::data::vectors::ColumnEncoder;
-use kenyon_learn::models::Family;
-use kenyon_learn::models::settings;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -37,57 +30,12 @@ const PARTS_WAITING: usize = 4;
 
 pub(crate) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new()
-        .routes(routes!(put_model))
         .routes(routes!(observe))
         .routes(routes!(feedback))
         .routes(routes!(memory))
         .routes(routes!(forget_entry))
         .routes(routes!(forget))
         .routes(routes!(stream))
-}
-
-/// A model that learns only by observing.
-#[derive(Debug, Deserialize, utoipa::ToSchema)]
-#[serde(deny_unknown_fields)]
-#[schema(as = EmptyModel, examples(json!({
-    "family": "hybrid", "target": "species", "task": "classification",
-    "features": { "sepal_length": "number", "sepal_width": "number" }, "classes": ["setosa", "versicolor"]
-})))]
-struct Empty {
-    /// `hybrid`, the family that learns row by row.
-    #[serde(default)]
-    #[schema(pattern = "^hybrid$")]
-    family: Option<String>,
-    /// Column to predict.
-    #[schema(min_length = 1)]
-    target: String,
-    /// `classification` or `regression`; without it classification, unless the first label is no whole number: that
-    /// is refused (`task_needed`).
-    #[serde(default)]
-    task: Option<Task>,
-    /// A kind per column, or a group of columns.
-    #[schema(value_type = HashMap<String, FeatureSpec>)]
-    features: Features,
-    /// Settings; `seed` among them.
-    #[serde(default)]
-    #[schema(value_type = HashMap<String, Value>)]
-    config: Map<String, Value>,
-    /// Classes in addition to those that are observed.
-    #[serde(default)]
-    #[schema(value_type = Vec<Label>)]
-    classes: Vec<Value>,
-}
-
-/// Makes an empty model that learns only by observing.
-#[utoipa::path(put, path = "/api/v1/models/{name}", operation_id = "put_model", tag = "models",
-    security(("key" = ["train"])), params(("name" = inline(ModelName), Path)), request_body = Empty,
-    responses((status = 201, body = ShownModel), (status = 400, body = Problem, content_type = "application/problem+json"),
-    (status = 409, description = "there is one", body = Problem, content_type = "application/problem+json"),
-    (status = 422, body = Problem, content_type = "application/problem+json")))]
-async fn put_model(State(api): State<Api>, Path(name): Path<ModelName>, Json(empty): Json<Empty>) -> Answer<Response> {
-    api.check_quota(&name).await?;
-    let model = api.streams.create(planned(name, empty)?).await?;
-    Ok((StatusCode::CREATED, axum::Json(ShownModel::new(&model, None))).into_response())
 }
 
 /// Learns from labelled rows now: JSON (`{"rows":[…]}`), or `application/x-ndjson` of any length.
@@ -330,85 +278,4 @@ impl Api {
         let Raw(bytes) = Raw::from_request(Request::from_parts(parts, body), &()).await?;
         Ok(bytes)
     }
-}
-
-/// The settings of the family alone: the seed of an empty model is one of its settings.
-fn without_seed(config: &Map<String, Value>) -> Map<String, Value> {
-    config.iter().filter(|(name, _)| *name != "seed").map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
-/// The request with its columns parsed.
-fn planned(name: ModelName, empty: Empty) -> Result<EmptyModel> {
-    let starting = Family::of_streams();
-    if let Some(family) = empty.family.as_deref().filter(|name| *name != starting.name()) {
-        let detail = format!("{family} learns from datasets: only {} starts empty", starting.name());
-        return Err(Error::unprocessable("family_learns_by_training", detail)
-            .with_details([Detail::path("family", format!("must be {}", starting.name()))]));
-    }
-    settings::complete(starting, &without_seed(&empty.config))?;
-    let mut inputs = Vec::new();
-    for (column, spec) in &empty.features {
-        inputs.extend(input(column, spec)?);
-    }
-    if inputs.is_empty() {
-        return Err(Error::unprocessable("no_features", "name at least one feature")
-            .with_details([Detail::path("features", "must name at least one")]));
-    }
-    if inputs.iter().any(|i| i.name == empty.target) {
-        return Err(Error::unprocessable("target_is_feature", "the target must not be a feature, too")
-            .with_details([Detail::path("target", "is a feature, too")]));
-    }
-    let task_assumed = empty.task.is_none() && empty.classes.is_empty();
-    let task = empty.task.unwrap_or(Task::Classification);
-    let numbers = !empty.classes.is_empty() && empty.classes.iter().all(Value::is_number);
-    let truths = !empty.classes.is_empty() && empty.classes.iter().all(Value::is_boolean);
-    let kind = match task {
-        Task::Regression => ColumnKind::Number,
-        Task::Classification if numbers => ColumnKind::Number,
-        Task::Classification if truths => ColumnKind::Boolean,
-        Task::Classification => ColumnKind::Category,
-    };
-    let target = ColumnPlan::target(empty.target, kind, task);
-    let seed = empty.config.get("seed").and_then(Value::as_u64).unwrap_or(0);
-    Ok(EmptyModel { name, task, task_assumed, inputs, target, classes: empty.classes, config: empty.config, seed })
-}
-
-fn input(name: &str, spec: &FeatureSpec) -> Result<Option<ColumnPlan>> {
-    let bad = |reason: &str| {
-        Error::unprocessable("invalid_feature", format!("{name}: {reason}"))
-            .with_details([Detail::path(format!("features.{name}"), reason)])
-    };
-    let (kind, group) = match spec {
-        FeatureSpec::Kind(kind) => (*kind, None),
-        FeatureSpec::Group(group) => (group.kind, Some(group)),
-    };
-    let Some(kind) = kind.kind() else { return Ok(None) };
-    let shape = group.and_then(|g| g.shape.clone());
-    let elements = |s: &Vec<usize>| s.iter().try_fold(1usize, |all, &size| all.checked_mul(size));
-    let size = shape.as_ref().map(|s| elements(s).filter(|n| (1..=1 << 20).contains(n)));
-    if size == Some(None) {
-        return Err(bad("the shape must have sizes above 0 and at most 1,048,576 elements"));
-    }
-    let size = size.flatten();
-    let channels = group.and_then(|g| g.channels);
-    if channels.is_some_and(|channels| !(1..=4096).contains(&channels)) {
-        return Err(bad("there must be 1 to 4,096 channels"));
-    }
-    let members = match group.and_then(|g| g.columns.as_ref()) {
-        None => None,
-        Some(ColumnsPattern::Names(names)) => Some(names.clone()),
-        Some(ColumnsPattern::Pattern(pattern)) => {
-            let stem = pattern.strip_suffix('*').ok_or_else(|| bad("a pattern ends with *"))?;
-            let size = size.ok_or_else(|| bad("a pattern needs a shape, because an empty model has no data"))?;
-            Some((0..size).map(|i| format!("{stem}{i}")).collect())
-        }
-    };
-    let shape = shape.or_else(|| members.as_ref().map(|m: &Vec<String>| vec![m.len()]));
-    let encoder = group.and_then(|g| g.encoder.as_deref());
-    if encoder.is_some() && !matches!(kind, ColumnKind::Text | ColumnKind::Image) {
-        return Err(bad("an encoder reads a text or an image"));
-    }
-    // Its digest is found when the model is made.
-    let encoder = encoder.map(|encoder| ColumnEncoder::new(encoder, ""));
-    Ok(Some(ColumnPlan { members, shape, channels, encoder, ..ColumnPlan::new(name, kind) }))
 }

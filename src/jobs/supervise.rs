@@ -49,9 +49,10 @@ pub(super) fn run(place: &Place<'_>, task: Task, given: Given, monitor: &dyn Mon
     if let Some(bytes) = &given.resume {
         std::fs::write(folder.join(RESUME), bytes)?;
     }
+    let threads = task.threads;
     let start = Start { task, files: names, resume: given.resume.is_some() };
     drop(given);
-    let mut process = Process::start(place.program, folder)?;
+    let mut process = Process::start(place.program, folder, threads)?;
     process.order(&Order::Start(Box::new(start)));
     let outcome = process.follow(place, monitor);
     process.end();
@@ -65,6 +66,13 @@ pub(super) fn run(place: &Place<'_>, task: Task, given: Given, monitor: &dyn Mon
     }
     Ok(computed)
 }
+
+/// How many threads share an operation of candle on numbers one by one. They meet at a barrier without blocking, so that beside other
+/// work a training waits most of its time for a thread that is not running; our own operations share their work otherwise.
+const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
+
+/// How many threads share a matrix product. Where it is missing candle reads `/proc/cpuinfo` at each product.
+const RAYON_THREADS: &str = "RAYON_NUM_THREADS";
 
 /// A running process; ended when dropped.
 struct Process {
@@ -82,9 +90,15 @@ struct Process {
 }
 
 impl Process {
-    fn start(program: &Path, folder: &Path) -> Result<Self> {
+    fn start(program: &Path, folder: &Path, threads: usize) -> Result<Self> {
         let ended_before = memory::ended_by_system();
-        let mut child = Command::new(program)
+        let mut command = Command::new(program);
+        for (name, threads) in [(CANDLE_THREADS, 1), (RAYON_THREADS, threads)] {
+            if std::env::var_os(name).is_none() {
+                command.env(name, threads.to_string());
+            }
+        }
+        let mut child = command
             .arg("job")
             .current_dir(folder)
             .stdin(Stdio::piped())

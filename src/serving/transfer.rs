@@ -1,17 +1,21 @@
-//! Import and export of models: a bundle as one archive, its weights alone, or ONNX.
+//! Import and export of models: a bundle as one archive, with the encoders it uses, its weights alone, or ONNX.
 
+use super::encoders;
 use super::exchange::{pack, unpack};
 use super::library::Files;
 use super::model_card::{CARD, model_card};
 use crate::store::{ModelName, NewModel, NewVersion, Store, Version};
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
+use kenyon_learn::data::vectors::ColumnEncoder;
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::onnx;
 use kenyon_learn::models::Task;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
 
 /// Size limit of an unpacked bundle.
 const MAX_BYTES: u64 = 4 << 30;
@@ -40,16 +44,23 @@ pub struct Exported {
     pub bytes: Vec<u8>,
 }
 
-/// A version of a model as a file, as ONNX from these inputs; 404 `model_not_found` or `version_not_found`.
-pub async fn export(
-    store: &Store,
-    model: &ModelName,
-    version: u64,
-    format: Format,
-    inputs: onnx::Inputs,
-) -> Result<Exported> {
+/// What is exported, and how.
+#[derive(Clone, Copy, Debug)]
+pub struct ExportOptions {
+    /// The format.
+    pub format: Format,
+    /// The inputs of an ONNX file.
+    pub inputs: onnx::Inputs,
+    /// Whether a bundle carries the pretrained encoders that the version reads columns with.
+    pub encoders: bool,
+}
+
+/// A version of a model as a file; 404 `model_not_found` or `version_not_found`.
+pub async fn export(store: &Store, model: &ModelName, version: u64, options: ExportOptions) -> Result<Exported> {
+    let ExportOptions { format, inputs, encoders } = options;
     let found = store.version(model, version).await?;
     let files = store.version_files(&found).await?;
+    let carried = if encoders && format == Format::Bundle { encoders_of(store, &found).await? } else { Vec::new() };
     let (ending, content_type) = match format {
         Format::Bundle => ("tar", "application/x-tar"),
         Format::Safetensors => ("safetensors", "application/octet-stream"),
@@ -59,7 +70,7 @@ pub async fn export(
     let work = move || match format {
         Format::Bundle => {
             let files = files.iter().map(|(name, bytes)| (name.as_str(), &bytes[..]));
-            pack(files.chain([(CARD, card.as_bytes())]))
+            pack(files.chain([(CARD, card.as_bytes())]), &carried)
         }
         Format::Safetensors => file(&files, "weights.safetensors").map(<[u8]>::to_vec),
         Format::Onnx => onnx::export(&load(&files)?, inputs).map_err(Error::from),
@@ -68,16 +79,50 @@ pub async fn export(
     Ok(Exported { name: format!("{model}-{version}.{ending}"), content_type, bytes })
 }
 
-/// Imports a bundle: creates the model if there is none of this name, else its next version, and
+/// The files of the encoders that a version uses: digest, path, and where each is.
+async fn encoders_of(store: &Store, version: &Version) -> Result<Vec<(String, String, PathBuf)>> {
+    let columns = version.info["features"].as_array().into_iter().flatten();
+    let digests: BTreeSet<&str> = columns.filter_map(|column| column["encoder"]["digest"].as_str()).collect();
+    let mut found = Vec::new();
+    for digest in digests {
+        let files = store.encoder_files(digest).await?;
+        found.extend(files.into_iter().map(|(file, path)| (digest.to_owned(), file, path)));
+    }
+    Ok(found)
+}
+
+/// Imports a bundle: stores the encoders in it, creates the model if there is none of this name, else its next version, and
 /// serves it. 422 `bad_bundle` when anything about the archive is wrong; 409 `other_target` when the
-/// model predicts another column.
-pub async fn import(store: &Store, model: &ModelName, archive: Bytes) -> Result<Version> {
+/// model predicts another column, `encoder_missing` when an encoder is neither in the bundle nor stored.
+pub async fn import(store: &Store, model: &ModelName, archive: Bytes, threads: usize) -> Result<Version> {
+    let folder = encoders::scratch(store)?;
+    let root = folder.path().to_owned();
     let work = move || {
-        let files = unpack(&plain(&archive)?, MAX_BYTES)?;
-        let bundle = tried(&files)?;
-        Ok::<_, Error>((files, bundle.describe(), bundle.config))
+        let files = unpack(&plain(&archive)?, MAX_BYTES, &root)?;
+        let bundle = guarded(|| Ok(Bundle::load(|name| file_of(&files, name))?))?;
+        Ok::<_, Error>((files, bundle))
     };
-    let (files, info, config) = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
+    let (files, bundle) = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
+    let used: Vec<ColumnEncoder> = bundle.encoder.inputs.iter().filter_map(|column| column.encoder.clone()).collect();
+    let added = encoders::add_bundled(store, folder.path(), &used, threads).await?;
+    let published = publish(store, model, files, bundle).await;
+    if published.is_err() {
+        for name in added {
+            store.delete_encoder(&name).await?;
+        }
+    }
+    published
+}
+
+/// Makes a version of a bundle that has answered.
+async fn publish(
+    store: &Store,
+    model: &ModelName,
+    files: Vec<(&'static str, Vec<u8>)>,
+    bundle: Bundle,
+) -> Result<Version> {
+    let work = move || tried(&bundle).map(|()| (bundle.describe(), bundle.config));
+    let (info, config) = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
     let task = match config.task {
         Task::Classification => "classification",
         Task::Regression => "regression",
@@ -111,17 +156,19 @@ pub async fn import(store: &Store, model: &ModelName, archive: Bytes) -> Result<
     store.publish_version(model, new).await
 }
 
-/// Loads an untrusted bundle and predicts two rows with it: a panic that its own checks did not
-/// prevent is the bundle's fault, and is found here instead of by the first request.
-fn tried(files: &[(&'static str, Vec<u8>)]) -> Result<Bundle> {
-    let attempt = || -> Result<Bundle> {
-        let bundle = Bundle::load(|name| files.iter().find(|(n, _)| *n == name).map(|(_, bytes)| &bytes[..]))?;
+/// Predicts two rows with an untrusted bundle: what is wrong with it is found here instead of by the first request.
+fn tried(bundle: &Bundle) -> Result<()> {
+    guarded(|| {
         // A row with all values missing, where the columns allow it.
         if let Ok(table) = bundle.reader().from_json(b"[{},{}]") {
             bundle.run(&bundle.encode(&table)?)?;
         }
-        Ok(bundle)
-    };
+        Ok(())
+    })
+}
+
+/// What `attempt` does with an untrusted bundle; a panic that its own checks did not prevent is the bundle's fault.
+fn guarded<T>(attempt: impl FnOnce() -> Result<T>) -> Result<T> {
     let unfit = || Error::unprocessable("bad_bundle", "not a bundle: its parts do not fit together");
     match catch_unwind(AssertUnwindSafe(attempt)) {
         // Tensors whose shapes differ from the settings are an internal error anywhere else.
@@ -129,6 +176,10 @@ fn tried(files: &[(&'static str, Vec<u8>)]) -> Result<Bundle> {
         Ok(outcome) => outcome,
         Err(_) => Err(unfit()),
     }
+}
+
+fn file_of<'a>(files: &'a [(&'static str, Vec<u8>)], name: &str) -> Option<&'a [u8]> {
+    files.iter().find(|(known, _)| *known == name).map(|(_, bytes)| &bytes[..])
 }
 
 fn load(files: &Files) -> Result<Bundle> {

@@ -107,17 +107,24 @@ impl Store {
         Ok(())
     }
 
-    /// The files of the encoder with this digest in a folder of this machine; none where there is no such encoder.
-    pub async fn encoder_folder(&self, digest: &str) -> Result<Option<PathBuf>> {
+    /// The files of the encoder with this digest on this machine, by their path within its folder; none where there is no such
+    /// encoder.
+    pub async fn encoder_files(&self, digest: &str) -> Result<Vec<(String, PathBuf)>> {
         let find = "SELECT * FROM encoders WHERE digest = $1 ORDER BY name LIMIT 1";
-        let Some(row) = self.inner.db.opt(sql(find).bind(digest)).await? else { return Ok(None) };
-        let found = from_row(&row)?;
-        let mut folder = None;
-        for file in found.info["files"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            let path = self.inner.objects.path(&format!("{}/{file}", prefix(digest))).await?;
-            folder = path.ancestors().nth(file.split('/').count()).map(Path::to_owned);
+        let Some(row) = self.inner.db.opt(sql(find).bind(digest)).await? else { return Ok(Vec::new()) };
+        let mut files = Vec::new();
+        for file in from_row(&row)?.info["files"].as_array().into_iter().flatten().filter_map(Value::as_str) {
+            files.push((file.to_owned(), self.inner.objects.path(&format!("{}/{file}", prefix(digest))).await?));
         }
-        Ok(folder)
+        Ok(files)
+    }
+
+    /// The folder of those files.
+    pub async fn encoder_folder(&self, digest: &str) -> Result<Option<PathBuf>> {
+        let files = self.encoder_files(digest).await?;
+        let folder =
+            |(file, path): &(String, PathBuf)| path.ancestors().nth(file.split('/').count()).map(Path::to_owned);
+        Ok(files.last().and_then(folder))
     }
 
     /// Encoders of texts that a training may try, the first by name.

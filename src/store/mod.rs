@@ -72,7 +72,7 @@ pub use log_records::{LogSnapshot, Record};
 pub use model_changes::ModelChanges;
 pub use model_rows::NewModel;
 pub use models::{Canary, Model, Traffic};
-pub use names::{DatasetName, EncoderName, JobId, ModelName};
+pub use names::{DatasetName, EncoderName, JobId, MAX_NAME, ModelName};
 pub use objects::Objects;
 pub use observations::{Appended, NewRecord};
 pub use open::{Store, StoreOptions};

@@ -115,6 +115,77 @@ async fn models_read_a_text_with_an_encoder() {
     assert_eq!(answer["predictions"][0]["label"], "card");
 }
 
+/// An encoder that no other test has: the openers of this process are asked by digest alone.
+fn packed_with_own_digest(name: &str) -> Vec<u8> {
+    let config = std::fs::read(fixture(name).join("config.json")).unwrap();
+    let changed = [&config[..], b"\n \n"].concat();
+    let mut built = tar::Builder::new(Vec::new());
+    built.append_dir_all("published", fixture(name)).unwrap();
+    // Of two files of one name the later one is kept.
+    let mut header = tar::Header::new_ustar();
+    header.set_size(changed.len() as u64);
+    header.set_mode(0o644);
+    built.append_data(&mut header, "published/config.json", &changed[..]).unwrap();
+    built.into_inner().unwrap()
+}
+
+async fn exported(server: &TestServer, query: &str) -> Vec<u8> {
+    let path = format!("/api/v1/models/m/versions/1/export{query}");
+    let answer = server.request(Method::GET, &path).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    answer.bytes().await.unwrap().to_vec()
+}
+
+fn names(archive: &[u8]) -> Vec<String> {
+    let mut archive = tar::Archive::new(archive);
+    archive.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().to_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_exported_bundle_carries_its_encoder_unless_it_should_not() {
+    let server = TestServer::start().await;
+    assert_eq!(add(&server, "tiny", packed_with_own_digest("bert")).await.status, 201);
+    server.put("/api/v1/datasets/d", texts(200)).await.ok();
+    let features = json!({"text": {"kind": "text", "encoder": "tiny"}});
+    server.train("m", json!({"dataset": "d", "target": "topic", "features": features})).await;
+    let digest = server.get("/api/v1/encoders/tiny").await.ok()["digest"].as_str().unwrap().to_owned();
+    let (whole, alone) = (exported(&server, "").await, exported(&server, "?encoder=false").await);
+    let of_encoder = format!("encoders/{digest}/");
+    assert!(names(&whole).contains(&format!("{of_encoder}config.json")), "{:?}", names(&whole));
+    let without: Vec<String> = names(&whole).into_iter().filter(|name| !name.starts_with(&of_encoder)).collect();
+    assert_eq!(names(&alone), without);
+
+    // Another server has another encoder of that name.
+    let other = TestServer::start().await;
+    assert_eq!(add(&other, "tiny", packed("static")).await.status, 201);
+    let import = |archive: Vec<u8>| send(other.request(Method::POST, "/api/v1/models/m/import").body(archive));
+    let mut damaged = whole.clone();
+    // A byte of the encoder's file of settings, which still can be read.
+    let setting = damaged.windows(18).position(|part| part == b"\"initializer_range").unwrap();
+    damaged[setting + 1] = b'I';
+    let refused = import(damaged).await;
+    assert_eq!(refused.status, 422, "{}", refused.body);
+    assert_eq!(other.get("/api/v1/encoders").await.ok()["items"].as_array().unwrap().len(), 1);
+
+    assert_eq!(import(whole.clone()).await.status, 201);
+    let listed = other.get("/api/v1/encoders").await.ok();
+    let added = listed["items"].as_array().unwrap().iter().find(|item| item["digest"] == digest.as_str()).unwrap();
+    let name = added["name"].as_str().unwrap();
+    assert_eq!(name, format!("tiny-{}", &digest[..12]));
+    assert_eq!(other.delete(&format!("/api/v1/encoders/{name}")).await.problem(), (409, "encoder_in_use"));
+    let rows = json!({"rows": [{"text": "where is my card"}, {"text": "transfer the money to the bank"}]});
+    let (here, there) = (
+        server.post("/api/v1/models/m/predict", &rows).await.ok(),
+        other.post("/api/v1/models/m/predict", &rows).await.ok(),
+    );
+    for row in 0..2 {
+        assert_eq!(here["predictions"][row]["probabilities"], there["predictions"][row]["probabilities"]);
+    }
+    // Again: it is there.
+    assert_eq!(import(whole).await.status, 201);
+    assert_eq!(other.get("/api/v1/encoders").await.ok()["items"].as_array().unwrap().len(), 2);
+}
+
 /// Texts of two topics, each different.
 fn many_texts(rows: usize) -> String {
     let row = |i: usize| match i % 2 {

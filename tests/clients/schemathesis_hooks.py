@@ -5,7 +5,7 @@ import json
 import schemathesis
 
 
-@schemathesis.serializer("application/x-tar", "application/vnd.apache.parquet")
+@schemathesis.serializer("application/x-tar", "application/zip", "application/vnd.apache.parquet")
 def of_bytes(context, value):
     data = getattr(value, "data", value)
     return {"data": data if isinstance(data, bytes) else str(data).encode()}

@@ -83,6 +83,7 @@ impl State {
             slopes: &|outputs| inner.slopes(outputs, targets),
             rule: &|squares| inner.rule(position, batch.rows(), squares),
             clips: inner.clips(),
+            reached: &|weight, pass| inner.reached(number, weight, &rows, pass),
         };
         let loss = self.networks[number].step(&*inner, &learned, &mut pass)?;
         inner.passed(number, &pass, batch.rows(), position, loss);
@@ -149,6 +150,14 @@ impl DeviceLearner {
 
 fn bytes(tensors: &Tensors) -> u64 {
     tensors.values().filter(|t| t.dtype() == DType::F32).map(|t| 4 * t.elem_count() as u64).sum()
+}
+
+#[cfg(test)]
+impl DeviceLearner {
+    /// Tensors that are kept from step to step and are part of a graph: each step would make it longer.
+    pub(crate) fn recorded(&self) -> Vec<String> {
+        self.state.borrow().networks.iter().flat_map(DeviceNetwork::recorded).collect()
+    }
 }
 
 impl Learner for DeviceLearner {

@@ -13,7 +13,10 @@ use super::{Learner, Position, Targets};
 use crate::Result;
 use crate::data::Batch;
 use crate::nn::kernels::AdamStep;
+use crate::nn::kernels::gather::Reach;
+use crate::nn::layers::descent::Reached;
 use candle_core::Tensor;
+use std::sync::Arc;
 
 /// A weight with what its optimiser keeps, on the CPU.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct TrainedWeight {
     pub lazy: bool,
     /// Whether it has a row for each feature of a batch: those that a mini-batch lacks cost nothing.
     pub is_table: bool,
+    /// The columns of each row that are more than zeros; none for all.
+    pub(crate) reach: Option<Arc<Reach>>,
 }
 
 /// What a mini-batch changed besides weights, before its step.
@@ -74,7 +79,7 @@ pub trait AutogradLearner: Learner {
     /// Adds the weights that [`Change::Sizes`] was about.
     fn grow(&mut self) {}
 
-    /// The rows as the tables of the candle form are indexed; plain, without sums.
+    /// The rows as the tables of the candle form are indexed.
     fn rows(&self, batch: &Batch) -> Batch {
         batch.expanded().into_owned()
     }
@@ -88,6 +93,12 @@ pub trait AutogradLearner: Learner {
 
     /// Takes weights as [`Self::weights_of`] gives them, after `steps` steps.
     fn set_weights_of(&mut self, network: usize, weights: &[TrainedWeight], steps: u64) -> Result<()>;
+
+    /// Which numbers of a weight of network `network` a step on `batch`, rows of [`Self::rows`], moves by AdamW; `pass` is what the
+    /// forward pass has found.
+    fn reached(&self, _network: usize, weight: &TrainedWeight, _batch: &Batch, _pass: &TrainingPass) -> Reached {
+        if weight.lazy { Reached::Gradient } else { Reached::All }
+    }
 
     /// The noise of a step of network `network`.
     fn pass(&self, network: usize, position: Position) -> TrainingPass;

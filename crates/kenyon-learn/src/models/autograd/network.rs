@@ -4,10 +4,9 @@ use super::{AutogradLearner, Rule, TrainedWeight};
 use crate::data::Batch;
 use crate::models::candle::{TokenBatch, TokenModule, TrainingPass};
 use crate::nn::kernels::AdamStep;
-use crate::nn::layers::descent::{TensorMoments, adam_step, gradient_step};
+use crate::nn::layers::descent::{Lines, Reached, TensorMoments, adam_step, gradient_step, put_rows};
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use candle_nn::VarBuilder;
-use std::collections::HashMap;
 
 /// Tables of which a mini-batch has less than one row in this many are trained by the rows it has.
 const SPARSE: usize = 4;
@@ -34,6 +33,7 @@ pub(super) struct Learned<'a> {
     pub(super) slopes: &'a dyn Fn(&mut [f32]) -> f32,
     pub(super) rule: &'a dyn Fn(f64) -> Rule,
     pub(super) clips: bool,
+    pub(super) reached: &'a dyn Fn(&TrainedWeight, &TrainingPass) -> Reached,
 }
 
 impl DeviceNetwork {
@@ -62,6 +62,13 @@ impl DeviceNetwork {
             Ok(TrainedWeight { value: here(&weight.value)?, moments: moments.transpose()?, ..weight.like.clone() })
         };
         self.weights.iter().map(weight).collect()
+    }
+
+    /// See `DeviceLearner::recorded`.
+    #[cfg(test)]
+    pub(super) fn recorded(&self) -> Vec<String> {
+        let is_recorded = |weight: &&DeviceWeight| weight.moments.iter().flatten().any(Tensor::track_op);
+        self.weights.iter().filter(is_recorded).map(|weight| weight.like.name.clone()).collect()
     }
 
     /// Forgets the candle form: its configuration has changed.
@@ -93,12 +100,13 @@ impl DeviceNetwork {
     ) -> crate::Result<f32> {
         let tables = self.weights.iter().filter(|weight| weight.like.is_table);
         let table_rows = tables.map(|weight| weight.like.value.dims()[0]).max().unwrap_or(0);
-        let features = touched(learned.batch);
+        // A compact batch does not name all features that it has.
+        let features = if learned.batch.bins.is_some() { Vec::new() } else { touched(learned.batch) };
         if features.is_empty() || features.len() * SPARSE > table_rows {
             let tokens = TokenBatch::new(learned.batch, &self.device);
             let outputs = self.form(learner)?.forward_training(&tokens, pass)?;
             let all: Vec<_> = self.weights.iter().map(DeviceWeight::whole).collect();
-            return Ok(descend(&outputs, &all, learned)?);
+            return Ok(descend(&outputs, &all, learned, pass)?);
         }
         // The rows of the tables that the mini-batch has, as weights of their own; afterwards they are put back.
         let mut rows = learned.batch.clone();
@@ -106,13 +114,13 @@ impl DeviceNetwork {
             *index = features.binary_search(index).map_or(0, |at| at as u32);
         }
         let count = features.len();
-        let features = Tensor::from_vec(features, count, &self.device)?;
-        let parts = self.weights.iter().map(|weight| weight.part(&features)).collect::<Result<Vec<_>>>()?;
-        let tensors = parts.iter().map(|part| (part.name.to_owned(), part.value.as_tensor().clone())).collect();
+        let of_tables = Tensor::from_slice(&features, count, &self.device)?;
+        let parts = self.weights.iter().map(|weight| weight.part(&of_tables)).collect::<Result<Vec<_>>>()?;
+        let tensors = parts.iter().map(|part| (part.like.name.clone(), part.value.as_tensor().clone())).collect();
         let weights = VarBuilder::from_tensors(tensors, DType::F32, &self.device);
         let form = learner.form(Some(count))?.build(weights)?;
         let outputs = form.forward_training(&TokenBatch::new(&rows, &self.device), pass)?;
-        let loss = descend(&outputs, &parts, learned)?;
+        let loss = descend(&outputs, &parts, learned, pass)?;
         for (weight, part) in self.weights.iter().zip(&parts).filter(|(weight, _)| weight.like.is_table) {
             weight.put_back(part, &features)?;
         }
@@ -122,17 +130,16 @@ impl DeviceNetwork {
 
 /// A weight, or some rows of it, in a step.
 struct Part<'a> {
-    name: &'a str,
+    like: &'a TrainedWeight,
     value: Var,
     moments: Option<TensorMoments>,
-    decays: bool,
-    lazy: bool,
+    /// Whether it holds rows of a table, all of which the mini-batch has.
+    is_partial: bool,
 }
 
 impl DeviceWeight {
     fn whole(&self) -> Part<'_> {
-        let TrainedWeight { name, decays, lazy, .. } = &self.like;
-        Part { name, value: self.value.clone(), moments: self.moments.clone(), decays: *decays, lazy: *lazy }
+        Part { like: &self.like, value: self.value.clone(), moments: self.moments.clone(), is_partial: false }
     }
 
     /// The rows `features` of a table; all of any other weight.
@@ -142,15 +149,14 @@ impl DeviceWeight {
         }
         let rows = |tensor: &Tensor| tensor.detach().index_select(features, 0);
         let moments = self.moments.as_ref().map(|[m, v]| Ok::<_, candle_core::Error>([rows(m)?, rows(v)?]));
-        Ok(Part { value: Var::from_tensor(&rows(&self.value)?)?, moments: moments.transpose()?, ..self.whole() })
+        let value = Var::from_tensor(&rows(&self.value)?)?;
+        Ok(Part { value, moments: moments.transpose()?, is_partial: true, ..self.whole() })
     }
 
-    fn put_back(&self, part: &Part<'_>, features: &Tensor) -> Result<()> {
-        let at = features.unsqueeze(1)?.broadcast_as(part.value.shape())?.contiguous()?;
-        let put = |whole: &Tensor, rows: &Tensor| whole.scatter_set(&at, &rows.detach(), 0);
-        put(&self.value, &part.value)?;
+    fn put_back(&self, part: &Part<'_>, features: &[u32]) -> Result<()> {
+        put_rows(&self.value, &part.value, features)?;
         for (whole, rows) in self.moments.iter().flatten().zip(part.moments.iter().flatten()) {
-            put(whole, rows)?;
+            put_rows(whole, rows, features)?;
         }
         Ok(())
     }
@@ -166,20 +172,19 @@ fn touched(batch: &Batch) -> Vec<u32> {
 
 /// Moves `weights` by the loss of `outputs`; returns it. The derivatives by the outputs are the family's own, so that the
 /// loss is the same as that of its kernels.
-fn descend(outputs: &Tensor, weights: &[Part<'_>], learned: &Learned<'_>) -> Result<f32> {
+fn descend(outputs: &Tensor, weights: &[Part<'_>], learned: &Learned<'_>, pass: &TrainingPass) -> Result<f32> {
     let mut slopes = outputs.detach().flatten_all()?.to_vec1::<f32>()?;
     let loss = (learned.slopes)(&mut slopes);
     let slopes = Tensor::from_vec(slopes, outputs.shape(), outputs.device())?;
     let store = (outputs * slopes)?.sum_all()?.backward()?;
-    let mut gradients = HashMap::new();
-    let mut squares = Vec::new();
+    let (mut gradients, mut squares) = (Vec::with_capacity(weights.len()), Vec::new());
     for part in weights {
         // A weight that no gradient reaches would silently never learn.
-        let Some(gradient) = store.get(&part.value) else { bail!("`{}` has no gradient", part.name) };
+        let Some(gradient) = store.get(&part.value) else { bail!("`{}` has no gradient", part.like.name) };
         if learned.clips {
             squares.push(gradient.sqr()?.sum_all()?);
         }
-        gradients.insert(part.name, gradient);
+        gradients.push(gradient);
     }
     let squares = if squares.is_empty() {
         0.0
@@ -187,16 +192,57 @@ fn descend(outputs: &Tensor, weights: &[Part<'_>], learned: &Learned<'_>) -> Res
         Tensor::stack(&squares, 0)?.to_vec1::<f32>()?.iter().map(|&sum| f64::from(sum)).sum()
     };
     let rule = (learned.rule)(squares);
-    for part in weights {
-        let gradient = gradients[part.name];
+    for (part, gradient) in weights.iter().zip(gradients) {
         match (rule, &part.moments) {
             (Rule::Adam(step), Some(moments)) => {
-                let decay = if part.decays { step.decay } else { 0.0 };
-                adam_step(&part.value, moments, gradient, AdamStep { decay, ..step }, part.lazy)?;
+                let decay = if part.like.decays { step.decay } else { 0.0 };
+                let reached = match (learned.reached)(part.like, pass) {
+                    Reached::Lines(lines) if part.is_partial => Reached::Lines(Lines { rows: None, ..lines }),
+                    reached => reached,
+                };
+                adam_step(&part.value, moments, gradient, AdamStep { decay, ..step }, &reached)?;
             }
             (Rule::Plain(rate), _) => gradient_step(&part.value, gradient, rate)?,
-            (Rule::Adam(_), None) => bail!("`{}` has no moments", part.name),
+            (Rule::Adam(_), None) => bail!("`{}` has no moments", part.like.name),
         }
     }
     Ok(loss)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::random::Random;
+
+    #[test]
+    fn a_weight_that_no_gradient_reaches_is_an_error() {
+        let like = |name: &str| TrainedWeight {
+            name: name.to_owned(),
+            value: Tensor::ones((2, 3), DType::F32, &Device::Cpu).unwrap(),
+            moments: None,
+            decays: false,
+            lazy: false,
+            is_table: false,
+            reach: None,
+        };
+        let (used, unused) = (like("used"), like("unused"));
+        let part =
+            |like| Part { like, value: Var::from_tensor(&like.value).unwrap(), moments: None, is_partial: false };
+        let (used, unused) = (part(&used), part(&unused));
+        let outputs = used.value.sqr().unwrap();
+        let learned = Learned {
+            batch: &Batch::new(),
+            slopes: &|slopes| slopes.iter().sum(),
+            rule: &|_| Rule::Plain(0.5),
+            clips: true,
+            reached: &|_, _| Reached::All,
+        };
+        let pass = TrainingPass::new(0.0, Random::new(1));
+        let refused = descend(&outputs, &[unused], &learned, &pass).unwrap_err();
+        assert!(refused.to_string().contains("`unused` has no gradient"), "{refused}");
+        // 1 - 0.5 * the derivative of w² · w², its square as slope.
+        assert_eq!(descend(&outputs, std::slice::from_ref(&used), &learned, &pass).unwrap(), 6.0);
+        assert_eq!(used.value.flatten_all().unwrap().to_vec1::<f32>().unwrap(), [0.0; 6]);
+    }
 }

@@ -2,14 +2,14 @@
 
 use super::training_pass::{TrainingPass, dropped};
 use super::{TokenBatch, TokenConfig, TokenModule, matrix, no_answers};
-use crate::data::Batch;
-use crate::nn::kernels::LANE;
+use crate::nn::kernels::gather::{Reach, group_ranges};
 use crate::nn::layers::k_winners::KWinners;
-use crate::nn::layers::sparse_embedding::{SparseEmbedding, SparseInput};
+use crate::nn::layers::sparse_embedding::{SparseEmbedding, SparseInput, has_kernel};
 use crate::nn::layers::sparse_linear::SparseLinear;
 use candle_core::{DType, Device, Module, Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Sizes, and what is fixed.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,23 +68,22 @@ impl TokenConfig for Config {
 }
 
 impl LayerConfig {
-    /// 1 where a unit has an input, `[inputs, units]`; none where all have all.
-    fn mask(&self, inputs: usize, device: &Device, dtype: DType) -> Result<Option<Tensor>> {
-        let (groups, blocks) = (self.connections.len(), self.units.div_ceil(LANE));
-        if groups == 0 {
-            return Ok(None);
-        }
+    /// 1 where a unit has an input, `[inputs, units]`, and the same as the kernels take it; none where all have all.
+    fn connected(&self, inputs: usize, device: &Device, dtype: DType) -> Result<Option<(Tensor, Arc<Reach>)>> {
         if self.connections.iter().any(|group| group.len() != inputs) {
             bail!("the connections do not name {inputs} inputs");
         }
+        if self.connections.is_empty() {
+            return Ok(None);
+        }
         let mut mask = vec![0f32; inputs * self.units];
-        for (group, connected) in self.connections.iter().enumerate() {
-            let (from, to) = (group * blocks / groups * LANE, ((group + 1) * blocks / groups * LANE).min(self.units));
+        for (units, connected) in group_ranges(self.units, self.connections.len()).zip(&self.connections) {
             for input in (0..inputs).filter(|&input| connected[input]) {
-                mask[input * self.units + from..input * self.units + to].fill(1.0);
+                mask[input * self.units + units.start..input * self.units + units.end].fill(1.0);
             }
         }
-        Tensor::from_vec(mask, (inputs, self.units), device)?.to_dtype(dtype).map(Some)
+        let mask = Tensor::from_vec(mask, (inputs, self.units), device)?.to_dtype(dtype)?;
+        Ok(Some((mask, Arc::new(Reach::of_groups(inputs, self.units, &self.connections)))))
     }
 }
 
@@ -101,10 +100,12 @@ impl SparseMlp {
             if layer.winner_groups == 0 || units % layer.winner_groups != 0 {
                 bail!("{units} units cannot be parted into {} groups", layer.winner_groups);
             }
+            let (mask, reach) = layer.connected(inputs, weights.device(), weights.dtype())?.unzip();
             let linear = SparseLinear {
                 weight: matrix(&own, inputs, units, "weight")?,
-                mask: layer.mask(inputs, weights.device(), weights.dtype())?,
+                mask,
                 bias: own.get_with_hints(units, "bias", Init::Const(0.0))?,
+                reach,
             };
             hidden.push((linear, KWinners::new(units / layer.winner_groups, layer.winners, 0.0)));
             inputs = units;
@@ -120,7 +121,7 @@ impl SparseMlp {
         Ok(Self {
             config: config.clone(),
             hidden,
-            readout: readout.map(|(weight, bias)| SparseLinear { weight, mask: None, bias }),
+            readout: readout.map(|(weight, bias)| SparseLinear { weight, mask: None, bias, reach: None }),
             skip: skip.map(|(weight, bias)| SparseEmbedding { weight, bias: Some(bias) }),
             rows: config.vocabulary.as_ref().map(numbered),
             plain: false,
@@ -134,8 +135,15 @@ impl SparseMlp {
     }
 
     /// The entries of rows with weight rows in place of features; features without one are left out.
-    fn input(&self, batch: &Batch) -> Result<SparseInput> {
-        let Some(rows) = &self.rows else { return SparseInput::bags(batch, self.config.features) };
+    fn input(&self, tokens: &TokenBatch) -> Result<SparseInput> {
+        let Some(rows) = &self.rows else {
+            // The kernels take a number's bins together where no unit has some of them alone.
+            return match &tokens.given().bins {
+                Some(bins) if self.sums_bins() => SparseInput::compact(tokens.given(), bins, self.config.features),
+                _ => tokens.bags(self.config.features),
+            };
+        };
+        let batch = tokens.batch();
         let (mut offsets, mut indices, mut values) = (vec![0], vec![], vec![]);
         for row in 0..batch.rows() {
             let (features, row_values) = batch.entries(row);
@@ -148,6 +156,12 @@ impl SparseMlp {
             offsets.push(indices.len() as u32);
         }
         SparseInput::new(offsets, indices, values, self.config.rows())
+    }
+
+    fn sums_bins(&self) -> bool {
+        let first = self.hidden.first().map(|(layer, _)| layer);
+        let weight = first.map(|layer| &layer.weight).or(self.skip.as_ref().map(|skip| &skip.weight));
+        !self.plain && first.is_none_or(|layer| layer.mask.is_none()) && weight.is_some_and(has_kernel)
     }
 
     fn embed(&self, layer: &SparseEmbedding, input: &SparseInput) -> Result<Tensor> {
@@ -189,27 +203,28 @@ impl SparseMlp {
         let groups = self.config.hidden[index].winner_groups;
         let z = z.reshape((rows * groups, units / groups))?;
         let compete = |layer: &KWinners, boosts: Option<&[f32]>| {
-            if self.plain { layer.reference_boosted(&z, boosts) } else { layer.boosted(&z, boosts) }
+            if self.plain { layer.reference_counted(&z, boosts) } else { layer.counted(&z, boosts) }
         };
         let competition = pass.as_mut().and_then(|pass| pass.competitions.get_mut(index));
         let won = match competition {
             Some(own) => {
                 let boosts = Some(own.boosts.as_slice()).filter(|boosts| !boosts.is_empty());
-                let won = compete(&KWinners::new(units / groups, own.winners, 0.0), boosts)?;
-                own.wins = won.detach().gt(0f32)?.to_dtype(DType::F32)?.sum(0)?.to_vec1()?;
+                let (won, wins) = compete(&KWinners::new(units / groups, own.winners, 0.0), boosts)?;
+                own.wins = wins;
                 won
             }
-            None => compete(layer, None)?,
+            None => compete(layer, None)?.0,
         };
         dropped(pass, won.reshape((rows, units))?)
     }
 
     fn forward_input(&self, input: &SparseInput, pass: Option<&mut TrainingPass>) -> Result<Tensor> {
         let first = match self.hidden.first() {
-            Some((layer, _)) => {
+            Some((layer, _)) if self.plain => {
                 let embedding = SparseEmbedding { weight: layer.masked()?, bias: Some(layer.bias.clone()) };
-                Some(self.embed(&embedding, input)?)
+                Some(embedding.expression(input)?)
             }
+            Some((layer, _)) => Some(layer.embed(input)?),
             None => None,
         };
         let direct = self.skip.as_ref().map(|skip| self.embed(skip, input)).transpose()?;
@@ -222,11 +237,11 @@ impl TokenModule for SparseMlp {
         if tokens.rows() == 0 {
             return no_answers(self.config.outputs, tokens);
         }
-        self.forward_input(&self.input(tokens.batch())?, None)
+        self.forward_input(&self.input(tokens)?, None)
     }
 
     fn forward_training(&self, tokens: &TokenBatch, pass: &mut TrainingPass) -> Result<Tensor> {
-        self.forward_input(&self.input(tokens.batch())?, Some(pass))
+        self.forward_input(&self.input(tokens)?, Some(pass))
     }
 }
 
@@ -251,5 +266,57 @@ impl Module for SparseMlp {
             None => xs.matmul(&skip.weight),
         };
         self.above(first, self.skip.as_ref().map(direct).transpose()?, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::data::{Batch, BinRanges};
+    use crate::random::Random;
+    use candle_core::Var;
+
+    #[test]
+    fn compact_rows_have_the_answers_and_gradients_of_plain_ones() {
+        let hidden = LayerConfig { units: 32, winners: 5, winner_groups: 1, connections: Vec::new() };
+        let config = Config { features: 12, vocabulary: None, hidden: vec![hidden], outputs: 3, skip: true };
+        let mut compact = Batch { bins: Some(Arc::new(BinRanges::new([2..6, 6..9]))), ..Batch::new() };
+        let mut random = Random::new(5);
+        for row in 0..20 {
+            compact.push_entry(row % 2, 1.0);
+            compact.push_entry(2 + row % 4, random.uniform());
+            compact.push_entry(6 + row % 3, random.uniform());
+            compact.push_entry(9 + row % 3, random.normal());
+            compact.end_bag();
+        }
+        let mut var = |rows: usize, units: usize| {
+            let values = Tensor::from_vec(random.normals(rows * units, 1.0), (rows, units), &Device::Cpu).unwrap();
+            Var::from_tensor(&if rows == 1 { values.squeeze(0).unwrap() } else { values }).unwrap()
+        };
+        let vars: Vec<(&str, Var)> = vec![
+            ("hidden.0.weight", var(12, 32)),
+            ("hidden.0.bias", var(1, 32)),
+            ("readout.weight", var(32, 3)),
+            ("readout.bias", var(1, 3)),
+            ("skip.weight", var(12, 3)),
+            ("skip.bias", var(1, 3)),
+        ];
+        let tensors = vars.iter().map(|(name, var)| ((*name).to_owned(), var.as_tensor().clone())).collect();
+        let weights = VarBuilder::from_tensors(tensors, DType::F32, &Device::Cpu);
+        let net = SparseMlp::new(&config, weights).unwrap();
+        let numbers = |batch: &Batch| {
+            let answers = net.forward_tokens(&TokenBatch::new(batch, &Device::Cpu), true).unwrap();
+            let gradients = answers.sqr().unwrap().sum_all().unwrap().backward().unwrap();
+            let mut found = vec![answers];
+            found.extend(vars.iter().map(|(_, var)| gradients.get(var).unwrap().clone()));
+            found.iter().map(|t| t.flatten_all().unwrap().to_vec1::<f32>().unwrap()).collect::<Vec<_>>()
+        };
+        let plain = compact.expanded();
+        assert!(plain.indices.len() > compact.indices.len());
+        for (own, expected) in numbers(&compact).iter().zip(numbers(&plain)) {
+            let largest = expected.iter().fold(1f32, |most, v| most.max(v.abs()));
+            assert!(own.iter().zip(&expected).all(|(a, b)| (a - b).abs() < 1e-5 * largest), "{own:?} {expected:?}");
+        }
     }
 }

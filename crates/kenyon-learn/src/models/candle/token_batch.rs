@@ -3,24 +3,21 @@
 use crate::data::Batch;
 use crate::nn::layers::sparse_embedding::SparseInput;
 use candle_core::{DType, Device, Result, Tensor, bail};
-use std::borrow::Cow;
+use std::sync::OnceLock;
 
 /// Rows of tokens, tokens of (index, value) entries; see [`Batch`] for the meaning of the parts.
 #[derive(Clone, Debug)]
 pub struct TokenBatch {
-    batch: Batch,
+    given: Batch,
+    /// The same with an entry for each bin, once it was needed.
+    expanded: OnceLock<Batch>,
     device: Device,
 }
 
 impl TokenBatch {
     /// The rows of `batch`, for a model on `device`.
     pub fn new(batch: &Batch, device: &Device) -> Self {
-        // The sums of a compact batch are known to the kernels alone.
-        let batch = match batch.expanded() {
-            Cow::Borrowed(batch) => batch.clone(),
-            Cow::Owned(batch) => batch,
-        };
-        Self { batch, device: device.clone() }
+        Self { given: batch.clone(), expanded: OnceLock::new(), device: device.clone() }
     }
 
     /// From tensors of whole numbers `row_offsets` `[rows + 1]` (in tokens), `token_offsets` `[tokens + 1]` (in entries)
@@ -56,7 +53,7 @@ impl TokenBatch {
         if !whole {
             bail!("the parts of the batch do not fit together");
         }
-        Ok(Self { batch, device: values.device().clone() })
+        Ok(Self::new(&batch, values.device()))
     }
 
     /// One bag a row: the non-zero numbers of a dense `[rows, width]` tensor.
@@ -77,12 +74,12 @@ impl TokenBatch {
             }
             batch.end_row();
         }
-        Ok(Self { batch, device: dense.device().clone() })
+        Ok(Self::new(&batch, dense.device()))
     }
 
     /// How many rows there are.
     pub fn rows(&self) -> usize {
-        self.batch.rows()
+        self.given.rows()
     }
 
     /// The device of the model it is for.
@@ -90,19 +87,27 @@ impl TokenBatch {
         &self.device
     }
 
-    /// The rows as the kernels read them.
+    /// The rows, with an entry for each bin that is not empty.
     pub fn batch(&self) -> &Batch {
-        &self.batch
+        if self.given.bins.is_none() {
+            return &self.given;
+        }
+        self.expanded.get_or_init(|| self.given.expanded().into_owned())
+    }
+
+    /// The rows as they were given, which may be compact.
+    pub(super) fn given(&self) -> &Batch {
+        &self.given
     }
 
     /// Each row's entries together, in a feature space of `width`.
     pub fn bags(&self, width: usize) -> Result<SparseInput> {
-        SparseInput::bags(&self.batch, width)
+        SparseInput::bags(self.batch(), width)
     }
 
     /// Each token's entries, in a feature space of `width`.
     pub fn tokens(&self, width: usize) -> Result<SparseInput> {
-        SparseInput::tokens(&self.batch, width)
+        SparseInput::tokens(self.batch(), width)
     }
 }
 

@@ -21,7 +21,7 @@ pub(crate) struct Competition {
     pub(crate) winners: usize,
     /// The factor of each unit's score, `[units]`; empty for none.
     pub(crate) boosts: Vec<f32>,
-    /// Rows in which each unit was active, `[units]`; known after the pass.
+    /// Rows that each unit won, `[units]`; known after the pass.
     pub(crate) wins: Vec<f32>,
 }
 

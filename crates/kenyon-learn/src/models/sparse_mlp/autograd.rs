@@ -6,14 +6,45 @@ use crate::data::Batch;
 use crate::models::autograd::{AutogradLearner, Change, Rule, TrainedWeight};
 use crate::models::candle::{Competition, TokenConfig, TrainingPass, sparse_mlp as form};
 use crate::models::{Position, Targets};
+use crate::nn::kernels::gather::Reach;
 use crate::nn::kernels::{InputSet, Lane};
+use crate::nn::layers::descent::{Lines, Reached};
 use crate::nn::layers::sparse_net::train::{Labels, Optimiser, annealed, boosted_by, loss, weight_of_rows};
 use crate::nn::layers::sparse_net::{Hidden, Layer, hidden_name};
 use crate::random::Random;
 use candle_core::{Device, Tensor};
+use std::sync::Arc;
 
 fn flat(tensor: &Tensor) -> Result<Vec<f32>> {
     Ok(tensor.flatten_all()?.to_vec1()?)
+}
+
+/// Which inputs the units of each group of a layer have; empty where all have all.
+fn connections(layer: &Layer) -> Vec<Vec<bool>> {
+    let connected = |set: &InputSet| (0..layer.inputs).map(|input| set.line(input).is_some()).collect();
+    layer.fields().map(connected).collect()
+}
+
+fn reach_of(layer: &Layer) -> Option<Arc<Reach>> {
+    let connections = connections(layer);
+    (!connections.is_empty()).then(|| Arc::new(Reach::of_groups(layer.inputs, layer.units, &connections)))
+}
+
+/// Whether a row of `batch` has each of `inputs` inputs; of a number those of its bins up to the highest one.
+fn features_of(batch: &Batch, inputs: usize) -> Vec<bool> {
+    let mut has = vec![false; inputs];
+    batch
+        .indices
+        .iter()
+        .filter_map(|&index| Some(index as usize).filter(|&at| at < inputs))
+        .for_each(|at| has[at] = true);
+    for bins in batch.bins.iter().flat_map(|bins| bins.iter()) {
+        let own = &mut has[bins.start as usize..bins.end as usize];
+        if let Some(highest) = own.iter().rposition(|&has| has) {
+            own[..highest].fill(true);
+        }
+    }
+    has
 }
 
 impl AutogradLearner for SparseMlpLearner {
@@ -41,14 +72,13 @@ impl AutogradLearner for SparseMlpLearner {
     }
 
     fn rows(&self, batch: &Batch) -> Batch {
-        self.vocabulary.plain_rows(batch)
+        self.vocabulary.rows_of(batch)
     }
 
     fn form(&self, features: Option<usize>) -> Result<Box<dyn TokenConfig>> {
         let net = &self.members.trainers[0].net;
         let layer = |(own, layer): (&Hidden, &Layer)| {
-            let connected = |set: &InputSet| (0..layer.inputs).map(|input| set.line(input).is_some()).collect();
-            let connections = layer.fields().map(connected).collect();
+            let connections = connections(layer);
             form::LayerConfig { units: own.units, winners: own.winners, winner_groups: own.winner_groups, connections }
         };
         Ok(Box::new(form::Config {
@@ -78,6 +108,7 @@ impl AutogradLearner for SparseMlpLearner {
                 decays: true,
                 lazy: true,
                 is_table: has_tables && (name == hidden_name(0) || name == "skip"),
+                reach: reach_of(layer),
                 name: format!("{name}.weight"),
             });
             let tensor = |values: Vec<f32>| Tensor::from_vec(values, layer.units, &Device::Cpu);
@@ -89,6 +120,7 @@ impl AutogradLearner for SparseMlpLearner {
                 decays: false,
                 lazy: true,
                 is_table: false,
+                reach: None,
             });
         }
         Ok(out)
@@ -108,6 +140,26 @@ impl AutogradLearner for SparseMlpLearner {
             }
         }
         Ok(())
+    }
+
+    /// As the kernels do: of a hidden layer the weights between inputs and units that some row has and some row lets win, of the layers
+    /// to the outputs those of inputs that some row has.
+    fn reached(&self, network: usize, weight: &TrainedWeight, batch: &Batch, pass: &TrainingPass) -> Reached {
+        let won = |level: usize| pass.competitions.get(level).map(|own| own.wins.clone());
+        let is_won = |level: usize| won(level).map(|wins| wins.iter().map(|&wins| wins > 0.0).collect());
+        let (layer, part) = weight.name.rsplit_once('.').unwrap_or_default();
+        let net = &self.members.trainers[network].net;
+        let level = (0..net.hidden.len()).find(|&level| layer == hidden_name(level));
+        let below = match (level, layer) {
+            (Some(0), _) | (None, "skip") => Some(features_of(batch, net.shape.inputs)),
+            (Some(level), _) => is_won(level - 1),
+            (None, _) => is_won(net.hidden.len() - 1),
+        };
+        Reached::Lines(Lines {
+            rows: below.filter(|_| part == "weight"),
+            columns: level.and_then(won),
+            reach: weight.reach.clone(),
+        })
     }
 
     fn pass(&self, network: usize, position: Position) -> TrainingPass {

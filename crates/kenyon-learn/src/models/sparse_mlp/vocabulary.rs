@@ -134,15 +134,15 @@ impl Vocabulary {
         rows.ok_or_else(|| Error::internal("a batch holds features beyond the encoder's width"))
     }
 
-    /// The plain rows of a batch, tokens of a row together, with weight rows in place of features.
-    pub(super) fn plain_rows(&self, batch: &Batch) -> Batch {
+    /// The rows of a batch with weight rows in place of features; as they are where both are the same.
+    pub(super) fn rows_of(&self, batch: &Batch) -> Batch {
+        let Some(lines) = &self.lines else { return batch.clone() };
         let batch = batch.expanded();
         let mut rows = Batch::new();
         for row in 0..batch.rows() {
             let (features, values) = batch.entries(row);
             for (&feature, &value) in features.iter().zip(values) {
-                let line = self.lines.as_ref().map_or(Some(&feature), |lines| lines.get(feature as usize));
-                if let Some(&line) = line.filter(|&&line| line != ABSENT) {
+                if let Some(&line) = lines.get(feature as usize).filter(|&&line| line != ABSENT) {
                     rows.push_entry(line, value);
                 }
             }

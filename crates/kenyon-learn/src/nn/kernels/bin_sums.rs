@@ -129,6 +129,24 @@ pub(crate) fn summed_rows(rows: &[f32], width: usize, runs: &[BinRun]) -> Vec<f3
     out
 }
 
+/// Adds the gradient of each sum of `runs` to those of the rows in it, and leaves out those of the sums: what [`summed_rows`] is to
+/// rows this is to their gradients, which are followed by those of the sums.
+pub(crate) fn spread_rows(gradients: &mut Vec<f32>, width: usize, inputs: usize, runs: &[BinRun]) {
+    let (own, of_sums) = gradients.split_at_mut(inputs * width);
+    let mut sum = vec![0.0f32; width];
+    for run in runs {
+        sum.fill(0.0);
+        for bin in (0..run.sums().len()).rev() {
+            let (from, to) = ((run.sums as usize - inputs + bin) * width, (run.first as usize + bin) * width);
+            for ((sum, of_sum), own) in sum.iter_mut().zip(&of_sums[from..from + width]).zip(&mut own[to..to + width]) {
+                *sum += of_sum;
+                *own += *sum;
+            }
+        }
+    }
+    gradients.truncate(inputs * width);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -155,6 +173,9 @@ mod tests {
         let rows: Vec<f32> = lines[..10].iter().flat_map(|line| [line.0[0], 2.0 * line.0[0]]).collect();
         let plain = summed_rows(&rows, 2, sums.runs());
         assert!(plain.chunks(2).zip(&lines[10..]).all(|(row, line)| row == [line.0[0], 2.0 * line.0[0]]));
+        let mut of_rows: Vec<f32> = (0..15).flat_map(|i| [if i < 10 { 0.0 } else { i as f32 }; 2]).collect();
+        spread_rows(&mut of_rows, 2, 10, sums.runs());
+        assert!(of_rows.chunks(2).zip(&gradients[..10]).all(|(row, line)| row == &line.0[..2]));
         let mut moved = lines.clone();
         add_lines(&mut moved, &[2, 0], &lines[5..7]);
         assert_eq!((moved[2].0[0], moved[0].0[0], moved[1]), (5.0 + 26.0, 1.0 + 37.0, lines[1]));

@@ -16,6 +16,7 @@ pub(crate) mod convolution;
 pub(crate) mod dense;
 pub(crate) mod filters;
 pub(crate) mod gated_scan;
+pub(crate) mod gather;
 mod input_set;
 mod isa;
 mod lane;
@@ -33,8 +34,8 @@ mod vectors;
 mod weight_rows;
 
 pub use adam::AdamStep;
-pub(crate) use adam::{adam, adam_lanes};
-pub(crate) use bin_sums::{BinRun, BinSums, add_lines, spread_bins, sum_bins, summed_rows};
+pub(crate) use adam::{adam, adam_lanes, adam_masked};
+pub(crate) use bin_sums::{BinRun, BinSums, add_lines, spread_bins, spread_rows, sum_bins, summed_rows};
 pub(crate) use input_set::{InputIndex, InputSet, NarrowedRows};
 pub use isa::Isa;
 pub use lane::{LANE, Lane};
@@ -43,7 +44,7 @@ pub(crate) use thread_pool::ThreadPool;
 pub use top_k::{TopK, top_k};
 pub(crate) use unit_blocks::{back_dense, back_sparse, update_dense};
 pub use unit_blocks::{forward, update};
-pub(crate) use vectors::{axpy, block_products, boosted, dot, squared_norm};
+pub(crate) use vectors::{block_products, boosted, squared_norm};
 pub(crate) use weight_rows::{PAIR, Pair, forward_lines, forward_pairs};
 
 #[cfg(test)]

@@ -4,25 +4,12 @@ use super::isa::{Isa, dispatch};
 use super::lane::fused;
 
 dispatch! {
-    /// `y += a * x`.
-    pub(crate) fn axpy(a: f32, x: &[f32], y: &mut [f32]) = axpy_body
-}
-
-#[inline(always)]
-fn axpy_body<const FMA: bool>(a: f32, x: &[f32], y: &mut [f32]) {
-    assert!(x.len() == y.len(), "axpy takes two vectors of one length");
-    for (y, &x) in y.iter_mut().zip(x) {
-        *y = fused::<FMA>(a, x, *y);
-    }
-}
-
-dispatch! {
     /// The inner product, summed in 32 interleaved partial sums.
     pub(crate) fn dot(x: &[f32], y: &[f32]) -> f32 = dot_body
 }
 
 #[inline(always)]
-fn dot_body<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
+pub(super) fn dot_body<const FMA: bool>(x: &[f32], y: &[f32]) -> f32 {
     assert!(x.len() == y.len(), "dot takes two vectors of one length");
     let mut sums = [0.0f32; 32];
     let (xs, x_rest) = x.as_chunks::<32>();

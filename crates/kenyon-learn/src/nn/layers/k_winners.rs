@@ -6,8 +6,9 @@
 //! (`models::candle`) are built of it.
 
 use crate::nn::kernels::{self, Isa, TopK};
-use crate::nn::layers::sparse_embedding::{contiguous, has_kernel};
-use candle_core::{CpuStorage, CustomOp1, Layout, Result, Shape, Tensor};
+use crate::nn::layers::sparse_embedding::{contiguous, has_kernel, with_numbers};
+use candle_core::{CpuStorage, CustomOp1, DType, Layout, Result, Shape, Tensor};
+use std::sync::{Arc, OnceLock};
 
 /// Keeps the winners of each row.
 #[derive(Clone, Debug)]
@@ -38,10 +39,18 @@ impl KWinners {
 
     /// As [`Self::forward`], with the factor of each unit's score where there are `boosts`, `[units]`.
     pub fn boosted(&self, z: &Tensor, boosts: Option<&[f32]>) -> Result<Tensor> {
+        self.counted(z, boosts).map(|(out, _)| out)
+    }
+
+    /// As [`Self::boosted`], with how many rows each unit won, `[units]`; a winner whose output is 0 counts, too.
+    pub fn counted(&self, z: &Tensor, boosts: Option<&[f32]>) -> Result<(Tensor, Vec<f32>)> {
         if !has_kernel(z) {
-            return self.reference_boosted(z, boosts);
+            return self.reference_counted(z, boosts);
         }
-        z.contiguous()?.apply_op1(Compete { winners: self.winners, boosts: boosts.map(<[f32]>::to_vec) })
+        let wins = Arc::new(OnceLock::new());
+        let boosts = boosts.map(<[f32]>::to_vec);
+        let out = z.contiguous()?.apply_op1(Compete { winners: self.winners, boosts, wins: Arc::clone(&wins) })?;
+        Ok((out, wins.get().cloned().unwrap_or_default()))
     }
 
     /// As [`Self::forward`] in training: with boosting, and with `anneal` from 0 (all units win) to 1
@@ -51,13 +60,8 @@ impl KWinners {
         let ratio = self.winners as f32 / units.max(1) as f32;
         let winners = ((units as f32 * ratio.powf(anneal.clamp(0.0, 1.0))).round() as usize).max(self.winners);
         let boosts = (self.boost > 0.0).then(|| self.boosts());
-        let out = z.contiguous()?.apply_op1(Compete { winners, boosts: boosts.clone() })?;
         let rows = z.dim(0)? as f32;
-        let mut wins = vec![0.0f32; units];
-        let mut scratch = Scratch::default();
-        for row in z.to_vec2::<f32>()? {
-            scratch.compete(&row, winners, boosts.as_deref()).iter().for_each(|&unit| wins[unit as usize] += 1.0);
-        }
+        let (out, wins) = Self { winners, ..self.clone() }.counted(z, boosts.as_deref())?;
         for (duty, wins) in self.duty.iter_mut().zip(wins) {
             *duty += rows / (rows + MEMORY) * (wins / rows.max(1.0) - *duty);
         }
@@ -83,6 +87,11 @@ impl KWinners {
 
     /// As [`Self::boosted`], in plain candle operations.
     pub fn reference_boosted(&self, z: &Tensor, boosts: Option<&[f32]>) -> Result<Tensor> {
+        self.reference_counted(z, boosts).map(|(out, _)| out)
+    }
+
+    /// As [`Self::counted`], in plain candle operations.
+    pub fn reference_counted(&self, z: &Tensor, boosts: Option<&[f32]>) -> Result<(Tensor, Vec<f32>)> {
         let (_, units) = z.dims2()?;
         let fixed = z.detach();
         let scores = match boosts {
@@ -97,7 +106,8 @@ impl KWinners {
         let first = order.narrow(1, 0, self.winners.min(units))?.contiguous()?;
         let ones = first.to_dtype(z.dtype())?.ones_like()?;
         let mask = z.zeros_like()?.scatter_add(&first, &ones, 1)?.detach();
-        z.relu()?.mul(&mask)
+        let wins = mask.to_dtype(DType::F32)?.sum(0)?.to_vec1()?;
+        Ok((z.relu()?.mul(&mask)?, wins))
     }
 }
 
@@ -127,6 +137,8 @@ impl Scratch {
 struct Compete {
     winners: usize,
     boosts: Option<Vec<f32>>,
+    /// How many rows each unit won, after the pass.
+    wins: Arc<OnceLock<Vec<f32>>>,
 }
 
 impl CustomOp1 for Compete {
@@ -138,19 +150,25 @@ impl CustomOp1 for Compete {
         let (rows, units) = layout.shape().dims2()?;
         let z = contiguous(storage, layout)?;
         let mut out = vec![0.0; rows * units];
-        let mut scratch = Scratch::default();
+        let (mut scratch, mut wins) = (Scratch::default(), vec![0.0f32; units]);
         if units > 0 {
             for (z, out) in z.chunks_exact(units).zip(out.chunks_exact_mut(units)) {
                 for &unit in scratch.compete(z, self.winners, self.boosts.as_deref()) {
                     out[unit as usize] = z[unit as usize].max(0.0);
+                    wins[unit as usize] += 1.0;
                 }
             }
         }
+        self.wins.get_or_init(|| wins);
         Ok((CpuStorage::F32(out), layout.shape().clone()))
     }
 
     fn bwd(&self, _z: &Tensor, out: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        Ok(Some(gradient.mul(&out.gt(0f32)?.to_dtype(gradient.dtype())?)?))
+        let passed = |(out, slope): (&f32, &f32)| if *out > 0.0 { *slope } else { 0.0 };
+        let slopes = with_numbers(out, |out| {
+            with_numbers(gradient, |gradient| out.iter().zip(gradient).map(passed).collect::<Vec<f32>>())
+        })??;
+        Ok(Some(Tensor::from_vec(slopes, out.shape(), out.device())?))
     }
 }
 

@@ -2,9 +2,10 @@
 //! layer of any network that reads a [`Batch`], and the layer after k-winners. The candle forms of the families
 //! (`models::candle`) are built of it.
 
-use crate::data::Batch;
-use crate::nn::kernels::{self, Isa, SparseRows};
-use candle_core::{CpuStorage, CustomOp1, DType, Device, Layout, Result, Shape, Tensor, bail};
+use crate::data::{Batch, BinRanges};
+use crate::nn::kernels::gather::{Reach, gather, gather_gradient};
+use crate::nn::kernels::{BinSums, SparseRows, spread_rows, summed_rows};
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, DType, Device, Layout, Result, Shape, Storage, Tensor, bail};
 use std::sync::Arc;
 
 /// Sparse rows that an op can keep for its backward pass.
@@ -17,6 +18,8 @@ struct Entries {
     indices: Vec<u32>,
     values: Vec<f32>,
     width: usize,
+    /// Sums over bins, which stand behind the inputs; see [`SparseInput::compact`].
+    sums: BinSums,
 }
 
 impl SparseInput {
@@ -25,7 +28,31 @@ impl SparseInput {
         if SparseRows::new(&offsets, &indices, &values, width).is_none() {
             bail!("sparse rows: offsets must rise, and indices lie below {width}");
         }
-        Ok(Self(Arc::new(Entries { offsets, indices, values, width })))
+        Ok(Self(Arc::new(Entries { offsets, indices, values, width, sums: BinSums::default() })))
+    }
+
+    /// One row a row of a compact batch: an entry for the bin that holds a number, and one for the sum of the bins below it. The kernels
+    /// alone know of sums.
+    pub(crate) fn compact(batch: &Batch, bins: &BinRanges, width: usize) -> Result<Self> {
+        let sums = BinSums::new(width, bins);
+        let mut lines = vec![0; width];
+        for run in sums.runs() {
+            (1..run.bins).for_each(|bin| lines[(run.first + bin) as usize] = run.sums + bin - 1);
+        }
+        let (mut offsets, mut indices, mut values) = (vec![0], Vec::new(), Vec::new());
+        for row in 0..batch.rows() {
+            let (features, row_values) = batch.entries(row);
+            indices.extend_from_slice(features);
+            values.extend_from_slice(row_values);
+            indices
+                .extend(features.iter().filter_map(|&feature| lines.get(feature as usize).filter(|&&line| line > 0)));
+            values.resize(indices.len(), 1.0);
+            offsets.push(indices.len() as u32);
+        }
+        if SparseRows::new(&offsets, &indices, &values, width + sums.count()).is_none() {
+            bail!("sparse rows: indices lie below {width}");
+        }
+        Ok(Self(Arc::new(Entries { offsets, indices, values, width, sums })))
     }
 
     /// One row a token of a batch, in a feature space of `width`.
@@ -86,8 +113,8 @@ impl SparseInput {
 
     /// As the kernels take it.
     pub fn rows(&self) -> SparseRows<'_> {
-        let Entries { offsets, indices, values, width } = &*self.0;
-        match SparseRows::new(offsets, indices, values, *width) {
+        let Entries { offsets, indices, values, width, sums } = &*self.0;
+        match SparseRows::new(offsets, indices, values, width + sums.count()) {
             Some(rows) => rows,
             None => unreachable!("checked when it was made"),
         }
@@ -110,8 +137,11 @@ impl SparseEmbedding {
         if !has_kernel(&self.weight) {
             return self.expression(input);
         }
-        let sum = self.weight.contiguous()?.apply_op1(GatherSum(input.clone()))?;
-        self.with_bias(sum)
+        let (weight, sum) = (self.weight.contiguous()?, GatherSum { input: input.clone(), reach: None });
+        match &self.bias {
+            Some(bias) => weight.apply_op2(&bias.contiguous()?, sum),
+            None => weight.apply_op1(sum),
+        }
     }
 
     /// The same in plain candle operations: the rows of all entries, scaled and added up.
@@ -145,8 +175,39 @@ impl SparseEmbedding {
     }
 }
 
-/// `[inputs, units] -> [rows, units]`.
-pub(super) struct GatherSum(pub(super) SparseInput);
+/// `[inputs, units] -> [rows, units]`, with a bias or without.
+pub(super) struct GatherSum {
+    pub(super) input: SparseInput,
+    /// The units that each input has a connection to, if not to all.
+    pub(super) reach: Option<Arc<Reach>>,
+}
+
+impl GatherSum {
+    /// The sums over rows of a weight of these numbers.
+    pub(super) fn sums(&self, weight: &[f32], [inputs, units]: [usize; 2], bias: Option<&[f32]>) -> Result<Vec<f32>> {
+        let Entries { width, sums, .. } = &*self.input.0;
+        if inputs != *width {
+            bail!("rows of {width} features meet a weight of {inputs}");
+        }
+        let (rows, reach) = (self.input.rows(), self.reach.as_deref());
+        if sums.is_empty() {
+            return Ok(gather(weight, units, bias, &rows, reach));
+        }
+        let lines = [weight, &summed_rows(weight, units, sums.runs())].concat();
+        Ok(gather(&lines, units, bias, &rows, reach))
+    }
+
+    /// The gradient of a weight row is the sum of value × gradient over the rows that use it.
+    pub(super) fn gradient(&self, weight: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+        let (inputs, units) = weight.dims2()?;
+        let (rows, reach, sums) = (self.input.rows(), self.reach.as_deref(), &self.input.0.sums);
+        let mut out = with_numbers(gradient, |gradient| gather_gradient(gradient, units, &rows, reach))?;
+        if !sums.is_empty() {
+            spread_rows(&mut out, units, inputs, sums.runs());
+        }
+        Tensor::from_vec(out, (inputs, units), weight.device())
+    }
+}
 
 impl CustomOp1 for GatherSum {
     fn name(&self) -> &'static str {
@@ -155,44 +216,69 @@ impl CustomOp1 for GatherSum {
 
     fn cpu_fwd(&self, storage: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
         let (inputs, units) = layout.shape().dims2()?;
-        let rows = self.0.rows();
-        if inputs != rows.bound() {
-            bail!("rows of {} features meet a weight of {inputs}", rows.bound());
-        }
-        let weight = contiguous(storage, layout)?;
-        let mut out = vec![0.0; rows.len() * units];
-        if units > 0 {
-            for (row, out) in out.chunks_exact_mut(units).enumerate() {
-                let (indices, values) = rows.row(row);
-                for (&index, &value) in indices.iter().zip(values) {
-                    let from = index as usize * units;
-                    kernels::axpy(Isa::best(), value, &weight[from..from + units], out);
-                }
-            }
-        }
-        Ok((CpuStorage::F32(out), (rows.len(), units).into()))
+        let out = self.sums(contiguous(storage, layout)?, [inputs, units], None)?;
+        Ok((CpuStorage::F32(out), (self.input.rows().len(), units).into()))
     }
 
-    /// The gradient of a weight row is the sum of value × gradient over the rows that use it.
     fn bwd(&self, weight: &Tensor, _sum: &Tensor, gradient: &Tensor) -> Result<Option<Tensor>> {
-        let (inputs, units) = weight.dims2()?;
-        let rows = self.0.rows();
-        let gradient = gradient.contiguous()?.flatten_all()?.to_vec1::<f32>()?;
-        let mut out = vec![0.0; inputs * units];
-        for row in 0..rows.len() {
-            let (indices, values) = rows.row(row);
-            let gradient = &gradient[row * units..(row + 1) * units];
-            for (&index, &value) in indices.iter().zip(values) {
-                let from = index as usize * units;
-                kernels::axpy(Isa::best(), value, gradient, &mut out[from..from + units]);
-            }
+        self.gradient(weight, gradient).map(Some)
+    }
+}
+
+impl CustomOp2 for GatherSum {
+    fn name(&self) -> &'static str {
+        "gather-sum-with-bias"
+    }
+
+    fn cpu_fwd(
+        &self,
+        weight: &CpuStorage,
+        weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (inputs, units) = weight_layout.shape().dims2()?;
+        let bias = contiguous(bias, bias_layout)?;
+        let out = self.sums(contiguous(weight, weight_layout)?, [inputs, units], Some(bias))?;
+        Ok((CpuStorage::F32(out), (self.input.rows().len(), units).into()))
+    }
+
+    fn bwd(
+        &self,
+        weight: &Tensor,
+        bias: &Tensor,
+        _sum: &Tensor,
+        gradient: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        Ok((Some(self.gradient(weight, gradient)?), Some(summed_over_rows(bias, gradient)?)))
+    }
+}
+
+/// The gradient of a bias: that of what it was added to, summed over rows.
+pub(super) fn summed_over_rows(bias: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    let units = bias.elem_count();
+    let sum = with_numbers(gradient, |gradient| {
+        let mut sum = vec![0.0f32; units];
+        for row in gradient.chunks_exact(units.max(1)) {
+            sum.iter_mut().zip(row).for_each(|(sum, slope)| *sum += slope);
         }
-        Ok(Some(Tensor::from_vec(out, (inputs, units), weight.device())?))
+        sum
+    })?;
+    Tensor::from_vec(sum, bias.shape(), bias.device())
+}
+
+/// What `read` makes of the numbers of an f32 tensor on the CPU.
+pub(super) fn with_numbers<T>(tensor: &Tensor, read: impl FnOnce(&[f32]) -> T) -> Result<T> {
+    let tensor = tensor.contiguous()?;
+    let (storage, layout) = tensor.storage_and_layout();
+    match &*storage {
+        Storage::Cpu(storage) => Ok(read(contiguous(storage, layout)?)),
+        _ => bail!("the numbers are on another device"),
     }
 }
 
 /// Whether the operations with kernels take `tensor`; all others have a plain expression beside them.
-pub(super) fn has_kernel(tensor: &Tensor) -> bool {
+pub(crate) fn has_kernel(tensor: &Tensor) -> bool {
     tensor.device().is_cpu() && tensor.dtype() == DType::F32
 }
 

@@ -3,10 +3,13 @@
 //! optimiser's moments keep pushing masked weights. The candle forms of the families (`models::candle`) are built
 //! of it.
 
-use crate::nn::kernels::{self, Isa};
-use crate::nn::layers::sparse_embedding::{GatherSum, SparseInput, contiguous, has_kernel};
+use crate::nn::kernels::gather::{Reach, gather_back};
+use crate::nn::layers::sparse_embedding::{
+    GatherSum, SparseEmbedding, SparseInput, contiguous, has_kernel, summed_over_rows, with_numbers,
+};
 use crate::random::Random;
-use candle_core::{CpuStorage, CustomOp2, Layout, Result, Shape, Tensor};
+use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor};
+use std::sync::{Arc, OnceLock};
 
 /// Weight and mask `[inputs, units]`, bias `[units]`.
 #[derive(Clone, Debug)]
@@ -17,6 +20,8 @@ pub struct SparseLinear {
     pub mask: Option<Tensor>,
     /// `[units]`.
     pub bias: Tensor,
+    /// The connections of the mask as the kernels take them, where units have them in groups; they need no mask then.
+    pub(crate) reach: Option<Arc<Reach>>,
 }
 
 impl SparseLinear {
@@ -56,8 +61,20 @@ impl SparseLinear {
         if !has_kernel(x) {
             return self.reference(x);
         }
-        let product = ActiveProduct { after_winners };
-        x.contiguous()?.apply_op2(&self.masked()?.contiguous()?, product)?.broadcast_add(&self.bias)
+        // The gradient of all inputs is a dense product.
+        let reach = self.reach.clone().filter(|_| after_winners);
+        let weight = if reach.is_some() { self.weight.clone() } else { self.masked()? };
+        let product = ActiveProduct { after_winners, reach, input: OnceLock::new() };
+        x.contiguous()?.apply_op3(&weight.contiguous()?, &self.bias.contiguous()?, product)
+    }
+
+    /// `[rows, units]` of sparse rows.
+    pub fn embed(&self, input: &SparseInput) -> Result<Tensor> {
+        let Some(reach) = self.reach.clone().filter(|_| has_kernel(&self.weight)) else {
+            return SparseEmbedding { weight: self.masked()?, bias: Some(self.bias.clone()) }.forward(input);
+        };
+        let sum = GatherSum { input: input.clone(), reach: Some(reach) };
+        self.weight.contiguous()?.apply_op2(&self.bias.contiguous()?, sum)
     }
 
     /// The same by a dense product: what [`Self::forward`] is tested against.
@@ -89,13 +106,29 @@ impl SparseLinear {
     }
 }
 
-/// `x · weight` over the non-zero entries of `x`.
+/// `x · weight + bias` over the non-zero entries of `x`.
 struct ActiveProduct {
     /// Whether the gradient of `x` is wanted only where `x` is not 0.
     after_winners: bool,
+    reach: Option<Arc<Reach>>,
+    /// The entries of `x`, once they were sought.
+    input: OnceLock<SparseInput>,
 }
 
-impl CustomOp2 for ActiveProduct {
+impl ActiveProduct {
+    fn sum(&self, x: &[f32], inputs: usize) -> Result<GatherSum> {
+        let input = match self.input.get() {
+            Some(input) => input.clone(),
+            None => {
+                let found = SparseInput::nonzero(x, inputs)?;
+                self.input.get_or_init(|| found).clone()
+            }
+        };
+        Ok(GatherSum { input, reach: self.reach.clone() })
+    }
+}
+
+impl CustomOp3 for ActiveProduct {
     fn name(&self) -> &'static str {
         "active-product"
     }
@@ -106,39 +139,40 @@ impl CustomOp2 for ActiveProduct {
         x_layout: &Layout,
         weight: &CpuStorage,
         weight_layout: &Layout,
+        bias: &CpuStorage,
+        bias_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let (_, inputs) = x_layout.shape().dims2()?;
-        let input = SparseInput::nonzero(contiguous(x, x_layout)?, inputs)?;
-        candle_core::CustomOp1::cpu_fwd(&GatherSum(input), weight, weight_layout)
+        let ((rows, inputs), (lines, units)) = (x_layout.shape().dims2()?, weight_layout.shape().dims2()?);
+        let (weight, bias) = (contiguous(weight, weight_layout)?, contiguous(bias, bias_layout)?);
+        let out = self.sum(contiguous(x, x_layout)?, inputs)?.sums(weight, [lines, units], Some(bias))?;
+        Ok((CpuStorage::F32(out), (rows, units).into()))
     }
 
     fn bwd(
         &self,
         x: &Tensor,
         weight: &Tensor,
+        bias: &Tensor,
         _out: &Tensor,
         gradient: &Tensor,
-    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
-        let input = SparseInput::dense(x)?;
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let inputs = x.dims2()?.1;
+        let sum = with_numbers(x, |x| self.sum(x, inputs))??;
         let of_x =
-            if self.after_winners { at_winners(&input, weight, gradient)? } else { gradient.matmul(&weight.t()?)? };
-        let of_weight = candle_core::CustomOp1::bwd(&GatherSum(input), weight, weight, gradient)?;
-        Ok((Some(of_x), of_weight))
+            if self.after_winners { at_winners(&sum, weight, gradient)? } else { gradient.matmul(&weight.t()?)? };
+        Ok((Some(of_x), Some(sum.gradient(weight, gradient)?), Some(summed_over_rows(bias, gradient)?)))
     }
 }
 
-/// `gradient · weightᵀ` at the entries of `input`, `[rows, inputs]`; 0 elsewhere.
-fn at_winners(input: &SparseInput, weight: &Tensor, gradient: &Tensor) -> Result<Tensor> {
-    let (inputs, units) = weight.dims2()?;
-    let flat = |tensor: &Tensor| tensor.contiguous()?.flatten_all()?.to_vec1::<f32>();
-    let (numbers, gradient, rows) = (flat(weight)?, flat(gradient)?, input.rows());
+/// `gradient · weightᵀ` at the entries of the input, `[rows, inputs]`; 0 elsewhere.
+fn at_winners(sum: &GatherSum, weight: &Tensor, gradient: &Tensor) -> Result<Tensor> {
+    let ((inputs, units), rows) = (weight.dims2()?, sum.input.rows());
+    let back = |weight: &[f32], gradient: &[f32]| gather_back(weight, gradient, units, &rows, sum.reach.as_deref());
+    let of_entries = with_numbers(weight, |weight| with_numbers(gradient, |gradient| back(weight, gradient)))??;
     let mut out = vec![0.0; rows.len() * inputs];
+    let mut slopes = of_entries.into_iter();
     for (row, out) in out.chunks_exact_mut(inputs.max(1)).enumerate() {
-        let gradient = &gradient[row * units..(row + 1) * units];
-        for &index in rows.row(row).0 {
-            let from = index as usize * units;
-            out[index as usize] = kernels::dot(Isa::best(), &numbers[from..from + units], gradient);
-        }
+        rows.row(row).0.iter().zip(&mut slopes).for_each(|(&index, slope)| out[index as usize] = slope);
     }
     Tensor::from_vec(out, (rows.len(), inputs), weight.device())
 }
@@ -164,7 +198,7 @@ mod tests {
         let (x, weight) = (var(&mut random, 5, 12), var(&mut random, 12, 19));
         let mask = SparseLinear::random_mask(12, 19, 0.25, 1).unwrap();
         let bias = Tensor::zeros(19, candle_core::DType::F32, &Device::Cpu).unwrap();
-        let layer = SparseLinear { weight: weight.as_tensor().clone(), mask: Some(mask.clone()), bias };
+        let layer = SparseLinear { weight: weight.as_tensor().clone(), mask: Some(mask.clone()), bias, reach: None };
         let active = x.relu().unwrap();
         let (fast, plain) = (layer.forward(&active).unwrap(), layer.reference(&active).unwrap());
         assert!(far(&fast, &plain) < 1e-4);
@@ -188,7 +222,7 @@ mod tests {
         let weight = var(&mut random, 10, 6).as_tensor().clone();
         let mask = SparseLinear::random_mask(10, 6, 0.3, 1).unwrap();
         let bias = Tensor::zeros(6, candle_core::DType::F32, &Device::Cpu).unwrap();
-        let mut layer = SparseLinear { weight, mask: Some(mask.clone()), bias };
+        let mut layer = SparseLinear { weight, mask: Some(mask.clone()), bias, reach: None };
         let gradient = var(&mut random, 10, 6);
         assert_eq!(layer.rewire(&gradient, 0.3).unwrap(), 5);
         let count = |mask: &Tensor| mask.sum_all().unwrap().to_scalar::<f32>().unwrap();

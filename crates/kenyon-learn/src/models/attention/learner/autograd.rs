@@ -62,6 +62,7 @@ impl AutogradLearner for AttentionLearner {
                 decays: part.decays,
                 lazy: false,
                 is_table: false,
+                reach: None,
             });
         }
         // Of tables the rows that a mini-batch has are stepped alone.
@@ -77,6 +78,7 @@ impl AutogradLearner for AttentionLearner {
                 decays: name == "tokens",
                 lazy: true,
                 is_table: name == "tokens",
+                reach: None,
             });
         }
         Ok(out)

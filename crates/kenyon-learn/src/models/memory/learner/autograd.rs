@@ -45,6 +45,7 @@ impl<A: Algorithm> AutogradLearner for MemoryLearner<A> {
                 decays: true,
                 lazy: false,
                 is_table: false,
+                reach: None,
             })
         };
         self.net.algorithm.parameters().iter().map(weight).collect()
