@@ -1,20 +1,22 @@
 //! Stored encoders, open: from an archive into the store, and from the store to vectors.
 
-use super::zip;
 use crate::store::{EncoderName, MAX_NAME, Store, StoredEncoder, WeakStore};
 use crate::{Error, Kind, Result};
 use kenyon_learn::data::vectors::{self, CellVectors, ColumnEncoder};
 use kenyon_learn::encoders::{self, Pretrained};
 use serde_json::Value;
 use std::fs::File;
-use std::io::{Read, Seek};
+use std::io::{self, Read, Seek};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
+use zip::ZipArchive;
 
 /// Bytes that an archive may unpack to: those of the largest weights that are read, and the rest.
 const MAX_UNPACKED: u64 = 5 << 30;
+/// What a zip archive begins with.
+const ZIP: [u8; 4] = *b"PK\x03\x04";
 /// Entries an archive may have.
 const MAX_ENTRIES: usize = 1000;
 
@@ -117,6 +119,9 @@ pub async fn embed(store: &Store, name: &EncoderName, texts: Vec<String>, thread
     .await
 }
 
+/// Why an archive is refused that has other entries than plain files, or more than is allowed.
+const TOO_MUCH: &str = "it has links, more than 1000 files, or more than 5 GiB";
+
 fn bad(detail: &str) -> Error {
     Error::unprocessable("bad_encoder", format!("the archive is refused: {detail}"))
 }
@@ -125,26 +130,27 @@ fn bad(detail: &str) -> Error {
 fn unpack(archive: &Path, root: &Path) -> Result<()> {
     let mut archive = File::open(archive)?;
     let mut start = Vec::new();
-    archive.by_ref().take(zip::START.len() as u64).read_to_end(&mut start)?;
+    archive.by_ref().take(ZIP.len() as u64).read_to_end(&mut start)?;
     archive.rewind()?;
-    if start == zip::START { unpack_zip(archive, root) } else { unpack_tar(archive, root) }
+    if start == ZIP { unpack_zip(archive, root) } else { unpack_tar(archive, root) }
 }
 
-fn unpack_zip(mut archive: File, root: &Path) -> Result<()> {
+fn unpack_zip(archive: File, root: &Path) -> Result<()> {
+    let mut archive = ZipArchive::new(archive).map_err(|_| bad("it is a zip archive that is damaged or cut short"))?;
     let mut left = MAX_UNPACKED;
-    for entry in zip::entries(&mut archive, MAX_ENTRIES)? {
-        left = left.checked_sub(entry.size).ok_or_else(|| bad("it has more than 5 GiB"))?;
-        let path = Path::new(&entry.path);
-        if path.components().any(|part| !matches!(part, Component::Normal(_))) {
-            return Err(bad("a path leads out of it"));
+    for at in 0..archive.len() {
+        let entry =
+            archive.by_index(at).map_err(|_| bad("a file is encrypted or damaged, or not stored or deflated"))?;
+        let path = entry.enclosed_name().ok_or_else(|| bad("a path leads out of it"))?;
+        if entry.is_dir() {
+            continue;
         }
-        let target = root.join(path);
-        std::fs::create_dir_all(target.parent().unwrap_or(root))?;
-        let written =
-            std::io::copy(&mut zip::open(&mut archive, &entry)?.take(entry.size), &mut File::create(&target)?);
-        if written.map_err(|_| bad("it is damaged"))? != entry.size {
-            return Err(bad("it is cut short"));
+        let size = entry.size();
+        if !entry.is_file() || size > left || at >= MAX_ENTRIES {
+            return Err(bad(TOO_MUCH));
         }
+        left -= size;
+        place(entry, size, &root.join(path))?;
     }
     Ok(())
 }
@@ -165,17 +171,25 @@ fn unpack_tar(archive: File, root: &Path) -> Result<()> {
         }
         let size = entry.header().size().map_err(|_| bad("it is damaged"))?;
         if !kind.is_file() || size > left || count >= MAX_ENTRIES {
-            return Err(bad("it has links, more than 1000 files, or more than 5 GiB"));
+            return Err(bad(TOO_MUCH));
         }
         left -= size;
-        let target = root.join(&path);
-        std::fs::create_dir_all(target.parent().unwrap_or(root))?;
-        let written = std::io::copy(&mut entry.by_ref().take(size), &mut File::create(&target)?)?;
-        if written != size {
-            return Err(bad("it is cut short"));
-        }
+        place(&mut entry, size, &root.join(&path))?;
     }
     Ok(())
+}
+
+/// Writes a file of an archive, which has `size` bytes.
+fn place(from: impl Read, size: u64, target: &Path) -> Result<()> {
+    if let Some(folder) = target.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
+    let mut file = File::create(target)?;
+    match io::copy(&mut from.take(size), &mut file) {
+        Ok(written) if written == size => Ok(()),
+        Err(error) if error.raw_os_error().is_some() => Err(error.into()),
+        _ => Err(bad("it is damaged or cut short")),
+    }
 }
 
 /// The folder itself where the archive holds it with its name.
@@ -189,4 +203,59 @@ fn inner_folder(root: PathBuf) -> Result<PathBuf> {
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + 'static) -> Result<T> {
     tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use std::io::{Cursor, Write};
+    use zip::write::{SimpleFileOptions, ZipWriter};
+    use zip::{CompressionMethod, DateTime};
+
+    fn zipped(files: &[(&str, &[u8])], link: Option<&str>) -> Vec<u8> {
+        let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+        let options = SimpleFileOptions::default().last_modified_time(DateTime::default());
+        for (number, (path, content)) in files.iter().enumerate() {
+            let method = [CompressionMethod::Stored, CompressionMethod::Deflated][number % 2];
+            archive.start_file(*path, options.compression_method(method)).unwrap();
+            archive.write_all(content).unwrap();
+        }
+        if let Some(target) = link {
+            archive.add_symlink("link", target, options).unwrap();
+        }
+        archive.finish().unwrap().into_inner()
+    }
+
+    fn unpacked(archive: &[u8]) -> Result<TempDir> {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(archive).unwrap();
+        unpack(file.path(), folder.path()).map(|()| folder)
+    }
+
+    #[test]
+    fn a_zip_archive_is_unpacked_stored_and_deflated() {
+        let long = b"numbers ".repeat(1000);
+        let folder = unpacked(&zipped(&[("a/config.json", b"{}"), ("a/weights", &long)], None)).unwrap();
+        assert_eq!(std::fs::read(folder.path().join("a/config.json")).unwrap(), b"{}");
+        assert_eq!(std::fs::read(folder.path().join("a/weights")).unwrap(), long);
+    }
+
+    #[test]
+    fn a_zip_archive_with_links_other_paths_or_damage_is_refused() {
+        let whole = zipped(&[("a", b"1"), ("b", &[7; 500])], None);
+        let refused = |archive: &[u8]| unpacked(archive).unwrap_err().code;
+        assert_eq!(refused(&zipped(&[], Some("/etc/passwd"))), "bad_encoder");
+        assert_eq!(refused(&zipped(&[("../a", b"1")], None)), "bad_encoder");
+        assert_eq!(refused(&whole[..whole.len() - 30]), "bad_encoder");
+        // No byte of it makes more than a refusal.
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0xff;
+            if let Err(error) = unpacked(&damaged) {
+                assert!(["bad_encoder", "io"].contains(&error.code), "{at}: {error:?}");
+            }
+        }
+    }
 }

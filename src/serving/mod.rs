@@ -27,7 +27,6 @@ pub mod stats;
 mod stored;
 mod table;
 pub mod transfer;
-mod zip;
 
 pub use answer::{Answer, Explain, PredictOptions, Reply, Timing};
 pub use batch_queue::Limits;
