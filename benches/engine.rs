@@ -31,7 +31,8 @@ async fn main() -> Result<()> {
         println!("usage: cargo bench --bench engine -- BUNDLE ROW");
         return Ok(());
     };
-    let files = exchange::unpack(&std::fs::read(bundle)?, 1 << 30)?;
+    let encoders = tempfile::tempdir()?;
+    let files = exchange::unpack(&std::fs::read(bundle)?, 1 << 30, encoders.path())?;
     let files = files.into_iter().map(|(name, bytes)| (name.to_owned(), Bytes::from(bytes))).collect();
     let engine = Engine::new(Arc::new(One(files)), Settings::default());
     let body = Bytes::from([b"{\"rows\":[", std::fs::read(row)?.trim_ascii(), b"]}"].concat());

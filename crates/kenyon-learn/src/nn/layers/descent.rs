@@ -224,7 +224,7 @@ mod tests {
         for reached in [Reached::All, Reached::Gradient, Reached::Lines(lines)] {
             let moves = |at: usize| match &reached {
                 Reached::All => true,
-                Reached::Gradient => at % 3 != 0,
+                Reached::Gradient => !at.is_multiple_of(3),
                 Reached::Lines(_) => rows[at / 5] && columns[at % 5] > 0.0,
             };
             let weight = Var::from_tensor(&tensor(start.clone())).unwrap();
