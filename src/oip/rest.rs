@@ -249,7 +249,7 @@ fn counted(statistics: &Statistics) -> V2Statistics {
 
 /// Infers with the version that is served.
 #[utoipa::path(post, path = "/v2/models/{model}/infer", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = inline(ModelName), Path), ("Inference-Header-Content-Length" = Option<u64>, Header, description = "Bytes of JSON before raw tensors.")),
+    params(("model" = inline(ModelName), Path), ("Inference-Header-Content-Length" = Option<u64>, Header, description = "Bytes of JSON before raw tensors.", minimum = 1)),
     request_body(content((V2InferRequest = "application/json"), (inline(Binary) = "application/octet-stream"))),
     responses((status = 200, content((V2InferAnswer = "application/json"), (inline(Binary) = "application/octet-stream"))), (status = 400, body = V2Error), (status = 404, body = V2Error), (status = 422, body = V2Error),
     (status = 429, body = V2Error), (status = 503, body = V2Error)))]
@@ -264,7 +264,7 @@ async fn v2_infer(
 
 /// Infers with a version by number.
 #[utoipa::path(post, path = "/v2/models/{model}/versions/{version}/infer", tag = "inference", security(("key" = ["predict"])),
-    params(("model" = inline(ModelName), Path), ("version" = String, Path), ("Inference-Header-Content-Length" = Option<u64>, Header, description = "Bytes of JSON before raw tensors.")),
+    params(("model" = inline(ModelName), Path), ("version" = String, Path), ("Inference-Header-Content-Length" = Option<u64>, Header, description = "Bytes of JSON before raw tensors.", minimum = 1)),
     request_body(content((V2InferRequest = "application/json"), (inline(Binary) = "application/octet-stream"))),
     responses((status = 200, content((V2InferAnswer = "application/json"), (inline(Binary) = "application/octet-stream"))), (status = 400, body = V2Error), (status = 404, body = V2Error), (status = 422, body = V2Error),
     (status = 429, body = V2Error), (status = 503, body = V2Error)))]

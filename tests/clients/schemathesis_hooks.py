@@ -1,4 +1,4 @@
-"""Media types that schemathesis does not know: bodies of bytes, and answers of a JSON value a line, whose schema is that of a line."""
+"""Media types that schemathesis does not know: bodies of bytes, answers of a JSON value a line, whose schema is that of a line, and events as text."""
 
 import json
 
@@ -14,3 +14,8 @@ def of_bytes(context, value):
 @schemathesis.deserializer("application/x-ndjson")
 def first_line(context, response):
     return json.loads(response.content.split(b"\n")[0])
+
+
+@schemathesis.deserializer("text/event-stream")
+def events(context, response):
+    return response.text

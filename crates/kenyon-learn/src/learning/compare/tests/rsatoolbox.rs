@@ -238,3 +238,57 @@ fn two_bootstraps_add_up_with_their_degrees_of_freedom() {
     // Where the interaction is all there is beyond them, it is taken off once.
     assert_close("dual", &[Spread::dual(8.0, subjects, stimuli).variance], &[4.0 * 40.0 / 39.0]);
 }
+
+#[test]
+fn what_depends_on_pairs_is_counted_once() {
+    use crate::random::Random;
+    use statistics::{jackknife_variance, pairs_counted_twice};
+    let (n, less, draws) = (10, 0.125, 400);
+    let mut random = Random::new(3);
+    let (mut once, mut twice, mut jackknifed) = (Vec::new(), 0.0, 0.0);
+    for _ in 0..draws {
+        // A function of pairs without main effects on average: the mean over all pairs has the variance 2 / (n (n - 1)).
+        let mut of = vec![vec![0.0; n]; n];
+        for (a, b) in (0..n).flat_map(|a| (a + 1..n).map(move |b| (a, b))) {
+            of[a][b] = f64::from(random.normal());
+            of[b][a] = of[a][b];
+        }
+        let terms = |weights: &[f64]| -> Vec<f64> {
+            let total: f64 = weights.iter().sum();
+            let sum = |i: usize| of[i].iter().zip(weights).map(|(h, w)| h * w).sum::<f64>();
+            (0..n).map(|i| sum(i) / (total - weights[i])).collect()
+        };
+        let (mut all, mut means) = (Vec::new(), Vec::new());
+        for lighter in 0..n {
+            let mut weights = vec![1.0; n];
+            weights[lighter] -= less;
+            let found = terms(&weights);
+            means.push(found.iter().zip(&weights).map(|(t, w)| t * w).sum::<f64>() / weights.iter().sum::<f64>());
+            all.push(found);
+        }
+        once.push(terms(&vec![1.0; n]).iter().sum::<f64>() / n as f64);
+        jackknifed += jackknife_variance(means.into_iter(), less) / f64::from(draws);
+        twice += pairs_counted_twice(&all.iter().map(Vec::as_slice).collect::<Vec<_>>(), less) / f64::from(draws);
+    }
+    let truth = 2.0 / (n as f64 * (n as f64 - 1.0));
+    assert!((statistics::variance(once.into_iter()) / truth - 1.0).abs() < 0.2);
+    assert!((jackknifed / truth - 2.0).abs() < 0.2, "{}", jackknifed / truth);
+    assert!((twice / truth - 1.0).abs() < 0.1, "{}", twice / truth);
+    // Main effects alone leave nothing.
+    let additive: Vec<Vec<f64>> = (0..5).map(|j| (0..5).map(|i| (j * j) as f64 - 3.0 * i as f64).collect()).collect();
+    assert!(pairs_counted_twice(&additive.iter().map(Vec::as_slice).collect::<Vec<_>>(), less) < 1e-20);
+}
+
+#[test]
+fn skewness_is_taken_out_of_a_difference() {
+    use statistics::{Spread, skewness};
+    let spread = Spread { variance: 1.0, freedom: 39.0 };
+    assert_eq!(spread.p_different_skewed(2.2, 0.0), spread.p_different(2.2));
+    assert!(spread.p_different_skewed(2.2, -0.3) > 2.0 * spread.p_different(2.2));
+    assert!(spread.p_different_skewed(-2.2, -0.3) < 0.6 * spread.p_different(-2.2));
+    assert_close(
+        "skewness",
+        &[skewness([0.0, 0.0, 0.0, 4.0].into_iter()), skewness([1.0; 3].into_iter())],
+        &[0.75, 0.0],
+    );
+}
