@@ -122,14 +122,14 @@ pub fn assess(
         }
         let by_subject = jackknife_variance(point.lighter.iter().map(|lighter| gap(&lighter.means)), LESS);
         // What is counted twice is half of it at most.
-        let corrected = (by_subject - twice).max(0.5 * by_subject);
-        let by_subject = Spread { variance: corrected, freedom: count as f64 - 1.0 };
+        let counted_once = |all: f64, twice: f64| (all - twice).max(0.5 * all);
+        let by_subject = Spread { variance: counted_once(by_subject, twice), freedom: count as f64 - 1.0 };
         if over == Over::Subjects {
             return by_subject.p_different(value);
         }
         let by_stimulus = Spread::single(variance(draws[2].iter().map(|d| gap(d))), stimuli);
-        let within = draws[3].iter().map(|found| found[at]).sum::<f64>() / draws[3].len() as f64;
-        Spread::crossed(by_subject, by_stimulus, within).p_different(value)
+        let mean = |at: usize| draws[3].iter().map(|found| found[at]).sum::<f64>() / draws[3].len() as f64;
+        Spread::crossed(by_subject, by_stimulus, counted_once(mean(at), mean(m))).p_different(value)
     };
     let mut fits: Vec<SystemFit> = Vec::with_capacity(m);
     for (at, name) in names.iter().enumerate() {

@@ -223,8 +223,8 @@ fn draw(prepared: &dyn Prepared, counts: &[f64]) -> Vec<f64> {
 }
 
 /// For each system, an estimate of the variance over subjects of its distance from the lower ceiling in this sample of
-/// stimuli, where `drawn` has each subject once: half of the subjects weigh [`LESS`] more and the others less. Such an
-/// estimate is as good as one of a single degree of freedom; their mean over samples is what is used.
+/// stimuli, where `drawn` has each subject once: half of the subjects weigh [`LESS`] more and the others less. At last, what
+/// these estimates count twice. They have a single degree of freedom; their means over samples are what is used.
 fn within(prepared: &dyn Prepared, drawn: &[f64], once: &[f64], random: &mut Random) -> Vec<f64> {
     let n = once.len();
     let mut order = Vec::from_iter(0..n);
@@ -242,9 +242,7 @@ fn within(prepared: &dyn Prepared, drawn: &[f64], once: &[f64], random: &mut Ran
     mean_fits(&prepared.fits(), &weights)
         .iter()
         .zip(&drawn[..systems])
-        .map(|(fit, before)| {
-            let moved = (fit - lower) - (before - drawn[systems]);
-            moved.powi(2) * n as f64 / changed - twice
-        })
+        .map(|(fit, before)| ((fit - lower) - (before - drawn[systems])).powi(2) * n as f64 / changed)
+        .chain([twice])
         .collect()
 }
