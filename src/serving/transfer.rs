@@ -7,6 +7,7 @@ use super::model_card::{CARD, model_card};
 use crate::store::{ModelName, NewModel, NewVersion, Store, Version};
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
+use kenyon_learn::data::encoder::Encoder;
 use kenyon_learn::data::vectors::ColumnEncoder;
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::learning::onnx;
@@ -99,13 +100,13 @@ pub async fn import(store: &Store, model: &ModelName, archive: Bytes, threads: u
     let root = folder.path().to_owned();
     let work = move || {
         let files = unpack(&plain(&archive)?, MAX_BYTES, &root)?;
-        let bundle = guarded(|| Ok(Bundle::load(|name| file_of(&files, name))?))?;
-        Ok::<_, Error>((files, bundle))
+        let used = encoders_in(&files)?;
+        Ok::<_, Error>((files, used))
     };
-    let (files, bundle) = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
-    let used: Vec<ColumnEncoder> = bundle.encoder.inputs.iter().filter_map(|column| column.encoder.clone()).collect();
+    let (files, used) = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
+    // A bundle can be opened once its encoders are there.
     let added = encoders::add_bundled(store, folder.path(), &used, threads).await?;
-    let published = publish(store, model, files, bundle).await;
+    let published = publish(store, model, files).await;
     if published.is_err() {
         for name in added {
             store.delete_encoder(&name).await?;
@@ -114,15 +115,23 @@ pub async fn import(store: &Store, model: &ModelName, archive: Bytes, threads: u
     published
 }
 
+/// The encoders that an untrusted bundle names.
+fn encoders_in(files: &[(&'static str, Vec<u8>)]) -> Result<Vec<ColumnEncoder>> {
+    let bad = |detail: String| Error::unprocessable("bad_bundle", format!("not a bundle: {detail}"));
+    let file = file_of(files, "encoder.json").ok_or_else(|| bad("encoder.json is missing".into()))?;
+    let encoder: Encoder =
+        serde_json::from_slice(file).map_err(|error| bad(format!("encoder.json cannot be read: {error}")))?;
+    Ok(encoder.inputs.into_iter().filter_map(|column| column.encoder).collect())
+}
+
 /// Makes a version of a bundle that has answered.
-async fn publish(
-    store: &Store,
-    model: &ModelName,
-    files: Vec<(&'static str, Vec<u8>)>,
-    bundle: Bundle,
-) -> Result<Version> {
-    let work = move || tried(&bundle).map(|()| (bundle.describe(), bundle.config));
-    let (info, config) = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
+async fn publish(store: &Store, model: &ModelName, files: Vec<(&'static str, Vec<u8>)>) -> Result<Version> {
+    let work = move || {
+        let bundle = guarded(|| Ok(Bundle::load(|name| file_of(&files, name))?))?;
+        tried(&bundle)?;
+        Ok::<_, Error>((files, bundle.describe(), bundle.config))
+    };
+    let (files, info, config) = tokio::task::spawn_blocking(work).await.map_err(Error::internal)??;
     let task = match config.task {
         Task::Classification => "classification",
         Task::Regression => "regression",
