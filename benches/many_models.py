@@ -104,25 +104,26 @@ def main():
     [thread.join() for thread in threads]
     print(f"imports: {at.models / (time.time() - began):.0f}/s; memory {status(server.process.pid, 'VmRSS'):.0f} MiB")
 
-    def look(client, when):
+    def look(when):
+        # A connection of its own: one that was idle meanwhile is closed by the server.
+        client = Client(server.port)
         rows = [("first page of 100", "/api/v1/models?limit=100"), ("one model", f"/api/v1/models/{name(at.models // 2)}")]
         rows += [("metrics", "/metrics"), ("system", "/api/v1/system")]
         found = [(what, *timed(client, path)) for what, path in rows]
         text = ", ".join(f"{what} {ms:.1f} ms ({len(answer) / 1e3:.0f} kB)" for what, ms, answer in found)
         print(f"{when}: {text}; memory {status(server.process.pid, 'VmRSS'):.0f} MiB")
 
-    look(client, "after the imports")
+    look("after the imports")
     for when in ["first", "again, all that fits loaded"]:
         times = measure(server.port, rows, at.models, at.seconds)
         shares = ", ".join(f"{label} {percentile(times, share):.2f}" for label, share in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)])
         print(f"predictions, {when}: {len(times) / at.seconds:.0f}/s, {shares} ms")
-        look(client, "after them")
+        look("after them")
     server.kill()
     began = time.time()
     server.start()
-    client = Client(server.port)
     print(f"killed and started again: ready after {(time.time() - began) * 1e3:.0f} ms; memory {status(server.process.pid, 'VmRSS'):.0f} MiB")
-    look(client, "after the start")
+    look("after the start")
 
 
 if __name__ == "__main__":
