@@ -6,19 +6,18 @@
 
 use super::answering::{Answering, Publication};
 use super::apply::matches;
-use super::past::{Candidate, Past};
+use super::command::{Command, Reply, Rows, StateCopy, StreamHandle};
+use super::past::Candidate;
 use super::state::{Applied, CONSOLIDATE_LEAST, Published, State, answer};
 use super::stream_log::{Read, StreamLog};
 use super::{Drift, blocking};
 use crate::serving::engine::Engine;
-use crate::serving::loaded_version::LoadedVersion;
-use crate::store::{Appended, IdempotencyKey, LogSnapshot, NewRecord};
+use crate::store::{Appended, LogSnapshot, NewRecord};
 use crate::{Error, Kind, Result, telemetry};
 use futures::future::join_all;
-use kenyon_learn::data::Table;
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, Weak};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc};
 
 /// Commands that wait at most; more wait in the channel's senders.
 const WAITING: usize = 64;
@@ -34,94 +33,6 @@ const SNAPSHOT_BYTES: usize = 64 << 20;
 const CONSOLIDATE_ROWS: u64 = 20_000;
 /// How often the rest of the log is applied while other replicas continue to write to it.
 const TRIES: usize = 8;
-
-type Reply<T> = oneshot::Sender<Result<T>>;
-
-/// Commands for a stream's task.
-pub(super) enum Command {
-    /// Rows to learn.
-    Observe(Rows, Reply<Value>),
-    /// Operations to append and apply.
-    Operate(Vec<NewRecord>, Reply<()>),
-    /// Apply what other replicas have written.
-    CatchUp(Reply<()>),
-    /// The stream continues under another version.
-    AnswerAs(u64, Reply<()>),
-    /// Save a snapshot and delete the log before it.
-    Snapshot(Reply<()>),
-    /// Copy the state for a consolidation.
-    Copy(Reply<StateCopy>),
-    /// Replace the state by a consolidated one.
-    TakeOver(Box<Candidate>, Reply<()>),
-    /// Why a consolidation is due: rows were forgotten, or nothing was learned since the last call.
-    IsDue(Reply<Option<&'static str>>),
-}
-
-/// Parsed rows to learn.
-pub(super) struct Rows {
-    pub(super) table: Table,
-    /// The rows as lines of JSON.
-    pub(super) payload: Vec<u8>,
-    pub(super) key: Option<IdempotencyKey>,
-    /// The id of the key that sent them; empty without keys.
-    pub(super) source: String,
-}
-
-/// A state as bytes, and the first record that is not in it. No snapshot deletes the log while the token lives,
-/// because the copy follows it.
-pub(super) struct StateCopy {
-    pub(super) bytes: Vec<u8>,
-    pub(super) past: Past,
-    pub(super) next: u64,
-    pub(super) token: Arc<()>,
-}
-
-/// The handle of a stream's task, and its published state.
-pub(super) struct StreamHandle {
-    pub(super) log: Arc<StreamLog>,
-    commands: mpsc::Sender<Command>,
-    published: Arc<Publication<Published>>,
-}
-
-impl StreamHandle {
-    /// The last published state.
-    pub(super) fn published(&self) -> Arc<Published> {
-        self.published.get()
-    }
-
-    /// Has a version that was loaded, and has not answered yet, answer with the published state.
-    pub(super) fn show_to(&self, version: &LoadedVersion) {
-        self.published.show_to(version);
-    }
-
-    /// Whether the task has ended, which it does when its state is lost.
-    pub(super) fn is_closed(&self) -> bool {
-        self.commands.is_closed()
-    }
-
-    /// Sends a command; its result comes later.
-    pub(super) async fn send<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> oneshot::Receiver<Result<T>> {
-        let (reply, result) = oneshot::channel();
-        // A task that has ended drops the reply, which the receiver notices.
-        let _ = self.commands.send(command(reply)).await;
-        result
-    }
-
-    /// Sends a command and waits for its result.
-    pub(super) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
-        answered(self.send(command).await).await
-    }
-}
-
-/// The result of a command.
-pub(super) async fn answered<T>(
-    result: impl Future<Output = std::result::Result<Result<T>, oneshot::error::RecvError>>,
-) -> Result<T> {
-    result.await.unwrap_or_else(|_| {
-        let detail = "the stream was interrupted and is loaded again from its log; try again";
-        Err(Error::new(Kind::Unavailable, "stream_interrupted", detail).with_retry_after(1))
-    })
-}
 
 /// The task's own.
 pub(super) struct Actor {

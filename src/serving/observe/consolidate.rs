@@ -6,7 +6,7 @@
 //! the snapshot, so all of them continue from the same state, at the same number of the log. Then the
 //! job publishes a version; versions of one stream share its state.
 
-use super::actor::{Command, StateCopy, StreamHandle};
+use super::command::{Command, StateCopy, StreamHandle};
 use super::past::Candidate;
 use super::{Streams, apply, blocking, due, recompute};
 use crate::store::{ModelName, NewRecord, NewVersion};

@@ -1,6 +1,6 @@
 //! Observing: rows are parsed and passed to the stream's task.
 
-use super::actor::{Command, Rows, StreamHandle, answered};
+use super::command::{Command, Rows, StreamHandle, answered};
 use super::state::answer;
 use super::{Streams, blocking};
 use crate::store::{IdempotencyKey, ModelName};

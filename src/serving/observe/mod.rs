@@ -8,6 +8,7 @@
 mod actor;
 mod answering;
 mod apply;
+mod command;
 mod consolidate;
 mod due;
 #[cfg(test)]
@@ -31,8 +32,8 @@ use super::engine::Engine;
 use super::loaded_version::LoadedVersion;
 use crate::store::{Change, Model, ModelName, NewModel, NewVersion, Store};
 use crate::{Error, Result};
-use actor::{Command, StreamHandle};
 use answering::Answering;
+use command::{Command, StreamHandle};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use kenyon_learn::data::plan::ColumnPlan;

@@ -1,6 +1,7 @@
 //! Opening streams: from the last snapshot and the log after it.
 
-use super::actor::{Actor, StreamHandle};
+use super::actor::Actor;
+use super::command::StreamHandle;
 use super::past::Past;
 use super::state::State;
 use super::stream_log::{Read, StreamLog, root_of_snapshot};

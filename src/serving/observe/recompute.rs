@@ -6,9 +6,9 @@
 //! stream that never received the rows ([`StreamModel::digest`]). Rows from before the oldest checkpoint are removed from it as
 //! far as they can be identified.
 
-use super::actor::StateCopy;
 use super::apply::{forget, learn};
 use super::blocking;
+use super::command::StateCopy;
 use super::past::{Candidate, Past};
 use super::stream_log::{PAGE, StreamLog};
 use crate::Result;

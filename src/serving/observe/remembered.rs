@@ -1,7 +1,7 @@
 //! Listing and deleting the entries of a model's memory.
 
-use super::actor::{Command, StreamHandle};
 use super::apply::{matches, numbered_lines};
+use super::command::{Command, StreamHandle};
 use super::stream_log::{PAGE, StreamLog};
 use super::{Streams, blocking};
 use crate::store::{LogSnapshot, ModelName, NewRecord, Record};

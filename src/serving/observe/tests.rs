@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use super::actor::Command;
+use super::command::Command;
 use super::{EmptyModel, Forgetting, Sender, StreamOptions, Streams};
 use crate::serving::{Caller, Engine, Settings, StoredModels};
 use crate::store::{Change, JobFilter, JobKind, ModelName, NewJob, Store, StoreOptions};
