@@ -1,8 +1,9 @@
 """Series: accuracy of `attention` (or another family) through HTTP, compared with MiniRocket.
 
-usage: series.py BINARY [--data FOLDER] [--seeds N] [--family NAME] [--config JSON] [--peers] WHAT…
+usage: series.py BINARY [--data FOLDER] [--seeds N] [--family NAME] [--config JSON] [--numbered] [--peers] [--hydra] WHAT…
 WHAT is `ucr` (all sets with official parts), `multivariate`, `watch`, `mnist1d` (PyPI mnist1d)
-or the name of one UCR set. Needs numpy; --peers needs aeon and scikit-learn. Test rows are predicted once a
+or the name of one UCR set. With --numbered a UCR set is a CSV of columns t0, t1, … without a hint that they
+are a series. Needs numpy; --peers needs aeon and scikit-learn, --hydra (MultiROCKET with Hydra) aeon and torch. Test rows are predicted once a
 seed, after training with the server's defaults.
 """
 
@@ -77,13 +78,28 @@ def mnist1d(_):
     return part(data["x"], data["y"]), part(data["x_test"], data["y_test"])
 
 
-def ours(client, name, parts, family, config, seed):
+def declared(series):
+    """A row whose one column is the series."""
+    return {"x": series if len(series[0]) > 1 else [step[0] for step in series]}
+
+
+def numbered(series):
+    """A row with a column for each step."""
+    return {f"t{i}": step[0] for i, step in enumerate(series)}
+
+
+def ours(client, name, parts, row, family, config, seed):
     """Accuracy on the test rows, seconds of training, the family."""
     (x, y), (a, b) = parts
     name = name.lower()
-    body = "".join(json.dumps({"x": s if len(s[0]) > 1 else [v[0] for v in s], "label": l}) + "\n" for s, l in zip(x, y))
-    client.call("PUT", f"/api/v1/datasets/{name}", body.encode(), kind="ndjson")
-    request = {"dataset": name, "target": "label", "task": "classification", "seed": seed, "features": {"x": "sequence"}}
+    rows = [row(series) | {"label": label} for series, label in zip(x, y)]
+    request = {"dataset": name, "target": "label", "task": "classification", "seed": seed}
+    if row is declared:
+        client.call("PUT", f"/api/v1/datasets/{name}", "".join(json.dumps(r) + "\n" for r in rows).encode(), kind="ndjson")
+        request["features"] = {"x": "sequence"}
+    else:
+        lines = [",".join(rows[0]), *(",".join(str(cell) for cell in r.values()) for r in rows)]
+        client.call("PUT", f"/api/v1/datasets/{name}", ("\n".join(lines) + "\n").encode(), kind="csv")
     request |= {"family": family} if family else {}
     request |= {"config": config} if config else {}
     started = time.time()
@@ -96,11 +112,30 @@ def ours(client, name, parts, family, config, seed):
     spent = time.time() - started
     right = 0
     for at in range(0, len(a), 250):
-        rows = [{"x": s if len(s[0]) > 1 else [v[0] for v in s]} for s in a[at:at + 250]]
+        rows = [row(series) for series in a[at:at + 250]]
         answer = client.call("POST", f"/api/v1/models/{name}/predict", {"rows": rows})
         right += sum(str(p["label"]) == l for p, l in zip(answer["predictions"], b[at:at + 250]))
     used = client.call("GET", f"/api/v1/models/{name}")["family"]
     return right / len(a), spent, used
+
+
+def arrays(parts):
+    """Series of one length, channels first, and their classes."""
+    (x, y), (a, b) = parts
+    length = max(len(s) for s in x + a)
+    def padded(series):
+        return np.stack([np.pad(np.array(s).T, ((0, 0), (0, length - len(s))), mode="edge") for s in series])
+
+    return padded(x), np.array(y), padded(a), np.array(b)
+
+
+def hydra(parts):
+    """MultiROCKET with Hydra, mean of two seeds."""
+    from aeon.classification.convolution_based import MultiRocketHydraClassifier
+
+    x, y, a, b = arrays(parts)
+    models = (MultiRocketHydraClassifier(n_jobs=1, random_state=seed) for seed in (0, 1))
+    return statistics.mean(float((model.fit(x, y).predict(a) == b).mean()) for model in models)
 
 
 def peers(parts):
@@ -110,12 +145,7 @@ def peers(parts):
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    (x, y), (a, b) = parts
-    length = max(len(s) for s in x + a)
-    def padded(series):
-        return np.stack([np.pad(np.array(s).T, ((0, 0), (0, length - len(s))), mode="edge") for s in series])
-
-    x, a, y, b = padded(x), padded(a), np.array(y), np.array(b)
+    x, y, a, b = arrays(parts)
     rocket = [float((MiniRocketClassifier(n_jobs=1, random_state=s).fit(x, y).predict(a) == b).mean()) for s in (0, 1)]
     ridge = make_pipeline(StandardScaler(), RidgeClassifierCV(np.logspace(-3, 3, 10))).fit(x.reshape(len(x), -1), y)
     return statistics.mean(rocket), float((ridge.predict(a.reshape(len(a), -1)) == b).mean())
@@ -129,7 +159,9 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--family")
     parser.add_argument("--config", type=json.loads)
+    parser.add_argument("--numbered", action="store_true")
     parser.add_argument("--peers", action="store_true")
+    parser.add_argument("--hydra", action="store_true")
     arguments = parser.parse_args()
     names = []
     for what in arguments.what:
@@ -146,7 +178,8 @@ def main():
             parts = multivariate(arguments.data, name)
         else:
             parts = ucr(arguments.data, name)
-        runs = [ours(client, name, parts, arguments.family, arguments.config, seed + 1) for seed in range(arguments.seeds)]
+        row = numbered if arguments.numbered and name in UCR else declared
+        runs = [ours(client, name, parts, row, arguments.family, arguments.config, seed + 1) for seed in range(arguments.seeds)]
         mine = [run[0] for run in runs]
         line = f"{name:26} {len(parts[0][1]):5} / {len(parts[1][1]):5}  {runs[0][2]:10} {statistics.mean(mine):.4f}"
         line += f" ({' '.join(f'{m:.4f}' for m in mine)})  {statistics.mean(run[1] for run in runs):6.1f} s"
@@ -155,6 +188,9 @@ def main():
             theirs = peers(parts)
             line += f"   MiniRocket {theirs[0]:.4f}  ridge {theirs[1]:.4f}"
             figures[-1] += theirs
+        if arguments.hydra:
+            figures[-1].append(hydra(parts))
+            line += f"   MultiROCKET-Hydra {figures[-1][-1]:.4f}"
         print(line, flush=True)
     print("mean", *(f"{statistics.mean(column):.4f}" for column in zip(*figures)))
 

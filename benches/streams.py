@@ -5,7 +5,8 @@ usage: streams.py BINARY WHAT... [--no-label-lags] [--seeds 1,2,3] [--draws 3] [
 WHAT is one or more of
   speed           durable rows/s of Elec2 as one NDJSON body, and single rows one after the other
   beside          how long predictions and observations take alone and at the same time
-  elec2 weather phishing segments spam     prequential accuracy, rows in their order
+  elec2 weather phishing segments airlines covertype spam spam500
+                  prequential accuracy, rows in their order, covertype shuffled; spam500 has the 500 most frequent words
   mnist fashion_mnist                      one pass over the 60,000, then the test set
   split_mnist split_fashion                the same, five steps of two classes, no task identity
   few             MNIST, 1/5/10/50 labelled rows a class, the other rows observed without a label
@@ -15,11 +16,7 @@ WHAT is one or more of
 Data come from KENYON_SHARED_DATA (default ../shared/data). Standard library only.
 """
 
-import csv
-import gzip
-import io
 import json
-import os
 import random
 import shutil
 import statistics
@@ -29,38 +26,23 @@ import threading
 import time
 
 from server import Client, Server
-
-DATA = os.environ.get("KENYON_SHARED_DATA") or os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../shared/data")
-TABLES = {
-    "elec2": "elec2/elec2.csv.gz",
-    "weather": "weather_noaa/weather.csv.gz",
-    "phishing": "phishing/phishing.csv",
-    "segments": "image_segments/segment.csv.gz",
-}
+from stream_data import TABLES, WORDS, read, spam, table
 
 
-def read(path):
-    with open(f"{DATA}/{path}", "rb") as f:
-        return gzip.decompress(f.read()) if path.endswith(".gz") else f.read()
+def lines_of(name):
+    """Kinds of the inputs, and each row as a line of JSON whose class is `target`."""
+    kinds, rows = table(name)
+    return kinds, [json.dumps({**inputs, "target": label}) for inputs, label in rows]
 
 
-def table(name):
-    """Names of the inputs, and each row as a line of JSON whose class is `target`."""
-    rows = list(csv.reader(io.StringIO(read(TABLES[name]).decode())))
-    names = rows[0][:-1]
-    return names, [json.dumps({**{n: float(v) for n, v in zip(names, r)}, "target": r[-1]}) for r in rows[1:]]
-
-
-def spam():
+def spam_lines():
     """Indices from 0 to 39,916, each row with all of its zeros."""
     lines = []
-    for row in read("spam_stream_sparse/spam.libsvm.gz").decode().splitlines():
-        label, *parts = row.split()
-        words = ["0"] * 39_917
-        for part in parts:
-            index, value = part.split(":")
-            words[int(index)] = value
-        lines.append(f'{{"words":[{",".join(words)}],"target":"{label}"}}')
+    for label, words in spam():
+        values = ["0"] * WORDS
+        for index, value in words.items():
+            values[index] = value
+        lines.append(f'{{"words":[{",".join(values)}],"target":"{label}"}}')
     return lines
 
 
@@ -112,10 +94,9 @@ class Stream:
 def prequential(name):
     for lags in [False] if OPTIONS["no_lags"] else [True, False]:
         if name == "spam":
-            features, lines = {"words": {"kind": "vector", "shape": [39_917]}}, spam()
+            features, lines = {"words": {"kind": "vector", "shape": [WORDS]}}, spam_lines()
         else:
-            names, lines = table(name)
-            features = {n: "number" for n in names}
+            features, lines = lines_of(name)
         found = []
         for seed in OPTIONS["seeds"]:
             stream = Stream(features, seed, lags)
@@ -212,7 +193,7 @@ def shots():
 
 
 def speed():
-    names, lines = table("elec2")
+    names, lines = lines_of("elec2")
     features = {n: "number" for n in names}
     found = []
     for _ in range(3):
@@ -235,7 +216,7 @@ def speed():
 
 
 def beside():
-    names, lines = table("elec2")
+    names, lines = lines_of("elec2")
     stream = Stream({n: "number" for n in names})
     stream.observe(lines[:5_000])
     ask = json.dumps({"rows": [{n: 0.5 for n in names}]}).encode()
@@ -279,7 +260,7 @@ def beside():
 
 
 def million():
-    names, lines = table("elec2")
+    names, lines = lines_of("elec2")
     stream = Stream({n: "number" for n in names})
     ask = json.dumps({"rows": [{n: 0.5 for n in names}]}).encode()
     body = ("\n".join(lines[:10_000]) + "\n").encode()
@@ -302,7 +283,7 @@ def million():
 
 
 OPTIONS = {"no_lags": "--no-label-lags" in sys.argv, "seeds": [1, 2, 3], "draws": 3, "order": None, "rows": 0, "k": [1, 5, 10, 50]}
-WORDS = []
+ASKED = []
 ARGUMENTS = iter(sys.argv[1:])
 for word in ARGUMENTS:
     if word in ("--seeds", "--order", "--k"):
@@ -310,10 +291,10 @@ for word in ARGUMENTS:
     elif word in ("--draws", "--rows"):
         OPTIONS[word[2:]] = int(next(ARGUMENTS))
     elif not word.startswith("--"):
-        WORDS.append(word)
-OPTIONS["binary"] = WORDS[0]
-for what in WORDS[1:]:
-    if what in TABLES or what == "spam":
+        ASKED.append(word)
+OPTIONS["binary"] = ASKED[0]
+for what in ASKED[1:]:
+    if what in TABLES or what in ("spam", "spam500"):
         prequential(what)
     elif what in ("mnist", "fashion_mnist", "split_mnist", "split_fashion"):
         pictures(what.replace("split_mnist", "mnist").replace("split_fashion", "fashion_mnist"), what.startswith("split"))

@@ -91,7 +91,7 @@ fn codes(bundle: &Bundle, request: &EmbedRows) -> crate::Result<(String, usize, 
         let detail = format!("at most {MAX_ROWS} rows a call");
         return Err(Error::unprocessable("too_many_rows", detail.clone()).with_details([Detail::path("rows", detail)]));
     }
-    let batch = bundle.encode(&bundle.reader().from_values(&request.rows)?)?;
+    let batch = bundle.encode_plain(&bundle.reader().from_values(&request.rows)?)?;
     let LayerCode { layer, width, values } = layer_code(&*bundle.network, &batch, request.layer.as_deref())?;
     let code = |row: &[f32]| match request.sparse {
         false => Code::Dense(row.to_vec()),

@@ -85,7 +85,7 @@ fn nearest(bundle: &Bundle, request: &FindNeighbors) -> crate::Result<Vec<Vec<Me
     if !(1..=MAX_NEIGHBORS).contains(&request.k) {
         return refused("bad_neighbors", "k", format!("k is 1 to {MAX_NEIGHBORS}"));
     }
-    let batch = bundle.encode(&bundle.reader().from_values(&request.rows)?)?;
+    let batch = bundle.encode_plain(&bundle.reader().from_values(&request.rows)?)?;
     let Some(found) = bundle.network.nearest(&batch, request.k)? else {
         let detail = "the model remembers no rows: observe rows, or train the family `memory` on a table";
         return Err(Error::conflict("no_memory", detail));

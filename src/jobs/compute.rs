@@ -399,7 +399,7 @@ fn held_out(found: &Evaluation) -> Result<Value> {
 /// Sparsity of the network, counted on some of its rows.
 fn activity(bundle: &Bundle, table: &Table) -> Result<Value> {
     let rows: Vec<usize> = (0..table.rows.min(SAMPLE)).collect();
-    let batch = bundle.encode(&table.select(&rows))?;
+    let batch = bundle.encode_plain(&table.select(&rows))?;
     let activity = bundle.network.activity(&batch)?;
     let (winners, units) = activity.layers.iter().fold((0.0, 0), |(w, u), layer| (w + layer.winners, u + layer.units));
     Ok(json!({

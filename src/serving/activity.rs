@@ -30,7 +30,7 @@ pub fn report(bundle: &Bundle, version: u64, all: &[Map<String, Value>]) -> Resu
         |row: &Map<String, Value>| row.iter().filter(|(n, _)| known(n)).map(|(n, v)| (n.clone(), v.clone())).collect();
     let rows: Vec<Map<String, Value>> = all.iter().take(SAMPLE).map(inputs).collect();
     let table = bundle.reader().from_values(&rows)?;
-    let batch = bundle.encode(&table)?;
+    let batch = bundle.encode_plain(&table)?;
     let activity = bundle.network.activity(&batch)?;
     let (classes, of_rows) = classes(bundle, all.get(..rows.len()).unwrap_or_default());
     let mut layers = Vec::with_capacity(activity.layers.len());

@@ -109,7 +109,7 @@ impl Reader<'_> {
         for from in (0..table.rows).step_by(CHUNK) {
             (self.canceled)()?;
             let rows: Vec<usize> = (from..(from + CHUNK).min(table.rows)).collect();
-            let batch = bundle.encode(&table.select(&rows))?;
+            let batch = bundle.encode_plain(&table.select(&rows))?;
             let code = layer_code(&*bundle.network, &batch, system.layer.as_deref())?;
             let LayerCode { layer: name, width: units, values: codes } = code;
             if from == 0 {

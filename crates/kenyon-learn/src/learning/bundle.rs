@@ -177,10 +177,14 @@ impl Bundle {
 
     /// From rows to tokens, in the shortest form of batch that the network reads, with how unusual the rows are.
     pub fn encode(&self, table: &Table) -> Result<Batch> {
-        let compact = self.network.reads_compact();
-        let mut batch = if compact { self.encoder.encode_compact(table) } else { self.encoder.encode(table) }?;
+        let mut batch = self.encode_plain(table)?;
         batch.input_scores = self.novelty.of_inputs(table);
         Ok(batch)
+    }
+
+    /// The same for answers without novelty.
+    pub fn encode_plain(&self, table: &Table) -> Result<Batch> {
+        if self.network.reads_compact() { self.encoder.encode_compact(table) } else { self.encoder.encode(table) }
     }
 
     /// One forward pass: calibrated answers, novelty and expected error of every row.

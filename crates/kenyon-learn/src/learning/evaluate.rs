@@ -60,7 +60,7 @@ pub fn evaluate(bundle: &Bundle, table: &Table) -> Result<Evaluation> {
         .column(&bundle.config.target.name)
         .ok_or_else(|| crate::Error::unprocessable("unknown_column", "the data has no target column"))?;
     let targets = bundle.config.target_encoder.encode(column)?;
-    let batch = bundle.encode(table)?;
+    let batch = bundle.encode_plain(table)?;
     let known: Vec<usize> = (0..table.rows)
         .filter(|&row| match &targets {
             Encoded::Classes(ids) => ids[row] != UNLABELLED,

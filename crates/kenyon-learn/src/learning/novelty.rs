@@ -38,7 +38,7 @@ const LEAST_GAP: f32 = 0.05;
 /// With fewer reference rows no rank is given.
 const FEWEST: usize = 20;
 /// Held-out rows used as a reference.
-pub const JUDGED_ROWS: usize = 10_000;
+pub const JUDGED_ROWS: usize = 5_000;
 
 /// The reference of a model's novelty.
 #[derive(Clone, Debug, Default, PartialEq)]

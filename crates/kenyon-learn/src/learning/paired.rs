@@ -79,7 +79,7 @@ pub fn judge(bundle: &Bundle, table: &Table) -> Result<Judged> {
     let missing = || crate::Error::unprocessable("unknown_column", "the data has no target column");
     let column = table.column(&config.target.name).ok_or_else(missing)?;
     let targets = config.target_encoder.encode(column)?;
-    let batch = bundle.encode(table)?;
+    let batch = bundle.encode_plain(table)?;
     let known = |row: &usize| match &targets {
         Encoded::Classes(ids) => ids[*row] != UNLABELLED,
         Encoded::Values(values) => values[*row].is_finite(),

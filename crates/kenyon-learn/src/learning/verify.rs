@@ -27,7 +27,7 @@ pub fn verified_files(fitted: &Fitted, table: &Table) -> Result<Files> {
     let measured = fitted.measured.rows.chunks(CHUNK).zip(fitted.measured.outputs.chunks(CHUNK * outputs));
     let mut members = fitted.measured.members.chunks(CHUNK);
     for (rows, expected) in measured {
-        let batch = loaded.encode(&table.select(rows))?;
+        let batch = loaded.encode_plain(&table.select(rows))?;
         let answers = match members.next() {
             Some(members) => loaded.network.forward_members(&batch, members)?,
             None => loaded.network.forward(&batch)?,
