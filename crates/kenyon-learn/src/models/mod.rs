@@ -5,6 +5,7 @@
 pub(crate) mod attention;
 pub mod autograd;
 pub mod candle;
+pub(crate) mod candle_network;
 #[cfg(test)]
 mod conformance;
 mod fold_readouts;

@@ -1,14 +1,14 @@
 //! `attention` as a candle model.
 
 use super::training_pass::{TrainingPass, dropped};
-use super::{TokenBatch, TokenConfig, TokenModule, matrix, no_answers};
+use super::{CodedModule, TokenBatch, TokenConfig, TokenModule, matrix, no_answers};
 use crate::data::Batch;
-use crate::nn::layers::attention::{RowAttention, masked_softmax};
+use crate::nn::layers::attention::{RowAttention, RowReads};
+use crate::nn::layers::dense_linear::DenseLinear;
 use crate::nn::layers::filter_branch::FilterBranch;
 use crate::nn::layers::k_winners::KWinners;
-use crate::nn::layers::padding::Padding;
 use crate::nn::layers::rms_norm::RmsNorm;
-use crate::nn::layers::sparse_embedding::SparseEmbedding;
+use crate::nn::layers::sparse_embedding::{SparseEmbedding, SparseInput, has_kernel};
 use candle_core::{Module, Result, Tensor, bail};
 use candle_nn::{Init, VarBuilder};
 use std::ops::Range;
@@ -50,11 +50,11 @@ impl TokenConfig for Config {
 #[derive(Clone, Debug)]
 struct Block {
     norm1: RmsNorm,
-    qkv: Tensor,
-    out: Tensor,
+    qkv: DenseLinear,
+    out: DenseLinear,
     norm2: RmsNorm,
-    up: (Tensor, Tensor),
-    down: (Tensor, Tensor),
+    up: DenseLinear,
+    down: DenseLinear,
 }
 
 /// Tokens that attend to each other, k-winners in the feed-forward part, and soft reads.
@@ -70,7 +70,7 @@ pub struct AttentionNet {
     blocks: Vec<Block>,
     norm: RmsNorm,
     queries: Tensor,
-    readout: (Tensor, Tensor),
+    readout: DenseLinear,
     filters: Option<(Tensor, Tensor)>,
     plain: bool,
 }
@@ -89,17 +89,21 @@ impl AttentionNet {
             Ok(RmsNorm { gain: weights.get_with_hints(d, name, Init::Const(1.0))? })
         };
         let bias = |name: &str, width: usize| weights.get_with_hints(width, name, Init::Const(0.0));
+        let linear = |inputs: usize, outputs: usize, name: &str, of_bias: &str| -> Result<DenseLinear> {
+            let weight = matrix(&weights, inputs, outputs, name)?;
+            Ok(DenseLinear { weight, bias: Some(bias(of_bias, outputs)?) })
+        };
         let small =
             |rows: usize, name: &str| weights.get_with_hints((rows, d), name, Init::Randn { mean: 0.0, stdev: 0.2 });
         let block = |index: usize| -> Result<Block> {
             let name = |part: &str| format!("blocks.{index}.{part}");
             Ok(Block {
                 norm1: norm(&name("norm1"))?,
-                qkv: matrix(&weights, d, 3 * d, &name("qkv"))?,
-                out: matrix(&weights, d, d, &name("out"))?,
+                qkv: DenseLinear { weight: matrix(&weights, d, 3 * d, &name("qkv"))?, bias: None },
+                out: DenseLinear { weight: matrix(&weights, d, d, &name("out"))?, bias: None },
                 norm2: norm(&name("norm2"))?,
-                up: (matrix(&weights, d, h, &name("up"))?, bias(&name("up_bias"), h)?),
-                down: (matrix(&weights, h, d, &name("down"))?, bias(&name("down_bias"), d)?),
+                up: linear(d, h, &name("up"), &name("up_bias"))?,
+                down: linear(h, d, &name("down"), &name("down_bias"))?,
             })
         };
         let pooled = (config.reads + 1) * d;
@@ -118,7 +122,7 @@ impl AttentionNet {
             blocks: (0..config.layers).map(block).collect::<Result<_>>()?,
             norm: norm("norm")?,
             queries: small(config.reads, "read.queries")?,
-            readout: (matrix(&weights, pooled, outputs, "read.weight")?, bias("read.bias", outputs)?),
+            readout: linear(pooled, outputs, "read.weight", "read.bias")?,
             filters,
             config: config.clone(),
             plain: false,
@@ -138,9 +142,18 @@ impl AttentionNet {
         let x = if self.plain { self.tokens.expression(&input)? } else { self.tokens.forward(&input)? };
         let (places, fields) = places(batch, config.positions, config.fields.len());
         let of = |table: &Tensor, indices: Vec<u32>| {
-            table.index_select(&Tensor::from_vec(indices, batch.tokens(), tokens.device())?, 0)
+            if self.plain || !has_kernel(table) {
+                return table.index_select(&Tensor::from_vec(indices, batch.tokens(), tokens.device())?, 0);
+            }
+            let (rows, ones) = (table.dim(0)?, vec![1.0; indices.len()]);
+            let input = SparseInput::new((0..=indices.len() as u32).collect(), indices, ones, rows)?;
+            SparseEmbedding { weight: table.clone(), bias: None }.forward(&input)
         };
         ((x + of(&self.positions, places)?)? + of(&self.fields, fields)?)?.contiguous()
+    }
+
+    fn linear(&self, layer: &DenseLinear, x: &Tensor) -> Result<Tensor> {
+        if self.plain { layer.expression(x) } else { layer.forward(x) }
     }
 
     fn normed(&self, norm: &RmsNorm, x: &Tensor) -> Result<Tensor> {
@@ -155,30 +168,13 @@ impl AttentionNet {
         pass: &mut Option<&mut TrainingPass>,
     ) -> Result<Tensor> {
         let attention = RowAttention { heads: self.config.heads, offsets: offsets.clone() };
-        let qkv = self.normed(&block.norm1, x)?.matmul(&block.qkv)?;
+        let qkv = self.linear(&block.qkv, &self.normed(&block.norm1, x)?)?;
         let mixed = if self.plain { attention.expression(&qkv)? } else { attention.forward(&qkv)? };
-        let x = (x + dropped(pass, mixed.matmul(&block.out)?)?)?;
-        let z = self.normed(&block.norm2, &x)?.matmul(&block.up.0)?.broadcast_add(&block.up.1)?;
+        let x = (x + dropped(pass, self.linear(&block.out, &mixed)?)?)?;
+        let z = self.linear(&block.up, &self.normed(&block.norm2, &x)?)?;
         let winners = KWinners::new(self.config.hidden, self.config.winners, 0.0);
         let hidden = if self.plain { winners.reference(&z)? } else { winners.forward(&z)? };
-        x + dropped(pass, hidden.matmul(&block.down.0)?.broadcast_add(&block.down.1)?)?
-    }
-
-    /// Softmax averages of the tokens of each row, and the largest value of each unit, `[rows, (reads + 1) width]`.
-    fn pooled(&self, offsets: &[usize], x: &Tensor) -> Result<Tensor> {
-        let padding = Padding::new(offsets, x.device())?;
-        let values = padding.pad(x)?;
-        let (rows, longest, d) = values.dims3()?;
-        let scores = values.reshape((rows * longest, d))?.matmul(&self.queries.t()?)?;
-        let scores = (scores.reshape((rows, longest, self.config.reads))?.transpose(1, 2)? / (d as f64).sqrt())?;
-        let weights = masked_softmax(&scores, &padding.mask().unsqueeze(1)?)?;
-        let soft = weights.matmul(&values)?.reshape((rows, self.config.reads * d))?;
-        let mask = padding.mask().to_dtype(values.dtype())?;
-        let hidden = ((mask.unsqueeze(2)? - 1.0)? * 1e9)?;
-        // A row without tokens has no largest value.
-        let some = mask.narrow(1, 0, 1)?;
-        let largest = values.broadcast_add(&hidden)?.max(1)?.broadcast_mul(&some)?;
-        Tensor::cat(&[soft, largest], 1)
+        x + dropped(pass, self.linear(&block.down, &hidden)?)?
     }
 }
 
@@ -199,18 +195,21 @@ fn places(batch: &Batch, positions: usize, fields: usize) -> (Vec<u32>, Vec<u32>
 }
 
 impl AttentionNet {
-    fn answers(&self, tokens: &TokenBatch, mut pass: Option<&mut TrainingPass>) -> Result<Tensor> {
-        if tokens.rows() == 0 {
-            return no_answers(self.config.outputs, tokens);
-        }
+    /// Answers, and what the readout of the tokens reads.
+    fn answers(&self, tokens: &TokenBatch, mut pass: Option<&mut TrainingPass>) -> Result<(Tensor, Tensor)> {
         let offsets: Arc<Vec<usize>> = Arc::new(tokens.batch().row_offsets.iter().map(|&o| o as usize).collect());
         let mut x = self.embed(tokens)?;
         for block in &self.blocks {
             x = self.block(block, &offsets, &x, &mut pass)?;
         }
-        let pooled = dropped(&mut pass, self.pooled(&offsets, &self.normed(&self.norm, &x)?)?)?;
-        let answers = pooled.matmul(&self.readout.0)?.broadcast_add(&self.readout.1)?;
-        let (Some(branch), Some((readout, bias))) = (&self.config.filters, &self.filters) else { return Ok(answers) };
+        let (reads, x) = (RowReads { offsets }, self.normed(&self.norm, &x)?);
+        let pooled =
+            if self.plain { reads.expression(&x, &self.queries)? } else { reads.forward(&x, &self.queries)? };
+        let pooled = dropped(&mut pass, pooled)?;
+        let answers = self.linear(&self.readout, &pooled)?;
+        let (Some(branch), Some((readout, bias))) = (&self.config.filters, &self.filters) else {
+            return Ok((answers, pooled));
+        };
         // The filters are fixed: what they give is an input.
         let rows = tokens.rows();
         let filtered = branch.pooled(tokens.batch(), 0..rows, true);
@@ -218,17 +217,33 @@ impl AttentionNet {
         let filtered = filtered.to_dtype(readout.dtype())?;
         let others = filtered.matmul(readout)?.broadcast_add(bias)?;
         let share = f64::from(branch.blocks_share());
-        (answers * share)? + (others * (1.0 - share))?
+        Ok((((answers * share)? + (others * (1.0 - share))?)?, pooled))
     }
 }
 
 impl TokenModule for AttentionNet {
     fn forward_tokens(&self, tokens: &TokenBatch, _train: bool) -> Result<Tensor> {
-        self.answers(tokens, None)
+        if tokens.rows() == 0 {
+            return no_answers(self.config.outputs, tokens);
+        }
+        Ok(self.answers(tokens, None)?.0)
     }
 
     fn forward_training(&self, tokens: &TokenBatch, pass: &mut TrainingPass) -> Result<Tensor> {
-        self.answers(tokens, Some(pass))
+        Ok(self.answers(tokens, Some(pass))?.0)
+    }
+
+    fn coded(&self) -> std::result::Result<&dyn CodedModule, &'static str> {
+        if self.config.filters.is_some() {
+            return Err("filters of series are computed on the CPU");
+        }
+        Ok(self)
+    }
+}
+
+impl CodedModule for AttentionNet {
+    fn forward_coded(&self, tokens: &TokenBatch) -> Result<(Tensor, Tensor)> {
+        self.answers(tokens, None)
     }
 }
 

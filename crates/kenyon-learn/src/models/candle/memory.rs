@@ -3,7 +3,7 @@
 use super::memory_network::ReadSlots;
 use super::query_reduction::ReduceQuery;
 use super::stored_rows::RecallRows;
-use super::{TokenBatch, TokenConfig, TokenModule, TrainingPass, no_answers};
+use super::{CodedModule, TokenBatch, TokenConfig, TokenModule, TrainingPass, no_answers};
 use candle_core::{Module, Result, Tensor, bail};
 use candle_nn::VarBuilder;
 
@@ -86,24 +86,36 @@ impl MemoryNet {
     }
 }
 
+impl MemoryNet {
+    fn run(&self, tokens: &TokenBatch, train: bool, pass: Option<&mut TrainingPass>) -> Result<(Tensor, Tensor)> {
+        match &self.0 {
+            Algorithm::Ordered(net) => net.forward(tokens, pass),
+            Algorithm::Softmax(net) => net.forward(tokens, pass),
+            Algorithm::Rows(net) => net.forward(tokens, train),
+        }
+    }
+}
+
 impl TokenModule for MemoryNet {
     fn forward_tokens(&self, tokens: &TokenBatch, train: bool) -> Result<Tensor> {
         if tokens.rows() == 0 {
             return no_answers(self.outputs(), tokens);
         }
-        match &self.0 {
-            Algorithm::Ordered(net) => net.forward(tokens, None),
-            Algorithm::Softmax(net) => net.forward(tokens, None),
-            Algorithm::Rows(net) => net.forward(tokens, train),
-        }
+        Ok(self.run(tokens, train, None)?.0)
     }
 
     fn forward_training(&self, tokens: &TokenBatch, pass: &mut TrainingPass) -> Result<Tensor> {
-        match &self.0 {
-            Algorithm::Ordered(net) => net.forward(tokens, Some(pass)),
-            Algorithm::Softmax(net) => net.forward(tokens, Some(pass)),
-            Algorithm::Rows(net) => net.forward(tokens, true),
-        }
+        Ok(self.run(tokens, true, Some(pass))?.0)
+    }
+
+    fn coded(&self) -> std::result::Result<&dyn CodedModule, &'static str> {
+        Ok(self)
+    }
+}
+
+impl CodedModule for MemoryNet {
+    fn forward_coded(&self, tokens: &TokenBatch) -> Result<(Tensor, Tensor)> {
+        self.run(tokens, false, None)
     }
 }
 
@@ -114,7 +126,7 @@ impl Module for MemoryNet {
     /// A network that reads stories.
     fn forward(&self, xs: &Tensor) -> Result<Tensor> {
         match &self.0 {
-            Algorithm::Rows(net) => net.forward(&TokenBatch::from_dense(xs)?, false),
+            Algorithm::Rows(net) => Ok(net.forward(&TokenBatch::from_dense(xs)?, false)?.0),
             _ => bail!("a network over stories reads tokens, not dense rows"),
         }
     }

@@ -1,6 +1,6 @@
 //! All slots read at once, as published for end-to-end memory networks (see `nn::memory::memory_network`).
 
-use super::slots::{StoryConfig, embedded};
+use super::slots::{StoryConfig, words};
 use super::{TokenBatch, TrainingPass};
 use crate::nn::layers::attention::masked_softmax;
 use crate::nn::layers::padding::Padding;
@@ -35,13 +35,15 @@ impl ReadSlots {
         })
     }
 
-    pub(super) fn forward(&self, tokens: &TokenBatch, mut pass: Option<&mut TrainingPass>) -> Result<Tensor> {
-        let StoryConfig { words, width: d, hops, slots: most, .. } = self.sizes;
+    /// Answers, and the last state of each row.
+    pub(super) fn forward(&self, tokens: &TokenBatch, mut pass: Option<&mut TrainingPass>) -> Result<(Tensor, Tensor)> {
+        let StoryConfig { words: rows, width: d, hops, slots: most, .. } = self.sizes;
         let stories = Stories::new(tokens.batch(), 0..tokens.rows(), &self.sizes.story_fields);
         let row = (hops + 1) * d;
-        let table = self.words.reshape((words, row))?;
+        let table = self.words.reshape((rows, row))?;
         let questions = stories.rows[..tokens.rows()].iter().map(|&slot| slot as usize);
-        let mut state = embedded(&table, &self.encoding, &stories, questions)?.narrow(1, 0, d)?.contiguous()?;
+        let mut state =
+            words(&self.encoding, &stories, questions, row).forward(&table)?.narrow(1, 0, d)?.contiguous()?;
         // Time runs backwards from the latest slot; in training it skips a step now and then.
         let (mut seen, mut times, mut offsets) = (Vec::new(), Vec::new(), vec![0]);
         for range in stories.rows.windows(2) {
@@ -59,11 +61,11 @@ impl ReadSlots {
         }
         let count = times.len();
         if count == 0 {
-            return self.answers(&state);
+            return Ok((self.answers(&state)?, state));
         }
         let time =
             self.time.reshape((most, row))?.index_select(&Tensor::from_vec(times, count, tokens.device())?, 0)?;
-        let slots = (embedded(&table, &self.encoding, &stories, seen.into_iter())? + time)?;
+        let slots = (words(&self.encoding, &stories, seen.into_iter(), row).forward(&table)? + time)?;
         let padding = Padding::new(&offsets, tokens.device())?;
         let slots = padding.pad(&slots)?;
         for hop in 0..hops {
@@ -73,7 +75,7 @@ impl ReadSlots {
             // Where there is no slot, its value is 0.
             state = (state + reads.unsqueeze(1)?.matmul(&part(hop + 1)?)?.squeeze(1)?)?;
         }
-        self.answers(&state)
+        Ok((self.answers(&state)?, state))
     }
 
     fn answers(&self, state: &Tensor) -> Result<Tensor> {

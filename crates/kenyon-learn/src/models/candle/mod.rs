@@ -43,6 +43,24 @@ pub trait TokenModule: Send + Sync {
     fn forward_training(&self, tokens: &TokenBatch, _pass: &mut TrainingPass) -> Result<Tensor> {
         self.forward_tokens(tokens, true)
     }
+
+    /// Itself as a model that can answer in place of the served network, or why a device does not help it.
+    ///
+    /// # Errors
+    /// The reason, for a person.
+    fn coded(&self) -> std::result::Result<&dyn CodedModule, &'static str> {
+        Err("most of its work is on the CPU in any case")
+    }
+}
+
+/// A model whose code, the input of its readout, is that of the served network, too: novelty is measured on it.
+pub trait CodedModule {
+    /// Answers as [`TokenModule::forward_tokens`] gives them for rows that are not learned, and codes `[rows, width]`. There is at
+    /// least one row.
+    ///
+    /// # Errors
+    /// As [`TokenModule::forward_tokens`].
+    fn forward_coded(&self, tokens: &TokenBatch) -> Result<(Tensor, Tensor)>;
 }
 
 /// The configuration of a model of any family; as [`Any`] it can be turned into the family's own `Config`.

@@ -1,9 +1,12 @@
 //! Slots read in their order, as published for query reduction (see `nn::memory::query_reduction`).
 
-use super::slots::{StoryConfig, embedded};
+use super::slots::{StoryConfig, words};
 use super::training_pass::{TrainingPass, dropped};
 use super::{TokenBatch, matrix};
+use crate::nn::layers::activation::Activation;
+use crate::nn::layers::dense_linear::DenseLinear;
 use crate::nn::layers::gated_scan::GatedScan;
+use crate::nn::layers::word_sums::WordSums;
 use crate::nn::memory::memory_network::{PositionEncoding, Stories};
 use candle_core::{Result, Tensor};
 use candle_nn::{Init, VarBuilder};
@@ -16,18 +19,16 @@ pub(super) struct ReduceQuery {
     encoding: PositionEncoding,
     words: Tensor,
     hops: Vec<Hop>,
-    readout: Tensor,
-    bias: Tensor,
+    readout: DenseLinear,
     plain: bool,
 }
 
 #[derive(Clone, Debug)]
 struct Hop {
-    slot: Tensor,
-    question: Tensor,
-    bias: Tensor,
-    update: (Tensor, Tensor),
-    reset: (Tensor, Tensor),
+    slot: DenseLinear,
+    question: DenseLinear,
+    update: DenseLinear,
+    reset: DenseLinear,
 }
 
 impl ReduceQuery {
@@ -36,16 +37,16 @@ impl ReduceQuery {
         let gates = if wide_gates { d } else { 1 };
         let hop = |index: usize| -> Result<Hop> {
             let own = weights.pp(format!("hops.{index}"));
+            let linear = |name: &str, outputs: usize, bias: Option<(&str, f64)>| -> Result<DenseLinear> {
+                let bias = bias.map(|(name, value)| own.get_with_hints(outputs, name, Init::Const(value)));
+                Ok(DenseLinear { weight: matrix(&own, d, outputs, name)?, bias: bias.transpose()? })
+            };
             Ok(Hop {
-                slot: matrix(&own, d, d, "slot")?,
-                question: matrix(&own, d, d, "question")?,
-                bias: own.get_with_hints(d, "bias", Init::Const(0.0))?,
+                slot: linear("slot", d, Some(("bias", 0.0)))?,
+                question: linear("question", d, None)?,
                 // At first gates are mostly closed.
-                update: (
-                    matrix(&own, d, gates, "update")?,
-                    own.get_with_hints(gates, "update_bias", Init::Const(-1.0))?,
-                ),
-                reset: (matrix(&own, d, gates, "reset")?, own.get_with_hints(gates, "reset_bias", Init::Const(1.0))?),
+                update: linear("update", gates, Some(("update_bias", -1.0)))?,
+                reset: linear("reset", gates, Some(("reset_bias", 1.0)))?,
             })
         };
         let stdev = (1.0 / d.max(1) as f64).sqrt().max(0.1);
@@ -53,8 +54,10 @@ impl ReduceQuery {
             encoding: PositionEncoding::new(d, 1),
             words: weights.get_with_hints((sizes.words, d), "words", Init::Randn { mean: 0.0, stdev })?,
             hops: (0..sizes.hops).map(hop).collect::<Result<_>>()?,
-            readout: matrix(weights, d, sizes.outputs, "readout")?,
-            bias: weights.get_with_hints(sizes.outputs, "bias", Init::Const(0.0))?,
+            readout: DenseLinear {
+                weight: matrix(weights, d, sizes.outputs, "readout")?,
+                bias: Some(weights.get_with_hints(sizes.outputs, "bias", Init::Const(0.0))?),
+            },
             sizes,
             plain: false,
         })
@@ -64,12 +67,13 @@ impl ReduceQuery {
         Self { plain: true, ..self }
     }
 
-    pub(super) fn forward(&self, tokens: &TokenBatch, mut pass: Option<&mut TrainingPass>) -> Result<Tensor> {
+    /// Answers, and the last state of each row.
+    pub(super) fn forward(&self, tokens: &TokenBatch, mut pass: Option<&mut TrainingPass>) -> Result<(Tensor, Tensor)> {
         let stories = Stories::new(tokens.batch(), 0..tokens.rows(), &self.sizes.story_fields);
         let Seen { slots, offsets, rows } = seen(&stories, self.sizes.slots);
-        let first =
-            embedded(&self.words, &self.encoding, &stories, stories.rows[..tokens.rows()].iter().map(|&s| s as usize))?;
-        let slots = embedded(&self.words, &self.encoding, &stories, slots.into_iter())?;
+        let first = stories.rows[..tokens.rows()].iter().map(|&slot| slot as usize);
+        let first = self.described(words(&self.encoding, &stories, first, self.sizes.width))?;
+        let slots = self.described(words(&self.encoding, &stories, slots.into_iter(), self.sizes.width))?;
         let slots = dropped(&mut pass, slots)?;
         let rows = Tensor::from_slice(&rows, rows.len(), tokens.device())?;
         let ends: Vec<u32> = offsets[1..].iter().map(|&end| end as u32 - 1).collect();
@@ -77,10 +81,10 @@ impl ReduceQuery {
         let (mut questions, mut carried) = (first.index_select(&rows, 0)?, slots.clone());
         for (index, hop) in self.hops.iter().enumerate() {
             let matches = (&slots * &questions)?;
-            let gate = |(weight, bias): &(Tensor, Tensor)| sigmoid(&matches.matmul(weight)?.broadcast_add(bias)?);
+            let gate = |layer: &DenseLinear| self.activated(Activation::Sigmoid, &self.linear(layer, &matches)?);
             let (update, reset) = (gate(&hop.update)?, gate(&hop.reset)?);
-            let candidates =
-                (slots.matmul(&hop.slot)? + questions.matmul(&hop.question)?)?.broadcast_add(&hop.bias)?.tanh()?;
+            let candidates = (self.linear(&hop.slot, &slots)? + self.linear(&hop.question, &questions)?)?;
+            let candidates = self.activated(Activation::Tanh, &candidates)?;
             let scan = |reverse: bool| {
                 let scan = GatedScan { offsets: offsets.clone(), reverse };
                 if self.plain {
@@ -96,13 +100,20 @@ impl ReduceQuery {
         }
         let count = ends.len();
         let last = carried.index_select(&Tensor::from_vec(ends, count, tokens.device())?, 0)?;
-        last.matmul(&self.readout)?.broadcast_add(&self.bias)
+        Ok((self.linear(&self.readout, &last)?, last))
     }
-}
 
-/// Logistic function, in operations that have a gradient on every device.
-fn sigmoid(x: &Tensor) -> Result<Tensor> {
-    (x.neg()?.exp()? + 1.0)?.recip()
+    fn described(&self, sums: WordSums) -> Result<Tensor> {
+        if self.plain { sums.expression(&self.words) } else { sums.forward(&self.words) }
+    }
+
+    fn linear(&self, layer: &DenseLinear, x: &Tensor) -> Result<Tensor> {
+        if self.plain { layer.expression(x) } else { layer.forward(x) }
+    }
+
+    fn activated(&self, function: Activation, x: &Tensor) -> Result<Tensor> {
+        if self.plain { function.expression(x) } else { function.forward(x) }
+    }
 }
 
 /// The slots that are read.

@@ -1,7 +1,7 @@
 //! `sparse_mlp` as a candle model.
 
 use super::training_pass::{TrainingPass, dropped};
-use super::{TokenBatch, TokenConfig, TokenModule, matrix, no_answers};
+use super::{CodedModule, TokenBatch, TokenConfig, TokenModule, matrix, no_answers};
 use crate::nn::kernels::gather::{Reach, group_ranges};
 use crate::nn::layers::k_winners::KWinners;
 use crate::nn::layers::sparse_embedding::{SparseEmbedding, SparseInput, has_kernel};
@@ -168,29 +168,34 @@ impl SparseMlp {
         if self.plain { layer.expression(input) } else { layer.forward(input) }
     }
 
-    /// Answers from what the layers that read the row give: pre-activations of the first hidden layer, and answers of the
-    /// direct path.
+    /// Answers, and the code of the last hidden layer, from what the layers that read the row give: pre-activations of the
+    /// first hidden layer, and answers of the direct path. Without a hidden layer the answers are the code.
     fn above(
         &self,
         first: Option<Tensor>,
         direct: Option<Tensor>,
         mut pass: Option<&mut TrainingPass>,
-    ) -> Result<Tensor> {
+    ) -> Result<(Tensor, Tensor)> {
+        let mut last = None;
         let answers = match (first, &self.readout) {
             (Some(z), Some(readout)) => {
                 let mut code = self.winners(0, &z, &mut pass)?;
                 for (index, (layer, _)) in self.hidden.iter().enumerate().skip(1) {
                     code = self.winners(index, &self.linear(layer, &code)?, &mut pass)?;
                 }
-                Some(self.linear(readout, &code)?)
+                let answers = self.linear(readout, &code)?;
+                last = Some(code);
+                Some(answers)
             }
             _ => None,
         };
-        match (answers, direct) {
-            (Some(answers), Some(direct)) => answers + direct,
-            (Some(answers), None) | (None, Some(answers)) => Ok(answers),
+        let answers = match (answers, direct) {
+            (Some(answers), Some(direct)) => (answers + direct)?,
+            (Some(answers), None) | (None, Some(answers)) => answers,
             (None, None) => bail!("a network without layers"),
-        }
+        };
+        let code = last.unwrap_or_else(|| answers.clone());
+        Ok((answers, code))
     }
 
     fn linear(&self, layer: &SparseLinear, code: &Tensor) -> Result<Tensor> {
@@ -218,7 +223,7 @@ impl SparseMlp {
         dropped(pass, won.reshape((rows, units))?)
     }
 
-    fn forward_input(&self, input: &SparseInput, pass: Option<&mut TrainingPass>) -> Result<Tensor> {
+    fn forward_input(&self, input: &SparseInput, pass: Option<&mut TrainingPass>) -> Result<(Tensor, Tensor)> {
         let first = match self.hidden.first() {
             Some((layer, _)) if self.plain => {
                 let embedding = SparseEmbedding { weight: layer.masked()?, bias: Some(layer.bias.clone()) };
@@ -237,11 +242,21 @@ impl TokenModule for SparseMlp {
         if tokens.rows() == 0 {
             return no_answers(self.config.outputs, tokens);
         }
-        self.forward_input(&self.input(tokens)?, None)
+        Ok(self.forward_input(&self.input(tokens)?, None)?.0)
     }
 
     fn forward_training(&self, tokens: &TokenBatch, pass: &mut TrainingPass) -> Result<Tensor> {
-        self.forward_input(&self.input(tokens)?, Some(pass))
+        Ok(self.forward_input(&self.input(tokens)?, Some(pass))?.0)
+    }
+
+    fn coded(&self) -> std::result::Result<&dyn CodedModule, &'static str> {
+        Ok(self)
+    }
+}
+
+impl CodedModule for SparseMlp {
+    fn forward_coded(&self, tokens: &TokenBatch) -> Result<(Tensor, Tensor)> {
+        self.forward_input(&self.input(tokens)?, None)
     }
 }
 
@@ -257,7 +272,7 @@ impl Module for SparseMlp {
             None => xs.clone(),
         };
         if !self.plain && xs.device().is_cpu() && xs.dtype() == DType::F32 && !xs.track_op() {
-            return self.forward_input(&SparseInput::dense(&xs)?, None);
+            return Ok(self.forward_input(&SparseInput::dense(&xs)?, None)?.0);
         }
         let through = |layer: &SparseLinear| if self.plain { layer.reference(&xs) } else { layer.forward(&xs) };
         let first = self.hidden.first().map(|(layer, _)| through(layer)).transpose()?;
@@ -265,7 +280,7 @@ impl Module for SparseMlp {
             Some(bias) => xs.matmul(&skip.weight)?.broadcast_add(bias),
             None => xs.matmul(&skip.weight),
         };
-        self.above(first, self.skip.as_ref().map(direct).transpose()?, None)
+        Ok(self.above(first, self.skip.as_ref().map(direct).transpose()?, None)?.0)
     }
 }
 

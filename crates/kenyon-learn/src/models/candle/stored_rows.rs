@@ -72,18 +72,19 @@ impl RecallRows {
         Self { plain: true, ..self }
     }
 
-    pub(super) fn forward(&self, tokens: &TokenBatch, train: bool) -> Result<Tensor> {
+    /// Answers, and the description of each row.
+    pub(super) fn forward(&self, tokens: &TokenBatch, train: bool) -> Result<(Tensor, Tensor)> {
         let described = self.described(&tokens.bags(self.sizes.features)?)?;
         let answers = described.matmul(&self.readout.t()?)?.broadcast_add(&self.bias)?;
         let count = self.sizes.episodes.len();
         if count == 0 {
-            return Ok(answers);
+            return Ok((answers, described));
         }
         let keys = unit(&self.described(&self.stored)?)?;
         let similarity = unit(&described)?.matmul(&keys.t()?)?;
         let others = self.others(tokens, train)?;
         let weights = masked_softmax(&similarity.broadcast_mul(&self.sharpness)?, &others)?;
-        answers + weights.matmul(&self.votes)?.broadcast_mul(&self.trust)?
+        Ok(((answers + weights.matmul(&self.votes)?.broadcast_mul(&self.trust)?)?, described))
     }
 
     fn described(&self, rows: &SparseInput) -> Result<Tensor> {

@@ -1,5 +1,6 @@
 //! What a step of Kenyon's own training adds to a forward pass of a candle form: dropping, boosting, gaps in time.
 
+use crate::nn::layers::activation::scaled;
 use crate::nn::layers::attention::drop_mask;
 use crate::random::Random;
 use candle_core::{Result, Tensor};
@@ -38,7 +39,7 @@ impl TrainingPass {
         }
         let mut mask = Vec::new();
         drop_mask(&mut mask, x.elem_count(), self.noise, &mut self.random);
-        &x * Tensor::from_vec(mask, x.shape(), x.device())?.to_dtype(x.dtype())?
+        scaled(&x, mask)
     }
 
     /// Whether a step in time is skipped here.

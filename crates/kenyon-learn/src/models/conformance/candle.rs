@@ -3,7 +3,8 @@
 mod kernels;
 
 use super::*;
-use crate::models::candle::{self as forms, TokenBatch, TokenConfig, TokenModule};
+use crate::models::candle::{self as forms, CodedModule, TokenBatch, TokenConfig, TokenModule};
+use crate::models::candle_network::CandleNetwork;
 use candle_core::{DType, Device, Module, Tensor};
 use candle_nn::{AdamW, Optimizer, VarBuilder, VarMap};
 use kernels::{by_attention, by_memory, by_readout, by_sparse_mlp};
@@ -204,6 +205,14 @@ fn the_candle_form_answers_as_the_kernels_do() {
                 assert_eq!(answers.dims(), [case.batch.rows(), case.outputs], "{what}");
                 same_answers(&flat(&answers), &expected, case.outputs, &what);
             }
+            if let Ok(coded) = built(&*config, fixed(&saved), false).coded() {
+                let (answers, codes) = coded.forward_coded(&tokens).unwrap();
+                same_answers(&flat(&answers), &expected, case.outputs, &format!("{}, {what}, coded", case.name));
+                let expected = network.features(&case.batch).unwrap();
+                let width = network.feature_width();
+                assert_eq!(codes.dims(), [case.batch.rows(), width], "{}, {what}", case.name);
+                same_answers(&flat(&codes), &expected, width, &format!("{}, {what}, codes", case.name));
+            }
             let stories = case.name.contains("stories");
             let model = dense(&*config, fixed(&saved));
             if stories {
@@ -219,6 +228,44 @@ fn the_candle_form_answers_as_the_kernels_do() {
             assert_eq!(answers.dims(), [0, case.outputs], "{}", case.name);
         }
     }
+}
+
+/// A model on a device that is out of memory.
+struct Failing;
+
+impl TokenModule for Failing {
+    fn forward_tokens(&self, _tokens: &TokenBatch, _train: bool) -> candle_core::Result<Tensor> {
+        candle_core::bail!("out of memory")
+    }
+
+    fn coded(&self) -> std::result::Result<&dyn CodedModule, &'static str> {
+        Ok(self)
+    }
+}
+
+impl CodedModule for Failing {
+    fn forward_coded(&self, tokens: &TokenBatch) -> candle_core::Result<(Tensor, Tensor)> {
+        self.forward_tokens(tokens, false).map(|answers| (answers.clone(), answers))
+    }
+}
+
+#[test]
+fn a_device_that_fails_leaves_the_answers_to_the_kernels() {
+    let case = &Case::with_candle()[0];
+    let network = || {
+        let mut learner = case.learner(3, 1);
+        case.train(&mut *learner, 3, 0..2);
+        learner.finish(None).unwrap()
+    };
+    let expected = network().forward_with_features(&case.batch).unwrap();
+    let insisted = CandleNetwork::new(network(), Box::new(Failing), CPU);
+    assert!(insisted.forward(&case.batch).is_err());
+    let device = CandleNetwork::new(network(), Box::new(Failing), CPU).on_a_device();
+    let failure = device.failure();
+    assert_eq!(failure.get(), None);
+    assert_eq!(device.forward_with_features(&case.batch).unwrap(), expected);
+    assert!(failure.get().unwrap().contains("out of memory"));
+    assert_eq!(device.forward(&case.batch).unwrap(), expected.0);
 }
 
 #[test]

@@ -4,15 +4,17 @@
 //!
 //! Forward and backward are written out: at this size candle's overhead per operation would be
 //! most of the time, and its fused normalisation and softmax cut gradients. [`RowAttention`] is the attention of a row
-//! over its tokens as a candle operation.
+//! over its tokens as a candle operation, [`RowReads`] the reads at the end.
 
 mod block;
 mod heads;
 mod layout;
 mod operation;
+mod reads;
 mod tape;
 
 pub use operation::{RowAttention, masked_softmax};
+pub use reads::RowReads;
 
 pub(crate) use block::drop_mask;
 pub(crate) use layout::{AttentionLayout, AttentionShape, AttentionWeights};

@@ -3,7 +3,7 @@
 
 use crate::nn::kernels::gated_scan::{ScanInputs, scan, scan_backward};
 use crate::nn::layers::padding::Padding;
-use crate::nn::layers::sparse_embedding::{contiguous, has_kernel};
+use crate::nn::layers::sparse_embedding::{contiguous, has_kernel, with_numbers};
 use candle_core::{CpuStorage, CustomOp3, Layout, Result, Shape, Tensor, bail};
 use std::sync::Arc;
 
@@ -97,15 +97,19 @@ impl CustomOp3 for GatedScan {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let ((slots, gates), (_, width)) = (update.dims2()?, candidates.dims2()?);
-        let flat = |tensor: &Tensor| tensor.contiguous()?.flatten_all()?.to_vec1::<f32>();
-        let (z, r, h, out, mut dout) = (flat(update)?, flat(reset)?, flat(candidates)?, flat(out)?, flat(gradient)?);
         let (mut dz, mut dr, mut dh) = (vec![0.0; slots * gates], vec![0.0; slots * gates], vec![0.0; slots * width]);
-        for row in self.rows() {
-            let (g, v) = (of(&row, gates), of(&row, width));
-            let known = ScanInputs { z: &z[g.clone()], r: &r[g.clone()], h: &h[v.clone()], width };
-            let (dz, dr, dh) = (&mut dz[g.clone()], &mut dr[g], &mut dh[v.clone()]);
-            scan_backward(known, &out[v.clone()], &mut dout[v], dz, dr, dh, self.reverse);
-        }
+        let mut dout = with_numbers(gradient, <[f32]>::to_vec)?;
+        let mut back = |z: &[f32], r: &[f32], h: &[f32], out: &[f32]| {
+            for row in self.rows() {
+                let (g, v) = (of(&row, gates), of(&row, width));
+                let known = ScanInputs { z: &z[g.clone()], r: &r[g.clone()], h: &h[v.clone()], width };
+                let (dz, dr, dh) = (&mut dz[g.clone()], &mut dr[g], &mut dh[v.clone()]);
+                scan_backward(known, &out[v.clone()], &mut dout[v], dz, dr, dh, self.reverse);
+            }
+        };
+        with_numbers(update, |z| {
+            with_numbers(reset, |r| with_numbers(candidates, |h| with_numbers(out, |out| back(z, r, h, out))))
+        })????;
         let tensor =
             |values: Vec<f32>, width: usize| Tensor::from_vec(values, (slots, width), update.device()).map(Some);
         Ok((tensor(dz, gates)?, tensor(dr, gates)?, tensor(dh, width)?))

@@ -1,7 +1,9 @@
 //! Layers that networks are built of.
 
+pub mod activation;
 pub mod attention;
 pub(crate) mod competing;
+pub mod dense_linear;
 pub(crate) mod descent;
 pub(crate) mod filter_branch;
 pub(crate) mod filters;
@@ -15,3 +17,4 @@ pub(crate) mod series_features;
 pub mod sparse_embedding;
 pub mod sparse_linear;
 pub mod sparse_net;
+pub mod word_sums;

@@ -1,7 +1,7 @@
 //! `RmsNorm`: rows divided by their root mean square, as a candle operation. candle's own fused form cuts the gradient.
 
 use crate::nn::kernels::dense;
-use crate::nn::layers::sparse_embedding::{contiguous, has_kernel};
+use crate::nn::layers::sparse_embedding::{contiguous, has_kernel, with_numbers};
 use candle_core::{CpuStorage, CustomOp2, D, Layout, Result, Shape, Tensor};
 
 /// A gain `[width]`.
@@ -55,12 +55,18 @@ impl CustomOp2 for Normalise {
         gradient: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (rows, width) = x.dims2()?;
-        let flat = |tensor: &Tensor| tensor.contiguous()?.flatten_all()?.to_vec1::<f32>();
-        let (numbers, gains, dy) = (flat(x)?, flat(gain)?, flat(gradient)?);
         let (mut y, mut inverse) = (vec![0.0; rows * width], vec![0.0; rows]);
-        dense::rms_norm(&numbers, &gains, &mut y, &mut inverse);
-        let (mut dx, mut dgain) = (vec![0.0; rows * width], vec![0.0; width]);
-        dense::rms_norm_backward(&numbers, &gains, &inverse, &dy, &mut dx, &mut dgain);
+        let mut dgain = vec![0.0; width];
+        let dx = with_numbers(x, |x| {
+            with_numbers(gain, |gain| {
+                with_numbers(gradient, |dy| {
+                    dense::rms_norm(x, gain, &mut y, &mut inverse);
+                    y.fill(0.0);
+                    dense::rms_norm_backward(x, gain, &inverse, dy, &mut y, &mut dgain);
+                    y
+                })
+            })
+        })???;
         let device = x.device();
         Ok((Some(Tensor::from_vec(dx, (rows, width), device)?), Some(Tensor::from_vec(dgain, width, device)?)))
     }

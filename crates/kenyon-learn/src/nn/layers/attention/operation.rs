@@ -54,7 +54,8 @@ pub fn masked_softmax(scores: &Tensor, mask: &Tensor) -> Result<Tensor> {
     let scores = scores.broadcast_add(&((mask - 1.0)? * 1e9)?)?;
     let largest = scores.max_keepdim(D::Minus1)?.detach();
     let powers = scores.broadcast_sub(&largest)?.exp()?.broadcast_mul(mask)?;
-    powers.broadcast_div(&(powers.sum_keepdim(D::Minus1)? + 1e-30)?)
+    // A row with any has a sum of at least 1. The square of the inverse, which the gradient has, must be finite without.
+    powers.broadcast_div(&(powers.sum_keepdim(D::Minus1)? + 1e-9)?)
 }
 
 impl CustomOp1 for RowAttention {
