@@ -71,10 +71,7 @@ impl PartialSchema for StreamSettings {
         schema["properties"]["seed"] =
             json!({ "type": "integer", "minimum": 0, "description": "Everything random follows from it." });
         for (_, property) in schema["properties"].as_object_mut().into_iter().flatten() {
-            property["type"] = json!([property["type"], "null"]);
-            if let Some(words) = property.get_mut("enum").and_then(Value::as_array_mut) {
-                words.push(Value::Null);
-            }
+            settings::allow_null(property);
         }
         let described = json!({
             "type": "object", "description": "Settings of the family, and a seed; null is as if missing.",

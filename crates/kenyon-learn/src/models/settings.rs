@@ -63,6 +63,58 @@ fn misfit(setting: &Setting, value: &Value) -> Option<String> {
 
 /// The settings of a family as JSON Schema (draft 2020-12), with defaults, to draw a form from.
 pub fn schema(family: Family) -> Value {
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": family.name(),
+        "type": "object",
+        "additionalProperties": false,
+        "properties": properties(family)
+    })
+}
+
+/// Each setting that some family has, as a property of a JSON Schema that may be null; where families differ, with the widest
+/// limits and without a default.
+pub fn of_all_families() -> Map<String, Value> {
+    let mut all: Map<String, Value> = Map::new();
+    for (name, property) in Family::all().flat_map(properties) {
+        match all.get_mut(&name) {
+            Some(known) => widen(known, &property),
+            None => drop(all.insert(name, property)),
+        }
+    }
+    all.values_mut().for_each(allow_null);
+    all
+}
+
+/// Lets a property of a JSON Schema be null, which is as if it were missing.
+pub fn allow_null(property: &mut Value) {
+    property["type"] = json!([property["type"], "null"]);
+    if let Some(words) = property.get_mut("enum").and_then(Value::as_array_mut) {
+        words.push(Value::Null);
+    }
+}
+
+/// Widens the limits of a property to those of another with the same name.
+fn widen(known: &mut Value, other: &Value) {
+    if known.get("default") != other.get("default")
+        && let Some(fields) = known.as_object_mut()
+    {
+        fields.shift_remove("default");
+    }
+    for (limit, wider) in [("minimum", f64::min as fn(f64, f64) -> f64), ("maximum", f64::max)] {
+        if let (Some(own), Some(their)) = (known[limit].as_f64(), other[limit].as_f64())
+            && wider(own, their) != own
+        {
+            known[limit] = other[limit].clone();
+        }
+    }
+    if let (Some(own), Some(their)) = (known["enum"].as_array().cloned(), other["enum"].as_array()) {
+        let more = their.iter().filter(|word| !own.contains(word)).cloned();
+        known["enum"] = own.iter().cloned().chain(more).collect();
+    }
+}
+
+fn properties(family: Family) -> Map<String, Value> {
     let mut properties = Map::new();
     for setting in family.settings() {
         let mut property = match &setting.range {
@@ -79,11 +131,5 @@ pub fn schema(family: Family) -> Value {
         property["description"] = setting.help.into();
         properties.insert(setting.name.to_owned(), property);
     }
-    json!({
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": family.name(),
-        "type": "object",
-        "additionalProperties": false,
-        "properties": properties
-    })
+    properties
 }
