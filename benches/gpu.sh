@@ -10,8 +10,8 @@
 #   MINILM_FOLDER  all-MiniLM-L6-v2 as published; without it that part is left out
 # Needs python3 with numpy and torch (and transformers for MiniLM).
 #
-# It has not been run: there was no machine with an NVIDIA GPU. Batch prediction runs on the CPU in any case; PyTorch's
-# figure beside it is the forward pass alone.
+# It has not been run: there was no machine with an NVIDIA GPU. The million rows are answered by the CPU here; a job of a server does
+# it on the GPU (batches.py KENYON million.csv label --only kenyon --serve "--device cuda"). PyTorch's figure is the forward pass alone.
 set -euo pipefail
 
 built=${1:?TARGET_FOLDER} data=${2:?DATA_FOLDER} minilm=${3:-}

@@ -203,7 +203,8 @@ pub(super) fn predict_csv(
         threads: crate::config::cores(),
     };
     let top_k = Some(EVERY_CLASS);
-    let options = LineOptions { format: LineFormat::Csv, coverage, top_k, explain: explained };
+    let options =
+        LineOptions { format: LineFormat::Csv, coverage, top_k, explain: explained, ..LineOptions::default() };
     answer_file(&bundle, &source, &options, &mut |lines| {
         show::bytes(&lines.bytes);
         Ok(true)

@@ -175,7 +175,11 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         }
         Command::Doctor(flags) => workers()?.block_on(doctor::run(Config::load(*flags)?, at.json)),
         Command::Health(flags) => client(health::run(&Config::load(*flags)?, at.json)),
-        Command::Train(args) => client(args.run(at)),
+        Command::Train(args) => {
+            // Without a server it is this process that trains.
+            crate::jobs::restart_with(crate::config::cores());
+            client(args.run(at))
+        }
         Command::Predict(args) => client(args.run(at)),
         Command::Observe(args) => client(args.run(at)),
         Command::Evaluate(args) => client(args.run(at)),

@@ -4,6 +4,7 @@ use super::Api;
 use super::blocking::blocking;
 use super::error::{Answer, Problem};
 use super::read::{Json, Path};
+use super::schemas::Code;
 use crate::store::ModelName;
 use crate::{Detail, Error};
 use axum::extract::State;
@@ -50,21 +51,6 @@ struct Codes {
     width: usize,
     /// A code for each row, in their order.
     embeddings: Vec<Code>,
-}
-
-/// The code of one row.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-#[serde(untagged)]
-enum Code {
-    /// The value of every unit.
-    Dense(Vec<f32>),
-    /// The units that are not zero.
-    Sparse {
-        /// Their numbers, ascending.
-        indices: Vec<usize>,
-        /// Their values.
-        values: Vec<f32>,
-    },
 }
 
 /// The activity of a layer, by default the last before the readout, for each row: similar rows have similar codes.

@@ -5,16 +5,17 @@ use super::blocking::blocking;
 use super::error::{Answer, Problem, described};
 use super::read::{Path, Query, Raw, body_error};
 use super::schemas::{Binary, PredictAnswer, PredictLine, PredictRequest};
+use crate::jobs::Conditional;
 use crate::serving::{self, LoadedVersion};
 use crate::store::{ModelName, Staged};
-use crate::{Detail, Error, Result};
+use crate::{Error, Result};
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt};
 use kenyon_learn::data::formats::{self, Part};
-use kenyon_learn::learning::answers::{self, LineFormat, LineOptions, LineSource};
+use kenyon_learn::learning::answers::{self, EmbeddingForm, LineFormat, LineOptions, LineSource};
 use serde::Deserialize;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,11 +42,24 @@ struct LineQuery {
     /// Share of the time that `set`, or `lower` and `upper`, contain the truth; 0.9 when missing.
     #[param(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
     coverage: Option<f64>,
+    /// Whether `set` may be empty; by default the likeliest class is always included.
+    allow_empty: Option<bool>,
+    /// `class` for sets with that coverage among the rows of each class.
+    #[param(value_type = Option<Conditional>, inline)]
+    conditional: Option<String>,
+    /// Novelty above which the verdict on a row is `unfamiliar`; 0.99 by default.
+    #[param(minimum = 0.0, maximum = 1.0)]
+    novelty_level: Option<f32>,
     /// Classes listed with their probabilities; none when missing.
     #[param(minimum = 1, maximum = 1_000_000)]
     top_k: Option<usize>,
     /// Whether each answer is explained, which takes a few milliseconds a row.
     explain: Option<bool>,
+    /// Adds the activity of a layer to each line (see `POST …/embed`): `dense`, or `sparse`.
+    #[param(inline)]
+    embedding: Option<EmbeddingForm>,
+    /// The layer of that activity; the last before the readout when missing.
+    layer: Option<String>,
     /// A version by number.
     #[param(minimum = 1, maximum = 1_000_000_000)]
     version: Option<u64>,
@@ -115,6 +129,7 @@ async fn answer_file(api: Api, name: ModelName, request: Request) -> Answer<Resp
     let path = staged.path().to_owned();
     let part = blocking(move || formats::detect(&path, kind.as_deref(), encoding.as_deref())).await?;
     let permit = api.files_answered.clone().acquire_owned().await.map_err(Error::internal)?;
+    let format = options.format;
     let work =
         FileWork { live: chosen.live, part, options, limits: api.file_limits(), _staged: staged, _permit: permit };
     let (sender, mut receiver) = mpsc::channel(PARTS_WAITING);
@@ -122,7 +137,6 @@ async fn answer_file(api: Api, name: ModelName, request: Request) -> Answer<Resp
     // A failure before the first line still has a status of its own.
     let first = receiver.recv().await.ok_or_else(|| Error::unprocessable("no_rows", "the file holds no rows"))??;
     let rest = tokio_stream::wrappers::ReceiverStream::new(receiver);
-    let format = options.format;
     let lines = futures::stream::iter([Ok(first)]).chain(rest).map(move |part| ended(part, format, &id));
     let kind = match format {
         LineFormat::Ndjson => "application/x-ndjson",
@@ -178,21 +192,22 @@ impl FileWork {
 
 impl LineQuery {
     fn options(&self, headers: &HeaderMap) -> Result<LineOptions> {
-        let bad = |code, field: &str, reason: &str| {
-            Error::malformed(code, format!("{field} {reason}")).with_details([Detail::path(field, reason)])
-        };
-        if self.coverage.is_some_and(|c| !(c > 0.0 && c < 1.0)) {
-            return Err(bad("invalid_coverage", "coverage", "must lie between 0 and 1, both excluded"));
-        }
-        if self.top_k.is_some_and(|k| !(1..=1_000_000).contains(&k)) {
-            return Err(bad("invalid_top_k", "top_k", "must lie between 1 and 1,000,000"));
-        }
         let accept = text(headers, header::ACCEPT).unwrap_or_default();
         let place = |kind: &str| accept.find(kind).unwrap_or(usize::MAX);
         let csv = place("text/csv") < place("ndjson").min(place("json"));
-        let format = if csv { LineFormat::Csv } else { LineFormat::Ndjson };
-        let explain = self.explain.unwrap_or_default();
-        Ok(LineOptions { format, coverage: self.coverage, top_k: self.top_k, explain })
+        let options = LineOptions {
+            format: if csv { LineFormat::Csv } else { LineFormat::Ndjson },
+            coverage: self.coverage,
+            allow_empty: self.allow_empty.unwrap_or_default(),
+            conditional: self.conditional.clone(),
+            novelty_level: self.novelty_level,
+            top_k: self.top_k,
+            explain: self.explain.unwrap_or_default(),
+            embedding: self.embedding,
+            layer: self.layer.clone(),
+        };
+        options.check()?;
+        Ok(options)
     }
 }
 

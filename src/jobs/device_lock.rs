@@ -1,4 +1,4 @@
-//! One training a device at a time: a second one would get its turn mini-batch by mini-batch, and its memory not at all.
+//! One job a device at a time: a second one would get its turn mini-batch by mini-batch, and its memory not at all.
 
 use crate::{Error, Kind, Result};
 use kenyon_learn::device::DeviceName;
@@ -10,7 +10,7 @@ use std::time::Duration;
 /// How often it is seen whether the job was canceled.
 const TICK: Duration = Duration::from_millis(50);
 
-/// A device that is this training's own until it is dropped. The lock is that of a file, which the system releases
+/// A device that is this job's own until it is dropped. The lock is that of a file, which the system releases
 /// whatever becomes of the process, and which all processes of the machine see.
 pub(super) struct DeviceLock {
     _file: Option<File>,

@@ -37,6 +37,7 @@ mod search;
 mod supervise;
 #[cfg(test)]
 mod tests;
+mod threads;
 mod train_request;
 mod trainer;
 mod worker;
@@ -50,7 +51,9 @@ pub use inputs::{local_parts, summary};
 pub use predictor::BatchRequest;
 pub use queue::Queue;
 pub use runner::{Outcome, Runner, Work};
+pub use schemas::Conditional;
 pub use search::SearchRequest;
+pub use threads::restart_with;
 pub use train_request::{BalancedWord, DivideBy, HeldOut, TrainRequest, Weights};
 pub use trainer::Trainer;
 pub use worker::{WorkerConfig, Workers};

@@ -3,15 +3,18 @@
 //! A segment that was written and not counted is written again by the next attempt, the same: no row is lost, and
 //! none is there twice.
 
+use super::device_lock::DeviceLock;
 use super::inputs::{local_parts, summary};
 use super::runner::{Outcome, Work};
+use super::schemas::Conditional;
 use crate::store::{Dataset, DatasetName, NewPart, Staged};
 use crate::{Error, Result};
 use kenyon_learn::data::formats::{self, Header, Limits, ReadOptions};
 use kenyon_learn::data::rows::RowsReader;
 use kenyon_learn::data::{plan, schema};
-use kenyon_learn::learning::answers::{LineFormat, LineOptions, LineSource, answer_file};
-use kenyon_learn::learning::{Bundle, Monitor, Progress};
+use kenyon_learn::device::DeviceName;
+use kenyon_learn::learning::answers::{EmbeddingForm, LineFormat, LineOptions, LineSource, answer_file};
+use kenyon_learn::learning::{Bundle, Engine, Monitor, Progress};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::time::Instant;
@@ -55,6 +58,17 @@ pub struct BatchRequest {
     #[serde(default)]
     #[schema(exclusive_minimum = 0.0, exclusive_maximum = 1.0)]
     pub coverage: Option<f64>,
+    /// Whether `set` may be empty; by default the likeliest class is always included.
+    #[serde(default)]
+    pub allow_empty: bool,
+    /// `class` for sets with that coverage among the rows of each class.
+    #[serde(default)]
+    #[schema(value_type = Option<Conditional>)]
+    pub conditional: Option<String>,
+    /// Novelty above which the verdict on a row is `unfamiliar`; 0.99 by default.
+    #[serde(default)]
+    #[schema(minimum = 0.0, maximum = 1.0)]
+    pub novelty_level: Option<f32>,
     /// Classes listed with their probabilities; none when missing.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000)]
@@ -62,6 +76,15 @@ pub struct BatchRequest {
     /// Whether each answer is explained, which takes a few milliseconds a row.
     #[serde(default)]
     pub explain: bool,
+    /// Adds a column with the activity of a layer, as `POST …/embed` gives it.
+    #[serde(default)]
+    pub embedding: Option<EmbeddingForm>,
+    /// The layer of that activity; the last before the readout when missing.
+    #[serde(default)]
+    pub layer: Option<String>,
+    /// What computes the network: candle where the server has a device and the family has a use for it, else the kernels.
+    #[serde(default)]
+    pub engine: Engine,
     /// The version that answers; the one that is served when missing.
     #[serde(default)]
     #[schema(minimum = 1, maximum = 1_000_000_000)]
@@ -83,21 +106,28 @@ struct Written {
 impl BatchRequest {
     /// What can be refused before the job waits.
     pub(super) fn check(&self) -> Result<()> {
-        let bad = |code, field: &str, reason: &str| {
-            Error::malformed(code, format!("{field} {reason}")).with_details([crate::Detail::path(field, reason)])
-        };
-        if self.coverage.is_some_and(|c| !(c > 0.0 && c < 1.0)) {
-            return Err(bad("invalid_coverage", "coverage", "must lie between 0 and 1, both excluded"));
-        }
-        if self.top_k.is_some_and(|k| !(1..=1_000_000).contains(&k)) {
-            return Err(bad("invalid_top_k", "top_k", "must lie between 1 and 1,000,000"));
-        }
+        self.options().check()?;
         if self.into.as_ref() == Some(&self.dataset) {
             let reason = "is the dataset that is read";
             return Err(Error::unprocessable("contradictory_request", format!("into {reason}"))
                 .with_details([crate::Detail::path("into", reason)]));
         }
         Ok(())
+    }
+
+    /// What its lines are to hold.
+    fn options(&self) -> LineOptions {
+        LineOptions {
+            format: self.format.lines(),
+            coverage: self.coverage,
+            allow_empty: self.allow_empty,
+            conditional: self.conditional.clone(),
+            novelty_level: self.novelty_level,
+            top_k: self.top_k,
+            explain: self.explain,
+            embedding: self.embedding,
+            layer: self.layer.clone(),
+        }
     }
 }
 
@@ -107,8 +137,8 @@ fn yield_to_requests() {
     let _ = rustix::process::nice(super::child::NICE);
 }
 
-/// Does the job.
-pub(super) fn run(work: &Work, monitor: &dyn Monitor, limits: Limits) -> Result<Outcome> {
+/// Does the job, on `device` where the network can be there.
+pub(super) fn run(work: &Work, monitor: &dyn Monitor, limits: Limits, device: DeviceName) -> Result<Outcome> {
     yield_to_requests();
     let request: BatchRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
     let missing = || Error::unprocessable("no_version", "the model has no version to answer with");
@@ -116,6 +146,9 @@ pub(super) fn run(work: &Work, monitor: &dyn Monitor, limits: Limits) -> Result<
     let version = work.wait(store.version(work.job.model()?, request.version.ok_or_else(missing)?))?;
     let files = work.wait(store.version_files(&version))?;
     let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
+    let placed = bundle.placed(device, request.engine)?;
+    let held = DeviceLock::of(placed.device, monitor)?;
+    placed.warning().iter().for_each(|warning| monitor.log(&warning.to_string()));
     let gone = || Error::unprocessable("dataset_not_found", "the job's dataset is gone");
     let dataset = &work.input.as_ref().ok_or_else(gone)?.dataset;
     let written = work.resume.as_deref().map(serde_json::from_slice).transpose().map_err(Error::internal)?;
@@ -126,10 +159,12 @@ pub(super) fn run(work: &Work, monitor: &dyn Monitor, limits: Limits) -> Result<
         bytes: Vec::new(),
         pending: Written::default(),
         total: dataset.rows,
+        device: placed.device,
         begun: (Instant::now(), 0),
     };
     segments.begun.1 = segments.written.rows;
-    segments.answer(&bundle, dataset, &request, limits)?;
+    segments.answer(&placed.bundle, dataset, &request, limits)?;
+    drop(held);
     let Written { segments, rows, failed, bytes } = segments.written;
     if let Some(into) = &request.into {
         keep_as_dataset(work, into, request.format.lines(), segments, limits)?;
@@ -139,9 +174,10 @@ pub(super) fn run(work: &Work, monitor: &dyn Monitor, limits: Limits) -> Result<
         OutputFormat::Csv | OutputFormat::Ndjson => (0, segments, bytes),
     };
     let (format, version) = (request.format, version.version);
+    let (device, warnings) = (placed.device, placed.warning().into_iter().collect::<Vec<_>>());
     let result = json!({
         "version": version, "rows": rows, "failed": failed, "format": format, "first_segment": from, "segments": to,
-        "bytes": bytes,
+        "bytes": bytes, "device": device, "warnings": warnings,
     });
     Ok(Outcome::Result { metrics: json!({ "rows": rows, "failed": failed }), result })
 }
@@ -156,6 +192,7 @@ struct Segments<'a> {
     bytes: Vec<u8>,
     pending: Written,
     total: u64,
+    device: DeviceName,
     /// When this attempt began, and at which row.
     begun: (Instant, u64),
 }
@@ -165,8 +202,7 @@ impl Segments<'_> {
         let columns = summary(&dataset.columns)?.columns;
         let inputs = plan::spelled_as(&bundle.encoder.inputs, &columns);
         let reader = RowsReader::new(&inputs, &bundle.config.ignored);
-        let BatchRequest { coverage, top_k, explain, .. } = *request;
-        let options = LineOptions { format: request.format.lines(), coverage, top_k, explain };
+        let options = request.options();
         let parts = self.work.wait(local_parts(&self.work.store, dataset))?;
         let (mut first, threads) = (0, self.work.threads);
         for (part, stored) in parts.iter().zip(&dataset.parts) {
@@ -225,6 +261,7 @@ impl Segments<'_> {
             fraction: rows as f64 / self.total.max(1) as f64,
             rows_per_second: rate,
             eta_seconds: left as f64 / rate.max(1e-9),
+            device: self.device,
             ..Progress::default()
         };
         self.monitor.progress(&progress, false);

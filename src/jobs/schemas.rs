@@ -3,9 +3,29 @@
 
 use crate::store::{DatasetName, EncoderName, ModelName};
 use kenyon_learn::learning::compare::Distance;
+use kenyon_learn::models::settings;
 use serde::Deserialize;
+use serde_json::json;
 use std::collections::HashMap;
-use utoipa::ToSchema;
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+/// Settings of a training.
+pub(super) struct TrainSettings;
+
+impl PartialSchema for TrainSettings {
+    /// Those that some family has.
+    fn schema() -> RefOr<Schema> {
+        let described = json!({
+            "type": "object", "properties": settings::of_all_families(), "additionalProperties": false,
+            "description": "Settings of the family and of training itself; null is as if missing. Which ones a family has, \
+                with defaults and limits, is in `GET /api/v1/families`; one that it does not have is refused.",
+        });
+        serde_json::from_value::<Schema>(described).unwrap_or_default().into()
+    }
+}
+
+impl ToSchema for TrainSettings {}
 
 /// How much each class weighs in the loss.
 #[derive(Deserialize, ToSchema)]
@@ -66,6 +86,14 @@ pub(super) enum DivideRowsBy {
 pub(super) struct HeldOutDataset {
     /// Its name.
     dataset: DatasetName,
+}
+
+/// What the coverage of sets holds for.
+#[derive(Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Conditional {
+    /// For the rows of each class.
+    Class,
 }
 
 /// The values one setting may take.

@@ -4,6 +4,7 @@
 use super::compute::{Computed, Given, Task};
 use super::memory;
 use super::messages::{CHECKPOINT, Failure, GIVEN, MADE, Message, Order, RESUME, Start, read, write};
+use super::threads;
 use crate::{Error, Kind, Result};
 use kenyon_learn::learning::Monitor;
 use std::collections::VecDeque;
@@ -67,13 +68,6 @@ pub(super) fn run(place: &Place<'_>, task: Task, given: Given, monitor: &dyn Mon
     Ok(computed)
 }
 
-/// How many threads share an operation of candle on numbers one by one. They meet at a barrier without blocking, so that beside other
-/// work a training waits most of its time for a thread that is not running; our own operations share their work otherwise.
-const CANDLE_THREADS: &str = "CANDLE_NUM_THREADS";
-
-/// How many threads share a matrix product. Where it is missing candle reads `/proc/cpuinfo` at each product.
-const RAYON_THREADS: &str = "RAYON_NUM_THREADS";
-
 /// A running process; ended when dropped.
 struct Process {
     child: Child,
@@ -90,14 +84,10 @@ struct Process {
 }
 
 impl Process {
-    fn start(program: &Path, folder: &Path, threads: usize) -> Result<Self> {
+    fn start(program: &Path, folder: &Path, cores: usize) -> Result<Self> {
         let ended_before = memory::ended_by_system();
         let mut command = Command::new(program);
-        for (name, threads) in [(CANDLE_THREADS, 1), (RAYON_THREADS, threads)] {
-            if std::env::var_os(name).is_none() {
-                command.env(name, threads.to_string());
-            }
-        }
+        threads::set(&mut command, cores);
         let mut child = command
             .arg("job")
             .current_dir(folder)

@@ -1,6 +1,6 @@
 //! A training request and the checks that are made before it is queued.
 
-use super::schemas::{ClassWeighting, HeldOutRows};
+use super::schemas::{ClassWeighting, HeldOutRows, TrainSettings};
 use super::search::{self, SearchRequest};
 use crate::store::DatasetName;
 use crate::{Detail, Error, Result};
@@ -51,7 +51,7 @@ pub struct TrainRequest {
     pub priority: i64,
     /// Settings of the family and of training itself.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
-    #[schema(value_type = HashMap<String, Value>)]
+    #[schema(value_type = TrainSettings, required = false)]
     pub config: Map<String, Value>,
     /// Column with the weight of each row; it is not learned from.
     #[serde(default, skip_serializing_if = "Option::is_none")]

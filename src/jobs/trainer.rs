@@ -35,7 +35,7 @@ pub struct Trainer {
     pub memory: Option<u64>,
     /// The program that computes, as `PROGRAM job`; without one it happens on the job's thread.
     pub program: Option<PathBuf>,
-    /// Where trainings run.
+    /// Where trainings run, and networks that answer whole datasets.
     pub device: DeviceName,
 }
 
@@ -44,7 +44,7 @@ impl Runner for Trainer {
         match work.job.kind {
             JobKind::Train => self.train(work, monitor),
             JobKind::Evaluate => self.evaluate(work, monitor),
-            JobKind::Predict => predictor::run(work, monitor, self.limits),
+            JobKind::Predict => predictor::run(work, monitor, self.limits, self.device),
             JobKind::Compare => comparer::run(work, monitor, self.limits, self.limit()),
             JobKind::Distill => self.distill(work, monitor),
             JobKind::Consolidate => {

@@ -150,6 +150,81 @@ async fn a_dataset_is_answered_by_a_job_whose_output_has_its_columns() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn lines_have_the_options_of_a_json_request_and_the_code_of_a_layer() {
+    let server = server().await;
+    let csv = "x,y,colour\n2,0.1,red\nfar,0,red\n-2,0,blue\n0,0,red\n";
+    let rows = json!([{"x": 2, "y": 0.1, "colour": "red"}, {"x": -2, "y": 0, "colour": "blue"}, {"x": 0, "y": 0, "colour": "red"}]);
+    let query = "?coverage=0.3&allow_empty=true&conditional=class&novelty_level=0&embedding=dense";
+    let answer = lines(&predict(&server, query, "text/csv", "*/*", csv).await);
+    let fitting: Vec<&Value> = answer.iter().filter(|line| line["error"].is_null()).collect();
+    assert_eq!((answer.len(), fitting.len()), (4, 3), "{answer:?}");
+    let request = json!({
+        "rows": rows, "coverage": 0.3, "allow_empty": true, "conditional": "class", "novelty_level": 0.0
+    });
+    let expected = server.post("/api/v1/models/m/predict", &request).await.ok();
+    let codes = server.post("/api/v1/models/m/embed", json!({"rows": rows})).await.ok();
+    for (i, line) in fitting.iter().enumerate() {
+        let single = &expected["predictions"][i];
+        assert_eq!((&line["set"], &line["verdict"]), (&single["set"], &single["verdict"]), "{i}");
+        assert_eq!(line["embedding"], codes["embeddings"][i], "{i}");
+    }
+    assert!(fitting.iter().any(|line| line["verdict"] == "unfamiliar"), "{answer:?}");
+    let sparse = lines(&predict(&server, "?embedding=sparse&layer=features", "text/csv", "*/*", csv).await);
+    let request = json!({"rows": rows, "sparse": true, "layer": "features"});
+    let codes = server.post("/api/v1/models/m/embed", request).await.ok();
+    assert_eq!((&sparse[0]["embedding"], &sparse[1]["embedding"]), (&codes["embeddings"][0], &Value::Null));
+    for (query, problem) in [
+        ("novelty_level=2", (400, "invalid_novelty_level")),
+        ("conditional=row", (400, "invalid_conditional")),
+        ("layer=hidden.0", (422, "contradictory_request")),
+        ("embedding=dense&layer=hidden.9", (422, "unknown_layer")),
+    ] {
+        let request = server.request(Method::POST, &format!("/api/v1/models/m/predict?{query}"));
+        assert_eq!(send(request.header("content-type", "text/csv").body(csv)).await.problem(), problem, "{query}");
+    }
+    server.put("/api/v1/datasets/more", csv).await.ok();
+    let request =
+        json!({"dataset": "more", "format": "parquet", "embedding": "dense", "novelty_level": 0.0, "into": "codes"});
+    let job = ended(&server, &request).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    let kept = server.get("/api/v1/datasets/codes/rows").await.ok();
+    let numbers = |row: &Value| row["embedding"].as_array().unwrap().iter().map(Value::as_f64).collect::<Vec<_>>();
+    assert_eq!(numbers(&kept["rows"][0]), numbers(&answer[0]), "{kept}");
+    assert_eq!(kept["rows"][0]["verdict"], answer[0]["verdict"], "{kept}");
+    let wrong = json!({"dataset": "more", "format": "csv", "layer": "features"});
+    let refused = server.post("/api/v1/models/m/predict/batch", &wrong).await;
+    assert_eq!(refused.problem(), (422, "contradictory_request"));
+}
+
+/// The job of a batch when it has ended.
+async fn ended(server: &TestServer, request: &Value) -> Value {
+    let queued = server.post("/api/v1/models/m/predict/batch", request).await.ok();
+    server.ended(queued["id"].as_str().unwrap()).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn candle_answers_a_dataset_as_the_kernels_do_where_the_family_has_a_use_for_it() {
+    let server = server().await;
+    let rows = async |engine: &str| {
+        let into = format!("by-{engine}");
+        let request = json!({"dataset": "clouds", "format": "ndjson", "engine": engine, "into": into});
+        let job = ended(&server, &request).await;
+        assert_eq!((&job["status"], &job["result"]["device"]), (&json!("succeeded"), &json!("cpu")), "{job}");
+        assert_eq!(job["warnings"], json!([]), "{job}");
+        server.get(&format!("/api/v1/datasets/{into}/rows?limit=300")).await.ok()["rows"].clone()
+    };
+    let (kernels, candle) = (rows("kernels").await, rows("candle").await);
+    for (a, b) in kernels.as_array().unwrap().iter().zip(candle.as_array().unwrap()) {
+        let apart = a["probability"].as_f64().unwrap() - b["probability"].as_f64().unwrap();
+        assert!(a["predicted"] == b["predicted"] && apart.abs() < 1e-3, "{a} {b}");
+    }
+    let hybrid = json!({"dataset": "clouds", "target": "label", "family": "hybrid"});
+    assert_eq!(server.train("m", hybrid).await["status"], "succeeded");
+    let job = ended(&server, &json!({"dataset": "clouds", "format": "csv", "engine": "candle"})).await;
+    assert_eq!((&job["status"], &job["error"]["code"]), (&json!("failed"), &json!("bad_setting")), "{job}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn versions_are_compared_on_the_same_rows() {
     let server = server().await;
     let request = json!({"dataset": "clouds", "target": "label", "family": "memory", "config": {"epochs": 1}});

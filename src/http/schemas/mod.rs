@@ -8,7 +8,7 @@ mod predictions;
 mod streams;
 
 pub(crate) use activity::Activity;
-pub(crate) use predictions::{PredictAnswer, PredictLine, PredictRequest, Recalled};
+pub(crate) use predictions::{Code, PredictAnswer, PredictLine, PredictRequest, Recalled};
 pub(crate) use streams::{
     ForgetAnswer, ForgetRequest, MemoryAnswer, ObserveAnswer, ObserveLine, ObserveRequest, StreamAnswer,
 };

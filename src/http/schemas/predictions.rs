@@ -2,6 +2,7 @@
 
 use super::{Label, Row};
 use crate::http::error::Problem;
+use crate::jobs::Conditional;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::HashMap;
@@ -45,14 +46,6 @@ pub(crate) enum Explain {
     Whether(bool),
     /// More than those.
     How(ExplainHow),
-}
-
-/// What the coverage of sets holds for.
-#[derive(Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Conditional {
-    /// For the rows of each class.
-    Class,
 }
 
 /// A kind of explanation.
@@ -151,9 +144,27 @@ pub(crate) struct LineAnswer {
     novelty: f64,
     /// The above in one word.
     verdict: Verdict,
+    /// The activity of a layer, where requested.
+    #[schema(required = false)]
+    embedding: Code,
     /// The explanation, where requested; without maps of lists, and null for a model without a background sample.
     #[schema(required = false)]
     explanation: Option<Explanation>,
+}
+
+/// The code of one row.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(untagged)]
+pub(crate) enum Code {
+    /// The value of every unit.
+    Dense(Vec<f32>),
+    /// The units that are not zero.
+    Sparse {
+        /// Their numbers, ascending.
+        indices: Vec<usize>,
+        /// Their values.
+        values: Vec<f32>,
+    },
 }
 
 /// A row that does not fit.

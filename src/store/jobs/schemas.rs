@@ -22,7 +22,7 @@ pub(super) struct JobProgress {
     rows_per_second: Option<f64>,
     /// Estimated seconds left.
     eta_seconds: Option<f64>,
-    /// The device that a training runs on: `cpu`, `cuda:N` or `metal`.
+    /// The device that a training or a batch of predictions runs on: `cpu`, `cuda:N` or `metal`.
     device: Option<String>,
 }
 

@@ -2,55 +2,26 @@
 //! line of its own with the reason, in its place.
 
 mod in_order;
+mod options;
 
 use super::bundle::{Bundle, class_name};
-use super::calibrate::SetOptions;
 use super::explain::{Contribution, attribute};
 use crate::data::Table;
 use crate::data::formats::{Limits, Part};
 use crate::data::rows::{Chunk, ChunkPlan, RowsReader, read_chunks};
 use crate::data::schema::ColumnInfo;
 use crate::data::target::TargetEncoder;
+use crate::models::{LayerCode, layer_code};
 use crate::{Detail, Result};
 use in_order::in_order;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::collections::HashSet;
 use std::sync::Arc;
 
+pub use options::{EmbeddingForm, LineFormat, LineOptions};
+
 /// Rows that are read, answered and written together.
 pub const CHUNK: usize = 1024;
-
-/// The coverage of sets and intervals where none is requested.
-const COVERAGE: f64 = 0.9;
-
-/// What lines are written as.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-pub enum LineFormat {
-    /// A JSON object a line.
-    #[default]
-    Ndjson,
-    /// Fields separated by commas, with a line of names.
-    Csv,
-}
-
-/// What lines are to hold.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct LineOptions {
-    /// What they are written as.
-    pub format: LineFormat,
-    /// Share of the time that `set`, or `lower` and `upper`, are to hold the truth.
-    #[serde(default)]
-    pub coverage: Option<f64>,
-    /// Classes listed with their probabilities.
-    #[serde(default)]
-    pub top_k: Option<usize>,
-    /// Whether each answer is explained ([`attribute`]), which takes a few milliseconds a row.
-    #[serde(default)]
-    pub explain: bool,
-}
 
 /// Lines of some rows.
 #[derive(Debug)]
@@ -167,6 +138,7 @@ fn fields(bundle: &Bundle, options: &LineOptions) -> Vec<&'static str> {
         TargetEncoder::Number { .. } => fields.extend(["lower", "upper"]),
     }
     fields.extend(["novelty", "verdict"]);
+    fields.extend(options.embedding.map(|_| "embedding"));
     fields.extend(options.explain.then_some("explanation"));
     fields
 }
@@ -178,11 +150,11 @@ fn values(
     (novelty, error_size): (f32, Option<f32>),
     options: &LineOptions,
 ) -> Vec<Value> {
-    let coverage = options.coverage.unwrap_or(COVERAGE);
+    let sets = options.sets();
     let mut cells = Vec::with_capacity(6);
     let unsure = match &bundle.config.target_encoder {
         TargetEncoder::Classes(classes) => {
-            let set = bundle.set(outputs, SetOptions::of(coverage));
+            let set = bundle.set(outputs, sets);
             cells.push(bundle.label(outputs).cloned().unwrap_or_default());
             cells.push(short(outputs[bundle.named(outputs)]));
             cells.push(set.iter().map(|&class| classes[class].clone()).collect());
@@ -191,14 +163,14 @@ fn values(
         }
         TargetEncoder::Number { .. } => {
             let value = bundle.value(outputs[0]);
-            let interval = bundle.interval(value, error_size, coverage);
+            let interval = bundle.interval(value, error_size, sets.coverage);
             cells.push(json!(value));
             cells.push(json!(interval.map(|[lower, _]| lower)));
             cells.push(json!(interval.map(|[_, upper]| upper)));
             bundle.is_wide(interval)
         }
     };
-    let verdict = match (bundle.abstains(novelty, None), unsure) {
+    let verdict = match (bundle.abstains(novelty, options.novelty_level), unsure) {
         (true, _) => "unfamiliar",
         (_, true) => "unsure",
         _ => "sure",
@@ -221,6 +193,20 @@ fn explanation(bundle: &Bundle, table: &Table, row: usize, outputs: &[f32]) -> R
     };
     let features: Vec<Value> = found.features.iter().map(feature).collect();
     Ok(json!({ "baseline": found.baseline, "output": found.output, "unit": found.unit, "features": features }))
+}
+
+/// The code of a row.
+fn embedding(code: &LayerCode, row: usize, form: EmbeddingForm) -> Value {
+    let values = &code.values[row * code.width..(row + 1) * code.width];
+    match form {
+        EmbeddingForm::Dense => values.iter().copied().map(short).collect(),
+        EmbeddingForm::Sparse => {
+            let active = values.iter().copied().enumerate().filter(|(_, value)| *value != 0.0);
+            let (indices, values): (Vec<Value>, Vec<Value>) =
+                active.map(|(unit, value)| (unit.into(), short(value))).unzip();
+            json!({ "indices": indices, "values": values })
+        }
+    }
 }
 
 /// A number with the digits that distinguish it from other numbers of its precision.
@@ -255,10 +241,14 @@ fn write(
         selected = chunk.table.select(&fitting);
         &selected
     };
-    let answers = match fitting.len() {
-        0 => None,
-        _ => Some(bundle.run(&bundle.encode(table)?)?),
-    };
+    let (mut answers, mut code) = (None, None);
+    if !fitting.is_empty() {
+        let batch = bundle.encode(table)?;
+        answers = Some(bundle.run(&batch)?);
+        if options.embedding.is_some() {
+            code = Some(layer_code(&*bundle.network, &batch, options.layer.as_deref())?);
+        }
+    }
     let mut next = 0;
     for row in 0..chunk.table.rows {
         let cells = chunk.cells.get(row).map_or(&[][..], Vec::as_slice);
@@ -270,6 +260,9 @@ fn write(
         let outputs = &answers.values[next * answers.outputs..(next + 1) * answers.outputs];
         let novelty = answers.novelty.get(next).copied().unwrap_or(0.0);
         let mut values = values(bundle, outputs, (novelty, answers.error_sizes.get(next).copied()), options);
+        if let (Some(form), Some(code)) = (options.embedding, &code) {
+            values.push(embedding(code, next, form));
+        }
         if options.explain {
             values.push(explanation(bundle, table, next, outputs)?);
         }

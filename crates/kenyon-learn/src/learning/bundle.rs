@@ -141,6 +141,11 @@ impl Bundle {
         Self { background, ..self }
     }
 
+    /// The same with another way to compute its network.
+    pub(super) fn with_network(self, other: impl FnOnce(Box<dyn Network>) -> Box<dyn Network>) -> Self {
+        Self { network: other(self.network), ..self }
+    }
+
     /// Reads JSON rows into tables for this model.
     pub fn reader(&self) -> &RowsReader {
         &self.reader

@@ -8,6 +8,7 @@ pub mod calibrate;
 mod candle;
 pub mod compare;
 pub mod drift;
+mod engine;
 pub mod evaluate;
 pub mod explain;
 pub mod fit;
@@ -21,6 +22,7 @@ pub mod stream;
 pub mod verify;
 
 pub use bundle::Bundle;
+pub use engine::{Engine, PlacedBundle};
 pub use fit::{Fitted, fit};
 
 use crate::Result;

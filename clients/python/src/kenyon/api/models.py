@@ -118,13 +118,19 @@ class Models(Resource):
         *,
         content_type: str,
         accept: Literal["application/x-ndjson", "text/csv"] = "application/x-ndjson",
+        embedding: Literal["dense", "sparse"] | None = None,
+        layer: str | None = None,
         timeout: float | None = None,
         **options: Any,
     ) -> Iterator[str]:
-        """Answers a CSV, NDJSON or Parquet body of any length; lines of the answer as they arrive."""
+        """Answers a CSV, NDJSON or Parquet body of any length; lines of the answer as they arrive.
+
+        ``options`` are those of :meth:`predict`; ``embedding`` adds the activity of ``layer`` to each line.
+        """
+        query = {**options, "embedding": embedding, "layer": layer}
         headers = {"Content-Type": content_type, "Accept": accept}
         reply = self._reply(
-            "POST /api/v1/models/{name}/predict", name, query=options, data=data, headers=headers, timeout=timeout
+            "POST /api/v1/models/{name}/predict", name, query=query, data=data, headers=headers, timeout=timeout
         )
         return reply.lines()
 
@@ -139,12 +145,20 @@ class Models(Resource):
         explain: types.Explain | None = None,
         version: int | None = None,
         into: str | None = None,
+        allow_empty: bool | None = None,
+        conditional: Literal["class"] | None = None,
+        novelty_level: float | None = None,
+        embedding: Literal["dense", "sparse"] | None = None,
+        layer: str | None = None,
+        engine: Literal["auto", "kernels", "candle"] | None = None,
         idempotency_key: str | None = None,
     ) -> types.Job:
         """Queues the prediction of a whole dataset; ``job_output`` is the file."""
         body = given(
-            dataset=dataset, format=format, coverage=coverage, top_k=top_k, explain=explain, version=version, into=into
-        )
+            dataset=dataset, format=format, coverage=coverage, top_k=top_k, explain=explain, version=version, into=into,
+            allow_empty=allow_empty, conditional=conditional, novelty_level=novelty_level, embedding=embedding, layer=layer,
+            engine=engine,
+        )  # fmt: skip
         headers = {"Idempotency-Key": idempotency_key}
         return self._json(types.Job, "POST /api/v1/models/{name}/predict/batch", name, body=body, headers=headers)
 

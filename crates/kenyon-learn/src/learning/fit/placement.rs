@@ -2,6 +2,7 @@
 
 use crate::data::warning::{Warning, WarningCode};
 use crate::device::{DeviceName, free_bytes};
+use crate::learning::Engine;
 use crate::models::Learner;
 use crate::models::autograd::DeviceLearner;
 use crate::{Detail, Error, Result};
@@ -17,20 +18,11 @@ pub(super) struct Placed {
 }
 
 /// What the setting `engine` asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Engine {
-    Auto,
-    Kernels,
-    Candle,
-}
-
-impl Engine {
-    fn of(config: &Map<String, Value>) -> Self {
-        match config.get("engine").and_then(Value::as_str) {
-            Some("kernels") => Self::Kernels,
-            Some("candle") => Self::Candle,
-            _ => Self::Auto,
-        }
+fn engine(config: &Map<String, Value>) -> Engine {
+    match config.get("engine").and_then(Value::as_str) {
+        Some("kernels") => Engine::Kernels,
+        Some("candle") => Engine::Candle,
+        _ => Engine::Auto,
     }
 }
 
@@ -51,9 +43,8 @@ pub(super) fn placed(
     make: impl Fn() -> Result<Box<dyn Learner>>,
     meet: impl Fn(&mut DeviceLearner) -> Result<()>,
 ) -> Result<Placed> {
-    let (engine, wanted) = (Engine::of(config), wanted.resolved());
-    let on_cpu = engine == Engine::Kernels || (engine == Engine::Auto && wanted == DeviceName::Cpu);
-    if on_cpu {
+    let (engine, wanted) = (engine(config), wanted.resolved());
+    if engine.is_kernels(wanted) {
         return Ok(Placed { learner: make()?, device: DeviceName::Cpu, warning: None });
     }
     let (device, name, warning) = match wanted.open() {
