@@ -158,7 +158,7 @@ def allowed(state, call, since):
     for fault in state["faults"]:
         if fault["process"] == server and fault["begun"] <= call["begun"] and (fault["ended"] is None or fault["ended"] >= since - SILENCE):
             ended = fault["ended"] if fault["ended"] is not None else call["begun"]
-            until = max(until, ended + (SILENCE if fault["kind"] == "lose" else 0))
+            until = max(until, ended + (SILENCE if fault["kind"] in ("lose", "packets") else 0))
     return until - since + DELETED_WITHIN
 
 

@@ -3,7 +3,7 @@
 import threading
 import time
 
-from servers import clock_library
+from servers import Packets, clock_library
 
 # By how many seconds a clock jumps; 0 corrects it.
 JUMPS = [-7200, -60, 0, 0, 60, 7200]
@@ -26,6 +26,8 @@ class Faults(threading.Thread):
             self.kinds.append(self.disk_full)
         if clock_library():
             self.kinds.append(self.clock)
+        if Packets.can_be_lost():
+            self.kinds.append(self.packets)
         self.kinds = [kind for kind in self.kinds if kind.__name__ not in run.options.without]
         self.seen = []
 
@@ -97,3 +99,10 @@ class Faults(threading.Thread):
 
     def clock(self, process):
         process.set_clock(self.random.choice(JUMPS))
+
+    def packets(self, process):
+        # Half of them is more than a connection stands for long: some break, others take seconds for one answer.
+        ports = ([process.port] if process.serves else []) + ([process.line.port] if process.line else [])
+        Packets.lose(self.random.choice([0.05, 0.2, 0.5]), ports)
+        self.hold(0.5, 6)
+        Packets.lose(0, ports)

@@ -4,10 +4,10 @@ usage: python3 tests/histories/run.py BINARY [--seconds 60] [--seed 1] [--client
                                       [--without KIND] [--total-seconds S] [--summary FILE]
 
 With --postgres two servers and two workers share a Postgres of the run's own, each by a connection that can be cut, and an object
-store; without, one server has SQLite and, where this is run by root, a small disk. --plant puts a fault between clients and
-server; the run then fails unless the checks find it. With --total-seconds one seed after the other runs until so much time has been spent under
-faults. Each run prints a line of JSON at its end, which is appended to the file of --summary. The same seed makes the same choices; when calls
-end depends on the machine.
+store; without, one server has SQLite and, where this is run by root, a small disk. Where root runs it, it has a network of its own, in which
+packets are lost. --plant puts a fault between clients and server; the run then fails unless the checks find it. With --total-seconds one seed
+after the other runs until so much time has been spent under faults. Each run prints a line of JSON at its end, which is appended to the file
+of --summary. The same seed makes the same choices; when calls end depends on the machine.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from check import violations
 from clients import FAULTS, Client, History
 from faults import PARTITIONS, Faults
 from final import ARCHIVE_POSTGRES, ARCHIVE_SQLITE, Final
-from servers import Line, ObjectStore, Postgres, Process, SmallDisk
+from servers import Line, ObjectStore, Packets, Postgres, Process, SmallDisk
 
 DISK_MEGABYTES = 192
 
@@ -153,6 +153,7 @@ def main():
     parser.add_argument("--total-seconds", type=float, default=0)
     parser.add_argument("--summary")
     options = parser.parse_args()
+    Packets.enter()
     seeds = max(1, -int(-options.total_seconds // options.seconds))
     good = [one(options, options.seed + i) for i in range(seeds)]
     sys.exit(0 if all(good) else 1)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -98,6 +99,35 @@ class Line:
         self.set_stalled(False)
         self.set_cut(True)
         self.listener.close()
+
+
+class Packets:
+    """The network of this run: its own where root may make one, so that a part of its packets can be lost and no other program's."""
+
+    OWN = "KENYON_HISTORIES_OWN_NETWORK"
+
+    @classmethod
+    def enter(cls):
+        """Starts this program again in a network of its own, where that is possible."""
+        if cls.OWN in os.environ or not shutil.which("iptables"):
+            return
+        prepare = "ip link set lo up && iptables -I INPUT -p tcp --dport 1 -m statistic --mode random --probability 0.5 -j DROP"
+        if subprocess.run(["unshare", "-n", "sh", "-c", prepare], capture_output=True).returncode == 0:
+            os.environ[cls.OWN] = "1"
+            os.execvp("unshare", ["unshare", "-n", "sh", "-c", 'ip link set lo up && exec "$@"', "sh", sys.executable, *sys.argv])
+
+    @classmethod
+    def can_be_lost(cls):
+        return cls.OWN in os.environ
+
+    @staticmethod
+    def lose(share, ports):
+        """Loses this share of the packets to and from the ports; 0 ends it."""
+        subprocess.run(["iptables", "-F", "INPUT"], check=True)
+        for port in ports if share else []:
+            for side in ("--dport", "--sport"):
+                rule = ["-A", "INPUT", "-p", "tcp", side, str(port), "-m", "statistic", "--mode", "random", "--probability", str(share)]
+                subprocess.run(["iptables", *rule, "-j", "DROP"], check=True)
 
 
 def clock_library():
