@@ -19,13 +19,23 @@ COPY src src
 COPY docs docs
 RUN cargo build --release --locked --bin kenyon
 
-FROM debian:bookworm-slim
-RUN useradd --system --uid 10001 --home-dir /data --shell /usr/sbin/nologin kenyon \
- && install -d -o kenyon -g kenyon /data
+# What the image adds to its base, in one tree, so that every file and folder in it has a time of its own choice: the same program gives
+# the same layer (see “The same image again” in the documentation of deployment).
+FROM debian:bookworm-slim AS files
+ARG SOURCE_DATE_EPOCH=0
 # Authorities for `s3://`, webhooks and traces. Nothing is installed, so the image needs no package mirror and is small.
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /etc/ssl/certs/ca-certificates.crt
-COPY --from=build /build/target/release/kenyon /usr/local/bin/kenyon
-COPY LICENSE /usr/share/doc/kenyon/LICENSE
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /files/etc/ssl/certs/ca-certificates.crt
+COPY --from=build /build/target/release/kenyon /files/usr/local/bin/kenyon
+COPY LICENSE /files/usr/share/doc/kenyon/LICENSE
+# Folders after what is in them: a file that is changed may change the time of its folder.
+RUN find /files -depth -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+
+FROM debian:bookworm-slim
+ARG SOURCE_DATE_EPOCH=0
+# `useradd` would write today's date and copies of what it changes.
+RUN echo 'kenyon:x:10001:10001::/data:/usr/sbin/nologin' >>/etc/passwd && echo 'kenyon:x:10001:' >>/etc/group \
+ && install -d -o 10001 -g 10001 /data && touch -d "@$SOURCE_DATE_EPOCH" /etc /etc/passwd /etc/group /data
+COPY --from=files /files/ /
 ARG VERSION=0.2.0 REVISION=unknown
 LABEL org.opencontainers.image.title="Kenyon" \
       org.opencontainers.image.description="A self-hosted learning server" \

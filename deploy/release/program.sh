@@ -12,7 +12,10 @@ version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 export CARGO_PROFILE_RELEASE_LTO=${CARGO_PROFILE_RELEASE_LTO:-thin} CARGO_PROFILE_RELEASE_STRIP=${CARGO_PROFILE_RELEASE_STRIP:-symbols}
 # The program holds the book, which it serves at /docs/book.
 mdbook build docs
-cargo build --release --locked --bin kenyon --target "$target"
+# With cargo-auditable the program itself lists the crates it is made of, for `cargo audit bin` and scanners of images.
+build=(build)
+if command -v cargo-auditable >/dev/null; then build=(auditable build); fi
+cargo "${build[@]}" --release --locked --bin kenyon --target "$target"
 built=${CARGO_TARGET_DIR:-target}/$target/release/kenyon
 
 [ "$("$built" --version)" = "kenyon $version" ]

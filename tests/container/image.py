@@ -1,5 +1,5 @@
-"""Builds the image's last stage around a program that was built before, and tries it: size, start, user, read-only
-root, health check with and without TLS and keys, signals, volumes, models of an earlier version.
+"""Builds the image's last stages around a program that was built before, and tries it: the same layers when it is built again, size,
+start, user, read-only root, health check with and without TLS and keys, signals, volumes, models of an earlier version.
 
 usage: python3 tests/container/image.py BINARY IMAGE. Needs a container engine, openssl, and the base image of the Dockerfile's
 last stage (tests/container/base-images).
@@ -14,20 +14,31 @@ import sys
 import tempfile
 import time
 
-from support import AUTHORITIES, KEY, PROJECT, Client, certificate, clouds, docker, last_stage, run, until
+from support import AUTHORITIES, KEY, PROJECT, Client, certificate, clouds, docker, last_stages, run, until
 
 # Compressed, as a registry stores it.
 MOST_BYTES = 60_000_000
 
 
+def layers(image):
+    return json.loads(docker("inspect", "-f", "{{json .RootFS.Layers}}", image))
+
+
 def build(binary, image):
-    with tempfile.TemporaryDirectory() as context:
-        run("strip", "-o", f"{context}/kenyon", binary)
-        for file in (f"{PROJECT}/LICENSE", AUTHORITIES):
-            shutil.copy(file, context)
-        with open(f"{context}/Dockerfile", "w") as f:
-            f.write(last_stage())
-        docker("build", "-q", "-t", image, context)
+    """Builds it twice, at different times and from files of different times: the layers must be the same. Its size."""
+    built = []
+    for number in range(2):
+        with tempfile.TemporaryDirectory() as context:
+            run("strip", "-o", f"{context}/kenyon", binary)
+            for file in (f"{PROJECT}/LICENSE", AUTHORITIES):
+                shutil.copy(file, context)
+            with open(f"{context}/Dockerfile", "w") as f:
+                f.write(last_stages())
+            for file in os.listdir(context):
+                os.utime(f"{context}/{file}", (number * 1000, number * 1000))
+            docker("build", "-q", "--no-cache", "-t", image, context)
+        built.append(layers(image))
+    assert built[0] == built[1], f"built again it has other layers: {built}"
     packed = subprocess.run(f"docker save {image} | gzip -6 | wc -c", shell=True, capture_output=True, check=True)
     return int(packed.stdout)
 

@@ -26,15 +26,15 @@ def docker(*arguments):
 AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 
 
-def last_stage():
-    """The last stage of the Dockerfile, which takes from the context what the stage before would have built."""
+def last_stages():
+    """The stages of the Dockerfile after the first, which take from the context what that one would have built."""
     with open(f"{PROJECT}/Dockerfile") as f:
         text = f.read()
-    stage = text[text.rindex("\nFROM ") :]
+    stages = text[text.index("\nFROM ", text.index("\nFROM ") + 1) :]
     for built in (AUTHORITIES, "/build/target/release/kenyon"):
-        assert f"COPY --from=build {built} " in stage, built
-        stage = stage.replace(f"COPY --from=build {built} ", f"COPY {os.path.basename(built)} ")
-    return stage
+        assert f"COPY --from=build {built} " in stages, built
+        stages = stages.replace(f"COPY --from=build {built} ", f"COPY {os.path.basename(built)} ")
+    return stages
 
 
 def certificate(folder):
