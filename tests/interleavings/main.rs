@@ -1,5 +1,5 @@
-//! The orders in which threads can run, tried out by `shuttle`: batch queue, routing table, and how what a stream learns reaches
-//! the versions that answer.
+//! The orders in which threads can run, tried out by `shuttle`: batch queue, routing table, the tasks of a stream on two replicas with
+//! one log, and how what a stream learns reaches the versions that answer.
 //!
 //! The files under test are those of the server, compiled here a second time: what they take from `crate::sync` is here
 //! shuttle's, so that each lock, atomic and exchanged pointer is a point at which another thread may go on. A check runs thousands of
@@ -12,7 +12,7 @@ mod serving;
 mod store;
 mod sync;
 
-pub(crate) use kenyon::{Error, Kind, Result};
+pub(crate) use kenyon::{Error, Kind, Result, telemetry};
 
 use shuttle::scheduler::{PctScheduler, RandomScheduler};
 use std::time::Instant;

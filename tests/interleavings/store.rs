@@ -1,6 +1,11 @@
-//! The counter by which readers of copies know what may have changed.
+//! The counter by which readers of copies know what may have changed, and a log in memory.
 
-pub(crate) use kenyon::store::ModelName;
+mod log;
+
+pub(crate) use kenyon::store::{
+    Appended, IdempotencyKey, LogKeep, LogLine, LogSnapshot, Model, ModelName, NewRecord, Record, Traffic,
+};
+pub(crate) use log::Store;
 
 #[path = "../../src/store/model_changes.rs"]
 pub(crate) mod model_changes;

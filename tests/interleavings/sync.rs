@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+pub(crate) use shuttle::future::spawn;
 pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard};
 pub(crate) use shuttle::thread;
 
@@ -12,8 +13,46 @@ pub(crate) mod atomic {
     pub(crate) use shuttle::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
 }
 
+/// Tokio's channels, which need no executor of their own, with such points around what they do.
+pub(crate) mod mpsc {
+    use super::point;
+    pub(crate) use tokio::sync::mpsc::error::{SendError, TryRecvError};
+
+    pub(crate) struct Sender<T>(tokio::sync::mpsc::Sender<T>);
+    pub(crate) struct Receiver<T>(tokio::sync::mpsc::Receiver<T>);
+
+    pub(crate) fn channel<T>(waiting: usize) -> (Sender<T>, Receiver<T>) {
+        let (sender, receiver) = tokio::sync::mpsc::channel(waiting);
+        (Sender(sender), Receiver(receiver))
+    }
+
+    impl<T> Sender<T> {
+        pub(crate) async fn send(&self, value: T) -> Result<(), SendError<T>> {
+            point();
+            self.0.send(value).await
+        }
+
+        pub(crate) fn is_closed(&self) -> bool {
+            point();
+            self.0.is_closed()
+        }
+    }
+
+    impl<T> Receiver<T> {
+        pub(crate) async fn recv(&mut self) -> Option<T> {
+            point();
+            self.0.recv().await
+        }
+
+        pub(crate) fn try_recv(&mut self) -> Result<T, TryRecvError> {
+            point();
+            self.0.try_recv()
+        }
+    }
+}
+
 /// Another thread may go on here.
-fn point() {
+pub(crate) fn point() {
     thread::yield_now();
 }
 
@@ -74,6 +113,22 @@ impl<T> ArcSwapOption<T> {
         point();
         self.0.store(value);
     }
+}
+
+/// The time passes in some orders at once, in others never.
+pub(crate) fn wait_for<'a, T>(
+    wake: &Condvar,
+    mutex: &'a Mutex<T>,
+    guard: MutexGuard<'a, T>,
+    _: Duration,
+) -> (MutexGuard<'a, T>, bool) {
+    use shuttle::rand::Rng;
+    if shuttle::rand::thread_rng().gen_bool(0.5) {
+        return (wake.wait(guard).expect("no panic"), false);
+    }
+    drop(guard);
+    point();
+    (mutex.lock().expect("no panic"), true)
 }
 
 /// No time passes in a check.

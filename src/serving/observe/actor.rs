@@ -13,11 +13,12 @@ use super::stream_log::{Read, StreamLog};
 use super::{Drift, blocking};
 use crate::serving::engine::Engine;
 use crate::store::{Appended, LogSnapshot, NewRecord};
+use crate::sync::{mpsc, spawn};
 use crate::{Error, Kind, Result, telemetry};
 use futures::future::join_all;
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, Weak};
-use tokio::sync::{broadcast, mpsc};
+use tokio::sync::broadcast;
 
 /// Commands that wait at most; more wait in the channel's senders.
 const WAITING: usize = 64;
@@ -61,7 +62,7 @@ impl Actor {
         published.show(&answering, (log.model.id, log.root));
         let state = Some(Box::new(state));
         let actor = Self { log, engine, answering, drifts, state, published, copies: Weak::new() };
-        tokio::spawn(actor.run(receiver));
+        spawn(actor.run(receiver));
         handle
     }
 

@@ -6,11 +6,12 @@ use super::state::Published;
 use super::stream_log::StreamLog;
 use crate::serving::loaded_version::LoadedVersion;
 use crate::store::{IdempotencyKey, NewRecord};
+use crate::sync::mpsc;
 use crate::{Error, Kind, Result};
 use kenyon_learn::data::Table;
 use serde_json::Value;
 use std::sync::Arc;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
 

@@ -4,6 +4,17 @@
 pub(crate) mod batch_queue;
 #[path = "../../../src/serving/clock.rs"]
 mod clock;
+/// As much of the engine as the task of a stream uses.
+pub(crate) mod engine {
+    #[derive(Clone)]
+    pub(crate) struct Engine;
+
+    impl Engine {
+        pub(crate) fn forget_answers(&self, _: &str, _: impl Fn(&str) -> bool) -> usize {
+            0
+        }
+    }
+}
 #[path = "../../../src/serving/fair.rs"]
 pub(crate) mod fair;
 #[path = "../../../src/serving/library.rs"]
@@ -33,5 +44,9 @@ pub(crate) const CHECKS: &[(&str, fn())] = &[
     (
         "a_version_that_is_loaded_answers_with_what_was_learned",
         observe::a_version_that_is_loaded_answers_with_what_was_learned,
+    ),
+    (
+        "what_was_acknowledged_is_learned_once_by_every_replica",
+        observe::what_was_acknowledged_is_learned_once_by_every_replica,
     ),
 ];

@@ -1,7 +1,32 @@
-//! What a stream publishes while versions of it are loaded.
+//! The task of a stream, and what it publishes while versions of it are loaded.
 
+#[path = "../../../src/serving/observe/actor.rs"]
+mod actor;
+mod actor_checks;
 #[path = "../../../src/serving/observe/answering.rs"]
 mod answering;
+#[path = "../../../src/serving/observe/apply.rs"]
+mod apply;
+#[path = "../../../src/serving/observe/command.rs"]
+mod command;
+#[path = "../../../src/serving/observe/past.rs"]
+mod past;
+#[path = "../../../src/serving/observe/state.rs"]
+mod state;
+#[path = "../../../src/serving/observe/stream_log.rs"]
+mod stream_log;
+
+/// Consolidations are not queued here.
+mod due {
+    pub(super) async fn queue_due(_: &super::stream_log::StreamLog, _: &str) {}
+}
+
+pub(super) use actor_checks::what_was_acknowledged_is_learned_once_by_every_replica;
+use kenyon::serving::observe::{Drift, DriftIn};
+
+async fn blocking<T>(work: impl FnOnce() -> crate::Result<T>) -> crate::Result<T> {
+    work()
+}
 
 use super::loaded_version::LoadedVersion;
 use super::settings::Settings;

@@ -36,6 +36,7 @@ fn queue(inline_slots: usize) -> Arc<BatchQueue> {
         max_batch_delay: Duration::ZERO,
         inline_budget: Duration::MAX,
         inline_slots,
+        thread_idle: Duration::ZERO,
     };
     Arc::new(BatchQueue::new("m", Arc::new(Echo), limits, |_, _| {}))
 }
@@ -54,8 +55,8 @@ fn asked(queue: &BatchQueue, from: u32) -> bool {
     }
 }
 
-/// Each request gets the answers to its rows, or is refused because the queue is full. The queue's thread ends with it: shuttle
-/// reports one that does not.
+/// Each request gets the answers to its rows, or is refused because the queue is full. The queue's thread ends with it, and now and
+/// then before (`sync::wait_for`): shuttle reports one that does not, and a request that no thread takes.
 pub(super) fn rows_are_answered_once() {
     let queue = queue(1);
     let callers: Vec<_> = (0..3)

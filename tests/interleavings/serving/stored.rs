@@ -73,8 +73,11 @@ static FILES: LazyLock<Files> = LazyLock::new(|| {
     files.into_iter().map(|(name, bytes)| (name.to_owned(), Bytes::from(bytes))).collect()
 });
 
+/// A file of it.
+pub(super) fn file(name: &str) -> Option<&'static [u8]> {
+    FILES.iter().find(|(file, _)| file == name).map(|(_, bytes)| &bytes[..])
+}
+
 /// States of the stream; so many that some are published while a version is loaded.
-pub(super) static STATES: LazyLock<[Arc<Bundle>; 8]> = LazyLock::new(|| {
-    let file = |name: &str| FILES.iter().find(|(file, _)| file == name).map(|(_, bytes)| &bytes[..]);
-    std::array::from_fn(|_| Arc::new(Bundle::load(file).expect("a bundle")))
-});
+pub(super) static STATES: LazyLock<[Arc<Bundle>; 8]> =
+    LazyLock::new(|| std::array::from_fn(|_| Arc::new(Bundle::load(file).expect("a bundle"))));
