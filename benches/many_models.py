@@ -84,6 +84,9 @@ def main():
     with open(at.file, "rb") as file:
         client.raw("PUT", "/api/v1/datasets/d", file.read(), {"Content-Type": "text/csv"})
     job = client.call("POST", "/api/v1/models/origin/train?wait=25", {"dataset": "d", "target": at.target, **at.request})
+    while job["status"] in ("queued", "running"):
+        time.sleep(0.2)
+        job = client.call("GET", f"/api/v1/jobs/{job['id']}")
     if job["status"] != "succeeded":
         raise SystemExit(f"the training: {job}")
     archive = client.raw("GET", "/api/v1/models/origin/versions/1/export?format=bundle")

@@ -22,11 +22,7 @@ impl Library for StoredModels {
     }
 
     fn files<'a>(&'a self, model: &'a str, id: Uuid, version: u64) -> BoxFuture<'a, Result<Files>> {
-        async move {
-            let version = self.0.version_of(&name(model)?, id, version).await?;
-            self.0.version_files(&version).await
-        }
-        .boxed()
+        async move { self.0.files_of(&name(model)?, id, version).await }.boxed()
     }
 
     fn counter(&self) -> u64 {

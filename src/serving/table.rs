@@ -2,7 +2,7 @@
 //! bound on memory. Nothing here runs a network.
 
 use super::clock::unix_millis;
-use super::library::{Library, Traffic};
+use super::library::{Files, Library, Traffic};
 use super::loaded_version::{LoadedVersion, VersionName};
 use super::open_models::OpenModels;
 use super::routing::{Route, Slot, threshold};
@@ -132,18 +132,24 @@ impl Table {
         if let Some(live) = slot.ready() {
             return Ok(live);
         }
-        let bundle = match self.take_prepared(slot) {
-            Some(bundle) => bundle,
-            None => {
-                let files = self.library.files(model, slot.model_id, slot.version).await?;
-                let loaded = spawn_blocking(move || {
-                    Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &bytes[..]))
-                });
-                loaded.await.map_err(Error::internal)?.map_err(|error| unreadable(error.into()))?
-            }
+        let prepared = self.take_prepared(slot);
+        let files = match &prepared {
+            Some(_) => Files::new(),
+            None => self.library.files(model, slot.model_id, slot.version).await?,
         };
         let name = VersionName { model: model.into(), model_id: slot.model_id, version: slot.version };
-        let live = Arc::new(LoadedVersion::new(name, bundle, self.settings.limits, Arc::clone(&slot.stats)));
+        let (limits, stats) = (self.settings.limits, Arc::clone(&slot.stats));
+        let loaded = spawn_blocking(move || {
+            let file = |name: &str| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &bytes[..]);
+            let bundle = prepared.map_or_else(|| Bundle::load(file), Ok)?;
+            let sample = bundle.sample();
+            let live = LoadedVersion::new(name, bundle, limits, stats);
+            if let Some(sample) = sample {
+                live.queue.measure(&sample);
+            }
+            Ok::<_, kenyon_learn::Error>(Arc::new(live))
+        });
+        let live = loaded.await.map_err(Error::internal)?.map_err(|error| unreadable(error.into()))?;
         live.touch(unix_millis());
         if let Some(hook) = self.loaded.get() {
             hook(Arc::clone(&live)).await;

@@ -3,6 +3,7 @@
 use super::clock::now;
 use super::db::sql;
 use super::model_rows::files;
+use super::walk::Walk;
 use super::{JobId, Store};
 use crate::Result;
 use std::collections::HashSet;
@@ -28,23 +29,25 @@ impl Store {
 
     /// Removes objects that a crash left without an owner.
     pub(super) async fn collect_garbage_at_start(&self) -> Result<()> {
+        let alone = !self.inner.db.is_postgres();
+        let walk = self.inner.objects.walk(alone).await?;
         self.sweep().await?;
         // An upload of another replica may be running: only objects above an age are surely unused.
-        let grace = if self.inner.db.is_postgres() { 24 * 3_600_000 } else { 0 };
-        for listed in self.inner.objects.list("datasets").await? {
+        let grace = if alone { 0 } else { 24 * 3_600_000 };
+        for key in self.objects_below("datasets", walk.as_ref()).await? {
             let known = "SELECT 1 AS one FROM dataset_parts WHERE object_key = $1
                 UNION ALL SELECT 1 FROM job_inputs WHERE object_key = $1";
-            if listed.age_ms >= grace && self.inner.db.opt(sql(known).bind(&listed.key)).await?.is_none() {
-                self.inner.objects.delete(&listed.key).await?;
+            if self.inner.db.opt(sql(known).bind(&key)).await?.is_none() {
+                self.delete_old(&key, grace).await?;
             }
         }
         self.collect_checkpoints().await?;
         self.collect_outputs().await?;
-        self.collect_model_garbage(grace).await
+        self.collect_model_garbage(grace, walk.as_ref()).await
     }
 
     /// Removes model files, log snapshots and checkpoints that a crash left without an owner.
-    async fn collect_model_garbage(&self, grace_ms: i64) -> Result<()> {
+    async fn collect_model_garbage(&self, grace_ms: i64, walk: Option<&Walk>) -> Result<()> {
         let mut known = HashSet::new();
         for row in self.inner.db.all(sql("SELECT files FROM versions")).await? {
             known.extend(files(&row)?.into_iter().map(|f| f.key));
@@ -52,12 +55,10 @@ impl Store {
         // Only one attempt of a version is visible; other files are of attempts that lost their lease.
         let visible: HashSet<_> = known.iter().filter_map(|key| attempt_of(key)).collect();
         let versions: HashSet<_> = visible.iter().map(|(version, _)| *version).collect();
-        let folders = versions.iter().map(|version| (*version).to_owned()).collect();
-        for (version, attempts) in self.inner.objects.local_folders(folders).await? {
-            for attempt in attempts {
-                if !visible.contains(&(version.as_str(), attempt.as_str())) {
-                    self.inner.objects.delete_folder(&format!("{version}/{attempt}")).await?;
-                }
+        for folder in walk.iter().flat_map(|walk| &walk.folders) {
+            let Some(attempt) = folder.strip_prefix("models/").and(folder.rsplit_once('/')) else { continue };
+            if versions.contains(attempt.0) && !visible.contains(&attempt) {
+                self.inner.objects.delete_folder(folder).await?;
             }
         }
         let keys = "SELECT snapshot_key AS k FROM logs WHERE snapshot_key IS NOT NULL
@@ -68,15 +69,30 @@ impl Store {
             needed.insert(row.get("k")?);
         }
         for folder in ["models", "logs", "checkpoints"] {
-            for listed in self.inner.objects.list(folder).await? {
-                let lost = attempt_of(&listed.key).is_some_and(|(version, _)| versions.contains(version));
-                let unknown = !known.contains(&listed.key) && !needed.contains(&listed.key);
-                if unknown && (lost || listed.age_ms >= grace_ms) {
-                    self.inner.objects.delete(&listed.key).await?;
+            for key in self.objects_below(folder, walk).await? {
+                let lost = attempt_of(&key).is_some_and(|(version, _)| versions.contains(version));
+                if !known.contains(&key) && !needed.contains(&key) {
+                    self.delete_old(&key, if lost { 0 } else { grace_ms }).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// Keys of the objects below a folder: from the walk over local files, else as the store lists them.
+    async fn objects_below(&self, folder: &str, walk: Option<&Walk>) -> Result<Vec<String>> {
+        match walk {
+            Some(walk) => Ok(walk.below(folder).cloned().collect()),
+            None => Ok(self.inner.objects.list(folder).await?.into_iter().map(|listed| listed.key).collect()),
+        }
+    }
+
+    /// Deletes an object that nothing references, unless it is younger than `grace_ms`.
+    async fn delete_old(&self, key: &str, grace_ms: i64) -> Result<()> {
+        if grace_ms > 0 && self.inner.objects.age_ms(key).await?.is_none_or(|age| age < grace_ms) {
+            return Ok(());
+        }
+        self.inner.objects.delete(key).await
     }
 
     /// Removes jobs that ended more than `age` ago; the number removed. Comparisons that succeeded stay until they are

@@ -57,7 +57,7 @@ pub async fn database(options: &StoreOptions) -> Result<String> {
 pub async fn objects(options: &StoreOptions) -> Result<String> {
     match &options.objects_url {
         Some(url) if is_bucket(url) => {
-            super::Objects::open(url, options.data_dir.join("cache"), false).await?.answers().await?;
+            super::Objects::open(url, options.data_dir.join("cache")).await?.answers().await?;
             Ok(format!("{url} answers"))
         }
         Some(url) => Ok(format!("the folder {}", url.strip_prefix("file://").unwrap_or(url))),

@@ -57,6 +57,7 @@ pub mod snapshot;
 pub(crate) mod tests;
 mod vectors;
 pub mod versions;
+mod walk;
 
 pub use access::{Access, Caller};
 pub use audit::{AuditEntry, AuditId, NewAuditEntry};

@@ -83,6 +83,13 @@ impl Store {
         from_row(&row.ok_or_else(|| no_model(name))?)
     }
 
+    /// Whether the model with this id serves this version and has observed something.
+    pub async fn has_observed(&self, name: &ModelName, id: Uuid, version: u64) -> Result<bool> {
+        let one = "SELECT 1 AS one FROM models m JOIN logs l ON l.model_id = m.id
+            WHERE m.name = $1 AND m.id = $2 AND m.stable = $3 AND l.next_seq > 0";
+        Ok(self.inner.db.opt(sql(one).bind(name).bind(id.to_string()).bind(version)).await?.is_some())
+    }
+
     /// Models by name.
     pub async fn models(&self, limit: usize, cursor: Option<&str>) -> Result<Page<Model>> {
         let list = "SELECT * FROM models WHERE name > $1 ORDER BY name LIMIT $2";

@@ -1,5 +1,6 @@
 //! The object store: a local folder, or S3. Objects become visible whole or not at all.
 
+use super::walk::Walk;
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
 use futures::{Stream, StreamExt, TryStreamExt};
@@ -46,16 +47,13 @@ pub struct Stored {
 impl Objects {
     /// Opens `file:///folder`, a plain folder, or `s3://bucket/prefix` (credentials and endpoint
     /// from the usual `AWS_…` variables); `cache` is a folder for copies of remote objects.
-    /// `alone` is true where no other process writes there, so that every partial file is garbage.
-    pub async fn open(url: &str, cache: PathBuf, alone: bool) -> Result<Self> {
+    pub async fn open(url: &str, cache: PathBuf) -> Result<Self> {
         if let Some(rest) = url.strip_prefix(BUCKET) {
             return Self::open_s3(rest, cache);
         }
         let root = PathBuf::from(url.strip_prefix("file://").unwrap_or(url));
         tokio::fs::create_dir_all(&root).await?;
         let root = tokio::fs::canonicalize(&root).await?;
-        let swept = root.clone();
-        tokio::task::spawn_blocking(move || remove_half_written(&swept, alone)).await.map_err(Error::internal)?;
         let store = LocalFileSystem::new_with_prefix(&root)?.with_fsync(true).with_automatic_cleanup(true);
         Ok(Self { store: Arc::new(store), root: Some(root), cache })
     }
@@ -121,6 +119,31 @@ impl Objects {
         Ok(self.store.get(&Key::from(key)).await?.bytes().await?)
     }
 
+    /// Several whole objects, checked against their digests. Local files are read on one thread, since each change of
+    /// thread takes longer than reading a small file.
+    pub async fn get_checked(&self, wanted: Vec<(String, String)>) -> Result<Vec<Bytes>> {
+        let mut remote = Vec::new();
+        if self.root.is_none() {
+            for (key, _) in &wanted {
+                remote.push(self.get(key).await?);
+            }
+        }
+        let root = self.root.clone();
+        let checked = tokio::task::spawn_blocking(move || {
+            let mut remote = remote.into_iter();
+            let one = |(key, expected): (String, String)| {
+                let bytes = match &root {
+                    Some(root) => read_file(&root.join(&key))?,
+                    None => remote.next().unwrap_or_default(),
+                };
+                let fits = digest(&bytes) == expected;
+                fits.then_some(bytes).ok_or_else(|| Error::internal(format!("{key} does not match its digest")))
+            };
+            wanted.into_iter().map(one).collect()
+        });
+        checked.await.map_err(Error::internal)?
+    }
+
     /// The object as a local file: itself in a folder, else a copy in the cache.
     /// Objects never change under one key, so a copy never expires.
     pub async fn path(&self, key: &str) -> Result<PathBuf> {
@@ -179,27 +202,28 @@ impl Objects {
         Ok(found.common_prefixes.iter().filter_map(|key| key.filename().map(str::to_owned)).collect())
     }
 
-    /// The names of the folders directly below each of many folders, where objects are local files; nothing elsewhere.
-    pub async fn local_folders(&self, parents: Vec<String>) -> Result<Vec<(String, Vec<String>)>> {
-        let Some(root) = self.root.clone() else { return Ok(Vec::new()) };
-        let below = move |parent: String| {
-            let Ok(entries) = std::fs::read_dir(root.join(&parent)) else { return (parent, Vec::new()) };
-            let folders = entries.flatten().filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            let names = folders.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
-            (parent, names)
-        };
-        let found = tokio::task::spawn_blocking(move || parents.into_iter().map(below).collect());
-        found.await.map_err(Error::internal)
+    /// What is in the folder where objects are local files, after half-written ones were removed; nothing elsewhere.
+    pub(super) async fn walk(&self, alone: bool) -> Result<Option<Walk>> {
+        let Some(root) = self.root.clone() else { return Ok(None) };
+        let walked = tokio::task::spawn_blocking(move || Walk::over(&root, alone));
+        walked.await.map(Some).map_err(Error::internal)
     }
 
-    /// All objects below a folder (the whole store when empty), with size and age in milliseconds.
+    /// Milliseconds since an object was written; none where it is gone.
+    pub(super) async fn age_ms(&self, key: &str) -> Result<Option<i64>> {
+        match self.store.head(&Key::from(key)).await {
+            Ok(meta) => Ok(Some(super::clock::now() - meta.last_modified.timestamp_millis())),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// All objects below a folder (the whole store when empty), with size.
     pub async fn list(&self, folder: &str) -> Result<Vec<Listed>> {
         let prefix = (!folder.is_empty()).then(|| Key::from(folder));
-        let now = super::clock::now();
         let stream = self.store.list(prefix.as_ref()).map(|meta| {
             let meta = meta?;
-            let age_ms = now - meta.last_modified.timestamp_millis();
-            Ok(Listed { key: meta.location.to_string(), bytes: meta.size, age_ms })
+            Ok(Listed { key: meta.location.to_string(), bytes: meta.size })
         });
         stream.try_collect().await
     }
@@ -219,8 +243,6 @@ pub struct Listed {
     pub key: String,
     /// Its size.
     pub bytes: u64,
-    /// Milliseconds since it was written.
-    pub age_ms: i64,
 }
 
 async fn feed<S, E>(upload: &mut WriteMultipart, stream: S, limit: u64) -> Result<(u64, String)>
@@ -244,23 +266,6 @@ where
     Ok((bytes, hex(&hash.finalize())))
 }
 
-/// Interrupted uploads are files named `…#n`; they are never finished.
-fn remove_half_written(folder: &Path, alone: bool) {
-    let old = |path: &Path| {
-        let age = path.metadata().and_then(|m| m.modified()).ok().and_then(|at| at.elapsed().ok());
-        age.is_some_and(|age| age.as_secs() > 24 * 3600)
-    };
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    for entry in entries.flatten() {
-        let path = entry.path();
-        if path.is_dir() {
-            remove_half_written(&path, alone);
-        } else if path.file_name().is_some_and(|n| n.to_string_lossy().contains('#')) && (alone || old(&path)) {
-            let _ = std::fs::remove_file(&path);
-        }
-    }
-}
-
 /// SHA-256, hexadecimal.
 pub fn digest(bytes: &[u8]) -> String {
     hex(&Sha256::digest(bytes))
@@ -271,6 +276,14 @@ pub(super) fn hex(bytes: &[u8]) -> String {
         let _ = write!(text, "{byte:02x}");
         text
     })
+}
+
+fn read_file(path: &Path) -> Result<Bytes> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(bytes.into()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing()),
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn missing() -> Error {

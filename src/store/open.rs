@@ -109,7 +109,7 @@ impl Store {
         let db = Arc::new(Db { pools, changes, model_changes: Arc::default() });
         let folder_url = options.data_dir.join("objects").to_string_lossy().into_owned();
         let url = options.objects_url.clone().unwrap_or(folder_url);
-        let objects = Objects::open(&url, options.data_dir.join("cache"), server.is_none()).await?;
+        let objects = Objects::open(&url, options.data_dir.join("cache")).await?;
         let inside = Inside {
             log: LogWriter::start(db.clone()),
             db,

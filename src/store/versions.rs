@@ -8,7 +8,6 @@ use super::db::{Row, Tx, sql};
 use super::jobs::Claim;
 use super::model_rows::{NewModel, VersionFile, files, insert_model, model_exists, no_model, not_inserted};
 use super::models::{Model, Traffic, from_row, no_version, steer};
-use super::objects::digest;
 use super::{JobId, ModelName, Store};
 use crate::{Error, Result};
 use bytes::Bytes;
@@ -128,15 +127,26 @@ impl Store {
 
     /// The files of a version, checked against their digests.
     pub async fn version_files(&self, version: &Version) -> Result<Vec<(String, Bytes)>> {
-        let mut files = Vec::with_capacity(version.files.len());
-        for file in &version.files {
-            let bytes = self.inner.objects.get(&file.key).await?;
-            if digest(&bytes) != file.digest {
-                return Err(Error::internal(format!("{} does not match its digest", file.key)));
-            }
-            files.push((file.name.clone(), bytes));
-        }
-        Ok(files)
+        self.checked_files(version.files.clone()).await
+    }
+
+    /// The files of a version of the model with this id, as [`Self::version_of`] and [`Self::version_files`] in one statement.
+    pub async fn files_of(&self, name: &ModelName, id: Uuid, version: u64) -> Result<Vec<(String, Bytes)>> {
+        let one = "SELECT v.files FROM versions v JOIN models m ON m.id = v.model_id
+            WHERE m.name = $1 AND m.id = $2 AND v.version = $3";
+        let row = self.inner.db.opt(sql(one).bind(name).bind(id.to_string()).bind(version)).await?;
+        let Some(row) = row else {
+            // 404 of the model where there is none of this name.
+            self.model(name).await?;
+            return Err(no_version(version));
+        };
+        self.checked_files(files(&row)?).await
+    }
+
+    async fn checked_files(&self, files: Vec<VersionFile>) -> Result<Vec<(String, Bytes)>> {
+        let (names, wanted): (Vec<_>, Vec<_>) =
+            files.into_iter().map(|file| (file.name, (file.key, file.digest))).unzip();
+        Ok(names.into_iter().zip(self.inner.objects.get_checked(wanted).await?).collect())
     }
 
     /// Makes a model together with its first version, or nothing: 409 `model_exists`.

@@ -10,6 +10,7 @@ mod fuzz;
 mod fuzz_grpc;
 mod latency;
 mod load;
+mod many_models;
 mod processes;
 mod rolling;
 mod s3;

@@ -1,12 +1,13 @@
 //! The path of rows to one loaded network: directly when it is idle and fast, else through a
-//! bounded queue to the model's own thread, which runs all waiting rows in one forward pass.
+//! bounded queue to the model's own thread, which runs all waiting rows in one forward pass. The thread ends after a while
+//! without rows: with thousands of models it would take more memory than the model.
 //!
 //! Nothing here depends on versions, traffic or stored models.
 
 mod work;
 
 use crate::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize};
-use crate::sync::{Condvar, Mutex, MutexGuard, thread, timeout_at};
+use crate::sync::{Condvar, Mutex, MutexGuard, thread, timeout_at, wait_for};
 use crate::{Error, Kind, Result};
 use kenyon_learn::data::Batch;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,6 +16,9 @@ use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use work::Work;
+
+/// Passes by which a row's work is estimated at first: the first one also brings the weights into the caches.
+const FIRST_PASSES: usize = 2;
 
 /// What a queue runs: a network, or in tests any function of a batch.
 pub trait Forward: Send + Sync + 'static {
@@ -78,6 +82,8 @@ pub struct Limits {
     pub inline_budget: Duration,
     /// Callers that may run the network themselves at the same time.
     pub inline_slots: usize,
+    /// How long the thread waits for rows before it ends.
+    pub thread_idle: Duration,
 }
 
 impl Default for Limits {
@@ -88,6 +94,7 @@ impl Default for Limits {
             max_batch_delay: Duration::ZERO,
             inline_budget: Duration::from_micros(150),
             inline_slots: std::thread::available_parallelism().map_or(1, usize::from),
+            thread_idle: Duration::from_secs(2),
         }
     }
 }
@@ -127,11 +134,12 @@ struct Shared {
 struct Inbox {
     items: Vec<Waiting>,
     closed: bool,
+    /// Whether there is a thread that will look at the items.
     started: bool,
 }
 
-/// One network's queue and thread. The thread starts with the first request that needs it and ends
-/// when the queue is dropped, after it has answered the waiting rows.
+/// One network's queue and thread. The thread starts with the first request that needs it, and ends when none has needed it
+/// for [`Limits::thread_idle`] or when the queue is dropped, after it has answered the waiting rows.
 pub struct BatchQueue {
     shared: Arc<Shared>,
     name: String,
@@ -165,6 +173,19 @@ impl BatchQueue {
             on_batch: Box::new(on_batch),
         };
         Self { shared: Arc::new(shared), name: name.into(), start_failures: AtomicU32::new(0) }
+    }
+
+    /// Estimates the work of a row from this one, so that the first request of a fast network needs no thread. A network that
+    /// fails will fail in its first request, which reports it.
+    pub fn measure(&self, row: &Batch) {
+        let pass = || {
+            let (result, compute) = self.shared.timed(row, true);
+            matches!(result, Ok(Ok(_))).then_some(compute)
+        };
+        let least = (0..FIRST_PASSES).map_while(|_| pass()).min();
+        if let Some(least) = least.filter(|_| row.rows() > 0) {
+            self.shared.row_nanos.store(row_nanos(least, row.rows()), Ordering::Relaxed);
+        }
     }
 
     /// Rows that were admitted and are not answered yet.
@@ -296,11 +317,16 @@ impl Shared {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One forward pass, timed; a panic becomes an error and poisons the queue.
-    fn forward(&self, batch: &Batch, novelty: bool) -> (Result<Outputs>, Duration) {
+    /// One forward pass and its time; a panic is the outer error.
+    fn timed(&self, batch: &Batch, novelty: bool) -> (std::thread::Result<Result<Outputs>>, Duration) {
         let started = Instant::now();
         let result = catch_unwind(AssertUnwindSafe(|| self.network.forward(batch, novelty)));
-        let compute = started.elapsed();
+        (result, started.elapsed())
+    }
+
+    /// One forward pass, timed; a panic becomes an error and poisons the queue.
+    fn forward(&self, batch: &Batch, novelty: bool) -> (Result<Outputs>, Duration) {
+        let (result, compute) = self.timed(batch, novelty);
         let rows = batch.rows();
         let result = match result {
             Ok(Ok(outputs)) if outputs.values.len() != batch.rows() * outputs.width => {
@@ -318,7 +344,7 @@ impl Shared {
             }
         };
         if rows > 0 && result.is_ok() {
-            let nanos = (compute.as_nanos() as u64 / rows as u64).max(1);
+            let nanos = row_nanos(compute, rows);
             let old = self.row_nanos.load(Ordering::Relaxed);
             // An average over about eight passes; the very first pass counts whole.
             let new = if old == 0 { nanos } else { (old * 7 + nanos) / 8 };
@@ -327,6 +353,11 @@ impl Shared {
         (self.on_batch)(rows, compute);
         (result, compute)
     }
+}
+
+/// A row's share of a pass, in nanoseconds and never 0, which is no estimate.
+fn row_nanos(compute: Duration, rows: usize) -> u64 {
+    (compute.as_nanos() as u64 / rows as u64).max(1)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> &str {

@@ -149,3 +149,33 @@ async fn a_quick_idle_network_is_run_by_the_caller() {
     let (out, spent) = queue.run(rows(2..3), false, soon()).await.unwrap();
     assert_eq!((out.values.as_slice(), spent.queue), ([4.0].as_slice(), Duration::ZERO));
 }
+
+#[tokio::test]
+async fn a_network_that_was_measured_needs_no_thread_for_its_first_request() {
+    let limits = Limits { inline_slots: 1, inline_budget: Duration::from_secs(1), ..Limits::default() };
+    let network = Doubler::new(None);
+    let queue = BatchQueue::new("m", network.clone(), limits, |_, _| panic!("measuring is no pass of a request"));
+    // What fails is left to the first request.
+    queue.measure(&rows(13..14));
+    assert!(!queue.poisoned() && queue.shared.row_nanos.load(Ordering::Relaxed) == 0);
+    queue.measure(&rows(1..2));
+    assert!(queue.shared.row_nanos.load(Ordering::Relaxed) > 0);
+    let queue = BatchQueue::new("m", network, limits, |_, _| {});
+    queue.measure(&rows(1..2));
+    assert_eq!(queue.run(rows(2..3), false, soon()).await.unwrap().0.values, [4.0]);
+    assert!(!queue.shared.lock().started);
+}
+
+#[tokio::test]
+async fn a_thread_without_work_ends_and_another_takes_what_comes_later() {
+    let limits = Limits { thread_idle: Duration::from_millis(1), ..small() };
+    let queue = BatchQueue::new("m", Doubler::new(None), limits, |_, _| {});
+    for row in 1..4 {
+        assert_eq!(queue.run(rows(row..row + 1), false, soon()).await.unwrap().0.values, [row as f32 * 2.0]);
+        let until = soon();
+        while queue.shared.lock().started {
+            assert!(Instant::now() < until, "the thread stays");
+            tokio::task::yield_now().await;
+        }
+    }
+}

@@ -1,6 +1,6 @@
 //! The thread of a batch queue: takes waiting rows, divides each pass fairly, answers, and handles failures.
 
-use super::{Inbox, Outputs, Shared, Waiting, past_deadline};
+use super::{Inbox, Outputs, Shared, Waiting, past_deadline, wait_for};
 use crate::Error;
 use crate::serving::fair;
 use kenyon_learn::data::Batch;
@@ -16,7 +16,8 @@ pub(super) struct Work {
 }
 
 impl Work {
-    /// Waits for work and runs one batch of it. False when the queue is closed and empty.
+    /// Waits for work and runs one batch of it. False when the thread is to end: the queue is closed and empty, or nothing came
+    /// for a while. It is another thread then that takes what comes later.
     pub(super) fn tick(&mut self, shared: &Shared) -> bool {
         {
             let mut inbox = shared.lock();
@@ -24,7 +25,12 @@ impl Work {
                 if inbox.closed {
                     return false;
                 }
-                inbox = shared.wake.wait(inbox).unwrap_or_else(PoisonError::into_inner);
+                let idle;
+                (inbox, idle) = wait_for(&shared.wake, &shared.inbox, inbox, shared.limits.thread_idle);
+                if idle && inbox.items.is_empty() {
+                    inbox.started = false;
+                    return false;
+                }
             }
             let delay = shared.limits.max_batch_delay;
             let waiting = |inbox: &Inbox| inbox.items.len() + self.items.len();

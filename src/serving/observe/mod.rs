@@ -182,12 +182,6 @@ impl Streams {
         Ok(())
     }
 
-    async fn open_if_used(&self, model: &Model) {
-        if self.inner.store.log_head(model.id).await.unwrap_or(0) > 0 {
-            self.open_logged(&model.name, model.id).await;
-        }
-    }
-
     async fn open_logged(&self, name: &ModelName, id: Uuid) {
         if let Err(error) = self.learning_of(name, id).await {
             tracing::error!(model = name.as_str(), %error, cause = ?error.cause, "a stream could not be opened");
@@ -200,11 +194,9 @@ impl Streams {
         let root = open::root_of(&live.bundle()).unwrap_or(live.version);
         self.inner.answering.add(root, live);
         if self.opened(&name).is_none_or(|stream| stream.log.model.id != live.model_id)
-            && let Ok(model) = self.inner.store.model(&name).await
-            && model.id == live.model_id
-            && model.traffic.stable == Some(live.version)
+            && self.inner.store.has_observed(&name, live.model_id, live.version).await.unwrap_or(false)
         {
-            self.open_if_used(&model).await;
+            self.open_logged(&name, live.model_id).await;
         }
         let stream = self.opened(&name).filter(|s| s.log.model.id == live.model_id && s.log.root == root);
         if let Some(stream) = stream {

@@ -51,6 +51,11 @@ impl Background {
         self.table.rows
     }
 
+    /// Its first row.
+    pub fn first(&self) -> Table {
+        self.table.select(&[0])
+    }
+
     /// As bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
         postcard::to_stdvec(&self.table).map_err(Error::internal)

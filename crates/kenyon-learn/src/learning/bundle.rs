@@ -24,6 +24,10 @@ use std::sync::Arc;
 /// The version of the bundle's layout this program writes, and the newest it reads.
 pub const FORMAT: u32 = 1;
 
+/// Bytes in memory of what is one byte of text in `config.json` or `encoder.json`: maps and strings of their own, and the reader
+/// made of them.
+const TEXT_FACTOR: u64 = 3;
+
 /// The contents of `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BundleConfig {
@@ -94,6 +98,8 @@ pub struct Bundle {
     pub background: Option<Arc<Background>>,
     reader: RowsReader,
     class_names: Vec<String>,
+    /// Length of the texts it was loaded from.
+    text_bytes: u64,
 }
 
 /// The outputs of a network for some rows, before they are rendered.
@@ -132,7 +138,7 @@ impl Bundle {
             TargetEncoder::Classes(classes) => classes.iter().map(class_name).collect(),
             TargetEncoder::Number { .. } => Vec::new(),
         };
-        Self { config, encoder, network, novelty, background: None, reader, class_names }
+        Self { config, encoder, network, novelty, background: None, reader, class_names, text_bytes: 0 }
     }
 
     /// The same with rows that explanations compare with.
@@ -190,6 +196,16 @@ impl Bundle {
     /// The same for answers without novelty.
     pub fn encode_plain(&self, table: &Table) -> Result<Batch> {
         if self.network.reads_compact() { self.encoder.encode_compact(table) } else { self.encoder.encode(table) }
+    }
+
+    /// A row that the model reads, encoded: one of the background, else one without values. None where the model needs what is not
+    /// known here, and where encoding is slow.
+    pub fn sample(&self) -> Option<Batch> {
+        if self.encoder.is_slow() {
+            return None;
+        }
+        let known = self.background.as_ref().and_then(|background| self.encode(&background.first()).ok());
+        known.or_else(|| self.encode(&self.reader.from_json(b"[{}]").ok()?).ok())
     }
 
     /// One forward pass: calibrated answers, novelty and expected error of every row.
@@ -284,22 +300,21 @@ impl Bundle {
         self.classes().get(self.named(probabilities))
     }
 
-    /// Approximate bytes in memory.
+    /// Bytes in memory, about, without what it shares with other models.
     pub fn bytes(&self) -> u64 {
-        let tensors = self.network.save().map(|t| t.values().map(tensor_bytes).sum()).unwrap_or(0u64);
         let background = self.background.as_ref().map_or(0, |background| background.bytes());
-        tensors + background + self.novelty.bytes() + (self.config.calibration.scores.len() * 4) as u64
+        self.network.bytes() + background + self.novelty.bytes() + self.text_bytes * TEXT_FACTOR
     }
 
     /// The files of the bundle.
     pub fn files(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
         let mut tensors: Tensors =
             self.network.save()?.into_iter().map(|(name, t)| (format!("network.{name}"), t)).collect();
-        for (name, keys) in
-            [("novelty.keys", &self.novelty.codes.keys[..]), ("novelty.inputs", self.novelty.input_keys())]
+        for (name, keys) in [("novelty.keys", self.novelty.codes.keys()), ("novelty.inputs", self.novelty.input_keys())]
         {
             if !keys.is_empty() {
-                let keys = Tensor::from_slice(keys, (keys.len() / SKETCH, SKETCH), &Device::Cpu)?;
+                let shape = (keys.len() / SKETCH, SKETCH);
+                let keys = Tensor::from_vec(keys, shape, &Device::Cpu)?;
                 tensors.insert(name.to_owned(), keys);
             }
         }
@@ -344,7 +359,7 @@ impl Bundle {
         if network.outputs() != outputs {
             return Err(bad(format!("the network has {} outputs, the target {outputs}", network.outputs())));
         }
-        let codes = KnownCodes::new(novelty_keys(&tensors, "novelty.keys", MAX_KEYS)?, network.feature_width());
+        let codes = KnownCodes::new(&novelty_keys(&tensors, "novelty.keys", MAX_KEYS)?, network.feature_width());
         let novelty = match config.novelty.take() {
             Some(saved) => {
                 let columns: Vec<&str> = encoder.inputs.iter().map(|input| input.name.as_str()).collect();
@@ -362,7 +377,10 @@ impl Bundle {
             }
             None => None,
         };
-        Ok(Self::new(config, encoder, network, novelty).with_background(background))
+        let text_bytes =
+            ["config.json", "encoder.json"].iter().filter_map(|name| file(name)).map(|text| text.len() as u64);
+        let text_bytes = text_bytes.sum();
+        Ok(Self { text_bytes, ..Self::new(config, encoder, network, novelty).with_background(background) })
     }
 }
 
@@ -396,10 +414,6 @@ pub fn tensors_from_bytes(bytes: &[u8]) -> Result<Tensors> {
 
 pub(super) fn bad(detail: impl Into<String>) -> Error {
     Error::unprocessable("bad_bundle", detail)
-}
-
-fn tensor_bytes(tensor: &Tensor) -> u64 {
-    (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64
 }
 
 pub(super) fn is_finite(tensor: &Tensor) -> bool {

@@ -8,6 +8,7 @@
 
 mod blocks;
 mod code;
+mod directions;
 mod inputs;
 mod numbers;
 mod precision;
@@ -207,8 +208,8 @@ impl Novelty {
     }
 
     /// Keys of known inputs, `[keys, SKETCH]`.
-    pub fn input_keys(&self) -> &[f32] {
-        self.inputs.as_ref().map_or(&[], |inputs| &inputs.keys)
+    pub fn input_keys(&self) -> Vec<f32> {
+        self.inputs.as_ref().map(|inputs| inputs.keys()).unwrap_or_default()
     }
 
     /// What was saved, for a model with the columns `columns`; none where it does not fit.
@@ -220,15 +221,15 @@ impl Novelty {
             && ranking.reference.is_sorted()
             && inputs.as_ref().is_none_or(|inputs| inputs.is_consistent(columns));
         let inputs = inputs.map(|mut inputs| {
-            inputs.prepare(input_keys);
+            inputs.prepare(&input_keys);
             Arc::new(inputs)
         });
         fits.then_some(Self { codes: codes.into(), threshold: f32::MAX, inputs, ranking: Some(ranking) })
     }
 
-    /// Approximate bytes in memory.
+    /// Bytes in memory, without what is in the bundle's text and what models share.
     pub fn bytes(&self) -> u64 {
-        4 * self.codes.keys.len() as u64 + self.inputs.as_ref().map_or(0, |inputs| inputs.bytes())
+        self.codes.bytes() + self.inputs.as_ref().map_or(0, |inputs| inputs.bytes())
     }
 }
 

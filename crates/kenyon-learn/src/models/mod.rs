@@ -344,6 +344,12 @@ pub trait Network: Send + Sync {
     /// Everything [`FamilySpec::load`] needs in addition to the configuration.
     fn save(&self) -> Result<Tensors>;
 
+    /// Bytes it takes in memory, about; as it is saved where a family does not count them.
+    fn bytes(&self) -> u64 {
+        let bytes = |tensor: &candle_core::Tensor| (tensor.elem_count() * tensor.dtype().size_in_bytes()) as u64;
+        self.save().map_or(0, |tensors| tensors.values().map(bytes).sum())
+    }
+
     /// Adds the network to `graph` as operators on `features`, `[batch, encoder.width]`, and returns the logits (or
     /// standardised values); `None` where it is not a fixed graph over one row of features.
     ///

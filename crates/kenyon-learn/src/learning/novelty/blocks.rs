@@ -10,7 +10,10 @@ const ROWS: usize = 16;
 
 /// Sketches in blocks; the last one is filled up with zeros.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct SketchBlocks(Vec<[[f32; ROWS]; SKETCH]>);
+pub(super) struct SketchBlocks {
+    blocks: Vec<[[f32; ROWS]; SKETCH]>,
+    count: usize,
+}
 
 impl SketchBlocks {
     /// From sketches `[rows, SKETCH]`.
@@ -22,11 +25,27 @@ impl SketchBlocks {
             }
             block
         };
-        Self(sketches.chunks(ROWS * SKETCH).map(block).collect())
+        Self { blocks: sketches.chunks(ROWS * SKETCH).map(block).collect(), count: sketches.len() / SKETCH }
+    }
+
+    /// How many there are.
+    pub(super) fn count(&self) -> usize {
+        self.count
+    }
+
+    /// The sketches `[rows, SKETCH]` that it was made from.
+    pub(super) fn rows(&self) -> Vec<f32> {
+        let row = |row: usize| self.blocks[row / ROWS].iter().map(move |numbers| numbers[row % ROWS]);
+        (0..self.count).flat_map(row).collect()
+    }
+
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        size_of_val(&self.blocks[..]) as u64
     }
 
     /// The inner product of each row and `x`.
     pub(super) fn products(&self, x: &[f32; SKETCH], out: &mut [f32]) {
-        block_products(Isa::best(), &self.0, x, out);
+        block_products(Isa::best(), &self.blocks, x, out);
     }
 }

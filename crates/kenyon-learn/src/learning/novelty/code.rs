@@ -2,7 +2,9 @@
 //! fixed stream), normalised, and compared by cosine with a sample of training rows.
 
 use super::blocks::{SKETCH, SketchBlocks};
+use super::directions::directions;
 use crate::random::Random;
+use std::sync::Arc;
 
 /// Keys kept at most.
 pub const MAX_KEYS: usize = 512;
@@ -13,33 +15,44 @@ const NEIGHBOUR: usize = 3;
 /// Known codes.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KnownCodes {
-    /// `[keys, SKETCH]` row-major, each of length 1.
-    pub keys: Vec<f32>,
-    /// The same, to be compared with.
-    blocks: SketchBlocks,
+    /// Sketches of length 1.
+    keys: SketchBlocks,
     /// `[width, SKETCH]` row-major signs; empty where the code is that small anyway.
-    projection: Vec<f32>,
+    projection: Arc<[f32]>,
     /// Width of the codes.
     pub width: usize,
 }
 
 impl KnownCodes {
-    /// Rebuilt from what is saved.
-    pub fn new(keys: Vec<f32>, width: usize) -> Self {
-        let mut random = Random::stream(0, "novelty projection", width as u64);
-        let signs = if width > SKETCH { width * SKETCH } else { 0 };
-        let projection = (0..signs).map(|_| if random.next_u64() >> 63 == 0 { 1.0 } else { -1.0 }).collect();
-        Self { blocks: SketchBlocks::new(&keys), keys, projection, width }
+    /// Rebuilt from what is saved: keys `[keys, SKETCH]` row-major, each of length 1.
+    pub fn new(keys: &[f32], width: usize) -> Self {
+        let projection = if width > SKETCH { directions("novelty projection", width, 1.0) } else { Arc::default() };
+        Self { keys: SketchBlocks::new(keys), projection, width }
+    }
+
+    /// The keys `[keys, SKETCH]` row-major, as [`Self::new`] takes them.
+    pub fn keys(&self) -> Vec<f32> {
+        self.keys.rows()
+    }
+
+    /// Whether no code is known.
+    pub fn is_empty(&self) -> bool {
+        self.keys.count() == 0
+    }
+
+    /// Bytes that this model has for itself.
+    pub(super) fn bytes(&self) -> u64 {
+        self.keys.bytes()
     }
 
     /// A sample of the codes `[_, width]`.
     pub fn sample(known: &[f32], width: usize, seed: u64) -> Self {
-        let it = Self::new(Vec::new(), width);
+        let it = Self::new(&[], width);
         let mut order: Vec<usize> = (0..known.len() / width.max(1)).collect();
         Random::stream(seed, "novelty", 0).shuffle(&mut order);
         let key = |row: &usize| it.sketch(&known[row * width..(row + 1) * width]);
         let keys: Vec<f32> = order.iter().take(MAX_KEYS).flat_map(key).collect();
-        Self { blocks: SketchBlocks::new(&keys), keys, ..it }
+        Self { keys: SketchBlocks::new(&keys), ..it }
     }
 
     /// A sample of codes of this width, given their sketches `[_, SKETCH]`.
@@ -47,7 +60,7 @@ impl KnownCodes {
         let mut order: Vec<usize> = (0..sketches.len() / SKETCH).collect();
         Random::stream(seed, "novelty", 0).shuffle(&mut order);
         let key = |row: &usize| &sketches[row * SKETCH..(row + 1) * SKETCH];
-        Self::new(order.iter().take(MAX_KEYS).flat_map(key).copied().collect(), width)
+        Self::new(&order.iter().take(MAX_KEYS).flat_map(key).copied().collect::<Vec<_>>(), width)
     }
 
     /// The distance of a code to its third-nearest key, `1 − cosine` clipped to `[0, 1]`.
@@ -58,9 +71,8 @@ impl KnownCodes {
     /// The same for a code's sketch.
     pub fn distance_of(&self, sketch: &[f32; SKETCH]) -> f32 {
         let mut similarities = [0.0; MAX_KEYS];
-        let known = self.keys.len() / SKETCH;
-        let similarities = &mut similarities[..known.min(MAX_KEYS)];
-        self.blocks.products(sketch, similarities);
+        let similarities = &mut similarities[..self.keys.count().min(MAX_KEYS)];
+        self.keys.products(sketch, similarities);
         let mut nearest = [f32::NEG_INFINITY; NEIGHBOUR];
         for &mut mut similarity in similarities {
             for best in &mut nearest {

@@ -1,8 +1,8 @@
 //! Statistics of a row's inputs, independent of the network: each column by itself, all columns
 //! together, characters and words of texts, level and roughness of pictures and series.
 
-use super::blocks::SKETCH;
-use super::blocks::SketchBlocks;
+use super::blocks::{SKETCH, SketchBlocks};
+use super::directions::directions;
 use super::numbers::{UsualNames, UsualNumber};
 use super::precision::precision;
 use super::signal;
@@ -10,6 +10,7 @@ use super::text::UsualText;
 use crate::data::{Column, Table};
 use crate::random::Random;
 use serde::{Deserialize, Serialize};
+use std::sync::Arc;
 
 /// The scores of a row.
 pub const SCORES: usize = crate::data::batch::INPUT_SCORES;
@@ -36,12 +37,9 @@ const NEIGHBOUR: usize = 3;
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct InputProfile {
     columns: Vec<(String, UsualColumn)>,
-    /// Sketches of known rows, `[keys, SKETCH]`; kept among the tensors.
+    /// Sketches of known rows; kept among the tensors.
     #[serde(skip)]
-    pub(super) keys: Vec<f32>,
-    /// The same, to be compared with.
-    #[serde(skip)]
-    blocks: SketchBlocks,
+    keys: SketchBlocks,
     /// Squared length of each key.
     #[serde(skip)]
     lengths: Vec<f32>,
@@ -54,7 +52,7 @@ pub struct InputProfile {
     precise_lengths: Vec<f32>,
     /// `[coordinates, SKETCH]` signs, where numbers have no directions of their own.
     #[serde(skip)]
-    projection: Vec<f32>,
+    projection: Arc<[f32]>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -277,27 +275,28 @@ impl InputProfile {
                 it.columns.push((name.to_owned(), usual));
             }
         }
-        it.prepare(Vec::new());
-        let keys = rows.iter().take(MAX_KEYS).flat_map(|&row| it.measure(table, row).sketch).collect();
-        it.prepare(keys);
+        it.prepare(&[]);
+        let keys: Vec<f32> = rows.iter().take(MAX_KEYS).flat_map(|&row| it.measure(table, row).sketch).collect();
+        it.prepare(&keys);
         it
     }
 
-    /// Sets the known rows, and computes what is not saved.
-    pub(super) fn prepare(&mut self, keys: Vec<f32>) {
+    /// Sets the known rows `[keys, SKETCH]`, and computes what is not saved.
+    pub(super) fn prepare(&mut self, keys: &[f32]) {
         let coordinates: usize = self.columns.iter().map(|(_, column)| column.coordinates()).sum();
         if coordinates > OWN_DIRECTIONS && self.projection.is_empty() {
-            let mut random = Random::stream(0, "usual inputs projection", coordinates as u64);
-            let scale = 1.0 / (SKETCH as f32).sqrt();
-            let sign = |_| if random.next_u64() >> 63 == 0 { scale } else { -scale };
-            self.projection = (0..coordinates * SKETCH).map(sign).collect();
+            self.projection = directions("usual inputs projection", coordinates, 1.0 / (SKETCH as f32).sqrt());
         }
         self.lengths = keys.chunks_exact(SKETCH).map(|key| dot(key, key)).collect();
-        self.precision = SketchBlocks::new(&precision(&keys));
+        self.precision = SketchBlocks::new(&precision(keys));
         let length = |key: &[f32; SKETCH]| dot(key, &self.in_units(key));
         self.precise_lengths = keys.as_chunks().0.iter().map(length).collect();
-        self.blocks = SketchBlocks::new(&keys);
-        self.keys = keys;
+        self.keys = SketchBlocks::new(keys);
+    }
+
+    /// The known rows, as [`Self::prepare`] takes them.
+    pub(super) fn keys(&self) -> Vec<f32> {
+        self.keys.rows()
     }
 
     /// The product of the inverse covariance and a sketch.
@@ -342,7 +341,7 @@ impl InputProfile {
     fn distance(&self, sketch: &[f32; SKETCH], scaled: &[f32; SKETCH], lengths: &[f32]) -> f32 {
         let mut found = [0.0; MAX_KEYS];
         let found = &mut found[..lengths.len().min(MAX_KEYS)];
-        self.blocks.products(scaled, found);
+        self.keys.products(scaled, found);
         let own = dot(sketch, scaled);
         let mut nearest = [f32::INFINITY; NEIGHBOUR];
         for (product, length) in found.iter().zip(lengths) {
@@ -362,9 +361,10 @@ impl InputProfile {
         self.columns.iter().all(|(name, column)| names.contains(&name.as_str()) && column.is_consistent())
     }
 
-    /// Approximate bytes in memory.
+    /// Bytes in memory, without what is in the bundle's text.
     pub(super) fn bytes(&self) -> u64 {
-        4 * (2 * self.keys.len() + self.projection.len()) as u64 + (self.columns.len() as u64) * 512
+        let lengths = 4 * (self.lengths.len() + self.precise_lengths.len());
+        self.keys.bytes() + self.precision.bytes() + lengths as u64
     }
 }
 

@@ -14,7 +14,7 @@ fn foreign_codes_are_far_and_familiar_ones_near() {
     let codes = KnownCodes::sample(&known, width, 7);
     let foreign: Vec<f32> = (0..width).map(|i| if i >= 150 { 1.0 } else { 0.0 }).collect();
     assert!(codes.distance(&foreign) > 0.3 && codes.distance(&near(&mut random)) < 0.1);
-    assert_eq!(KnownCodes::new(codes.keys.clone(), width), codes);
+    assert_eq!(KnownCodes::new(&codes.keys(), width), codes);
 }
 
 /// Two correlated numbers, a category and a picture of four smooth pixels.
@@ -52,7 +52,7 @@ fn fitted(table: &Table) -> Novelty {
         batch: &batch,
         sketches: &vec![0.0; rest.len() * SKETCH],
     };
-    Novelty::fit(KnownCodes::new(Vec::new(), 4), &rows, 7)
+    Novelty::fit(KnownCodes::new(&[], 4), &rows, 7)
 }
 
 fn ranks(novelty: &Novelty, table: &Table) -> Vec<f32> {
@@ -101,10 +101,9 @@ fn it_is_saved_whole_and_ranks_among_recent_rows_where_asked() {
     let table = table(400, 1);
     let novelty = fitted(&table);
     let saved = serde_json::to_string(&novelty.saved().unwrap()).unwrap();
-    let codes = KnownCodes::new(Vec::new(), 4);
+    let codes = KnownCodes::new(&[], 4);
     let columns = ["x", "y", "colour", "picture"];
-    let again =
-        Novelty::load(codes.clone(), serde_json::from_str(&saved).unwrap(), novelty.input_keys().to_vec(), &columns);
+    let again = Novelty::load(codes.clone(), serde_json::from_str(&saved).unwrap(), novelty.input_keys(), &columns);
     assert_eq!(again.as_ref(), Some(&novelty));
     assert!(Novelty::load(codes, serde_json::from_str(&saved).unwrap(), Vec::new(), &columns[1..]).is_none());
     let recent = novelty.among(&vec![5.0; 100]);

@@ -307,7 +307,7 @@ impl StreamModel {
             let (found, judged) = self.familiar.fit(self.mixture.key_width(), self.seed);
             (found, judged, before.is_none_or(|(_, before)| !before.reads_inputs()))
         } else {
-            let nothing_known = before.is_none_or(|(_, before)| before.codes.keys.is_empty());
+            let nothing_known = before.is_none_or(|(_, before)| before.codes.is_empty());
             let (found, judged) = self.find_novelty(nothing_known);
             (found, judged, nothing_known)
         };
@@ -327,7 +327,7 @@ impl StreamModel {
         let (memory, width) = (&self.mixture.shared.memory, self.mixture.key_width());
         let entries = memory.entries().len();
         if entries < 40 {
-            return (Novelty::distance_alone(KnownCodes::new(Vec::new(), width), f32::MAX), Vec::new());
+            return (Novelty::distance_alone(KnownCodes::new(&[], width), f32::MAX), Vec::new());
         }
         let step = entries.div_ceil(2 * MAX_KEYS);
         let codes = |from: usize, step: usize| -> Vec<f32> {

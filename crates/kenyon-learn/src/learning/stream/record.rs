@@ -29,7 +29,7 @@ impl StreamModel {
     ) -> RecordAnswers<'a> {
         let width = self.mixture.key_width();
         if self.projector.width != width {
-            self.projector = KnownCodes::new(Vec::new(), width);
+            self.projector = KnownCodes::new(&[], width);
         }
         let mut judged = vec![None; labels.len()];
         let sample = || ServedCalibration::sample(labels.len(), self.rows);

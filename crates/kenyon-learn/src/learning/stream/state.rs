@@ -210,14 +210,14 @@ impl StreamModel {
             recent_texts: &self.recent_texts,
             scores: &self.scores,
             forgotten: self.forgotten,
-            novelty: self.novelty.as_ref().map(|(rows, n)| (*rows, n.codes.keys.clone(), n.codes.width, n.threshold)),
+            novelty: self.novelty.as_ref().map(|(rows, n)| (*rows, n.codes.keys(), n.codes.width, n.threshold)),
             consolidations: serde_json::to_vec(consolidations).map_err(broken)?,
         };
         let copy = self.horizons.copy.as_ref();
         let newer = Newer {
             copy: copy.map(|(made, copy)| MixtureState::of(copy).map(|copy| (*made, copy))).transpose()?,
             familiar: &self.familiar,
-            input_keys: self.novelty.as_ref().map_or(&[][..], |(_, novelty)| novelty.input_keys()),
+            input_keys: self.novelty.as_ref().map(|(_, novelty)| novelty.input_keys()).unwrap_or_default(),
         };
         let mut bytes = postcard::to_stdvec(&state).map_err(broken)?;
         bytes.extend(postcard::to_stdvec(&newer).map_err(broken)?);
@@ -283,7 +283,7 @@ impl StreamModel {
         let columns: Vec<&str> = encoder.inputs.iter().map(|input| input.name.as_str()).collect();
         let novelty = match state.novelty {
             Some((rows, keys, width, threshold)) => {
-                let codes = KnownCodes::new(keys, width);
+                let codes = KnownCodes::new(&keys, width);
                 let novelty = match saved {
                     Some(saved) => Novelty::load(codes, saved, newer.input_keys, &columns)
                         .ok_or_else(|| broken("what novelty is ranked by does not fit"))?,

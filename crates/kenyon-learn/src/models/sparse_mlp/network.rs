@@ -207,6 +207,12 @@ impl Network for SparseMlp {
         Ok(tensors)
     }
 
+    fn bytes(&self) -> u64 {
+        // The members that answer singly are made for explanations of held-out rows alone.
+        let direct: usize = self.direct.values().map(|tensor| 4 * tensor.elem_count()).sum();
+        self.net.memory() + self.vocabulary.bytes() + direct as u64
+    }
+
     fn onnx(&self, graph: &mut Graph, features: &Node, _encoder: &Encoder) -> Result<Option<Node>> {
         layers(graph, features, &self.save()?).map(Some)
     }

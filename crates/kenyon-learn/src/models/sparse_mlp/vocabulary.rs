@@ -63,6 +63,12 @@ impl Vocabulary {
         if self.lines.is_some() { self.features.len() } else { self.width }
     }
 
+    /// Bytes in memory.
+    pub(super) fn bytes(&self) -> u64 {
+        let lines = self.lines.as_deref().map_or(0, size_of_val);
+        (lines + size_of_val(&self.features[..]) + size_of_val(&self.sums[..])) as u64
+    }
+
     /// The feature of each weight row; none where they are the same.
     pub(super) fn features(&self) -> Option<&[u32]> {
         self.lines.is_some().then_some(self.features.as_slice())

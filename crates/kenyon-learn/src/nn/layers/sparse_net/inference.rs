@@ -151,6 +151,13 @@ impl InferenceNet {
         (hidden + direct) as u64
     }
 
+    /// Bytes in memory: with what is kept beside the weights.
+    pub(crate) fn memory(&self) -> u64 {
+        let hidden: usize = self.hidden.iter().map(WeightRows::memory).sum();
+        let direct: usize = [&self.readout, &self.skip].into_iter().flatten().map(Layer::bytes).sum();
+        (hidden + direct) as u64
+    }
+
     /// Multiply-accumulates of the dense network of the same size, per row.
     pub(crate) fn dense_macs(&self) -> f64 {
         let hidden = self.hidden.iter().map(|l| (l.inputs, l.units));
@@ -219,6 +226,13 @@ impl WeightRows {
 
     fn bytes(&self) -> usize {
         self.regions.iter().map(Region::bytes).sum()
+    }
+
+    fn memory(&self) -> usize {
+        let fields = self.regions.iter().filter_map(|region| region.field.as_ref());
+        // Each input set, and the index of all, has a number for each input.
+        let fields = fields.map(|field| 4 * (self.inputs + field.seen().len())).sum::<usize>();
+        self.bytes() + 2 * fields + size_of_val(&self.seen_by[..])
     }
 }
 

@@ -80,6 +80,12 @@ impl Layer {
         layer
     }
 
+    /// Bytes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        let lines = |block: &UnitBlock| block.weights.len() + block.first.len() + block.second.len();
+        self.unit_blocks().map(|block| size_of::<UnitBlock>() + size_of::<Lane>() * lines(block)).sum()
+    }
+
     /// Computes the sums from the weights.
     pub(crate) fn sum_bins(&mut self) {
         if self.sums.is_empty() {
