@@ -24,11 +24,11 @@ RUN cargo build --release --locked --bin kenyon
 FROM debian:bookworm-slim AS files
 ARG SOURCE_DATE_EPOCH=0
 # Authorities for `s3://`, webhooks and traces. Nothing is installed, so the image needs no package mirror and is small.
-COPY --from=build /etc/ssl/certs/ca-certificates.crt /files/etc/ssl/certs/ca-certificates.crt
-COPY --from=build /build/target/release/kenyon /files/usr/local/bin/kenyon
-COPY LICENSE /files/usr/share/doc/kenyon/LICENSE
-# Folders after what is in them: a file that is changed may change the time of its folder.
-RUN find /files -depth -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+COPY --from=build /etc/ssl/certs/ca-certificates.crt /given/etc/ssl/certs/ca-certificates.crt
+COPY --from=build /build/target/release/kenyon /given/usr/local/bin/kenyon
+COPY LICENSE /given/usr/share/doc/kenyon/LICENSE
+# A new tree: the time of a folder that is there already is no change to the engine. Folders after what is in them, which changes their time.
+RUN cp -r /given /files && find /files -depth -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
 
 FROM debian:bookworm-slim
 ARG SOURCE_DATE_EPOCH=0
