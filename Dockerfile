@@ -1,5 +1,7 @@
 # Build: dependencies first, so that a change of the source does not compile them again.
 FROM rust:1.95-bookworm AS build
+# The time in the program, which the allocator's source writes into it, and of the files in the image.
+ARG SOURCE_DATE_EPOCH=0
 WORKDIR /build
 ENV CARGO_PROFILE_RELEASE_LTO=thin CARGO_PROFILE_RELEASE_STRIP=symbols CARGO_INCREMENTAL=0
 COPY Cargo.toml Cargo.lock build.rs ./

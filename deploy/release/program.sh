@@ -10,6 +10,8 @@ version=$(sed -n 's/^version = "\(.*\)"$/\1/p' Cargo.toml | head -n 1)
 
 # As in the container image: smaller and a little faster, and too slow to compile for every day.
 export CARGO_PROFILE_RELEASE_LTO=${CARGO_PROFILE_RELEASE_LTO:-thin} CARGO_PROFILE_RELEASE_STRIP=${CARGO_PROFILE_RELEASE_STRIP:-symbols}
+# The time that the allocator's source writes into the program: that of the commit, so that it can be built again.
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}
 # The program holds the book, which it serves at /docs/book.
 mdbook build docs
 # With cargo-auditable the program itself lists the crates it is made of, for `cargo audit bin` and scanners of images.

@@ -26,7 +26,7 @@ pub const FORMAT: u32 = 1;
 
 /// Bytes in memory of what is one byte of text in `config.json` or `encoder.json`: maps and strings of their own, and the reader
 /// made of them.
-const TEXT_FACTOR: u64 = 3;
+const TEXT_FACTOR: u64 = 6;
 
 /// The contents of `config.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -303,7 +303,9 @@ impl Bundle {
     /// Bytes in memory, about, without what it shares with other models.
     pub fn bytes(&self) -> u64 {
         let background = self.background.as_ref().map_or(0, |background| background.bytes());
-        self.network.bytes() + background + self.novelty.bytes() + self.text_bytes * TEXT_FACTOR
+        let bytes = self.network.bytes() + background + self.novelty.bytes() + self.text_bytes * TEXT_FACTOR;
+        // Allocators have about eight sizes to a doubling, and round up to one of them.
+        bytes + bytes / 8
     }
 
     /// The files of the bundle.
