@@ -282,7 +282,8 @@ fn read_file(path: &Path) -> Result<Bytes> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(bytes.into()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Err(missing()),
-        Err(error) => Err(error.into()),
+        // As the store itself would report it.
+        Err(error) => Err(object_store::Error::Generic { store: "folder", source: error.into() }.into()),
     }
 }
 
