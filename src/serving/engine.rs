@@ -213,8 +213,8 @@ impl Engine {
     /// that requests are answered by either the one or the other, without a gap.
     pub async fn refresh(&self, model: &str) -> Result<()> {
         match self.inner.table.refresh(model).await {
-            // A deleted model is no error of the notification's sender.
-            Err(error) if error.kind == Kind::NotFound => Ok(()),
+            // A deleted model is no error of the notification's sender; a version whose files are not there is one.
+            Err(error) if error.code == "model_not_found" => Ok(()),
             other => other,
         }
     }

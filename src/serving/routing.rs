@@ -129,6 +129,8 @@ pub(super) struct Route {
     /// The library's counter when nothing newer was known of this model.
     pub(super) checked: AtomicU64,
     pub(super) stable: Option<Arc<Slot>>,
+    /// The version that is to be stable and could not be loaded; the one before answers meanwhile.
+    pub(super) missing: Option<Arc<Slot>>,
     /// A version and the hashes below which a request is its.
     pub(super) canary: Option<(Arc<Slot>, u64)>,
     pub(super) shadow: Option<Arc<Slot>>,
@@ -175,6 +177,7 @@ mod tests {
             read_at: 0,
             checked: AtomicU64::new(0),
             stable: Some(Arc::clone(&slots[0])),
+            missing: None,
             canary: Some((Arc::clone(&slots[1]), threshold(0.1))),
             shadow: None,
             slots: HashMap::new(),

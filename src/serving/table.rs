@@ -203,8 +203,19 @@ impl Table {
     }
 
     /// Reads a model's traffic again; new versions are loaded before the switch if the model is in use.
+    ///
+    /// # Errors
+    /// Also where the new stable version cannot be loaded: a change that is acknowledged is seen.
     pub(super) async fn refresh(&self, model: &str) -> Result<()> {
-        if self.models.get(model).is_some() { self.open_anew(model, None).await.map(|_| ()) } else { Ok(()) }
+        if self.models.get(model).is_none() {
+            return Ok(());
+        }
+        let route = self.open_anew(model, None).await?;
+        if let Some(missing) = &route.missing {
+            self.load(model, missing).await?;
+            self.open_anew(model, None).await?;
+        }
+        Ok(())
     }
 
     /// Names of the models that are open here.
@@ -268,7 +279,7 @@ impl Table {
             slots.insert(version, Arc::clone(&slot));
             slot
         };
-        let mut stable = traffic.stable.map(&mut slot);
+        let (mut stable, mut missing) = (traffic.stable.map(&mut slot), None);
         let canary = traffic.canary.map(|c| (slot(c.version), threshold(c.weight)));
         let shadow = traffic.shadow.map(&mut slot);
         let in_use = old.and_then(|old| old.stable.as_ref()).filter(|s| s.live.load().is_some());
@@ -278,9 +289,9 @@ impl Table {
         {
             tracing::error!(model, version = new.version, %error, "a version cannot be loaded; the one before stays");
             slots.insert(in_use.version, Arc::clone(in_use));
-            stable = Some(Arc::clone(in_use));
+            missing = stable.replace(Arc::clone(in_use));
         }
-        Route { id: traffic.id, read_at: 0, checked: AtomicU64::new(u64::MAX), stable, canary, shadow, slots }
+        Route { id: traffic.id, read_at: 0, checked: AtomicU64::new(u64::MAX), stable, missing, canary, shadow, slots }
     }
 
     /// A slot for a version that is requested by number.
@@ -299,9 +310,10 @@ impl Table {
         }
         let mut slots = old.slots.clone();
         slots.insert(version, Arc::clone(&slot));
-        let (stable, canary, shadow) = (old.stable.clone(), old.canary.clone(), old.shadow.clone());
+        let (stable, missing) = (old.stable.clone(), old.missing.clone());
+        let (canary, shadow) = (old.canary.clone(), old.shadow.clone());
         let (read_at, checked) = (old.read_at, AtomicU64::new(old.checked.load(Relaxed)));
-        place.store(Arc::new(Route { id, read_at, checked, stable, canary, shadow, slots }));
+        place.store(Arc::new(Route { id, read_at, checked, stable, missing, canary, shadow, slots }));
         Ok(slot)
     }
 

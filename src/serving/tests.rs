@@ -184,6 +184,19 @@ async fn versions_switch_under_load_without_a_failed_or_mixed_answer() {
     assert_eq!((&answer["version"], &answer["predictions"][0]["label"]), (&json!(1), &json!("small")));
 }
 
+/// A version that cannot be loaded does not take over, and whoever has changed the traffic is told so.
+#[tokio::test]
+async fn a_version_that_cannot_be_loaded_leaves_the_one_before_and_is_no_success() {
+    let (shelf, engine) = engine(stable(1));
+    assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 1);
+    *shelf.traffic.lock().unwrap() = stable(3);
+    assert_eq!(engine.refresh("m").await.unwrap_err().code, "version_not_found");
+    assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 1);
+    *shelf.traffic.lock().unwrap() = stable(2);
+    engine.refresh("m").await.unwrap();
+    assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 2);
+}
+
 #[tokio::test]
 async fn a_canary_and_a_shadow_see_their_requests() {
     let canary = Some(Canary { version: 2, weight: 0.5 });
