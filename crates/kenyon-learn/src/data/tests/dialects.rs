@@ -24,6 +24,7 @@ fn the_dialect_is_the_one_under_which_most_records_agree() {
         ("id|text\n1|one, two\n2|three; four\n", &["id", "text"], 2),
         ("id\ttext\n1\tsaid \"hi\n2\t\"quoted\" word\n3\tplain\n", &["id", "text"], 3),
         ("a,b\n'x, y',1\n'z',2\n", &["a", "b"], 2),
+        ("n,name,b\n,\"',x\",\n", &["n", "name", "b"], 1),
         ("a,b,y,\n1,2,p,\n3,4,q,\n", &["a", "b", "y"], 2),
         ("a,b,y\n1,2,p,\n3,4,q,\n", &["a", "b", "y"], 2),
         ("a,b\r1,2\r3,4\r", &["a", "b"], 2),

@@ -283,7 +283,8 @@ fn plausibility(field: &Sampled, quote: Option<u8>) -> f64 {
     if field.quoted || text.is_empty() || numeric(text) {
         return 1.0;
     }
-    if has(b'"') && quote != Some(b'\'') {
+    // Where single quotes are read, double ones may be inches, but hardly begin a field.
+    if has(b'"') && (text.starts_with('"') || quote != Some(b'\'')) {
         return if text.starts_with('"') || text.ends_with('"') { 0.2 } else { 0.6 };
     }
     // A quote that opens and closes the field would have been one.
