@@ -1,8 +1,10 @@
 """Many models in one server: imports copies of one bundle, predicts at random by 16 clients, and starts again.
 
     python3 benches/many_models.py BINARY FILE.csv TARGET MODELS [--seconds 60] [--cache-bytes N] [--import-clients 4] [--request JSON]
+        [--rows-a-second 10]
 
-Prints the bundle's size, imports a second, lists, memory, latency of predictions and of /metrics, and the time to ready.
+Then one model after the other observes a row, so many a second in all, and the server starts once more. Prints the bundle's size, imports a
+second, lists, memory, latency of predictions, of observed rows and of /metrics, and the time to ready.
 Standard library only.
 """
 
@@ -70,12 +72,24 @@ def measure(port, rows, models, seconds):
     return times
 
 
+def observe(port, rows, models, seconds, rate):
+    """One row each of one model after the other, at a steady rate; times of the calls."""
+    client, times, began = Client(port), [], time.time()
+    for number in range(int(seconds * rate)):
+        time.sleep(max(0.0, began + number / rate - time.time()))
+        path, called = f"/api/v1/models/{name(number * 7919 % models)}/observe", time.perf_counter()
+        client.call("POST", path, {"rows": [rows[number % len(rows)]]})
+        times.append(time.perf_counter() - called)
+    return sorted(times)
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("binary"), parser.add_argument("file"), parser.add_argument("target")
     parser.add_argument("models", type=int), parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--cache-bytes", type=int, default=2 << 30)
     parser.add_argument("--import-clients", type=int, default=4)
+    parser.add_argument("--rows-a-second", type=float, default=10)
     parser.add_argument("--request", type=json.loads, default={}, help="further fields of the training, as JSON")
     at = parser.parse_args()
     limits = ["--max-models", str(at.models + 10), "--model-cache-bytes", str(at.cache_bytes)]
@@ -91,13 +105,14 @@ def main():
         raise SystemExit(f"the training: {job}")
     archive = client.raw("GET", "/api/v1/models/origin/versions/1/export?format=bundle")
     with open(at.file, newline="") as file:
-        rows = [{k: v for k, v in row.items() if k != at.target} for row in list(csv.DictReader(file))[:200]]
-    for row in rows:
+        labelled = list(csv.DictReader(file))[::-1][:200]
+    for row in labelled:
         for key, value in row.items():
             try:
                 row[key] = float(value)
             except ValueError:
                 pass
+    rows = [{k: v for k, v in row.items() if k != at.target} for row in labelled]
     print(f"a bundle of {len(archive) / 1e3:.0f} kB; {at.models} models")
 
     began = time.time()
@@ -122,11 +137,19 @@ def main():
         shares = ", ".join(f"{label} {percentile(times, share):.2f}" for label, share in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)])
         print(f"predictions, {when}: {len(times) / at.seconds:.0f}/s, {shares} ms")
         look("after them")
-    server.kill()
-    began = time.time()
-    server.start()
-    print(f"killed and started again: ready after {(time.time() - began) * 1e3:.0f} ms; memory {status(server.process.pid, 'VmRSS'):.0f} MiB")
+
+    def start_again():
+        server.kill()
+        began = time.time()
+        server.start()
+        print(f"killed and started again: ready after {(time.time() - began) * 1e3:.0f} ms; memory {status(server.process.pid, 'VmRSS'):.0f} MiB")
+
+    start_again()
     look("after the start")
+    times = observe(server.port, labelled, at.models, at.seconds, at.rows_a_second)
+    print(f"{len(times)} rows observed, one model after the other: p50 {percentile(times, 0.5):.2f}, p99 {percentile(times, 0.99):.2f} ms")
+    look("after them")
+    start_again()
 
 
 if __name__ == "__main__":
