@@ -16,6 +16,10 @@ use serde::{Deserialize, Serialize};
 const UNITS: usize = 2_048;
 /// Fewer rows are answered by other experts.
 const FEWEST: u64 = 1_000;
+/// Rows between two solutions are an eighth of those there are, this many at least; beyond so many an eighth of that. Classes of
+/// later rows are not in a solution, so that waiting longer costs those that come last (benches, few texts).
+const FEW_BETWEEN: u64 = 32;
+const MANY_BETWEEN: u64 = 250;
 /// The ridge for one row, as a share of the mean squared length of an expansion.
 const RIDGE: f64 = 0.1;
 /// The first logarithm of the temperature: outputs are between 0 and 1.
@@ -91,7 +95,8 @@ impl Expansion {
     }
 
     fn solve(&mut self, shared: &Shared) {
-        self.next = (self.rows + (self.rows / 8).max(32)).max(FEWEST);
+        let between = (self.rows / 8).clamp(FEW_BETWEEN, MANY_BETWEEN).max(self.rows / 64);
+        self.next = (self.rows + between).max(FEWEST);
         let Some(sums) = self.sums.as_mut().filter(|_| self.rows >= FEWEST) else { return };
         sums.grow(shared.classes);
         let ridge = RIDGE * UNITS as f64 / sums.rows().max(1.0);
