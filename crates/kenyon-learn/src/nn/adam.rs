@@ -45,7 +45,7 @@ pub(crate) fn constants(step: u64, rate: f32, scale: f32) -> AdamStep {
 }
 
 /// First and second moments of some weights.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Moments {
     /// Running mean of gradients.
     pub(crate) first: Vec<f32>,

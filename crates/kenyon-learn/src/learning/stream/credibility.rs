@@ -5,12 +5,17 @@ use super::experts::Truth;
 use super::inputs::CLIPPED;
 use super::shape::Row;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// What a row with a clipped number counts.
 const OUTLIER: f32 = 0.02;
 /// Usual errors up to which a row counts in full, and the share by which the usual error follows a row.
 const USUAL: f32 = 5.0;
 const PACE: f32 = 0.05;
+/// A number that is far from the mean in more rows than this, and in more than one row of so many, is usual in its
+/// column: a flag that is seldom set, say.
+const FEW: u32 = 3;
+const SELDOM: u64 = 1_000;
 /// Rows from which on the usual error is known.
 const KNOWN: u32 = 20;
 
@@ -21,6 +26,11 @@ pub(super) struct Credibility {
     error: f32,
     /// Whether all rows count in full, as in streams of 0.1.
     fixed: bool,
+    /// Rows whose inputs were judged, and in how many of them a column's number was clipped, by its feature.
+    #[serde(default)]
+    judged: u64,
+    #[serde(default)]
+    clipped: BTreeMap<u32, u32>,
 }
 
 impl Credibility {
@@ -34,13 +44,29 @@ impl Credibility {
         self.rows > KNOWN && error.abs() > USUAL * self.error.max(1e-9)
     }
 
+    /// Whether a clipped number of this feature is unusual in its column.
+    pub(super) fn is_glitch(&self, feature: u32) -> bool {
+        let rows = self.clipped.get(&feature).copied().unwrap_or_default();
+        self.fixed || rows <= FEW || u64::from(rows) * SELDOM < self.judged
+    }
+
+    /// Whether a number of the row is far from all usual ones of its column.
+    fn has_glitch(&mut self, row: Row<'_>) -> bool {
+        self.judged += 1;
+        let mut found = false;
+        for (&feature, _) in row.indices.iter().zip(row.values).filter(|(_, value)| value.abs() >= CLIPPED) {
+            found |= self.is_glitch(feature);
+            *self.clipped.entry(feature).or_default() += 1;
+        }
+        found
+    }
+
     /// What a row counts, in `(0, 1]`, whose prediction was `answer`; `numbers` says that its entries are columns.
     pub(super) fn of(&mut self, row: Row<'_>, truth: Truth, answer: &[f32], numbers: bool) -> f32 {
         if self.fixed {
             return 1.0;
         }
-        let clipped = numbers && row.values.iter().any(|value| value.abs() >= CLIPPED);
-        let input = if clipped { OUTLIER } else { 1.0 };
+        let input = if numbers && self.has_glitch(row) { OUTLIER } else { 1.0 };
         let (Truth::Value(value), Some(answer)) = (truth, answer.first()) else { return input };
         let error = (value - answer).abs();
         self.rows = (self.rows + 1).min(KNOWN + 1);
@@ -70,9 +96,16 @@ mod tests {
         assert!(one(1_000.0, 1.0) < 0.01 && one(0.5, 8.0) <= OUTLIER);
         let weights: Vec<f32> = (0..30).map(|_| one(50.0, 1.0)).collect();
         assert!(weights[0] < 0.1 && weights[20] == 1.0, "{weights:?}");
-        let class = Row { values: &[8.0], ..Row::default() };
+        let class = Row { indices: &[4], values: &[8.0], ..Row::default() };
         assert_eq!(it.of(class, Truth::Class(0), &[0.1, 0.9], true), OUTLIER);
         assert_eq!(it.of(class, Truth::Class(0), &[0.1, 0.9], false), 1.0);
+        // One row of ten is no glitch.
+        let mut flagged = |row: u32| {
+            let values = [if row % 10 == 0 { 8.0 } else { -0.1 }];
+            it.of(Row { indices: &[2], values: &values, ..Row::default() }, Truth::Class(0), &[0.1, 0.9], true)
+        };
+        let counted: Vec<f32> = (0..100).map(&mut flagged).collect();
+        assert_eq!((counted[0], counted[30], counted[40], counted[90]), (OUTLIER, OUTLIER, 1.0, 1.0));
         assert_eq!(Credibility::fixed().of(class, Truth::Class(0), &[0.1, 0.9], true), 1.0);
     }
 }

@@ -185,8 +185,8 @@ impl Inputs {
     }
 
     /// Adds a row's columns to the statistics; before [`Inputs::view`], so that the first row
-    /// already has a scale.
-    pub(super) fn observe(&mut self, indices: &[u32], values: &[f32]) {
+    /// already has a scale. `is_glitch` says whether a clipped number of a feature is unusual there.
+    pub(super) fn observe(&mut self, indices: &[u32], values: &[f32], is_glitch: impl Fn(u32) -> bool) {
         self.rows += 1.0;
         let mut at = 0;
         for (i, &column) in self.columns.iter().enumerate() {
@@ -194,8 +194,8 @@ impl Inputs {
                 at += 1;
             }
             let value = if at < indices.len() && indices[at] == column { f64::from(values[at]) } else { 0.0 };
-            // A clipped number says nothing about the usual ones.
-            if value.abs() >= f64::from(CLIPPED) {
+            // A glitch says nothing about the usual numbers.
+            if value.abs() >= f64::from(CLIPPED) && is_glitch(column) {
                 continue;
             }
             let before = value - self.means[i];

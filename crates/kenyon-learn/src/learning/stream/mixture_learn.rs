@@ -12,7 +12,8 @@ impl Mixture {
     /// Adds a row's inputs to the running statistics, with or without a label.
     pub(super) fn observe_inputs(&mut self, row: Row<'_>) {
         if let Some(inputs) = &mut self.inputs {
-            inputs.observe(row.indices, row.values);
+            let credibility = &self.credibility;
+            inputs.observe(row.indices, row.values, |feature| credibility.is_glitch(feature));
         }
     }
 

@@ -29,8 +29,10 @@ use crate::nn::readouts::semi_supervised::are_few;
 use serde_json::{Map, Value};
 use std::sync::Arc;
 
-/// Encoders with more features than this are not read by the experts of tables.
-const NARROW: usize = 96;
+/// Encoders with more features than this are not read by the experts of tables, in an empty stream and over a trained
+/// network, whose features are bins of numbers.
+const NARROW: usize = 256;
+const NARROW_BINS: usize = 96;
 /// Vectors of one dimension with more elements than this are taken for counts of words.
 const LISTED: u32 = 4_096;
 
@@ -119,9 +121,9 @@ impl StreamModel {
         let width = base.network.feature_width();
         // With few labels the training's own readout is better than one solved from the sums.
         let steady = base.network.sums().is_some_and(|sums| !are_few(sums))
-            && base.encoder.width as usize > NARROW
+            && base.encoder.width as usize > NARROW_BINS
             && base.config.task == Task::Classification;
-        let narrow = base.encoder.layout == Layout::Bag && base.encoder.width as usize <= NARROW;
+        let narrow = base.encoder.layout == Layout::Bag && base.encoder.width as usize <= NARROW_BINS;
         let sums = base.network.sums().filter(|_| steady).cloned();
         let shape = MixtureShape {
             columns: if narrow { (0..base.encoder.width).collect() } else { Vec::new() },

@@ -39,6 +39,26 @@ pub(crate) fn add_scaled(y: &mut [f32], s: f32, x: &[f32]) {
     }
 }
 
+dispatch! {
+    /// `out = max(0, weights · input)`, `weights` `[units, inputs]`.
+    pub(crate) fn rectified(input: &[f32], weights: &[f32], out: &mut [f32]) {
+        for (out, weights) in out.iter_mut().zip(weights.chunks_exact(input.len().max(1))) {
+            *out = dot(input, weights).max(0.0);
+        }
+    }
+}
+
+dispatch! {
+    /// `sums += left ⊗ right`, `sums` `[left, right]`.
+    pub(crate) fn add_outer(sums: &mut [f32], left: &[f32], right: &[f32]) {
+        for (sums, &left) in sums.chunks_exact_mut(right.len().max(1)).zip(left) {
+            if left != 0.0 {
+                add_scaled(sums, left, right);
+            }
+        }
+    }
+}
+
 /// e^x to about 2 units in the last place, in a form that compiles to vectors.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {

@@ -12,6 +12,7 @@ pub(super) mod least_squares;
 pub(super) mod linear;
 mod memory;
 pub(super) mod readout;
+mod rehearsal;
 
 use super::inputs::View;
 use super::shape::{MixtureShape, Row};
@@ -175,6 +176,7 @@ pub(super) static EXPERTS: &[ExpertKind] = &[
     memory::KIND,
     kernel::KIND,
     expansion::KIND,
+    rehearsal::KIND,
 ];
 
 /// Writes a state as bytes.
