@@ -3,7 +3,7 @@
 
 use super::experts::Truth;
 use super::inputs::CLIPPED;
-use super::shape::Row;
+use super::shape::StreamRow;
 use serde::{Deserialize, Serialize};
 
 /// What a row with a clipped number counts.
@@ -35,7 +35,7 @@ impl Credibility {
     }
 
     /// What a row counts, in `(0, 1]`, whose prediction was `answer`; `numbers` says that its entries are columns.
-    pub(super) fn of(&mut self, row: Row<'_>, truth: Truth, answer: &[f32], numbers: bool) -> f32 {
+    pub(super) fn of(&mut self, row: StreamRow<'_>, truth: Truth, answer: &[f32], numbers: bool) -> f32 {
         if self.fixed {
             return 1.0;
         }
@@ -64,13 +64,18 @@ mod tests {
         let mut it = Credibility::default();
         let mut one = |error: f32, input: f32| {
             let values = [input, 1.0];
-            it.of(Row { indices: &[0, 1], values: &values, ..Row::default() }, Truth::Value(error), &[0.0], true)
+            it.of(
+                StreamRow { indices: &[0, 1], values: &values, ..StreamRow::default() },
+                Truth::Value(error),
+                &[0.0],
+                true,
+            )
         };
         (0..100).for_each(|i| assert_eq!(one(0.5 + 0.01 * (i % 10) as f32, 1.0), 1.0));
         assert!(one(1_000.0, 1.0) < 0.01 && one(0.5, 8.0) <= OUTLIER);
         let weights: Vec<f32> = (0..30).map(|_| one(50.0, 1.0)).collect();
         assert!(weights[0] < 0.1 && weights[20] == 1.0, "{weights:?}");
-        let class = Row { values: &[8.0], ..Row::default() };
+        let class = StreamRow { values: &[8.0], ..StreamRow::default() };
         assert_eq!(it.of(class, Truth::Class(0), &[0.1, 0.9], true), OUTLIER);
         assert_eq!(it.of(class, Truth::Class(0), &[0.1, 0.9], false), 1.0);
         assert_eq!(Credibility::fixed().of(class, Truth::Class(0), &[0.1, 0.9], true), 1.0);
