@@ -46,7 +46,7 @@ class Memory(threading.Thread):
 
 def ended(client, job, until=1.0):
     """The job when it has ended, or has come to a share of its rows."""
-    while job["status"] in ("queued", "running") and not (until < 1 and job["progress"]["fraction"] >= until):
+    while job["status"] in ("queued", "running") and not (until < 1 and job["progress"].get("fraction", 0) >= until):
         time.sleep(POLL)
         job = client.call("GET", f"/api/v1/jobs/{job['id']}")
     return job

@@ -42,7 +42,7 @@ def import_some(port, archive, numbers):
 
 
 def predict(port, rows, models, until, seed, out):
-    """Some clients of one process: each asks again as soon as it is answered."""
+    """Some clients of one process: each sends the next request as soon as one is answered."""
     times = []
 
     def one(client_seed):

@@ -2,7 +2,7 @@
 
     python3 benches/outages.py BINARY [--seconds 60] [--clients 4]
 
-Needs Postgres's programs and root. Each client asks one server, and the other where a connection breaks, as a proxy does; every answer is compared
+Needs Postgres's programs and root. Each client sends to one server, and to the other where a connection breaks, as a proxy does; every answer is compared
 with the one from before the faults. Prints a line a phase: predictions, median, p99, longest, refused by status, connections that broke, wrong answers.
 """
 
@@ -36,7 +36,7 @@ def call(port, method, path, body=None, kind="application/json", timeout=60):
 
 
 class Client(threading.Thread):
-    """Asks again as soon as it is answered, until it is told to stop."""
+    """Sends the next request as soon as one is answered, until it is stopped."""
 
     def __init__(self, ports, expected, seed):
         super().__init__(daemon=True)

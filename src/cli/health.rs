@@ -1,4 +1,4 @@
-//! `kenyon health`: asks the process on this machine whether it is ready, whatever it serves: with TLS or without, with
+//! `kenyon health`: checks whether the process on this machine is ready, whatever it serves: with TLS or without, with
 //! keys or without, a server or a worker with `--metrics-listen`.
 
 use super::show;

@@ -68,7 +68,7 @@ async fn compare_versions(
     let mut judged = Vec::with_capacity(2);
     for version in versions {
         let chosen = api.engine.choose(name.as_str(), Some(version), "").await?;
-        judged.push(judge(&api, chosen.live.bundle(), &dataset).await?);
+        judged.push(judge(&api, chosen.loaded.bundle(), &dataset).await?);
     }
     let found = blocking(move || Ok::<_, Error>(paired::compare(&judged[0], &judged[1]))).await?;
     Ok(Json(Comparison { versions, found }))

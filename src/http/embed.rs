@@ -67,7 +67,7 @@ async fn embed_rows(
     Json(request): Json<EmbedRows>,
 ) -> Answer<axum::Json<Codes>> {
     let chosen = api.engine.choose(name.as_str(), None, &super::context::request_id()).await?;
-    let (bundle, version) = (chosen.live.bundle(), chosen.live.version);
+    let (bundle, version) = (chosen.loaded.bundle(), chosen.loaded.version);
     let (layer, width, embeddings) = blocking(move || codes(&bundle, &request)).await?;
     Ok(axum::Json(Codes { model: name, version, layer, width, embeddings }))
 }

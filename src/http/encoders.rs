@@ -1,4 +1,4 @@
-//! Pretrained encoders: added from an archive of their folder, listed, removed, and asked for vectors.
+//! Pretrained encoders: added from an archive of their folder, listed, removed, and used to embed inputs.
 
 use super::Api;
 use super::error::{Answer, Problem};

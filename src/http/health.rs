@@ -16,7 +16,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// What the probes of a process ask.
+/// What the probes of a process check.
 #[derive(Clone, Debug)]
 pub(crate) struct Probe {
     store: Store,

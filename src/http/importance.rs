@@ -68,7 +68,7 @@ async fn importance(
     Query(query): Query<OfVersion>,
 ) -> Answer<axum::Json<ImportanceAnswer>> {
     let chosen = api.engine.choose(name.as_str(), query.version, &super::context::request_id()).await?;
-    let bundle = chosen.live.bundle();
+    let bundle = chosen.loaded.bundle();
     let Some(found) = &bundle.config.importance else {
         let detail = "importance is measured when a version is trained: this one was trained before it was, or has \
             learned by observing alone";
@@ -81,5 +81,5 @@ async fn importance(
     };
     let features = found.features.iter().map(feature).collect();
     let importance = FeatureImportance { metric: found.metric.clone(), rows: found.rows, features };
-    Ok(axum::Json(ImportanceAnswer { version: chosen.live.version, importance }))
+    Ok(axum::Json(ImportanceAnswer { version: chosen.loaded.version, importance }))
 }

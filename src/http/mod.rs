@@ -151,7 +151,7 @@ impl Api {
             ))
             .with_state(api.clone());
         let router = match api.config.mcp {
-            true => router.clone().layer(Extension(mcp::Served::new(&api, router, &completed(&document, false)))),
+            true => router.clone().layer(Extension(mcp::Service::new(&api, router, &completed(&document, false)))),
             false => router,
         };
         let router = match cors(&api.config.cors_origins) {

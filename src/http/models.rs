@@ -230,7 +230,7 @@ async fn activity(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer
     let id = super::context::request_id();
     let chosen = api.engine.choose(name.as_str(), None, &id).await?;
     let rows = api.sample(&name).await?;
-    let (bundle, version) = (chosen.live.bundle(), chosen.live.version);
+    let (bundle, version) = (chosen.loaded.bundle(), chosen.loaded.version);
     let value = super::blocking::blocking(move || crate::serving::activity::report(&bundle, version, &rows)).await?;
     Ok(axum::Json(value))
 }

@@ -70,7 +70,7 @@ async fn find_neighbors(
     Json(request): Json<FindNeighbors>,
 ) -> Answer<axum::Json<Neighbors>> {
     let chosen = api.engine.choose(name.as_str(), None, &super::context::request_id()).await?;
-    let (bundle, version) = (chosen.live.bundle(), chosen.live.version);
+    let (bundle, version) = (chosen.loaded.bundle(), chosen.loaded.version);
     let neighbors = blocking(move || nearest(&bundle, &request)).await?;
     Ok(axum::Json(Neighbors { model: name, version, neighbors }))
 }

@@ -131,7 +131,7 @@ async fn answer_file(api: Api, name: ModelName, request: Request) -> Answer<Resp
     let permit = api.files_answered.clone().acquire_owned().await.map_err(Error::internal)?;
     let format = options.format;
     let work =
-        FileWork { live: chosen.live, part, options, limits: api.file_limits(), _staged: staged, _permit: permit };
+        FileWork { loaded: chosen.loaded, part, options, limits: api.file_limits(), _staged: staged, _permit: permit };
     let (sender, mut receiver) = mpsc::channel(PARTS_WAITING);
     tokio::task::spawn_blocking(move || work.run(&sender));
     // A failure before the first line still has a status of its own.
@@ -158,7 +158,7 @@ fn ended(part: Result<Bytes>, format: LineFormat, id: &str) -> std::result::Resu
 
 /// A file to answer, with what must stay until that is done.
 struct FileWork {
-    live: Arc<LoadedVersion>,
+    loaded: Arc<LoadedVersion>,
     part: Part,
     options: LineOptions,
     limits: formats::Limits,
@@ -168,7 +168,7 @@ struct FileWork {
 
 impl FileWork {
     fn run(self, sender: &mpsc::Sender<Result<Bytes>>) {
-        let bundle = self.live.bundle();
+        let bundle = self.loaded.bundle();
         let (part, limits) = (&self.part, self.limits);
         let source = LineSource {
             part,

@@ -79,12 +79,12 @@ async fn in_lines(api: Api, name: ModelName, headers: &HeaderMap, body: Body, fr
     let id = super::context::request_id();
     tokio::spawn(async move {
         let parts = sender.clone();
-        let tell = move |value: &Value| -> BoxFuture<'static, Result<()>> {
+        let send = move |value: &Value| -> BoxFuture<'static, Result<()>> {
             let (parts, value) = (parts.clone(), value.clone());
             let gone = |_| Error::new(Kind::Canceled, "client_gone", "the client has disconnected");
             Box::pin(async move { parts.send(Ok(value)).await.map_err(gone) })
         };
-        let last = api.streams.observe_lines(&name, body, from, tell).await;
+        let last = api.streams.observe_lines(&name, body, from, send).await;
         // A disconnected client needs no answer.
         let _ = sender.send(last).await;
     });

@@ -22,7 +22,7 @@ const GRAIN_MS: u64 = 50;
 /// How much lower its priority is than the server's: a request that comes while it trains is answered first.
 pub(super) const NICE: i32 = 10;
 
-/// Computes what the standard input asks for, in the current folder.
+/// Computes the task on the standard input, in the current folder.
 pub fn main() -> ExitCode {
     yield_to_others();
     match run() {
@@ -42,7 +42,7 @@ fn yield_to_others() {
 }
 
 fn run() -> Result<()> {
-    // A signal to a whole group of processes is meant for the server, which asks for a checkpoint first.
+    // A signal to a whole group of processes is meant for the server, which requests a checkpoint first.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _signals = runtime.block_on(async {
         use tokio::signal::unix::{SignalKind, signal};

@@ -1,4 +1,4 @@
-//! What the process that trains and the one that supervises it tell each other: a JSON value a line. Large contents
+//! Messages between the process that trains and the one that supervises it: a JSON value a line. Large contents
 //! are files of a folder that both know.
 
 use super::compute::{Computed, Task};

@@ -225,7 +225,7 @@ impl Segments<'_> {
                     if self.bytes.len() >= SEGMENT {
                         self.write()?;
                     }
-                    self.tell();
+                    self.report();
                     Ok(true)
                 })?;
             }
@@ -250,7 +250,7 @@ impl Segments<'_> {
         self.monitor.checkpoint(self.written.rows, state)
     }
 
-    fn tell(&self) {
+    fn report(&self) {
         let (rows, seconds) = (self.pending.rows, self.begun.0.elapsed().as_secs_f64());
         let rate = (rows - self.begun.1) as f64 / seconds.max(1e-9);
         let left = self.total.saturating_sub(rows);

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(10);
 /// How often the memory of the process is read.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
-/// A process that was asked to stop and does not is ended after this, before its job counts as ended.
+/// A process that got a request to stop and does not is ended after this, before its job counts as ended.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// Lines of its standard error that are kept to find out why it ended.
 const LAST_LINES: usize = 20;
@@ -76,7 +76,7 @@ struct Process {
     last_lines: Arc<Mutex<VecDeque<String>>>,
     /// Processes that the system had ended for lack of memory when this one began.
     ended_before: u64,
-    /// When it was asked to stop.
+    /// When its stop was requested.
     stopping: Option<Instant>,
     /// Whether it was asked for a checkpoint that has not come yet.
     checkpoint_requested: bool,

@@ -129,7 +129,7 @@ impl Service {
         let (answer, outputs) = infer::run(&self.api.engine, &routed, inputs, &mut wanted, caller).await?;
         let mut response = ModelInferResponse {
             model_name: request.model_name,
-            model_version: answer.live.version.to_string(),
+            model_version: answer.loaded.version.to_string(),
             id: request.id,
             ..ModelInferResponse::default()
         };

@@ -28,7 +28,7 @@ pub(super) async fn run(
     wanted: &mut Vec<Output>,
     caller: Caller<'_>,
 ) -> Result<(Answer, Vec<Tensor>)> {
-    let bundle = routed.live.bundle();
+    let bundle = routed.loaded.bundle();
     codec::check_wanted(&bundle, wanted.iter().map(|w| &*w.name))?;
     if wanted.is_empty() {
         let all: &[&str] = if bundle.classes().is_empty() { &["value"] } else { &["label", "probabilities"] };
@@ -46,7 +46,7 @@ pub(super) async fn run(
     } else {
         codec::encode(&bundle, inputs)
     };
-    let batch = batch.inspect_err(|_| routed.live.stats.rejected(Rejected::Rows))?;
+    let batch = batch.inspect_err(|_| routed.loaded.stats.rejected(Rejected::Rows))?;
     let options = &PredictOptions::default();
     let encoded =
         EncodedRequest { batch, options, novelty: false, deadline: caller.deadline, shadow_encode, table: None };

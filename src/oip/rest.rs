@@ -161,7 +161,7 @@ pub(super) async fn metadata(api: &Api, model: &str, version: Option<u64>) -> Re
         Some(version) => vec![version],
         None => api.store.versions(&model.parse::<ModelName>()?).await?.iter().rev().map(|v| v.version).collect(),
     };
-    let bundle = routed.live.bundle();
+    let bundle = routed.loaded.bundle();
     Ok(Metadata {
         name: model.to_owned(),
         versions: versions.iter().map(u64::to_string).collect(),
@@ -301,7 +301,7 @@ async fn answer(api: &Api, model: &str, version: Option<u64>, headers: &HeaderMa
     let (answer, outputs) = infer::run(&api.engine, &routed, inputs, &mut wanted, caller).await?;
     let binary = |at: usize| parsed.outputs.get(at).and_then(|w| w.binary).unwrap_or(parsed.binary_output);
     let binary: Vec<bool> = (0..outputs.len()).map(binary).collect();
-    Ok(render(model, answer.live.version, parsed.id.as_deref(), &outputs, &binary, answer.timing))
+    Ok(render(model, answer.loaded.version, parsed.id.as_deref(), &outputs, &binary, answer.timing))
 }
 
 /// The JSON and the raw tensors after it.

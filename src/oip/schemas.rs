@@ -1,4 +1,4 @@
-//! What is asked and answered over REST, as the protocol has it. Tensors are parsed and written by `reader` and `rest` in
+//! Requests and answers over REST, as the protocol has it. Tensors are parsed and written by `reader` and `rest` in
 //! place; their structures here only describe them.
 
 use super::codec::Described;

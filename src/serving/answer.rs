@@ -77,7 +77,7 @@ pub enum Explain {
 #[derive(Debug)]
 pub struct Answer {
     /// The version that answered.
-    pub live: Arc<LoadedVersion>,
+    pub loaded: Arc<LoadedVersion>,
     /// Its bundle and labels.
     pub snapshot: Arc<Snapshot>,
     /// `[rows, width]` probabilities or values, and `[rows]` novelty.
@@ -120,9 +120,9 @@ impl Answer {
         let classes = self.outputs.width.min(options.top_k.unwrap_or(DEFAULT_TOP_K));
         let mut out = Vec::with_capacity(128 + self.rows() * (192 + 24 * classes));
         json::raw(&mut out, "{\"model\":\"");
-        json::raw(&mut out, &self.live.model);
+        json::raw(&mut out, &self.loaded.model);
         json::raw(&mut out, "\",\"version\":");
-        json::value(&mut out, &self.live.version);
+        json::value(&mut out, &self.loaded.version);
         json::raw(&mut out, ",\"predictions\":");
         let mut order = Vec::new();
         json::list(&mut out, ids.take(self.rows()).enumerate(), |out, (row, id)| {

@@ -42,7 +42,7 @@ pub struct Caller<'a> {
 #[derive(Clone)]
 pub struct RoutedModel {
     /// The version.
-    pub live: Arc<LoadedVersion>,
+    pub loaded: Arc<LoadedVersion>,
     shadow: Option<Arc<Slot>>,
     started: Instant,
 }
@@ -118,17 +118,17 @@ impl Engine {
         let options = parsed.options();
         let mut routed = self.choose(model, parsed.version, caller.request_id).await?;
         routed.started = started;
-        let batch = if body.len() > LARGE_BODY || routed.live.bundle().encoder.is_slow() {
-            let (live, rows) = (Arc::clone(&routed.live), body.slice_ref(rows));
-            blocking(move || read(&live, &rows)).await
+        let batch = if body.len() > LARGE_BODY || routed.loaded.bundle().encoder.is_slow() {
+            let (loaded, rows) = (Arc::clone(&routed.loaded), body.slice_ref(rows));
+            blocking(move || read(&loaded, &rows)).await
         } else {
-            read(&routed.live, rows)
+            read(&routed.loaded, rows)
         };
         // Rows that are not JSON make the whole request invalid.
         if batch.as_ref().is_err_and(|error| error.kind == Kind::Malformed) {
             request::check(body)?;
         }
-        let (batch, table) = batch.inspect_err(|_| routed.live.stats.rejected(Rejected::Rows))?;
+        let (batch, table) = batch.inspect_err(|_| routed.loaded.stats.rejected(Rejected::Rows))?;
         let table = (options.explain != Explain::No).then_some(table);
         let shadow_encode = routed.has_shadow().then(|| {
             let rows = body.slice_ref(rows);
@@ -139,7 +139,7 @@ impl Engine {
         let answer = self.answer(&routed, encoded).await?;
         let ids = self.inner.ids.take(answer.rows());
         self.remember(model, rows, &ids.clone().collect::<Vec<_>>());
-        let (version, timing) = (answer.live.version, answer.timing);
+        let (version, timing) = (answer.loaded.version, answer.timing);
         let body = if answer.rows() > LARGE_ROWS {
             blocking(move || Ok(answer.to_json(&options, ids))).await?
         } else {
@@ -151,26 +151,26 @@ impl Engine {
     /// Selects the version that answers: the one named, or the one from the traffic split. It is loaded
     /// when this returns, and answers even if it is replaced meanwhile.
     pub async fn choose(&self, model: &str, version: Option<u64>, request_id: &str) -> Result<RoutedModel> {
-        let Selection { live, shadow } = self.inner.table.pick(model, version, request_id).await?;
-        Ok(RoutedModel { live, shadow, started: Instant::now() })
+        let Selection { loaded, shadow } = self.inner.table.pick(model, version, request_id).await?;
+        Ok(RoutedModel { loaded, shadow, started: Instant::now() })
     }
 
     /// Answers encoded rows with the selected version.
     pub async fn answer(&self, routed: &RoutedModel, encoded: EncodedRequest<'_>) -> Result<Answer> {
-        let live = &routed.live;
-        live.touch(unix_millis());
+        let loaded = &routed.loaded;
+        loaded.touch(unix_millis());
         let deadline = encoded.deadline.unwrap_or_else(|| routed.started + self.inner.settings.deadline);
         let input = routed.started.elapsed();
         let rows = encoded.batch.rows();
         let explained = (encoded.options.explain != Explain::No).then(|| encoded.batch.clone());
-        let ran = live.queue.run(encoded.batch, encoded.novelty, deadline).await;
-        let (outputs, spent) = ran.inspect_err(|error| live.stats.rejected(reason(error)))?;
+        let ran = loaded.queue.run(encoded.batch, encoded.novelty, deadline).await;
+        let (outputs, spent) = ran.inspect_err(|error| loaded.stats.rejected(reason(error)))?;
         let total = routed.started.elapsed();
-        live.stats.answered(rows, spent.queue, spent.compute, input, total);
-        let snapshot = Arc::clone(&live.snapshot());
+        loaded.stats.answered(rows, spent.queue, spent.compute, input, total);
+        let snapshot = Arc::clone(&loaded.snapshot());
         let timing = Timing::new(spent, total);
-        let mut answer = Answer { live: Arc::clone(live), snapshot, outputs, reasons: Vec::new(), timing };
-        live.stats.abstained(answer.abstained(encoded.options) as u64);
+        let mut answer = Answer { loaded: Arc::clone(loaded), snapshot, outputs, reasons: Vec::new(), timing };
+        loaded.stats.abstained(answer.abstained(encoded.options) as u64);
         if let (Some(shadow), Some(shadow_encode)) = (&routed.shadow, encoded.shadow_encode) {
             self.shadow(Arc::clone(shadow), &answer, shadow_encode);
         }
@@ -183,12 +183,12 @@ impl Engine {
     /// Runs the shadow on the same rows, unless it is busy, and compares.
     fn shadow(&self, slot: Arc<Slot>, answer: &Answer, shadow_encode: ShadowEncode) {
         let (engine, ours) = (self.clone(), answer.outputs.clone());
-        let (live, snapshot) = (Arc::clone(&answer.live), Arc::clone(&answer.snapshot));
+        let (loaded, snapshot) = (Arc::clone(&answer.loaded), Arc::clone(&answer.snapshot));
         tokio::spawn(async move {
             let compared = async {
                 let theirs = match slot.ready() {
                     Some(theirs) => theirs,
-                    None => engine.inner.table.load(&live.model, &slot).await?,
+                    None => engine.inner.table.load(&loaded.model, &slot).await?,
                 };
                 if theirs.queue.queued_rows() * 2 > engine.inner.settings.limits.max_queue_rows {
                     return Err(Error::new(Kind::Overloaded, "queue_full", "the shadow is busy"));
@@ -317,8 +317,8 @@ impl Engine {
     }
 }
 
-fn read(live: &LoadedVersion, rows: &[u8]) -> Result<(Batch, data::Table)> {
-    let snapshot = live.snapshot();
+fn read(loaded: &LoadedVersion, rows: &[u8]) -> Result<(Batch, data::Table)> {
+    let snapshot = loaded.snapshot();
     let table = snapshot.bundle.reader().from_json(rows)?;
     Ok((snapshot.bundle.encode(&table)?, table))
 }

@@ -10,11 +10,11 @@ use std::sync::Arc;
 /// copy of all of them for each one that is opened would take seconds in all.
 const PARTS: usize = 64;
 
-type Part = HashMap<Arc<str>, Arc<ArcSwap<Route>>>;
+type RouteMap = HashMap<Arc<str>, Arc<ArcSwap<Route>>>;
 
 /// The routing tables of the open models.
 pub(super) struct OpenModels {
-    parts: Vec<ArcSwap<Part>>,
+    parts: Vec<ArcSwap<RouteMap>>,
     hasher: RandomState,
 }
 
@@ -23,7 +23,7 @@ impl OpenModels {
         Self { parts: (0..PARTS).map(|_| ArcSwap::default()).collect(), hasher: RandomState::new() }
     }
 
-    fn part(&self, model: &str) -> &ArcSwap<Part> {
+    fn part(&self, model: &str) -> &ArcSwap<RouteMap> {
         &self.parts[self.hasher.hash_one(model) as usize % PARTS]
     }
 
@@ -34,7 +34,7 @@ impl OpenModels {
     pub(super) fn insert(&self, model: &str, route: Arc<Route>) {
         let place = Arc::new(ArcSwap::new(route));
         self.part(model).rcu(|models| {
-            let mut models = Part::clone(models);
+            let mut models = RouteMap::clone(models);
             models.insert(model.into(), Arc::clone(&place));
             models
         });
@@ -42,7 +42,7 @@ impl OpenModels {
 
     pub(super) fn remove(&self, model: &str) {
         self.part(model).rcu(|models| {
-            let mut models = Part::clone(models);
+            let mut models = RouteMap::clone(models);
             models.remove(model);
             models
         });

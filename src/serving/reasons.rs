@@ -177,7 +177,7 @@ impl Reasons {
 impl Terms {
     /// The network's own terms, summed by column.
     fn of_network(explanation: &Explanation, encoder: &Encoder, batch: &Batch, row: usize) -> Self {
-        let mut sums: Vec<(Part, f32)> = Vec::new();
+        let mut sums: Vec<(InputPart, f32)> = Vec::new();
         let mut entry = 0;
         for token in batch.row(row) {
             let (indices, _) = batch.token(token);
@@ -188,7 +188,7 @@ impl Terms {
                     Layout::Bag => field_of(&encoder.fields, index),
                     Layout::Tokens => batch.fields.get(token).map_or(0, |&f| usize::from(f)),
                 };
-                let part = Part::of(encoder.fields.get(field), field, index);
+                let part = InputPart::of(encoder.fields.get(field), field, index);
                 match sums.iter_mut().rev().find(|(p, _)| *p == part) {
                     Some((_, sum)) => *sum += weight,
                     None => sums.push((part, weight)),
@@ -197,7 +197,7 @@ impl Terms {
         }
         sums.sort_by(|a, b| b.1.abs().total_cmp(&a.1.abs()));
         let other = sums.iter().skip(MAX_FEATURES).map(|(_, w)| w).sum();
-        let named = |(part, weight): (Part, f32)| Weight { name: part.name(&encoder.fields), weight };
+        let named = |(part, weight): (InputPart, f32)| Weight { name: part.name(&encoder.fields), weight };
         let features = sums.into_iter().take(MAX_FEATURES).map(named).collect();
         Self::Network { bias: explanation.bias, features, other }
     }
@@ -221,12 +221,12 @@ impl Memory {
 
 /// What a contribution is attributed to: a column, or one element of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Part {
+struct InputPart {
     field: usize,
     element: Option<u32>,
 }
 
-impl Part {
+impl InputPart {
     fn of(field: Option<&Field>, at: usize, index: u32) -> Self {
         // Elements of a vector mean something one by one; words and bins of a number do not.
         let element = field

@@ -16,7 +16,7 @@ pub(super) struct Slot {
     /// Id of the model it is of.
     pub(super) model_id: Uuid,
     pub(super) version: u64,
-    pub(super) live: ArcSwapOption<LoadedVersion>,
+    pub(super) loaded: ArcSwapOption<LoadedVersion>,
     /// Held while it is being loaded, so that it is loaded once.
     pub(super) loading: tokio::sync::Mutex<()>,
     pub(super) stats: Arc<Stats>,
@@ -28,7 +28,7 @@ impl Slot {
         Self {
             model_id,
             version,
-            live: ArcSwapOption::empty(),
+            loaded: ArcSwapOption::empty(),
             loading: tokio::sync::Mutex::default(),
             stats: Arc::default(),
             shadow: Shadow::default(),
@@ -37,7 +37,7 @@ impl Slot {
 
     /// The loaded version, unless its network has panicked.
     pub(super) fn ready(&self) -> Option<Arc<LoadedVersion>> {
-        self.live.load_full().filter(|live| !live.queue.poisoned())
+        self.loaded.load_full().filter(|loaded| !loaded.queue.poisoned())
     }
 }
 

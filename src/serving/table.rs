@@ -30,7 +30,7 @@ pub(super) type LoadHook = Arc<dyn Fn(Arc<LoadedVersion>) -> BoxFuture<'static, 
 pub(super) struct Table {
     library: Arc<dyn Library>,
     settings: Settings,
-    loaded: std::sync::OnceLock<LoadHook>,
+    load_hook: std::sync::OnceLock<LoadHook>,
     models: OpenModels,
     /// Bytes of what was loaded since it was last counted what is loaded: more than there are.
     loaded_bytes: AtomicU64,
@@ -44,7 +44,7 @@ pub(super) struct Table {
 
 /// The versions that a request needs.
 pub(super) struct Selection {
-    pub(super) live: Arc<LoadedVersion>,
+    pub(super) loaded: Arc<LoadedVersion>,
     pub(super) shadow: Option<Arc<Slot>>,
 }
 
@@ -53,7 +53,7 @@ impl Table {
         Self {
             library,
             settings,
-            loaded: std::sync::OnceLock::new(),
+            load_hook: std::sync::OnceLock::new(),
             models: OpenModels::new(),
             loaded_bytes: AtomicU64::new(0),
             changing: tokio::sync::Mutex::default(),
@@ -64,7 +64,7 @@ impl Table {
 
     pub(super) fn on_load(&self, hook: LoadHook) {
         // The first hook is kept: there is one set of streams a process.
-        let _ = self.loaded.set(hook);
+        let _ = self.load_hook.set(hook);
     }
 
     /// The version that answers: the one named, or the one from the traffic split.
@@ -79,11 +79,11 @@ impl Table {
         };
         let slot = slot.ok_or_else(|| not_ready(model))?;
         let shadow = route.shadow.clone().filter(|s| version.is_none() && s.version != slot.version);
-        let live = match slot.ready() {
-            Some(live) => live,
+        let loaded = match slot.ready() {
+            Some(loaded) => loaded,
             None => self.load(model, &slot).await?,
         };
-        Ok(Selection { live, shadow })
+        Ok(Selection { loaded, shadow })
     }
 
     /// The id of the model that has this name now, and the version it serves.
@@ -129,8 +129,8 @@ impl Table {
     /// Loads a version once for all requests, and evicts others beyond the memory limit.
     pub(super) async fn load(&self, model: &str, slot: &Slot) -> Result<Arc<LoadedVersion>> {
         let _loading = slot.loading.lock().await;
-        if let Some(live) = slot.ready() {
-            return Ok(live);
+        if let Some(loaded) = slot.ready() {
+            return Ok(loaded);
         }
         let prepared = self.take_prepared(slot);
         let files = match &prepared {
@@ -139,25 +139,25 @@ impl Table {
         };
         let name = VersionName { model: model.into(), model_id: slot.model_id, version: slot.version };
         let (limits, stats) = (self.settings.limits, Arc::clone(&slot.stats));
-        let loaded = spawn_blocking(move || {
+        let loading = spawn_blocking(move || {
             let file = |name: &str| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &bytes[..]);
             let bundle = prepared.map_or_else(|| Bundle::load(file), Ok)?;
             let sample = bundle.sample();
-            let live = LoadedVersion::new(name, bundle, limits, stats);
+            let loaded = LoadedVersion::new(name, bundle, limits, stats);
             if let Some(sample) = sample {
-                live.queue.measure(&sample);
+                loaded.queue.measure(&sample);
             }
-            Ok::<_, kenyon_learn::Error>(Arc::new(live))
+            Ok::<_, kenyon_learn::Error>(Arc::new(loaded))
         });
-        let live = loaded.await.map_err(Error::internal)?.map_err(|error| unreadable(error.into()))?;
-        live.touch(unix_millis());
-        if let Some(hook) = self.loaded.get() {
-            hook(Arc::clone(&live)).await;
+        let loaded = loading.await.map_err(Error::internal)?.map_err(|error| unreadable(error.into()))?;
+        loaded.touch(unix_millis());
+        if let Some(hook) = self.load_hook.get() {
+            hook(Arc::clone(&loaded)).await;
         }
-        slot.live.store(Some(Arc::clone(&live)));
-        tracing::info!(model, version = slot.version, bytes = live.bytes(), "a version was loaded");
-        self.evict_beyond_budget(&live);
-        Ok(live)
+        slot.loaded.store(Some(Arc::clone(&loaded)));
+        tracing::info!(model, version = slot.version, bytes = loaded.bytes(), "a version was loaded");
+        self.evict_beyond_budget(&loaded);
+        Ok(loaded)
     }
 
     /// Keeps the bundle of a version that is about to be published, so that the first request after its
@@ -184,19 +184,19 @@ impl Table {
         if self.loaded_bytes.fetch_add(keep.bytes(), Relaxed) + keep.bytes() <= budget {
             return;
         }
-        let mut loaded: Vec<(Arc<Slot>, Arc<LoadedVersion>)> = Vec::new();
-        self.each_slot(|_, slot| loaded.extend(slot.live.load_full().map(|live| (Arc::clone(slot), live))));
-        let mut bytes: u64 = loaded.iter().map(|(_, live)| live.bytes()).sum();
+        let mut found: Vec<(Arc<Slot>, Arc<LoadedVersion>)> = Vec::new();
+        self.each_slot(|_, slot| found.extend(slot.loaded.load_full().map(|loaded| (Arc::clone(slot), loaded))));
+        let mut bytes: u64 = found.iter().map(|(_, loaded)| loaded.bytes()).sum();
         let most = if bytes > budget { budget - budget / 16 } else { budget };
-        loaded.sort_by_key(|(_, live)| live.last_used());
-        for (slot, live) in loaded {
+        found.sort_by_key(|(_, loaded)| loaded.last_used());
+        for (slot, loaded) in found {
             if bytes <= most {
                 break;
             }
-            if !Arc::ptr_eq(&live, keep) {
-                bytes -= live.bytes();
-                slot.live.store(None);
-                tracing::info!(model = &*live.model, version = live.version, "a version was evicted");
+            if !Arc::ptr_eq(&loaded, keep) {
+                bytes -= loaded.bytes();
+                slot.loaded.store(None);
+                tracing::info!(model = &*loaded.model, version = loaded.version, "a version was evicted");
             }
         }
         self.loaded_bytes.store(bytes, Relaxed);
@@ -257,7 +257,7 @@ impl Table {
         let retired = self.retired.lock().unwrap_or_else(PoisonError::into_inner);
         for slot in old.iter().flat_map(|old| old.slots.values()) {
             if !route.slots.contains_key(&slot.version) {
-                slot.live.store(None);
+                slot.loaded.store(None);
                 retired.add(&slot.stats);
             }
         }
@@ -282,7 +282,7 @@ impl Table {
         let (mut stable, mut missing) = (traffic.stable.map(&mut slot), None);
         let canary = traffic.canary.map(|c| (slot(c.version), threshold(c.weight)));
         let shadow = traffic.shadow.map(&mut slot);
-        let in_use = old.and_then(|old| old.stable.as_ref()).filter(|s| s.live.load().is_some());
+        let in_use = old.and_then(|old| old.stable.as_ref()).filter(|s| s.loaded.load().is_some());
         if let (Some(new), Some(in_use)) = (&stable, in_use)
             && new.ready().is_none()
             && let Err(error) = self.load(model, new).await
@@ -342,7 +342,7 @@ impl Table {
         let mut slots = Vec::new();
         self.each_slot(|model, slot| slots.push((Arc::clone(model), Arc::clone(slot))));
         slots.sort_by(|a, b| (&a.0, a.1.version).cmp(&(&b.0, b.1.version)));
-        let queued = |slot: &Slot| slot.live.load().as_ref().map_or(0, |live| live.queue.queued_rows());
+        let queued = |slot: &Slot| slot.loaded.load().as_ref().map_or(0, |loaded| loaded.queue.queued_rows());
         let one = |(model, slot): &'_ (Arc<str>, Arc<Slot>)| (queued(slot), model.clone(), slot.clone());
         let kept: Vec<_> = slots.iter().map(one).collect();
         let series: Vec<_> = kept

@@ -184,7 +184,7 @@ async fn versions_switch_under_load_without_a_failed_or_mixed_answer() {
     assert_eq!((&answer["version"], &answer["predictions"][0]["label"]), (&json!(1), &json!("small")));
 }
 
-/// A version that cannot be loaded does not take over, and whoever has changed the traffic is told so.
+/// A version that cannot be loaded does not take over, and the call that changed the traffic fails.
 #[tokio::test]
 async fn a_version_that_cannot_be_loaded_leaves_the_one_before_and_is_no_success() {
     let (shelf, engine) = engine(stable(1));

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 /// One file of a dataset, as uploaded.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct StoredPart {
     /// Key in the object store.
     pub key: String,
     /// Name of the format (`csv`, `ndjson` …).
@@ -52,7 +52,7 @@ pub struct Dataset {
     /// The schema with statistics, in the representation of `data`.
     pub columns: Value,
     /// Its files, in order.
-    pub parts: Vec<Part>,
+    pub parts: Vec<StoredPart>,
     /// When it was first made.
     pub created_at: Timestamp,
     /// When it last changed.
@@ -131,8 +131,8 @@ pub struct NewPart {
 }
 
 impl NewPart {
-    fn part(&self) -> Part {
-        Part {
+    fn part(&self) -> StoredPart {
+        StoredPart {
             key: self.file.key.clone(),
             format: self.format.clone(),
             compression: self.compression.clone(),
@@ -276,7 +276,7 @@ impl Store {
     }
 
     /// A part as a local file.
-    pub async fn part_path(&self, part: &Part) -> Result<PathBuf> {
+    pub async fn part_path(&self, part: &StoredPart) -> Result<PathBuf> {
         self.inner.objects.path(&part.key).await
     }
 
@@ -305,7 +305,7 @@ async fn with_parts(db: &Db, row: &Row) -> Result<Dataset> {
 
 fn from_rows(row: &Row, parts: &[Row]) -> Result<Dataset> {
     let part = |row: &Row| {
-        Ok(Part {
+        Ok(StoredPart {
             key: row.get("object_key")?,
             format: row.get("format")?,
             compression: row.get("compression")?,
@@ -328,7 +328,7 @@ fn from_rows(row: &Row, parts: &[Row]) -> Result<Dataset> {
     })
 }
 
-async fn insert_part(tx: &mut Tx, name: &DatasetName, position: usize, part: &Part) -> Result<()> {
+async fn insert_part(tx: &mut Tx, name: &DatasetName, position: usize, part: &StoredPart) -> Result<()> {
     let insert = "INSERT INTO dataset_parts
         (dataset, position, object_key, format, compression, row_count, bytes, digest, read_as)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)";

@@ -30,9 +30,9 @@ pub struct StoredEncoder {
     pub created_at: Timestamp,
 }
 
-/// A store that may be closed before whoever has this asks it.
+/// A store that may be closed before this is used.
 #[derive(Clone, Debug)]
-pub struct WeakStore(Weak<super::open::Inside>);
+pub struct WeakStore(Weak<super::open::StoreInner>);
 
 impl WeakStore {
     /// The store, unless it is closed.

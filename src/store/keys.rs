@@ -17,7 +17,7 @@ use tokio::sync::broadcast;
 use utoipa::ToSchema;
 
 /// How long a list of keys is used without a change notification.
-const BELIEVED: Duration = Duration::from_secs(5);
+const MAX_AGE: Duration = Duration::from_secs(5);
 
 /// What a key allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -104,7 +104,7 @@ impl Cached {
     fn current(&mut self) -> Option<Arc<HashMap<String, ApiKey>>> {
         use broadcast::error::TryRecvError;
         let changes = self.changes.as_mut()?;
-        let mut stale = self.read_at.is_none_or(|at| at.elapsed() > BELIEVED);
+        let mut stale = self.read_at.is_none_or(|at| at.elapsed() > MAX_AGE);
         loop {
             match changes.try_recv() {
                 Ok(Change::Keys | Change::Unknown) | Err(TryRecvError::Lagged(_)) => stale = true,

@@ -62,7 +62,7 @@ mod walk;
 pub use access::{Access, Caller};
 pub use audit::{AuditEntry, AuditId, NewAuditEntry};
 pub use change::Change;
-pub use datasets::{Dataset, JobInput, NewPart, Part, Staged};
+pub use datasets::{Dataset, JobInput, NewPart, Staged, StoredPart};
 pub use encoders::{StoredEncoder, WeakStore};
 pub use events::JobEvent;
 pub use idempotency::{Begun, IdempotencyKey};

@@ -35,10 +35,10 @@ pub struct StoreOptions {
 /// The persistent state. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Store {
-    pub(super) inner: Arc<Inside>,
+    pub(super) inner: Arc<StoreInner>,
 }
 
-pub(super) struct Inside {
+pub(super) struct StoreInner {
     pub(super) db: Arc<Db>,
     pub(super) objects: Objects,
     pub(super) keys: KeyCache,
@@ -55,19 +55,19 @@ pub(super) struct Inside {
     pub(super) _folder: Option<tempfile::TempDir>,
 }
 
-impl fmt::Debug for Inside {
+impl fmt::Debug for StoreInner {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("replica", &self.replica).finish_non_exhaustive()
     }
 }
 
-impl Inside {
+impl StoreInner {
     fn aside(&self) -> Option<JoinHandle<()>> {
         self.aside.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take()
     }
 }
 
-impl Drop for Inside {
+impl Drop for StoreInner {
     fn drop(&mut self) {
         if let Some(task) = self.aside() {
             task.abort();
@@ -110,7 +110,7 @@ impl Store {
         let folder_url = options.data_dir.join("objects").to_string_lossy().into_owned();
         let url = options.objects_url.clone().unwrap_or(folder_url);
         let objects = Objects::open(&url, options.data_dir.join("cache")).await?;
-        let inside = Inside {
+        let inner = StoreInner {
             log: LogWriter::start(db.clone()),
             db,
             objects,
@@ -122,7 +122,7 @@ impl Store {
             _lock: lock,
             _folder: folder,
         };
-        let store = Self { inner: Arc::new(inside) };
+        let store = Self { inner: Arc::new(inner) };
         if server.is_none() {
             // No other process can have this database: whatever ran when the process died is orphaned.
             store.requeue_orphans().await?;

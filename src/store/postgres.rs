@@ -1,5 +1,5 @@
-//! Connections to Postgres that may be cut without a word: a network that drops packets reports nothing, so that whoever
-//! waits for an answer waits until the kernel gives up, a quarter of an hour or never. Here every wait has a limit, and a
+//! Connections to Postgres that may be cut without notice: a network that drops packets reports nothing, so that a client
+//! that waits for an answer waits until the kernel gives up, a quarter of an hour or never. Here every wait has a limit, and a
 //! connection that exceeded one is closed instead of being used again.
 
 use super::change::Change;
@@ -16,7 +16,7 @@ use tokio::time::timeout;
 const STATEMENT: Duration = Duration::from_secs(30);
 /// The longest that a connection without work may take to answer.
 const PING: Duration = Duration::from_secs(3);
-/// A connection that was in use so recently is not asked whether it is alive.
+/// A connection that was in use so recently is not checked.
 const RECENT: Duration = Duration::from_secs(1);
 /// How long to listen in silence before the connection is tried.
 const SILENCE: Duration = Duration::from_secs(20);

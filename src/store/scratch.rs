@@ -1,5 +1,5 @@
 //! Folders for files of jobs on their way. Each has a lock that its process holds, so that another process of the same
-//! data folder can tell what a crash has left.
+//! data folder can find what a crash has left.
 
 use super::Store;
 use crate::Result;

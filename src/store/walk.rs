@@ -1,6 +1,6 @@
 //! One walk over the folder of a local object store: removes what a crash left half written, and lists the rest.
 //!
-//! With ten thousand models a second walk, or a question about each file, is most of a start.
+//! With ten thousand models a second walk, or a system call for each file, is most of a start.
 
 use std::fs::DirEntry;
 use std::path::Path;
@@ -57,7 +57,7 @@ fn below(key: &str, name: &str) -> String {
 }
 
 fn is_folder(entry: &DirEntry) -> bool {
-    // The list of a folder has the kind of each entry, so that most need no question of their own.
+    // The list of a folder has the kind of each entry, so that most need no system call of their own.
     entry.file_type().is_ok_and(|kind| kind.is_dir() || kind.is_symlink() && entry.path().is_dir())
 }
 

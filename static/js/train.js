@@ -77,7 +77,7 @@ export function trainForm(set, families, encoders, signal) {
 		drawn = one && settingsForm(one);
 		put(settings, one && h('details', h('summary', `Settings of ${words(one.name)}`), h('p.hint', one.description), drawn.node));
 	};
-	// Whether the name is taken decides what else is asked.
+	// Whether the name is taken decides which fields are shown.
 	async function look() {
 		const name = model.value;
 		const found = name && model.checkValidity() ? await get(`/models/${name}`, signal).catch(() => null) : null;
@@ -119,7 +119,7 @@ export function trainForm(set, families, encoders, signal) {
 	const changed = form.oninput;
 	form.oninput = form.onchange = (event) => {
 		changed(event);
-		// A plan holds for what was asked.
+		// A plan holds for its request.
 		put(plan);
 	};
 	family.onchange = drawSettings;

@@ -250,16 +250,16 @@ async fn a_label_that_came_late_is_learned_once() {
     server.post("/api/v1/models/s/observe", json!({"rows": [{"x": 1, "c": "p"}, {"x": -1, "c": "q"}]})).await.ok();
     let answer = server.post("/api/v1/models/s/predict", json!({"rows": [{"x": 2}]})).await.ok();
     let label = json!({"prediction_id": answer["predictions"][0]["prediction_id"], "target": "p"});
-    let tell = |label: &Value| {
+    let feedback = |label: &Value| {
         let request = server.request(Method::POST, "/api/v1/models/s/feedback").header("idempotency-key", "late");
         send(request.json(label))
     };
-    let first = tell(&label).await.ok();
+    let first = feedback(&label).await.ok();
     assert_eq!(first["observed"], 1);
-    assert_eq!(tell(&label).await.ok(), first);
+    assert_eq!(feedback(&label).await.ok(), first);
     assert_eq!(server.get("/api/v1/models/s/stream").await.ok()["observed"], 3);
     let other = json!({"prediction_id": label["prediction_id"], "target": "q"});
-    assert_eq!(tell(&other).await.problem(), (422, "idempotency_mismatch"));
+    assert_eq!(feedback(&other).await.problem(), (422, "idempotency_mismatch"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

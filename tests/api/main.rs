@@ -1,5 +1,5 @@
 //! The interface, tested from outside: a real server on a free port with a data folder of its own,
-//! and a client that speaks HTTP. `KENYON_TEST_DATABASE=postgres` (or an address)
+//! and a client over HTTP. `KENYON_TEST_DATABASE=postgres` (or an address)
 //! runs the same tests on Postgres, `KENYON_TEST_BINARY=1` against the built program as a process.
 #![allow(clippy::unwrap_used, missing_docs)]
 

@@ -63,7 +63,7 @@ async fn what_a_token_changes_when_it_is_left_out_is_said_on_request() {
         tokens.iter().filter(|t| t["name"] == name).map(|t| t["left_out"].as_f64().unwrap()).sum()
     };
     let others = left_out("y").abs().max(left_out("z").abs());
-    assert!(left_out("x") > 0.5 && left_out("x") > 2.0 * others, "x alone tells the label: {tokens:?}");
+    assert!(left_out("x") > 0.5 && left_out("x") > 2.0 * others, "x alone determines the label: {tokens:?}");
     let plain = server.post("/api/v1/models/attention/predict", asked(true.into())).await.ok();
     assert!(plain["predictions"][0]["explanation"]["attention"][0].get("left_out").is_none(), "{plain}");
     let wrong = server.post("/api/v1/models/attention/predict", asked("why".into())).await;

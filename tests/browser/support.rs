@@ -245,7 +245,7 @@ impl Browser {
             }
             if start.elapsed() > PATIENCE {
                 let shown = self.script("return document.body.innerText").await;
-                panic!("waited in vain for {condition}; the page shows: {shown}");
+                panic!("timed out waiting for {condition}; the page shows: {shown}");
             }
             tokio::time::sleep(Duration::from_millis(25)).await;
         }

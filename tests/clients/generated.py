@@ -23,7 +23,7 @@ KEY = "a-key-for-this-test-alone"
 
 def for_generator(document):
     """What openapi-python-client cannot make code of: a parameter called `quote` hides a function that its code calls,
-    and of several bodies one that is a list is told apart by `isinstance(body, list[…])`, which Python refuses."""
+    and of several bodies one that is a list is distinguished by `isinstance(body, list[…])`, which Python refuses."""
     for item in document["paths"].values():
         for operation in item.values():
             parameters = operation.get("parameters", [])

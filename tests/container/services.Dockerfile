@@ -1,4 +1,4 @@
-# The services of the container tests in one image: Postgres, moto (a server that speaks S3's protocol), haproxy.
+# The services of the container tests in one image: Postgres, moto (an S3-compatible server), haproxy.
 FROM debian:bookworm-slim
 COPY ca-certificates.crt /tmp/authorities.pem
 RUN apt-get update \

@@ -14,7 +14,7 @@ from clients import group
 # A revoked key is refused everywhere within this time; a list of keys is used for 5 s without a notification.
 REVOKED_WITHIN = 6.0
 # A replica shows nothing of a deleted model after this time; after this much more where its connection for notifications was
-# lost without a word, which it notices by a silence of 20 s.
+# lost without notice, which it notices by a silence of 20 s.
 DELETED_WITHIN = 3.0
 SILENCE = 30.0
 

@@ -31,7 +31,7 @@ def free_port():
 
 class Line:
     """A port that passes connections on to another, until it is cut; while cut, it takes none and drops those it has. A connection
-    that is lost stays open and passes nothing on any more, as where a firewall has forgotten it: neither side is told. A line that
+    that is lost stays open and passes nothing on any more, as where a firewall has dropped its state: neither side gets an error. A line that
     is stalled keeps what it gets until it goes on; one with a delay passes each piece on after it."""
 
     def __init__(self, target):

@@ -11,7 +11,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 /// The head and the body of the next request, answered with `status`.
-async fn hear(listener: &TcpListener, status: &str) -> (String, Vec<u8>) {
+async fn receive(listener: &TcpListener, status: &str) -> (String, Vec<u8>) {
     let accepted = tokio::time::timeout(Duration::from_secs(60), listener.accept()).await;
     let (mut stream, _) = accepted.expect("nothing is reported").unwrap();
     let mut bytes = Vec::new();
@@ -47,8 +47,8 @@ async fn the_end_of_a_job_is_told_signed_and_again() {
     client.put("/api/v1/datasets/d", clouds(100).as_bytes()).await;
     let request = json!({ "dataset": "d", "target": "label", "family": "sparse_mlp", "config": { "epochs": 1 } });
     let job = client.post("/api/v1/models/m/train", &request, None).await;
-    let refused = hear(&listener, "500 No").await;
-    let (head, body) = hear(&listener, "200 OK").await;
+    let refused = receive(&listener, "500 No").await;
+    let (head, body) = receive(&listener, "200 OK").await;
     assert_eq!(refused.1, body, "the same again");
     let reported: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!((&reported["event"], &reported["job"]["id"]), (&json!("job.succeeded"), &job["id"]));
@@ -94,7 +94,7 @@ async fn a_change_in_a_stream_is_told_once() {
     client.post("/api/v1/models/s/observe", &rows(2000..2500, 50.0), None).await;
     let mut reported = Vec::new();
     for _ in 0..2 {
-        let (_, body) = hear(&listener, "200 OK").await;
+        let (_, body) = receive(&listener, "200 OK").await;
         let event: Value = serde_json::from_slice(&body).unwrap();
         let drift = &event["drift"];
         assert_eq!((&event["event"], &drift["model"], &drift["version"]), (&json!("drift"), &json!("s"), &json!(1)));

@@ -51,17 +51,17 @@ impl Process {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();
         let log = Arc::new(Mutex::new(String::new()));
-        let (said, hear) = std::sync::mpsc::channel();
+        let (sender, receiver) = std::sync::mpsc::channel();
         let kept = log.clone();
         std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if line.contains("kenyon serves") || line.contains("kenyon works") {
-                    let _ = said.send(line.clone());
+                    let _ = sender.send(line.clone());
                 }
                 *kept.lock().unwrap() += &(line + "\n");
             }
         });
-        match hear.recv_timeout(PATIENCE) {
+        match receiver.recv_timeout(PATIENCE) {
             Ok(line) => Ok(Self { child, url: address(&line), grpc: grpc_address(&line), log }),
             Err(_) => {
                 let _ = child.kill();

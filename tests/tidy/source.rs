@@ -44,6 +44,25 @@ pub(crate) fn sources() -> Vec<File> {
     found
 }
 
+/// The files of a folder that end with `kind`, with their paths and texts; with those of folders below if `deep`.
+pub(crate) fn texts(folder: &str, kind: &str, deep: bool) -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (mut found, mut folders) = (Vec::new(), vec![root.join(folder)]);
+    while let Some(at) = folders.pop() {
+        for entry in fs::read_dir(&at).expect("a folder of the project") {
+            let path = entry.expect("an entry of the folder").path();
+            if path.is_dir() && deep {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == kind) {
+                let text = fs::read_to_string(&path).expect("a file of text");
+                found.push((path.strip_prefix(root).unwrap_or(&path).display().to_string(), text));
+            }
+        }
+    }
+    assert!(!found.is_empty(), "no {kind} in {folder}");
+    found
+}
+
 fn module_of(name: &str, inside: &Path) -> Vec<String> {
     let mut module = vec![name.to_owned()];
     module.extend(inside.with_extension("").iter().map(|part| part.to_string_lossy().into_owned()));

@@ -33,7 +33,7 @@ def name() -> str:
 
 
 def flowers(rows: int = 150, seed: int = 0) -> pd.DataFrame:
-    """Numbers, a category, a missing value now and then, three classes that can be told apart."""
+    """Numbers, a category, a missing value now and then, three classes that can be separated."""
     rng = np.random.default_rng(seed)
     kind = np.arange(rows) % 3
     frame = pd.DataFrame(

@@ -89,7 +89,7 @@ impl From<DeviceName> for String {
     }
 }
 
-/// Bytes of memory that are free on `device`, where it tells.
+/// Bytes of memory that are free on `device`, where it reports them.
 pub fn free_bytes(device: &Device) -> Option<u64> {
     match device {
         #[cfg(feature = "cuda")]

@@ -1,4 +1,4 @@
-//! The Model Context Protocol at `/mcp`, where `--mcp` asks for it: calls of this interface as tools for language models.
+//! The Model Context Protocol at `/mcp`, with `--mcp`: calls of this interface as tools for language models.
 //! A call of a tool is a request to the same router with the same key, so scopes, limits, checks and the audit log are the same.
 
 mod tools;
@@ -100,8 +100,8 @@ struct RpcError {
         content((RpcAnswer = "application/json"), (Problem = "application/problem+json"))),
     (status = 404, description = "the server was started without --mcp, or the protocol has no such method",
         content((Problem = "application/problem+json"), (RpcAnswer = "application/json")))))]
-async fn mcp(State(api): State<Api>, served: Option<Extension<Served>>, request: Request) -> Answer<Response> {
-    let Some(Extension(served)) = served else {
+async fn mcp(State(api): State<Api>, service: Option<Extension<Service>>, request: Request) -> Answer<Response> {
+    let Some(Extension(service)) = service else {
         return Err(Error::not_found("mcp_off", "this server was started without --mcp").into());
     };
     let address = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|c| c.0.ip());
@@ -113,7 +113,7 @@ async fn mcp(State(api): State<Api>, served: Option<Extension<Served>>, request:
     // What the protocol wants of a client; the answer is JSON in any case.
     parts.headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    let response = served.0.handle(Request::from_parts(parts, Full::new(message))).await;
+    let response = service.0.handle(Request::from_parts(parts, Full::new(message))).await;
     refused(response.map(Body::new)).await
 }
 
@@ -140,9 +140,9 @@ async fn refused(response: Response) -> Answer<Response> {
 
 /// The protocol over a router.
 #[derive(Clone)]
-pub(crate) struct Served(Arc<StreamableHttpService<Tools, NeverSessionManager>>);
+pub(crate) struct Service(Arc<StreamableHttpService<Tools, NeverSessionManager>>);
 
-impl Served {
+impl Service {
     /// The tools of `api`, which call `router`; `document` describes them.
     pub(crate) fn new(api: &Api, router: Router, document: &Value) -> Self {
         let tools = Tools(Arc::new(Shared { api: api.clone(), router, tools: tools::from_document(document) }));

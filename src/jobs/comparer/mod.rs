@@ -98,7 +98,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn tell(&self, fraction: f64) {
+    fn report(&self, fraction: f64) {
         self.monitor.progress(&Progress { epochs: 1, fraction, ..Progress::default() }, false);
     }
 
@@ -109,7 +109,7 @@ impl Run<'_> {
         let mut loaded = Vec::with_capacity(systems.len());
         for (at, system) in systems.iter().enumerate() {
             loaded.push(reader.load(system)?);
-            self.tell(READING * (at + 1) as f64 / systems.len() as f64);
+            self.report(READING * (at + 1) as f64 / systems.len() as f64);
         }
         Ok(loaded)
     }
@@ -220,7 +220,7 @@ impl Run<'_> {
         }
         let progress = |done: usize, of: usize| {
             let share = (stage as f64 + done as f64 / of.max(1) as f64) / self.stages as f64;
-            self.tell(READING + (1.0 - READING) * share);
+            self.report(READING + (1.0 - READING) * share);
             !self.monitor.canceled()
         };
         Ok(assess(systems, subjects, self.request.compare, bootstrap, &progress)?)

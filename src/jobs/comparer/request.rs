@@ -1,4 +1,4 @@
-//! What a comparison is asked for, checked before it waits.
+//! The request for a comparison, checked before it is queued.
 
 use super::super::schemas::SystemToCompare;
 use crate::store::{DatasetName, EncoderName, ModelName};

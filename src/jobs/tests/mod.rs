@@ -108,7 +108,7 @@ async fn cancelling_takes_effect_at_once_even_when_the_mathematics_is_deaf() {
             let (w, stop) = (w.clone(), stop.clone());
             async move { w.run(stop).await }
         });
-        for spec in [json!({ "steps": 1_000_000, "pause_us": 1000 }), json!({ "deaf": 2000 })] {
+        for spec in [json!({ "steps": 1_000_000, "pause_us": 1000 }), json!({ "unresponsive": 2000 })] {
             let id = submit(&f.store, "m", spec).await;
             let events = follow(f.store.clone(), id, 0);
             futures::pin_mut!(events);

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use std::time::Duration;
 
 /// Follows the job's spec: `steps`, `epoch` (steps an epoch), `pause_us` a step, `panic_at`,
-/// `fail_at`, `deaf` (milliseconds without checking for cancellation).
+/// `fail_at`, `unresponsive` (milliseconds without checking for cancellation).
 pub(crate) struct Toy;
 
 impl Runner for Toy {
@@ -22,7 +22,7 @@ impl Runner for Toy {
             None => (0, number("seed").unwrap_or(0)),
         };
         monitor.log(&format!("from step {step}"));
-        std::thread::sleep(Duration::from_millis(number("deaf").unwrap_or(0)));
+        std::thread::sleep(Duration::from_millis(number("unresponsive").unwrap_or(0)));
         while step < steps {
             if monitor.canceled() {
                 return Err(Error::new(Kind::Canceled, "canceled", "the job was canceled"));

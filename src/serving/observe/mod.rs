@@ -157,11 +157,11 @@ impl Streams {
         let weak = Arc::downgrade(&inner);
         // A version that is loaded answers with what its stream has learned, from the first answer
         // on: a stream that is not open yet is opened first.
-        engine.on_load(Arc::new(move |live: Arc<LoadedVersion>| -> BoxFuture<'static, ()> {
+        engine.on_load(Arc::new(move |loaded: Arc<LoadedVersion>| -> BoxFuture<'static, ()> {
             let inner = weak.upgrade();
             Box::pin(async move {
                 if let Some(inner) = inner {
-                    Self { inner }.loaded(&live).await;
+                    Self { inner }.loaded(&loaded).await;
                 }
             })
         }));
@@ -189,18 +189,18 @@ impl Streams {
     }
 
     /// A version was loaded and has not answered yet.
-    async fn loaded(&self, live: &Arc<LoadedVersion>) {
-        let Ok(name) = live.model.parse::<ModelName>() else { return };
-        let root = open::root_of(&live.bundle()).unwrap_or(live.version);
-        self.inner.answering.add(root, live);
-        if self.opened(&name).is_none_or(|stream| stream.log.model.id != live.model_id)
-            && self.inner.store.has_observed(&name, live.model_id, live.version).await.unwrap_or(false)
+    async fn loaded(&self, loaded: &Arc<LoadedVersion>) {
+        let Ok(name) = loaded.model.parse::<ModelName>() else { return };
+        let root = open::root_of(&loaded.bundle()).unwrap_or(loaded.version);
+        self.inner.answering.add(root, loaded);
+        if self.opened(&name).is_none_or(|stream| stream.log.model.id != loaded.model_id)
+            && self.inner.store.has_observed(&name, loaded.model_id, loaded.version).await.unwrap_or(false)
         {
-            self.open_logged(&name, live.model_id).await;
+            self.open_logged(&name, loaded.model_id).await;
         }
-        let stream = self.opened(&name).filter(|s| s.log.model.id == live.model_id && s.log.root == root);
+        let stream = self.opened(&name).filter(|s| s.log.model.id == loaded.model_id && s.log.root == root);
         if let Some(stream) = stream {
-            stream.show_to(live);
+            stream.show_to(loaded);
         }
     }
 

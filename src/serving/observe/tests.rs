@@ -68,7 +68,7 @@ impl Replicas {
     }
 
     /// Lets a replica process all notifications.
-    async fn hear(&self, replica: usize) {
+    async fn receive(&self, replica: usize) {
         let (sender, receiver) = tokio::sync::broadcast::channel(8);
         sender.send(Change::Log(self.name.clone())).unwrap();
         sender.send(Change::Model(self.name.clone())).unwrap();
@@ -78,7 +78,7 @@ impl Replicas {
     }
 
     async fn state(&self, replica: usize) -> (Value, Vec<u8>, Value) {
-        self.hear(replica).await;
+        self.receive(replica).await;
         let (streams, engine) = &self.all[replica];
         let figures = streams.stream(&self.name).await.unwrap();
         let bytes = streams.learning(&self.name).await.unwrap().ask(Command::Copy).await.unwrap().bytes;

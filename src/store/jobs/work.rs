@@ -18,9 +18,9 @@ use uuid::Uuid;
 const MAX_STRIKES: u64 = 30;
 /// What an attempt counts that died after at least one heartbeat.
 const STRIKE: u64 = 10;
-/// What one counts that died before its first: a machine that is switched off and on again should
+/// What an end before the first heartbeat counts: a machine that is switched off and on again should
 /// not fail a good job, and a job that kills every worker at once should still end.
-const YOUNG_STRIKE: u64 = 3;
+const EARLY_STRIKE: u64 = 3;
 
 /// How often a job is tried again whose process was ended from outside.
 const MAX_KILLS: u64 = 1;
@@ -98,7 +98,7 @@ impl Store {
         for row in &rows {
             let model_id = row.get::<String>("model_id")?.parse().map_err(Error::internal)?;
             let claim = Claim { job: from_row(row)?, model_id, owner: row.get("owner")? };
-            let strike = if row.u64("heartbeats")? > 0 { STRIKE } else { YOUNG_STRIKE };
+            let strike = if row.u64("heartbeats")? > 0 { STRIKE } else { EARLY_STRIKE };
             give_back(&mut tx, &claim, row, strike).await?;
         }
         tx.commit().await?;

@@ -21,7 +21,7 @@ pub(super) fn a_change_that_was_acknowledged_is_seen() {
     let acknowledged = Arc::new(AtomicU64::new(1));
     let answers = |table: &Table, acknowledged: &AtomicU64| {
         let least = acknowledged.load(SeqCst);
-        let version = block_on(table.pick("m", None, "request")).expect("an answer").live.version;
+        let version = block_on(table.pick("m", None, "request")).expect("an answer").loaded.version;
         assert!(version >= least, "version {version} answers after version {least} was promoted");
     };
     answers(&table, &acknowledged);
@@ -61,8 +61,8 @@ pub(super) fn a_deleted_model_does_not_answer() {
     }
     stored.commit(served(SECOND, 1));
     for version in [None, Some(1)] {
-        let live = block_on(table.pick("m", version, "request")).expect("an answer").live;
-        assert_eq!(live.model_id, SECOND, "a deleted model answers");
+        let loaded = block_on(table.pick("m", version, "request")).expect("an answer").loaded;
+        assert_eq!(loaded.model_id, SECOND, "a deleted model answers");
     }
     others.into_iter().for_each(|other| other.join().expect("no panic"));
 }

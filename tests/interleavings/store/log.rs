@@ -1,4 +1,4 @@
-//! A store in memory with one log: what a stream's task asks of the server's, in as many steps as others can come between.
+//! A store in memory with one log: what a stream's task uses of the server's, in as many steps as others can come between.
 
 use super::{Appended, LogKeep, LogSnapshot, Model, ModelName, NewRecord, Record};
 use crate::Result;

@@ -148,7 +148,7 @@ def plain(value: Any) -> Any:
 
 
 def is_frame(table: Any) -> TypeGuard[pd.DataFrame]:
-    """Whether it is a pandas DataFrame; pandas is not imported to tell."""
+    """Whether it is a pandas DataFrame; pandas is not imported to find out."""
     return any(kind.__name__ == "DataFrame" and kind.__module__.startswith("pandas") for kind in type(table).__mro__)
 
 

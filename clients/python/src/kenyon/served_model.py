@@ -15,7 +15,7 @@ from .client import Client
 
 @dataclass(frozen=True)
 class Place:
-    """Where models of an estimator live: a server, or an embedded one with its folder."""
+    """Where models of an estimator are: a server, or an embedded one with its folder."""
 
     server: str | None = None
     key: str | None = None
@@ -31,7 +31,7 @@ class Place:
 class ServedModel:
     """One model, answered by one version of it, or by whatever is served once it has observed rows.
 
-    A pickle holds the model's exported bundle. What it is loaded into sends the bundle to its server when it is first asked.
+    A pickle holds the model's exported bundle. What it is loaded into sends the bundle to its server with the first request.
     """
 
     def __init__(self, place: Place, client: Client, name: str, version: int | None, *, owned: bool) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for jobs: by their events, so that the end is noticed at once and nothing is asked in between."""
+"""Waiting for jobs: by their events, so that the end is noticed at once and no request is made in between."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .progress import Bar, ProgressOption, wants_bar
 
 #: States in which a job stays.
 ENDED = ("succeeded", "failed", "canceled")
-#: Seconds that a stream of events may be silent; the server says every 10 that it lives.
+#: Seconds that a stream of events may be silent; the server sends a keep-alive every 10.
 SILENCE = 30.0
 #: Seconds for which a server that has gone may come back: it goes on with its jobs.
 AWAY = 60.0
@@ -68,7 +68,7 @@ def _follow(
             if end is not None and time.monotonic() >= end:
                 break
     except ConnectionFailedError:
-        # What was missed is asked for by the last event's id.
+        # What was missed is requested by the last event's id.
         pass
     finally:
         events.close()

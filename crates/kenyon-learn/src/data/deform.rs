@@ -1,7 +1,7 @@
 //! Deformed copies of pictures: shifted, rotated, scaled, sheared and elastically displaced by small amounts, so that
 //! few rows show more of what a class looks like (Simard, Steinkraus & Platt 2003, "Best practices for convolutional
-//! neural networks applied to visual document analysis"). Brightness and contrast are left as they are: who reads the
-//! copies normalises each patch.
+//! neural networks applied to visual document analysis"). Brightness and contrast are left as they are: the layer
+//! that reads the copies normalises each patch.
 
 use super::Batch;
 use crate::random::Random;

@@ -75,8 +75,8 @@ impl Decimal {
             // Two roundings at most: the double is off by less than two units in its last place, so the
             // single is right unless the 29 bits it leaves out are that near to one half.
             let double = self.mantissa as f64 / POWERS_F64[self.decimals];
-            let left_out = (double.to_bits() & 0x1fff_ffff) as i64;
-            if (left_out - 0x1000_0000).abs() <= 2 {
+            let low_bits = (double.to_bits() & 0x1fff_ffff) as i64;
+            if (low_bits - 0x1000_0000).abs() <= 2 {
                 return None;
             }
             double as f32

@@ -368,6 +368,6 @@ mod tests {
         let ids = Column::Number((0..100).map(f64::from).collect());
         assert_eq!(code(&ids, Task::Classification), "too_many_classes");
         let classes = TargetEncoder::fit("y", &ids, Task::Classification, true).unwrap();
-        assert_eq!(classes.outputs(), 100, "whoever names the task means it");
+        assert_eq!(classes.outputs(), 100, "the request names the task");
     }
 }

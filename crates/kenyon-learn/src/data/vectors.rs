@@ -1,5 +1,5 @@
 //! Where the vectors of a column's cells come from when a pretrained encoder reads it. The encoders themselves are in
-//! [`crate::encoders`]; a model knows its encoder by digest, and this process knows who can open one.
+//! [`crate::encoders`]; a model knows its encoder by digest, and what can open one is registered here.
 
 use super::ColumnKind;
 use crate::{Error, Result};
@@ -22,7 +22,7 @@ pub trait CellVectors: Send + Sync {
 /// Opens the encoder with a digest; none where it does not have it.
 type Opener = Box<dyn Fn(&str) -> Result<Option<Arc<dyn CellVectors>>> + Send + Sync>;
 
-/// All openers of this process. A digest names contents, so it does not matter which of them is asked.
+/// All openers of this process. A digest names contents, so it does not matter which of them is used.
 static OPENERS: RwLock<Vec<Opener>> = RwLock::new(Vec::new());
 
 /// Adds a place that encoders are opened from.

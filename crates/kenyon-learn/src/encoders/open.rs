@@ -1,4 +1,4 @@
-//! The open encoders of a process: each is read from its folder once, whoever asks for it.
+//! The open encoders of a process: each is read from its folder once, however many models use it.
 
 use super::{Pretrained, VectorFiles};
 use crate::Result;

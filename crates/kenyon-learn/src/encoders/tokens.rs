@@ -16,7 +16,7 @@ pub(super) struct Tokens {
     /// Whether the marks of beginning and end are added.
     marks: bool,
     /// The id for unknown pieces, where those are left out.
-    left_out: Option<u32>,
+    dropped: Option<u32>,
 }
 
 impl Tokens {
@@ -37,8 +37,8 @@ impl Tokens {
         let truncation = TruncationParams { max_length: longest, ..TruncationParams::default() };
         tokenizer.with_truncation(Some(truncation)).map_err(|e| refused(format!("tokenizer.json: {e}")))?;
         tokenizer.with_padding(None);
-        let left_out = if marks { None } else { unknown(&bytes, &tokenizer) };
-        let it = Self { tokenizer, marks, left_out };
+        let dropped = if marks { None } else { unknown(&bytes, &tokenizer) };
+        let it = Self { tokenizer, marks, dropped };
         it.ids("a test").map_err(|_| refused("tokenizer.json does not tokenize a short text"))?;
         Ok(it)
     }
@@ -99,7 +99,7 @@ impl Tokens {
         let text = &text[..text.floor_char_boundary(MAX_BYTES)];
         let encoding = self.tokenizer.encode_fast(text, self.marks).map_err(Error::internal)?;
         let ids = encoding.get_ids().iter().copied();
-        Ok(ids.filter(|id| Some(*id) != self.left_out).collect())
+        Ok(ids.filter(|id| Some(*id) != self.dropped).collect())
     }
 }
 

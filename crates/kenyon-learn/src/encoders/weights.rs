@@ -72,7 +72,7 @@ impl Weights {
             let elements = entry.shape.iter().try_fold(1u64, |n, side| n.checked_mul(*side as u64));
             let bytes = elements.and_then(|n| n.checked_mul(element_bytes(&entry.dtype)?));
             if to < from || bytes != Some(to - from) {
-                return Err(refused(format!("tensor {name} is said to be {:?} in {from}..{to}", entry.shape)));
+                return Err(refused(format!("the header has tensor {name} as {:?} in {from}..{to}", entry.shape)));
             }
             end = end.max(to);
             self.places.insert(name, Place { file: self.files.len(), start: first + from, entry });

@@ -25,7 +25,7 @@ pub const CHUNK: usize = 1024;
 
 /// Lines of some rows.
 #[derive(Debug)]
-pub struct Lines {
+pub struct AnswerLines {
     /// The lines, each with its end.
     pub bytes: Vec<u8>,
     /// Rows of the file so far.
@@ -69,7 +69,7 @@ pub fn answer_file(
     bundle: &Bundle,
     source: &LineSource<'_>,
     options: &LineOptions,
-    take: &mut dyn FnMut(Lines) -> Result<bool>,
+    take: &mut dyn FnMut(AnswerLines) -> Result<bool>,
 ) -> Result<()> {
     let plan = ChunkPlan { reader: source.reader, shown: source.columns, skip: source.skip, rows: CHUNK };
     let mut header = source.header && options.format == LineFormat::Csv;
@@ -88,7 +88,7 @@ pub fn answer_file(
         }
         write(bundle, &names, &chunk, source.first, options, &mut bytes)?;
         let rows = chunk.first + chunk.table.rows as u64;
-        Ok(Lines { bytes, rows, failed: chunk.faults.len() as u64 })
+        Ok(AnswerLines { bytes, rows, failed: chunk.faults.len() as u64 })
     };
     in_order(source.threads, read, answer, take)
 }

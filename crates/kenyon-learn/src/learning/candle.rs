@@ -44,26 +44,11 @@ impl Bundle {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::data::{bundled, formats, plan, schema};
-    use crate::learning::{FitSpec, fit, fit::Silent};
-
-    fn trained() -> Bundle {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("cancer.csv");
-        std::fs::write(&path, bundled::BREAST_CANCER).unwrap();
-        let limits = formats::Limits::default();
-        let part = formats::detect(&path, None, None).unwrap();
-        let inferred = schema::infer(&part, &limits).unwrap();
-        let plan = plan::resolve(&inferred, &Default::default(), "target", None).unwrap();
-        let table = plan::read_table(&[part], &plan.all(), &limits).unwrap().select(&(0..150).collect::<Vec<_>>());
-        let mut spec = FitSpec { target: "target".into(), ..FitSpec::default() };
-        spec.config.insert("epochs".into(), 2.into());
-        fit(&table, &plan, &spec, 1, None, &Silent).unwrap().bundle
-    }
+    use crate::learning::fixtures::trained;
 
     #[test]
     fn other_weights_replace_those_of_the_network_and_nothing_else_does() {
-        let (bundle, cpu) = (trained(), Device::Cpu);
+        let (bundle, cpu) = (trained(None).0, Device::Cpu);
         let before = bundle.network.save().unwrap();
         assert!(before.keys().any(|name| name.starts_with("members.")), "a cross-fitted ensemble");
         let twice = (&before["readout.weight"] * 2.0).unwrap();
@@ -83,7 +68,7 @@ mod tests {
             ("readout.wait", zeros(twice.dims())),
             ("readout.weight", (&twice * f64::INFINITY).unwrap()),
         ] {
-            assert!(trained().with_weights([(name.to_owned(), tensor)]).is_err(), "{name}");
+            assert!(trained(None).0.with_weights([(name.to_owned(), tensor)]).is_err(), "{name}");
         }
     }
 }

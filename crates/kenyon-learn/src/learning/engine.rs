@@ -112,26 +112,7 @@ impl Bundle {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::data::{bundled, formats, plan, schema};
-    use crate::learning::{FitSpec, fit, fit::Silent};
-    use crate::models::Family;
-
-    /// A model of the family with the rows it was trained on.
-    fn trained(family: &str) -> (Bundle, crate::data::Table) {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("cancer.csv");
-        std::fs::write(&path, bundled::BREAST_CANCER).unwrap();
-        let limits = formats::Limits::default();
-        let part = formats::detect(&path, None, None).unwrap();
-        let inferred = schema::infer(&part, &limits).unwrap();
-        let plan = plan::resolve(&inferred, &Default::default(), "target", None).unwrap();
-        let table = plan::read_table(&[part], &plan.all(), &limits).unwrap().select(&(0..150).collect::<Vec<_>>());
-        let mut spec = FitSpec { target: "target".into(), family: Family::named(family), ..FitSpec::default() };
-        if family != "hybrid" {
-            spec.config.insert("epochs".into(), 2.into());
-        }
-        (fit(&table, &plan, &spec, 1, None, &Silent).unwrap().bundle, table)
-    }
+    use crate::learning::fixtures::trained;
 
     fn placed(bundle: Bundle, wanted: DeviceName, engine: Engine) -> PlacedBundle {
         bundle.placed(wanted, engine).unwrap()
@@ -140,7 +121,7 @@ mod tests {
     #[test]
     fn candle_answers_as_the_kernels_do_with_the_same_novelty() {
         for family in ["sparse_mlp", "attention", "memory"] {
-            let (bundle, table) = trained(family);
+            let (bundle, table) = trained(Some(family));
             let batch = bundle.encode(&table).unwrap();
             let kernels = bundle.run(&batch).unwrap();
             let candle = placed(bundle, DeviceName::Cpu, Engine::Candle);
@@ -166,7 +147,7 @@ mod tests {
     #[cfg(not(feature = "cuda"))]
     #[test]
     fn a_device_that_is_not_there_is_a_warning_and_the_kernels_answer() {
-        let (bundle, table) = trained("sparse_mlp");
+        let (bundle, table) = trained(Some("sparse_mlp"));
         let batch = bundle.encode(&table).unwrap();
         let expected = bundle.run(&batch).unwrap();
         let absent = placed(bundle, DeviceName::Cuda(1), Engine::Auto);
@@ -178,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_family_that_a_device_does_not_help_refuses_candle() {
-        let (bundle, _) = trained("hybrid");
+        let (bundle, _) = trained(Some("hybrid"));
         let refused = bundle.placed(DeviceName::Cpu, Engine::Candle).unwrap_err();
         assert_eq!((refused.code, refused.details[0].path.as_deref()), ("bad_setting", Some("engine")));
     }

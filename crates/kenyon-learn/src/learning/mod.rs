@@ -12,6 +12,8 @@ mod engine;
 pub mod evaluate;
 pub mod explain;
 pub mod fit;
+#[cfg(test)]
+mod fixtures;
 pub mod importance;
 pub mod metrics;
 pub mod novelty;

@@ -448,10 +448,10 @@ fn few_series_are_read_by_fixed_features_and_each_fold_by_the_others() {
     let (rows, mut learner) = (case.batch.rows(), case.learner(3, 2));
     let folds: Vec<u8> = (0..rows).map(|row| (row % 5) as u8).collect();
     let position = Position { epoch: 0, epochs: 1, step: 0, steps: 1 };
-    let left_out: Vec<u64> = folds.iter().map(|fold| 1 << fold).collect();
+    let excluded: Vec<u64> = folds.iter().map(|fold| 1 << fold).collect();
     let members = learner.members().unwrap();
     assert_eq!(members.count(), 5);
-    members.step(&case.batch, Targets::Classes(&case.classes, None), &left_out, position).unwrap();
+    members.step(&case.batch, Targets::Classes(&case.classes, None), &excluded, position).unwrap();
     assert_eq!(learner.end_epoch(position, 0.0, 0.0).unwrap(), Next::Stop);
     let network = learner.finish(None).unwrap();
     let (answers, by_others) =
@@ -462,7 +462,7 @@ fn few_series_are_read_by_fixed_features_and_each_fold_by_the_others() {
     let mut wrong = case.classes.clone();
     (0..rows).filter(|row| folds[*row] == 2).for_each(|row| wrong[row] = 1 - wrong[row]);
     let mut other = case.learner(3, 1);
-    other.members().unwrap().step(&case.batch, Targets::Classes(&wrong, None), &left_out, position).unwrap();
+    other.members().unwrap().step(&case.batch, Targets::Classes(&wrong, None), &excluded, position).unwrap();
     let other = other.finish(None).unwrap().forward_members(&case.batch, &folds).unwrap();
     for row in 0..rows {
         let of = |answers: &[f32]| answers[2 * row..2 * row + 2].to_vec();

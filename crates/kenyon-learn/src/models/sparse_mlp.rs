@@ -236,11 +236,11 @@ impl MemberLearner for SparseMlpLearner {
         self.members.count()
     }
 
-    fn step(&mut self, batch: &Batch, targets: Targets<'_>, left_out: &[u64], position: Position) -> Result<f32> {
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, excluded: &[u64], position: Position) -> Result<f32> {
         self.vocabulary.learn(batch);
         self.members.grow(self.vocabulary.rows());
         for (member, portion) in self.portions.iter_mut().enumerate() {
-            portion.fill(batch, targets, |row| left_out[row] >> member & 1 == 0);
+            portion.fill(batch, targets, |row| excluded[row] >> member & 1 == 0);
         }
         let rows = self.portions.iter_mut().map(|portion| portion.learned(&self.vocabulary)).collect::<Result<_>>()?;
         let loss = self.members.step_each(rows, &self.plan.step(position))?;

@@ -156,12 +156,32 @@ fn decimals<T: DecimalType>(array: &ArrayRef) -> Typed {
     Typed::Number(texts.map(|t| t.and_then(|t| t.parse().ok())).collect())
 }
 
+/// Seconds since 1970. Timestamps are exact to a microsecond.
+fn timestamps(array: &ArrayRef, unit: TimeUnit) -> Float64Array {
+    match unit {
+        TimeUnit::Second => numbers::<TimestampSecondType>(array, |t| t as f64),
+        TimeUnit::Millisecond => numbers::<TimestampMillisecondType>(array, |t| t as f64 / 1e3),
+        TimeUnit::Microsecond => numbers::<TimestampMicrosecondType>(array, |t| t as f64 / 1e6),
+        TimeUnit::Nanosecond => numbers::<TimestampNanosecondType>(array, |t| t.div_euclid(1000) as f64 / 1e6),
+    }
+}
+
+/// Seconds of a time of day or a duration.
+fn seconds(array: &ArrayRef) -> Float64Array {
+    match array.data_type() {
+        DataType::Time32(TimeUnit::Second) => numbers::<Time32SecondType>(array, f64::from),
+        DataType::Time32(_) => numbers::<Time32MillisecondType>(array, |t| f64::from(t) / 1e3),
+        DataType::Time64(TimeUnit::Microsecond) => numbers::<Time64MicrosecondType>(array, |t| t as f64 / 1e6),
+        DataType::Time64(_) => numbers::<Time64NanosecondType>(array, |t| t as f64 / 1e9),
+        DataType::Duration(TimeUnit::Second) => numbers::<DurationSecondType>(array, |t| t as f64),
+        DataType::Duration(TimeUnit::Millisecond) => numbers::<DurationMillisecondType>(array, |t| t as f64 / 1e3),
+        DataType::Duration(TimeUnit::Microsecond) => numbers::<DurationMicrosecondType>(array, |t| t as f64 / 1e6),
+        _ => numbers::<DurationNanosecondType>(array, |t| t as f64 / 1e9),
+    }
+}
+
 impl Typed {
     fn new(array: &ArrayRef, uuid: bool) -> Self {
-        let lists = |spans: Vec<(usize, usize)>, values: &ArrayRef| {
-            Self::List(Arc::clone(array), spans, Box::new(Self::new(values, false)))
-        };
-        let between = |offsets: &[i64]| offsets.windows(2).map(|w| (w[0] as usize, w[1] as usize)).collect();
         match array.data_type() {
             DataType::Boolean => Self::Boolean(array.as_boolean().clone()),
             DataType::Int8 => integers::<Int8Type>(array),
@@ -181,25 +201,8 @@ impl Typed {
             DataType::Decimal256(..) => decimals::<Decimal256Type>(array),
             DataType::Date32 => Self::Moment(numbers::<Date32Type>(array, |d| f64::from(d) * 86_400.0)),
             DataType::Date64 => Self::Moment(numbers::<Date64Type>(array, |ms| ms as f64 / 1e3)),
-            DataType::Timestamp(unit, _) => Self::Moment(match unit {
-                TimeUnit::Second => numbers::<TimestampSecondType>(array, |t| t as f64),
-                TimeUnit::Millisecond => numbers::<TimestampMillisecondType>(array, |t| t as f64 / 1e3),
-                TimeUnit::Microsecond => numbers::<TimestampMicrosecondType>(array, |t| t as f64 / 1e6),
-                // Timestamps are exact to a microsecond.
-                TimeUnit::Nanosecond => numbers::<TimestampNanosecondType>(array, |t| t.div_euclid(1000) as f64 / 1e6),
-            }),
-            DataType::Time32(TimeUnit::Second) => Self::Number(numbers::<Time32SecondType>(array, f64::from)),
-            DataType::Time32(_) => Self::Number(numbers::<Time32MillisecondType>(array, |t| f64::from(t) / 1e3)),
-            DataType::Time64(TimeUnit::Microsecond) => {
-                Self::Number(numbers::<Time64MicrosecondType>(array, |t| t as f64 / 1e6))
-            }
-            DataType::Time64(_) => Self::Number(numbers::<Time64NanosecondType>(array, |t| t as f64 / 1e9)),
-            DataType::Duration(unit) => Self::Number(match unit {
-                TimeUnit::Second => numbers::<DurationSecondType>(array, |t| t as f64),
-                TimeUnit::Millisecond => numbers::<DurationMillisecondType>(array, |t| t as f64 / 1e3),
-                TimeUnit::Microsecond => numbers::<DurationMicrosecondType>(array, |t| t as f64 / 1e6),
-                TimeUnit::Nanosecond => numbers::<DurationNanosecondType>(array, |t| t as f64 / 1e9),
-            }),
+            DataType::Timestamp(unit, _) => Self::Moment(timestamps(array, *unit)),
+            DataType::Time32(_) | DataType::Time64(_) | DataType::Duration(_) => Self::Number(seconds(array)),
             DataType::Utf8 => Self::Text(array.as_string().clone()),
             DataType::LargeUtf8 => Self::LargeText(array.as_string().clone()),
             DataType::Utf8View => Self::TextView(array.as_string_view().clone()),
@@ -215,33 +218,43 @@ impl Typed {
                     false => Self::Dictionary(Arc::clone(array), dictionary.normalized_keys(), values),
                 }
             }
+            _ => Self::lists(array),
+        }
+    }
+
+    /// Lists, each with where its elements are; nothing where it is no list.
+    fn lists(array: &ArrayRef) -> Self {
+        let between = |offsets: &mut dyn Iterator<Item = usize>| {
+            let offsets: Vec<usize> = offsets.collect();
+            offsets.windows(2).map(|w| (w[0], w[1])).collect()
+        };
+        let (spans, values): (Vec<(usize, usize)>, &ArrayRef) = match array.data_type() {
             DataType::List(_) => {
                 let list = array.as_list::<i32>();
-                let offsets: Vec<i64> = list.value_offsets().iter().map(|o| i64::from(*o)).collect();
-                lists(between(&offsets), list.values())
+                (between(&mut list.value_offsets().iter().map(|o| *o as usize)), list.values())
             }
             DataType::LargeList(_) => {
                 let list = array.as_list::<i64>();
-                lists(between(list.value_offsets()), list.values())
+                (between(&mut list.value_offsets().iter().map(|o| *o as usize)), list.values())
             }
             DataType::FixedSizeList(_, width) => {
                 let (list, width) = (array.as_fixed_size_list(), *width as usize);
                 let first = list.value_offset_at(0);
-                let spans = (0..list.len()).map(|i| (first + i * width, first + (i + 1) * width)).collect();
-                lists(spans, list.values())
+                ((0..list.len()).map(|i| (first + i * width, first + (i + 1) * width)).collect(), list.values())
             }
             DataType::ListView(_) => {
                 let list = array.as_list_view::<i32>();
                 let spans = list.offsets().iter().zip(list.sizes());
-                lists(spans.map(|(o, n)| (*o as usize, (o + n) as usize)).collect(), list.values())
+                (spans.map(|(o, n)| (*o as usize, (o + n) as usize)).collect(), list.values())
             }
             DataType::LargeListView(_) => {
                 let list = array.as_list_view::<i64>();
                 let spans = list.offsets().iter().zip(list.sizes());
-                lists(spans.map(|(o, n)| (*o as usize, (o + n) as usize)).collect(), list.values())
+                (spans.map(|(o, n)| (*o as usize, (o + n) as usize)).collect(), list.values())
             }
-            _ => Self::Nothing,
-        }
+            _ => return Self::Nothing,
+        };
+        Self::List(Arc::clone(array), spans, Box::new(Self::new(values, false)))
     }
 
     fn null(&self, i: usize) -> bool {

@@ -123,7 +123,7 @@ fn survey(part: &Part, limits: &Limits, known: Option<&Summary>) -> Result<Surve
     let (days, months) = (sum(|s| s.evidence.day_first), sum(|s| s.evidence.month_first));
     let of_file = (commas, (days != months).then_some(days > months));
     let decided: Vec<(Reading, bool)> = pass.columns.iter_mut().map(|stats| decide(stats, options, of_file)).collect();
-    // What tells numbers from names is gathered in this pass only.
+    // What distinguishes numbers from names is gathered in this pass only.
     for (stats, (reading, _)) in pass.columns.iter_mut().zip(&decided) {
         if reading.kind == super::ColumnKind::Category && reading.unreadable.is_none() && stats.reading.is_none() {
             pass.warnings.extend(numbers_among_names(stats));

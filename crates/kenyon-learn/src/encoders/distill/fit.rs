@@ -47,7 +47,7 @@ pub(super) struct Fitted {
 }
 
 impl Fit<'_> {
-    /// Fits, and keeps `kept` components. `go_on` is asked between steps.
+    /// Fits, and keeps `kept` components. `go_on` is called between steps.
     pub(super) fn run(mut self, kept: usize, go_on: &dyn Fn() -> Result<()>) -> Result<Fitted> {
         let width = self.width;
         center(&mut self.targets, width, |_| true);

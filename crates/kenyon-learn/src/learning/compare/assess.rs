@@ -1,6 +1,6 @@
 //! How well systems explain recordings: similarity to the subjects, intervals, noise ceiling and tests.
 
-use super::bootstrap::{Bootstrap, LESS, NoiseCeiling, Over, Run};
+use super::bootstrap::{Bootstrap, Draws, LESS, NoiseCeiling, Over, Point, Run};
 use super::matrices::{Comparison, Matrices, check_varies};
 use super::rdm::{Dropped, Rdm, align};
 use super::statistics::{Spread, false_discovery, jackknife_variance, pairs_counted_twice, skewness, variance};
@@ -91,86 +91,119 @@ pub fn assess(
     let stimuli = aligned.conditions.len();
     let matrices = Matrices::new(aligned.values, names.len(), stimuli, comparison)?;
     let run = Run::new(&matrices, bootstrap, progress)?;
-    let (over, (point, draws)) = (run.over, run.all()?);
-    let count = matrices.subjects;
-    let freedom = match over {
-        Over::Both => count.min(stimuli) - 1,
-        Over::Subjects => count - 1,
-        Over::Stimuli => stimuli - 1,
-    };
-    let spread = |of: &dyn Fn(&[f64]) -> f64| {
-        let drawn = |kind: usize| variance(draws[kind].iter().map(|draw| of(draw)));
-        let (by_subject, by_stimulus) = (|| Spread::single(drawn(1), count), || Spread::single(drawn(2), stimuli));
-        match over {
+    let (point, draws) = run.all()?;
+    let tests =
+        Tests { names: &names, subjects: matrices.subjects, stimuli, over: run.over, point: &point, draws: &draws };
+    Ok(Assessment {
+        conditions: aligned.conditions,
+        dropped: aligned.dropped,
+        systems: tests.fits(),
+        noise_ceiling: point.ceiling,
+        pairwise: tests.differences(),
+        degrees_of_freedom: tests.freedom(),
+        samples: draws.iter().map(Vec::len).max().unwrap_or(0),
+    })
+}
+
+/// What the tests are made from.
+struct Tests<'a> {
+    /// The systems.
+    names: &'a [String],
+    subjects: usize,
+    stimuli: usize,
+    over: Over,
+    point: &'a Point,
+    draws: &'a Draws,
+}
+
+impl Tests<'_> {
+    fn freedom(&self) -> usize {
+        match self.over {
+            Over::Both => self.subjects.min(self.stimuli) - 1,
+            Over::Subjects => self.subjects - 1,
+            Over::Stimuli => self.stimuli - 1,
+        }
+    }
+
+    /// The spread of a quantity of a draw.
+    fn spread(&self, of: &dyn Fn(&[f64]) -> f64) -> Spread {
+        let drawn = |kind: usize| variance(self.draws[kind].iter().map(|draw| of(draw)));
+        let by_subject = || Spread::single(drawn(1), self.subjects);
+        let by_stimulus = || Spread::single(drawn(2), self.stimuli);
+        match self.over {
             Over::Both => Spread::dual(drawn(0), by_subject(), by_stimulus()),
             Over::Subjects => by_subject(),
             Over::Stimuli => by_stimulus(),
         }
-    };
-    let m = names.len();
-    // In a bootstrap the lower ceiling also varies with how many different subjects a sample has, which makes its
-    // test reject hardly ever. Letting subjects weigh a little less one by one has no such effect.
-    let terms: Vec<&[f64]> = point.lighter.iter().map(|lighter| &lighter.to_others[..]).collect();
-    let twice = pairs_counted_twice(&terms, LESS);
-    let p_ceiling = |at: usize, lower: f64| {
-        let (gap, value) = (|d: &[f64]| d[at] - d[m], point.means[at] - lower);
-        if over == Over::Stimuli {
-            return spread(&gap).p_different_skewed(value, skewness(draws[2].iter().map(|d| gap(d))));
+    }
+
+    /// p of the difference between system `at` and the lower noise ceiling `lower`.
+    ///
+    /// In a bootstrap the lower ceiling also varies with how many different subjects a sample has, which makes its
+    /// test reject hardly ever. Letting subjects weigh a little less one by one has no such effect.
+    fn p_ceiling(&self, at: usize, lower: f64) -> f64 {
+        let (draws, lighter, ceiling) = (self.draws, &self.point.lighter, self.names.len());
+        let (gap, value) = (|d: &[f64]| d[at] - d[ceiling], self.point.means[at] - lower);
+        if self.over == Over::Stimuli {
+            return self.spread(&gap).p_different_skewed(value, skewness(draws[2].iter().map(|d| gap(d))));
         }
-        if point.lighter.is_empty() {
-            return spread(&gap).p_different(value);
+        if lighter.is_empty() {
+            return self.spread(&gap).p_different(value);
         }
-        let by_subject = jackknife_variance(point.lighter.iter().map(|lighter| gap(&lighter.means)), LESS);
+        let terms: Vec<&[f64]> = lighter.iter().map(|lighter| &lighter.to_others[..]).collect();
+        let twice = pairs_counted_twice(&terms, LESS);
+        let by_subject = jackknife_variance(lighter.iter().map(|lighter| gap(&lighter.means)), LESS);
         // What is counted twice is half of it at most.
         let counted_once = |all: f64, twice: f64| (all - twice).max(0.5 * all);
-        let by_subject = Spread { variance: counted_once(by_subject, twice), freedom: count as f64 - 1.0 };
-        if over == Over::Subjects {
+        let by_subject = Spread { variance: counted_once(by_subject, twice), freedom: self.subjects as f64 - 1.0 };
+        if self.over == Over::Subjects {
             return by_subject.p_different(value);
         }
-        let by_stimulus = Spread::single(variance(draws[2].iter().map(|d| gap(d))), stimuli);
+        let by_stimulus = Spread::single(variance(draws[2].iter().map(|d| gap(d))), self.stimuli);
         let mean = |at: usize| draws[3].iter().map(|found| found[at]).sum::<f64>() / draws[3].len() as f64;
-        Spread::crossed(by_subject, by_stimulus, counted_once(mean(at), mean(m))).p_different(value)
-    };
-    let mut fits: Vec<SystemFit> = Vec::with_capacity(m);
-    for (at, name) in names.iter().enumerate() {
-        let (value, spread) = (point.means[at], spread(&|draw| draw[at]));
-        let p_ceiling = point.ceiling.map(|c| p_ceiling(at, c.lower));
-        fits.push(SystemFit {
-            name: name.clone(),
-            value,
-            per_subject: point.fits[at * count..(at + 1) * count].to_vec(),
-            standard_error: spread.error(),
-            interval: [value - spread.margin(), value + spread.margin()],
-            p_zero: spread.p_above_zero(value),
-            q_zero: 1.0,
-            p_ceiling,
-            q_ceiling: None,
-        });
+        Spread::crossed(by_subject, by_stimulus, counted_once(mean(at), mean(ceiling))).p_different(value)
     }
-    let adjusted = false_discovery(&fits.iter().map(|f| f.p_zero).collect::<Vec<_>>());
-    fits.iter_mut().zip(adjusted).for_each(|(fit, q)| fit.q_zero = q);
-    let p_ceilings: Vec<f64> = fits.iter().filter_map(|f| f.p_ceiling).collect();
-    if p_ceilings.len() == m {
-        fits.iter_mut().zip(false_discovery(&p_ceilings)).for_each(|(fit, q)| fit.q_ceiling = Some(q));
-    }
-    let mut pairwise = Vec::new();
-    for a in 0..m {
-        for b in a + 1..m {
-            let (difference, spread) = (point.means[a] - point.means[b], spread(&|d| d[a] - d[b]));
-            let p = spread.p_different(difference);
-            let (a, b) = (names[a].clone(), names[b].clone());
-            pairwise.push(Difference { a, b, difference, standard_error: spread.error(), p, q: 1.0 });
+
+    fn fits(&self) -> Vec<SystemFit> {
+        let (point, count) = (self.point, self.subjects);
+        let fit = |(at, name): (usize, &String)| {
+            let (value, spread) = (point.means[at], self.spread(&|draw| draw[at]));
+            SystemFit {
+                name: name.clone(),
+                value,
+                per_subject: point.fits[at * count..(at + 1) * count].to_vec(),
+                standard_error: spread.error(),
+                interval: [value - spread.margin(), value + spread.margin()],
+                p_zero: spread.p_above_zero(value),
+                q_zero: 1.0,
+                p_ceiling: point.ceiling.map(|ceiling| self.p_ceiling(at, ceiling.lower)),
+                q_ceiling: None,
+            }
+        };
+        let mut fits: Vec<SystemFit> = self.names.iter().enumerate().map(fit).collect();
+        let adjusted = false_discovery(&fits.iter().map(|f| f.p_zero).collect::<Vec<_>>());
+        fits.iter_mut().zip(adjusted).for_each(|(fit, q)| fit.q_zero = q);
+        let p_ceilings: Vec<f64> = fits.iter().filter_map(|f| f.p_ceiling).collect();
+        if p_ceilings.len() == fits.len() {
+            fits.iter_mut().zip(false_discovery(&p_ceilings)).for_each(|(fit, q)| fit.q_ceiling = Some(q));
         }
+        fits
     }
-    let adjusted = false_discovery(&pairwise.iter().map(|d| d.p).collect::<Vec<_>>());
-    pairwise.iter_mut().zip(adjusted).for_each(|(pair, q)| pair.q = q);
-    Ok(Assessment {
-        conditions: aligned.conditions,
-        dropped: aligned.dropped,
-        systems: fits,
-        noise_ceiling: point.ceiling,
-        pairwise,
-        degrees_of_freedom: freedom,
-        samples: draws.iter().map(Vec::len).max().unwrap_or(0),
-    })
+
+    /// All pairs of systems.
+    fn differences(&self) -> Vec<Difference> {
+        let mut pairs = Vec::new();
+        for a in 0..self.names.len() {
+            for b in a + 1..self.names.len() {
+                let difference = self.point.means[a] - self.point.means[b];
+                let spread = self.spread(&|d| d[a] - d[b]);
+                let p = spread.p_different(difference);
+                let (a, b) = (self.names[a].clone(), self.names[b].clone());
+                pairs.push(Difference { a, b, difference, standard_error: spread.error(), p, q: 1.0 });
+            }
+        }
+        let adjusted = false_discovery(&pairs.iter().map(|d| d.p).collect::<Vec<_>>());
+        pairs.iter_mut().zip(adjusted).for_each(|(pair, q)| pair.q = q);
+        pairs
+    }
 }

@@ -29,8 +29,8 @@ pub(super) fn of_picture(
     let part = |pixel: usize| pixel / side[1] * GRID / side[0] * GRID + pixel % side[1] * GRID / side[1];
     let without = |kept: &[bool]| -> Option<Box<str>> {
         let mut masked = bytes.clone();
-        let left_out = masked.chunks_exact_mut(3).enumerate().filter(|(pixel, _)| !kept[part(*pixel)]);
-        left_out.for_each(|(_, colour)| colour.copy_from_slice(&mean));
+        let hidden = masked.chunks_exact_mut(3).enumerate().filter(|(pixel, _)| !kept[part(*pixel)]);
+        hidden.for_each(|(_, colour)| colour.copy_from_slice(&mean));
         image::png(masked, side).map(Into::into)
     };
     let mut weights = shapley(GRID * GRID, ENDS, |points| {

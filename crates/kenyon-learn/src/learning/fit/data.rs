@@ -194,7 +194,7 @@ impl Data<'_> {
         (0..folds.count).map(without).collect()
     }
 
-    /// Whether whoever judges a held-out row has learned from two others of its class at least: what it says of a class
+    /// Whether the network that judges a held-out row has learned from two others of its class at least: what it says of a class
     /// that it does not know is no measure of its confidence.
     fn known(&self) -> Vec<bool> {
         let rows = &self.split.validation;
@@ -206,7 +206,7 @@ impl Data<'_> {
         }
     }
 
-    /// Whether some held-out row is judged by who has learned from its class.
+    /// Whether some held-out row is judged by a network that has learned from its class.
     pub(super) fn can_judge(&self) -> bool {
         match (self.folds, self.class_sums(None, None)) {
             (Some(_), Some(sums)) => sums.iter().any(|&rows| rows >= 2.0),

@@ -25,7 +25,7 @@ impl CellVectors for Colours {
         let vector = |text: &&str| {
             let has = |shades: &[&str; 3]| text.split(' ').any(|word| shades.contains(&word));
             if let Some(number) = text.strip_prefix("number ") {
-                // What words and their parts do not tell.
+                // What words and their parts do not have.
                 let odd = number.bytes().filter(|digit| digit % 2 == 1).count() % 2 == 1;
                 return vec![f32::from(u8::from(odd)), f32::from(u8::from(!odd)), 0.0, 0.1];
             }
@@ -96,7 +96,7 @@ fn an_encoder_is_chosen_where_it_helps_with_left_out_rows() {
         let spec = FitSpec { target: "colour".into(), ..FitSpec::default() };
         choose_encoders(&table(rows), &plan(None), (&columns, &[encoder()]), &spec, 1).unwrap().remove(0)
     };
-    // The encoder knows what words do not tell.
+    // The encoder has what words do not have.
     let hidden = |i: usize| {
         let number = format!("{:06}", (i + 1) * 7_919_117 % 999_983);
         let odd = number.bytes().filter(|digit| digit % 2 == 1).count() % 2 == 1;
@@ -107,6 +107,6 @@ fn an_encoder_is_chosen_where_it_helps_with_left_out_rows() {
     // The word that says it all is known to both.
     let chosen = choose(&rows(20));
     assert!(chosen.encoder.is_none() && chosen.note.contains("words alone"), "{}", chosen.note);
-    // Too few rows tell nothing.
-    assert!(choose(&rows(3)).note.contains("9 rows do not tell"));
+    // Too few rows are no basis for a choice.
+    assert!(choose(&rows(3)).note.contains("9 rows are too few"));
 }

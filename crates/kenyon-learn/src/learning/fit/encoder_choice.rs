@@ -11,11 +11,11 @@ use crate::data::{Batch, Column, ColumnKind, Table};
 use crate::learning::{FitSpec, Validation};
 use crate::models::Task;
 use crate::nn::kernels::matrix::{MatrixShape, product};
-use crate::nn::readouts::ridge::{RidgeRows, losses_left_out};
+use crate::nn::readouts::ridge::{RidgeRows, leave_one_out_losses};
 use crate::nn::readouts::shrinkage::mean_diagonal;
 use crate::random::Random;
 
-/// Rows that are compared on, at most and at least: the equations grow with their square, and fewer tell nothing.
+/// Rows that are compared on, at most and at least: the equations grow with their square, and fewer are too noisy.
 const ROWS: (usize, usize) = (1_000, 20);
 /// Bytes of text in a column beyond which no encoder is tried: to encode them would take minutes.
 const MOST_TEXT: usize = 20_000_000;
@@ -89,7 +89,8 @@ impl ChoiceRows<'_> {
         Random::stream(self.seed, "encoder choice", 0).shuffle(&mut rows);
         rows.truncate(ROWS.0);
         if rows.len() < ROWS.1 {
-            let note = format!("words alone are read: {} rows do not tell whether an encoder helps", rows.len());
+            let note =
+                format!("words alone are read: {} rows are too few to measure whether an encoder helps", rows.len());
             return Ok(choice(None, note));
         }
         let Some(words) = words_of(self.table, input, &rows)? else {
@@ -136,7 +137,7 @@ impl ChoiceRows<'_> {
             Encoded::Values(values) => rows.iter().map(|&row| values[row]).collect(),
         };
         let from = RidgeRows { rows: Vec::new(), weights: vec![1.0; rows.len()], targets, folds: Vec::new() };
-        losses_left_out(products, &from, self.outputs, self.threads)
+        leave_one_out_losses(products, &from, self.outputs, self.threads)
     }
 
     fn figure(&self, loss: f64) -> String {

@@ -69,7 +69,7 @@ pub(super) struct Run<'a> {
     seed: u64,
     monitor: &'a dyn Monitor,
     device: DeviceName,
-    course: TrainingState,
+    state: TrainingState,
     best: Option<Tensors>,
     started: Instant,
     rows_done: u64,
@@ -92,7 +92,7 @@ impl<'a> Run<'a> {
             seed,
             monitor,
             device,
-            course: TrainingState::default(),
+            state: TrainingState::default(),
             best: None,
             started: Instant::now(),
             rows_done: 0,
@@ -102,7 +102,7 @@ impl<'a> Run<'a> {
     /// Ends the training with the weights that were best on the held-out rows; and the metrics of the
     /// last pass.
     pub(super) fn finish(self) -> Result<(Box<dyn Network>, Map<String, Value>)> {
-        Ok((self.learner.finish(self.best)?, self.course.metrics))
+        Ok((self.learner.finish(self.best)?, self.state.metrics))
     }
 
     /// The member that stops by each held-out row, and has not learned it either; none where members do not stop by rows.
@@ -127,19 +127,19 @@ impl<'a> Run<'a> {
 
     fn position(&self) -> Position {
         Position {
-            epoch: self.course.epoch,
+            epoch: self.state.epoch,
             epochs: self.schedule.epochs,
-            step: self.course.step,
+            step: self.state.step,
             steps: self.steps_per_epoch() * self.schedule.epochs as u64,
         }
     }
 
     pub(super) fn train(&mut self) -> Result<()> {
         let mut mini = Batch::new();
-        while !self.course.ended && self.course.epoch < self.schedule.epochs {
+        while !self.state.ended && self.state.epoch < self.schedule.epochs {
             let mut order = self.data.split.training.clone();
-            Random::stream(self.seed, "order", self.course.epoch as u64).shuffle(&mut order);
-            let first = self.course.step - self.steps_per_epoch() * self.course.epoch as u64;
+            Random::stream(self.seed, "order", self.state.epoch as u64).shuffle(&mut order);
+            let first = self.state.step - self.steps_per_epoch() * self.state.epoch as u64;
             match self.data.rest {
                 Some(rest) => self.pass_over_groups(rest, &order, first, &mut mini)?,
                 None => {
@@ -157,7 +157,7 @@ impl<'a> Run<'a> {
 
     /// A pass over the rows `order` of the table and all of `rest`, from mini-batch `first` on.
     fn pass_over_groups(&mut self, rest: &Rest, order: &[usize], first: u64, mini: &mut Batch) -> Result<()> {
-        let (size, epoch) = (self.schedule.batch_size, self.course.epoch as u64);
+        let (size, epoch) = (self.schedule.batch_size, self.state.epoch as u64);
         let groups = rest.groups(self.seed, epoch);
         let mut shares = order.chunks(order.len().div_ceil(groups.len().max(1)).max(1));
         // What does not fill a mini-batch is learned with the next group, so that a pass has the same number of them
@@ -190,28 +190,28 @@ impl<'a> Run<'a> {
         mini.select_into(source.batch, rows);
         let position = self.position();
         let ended = self.ended_members();
-        let left_out: Option<Vec<u64>> =
-            self.data.folds.map(|folds| rows.iter().map(|&row| ended | self.left_out(folds, row)).collect());
+        let excluded: Option<Vec<u64>> =
+            self.data.folds.map(|folds| rows.iter().map(|&row| ended | self.excluded(folds, row)).collect());
         let weights: Option<Vec<f32>> = source.weights.map(|weights| rows.iter().map(|&row| weights[row]).collect());
         let loss = match source.targets {
             Encoded::Classes(ids) => {
                 let ids: Vec<u32> = rows.iter().map(|&row| ids[row]).collect();
-                self.learn(mini, Targets::Classes(&ids, weights.as_deref()), left_out.as_deref(), position)?
+                self.learn(mini, Targets::Classes(&ids, weights.as_deref()), excluded.as_deref(), position)?
             }
             Encoded::Values(values) => {
                 let values: Vec<f32> = rows.iter().map(|&row| values[row]).collect();
-                self.learn(mini, Targets::Values(&values, weights.as_deref()), left_out.as_deref(), position)?
+                self.learn(mini, Targets::Values(&values, weights.as_deref()), excluded.as_deref(), position)?
             }
         };
         if !loss.is_finite() {
             return Err(Error::unprocessable(
                 "diverged",
-                format!("training diverged at step {}: try a smaller learning_rate", self.course.step),
+                format!("training diverged at step {}: try a smaller learning_rate", self.state.step),
             ));
         }
-        self.course.step += 1;
-        self.course.epoch_steps += 1;
-        self.course.epoch_loss += f64::from(loss);
+        self.state.step += 1;
+        self.state.epoch_steps += 1;
+        self.state.epoch_loss += f64::from(loss);
         self.rows_done += rows.len() as u64;
         self.monitor.progress(&self.progress(), false);
         if self.monitor.checkpoint_due(false) {
@@ -224,12 +224,12 @@ impl<'a> Run<'a> {
         &mut self,
         batch: &Batch,
         targets: Targets<'_>,
-        left_out: Option<&[u64]>,
+        excluded: Option<&[u64]>,
         position: Position,
     ) -> Result<f32> {
-        match left_out {
+        match excluded {
             None => self.learner.step(batch, targets, position),
-            Some(left_out) => members(&mut *self.learner)?.step(batch, targets, left_out, position),
+            Some(excluded) => members(&mut *self.learner)?.step(batch, targets, excluded, position),
         }
     }
 
@@ -241,11 +241,11 @@ impl<'a> Run<'a> {
     /// The members that have learned all they can, a bit each.
     fn ended_members(&self) -> u64 {
         let ended = |member: &MemberState| member.best.is_some() && member.since_best >= self.schedule.patience;
-        self.course.members.iter().enumerate().map(|(at, member)| u64::from(ended(member)) << at).sum()
+        self.state.members.iter().enumerate().map(|(at, member)| u64::from(ended(member)) << at).sum()
     }
 
     /// The members that do not learn a row, a bit each.
-    fn left_out(&self, folds: &Folds, row: usize) -> u64 {
+    fn excluded(&self, folds: &Folds, row: usize) -> u64 {
         let judge = folds.of_row[row];
         let stops = self.stops_by_folds().map_or(0, |folds| 1 << stopped_by(judge, folds));
         1 << judge | stops
@@ -263,33 +263,33 @@ impl<'a> Run<'a> {
         };
         let answers = self.validation_answers(&members)?;
         let (loss, accuracy) = self.data.validate(&answers, |_| true);
-        let train_loss = self.course.epoch_loss / self.course.epoch_steps.max(1) as f64;
-        self.course.metrics.insert("train_loss".into(), train_loss.into());
-        self.course.metrics.insert("validation_loss".into(), loss.into());
+        let train_loss = self.state.epoch_loss / self.state.epoch_steps.max(1) as f64;
+        self.state.metrics.insert("train_loss".into(), train_loss.into());
+        self.state.metrics.insert("validation_loss".into(), loss.into());
         if let Some(accuracy) = accuracy {
-            self.course.metrics.insert("validation_accuracy".into(), accuracy.into());
+            self.state.metrics.insert("validation_accuracy".into(), accuracy.into());
         }
         let next = self.learner.end_epoch(self.position(), train_loss as f32, loss as f32)?;
         if next == Next::Restart {
-            self.course.best = None;
-            self.course.since_best = 0;
+            self.state.best = None;
+            self.state.since_best = 0;
         } else if let Some(folds) = stops {
             self.keep_best_members(folds.count, &members, &answers)?;
         } else if self.data.folds.is_some() {
             // A schedule of its own: the rows that evaluate a member do not decide when it ends.
-        } else if self.course.best.is_none_or(|best| loss < best) {
-            self.course.best = Some(loss);
-            self.course.since_best = 0;
+        } else if self.state.best.is_none_or(|best| loss < best) {
+            self.state.best = Some(loss);
+            self.state.since_best = 0;
             self.best = Some(self.learner.weights()?);
         } else {
-            self.course.since_best += 1;
+            self.state.since_best += 1;
         }
-        self.course.epoch += 1;
-        self.course.epoch_loss = 0.0;
-        self.course.epoch_steps = 0;
+        self.state.epoch += 1;
+        self.state.epoch_loss = 0.0;
+        self.state.epoch_steps = 0;
         self.monitor.progress(&self.progress(), true);
         let patience = self.schedule.patience;
-        self.course.ended = next == Next::Stop || (patience > 0 && self.course.since_best >= patience);
+        self.state.ended = next == Next::Stop || (patience > 0 && self.state.since_best >= patience);
         // Also after the last epoch: the calibration after it takes time, too.
         if self.monitor.checkpoint_due(true) {
             self.checkpoint()?;
@@ -301,25 +301,25 @@ impl<'a> Run<'a> {
     /// that stops by each held-out row.
     fn keep_best_members(&mut self, count: usize, members: &[u8], answers: &[f32]) -> Result<()> {
         let patience = self.schedule.patience;
-        self.course.members.resize(count, MemberState::default());
+        self.state.members.resize(count, MemberState::default());
         for member in 0..count {
             let (loss, _) = self.data.validate(answers, |at| usize::from(members[at]) == member);
-            let state = &mut self.course.members[member];
+            let own = &mut self.state.members[member];
             if loss.is_nan() {
                 // No row to stop by: it ends with the others.
-                state.since_best = patience;
-            } else if state.since_best >= patience {
+                own.since_best = patience;
+            } else if own.since_best >= patience {
                 continue;
-            } else if state.best.is_none_or(|best| loss < best) {
-                *state = MemberState { best: Some(loss), since_best: 0 };
+            } else if own.best.is_none_or(|best| loss < best) {
+                *own = MemberState { best: Some(loss), since_best: 0 };
             } else {
-                state.since_best += 1;
+                own.since_best += 1;
                 continue;
             }
             let weights = self::members(&mut *self.learner)?.weights(member)?;
             self.best.get_or_insert_default().extend(weights);
         }
-        self.course.since_best = self.course.members.iter().map(|member| member.since_best).min().unwrap_or(0);
+        self.state.since_best = self.state.members.iter().map(|member| member.since_best).min().unwrap_or(0);
         Ok(())
     }
 
@@ -352,7 +352,7 @@ impl<'a> Run<'a> {
             rows_per_second: rate,
             eta_seconds: if rate > 0.0 { left / rate } else { 0.0 },
             device: self.device,
-            metrics: self.course.metrics.clone(),
+            metrics: self.state.metrics.clone(),
         }
     }
 
@@ -362,23 +362,23 @@ impl<'a> Run<'a> {
         for (name, tensor) in self.best.iter().flatten() {
             tensors.insert(format!("best.{name}"), tensor.clone());
         }
-        let course = serde_json::to_vec(&self.course).map_err(Error::internal)?;
-        let length = course.len();
-        tensors.insert("course".into(), Tensor::from_vec(course, length, &Device::Cpu)?);
-        self.monitor.checkpoint(self.course.step, tensors_to_bytes(&tensors)?)
+        let state = serde_json::to_vec(&self.state).map_err(Error::internal)?;
+        let length = state.len();
+        tensors.insert("course".into(), Tensor::from_vec(state, length, &Device::Cpu)?);
+        self.monitor.checkpoint(self.state.step, tensors_to_bytes(&tensors)?)
     }
 
     pub(super) fn restore(&mut self, bytes: &[u8]) -> Result<()> {
         let tensors = tensors_from_bytes(bytes)?;
-        let course = tensors.get("course").ok_or_else(|| Error::internal("a checkpoint without its course"))?;
-        self.course = serde_json::from_slice(&course.to_vec1::<u8>()?).map_err(Error::internal)?;
+        let state = tensors.get("course").ok_or_else(|| Error::internal("a checkpoint without its state"))?;
+        self.state = serde_json::from_slice(&state.to_vec1::<u8>()?).map_err(Error::internal)?;
         let named = |prefix: &str| -> Tensors {
             tensors.iter().filter_map(|(n, t)| Some((n.strip_prefix(prefix)?.to_owned(), t.clone()))).collect()
         };
         self.learner.restore(&named("state."))?;
         let best = named("best.");
         self.best = (!best.is_empty()).then_some(best);
-        self.monitor.log(&format!("continues from step {}", self.course.step));
+        self.monitor.log(&format!("continues from step {}", self.state.step));
         Ok(())
     }
 }

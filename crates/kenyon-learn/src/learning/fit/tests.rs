@@ -112,7 +112,7 @@ fn what_is_saved_answers_by_single_members_and_by_all() {
         assert!((mean - answer).abs() < 1e-4, "{mean} {answer}");
     }
     assert!(loaded.network.forward_members(&batch, &[4; 3]).is_err());
-    // Where rows are set aside, no member is asked alone.
+    // Where rows are set aside, no member answers alone.
     let aside = trained(&sample, &FitSpec { validation: Validation::Share(0.25), ..small(0) });
     assert_eq!((aside.measured.rows.len(), aside.bundle.config.folds.len()), (20, 0));
     assert_eq!(aside.bundle.config.config["cross_fit"], false);

@@ -74,7 +74,7 @@ pub(super) fn of_data(
     warnings
 }
 
-/// Every class has one row: whoever leaves it out does not know the class.
+/// Every class has one row: a network that leaves it out does not know the class.
 pub(super) fn of_single_rows(rows: usize) -> Warning {
     let detail =
         "no class has a second row: no row can show how good the answers are, and there are no metrics".to_owned();

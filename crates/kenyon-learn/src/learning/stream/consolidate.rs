@@ -2,7 +2,7 @@
 //! recent rows no worse.
 
 use super::mixture::{Mixture, Scratch};
-use super::shape::Row;
+use super::shape::StreamRow;
 use super::{StreamModel, Task, argmax};
 use crate::Result;
 use crate::data::Batch;
@@ -112,12 +112,12 @@ struct Replay<'a> {
 }
 
 impl Replay<'_> {
-    fn row(&self, r: usize) -> Row<'_> {
+    fn row(&self, r: usize) -> StreamRow<'_> {
         let rows = self.labels.len().max(1);
         let (width, outputs) = (self.codes.len() / rows, self.base.len() / rows);
         let (indices, values) = self.batch.entries(r);
         let code = &self.codes[r * width..(r + 1) * width];
-        Row { indices, values, code, base: &self.base[r * outputs..(r + 1) * outputs] }
+        StreamRow { indices, values, code, base: &self.base[r * outputs..(r + 1) * outputs] }
     }
 
     fn judge(&self, model: &Mixture, rows: std::ops::Range<usize>, task: Task, scratch: &mut Scratch) -> f64 {

@@ -3,7 +3,7 @@
 
 use super::experts::Truth;
 use super::inputs::CLIPPED;
-use super::shape::Row;
+use super::shape::StreamRow;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -51,7 +51,7 @@ impl Credibility {
     }
 
     /// Whether a number of the row is far from all usual ones of its column.
-    fn has_glitch(&mut self, row: Row<'_>) -> bool {
+    fn has_glitch(&mut self, row: StreamRow<'_>) -> bool {
         self.judged += 1;
         let mut found = false;
         for (&feature, _) in row.indices.iter().zip(row.values).filter(|(_, value)| value.abs() >= CLIPPED) {
@@ -62,7 +62,7 @@ impl Credibility {
     }
 
     /// What a row counts, in `(0, 1]`, whose prediction was `answer`; `numbers` says that its entries are columns.
-    pub(super) fn of(&mut self, row: Row<'_>, truth: Truth, answer: &[f32], numbers: bool) -> f32 {
+    pub(super) fn of(&mut self, row: StreamRow<'_>, truth: Truth, answer: &[f32], numbers: bool) -> f32 {
         if self.fixed {
             return 1.0;
         }
@@ -90,19 +90,24 @@ mod tests {
         let mut it = Credibility::default();
         let mut one = |error: f32, input: f32| {
             let values = [input, 1.0];
-            it.of(Row { indices: &[0, 1], values: &values, ..Row::default() }, Truth::Value(error), &[0.0], true)
+            it.of(
+                StreamRow { indices: &[0, 1], values: &values, ..StreamRow::default() },
+                Truth::Value(error),
+                &[0.0],
+                true,
+            )
         };
         (0..100).for_each(|i| assert_eq!(one(0.5 + 0.01 * (i % 10) as f32, 1.0), 1.0));
         assert!(one(1_000.0, 1.0) < 0.01 && one(0.5, 8.0) <= OUTLIER);
         let weights: Vec<f32> = (0..30).map(|_| one(50.0, 1.0)).collect();
         assert!(weights[0] < 0.1 && weights[20] == 1.0, "{weights:?}");
-        let class = Row { indices: &[4], values: &[8.0], ..Row::default() };
+        let class = StreamRow { indices: &[4], values: &[8.0], ..StreamRow::default() };
         assert_eq!(it.of(class, Truth::Class(0), &[0.1, 0.9], true), OUTLIER);
         assert_eq!(it.of(class, Truth::Class(0), &[0.1, 0.9], false), 1.0);
         // One row of ten is no glitch.
         let mut flagged = |row: u32| {
             let values = [if row % 10 == 0 { 8.0 } else { -0.1 }];
-            it.of(Row { indices: &[2], values: &values, ..Row::default() }, Truth::Class(0), &[0.1, 0.9], true)
+            it.of(StreamRow { indices: &[2], values: &values, ..StreamRow::default() }, Truth::Class(0), &[0.1, 0.9], true)
         };
         let counted: Vec<f32> = (0..100).map(&mut flagged).collect();
         assert_eq!((counted[0], counted[30], counted[40], counted[90]), (OUTLIER, OUTLIER, 1.0, 1.0));

@@ -9,7 +9,7 @@
 
 use super::StreamModel;
 use super::experts::{Pass, Truth};
-use super::shape::Row;
+use super::shape::StreamRow;
 use crate::Result;
 use crate::data::Batch;
 use crate::models::Task;
@@ -124,7 +124,7 @@ impl StreamModel {
                 Task::Classification => Truth::Class(labels[r] as usize),
                 Task::Regression => Truth::Value(labels[r]),
             };
-            (Row { indices, values, code, base: &base[r * outputs..(r + 1) * outputs] }, truth)
+            (StreamRow { indices, values, code, base: &base[r * outputs..(r + 1) * outputs] }, truth)
         };
         let known = |r: &usize| !labels[*r].is_nan();
         self.mixture.restart();

@@ -5,7 +5,7 @@
 
 use super::mixture::{Mixture, Scratch};
 use super::served::{Judged, ServedCalibration, Thresholds};
-use super::shape::Row;
+use super::shape::StreamRow;
 use crate::nn::probability::argmax;
 use serde::{Deserialize, Serialize};
 
@@ -53,7 +53,7 @@ impl Horizons {
     }
 
     /// Answers the row after `labelled` rows with the copy, if rows of its age are measured: the answer and the age.
-    pub(super) fn answer(&self, labelled: u64, row: Row<'_>, scratch: &mut Scratch) -> Option<usize> {
+    pub(super) fn answer(&self, labelled: u64, row: StreamRow<'_>, scratch: &mut Scratch) -> Option<usize> {
         let age = self.age(labelled)?;
         let (_, copy) = self.copy.as_ref()?;
         copy.answer(row, scratch);

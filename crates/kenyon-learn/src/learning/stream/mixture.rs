@@ -5,7 +5,7 @@ use super::credibility::Credibility;
 use super::experts::{ExpertKind, ExpertRow, Shared, StreamExpert};
 use super::hedge::{Hedge, Mixing};
 use super::inputs::{Inputs, View};
-use super::shape::{MixtureShape, Row};
+use super::shape::{MixtureShape, StreamRow};
 use crate::models::{Recalled, RecalledRow};
 use crate::nn::memory::episodic::{Episodic, Key};
 
@@ -115,7 +115,7 @@ impl Mixture {
     }
 
     /// Predicts a row: probabilities `[classes]`, or one value, into `scratch.answer`.
-    pub(super) fn answer(&self, row: Row<'_>, scratch: &mut Scratch) {
+    pub(super) fn answer(&self, row: StreamRow<'_>, scratch: &mut Scratch) {
         if let Some(inputs) = &self.inputs {
             inputs.view(row.indices, row.values, &mut scratch.view);
         }

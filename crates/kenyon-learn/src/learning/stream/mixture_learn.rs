@@ -3,14 +3,14 @@
 use super::experts::{ExpertRow, Lesson, Pass, Truth};
 use super::hedge::log_loss;
 use super::mixture::{Mixture, Scratch};
-use super::shape::Row;
+use super::shape::StreamRow;
 
 /// A row that counts less is no part of the recent past.
 const HARDLY: f32 = 0.05;
 
 impl Mixture {
     /// Adds a row's inputs to the running statistics, with or without a label.
-    pub(super) fn observe_inputs(&mut self, row: Row<'_>) {
+    pub(super) fn observe_inputs(&mut self, row: StreamRow<'_>) {
         if let Some(inputs) = &mut self.inputs {
             let credibility = &self.credibility;
             inputs.observe(row.indices, row.values, |feature| credibility.is_glitch(feature));
@@ -20,7 +20,7 @@ impl Mixture {
     /// Learns the class or value of the last predicted row.
     pub(super) fn learn(
         &mut self,
-        row: Row<'_>,
+        row: StreamRow<'_>,
         truth: Truth,
         text: impl FnOnce() -> Option<Box<str>>,
         scratch: &mut Scratch,
@@ -46,7 +46,7 @@ impl Mixture {
     }
 
     /// Learns from the inputs of the last predicted row, without a label.
-    pub(super) fn learn_unlabelled(&mut self, row: Row<'_>, scratch: &Scratch) {
+    pub(super) fn learn_unlabelled(&mut self, row: StreamRow<'_>, scratch: &Scratch) {
         if let Some(inputs) = &mut self.inputs {
             inputs.pass(&scratch.view);
         }
@@ -55,7 +55,7 @@ impl Mixture {
     }
 
     /// Learns a stored row once more: gradient steps alone, without counts or time.
-    pub(super) fn replay_row(&mut self, row: Row<'_>, truth: Truth, scratch: &Scratch) {
+    pub(super) fn replay_row(&mut self, row: StreamRow<'_>, truth: Truth, scratch: &Scratch) {
         self.teach(row, truth, (Pass::Rehearsal, 1.0), scratch);
     }
 
@@ -69,7 +69,7 @@ impl Mixture {
     /// that of these rows; counts, scales and memory stay.
     pub(super) fn retrain<'a>(
         &mut self,
-        rows: impl Iterator<Item = (Row<'a>, Truth)>,
+        rows: impl Iterator<Item = (StreamRow<'a>, Truth)>,
         pass: Pass,
         scratch: &mut Scratch,
     ) {
@@ -124,7 +124,7 @@ impl Mixture {
         }
     }
 
-    fn teach(&mut self, row: Row<'_>, truth: Truth, (pass, credibility): (Pass, f32), scratch: &Scratch) {
+    fn teach(&mut self, row: StreamRow<'_>, truth: Truth, (pass, credibility): (Pass, f32), scratch: &Scratch) {
         let row = ExpertRow { row, view: &scratch.view, similarities: &scratch.similarities, shared: &self.shared };
         for ((expert, predicted), &weight) in self.experts.iter_mut().zip(&scratch.answers).zip(&scratch.weights) {
             expert.learn_one(&row, &Lesson { truth, predicted, weight, pass, credibility });

@@ -73,7 +73,7 @@ use quarantine::Quarantine;
 use record::RecordAnswers;
 use serde_json::{Map, Value};
 use served::ServedCalibration;
-use shape::Row;
+use shape::StreamRow;
 use sources::Sources;
 use std::sync::Arc;
 use targets::TargetRange;
@@ -235,7 +235,7 @@ impl StreamModel {
         let row = |r: usize| {
             let (indices, values) = batch.entries(r);
             let code = &codes.0[r * width..(r + 1) * width];
-            Row { indices, values, code, base: &codes.1[r * outputs..(r + 1) * outputs] }
+            StreamRow { indices, values, code, base: &codes.1[r * outputs..(r + 1) * outputs] }
         };
         let mut record = self.answer_as_served(&batch, row, &labels);
         let mut learned = Vec::with_capacity(labels.len());
@@ -278,7 +278,7 @@ impl StreamModel {
     /// Predicts and learns a row; whether it was held back.
     fn one(
         &mut self,
-        row: Row<'_>,
+        row: StreamRow<'_>,
         r: usize,
         label: Label,
         text: Option<&str>,
@@ -353,7 +353,7 @@ impl StreamModel {
         self.mixture.shared.counts.iter_mut().for_each(|c| *c = 0);
         for (r, &label) in labels.iter().enumerate() {
             let (indices, values) = batch.entries(r);
-            let row = Row { indices, values, code: &codes[r * width..(r + 1) * width], base: &[] };
+            let row = StreamRow { indices, values, code: &codes[r * width..(r + 1) * width], base: &[] };
             self.mixture.answer(row, &mut self.scratch);
             if label.is_nan() {
                 self.mixture.learn_unlabelled(row, &self.scratch);

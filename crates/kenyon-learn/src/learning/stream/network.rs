@@ -3,7 +3,7 @@
 use super::code::Code;
 use super::familiar::Familiar;
 use super::mixture::{Mixture, Scratch};
-use super::shape::Row;
+use super::shape::StreamRow;
 use super::{StreamModel, Task};
 use crate::data::Batch;
 use crate::learning::bundle::{Bundle, BundleConfig, FORMAT};
@@ -79,7 +79,7 @@ impl Published {
                     let (indices, values) = batch.entries(r);
                     let code = &codes[r * width..(r + 1) * width];
                     let base = &answers[r * outputs..(r + 1) * outputs];
-                    self.mixture.answer(Row { indices, values, code, base }, scratch);
+                    self.mixture.answer(StreamRow { indices, values, code, base }, scratch);
                     if untaught {
                         scratch.answer.clear();
                         scratch.answer.extend_from_slice(base);
@@ -321,7 +321,7 @@ impl StreamModel {
         self.novelty = Some((self.rows, Arc::new(found)));
     }
 
-    /// The codes of what is remembered. At the first time every second episode is known, and the others tell how far
+    /// The codes of what is remembered. At the first time every second episode is known, and the others measure how far
     /// familiar rows are.
     fn find_novelty(&self, first: bool) -> (Novelty, Vec<f32>) {
         let (memory, width) = (&self.mixture.shared.memory, self.mixture.key_width());

@@ -5,7 +5,7 @@ use super::experts::Truth;
 use super::horizons;
 use super::labels::Label;
 use super::served::{Judged, ServedCalibration, Thresholds};
-use super::shape::Row;
+use super::shape::StreamRow;
 use crate::data::Batch;
 use crate::learning::novelty::{KnownCodes, SKETCH};
 
@@ -24,7 +24,7 @@ impl StreamModel {
     pub(super) fn answer_as_served<'a>(
         &mut self,
         batch: &'a Batch,
-        row: impl Fn(usize) -> Row<'a>,
+        row: impl Fn(usize) -> StreamRow<'a>,
         labels: &[Label],
     ) -> RecordAnswers<'a> {
         let width = self.mixture.key_width();
@@ -46,7 +46,7 @@ impl StreamModel {
     /// Answers the row by a copy of the state some rows ago, if answers of that age are due to be measured.
     pub(super) fn measure_horizon(
         &mut self,
-        row: Row<'_>,
+        row: StreamRow<'_>,
         truth: Truth,
         label: Label,
         thresholds: Option<&Thresholds>,

@@ -6,7 +6,7 @@ use crate::nn::readouts::discriminant::Sums;
 
 /// An encoded row.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Row<'a> {
+pub(super) struct StreamRow<'a> {
     /// Feature indices of the bag.
     pub(super) indices: &'a [u32],
     /// Their values.

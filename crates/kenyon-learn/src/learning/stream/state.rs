@@ -14,10 +14,10 @@ use super::horizons::Horizons;
 use super::inputs::Inputs;
 use super::mixture::{Mixture, Scratch};
 use super::served::ServedCalibration;
-use super::targets::TargetRange;
 use super::{Bundle, StreamModel, broken};
 use crate::Result;
 use crate::data::Batch;
+use crate::data::encoder::Encoder;
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
 use crate::learning::novelty::{KnownCodes, Novelty, SavedNovelty};
@@ -248,7 +248,7 @@ impl StreamModel {
         let mut target: ColumnPlan = part(&mut described, "target")?;
         // As when a stream begins; snapshots of 0.1 do not contain it.
         target.labels = !state.regression;
-        let encoder: crate::data::encoder::Encoder = part(&mut described, "encoder")?;
+        let encoder: Encoder = part(&mut described, "encoder")?;
         let base = base.filter(|_| state.over);
         if state.over && base.is_none() {
             return Err(broken("the trained model it continues from is missing"));
@@ -256,43 +256,18 @@ impl StreamModel {
         let mut plans = encoder.inputs.clone();
         plans.push(target.clone());
         let ignored = base.as_ref().map(|b| b.config.ignored.clone()).unwrap_or_default();
-        let targets = match described.remove("targets") {
-            Some(targets) => serde_json::from_value(targets).map_err(broken)?,
-            None => TargetRange::default(),
-        };
+        let targets = optional(&mut described, "targets")?.unwrap_or_default();
         // Snapshots of 0.1 have none: the rank begins with the next rows.
-        let novelty_scores = match described.remove("novelty_scores") {
-            Some(scores) => serde_json::from_value(scores).map_err(broken)?,
-            None => Vec::new(),
-        };
-        // Snapshots of before they were kept have neither.
-        let history = described.remove("history").map(serde_json::from_value).transpose().map_err(broken)?;
-        let column_drift = described.remove("column_drift").map(serde_json::from_value).transpose().map_err(broken)?;
-        let quarantine = described.remove("quarantine").map(serde_json::from_value).transpose().map_err(broken)?;
-        let sources = described.remove("sources").map(serde_json::from_value).transpose().map_err(broken)?;
-        let served = described.remove("served").map(serde_json::from_value).transpose().map_err(broken)?;
-        let figures = described.remove("horizons").map(serde_json::from_value).transpose().map_err(broken)?;
+        let novelty_scores = optional(&mut described, "novelty_scores")?.unwrap_or_default();
         let mut mixture = state.mixture.load(state.regression, kinds)?;
-        if let Some(credibility) = described.remove("credibility") {
-            mixture.credibility = serde_json::from_value(credibility).map_err(broken)?;
+        if let Some(credibility) = optional(&mut described, "credibility")? {
+            mixture.credibility = credibility;
         }
         let load = |(made, copy): (u64, MixtureState)| copy.load(state.regression, kinds).map(|copy| (made, copy));
-        let horizons = Horizons { figures: figures.unwrap_or_default(), copy: newer.copy.map(load).transpose()? };
-        let saved: Option<SavedNovelty> =
-            described.remove("novelty").map(serde_json::from_value).transpose().map_err(broken)?.flatten();
-        let columns: Vec<&str> = encoder.inputs.iter().map(|input| input.name.as_str()).collect();
-        let novelty = match state.novelty {
-            Some((rows, keys, width, threshold)) => {
-                let codes = KnownCodes::new(&keys, width);
-                let novelty = match saved {
-                    Some(saved) => Novelty::load(codes, saved, newer.input_keys, &columns)
-                        .ok_or_else(|| broken("what novelty is ranked by does not fit"))?,
-                    None => Novelty::distance_alone(codes, threshold),
-                };
-                Some((rows, Arc::new(novelty)))
-            }
-            None => None,
-        };
+        let figures = optional(&mut described, "horizons")?.unwrap_or_default();
+        let horizons = Horizons { figures, copy: newer.copy.map(load).transpose()? };
+        let saved = optional::<Option<SavedNovelty>>(&mut described, "novelty")?.flatten();
+        let novelty = state.novelty.map(|fitted| novelty(fitted, saved, newer.input_keys, &encoder)).transpose()?;
         Ok(Self {
             task: if state.regression { Task::Regression } else { Task::Classification },
             target,
@@ -306,19 +281,20 @@ impl StreamModel {
             mixture,
             code: state.code,
             figures: state.figures,
-            history: history.unwrap_or_default(),
-            column_drift: column_drift.unwrap_or_default(),
+            // Snapshots of before they were kept have none of these.
+            history: optional(&mut described, "history")?.unwrap_or_default(),
+            column_drift: optional(&mut described, "column_drift")?.unwrap_or_default(),
             at: None,
             source: Arc::default(),
-            sources: sources.unwrap_or_default(),
-            quarantine: quarantine.unwrap_or_default(),
+            sources: optional(&mut described, "sources")?.unwrap_or_default(),
+            quarantine: optional(&mut described, "quarantine")?.unwrap_or_default(),
             rows: state.rows,
             newest_class: state.newest_class,
             recent: state.recent,
             recent_labels: state.recent_labels,
             recent_texts: state.recent_texts,
             scores: state.scores,
-            served: served.unwrap_or_else(ServedCalibration::fixed),
+            served: optional(&mut described, "served")?.unwrap_or_else(ServedCalibration::fixed),
             horizons,
             forgotten: state.forgotten,
             consolidations: serde_json::from_slice::<Vec<Consolidation>>(&state.consolidations).map_err(broken)?,
@@ -335,6 +311,26 @@ impl StreamModel {
 }
 
 fn part<T: DeserializeOwned>(described: &mut Map<String, Value>, name: &str) -> Result<T> {
-    let value = described.remove(name).ok_or_else(|| broken(format!("{name} is missing")))?;
-    serde_json::from_value(value).map_err(broken)
+    optional(described, name)?.ok_or_else(|| broken(format!("{name} is missing")))
+}
+
+fn optional<T: DeserializeOwned>(described: &mut Map<String, Value>, name: &str) -> Result<Option<T>> {
+    described.remove(name).map(serde_json::from_value).transpose().map_err(broken)
+}
+
+/// Novelty from the codes that it was fitted on, and from how many rows: see [`State::novelty`].
+fn novelty(
+    (rows, keys, width, threshold): (u64, Vec<f32>, usize, f32),
+    saved: Option<SavedNovelty>,
+    input_keys: Vec<f32>,
+    encoder: &Encoder,
+) -> Result<(u64, Arc<Novelty>)> {
+    let codes = KnownCodes::new(&keys, width);
+    let columns: Vec<&str> = encoder.inputs.iter().map(|input| input.name.as_str()).collect();
+    let novelty = match saved {
+        Some(saved) => Novelty::load(codes, saved, input_keys, &columns)
+            .ok_or_else(|| broken("what novelty is ranked by does not fit"))?,
+        None => Novelty::distance_alone(codes, threshold),
+    };
+    Ok((rows, Arc::new(novelty)))
 }

@@ -424,8 +424,8 @@ impl MemberLearner for AttentionLearner {
         self.folds
     }
 
-    fn step(&mut self, batch: &Batch, targets: Targets<'_>, left_out: &[u64], position: Position) -> Result<f32> {
-        let folds: Vec<u8> = left_out.iter().map(|left_out| left_out.trailing_zeros() as u8).collect();
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, excluded: &[u64], position: Position) -> Result<f32> {
+        let folds: Vec<u8> = excluded.iter().map(|excluded| excluded.trailing_zeros() as u8).collect();
         self.gather(batch, targets, &folds, position);
         Ok(0.0)
     }

@@ -245,16 +245,16 @@ impl MemberLearner for DeviceLearner {
         self.members
     }
 
-    fn step(&mut self, batch: &Batch, targets: Targets<'_>, left_out: &[u64], position: Position) -> Result<f32> {
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, excluded: &[u64], position: Position) -> Result<f32> {
         if self.state.get_mut().networks.is_empty() {
-            return self.first_step(|inner| members(inner)?.step(batch, targets, left_out, position));
+            return self.first_step(|inner| members(inner)?.step(batch, targets, excluded, position));
         }
         let state = self.state.get_mut();
         let all = |state: &mut State| {
             state.prepare(&self.device, batch, targets, position)?;
             let (mut sum, mut count) = (0.0, 0);
             for number in 0..state.networks.len() {
-                let rows: Vec<usize> = (0..batch.rows()).filter(|&row| left_out[row] >> number & 1 == 0).collect();
+                let rows: Vec<usize> = (0..batch.rows()).filter(|&row| excluded[row] >> number & 1 == 0).collect();
                 if rows.is_empty() {
                     continue;
                 }

@@ -1,5 +1,5 @@
 //! Training by candle's autograd, on any device: `DeviceLearner` makes the steps of a family's learner with the candle
-//! form of its network. The learner itself ([`AutogradLearner`]) stays the home of everything else: fresh weights, losses,
+//! form of its network. The learner itself ([`AutogradLearner`]) still does everything else: fresh weights, losses,
 //! schedules, what a checkpoint holds. So a checkpoint continues on the kernels as well as on a device, and whatever
 //! follows a training does not depend on how it was trained.
 

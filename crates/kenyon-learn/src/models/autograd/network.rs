@@ -4,7 +4,7 @@ use super::{AutogradLearner, Rule, TrainedWeight};
 use crate::data::Batch;
 use crate::models::candle::{TokenBatch, TokenModule, TrainingPass};
 use crate::nn::kernels::AdamStep;
-use crate::nn::layers::descent::{Lines, Reached, TensorMoments, adam_step, gradient_step, put_rows};
+use crate::nn::layers::descent::{Reached, TensorMoments, WeightPart, adam_step, gradient_step, put_rows};
 use candle_core::{DType, Device, Result, Tensor, Var, bail};
 use candle_nn::VarBuilder;
 
@@ -129,7 +129,7 @@ impl DeviceNetwork {
 }
 
 /// A weight, or some rows of it, in a step.
-struct Part<'a> {
+struct WeightSlice<'a> {
     like: &'a TrainedWeight,
     value: Var,
     moments: Option<TensorMoments>,
@@ -138,22 +138,22 @@ struct Part<'a> {
 }
 
 impl DeviceWeight {
-    fn whole(&self) -> Part<'_> {
-        Part { like: &self.like, value: self.value.clone(), moments: self.moments.clone(), is_partial: false }
+    fn whole(&self) -> WeightSlice<'_> {
+        WeightSlice { like: &self.like, value: self.value.clone(), moments: self.moments.clone(), is_partial: false }
     }
 
     /// The rows `features` of a table; all of any other weight.
-    fn part(&self, features: &Tensor) -> Result<Part<'_>> {
+    fn part(&self, features: &Tensor) -> Result<WeightSlice<'_>> {
         if !self.like.is_table {
             return Ok(self.whole());
         }
         let rows = |tensor: &Tensor| tensor.detach().index_select(features, 0);
         let moments = self.moments.as_ref().map(|[m, v]| Ok::<_, candle_core::Error>([rows(m)?, rows(v)?]));
         let value = Var::from_tensor(&rows(&self.value)?)?;
-        Ok(Part { value, moments: moments.transpose()?, is_partial: true, ..self.whole() })
+        Ok(WeightSlice { value, moments: moments.transpose()?, is_partial: true, ..self.whole() })
     }
 
-    fn put_back(&self, part: &Part<'_>, features: &[u32]) -> Result<()> {
+    fn put_back(&self, part: &WeightSlice<'_>, features: &[u32]) -> Result<()> {
         put_rows(&self.value, &part.value, features)?;
         for (whole, rows) in self.moments.iter().flatten().zip(part.moments.iter().flatten()) {
             put_rows(whole, rows, features)?;
@@ -172,7 +172,7 @@ fn touched(batch: &Batch) -> Vec<u32> {
 
 /// Moves `weights` by the loss of `outputs`; returns it. The derivatives by the outputs are the family's own, so that the
 /// loss is the same as that of its kernels.
-fn descend(outputs: &Tensor, weights: &[Part<'_>], learned: &Learned<'_>, pass: &TrainingPass) -> Result<f32> {
+fn descend(outputs: &Tensor, weights: &[WeightSlice<'_>], learned: &Learned<'_>, pass: &TrainingPass) -> Result<f32> {
     let mut slopes = outputs.detach().flatten_all()?.to_vec1::<f32>()?;
     let loss = (learned.slopes)(&mut slopes);
     let slopes = Tensor::from_vec(slopes, outputs.shape(), outputs.device())?;
@@ -197,7 +197,7 @@ fn descend(outputs: &Tensor, weights: &[Part<'_>], learned: &Learned<'_>, pass: 
             (Rule::Adam(step), Some(moments)) => {
                 let decay = if part.like.decays { step.decay } else { 0.0 };
                 let reached = match (learned.reached)(part.like, pass) {
-                    Reached::Lines(lines) if part.is_partial => Reached::Lines(Lines { rows: None, ..lines }),
+                    Reached::Part(reached) if part.is_partial => Reached::Part(WeightPart { rows: None, ..reached }),
                     reached => reached,
                 };
                 adam_step(&part.value, moments, gradient, AdamStep { decay, ..step }, &reached)?;
@@ -227,8 +227,12 @@ mod tests {
             reach: None,
         };
         let (used, unused) = (like("used"), like("unused"));
-        let part =
-            |like| Part { like, value: Var::from_tensor(&like.value).unwrap(), moments: None, is_partial: false };
+        let part = |like| WeightSlice {
+            like,
+            value: Var::from_tensor(&like.value).unwrap(),
+            moments: None,
+            is_partial: false,
+        };
         let (used, unused) = (part(&used), part(&unused));
         let outputs = used.value.sqr().unwrap();
         let learned = Learned {

@@ -3,7 +3,7 @@
 //!
 //! [`crate::learning::Bundle::candle`] gives the configuration of a trained model. On the CPU the modules run on the
 //! kernels of the served networks, as operations with a gradient (`nn::layers`); elsewhere on plain candle operations.
-//! What is not learned by gradients (the features with a weight row, who is connected to whom, stored rows, fixed filters)
+//! What is not learned by gradients (the features with a weight row, connections, stored rows, fixed filters)
 //! is part of the configuration and not of the weights.
 
 pub mod attention;

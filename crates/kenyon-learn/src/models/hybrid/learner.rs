@@ -321,9 +321,9 @@ impl MemberLearner for HybridLearner {
         self.folds.count()
     }
 
-    fn step(&mut self, batch: &Batch, targets: Targets<'_>, left_out: &[u64], position: Position) -> Result<f32> {
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, excluded: &[u64], position: Position) -> Result<f32> {
         if position.epoch == 0 {
-            let folds: Vec<u8> = left_out.iter().map(|left_out| left_out.trailing_zeros() as u8).collect();
+            let folds: Vec<u8> = excluded.iter().map(|excluded| excluded.trailing_zeros() as u8).collect();
             self.take(batch, targets, &folds);
         }
         Ok(0.0)

@@ -8,7 +8,7 @@ use crate::models::{
     Learner, LearnerSpec, MemberLearner, Network, Next, Position, Schedule, Targets, Task, UNLABELLED,
 };
 use crate::nn::Tensors;
-use crate::nn::readouts::ridge::{RidgeRows, RidgeSearch, Solution, least_left_out};
+use crate::nn::readouts::ridge::{RidgeRows, RidgeSearch, Solution, least_leave_one_out};
 use crate::nn::readouts::shrinkage::factor_with_ridge;
 use crate::{Error, Result};
 use serde_json::Value;
@@ -113,10 +113,10 @@ impl KernelLearner {
         let mut weights = Vec::new();
         let products = self.products(&keys);
         let folded = self.folds.iter().any(|&fold| fold != NO_FOLD);
-        for left_out in [NO_FOLD].into_iter().chain(0..if folded { FOLDS as u8 } else { 0 }) {
+        for excluded in [NO_FOLD].into_iter().chain(0..if folded { FOLDS as u8 } else { 0 }) {
             // The names of classes are in no fold.
             let of = |row: usize| self.folds.get(row).copied().unwrap_or(NO_FOLD);
-            let kept: Vec<usize> = (0..count).filter(|&row| left_out == NO_FOLD || of(row) != left_out).collect();
+            let kept: Vec<usize> = (0..count).filter(|&row| excluded == NO_FOLD || of(row) != excluded).collect();
             let system = kept.iter().flat_map(|&a| kept.iter().map(move |&b| (a, b)));
             let system = system.map(|(a, b)| products[a * count + b]).collect();
             let of_row = |at: usize| ridge * mean_weight / f64::from(row_weights[kept[at]]);
@@ -145,7 +145,7 @@ impl KernelLearner {
         let from = RidgeRows { rows: Vec::new(), weights: self.weights_of(targets.len()), targets, folds: Vec::new() };
         let outputs = if self.task == Task::Regression { 1 } else { self.outputs };
         let search = RidgeSearch { outputs, judged: self.outcomes.len(), ridges: &RIDGES };
-        least_left_out(&self.products(&keys), &from, search, self.threads)
+        least_leave_one_out(&self.products(&keys), &from, search, self.threads)
     }
 
     /// The rows, with the names of classes behind them.
@@ -255,9 +255,9 @@ impl MemberLearner for KernelLearner {
         FOLDS
     }
 
-    fn step(&mut self, batch: &Batch, targets: Targets<'_>, left_out: &[u64], position: Position) -> Result<f32> {
+    fn step(&mut self, batch: &Batch, targets: Targets<'_>, excluded: &[u64], position: Position) -> Result<f32> {
         if position.epoch == 0 {
-            let folds: Vec<u8> = left_out.iter().map(|left_out| left_out.trailing_zeros() as u8).collect();
+            let folds: Vec<u8> = excluded.iter().map(|excluded| excluded.trailing_zeros() as u8).collect();
             self.store(batch, targets, &folds)?;
         }
         Ok(0.0)

@@ -8,7 +8,7 @@ use crate::models::candle::{Competition, TokenConfig, TrainingPass, sparse_mlp a
 use crate::models::{Position, Targets};
 use crate::nn::kernels::gather::Reach;
 use crate::nn::kernels::{InputSet, Lane};
-use crate::nn::layers::descent::{Lines, Reached};
+use crate::nn::layers::descent::{Reached, WeightPart};
 use crate::nn::layers::sparse_net::train::{Labels, Optimiser, annealed, boosted_by, loss, weight_of_rows};
 use crate::nn::layers::sparse_net::{Hidden, Layer, hidden_name};
 use crate::random::Random;
@@ -155,7 +155,7 @@ impl AutogradLearner for SparseMlpLearner {
             (Some(level), _) => is_won(level - 1),
             (None, _) => is_won(net.hidden.len() - 1),
         };
-        Reached::Lines(Lines {
+        Reached::Part(WeightPart {
             rows: below.filter(|_| part == "weight"),
             columns: level.and_then(won),
             reach: weight.reach.clone(),

@@ -20,12 +20,12 @@ pub enum Reached {
     /// Those whose gradient is not 0.
     Gradient,
     /// Those in some rows and columns.
-    Lines(Lines),
+    Part(WeightPart),
 }
 
 /// Rows and columns of a weight `[inputs, units]`, or the one row of a bias.
 #[derive(Clone, Debug, Default)]
-pub struct Lines {
+pub struct WeightPart {
     /// Whether a row is reached; none for all.
     pub(crate) rows: Option<Vec<bool>>,
     /// Not 0 where a column is reached; none for all.
@@ -70,15 +70,15 @@ fn step_numbers([w, m, v]: [&mut [f32]; 3], g: &[f32], units: usize, step: &Adam
     match reached {
         Reached::All => all.for_each(|(((w, m), v), g)| adam(w, m, v, g, *step)),
         Reached::Gradient => all.for_each(|(((w, m), v), g)| adam_masked(isa, w, m, v, g, g, step)),
-        Reached::Lines(lines) => {
-            let columns = lines.columns.clone().unwrap_or_else(|| vec![1.0; units]);
+        Reached::Part(reached) => {
+            let columns = reached.columns.clone().unwrap_or_else(|| vec![1.0; units]);
             all.enumerate().for_each(|(number, (((w, m), v), g))| {
                 for row in 0..w.len() / units {
                     let input = number * rows + row;
-                    if lines.rows.as_ref().is_some_and(|rows| !rows[input]) {
+                    if reached.rows.as_ref().is_some_and(|rows| !rows[input]) {
                         continue;
                     }
-                    for &(from, to) in lines.reach.as_ref().map_or(&[(0, units)][..], |reach| reach.of(input)) {
+                    for &(from, to) in reached.reach.as_ref().map_or(&[(0, units)][..], |reach| reach.of(input)) {
                         let at = row * units + from..row * units + to;
                         let (w, m, v) = (&mut w[at.clone()], &mut m[at.clone()], &mut v[at.clone()]);
                         adam_masked(isa, w, m, v, &g[at], &columns[from..to], step);
@@ -108,7 +108,7 @@ fn adam_expression(
     let reached = match reached {
         Reached::All => return Ok([new, first, second]),
         Reached::Gradient => gradient.ne(0f32)?,
-        Reached::Lines(lines) => lines.mask(gradient)?,
+        Reached::Part(part) => part.mask(gradient)?,
     };
     Ok([
         reached.where_cond(&new, &old)?,
@@ -123,7 +123,7 @@ pub(crate) fn gradient_step(weight: &Tensor, gradient: &Tensor, rate: f32) -> Re
     weight.flatten_all()?.slice_set(&new.flatten_all()?, 0, 0)
 }
 
-impl Lines {
+impl WeightPart {
     /// Whether each number of a weight like `gradient` is reached.
     fn mask(&self, gradient: &Tensor) -> Result<Tensor> {
         let mut mask = gradient.ones_like()?;
@@ -220,12 +220,12 @@ mod tests {
         let start = random.normals(count, 1.0);
         let columns = vec![1.0, 0.0, 1.0, 1.0, 0.0];
         let rows: Vec<bool> = (0..7).map(|row| row % 3 != 1).collect();
-        let lines = Lines { rows: Some(rows.clone()), columns: Some(columns.clone()), reach: None };
-        for reached in [Reached::All, Reached::Gradient, Reached::Lines(lines)] {
+        let part = WeightPart { rows: Some(rows.clone()), columns: Some(columns.clone()), reach: None };
+        for reached in [Reached::All, Reached::Gradient, Reached::Part(part)] {
             let moves = |at: usize| match &reached {
                 Reached::All => true,
                 Reached::Gradient => !at.is_multiple_of(3),
-                Reached::Lines(_) => rows[at / 5] && columns[at % 5] > 0.0,
+                Reached::Part(_) => rows[at / 5] && columns[at % 5] > 0.0,
             };
             let weight = Var::from_tensor(&tensor(start.clone())).unwrap();
             let moments = [tensor(vec![0.0; count]), tensor(vec![0.0; count])];

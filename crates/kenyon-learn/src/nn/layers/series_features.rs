@@ -11,11 +11,11 @@ const FILTERS_OF_GROUP: usize = 160;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SeriesFeatures {
     channels: usize,
-    parts: Vec<Part>,
+    parts: Vec<SeriesPart>,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Part {
+struct SeriesPart {
     /// Whether it reads the differences of neighbouring steps.
     differences: bool,
     bank: Bank,
@@ -37,7 +37,7 @@ pub(crate) struct Scratch {
 impl SeriesFeatures {
     /// Filters over the series alone.
     pub(crate) fn filters(bank: FilterBank) -> Self {
-        Self { channels: bank.channels(), parts: vec![Part { differences: false, bank: Bank::Filters(bank) }] }
+        Self { channels: bank.channels(), parts: vec![SeriesPart { differences: false, bank: Bank::Filters(bank) }] }
     }
 
     /// Filters with about `features` pooled values and competing kernels, over the series and its differences, for series
@@ -48,14 +48,14 @@ impl SeriesFeatures {
             let seed = 2 * seed + u64::from(differences);
             let filters = FilterBank::new(channels, stride, features / 2, seed);
             let competing = CompetingKernels::new(channels, dilations(stride), groups, seed);
-            [Bank::Filters(filters), Bank::Competing(competing)].map(|bank| Part { differences, bank })
+            [Bank::Filters(filters), Bank::Competing(competing)].map(|bank| SeriesPart { differences, bank })
         });
         Self { channels, parts: parts.collect() }
     }
 
     /// How many features there are.
     pub(crate) fn len(&self) -> usize {
-        self.parts.iter().map(Part::len).sum()
+        self.parts.iter().map(SeriesPart::len).sum()
     }
 
     /// Channels of its series.
@@ -65,7 +65,7 @@ impl SeriesFeatures {
 
     /// Draws the levels `[len]` of the filters from some training series; competing kernels have none (0).
     pub(crate) fn draw_levels(&self, series: &[Series], seed: u64) -> Vec<f32> {
-        let of = |part: &Part| match &part.bank {
+        let of = |part: &SeriesPart| match &part.bank {
             Bank::Competing(kernels) => vec![0.0; kernels.len()],
             Bank::Filters(bank) if part.differences => {
                 bank.draw_levels(&series.iter().map(Series::differences).collect::<Vec<_>>(), seed)
@@ -121,7 +121,7 @@ impl SeriesFeatures {
 
     /// Multiply-accumulates for one series of `steps` steps.
     pub(crate) fn macs(&self, steps: f64) -> f64 {
-        let of = |part: &Part| match &part.bank {
+        let of = |part: &SeriesPart| match &part.bank {
             Bank::Filters(bank) => bank.macs(steps),
             Bank::Competing(kernels) => kernels.macs(steps),
         };
@@ -129,7 +129,7 @@ impl SeriesFeatures {
     }
 }
 
-impl Part {
+impl SeriesPart {
     fn len(&self) -> usize {
         match &self.bank {
             Bank::Filters(bank) => bank.len(),

@@ -120,7 +120,7 @@ pub(crate) fn tuned(
 /// `singular` where the rows do not differ.
 fn tuned_by(from: &RidgeRows, products: &[f64], (width, outputs): (usize, usize), threads: usize) -> Result<Weights> {
     let search = RidgeSearch { outputs, judged: from.targets.len(), ridges: &RIDGES };
-    let Some(Solution { dual, means, sharpness, .. }) = least_left_out(products, from, search, threads)? else {
+    let Some(Solution { dual, means, sharpness, .. }) = least_leave_one_out(products, from, search, threads)? else {
         return Ok((vec![0.0; width * outputs], vec![0.0; outputs]));
     };
     let dual: Vec<f32> = dual.iter().map(|&d| (d * sharpness) as f32).collect();
@@ -140,10 +140,15 @@ fn tuned_by(from: &RidgeRows, products: &[f64], (width, outputs): (usize, usize)
 ///
 /// # Errors
 /// As [`tuned`].
-pub(crate) fn losses_left_out(products: &[f64], from: &RidgeRows, outputs: usize, threads: usize) -> Result<Vec<f64>> {
+pub(crate) fn leave_one_out_losses(
+    products: &[f64],
+    from: &RidgeRows,
+    outputs: usize,
+    threads: usize,
+) -> Result<Vec<f64>> {
     let count = from.targets.len();
     let search = RidgeSearch { outputs, judged: count, ridges: &RIDGES };
-    let Some(Solution { alone, means, .. }) = least_left_out(products, from, search, threads)? else {
+    let Some(Solution { alone, means, .. }) = least_leave_one_out(products, from, search, threads)? else {
         return Ok(vec![1.0; count]);
     };
     let answer = |row: usize, output: usize| alone[output * count + row] + means[output];
@@ -189,7 +194,7 @@ pub(crate) struct Solution {
 ///
 /// # Errors
 /// As [`tuned`].
-pub(crate) fn least_left_out(
+pub(crate) fn least_leave_one_out(
     products: &[f64],
     from: &RidgeRows,
     search: RidgeSearch<'_>,

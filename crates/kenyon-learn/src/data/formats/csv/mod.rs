@@ -31,20 +31,7 @@ pub(super) fn read(
             &completed
         }
     };
-    let ascii = |c: char| u8::try_from(c).unwrap_or(b',');
-    let quote = match options.quote {
-        Some(Quote::None) => None,
-        Some(Quote::Single) => Some(b'\''),
-        Some(Quote::Double) | None => Some(b'"'),
-    };
-    let syntax = Syntax {
-        delimiter: options.delimiter.map_or(b',', ascii),
-        quote,
-        escape: options.escape.map(ascii),
-        comment: options.comment.map(ascii),
-        carriage_return: options.carriage_return,
-    };
-    let mut records = Records::new(source, syntax);
+    let mut records = Records::new(source, syntax(options));
     let mut more = next_filled(&mut records, 0)?;
     for _ in 0..options.skip_records {
         more = more && next_filled(&mut records, 0)?;
@@ -52,7 +39,39 @@ pub(super) fn read(
     if !more {
         return Err(Error::unprocessable("empty_file", "the file is empty"));
     }
-    let header = options.header != Some(Header::Absent);
+    let found = column_names(&records, options)?;
+    let width = found.len();
+    names::send(found, limits, sink, |_| None)?;
+    if width == 1 {
+        let detail =
+            "the file is read as a single column; set `delimiter` if its fields are separated by something else";
+        sink.warn(Warning::new(WarningCode::OneColumn, None, detail));
+    }
+    read_rows(&mut records, options, width, sink)
+}
+
+fn syntax(options: &ReadOptions) -> Syntax {
+    let ascii = |c: char| u8::try_from(c).unwrap_or(b',');
+    Syntax {
+        delimiter: options.delimiter.map_or(b',', ascii),
+        quote: match options.quote {
+            Some(Quote::None) => None,
+            Some(Quote::Single) => Some(b'\''),
+            Some(Quote::Double) | None => Some(b'"'),
+        },
+        escape: options.escape.map(ascii),
+        comment: options.comment.map(ascii),
+        carriage_return: options.carriage_return,
+    }
+}
+
+fn has_header(options: &ReadOptions) -> bool {
+    options.header != Some(Header::Absent)
+}
+
+/// The names of the columns, at the first record: those in it, or as many as it has fields.
+fn column_names(records: &Records, options: &ReadOptions) -> Result<Vec<String>> {
+    let header = has_header(options);
     let row = u64::from(!header);
     records.check(row)?;
     let mut found: Vec<String> = records.fields(row)?.map(|(text, _)| text.to_owned()).collect();
@@ -67,14 +86,12 @@ pub(super) fn read(
     } else if options.row_names {
         found.insert(0, String::new());
     }
-    let width = found.len();
-    names::send(found, limits, sink, |_| None)?;
-    if width == 1 {
-        let detail =
-            "the file is read as a single column; set `delimiter` if its fields are separated by something else";
-        sink.warn(Warning::new(WarningCode::OneColumn, None, detail));
-    }
+    Ok(found)
+}
 
+/// Sends the rows of `width` fields to `sink`, from the current record on or, with a header, from the next.
+fn read_rows(records: &mut Records, options: &ReadOptions, width: usize, sink: &mut impl RowSink) -> Result<u64> {
+    let header = has_header(options);
     let mut rows = 0;
     // In a file of one column a blank line is a missing value, unless nothing follows it.
     let mut blank = 0;

@@ -56,7 +56,7 @@ fn a_device_that_is_not_there_is_a_warning_and_the_same_model() {
     let absent = trained(&sample, &quick("auto", DeviceName::Cuda(1)));
     assert!(fallback(&absent).unwrap().contains("not on cuda:1"), "{:?}", absent.warnings);
     assert_eq!(absent.measured, there.measured);
-    // Who asks for the kernels asks for the CPU.
+    // The kernels are on the CPU, whatever the device.
     assert_eq!(fallback(&trained(&sample, &quick("kernels", DeviceName::Cuda(1)))), None);
     let auto = trained(&sample, &quick("auto", DeviceName::Auto));
     assert_eq!((fallback(&auto), &auto.measured), (None, &there.measured));

@@ -34,8 +34,8 @@ fn drawings(each: usize, seed: u64) -> Sample {
     sample
 }
 
-/// What is asked: the defaults of the family that pictures are learned by, with fewer filters.
-fn asked(config: Value) -> FitSpec {
+/// The request: the defaults of the family that pictures are learned by, with fewer filters.
+fn requested(config: Value) -> FitSpec {
     let mut spec = FitSpec { family: None, ..spec(config) };
     spec.config.extend([("units".to_owned(), json!(16)), ("winners".to_owned(), json!(3))]);
     spec
@@ -48,7 +48,7 @@ fn accuracy(fitted: &Fitted, test: &Sample) -> f64 {
 #[test]
 fn classes_of_one_picture_each_are_learned() {
     let (training, test) = (drawings(1, 1), drawings(40, 2));
-    let fitted = trained(&training, &asked(json!({})));
+    let fitted = trained(&training, &requested(json!({})));
     let config = &fitted.bundle.config;
     assert_eq!((config.family.name(), &config.config["cross_fit"]), ("hybrid", &json!(true)));
     assert!(config.config["deformed_copies"].as_u64().unwrap() >= 2);
@@ -62,7 +62,7 @@ fn classes_of_one_picture_each_are_learned() {
 fn rows_that_are_held_out_by_the_request_are_in_no_fold() {
     let training = drawings(4, 1);
     let validation = Validation::Share(0.25);
-    let fitted = trained(&training, &FitSpec { validation, ..asked(json!({ "deformed_copies": 3 })) });
+    let fitted = trained(&training, &FitSpec { validation, ..requested(json!({ "deformed_copies": 3 })) });
     assert_eq!((fitted.measured.rows.len(), fitted.measured.members.len()), (5, 0));
     assert_eq!(fitted.bundle.config.config["cross_fit"], false);
     verified_files(&fitted, &training.table).unwrap();
@@ -71,7 +71,7 @@ fn rows_that_are_held_out_by_the_request_are_in_no_fold() {
 #[test]
 fn an_interrupted_training_with_copies_ends_with_the_same_bits() {
     let training = drawings(4, 1);
-    let spec = asked(json!({ "deformed_copies": 2, "batch_size": 6 }));
+    let spec = requested(json!({ "deformed_copies": 2, "batch_size": 6 }));
     let whole = trained(&training, &spec);
     // The pass has four steps.
     for after in [1, 3] {

@@ -7,7 +7,7 @@ use crate::Result;
 use crate::learning::stream::copy_on_write::CopyOnWrite;
 use crate::models::memory::{RIDGES, StoredVectors, kernel};
 use crate::nn::probability::softmax;
-use crate::nn::readouts::ridge::{RidgeRows, RidgeSearch, Solution, least_left_out};
+use crate::nn::readouts::ridge::{RidgeRows, RidgeSearch, Solution, least_leave_one_out};
 use serde::{Deserialize, Serialize};
 
 /// Rows that are stored: the equations grow with the cube. Those after them change nothing.
@@ -76,7 +76,7 @@ impl Kernel {
         let from = RidgeRows { rows: Vec::new(), weights, targets, folds: Vec::new() };
         let search = RidgeSearch { outputs: classes, judged: self.labels.len(), ridges };
         // Rows that do not differ have no solution: it stays as it was.
-        least_left_out(&products, &from, search, threads).ok().flatten()
+        least_leave_one_out(&products, &from, search, threads).ok().flatten()
     }
 
     fn solve(&mut self, shared: &Shared) {

@@ -15,7 +15,7 @@ pub(super) mod readout;
 mod rehearsal;
 
 use super::inputs::View;
-use super::shape::{MixtureShape, Row};
+use super::shape::{MixtureShape, StreamRow};
 use crate::Result;
 use crate::nn::memory::episodic::Episodic;
 use std::fmt::Debug;
@@ -48,7 +48,7 @@ impl Shared {
 #[derive(Clone, Copy)]
 pub(super) struct ExpertRow<'a> {
     /// Its features, its code, the trained network's answer.
-    pub(super) row: Row<'a>,
+    pub(super) row: StreamRow<'a>,
     /// The columns with their recent past; empty where the columns are too many.
     pub(super) view: &'a View,
     /// Similarity to each remembered row.

@@ -52,8 +52,8 @@ impl HybridLearner {
             Ok(read(&sums, &factor, self.task))
         };
         let whole = readout(sums.clone())?;
-        let left_out = (0..self.folds.count()).map(|fold| self.folds.without(sums, fold, self.threads));
-        Ok(Solved { whole, folds: left_out.map(readout).collect::<Result<_>>()?, sums: None })
+        let excluded = (0..self.folds.count()).map(|fold| self.folds.without(sums, fold, self.threads));
+        Ok(Solved { whole, folds: excluded.map(readout).collect::<Result<_>>()?, sums: None })
     }
 
     /// As [`Self::solve`], with the copies or without, whichever answers the rows that each fold leaves out better.
@@ -77,7 +77,7 @@ impl HybridLearner {
                 Err(_) if !copies => continue,
                 Err(error) => return Err(error),
             };
-            let loss = self.loss_left_out(&each);
+            let loss = self.loss_of_excluded(&each);
             if best.as_ref().is_none_or(|best| loss < best.0) {
                 best = Some((loss, (copies, shrink), each));
             }
@@ -109,7 +109,7 @@ impl HybridLearner {
     }
 
     /// Log loss of the rows that readouts leave out, a readout a fold, as far as it has learned from their class.
-    fn loss_left_out(&self, readouts: &[Readout]) -> f64 {
+    fn loss_of_excluded(&self, readouts: &[Readout]) -> f64 {
         let (codes, ids) = &self.labelled;
         let width = readouts.first().map_or(1, |readout| readout.width.max(1));
         let scale = readouts.first().map_or(1.0, |readout| self.scale(readout));
@@ -125,8 +125,8 @@ impl HybridLearner {
     }
 
     /// What logits are multiplied by so that the first rows that were learned have a margin of [`MARGIN`] on average:
-    /// copies of a row vary less than rows of its class do, and where classes have one row each nothing else tells by how
-    /// much.
+    /// copies of a row vary less than rows of its class do, and where classes have one row each nothing else measures by
+    /// how much.
     fn scale(&self, readout: &Readout) -> f32 {
         let (codes, labels) = &self.labelled;
         let answers = readout.forward(codes);

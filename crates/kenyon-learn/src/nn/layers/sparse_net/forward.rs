@@ -128,11 +128,11 @@ pub(super) fn run(
         code.clear();
         for row in z.chunks_exact(lanes) {
             let z = &Lane::flat(row)[..units];
-            for (contest, z) in z.chunks_exact(units / winner_groups).enumerate() {
+            for (group, z) in z.chunks_exact(units / winner_groups).enumerate() {
                 let from = code.units.len();
                 kernels::top_k(isa, z, winners, top, &mut code.units);
                 code.values.extend(code.units[from..].iter().map(|&unit| pass(z[unit as usize])));
-                let first = (contest * (units / winner_groups)) as u32;
+                let first = (group * (units / winner_groups)) as u32;
                 code.units[from..].iter_mut().for_each(|unit| *unit += first);
             }
             code.offsets.push(code.units.len() as u32);
