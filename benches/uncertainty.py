@@ -5,7 +5,8 @@
 
 Each line of OUT.jsonl is one split of one set, or one stream; runs whose line is there already are left out. Then the table
 is printed from all lines: means over splits. With `--forest`, which needs scikit-learn, the share of foreign rows that an
-isolation forest finds at 1 % false alarms is added.
+isolation forest finds at 1 % false alarms is added; with `--mapie`, which also needs pandas, lightgbm and mapie, coverage and
+size of MAPIE's RAPS and CQR on the same rows. Streams are followed in their order; those called shuffled have no change.
 """
 
 import argparse
@@ -23,7 +24,7 @@ SETS = {
     "california": (["california_housing/housing.csv.gz"], "median_house_value", ["--task", "regression"], None),
     "covertype": (["covertype_20k/covtype20k.csv.gz"], "Cover_Type", [], None),
     "diamonds": (["seaborn_small/diamonds.csv.gz"], "price", ["--task", "regression"], None),
-    "satellite": (["mlbench_uci/satellite.csv.gz"], "classes", [], None),
+    "satellite": (["mlbench_uci/satellite.csv.gz"], "class", [], None),
     "titanic": (["seaborn_small/titanic.csv"], "survived", ["--drop", "alive"], None),
     "sms": (["sms_spam/sms.jsonl.gz"], "label", [], "trec/train.jsonl.gz"),
     "subj": (["sst2_mr_subj/subj.jsonl.gz"], "label", [], "banking77/train.jsonl.gz"),
@@ -36,12 +37,20 @@ SETS = {
     "crop": (["ucr/Crop_train.csv.gz"], "label", [], None),
     "phalanges": (["ucr/PhalangesOutlinesCorrect_train.csv.gz", "ucr/PhalangesOutlinesCorrect_test.csv.gz"], "label", [], None),
 }
-# File, target, rows a call.
+# File, target, rows a call, further arguments.
 STREAMS = {
-    "elec2": ("elec2/elec2.csv.gz", "class", [1, 100]),
-    "weather": ("weather_noaa/weather.csv.gz", "target", [1, 100]),
-    "covertype-stream": ("covertype_20k/covtype20k.csv.gz", "Cover_Type", [1, 100]),
+    "elec2": ("elec2/elec2.csv.gz", "class", [1, 100], []),
+    "weather": ("weather_noaa/weather.csv.gz", "target", [1, 100], []),
+    "covertype-stream": ("covertype_20k/covtype20k.csv.gz", "Cover_Type", [1, 100], []),
+    "covertype-shuffled": ("covertype_20k/covtype20k.csv.gz", "Cover_Type", [1, 100], ["--shuffle", 0]),
+    "elec2-shuffled": ("elec2/elec2.csv.gz", "class", [100], ["--shuffle", 0]),
+    "diamonds-shuffled": ("seaborn_small/diamonds.csv.gz", "price", [1, 100], ["--task", "regression", "--shuffle", 0]),
+    "california-stream": ("california_housing/housing.csv.gz", "median_house_value", [1, 100], ["--task", "regression"]),
+    "demand": ("elec2/elec2.csv.gz", "nswdemand", [1, 100], ["--task", "regression"]),
 }
+# Blocks of 100 rows before and after a place, and how far their means must be apart.
+WINDOW = 20
+DEVIATIONS = 5
 IMAGES = 6_000
 
 
@@ -86,25 +95,17 @@ def joined(paths, drop):
             yield from ([row[i] for i in kept] for row in reader)
 
 
-def forest(folder):
-    """The share of each kind of foreign rows that an isolation forest finds at 1 % false alarms."""
-    import numpy
-    from sklearn.ensemble import IsolationForest
+def changes(blocks):
+    """Where a plain two-window test sees a change: the means of WINDOW blocks before and after differ by DEVIATIONS of Welch's t, the largest
+    within a window on either side."""
+    def welch(at):
+        parts = blocks[at - WINDOW : at], blocks[at : at + WINDOW]
+        error = sum(statistics.variance(part) / WINDOW for part in parts) ** 0.5
+        return abs(statistics.mean(parts[0]) - statistics.mean(parts[1])) / max(error, 1e-12)
 
-    def rows(path):
-        lines = [line for line in path.read_text().split("\n") if line]
-        return numpy.array([[float(cell) for cell in line.split(",")] for line in lines])
-
-    known = rows(folder / "known.csv")
-    if known.size == 0:
-        return {}
-    model = IsolationForest(n_estimators=200, random_state=0).fit(known)
-    limit = numpy.quantile(-model.score_samples(rows(folder / "ordinary.csv")), 0.99)
-    found = {}
-    for path in folder.glob("*.csv"):
-        if path.stem not in ("known", "ordinary"):
-            found[path.stem.replace("_", " ")] = float((-model.score_samples(rows(path)) > limit).mean())
-    return found
+    found = {at: welch(at) for at in range(WINDOW, len(blocks) - WINDOW + 1)}
+    near = lambda at: [found[other] for other in range(at - WINDOW, at + WINDOW + 1) if other in found]
+    return [at for at, size in found.items() if size > DEVIATIONS and size == max(near(at))]
 
 
 def run(args):
@@ -115,7 +116,7 @@ def run(args):
     wanted = args.only.split(",") if args.only else [*SETS, *STREAMS]
     work = pathlib.Path(tempfile.mkdtemp())
 
-    def call(name, seed, command, folder=None):
+    def call(name, seed, command, folder=None, peers=None):
         if (name, seed) in done:
             return
         answer = subprocess.run([args.binary, *map(str, command)], capture_output=True, text=True)
@@ -124,7 +125,14 @@ def run(args):
             return
         line = {"set": name, "seed": seed} | json.loads(answer.stdout.splitlines()[-1])
         if folder is not None:
-            line["forest"] = forest(folder)
+            path, target, regression = peers
+            import uncertainty_peers
+
+            if args.forest:
+                line["forest"] = uncertainty_peers.forest(folder)
+            if args.mapie:
+                line["mapie"] = uncertainty_peers.mapie(path, target, folder, regression)
+        line = json.loads(json.dumps(line))
         lines.append(line)
         with open(out, "a") as file:
             file.write(json.dumps(line) + "\n")
@@ -136,18 +144,18 @@ def run(args):
                 continue
             drop = more[1] if more[:1] == ["--drop"] else None
             path = prepared(data, files, drop, work / f"{name}.csv")
-            command = [path, target, "--seed", seed, "--most-rows", args.most_rows, "--explain", args.explain]
+            command = [path, target, "--seed", seed, "--most-rows", args.most_rows, "--explain", args.explain, "--reference", args.reference]
             command += [] if drop else more
             if foreign:
                 command += ["--foreign", prepared(data, [foreign], None, work / f"{name}-foreign.csv")]
             folder = None
-            if args.forest:
+            if args.forest or args.mapie:
                 folder = pathlib.Path(tempfile.mkdtemp())
                 command += ["--write", folder]
-            call(name, seed, command, folder)
-    for name, (file, target, sizes) in STREAMS.items():
+            call(name, seed, command, folder, (path, target, "regression" in more))
+    for name, (file, target, sizes, more) in STREAMS.items():
         for each in sizes if name in wanted else []:
-            call(f"{name} by {each}", 0, [data / file, target, "--stream", args.stream_rows, "--each", each])
+            call(f"{name} by {each}", 0, [data / file, target, "--stream", args.stream_rows, "--each", each, *more])
     return lines
 
 
@@ -190,7 +198,15 @@ def table(lines):
             of = [next(f for f in r["novelty"]["foreign"] if f["what"] == what) for r in runs]
             trees = mean(r.get("forest", {}).get(what) for r in runs)
             print(f"| {name}, {what} | {show(mean(f['found'] for f in of))} | {show(mean(f['nearest'] for f in of))} | {show(trees)} | {show(mean(f['abstain'] for f in of))} |")
-    print("\n| stream by rows a call | accuracy | abstain | exact 90, windows | default, windows | ECE | alarms: error, inputs, columns | horizon | µs a row |")
+    print("\n| set (splits) | coverage 80, 90, 95 of MAPIE | its size at 80, 90, 95 | size here |")
+    print("|---|---|---|---|")
+    for name, runs in sets.items():
+        runs = [r for r in runs if "mapie" in r]
+        if runs:
+            of = lambda figure: " ".join(f"{mean(r['mapie'][str(level)][figure] for r in runs):.4g}" for level in (0.8, 0.9, 0.95))
+            here = " ".join(f"{mean(r[f'coverage {level}']['mean_size'] for r in runs):.4g}" for level in (0.8, 0.9, 0.95))
+            print(f"| {name} ({len(runs)}) | {of('coverage')} | {of('mean_size')} | {here} |")
+    print("\n| stream by rows a call | accuracy | abstain | exact 90, windows | default, windows | ECE | alarms: error (changes by two windows), inputs, columns | horizon | µs a row |")
     print("|---|---|---|---|---|---|---|---|---|")
     for name, runs in sets.items():
         if "stream" not in runs[0]:
@@ -200,7 +216,7 @@ def table(lines):
         alarms = s["alarms"]
         horizon = " ".join(show(h.get("accuracy", h.get("mae"))) for h in s["horizon"])
         print(f"| {name} | {show(s['accuracy'])} | {show(s['abstain'])} | {spans['exact']} | {spans['default']} | {show(s['ece'])} | "
-              f"{len(alarms['error'])}, {len(alarms['inputs'])}, {alarms['columns']} | {horizon} | {s['microseconds']:.0f} |")
+              f"{len(alarms['error'])} ({len(changes(s['errors'][:-1]))}), {len(alarms['inputs'])}, {alarms['columns']} | {horizon} | {s['microseconds']:.0f} |")
 
 
 parser = argparse.ArgumentParser()
@@ -212,5 +228,7 @@ parser.add_argument("--only")
 parser.add_argument("--most-rows", default=6_000, type=int)
 parser.add_argument("--stream-rows", default=50_000, type=int)
 parser.add_argument("--explain", default=50, type=int)
+parser.add_argument("--reference", default=30, type=int, help="rows explained as shap does")
 parser.add_argument("--forest", action="store_true")
+parser.add_argument("--mapie", action="store_true")
 table(run(parser.parse_args()))

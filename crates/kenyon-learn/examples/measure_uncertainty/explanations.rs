@@ -7,11 +7,12 @@ use kenyon_learn::random::Random;
 use kenyon_learn::{Error, Result};
 use serde_json::{Value, json};
 
-/// Rows whose values replace a feature.
-const OTHERS: usize = 100;
-/// Orders of the reference, and rows that it explains.
+/// Rows whose values replace a feature; they are not those of the reference.
+const OTHERS: usize = 300;
+/// Background rows of the reference.
+const BACKGROUND: usize = 100;
+/// Orders of the reference.
 const ORDERS: usize = 10;
-const REFERENCE_ROWS: usize = 30;
 
 /// Time that this thread has run, which other programs do not lengthen; on Linux.
 fn processor_seconds() -> Option<f64> {
@@ -72,8 +73,8 @@ fn effects(
 ) -> Result<Option<(Vec<f64>, Vec<f64>)>> {
     let own = measured(bundle, row, output)?[0];
     let missing = || Error::internal("no column");
-    let rows = OTHERS.min(train.rows);
-    let some: Vec<usize> = (0..rows).collect();
+    let some: Vec<usize> = (BACKGROUND.min(train.rows / 2)..train.rows).take(OTHERS).collect();
+    let rows = some.len();
     // A picture: each cell.
     if let [Contribution { map: Some(map), name, .. }] = features
         && let Some(Column::Vector { width, shape, values }) = row.column(name)
@@ -86,9 +87,9 @@ fn effects(
         }
         for (cell, weight) in cells.iter().enumerate() {
             let mut all = Vec::with_capacity(rows * width);
-            for other in 0..rows {
+            for (at, other) in some.iter().enumerate() {
                 all.extend_from_slice(&values[..*width]);
-                all[other * width + cell] = others[other * width + cell];
+                all[at * width + cell] = others[other * width + cell];
             }
             let column = Column::Vector { width: *width, shape: shape.clone(), values: all };
             weights.push(f64::from(*weight));
@@ -122,10 +123,10 @@ fn effects(
     Ok(Some((features.iter().map(|f| f.weight).collect(), out)))
 }
 
-/// Weights of columns as `shap.PermutationExplainer` samples them with [`OTHERS`] background rows: [`ORDERS`] orders and
+/// Weights of columns as `shap.PermutationExplainer` samples them with [`BACKGROUND`] rows: [`ORDERS`] orders and
 /// their reverses, each step the mean over all background rows.
 fn reference(bundle: &Bundle, train: &Table, row: &Table, names: &[&str], output: usize) -> Result<Vec<f64>> {
-    let others = OTHERS.min(train.rows);
+    let others = BACKGROUND.min(train.rows);
     let missing = || Error::internal("no column");
     let some: Vec<usize> = (0..others).collect();
     let mut stacked = Vec::new();
@@ -155,8 +156,13 @@ fn reference(bundle: &Bundle, train: &Table, row: &Table, names: &[&str], output
     Ok(weights.into_iter().map(|w| w / (2 * ORDERS) as f64).collect())
 }
 
-/// Of `rows` rows.
-pub(crate) fn measure(bundle: &Bundle, train: &Table, test: &Table, rows: usize) -> Result<Value> {
+/// Of `rows` rows, the first `references` of which are also explained by the reference.
+pub(crate) fn measure(
+    bundle: &Bundle,
+    (train, test): (&Table, &Table),
+    rows: usize,
+    references: usize,
+) -> Result<Value> {
     let (mut worst, mut seconds, mut own, mut sampled) = (0.0f64, 0.0, Agreement::default(), Agreement::default());
     for at in 0..rows.min(test.rows) {
         let row = test.select(&[at]);
@@ -170,7 +176,7 @@ pub(crate) fn measure(bundle: &Bundle, train: &Table, test: &Table, rows: usize)
         worst = worst.max((sum - (found.output - found.baseline)).abs() / found.output.abs().max(1.0));
         let Some((weights, effects)) = effects(bundle, (train, &row), &found.features, output)? else { continue };
         own.add(&weights, &effects);
-        if at < REFERENCE_ROWS && found.features.iter().all(|f| f.span.is_none() && f.map.is_none()) {
+        if at < references && found.features.iter().all(|f| f.span.is_none() && f.map.is_none()) {
             let names: Vec<&str> = found.features.iter().map(|f| f.name.as_str()).collect();
             sampled.add(&reference(bundle, train, &row, &names, output)?, &effects);
         }

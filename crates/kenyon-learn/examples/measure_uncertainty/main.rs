@@ -1,16 +1,16 @@
 //! Measures how far novelty, sets, intervals, probabilities and explanations of a model can be trusted, on rows that it
 //! has never seen:
 //! `cargo run --release -p kenyon-learn --example measure_uncertainty -- FILE TARGET [--family sparse_mlp]
-//! [--most-rows N] [--foreign FILE] [--explain 50] [--task regression] [--config '{}'] [--seed 0] [--write FOLDER]
-//! [--stream ROWS [--each 100]]`.
+//! [--most-rows N] [--foreign FILE] [--explain 50] [--reference 30] [--task regression] [--config '{}'] [--seed 0] [--write FOLDER]
+//! [--stream ROWS [--each 100] [--shuffle SEED]]`.
 //!
 //! Two fifths of the rows are set aside. It prints one JSON object: the share of them that abstains; of foreign rows
 //! (columns of numbers exchanged, columns drawn from different rows, lists shuffled and drowned in noise, letters
 //! exchanged, rows of another file) the share found at 1 % false alarms, beside the distance to the third-nearest of all
 //! training rows; the coverage of sets and intervals, by quarter of the predicted value and by class; the calibration
 //! error; and how explanations agree with what replacing a feature by others' values does. With `--write` the rows are
-//! written as numbers, for other detectors. With `--stream` rows are observed in their order instead, each part answered
-//! before it is observed. `benches/uncertainty.py` runs it over the development data.
+//! written as numbers, for other detectors, and which rows of the file they are. With `--stream` rows are observed in
+//! their order (or a random one) instead, each part answered before it is observed. `benches/uncertainty.py` runs it over the development data.
 
 mod explanations;
 mod foreign;
@@ -47,6 +47,11 @@ fn main() -> Result<()> {
     let plan = plan::resolve(&schema, &Default::default(), &target, task)?;
     let table = plan::read_table(std::slice::from_ref(&part), &plan.all(), &limits)?;
     if let Some(rows) = argument("--stream").and_then(|rows| rows.parse().ok()) {
+        let mut order: Vec<usize> = (0..table.rows).collect();
+        if let Some(seed) = argument("--shuffle").and_then(|seed| seed.parse().ok()) {
+            Random::stream(seed, "in random order", 0).shuffle(&mut order);
+        }
+        let table = table.select(&order);
         let found = streams::measure(&table, &plan, rows, number("--each", 100).max(1))?;
         println!("{}", json!({"file": file, "stream": found}));
         return Ok(());
@@ -57,6 +62,11 @@ fn main() -> Result<()> {
     random.shuffle(&mut order);
     order.truncate(number("--most-rows", usize::MAX));
     let (train, test) = order.split_at(order.len() * 3 / 5);
+    let folder = argument("--write");
+    if let Some(folder) = &folder {
+        let rows = json!({"train": train, "test": test}).to_string();
+        std::fs::write(Path::new(folder).join("rows.json"), rows).map_err(Error::internal)?;
+    }
     let (train, test) = (table.select(train), table.select(test));
     let spec = FitSpec {
         target,
@@ -83,12 +93,14 @@ fn main() -> Result<()> {
     };
     let (known, new) = (inputs(&train), inputs(&test));
     let mut out = held_out::measure_coverage(&bundle, &test)?;
-    let folder = argument("--write");
     out.insert(
         "novelty".into(),
         held_out::measure_novelty(&bundle, (&known, &new), others, folder.as_deref(), &mut random)?,
     );
-    out.insert("explanations".into(), explanations::measure(&bundle, &known, &new, number("--explain", 30))?);
+    out.insert(
+        "explanations".into(),
+        explanations::measure(&bundle, (&known, &new), number("--explain", 30), number("--reference", 30))?,
+    );
     let about = json!({
         "file": file, "seed": seed, "family": bundle.config.family.name(), "rows": train.rows, "seconds": seconds,
     });

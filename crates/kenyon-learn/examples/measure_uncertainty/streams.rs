@@ -13,6 +13,8 @@ use std::time::Instant;
 
 /// Rows over which coverage is a mean.
 const WINDOW: usize = 2_000;
+/// Rows of a block of errors.
+const BLOCK: usize = 100;
 /// Rows before the first that is counted.
 const BEGIN: usize = 1_000;
 
@@ -21,6 +23,8 @@ struct Answered {
     /// Whether the set of coverage 0.9 held the truth: empty ones allowed, and by default.
     held: [bool; 2],
     confident: Option<(f32, bool)>,
+    /// Whether the answer was wrong, or by how much.
+    error: f64,
     abstains: bool,
 }
 
@@ -72,6 +76,7 @@ pub(crate) fn measure(table: &Table, plan: &plan::Resolved, rows: usize, each: u
         "foreign": found,
         "exact": mean(&held(0)), "exact_windows": extremes(&held(0)),
         "default": mean(&held(1)), "default_windows": extremes(&held(1)),
+        "begin": BEGIN, "errors": answered.chunks(BLOCK).map(|part| part.iter().map(|a| a.error).sum::<f64>() / part.len() as f64).collect::<Vec<_>>(),
         "accuracy": mean(&confident.iter().map(|c| c.1).collect::<Vec<_>>()),
         "ece": calibration_error(&confident), "horizon": report["horizon"],
         "alarms": {
@@ -92,7 +97,8 @@ fn answer(stream: &StreamModel, part: &Table, plan: &plan::Resolved, out: &mut V
         if let (Task::Regression, Column::Number(truths)) = (plan.task, target) {
             let interval = bundle.interval(bundle.value(values[0]), answers.error_sizes.get(row).copied(), 0.9);
             let held = interval.is_none_or(|[low, high]| (low..=high).contains(&truths[row]));
-            out.push(Answered { held: [held; 2], confident: None, abstains });
+            let error = (truths[row] - bundle.value(values[0])).abs();
+            out.push(Answered { held: [held; 2], confident: None, error, abstains });
             continue;
         }
         // A class that is new is in no set.
@@ -103,7 +109,8 @@ fn answer(stream: &StreamModel, part: &Table, plan: &plan::Resolved, out: &mut V
         let of = |allow_empty| bundle.set(values, SetOptions { allow_empty, ..SetOptions::of(0.9) }).contains(&class);
         let best = values.iter().copied().fold(0.0f32, f32::max);
         let right = values.get(class).is_some_and(|p| *p >= best);
-        out.push(Answered { held: [of(true), of(false)], confident: Some((best, right)), abstains });
+        let error = f64::from(u8::from(!right));
+        out.push(Answered { held: [of(true), of(false)], confident: Some((best, right)), error, abstains });
     }
     Ok(())
 }

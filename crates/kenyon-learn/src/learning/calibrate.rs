@@ -13,7 +13,7 @@ pub(in crate::learning) use sets::score;
 pub use sets::{RAPS_FROM, SetOptions};
 pub use temperature::{fit_temperature, log_loss};
 
-use crate::nn::probability::softmax_with_temperature;
+use crate::nn::probability::{argmax, softmax_with_temperature};
 use serde::{Deserialize, Serialize};
 
 /// Order statistics kept of the calibration scores; more rows are thinned to this many.
@@ -28,6 +28,10 @@ pub struct Calibration {
     pub scores: Vec<f32>,
     /// Held-out rows the scores came from.
     pub rows: usize,
+    /// The scores of sets that always have the likeliest class, ascending: 0 where that is the true one. They are kept from
+    /// [`RAPS_FROM`] classes on; without them such sets are those that may be empty, with the likeliest class added.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub likeliest_scores: Vec<f32>,
     /// The same scores by true class, each in ascending order; empty for numbers, for very many classes, and in models
     /// from before they were stored.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -67,6 +71,15 @@ impl Calibration {
         let (one, two) = (scores(unseen.one), unseen.two.map(scores));
         let mut it = Self { temperature, rows: one.len(), ..Self::default() };
         it.keep_by_class(&unseen, (&one, two.as_deref()), truths, classes);
+        if classes >= RAPS_FROM {
+            let zeroed = |logits: &[f32], scores: &[f32]| -> Vec<f32> {
+                let rows = logits.chunks_exact(classes).zip(truths).zip(scores);
+                rows.map(|((logits, &truth), &score)| if argmax(logits) == truth as usize { 0.0 } else { score })
+                    .collect()
+            };
+            let of_two = unseen.two.zip(two.as_deref()).map(|(logits, scores)| zeroed(logits, scores));
+            it.likeliest_scores = thin(unseen.scores(zeroed(unseen.one, &one), of_two), MAX_SCORES);
+        }
         it.scores = thin(unseen.scores(one, two), MAX_SCORES);
         it
     }
@@ -122,6 +135,7 @@ impl Calibration {
     pub fn of_rows(mut self, rows: usize) -> Self {
         let share = rows as f64 / self.rows.max(1) as f64;
         thin_sorted(&mut self.scores, rows);
+        thin_sorted(&mut self.likeliest_scores, rows);
         for (scores, of_class) in self.class_scores.iter_mut().zip(&mut self.class_rows) {
             *of_class = (*of_class as f64 * share).round() as usize;
             thin_sorted(scores, (*of_class).max(1));
@@ -135,11 +149,20 @@ impl Calibration {
     /// The score below which a share `coverage` of unseen truths falls: the ⌈(n+1)·coverage⌉-th
     /// smallest of n; infinite where n is too small for this coverage.
     pub fn threshold(&self, coverage: f64) -> f32 {
+        self.among(&self.scores, coverage)
+    }
+
+    /// The same for sets that always have the likeliest class.
+    fn likeliest_threshold(&self, coverage: f64) -> f32 {
+        self.among(if self.likeliest_scores.is_empty() { &self.scores } else { &self.likeliest_scores }, coverage)
+    }
+
+    fn among(&self, scores: &[f32], coverage: f64) -> f32 {
         let coverage = self.adapted(coverage);
         if coverage <= 0.0 {
             return f32::NEG_INFINITY;
         }
-        rank_of(&self.scores, self.rows, coverage).map_or(f32::INFINITY, |at| self.scores[at])
+        rank_of(scores, self.rows, coverage).map_or(f32::INFINITY, |at| scores[at])
     }
 }
 

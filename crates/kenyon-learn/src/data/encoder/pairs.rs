@@ -3,6 +3,7 @@
 //! cell of the plane that a row lies in, so that it can learn what no sum of the two numbers' bins says.
 
 use super::bins::{edges, push_bins};
+use super::columns::Fitted;
 use super::scale::Scale;
 use super::{Encoder, EncoderOptions};
 use crate::data::{Batch, Column, Table};
@@ -108,9 +109,23 @@ impl Paired {
 }
 
 impl Encoder {
-    /// Whether the entries of some column depend on the cells of another one as well.
-    pub fn reads_pairs(&self) -> bool {
-        self.fitted.iter().any(|fitted| !fitted.pairs().is_empty())
+    /// The columns that the one numbered `field` is read together with, and the first index of what is read together.
+    pub(crate) fn paired_with(&self, field: usize) -> (Vec<usize>, u32) {
+        let Some(Fitted::Number { edges, pairs, .. }) = self.fitted.get(field) else { return (Vec::new(), u32::MAX) };
+        let number = |pair: &Paired| self.fields.iter().position(|field| field.name == pair.with);
+        let with: Vec<usize> = pairs.iter().filter_map(number).collect();
+        // A model names columns that it has; without one there is nothing to read together.
+        let start = if with.is_empty() { u32::MAX } else { self.fields[field].start + 1 + edges.len().max(1) as u32 };
+        (with, start)
+    }
+
+    /// Pushes what the column numbered `field` reads together with others, in the order of [`Self::paired_with`].
+    pub(crate) fn push_paired(&self, field: usize, own: f64, others: impl Iterator<Item = f64>, batch: &mut Batch) {
+        let (_, mut start) = self.paired_with(field);
+        for (pair, other) in self.fitted[field].pairs().iter().zip(others) {
+            pair.push(own, other, start, batch);
+            start += pair.width() as u32;
+        }
     }
 }
 

@@ -136,6 +136,8 @@ fn check_config(config: &BundleConfig) -> Result<()> {
     }
     if c.class_scores.len() != c.class_rows.len()
         || c.class_scores.iter().any(|scores| !scores.is_sorted())
+        || c.likeliest_scores.len() > c.rows
+        || !c.likeliest_scores.is_sorted()
         || c.errors.as_ref().is_some_and(|errors| !errors.is_consistent())
     {
         return Err(bad("config.json: the scores of classes or the sizes of errors do not fit"));

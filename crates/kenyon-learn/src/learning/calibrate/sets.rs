@@ -45,7 +45,11 @@ impl Calibration {
         let best = order.first().copied();
         let raps = probabilities.len() >= RAPS_FROM;
         let mut before = 0.0;
-        let pooled = self.threshold(options.coverage);
+        let pooled = if options.allow_empty || options.by_class {
+            self.threshold(options.coverage)
+        } else {
+            self.likeliest_threshold(options.coverage)
+        };
         let mut kept = Vec::with_capacity(order.len());
         for (rank, &class) in order.iter().enumerate() {
             let score = if raps {
@@ -163,7 +167,9 @@ mod tests {
                 }
                 let share = held as f64 / half as f64;
                 assert!((share - coverage).abs() < 0.02, "{classes} classes: {share} at {coverage}");
-                assert!(never_empty >= held);
+                assert!(never_empty as f64 / half as f64 > coverage - 0.02);
+                // From RAPS_FROM classes on, room that the likeliest class leaves is not filled with others.
+                assert!(classes >= RAPS_FROM || never_empty >= held);
             }
         }
     }
@@ -193,6 +199,33 @@ mod tests {
         };
         assert!(coverage(false)[1] < 0.8, "{:?}", coverage(false));
         assert!(coverage(true).iter().all(|share| (share - 0.9).abs() < 0.03), "{:?}", coverage(true));
+    }
+
+    #[test]
+    fn sets_with_the_likeliest_class_are_no_larger_than_needed() {
+        let (classes, half) = (30, 3_000);
+        let (mut logits, truths) = drawn(2 * half, classes, 1.0, 6);
+        for (row, &truth) in logits.chunks_exact_mut(classes).zip(&truths) {
+            row[truth as usize] += 3.0;
+        }
+        let calibration = Calibration::classification(&logits[..half * classes], classes, &truths[..half]);
+        let alone = Calibration { likeliest_scores: Vec::new(), ..calibration.clone() };
+        let of = |calibration: &Calibration, coverage: f64| {
+            let (mut held, mut size) = (0, 0);
+            for (row, &truth) in logits.chunks_exact(classes).zip(&truths).skip(half) {
+                let mut p = row.to_vec();
+                softmax_with_temperature(&mut p, calibration.temperature);
+                let set = calibration.set(&p, SetOptions::of(coverage));
+                held += usize::from(set.contains(&(truth as usize)));
+                size += set.len();
+            }
+            [held as f64 / half as f64, size as f64 / half as f64]
+        };
+        for coverage in [0.9, 0.95, 0.99] {
+            let ([held, size], [_, larger]) = (of(&calibration, coverage), of(&alone, coverage));
+            assert!(held > coverage - 0.02, "{held} at {coverage}");
+            assert!(size < larger, "{size} {larger} at {coverage}");
+        }
     }
 
     #[test]

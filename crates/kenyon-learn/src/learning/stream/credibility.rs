@@ -107,7 +107,12 @@ mod tests {
         // One row of ten is no glitch.
         let mut flagged = |row: u32| {
             let values = [if row % 10 == 0 { 8.0 } else { -0.1 }];
-            it.of(StreamRow { indices: &[2], values: &values, ..StreamRow::default() }, Truth::Class(0), &[0.1, 0.9], true)
+            it.of(
+                StreamRow { indices: &[2], values: &values, ..StreamRow::default() },
+                Truth::Class(0),
+                &[0.1, 0.9],
+                true,
+            )
         };
         let counted: Vec<f32> = (0..100).map(&mut flagged).collect();
         assert_eq!((counted[0], counted[30], counted[40], counted[90]), (OUTLIER, OUTLIER, 1.0, 1.0));
