@@ -56,7 +56,7 @@ function path(points, X, Y, limit) {
 export function axes(w, height, x, y, { format = num, xs = ticks(x, w / 90), write = num, bare } = {}) {
 	const rows = ticks(y, height / 36);
 	const written = rows.map((v) => format(v, 0));
-	// As many digits as the lines of the grid need to have different labels.
+	// As many digits as make the labels of the grid differ.
 	const labels = new Set(written).size === written.length ? written : rows.map((v) => format(v));
 	const [left, right, top, bottom] = bare ? [2, w - 2, 4, height - 4] : [14 + 6.2 * Math.max(...labels.map((one) => one.length)), w - 10, 8, height - 24];
 	const X = (v) => left + ((v - x[0]) / (x[1] - x[0])) * (right - left);

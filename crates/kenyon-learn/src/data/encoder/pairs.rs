@@ -3,7 +3,6 @@
 //! cell of the plane that a row lies in, so that it can learn what no sum of the two numbers' bins says.
 
 use super::bins::{edges, push_bins};
-use super::columns::Fitted;
 use super::scale::Scale;
 use super::{Encoder, EncoderOptions};
 use crate::data::{Batch, Column, Table};
@@ -111,11 +110,14 @@ impl Paired {
 impl Encoder {
     /// The columns that the one numbered `field` is read together with, and the first index of what is read together.
     pub(crate) fn paired_with(&self, field: usize) -> (Vec<usize>, u32) {
-        let Some(Fitted::Number { edges, pairs, .. }) = self.fitted.get(field) else { return (Vec::new(), u32::MAX) };
+        let Some(fitted) = self.fitted.get(field) else { return (Vec::new(), u32::MAX) };
+        let pairs = fitted.pairs();
         let number = |pair: &Paired| self.fields.iter().position(|field| field.name == pair.with);
         let with: Vec<usize> = pairs.iter().filter_map(number).collect();
+        let end = self.fields[field].start + self.fields[field].width;
         // A model names columns that it has; without one there is nothing to read together.
-        let start = if with.is_empty() { u32::MAX } else { self.fields[field].start + 1 + edges.len().max(1) as u32 };
+        let start =
+            if with.is_empty() { u32::MAX } else { end - pairs.iter().map(Paired::width).sum::<usize>() as u32 };
         (with, start)
     }
 

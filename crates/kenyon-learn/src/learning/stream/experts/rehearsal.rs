@@ -344,8 +344,9 @@ mod tests {
             let loss = |network: &Rehearsal| {
                 let mut out = vec![0.0; network.outputs];
                 network.forward(&input, &mut Vec::new(), &mut out);
-                let error = out[0] - (outcome - network.mean) / network.deviation();
-                if regression { 0.5 * error * error } else { -out[1].ln() }
+                let error = (out[0] - (outcome - network.mean) / network.deviation()).abs();
+                let near = error.min(LARGE_ERROR);
+                if regression { near * (error - 0.5 * near) } else { -out[1].ln() }
             };
             let mut found = Gradients {
                 hidden: vec![0.0; UNITS * 3],
