@@ -32,13 +32,8 @@ pub(super) const KIND: ExpertKind = ExpertKind {
         let Some(inputs) = shape.inputs().filter(|_| !shape.regression) else { return Vec::new() };
         vec![Box::new(Forest::new(inputs.width(ReceptiveField::Plain) - 1, shape.seed))]
     },
-    load: |bytes| Ok(Box::new(from_bytes::<Forest>(&with_weight(bytes))?)),
+    load: |bytes| Ok(Box::new(from_bytes::<Forest>(bytes)?)),
 };
-
-/// The bytes of a forest, followed by a weight of 1 for those without: bytes beyond the end are not read.
-pub(in crate::learning::stream) fn with_weight(bytes: &[u8]) -> Vec<u8> {
-    [bytes, &1f32.to_le_bytes()].concat()
-}
 
 /// Trees over inputs of a fixed width and a growing number of classes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -52,8 +47,6 @@ pub(in crate::learning::stream) struct Forest {
     /// Whether it neither predicts nor learns because its weight is negligible.
     paused: bool,
     trees: CopyOnWrite<Vec<Tree>>,
-    /// Mean weight of its predictions over about the last thousand rows; snapshots of 0.1 end before it.
-    weight: f32,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -104,7 +97,6 @@ impl Forest {
             sharpness: 0.5,
             paused: false,
             trees: vec![Tree::default(); TREES].into(),
-            weight: 0.0,
         }
     }
 
@@ -139,8 +131,7 @@ impl Forest {
         if self.paused {
             return;
         }
-        self.weight += (weight - self.weight) / (self.rows + 1).min(1_000) as f32;
-        if self.rows >= MIN_WEIGHT.1 && self.weight < MIN_WEIGHT.0 {
+        if self.rows >= MIN_WEIGHT.1 && weight < MIN_WEIGHT.0 {
             self.start_over();
             self.paused = true;
             return;
@@ -161,7 +152,7 @@ impl Forest {
     /// Forgets everything, for as many classes as before, and continues.
     fn start_over(&mut self) {
         self.trees = vec![Tree::default(); TREES].into();
-        (self.rows, self.paused, self.weight) = (0, false, 0.0);
+        (self.rows, self.paused) = (0, false);
     }
 }
 

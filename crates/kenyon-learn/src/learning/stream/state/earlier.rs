@@ -8,7 +8,7 @@ use crate::data::Batch;
 use crate::learning::stream::broken;
 use crate::learning::stream::code::Code;
 use crate::learning::stream::experts::StreamExpert;
-use crate::learning::stream::experts::forest::{Forest, with_weight};
+use crate::learning::stream::experts::forest::Forest;
 use crate::learning::stream::experts::least_squares::{LeastSquares, Squares};
 use crate::learning::stream::experts::linear::{Linear, Logistic};
 use crate::learning::stream::experts::readout::{ReadoutExpert, Solver};
@@ -71,7 +71,7 @@ pub(super) fn read(bytes: &[u8], layout: u32) -> Result<Read> {
     let mut forest = None;
     if state.layout == 3 {
         (state.solver.pool, forest) =
-            postcard::from_bytes::<(UnlabelledPool, Option<Forest>)>(&with_weight(newer)).map_err(broken)?;
+            postcard::from_bytes::<(UnlabelledPool, Option<Forest>)>(newer).map_err(broken)?;
     }
     Ok(State {
         layout: state.layout,
