@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(it.of(class, Truth::Class(0), &[0.1, 0.9], false), 1.0);
         // One row of ten is no glitch.
         let mut flagged = |row: u32| {
-            let values = [if row % 10 == 0 { 8.0 } else { -0.1 }];
+            let values = [if row.is_multiple_of(10) { 8.0 } else { -0.1 }];
             it.of(
                 StreamRow { indices: &[2], values: &values, ..StreamRow::default() },
                 Truth::Class(0),

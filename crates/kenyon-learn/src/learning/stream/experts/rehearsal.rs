@@ -300,6 +300,8 @@ impl StreamExpert for Rehearsal {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     /// A checkerboard of four cells, which no linear model can separate.
