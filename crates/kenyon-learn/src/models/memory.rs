@@ -79,7 +79,7 @@ impl FamilySpec for Spec {
     }
 
     fn cross_fits(&self, config: &Map<String, Value>) -> Option<usize> {
-        kernel::is_asked_for(config).then_some(kernel::FOLDS)
+        kernel::is_selected(config).then_some(kernel::FOLDS)
     }
 
     fn search_space(&self) -> Value {
@@ -229,7 +229,7 @@ impl MemoryKind {
 
 /// A network with fresh weights, ready to train.
 pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
-    if kernel::is_asked_for(spec.config) {
+    if kernel::is_selected(spec.config) {
         return Ok(Box::new(KernelLearner::new(spec)?));
     }
     let noise = |name: &str, default: f64| number(spec.config, name, default);
@@ -265,7 +265,7 @@ fn saved_sizes(tensors: &Tensors) -> Sizes {
 /// See [`FamilySpec::candle`].
 fn candle_config(saved: &SavedNetwork<'_>) -> Result<form::Config> {
     let SavedNetwork { encoder, task, outputs, config, tensors } = *saved;
-    if kernel::is_asked_for(config) {
+    if kernel::is_selected(config) {
         return Err(crate::Error::internal("stored vectors have no candle form"));
     }
     Ok(match MemoryKind::new(encoder, task, outputs, config, saved_sizes(tensors)) {
@@ -284,7 +284,7 @@ fn candle_config(saved: &SavedNetwork<'_>) -> Result<form::Config> {
 /// The network saved as `tensors`.
 pub(crate) fn load(saved: &SavedNetwork<'_>) -> Result<Box<dyn Network>> {
     let SavedNetwork { encoder, task, outputs, config, tensors } = *saved;
-    if kernel::is_asked_for(config) {
+    if kernel::is_selected(config) {
         return Ok(Box::new(KernelNet::load(encoder, outputs, tensors)?));
     }
     Ok(match MemoryKind::new(encoder, task, outputs, config, saved_sizes(tensors)) {

@@ -206,7 +206,7 @@ impl Encoder {
             self.width += width;
         }
         let shape = fitted.shape();
-        self.fields.push(Field { name: plan.name.clone(), kind: plan.seen_as(), start, width, shape });
+        self.fields.push(Field { name: plan.name.clone(), kind: plan.effective_kind(), start, width, shape });
         self.fitted.push(fitted);
         Ok(())
     }
@@ -222,7 +222,8 @@ impl Encoder {
         let mut free = 0;
         for (field, fitted) in self.fields.iter().zip(&self.fitted) {
             let Field { name, kind, start, width, .. } = field;
-            let Some(plan) = self.inputs.iter().find(|plan| plan.name == *name && plan.seen_as() == *kind) else {
+            let Some(plan) = self.inputs.iter().find(|plan| plan.name == *name && plan.effective_kind() == *kind)
+            else {
                 return Err(format!("field {name} is no input of this kind"));
             };
             if start.checked_add(*width).is_none_or(|end| end > self.width) {

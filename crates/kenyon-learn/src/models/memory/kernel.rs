@@ -22,8 +22,8 @@ const GAMMA: f32 = 4.0;
 /// Ridges that are tried.
 pub(crate) const RIDGES: [f64; 4] = [0.03, 0.1, 0.3, 1.0];
 
-/// Whether settings ask for stored vectors.
-pub(super) fn is_asked_for(config: &Map<String, Value>) -> bool {
+/// Whether the settings select stored vectors.
+pub(super) fn is_selected(config: &Map<String, Value>) -> bool {
     config.get("read").and_then(Value::as_str) == Some("kernel")
 }
 
