@@ -44,8 +44,8 @@ async fn main() -> Result<()> {
             let reply = engine.predict_json("m", &body, caller).await?;
             times.push((started.elapsed(), reply.timing.compute));
         }
-        for (name, pick) in [("whole", 0), ("network", 1)] {
-            let mut each: Vec<Duration> = times.iter().map(|t| if pick == 0 { t.0 } else { t.1 }).collect();
+        for (name, index) in [("whole", 0), ("network", 1)] {
+            let mut each: Vec<Duration> = times.iter().map(|t| if index == 0 { t.0 } else { t.1 }).collect();
             each.sort();
             let at = |share: usize| each[(each.len() - 1) * share / 1000];
             println!("{name:8} min {:?}  median {:?}  p99 {:?}", at(0), at(500), at(990));

@@ -82,7 +82,7 @@ class Answers:
     def __init__(self, client, model):
         self.client, self.path, self.classes = client, f"/api/v1/models/{model}/predict", 1_000
 
-    def ask(self, rows, **more):
+    def predict(self, rows, **more):
         request = {"rows": rows, **more}
         try:
             return self.client.call("POST", self.path, request)["predictions"]
@@ -93,7 +93,7 @@ class Answers:
     def of(self, rows, label):
         found = []
         for at in range(0, len(rows), CALL):
-            for answer in self.ask(rows[at : at + CALL], top_k=self.classes):
+            for answer in self.predict(rows[at : at + CALL], top_k=self.classes):
                 if label is None:
                     found.append(answer["value"])
                     continue
@@ -140,7 +140,7 @@ def sampled(answer, background, x, orders):
 
 def of_columns(answers, cells, known, row, label, orders):
     """Ours, shap's, and the effects, one a column; by how much ours do not sum up."""
-    found = answers.ask(cells.rows(row.reshape(1, -1)), explain=True)[0]["explanation"]
+    found = answers.predict(cells.rows(row.reshape(1, -1)), explain=True)[0]["explanation"]
     background, others = known[:BACKGROUND], known[BACKGROUND : BACKGROUND + OTHERS]
     ours = numpy.zeros(len(cells.columns))
     for feature in found["features"]:
@@ -159,7 +159,7 @@ def of_columns(answers, cells, known, row, label, orders):
 
 def of_words(answers, text, label, orders):
     """The same of the words of a text; none where there are few."""
-    found = answers.ask([{"text": text}], explain=True)[0]["explanation"]
+    found = answers.predict([{"text": text}], explain=True)[0]["explanation"]
     words = [feature for feature in found["features"] if "start" in feature]
     if len(words) < 3:
         return None
@@ -202,14 +202,14 @@ def measure(client, name, data, seed, count, orders):
     known = None if cells is None else cells.numbers(inputs[:split])
     for row in inputs[split : split + count]:
         sent = row if cells is None else cells.rows(cells.numbers([row]))[0]
-        label = None if name in NUMBERS else str(answers.ask([sent])[0]["label"])
+        label = None if name in NUMBERS else str(answers.predict([sent])[0]["label"])
         if cells is None:
             one = of_words(answers, row["text"], label, orders)
         else:
             one = of_columns(answers, cells, known, cells.numbers([row])[0], label, orders)
         for _ in range(5):
             begun = time.perf_counter()
-            answers.ask([sent], explain=True)
+            answers.predict([sent], explain=True)
             times.append(time.perf_counter() - begun)
         if one:
             found.append((*agreement(one[0], one[2]), *agreement(one[1], one[2]), one[3]))

@@ -45,10 +45,10 @@ def write(path, rows):
         file.writelines(",".join(map(str, pixels)) + f",{label}\n" for pixels, label in rows)
 
 
-def ours(binary, taken, asked, seed):
+def ours(binary, taken, tested, seed):
     with tempfile.TemporaryDirectory() as folder:
         write(f"{folder}/train.csv", taken)
-        write(f"{folder}/test.csv", asked)
+        write(f"{folder}/test.csv", tested)
         command = [binary, "train", "train.csv", "--target", "label", "--task", "classification", "--model", "m", "--seed", str(seed)]
         began = time.time()
         subprocess.run(command, cwd=folder, check=True, capture_output=True)
@@ -57,7 +57,7 @@ def ours(binary, taken, asked, seed):
         return json.loads(answer.stdout)["metrics"]["accuracy"], seconds
 
 
-def peer(name, taken, asked, seed):
+def peer(name, taken, tested, seed):
     import numpy as np
     import torch
     from torch import nn
@@ -95,11 +95,11 @@ def peer(name, taken, asked, seed):
         schedule.step()
     seconds = time.time() - began
     model.eval()
-    wanted, right = tensors(asked), 0
+    wanted, right = tensors(tested), 0
     with torch.no_grad():
-        for at in range(0, len(asked), 500):
+        for at in range(0, len(tested), 500):
             right += (model(wanted[0][at : at + 500]).argmax(1) == wanted[1][at : at + 500]).sum().item()
-    return right / len(asked), seconds
+    return right / len(tested), seconds
 
 
 def main():
@@ -117,10 +117,10 @@ def main():
             found = {"kenyon": [], **({"network of convolutions": []} if options.peer else {})}
             for seed in range(1, options.draws + 1):
                 taken, left = draw(rows, count, seed)
-                asked = left[: options.validation] if options.validation else test
-                found["kenyon"].append(ours(options.binary, taken, asked, seed))
+                tested = left[: options.validation] if options.validation else test
+                found["kenyon"].append(ours(options.binary, taken, tested, seed))
                 if options.peer:
-                    found["network of convolutions"].append(peer(name, taken, asked, seed))
+                    found["network of convolutions"].append(peer(name, taken, tested, seed))
             for who, runs in found.items():
                 shown = " ".join(f"{accuracy:.4f}" for accuracy, _ in runs)
                 seconds = statistics.mean(run[1] for run in runs)

@@ -122,7 +122,7 @@ def main():
     [thread.join() for thread in threads]
     print(f"imports: {at.models / (time.time() - began):.0f}/s; memory {status(server.process.pid, 'VmRSS'):.0f} MiB")
 
-    def look(when):
+    def report(when):
         # A connection of its own: one that was idle meanwhile is closed by the server.
         client = Client(server.port)
         rows = [("first page of 100", "/api/v1/models?limit=100"), ("one model", f"/api/v1/models/{name(at.models // 2)}")]
@@ -131,12 +131,12 @@ def main():
         text = ", ".join(f"{what} {ms:.1f} ms ({len(answer) / 1e3:.0f} kB)" for what, ms, answer in found)
         print(f"{when}: {text}; memory {status(server.process.pid, 'VmRSS'):.0f} MiB")
 
-    look("after the imports")
+    report("after the imports")
     for when in ["first", "again, all that fits loaded"]:
         times = measure(server.port, rows, at.models, at.seconds)
         shares = ", ".join(f"{label} {percentile(times, share):.2f}" for label, share in [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)])
         print(f"predictions, {when}: {len(times) / at.seconds:.0f}/s, {shares} ms")
-        look("after them")
+        report("after them")
 
     def start_again():
         server.kill()
@@ -145,10 +145,10 @@ def main():
         print(f"killed and started again: ready after {(time.time() - began) * 1e3:.0f} ms; memory {status(server.process.pid, 'VmRSS'):.0f} MiB")
 
     start_again()
-    look("after the start")
+    report("after the start")
     times = observe(server.port, labelled, at.models, at.seconds, at.rows_a_second)
     print(f"{len(times)} rows observed, one model after the other: p50 {percentile(times, 0.5):.2f}, p99 {percentile(times, 0.99):.2f} ms")
-    look("after them")
+    report("after them")
     start_again()
 
 

@@ -104,8 +104,8 @@ class Load:
         with self.lock:
             known = self.known.get((model, version))
         if known is None:
-            asked = [{k: v for k, v in row.items() if k not in ("kind", "price")} for row in self.rows]
-            status, answer = self.call(connection, "POST", f"/api/v1/models/{model}/predict", {"rows": asked, "version": version})
+            inputs = [{k: v for k, v in row.items() if k not in ("kind", "price")} for row in self.rows]
+            status, answer = self.call(connection, "POST", f"/api/v1/models/{model}/predict", {"rows": inputs, "version": version})
             if status != 200 or answer["version"] != version:
                 self.fault("a version by number", answer)
                 return None
@@ -119,23 +119,23 @@ class Load:
         while not self.stop.wait(self.pause) if self.pause else not self.stop.is_set():
             model = rng.choice(list(FAMILIES))
             chosen = [rng.randrange(len(self.rows)) for _ in range(rng.choice((1, 1, 1, 3, 20)))]
-            asked = [{k: v for k, v in self.rows[i].items() if k not in ("kind", "price")} for i in chosen]
+            inputs = [{k: v for k, v in self.rows[i].items() if k not in ("kind", "price")} for i in chosen]
             if rng.random() < 0.3:
-                self.infer(connection, model, chosen, asked)
+                self.infer(connection, model, chosen, inputs)
                 continue
-            body = {"rows": asked, **({"coverage": 0.9} if rng.random() < 0.3 else {}), **({"explain": True} if rng.random() < 0.1 else {})}
-            asked_at = time.monotonic()
+            body = {"rows": inputs, **({"coverage": 0.9} if rng.random() < 0.3 else {}), **({"explain": True} if rng.random() < 0.1 else {})}
+            begun = time.monotonic()
             status, answer = self.call(connection, "POST", f"/api/v1/models/{model}/predict", body)
-            self.times.append(time.monotonic() - asked_at)
+            self.times.append(time.monotonic() - begun)
             self.count(f"predict {status}")
             if status != 200:
                 self.fault(f"predict answered {status}", answer)
                 continue
             self.check(connection, model, answer["version"], chosen, [self.numbers(p) for p in answer["predictions"]])
 
-    def infer(self, connection, model, chosen, asked):
-        tensors = [{"name": n, "shape": [len(asked)], "datatype": "FP64", "data": [r[n] for r in asked]} for n in "abc"]
-        tensors.append({"name": "city", "shape": [len(asked)], "datatype": "BYTES", "data": [r["city"] for r in asked]})
+    def infer(self, connection, model, chosen, inputs):
+        tensors = [{"name": n, "shape": [len(inputs)], "datatype": "FP64", "data": [r[n] for r in inputs]} for n in "abc"]
+        tensors.append({"name": "city", "shape": [len(inputs)], "datatype": "BYTES", "data": [r["city"] for r in inputs]})
         status, answer = self.call(connection, "POST", f"/v2/models/{model}/infer", {"inputs": tensors})
         self.count(f"infer {status}")
         if status != 200:
@@ -147,7 +147,7 @@ class Load:
         else:
             names = sorted(self.expected(connection, model, version)[0])
             flat, width = outputs["probabilities"]["data"], outputs["probabilities"]["shape"][1]
-            numbers = [dict(zip(names, flat[i * width : (i + 1) * width])) for i in range(len(asked))]
+            numbers = [dict(zip(names, flat[i * width : (i + 1) * width])) for i in range(len(inputs))]
         self.check(connection, model, version, chosen, numbers)
 
     def check(self, connection, model, version, chosen, numbers):

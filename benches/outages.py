@@ -47,13 +47,13 @@ class Client(threading.Thread):
         while not self.stopping:
             row = self.random.randrange(len(ROWS))
             begun = time.monotonic()
-            while not self.stopping and not self.ask(row):
+            while not self.stopping and not self.predict(row):
                 self.broken += 1
                 self.ports.reverse()
             self.times.append(time.monotonic() - begun)
             time.sleep(0.005)
 
-    def ask(self, row):
+    def predict(self, row):
         try:
             self.connection = self.connection or http.client.HTTPConnection("127.0.0.1", self.ports[0], timeout=10)
             body = json.dumps({"rows": [ROWS[row]]})

@@ -3,7 +3,7 @@
 usage: stream_peers.py [river] [capymoa] -- STREAM...        STREAM as in `streams.py` (elec2, weather, …, spam500)
 
 River: adaptive random forest and streaming random patches of ten trees, classes and numbers as they are. CapyMOA: the same two with their
-defaults; it needs Java. Prints a line for each. Needs river, capymoa (with torch) where they are asked for.
+defaults; it needs Java. Prints a line for each. Needs river, capymoa (with torch) where they are requested.
 """
 
 import sys

@@ -171,8 +171,8 @@ def shots():
             stream.observe([f'{{{images[i]},"target":"{labels[i]}"}}' for i in known[at:at + 2_000]])
         fresh = [i for i in range(len(tests)) if wanted[i] == new]
         old = [i for i in range(len(tests)) if wanted[i] != new][::4]
-        ask = lambda asked, rows: asked.right([tests[i] for i in rows], [wanted[i] for i in rows])
-        before = ask(stream, old)
+        right = lambda model, rows: model.right([tests[i] for i in rows], [wanted[i] for i in rows])
+        before = right(stream, old)
         candidates = [i for i in range(len(images)) if labels[i] == new]
         for draw in range(OPTIONS["draws"]):
             twin, shown = stream.copy(), 0
@@ -180,8 +180,8 @@ def shots():
             for count in recalls:
                 twin.observe([f'{{{images[i]},"target":"{new}"}}' for i in drawn[shown:count]])
                 shown = count
-                recalls[count].append(ask(twin, fresh))
-                lost[count].append(before - ask(twin, old))
+                recalls[count].append(right(twin, fresh))
+                lost[count].append(before - right(twin, old))
             twin.end()
         stream.end()
         last = lambda figures: statistics.mean(figures[-OPTIONS["draws"]:])
@@ -219,7 +219,7 @@ def beside():
     names, lines = lines_of("elec2")
     stream = Stream({n: "number" for n in names})
     stream.observe(lines[:5_000])
-    ask = json.dumps({"rows": [{n: 0.5 for n in names}]}).encode()
+    probe = json.dumps({"rows": [{n: 0.5 for n in names}]}).encode()
     row = f'{{"rows":[{lines[5_000]}]}}'.encode()
 
     def timed(path, body, seconds, stop=None):
@@ -235,12 +235,12 @@ def beside():
         p = lambda share: spent[int(len(spent) * share)]
         print(f"{what}: p50 {p(.5):.2f} ms, p99 {p(.99):.2f} ms, largest {spent[-1]:.2f} ms of {len(spent)}", flush=True)
 
-    report("predict alone", timed("predict", ask, 5))
+    report("predict alone", timed("predict", probe, 5))
     report("observe alone", timed("observe", row, 5))
     found, stop = {}, threading.Event()
     other = threading.Thread(target=lambda: found.update(observe=timed("observe", row, 60, stop)))
     other.start()
-    report("predict with single observed rows", timed("predict", ask, 5))
+    report("predict with single observed rows", timed("predict", probe, 5))
     stop.set()
     other.join()
     report("observe with predictions", found["observe"])
@@ -253,7 +253,7 @@ def beside():
 
     other = threading.Thread(target=flood)
     other.start()
-    report("predict with an NDJSON body", timed("predict", ask, 5))
+    report("predict with an NDJSON body", timed("predict", probe, 5))
     stop.set()
     other.join()
     stream.end()
@@ -262,7 +262,7 @@ def beside():
 def million():
     names, lines = lines_of("elec2")
     stream = Stream({n: "number" for n in names})
-    ask = json.dumps({"rows": [{n: 0.5 for n in names}]}).encode()
+    probe = json.dumps({"rows": [{n: 0.5 for n in names}]}).encode()
     body = ("\n".join(lines[:10_000]) + "\n").encode()
     observed, largest = 0, 0
     while observed < 1_000_000:
@@ -271,19 +271,19 @@ def million():
         spent, cpu = time.time() - started, stream.server.cpu() - cpu
         largest = max(largest, stream.server.disk())
         if observed in (10_000, 20_000, 50_000, 100_000) or observed % 200_000 == 0:
-            asked = []
+            times = []
             for _ in range(200):
                 begun = time.perf_counter()
-                stream.client.call("POST", "/api/v1/models/s/predict", ask)
-                asked.append(time.perf_counter() - begun)
+                stream.client.call("POST", "/api/v1/models/s/predict", probe)
+                times.append(time.perf_counter() - begun)
             print(f"{observed} rows: {10_000 / spent:.0f} rows/s, {10_000 / cpu:.0f} per CPU second, predict p50"
-                  f" {statistics.median(asked) * 1e3:.2f} ms, memory {stream.server.resident() / 2**20:.0f} MiB,"
+                  f" {statistics.median(times) * 1e3:.2f} ms, memory {stream.server.resident() / 2**20:.0f} MiB,"
                   f" disk {stream.server.disk() / 2**20:.1f} MiB (largest {largest / 2**20:.1f})", flush=True)
     stream.end()
 
 
 OPTIONS = {"no_lags": "--no-label-lags" in sys.argv, "seeds": [1, 2, 3], "draws": 3, "order": None, "rows": 0, "k": [1, 5, 10, 50]}
-ASKED = []
+NAMED = []
 ARGUMENTS = iter(sys.argv[1:])
 for word in ARGUMENTS:
     if word in ("--seeds", "--order", "--k"):
@@ -291,9 +291,9 @@ for word in ARGUMENTS:
     elif word in ("--draws", "--rows"):
         OPTIONS[word[2:]] = int(next(ARGUMENTS))
     elif not word.startswith("--"):
-        ASKED.append(word)
-OPTIONS["binary"] = ASKED[0]
-for what in ASKED[1:]:
+        NAMED.append(word)
+OPTIONS["binary"] = NAMED[0]
+for what in NAMED[1:]:
     if what in TABLES or what in ("spam", "spam500"):
         prequential(what)
     elif what in ("mnist", "fashion_mnist", "split_mnist", "split_fashion"):

@@ -2,7 +2,7 @@
 
 usage: train_memory.py BINARY FILE:TARGET ... [--epochs N] [--serve "FLAGS"]
 For each file a server is started anew, a small model is served and the file is uploaded. Predictions of one row are
-asked for one after the other, first at rest, then while a model is trained on the file. Printed are how the training
+requested one after the other, first at rest, then while a model is trained on the file. Printed are how the training
 ended, its seconds, the most memory that the process that trains had for itself (RssAnon) and with pages of files
 (VmHWM), the most of the server, and p50 and p99 of the predictions, with how many failed.
 """
@@ -34,14 +34,14 @@ class Repeated(threading.Thread):
         self.join()
 
 
-class Asking:
-    """Asks for one row after the other."""
+class Predicting:
+    """Requests predictions of one row, one after the other."""
 
     def __init__(self, port):
         self.client, self.times, self.failed = Client(port), [], 0
-        self.repeated = Repeated(self.ask, 0.005)
+        self.repeated = Repeated(self.predict, 0.005)
 
-    def ask(self):
+    def predict(self):
         begun = time.perf_counter()
         try:
             self.client.call("POST", "/api/v1/models/served/predict", ROW)
@@ -74,7 +74,7 @@ def measure(binary, path, target, config, flags):
     with open(path, "rb") as file:
         rows = client.call("PUT", "/api/v1/datasets/table", file, kind="csv")["rows"]
     uploaded = time.perf_counter() - begun
-    at_rest = Asking(server.port)
+    at_rest = Predicting(server.port)
     time.sleep(5)
     at_rest = at_rest.end()
     peak = {"RssAnon": 0, "VmHWM": 0, "server": 0}
@@ -85,7 +85,7 @@ def measure(binary, path, target, config, flags):
                 peak[name] = max(peak[name], status(child, name))
         peak["server"] = max(peak["server"], status(pid, "RssAnon"))
 
-    watching, meanwhile, begun = Repeated(watch, 0.05), Asking(server.port), time.perf_counter()
+    watching, meanwhile, begun = Repeated(watch, 0.05), Predicting(server.port), time.perf_counter()
     job = trained(client, "trained", {"dataset": "table", "target": target, "config": config})
     seconds = time.perf_counter() - begun
     watching.end()

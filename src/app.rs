@@ -210,7 +210,7 @@ impl Runner for Jobs {
 }
 
 /// The settings with the name of the device that trainings run on. One that is not there is no reason not to serve: each
-/// training then runs on the CPU and says so.
+/// training then runs on the CPU and logs it.
 fn on_device(config: Config) -> Config {
     let device = config.device.resolved();
     match device.open() {

@@ -19,8 +19,8 @@ async fn main() -> Result<()> {
 
     let files = model::unpacked(&kenyon.download("/models/iris/versions/1/export?format=bundle").await?)?;
     let row = json!({"sepal_length": 6.0, "sepal_width": 2.7, "petal_length": 5.1, "petal_width": 1.6});
-    let asked = json!([row]).to_string();
-    println!("candle: {:?}", model::probabilities(&files, asked.as_bytes())?[0]);
+    let body = json!([row]).to_string();
+    println!("candle: {:?}", model::probabilities(&files, body.as_bytes())?[0]);
     println!("server: {}", kenyon.predict("iris", row.clone()).await?["probabilities"]);
 
     let (rows, classes) = labelled(csv)?;

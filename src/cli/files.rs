@@ -6,7 +6,7 @@ use super::{Connection, local_bundle, show};
 use crate::serving::exchange;
 use crate::serving::reasons::Terms;
 use anyhow::{Context as _, bail};
-use kenyon_learn::data::formats::{self, Format, Limits, Part};
+use kenyon_learn::data::formats::{self, Format, Limits, RowFile};
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::data::schema::Features;
 use kenyon_learn::data::vectors::{self, CellVectors};
@@ -29,7 +29,7 @@ const LIMIT: u64 = 4 << 30;
 /// Columns that an explanation on a terminal names.
 const REASONS: usize = 3;
 
-/// Asks for the probability of each class.
+/// Requests the probability of each class.
 pub(super) const EVERY_CLASS: usize = 1_000_000;
 
 /// Rows passed on in one call.
@@ -165,7 +165,7 @@ pub(super) fn spooled() -> anyhow::Result<tempfile::NamedTempFile> {
     Ok(file)
 }
 
-/// The media type that a server is to read a file as; none where it sees that itself.
+/// The media type that a server is to read a file as; none where it detects that itself.
 pub(super) fn media_type(file: &Path) -> anyhow::Result<Option<&'static str>> {
     Ok(match detected(file)?.format {
         Format::Csv => Some("text/csv"),
@@ -312,7 +312,7 @@ pub(super) fn is_ndjson(file: &Path) -> anyhow::Result<bool> {
     Ok(part.format == Format::Ndjson && part.compression == formats::Compression::None)
 }
 
-fn detected(file: &Path) -> anyhow::Result<Part> {
+fn detected(file: &Path) -> anyhow::Result<RowFile> {
     formats::detect(file, None, None).with_context(|| format!("cannot read {}", file.display()))
 }
 
@@ -320,7 +320,7 @@ fn detected(file: &Path) -> anyhow::Result<Part> {
 /// cell means the same as in the file that the model was trained on. Columns that the model does not read are left
 /// out; columns that it lacks count as missing, which is reported once.
 pub(super) struct PlannedRows {
-    part: Part,
+    part: RowFile,
     columns: Vec<ColumnInfo>,
     names: HashSet<String>,
     size: usize,

@@ -7,7 +7,7 @@ use anyhow::{Context, anyhow};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-/// A container's health check gives up after this time, so that it says why itself.
+/// A container's health check gives up after this time, so that it reports why itself.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// An error unless the process answers that it is ready.

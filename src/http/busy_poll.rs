@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn it_is_awake_after_an_answer_and_then_sleeps() {
+    async fn it_polls_after_an_answer_and_then_blocks() {
         let busy_poll = BusyPoll::new(Duration::from_millis(2));
         // On a single core there are none to spare.
         let busy_poll = Arc::new(BusyPoll { most: 1, ..Arc::into_inner(busy_poll).expect("the only one") });

@@ -11,7 +11,7 @@ use axum::Json;
 use axum::extract::State;
 use kenyon_learn::data::plan::{read_head, spelled_as};
 use kenyon_learn::learning::Bundle;
-use kenyon_learn::learning::paired::{self, Judged, Paired};
+use kenyon_learn::learning::paired::{self, EvaluatedRows, Paired};
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use utoipa_axum::router::OpenApiRouter;
@@ -65,16 +65,16 @@ async fn compare_versions(
 ) -> Answer<Json<Comparison>> {
     let versions = compared.versions()?;
     let dataset = api.store.dataset(&compared.dataset).await?;
-    let mut judged = Vec::with_capacity(2);
+    let mut evaluated = Vec::with_capacity(2);
     for version in versions {
         let chosen = api.engine.choose(name.as_str(), Some(version), "").await?;
-        judged.push(judge(&api, chosen.loaded.bundle(), &dataset).await?);
+        evaluated.push(evaluate(&api, chosen.loaded.bundle(), &dataset).await?);
     }
-    let found = blocking(move || Ok::<_, Error>(paired::compare(&judged[0], &judged[1]))).await?;
+    let found = blocking(move || Ok::<_, Error>(paired::compare(&evaluated[0], &evaluated[1]))).await?;
     Ok(Json(Comparison { versions, found }))
 }
 
-async fn judge(api: &Api, bundle: Arc<Bundle>, dataset: &Dataset) -> Result<Judged> {
+async fn evaluate(api: &Api, bundle: Arc<Bundle>, dataset: &Dataset) -> Result<EvaluatedRows> {
     let (parts, limits) = (jobs::local_parts(&api.store, dataset).await?, api.file_limits());
     let columns = jobs::summary(&dataset.columns)?.columns;
     blocking(move || {
@@ -82,7 +82,7 @@ async fn judge(api: &Api, bundle: Arc<Bundle>, dataset: &Dataset) -> Result<Judg
         plans.extend(bundle.encoder.inputs.iter().cloned());
         let plans = spelled_as(&plans, &columns);
         let (table, _) = read_head(&parts, &[], &plans, &limits, ROWS)?;
-        paired::judge(&bundle, &table)
+        paired::evaluate(&bundle, &table)
     })
     .await
 }

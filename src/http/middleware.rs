@@ -119,8 +119,8 @@ async fn check(api: &Api, route: Route, request: &Parts) -> Result<(Caller, Runn
 pub(super) async fn caller(api: &Api, headers: &HeaderMap, address: Option<IpAddr>) -> Result<Caller> {
     let secret = secret(headers)?;
     match api.access.caller(secret).await {
-        // Only a wrong key is a guess; to come without one is not.
-        Err(error) if secret.is_some() => Err(api.limits.guess(address).err().unwrap_or(error)),
+        // Only wrong keys are counted; a request without a key is none.
+        Err(error) if secret.is_some() => Err(api.limits.count_wrong_key(address).err().unwrap_or(error)),
         caller => caller,
     }
 }
@@ -308,7 +308,7 @@ type Limiter<K> = governor::DefaultKeyedRateLimiter<K>;
 pub(crate) struct Limits {
     keys: Option<Limiter<String>>,
     addresses: Option<Limiter<IpAddr>>,
-    guesses: Option<Limiter<IpAddr>>,
+    wrong_keys: Option<Limiter<IpAddr>>,
     running: std::sync::Arc<AtomicUsize>,
     most: usize,
 }
@@ -330,7 +330,7 @@ impl Limits {
         Self {
             keys: quota(config.rate_limit).map(Limiter::keyed),
             addresses: quota(config.rate_limit_address).map(Limiter::keyed),
-            guesses: quota(config.wrong_key_limit).map(Limiter::keyed),
+            wrong_keys: quota(config.wrong_key_limit).map(Limiter::keyed),
             running: std::sync::Arc::default(),
             most: config.max_requests,
         }
@@ -352,8 +352,8 @@ impl Limits {
     }
 
     /// 429 `rate_limited` when an address tries many wrong keys.
-    fn guess(&self, address: Option<IpAddr>) -> Result<()> {
-        let waiting = address.zip(self.guesses.as_ref()).and_then(|(address, limiter)| wait(limiter, &address));
+    fn count_wrong_key(&self, address: Option<IpAddr>) -> Result<()> {
+        let waiting = address.zip(self.wrong_keys.as_ref()).and_then(|(address, limiter)| wait(limiter, &address));
         waiting.map_or(Ok(()), |seconds| {
             let error = Error::new(Kind::Overloaded, "rate_limited", "too many requests with a wrong key");
             Err(error.with_retry_after(seconds))
@@ -371,7 +371,7 @@ impl Limits {
 
     /// Removes clients without recent requests, so that memory does not grow.
     pub(crate) fn forget(&self) {
-        self.guesses.iter().for_each(|l| l.retain_recent());
+        self.wrong_keys.iter().for_each(|l| l.retain_recent());
         self.keys.iter().for_each(|l| l.retain_recent());
         self.addresses.iter().for_each(|l| l.retain_recent());
     }

@@ -120,8 +120,8 @@ pub(crate) async fn fallback(request: Request) -> Response {
     if file == "docs/" {
         return docs().await.into_response();
     }
-    let asked = matches!(*request.method(), Method::GET | Method::HEAD);
-    let found = asked.then(|| match file.strip_prefix("docs/book/") {
+    let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+    let found = is_read.then(|| match file.strip_prefix("docs/book/") {
         Some("") => asset::<Book>("index.html", request.headers(), BOOK_POLICY),
         Some(page) => asset::<Book>(page, request.headers(), BOOK_POLICY),
         None => asset::<Assets>(file, request.headers(), POLICY),

@@ -14,7 +14,7 @@ use axum::extract::{FromRequest, FromRequestParts, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt};
-use kenyon_learn::data::formats::{self, Part};
+use kenyon_learn::data::formats::{self, RowFile};
 use kenyon_learn::learning::answers::{self, EmbeddingForm, LineFormat, LineOptions, LineSource};
 use serde::Deserialize;
 use std::sync::Arc;
@@ -159,7 +159,7 @@ fn ended(part: Result<Bytes>, format: LineFormat, id: &str) -> std::result::Resu
 /// A file to answer, with what must stay until that is done.
 struct FileWork {
     loaded: Arc<LoadedVersion>,
-    part: Part,
+    part: RowFile,
     options: LineOptions,
     limits: formats::Limits,
     _staged: Staged,

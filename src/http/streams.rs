@@ -182,7 +182,7 @@ async fn forget_entry(State(api): State<Api>, Path((name, id)): Path<(ModelName,
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// The rows to forget: exactly one of the two, as [`ForgetRequest`] says.
+/// The rows to forget: exactly one of the two fields of [`ForgetRequest`].
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Forget {

@@ -105,7 +105,7 @@ fn bad(field: &str, reason: &str) -> Error {
 /// An upload that was read to its end.
 pub(super) struct Upload {
     pub(super) part: NewPart,
-    pub(super) file: formats::Part,
+    pub(super) file: formats::RowFile,
     stated: ReadOptions,
     pub(super) summary: Summary,
 }

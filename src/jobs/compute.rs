@@ -10,7 +10,7 @@ use crate::store::Dataset;
 use crate::{Error, Result};
 use bytes::Bytes;
 use kenyon_learn::data::encoder::DroppedColumn;
-use kenyon_learn::data::formats::{Limits, Part};
+use kenyon_learn::data::formats::{Limits, RowFile};
 use kenyon_learn::data::plan::{self, ColumnPlan, Resolved};
 use kenyon_learn::data::schema::Summary;
 use kenyon_learn::data::vectors::ColumnEncoder;
@@ -43,7 +43,7 @@ const TEXTS: u64 = 200_000;
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Source {
     pub(super) dataset: Dataset,
-    pub(super) parts: Vec<Part>,
+    pub(super) parts: Vec<RowFile>,
 }
 
 /// The files of a pretrained encoder.
@@ -65,7 +65,7 @@ impl EncoderFolder {
 /// Everything that is computed from, except the files in [`Given`].
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(super) struct Task {
-    pub(super) what: What,
+    pub(super) what: TaskKind,
     pub(super) source: Source,
     pub(super) threads: usize,
     /// Where it trains.
@@ -82,7 +82,7 @@ pub(super) struct Task {
 /// What is computed.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum What {
+pub(super) enum TaskKind {
     /// A version.
     Train(Box<Training>),
     /// Figures of the version whose files are given.
@@ -148,9 +148,9 @@ impl Task {
     /// As [`kenyon_learn::learning::fit()`], and `not_enough_memory` where it would not fit.
     pub(super) fn run(&self, given: &Given, monitor: &dyn Monitor) -> Result<Computed> {
         match &self.what {
-            What::Train(training) => self.train(training, given.resume.as_deref(), monitor),
-            What::Evaluate { version } => self.evaluate(*version, &given.files),
-            What::Distill { teacher, column } => distilled(self, &teacher.folder, column, monitor),
+            TaskKind::Train(training) => self.train(training, given.resume.as_deref(), monitor),
+            TaskKind::Evaluate { version } => self.evaluate(*version, &given.files),
+            TaskKind::Distill { teacher, column } => distilled(self, &teacher.folder, column, monitor),
         }
     }
 

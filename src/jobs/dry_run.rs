@@ -9,7 +9,7 @@ use super::trainer::candidates;
 use crate::store::Store;
 use crate::{Error, Result};
 use kenyon_learn::data::encoder::DroppedColumn;
-use kenyon_learn::data::formats::{Limits, Part};
+use kenyon_learn::data::formats::{Limits, RowFile};
 use kenyon_learn::data::plan;
 use kenyon_learn::data::schema::{ColumnKind, Summary};
 use kenyon_learn::data::warning::Warning;
@@ -123,8 +123,8 @@ struct Probing {
     training: Training,
     plan: TrainingPlan,
     summary: Summary,
-    parts: Vec<Part>,
-    other: Vec<Part>,
+    parts: Vec<RowFile>,
+    other: Vec<RowFile>,
     /// Rows of both datasets.
     rows: u64,
     limits: Limits,
@@ -153,25 +153,26 @@ impl Probing {
         let begun = Instant::now();
         let fitted = fit::fit(&table, resolved, &spec, self.threads, None, &monitor);
         let ended = begun.elapsed().as_secs_f64();
-        let seen = monitor.seen.into_inner().unwrap_or_else(PoisonError::into_inner);
+        let reported = monitor.reported.into_inner().unwrap_or_else(PoisonError::into_inner);
         let learning = match fitted {
             Ok(_) => ended,
-            Err(error) if error.kind == kenyon_learn::Kind::Canceled => seen.seconds(begun),
+            Err(error) if error.kind == kenyon_learn::Kind::Canceled => reported.seconds(begun),
             Err(error) => return Err(error.into()),
         };
         let trainings = self.training.request.search.as_ref().map_or(1.0, super::search::trainings);
-        let family = seen.family.ok_or_else(|| Error::internal("a training ended before it began"))?;
+        let family = reported.family.ok_or_else(|| Error::internal("a training ended before it began"))?;
         Ok(DryRun {
             task: resolved.task,
             task_reason: self.task_reason(),
             family,
-            reason: seen.reason.clone().unwrap_or_else(|| "the request names it".to_owned()),
-            columns: self.columns(&seen.dropped, &choices),
-            split: self.split(&seen, scale, sample),
+            reason: reported.reason.clone().unwrap_or_else(|| "the request names it".to_owned()),
+            columns: self.columns(&reported.dropped, &choices),
+            split: self.split(&reported, scale, sample),
             estimated_seconds: rounded(FIXED_SECONDS + (reading + learning * trainings) * scale),
-            estimated_bytes: (FIXED_BYTES + PEAK * seen.bytes as f64 * held + seen.training_bytes as f64) as u64,
-            device: seen.device,
-            warnings: seen.warnings,
+            estimated_bytes: (FIXED_BYTES + PEAK * reported.bytes as f64 * held + reported.training_bytes as f64)
+                as u64,
+            device: reported.device,
+            warnings: reported.warnings,
         })
     }
 
@@ -216,17 +217,17 @@ impl Probing {
         resolved.inputs.iter().map(input).chain(resolved.ignored.iter().map(ignored)).collect()
     }
 
-    fn split(&self, seen: &Seen, scale: f64, sample: Option<usize>) -> PlannedSplit {
+    fn split(&self, reported: &Reported, scale: f64, sample: Option<usize>) -> PlannedSplit {
         let (by, column) = match &self.training.request.validation {
-            None if seen.folds > 0 => ("folds", None),
+            None if reported.folds > 0 => ("folds", None),
             None | Some(HeldOut::Share(_)) => ("share", None),
             Some(HeldOut::By { by: DivideBy::Time, column, .. }) => ("time", Some(column.clone())),
             Some(HeldOut::By { by: DivideBy::Group, column, .. }) => ("group", Some(column.clone())),
             Some(HeldOut::Dataset(_)) => ("dataset", None),
         };
         let scaled = |rows: usize| (rows as f64 * scale).round() as u64;
-        let folds = (seen.folds > 0).then_some(seen.folds as u64);
-        let (mut training, mut validation) = (scaled(seen.training), scaled(seen.held_out));
+        let folds = (reported.folds > 0).then_some(reported.folds as u64);
+        let (mut training, mut validation) = (scaled(reported.training), scaled(reported.held_out));
         if let Some(rows) = sample {
             validation = (rows as f64 * f64::from(fit::OF_SAMPLE)).round() as u64;
             training = self.rows.saturating_sub(validation);
@@ -242,12 +243,12 @@ fn rounded(seconds: f64) -> f64 {
 /// A monitor that stops a training after a moment.
 #[derive(Default)]
 struct Probe {
-    seen: Mutex<Seen>,
+    reported: Mutex<Reported>,
 }
 
 /// What the training reported.
 #[derive(Default)]
-struct Seen {
+struct Reported {
     prepared: Option<Instant>,
     family: Option<Family>,
     reason: Option<String>,
@@ -263,7 +264,7 @@ struct Seen {
     reached: Option<(f64, Instant)>,
 }
 
-impl Seen {
+impl Reported {
     /// How long the training would take, extrapolated from the steps it has made.
     fn seconds(&self, begun: Instant) -> f64 {
         let Some(prepared) = self.prepared else { return 0.0 };
@@ -279,27 +280,27 @@ impl Seen {
 
 impl Monitor for Probe {
     fn prepared(&self, prepared: &Prepared<'_>) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.family = Some(prepared.family);
-        seen.reason = prepared.reason.map(str::to_owned);
-        seen.dropped = prepared.dropped.to_vec();
-        seen.warnings = prepared.warnings.to_vec();
-        seen.device = prepared.device;
-        (seen.training, seen.held_out, seen.folds) = (prepared.training, prepared.held_out, prepared.folds);
-        (seen.bytes, seen.training_bytes) = (prepared.bytes, (prepared.training_bytes)());
-        seen.prepared = Some(Instant::now());
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.family = Some(prepared.family);
+        reported.reason = prepared.reason.map(str::to_owned);
+        reported.dropped = prepared.dropped.to_vec();
+        reported.warnings = prepared.warnings.to_vec();
+        reported.device = prepared.device;
+        (reported.training, reported.held_out, reported.folds) = (prepared.training, prepared.held_out, prepared.folds);
+        (reported.bytes, reported.training_bytes) = (prepared.bytes, (prepared.training_bytes)());
+        reported.prepared = Some(Instant::now());
     }
 
     fn progress(&self, progress: &Progress, _epoch_ended: bool) {
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.reached = Some((progress.fraction, Instant::now()));
+        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.reached = Some((progress.fraction, Instant::now()));
     }
 
     fn log(&self, _line: &str) {}
 
     fn canceled(&self) -> bool {
-        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.prepared.is_some_and(|prepared| prepared.elapsed() > PROBE)
+        let reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
+        reported.prepared.is_some_and(|prepared| prepared.elapsed() > PROBE)
     }
 
     fn checkpoint_due(&self, _epoch_ended: bool) -> bool {

@@ -2,20 +2,20 @@
 
 use crate::store::{Dataset, Store};
 use crate::{Error, Result};
-use kenyon_learn::data::formats::{Part, ReadOptions};
+use kenyon_learn::data::formats::{ReadOptions, RowFile};
 use kenyon_learn::data::schema::Summary;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// The parts of a dataset as local files, in order.
-pub async fn local_parts(store: &Store, dataset: &Dataset) -> Result<Vec<Part>> {
+pub async fn local_parts(store: &Store, dataset: &Dataset) -> Result<Vec<RowFile>> {
     let mut parts = Vec::with_capacity(dataset.parts.len());
     for part in &dataset.parts {
         let path = store.part_path(part).await?;
         let read_as = Option::<ReadOptions>::deserialize(&part.read_as).map_err(Error::internal)?.unwrap_or_default();
         let (format, compression) = (named(&part.format)?, named(&part.compression)?);
-        parts.push(Part { path, format, compression, read_as });
+        parts.push(RowFile { path, format, compression, read_as });
     }
     Ok(parts)
 }

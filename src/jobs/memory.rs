@@ -33,7 +33,7 @@ pub(super) fn estimate(summary: &Summary, dataset: &Dataset, plan: &Resolved, ro
             Encoding::Elements => {
                 let members = input.members.as_ref().map_or(1, Vec::len) as u64;
                 let shape = input.shape.as_ref().or(info.and_then(|i| i.shape.as_ref()));
-                // Zeros are stored in the table and not in the batch; half is a fair guess.
+                // Zeros are stored in the table and not in the batch; half is a fair estimate.
                 bytes += rows * width(shape).max(members) * 8;
             }
             Encoding::Words | Encoding::Steps => wordy = true,

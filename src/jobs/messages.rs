@@ -1,5 +1,5 @@
 //! Messages between the process that trains and the one that supervises it: a JSON value a line. Large contents
-//! are files of a folder that both know.
+//! are files of a folder that both use.
 
 use super::compute::{Computed, Task};
 use crate::error::CODES;
@@ -25,7 +25,7 @@ pub(super) enum Order {
     Checkpoint,
     /// The last checkpoint was saved, or was not.
     Saved(Option<Failure>),
-    /// Nobody wants the result any more.
+    /// The result is not needed any more.
     Stop,
 }
 

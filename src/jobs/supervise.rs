@@ -1,4 +1,4 @@
-//! A job's computation in a process of its own: started, followed, asked for checkpoints, stopped, and kept within its
+//! A job's computation in a process of its own: started, followed, made to write checkpoints, stopped, and kept within its
 //! memory. Whatever happens to that process, this one goes on.
 
 use super::compute::{Computed, Given, Task};
@@ -27,7 +27,7 @@ const LAST_LINES: usize = 20;
 
 /// Where and within what a computation runs.
 pub(super) struct Place<'a> {
-    /// The program, which knows the command `job`.
+    /// The program, which has the command `job`.
     pub(super) program: &'a Path,
     /// A folder for files on their way.
     pub(super) scratch: &'a Path,
@@ -78,7 +78,7 @@ struct Process {
     ended_before: u64,
     /// When its stop was requested.
     stopping: Option<Instant>,
-    /// Whether it was asked for a checkpoint that has not come yet.
+    /// Whether a checkpoint was requested that has not come yet.
     checkpoint_requested: bool,
     checked: Instant,
 }

@@ -17,12 +17,12 @@ fn missing(threads: usize, known: impl Fn(&str) -> Option<OsString>) -> Vec<(&'s
     wanted.into_iter().filter(|(name, _)| known(name).is_none()).map(|(name, n)| (name, n.to_string())).collect()
 }
 
-/// Lets a process that is about to start compute with some threads, unless the environment says otherwise.
+/// Lets a process that is about to start compute with some threads, unless the environment sets it.
 pub(super) fn set(command: &mut Command, threads: usize) {
     command.envs(missing(threads, |name| std::env::var_os(name)));
 }
 
-/// Starts this program anew, in this process, where the environment does not say how many threads candle has: a variable that is
+/// Starts this program anew, in this process, where the environment does not set how many threads candle has: a variable that is
 /// set later may not reach it. Must be called before other threads begin. Returns where there is nothing to do, and where the
 /// program cannot be started again: then it is only slower.
 pub fn restart_with(threads: usize) {

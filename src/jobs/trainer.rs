@@ -2,7 +2,7 @@
 //! process of its own, and checks what came of it against what is stored.
 
 use super::comparer;
-use super::compute::{Computed, EncoderFolder, Given, Source, Task, Training, What};
+use super::compute::{Computed, EncoderFolder, Given, Source, Task, TaskKind, Training};
 use super::distiller::{self, Distillation, MADE_ENCODER};
 use super::inputs::local_parts;
 use super::memory;
@@ -66,7 +66,7 @@ impl Trainer {
         let training = Training { request, held_out, inputs, candidates };
         let limit = self.limit();
         training.check_memory(&source, memory::available().map_or(limit, |there| there.min(limit)))?;
-        let what = What::Train(Box::new(training.clone()));
+        let what = TaskKind::Train(Box::new(training.clone()));
         let scratch = work.store.scratch_folder()?;
         let named = training.inputs.iter().filter_map(|plan| plan.encoder.as_ref());
         let encoders: Vec<&ColumnEncoder> = named.chain(&training.candidates).collect();
@@ -91,7 +91,7 @@ impl Trainer {
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
         let encoders: Vec<&ColumnEncoder> =
             bundle.encoder.inputs.iter().filter_map(|plan| plan.encoder.as_ref()).collect();
-        let what = What::Evaluate { version: version.version };
+        let what = TaskKind::Evaluate { version: version.version };
         let scratch = work.store.scratch_folder()?;
         let task = self.task(work, what, source(work, &input(work)?.dataset)?, &encoders, scratch.path())?;
         match self.compute(work, task, Given { resume: None, files }, monitor)? {
@@ -106,7 +106,7 @@ impl Trainer {
         let store = &work.store;
         let folder = work.wait(store.encoder_folder(&digest))?.ok_or_else(|| distiller::gone(&encoder))?;
         let teacher = EncoderFolder { digest, folder: std::path::absolute(folder)?, vectors: Vec::new() };
-        let what = What::Distill { teacher, column: request.column };
+        let what = TaskKind::Distill { teacher, column: request.column };
         let scratch = store.scratch_folder()?;
         let task = self.task(work, what, source(work, &input(work)?.dataset)?, &[], scratch.path())?;
         let Computed::Encoder { info, metrics } = self.compute(work, task, Given::default(), monitor)? else {
@@ -122,7 +122,14 @@ impl Trainer {
         Ok(Outcome::Result { metrics, result })
     }
 
-    fn task(&self, work: &Work, what: What, source: Source, used: &[&ColumnEncoder], scratch: &Path) -> Result<Task> {
+    fn task(
+        &self,
+        work: &Work,
+        what: TaskKind,
+        source: Source,
+        used: &[&ColumnEncoder],
+        scratch: &Path,
+    ) -> Result<Task> {
         let mut encoders = Vec::new();
         for encoder in used {
             if let Some(folder) = work.wait(work.store.encoder_folder(&encoder.digest))? {

@@ -334,9 +334,9 @@ fn missing(name: &str) -> Error {
     Error::malformed("missing_input", format!("input '{name}' is missing"))
 }
 
-fn type_error(name: &str, wants: &str) -> Error {
-    Error::malformed("invalid_tensor", format!("input '{}' must hold {wants}", shown(name)))
-        .with_details([Detail::column(shown(name), format!("must hold {wants}"))])
+fn type_error(name: &str, expected: &str) -> Error {
+    Error::malformed("invalid_tensor", format!("input '{}' must hold {expected}", shown(name)))
+        .with_details([Detail::column(shown(name), format!("must hold {expected}"))])
 }
 
 fn shape_error(tensor: &Tensor, why: &str) -> Error {

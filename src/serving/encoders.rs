@@ -35,8 +35,8 @@ fn open(
 ) -> kenyon_learn::Result<Option<Arc<dyn CellVectors>>> {
     let Some(store) = store.open() else { return Ok(None) };
     let folder = std::thread::scope(|scope| {
-        let asking = scope.spawn(|| runtime.block_on(store.encoder_folder(digest)));
-        asking.join().map_err(|_| kenyon_learn::Error::internal("a thread that asks for an encoder panicked"))
+        let opening = scope.spawn(|| runtime.block_on(store.encoder_folder(digest)));
+        opening.join().map_err(|_| kenyon_learn::Error::internal("a thread that opens an encoder panicked"))
     })?;
     let Some(folder) = folder.map_err(kenyon_learn::Error::internal)? else { return Ok(None) };
     Ok(Some(encoders::open(digest, &folder, threads)?))

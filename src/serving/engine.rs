@@ -151,7 +151,7 @@ impl Engine {
     /// Selects the version that answers: the one named, or the one from the traffic split. It is loaded
     /// when this returns, and answers even if it is replaced meanwhile.
     pub async fn choose(&self, model: &str, version: Option<u64>, request_id: &str) -> Result<RoutedModel> {
-        let Selection { loaded, shadow } = self.inner.table.pick(model, version, request_id).await?;
+        let Selection { loaded, shadow } = self.inner.table.select(model, version, request_id).await?;
         Ok(RoutedModel { loaded, shadow, started: Instant::now() })
     }
 

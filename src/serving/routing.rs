@@ -140,7 +140,7 @@ pub(super) struct Route {
 
 impl Route {
     /// The version for a request with this id; none when no version is ready.
-    pub(super) fn pick(&self, request_id: &str) -> Option<&Arc<Slot>> {
+    pub(super) fn select(&self, request_id: &str) -> Option<&Arc<Slot>> {
         match &self.canary {
             Some((canary, below)) if hash(request_id) < *below => Some(canary),
             _ => self.stable.as_ref(),
@@ -182,7 +182,7 @@ mod tests {
             shadow: None,
             slots: HashMap::new(),
         };
-        let version_of = |id: &str| route.pick(id).map(|slot| slot.version);
+        let version_of = |id: &str| route.select(id).map(|slot| slot.version);
         let canary = (0..10_000).filter(|i| version_of(&format!("request-{i}")) == Some(2)).count();
         assert!((900..1100).contains(&canary), "{canary}");
         assert_eq!(version_of("the same"), version_of("the same"));

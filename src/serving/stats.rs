@@ -238,10 +238,10 @@ fn families(out: &mut String, prefix: &str, of: &str, series: &[(String, &Stats,
         ("predict_compute_duration_seconds", "Time in forward passes with rows of the request", |s| &s.compute),
         ("predict_total_duration_seconds", "Time from a request's rows to its answers", |s| &s.total),
     ];
-    for (name, help, pick) in durations {
+    for (name, help, histogram) in durations {
         let name = begin(out, name, "histogram", help);
         for (labels, stats, _) in series.iter().take(histograms) {
-            pick(stats).write(out, &name, labels, &DURATIONS, 1e-9);
+            histogram(stats).write(out, &name, labels, &DURATIONS, 1e-9);
         }
     }
     let name = begin(out, "predict_batch_rows", "histogram", "Rows in a forward pass");

@@ -68,10 +68,10 @@ impl Table {
     }
 
     /// The version that answers: the one named, or the one from the traffic split.
-    pub(super) async fn pick(&self, model: &str, version: Option<u64>, request_id: &str) -> Result<Selection> {
+    pub(super) async fn select(&self, model: &str, version: Option<u64>, request_id: &str) -> Result<Selection> {
         let route = self.current(model).await?;
         let slot = match version {
-            None => route.pick(request_id).cloned(),
+            None => route.select(request_id).cloned(),
             Some(version) => match route.slots.get(&version) {
                 Some(slot) => Some(Arc::clone(slot)),
                 None => Some(self.open_version(model, route.id, version).await?),

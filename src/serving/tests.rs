@@ -51,13 +51,13 @@ fn toy(low: &str, high: &str) -> Files {
 
 /// A library with one model, `m`.
 #[derive(Default)]
-struct Shelf {
+struct MemoryLibrary {
     traffic: Mutex<Traffic>,
     loads: AtomicUsize,
     gone: AtomicBool,
 }
 
-impl Library for Shelf {
+impl Library for MemoryLibrary {
     fn traffic<'a>(&'a self, model: &'a str) -> BoxFuture<'a, Result<Traffic>> {
         let known = model == "m" && !self.gone.load(Ordering::Relaxed);
         let traffic = self.traffic.lock().unwrap().clone();
@@ -72,9 +72,9 @@ impl Library for Shelf {
     }
 }
 
-fn engine(traffic: Traffic) -> (Arc<Shelf>, Engine) {
-    let shelf = Arc::new(Shelf { traffic: Mutex::new(traffic), ..Shelf::default() });
-    (Arc::clone(&shelf), Engine::new(shelf, Settings::default()))
+fn engine(traffic: Traffic) -> (Arc<MemoryLibrary>, Engine) {
+    let library = Arc::new(MemoryLibrary { traffic: Mutex::new(traffic), ..MemoryLibrary::default() });
+    (Arc::clone(&library), Engine::new(library, Settings::default()))
 }
 
 fn stable(version: u64) -> Traffic {
@@ -88,8 +88,8 @@ async fn predict(engine: &Engine, id: &str, body: Value) -> Result<Value> {
 }
 
 #[tokio::test]
-async fn an_answer_has_everything_that_was_asked_for() {
-    let (shelf, engine) = engine(stable(1));
+async fn an_answer_has_everything_that_was_requested() {
+    let (library, engine) = engine(stable(1));
     let body = json!({ "rows": [{ "x": 0.1 }, { "x": 0.95, "id": 7 }], "coverage": 0.9, "explain": true });
     let answer = predict(&engine, "", body).await.unwrap();
     assert_eq!((&answer["model"], &answer["version"]), (&json!("m"), &json!(1)));
@@ -111,7 +111,7 @@ async fn an_answer_has_everything_that_was_asked_for() {
     assert_eq!(top["predictions"][0]["probabilities"].as_object().unwrap().len(), 1);
     let none = predict(&engine, "", json!({ "rows": [] })).await.unwrap();
     assert_eq!(none["predictions"], json!([]));
-    assert_eq!(shelf.loads.load(Ordering::Relaxed), 1);
+    assert_eq!(library.loads.load(Ordering::Relaxed), 1);
     let mut metrics = String::new();
     engine.write_metrics(&mut metrics);
     assert!(metrics.contains("kenyon_predict_total_duration_seconds_count{model=\"m\",version=\"1\"} 3"), "{metrics}");
@@ -142,37 +142,37 @@ async fn what_does_not_fit_is_refused_with_its_place() {
 
 #[tokio::test]
 async fn without_a_version_the_model_is_not_available_yet() {
-    let (shelf, engine) = engine(Traffic::default());
+    let (library, engine) = engine(Traffic::default());
     assert_eq!(predict(&engine, "", json!({ "rows": [] })).await.unwrap_err().kind, Kind::Unavailable);
-    *shelf.traffic.lock().unwrap() = stable(2);
+    *library.traffic.lock().unwrap() = stable(2);
     engine.refresh("m").await.unwrap();
     assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 2);
-    shelf.gone.store(true, Ordering::Relaxed);
+    library.gone.store(true, Ordering::Relaxed);
     engine.refresh("m").await.unwrap();
     assert_eq!(predict(&engine, "", json!({ "rows": [] })).await.unwrap_err().code, "model_not_found");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn versions_switch_under_load_without_a_failed_or_mixed_answer() {
-    let (shelf, engine) = engine(stable(1));
+    let (library, engine) = engine(stable(1));
     let done = Arc::new(AtomicBool::new(false));
     let clients: Vec<_> = (0..4)
         .map(|_| {
             let (engine, done) = (engine.clone(), Arc::clone(&done));
             tokio::spawn(async move {
-                let mut asked = 0;
+                let mut answered = 0;
                 while !done.load(Ordering::Relaxed) {
                     let answer = predict(&engine, "", json!({ "rows": [{ "x": 0.05 }] })).await.unwrap();
                     let expected = if answer["version"] == 1 { "small" } else { "large" };
                     assert_eq!(answer["predictions"][0]["label"], expected);
-                    asked += 1;
+                    answered += 1;
                 }
-                asked
+                answered
             })
         })
         .collect();
     for turn in 0..20 {
-        *shelf.traffic.lock().unwrap() = stable(turn % 2 + 1);
+        *library.traffic.lock().unwrap() = stable(turn % 2 + 1);
         engine.refresh("m").await.unwrap();
         tokio::task::yield_now().await;
     }
@@ -187,12 +187,12 @@ async fn versions_switch_under_load_without_a_failed_or_mixed_answer() {
 /// A version that cannot be loaded does not take over, and the call that changed the traffic fails.
 #[tokio::test]
 async fn a_version_that_cannot_be_loaded_leaves_the_one_before_and_is_no_success() {
-    let (shelf, engine) = engine(stable(1));
+    let (library, engine) = engine(stable(1));
     assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 1);
-    *shelf.traffic.lock().unwrap() = stable(3);
+    *library.traffic.lock().unwrap() = stable(3);
     assert_eq!(engine.refresh("m").await.unwrap_err().code, "version_not_found");
     assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 1);
-    *shelf.traffic.lock().unwrap() = stable(2);
+    *library.traffic.lock().unwrap() = stable(2);
     engine.refresh("m").await.unwrap();
     assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 2);
 }
@@ -200,7 +200,7 @@ async fn a_version_that_cannot_be_loaded_leaves_the_one_before_and_is_no_success
 #[tokio::test]
 async fn a_canary_and_a_shadow_see_their_requests() {
     let canary = Some(Canary { version: 2, weight: 0.5 });
-    let (shelf, engine) = engine(Traffic { canary, ..stable(1) });
+    let (library, engine) = engine(Traffic { canary, ..stable(1) });
     let mut by_version = [0, 0];
     for id in 0..40 {
         let id = format!("id-{id}");
@@ -210,7 +210,7 @@ async fn a_canary_and_a_shadow_see_their_requests() {
         by_version[first as usize - 1] += 1;
     }
     assert!(by_version.iter().all(|&n| n > 8), "{by_version:?}");
-    *shelf.traffic.lock().unwrap() = Traffic { shadow: Some(2), ..stable(1) };
+    *library.traffic.lock().unwrap() = Traffic { shadow: Some(2), ..stable(1) };
     engine.refresh("m").await.unwrap();
     for _ in 0..5 {
         assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0.1 }] })).await.unwrap()["version"], 1);

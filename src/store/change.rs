@@ -40,7 +40,7 @@ impl fmt::Display for Change {
 impl FromStr for Change {
     type Err = std::convert::Infallible;
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // A newer replica may send changes that this one does not know: they become [`Change::Unknown`].
+        // A newer replica may send changes unknown to this one: they become [`Change::Unknown`].
         let parsed = match text.split_once(':') {
             None if text == "queue" => Some(Self::Queue),
             None if text == "keys" => Some(Self::Keys),

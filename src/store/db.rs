@@ -1,4 +1,4 @@
-//! Two pools in one enum and one SQL text for both. Only `store` sees this.
+//! Two pools in one enum and one SQL text for both. Only `store` uses this.
 
 use super::change::Change;
 use super::postgres::{Session, limited};
@@ -148,7 +148,7 @@ impl<T> Both for T where T: for<'r> Decode<'r, Sqlite> + Type<Sqlite> + for<'r> 
 impl Row {
     pub(super) fn get<T: Both>(&self, column: &str) -> Result<T> {
         Ok(match self {
-            // SQLite does not know the declared type BYTEA; the value's own type decides.
+            // SQLite has no type BYTEA; the value's own type decides.
             Self::Sqlite(row) => row.try_get_unchecked(column)?,
             Self::Postgres(row) => row.try_get(column)?,
         })

@@ -130,7 +130,7 @@ impl Store {
     /// Encoders of texts that a training may try, the first by name.
     pub async fn text_encoders(&self) -> Result<Vec<ColumnEncoder>> {
         let all = self.encoders().await?.items;
-        // Those from before there were encoders of pictures do not say what they read.
+        // Those from before there were encoders of pictures do not state what they read.
         let of_texts = all.into_iter().filter(|encoder| encoder.info["reads"].as_str().unwrap_or("text") == "text");
         Ok(of_texts.take(TRIED).map(|encoder| ColumnEncoder::new(encoder.name.as_str(), encoder.digest)).collect())
     }
@@ -142,7 +142,7 @@ impl Store {
             let Some(encoder) = &mut plan.encoder else { continue };
             let name: EncoderName = encoder.name.parse()?;
             let found = self.encoder(&name).await?;
-            // Encoders from before there were those of pictures do not say what they read.
+            // Encoders from before there were those of pictures do not state what they read.
             let reads = found.info["reads"].as_str().unwrap_or("text");
             if reads != plan.kind.name() {
                 let reason = format!("the encoder {name} reads a {reads} and not a {}", plan.kind.name());

@@ -13,7 +13,7 @@ use uuid::Uuid;
 /// Longest name that is accepted.
 pub const MAX_NAME: usize = 63;
 
-/// What a name looks like, as a regular expression.
+/// The form of a name, as a regular expression.
 const PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
 
 /// Whether `text` matches [`PATTERN`].

@@ -53,7 +53,7 @@ pub struct Appended {
     pub next: u64,
     /// Whether it was there already, from an earlier try of the same request.
     pub replayed: bool,
-    /// When it was appended; of a replay, when it was asked for again.
+    /// When it was appended; of a replay, when it was requested again.
     pub at: Timestamp,
 }
 
@@ -106,7 +106,7 @@ impl Store {
         row.ok_or_else(gone)?.u64("next_seq")
     }
 
-    /// Keeps a state, and of the records that are in it what `keep` says. A state older than the one that is kept changes
+    /// Keeps a state, and of the records that are in it what `keep` selects. A state older than the one that is kept changes
     /// nothing.
     pub async fn save_log_snapshot(
         &self,

@@ -39,9 +39,9 @@ const pairs = (items) => table('Similarity', ['System', 'with', '#Similarity', '
 function layers(it, against) {
 	const models = new Map();
 	for (const one of it.systems) {
-		const asked = it.request.systems.find((system) => system.name === one.name);
+		const given = it.request.systems.find((system) => system.name === one.name);
 		const fit = against.find((other) => other.a === one.name);
-		if (asked.model && fit) models.set(asked.model, [...(models.get(asked.model) ?? []), { ...fit, layer: one.layer }]);
+		if (given.model && fit) models.set(given.model, [...(models.get(given.model) ?? []), { ...fit, layer: one.layer }]);
 	}
 	for (const [name, items] of models) if (items.length < 2) models.delete(name);
 	return models.size ? card(null, curve(models, it.noise_ceiling, words(it.request.compare))) : null;
@@ -56,7 +56,7 @@ function matrices(it) {
 }
 
 // Pictures and groups of the stimuli, where their dataset has them.
-async function looks(it, signal) {
+async function marks(it, signal) {
 	const name = it.request.stimuli ?? it.request.systems.map((one) => one.dataset).find(Boolean);
 	if (!name || it.conditions.length > MOST_PICTURES) return [[], []];
 	const set = await get(`/datasets/${name}`, signal);
@@ -82,7 +82,7 @@ function stimuli(it, signal) {
 	const out = h('div');
 	let known;
 	const draw = () => into(out, async () => {
-		known ??= await looks(it, signal).catch(() => [[], []]);
+		known ??= await marks(it, signal).catch(() => [[], []]);
 		return [known[2], scatter(means.find((one) => one.system === system.value), it.conditions, known[0], known[1])];
 	});
 	system.onchange = draw;
@@ -91,6 +91,6 @@ function stimuli(it, signal) {
 }
 
 const systems = (it) => (it.systems.length ? card('Systems', table('Systems', ['System', 'From', '#Channels', 'Distance', '#Stimuli', '#Subjects', 'Notes'], it.systems.map((one) => {
-	const { model, encoder, dataset, rdm } = it.request.systems.find((asked) => asked.name === one.name);
+	const { model, encoder, dataset, rdm } = it.request.systems.find((given) => given.name === one.name);
 	return [one.name, model ? [link(model, 'models', model), ` version ${one.version}, ${one.layer}`] : encoder ?? link(dataset ?? rdm, 'datasets', dataset ?? rdm), num(one.channels), one.distance ?? 'as published', num(one.conditions), num(one.subjects.length || 1), one.notes.join(' ')];
 }))) : null);

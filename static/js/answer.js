@@ -9,15 +9,15 @@ import { contributions, internals } from './explain.js';
 
 // The verdict and why, in one place.
 function verdict(p, coverage, it) {
-	const asked = percent(coverage, 0);
+	const level = percent(coverage, 0);
 	const reasons = [];
 	if (p.set) {
 		const some = p.set.map((one) => `“${cell(one, 40)}”`);
-		reasons.push(!some.length ? `No class is in the ${asked} prediction set.` : some.length === 1 ? `${some[0]} is the only class in the ${asked} prediction set.` : `${some.length} classes are in the ${asked} prediction set: ${some.slice(0, 6).join(', ')}${some[6] ? ', …' : ''}.`);
+		reasons.push(!some.length ? `No class is in the ${level} prediction set.` : some.length === 1 ? `${some[0]} is the only class in the ${level} prediction set.` : `${some.length} classes are in the ${level} prediction set: ${some.slice(0, 6).join(', ')}${some[6] ? ', …' : ''}.`);
 	} else if (p.interval) {
 		const width = { sure: 'narrower', unsure: 'wider' }[p.verdict];
-		reasons.push(`The ${asked} prediction interval is ${num(p.interval[0], 4)} to ${num(p.interval[1], 4)}${width ? `, ${width} than half of the usual range of the target` : ''}.`);
-	} else if (p.value != null) reasons.push(`Too few rows were held out for a ${asked} prediction interval.`);
+		reasons.push(`The ${level} prediction interval is ${num(p.interval[0], 4)} to ${num(p.interval[1], 4)}${width ? `, ${width} than half of the usual range of the target` : ''}.`);
+	} else if (p.value != null) reasons.push(`Too few rows were held out for a ${level} prediction interval.`);
 	if (p.novelty != null) {
 		const rank = p.novelty < 0.005 ? 'No held-out row is less unusual' : `The row is more unusual than ${percent(p.novelty, p.novelty > 0.98 ? 1 : 0)} of the held-out rows`;
 		reasons.push(p.abstained ? `${rank}: it is unlike the training data, and the answer is not reliable.` : `${rank}.`);

@@ -9,7 +9,7 @@ import { differences } from './plots.js';
 // Better is less for errors, more for all else.
 const lowerIsBetter = (name) => /loss|mae|rmse|error/.test(name);
 
-function judged(name, { difference, interval }, [a, b]) {
+function rating(name, { difference, interval }, [a, b]) {
 	if (interval[0] <= 0 && interval[1] >= 0) return ['no clear difference', ''];
 	return (difference < 0) === lowerIsBetter(name) ? [`version ${b} is better`, 'good'] : [`version ${a} is better`, 'warn'];
 }
@@ -32,7 +32,7 @@ async function compared(it, path, [a, b], dataset, items, signal) {
 	const rows = await Promise.all(shown.map((one) => list(`/datasets/${dataset}/rows`, { offset: one.row, limit: 1 }, signal).then((page) => page.rows[0])));
 	return h('div.stack',
 		card(`Version ${b} less version ${a}, on ${num(made.rows)} rows of ${dataset}`, differences(Object.entries(made.metrics).map(([name, one]) => ({
-			name: words(name), difference: one.difference, interval: one.interval, text: `${metric(name, one.a)} → ${metric(name, one.b)}`, verdict: judged(name, one, [a, b]) }))),
+			name: words(name), difference: one.difference, interval: one.interval, text: `${metric(name, one.a)} → ${metric(name, one.b)}`, verdict: rating(name, one, [a, b]) }))),
 		note('The point is the difference, the bar its 95 % interval over resampled rows, the line is no difference. Rows that a version learned from favour it.')),
 		h('div.grid2', x?.calibration?.length && y?.calibration?.length ? [card(`Calibration of version ${a}`, calibration(x.calibration)), card(`Calibration of version ${b}`, calibration(y.calibration))] : null,
 			change ? card('Change of the confusion', change) : null),

@@ -29,14 +29,14 @@ function planned(plan, rows) {
 	const { split } = plan;
 	const unused = plan.columns.filter((one) => !one.used && one.reason !== 'the target');
 	const used = plan.columns.filter((one) => one.used);
-	const how = split.by === 'folds' ? `${num(split.folds)} folds: every row is judged by a network that has not learned from it` : `${num(split.validation)} of ${num(rows)} rows are held out`;
+	const how = split.by === 'folds' ? `${num(split.folds)} folds: every row is scored by a network that has not learned from it` : `${num(split.validation)} of ${num(rows)} rows are held out`;
 	return h('div.stack', { id: 'plan' },
 		h('dl.facts',
 			h('dt', 'Time'), h('dd', plan.estimated_seconds == null ? 'unknown' : `about ${seconds(plan.estimated_seconds)}`),
 			h('dt', 'Memory'), h('dd', plan.estimated_bytes == null ? 'unknown' : `about ${bytes(plan.estimated_bytes)}`),
 			h('dt', 'Task'), h('dd', plan.task, h('span.mute', plan.task_reason ? `, ${plan.task_reason}` : '')),
 			h('dt', 'Family'), h('dd', words(plan.family), h('span.mute', plan.reason ? `, ${plan.reason}` : '')),
-			h('dt', 'Judged by'), h('dd', how),
+			h('dt', 'Scored by'), h('dd', how),
 			h('dt', 'Inputs'), h('dd', `${num(used.length)}: `, h('span.mute', used.slice(0, 30).map((one) => one.name).join(', '), used.length > 30 ? ', …' : '')),
 			unused.length ? [h('dt', 'Not used'), h('dd', unused.slice(0, 20).map((one, i) => [i ? '; ' : '', one.name, h('span.mute', one.reason ? ` (${one.reason})` : '')]))] : null),
 		warningList(plan.warnings));
@@ -78,7 +78,7 @@ export function trainForm(set, families, encoders, signal) {
 		put(settings, one && h('details', h('summary', `Settings of ${words(one.name)}`), h('p.hint', one.description), drawn.node));
 	};
 	// Whether the name is taken decides which fields are shown.
-	async function look() {
+	async function find() {
 		const name = model.value;
 		const found = name && model.checkValidity() ? await get(`/models/${name}`, signal).catch(() => null) : null;
 		if (name !== model.value) return;
@@ -109,7 +109,7 @@ export function trainForm(set, families, encoders, signal) {
 		h('section.card', h('h2', 'Train a model'), h('div.stack',
 			h('div.fields', field('Predict', target), field('Name of the model', model), choice), known,
 			h('details', h('summary', 'More: family, task, rows held out, seed'), h('div.stack',
-				h('div.fields', field('Family', family, 'automatic: selected from the data'), field('Task', task), field('Share held out', share, 'empty: every row is judged by networks that have not learned from it'), field('Weights of the classes', balance), field('Seed', seed)), settings)),
+				h('div.fields', field('Family', family, 'automatic: selected from the data'), field('Task', task), field('Share held out', share, 'empty: every row is scored by networks that have not learned from it'), field('Weights of the classes', balance), field('Seed', seed)), settings)),
 			h('div.row', h('button.main', 'Show the plan'), h('span.small.mute', 'Nothing is trained before you have seen it.')))),
 		plan,
 		card('Columns', columnTable(set, kinds)));
@@ -123,13 +123,13 @@ export function trainForm(set, families, encoders, signal) {
 		put(plan);
 	};
 	family.onchange = drawSettings;
-	model.oninput = look;
+	model.oninput = find;
 	choice.classList.add('hide');
 	serve.disabled = true;
 	attempt(async () => {
 		const name = nameOf(set.name);
 		if (!model.value && !(await get(`/models/${name}`, signal).then(() => true, () => false))) model.value = name;
-		await look();
+		await find();
 	});
 	return form;
 }

@@ -7,7 +7,7 @@ import { card, empty, act, toast, sure, remover, chip, quality, reload } from '.
 export async function versionsTab({ it, path, name, signal }) {
 	const { items } = await get(`${path}/versions`, signal);
 	if (!items.length) return empty('No version yet', 'Each finished training creates one.', go('Train from a dataset', 'datasets'));
-	// Each changes what clients are answered, so each wants a confirmation.
+	// Each changes what clients are answered, so each needs a confirmation.
 	const change = (question, text, way, to, body, done) => async () => {
 		if (!(await sure(question, text(), 'Yes, change it', 'button.main'))) return;
 		await call(way, `${path}/${to}`, body());

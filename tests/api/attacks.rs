@@ -103,7 +103,7 @@ async fn keys_are_shown_once_limited_to_models_and_revoked_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn guessing_keys_is_slowed_down() {
+async fn trying_keys_is_slowed_down() {
     let server = closed().await;
     let mut seen = BTreeSet::new();
     for i in 0..30 {

@@ -39,8 +39,8 @@ fn noisy(csv: &str) -> String {
 
 /// The probabilities that the server answers, in the order of the classes.
 async fn served(server: &TestServer, model: &str, rows: &Value, classes: &[Value]) -> Vec<Vec<f32>> {
-    let asked = json!({"rows": rows["rows"], "top_k": classes.len()});
-    let answer = server.post(&format!("/api/v1/models/{model}/predict"), asked).await.ok();
+    let body = json!({"rows": rows["rows"], "top_k": classes.len()});
+    let answer = server.post(&format!("/api/v1/models/{model}/predict"), body).await.ok();
     let of = |row: &Value| -> Vec<f32> {
         let probability = |class: &Value| row["probabilities"][class.as_str().unwrap()].as_f64().unwrap_or(0.0) as f32;
         classes.iter().map(probability).collect()

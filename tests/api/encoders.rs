@@ -1,4 +1,4 @@
-//! Pretrained encoders: added, listed, asked for vectors, used by models that are trained or observe, removed.
+//! Pretrained encoders: added, listed, called for vectors, used by models that are trained or observe, removed.
 
 use crate::server::{Answer, TestServer, send};
 use base64::Engine;
@@ -92,9 +92,9 @@ async fn models_read_a_text_with_an_encoder() {
 
     let codes = server.post("/api/v1/models/m/embed", &rows).await.ok();
     assert_eq!(codes["embeddings"][1].as_array().unwrap().len() as u64, codes["width"].as_u64().unwrap());
-    let mut asked = rows.clone();
-    (asked["sparse"], asked["layer"]) = (json!(true), codes["layer"].clone());
-    let sparse = server.post("/api/v1/models/m/embed", &asked).await.ok();
+    let mut sparse_request = rows.clone();
+    (sparse_request["sparse"], sparse_request["layer"]) = (json!(true), codes["layer"].clone());
+    let sparse = server.post("/api/v1/models/m/embed", &sparse_request).await.ok();
     for (at, value) in sparse["embeddings"][0]["indices"]
         .as_array()
         .unwrap()
@@ -103,8 +103,8 @@ async fn models_read_a_text_with_an_encoder() {
     {
         assert_eq!(&codes["embeddings"][0][at.as_u64().unwrap() as usize], value);
     }
-    asked["layer"] = json!("none");
-    assert_eq!(server.post("/api/v1/models/m/embed", &asked).await.problem(), (422, "unknown_layer"));
+    sparse_request["layer"] = json!("none");
+    assert_eq!(server.post("/api/v1/models/m/embed", &sparse_request).await.problem(), (422, "unknown_layer"));
 
     // One that only observes.
     let request = json!({"target": "topic", "features": features});
@@ -115,7 +115,7 @@ async fn models_read_a_text_with_an_encoder() {
     assert_eq!(answer["predictions"][0]["label"], "card");
 }
 
-/// An encoder that no other test has: the openers of this process are asked by digest alone.
+/// An encoder that no other test has: the openers of this process are found by digest alone.
 fn packed_with_own_digest(name: &str) -> Vec<u8> {
     let config = std::fs::read(fixture(name).join("config.json")).unwrap();
     let changed = [&config[..], b"\n \n"].concat();
@@ -327,7 +327,7 @@ async fn models_read_a_picture_with_an_encoder() {
     assert_eq!(answer["predictions"][1]["label"], "below");
 }
 
-/// Texts of words that the tiny encoders know among words of random letters.
+/// Texts of words in the vocabulary of the tiny encoders among words of random letters.
 fn disturbed(rows: usize) -> Vec<String> {
     let known = ["card", "bank", "lost", "account", "money", "transfer", "pay", "open", "close", "new", "old"];
     let mut state = 7u64;

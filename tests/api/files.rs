@@ -76,21 +76,21 @@ async fn a_file_is_answered_line_by_line_and_a_row_that_does_not_fit_says_why() 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_cannot_be_answered_has_a_status() {
     let server = server().await;
-    let ask = |query: &'static str, kind: &'static str, body: &'static str| {
+    let refused = |query: &'static str, kind: &'static str, body: &'static str| {
         let request = server.request(Method::POST, &format!("/api/v1/models/{query}"));
         send(request.header("content-type", kind).body(body))
     };
-    let none = ask("none/predict", "text/csv", "x,y\n1,2\n").await;
+    let none = refused("none/predict", "text/csv", "x,y\n1,2\n").await;
     assert_eq!(none.problem(), (404, "model_not_found"));
-    let version = ask("m/predict?version=9", "text/csv", "x,y\n1,2\n").await;
+    let version = refused("m/predict?version=9", "text/csv", "x,y\n1,2\n").await;
     assert_eq!(version.problem(), (404, "version_not_found"));
-    let other = ask("m/predict", "text/csv", "a,b\n1,2\n").await;
+    let other = refused("m/predict", "text/csv", "a,b\n1,2\n").await;
     assert_eq!(other.problem(), (422, "unknown_column"));
-    let ragged = ask("m/predict", "text/csv", "x,y,colour\n1,2,red\n1\n").await;
+    let ragged = refused("m/predict", "text/csv", "x,y,colour\n1,2,red\n1\n").await;
     assert_eq!(ragged.problem(), (422, "ragged_rows"));
-    let coverage = ask("m/predict?coverage=2", "text/csv", "x,y\n1,2\n").await;
+    let coverage = refused("m/predict?coverage=2", "text/csv", "x,y\n1,2\n").await;
     assert_eq!(coverage.problem(), (400, "invalid_coverage"));
-    let unknown = ask("m/predict?depth=2", "text/csv", "x,y\n1,2\n").await;
+    let unknown = refused("m/predict?depth=2", "text/csv", "x,y\n1,2\n").await;
     assert_eq!(unknown.problem(), (400, "unknown_field"));
 }
 
@@ -283,7 +283,7 @@ fn process(folder: &Path) -> Process {
     Process::start(kenyon("serve").arg("--data-dir").arg(folder).args(["--workers", "1"])).unwrap()
 }
 
-/// Asks until `wanted` holds of the job.
+/// Polls until `wanted` holds of the job.
 async fn job_until(client: &Client, url: &str, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     for _ in 0..6000 {
         let job = send(client.get(format!("{url}/api/v1/jobs/{id}"))).await.ok();
@@ -350,8 +350,9 @@ async fn a_dataset_that_spells_its_numbers_otherwise_has_the_same_values() {
         json!({"dataset": "points", "target": "y", "family": "sparse_mlp", "config": config, "validation": validation})
     };
     assert_eq!(server.train("m", request(json!(0.2))).await["status"], "succeeded");
-    let judged = async |dataset: &str| server.post("/api/v1/models/m/evaluate", json!({"dataset": dataset})).await.ok();
-    let (here, there) = (judged("points").await, judged("commas").await);
+    let evaluated =
+        async |dataset: &str| server.post("/api/v1/models/m/evaluate", json!({"dataset": dataset})).await.ok();
+    let (here, there) = (evaluated("points").await, evaluated("commas").await);
     assert_eq!((&here["metrics"], &there["metrics"]), (&there["metrics"], &here["metrics"]));
     assert!(here["metrics"]["accuracy"].as_f64().unwrap() > 0.95 && there["warnings"].is_null(), "{there}");
     let queued = json!({"dataset": "commas", "format": "ndjson"});

@@ -92,11 +92,11 @@ async fn a_running_job_is_canceled_within_a_second() {
     while !seen.contains("event: progress") && !seen.contains("event: metric") {
         seen += &String::from_utf8_lossy(&events.chunk().await.unwrap().expect("it runs"));
     }
-    let asked = std::time::Instant::now();
+    let requested_at = std::time::Instant::now();
     server.post(&format!("{path}/cancel"), json!({})).await.ok();
     while let Some(chunk) = events.chunk().await.unwrap() {
         seen += &String::from_utf8_lossy(&chunk);
     }
-    assert!(asked.elapsed().as_secs_f64() < 5.0, "{:?}", asked.elapsed());
+    assert!(requested_at.elapsed().as_secs_f64() < 5.0, "{:?}", requested_at.elapsed());
     assert_eq!(server.get(&path).await.ok()["status"], "canceled", "{seen}");
 }

@@ -101,13 +101,13 @@ async fn versions_are_served_promoted_and_rolled_back() {
             .await;
         assert_eq!((&job["status"], &job["version"]), (&json!("succeeded"), &json!(version)), "{job}");
     }
-    let ask = || server.post("/api/v1/models/m/predict", json!({"rows": [{"x": 2.0, "y": 0.1, "colour": "red"}]}));
-    assert_eq!(ask().await.ok()["version"], 2);
+    let predict = || server.post("/api/v1/models/m/predict", json!({"rows": [{"x": 2.0, "y": 0.1, "colour": "red"}]}));
+    assert_eq!(predict().await.ok()["version"], 2);
     server.post("/api/v1/models/m/versions/1/promote", json!({})).await.ok();
-    let answer = ask().await.ok();
+    let answer = predict().await.ok();
     assert_eq!((&answer["version"], &answer["predictions"][0]["label"]), (&json!(1), &json!("right")));
     server.post("/api/v1/models/m/rollback", json!({})).await.ok();
-    assert_eq!(ask().await.ok()["version"], 2);
+    assert_eq!(predict().await.ok()["version"], 2);
     let split = json!({"stable": 1, "canary": {"version": 2, "weight": 0.5}});
     let answer =
         crate::server::send(server.request(reqwest::Method::PUT, "/api/v1/models/m/traffic").json(&split)).await.ok();
@@ -119,7 +119,7 @@ async fn versions_are_served_promoted_and_rolled_back() {
     let figures = server.post("/api/v1/models/m/evaluate", json!({"dataset": "clouds"})).await.ok();
     assert!(figures["metrics"]["accuracy"].as_f64().unwrap() > 0.9, "{figures}");
     assert_eq!(server.delete("/api/v1/models/m").await.status, 204);
-    assert_eq!(ask().await.problem(), (404, "model_not_found"));
+    assert_eq!(predict().await.problem(), (404, "model_not_found"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,11 +43,11 @@ async fn an_empty_model_learns_row_by_row() {
             && answer["drift"]["detected"].is_boolean()
             && answer["memory"]["capacity"].is_number()
     );
-    let asked =
+    let predicted =
         server.post("/api/v1/models/s/predict", json!({"rows": [{"x": 2.1, "y": 1}, {"x": -1.9, "y": 1}]})).await.ok();
-    let labels: Vec<&Value> = asked["predictions"].as_array().unwrap().iter().map(|p| &p["label"]).collect();
-    assert_eq!(labels, [&json!("right"), &json!("left")], "{asked}");
-    let late = json!({"prediction_id": asked["predictions"][0]["prediction_id"], "target": "right"});
+    let labels: Vec<&Value> = predicted["predictions"].as_array().unwrap().iter().map(|p| &p["label"]).collect();
+    assert_eq!(labels, [&json!("right"), &json!("left")], "{predicted}");
+    let late = json!({"prediction_id": predicted["predictions"][0]["prediction_id"], "target": "right"});
     assert_eq!(server.post("/api/v1/models/s/feedback", &late).await.ok()["observed"], 1);
     assert_eq!(
         server.post("/api/v1/models/s/feedback", json!({"prediction_id": "none", "target": "right"})).await.status,
@@ -65,9 +65,9 @@ async fn looking_at_a_stream_changes_no_answer() {
     let csv: String = (0..120).map(|i| format!("{},{},{}\n", row(i)["x"], row(i)["y"], row(i)["label"])).collect();
     server.put("/api/v1/datasets/d", format!("x,y,label\n{csv}")).await.ok();
     server.train("t", json!({"dataset": "d", "target": "label", "family": "hybrid"})).await;
-    let ask = json!({"rows": [{"x": 2.1, "y": 1}, {"x": -1.9, "y": 3}, {"x": 0.4, "y": 0}]});
+    let probes = json!({"rows": [{"x": 2.1, "y": 1}, {"x": -1.9, "y": 3}, {"x": 0.4, "y": 0}]});
     let sure = async || -> Vec<f64> {
-        let answer = server.post("/api/v1/models/t/predict", &ask).await.ok();
+        let answer = server.post("/api/v1/models/t/predict", &probes).await.ok();
         answer["predictions"].as_array().unwrap().iter().map(|p| p["probability"].as_f64().unwrap()).collect()
     };
     let before = sure().await;
@@ -118,9 +118,9 @@ async fn a_prediction_after_an_answer_knows_its_rows() {
         let class = format!("class {i}");
         let new = json!({"x": 0, "y": 0, "label": class});
         server.post("/api/v1/models/s/observe", json!({"rows": [new]})).await.ok();
-        let asked =
+        let predicted =
             server.post("/api/v1/models/s/predict", json!({"rows": [{"x": 0, "y": 0}], "top_k": 50})).await.ok();
-        assert!(asked.to_string().contains(&format!("\"{class}\"")), "{asked}");
+        assert!(predicted.to_string().contains(&format!("\"{class}\"")), "{predicted}");
     }
 }
 
@@ -144,8 +144,8 @@ async fn absurd_targets_are_refused_and_nothing_of_their_body_is_learned() {
     assert_eq!(refused.body["details"][0]["row"], 1050);
     // The first portion of a body of lines stands; the second, which holds the target, does not.
     assert_eq!(server.get("/api/v1/models/v/stream").await.ok()["observed"], 1300);
-    let asked = server.post("/api/v1/models/v/predict", json!({"rows": [{"a": 9}]})).await.ok();
-    assert!((asked["predictions"][0]["value"].as_f64().unwrap() - 90.0).abs() < 5.0, "{asked}");
+    let predicted = server.post("/api/v1/models/v/predict", json!({"rows": [{"a": 9}]})).await.ok();
+    assert!((predicted["predictions"][0]["value"].as_f64().unwrap() - 90.0).abs() < 5.0, "{predicted}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -155,9 +155,9 @@ async fn every_family_learns_from_feedback() {
     server.put("/api/v1/datasets/d", format!("x,y,label\n{csv}")).await.ok();
     server.train("m", json!({"dataset": "d", "target": "label", "family": "sparse_mlp"})).await;
     let rows = json!({"rows": [{"x": 2.1, "y": 1}, {"x": -1.9, "y": 3}]});
-    let asked = server.post("/api/v1/models/m/predict", rows).await.ok();
+    let predicted = server.post("/api/v1/models/m/predict", rows).await.ok();
     for (place, label) in [(1, "left"), (0, "right")] {
-        let late = json!({"prediction_id": asked["predictions"][place]["prediction_id"], "target": label});
+        let late = json!({"prediction_id": predicted["predictions"][place]["prediction_id"], "target": label});
         assert_eq!(server.post("/api/v1/models/m/feedback", &late).await.ok()["observed"], 1);
         assert_eq!(server.post("/api/v1/models/m/feedback", &late).await.status, 404, "a label is learned once");
     }
@@ -201,8 +201,8 @@ async fn what_is_remembered_can_be_seen_and_forgotten() {
     let stream = server.get("/api/v1/models/s/stream").await.ok();
     assert_eq!((&stream["observed"], &stream["forgotten_since"]), (&json!(30), &json!(0)), "{stream}");
     assert_eq!(stream["consolidations"][0]["forgotten"], 30, "{stream}");
-    let asked = server.post("/api/v1/models/s/predict", json!({"rows": [{"x": 2.1, "y": 1}]})).await.ok();
-    assert_eq!(asked["predictions"][0]["label"], "right", "{asked}");
+    let predicted = server.post("/api/v1/models/s/predict", json!({"rows": [{"x": 2.1, "y": 1}]})).await.ok();
+    assert_eq!(predicted["predictions"][0]["label"], "right", "{predicted}");
     let more = server.post("/api/v1/models/s/observe", json!({"rows": [row(0)]})).await.ok();
     assert_eq!(more["prequential"]["rows"], 31, "{more}");
     let versions = server.get("/api/v1/models/s/versions").await.ok();
@@ -214,14 +214,14 @@ async fn what_is_remembered_can_be_seen_and_forgotten() {
 async fn the_nearest_remembered_rows_are_found() {
     let server = TestServer::start().await;
     empty(&server).await;
-    let ask = async |model: &str, k: usize| {
+    let nearest = async |model: &str, k: usize| {
         let path = format!("/api/v1/models/{model}/neighbors");
         server.post(&path, json!({"rows": [{"x": 2.3, "y": 3}, {"x": -1.9, "y": 1}], "k": k})).await
     };
-    assert_eq!(ask("s", 3).await.problem(), (409, "nothing_learned"));
+    assert_eq!(nearest("s", 3).await.problem(), (409, "nothing_learned"));
     let rows: Vec<Value> = (0..60).map(row).collect();
     server.post("/api/v1/models/s/observe", json!({"rows": rows})).await.ok();
-    let found = ask("s", 3).await.ok();
+    let found = nearest("s", 3).await.ok();
     for (near, label) in found["neighbors"].as_array().unwrap().iter().zip(["right", "left"]) {
         let near = near.as_array().unwrap();
         let similarity: Vec<f64> = near.iter().map(|n| n["similarity"].as_f64().unwrap()).collect();
@@ -230,19 +230,19 @@ async fn the_nearest_remembered_rows_are_found() {
         let page = server.get(&format!("/api/v1/models/s/memory?limit=200&label={label}")).await.ok();
         assert!(page["items"].as_array().unwrap().iter().any(|entry| entry["id"] == near[0]["id"]), "{page}");
     }
-    assert_eq!(ask("s", 0).await.problem(), (422, "bad_neighbors"));
-    assert_eq!(ask("none", 1).await.problem(), (404, "model_not_found"));
+    assert_eq!(nearest("s", 0).await.problem(), (422, "bad_neighbors"));
+    assert_eq!(nearest("none", 1).await.problem(), (404, "model_not_found"));
     let csv: String = (0..120).map(|i| format!("{},{},{}\n", row(i)["x"], row(i)["y"], row(i)["label"])).collect();
     server.put("/api/v1/datasets/d", format!("x,y,label\n{csv}")).await.ok();
     server.train("m", json!({"dataset": "d", "target": "label", "family": "memory"})).await;
-    let stored = ask("m", 2).await.ok();
+    let stored = nearest("m", 2).await.ok();
     assert_eq!(
         (&stored["neighbors"][0][0]["label"], &stored["neighbors"][1][1]["label"]),
         (&json!("right"), &json!("left"))
     );
     assert!(stored["neighbors"][0][0]["row"]["x"].as_f64().unwrap() > 1.0, "{stored}");
     server.train("t", json!({"dataset": "d", "target": "label", "family": "sparse_mlp"})).await;
-    assert_eq!(ask("t", 2).await.problem(), (409, "no_memory"));
+    assert_eq!(nearest("t", 2).await.problem(), (409, "no_memory"));
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -266,8 +266,8 @@ async fn a_number_is_not_predicted_before_one_was_learned() {
     assert_eq!(send(server.request(Method::PUT, "/api/v1/models/m").json(&model)).await.status, 201);
     let observed = server.post("/api/v1/models/m/observe", json!({"rows": [{"a": 1, "y": null}]})).await;
     assert_eq!(observed.status, 200, "{}", observed.body);
-    let asked = server.post("/api/v1/models/m/predict", json!({"rows": [{"a": 1}]})).await;
-    assert_eq!(asked.problem(), (409, "nothing_learned"));
+    let predicted = server.post("/api/v1/models/m/predict", json!({"rows": [{"a": 1}]})).await;
+    assert_eq!(predicted.problem(), (409, "nothing_learned"));
     server.post("/api/v1/models/m/observe", json!({"rows": [{"a": 1, "y": 5}]})).await.ok();
     assert!(
         server.post("/api/v1/models/m/predict", json!({"rows": [{"a": 1}]})).await.ok()["predictions"][0]["value"]

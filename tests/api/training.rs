@@ -222,7 +222,7 @@ async fn a_device_that_is_not_there_is_a_warning_of_the_job_and_the_version() {
     assert_eq!((&job["status"], &job["progress"]["device"]), (&json!("succeeded"), &json!("cpu")), "{job}");
     let version = &server.get("/api/v1/models/m/versions").await.ok()["items"][0];
     assert!(codes(&job).contains(&"device_fallback") && codes(version).contains(&"device_fallback"), "{job}");
-    // Who asks for the kernels gets what was asked for; candle trains on the CPU as well.
+    // A request for the kernels gets them; candle trains on the CPU as well.
     for (engine, warned) in [("kernels", false), ("candle", true)] {
         let job = train_and_wait(&server, "m", request("d", json!({"config": {"engine": engine, "epochs": 2}}))).await;
         assert_eq!(job["status"], "succeeded", "{job}");
@@ -254,7 +254,7 @@ async fn what_makes_no_reproducible_version_fails_the_job() {
     }
     server.put("/api/v1/datasets/d", csv).await.ok();
     let job = train_and_wait(&server, "m", request("d", json!({}))).await;
-    // Either the cells are read for what they are, or the job says what went wrong; never a version that cannot answer.
+    // Either the cells are read for what they are, or the job reports what went wrong; never a version that cannot answer.
     if job["status"] == "succeeded" {
         assert_eq!(predict(&server, "m", json!({"a": 90, "b": 1})).await.status, 200);
     } else {
@@ -337,8 +337,8 @@ async fn the_objective_decides_which_class_is_named_and_nothing_else() {
     server.put("/api/v1/datasets/d", csv).await.ok();
     let mut probabilities = Vec::new();
     for (model, objective, named) in [("plain", "accuracy", "common"), ("even", "balanced", "rare")] {
-        let asked = json!({"objective": objective, "config": {"epochs": 20}});
-        let job = train_and_wait(&server, model, request("d", asked)).await;
+        let settings = json!({"objective": objective, "config": {"epochs": 20}});
+        let job = train_and_wait(&server, model, request("d", settings)).await;
         assert_eq!(job["status"], "succeeded", "{job}");
         let never = codes(&job).contains(&"class_never_predicted");
         assert_eq!(never, objective == "accuracy", "{job}");
@@ -365,7 +365,7 @@ async fn the_objective_decides_which_class_is_named_and_nothing_else() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn small_tables_are_cross_fitted_and_every_row_is_judged() {
+async fn small_tables_are_cross_fitted_and_every_row_is_evaluated() {
     let server = TestServer::start().await;
     server.put("/api/v1/datasets/d", clouds(80)).await.ok();
     let dry = server.post("/api/v1/models/m/train", request("d", json!({"dry_run": true}))).await.ok();

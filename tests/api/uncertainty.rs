@@ -16,9 +16,9 @@ async fn train(server: &TestServer, family: &str) {
     assert_eq!(done["status"], "succeeded", "{done}");
 }
 
-async fn ask(server: &TestServer, model: &str, rows: Value) -> Vec<Value> {
-    let asked = json!({"rows": rows, "explain": true});
-    let answer = server.post(&format!("/api/v1/models/{model}/predict"), asked).await.ok();
+async fn explained(server: &TestServer, model: &str, rows: Value) -> Vec<Value> {
+    let body = json!({"rows": rows, "explain": true});
+    let answer = server.post(&format!("/api/v1/models/{model}/predict"), body).await.ok();
     answer["predictions"].as_array().unwrap().clone()
 }
 
@@ -32,7 +32,7 @@ async fn numbers_far_beyond_the_training_rows_are_novel_to_every_family() {
         let near = json!({"x": 2.1, "y": 1, "z": 1});
         let far = json!({"x": 1e4, "y": 1e4, "z": 1e4});
         let one_far = json!({"x": 2.1, "y": 1, "z": -1e4});
-        let answers = ask(&server, family, json!([near, far, one_far])).await;
+        let answers = explained(&server, family, json!([near, far, one_far])).await;
         let novelty: Vec<f64> = answers.iter().map(|a| a["novelty"].as_f64().unwrap()).collect();
         assert!(novelty[0] < 0.9 && novelty[1] > 0.98 && novelty[2] > 0.98, "{family}: {novelty:?}");
         assert!(answers[1]["abstained"] == true && answers[2]["abstained"] == true, "{family}: {answers:?}");
@@ -56,17 +56,17 @@ async fn what_a_token_changes_when_it_is_left_out_is_said_on_request() {
     let lines: String = (0..200).map(|i| format!("{}\n", row(i))).collect();
     server.put("/api/v1/datasets/d", lines).await.ok();
     train(&server, "attention").await;
-    let asked = |how: Value| json!({"rows": [{"x": 2.1, "y": 1, "z": 1}], "explain": how});
-    let answer = server.post("/api/v1/models/attention/predict", asked("leave_one_out".into())).await.ok();
+    let body = |how: Value| json!({"rows": [{"x": 2.1, "y": 1, "z": 1}], "explain": how});
+    let answer = server.post("/api/v1/models/attention/predict", body("leave_one_out".into())).await.ok();
     let tokens = answer["predictions"][0]["explanation"]["attention"].as_array().unwrap();
     let left_out = |name: &str| -> f64 {
         tokens.iter().filter(|t| t["name"] == name).map(|t| t["left_out"].as_f64().unwrap()).sum()
     };
     let others = left_out("y").abs().max(left_out("z").abs());
     assert!(left_out("x") > 0.5 && left_out("x") > 2.0 * others, "x alone determines the label: {tokens:?}");
-    let plain = server.post("/api/v1/models/attention/predict", asked(true.into())).await.ok();
+    let plain = server.post("/api/v1/models/attention/predict", body(true.into())).await.ok();
     assert!(plain["predictions"][0]["explanation"]["attention"][0].get("left_out").is_none(), "{plain}");
-    let wrong = server.post("/api/v1/models/attention/predict", asked("why".into())).await;
+    let wrong = server.post("/api/v1/models/attention/predict", body("why".into())).await;
     assert!(wrong.status == 400 && wrong.body.to_string().contains("leave_one_out"), "{}", wrong.body);
 }
 
@@ -78,7 +78,7 @@ async fn an_explanation_lists_the_observed_rows_it_recalls() {
     assert_eq!(send(server.request(Method::PUT, "/api/v1/models/s").json(&empty)).await.status, 201);
     let rows: Vec<Value> = (0..120).map(row).collect();
     server.post("/api/v1/models/s/observe", json!({"rows": rows})).await.ok();
-    let answers = ask(&server, "s", json!([{"x": 2.1, "y": 1, "z": 1}, {"x": 1e4, "y": 1e4, "z": 1e4}])).await;
+    let answers = explained(&server, "s", json!([{"x": 2.1, "y": 1, "z": 1}, {"x": 1e4, "y": 1e4, "z": 1e4}])).await;
     let memories = answers[0]["explanation"]["memories"].as_array().unwrap();
     assert!((1..=5).contains(&memories.len()), "{memories:?}");
     assert!(memories[0]["row"]["x"].is_number() && memories[0]["label"] == memories[0]["row"]["label"], "{memories:?}");
@@ -99,25 +99,25 @@ async fn an_answer_says_in_one_word_how_far_to_trust_it() {
     train(&server, "sparse_mlp").await;
     let near = json!({"x": 2.1, "y": 1, "z": 1});
     let far = json!({"x": 2.1, "y": 1e4, "z": 1});
-    let asked = async |more: Value| -> Vec<Value> {
+    let predict = async |more: Value| -> Vec<Value> {
         let mut request = json!({"rows": [near, far]});
         request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         let answer = server.post("/api/v1/models/sparse_mlp/predict", request).await.ok();
         answer["predictions"].as_array().unwrap().clone()
     };
-    let plain = asked(json!({})).await;
+    let plain = predict(json!({})).await;
     assert_eq!((&plain[0]["verdict"], &plain[1]["verdict"]), (&json!("sure"), &json!("unfamiliar")), "{plain:?}");
-    assert!(plain.iter().all(|p| p.get("set").is_none()), "sets are for who asks: {plain:?}");
+    assert!(plain.iter().all(|p| p.get("set").is_none()), "sets are for requests with a coverage: {plain:?}");
     // Nearly certain coverage needs both classes, and the level is the caller's.
-    let wary = asked(json!({"coverage": 0.999, "novelty_level": 1.0})).await;
+    let wary = predict(json!({"coverage": 0.999, "novelty_level": 1.0})).await;
     assert!(wary.iter().all(|p| p["verdict"] == "unsure" && p["abstained"] == false), "{wary:?}");
-    let strict = asked(json!({"novelty_level": 0.0})).await;
+    let strict = predict(json!({"novelty_level": 0.0})).await;
     assert!(strict[1]["abstained"] == true, "{strict:?}");
     for how in [json!({"coverage": 0.05}), json!({"coverage": 0.05, "conditional": "class"})] {
-        let sets = asked(how).await;
+        let sets = predict(how).await;
         assert!(sets.iter().all(|p| p["set"].as_array().unwrap().contains(&p["label"])), "{sets:?}");
     }
-    let empty = asked(json!({"coverage": 0.01, "allow_empty": true})).await;
+    let empty = predict(json!({"coverage": 0.01, "allow_empty": true})).await;
     assert!(empty[0]["set"].as_array().unwrap().len() <= 1, "{empty:?}");
     let path = "/api/v1/models/sparse_mlp/predict";
     for (wrong, named) in [
@@ -135,7 +135,7 @@ async fn explanations_are_differences_that_sum_and_importance_agrees() {
     let lines: String = (0..400).map(|i| format!("{}\n", row(i))).collect();
     server.put("/api/v1/datasets/d", lines).await.ok();
     train(&server, "sparse_mlp").await;
-    let answers = ask(&server, "sparse_mlp", json!([{"x": 2.1, "y": 1, "z": 1}])).await;
+    let answers = explained(&server, "sparse_mlp", json!([{"x": 2.1, "y": 1, "z": 1}])).await;
     let explanation = &answers[0]["explanation"];
     let number = |value: &Value| value.as_f64().unwrap();
     assert_eq!(explanation["unit"], "log-odds");
@@ -173,7 +173,7 @@ async fn texts_in_another_language_and_empty_ones_are_unfamiliar_and_words_expla
     assert_eq!(done["status"], "succeeded", "{done}");
     let texts = ["the driver really hated dinner on friday", "ma sœur n'a pas aimé le dîner", "我姐姐不喜欢晚餐", ""];
     let rows: Vec<Value> = texts.iter().map(|text| json!({"text": text})).collect();
-    let answers = ask(&server, "t", rows.into()).await;
+    let answers = explained(&server, "t", rows.into()).await;
     let verdicts: Vec<&Value> = answers.iter().map(|a| &a["verdict"]).collect();
     assert_eq!(verdicts, ["sure", "unfamiliar", "unfamiliar", "unfamiliar"], "{answers:?}");
     let first = &answers[0]["explanation"]["features"][0];

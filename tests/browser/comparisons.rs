@@ -82,8 +82,8 @@ async fn comparisons_are_made_and_drawn() {
         {"name": "pixels", "dataset": "pictures", "channels": "p*"}, {"name": "brain", "rdm": "brain"},
     ]);
     let samples = json!({"samples": 50});
-    let asked = json!({"stimuli": "pictures", "systems": systems, "reference": "brain", "bootstrap": samples, "weighting": ["pixels", "last layer"]});
-    let job = server.call("POST", "/comparisons", Some(asked)).await;
+    let body = json!({"stimuli": "pictures", "systems": systems, "reference": "brain", "bootstrap": samples, "weighting": ["pixels", "last layer"]});
+    let job = server.call("POST", "/comparisons", Some(body)).await;
     let found = format!("/comparisons/{}", job["id"].as_str().unwrap());
     let pages = [
         ("comparisons", "/comparisons", "document.querySelectorAll('[aria-label=Comparisons] a').length === 2"),

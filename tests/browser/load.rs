@@ -123,7 +123,7 @@ async fn share(server: &Server, length: Duration) -> f64 {
 }
 
 /// The requests that the overview repeats while a job trains, in addition to the job's events.
-const ASKED: [&str; 4] =
+const PATHS: [&str; 4] =
     ["/api/v1/system", "/api/v1/jobs?status=running&limit=8", "/api/v1/jobs?status=queued&limit=8", "/metrics"];
 
 /// Sends the overview's requests until it is dropped.
@@ -136,7 +136,7 @@ async fn dashboard(url: String, job: String, delay: Duration) {
     let lists = async {
         tokio::time::sleep(delay).await;
         loop {
-            for path in ASKED {
+            for path in PATHS {
                 client.get(format!("{url}{path}")).send().await.unwrap().bytes().await.unwrap();
             }
             tokio::time::sleep(Duration::from_secs(5)).await;
@@ -165,18 +165,18 @@ async fn twenty_dashboards_cost_little() {
     if let Some(browser) = Browser::open(&server).await {
         browser.go("/").await;
         browser.until("document.querySelector('.jobcard .chip.live')").await;
-        for path in ASKED {
+        for path in PATHS {
             browser.until(&format!("performance.getEntriesByName(location.origin + {}).length", json!(path))).await;
         }
         browser.close().await;
     }
     let alone = share(&server, length).await;
-    let mut looking = tokio::task::JoinSet::new();
+    let mut dashboards = tokio::task::JoinSet::new();
     for i in 0..DASHBOARDS {
-        looking.spawn(dashboard(server.url.clone(), job.clone(), Duration::from_millis(250 * i as u64)));
+        dashboards.spawn(dashboard(server.url.clone(), job.clone(), Duration::from_millis(250 * i as u64)));
     }
     let watched = share(&server, length).await;
-    assert!(looking.try_join_next().is_none() && running().await, "all look on to the end");
+    assert!(dashboards.try_join_next().is_none() && running().await, "all are open to the end");
     println!(
         "serving takes {:.2} % of a core beside a training, {:.2} % with {DASHBOARDS} dashboards",
         alone * 100.0,

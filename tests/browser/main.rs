@@ -201,7 +201,7 @@ async fn one_memory_and_then_many_are_forgotten() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_key_is_asked_for_and_kept_in_the_tab() {
+async fn a_key_is_requested_and_kept_in_the_tab() {
     let server = Server::start(Some("open-sesame-0123456789")).await;
     let Some(browser) = Browser::open(&server).await else { return };
     browser.go("/").await;

@@ -28,7 +28,7 @@ async fn two_versions_are_compared_on_the_same_rows() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn errors_of_numbers_are_drawn_and_any_dataset_can_be_judged() {
+async fn errors_of_numbers_are_drawn_and_any_dataset_can_be_evaluated() {
     with_browser!(server, browser);
     server.upload("points", points(400)).await;
     server.upload("others", points(90)).await;

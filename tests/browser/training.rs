@@ -58,7 +58,7 @@ async fn warnings_come_first_and_the_plan_says_what_it_costs() {
     let plan = browser.script("return document.querySelector('#plan').innerText").await;
     let plan = plan.as_str().unwrap();
     assert!(plan.contains("Time") && plan.contains("Memory") && plan.contains("about"), "{plan}");
-    // A plan holds for what was asked: another kind of a column needs another.
+    // A plan holds for its request: another kind of a column needs another.
     browser.choose("[name='k:copy']", "ignore").await;
     browser.until("!document.querySelector('#plan')").await;
     browser.press("Show the plan").await;
@@ -163,7 +163,7 @@ async fn a_stream_is_followed_live_with_drift_by_column() {
         "features": {"x": "number", "y": "number", "word": "category"}});
     server.call("PUT", "/models/points", Some(empty)).await;
     let rows = labelled(6_000);
-    // Sets are judged call by call, as they were served.
+    // Sets are evaluated call by call, as they were served.
     for part in rows[..2_000].chunks(500) {
         server.call("POST", "/models/points/observe", Some(json!({"rows": part}))).await;
     }

@@ -1,6 +1,6 @@
 """The Model Context Protocol through its own Python client, in its current form and with the older handshake.
 
-usage: agent.py BINARY. Starts a server with a key in a temporary folder, and trains and asks a model by tools alone.
+usage: agent.py BINARY. Starts a server with a key in a temporary folder, and trains and queries a model by tools alone.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""One model, every way to ask it: agree.py BINARY.
+"""One model, every way to query it: agree.py BINARY.
 
 Trains five mixed tables and predicts 1,000 rows of each by HTTP as JSON, with every cell as the text of the file, by
 `/v2` as JSON and as binary tensors, by gRPC, by the command line with and without the server, and by the exported ONNX
@@ -93,13 +93,13 @@ def agree(server, binary, folder, seed):
     name = f"mixed{seed}"
     rows = mixed(seed, 400)
     server.train(name, rows, "target", config={"epochs": 3})
-    asked = [{k: v for k, v in row.items() if k != "target"} for row in mixed(seed, ROWS + 400)[400:]]
-    expected = answers(server.predict(name, asked))
-    written = [{k: text(v) for k, v in row.items()} for row in asked]
+    unlabelled = [{k: v for k, v in row.items() if k != "target"} for row in mixed(seed, ROWS + 400)[400:]]
+    expected = answers(server.predict(name, unlabelled))
+    written = [{k: text(v) for k, v in row.items()} for row in unlabelled]
     compare("cells as text", answers(server.predict(name, written)), expected, exact=True)
     path = os.path.join(folder, name + ".csv")
     with open(path, "w", newline="") as file:
-        writer = csv.DictWriter(file, list(asked[0]))
+        writer = csv.DictWriter(file, list(unlabelled[0]))
         writer.writeheader()
         writer.writerows(written)
     compare("command line", command_line(binary, ["--server", server.url, "predict", name, path], folder), expected, exact=True)
@@ -113,8 +113,8 @@ def agree(server, binary, folder, seed):
     columns = [(tensor["name"], tensor["datatype"]) for tensor in metadata["inputs"] if tensor["name"] != "input"]
     # A tensor of truth values has no word for "missing": such rows go by the other ways only.
     flags = [column for column, datatype in columns if datatype == "BOOL"]
-    whole = [i for i, row in enumerate(asked) if all(row.get(flag) is not None for flag in flags)]
-    some, wanted = [asked[i] for i in whole], [expected[i] for i in whole]
+    whole = [i for i, row in enumerate(unlabelled) if all(row.get(flag) is not None for flag in flags)]
+    some, wanted = [unlabelled[i] for i in whole], [expected[i] for i in whole]
     is_text = any(isinstance(label, str) for label, _, _ in expected)
     with over_http.InferenceServerClient(server.http) as client:
         inputs = tensors(over_http, columns, some)
@@ -123,7 +123,7 @@ def agree(server, binary, folder, seed):
         inputs = tensors(over_grpc, columns, some)
         compare("gRPC", inferred(client.infer(name, inputs)), wanted, exact=False, labels_as_text=is_text)
     data = [
-        {"name": column, "datatype": datatype, "shape": [ROWS], "data": [cell(row.get(column)) for row in asked]}
+        {"name": column, "datatype": datatype, "shape": [ROWS], "data": [cell(row.get(column)) for row in unlabelled]}
         for column, datatype in columns
         for cell in [number if datatype == "FP64" else text if datatype == "BYTES" else lambda cell: cell]
     ]
@@ -135,7 +135,7 @@ def agree(server, binary, folder, seed):
     else:
         found = list(zip(outputs["label"], np.array(outputs["probabilities"]).reshape(ROWS, -1).max(axis=1).tolist(), [None] * ROWS))
     compare("/v2 JSON", found, expected, exact=False, labels_as_text=is_text)
-    found = exported.run(exported.load(server.url, name), asked, number)
+    found = exported.run(exported.load(server.url, name), unlabelled, number)
     if "value" in found:
         found = [(None, None, value) for value in found["value"].tolist()]
     else:

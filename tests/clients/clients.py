@@ -361,7 +361,7 @@ def errors_are_said_as_the_protocol_wants(s):
 def onnx_answers_rows_as_they_are(s):
     for model, target, rows in (("pictures", "digit", s.pictures[:20]), ("flowers", "species", s.flowers[:20]), ("flats", "price", s.flats[:20])):
         in_onnx(s, model, rows, target)
-    # The encoder's features are the other input that can be asked for.
+    # The encoder's features are the other input that can be requested.
     session = exported.load(s.url, "flowers", inputs="features")
     width = json.loads(session.get_modelmeta().custom_metadata_map["encoder.json"])["width"]
     [probabilities] = session.run(["probabilities"], {"features": np.zeros((2, width), np.float32)})

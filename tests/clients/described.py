@@ -27,7 +27,7 @@ class Server:
             s.bind(("127.0.0.1", 0))
             self.address = "127.0.0.1:%d" % s.getsockname()[1]
         command = [binary, "serve", "--listen", self.address, "--grpc-listen", "off", "--data-dir", f"{folder}/data"]
-        # Whether keys are asked for is tested with many wrong ones, which are slowed down otherwise; an evaluation, which no worker
+        # Whether keys are required is tested with many wrong ones, which are slowed down otherwise; an evaluation, which no worker
         # does, is answered 202 a little before the time of a request has passed.
         settings = {"KENYON_LOG": "error", "KENYON_MASTER_KEY": KEY, "KENYON_WRONG_KEY_LIMIT": "0"}
         settings |= {"KENYON_REQUEST_TIMEOUT": str(timeout)}

@@ -110,13 +110,13 @@ def judged(server, name, systems, subjects):
         server.upload(f"{name}_{at}", {"i": i, "j": j, "value": values})
     tiled = {"i": np.tile(i, len(subjects)), "j": np.tile(j, len(subjects)), "value": subjects.ravel()}
     server.upload(f"{name}_subjects", {**tiled, "subject": np.repeat([f"s{k}" for k in range(len(subjects))], len(i))})
-    asked = [{"name": f"m{at}", "rdm": f"{name}_{at}"} for at in range(len(systems))]
-    asked.append({"name": "brain", "rdm": f"{name}_subjects"})
+    requested = [{"name": f"m{at}", "rdm": f"{name}_{at}"} for at in range(len(systems))]
+    requested.append({"name": "brain", "rdm": f"{name}_subjects"})
     # Matrices are kept in single precision; rsatoolbox computes in that of its input.
     single = lambda values: RDMs(values.astype(np.float32).astype(float))
     models, brain = single(systems), single(subjects)
     for comparison, method in COMPARISONS.items():
-        found = server.compare(systems=asked, compare=comparison, reference="brain", bootstrap={"samples": 10})
+        found = server.compare(systems=requested, compare=comparison, reference="brain", bootstrap={"samples": 10})
         expected = compare(models, brain, method=method)
         fits = [one for one in found["similarity"] if one["b"] == "brain"]
         close(f"{name} {comparison}", [one["per_subject"] for one in fits], expected)
@@ -124,14 +124,14 @@ def judged(server, name, systems, subjects):
         low, high = boot_noise_ceiling(brain, method=method, rdm_descriptor="index")
         ceiling = found["noise_ceiling"]
         close(f"{name} {comparison} ceiling", [ceiling["lower"], ceiling["upper"]], [low, high])
-    return asked, models, brain
+    return requested, models, brain
 
 
-def bootstrap(server, name, asked, models, brain, samples):
+def bootstrap(server, name, requested, models, brain, samples):
     fixed = [rsa.model.ModelFixed(f"m{at}", models.subset("index", at)) for at in range(models.n_rdm)]
     np.random.seed(0)
     expected = eval_dual_bootstrap(fixed, brain, method="cosine", N=samples, k_pattern=1, k_rdm=1)
-    request = {"systems": asked, "compare": "cosine", "reference": "brain"}
+    request = {"systems": requested, "compare": "cosine", "reference": "brain"}
     found = server.compare(**request, bootstrap={"samples": samples, "over": ["stimuli", "subjects"], "seed": 1})
     error = [one["standard_error"] for one in found["similarity"] if one["b"] == "brain"]
     ratio = np.array(error) / np.sqrt(expected.model_var)

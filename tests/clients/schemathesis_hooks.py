@@ -1,4 +1,4 @@
-"""Media types that schemathesis does not know: bodies of bytes, answers of a JSON value a line, whose schema is that of a line, and events as text."""
+"""Media types unknown to schemathesis: bodies of bytes, answers of a JSON value a line, whose schema is that of a line, and events as text."""
 
 import json
 

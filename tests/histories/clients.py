@@ -236,12 +236,12 @@ class Client(threading.Thread):
         if self.predicted and self.random.random() < 0.7:
             self.label(self.predicted.pop(self.random.randrange(len(self.predicted))))
 
-    def label(self, asked):
-        id = asked["id"]
-        body = {"prediction_id": asked["prediction"], "target": label(id)}
+    def label(self, made):
+        id = made["id"]
+        body = {"prediction_id": made["prediction"], "target": label(id)}
         # A server that was killed between learning and keeping the answer leaves the key in use for a minute.
-        self.until_known("feedback", "POST", f"/api/v1/models/{self.stream}/feedback", body, f"f-{id}", tries=5, server=asked["server"],
-                         ids=[id], model=self.stream, predicted_at=asked["at"])
+        self.until_known("feedback", "POST", f"/api/v1/models/{self.stream}/feedback", body, f"f-{id}", tries=5, server=made["server"],
+                         ids=[id], model=self.stream, predicted_at=made["at"])
 
     def forget(self):
         gone = f"g{self.random.randrange(GROUPS)}"
@@ -255,7 +255,7 @@ class Client(threading.Thread):
         if taught:
             key, rows = self.random.choice(taught)
             self.call("observe_again", "POST", f"/api/v1/models/{self.stream}/observe", {"rows": rows}, key, model=self.stream)
-        waiting = [asked for asked in self.predicted if group(asked["id"]) == gone]
+        waiting = [made for made in self.predicted if group(made["id"]) == gone]
         if waiting:
             self.predicted.remove(waiting[0])
             time.sleep(1)

@@ -53,7 +53,7 @@ class Final:
 
     # -- the servers
 
-    def ask(self, server, method, path, body=None):
+    def request(self, server, method, path, body=None):
         """Repeated, because connections that were lost are noticed by and by."""
         end = time.monotonic() + 120
         while True:
@@ -66,22 +66,22 @@ class Final:
     def items(self, path):
         items, cursor = [], ""
         while cursor is not None:
-            status, page = self.ask(self.servers[0], "GET", f"{path}{'&' if '?' in path else '?'}limit=100{cursor}")
+            status, page = self.request(self.servers[0], "GET", f"{path}{'&' if '?' in path else '?'}limit=100{cursor}")
             assert status == 200, page
             items += page["items"]
             cursor = f"&cursor={page['next_cursor']}" if page.get("next_cursor") else None
         return items
 
-    def asked(self, server):
+    def answers_of(self, server):
         """Streams and predictions of a server."""
         streams, predictions = {}, {}
         for client in self.clients:
-            streams[client.stream], predictions[client.stream] = self.asked_model(server, client.stream, FIGURES + MORE_FIGURES)
+            streams[client.stream], predictions[client.stream] = self.answers_of_model(server, client.stream, FIGURES + MORE_FIGURES)
         return streams, predictions
 
-    def asked_model(self, server, name, figures):
-        _, stream = self.ask(server, "GET", f"/api/v1/models/{name}/stream")
-        _, answer = self.ask(server, "POST", f"/api/v1/models/{name}/predict", PROBES)
+    def answers_of_model(self, server, name, figures):
+        _, stream = self.request(server, "GET", f"/api/v1/models/{name}/stream")
+        _, answer = self.request(server, "POST", f"/api/v1/models/{name}/predict", PROBES)
         predictions = [{k: v for k, v in p.items() if k != "prediction_id"} for p in answer["predictions"]]
         return {key: stream[key] for key in figures if key in stream}, predictions
 
@@ -92,19 +92,19 @@ class Final:
             waiting = [job for job in self.items("/api/v1/jobs") if job["status"] in ("queued", "running")]
             pending = [name for name, past in self.pasts().items() if past.get("pending")]
             if not waiting and not pending:
-                counts = [self.asked(server)[0] for server in self.servers]
+                counts = [self.answers_of(server)[0] for server in self.servers]
                 if all(count == counts[0] for count in counts):
                     return
             for name in pending:
                 if not any(job["model"] == name for job in waiting):
-                    self.ask(self.servers[0], "POST", f"/api/v1/models/{name}/consolidate")
+                    self.request(self.servers[0], "POST", f"/api/v1/models/{name}/consolidate")
             assert time.monotonic() < end, f"not at rest after {PATIENCE} s: {len(waiting)} jobs, {pending} have rows to forget"
             time.sleep(0.5)
 
     def rows_of(self, dataset):
         rows, offset = [], 0
         while True:
-            _, page = self.ask(self.servers[0], "GET", f"/api/v1/datasets/{dataset}/rows?offset={offset}&limit=1000")
+            _, page = self.request(self.servers[0], "GET", f"/api/v1/datasets/{dataset}/rows?offset={offset}&limit=1000")
             page = page["rows"] if "rows" in page else page["items"]
             rows += [int(row["id"]) for row in page]
             offset += len(page)
@@ -117,7 +117,7 @@ class Final:
         for client in self.clients:
             ids, cursor = [], ""
             while cursor is not None:
-                _, page = self.ask(server, "GET", f"/api/v1/models/{client.stream}/memory?limit=1000{cursor}")
+                _, page = self.request(server, "GET", f"/api/v1/models/{client.stream}/memory?limit=1000{cursor}")
                 ids += [entry["row"]["id"] for entry in page["items"] if entry["row"]]
                 cursor = f"&cursor={page['next_cursor']}" if page["next_cursor"] else None
             memories[client.stream] = ids
@@ -130,7 +130,7 @@ class Final:
         forgot = [c.stream for c in self.clients if any(call["op"] == "forget" and call["model"] == c.stream for call in self.run.history.calls)]
         for name in [name for name in forgot if not pasts.get(name, {}).get("consolidated")][:LEARNED_ANEW]:
             other = f"{name}-anew"
-            self.ask(server, "PUT", f"/api/v1/models/{other}", about_stream())
+            self.request(server, "PUT", f"/api/v1/models/{other}", about_stream())
             for number, lines in enumerate(records[name]):
                 if lines:
                     key = {"idempotency-key": f"anew-{name}-{number}"}
@@ -140,24 +140,24 @@ class Final:
                         status, answer = self.client.send(server, "POST", f"/api/v1/models/{other}/observe", body,
                                                           key | {"content-type": "application/json"})
                         assert status is None or status < 400 or status >= 500, answer
-            live, anew = self.asked_model(server, name, FIGURES), self.asked_model(server, other, FIGURES)
+            live, anew = self.answers_of_model(server, name, FIGURES), self.answers_of_model(server, other, FIGURES)
             state["anew"][name] = {"live": live, "anew": anew}
 
     def state(self):
         state = {"streams": {}, "predictions": {}, "rows": {}, "memories": {}, "versions": {}, "made": {}, "anew": {}}
         self.settle()
         for server in self.servers:
-            state["streams"][server.name], state["predictions"][server.name] = self.asked(server)
+            state["streams"][server.name], state["predictions"][server.name] = self.answers_of(server)
             state["memories"][server.name] = self.remembered(server)
         state["jobs"] = {job["id"]: job for job in self.items("/api/v1/jobs") if job["kind"] == "train"}
         state["keys"] = [key["id"] for key in self.items("/api/v1/keys")]
         for client in self.clients:
-            _, versions = self.ask(self.servers[0], "GET", f"/api/v1/models/{client.model}/versions")
+            _, versions = self.request(self.servers[0], "GET", f"/api/v1/models/{client.model}/versions")
             state["versions"][client.model] = [v for v in (versions or {}).get("items", []) if v.get("job_id")]
             state["rows"][client.data] = self.rows_of(client.data)
             # Whether it is there, and whether it answers.
-            there, _ = self.ask(self.servers[0], "GET", f"/api/v1/models/{client.made}")
-            answers, body = self.ask(self.servers[0], "POST", f"/api/v1/models/{client.made}/predict", {"rows": [row(1)]})
+            there, _ = self.request(self.servers[0], "GET", f"/api/v1/models/{client.made}")
+            answers, body = self.request(self.servers[0], "POST", f"/api/v1/models/{client.made}/predict", {"rows": [row(1)]})
             state["made"][client.made] = [there, code_of(body) or answers]
         # Killed, so that what follows is replayed from the log.
         for process in self.servers:
@@ -168,6 +168,6 @@ class Final:
         for process in self.servers:
             process.start()
             name = f"{process.name} after a replay"
-            state["streams"][name], state["predictions"][name] = self.asked(process)
+            state["streams"][name], state["predictions"][name] = self.answers_of(process)
         self.learned_anew(state, kept)
         return state

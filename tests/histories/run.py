@@ -1,4 +1,4 @@
-"""Many clients call Kenyon while its processes are killed, paused and cut off; then everything that was acknowledged is looked for.
+"""Many clients call Kenyon while its processes are killed, paused and cut off; then everything that was acknowledged is searched.
 
 usage: python3 tests/histories/run.py BINARY [--seconds 60] [--seed 1] [--clients 6] [--postgres] [--plant FAULT]
                                       [--without KIND] [--total-seconds S] [--summary FILE]

@@ -1,4 +1,4 @@
-//! The counter by which readers of copies know what may have changed, and a log in memory.
+//! The counter by which readers of copies detect what may have changed, and a log in memory.
 
 mod log;
 

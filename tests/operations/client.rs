@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 /// How long it retries before a test fails.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Knows the current address of the server; cheap to clone.
+/// Has the current address of the server; cheap to clone.
 #[derive(Clone)]
 pub(crate) struct Client {
     http: reqwest::Client,

@@ -150,12 +150,12 @@ fn assert_nothing_left(folder: &Path, versions: usize) {
         }
     }
     let of = |start: &str| files.iter().filter(|f| f.starts_with(start)).count();
-    let strange: Vec<&String> = files
+    let leftovers: Vec<&String> = files
         .iter()
         .filter(|f| !f.starts_with("objects/datasets/") && !f.starts_with("objects/models/"))
         .filter(|f| !["lock", "kenyon.db", "kenyon.db-wal", "kenyon.db-shm"].contains(&f.as_str()))
         .collect();
-    assert!(strange.is_empty(), "left over: {strange:?}");
+    assert!(leftovers.is_empty(), "left over: {leftovers:?}");
     assert_eq!((of("objects/datasets/"), of("objects/models/")), (2, 3 * versions), "{files:#?}");
 }
 

@@ -180,14 +180,14 @@ fn seeds() -> Vec<Seed> {
 }
 
 /// The duration, and the random numbers.
-pub(crate) fn asked() -> (u64, Random) {
+pub(crate) fn duration_and_random() -> (u64, Random) {
     let number = |name: &str, default: u64| std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default);
     (number("KENYON_FUZZ_SECONDS", 0), Random(number("KENYON_FUZZ_SEED", 1)))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_sent_breaks_it() {
-    let (seconds, mut random) = asked();
+    let (seconds, mut random) = duration_and_random();
     let folder = tempfile::tempdir().unwrap();
     let mut command = kenyon("serve");
     command.arg("--data-dir").arg(folder.path()).args([
@@ -213,8 +213,8 @@ async fn nothing_sent_breaks_it() {
     let mut sent = 0;
     while if seconds > 0 { begun.elapsed() < Duration::from_secs(seconds) } else { sent < 200 } {
         sent += 1;
-        let pick = random.below(seeds.len() + 6);
-        let (method, path, body, headers) = match seeds.get(pick) {
+        let index = random.below(seeds.len() + 6);
+        let (method, path, body, headers) = match seeds.get(index) {
             Some(seed) => (seed.method, seed.path, mutated(&seed.body, &mut random), seed.headers.clone()),
             None => ("POST", "/api/v1/models/b/import", bundle(&archive, &mut random), Vec::new()),
         };

@@ -2,7 +2,7 @@
 //! Settings as in `fuzz`.
 
 use crate::client::{Client, clouds};
-use crate::fuzz::{asked, spoil};
+use crate::fuzz::{duration_and_random, spoil};
 use crate::support::process::{Process, kenyon};
 use crate::support::random::Random;
 use kenyon::oip::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
@@ -76,40 +76,40 @@ fn request() -> ModelInferRequest {
 
 /// The same values beside the tensors instead of within.
 fn raw_request() -> ModelInferRequest {
-    let mut asked = request();
-    asked.inputs.iter_mut().for_each(|input| input.contents = None);
+    let mut infer = request();
+    infer.inputs.iter_mut().for_each(|input| input.contents = None);
     let numbers: Vec<u8> = [1.0f32, -2.0].into_iter().flat_map(f32::to_le_bytes).collect();
     let colours = b"\x03\0\0\0red\x04\0\0\0blue".to_vec();
-    asked.raw_input_contents = [numbers.clone(), numbers, colours].into_iter().map(Into::into).collect();
-    asked
+    infer.raw_input_contents = [numbers.clone(), numbers, colours].into_iter().map(Into::into).collect();
+    infer
 }
 
 /// Changes one field of a message that is otherwise right.
-fn twist(asked: &mut ModelInferRequest, random: &mut Random) {
+fn twist(infer: &mut ModelInferRequest, random: &mut Random) {
     let shapes: [&[i64]; 6] = [&[], &[-1], &[0], &[i64::MAX, i64::MAX], &[2, 1], &[1 << 40]];
     let datatypes = ["", "FP64", "INT8", "UINT64", "BOOL", "BYTES", "FP16", "fp32", "\0"];
-    if asked.inputs.is_empty() {
+    if infer.inputs.is_empty() {
         return;
     }
-    let at = random.below(asked.inputs.len());
+    let at = random.below(infer.inputs.len());
     match random.below(9) {
-        0 => asked.inputs[at].shape = shapes[random.below(shapes.len())].to_vec(),
-        1 => asked.inputs[at].datatype = datatypes[random.below(datatypes.len())].into(),
-        2 => asked.inputs[at].name = "\u{202e}..".repeat(random.below(500)),
-        3 => drop(asked.inputs.remove(at)),
-        4 => asked.inputs.push(asked.inputs[at].clone()),
+        0 => infer.inputs[at].shape = shapes[random.below(shapes.len())].to_vec(),
+        1 => infer.inputs[at].datatype = datatypes[random.below(datatypes.len())].into(),
+        2 => infer.inputs[at].name = "\u{202e}..".repeat(random.below(500)),
+        3 => drop(infer.inputs.remove(at)),
+        4 => infer.inputs.push(infer.inputs[at].clone()),
         5 => {
-            asked.inputs[at].contents = Some(InferTensorContents { bool_contents: vec![true; 7], ..Default::default() })
+            infer.inputs[at].contents = Some(InferTensorContents { bool_contents: vec![true; 7], ..Default::default() })
         }
-        6 => asked.raw_input_contents.push(vec![0xff; random.below(64)].into()),
-        7 => asked.model_version = ["0", "-1", "99", "one", "18446744073709551616"][random.below(5)].into(),
-        _ => asked.outputs[0].name = ["", "label", "probabilities", "\n"][random.below(4)].into(),
+        6 => infer.raw_input_contents.push(vec![0xff; random.below(64)].into()),
+        7 => infer.model_version = ["0", "-1", "99", "one", "18446744073709551616"][random.below(5)].into(),
+        _ => infer.outputs[0].name = ["", "label", "probabilities", "\n"][random.below(4)].into(),
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_message_breaks_it() {
-    let (seconds, mut random) = asked();
+    let (seconds, mut random) = duration_and_random();
     let folder = tempfile::tempdir().unwrap();
     let mut command = kenyon("serve");
     command.args(["--grpc-listen", "127.0.0.1:0", "--workers", "1", "--log", "warn,kenyon::app=info"]);
@@ -137,15 +137,15 @@ async fn no_message_breaks_it() {
     let (begun, mut codes, mut sent) = (Instant::now(), BTreeMap::<String, u64>::new(), 0);
     while if seconds > 0 { begun.elapsed() < Duration::from_secs(seconds) } else { sent < 300 } {
         sent += 1;
-        let mut asked = if random.below(2) == 0 { request() } else { raw_request() };
+        let mut infer = if random.below(2) == 0 { request() } else { raw_request() };
         for _ in 0..random.below(3) {
-            twist(&mut asked, &mut random);
+            twist(&mut infer, &mut random);
         }
-        let mut message = asked.encode_to_vec();
+        let mut message = infer.encode_to_vec();
         let mut method = INFER;
         if random.below(8) == 0 {
             method = "/inference.GRPCInferenceService/ModelMetadata";
-            message = ModelMetadataRequest { name: "m".into(), version: asked.model_version }.encode_to_vec();
+            message = ModelMetadataRequest { name: "m".into(), version: infer.model_version }.encode_to_vec();
         }
         if random.below(2) == 0 {
             spoil(&mut message, &mut random);

@@ -64,10 +64,10 @@ async fn a_mixed_load_stays_flat() {
     for _ in 0..10 {
         let (begun, mut times, cpu) = (Instant::now(), Vec::new(), server.cpu_seconds());
         while begun.elapsed() < window {
-            let asked = Instant::now();
+            let sent_at = Instant::now();
             let answer = client.once("POST", "/api/v1/models/m/predict", Some(rows(8))).await;
             assert!(matches!(answer, Some((200, _))), "{answer:?}");
-            times.push(asked.elapsed());
+            times.push(sent_at.elapsed());
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         let (count, spent) = (times.len(), server.cpu_seconds() - cpu);
@@ -92,12 +92,12 @@ async fn too_much_is_refused_at_once() {
     let (_server, client) = served(&folder, &["--max-requests", "8"]).await;
     let body = rows(200);
     let load = async |clients: usize| {
-        let asking = (0..clients).map(async |_| {
+        let clients_running = (0..clients).map(async |_| {
             let (begun, mut accepted, mut refused) = (Instant::now(), Vec::new(), 0u64);
             while begun.elapsed() < Duration::from_secs(1) {
-                let asked = Instant::now();
+                let sent_at = Instant::now();
                 match client.once("POST", "/api/v1/models/m/predict", Some(body.clone())).await {
-                    Some((200, _)) => accepted.push(asked.elapsed()),
+                    Some((200, _)) => accepted.push(sent_at.elapsed()),
                     Some((429 | 503, _)) => {
                         refused += 1;
                         tokio::time::sleep(Duration::from_millis(5)).await;
@@ -109,11 +109,11 @@ async fn too_much_is_refused_at_once() {
         });
         let live = async {
             tokio::time::sleep(Duration::from_millis(500)).await;
-            let asked = Instant::now();
+            let sent_at = Instant::now();
             assert!(matches!(client.once("GET", "/livez", None).await, Some((200, _))));
-            asked.elapsed()
+            sent_at.elapsed()
         };
-        let (all, live) = futures::future::join(futures::future::join_all(asking), live).await;
+        let (all, live) = futures::future::join(futures::future::join_all(clients_running), live).await;
         let mut accepted: Vec<Duration> = all.iter().flat_map(|(times, _)| times.clone()).collect();
         let refused: u64 = all.iter().map(|(_, refused)| refused).sum();
         let count = accepted.len();

@@ -25,13 +25,13 @@ async fn server(folder: &Path, more: &[&str]) -> (Process, Client) {
 }
 
 /// Predictions one after the other until it is stopped: how many failed, how many there were, and the longest.
-struct Asking {
+struct PredictLoad {
     stop: Arc<AtomicBool>,
     failed: Arc<AtomicUsize>,
     task: tokio::task::JoinHandle<Vec<Duration>>,
 }
 
-impl Asking {
+impl PredictLoad {
     fn start(client: &Client) -> Self {
         let (stop, failed) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         let (client, stopped, counted) = (client.clone(), stop.clone(), failed.clone());
@@ -99,7 +99,7 @@ fn long_training() -> Value {
 async fn a_training_that_is_killed_goes_on_once_then_fails_and_the_server_answers_throughout() {
     let folder = tempfile::tempdir().unwrap();
     let (server, client) = server(folder.path(), &["--checkpoint-seconds", "0.1"]).await;
-    let asking = Asking::start(&client);
+    let load = PredictLoad::start(&client);
     let job = client.post("/api/v1/models/t/train", &long_training(), None).await;
     let id = job["id"].as_str().unwrap();
     let path = format!("/api/v1/jobs/{id}");
@@ -121,7 +121,7 @@ async fn a_training_that_is_killed_goes_on_once_then_fails_and_the_server_answer
     assert_eq!((&job["status"], &job["error"]["code"]), (&json!("failed"), &json!("killed")), "{job}");
     assert_eq!(job["attempt"], 2);
     assert!(job["resumed_from_step"].as_u64().unwrap() > 0, "{job}");
-    asking.end().await;
+    load.end().await;
     assert_eq!(std::fs::read_dir(folder.path().join("scratch")).unwrap().count(), 0, "nothing is left over");
 }
 
@@ -129,14 +129,14 @@ async fn a_training_that_is_killed_goes_on_once_then_fails_and_the_server_answer
 async fn a_training_that_exceeds_its_memory_is_a_failed_job_and_nothing_else() {
     let folder = tempfile::tempdir().unwrap();
     let (server, client) = server(folder.path(), &["--train-memory", "80000000"]).await;
-    let asking = Asking::start(&client);
+    let load = PredictLoad::start(&client);
     let request = json!({ "dataset": "d", "target": "label", "family": "sparse_mlp",
         "config": { "hidden": [40_000], "members": 4 } });
     let job = client.train("t", &request).await;
     assert_eq!((&job["status"], &job["error"]["code"]), (&json!("failed"), &json!("out_of_memory")), "{job}");
     assert_eq!(job["attempt"], 1, "it would take as much again");
     assert!(job["error"]["detail"].as_str().unwrap().contains("--train-memory"), "{job}");
-    asking.end().await;
+    load.end().await;
     assert!(children(server.id()).is_empty());
 }
 

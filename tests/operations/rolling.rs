@@ -66,7 +66,7 @@ async fn servers_are_replaced_without_a_failed_request() {
 
     let (stop, answered, failed) =
         (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let asking: Vec<_> = (0..4)
+    let predicting: Vec<_> = (0..4)
         .map(|i| {
             let (client, stop, answered, failed) = (client.clone(), stop.clone(), answered.clone(), failed.clone());
             tokio::spawn(async move {
@@ -97,7 +97,7 @@ async fn servers_are_replaced_without_a_failed_request() {
     }
     tokio::time::sleep(Duration::from_millis(500)).await;
     stop.store(true, Ordering::Relaxed);
-    futures::future::join_all(asking).await;
+    futures::future::join_all(predicting).await;
     let (answered, failed) = (answered.load(Ordering::Relaxed), failed.load(Ordering::Relaxed));
     println!("rolling restart, four restarts behind haproxy: {answered} answered, {failed} failed");
     assert!(answered > 100);

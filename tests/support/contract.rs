@@ -1,4 +1,4 @@
-//! The OpenAPI document as a contract: answers and examples are checked against its schemas. Of JSON Schema it knows
+//! The OpenAPI document as a contract: answers and examples are checked against its schemas. Of JSON Schema it supports
 //! what the document uses. Beyond it, a field that no schema names is a fault: what is answered is described.
 
 use reqwest::Method;

@@ -1,4 +1,4 @@
-"""Whether an answer is what its type says."""
+"""Whether an answer has its type."""
 
 from __future__ import annotations
 

@@ -154,18 +154,18 @@ def test_an_interrupted_fit_leaves_nothing(client: Client, monkeypatch: pytest.M
     gc.collect()
     before = len(client.models()), len(client.datasets())
     wait = Client.wait
-    asked: list[bool] = []
+    checks: list[bool] = []
 
     def interrupted(self: Client, *args: Any, **options: Any) -> Any:
-        asked.append(options.get("check", True))
-        if asked[-1]:
+        checks.append(options.get("check", True))
+        if checks[-1]:
             raise KeyboardInterrupt
         return wait(self, *args, **options)
 
     monkeypatch.setattr(Client, "wait", interrupted)
     with pytest.raises(KeyboardInterrupt):
         KenyonClassifier("sparse_mlp", config={"epochs": 10_000, "early_stopping": 0}).fit(X, y)
-    assert (len(client.models()), len(client.datasets())) == before and asked == [True, False]
+    assert (len(client.models()), len(client.datasets())) == before and checks == [True, False]
     assert client.jobs(status="running") == []
 
 

@@ -50,7 +50,7 @@ def test_what_a_document_leaves_open_is_no_difference() -> None:
     assert generate.check(document(open_part), exact=False) == []
 
 
-def test_optional_fields_and_calls_of_other_servers_are_told_when_asked() -> None:
+def test_optional_fields_and_calls_of_other_servers_are_reported_on_request() -> None:
     answer = object_of(*FIELDS, optional={"gpu": {}})
     wrong = generate.check(document(answer), exact=True)
     assert "GET /api/v1/system: System has no optional field 'gpu'" in wrong

@@ -1,4 +1,4 @@
-"""Keys, on a server that asks for them."""
+"""Keys, on a server that requires them."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ fn argument(name: &str) -> Option<String> {
     std::env::args().skip_while(|a| a != name).nth(1)
 }
 
-/// Prints what a training says, and keeps its last progress.
+/// Prints the log of a training, and keeps its last progress.
 #[derive(Default)]
 struct Last(Mutex<Progress>);
 

@@ -100,8 +100,8 @@ fn score(set: &Set, family: Option<Family>, seed: u64, variant: &Variant) -> Res
 
 /// The rules one by one left out, or the settings that the call names; the recipe as it is comes first.
 fn variants(family: Option<Family>) -> Result<Vec<Variant>> {
-    let asked = |text: String| serde_json::from_str::<Vec<Map<String, Value>>>(&text).map_err(Error::internal);
-    if let Some(configs) = argument("--configs").map(asked).transpose()? {
+    let parsed = |text: String| serde_json::from_str::<Vec<Map<String, Value>>>(&text).map_err(Error::internal);
+    if let Some(configs) = argument("--configs").map(parsed).transpose()? {
         let named = |config: Map<String, Value>| Variant {
             name: Value::Object(config.clone()).to_string(),
             config,

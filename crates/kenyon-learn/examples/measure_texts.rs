@@ -60,7 +60,7 @@ fn main() -> Result<()> {
     Ok(())
 }
 
-/// The rows to learn from, and the others as far as they are asked for.
+/// The rows to learn from, and the others as far as they are requested.
 fn drawn(whole: &Table, seed: u64) -> Result<(Table, Table)> {
     let Some(Column::Labels(labels)) = whole.column("label") else { return Err(Error::internal("no labels")) };
     let mut order: Vec<usize> = (0..whole.rows).collect();

@@ -19,7 +19,7 @@ const MEASURED: u64 = 9;
 /// Family, passes (0: its own), lowest mean accuracy and highest mean log loss.
 type Bar = (&'static str, u64, f64, f64);
 
-/// A table, and every fourth of its rows, which no training sees.
+/// A table, and every fourth of its rows, which no training reads.
 struct Parts {
     plan: Resolved,
     training: Table,

@@ -110,7 +110,7 @@ async fn mcp(State(api): State<Api>, service: Option<Extension<Service>>, reques
     let Raw(message) = Raw::from_request(Request::from_parts(parts.clone(), body), &()).await?;
     parts.extensions.insert(caller);
     parts.extensions.insert(RequestId(context::request_id()));
-    // What the protocol wants of a client; the answer is JSON in any case.
+    // What the protocol requires of a client; the answer is JSON in any case.
     parts.headers.insert(header::ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
     parts.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let response = service.0.handle(Request::from_parts(parts, Full::new(message))).await;

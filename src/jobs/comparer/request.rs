@@ -141,7 +141,7 @@ fn bad(path: impl Into<String>, reason: impl Into<String>) -> Error {
     Error::malformed("invalid_request", format!("{path}: {reason}")).with_details([Detail::path(path, reason)])
 }
 
-/// 422 about a field that does not go with the others, which a schema of single fields cannot say.
+/// 422 about a field that does not go with the others, which a schema of single fields cannot express.
 fn contradicts(path: impl Into<String>, reason: impl Into<String>) -> Error {
     let (path, reason) = (path.into(), reason.into());
     Error::unprocessable("contradictory_request", format!("{path}: {reason}"))

@@ -7,7 +7,7 @@ use crate::jobs::memory;
 use crate::jobs::runner::Work;
 use crate::store::{Dataset, DatasetName, EncoderName, ModelName};
 use crate::{Detail, Error, Result};
-use kenyon_learn::data::formats::{Limits, Part};
+use kenyon_learn::data::formats::{Limits, RowFile};
 use kenyon_learn::data::kinds::ColumnKind;
 use kenyon_learn::data::plan::{ColumnPlan, read_table, read_table_noting, spelled_as};
 use kenyon_learn::data::schema::ColumnInfo;
@@ -31,7 +31,7 @@ pub(super) struct Loaded {
     pub(super) about: ComparedSystem,
     /// One for each subject, named where there are several.
     pub(super) rdms: Vec<(Option<String>, Rdm)>,
-    /// The mean responses of each subject, where an encoding model is asked for.
+    /// The mean responses of each subject, where an encoding model is requested.
     pub(super) means: Vec<(Option<String>, MeanResponses)>,
 }
 
@@ -49,7 +49,7 @@ pub(super) struct Reader<'a> {
 struct Source {
     name: DatasetName,
     rows: u64,
-    parts: Vec<Part>,
+    parts: Vec<RowFile>,
     columns: Vec<ColumnInfo>,
 }
 
@@ -167,14 +167,14 @@ impl Reader<'_> {
         let (subjects, runs) = (read(1)?, read(2)?);
         let groups = groups(subjects.as_deref(), table.rows);
         let single = runs.is_none() && groups.iter().all(|(_, rows)| distinct(rows, &conditions));
-        let pick =
+        let labels_of =
             |labels: &[String], rows: &[usize]| -> Vec<String> { rows.iter().map(|&r| labels[r].clone()).collect() };
         let mut all = Vec::with_capacity(groups.len());
         for (subject, rows) in groups {
             (self.canceled)()?;
             let (values, width) = matrix(&channels, &rows);
-            let own_runs = runs.as_deref().map(|runs| pick(runs, &rows));
-            let found = Responses::new(values, width, &pick(&conditions, &rows), own_runs.as_deref());
+            let own_runs = runs.as_deref().map(|runs| labels_of(runs, &rows));
+            let found = Responses::new(values, width, &labels_of(&conditions, &rows), own_runs.as_deref());
             all.push((subject, found?));
         }
         self.measured(system, all, warnings.iter().map(ToString::to_string).collect(), single)

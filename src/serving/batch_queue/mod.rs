@@ -134,7 +134,7 @@ struct Shared {
 struct Inbox {
     items: Vec<Waiting>,
     closed: bool,
-    /// Whether there is a thread that will look at the items.
+    /// Whether there is a thread that will take the items.
     started: bool,
 }
 

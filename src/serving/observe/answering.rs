@@ -23,7 +23,7 @@ struct Versions {
 
 impl Answering {
     /// From now on `version` gets what is published of the stream that began with version `root` of its model. Called before
-    /// the stream is looked for: one that is not found then publishes to this version itself.
+    /// the stream is searched: one that is not found then publishes to this version itself.
     pub(super) fn add(&self, root: u64, version: &Arc<LoadedVersion>) {
         let mut versions = self.versions();
         let there = |(_, version): &(u64, Weak<LoadedVersion>)| version.strong_count() > 0;

@@ -45,7 +45,7 @@ pub(super) struct Rows {
     pub(super) source: String,
 }
 
-/// A state as bytes, and the first record that is not in it. No snapshot deletes the log while the token lives,
+/// A state as bytes, and the first record that is not in it. No snapshot deletes the log while the token exists,
 /// because the copy follows it.
 pub(super) struct StateCopy {
     pub(super) bytes: Vec<u8>,
@@ -86,7 +86,7 @@ impl StreamHandle {
     }
 
     /// Sends a command and waits for its result.
-    pub(super) async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
+    pub(super) async fn call<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T> {
         answered(self.send(command).await).await
     }
 }

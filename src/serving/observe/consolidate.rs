@@ -33,16 +33,16 @@ impl Streams {
     pub async fn consolidate_when_idle(self) {
         loop {
             tokio::time::sleep(IDLE).await;
-            self.look_for_idle().await;
+            self.queue_idle().await;
         }
     }
 
     /// Queues a consolidation of every stream that has forgotten rows, or has learned enough since its last and that
     /// no rows were added to since the last check.
-    pub(super) async fn look_for_idle(&self) {
+    pub(super) async fn queue_idle(&self) {
         self.inner.rows_limit.tidy();
         for stream in self.all_open() {
-            if let Ok(Some(because)) = stream.ask(Command::IsDue).await {
+            if let Ok(Some(because)) = stream.call(Command::IsDue).await {
                 due::queue_due(&stream.log, because).await;
             }
         }
@@ -51,7 +51,7 @@ impl Streams {
     /// Consolidates what a model has observed. Observing and predicting continue meanwhile.
     pub async fn consolidate(&self, name: &ModelName) -> Result<Consolidated> {
         let stream = self.learning(name).await?;
-        let copy = stream.ask(Command::Copy).await?;
+        let copy = stream.call(Command::Copy).await?;
         if !copy.past.pending.is_empty() {
             return self.consolidate_without_forgotten(&stream, copy).await;
         }
@@ -73,13 +73,13 @@ impl Streams {
             let noted = apply::Consolidated { copied: Some(next), consolidation: done };
             let payload = serde_json::to_vec(&noted).map_err(Error::internal)?;
             let record = NewRecord { kind: "consolidated".into(), payload, ..NewRecord::default() };
-            stream.ask(|reply| Command::Operate(vec![record], reply)).await?;
+            stream.call(|reply| Command::Operate(vec![record], reply)).await?;
             return Ok(Consolidated { result: result(&stream, &noted.consolidation), version: None });
         }
         // Most of what was observed meanwhile is applied here, so that the stream's task is not blocked for long.
         let candidate = Box::new(Candidate { online: candidate, past, next, oldest: None });
         let candidate = stream.log.follow(candidate).await?;
-        stream.ask(|reply| Command::TakeOver(candidate, reply)).await?;
+        stream.call(|reply| Command::TakeOver(candidate, reply)).await?;
         drop(token);
         let version = self.version_of(&stream, &done).await?;
         Ok(Consolidated { result: result(&stream, &done), version: Some(version) })
@@ -100,7 +100,7 @@ impl Streams {
         let (rows_before, removed_before) = (recomputed.rows_before, recomputed.removed_before);
         tracing::info!(model = stream.log.model.name.as_str(), ?done, rows_before, "computed without forgotten rows");
         let candidate = stream.log.follow(Box::new(recomputed.candidate)).await?;
-        stream.ask(|reply| Command::TakeOver(candidate, reply)).await?;
+        stream.call(|reply| Command::TakeOver(candidate, reply)).await?;
         drop(copy.token);
         let mut version = self.version_of(stream, &done).await?;
         let forgotten = json!({

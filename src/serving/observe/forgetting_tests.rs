@@ -199,7 +199,7 @@ impl History {
 
     async fn check(&mut self) {
         self.consolidate().await;
-        let copy = self.streams.learning(&self.name).await.unwrap().ask(Command::Copy).await.unwrap();
+        let copy = self.streams.learning(&self.name).await.unwrap().call(Command::Copy).await.unwrap();
         assert!(copy.past.pending.is_empty() && copy.past.erase.is_empty());
         if !self.inexact {
             let live = StreamModel::restore(&copy.bytes, None).unwrap().digest().unwrap();
@@ -248,7 +248,7 @@ async fn a_forgetful_stream_equals_one_that_never_received_the_rows() {
                 10 => history.streams = streams(&store, history.history_bytes),
                 _ => {
                     let stream = history.streams.learning(&history.name).await.unwrap();
-                    stream.ask(Command::Snapshot).await.unwrap();
+                    stream.call(Command::Snapshot).await.unwrap();
                 }
             }
         }

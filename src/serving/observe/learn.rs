@@ -107,7 +107,7 @@ impl Streams {
             return Ok(nothing_observed(&stream));
         }
         let rows = self.read(&stream, payload, from).await?;
-        stream.ask(|reply| Command::Observe(rows, reply)).await
+        stream.call(|reply| Command::Observe(rows, reply)).await
     }
 
     /// Learns from lines as they arrive, however many; `part` is called for each portion. While one portion is made
@@ -197,7 +197,7 @@ impl Streams {
         // A call that failed may have learned it all the same: then a repeated one does not learn it again.
         let key = IdempotencyKey::new("feedback", prediction, &payload);
         let rows = self.read(&stream, payload, Sender { key: Some(key), source: source.to_owned() }).await?;
-        stream.ask(|reply| Command::Observe(rows, reply)).await
+        stream.call(|reply| Command::Observe(rows, reply)).await
     }
 
     /// Reads lines of JSON, which the sender may teach the model now.

@@ -237,7 +237,7 @@ impl Streams {
             for name in names {
                 // A model that was not requested here is opened too: its answers must not be outdated.
                 let caught_up = match self.opened(&name) {
-                    Some(stream) => stream.ask(Command::CatchUp).await,
+                    Some(stream) => stream.call(Command::CatchUp).await,
                     None => self.learning(&name).await.map(|_| ()),
                 };
                 if let Err(error) = caught_up {
@@ -262,7 +262,7 @@ impl Streams {
             return self.close(name);
         }
         // Its state came into the log as a snapshot, which is read here where it was not made here.
-        if let Err(error) = stream.ask(|reply| Command::AnswerAs(version, reply)).await {
+        if let Err(error) = stream.call(|reply| Command::AnswerAs(version, reply)).await {
             tracing::warn!(model = name.as_str(), %error, "a consolidated stream could not be followed");
         }
     }

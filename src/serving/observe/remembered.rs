@@ -96,8 +96,8 @@ impl Streams {
         })
         .await?;
         let before = learning.published().report.entries().len();
-        learning.ask(|reply| Command::Operate(found.records, reply)).await?;
-        learning.ask(Command::Snapshot).await?;
+        learning.call(|reply| Command::Operate(found.records, reply)).await?;
+        learning.call(Command::Snapshot).await?;
         let after = learning.published().report.entries().len();
         let (rows, rows_before) = (found.rows, found.rows_before);
         let exact = rows_before == 0;
@@ -192,7 +192,7 @@ fn check(learning: &StreamHandle, filter: &Map<String, Value>) -> Result<()> {
     Err(Error::unprocessable("unknown_column", detail).with_details(places))
 }
 
-/// What was done and what is left, for readers who do not know the interface.
+/// What was done and what is left, for readers without knowledge of the interface.
 fn statement(rows: u64, (rows_before, since): (u64, Option<&str>), exact: bool, trained: bool) -> String {
     let mut text = format!(
         "{rows} rows were removed from the log, and from the model's memory what came from them. The next consolidation, \

@@ -137,7 +137,7 @@ impl State {
 
     /// Why a consolidation is due: rows were forgotten, or nothing was learned since the last call.
     pub(super) fn is_due(&mut self) -> Option<&'static str> {
-        // At the second look, so that several requests to forget need one consolidation.
+        // At the second check, so that several requests to forget need one consolidation.
         if !self.past.pending.is_empty() {
             return std::mem::replace(&mut self.forgetting_seen, true).then_some("forget");
         }

@@ -81,7 +81,7 @@ impl Replicas {
         self.receive(replica).await;
         let (streams, engine) = &self.all[replica];
         let figures = streams.stream(&self.name).await.unwrap();
-        let bytes = streams.learning(&self.name).await.unwrap().ask(Command::Copy).await.unwrap().bytes;
+        let bytes = streams.learning(&self.name).await.unwrap().call(Command::Copy).await.unwrap().bytes;
         let body = Bytes::from(r#"{"rows":[{"x":2,"y":1},{"x":-1.5,"y":3},{"x":0.2,"y":0}]}"#);
         let reply = engine.predict_json("s", &body, Caller { request_id: "r", deadline: None }).await.unwrap();
         let mut answers: Value = serde_json::from_slice(&reply.body).unwrap();
@@ -152,7 +152,7 @@ async fn a_replica_that_lags_behind_a_snapshot_misses_nothing() {
     replicas.observe(1, 0..10).await;
     replicas.observe(0, 10..400).await;
     let learning = replicas.all[0].0.learning(&replicas.name).await.unwrap();
-    learning.ask(Command::Snapshot).await.unwrap();
+    learning.call(Command::Snapshot).await.unwrap();
     // The second has learned ten rows, and the log begins at 400.
     replicas.observe(1, 400..410).await;
     let (a, b) = (replicas.state(0).await, replicas.state(1).await);
@@ -181,24 +181,24 @@ async fn an_idle_stream_is_consolidated_once() {
     };
     let streams = &replicas.all[0].0;
     replicas.observe(0, 0..999).await;
-    streams.look_for_idle().await;
-    streams.look_for_idle().await;
+    streams.queue_idle().await;
+    streams.queue_idle().await;
     assert!(queued().await.is_empty(), "too few rows");
     replicas.observe(0, 0..1).await;
-    streams.look_for_idle().await;
+    streams.queue_idle().await;
     assert!(queued().await.is_empty(), "it has just learned something");
-    streams.look_for_idle().await;
+    streams.queue_idle().await;
     assert_eq!(queued().await[0].spec["because"], "idle");
     let claim = replicas.store.claim_job("test", Duration::from_secs(60)).await.unwrap().unwrap();
     let done = streams.consolidate(&replicas.name).await.unwrap();
     replicas.store.succeed_job(&claim, &json!({}), &done.result).await.unwrap();
-    streams.look_for_idle().await;
-    streams.look_for_idle().await;
+    streams.queue_idle().await;
+    streams.queue_idle().await;
     assert_eq!(queued().await.len(), 1);
     // A start does not count the same rows again.
     let next = Streams::new(replicas.store.clone(), replicas.all[0].1.clone(), OPTIONS);
     next.learning(&replicas.name).await.unwrap();
-    next.look_for_idle().await;
-    next.look_for_idle().await;
+    next.queue_idle().await;
+    next.queue_idle().await;
     assert_eq!(queued().await.len(), 1);
 }

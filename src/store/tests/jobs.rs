@@ -290,7 +290,7 @@ async fn a_job_whose_process_is_ended_from_outside_is_tried_again_once() {
         s.count_kill(&second, &error).await.unwrap();
         let job = s.job(id).await.unwrap();
         assert_eq!((job.status, job.error.unwrap()["code"].clone()), (JobStatus::Failed, json!("out_of_memory")));
-        // Whoever asks for it again gets both attempts again.
+        // A new request for it gets both attempts again.
         s.retry_job(id).await.unwrap();
         assert_eq!(claim(s, "w").await.unwrap().job.kills, 0);
     })

@@ -75,7 +75,7 @@ pub(super) fn a_version_that_is_loaded_answers_with_what_was_learned() {
             thread::spawn(move || {
                 for _ in 0..2 {
                     let least = acknowledged.load(SeqCst);
-                    let loaded = block_on(table.pick("m", version, "request")).expect("an answer").loaded;
+                    let loaded = block_on(table.select("m", version, "request")).expect("an answer").loaded;
                     let bundle = loaded.bundle();
                     let state = states.iter().position(|state| Arc::ptr_eq(state, &bundle));
                     assert!(state >= Some(least), "state {state:?} answers after state {least} was published");

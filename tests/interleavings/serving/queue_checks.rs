@@ -42,7 +42,7 @@ fn queue(inline_slots: usize) -> Arc<BatchQueue> {
 }
 
 /// Sends a request; whether it was answered.
-fn asked(queue: &BatchQueue, from: u32) -> bool {
+fn is_answered(queue: &BatchQueue, from: u32) -> bool {
     match block_on(queue.run(rows(from), false, never())) {
         Ok((outputs, _)) => {
             assert_eq!(outputs.values, [from as f32, from as f32 + 1.0]);
@@ -62,7 +62,7 @@ pub(super) fn rows_are_answered_once() {
     let callers: Vec<_> = (0..3)
         .map(|caller| {
             let queue = Arc::clone(&queue);
-            thread::spawn(move || (0..2).filter(|call| asked(&queue, 100 * caller + 10 * call)).count())
+            thread::spawn(move || (0..2).filter(|call| is_answered(&queue, 100 * caller + 10 * call)).count())
         })
         .collect();
     let answered: usize = callers.into_iter().map(|caller| caller.join().expect("no panic")).sum();
@@ -77,10 +77,10 @@ pub(super) fn rows_of_a_caller_that_has_gone_are_not_counted() {
         // Not polled again, and dropped.
         thread::spawn(move || drop(queue.run(rows(10), false, never()).now_or_never()))
     };
-    asked(&queue, 100);
+    is_answered(&queue, 100);
     gone.join().expect("no panic");
     // Its rows leave with the next pass.
-    while !asked(&queue, 200) {
+    while !is_answered(&queue, 200) {
         thread::yield_now();
     }
     assert_eq!(queue.queued_rows(), 0);

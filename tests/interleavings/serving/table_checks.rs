@@ -21,7 +21,7 @@ pub(super) fn a_change_that_was_acknowledged_is_seen() {
     let acknowledged = Arc::new(AtomicU64::new(1));
     let answers = |table: &Table, acknowledged: &AtomicU64| {
         let least = acknowledged.load(SeqCst);
-        let version = block_on(table.pick("m", None, "request")).expect("an answer").loaded.version;
+        let version = block_on(table.select("m", None, "request")).expect("an answer").loaded.version;
         assert!(version >= least, "version {version} answers after version {least} was promoted");
     };
     answers(&table, &acknowledged);
@@ -51,17 +51,17 @@ pub(super) fn a_deleted_model_does_not_answer() {
         .map(|version| {
             let table = Arc::clone(&table);
             // It may be answered or not, by either model.
-            thread::spawn(move || drop(block_on(table.pick("m", version, "request"))))
+            thread::spawn(move || drop(block_on(table.select("m", version, "request"))))
         })
         .collect();
     stored.commit(None);
     for version in [None, Some(1)] {
-        let error = block_on(table.pick("m", version, "request")).map(|_| ()).expect_err("a deleted model answers");
+        let error = block_on(table.select("m", version, "request")).map(|_| ()).expect_err("a deleted model answers");
         assert_eq!(error.kind, Kind::NotFound);
     }
     stored.commit(served(SECOND, 1));
     for version in [None, Some(1)] {
-        let loaded = block_on(table.pick("m", version, "request")).expect("an answer").loaded;
+        let loaded = block_on(table.select("m", version, "request")).expect("an answer").loaded;
         assert_eq!(loaded.model_id, SECOND, "a deleted model answers");
     }
     others.into_iter().for_each(|other| other.join().expect("no panic"));

@@ -38,7 +38,7 @@ class Client:
             of this program's own.
         key: API key; without one ``KENYON_KEY``.
         timeout: Seconds that the server may be silent.
-        cacert: File with the certificate authority of a server with TLS, where the system does not know it.
+        cacert: File with the certificate authority of a server with TLS, where it is not one of the system.
 
     Tables are pandas DataFrames, Arrow tables (anything with ``__arrow_c_stream__``, polars among them), lists of
     dictionaries, or paths of files. Errors of the server are exceptions, see :mod:`kenyon.errors`.

@@ -36,7 +36,7 @@ class Columns:
         return columns
 
     def kinds(self, X: Any) -> dict[str, str]:
-        """How each column is to be read where no data are looked at first: texts are categories."""
+        """How each column is to be read where no data are read first: texts are categories."""
         found = {}
         for name, column in self.table(X, None, None).items():
             kind = getattr(column.dtype, "kind", "O")

@@ -114,7 +114,7 @@ def _arrow(table: Any) -> Any:
 
 
 def _column(series: Any) -> Iterable[Any]:
-    # The usual columns of numbers need no look at each value's type; pandas' own kinds of columns have `na_value`.
+    # The usual columns of numbers need no check of each value's type; pandas' own kinds of columns have `na_value`.
     kind = "O" if hasattr(series.dtype, "na_value") else series.dtype.kind
     values: list[Any] = series.tolist()
     if kind in "iub":

@@ -87,7 +87,7 @@ class LocalServer:
         command = [program, "serve", "--listen", "127.0.0.1:0", "--grpc-listen", "off", "--data-dir", str(self.data_dir)]
         for name, value in (settings or {}).items():
             command += [f"--{name.replace('_', '-')}", str(value)]
-        # What the environment says of another server is not meant for this one.
+        # What the environment has for another server is not meant for this one.
         environment = {name: value for name, value in os.environ.items() if not name.startswith("KENYON_")}
         environment.update(KENYON_LOG="info", KENYON_LOG_FORMAT="json")
         with open(self.log, "wb") as log:

@@ -121,7 +121,7 @@ class Transport:
         """Sends one request; an answer of 400 or above becomes an :class:`ApiError`.
 
         A request that is ``repeatable`` (by default every ``GET``, ``PUT`` and ``DELETE``) is sent again, a few times, when
-        the connection breaks or the server asks for it (429 and 503 with ``Retry-After``).
+        the connection breaks or the server requests it (429 and 503 with ``Retry-After``).
         """
         target = self._prefix + path + encoded(query)
         sent = self._headers(headers, body)
@@ -157,7 +157,7 @@ class Transport:
             response = connection.getresponse()
         except (OSError, http.client.HTTPException) as error:
             connection.close()
-            # The words of http.client say little without the name of what went wrong.
+            # The messages of http.client are unclear without the name of what went wrong.
             reason = str(error) if isinstance(error, OSError) and str(error) else f"{type(error).__name__} {error}"
             raise ConnectionFailedError(f"{self.url} cannot be reached: {reason}") from error
         except BaseException:

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 /// Rows of a forward pass.
 const CHUNK: usize = 512;
-/// Classes with fewer held-out rows are not looked at by themselves.
+/// Classes with fewer held-out rows are not measured by themselves.
 const CLASS_ROWS: usize = 100;
 /// Bins of the calibration error.
 const BINS: usize = 15;

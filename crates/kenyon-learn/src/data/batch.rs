@@ -13,7 +13,7 @@ use std::sync::Arc;
 ///
 /// A batch with `bins` is compact: an entry at a bin of a number represents all bins of that number below it as well,
 /// which are 1. So a number takes one entry for its bins, however many they are. Code that reads entries one by one
-/// and does not know of this takes [`Batch::expanded`].
+/// and does not support this takes [`Batch::expanded`].
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct Batch {
     /// `[rows + 1]`, in tokens; starts with 0.

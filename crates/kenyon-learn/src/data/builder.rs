@@ -53,10 +53,10 @@ impl Compiled {
         Arc::new(Self { plans: plans.to_vec(), names, index })
     }
 
-    /// The entry of `names` for a name, `guess` tried first.
-    pub(super) fn find(&self, name: &str, guess: usize) -> Option<usize> {
-        match self.names.get(guess) {
-            Some((next, _)) if **next == *name => Some(guess),
+    /// The entry of `names` for a name, `hint` tried first.
+    pub(super) fn find(&self, name: &str, hint: usize) -> Option<usize> {
+        match self.names.get(hint) {
+            Some((next, _)) if **next == *name => Some(hint),
             _ => self.index.get(name).copied(),
         }
     }

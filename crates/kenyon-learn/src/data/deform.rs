@@ -1,5 +1,5 @@
 //! Deformed copies of pictures: shifted, rotated, scaled, sheared and elastically displaced by small amounts, so that
-//! few rows show more of what a class looks like (Simard, Steinkraus & Platt 2003, "Best practices for convolutional
+//! few rows show more of the variation within a class (Simard, Steinkraus & Platt 2003, "Best practices for convolutional
 //! neural networks applied to visual document analysis"). Brightness and contrast are left as they are: the layer
 //! that reads the copies normalises each patch.
 

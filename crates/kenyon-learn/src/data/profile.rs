@@ -45,7 +45,7 @@ impl DataProfile {
                 _ => (1, None),
             };
             FeatureProfile {
-                kind: input.seen_as(),
+                kind: input.effective_kind(),
                 width,
                 shape: shape.or_else(|| input.shape.clone().filter(|_| input.encoder.is_none())),
                 channels: input.channels,

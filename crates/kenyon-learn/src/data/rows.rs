@@ -112,9 +112,9 @@ impl RowsBuilder {
 
     /// Appends a row that is a JSON object already.
     pub fn push(&mut self, row: &Map<String, Value>) {
-        let mut guess = 0;
+        let mut hint = 0;
         for (key, value) in row {
-            let slot = self.slot(key, &mut guess);
+            let slot = self.slot(key, &mut hint);
             // A tree of values deserialises without errors.
             let _ = self.read(slot, value);
         }
@@ -138,10 +138,10 @@ impl RowsBuilder {
         self.inner.finish()
     }
 
-    fn slot(&mut self, key: &str, guess: &mut usize) -> Slot {
-        match self.inner.compiled.find(key, *guess) {
+    fn slot(&mut self, key: &str, hint: &mut usize) -> Slot {
+        match self.inner.compiled.find(key, *hint) {
             Some(i) => {
-                *guess = i + 1;
+                *hint = i + 1;
                 self.inner.compiled.names[i].1
             }
             None => {
@@ -210,8 +210,8 @@ impl<'de> Visitor<'de> for RowSeed<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let builder = self.0;
-        let mut guess = 0;
-        while let Some(slot) = map.next_key_seed(KeySeed(|key: &str| builder.slot(key, &mut guess)))? {
+        let mut hint = 0;
+        while let Some(slot) = map.next_key_seed(KeySeed(|key: &str| builder.slot(key, &mut hint)))? {
             map.next_value_seed(ValueSeed { builder: &mut *builder, slot })?;
         }
         builder.close();

@@ -14,7 +14,7 @@ pub struct Split {
     pub validation: Vec<usize>,
 }
 
-/// The labelled rows in parts, each of which is left out by one member of an ensemble and judged by it.
+/// The labelled rows in parts, each of which is left out by one member of an ensemble and evaluated by it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Folds {
     /// The fold of each row; [`NO_FOLD`] where it has no label.

@@ -101,25 +101,25 @@ impl Column {
 
     /// Some rows, in this order.
     pub fn select(&self, rows: &[usize]) -> Self {
-        fn pick<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {
+        fn gather<T: Clone>(values: &[T], rows: &[usize]) -> Vec<T> {
             rows.iter().map(|&row| values[row].clone()).collect()
         }
         fn spans<T: Clone>(offsets: &[usize], each: usize, values: &[T], rows: &[usize]) -> (Vec<usize>, Vec<T>) {
-            let (mut ends, mut picked) = (vec![0], Vec::new());
+            let (mut ends, mut gathered) = (vec![0], Vec::new());
             for &row in rows {
-                picked.extend_from_slice(&values[offsets[row] * each..offsets[row + 1] * each]);
+                gathered.extend_from_slice(&values[offsets[row] * each..offsets[row + 1] * each]);
                 ends.push(ends[ends.len() - 1] + offsets[row + 1] - offsets[row]);
             }
-            (ends, picked)
+            (ends, gathered)
         }
         match self {
-            Self::Number(v) => Self::Number(pick(v, rows)),
-            Self::Timestamp(v) => Self::Timestamp(pick(v, rows)),
-            Self::Boolean(v) => Self::Boolean(pick(v, rows)),
-            Self::Category(v) => Self::Category(pick(v, rows)),
-            Self::Labels(v) => Self::Labels(pick(v, rows)),
-            Self::Text(v) => Self::Text(pick(v, rows)),
-            Self::Picture(v) => Self::Picture(pick(v, rows)),
+            Self::Number(v) => Self::Number(gather(v, rows)),
+            Self::Timestamp(v) => Self::Timestamp(gather(v, rows)),
+            Self::Boolean(v) => Self::Boolean(gather(v, rows)),
+            Self::Category(v) => Self::Category(gather(v, rows)),
+            Self::Labels(v) => Self::Labels(gather(v, rows)),
+            Self::Text(v) => Self::Text(gather(v, rows)),
+            Self::Picture(v) => Self::Picture(gather(v, rows)),
             Self::Vector { width, shape, values } => {
                 let values = rows.iter().flat_map(|&row| &values[row * width..(row + 1) * width]).copied().collect();
                 Self::Vector { width: *width, shape: shape.clone(), values }

@@ -68,8 +68,8 @@ impl TargetEncoder {
     /// # Errors
     /// `target_missing` where no row has a value, `target_constant` where all have the same,
     /// `target_not_numeric` for regression on words, `target_not_classes` for lists,
-    /// `too_many_classes` where nearly every row has a class of its own, unless the task was `asked` for.
-    pub fn fit(name: &str, column: &Column, task: Task, asked: bool) -> Result<Self> {
+    /// `too_many_classes` where nearly every row has a class of its own, unless the request states the task (`task_is_stated`).
+    pub fn fit(name: &str, column: &Column, task: Task, task_is_stated: bool) -> Result<Self> {
         let fail = |code, reason: String| {
             Err(Error::unprocessable(code, format!("{name}: {reason}")).with_details([Detail::column(name, reason)]))
         };
@@ -115,7 +115,7 @@ impl TargetEncoder {
         match counts.len() {
             0 => fail("target_missing", "no row has a value".into()),
             1 => fail("target_constant", "every row has the same value".into()),
-            n if n > MAX_CLASSES || (!asked && rows >= 50 && n * 2 > rows) => {
+            n if n > MAX_CLASSES || (!task_is_stated && rows >= 50 && n * 2 > rows) => {
                 fail("too_many_classes", format!("{n} different values in {rows} rows are too many classes"))
             }
             _ => Ok(Self::Classes(counts.into_values().map(|(_, label)| label).collect())),
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_keep_type_and_spelling_and_are_told_apart_by_value() {
+    fn labels_keep_type_and_spelling_and_are_distinguished_by_value() {
         let labels = |texts: &[&str]| Column::Labels(texts.iter().map(|t| Some(Box::from(*t))).collect());
         let exact = [1_234_567_890_123_456_789_i64, 1_234_567_890_123_456_788];
         let column = labels(&[&exact[0].to_string(), &exact[1].to_string(), "1.0", "\"none\"", "true", "1"]);

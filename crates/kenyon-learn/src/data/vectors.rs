@@ -1,5 +1,5 @@
 //! Where the vectors of a column's cells come from when a pretrained encoder reads it. The encoders themselves are in
-//! [`crate::encoders`]; a model knows its encoder by digest, and what can open one is registered here.
+//! [`crate::encoders`]; a model names its encoder by digest, and what can open one is registered here.
 
 use super::ColumnKind;
 use crate::{Error, Result};

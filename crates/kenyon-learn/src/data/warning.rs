@@ -53,7 +53,7 @@ pub enum WarningCode {
     UnreadableColumn,
     /// The file gives the column no name.
     UnnamedColumn,
-    /// The first row looks like data, not like names.
+    /// The first row has the form of data, not of names.
     HeaderLikeData,
     /// The file has a single column, so another delimiter may be right.
     OneColumn,

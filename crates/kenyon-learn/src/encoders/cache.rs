@@ -233,7 +233,7 @@ mod tests {
         let (first, encoded) = (Cache::new(2), Cell::new(0));
         first.store_in(&VectorFiles { known: Vec::new(), fresh: one.clone() }).unwrap();
         let vectors = first.through(&["a", "bcd", "a"], encode(&encoded)).unwrap();
-        // Every column that the encoder reads asks for the files.
+        // Every column that the encoder reads needs the files.
         first.store_in(&VectorFiles { known: Vec::new(), fresh: one.clone() }).unwrap();
         assert_eq!(first.through(&["bcd"], encode(&encoded)).unwrap(), vectors[2..4]);
         assert_eq!((vectors, encoded.get()), (vec![1.0, 1.0, 3.0, 1.0, 1.0, 1.0], 2));

@@ -1,4 +1,4 @@
-//! From the vectors of a text's tokens to the vector of the text, as `modules.json` and its folders say.
+//! From the vectors of a text's tokens to the vector of the text, as `modules.json` and its folders define it.
 
 use super::folder::Folder;
 use super::refused;

@@ -45,7 +45,7 @@ impl StaticTable {
         Ok(Self { width, vectors, rows: shared, weights: factors, unit_length })
     }
 
-    /// How many tokens it knows.
+    /// How many tokens it has.
     pub(super) fn tokens(&self) -> usize {
         if self.rows.is_empty() { self.vectors.len() / self.width } else { self.rows.len() }
     }

@@ -103,7 +103,7 @@ impl Tokens {
     }
 }
 
-/// The id that a tokenizer gives to what it does not know.
+/// The id that a tokenizer gives to unknown tokens.
 fn unknown(json: &[u8], tokenizer: &Tokenizer) -> Option<u32> {
     let parsed: Value = serde_json::from_slice(json).ok()?;
     let model = parsed.get("model")?;

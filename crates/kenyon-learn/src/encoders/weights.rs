@@ -135,7 +135,7 @@ impl Weights {
         let Some(place) = self.places.get(name) else { return Err(refused(format!("tensor {name} is missing"))) };
         let Place { file, start, entry } = place.clone();
         if entry.shape != shape {
-            return Err(refused(format!("tensor {name} has shape {:?}, config.json says {shape:?}", entry.shape)));
+            return Err(refused(format!("tensor {name} has shape {:?}, config.json has {shape:?}", entry.shape)));
         }
         let [from, to] = entry.data_offsets;
         let mut bytes = vec![0; (to - from) as usize];

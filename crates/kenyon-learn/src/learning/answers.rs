@@ -7,7 +7,7 @@ mod options;
 use super::bundle::{Bundle, class_name};
 use super::explain::{Contribution, attribute};
 use crate::data::Table;
-use crate::data::formats::{Limits, Part};
+use crate::data::formats::{Limits, RowFile};
 use crate::data::rows::{Chunk, ChunkPlan, RowsReader, read_chunks};
 use crate::data::schema::ColumnInfo;
 use crate::data::target::TargetEncoder;
@@ -38,7 +38,7 @@ pub struct AnswerLines {
 #[derive(Clone, Copy, Debug)]
 pub struct LineSource<'a> {
     /// The file.
-    pub part: &'a Part,
+    pub part: &'a RowFile,
     /// How its rows are read: as the model's own are, or as the file spells them.
     pub reader: &'a RowsReader,
     /// Its columns, where they are part of the answers.

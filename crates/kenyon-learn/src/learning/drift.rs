@@ -122,7 +122,7 @@ impl Adwin {
             let mean = sum / total;
             let squares: f64 = self.buckets.iter().map(|b| b.spread + b.count * (b.sum / b.count - mean).powi(2)).sum();
             let mut variance = squares / total;
-            // Errors are looked at block by block before an alarm is raised.
+            // Errors are examined block by block before an alarm is raised.
             if !self.upwards_only {
                 variance *= self.spread_of_buckets(variance);
             }

@@ -42,7 +42,7 @@ pub struct PlacedBundle {
     /// Its device at first.
     pub device: DeviceName,
     wanted: DeviceName,
-    /// Why it is not the device that was asked for.
+    /// Why it is not the requested device.
     absent: Option<String>,
     failure: DeviceFailure,
 }
@@ -52,7 +52,7 @@ impl PlacedBundle {
         Self { bundle, device: DeviceName::Cpu, wanted, absent, failure: DeviceFailure::default() }
     }
 
-    /// Where rows were not answered on the device that was asked for, so far.
+    /// Where rows were not answered on the requested device, so far.
     pub fn warning(&self) -> Option<Warning> {
         let reason = self.absent.as_ref().or_else(|| self.failure.get())?;
         let detail = format!("rows were answered on the CPU and not on {}: {reason}", self.wanted);

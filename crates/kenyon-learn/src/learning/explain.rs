@@ -65,10 +65,10 @@ pub fn attribute(bundle: &Bundle, table: &Table, row: usize, output: usize) -> R
         if let Some(mixed) = &mixed {
             return subject.measured(&mixed.at(points));
         }
-        let picks: Vec<Vec<usize>> = (0..columns)
+        let drawn: Vec<Vec<usize>> = (0..columns)
             .map(|column| points.iter().map(|point| if point.kept[column] { orders } else { point.from }).collect())
             .collect();
-        subject.answers(&|column| subject.stacked[column].select(&picks[column]), points.len())
+        subject.answers(&|column| subject.stacked[column].select(&drawn[column]), points.len())
     })?;
     let mut features = Vec::new();
     for (at, &weight) in found.weights.iter().enumerate() {

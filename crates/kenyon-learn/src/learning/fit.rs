@@ -124,16 +124,16 @@ pub fn fit_more(
     };
     let known = KnownRows::new(&*network, table, &ready.encoder, data, spec.seed)?;
     let second = second_members.map(|members| network.forward_members(&held_out, &members)).transpose()?;
-    let mut judged = data.judge(&outputs, second.as_deref(), &known.sketches, spec.seed);
-    judged.calibration.target = ready.span(table, plan);
-    let error_sizes = data.error_sizes(&judged, &known.sketches);
-    let importance = ready.importance(&*network, judged.calibration.temperature, table, spec.seed)?;
+    let mut calibrated = data.calibrate(&outputs, second.as_deref(), &known.sketches, spec.seed);
+    calibrated.calibration.target = ready.span(table, plan);
+    let error_sizes = data.error_sizes(&calibrated, &known.sketches);
+    let importance = ready.importance(&*network, calibrated.calibration.temperature, table, spec.seed)?;
     let (novelty, background) = known.novelty(table, &ready.encoder, data, &held_out, spec.seed);
-    let mut figures = data.figures(&judged.answers, &ready.target, &decision);
+    let mut figures = data.figures(&calibrated.answers, &ready.target, &decision);
     for (name, value) in curve {
         figures.entry(name).or_insert(value);
     }
-    if !data.can_judge() {
+    if !data.can_evaluate() {
         figures.clear();
         warnings.push(warnings::of_single_rows(data.training_rows()));
     }
@@ -146,7 +146,7 @@ pub fn fit_more(
         target_encoder: ready.target.clone(),
         ignored: plan.ignored.clone(),
         config: ready.config.clone(),
-        calibration: judged.calibration,
+        calibration: calibrated.calibration,
         novelty_threshold: novelty.threshold,
         novelty: None,
         importance: Some(importance),
@@ -157,10 +157,10 @@ pub fn fit_more(
         seed: spec.seed,
     };
     let bundle = Bundle::new(config, ready.encoder.clone(), network, novelty).with_background(Some(background.into()));
-    let held_out = data.held_out(&bundle, &judged.answers, &error_sizes, &judged.out_of_fold);
-    if let Some(truths) = data.held_out_classes().filter(|_| data.can_judge()) {
+    let held_out = data.held_out(&bundle, &calibrated.answers, &error_sizes, &calibrated.out_of_fold);
+    if let Some(truths) = data.held_out_classes().filter(|_| data.can_evaluate()) {
         let BundleConfig { target_encoder, decision, .. } = &bundle.config;
-        warnings.extend(warnings::of_answers(plan, target_encoder, &truths, &judged.answers, decision));
+        warnings.extend(warnings::of_answers(plan, target_encoder, &truths, &calibrated.answers, decision));
     }
     let measured = Measured { rows: ready.parts.validation.clone(), members, outputs };
     Ok(Fitted { bundle, metrics: figures, held_out, warnings, measured, notes: ready.notes })
@@ -169,13 +169,13 @@ pub fn fit_more(
 /// A network that has learned.
 struct Trained {
     network: Box<dyn Network>,
-    /// The member besides the judging one that has not learned each held-out row, where there is one.
+    /// The member besides the evaluating one that has not learned each held-out row, where there is one.
     second_members: Option<Vec<u8>>,
     /// Figures of the last pass.
     curve: Map<String, Value>,
     /// The factor of each class in the decision; none where the likeliest is named.
     decision: Vec<f32>,
-    /// Why it was not trained on the device that was asked for, if it was not.
+    /// Why it was not trained on the requested device, if it was not.
     fallback: Option<Warning>,
 }
 

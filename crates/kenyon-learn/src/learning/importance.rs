@@ -42,7 +42,7 @@ pub struct Feature {
 
 /// The model and its scale.
 #[derive(Clone, Copy)]
-pub struct Judge<'a> {
+pub struct ScaledModel<'a> {
     /// The encoder.
     pub encoder: &'a Encoder,
     /// The network.
@@ -55,7 +55,7 @@ pub struct Judge<'a> {
     pub unit: f64,
 }
 
-impl Judge<'_> {
+impl ScaledModel<'_> {
     /// Measures the importance of each feature on the rows `rows` of `table`.
     pub fn importance(&self, table: &Table, targets: &Encoded, rows: &[usize], seed: u64) -> Result<Importance> {
         let mut random = Random::stream(seed, "importance", 0);

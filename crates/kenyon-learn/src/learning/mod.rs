@@ -86,7 +86,7 @@ pub enum Objective {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Validation {
-    /// As the recipe has it: cross-fitted, so that every row is judged by a member that has not learned it and none is
+    /// As the recipe has it: cross-fitted, so that every row is evaluated by a member that has not learned it and none is
     /// set aside; or a share that is chosen by the number of rows.
     #[default]
     Auto,
@@ -159,7 +159,7 @@ pub struct Prepared<'a> {
     pub training: usize,
     /// Rows held out.
     pub held_out: usize,
-    /// Members of which each learns from `training` rows and is judged by `held_out` others; 0 where rows are held out
+    /// Members of which each learns from `training` rows and is evaluated by `held_out` others; 0 where rows are held out
     /// from all.
     pub folds: usize,
     /// Bytes of the rows and their encoded form in memory.

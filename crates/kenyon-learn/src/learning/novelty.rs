@@ -33,7 +33,7 @@ const MAX_REFERENCE: usize = 1_024;
 const STEP: f32 = 0.1;
 /// Rarities are joined by the root of the sum of these powers: nearly the largest, and more where several agree.
 const POWER: i32 = 4;
-/// The gap before a glitch among held-out rows, in distances from the middle to the score below it, and at least.
+/// The gap before an outlier among held-out rows, in distances from the middle to the score below it, and at least.
 const GAP: f32 = 4.0;
 const LEAST_GAP: f32 = 0.05;
 /// With fewer reference rows no rank is given.

@@ -60,9 +60,9 @@ pub struct Disagreement {
     pub truth: Value,
 }
 
-/// A model's answers to rows whose truth it knows.
+/// A model's answers to rows whose truth is known.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Judged {
+pub struct EvaluatedRows {
     /// Numbers of the rows.
     pub rows: Vec<usize>,
     /// Answers and truths.
@@ -74,7 +74,7 @@ pub struct Judged {
 }
 
 /// Answers the rows of `table` whose truth is known.
-pub fn judge(bundle: &Bundle, table: &Table) -> Result<Judged> {
+pub fn evaluate(bundle: &Bundle, table: &Table) -> Result<EvaluatedRows> {
     let config = &bundle.config;
     let missing = || crate::Error::unprocessable("unknown_column", "the data has no target column");
     let column = table.column(&config.target.name).ok_or_else(missing)?;
@@ -85,7 +85,7 @@ pub fn judge(bundle: &Bundle, table: &Table) -> Result<Judged> {
         Encoded::Values(values) => values[*row].is_finite(),
     };
     let rows: Vec<usize> = (0..table.rows).filter(known).collect();
-    let mut judged = Judged { classes: !bundle.classes().is_empty(), ..Judged::default() };
+    let mut evaluated = EvaluatedRows { classes: !bundle.classes().is_empty(), ..EvaluatedRows::default() };
     for chunk in rows.chunks(CHUNK) {
         let answers = bundle.run_plain(&batch.select(chunk))?;
         for (row, outputs) in chunk.iter().zip(answers.values.chunks_exact(answers.outputs)) {
@@ -103,16 +103,16 @@ pub fn judge(bundle: &Bundle, table: &Table) -> Result<Judged> {
                 }
                 _ => return Err(crate::Error::internal("target and task differ")),
             };
-            judged.answers.push((answer, truth));
-            judged.losses.push(losses);
+            evaluated.answers.push((answer, truth));
+            evaluated.losses.push(losses);
         }
     }
-    judged.rows = rows;
-    Ok(judged)
+    evaluated.rows = rows;
+    Ok(evaluated)
 }
 
-/// Compares two models by the rows that both have judged.
-pub fn compare(a: &Judged, b: &Judged) -> Paired {
+/// Compares two models by the rows that both have evaluated.
+pub fn compare(a: &EvaluatedRows, b: &EvaluatedRows) -> Paired {
     let mut pairs = Vec::new();
     let mut at = 0;
     for (i, row) in a.rows.iter().enumerate() {
@@ -170,9 +170,9 @@ pub fn compare(a: &Judged, b: &Judged) -> Paired {
 mod tests {
     use super::*;
 
-    fn judged(mistakes: &[bool]) -> Judged {
+    fn evaluated(mistakes: &[bool]) -> EvaluatedRows {
         let answer = |&wrong: &bool| (Value::from(if wrong { "x" } else { "y" }), Value::from("y"));
-        Judged {
+        EvaluatedRows {
             rows: (0..mistakes.len()).collect(),
             answers: mistakes.iter().map(answer).collect(),
             losses: mistakes.iter().map(|&wrong| [f64::from(u8::from(wrong)), 0.5]).collect(),
@@ -184,18 +184,18 @@ mod tests {
     fn a_better_model_is_better_beyond_chance_and_an_equal_one_is_not() {
         let often: Vec<bool> = (0..400).map(|i| i % 2 == 0).collect();
         let seldom: Vec<bool> = (0..400).map(|i| i % 10 == 0).collect();
-        let better = compare(&judged(&often), &judged(&seldom));
+        let better = compare(&evaluated(&often), &evaluated(&seldom));
         let accuracy = better.metrics["accuracy"];
         assert!((accuracy.difference - 0.4).abs() < 1e-12 && accuracy.interval[0] > 0.3, "{accuracy:?}");
         assert!(accuracy.interval[1] < 0.5 && better.disagree.len() == 100, "{accuracy:?}");
-        let same = compare(&judged(&often), &judged(&often));
+        let same = compare(&evaluated(&often), &evaluated(&often));
         assert_eq!((same.metrics["accuracy"].interval, same.disagree.len()), ([0.0, 0.0], 0));
     }
 
     #[test]
     fn rows_that_one_of_them_left_out_do_not_count() {
-        let all = judged(&[true, false, true]);
-        let mut some = judged(&[false, false]);
+        let all = evaluated(&[true, false, true]);
+        let mut some = evaluated(&[false, false]);
         some.rows = vec![0, 2];
         assert_eq!(compare(&all, &some).rows, 2);
     }

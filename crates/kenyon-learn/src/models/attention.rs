@@ -158,8 +158,8 @@ fn has_all_features(config: &Map<String, Value>) -> bool {
 /// See [`FamilySpec::cross_fits`]. Members are readouts that are solved for; blocks would be trained by all rows.
 fn cross_fits(config: &Map<String, Value>) -> Option<usize> {
     let solved = config.get("filter_readout").and_then(Value::as_str) == Some("ridge");
-    let asked = config.get("cross_fit").and_then(Value::as_bool).unwrap_or(false);
-    (asked && solved && number(config, "blocks_share", 0.5) == 0.0).then_some(FOLDS)
+    let cross_fit = config.get("cross_fit").and_then(Value::as_bool).unwrap_or(false);
+    (cross_fit && solved && number(config, "blocks_share", 0.5) == 0.0).then_some(FOLDS)
 }
 
 /// What makes the filters of a series column.
@@ -396,23 +396,7 @@ impl Network for Attention {
             }
         }
         let tokens = batch.tokens().max(1) as f64;
-        let layers = counts
-            .iter()
-            .zip(&rows_active)
-            .enumerate()
-            .map(|(layer, (counts, rows_active))| {
-                // A unit's share is counted over tokens: that is where winners compete.
-                let winners = counts.iter().sum::<u64>() as f64 / tokens;
-                LayerActivity {
-                    name: format!("blocks.{layer}"),
-                    units: shape.hidden,
-                    winners,
-                    active_share: winners / h,
-                    dead_units: counts.iter().filter(|c| **c == 0).count(),
-                    duty: rows_active.iter().map(|c| *c as f32 / rows as f32).collect(),
-                }
-            })
-            .collect();
+        let layers = layer_activities(&counts, &rows_active, (tokens, rows));
         let weights = self.weights.dense.len() + self.weights.tokens.len() + self.weights.positions.len();
         Ok(Activity {
             layers,
@@ -448,4 +432,21 @@ impl Network for Attention {
         let network = || onnx::network(graph, features, &encoder.fields, &self.plan.shape, &self.save()?);
         a_token_each.then(network).transpose()
     }
+}
+
+/// The activity of each layer, from how often each unit was active in a token and in how many rows, `[layers][units]`.
+fn layer_activities(counts: &[Vec<u64>], rows_active: &[Vec<u64>], (tokens, rows): (f64, f64)) -> Vec<LayerActivity> {
+    let activity = |(layer, (counts, rows_active)): (usize, (&Vec<u64>, &Vec<u64>))| {
+        // A unit's share is counted over tokens: that is where winners compete.
+        let winners = counts.iter().sum::<u64>() as f64 / tokens;
+        LayerActivity {
+            name: format!("blocks.{layer}"),
+            units: counts.len(),
+            winners,
+            active_share: winners / counts.len() as f64,
+            dead_units: counts.iter().filter(|c| **c == 0).count(),
+            duty: rows_active.iter().map(|c| *c as f32 / rows as f32).collect(),
+        }
+    };
+    counts.iter().zip(rows_active).enumerate().map(activity).collect()
 }

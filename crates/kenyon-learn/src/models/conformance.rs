@@ -25,7 +25,7 @@ struct Case {
     classes: Vec<u32>,
     values: Vec<f32>,
     profile: DataProfile,
-    asked: Map<String, Value>,
+    requested: Map<String, Value>,
     config: Map<String, Value>,
 }
 
@@ -62,7 +62,7 @@ impl Case {
             classes,
             values,
             profile,
-            asked: Map::new(),
+            requested: Map::new(),
             config: Map::new(),
         };
         case.set("epochs", 20);
@@ -71,17 +71,17 @@ impl Case {
 
     /// Names a setting; the others follow from the data.
     fn set(&mut self, name: &str, value: impl Into<Value>) {
-        self.asked.insert(name.into(), value.into());
-        self.config = Recipe::new(self.family, &self.profile, &self.asked).config;
+        self.requested.insert(name.into(), value.into());
+        self.config = Recipe::new(self.family, &self.profile, &self.requested).config;
     }
 
     /// Series are read by blocks and filters, as many of them are.
     fn read_by_blocks(&mut self) {
-        let asked = json!({
+        let requested = json!({
             "series_features": "filters", "filters": 4_000, "blocks_share": 0.2, "cross_fit": false, "layers": 2, "width": 64,
             "batch_size": 16,
         });
-        asked.as_object().unwrap().iter().for_each(|(name, value)| self.set(name, value.clone()));
+        requested.as_object().unwrap().iter().for_each(|(name, value)| self.set(name, value.clone()));
     }
 
     fn learner(&self, seed: u64, threads: usize) -> Box<dyn Learner> {

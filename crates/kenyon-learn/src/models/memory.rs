@@ -13,6 +13,7 @@ mod onnx;
 mod query_reduction;
 mod recipe;
 mod stories;
+mod texts;
 
 use super::attention::{number, whole};
 use super::candle::{TokenConfig, memory as form};
@@ -32,15 +33,15 @@ use crate::nn::memory::query_reduction::QueryReductionShape;
 use algorithm::{Algorithm, MemoryNet};
 use candle_core::Tensor;
 use kernel::KernelNet;
-pub(crate) use kernel::{RIDGES, Stored as StoredVectors, kernel, vectors_of};
+pub(crate) use kernel::{RIDGES, Stored as StoredTexts};
 use kernel_learner::KernelLearner;
-pub(crate) use kernel_learner::vectors_of_names;
 use knn_attention::KnnAttention;
 use learner::{MemoryLearner, MemoryTraining};
 use memory_network::MemoryNetwork;
 use query_reduction::QueryReduction;
 use serde_json::{Map, Value, json};
 use stories::StoryFields;
+pub(crate) use texts::{TextPlaces, Texts, texts_of_names, vectors_of};
 
 /// The family's entry in the registry.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +80,7 @@ impl FamilySpec for Spec {
     }
 
     fn cross_fits(&self, config: &Map<String, Value>) -> Option<usize> {
-        kernel::is_asked_for(config).then_some(kernel::FOLDS)
+        kernel::is_selected(config).then_some(kernel::FOLDS)
     }
 
     fn search_space(&self) -> Value {
@@ -229,7 +230,7 @@ impl MemoryKind {
 
 /// A network with fresh weights, ready to train.
 pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
-    if kernel::is_asked_for(spec.config) {
+    if kernel::is_selected(spec.config) {
         return Ok(Box::new(KernelLearner::new(spec)?));
     }
     let noise = |name: &str, default: f64| number(spec.config, name, default);
@@ -265,7 +266,7 @@ fn saved_sizes(tensors: &Tensors) -> Sizes {
 /// See [`FamilySpec::candle`].
 fn candle_config(saved: &SavedNetwork<'_>) -> Result<form::Config> {
     let SavedNetwork { encoder, task, outputs, config, tensors } = *saved;
-    if kernel::is_asked_for(config) {
+    if kernel::is_selected(config) {
         return Err(crate::Error::internal("stored vectors have no candle form"));
     }
     Ok(match MemoryKind::new(encoder, task, outputs, config, saved_sizes(tensors)) {
@@ -284,7 +285,7 @@ fn candle_config(saved: &SavedNetwork<'_>) -> Result<form::Config> {
 /// The network saved as `tensors`.
 pub(crate) fn load(saved: &SavedNetwork<'_>) -> Result<Box<dyn Network>> {
     let SavedNetwork { encoder, task, outputs, config, tensors } = *saved;
-    if kernel::is_asked_for(config) {
+    if kernel::is_selected(config) {
         return Ok(Box::new(KernelNet::load(encoder, outputs, tensors)?));
     }
     Ok(match MemoryKind::new(encoder, task, outputs, config, saved_sizes(tensors)) {

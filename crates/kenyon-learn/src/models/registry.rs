@@ -81,7 +81,7 @@ pub trait FamilySpec: Send + Sync {
         &[]
     }
 
-    /// How many members can leave rows out, each others, where `config` in full asks for cross-fitting.
+    /// How many members can leave rows out, each others, where `config` in full selects cross-fitting.
     fn cross_fits(&self, _config: &Map<String, Value>) -> Option<usize> {
         None
     }

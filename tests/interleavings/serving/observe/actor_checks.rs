@@ -71,20 +71,20 @@ fn teach(log: &StreamLog, replicas: &[Arc<StreamHandle>; 2], client: usize) {
     for record in 0..RECORDS {
         let own = &replicas[client];
         let before = observed(own);
-        block_on(own.ask(|reply| Command::Observe(rows(log, client, record), reply))).expect("an acknowledgement");
+        block_on(own.call(|reply| Command::Observe(rows(log, client, record), reply))).expect("an acknowledgement");
         assert!(observed(own) > before.min(record as u64), "rows are acknowledged before they are published");
     }
     let other = &replicas[1 - client];
     let again = rows(log, client, RECORDS - 1);
-    block_on(other.ask(|reply| Command::Observe(again, reply))).expect("an acknowledgement");
+    block_on(other.call(|reply| Command::Observe(again, reply))).expect("an acknowledgement");
 }
 
 /// Replaces the state by a copy that a consolidation could have made; the log may have been compacted meanwhile.
 fn consolidate(replica: &StreamHandle) {
-    let StateCopy { bytes, past, next, token } = block_on(replica.ask(Command::Copy)).expect("a copy");
+    let StateCopy { bytes, past, next, token } = block_on(replica.call(Command::Copy)).expect("a copy");
     let online = StreamModel::restore(&bytes, None).expect("a stream");
     let candidate = Box::new(Candidate { online, past, next, oldest: None });
-    if let Err(error) = block_on(replica.ask(|reply| Command::TakeOver(candidate, reply))) {
+    if let Err(error) = block_on(replica.call(|reply| Command::TakeOver(candidate, reply))) {
         assert_eq!(error.kind, Kind::Unavailable, "{error}");
     }
     drop(token);
@@ -103,12 +103,12 @@ pub(crate) fn what_was_acknowledged_is_learned_once_by_every_replica() {
         })
         .collect();
     let first = Arc::clone(&replicas[0]);
-    others.push(thread::spawn(move || block_on(first.ask(Command::Snapshot)).expect("a snapshot")));
+    others.push(thread::spawn(move || block_on(first.call(Command::Snapshot)).expect("a snapshot")));
     consolidate(&replicas[1]);
     others.into_iter().for_each(|other| other.join().expect("no panic"));
     let states = replicas.each_ref().map(|replica| {
-        block_on(replica.ask(Command::CatchUp)).expect("the rest of the log");
-        block_on(replica.ask(Command::Copy)).expect("a copy")
+        block_on(replica.call(Command::CatchUp)).expect("the rest of the log");
+        block_on(replica.call(Command::Copy)).expect("a copy")
     });
     assert_eq!(store.records().iter().filter(|record| record.kind == "rows").count(), 2 * RECORDS);
     assert!(states[0].bytes == states[1].bytes && states[0].next == states[1].next, "the replicas differ");

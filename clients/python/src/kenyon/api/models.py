@@ -9,7 +9,7 @@ from .. import types
 from ..transport import Body, Reply
 from .base import Resource, given
 
-#: Seconds that a request may take beyond those it asks the server to wait.
+#: Seconds that a request may take beyond those the server is to wait.
 MARGIN = 60.0
 
 

@@ -44,7 +44,7 @@ class Column(TypedDict):
 
 
 class Dataset(TypedDict):
-    """A dataset; ``preview`` holds its first rows where one dataset is asked for."""
+    """A dataset; ``preview`` holds its first rows where one dataset is requested."""
 
     name: str
     rows: int

@@ -90,7 +90,7 @@ class Versions(TypedDict):
 
 
 class Model(TypedDict):
-    """A model; ``versions`` and ``shadow`` where one model is asked for."""
+    """A model; ``versions`` and ``shadow`` where one model is requested."""
 
     name: str
     family: str | None

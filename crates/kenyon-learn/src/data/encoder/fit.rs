@@ -30,37 +30,10 @@ impl Fitted {
                 rows.iter().for_each(|&row| scale.push(values[row]));
                 if scale.count == 0.0 { Err("no row has a value".into()) } else { Ok(Self::Timestamp { scale }) }
             }
-            Column::Boolean(values) => {
-                let (mut yes, mut no) = (0, 0);
-                let mut missing = 0;
-                for &row in rows {
-                    match values[row] {
-                        Some(true) => yes += 1,
-                        Some(false) => no += 1,
-                        None => missing += 1,
-                    }
-                }
-                if [yes, no, missing].iter().filter(|&&n| n > 0).count() < 2 {
-                    return Err("the same in every row".into());
-                }
-                Ok(Self::Boolean)
-            }
+            Column::Boolean(values) => fit_boolean(values, rows),
             Column::Category(values) => fit_category(values, rows, options.reserve),
             Column::Labels(_) => Err("classes are no feature".into()),
-            Column::Text(values) => {
-                if rows.iter().all(|&row| values[row].is_none()) {
-                    return Err("no row has a value".into());
-                }
-                if layout == Layout::Tokens && plan.encoder.is_none() {
-                    return Ok(Self::Words);
-                }
-                let texts = rows.iter().filter_map(|&row| values[row].as_deref());
-                let grams = Grams::fit(texts, options.text_bits);
-                match plan.encoder {
-                    Some(_) => Self::encoded(plan, Some(grams)).map_err(|error| error.detail),
-                    None => Ok(Self::Text { grams }),
-                }
-            }
+            Column::Text(values) => fit_text(values, plan, rows, layout, options),
             Column::Picture(values) => {
                 if rows.iter().all(|&row| values[row].is_none()) {
                     return Err("no row has a value".into());
@@ -92,6 +65,43 @@ impl Fitted {
                 })
             }
         }
+    }
+}
+
+fn fit_boolean(values: &[Option<bool>], rows: &[usize]) -> Result<Fitted, String> {
+    let (mut yes, mut no) = (0, 0);
+    let mut missing = 0;
+    for &row in rows {
+        match values[row] {
+            Some(true) => yes += 1,
+            Some(false) => no += 1,
+            None => missing += 1,
+        }
+    }
+    if [yes, no, missing].iter().filter(|&&n| n > 0).count() < 2 {
+        return Err("the same in every row".into());
+    }
+    Ok(Fitted::Boolean)
+}
+
+fn fit_text(
+    values: &[Option<Box<str>>],
+    plan: &ColumnPlan,
+    rows: &[usize],
+    layout: Layout,
+    options: &EncoderOptions,
+) -> Result<Fitted, String> {
+    if rows.iter().all(|&row| values[row].is_none()) {
+        return Err("no row has a value".into());
+    }
+    if layout == Layout::Tokens && plan.encoder.is_none() {
+        return Ok(Fitted::Words);
+    }
+    let texts = rows.iter().filter_map(|&row| values[row].as_deref());
+    let grams = Grams::fit(texts, options.text_bits);
+    match plan.encoder {
+        Some(_) => Fitted::encoded(plan, Some(grams)).map_err(|error| error.detail),
+        None => Ok(Fitted::Text { grams }),
     }
 }
 

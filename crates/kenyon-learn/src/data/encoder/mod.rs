@@ -206,7 +206,7 @@ impl Encoder {
             self.width += width;
         }
         let shape = fitted.shape();
-        self.fields.push(Field { name: plan.name.clone(), kind: plan.seen_as(), start, width, shape });
+        self.fields.push(Field { name: plan.name.clone(), kind: plan.effective_kind(), start, width, shape });
         self.fitted.push(fitted);
         Ok(())
     }
@@ -222,7 +222,8 @@ impl Encoder {
         let mut free = 0;
         for (field, fitted) in self.fields.iter().zip(&self.fitted) {
             let Field { name, kind, start, width, .. } = field;
-            let Some(plan) = self.inputs.iter().find(|plan| plan.name == *name && plan.seen_as() == *kind) else {
+            let Some(plan) = self.inputs.iter().find(|plan| plan.name == *name && plan.effective_kind() == *kind)
+            else {
                 return Err(format!("field {name} is no input of this kind"));
             };
             if start.checked_add(*width).is_none_or(|end| end > self.width) {
@@ -324,14 +325,16 @@ impl Encoder {
         encoder.of_cells(&cells)
     }
 
-    /// Where the vectors of its columns that a pretrained encoder reads begin, how long they are, and the encoders.
-    pub(crate) fn encoded(&self) -> Vec<(u32, usize, &ColumnEncoder)> {
-        let of = |(field, fitted): (&Field, &Fitted)| {
-            let Fitted::Encoded { width, .. } = fitted else { return None };
-            let plan = self.inputs.iter().find(|plan| plan.name == field.name)?;
-            Some((field.start, *width, plan.encoder.as_ref()?))
-        };
-        self.fields.iter().zip(&self.fitted).filter_map(of).collect()
+    /// Its columns that a pretrained encoder reads, how long their vectors are, and the encoders.
+    pub(crate) fn encoded(&self) -> Vec<(&Field, usize, &ColumnEncoder)> {
+        let fields = self.fields.iter().zip(&self.fitted);
+        fields
+            .filter_map(|(field, fitted)| {
+                let Fitted::Encoded { width, .. } = fitted else { return None };
+                let plan = self.inputs.iter().find(|plan| plan.name == field.name)?;
+                Some((field, *width, plan.encoder.as_ref()?))
+            })
+            .collect()
     }
 
     /// Whether a pretrained encoder reads one of its columns: encoding a row then takes milliseconds.

@@ -1,6 +1,6 @@
 //! Numbers that mean something only together, such as the two coordinates of a place: beside the bins of each a network
 //! reads bins along the two diagonals of their plane, so that it can cut it in eight directions instead of four, and the
-//! cell of the plane that a row lies in, so that it can learn what no sum of the two numbers' bins says.
+//! cell of the plane that a row lies in, so that it can learn what no sum over the two numbers' bins expresses.
 
 use super::bins::{edges, push_bins};
 use super::scale::Scale;

@@ -38,7 +38,7 @@ impl Scale {
             self.squares *= (MEMORY - 1.0) / self.count;
             self.count = MEMORY - 1.0;
         }
-        // A single outlier says nothing about the scale; one that is not alone may be a change of it.
+        // A single outlier is no evidence of the scale; one that is not alone may be a change of it.
         if value < low || value > high {
             let alone = self.since_outlier.replace(0).is_none_or(|rows| rows > ALONE);
             if alone {
@@ -102,7 +102,7 @@ mod tests {
     use super::*;
     use crate::random::Random;
 
-    const GLITCHES: [f64; 4] = [-9_999.0, 99_999.0, 1e6, 9.969_21e36];
+    const OUTLIERS: [f64; 4] = [-9_999.0, 99_999.0, 1e6, 9.969_21e36];
 
     fn deviation(scale: &Scale) -> f64 {
         scale.centre_and_deviation().1
@@ -110,18 +110,18 @@ mod tests {
 
     #[test]
     fn one_absurd_value_anywhere_changes_little() {
-        for glitch in GLITCHES {
+        for outlier in OUTLIERS {
             for at in [0, 1, 2, 10, 19, 20, 500] {
                 let (mut plain, mut hit, mut random) = (Scale::default(), Scale::default(), Random::new(1));
                 for row in 0..1_000 {
                     let value = f64::from(random.uniform());
                     plain.observe(value);
-                    hit.observe(if row == at { glitch } else { value });
+                    hit.observe(if row == at { outlier } else { value });
                 }
                 let ratio = deviation(&hit) / deviation(&plain);
-                assert!((0.9..1.3).contains(&ratio), "{glitch} at {at}: {ratio}");
-                assert!((hit.mean - 0.5).abs() < 0.1, "{glitch} at {at}: {}", hit.mean);
-                assert!(hit.out_of_range(glitch) > 0.9);
+                assert!((0.9..1.3).contains(&ratio), "{outlier} at {at}: {ratio}");
+                assert!((hit.mean - 0.5).abs() < 0.1, "{outlier} at {at}: {}", hit.mean);
+                assert!(hit.out_of_range(outlier) > 0.9);
             }
         }
     }

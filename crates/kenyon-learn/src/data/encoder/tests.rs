@@ -203,7 +203,7 @@ fn a_compact_batch_has_one_entry_for_the_bins_of_a_number() {
 }
 
 #[test]
-fn fitting_sees_only_the_training_rows() {
+fn fitting_reads_only_the_training_rows() {
     let t = table(vec![("x", Column::Number(vec![0.0, 2.0, 1e9])), ("c", names(&["a", "b", "secret"]))]);
     let inputs = [plan("x", ColumnKind::Number), plan("c", ColumnKind::Category)];
     let encoder = Encoder::fit(&t, &[0, 1], &inputs, Layout::Bag).unwrap();

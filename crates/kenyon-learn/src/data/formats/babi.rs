@@ -11,7 +11,7 @@ use crate::data::schema::ColumnKind;
 use crate::{Detail, Error, Result};
 use std::io::{BufRead, BufReader};
 
-/// Whether the first lines look like bAbI: numbered from 1, and one of them a question with tabs.
+/// Whether the first lines are in the form of bAbI: numbered from 1, and one of them a question with tabs.
 pub(super) fn recognises(text: &[u8]) -> bool {
     let Ok(text) = std::str::from_utf8(text).or_else(|e| std::str::from_utf8(&text[..e.valid_up_to()])) else {
         return false;

@@ -42,27 +42,27 @@ pub(super) fn of_head(head: &[u8]) -> Result<&'static Encoding> {
         // Cut inside a character.
         Err(error) if error.error_len().is_none() && head.len() - error.valid_up_to() < 4 => Ok(UTF_8),
         Err(_) => {
-            let mut guess = Guess::default();
-            guess.feed(head);
-            guess.finish()
+            let mut evidence = EncodingEvidence::default();
+            evidence.feed(head);
+            evidence.finish()
         }
     }
 }
 
 /// The encoding of a whole text that is not UTF-8; UTF-8 where it is a damaged one.
 pub(super) fn of_all(mut source: Source) -> Result<&'static Encoding> {
-    let mut guess = Guess::default();
+    let mut evidence = EncodingEvidence::default();
     let mut buffer = vec![0; CHUNK];
     loop {
         match source.read(&mut buffer).map_err(uncarry)? {
-            0 => return guess.finish(),
-            n => guess.feed(&buffer[..n]),
+            0 => return evidence.finish(),
+            n => evidence.feed(&buffer[..n]),
         }
     }
 }
 
 /// Gathers evidence for an encoding.
-struct Guess {
+struct EncodingEvidence {
     detector: chardetng::EncodingDetector,
     /// Characters beyond ASCII that are valid UTF-8, and bytes that are not.
     valid: usize,
@@ -71,14 +71,14 @@ struct Guess {
     bytes: usize,
 }
 
-impl Default for Guess {
+impl Default for EncodingEvidence {
     fn default() -> Self {
         let detector = chardetng::EncodingDetector::new(chardetng::Iso2022JpDetection::Deny);
         Self { detector, valid: 0, invalid: 0, controls: 0, bytes: 0 }
     }
 }
 
-impl Guess {
+impl EncodingEvidence {
     fn feed(&mut self, bytes: &[u8]) {
         self.detector.feed(bytes, false);
         self.bytes += bytes.len();
@@ -102,9 +102,9 @@ impl Guess {
             return Ok(UTF_8);
         }
         self.detector.feed(b"", true);
-        let guess = self.detector.guess(None, chardetng::Utf8Detection::Deny);
-        // Rare in practice, and the default guess of detectors for Western text with few accented letters.
-        Ok(if guess == ISO_8859_4 { WINDOWS_1252 } else { guess })
+        let detected = self.detector.guess(None, chardetng::Utf8Detection::Deny);
+        // Rare in practice, and the default result of detectors for Western text with few accented letters.
+        Ok(if detected == ISO_8859_4 { WINDOWS_1252 } else { detected })
     }
 }
 

@@ -16,10 +16,10 @@ mod parquet_writer;
 #[cfg(not(feature = "parquet"))]
 mod parquet {
     //! The error of builds without Parquet support.
-    use super::{Limits, Part, RowSink, Source};
+    use super::{Limits, RowFile, RowSink, Source};
     use crate::{Error, Kind, Result};
 
-    pub(super) fn read(_: &Part, _: Source, _: &Limits, _: &mut impl RowSink) -> Result<u64> {
+    pub(super) fn read(_: &RowFile, _: Source, _: &Limits, _: &mut impl RowSink) -> Result<u64> {
         Err(missing())
     }
 
@@ -169,7 +169,7 @@ impl Compression {
 
 /// One stored file of a dataset: the first upload or an append.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct RowFile {
     /// Its path on this machine.
     pub path: PathBuf,
     /// Its format.
@@ -198,7 +198,7 @@ impl Default for Limits {
 
 /// Detects the format of the file at `path`: from the request's headers where they give it, else from the
 /// content. Reads its first bytes only.
-pub fn detect(path: &Path, content_type: Option<&str>, content_encoding: Option<&str>) -> Result<Part> {
+pub fn detect(path: &Path, content_type: Option<&str>, content_encoding: Option<&str>) -> Result<RowFile> {
     detect_as(path, content_type, content_encoding, &ReadOptions::default()).map(|(part, _)| part)
 }
 
@@ -208,7 +208,7 @@ pub fn detect_as(
     content_type: Option<&str>,
     content_encoding: Option<&str>,
     options: &ReadOptions,
-) -> Result<(Part, Vec<Warning>)> {
+) -> Result<(RowFile, Vec<Warning>)> {
     let mut magic = [0u8; 4];
     let read = read_up_to(&mut File::open(path)?, &mut magic)?;
     let compression = match content_encoding.map(Compression::from_content_encoding).transpose()? {
@@ -223,7 +223,7 @@ pub fn detect_as(
         format = Some(Format::Parquet);
     }
     if format == Some(Format::Parquet) {
-        let part = Part { path: path.to_owned(), format: Format::Parquet, compression, read_as };
+        let part = RowFile { path: path.to_owned(), format: Format::Parquet, compression, read_as };
         return Ok((part, warnings));
     }
     foreign::refuse(source.head())?;
@@ -253,11 +253,11 @@ pub fn detect_as(
             warnings.push(Warning::new(WarningCode::HeaderLikeData, None, detail));
         }
     }
-    Ok((Part { path: path.to_owned(), format, compression, read_as }, warnings))
+    Ok((RowFile { path: path.to_owned(), format, compression, read_as }, warnings))
 }
 
 /// Whether a JSON file is one object with several fields, not an array: columns that were written in place of rows.
-pub(crate) fn is_one_object(part: &Part) -> Result<bool> {
+pub(crate) fn is_one_object(part: &RowFile) -> Result<bool> {
     if !matches!(part.format, Format::Json | Format::Ndjson) {
         return Ok(false);
     }
@@ -268,7 +268,7 @@ pub(crate) fn is_one_object(part: &Part) -> Result<bool> {
 
 /// Another way to read `part` after `error`: in another encoding when its bytes are not UTF-8, with quotes as
 /// ordinary characters where they do not enclose fields. Nothing where the caller gave these options, or neither applies.
-pub(crate) fn another_reading(part: &Part, stated: &ReadOptions, error: &Error) -> Result<Option<Part>> {
+pub(crate) fn another_reading(part: &RowFile, stated: &ReadOptions, error: &Error) -> Result<Option<RowFile>> {
     let mut read_as = part.read_as.clone();
     match error.code {
         "not_utf8" if stated.encoding.is_none() && part.format != Format::Parquet => {
@@ -285,7 +285,7 @@ pub(crate) fn another_reading(part: &Part, stated: &ReadOptions, error: &Error) 
         }
         _ => return Ok(None),
     }
-    Ok(Some(Part { read_as, ..part.clone() }))
+    Ok(Some(RowFile { read_as, ..part.clone() }))
 }
 
 fn read_up_to(reader: &mut impl Read, buffer: &mut [u8]) -> Result<usize> {
@@ -318,7 +318,7 @@ pub(crate) trait RowSink {
 }
 
 /// Sends all rows of `part` to `sink`; returns how many there were.
-pub(crate) fn read(part: &Part, limits: &Limits, sink: &mut impl RowSink) -> Result<u64> {
+pub(crate) fn read(part: &RowFile, limits: &Limits, sink: &mut impl RowSink) -> Result<u64> {
     let mut source = Source::open(&part.path, part.compression, limits.decompressed)?;
     if source.head().is_empty() {
         return Err(empty_file());

@@ -2,7 +2,7 @@
 //! sent row by row. Columns of types that no cell can hold are not decoded at all.
 
 use super::decode::{Source, uncarry};
-use super::{Compression, Limits, Part, RowSink, names};
+use super::{Compression, Limits, RowFile, RowSink, names};
 use crate::data::cell::{Cell, List};
 use crate::data::schema::ColumnKind;
 use crate::{Error, Result};
@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 /// Sends all rows to `sink`. A file that was compressed as a whole is unpacked to a nameless temporary
 /// file first, because Parquet is read from its end.
-pub(super) fn read(part: &Part, mut source: Source, limits: &Limits, sink: &mut impl RowSink) -> Result<u64> {
+pub(super) fn read(part: &RowFile, mut source: Source, limits: &Limits, sink: &mut impl RowSink) -> Result<u64> {
     let file = if part.compression == Compression::None {
         File::open(&part.path)?
     } else {

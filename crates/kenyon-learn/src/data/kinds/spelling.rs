@@ -142,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_told_apart() {
+    fn words_are_distinguished() {
         assert!(is_word("NA") && is_word("") && is_word("NaN") && !is_word("0") && !is_word("none"));
         assert!(is_weak_word("none") && is_weak_word("-") && is_weak_word("Unknown") && !is_weak_word("-1"));
         let old = Spelling::of(&None);

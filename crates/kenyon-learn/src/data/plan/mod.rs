@@ -108,8 +108,8 @@ pub fn spelled_as(plans: &[ColumnPlan], columns: &[ColumnInfo]) -> Vec<ColumnPla
 }
 
 impl ColumnPlan {
-    /// The kind that families see: pictures that a pretrained encoder reads are as texts that one reads, not pixels.
-    pub fn seen_as(&self) -> ColumnKind {
+    /// The kind that families get: pictures that a pretrained encoder reads are as texts that one reads, not pixels.
+    pub fn effective_kind(&self) -> ColumnKind {
         if self.encoder.is_some() { ColumnKind::Text } else { self.kind }
     }
 

@@ -4,7 +4,7 @@ use super::ColumnPlan;
 use crate::data::Table;
 use crate::data::builder::{Compiled, TableBuilder};
 use crate::data::cell::Cell;
-use crate::data::formats::{self, Limits, Part, RowSink};
+use crate::data::formats::{self, Limits, RowFile, RowSink};
 use crate::data::kinds::Spelling;
 use crate::data::schema::{ColumnInfo, ColumnKind};
 use crate::data::warning::Warning;
@@ -14,12 +14,12 @@ use serde_json::{Map, Value};
 use std::collections::HashMap;
 
 /// Reads the planned columns of all parts of a dataset into memory, in the order of `plans`.
-pub fn read_table(parts: &[Part], plans: &[ColumnPlan], limits: &Limits) -> Result<Table> {
+pub fn read_table(parts: &[RowFile], plans: &[ColumnPlan], limits: &Limits) -> Result<Table> {
     Ok(read_table_noting(parts, plans, limits)?.0)
 }
 
 /// As [`read_table`], with the cells that did not fit and count as missing.
-pub fn read_table_noting(parts: &[Part], plans: &[ColumnPlan], limits: &Limits) -> Result<(Table, Vec<Warning>)> {
+pub fn read_table_noting(parts: &[RowFile], plans: &[ColumnPlan], limits: &Limits) -> Result<(Table, Vec<Warning>)> {
     let mut builder = TableBuilder::new(&Compiled::new(plans, &[]), false);
     for part in parts {
         builder.next_file();
@@ -40,8 +40,8 @@ pub(super) fn no_column(name: &str) -> Error {
 /// Reads the planned columns of about the first `limit` rows of two datasets, of each its share of the limit, and
 /// returns where the second one begins.
 pub fn read_head(
-    parts: &[Part],
-    more: &[Part],
+    parts: &[RowFile],
+    more: &[RowFile],
     plans: &[ColumnPlan],
     limits: &Limits,
     limit: u64,
@@ -88,7 +88,7 @@ impl RowSink for Head {
 
 /// Rows `offset..offset + limit` of a dataset as JSON objects with the file's own columns.
 pub fn read_rows(
-    parts: &[Part],
+    parts: &[RowFile],
     columns: &[ColumnInfo],
     offset: u64,
     limit: usize,

@@ -58,23 +58,7 @@ pub fn resolve(summary: &Summary, features: &Features, target: &str, task: Optio
         if left.is_empty() {
             continue;
         }
-        match &column.members {
-            None => inputs.push(plan_of(column)),
-            Some(_) if column.series => inputs.push(ColumnPlan { members: Some(left), ..plan_of(column) }),
-            Some(members) => {
-                let shape = match left.len() == members.len() {
-                    true => column.shape.clone(),
-                    false => Some(square(left.len()).unwrap_or_else(|| vec![left.len()])),
-                };
-                let name = column.name.clone();
-                inputs.push(ColumnPlan {
-                    members: Some(left),
-                    shape,
-                    spelling: column.spelling.clone(),
-                    ..ColumnPlan::new(name, ColumnKind::Vector)
-                });
-            }
-        }
+        inputs.push(plan_of_rest(column, left));
     }
     if inputs.is_empty() {
         return Err(Error::unprocessable("no_features", "no column is left to learn from")
@@ -430,6 +414,27 @@ fn check_shape(
         }
     }
     Ok(())
+}
+
+/// The plan of a column, or of the members `left` of a group that no feature of the request takes.
+fn plan_of_rest(column: &ColumnInfo, left: Vec<String>) -> ColumnPlan {
+    match &column.members {
+        None => plan_of(column),
+        Some(_) if column.series => ColumnPlan { members: Some(left), ..plan_of(column) },
+        Some(members) => {
+            let shape = match left.len() == members.len() {
+                true => column.shape.clone(),
+                false => Some(square(left.len()).unwrap_or_else(|| vec![left.len()])),
+            };
+            let name = column.name.clone();
+            ColumnPlan {
+                members: Some(left),
+                shape,
+                spelling: column.spelling.clone(),
+                ..ColumnPlan::new(name, ColumnKind::Vector)
+            }
+        }
+    }
 }
 
 fn plan_of(column: &ColumnInfo) -> ColumnPlan {

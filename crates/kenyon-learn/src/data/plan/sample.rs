@@ -3,7 +3,7 @@
 use super::ColumnPlan;
 use crate::data::builder::{Compiled, TableBuilder};
 use crate::data::cell::Cell;
-use crate::data::formats::{self, Limits, Part, RowSink};
+use crate::data::formats::{self, Limits, RowFile, RowSink};
 use crate::data::kinds::Encoding;
 use crate::data::schema::ColumnKind;
 use crate::data::warning::Warning;
@@ -71,7 +71,7 @@ impl Sampled {
 /// # Errors
 /// As [`super::read_table`].
 pub fn read_sample(
-    parts: &[Part],
+    parts: &[RowFile],
     plans: &[ColumnPlan],
     limits: &Limits,
     target: &str,
@@ -104,7 +104,7 @@ pub fn read_sample(
 /// # Errors
 /// As [`super::read_table`], and what `each` returns.
 pub fn read_others(
-    parts: &[Part],
+    parts: &[RowFile],
     plans: &[ColumnPlan],
     limits: &Limits,
     sampled: &Sampled,
@@ -131,7 +131,7 @@ fn is_rare(target: Option<&Column>, row: usize, seen: &mut HashMap<Box<str>, u32
 }
 
 fn read_chunks(
-    parts: &[Part],
+    parts: &[RowFile],
     plans: &[ColumnPlan],
     limits: &Limits,
     each: &mut dyn FnMut(&Table) -> Result<()>,

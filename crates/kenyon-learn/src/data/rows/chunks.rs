@@ -4,7 +4,7 @@ use super::RowsReader;
 use crate::data::Table;
 use crate::data::builder::TableBuilder;
 use crate::data::cell::Cell;
-use crate::data::formats::{self, Limits, Part, RowSink};
+use crate::data::formats::{self, Limits, RowFile, RowSink};
 use crate::data::kinds::Spelling;
 use crate::data::schema::{ColumnInfo, ColumnKind};
 use crate::data::written::value_of;
@@ -15,7 +15,7 @@ use std::collections::HashMap;
 /// How a file is read in chunks.
 #[derive(Clone, Copy, Debug)]
 pub struct ChunkPlan<'a> {
-    /// How the model reads rows. Columns that it does not know are left aside.
+    /// How the model reads rows. Other columns are ignored.
     pub reader: &'a RowsReader,
     /// The file's columns, where its rows are to be shown again.
     pub shown: Option<&'a [ColumnInfo]>,
@@ -42,7 +42,7 @@ pub struct Chunk {
 
 /// Gives the rows of a file to `take`, chunk by chunk, until it returns false; the number of rows read.
 pub fn read_chunks(
-    part: &Part,
+    part: &RowFile,
     plan: &ChunkPlan<'_>,
     limits: &Limits,
     take: &mut dyn FnMut(Chunk) -> Result<bool>,

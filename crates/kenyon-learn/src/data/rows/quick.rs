@@ -65,7 +65,7 @@ impl<'a> Reader<'a> {
 
     fn row(&mut self, builder: &mut RowsBuilder) -> Option<()> {
         self.expect(b'{')?;
-        let mut guess = 0;
+        let mut hint = 0;
         if self.peek()? == b'}' {
             self.at += 1;
             return Some(());
@@ -76,7 +76,7 @@ impl<'a> Reader<'a> {
         loop {
             self.space();
             let key = self.string()?;
-            let slot = builder.slot(key, &mut guess);
+            let slot = builder.slot(key, &mut hint);
             self.expect(b':')?;
             self.value(|cell| builder.inner.put(slot, cell), &mut list)?;
             match self.peek()? {

@@ -79,8 +79,8 @@ impl Members {
         }
         let n = to - from;
         let pairs = (0..4 * n as u64).map(|k| {
-            let pick = |salt: u64| from + (mix(2 * k + salt + 1) % n as u64) as usize;
-            (pick(0), pick(1))
+            let draw = |salt: u64| from + (mix(2 * k + salt + 1) % n as u64) as usize;
+            (draw(0), draw(1))
         });
         let distant: Vec<f64> =
             pairs.filter(|(i, j)| i.abs_diff(*j) > 1).filter_map(|(i, j)| self.correlation(i, j)).collect();
@@ -122,10 +122,10 @@ impl Members {
         let square =
             |i: usize, j: usize| self.raw[i].iter().zip(&self.raw[j]).map(|(a, b)| (a - b) * (a - b)).sum::<f64>();
         let near = mean((from..to - 1).map(|i| square(i, i + 1)));
-        let pick = |k: u64| from + (mix(k + 1) % n as u64) as usize;
+        let draw = |k: u64| from + (mix(k + 1) % n as u64) as usize;
         let far = mean(
             (0..4 * n as u64)
-                .map(|k| (pick(2 * k), pick(2 * k + 1)))
+                .map(|k| (draw(2 * k), draw(2 * k + 1)))
                 .filter(|(i, j)| i != j)
                 .map(|(i, j)| square(i, j)),
         );

@@ -5,7 +5,7 @@ use super::describe::{ambiguous_dates, decide, describe, is_enough, numbers_amon
 use super::gather::{Gathering, is_open, names};
 use super::stats::{Reading, Stats};
 use super::{ColumnInfo, Summary, group, histogram, notes};
-use crate::data::formats::{self, Format, Limits, Part, ReadOptions};
+use crate::data::formats::{self, Format, Limits, ReadOptions, RowFile};
 use crate::data::kinds::Spelling;
 use crate::data::warning::{MAX_EXAMPLES, Warning, WarningCode};
 use crate::{Detail, Error, Result};
@@ -22,12 +22,12 @@ struct Surveyed {
 /// Reads an upload, on its own or as further rows of `known`, and returns how it was read, what it holds and
 /// how many rows it adds. Where the first reading fails and `stated` allows it, others are tried.
 pub fn infer_upload(
-    part: Part,
+    part: RowFile,
     stated: &ReadOptions,
     known: Option<&Summary>,
     limits: &Limits,
-) -> Result<(Part, Summary, u64)> {
-    let read = |part: &Part| match known {
+) -> Result<(RowFile, Summary, u64)> {
+    let read = |part: &RowFile| match known {
         Some(known) => infer_append(part, known, limits),
         None => infer(part, limits).map(|summary| (summary.rows, summary)).map(|(rows, summary)| (summary, rows)),
     };
@@ -41,7 +41,7 @@ pub fn infer_upload(
         let Some(other) = formats::another_reading(&part, stated, &error)? else { break };
         match read(&other) {
             Ok((summary, rows)) => return Ok((other, summary, rows)),
-            // The first reading's error is more useful than that of a guess, unless the guess got further.
+            // The first reading's error is more useful than that of the second, unless the second got further.
             Err(next) if next.code == error.code => break,
             Err(next) => (part, error) = (other, next),
         }
@@ -51,7 +51,7 @@ pub fn infer_upload(
 
 /// Reads `part` from end to end and returns what it holds. Fails on the first broken row, and on cells
 /// that are refused (numbers that are not finite) with the first 20 of them.
-pub fn infer(part: &Part, limits: &Limits) -> Result<Summary> {
+pub fn infer(part: &RowFile, limits: &Limits) -> Result<Summary> {
     let found = survey(part, limits, None)?;
     if found.rows == 1 && found.columns.iter().all(|(info, _)| is_nested(info)) && formats::is_one_object(part)? {
         return Err(Error::unprocessable("no_rows", NO_ROWS));
@@ -113,7 +113,7 @@ fn of_groups(warnings: &mut Vec<Warning>, columns: &[ColumnInfo]) {
 }
 
 /// Reads a file once, and once more where a column's kind is known only at its end.
-fn survey(part: &Part, limits: &Limits, known: Option<&Summary>) -> Result<Surveyed> {
+fn survey(part: &RowFile, limits: &Limits, known: Option<&Summary>) -> Result<Surveyed> {
     let options = &part.read_as;
     let mut pass = Gathering::new(known, options, HashMap::new());
     let mut rows = formats::read(part, limits, &mut pass)?;
@@ -165,7 +165,7 @@ fn survey(part: &Part, limits: &Limits, known: Option<&Summary>) -> Result<Surve
 /// Reads `part` as more rows of a dataset summarised by `known`. Returns the summary of all and how
 /// many rows `part` adds; fails when columns do not fit, or cells of a column are of its kind in less than 95 % of
 /// all rows, with the first 20.
-pub fn infer_append(part: &Part, known: &Summary, limits: &Limits) -> Result<(Summary, u64)> {
+pub fn infer_append(part: &RowFile, known: &Summary, limits: &Limits) -> Result<(Summary, u64)> {
     let found = survey(part, limits, Some(known))?;
     let (rows, misfits) = (found.rows, found.misfits);
     let mut flat: HashMap<String, (ColumnInfo, Stats)> =
@@ -230,7 +230,7 @@ fn combine(old: &ColumnInfo, new: ColumnInfo, old_rows: u64, new_rows: u64) -> C
     if is_open(old, old_rows) {
         return ColumnInfo { missing: new.missing + old_rows, unused: old.unused.or(new.unused), ..new };
     }
-    let pick = |f: fn(f64, f64) -> f64, a: Option<f64>, b: Option<f64>| match (a, b) {
+    let combined = |f: fn(f64, f64) -> f64, a: Option<f64>, b: Option<f64>| match (a, b) {
         (Some(a), Some(b)) => Some(f(a, b)),
         (a, b) => a.or(b),
     };
@@ -239,7 +239,7 @@ fn combine(old: &ColumnInfo, new: ColumnInfo, old_rows: u64, new_rows: u64) -> C
         (Some(a), Some(b)) => Some(a * (n / (n + m).max(1.0)) + b * (m / (n + m).max(1.0))),
         (a, b) => a.or(b),
     };
-    let (min, max) = (pick(f64::min, old.min, new.min), pick(f64::max, old.max, new.max));
+    let (min, max) = (combined(f64::min, old.min, new.min), combined(f64::max, old.max, new.max));
     let histogram = match min.zip(max) {
         Some((low, high)) => histogram::rebin([old, &new], low, high),
         None => histogram::join_names(&old.histogram, &new.histogram),

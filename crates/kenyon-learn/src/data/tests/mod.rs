@@ -16,13 +16,13 @@ mod requests;
 mod spellings;
 mod warnings;
 
-use super::formats::{Limits, Part, ReadOptions, detect, detect_as};
+use super::formats::{Limits, ReadOptions, RowFile, detect, detect_as};
 use super::schema::{Summary, infer, infer_upload};
 use std::io::Write;
 use tempfile::NamedTempFile;
 
 /// A file with this content, and its detected format.
-pub(super) fn file(content: &[u8], content_type: Option<&str>) -> crate::Result<(NamedTempFile, Part)> {
+pub(super) fn file(content: &[u8], content_type: Option<&str>) -> crate::Result<(NamedTempFile, RowFile)> {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(content).unwrap();
     let part = detect(file.path(), content_type, None)?;
@@ -36,7 +36,7 @@ pub(super) fn summary(content: &[u8]) -> crate::Result<Summary> {
 }
 
 /// The answer to an upload of this content: how it was read, and its summary with all warnings.
-pub(super) fn upload(content: &[u8], options: &ReadOptions) -> crate::Result<(NamedTempFile, Part, Summary)> {
+pub(super) fn upload(content: &[u8], options: &ReadOptions) -> crate::Result<(NamedTempFile, RowFile, Summary)> {
     let mut file = NamedTempFile::new().unwrap();
     file.write_all(content).unwrap();
     let (part, warnings) = detect_as(file.path(), None, None, options)?;

@@ -11,7 +11,7 @@ fn signals() -> Summary {
     summary(format!("y,c,{}\n{rows}", header.join(",")).as_bytes()).unwrap()
 }
 
-fn ask(features: Value, target: &str, task: Option<Task>) -> crate::Result<Resolved> {
+fn resolved(features: Value, target: &str, task: Option<Task>) -> crate::Result<Resolved> {
     let features: Features = serde_json::from_value(features).unwrap();
     resolve(&signals(), &features, target, task)
 }
@@ -23,29 +23,29 @@ fn shown(plan: &Resolved) -> Vec<(&str, ColumnKind, usize)> {
 #[test]
 fn a_request_changes_how_columns_are_read() {
     use ColumnKind::*;
-    let plan = ask(json!({}), "y", None).unwrap();
+    let plan = resolved(json!({}), "y", None).unwrap();
     assert_eq!(plan.task, Task::Classification);
     assert_eq!(shown(&plan), [("c", Category, 0), ("t", Vector, 18)]);
     assert_eq!(plan.ignored, ["y"]);
 
     let plan =
-        ask(json!({"c": "ignore", "s": {"kind": "sequence", "columns": "t*", "channels": 3}}), "y", None).unwrap();
+        resolved(json!({"c": "ignore", "s": {"kind": "sequence", "columns": "t*", "channels": 3}}), "y", None).unwrap();
     assert_eq!(shown(&plan), [("s", Sequence, 18)]);
     assert_eq!(plan.inputs[0].channels, Some(3));
     assert_eq!(plan.ignored, ["y", "c"]);
 
-    let plan = ask(json!({"t": {"kind": "vector", "shape": [3, 6]}}), "y", None).unwrap();
+    let plan = resolved(json!({"t": {"kind": "vector", "shape": [3, 6]}}), "y", None).unwrap();
     assert_eq!(plan.inputs[1].shape, Some(vec![3, 6]));
 
-    let plan = ask(json!({"t3": "ignore", "t4": "category"}), "c", None).unwrap();
+    let plan = resolved(json!({"t3": "ignore", "t4": "category"}), "c", None).unwrap();
     assert_eq!(shown(&plan), [("y", Number, 0), ("t4", Category, 0), ("t", Vector, 16)]);
 
-    let plan = ask(json!({}), "t0", None).unwrap();
+    let plan = resolved(json!({}), "t0", None).unwrap();
     assert_eq!(plan.task, Task::Regression);
     assert_eq!(shown(&plan)[2], ("t", Vector, 17));
 
-    assert_eq!(ask(json!({}), "y", Some(Task::Regression)).unwrap().task, Task::Regression);
-    assert_eq!(ask(json!({"y": "category"}), "y", None).unwrap().target.kind, Category);
+    assert_eq!(resolved(json!({}), "y", Some(Task::Regression)).unwrap().task, Task::Regression);
+    assert_eq!(resolved(json!({"y": "category"}), "y", None).unwrap().target.kind, Category);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn errors_name_the_field() {
             "features.b",
         ),
     ] {
-        let error = ask(features.clone(), target, task).unwrap_err();
+        let error = resolved(features.clone(), target, task).unwrap_err();
         assert_eq!((error.code, error.details[0].path.as_deref()), (code, Some(path)), "{features}: {error:?}");
     }
 }

@@ -41,13 +41,13 @@ fn a_bystander_does_not_block_a_file() {
     assert_eq!(warnings.iter().filter(|w| w.0 == UnreadableColumn).count(), 2, "{warnings:?}");
     let plan = crate::data::plan::resolve(&summary, &Default::default(), "y", None).unwrap();
     assert_eq!((plan.inputs.len(), plan.ignored.len()), (1, 3));
-    let asked = serde_json::from_str("{\"n\":\"category\"}").unwrap();
-    assert_eq!(crate::data::plan::resolve(&summary, &asked, "y", None).unwrap_err().code, "bad_feature");
+    let stated = serde_json::from_str("{\"n\":\"category\"}").unwrap();
+    assert_eq!(crate::data::plan::resolve(&summary, &stated, "y", None).unwrap_err().code, "bad_feature");
     assert_eq!(crate::data::plan::resolve(&summary, &Default::default(), "n", None).unwrap_err().code, "bad_target");
 }
 
 #[test]
-fn an_index_is_left_out_unless_it_is_asked_for() {
+fn an_index_is_left_out_unless_it_is_requested() {
     let (summary, warnings) = warned(b",a,y\n0,1.5,p\n1,2.5,q\n2,2.5,p\n");
     assert_eq!(summary.columns[0].unused, Some(Unused::Index));
     assert!(

@@ -59,17 +59,18 @@ impl Fit<'_> {
             let rows = self.targets.chunks_exact(width).enumerate().filter(|(text, _)| held(*text) == wanted);
             rows.flat_map(|(_, row)| row).copied().collect::<Vec<f32>>()
         });
-        let judge = |rows: &[f32]| cosine(&other.by_text.product(rows, width, self.threads), &other_targets, width);
+        let similarity =
+            |rows: &[f32]| cosine(&other.by_text.product(rows, width, self.threads), &other_targets, width);
         let start = self.occurring(&self.vectors);
-        let cosine_unfitted = judge(&start);
+        let cosine_unfitted = similarity(&start);
         go_on()?;
         let map = self.map(&known, &known_targets, &start)?;
         let mapped = self.mapped(&start, &map);
-        let mut best = (judge(&mapped), None);
+        let mut best = (similarity(&mapped), None);
         for ridge in RIDGES {
             go_on()?;
             let moved = self.moved(&known, &known_targets, &mapped, ridge, go_on)?;
-            let found = judge(&moved);
+            let found = similarity(&moved);
             if found > best.0 {
                 best = (found, Some(ridge));
             }

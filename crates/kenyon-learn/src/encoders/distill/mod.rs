@@ -28,7 +28,7 @@ const WIDTH: usize = 256;
 const MOST_TEXTS: usize = 20_000;
 /// Sequences that are passed at a time, between which the work can be stopped.
 const PIECE: usize = 64;
-/// Fewer texts say too little about the weights of tokens.
+/// Fewer texts are too little evidence of the weights of tokens.
 const FEWEST_TEXTS: usize = 20;
 
 /// What was made.
@@ -54,7 +54,7 @@ pub struct Distilled {
 ///
 /// # Errors
 /// `bad_encoder` where the folder has no transformer of texts, `too_few_rows` with fewer than 20 different texts, `canceled`
-/// where `progress` says so.
+/// where `progress` returns so.
 pub fn distill(
     teacher: &Path,
     texts: &[&str],

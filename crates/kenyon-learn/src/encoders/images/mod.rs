@@ -1,4 +1,4 @@
-//! Pretrained encoders of pictures: the folder's own file says how a picture is resized, cropped and scaled, and the vector is
+//! Pretrained encoders of pictures: the folder's own file defines how a picture is resized, cropped and scaled, and the vector is
 //! what the network has before its classifier.
 
 mod convolutional;
@@ -44,7 +44,7 @@ impl std::fmt::Debug for ImageEncoder {
     }
 }
 
-/// What `config.json` says first: the architecture in one of two fields.
+/// The first part of `config.json`: the architecture in one of two fields.
 #[derive(Default, Deserialize)]
 #[serde(default)]
 struct Kind {

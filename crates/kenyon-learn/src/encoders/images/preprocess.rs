@@ -1,4 +1,4 @@
-//! From a picture's bytes to the numbers that a network reads, as the folder's own file says: resizing, cropping and scaling.
+//! From a picture's bytes to the numbers that a network reads, as the folder's own file defines it: resizing, cropping and scaling.
 
 use super::resample::{Filter, resize};
 use crate::Result;
@@ -103,7 +103,7 @@ pub(super) struct Preprocess {
 }
 
 impl Preprocess {
-    /// As `preprocessor_config.json` says.
+    /// According to `preprocessor_config.json`.
     pub(super) fn open(folder: &Folder) -> Result<Self> {
         let stated: Stated = folder.settings("preprocessor_config.json")?;
         let kind = stated.image_processor_type.as_deref().or(stated.feature_extractor_type.as_deref());
@@ -158,7 +158,7 @@ impl Preprocess {
         Self { target, filter, crop, rounded: false, scale, offset }.checked()
     }
 
-    /// As timm's settings say.
+    /// According to timm's settings.
     pub(super) fn timm(settings: &TimmSettings) -> Result<Self> {
         let [channels, height, width] = settings.input_size;
         if channels != 3 || height != width || settings.crop_mode.as_deref().is_some_and(|mode| mode != "center") {

@@ -1,4 +1,4 @@
-//! What the files of a transformer say: sizes, names of tensors, and their numbers.
+//! The content of the files of a transformer: sizes, names of tensors, and their numbers.
 
 use super::super::refused;
 use super::super::weights::Weights;
@@ -97,7 +97,7 @@ fn architecture(config: &Config) -> Result<(&'static Names, usize)> {
         "bert" => (&BERT, 0),
         "distilbert" => (&DISTILBERT, 0),
         "roberta" | "xlm-roberta" | "camembert" => (&BERT, config.pad_token_id + 1),
-        // Its positions begin after the mark for padding, whatever the configuration says.
+        // Its positions begin after the mark for padding, whatever the configuration has.
         "mpnet" => (&MPNET, 2),
         other => return Err(refused(format!("the architecture {other:?} is not supported"))),
     })

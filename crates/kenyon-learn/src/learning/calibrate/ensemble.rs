@@ -1,5 +1,5 @@
 //! Calibration of the mean of a cross-fitted ensemble. No row is new to all of its members, but each is new to one or
-//! two: to the member that is judged by it, and to the one that stops by it.
+//! two: to the member that is evaluated by it, and to the one that stops by it.
 //!
 //! Members err partly in common and partly each by itself. The second part shrinks with their number m, so a figure of
 //! the mean of m members is about a + b / m: one and two members give a and b, and so the figure of all of them.

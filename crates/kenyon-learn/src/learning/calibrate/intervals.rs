@@ -360,7 +360,7 @@ mod tests {
 
     /// Where intervals are fitted to noise, the rows that chose them are covered too often; out of fold they are not.
     #[test]
-    fn rows_that_chose_an_interval_do_not_judge_it() {
+    fn rows_that_chose_an_interval_do_not_evaluate_it() {
         let (mut own, mut apart, mut total) = (0, 0, 0);
         for seed in 0..200 {
             let (answers, truths, _) = rows(30, seed);

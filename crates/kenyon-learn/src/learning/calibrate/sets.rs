@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn sets_cover_as_often_as_asked() {
+    fn sets_cover_as_often_as_requested() {
         for classes in [4, 30] {
             let (logits, truths) = drawn(6_000, classes, 1.0, 2);
             let half = 3_000;
@@ -229,7 +229,7 @@ mod tests {
     }
 
     #[test]
-    fn a_network_that_is_nearly_always_right_covers_no_more_than_asked() {
+    fn a_network_that_is_nearly_always_right_covers_no_more_than_requested() {
         // Nearly all probabilities round to 1 in single precision; what the others share distinguishes the rows.
         let (mut logits, truths) = drawn(6_000, 3, 1.0, 4);
         for (row, &truth) in logits.chunks_exact_mut(3).zip(&truths) {

@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_right_answers_do_not_end_all_doubt() {
+    fn a_few_right_answers_do_not_end_all_uncertainty() {
         let logits: Vec<f32> = (0..24).flat_map(|row| if row % 2 == 0 { [1.0, 0.0] } else { [0.0, 1.0] }).collect();
         let truths: Vec<u32> = (0..24).map(|row| row % 2).collect();
         let t = fit_temperature(&logits, 2, &truths);

@@ -1,5 +1,5 @@
 //! Flexible weighting: how well the best non-negative mixture of several layers explains the recordings,
-//! with the weights fitted on other stimuli and other subjects than those it is judged on.
+//! with the weights fitted on other stimuli and other subjects than those it is evaluated on.
 
 use super::matrices::{Comparison, Matrices, check_varies};
 use super::products::inner_products;
@@ -34,7 +34,7 @@ fn default_folds(stimuli: usize) -> usize {
     (stimuli / 8).clamp(2, 5)
 }
 
-/// Fits non-negative weights of the layers to the average subject and judges the mixture by cross-validation over
+/// Fits non-negative weights of the layers to the average subject and evaluates the mixture by cross-validation over
 /// stimuli and, where there are several, subjects: each subject is left out once, and pairs between training and
 /// test stimuli are used by neither.
 pub fn fit_weights(
@@ -57,7 +57,7 @@ pub fn fit_weights(
     let n = aligned.conditions.len();
     let folds = default_folds(n);
     if n < 2 * MIN_CONDITIONS {
-        let message = format!("{n} stimuli; to fit weights on some and judge them on others, six are needed");
+        let message = format!("{n} stimuli; to fit weights on some and evaluate them on others, six are needed");
         return Err(Error::unprocessable("too_few_conditions", message));
     }
     let mut order: Vec<usize> = (0..n).collect();

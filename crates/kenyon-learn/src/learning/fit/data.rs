@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 /// With fewer rows of known classes to calibrate by, a cross-fitted ensemble is not calibrated.
 const FEWEST: usize = 10;
 
-/// The coverage of the intervals that are judged by the size of the target.
+/// The coverage of the intervals that are evaluated by the size of the target.
 const COVERAGE: f64 = 0.9;
 
 /// The encoded rows and their targets, split.
@@ -44,8 +44,8 @@ pub(super) struct Drawn<'a> {
     pub(super) rows: usize,
 }
 
-/// What is held against the held-out rows.
-pub(super) struct Judged {
+/// Calibration, and the calibrated answers to the held-out rows.
+pub(super) struct CalibratedAnswers {
     /// For answers to new rows.
     pub(super) calibration: Calibration,
     /// Calibrated probabilities of the held-out rows, each by rows of other folds; or their values.
@@ -142,7 +142,13 @@ impl Data<'_> {
 
     /// Calibrates by the held-out rows, from the answers to them, those of a second member that has not learned them
     /// either, where there is one, and the sketches of their codes.
-    pub(super) fn judge(&self, answers: &[f32], second: Option<&[f32]>, sketches: &[f32], seed: u64) -> Judged {
+    pub(super) fn calibrate(
+        &self,
+        answers: &[f32],
+        second: Option<&[f32]>,
+        sketches: &[f32],
+        seed: u64,
+    ) -> CalibratedAnswers {
         let known = self.known();
         let positions = self.positions(|at| known[at]);
         let at_positions = self.at(&positions, answers);
@@ -171,14 +177,14 @@ impl Data<'_> {
             Some(drawn) => calibration.of_rows(drawn.rows),
             None => calibration,
         };
-        let mut judged = answers.to_vec();
+        let mut calibrated = answers.to_vec();
         if matches!(self.targets, Encoded::Classes(_)) {
             let temperatures = self.temperatures(answers, &calibration, &known);
-            for (at, row) in judged.chunks_exact_mut(self.outputs).enumerate() {
+            for (at, row) in calibrated.chunks_exact_mut(self.outputs).enumerate() {
                 softmax_with_temperature(row, temperatures[usize::from(self.fold(at))]);
             }
         }
-        Judged { calibration, answers: judged, out_of_fold }
+        CalibratedAnswers { calibration, answers: calibrated, out_of_fold }
     }
 
     /// The temperature for the rows of each fold, fitted on the others; one for all where there are no folds.
@@ -194,8 +200,8 @@ impl Data<'_> {
         (0..folds.count).map(without).collect()
     }
 
-    /// Whether the network that judges a held-out row has learned from two others of its class at least: what it says of a class
-    /// that it does not know is no measure of its confidence.
+    /// Whether the network that evaluates a held-out row has learned from two others of its class at least: its answer about a class
+    /// that it has not learned is no measure of its confidence.
     fn known(&self) -> Vec<bool> {
         let rows = &self.split.validation;
         match (self.folds, self.targets, self.class_sums(None, None)) {
@@ -206,8 +212,8 @@ impl Data<'_> {
         }
     }
 
-    /// Whether some held-out row is judged by a network that has learned from its class.
-    pub(super) fn can_judge(&self) -> bool {
+    /// Whether some held-out row is evaluated by a network that has learned from its class.
+    pub(super) fn can_evaluate(&self) -> bool {
         match (self.folds, self.class_sums(None, None)) {
             (Some(_), Some(sums)) => sums.iter().any(|&rows| rows >= 2.0),
             _ => true,
@@ -215,13 +221,13 @@ impl Data<'_> {
     }
 
     /// Expected sizes of the errors of the held-out rows whose truth is known; none where all rows have one.
-    pub(super) fn error_sizes(&self, judged: &Judged, sketches: &[f32]) -> Vec<f32> {
-        let Some(errors) = &judged.calibration.errors else { return Vec::new() };
-        let size = |at: usize| errors.size(judged.answers[at], &sketches[at * SKETCH..(at + 1) * SKETCH]);
+    pub(super) fn error_sizes(&self, calibrated: &CalibratedAnswers, sketches: &[f32]) -> Vec<f32> {
+        let Some(errors) = &calibrated.calibration.errors else { return Vec::new() };
+        let size = |at: usize| errors.size(calibrated.answers[at], &sketches[at * SKETCH..(at + 1) * SKETCH]);
         self.positions(|_| true).into_iter().map(size).collect()
     }
 
-    /// The held-out rows in detail, from what [`Self::judge`] and [`Self::error_sizes`] gave. Intervals are those of rows that
+    /// The held-out rows in detail, from what [`Self::calibrate`] and [`Self::error_sizes`] gave. Intervals are those of rows that
     /// had no part in them.
     pub(super) fn held_out(
         &self,
@@ -262,7 +268,7 @@ impl Data<'_> {
         found
     }
 
-    /// Figures on the held-out rows, from what [`Self::judge`] gave.
+    /// Figures on the held-out rows, from what [`Self::calibrate`] gave.
     pub(super) fn figures(&self, answers: &[f32], target: &TargetEncoder, decision: &[f32]) -> Map<String, Value> {
         let positions = self.positions(|_| true);
         let answers = &self.at(&positions, answers);

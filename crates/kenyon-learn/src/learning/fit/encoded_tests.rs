@@ -8,7 +8,7 @@ use crate::data::{Column, ColumnKind, Table};
 use crate::models::Family;
 use std::sync::Arc;
 
-/// An encoder that knows which words are of one colour, and of a number whether its odd digits are odd in number.
+/// An encoder of which words are of one colour, and of a number whether its odd digits are odd in number.
 struct Colours;
 
 impl CellVectors for Colours {
@@ -69,7 +69,7 @@ fn rows(each: usize) -> Vec<(String, &'static str)> {
 
 #[test]
 fn few_encoded_texts_are_stored_and_words_that_were_not_learned_are_answered() {
-    let asked: Vec<(String, &str)> =
+    let new_texts: Vec<(String, &str)> =
         [("scarlet", "red"), ("azure", "blue"), ("lime", "green")].map(|(w, c)| (format!("a {w} bus"), c)).to_vec();
     for each in [1, 2, 6] {
         let table_of = table(&rows(each));
@@ -78,10 +78,10 @@ fn few_encoded_texts_are_stored_and_words_that_were_not_learned_are_answered() {
         assert_eq!(fitted.bundle.config.family, Family::named("memory").unwrap());
         assert_eq!(fitted.bundle.config.config["read"], "kernel");
         assert_eq!(fitted.measured.rows.len(), table_of.rows);
-        let asked = table(&asked);
-        let found = crate::learning::evaluate::evaluate(&fitted.bundle, &asked).unwrap();
+        let new_texts = table(&new_texts);
+        let found = crate::learning::evaluate::evaluate(&fitted.bundle, &new_texts).unwrap();
         assert_eq!(found.metrics["accuracy"], 1.0, "{each} a class");
-        let batch = fitted.bundle.encode(&asked).unwrap();
+        let batch = fitted.bundle.encode(&new_texts).unwrap();
         let nearest = fitted.bundle.network.nearest(&batch, 1).unwrap().unwrap();
         let classes: Vec<f32> = nearest.iter().map(|row| row[0].outcome).collect();
         assert_eq!(classes, [2.0, 0.0, 1.0], "classes in the order of their names");
@@ -104,7 +104,7 @@ fn an_encoder_is_chosen_where_it_helps_with_left_out_rows() {
     };
     let chosen = choose(&(0..60).map(hidden).collect::<Vec<_>>());
     assert_eq!(chosen.encoder.map(|encoder| encoder.name).as_deref(), Some("colours"), "{}", chosen.note);
-    // The word that says it all is known to both.
+    // The word that determines the target is known to both.
     let chosen = choose(&rows(20));
     assert!(chosen.encoder.is_none() && chosen.note.contains("words alone"), "{}", chosen.note);
     // Too few rows are no basis for a choice.

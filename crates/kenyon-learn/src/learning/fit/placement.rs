@@ -13,11 +13,11 @@ use serde_json::{Map, Value};
 pub(super) struct Placed {
     pub(super) learner: Box<dyn Learner>,
     pub(super) device: DeviceName,
-    /// Why it is not the device that was asked for.
+    /// Why it is not the requested device.
     pub(super) warning: Option<Warning>,
 }
 
-/// What the setting `engine` asks for.
+/// What the setting `engine` selects.
 fn engine(config: &Map<String, Value>) -> Engine {
     match config.get("engine").and_then(Value::as_str) {
         Some("kernels") => Engine::Kernels,

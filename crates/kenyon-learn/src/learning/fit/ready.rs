@@ -13,7 +13,7 @@ use crate::data::target::{Encoded, TargetEncoder};
 use crate::data::warning::Warning;
 use crate::data::{Batch, Column, Table};
 use crate::learning::calibrate::TargetSpan;
-use crate::learning::importance::{Importance, Judge};
+use crate::learning::importance::{Importance, ScaledModel};
 use crate::learning::{FitSpec, Validation};
 use crate::models::recipe::{self, Recipe};
 use crate::models::{Family, Network, Task, UNLABELLED, settings};
@@ -158,13 +158,13 @@ impl Ready {
         seed: u64,
     ) -> Result<Importance> {
         let unit = if let TargetEncoder::Number { std, .. } = &self.target { *std } else { 1.0 };
-        let judge = Judge { encoder: &self.encoder, network, folds: self.folds.as_ref(), temperature, unit };
-        judge.importance(table, &self.targets, &self.parts.validation, seed)
+        let model = ScaledModel { encoder: &self.encoder, network, folds: self.folds.as_ref(), temperature, unit };
+        model.importance(table, &self.targets, &self.parts.validation, seed)
     }
 }
 
 /// Pairs of numbers that predict better together, `most` at most. They are chosen by targets, which a member must not have seen
-/// of the rows that it is judged by: where members leave rows out, a pair is one that each member chooses from its own
+/// of the rows that it is evaluated by: where members leave rows out, a pair is one that each member chooses from its own
 /// rows. Eight choices that agree need less evidence each than a single one (benches, pairs of numbers).
 fn pairs_of(
     table: &Table,

@@ -246,9 +246,9 @@ impl<'a> Run<'a> {
 
     /// The members that do not learn a row, a bit each.
     fn excluded(&self, folds: &Folds, row: usize) -> u64 {
-        let judge = folds.of_row[row];
-        let stops = self.stops_by_folds().map_or(0, |folds| 1 << stopped_by(judge, folds));
-        1 << judge | stops
+        let fold = folds.of_row[row];
+        let stops = self.stops_by_folds().map_or(0, |folds| 1 << stopped_by(fold, folds));
+        1 << fold | stops
     }
 
     /// Validates, keeps the best weights, reports to the monitor; decides whether training ends here.
@@ -256,8 +256,8 @@ impl<'a> Run<'a> {
         let stops = self.stops_by_folds();
         let members: Vec<u8> = match self.data.folds {
             Some(folds) => {
-                let judges = self.data.split.validation.iter().map(|&row| folds.of_row[row]);
-                judges.map(|judge| if stops.is_some() { stopped_by(judge, folds) } else { judge }).collect()
+                let folds_of_rows = self.data.split.validation.iter().map(|&row| folds.of_row[row]);
+                folds_of_rows.map(|fold| if stops.is_some() { stopped_by(fold, folds) } else { fold }).collect()
             }
             None => Vec::new(),
         };
@@ -383,7 +383,7 @@ impl<'a> Run<'a> {
     }
 }
 
-/// The member that stops by the rows of a fold: the one before the member that is judged by them.
+/// The member that stops by the rows of a fold: the one before the member that is evaluated by them.
 fn stopped_by(fold: u8, folds: &Folds) -> u8 {
     if fold == 0 { (folds.count - 1) as u8 } else { fold - 1 }
 }

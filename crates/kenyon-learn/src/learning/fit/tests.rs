@@ -78,7 +78,7 @@ fn swapped(rows: (usize, usize)) -> Sample {
 }
 
 #[test]
-fn every_row_is_judged_by_a_member_that_has_not_learned_it() {
+fn every_row_is_evaluated_by_a_member_that_has_not_learned_it() {
     for early_stopping in [0, 2] {
         let spec = small(early_stopping);
         let before = trained(&swapped((0, 0)), &spec);
@@ -202,10 +202,10 @@ fn a_folds_figures_are_of_a_calibration_without_it() {
     let (batch, targets) = (crate::data::Batch::new(), Encoded::Classes(ids));
     let (targets, split) = (&targets, &split);
     let data = Data { batch: &batch, targets, split, folds: Some(&folds), outputs: 2, drawn: None, rest: None };
-    let judged = data.judge(&answers, None, &[], 0);
+    let calibrated = data.calibrate(&answers, None, &[], 0);
     let surest = |fold: u8| {
         let rows = (0..40).filter(|&row| folds.of_row[row] == fold);
-        rows.map(|row| judged.answers[row * 2].max(judged.answers[row * 2 + 1])).fold(0.0, f32::max)
+        rows.map(|row| calibrated.answers[row * 2].max(calibrated.answers[row * 2 + 1])).fold(0.0, f32::max)
     };
     assert!(surest(0) > 0.99 && surest(1) < 0.9, "{} {}", surest(0), surest(1));
 }
@@ -241,7 +241,7 @@ fn a_balanced_objective_names_the_rare_class_and_leaves_probabilities() {
     assert!(!text.contains("decision"));
 }
 
-/// Points inside and outside of a ball, one in twenty of them mislabelled: no number alone says much, as in many a
+/// Points inside and outside of a ball, one in twenty of them mislabelled: no number alone is informative, as in many a
 /// table of few rows.
 fn ball(rows: usize, seed: u64) -> Sample {
     let inputs: Vec<Vec<f64>> = (0..4).map(|i| numbers(rows, seed + i)).collect();
@@ -264,7 +264,7 @@ fn few_rows_are_learned_better_than_by_the_recipe_of_before() {
         tables.iter().map(one).sum::<f64>() / tables.len() as f64
     };
     let found = accuracy(json!({}));
-    // What the recipe of 0.1 said for tables of so few rows.
+    // The settings of the recipe of 0.1 for tables of so few rows.
     let before = accuracy(json!({
         "learning_rate": 0.0007, "weight_decay": 1.0, "members": 1, "active_share": 0.1, "hidden": [512], "epochs": 200,
         "early_stopping": 50, "batch_size": 32,

@@ -21,7 +21,7 @@ const CALIBRATED: usize = 100;
 const AMBIGUOUS_VALUES: usize = 50;
 /// Rows that are examined for leaks.
 const LEAK_ROWS: usize = 4000;
-/// A column leaks when it alone leaves at most this share of the errors of a constant guess.
+/// A column leaks when it alone leaves at most this share of the errors of a constant prediction.
 const LEAK_ERRORS: f64 = 0.01;
 
 /// Rows without a value of the target, which nothing is learned from.
@@ -47,18 +47,18 @@ pub(super) fn of_weights(column: &str, weights: &[f32], training: &[usize]) -> O
     Some(Warning::new(WarningCode::ExtremeValues, Some(column), detail))
 }
 
-/// Warnings about the data before training. `asked` is whether the request names the task.
+/// Warnings about the data before training. `task_is_stated` is whether the request names the task.
 pub(super) fn of_data(
     table: &Table,
     plan: &Resolved,
-    asked: bool,
+    task_is_stated: bool,
     target: &TargetEncoder,
     targets: &Encoded,
     split: &Split,
 ) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let name = plan.target.name.as_str();
-    if !asked {
+    if !task_is_stated {
         warnings.extend(ambiguous_task(table, plan));
     }
     if let (Encoded::Classes(ids), TargetEncoder::Classes(classes)) = (targets, target) {
@@ -74,7 +74,7 @@ pub(super) fn of_data(
     warnings
 }
 
-/// Every class has one row: a network that leaves it out does not know the class.
+/// Every class has one row: a network that leaves it out has not learned the class.
 pub(super) fn of_single_rows(rows: usize) -> Warning {
     let detail =
         "no class has a second row: no row can show how good the answers are, and there are no metrics".to_owned();
@@ -161,7 +161,7 @@ fn class_sizes(name: &str, ids: &[u32], classes: &[Value]) -> Vec<Warning> {
     warnings
 }
 
-/// Columns that alone nearly determine the target, where there are other inputs. Each is judged on
+/// Columns that alone nearly determine the target, where there are other inputs. Each is evaluated on
 /// rows other than those it was read from.
 fn leaks(table: &Table, plan: &Resolved, targets: &Encoded) -> Vec<Warning> {
     let known = |row: &usize| match targets {
@@ -171,17 +171,17 @@ fn leaks(table: &Table, plan: &Resolved, targets: &Encoded) -> Vec<Warning> {
     let mut rows: Vec<usize> = (0..table.rows).filter(known).collect();
     Random::stream(0, "leaks", 0).shuffle(&mut rows);
     rows.truncate(LEAK_ROWS);
-    let (learn, judge) = rows.split_at(rows.len() / 2);
+    let (learn, validation) = rows.split_at(rows.len() / 2);
     if plan.inputs.len() < 2 || learn.len() < 20 {
         return Vec::new();
     }
     let leaking = plan.inputs.iter().filter(|input| {
         table.column(&input.name).is_some_and(|column| match (column, targets) {
-            (Column::Number(values) | Column::Timestamp(values), _) => by_number(values, targets, learn, judge),
+            (Column::Number(values) | Column::Timestamp(values), _) => by_number(values, targets, learn, validation),
             (Column::Boolean(values), _) => {
-                by_name(|row| values[row].map(|b| if b { "1" } else { "0" }), targets, learn, judge)
+                by_name(|row| values[row].map(|b| if b { "1" } else { "0" }), targets, learn, validation)
             }
-            (Column::Category(values), _) => by_name(|row| values[row].as_deref(), targets, learn, judge),
+            (Column::Category(values), _) => by_name(|row| values[row].as_deref(), targets, learn, validation),
             _ => false,
         })
     });
@@ -196,32 +196,32 @@ fn leaks(table: &Table, plan: &Resolved, targets: &Encoded) -> Vec<Warning> {
         .collect()
 }
 
-/// Whether a guess of the target of each row of `judge` leaves hardly any of the errors of a constant guess.
-fn determines(targets: &Encoded, judge: &[usize], guess: impl Fn(usize) -> Option<usize>) -> bool {
+/// Whether the target of a similar row, for each row of `validation`, leaves hardly any of the errors of a constant prediction.
+fn determines(targets: &Encoded, validation: &[usize], similar: impl Fn(usize) -> Option<usize>) -> bool {
     match targets {
         Encoded::Classes(ids) => {
             let mut counts: HashMap<u32, usize> = HashMap::new();
-            judge.iter().for_each(|&row| *counts.entry(ids[row]).or_default() += 1);
-            let blind = judge.len() - counts.values().max().copied().unwrap_or(0);
-            let wrong = judge.iter().filter(|&&row| guess(row).is_none_or(|like| ids[like] != ids[row])).count();
-            blind >= 5 && wrong as f64 <= blind as f64 * LEAK_ERRORS
+            validation.iter().for_each(|&row| *counts.entry(ids[row]).or_default() += 1);
+            let baseline = validation.len() - counts.values().max().copied().unwrap_or(0);
+            let wrong = validation.iter().filter(|&&row| similar(row).is_none_or(|like| ids[like] != ids[row])).count();
+            baseline >= 5 && wrong as f64 <= baseline as f64 * LEAK_ERRORS
         }
         Encoded::Values(values) => {
             let value = |row: usize| f64::from(values[row]);
-            let mean = judge.iter().map(|&row| value(row)).sum::<f64>() / judge.len().max(1) as f64;
-            let blind: f64 = judge.iter().map(|&row| (value(row) - mean).powi(2)).sum();
-            let error = |row: usize| value(row) - guess(row).map_or(mean, value);
-            let left: f64 = judge.iter().map(|&row| error(row).powi(2)).sum();
-            blind > 0.0 && left <= blind * LEAK_ERRORS * 0.1
+            let mean = validation.iter().map(|&row| value(row)).sum::<f64>() / validation.len().max(1) as f64;
+            let baseline: f64 = validation.iter().map(|&row| (value(row) - mean).powi(2)).sum();
+            let error = |row: usize| value(row) - similar(row).map_or(mean, value);
+            let left: f64 = validation.iter().map(|&row| error(row).powi(2)).sum();
+            baseline > 0.0 && left <= baseline * LEAK_ERRORS * 0.1
         }
     }
 }
 
 /// By the row with the nearest number.
-fn by_number(values: &[f64], targets: &Encoded, learn: &[usize], judge: &[usize]) -> bool {
+fn by_number(values: &[f64], targets: &Encoded, learn: &[usize], validation: &[usize]) -> bool {
     let mut sorted: Vec<usize> = learn.iter().copied().filter(|&row| !values[row].is_nan()).collect();
     sorted.sort_by(|&a, &b| values[a].total_cmp(&values[b]));
-    determines(targets, judge, |row| {
+    determines(targets, validation, |row| {
         let at = sorted.partition_point(|&other| values[other] < values[row]);
         let near = [at.checked_sub(1), Some(at)].into_iter().flatten().filter_map(|i| sorted.get(i).copied());
         near.min_by(|&a, &b| (values[a] - values[row]).abs().total_cmp(&(values[b] - values[row]).abs()))
@@ -229,14 +229,19 @@ fn by_number(values: &[f64], targets: &Encoded, learn: &[usize], judge: &[usize]
 }
 
 /// By a row with the same name.
-fn by_name<'t>(name: impl Fn(usize) -> Option<&'t str>, targets: &Encoded, learn: &[usize], judge: &[usize]) -> bool {
+fn by_name<'t>(
+    name: impl Fn(usize) -> Option<&'t str>,
+    targets: &Encoded,
+    learn: &[usize],
+    validation: &[usize],
+) -> bool {
     let mut like: HashMap<&str, usize> = HashMap::new();
     for &row in learn {
         if let Some(name) = name(row) {
             like.entry(name).or_insert(row);
         }
     }
-    determines(targets, judge, |row| name(row).and_then(|name| like.get(name).copied()))
+    determines(targets, validation, |row| name(row).and_then(|name| like.get(name).copied()))
 }
 
 /// At most five classes, in words.

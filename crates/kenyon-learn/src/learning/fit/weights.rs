@@ -78,15 +78,15 @@ pub(super) fn drawn(rows: &[usize], weights: &[f32], seed: u64) -> (Vec<usize>, 
     let count = (rows.len() * RESOLUTION).min(MAX_DRAWN).max(rows.len());
     let step = sum / count as f64;
     let mut at = f64::from(Random::stream(seed, "weights", 0).uniform()) * step;
-    let (mut picked, mut passed) = (Vec::with_capacity(count), 0.0);
+    let (mut sampled, mut passed) = (Vec::with_capacity(count), 0.0);
     for (position, row) in rows.iter().enumerate() {
         passed += weight(row);
         while at < passed {
-            picked.push(position);
+            sampled.push(position);
             at += step;
         }
     }
-    (picked, ((sum * sum / squares).round() as usize).clamp(1, rows.len()))
+    (sampled, ((sum * sum / squares).round() as usize).clamp(1, rows.len()))
 }
 
 #[cfg(test)]
@@ -95,8 +95,8 @@ mod tests {
 
     #[test]
     fn rows_are_drawn_as_often_as_they_weigh() {
-        let (picked, rows) = drawn(&[3, 0, 1], &[1.0, 2.0, 9.0, 5.0], 1);
-        let count = |position| picked.iter().filter(|&&p| p == position).count();
+        let (sampled, rows) = drawn(&[3, 0, 1], &[1.0, 2.0, 9.0, 5.0], 1);
+        let count = |position| sampled.iter().filter(|&&p| p == position).count();
         assert_eq!((count(0), count(1), count(2)), (15, 3, 6));
         assert_eq!(rows, 2);
     }

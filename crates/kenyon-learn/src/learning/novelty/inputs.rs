@@ -261,9 +261,9 @@ fn signal_of(column: &Column, row: usize, numbers: &mut Vec<f64>, values: &mut V
 }
 
 impl InputProfile {
-    /// Statistics of the columns `names` of the training rows `known`; the texts of other rows, `judged`, give
+    /// Statistics of the columns `names` of the training rows `known`; the texts of other rows, `held_out`, give
     /// the statistics for texts that were not learned.
-    pub fn fit(table: &Table, names: &[&str], known: &[usize], judged: &[usize], seed: u64) -> Self {
+    pub fn fit(table: &Table, names: &[&str], known: &[usize], held_out: &[usize], seed: u64) -> Self {
         let mut rows = known.to_vec();
         Random::stream(seed, "usual inputs", 0).shuffle(&mut rows);
         rows.truncate(MOST_ROWS);
@@ -271,7 +271,7 @@ impl InputProfile {
         for &name in names {
             if let Some(column) = table.column(name) {
                 let mut usual = UsualColumn::of(column, &rows);
-                usual.settle(column, judged);
+                usual.settle(column, held_out);
                 it.columns.push((name.to_owned(), usual));
             }
         }
@@ -308,7 +308,7 @@ impl InputProfile {
 
     /// How unusual the inputs of each row are, `[rows, SCORES]`.
     pub fn scores(&self, table: &Table) -> Vec<f32> {
-        (0..table.rows).flat_map(|row| self.judge(&self.measure(table, row))).collect()
+        (0..table.rows).flat_map(|row| self.input_scores(&self.measure(table, row))).collect()
     }
 
     fn measure(&self, table: &Table, row: usize) -> RowMeasures {
@@ -330,7 +330,7 @@ impl InputProfile {
         measures
     }
 
-    fn judge(&self, measures: &RowMeasures) -> InputScores {
+    fn input_scores(&self, measures: &RowMeasures) -> InputScores {
         let parts = measures.parts.max(1.0);
         let distance = self.distance(&measures.sketch, &measures.sketch, &self.lengths);
         let precise = self.distance(&measures.sketch, &self.in_units(&measures.sketch), &self.precise_lengths);

@@ -10,7 +10,7 @@ const STEP: f32 = 0.25;
 /// Names whose share is kept.
 const MAX_NAMES: usize = 2_000;
 
-/// How many times as wide as the side that it belongs to, and as a deviation, the gap before a glitch is.
+/// How many times as wide as the side that it belongs to, and as a deviation, the gap before an outlier is.
 const GAP: f32 = 10.0;
 
 /// The usual values of a number.
@@ -141,9 +141,9 @@ mod tests {
         assert!(number.measure(500.0).1 < 0.1 && number.measure(990.0).1 > 1.5);
         assert!(number.measure(5_000.0).1 > number.measure(999.0).1 + 1.0 && number.measure(-5_000.0).1 > 4.0);
         assert!(number.measure(f64::NAN).1 > 3.0);
-        // One glitch is no reason to expect what lies between it and the others; a value of many rows is.
-        let with = |glitches: u32| {
-            let values = (0..1000).map(|i| if i < glitches { 1e6 } else { f64::from(i) / 1000.0 });
+        // One outlier is no reason to expect what lies between it and the others; a value of many rows is.
+        let with = |outliers: u32| {
+            let values = (0..1000).map(|i| if i < outliers { 1e6 } else { f64::from(i) / 1000.0 });
             UsualNumber::of(&values.collect::<Vec<_>>())
         };
         for far in [50.0, 1e6, 1e7] {

@@ -6,11 +6,11 @@ use serde::{Deserialize, Serialize};
 /// A score this far beyond the largest does not count any further, in powers of ten.
 const MOST_BEYOND: f32 = 8.0;
 
-/// At most one in so many scores is a glitch, and none where there are few.
+/// At most one in so many scores is an outlier, and none where there are few.
 const ONE_IN: usize = 500;
 const FEWEST: usize = 20;
 
-/// How many of the scores, ascending, remain without glitches: the few largest, where a gap `gap` times as wide as what is
+/// How many of the scores, ascending, remain without outliers: the few largest, where a gap `gap` times as wide as what is
 /// between the middle and the score below, and that many times `least`, separates them. One of these among familiar rows
 /// does not make rows like it familiar.
 pub(super) fn without_outliers(scores: &[f32], gap: f32, least: f32) -> usize {

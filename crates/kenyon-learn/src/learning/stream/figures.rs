@@ -61,7 +61,7 @@ impl Figures {
             curve: Vec::new(),
             stride: 10,
             error: Adwin::new(0.002, true),
-            inputs: Adwin::new(0.0002, false),
+            inputs: input_window(),
             error_scale: 0.0,
             drifts: Vec::new(),
             input_drifts: Vec::new(),
@@ -106,6 +106,11 @@ impl Figures {
             remember(&mut self.input_drifts, row);
         }
         changed
+    }
+
+    /// The rows that follow are measured on another scale.
+    pub(super) fn restart_inputs(&mut self) {
+        self.inputs = input_window();
     }
 
     fn changed(&mut self, error: f64) -> bool {
@@ -226,6 +231,10 @@ impl Figures {
     pub fn recalls(&self) -> Vec<(u64, f64)> {
         self.classes.iter().map(|&(n, right)| (n, right as f64 / n.max(1) as f64)).collect()
     }
+}
+
+fn input_window() -> Adwin {
+    Adwin::new(0.0002, false)
 }
 
 fn recent(window: &[f32]) -> &[f32] {

@@ -6,6 +6,7 @@ use super::experts::{ExpertKind, ExpertRow, Shared, StreamExpert};
 use super::hedge::{Hedge, Mixing};
 use super::inputs::{Inputs, View};
 use super::shape::{MixtureShape, StreamRow};
+use crate::models::memory::Texts;
 use crate::models::{Recalled, RecalledRow};
 use crate::nn::memory::episodic::{Episodic, Key};
 
@@ -93,9 +94,9 @@ impl Mixture {
         self.experts.iter_mut().for_each(|expert| expert.grow(classes));
     }
 
-    /// The names of new classes, from class `first` on, as vectors: `[new, width]`.
-    pub(super) fn name_classes(&mut self, first: usize, vectors: &[f32]) {
-        self.experts.iter_mut().for_each(|expert| expert.name_classes(first, vectors));
+    /// The names of new classes, from class `first` on.
+    pub(super) fn name_classes(&mut self, first: usize, names: &Texts) {
+        self.experts.iter_mut().for_each(|expert| expert.name_classes(first, names));
     }
 
     /// Starts over with keys of another code; the memory is empty afterwards.
@@ -104,14 +105,10 @@ impl Mixture {
         self.experts.iter_mut().for_each(|expert| expert.on_new_code());
     }
 
-    /// How far the columns of the last predicted row are from their means, in `[0, 1]`.
-    pub(super) fn input_novelty(&self, scratch: &Scratch) -> f64 {
-        if self.inputs.is_some() {
-            let columns = scratch.view.columns();
-            let sum: f32 = columns.iter().map(|v| v.abs()).sum();
-            return f64::from((sum / columns.len().max(1) as f32 / 5.0).min(1.0));
-        }
-        scratch.similarities.iter().fold(0.0f32, |m, s| m.max(*s)).clamp(0.0, 1.0).into()
+    /// The similarity of the last predicted row to the nearest stored one, in `[0, 1]`; none where columns are read.
+    pub(super) fn similarity(&self, scratch: &Scratch) -> Option<f64> {
+        let nearest = || scratch.similarities.iter().fold(0.0f32, |m, s| m.max(*s)).clamp(0.0, 1.0);
+        self.inputs.is_none().then(|| nearest().into())
     }
 
     /// Predicts a row: probabilities `[classes]`, or one value, into `scratch.answer`.

@@ -22,6 +22,7 @@ mod forget;
 mod hedge;
 mod history;
 mod horizons;
+mod input_reference;
 mod inputs;
 mod labels;
 mod mixture;
@@ -55,9 +56,9 @@ use crate::data::encoder::Encoder;
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
 use crate::data::target::TargetEncoder;
-use crate::data::{Batch, Table};
+use crate::data::{Batch, Column, Table};
 use crate::models::Task;
-use crate::models::memory::vectors_of_names;
+use crate::models::memory::texts_of_names;
 use crate::nn::probability::argmax;
 use crate::{Error, Result};
 use code::Code;
@@ -66,6 +67,7 @@ use experts::Truth;
 use familiar::Familiar;
 use history::History;
 use horizons::Horizons;
+use input_reference::{InputReference, columns_of};
 use jiff::Timestamp;
 use labels::Label;
 use mixture::{Mixture, Scratch};
@@ -116,6 +118,7 @@ pub struct StreamModel {
     figures: Figures,
     history: History,
     column_drift: ColumnDrift,
+    input_reference: InputReference,
     /// When the rows that are observed next were observed, where that is known.
     at: Option<Timestamp>,
     /// Who sent the rows that are observed next; empty where that is not known.
@@ -237,7 +240,9 @@ impl StreamModel {
             let code = &codes.0[r * width..(r + 1) * width];
             StreamRow { indices, values, code, base: &codes.1[r * outputs..(r + 1) * outputs] }
         };
-        let mut record = self.answer_as_served(&batch, row, &labels);
+        let names = self.encoder.inputs.iter().map(|input| input.name.as_str());
+        let columns = columns_of(table, names);
+        let mut record = self.answer_as_served((&batch, columns), row, &labels);
         let mut learned = Vec::with_capacity(labels.len());
         for (r, &label) in labels.iter().enumerate() {
             let row = row(r);
@@ -269,10 +274,26 @@ impl StreamModel {
         let wanted = self.config.get("class_names").and_then(Value::as_bool).unwrap_or(true);
         if let (Code::Vectors(_), true) = (&self.code, wanted) {
             let names = self.target_encoder.names();
-            let vectors = vectors_of_names(&names[first.min(names.len())..], &self.encoder)?;
-            self.mixture.name_classes(first, &vectors);
+            let texts = texts_of_names(&names[first.min(names.len())..], &self.encoder)?;
+            self.mixture.name_classes(first, &texts);
         }
         Ok(())
+    }
+
+    /// Whether the inputs have changed by row `r` of these columns, which was just predicted.
+    fn have_inputs_changed(&mut self, columns: &[&Column], r: usize) -> bool {
+        if let Some(similarity) = self.mixture.similarity(&self.scratch) {
+            return self.figures.input(similarity, self.rows);
+        }
+        let Some(distance) = self.input_reference.distance(columns.iter().copied(), r) else {
+            self.figures.restart_inputs();
+            return false;
+        };
+        let changed = self.figures.input(distance, self.rows);
+        if changed {
+            self.input_reference = InputReference::default();
+        }
+        changed
     }
 
     /// Predicts and learns a row; whether it was held back.
@@ -299,7 +320,7 @@ impl StreamModel {
             Task::Regression => self.scratch.answer[0],
         };
         out.answers.push(answer);
-        out.input_drift |= self.figures.input(self.mixture.input_novelty(&self.scratch), self.rows);
+        out.input_drift |= self.have_inputs_changed(&record.columns, r);
         if label.learned.is_nan() {
             self.figures.unlabelled += 1;
             self.mixture.learn_unlabelled(row, &self.scratch);

@@ -6,12 +6,14 @@ use super::horizons;
 use super::labels::Label;
 use super::served::{Judged, ServedCalibration, Thresholds};
 use super::shape::StreamRow;
-use crate::data::Batch;
+use crate::data::{Batch, Column};
 use crate::learning::novelty::{KnownCodes, SKETCH};
 
 /// A record while it is learned: how the state before it answers a sample of its rows, and sketches of their codes.
 pub(super) struct RecordAnswers<'a> {
     pub(super) batch: &'a Batch,
+    /// The columns that are inputs.
+    pub(super) columns: Vec<&'a Column>,
     pub(super) judged: Vec<Option<Judged>>,
     /// Whether the first row is one of the sample.
     pub(super) first: bool,
@@ -23,7 +25,7 @@ impl StreamModel {
     /// Answers a sample of the labelled rows of a record by the state before it.
     pub(super) fn answer_as_served<'a>(
         &mut self,
-        batch: &'a Batch,
+        (batch, columns): (&'a Batch, Vec<&'a Column>),
         row: impl Fn(usize) -> StreamRow<'a>,
         labels: &[Label],
     ) -> RecordAnswers<'a> {
@@ -40,7 +42,8 @@ impl StreamModel {
                 Some(self.served.judge(&self.scratch.answer, self.truth(labels[r].learned), labels[r].observed));
         }
         let thresholds = self.served.thresholds(&self.scores);
-        RecordAnswers { batch, judged, first, thresholds, sketches: Vec::with_capacity(labels.len() * SKETCH) }
+        let sketches = Vec::with_capacity(labels.len() * SKETCH);
+        RecordAnswers { batch, columns, judged, first, thresholds, sketches }
     }
 
     /// Answers the row by a copy of the state some rows ago, if answers of that age are due to be measured.

@@ -2,6 +2,7 @@
 
 use super::hedge::Mixing;
 use super::inputs::Inputs;
+use crate::models::memory::TextPlaces;
 use crate::nn::readouts::discriminant::Sums;
 
 /// An encoded row.
@@ -30,8 +31,8 @@ pub(super) struct MixtureShape {
     pub(super) sparse: usize,
     /// Width of the code; 0 where the columns are the key of the memory.
     pub(super) code: usize,
-    /// Whether the code is the vectors of pretrained encoders.
-    pub(super) vectors: bool,
+    /// The texts whose vectors by pretrained encoders are the code; none where it is another.
+    pub(super) texts: TextPlaces,
     /// Whether the readout learns from codes.
     pub(super) reads_codes: bool,
     /// The sums that the readout continues from.
@@ -49,6 +50,11 @@ pub(super) struct MixtureShape {
 }
 
 impl MixtureShape {
+    /// Whether the code is the vectors of pretrained encoders.
+    pub(super) fn reads_vectors(&self) -> bool {
+        !self.texts.vectors.is_empty()
+    }
+
     /// The inputs of experts for tables; none for wide inputs.
     pub(super) fn inputs(&self) -> Option<Inputs> {
         let labels = self.labels_in_time && !self.regression;

@@ -8,6 +8,7 @@ use super::figures::Figures;
 use super::hedge::Mixing;
 use super::history::History;
 use super::horizons::Horizons;
+use super::input_reference::InputReference;
 use super::mixture::{Mixture, Scratch};
 use super::quarantine::Quarantine;
 use super::served::ServedCalibration;
@@ -25,6 +26,7 @@ use crate::data::target::TargetEncoder;
 use crate::learning::bundle::Bundle;
 use crate::learning::novelty::KnownCodes;
 use crate::models::Task;
+use crate::models::memory::TextPlaces;
 use crate::nn::readouts::semi_supervised::are_few;
 use serde_json::{Map, Value};
 use std::sync::Arc;
@@ -75,24 +77,24 @@ impl StreamModel {
         let width = encoder.width as usize;
         let narrow = width <= NARROW && !pictures;
         // What a pretrained encoder reads is a code already.
-        let vectors: Vec<(u32, usize)> =
-            encoder.encoded().into_iter().map(|(start, width, _)| (start, width)).collect();
-        let (code, code_width) = match (narrow, vectors.is_empty()) {
+        let texts = TextPlaces::of(&encoder);
+        let encoded = !texts.vectors.is_empty();
+        let (code, code_width) = match (narrow, encoded) {
             (true, _) => (Code::None, 0),
-            (false, true) => (Code::own(), 1),
-            (false, false) => (Code::Vectors(vectors.clone()), vectors.iter().map(|(_, width)| width).sum()),
+            (false, false) => (Code::own(), 1),
+            (false, true) => (Code::Vectors(texts.vectors.clone()), texts.width()),
         };
         let shape = MixtureShape {
             columns: if narrow { (0..encoder.width).collect() } else { Vec::new() },
-            sparse: match (narrow || pictures, vectors.is_empty()) {
+            sparse: match (narrow || pictures, encoded) {
                 (true, _) => 0,
-                (false, true) => width,
+                (false, false) => width,
                 // Vectors have their own experts; words beside them share some weights.
-                (false, false) => width.min(HASHED),
+                (false, true) => width.min(HASHED),
             },
             code: code_width,
-            vectors: !vectors.is_empty() && !narrow,
-            reads_codes: pictures || !vectors.is_empty() || (!narrow && spec.task == Task::Regression),
+            texts: if narrow { TextPlaces::default() } else { texts },
+            reads_codes: pictures || encoded || (!narrow && spec.task == Task::Regression),
             mixing: if pictures { Mixing::FirstReady } else { Mixing::Hedged },
             ..shape(spec.task, target_encoder.outputs(), &spec.config, spec.seed)
         };
@@ -179,6 +181,7 @@ impl StreamModel {
             figures: Figures::new(parts.task == Task::Regression),
             history: History::default(),
             column_drift: ColumnDrift::default(),
+            input_reference: InputReference::default(),
             at: None,
             source: Arc::default(),
             sources: Sources::default(),
@@ -212,7 +215,7 @@ fn shape(task: Task, classes: usize, config: &Map<String, Value>, seed: u64) -> 
         columns: Vec::new(),
         sparse: 0,
         code: 0,
-        vectors: false,
+        texts: TextPlaces::default(),
         reads_codes: false,
         sums: None,
         mixing: Mixing::Hedged,

@@ -188,7 +188,8 @@ impl StreamModel {
         let described = serde_json::json!({
             "target": self.target, "target_encoder": self.target_encoder, "encoder": *self.encoder,
             "config": self.config, "targets": self.targets, "novelty_scores": self.novelty_scores,
-            "history": self.history, "column_drift": self.column_drift, "served": self.served,
+            "history": self.history, "column_drift": self.column_drift, "input_reference": self.input_reference,
+            "served": self.served,
             "credibility": self.mixture.credibility, "horizons": self.horizons.figures,
             "sources": self.sources, "quarantine": self.quarantine,
             "novelty": self.novelty.as_ref().filter(|(_, n)| n.reads_inputs()).and_then(|(_, n)| n.saved()),
@@ -284,6 +285,7 @@ impl StreamModel {
             // Snapshots of before they were kept have none of these.
             history: optional(&mut described, "history")?.unwrap_or_default(),
             column_drift: optional(&mut described, "column_drift")?.unwrap_or_default(),
+            input_reference: optional(&mut described, "input_reference")?.unwrap_or_default(),
             at: None,
             source: Arc::default(),
             sources: optional(&mut described, "sources")?.unwrap_or_default(),

@@ -1,5 +1,5 @@
 //! The families as candle models: structures with a `Config` and `new(config, VarBuilder)` over tensors, whose weight
-//! paths are the names in a bundle. A program that knows candle loads, inspects, extends and trains them with candle alone.
+//! paths are the names in a bundle. A program that uses candle loads, inspects, extends and trains them with candle alone.
 //!
 //! [`crate::learning::Bundle::candle`] gives the configuration of a trained model. On the CPU the modules run on the
 //! kernels of the served networks, as operations with a gradient (`nn::layers`); elsewhere on plain candle operations.

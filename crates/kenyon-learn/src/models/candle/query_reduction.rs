@@ -70,7 +70,7 @@ impl ReduceQuery {
     /// Answers, and the last state of each row.
     pub(super) fn forward(&self, tokens: &TokenBatch, mut pass: Option<&mut TrainingPass>) -> Result<(Tensor, Tensor)> {
         let stories = Stories::new(tokens.batch(), 0..tokens.rows(), &self.sizes.story_fields);
-        let Seen { slots, offsets, rows } = seen(&stories, self.sizes.slots);
+        let LatestSlots { slots, offsets, rows } = latest_slots(&stories, self.sizes.slots);
         let first = stories.rows[..tokens.rows()].iter().map(|&slot| slot as usize);
         let first = self.described(words(&self.encoding, &stories, first, self.sizes.width))?;
         let slots = self.described(words(&self.encoding, &stories, slots.into_iter(), self.sizes.width))?;
@@ -117,24 +117,24 @@ impl ReduceQuery {
 }
 
 /// The slots that are read.
-struct Seen {
+struct LatestSlots {
     /// Their numbers within the stories.
     slots: Vec<usize>,
-    /// `[rows + 1]`, in slots seen.
+    /// `[rows + 1]`, in slots read.
     offsets: Vec<usize>,
     /// The row of each.
     rows: Vec<u32>,
 }
 
 /// The latest slots of each row, at most `most`; a row without slots reads its own question once.
-fn seen(stories: &Stories, most: usize) -> Seen {
-    let mut seen = Seen { slots: Vec::new(), offsets: vec![0], rows: Vec::new() };
+fn latest_slots(stories: &Stories, most: usize) -> LatestSlots {
+    let mut latest_slots = LatestSlots { slots: Vec::new(), offsets: vec![0], rows: Vec::new() };
     for (row, range) in stories.rows.windows(2).enumerate() {
         let (start, end) = (range[0] as usize, range[1] as usize);
         let first = if end == start + 1 { start } else { (start + 1).max(end.saturating_sub(most)) };
-        seen.slots.extend(first..end);
-        seen.rows.resize(seen.slots.len(), row as u32);
-        seen.offsets.push(seen.slots.len());
+        latest_slots.slots.extend(first..end);
+        latest_slots.rows.resize(latest_slots.slots.len(), row as u32);
+        latest_slots.offsets.push(latest_slots.slots.len());
     }
-    seen
+    latest_slots
 }

@@ -5,7 +5,7 @@ use crate::nn::layers::attention::drop_mask;
 use crate::random::Random;
 use candle_core::{Result, Tensor};
 
-/// The noise of one forward pass in training, and what the training wants to know of it.
+/// The noise of one forward pass in training, and what the training reads from it.
 #[derive(Clone, Debug)]
 pub struct TrainingPass {
     /// Share of values that are dropped, or of steps that are skipped.

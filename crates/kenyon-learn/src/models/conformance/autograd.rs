@@ -67,7 +67,7 @@ fn a_step_moves_every_weight_and_leaves_no_graph_behind() {
         let before = Learner::weights(&learner).unwrap();
         case.train(&mut learner, 3, 1..8);
         let after = Learner::weights(&learner).unwrap();
-        // `linear` says which form a network has.
+        // `linear` is the form that a network has.
         let numbers =
             |(name, _): &(String, Vec<String>)| before[name].dtype() == candle_core::DType::F32 && name != "linear";
         for (old, new) in bits(&before).iter().zip(&bits(&after)).filter(|(old, _)| numbers(old)) {

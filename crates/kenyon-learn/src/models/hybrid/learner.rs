@@ -1,5 +1,5 @@
 //! Training of `hybrid`: filters are learned from the first rows, then every row, and deformed copies of it where these
-//! are asked for, are added to the sums that the readout is solved from.
+//! are requested, are added to the sums that the readout is solved from.
 
 mod solve;
 mod state;
@@ -39,12 +39,12 @@ const PLASTIC_COPIES: usize = 1_000;
 pub(crate) fn learner(spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
     let plans = plan(spec.encoder, spec.config, spec.seed);
     let pictures: Vec<Picture> = plans.iter().filter_map(SegmentPlan::picture).collect();
-    let asked = spec.config.get("deformed_copies").and_then(Value::as_u64).unwrap_or(0) as usize;
+    let copies = spec.config.get("deformed_copies").and_then(Value::as_u64).unwrap_or(0) as usize;
     let folds = cross_fits(spec.config).unwrap_or(0);
     Ok(Box::new(HybridLearner {
         // One pass has no best one: patience would mean nothing.
         schedule: Schedule { patience: 0, ..spec.schedule(Schedule { epochs: 1, batch_size: 512, patience: 0 }) },
-        copies: if pictures.is_empty() { 0 } else { asked },
+        copies: if pictures.is_empty() { 0 } else { copies },
         pictures,
         folds: FoldSums::new(folds),
         encoder: spec.encoder.clone(),

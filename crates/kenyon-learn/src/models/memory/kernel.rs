@@ -3,6 +3,7 @@
 
 use super::Spec;
 use super::stories::state_layer;
+use super::texts::{TextPlaces, Texts, WORDS, cosines, vectors_of};
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
 use crate::models::hybrid::explain_by_steps;
@@ -16,79 +17,29 @@ use serde_json::{Map, Value};
 
 /// Parts of the rows that are left out in turn to calibrate by.
 pub(super) const FOLDS: usize = 5;
-/// How fast a stored vector loses influence with distance: `γ`. From 2 to 8 on unit vectors accuracy hardly changes.
-const GAMMA: f32 = 4.0;
-
 /// Ridges that are tried.
 pub(crate) const RIDGES: [f64; 4] = [0.03, 0.1, 0.3, 1.0];
 
-/// Whether settings ask for stored vectors.
-pub(super) fn is_asked_for(config: &Map<String, Value>) -> bool {
+/// Whether the settings select stored vectors.
+pub(super) fn is_selected(config: &Map<String, Value>) -> bool {
     config.get("read").and_then(Value::as_str) == Some("kernel")
 }
 
-/// Where the vectors are in a row: start and length of each.
-pub(super) fn places(encoder: &Encoder) -> Result<Vec<(u32, usize)>> {
-    let places: Vec<(u32, usize)> = encoder.encoded().into_iter().map(|(start, width, _)| (start, width)).collect();
-    if places.is_empty() {
+/// Where the texts are in a row.
+pub(super) fn places(encoder: &Encoder) -> Result<TextPlaces> {
+    let places = TextPlaces::of(encoder);
+    if places.vectors.is_empty() {
         let detail = "\"read\":\"kernel\" needs a text column that a pretrained encoder reads";
         return Err(Error::unprocessable("bad_config", detail));
     }
     Ok(places)
 }
 
-/// The vectors of rows, one column's after the other's, of length 1 together: `[rows, width]`.
-pub(crate) fn vectors_of(batch: &Batch, places: &[(u32, usize)]) -> Vec<f32> {
-    let width: usize = places.iter().map(|(_, width)| width).sum();
-    let mut out = vec![0.0; batch.rows() * width];
-    for (row, vector) in out.chunks_exact_mut(width).enumerate() {
-        let (indices, values) = batch.entries(row);
-        for (&index, &value) in indices.iter().zip(values) {
-            let mut before = 0;
-            for &(start, width) in places {
-                if (start..start + width as u32).contains(&index) {
-                    vector[before + (index - start) as usize] = value;
-                }
-                before += width;
-            }
-        }
-        unit_length(vector);
-    }
-    out
-}
-
-pub(super) fn unit_length(vector: &mut [f32]) {
-    let length = vector.iter().map(|v| v * v).sum::<f32>().sqrt();
-    if length > 0.0 {
-        vector.iter_mut().for_each(|v| *v /= length);
-    }
-}
-
-/// The kernel of each of some unit vectors `[rows, width]` with each of `keys` `[count, width]`: `[rows, count]`.
-pub(crate) fn kernel(vectors: &[f32], keys: &[f32], width: usize) -> Vec<f32> {
-    let mut out = cosines(vectors, keys, width);
-    out.iter_mut().for_each(|cosine| *cosine = (GAMMA * (*cosine - 1.0)).exp());
-    out
-}
-
-fn cosines(vectors: &[f32], keys: &[f32], width: usize) -> Vec<f32> {
-    let (rows, count) = (vectors.len() / width.max(1), keys.len() / width.max(1));
-    let mut out = vec![0.0; rows * count];
-    product(
-        (&mut out, MatrixShape::new(rows, count)),
-        (vectors, MatrixShape::new(rows, width)),
-        (keys, MatrixShape::new(count, width).transposed()),
-        None,
-        1.0,
-    );
-    out
-}
-
 /// What is stored, and what was solved for.
 #[derive(Clone, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub(crate) struct Stored {
-    /// Unit vectors `[count, width]`.
-    pub(super) keys: Vec<f32>,
+    /// The stored texts.
+    pub(super) keys: Texts,
     /// The class id, or the value, of each.
     pub(super) outcomes: Vec<f32>,
     /// The weights from all rows, then those without each fold, `[1 + folds, count, outputs]`.
@@ -99,7 +50,7 @@ pub(crate) struct Stored {
 
 impl Stored {
     /// Keys and outcomes with what was solved for them.
-    pub(crate) fn solved(keys: Vec<f32>, outcomes: Vec<f32>, solution: &Solution) -> Self {
+    pub(crate) fn solved(keys: Texts, outcomes: Vec<f32>, solution: &Solution) -> Self {
         let Solution { dual, means, sharpness, .. } = solution;
         let (count, outputs) = (outcomes.len(), means.len());
         let weight = |at: usize| (dual[at % outputs * count + at / outputs] * sharpness) as f32;
@@ -109,17 +60,18 @@ impl Stored {
 
     /// Bytes of what is stored.
     pub(crate) fn bytes(&self) -> u64 {
-        4 * (self.keys.len() + self.outcomes.len() + self.weights.len() + self.bias.len()) as u64
+        let keys = self.keys.vectors.len() + self.keys.words.len();
+        4 * (keys + self.outcomes.len() + self.weights.len() + self.bias.len()) as u64
     }
 
-    /// Logits of unit vectors by weights number `solution`: 0 for those from all rows, then those of folds.
-    pub(crate) fn answer(&self, vectors: &[f32], width: usize, solution: usize) -> Vec<f32> {
-        let (rows, count, outputs) = (vectors.len() / width.max(1), self.outcomes.len(), self.bias.len());
+    /// Logits of texts by weights number `solution`: 0 for those from all rows, then those of folds.
+    pub(crate) fn answer(&self, texts: &Texts, width: usize, solution: usize) -> Vec<f32> {
+        let (rows, count, outputs) = (texts.vectors.len() / width.max(1), self.outcomes.len(), self.bias.len());
         let mut out = self.bias.repeat(rows);
         let size = count * outputs;
         product(
             (&mut out, MatrixShape::new(rows, outputs)),
-            (&kernel(vectors, &self.keys, width), MatrixShape::new(rows, count)),
+            (&texts.kernel(&self.keys, width), MatrixShape::new(rows, count)),
             (&self.weights[solution * size..(solution + 1) * size], MatrixShape::new(count, outputs)),
             Some(1.0),
             1.0,
@@ -127,20 +79,21 @@ impl Stored {
         out
     }
 
-    /// Each vector's answer without the fold that `members` names.
-    pub(super) fn answer_each(&self, vectors: &[f32], width: usize, members: &[u8]) -> Result<Vec<f32>> {
+    /// Each text's answer without the fold that `members` names.
+    pub(super) fn answer_each(&self, texts: &Texts, width: usize, members: &[u8]) -> Result<Vec<f32>> {
         let solutions = self.weights.len() / (self.outcomes.len() * self.bias.len()).max(1);
-        if vectors.len() != members.len() * width || members.iter().any(|&m| usize::from(m) + 1 >= solutions) {
+        if texts.vectors.len() != members.len() * width || members.iter().any(|&m| usize::from(m) + 1 >= solutions) {
             return Err(Error::internal("this network has no members that answer singly"));
         }
-        let each = vectors.chunks_exact(width.max(1)).zip(members);
-        Ok(each.flat_map(|(vector, &member)| self.answer(vector, width, usize::from(member) + 1)).collect())
+        let each = texts.each(width).zip(members);
+        Ok(each.flat_map(|(text, &member)| self.answer(&text, width, usize::from(member) + 1)).collect())
     }
 
     /// As tensors.
     pub(super) fn save(&self) -> Result<Tensors> {
         let mut out = Tensors::new();
-        put(&mut out, "kernel.keys", &self.keys)?;
+        put(&mut out, "kernel.keys", &self.keys.vectors)?;
+        put(&mut out, "kernel.words", &self.keys.words)?;
         put(&mut out, "kernel.outcomes", &self.outcomes)?;
         put(&mut out, "kernel.weights", &self.weights)?;
         put(&mut out, "kernel.bias", &self.bias)?;
@@ -151,7 +104,7 @@ impl Stored {
 /// Stored vectors as a network.
 #[derive(Debug)]
 pub(super) struct KernelNet {
-    places: Vec<(u32, usize)>,
+    places: TextPlaces,
     width: usize,
     stored: Stored,
 }
@@ -160,9 +113,9 @@ impl KernelNet {
     /// From what [`Stored::save`] gave; tensors are untrusted.
     pub(super) fn load(encoder: &Encoder, outputs: usize, tensors: &Tensors) -> Result<Self> {
         let places = places(encoder)?;
-        let width = places.iter().map(|(_, width)| width).sum();
+        let width = places.width();
         let stored = Stored {
-            keys: get(tensors, "kernel.keys")?,
+            keys: Texts { vectors: get(tensors, "kernel.keys")?, words: get(tensors, "kernel.words")? },
             outcomes: get(tensors, "kernel.outcomes")?,
             weights: get(tensors, "kernel.weights")?,
             bias: get(tensors, "kernel.bias")?,
@@ -170,14 +123,16 @@ impl KernelNet {
         let (count, one) = (stored.outcomes.len(), stored.outcomes.len() * outputs);
         let solved = stored.weights.len();
         let whole = count > 0 && (solved == one || solved == one * (FOLDS + 1));
-        if !whole || stored.keys.len() != count * width || stored.bias.len() != outputs {
+        let words = stored.keys.words.len();
+        let keyed = stored.keys.vectors.len() == count * width && (words == 0 || words == count * WORDS);
+        if !whole || !keyed || stored.bias.len() != outputs {
             return Err(Error::unprocessable("bad_weights", "the stored vectors do not fit together"));
         }
         Ok(Self { places, width, stored })
     }
 
     fn recalled(&self, vector: &[f32], k: usize) -> Vec<Recalled> {
-        let cosines = cosines(vector, &self.stored.keys, self.width);
+        let cosines = cosines(vector, &self.stored.keys.vectors, self.width);
         let mut order: Vec<usize> = (0..cosines.len()).collect();
         order.sort_by(|&a, &b| cosines[b].total_cmp(&cosines[a]).then(a.cmp(&b)));
         let one = |&at: &usize| {
@@ -198,7 +153,7 @@ impl Network for KernelNet {
     }
 
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
-        Ok(self.stored.answer(&vectors_of(batch, &self.places), self.width, 0))
+        Ok(self.stored.answer(&self.places.texts(batch), self.width, 0))
     }
 
     fn feature_width(&self) -> usize {
@@ -206,21 +161,21 @@ impl Network for KernelNet {
     }
 
     fn features(&self, batch: &Batch) -> Result<Vec<f32>> {
-        Ok(vectors_of(batch, &self.places))
+        Ok(vectors_of(batch, &self.places.vectors))
     }
 
     fn forward_members(&self, batch: &Batch, members: &[u8]) -> Result<Vec<f32>> {
-        self.stored.answer_each(&vectors_of(batch, &self.places), self.width, members)
+        self.stored.answer_each(&self.places.texts(batch), self.width, members)
     }
 
     fn explain(&self, batch: &Batch, row: usize, output: usize) -> Result<Explanation> {
         let mut explanation = explain_by_steps(batch, row, output, self.outputs(), |kept| self.forward(kept))?;
-        explanation.memories = self.recalled(&vectors_of(&batch.select(&[row]), &self.places), RECALLED);
+        explanation.memories = self.recalled(&vectors_of(&batch.select(&[row]), &self.places.vectors), RECALLED);
         Ok(explanation)
     }
 
     fn nearest(&self, batch: &Batch, k: usize) -> Result<Option<Vec<Vec<Recalled>>>> {
-        let vectors = vectors_of(batch, &self.places);
+        let vectors = vectors_of(batch, &self.places.vectors);
         Ok(Some(vectors.chunks_exact(self.width).map(|vector| self.recalled(vector, k)).collect()))
     }
 
@@ -228,11 +183,11 @@ impl Network for KernelNet {
         let (count, outputs) = (self.stored.outcomes.len() as f64, self.outputs() as f64);
         let stored = &self.stored;
         Ok(Activity {
-            layers: vec![state_layer(&vectors_of(batch, &self.places), self.width)],
+            layers: vec![state_layer(&vectors_of(batch, &self.places.vectors), self.width)],
             dense_macs: count * outputs,
             effective_macs: count * outputs,
             memory_macs: count * self.width as f64,
-            bytes: 4 * (stored.keys.len() + stored.weights.len() + stored.bias.len()) as u64,
+            bytes: stored.bytes(),
             ..Activity::default()
         })
     }

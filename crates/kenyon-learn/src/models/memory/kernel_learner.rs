@@ -1,9 +1,10 @@
 //! Training of stored vectors: rows are stored in one pass, then their weights are solved for.
 
-use super::kernel::{FOLDS, KernelNet, RIDGES, Stored, get, kernel, places, put, unit_length, vectors_of};
+use super::kernel::{FOLDS, KernelNet, RIDGES, Stored, get, places, put};
+use super::texts::{TextPlaces, Texts, WORDS, texts_of_names};
+use crate::data::Batch;
 use crate::data::encoder::Encoder;
 use crate::data::split::NO_FOLD;
-use crate::data::{Batch, ColumnKind};
 use crate::models::{
     Learner, LearnerSpec, MemberLearner, Network, Next, Position, Schedule, Targets, Task, UNLABELLED,
 };
@@ -21,15 +22,14 @@ const MOST: usize = 4_000;
 pub(super) struct KernelLearner {
     schedule: Schedule,
     encoder: Encoder,
-    places: Vec<(u32, usize)>,
+    places: TextPlaces,
     width: usize,
     task: Task,
     outputs: usize,
     threads: usize,
-    /// The vectors of the names of classes, `[classes, width]`; empty where they are not tried.
-    names: Vec<f32>,
-    /// `[rows, width]`.
-    keys: Vec<f32>,
+    /// The names of classes; empty where they are not tried.
+    names: Texts,
+    keys: Texts,
     outcomes: Vec<f32>,
     /// What each row weighs, above zero.
     row_weights: Vec<f32>,
@@ -49,13 +49,13 @@ impl KernelLearner {
         Ok(Self {
             schedule: Schedule { patience: 0, ..spec.schedule(Schedule { epochs: 1, batch_size: 512, patience: 0 }) },
             encoder: spec.encoder.clone(),
-            width: places.iter().map(|(_, width)| width).sum(),
+            width: places.width(),
             places,
             task: spec.task,
             outputs: spec.outputs,
             threads: spec.threads.max(1),
-            names: if named { vectors_of_names(spec.names, spec.encoder)? } else { Vec::new() },
-            keys: Vec::new(),
+            names: if named { texts_of_names(spec.names, spec.encoder)? } else { Texts::default() },
+            keys: Texts::default(),
             outcomes: Vec::new(),
             row_weights: Vec::new(),
             folds: Vec::new(),
@@ -64,8 +64,7 @@ impl KernelLearner {
     }
 
     fn store(&mut self, batch: &Batch, targets: Targets<'_>, folds: &[u8]) -> Result<()> {
-        let vectors = vectors_of(batch, &self.places);
-        for (row, vector) in vectors.chunks_exact(self.width).enumerate() {
+        for (row, text) in self.places.texts(batch).each(self.width).enumerate() {
             let outcome = match targets {
                 Targets::Classes(ids, _) if ids[row] == UNLABELLED => f32::NAN,
                 Targets::Classes(ids, _) => ids[row] as f32,
@@ -74,7 +73,7 @@ impl KernelLearner {
             let (Targets::Classes(_, weights) | Targets::Values(_, weights)) = targets;
             let weight = weights.map_or(1.0, |weights| weights[row]);
             if !outcome.is_nan() && weight > 0.0 {
-                self.keys.extend_from_slice(vector);
+                self.keys.extend(&text);
                 self.outcomes.push(outcome);
                 self.row_weights.push(weight);
                 self.folds.push(folds.get(row).copied().unwrap_or(NO_FOLD));
@@ -99,7 +98,7 @@ impl KernelLearner {
     /// The weights with the names of classes or without, whichever answer left-out rows better.
     fn solve(&self) -> Result<Stored> {
         let alone = self.solution(false)?;
-        let with = if self.names.is_empty() { None } else { self.solution(true)? };
+        let with = if self.names.vectors.is_empty() { None } else { self.solution(true)? };
         let (named, chosen) = match (alone, with) {
             (Some(alone), Some(with)) if with.loss < alone.loss => (true, with),
             (Some(alone), _) => (false, alone),
@@ -149,11 +148,11 @@ impl KernelLearner {
     }
 
     /// The rows, with the names of classes behind them.
-    fn rows(&self, named: bool) -> (Vec<f32>, Vec<f32>) {
+    fn rows(&self, named: bool) -> (Texts, Vec<f32>) {
         let (mut keys, mut outcomes) = (self.keys.clone(), self.outcomes.clone());
         if named {
-            keys.extend_from_slice(&self.names);
-            outcomes.extend((0..self.names.len() / self.width).map(|class| class as f32));
+            keys.extend(&self.names);
+            outcomes.extend((0..self.names.vectors.len() / self.width).map(|class| class as f32));
         }
         (keys, outcomes)
     }
@@ -163,8 +162,8 @@ impl KernelLearner {
         (0..count).map(|row| self.row_weights.get(row).copied().unwrap_or(1.0)).collect()
     }
 
-    fn products(&self, keys: &[f32]) -> Vec<f64> {
-        kernel(keys, keys, self.width).into_iter().map(f64::from).collect()
+    fn products(&self, keys: &Texts) -> Vec<f64> {
+        keys.kernel(keys, self.width).into_iter().map(f64::from).collect()
     }
 
     fn wanted(&self, outcome: f32, output: usize) -> f64 {
@@ -173,21 +172,6 @@ impl KernelLearner {
             Task::Regression => f64::from(outcome),
         }
     }
-}
-
-/// The vectors of the names of classes as texts; none where a name is no word, or several columns are read.
-pub(crate) fn vectors_of_names(names: &[String], encoder: &Encoder) -> Result<Vec<f32>> {
-    let text = |name: &String| name.replace(['_', '-', '/', '.'], " ").trim().to_lowercase();
-    let texts: Vec<String> = names.iter().map(text).collect();
-    let encoded = encoder.encoded();
-    let [(_, width, encoder)] = encoded[..] else { return Ok(Vec::new()) };
-    let reads_texts = encoder.vectors()?.kind() == ColumnKind::Text;
-    if !reads_texts || !texts.iter().all(|text| text.chars().any(char::is_alphabetic)) {
-        return Ok(Vec::new());
-    }
-    let mut vectors = encoder.vectors()?.of_cells(&texts.iter().map(String::as_str).collect::<Vec<_>>())?;
-    vectors.chunks_exact_mut(width.max(1)).for_each(unit_length);
-    Ok(vectors)
 }
 
 impl Learner for KernelLearner {
@@ -203,8 +187,8 @@ impl Learner for KernelLearner {
     }
 
     fn forward(&self, batch: &Batch) -> Result<Vec<f32>> {
-        let vectors = vectors_of(batch, &self.places);
-        self.with_solved(|stored| stored.answer(&vectors, self.width, 0))
+        let texts = self.places.texts(batch);
+        self.with_solved(|stored| stored.answer(&texts, self.width, 0))
     }
 
     fn members(&mut self) -> Option<&mut dyn MemberLearner> {
@@ -221,7 +205,8 @@ impl Learner for KernelLearner {
 
     fn state(&self) -> Result<Tensors> {
         let mut out = Tensors::new();
-        put(&mut out, "keys", &self.keys)?;
+        put(&mut out, "keys", &self.keys.vectors)?;
+        put(&mut out, "words", &self.keys.words)?;
         put(&mut out, "outcomes", &self.outcomes)?;
         put(&mut out, "row_weights", &self.row_weights)?;
         put(&mut out, "folds", &self.folds)?;
@@ -231,11 +216,12 @@ impl Learner for KernelLearner {
     fn training_bytes(&self) -> u64 {
         let rows = MOST.min(self.outcomes.len().max(self.schedule.batch_size)) as u64;
         let outputs = self.outputs as u64;
-        4 * 8 * rows * rows + (FOLDS as u64 + 3) * 8 * rows * outputs + 12 * rows * self.width as u64
+        4 * 8 * rows * rows + (FOLDS as u64 + 3) * 8 * rows * outputs + 12 * rows * (self.width + WORDS) as u64
     }
 
     fn restore(&mut self, state: &Tensors) -> Result<()> {
-        (self.keys, self.outcomes) = (get(state, "keys")?, get(state, "outcomes")?);
+        self.keys = Texts { vectors: get(state, "keys")?, words: get(state, "words")? };
+        self.outcomes = get(state, "outcomes")?;
         (self.row_weights, self.folds) = (get(state, "row_weights")?, get(state, "folds")?);
         *self.lock()? = None;
         Ok(())
@@ -264,8 +250,8 @@ impl MemberLearner for KernelLearner {
     }
 
     fn forward(&self, batch: &Batch, members: &[u8]) -> Result<Vec<f32>> {
-        let vectors = vectors_of(batch, &self.places);
-        self.with_solved(|stored| stored.answer_each(&vectors, self.width, members))?
+        let texts = self.places.texts(batch);
+        self.with_solved(|stored| stored.answer_each(&texts, self.width, members))?
     }
 
     fn weights(&self, _member: usize) -> Result<Tensors> {

@@ -94,16 +94,16 @@ fn units(config: &Map<String, Value>) -> Vec<usize> {
 /// Networks that answer together. A linear model is the same whatever its seed, so that several differ only by their rows.
 fn members(config: &Map<String, Value>) -> usize {
     let members = config.get("members").and_then(Value::as_u64).unwrap_or(1);
-    if units(config).is_empty() && !asks_to_cross_fit(config) { 1 } else { members as usize }
+    if units(config).is_empty() && !has_cross_fit(config) { 1 } else { members as usize }
 }
 
-fn asks_to_cross_fit(config: &Map<String, Value>) -> bool {
+fn has_cross_fit(config: &Map<String, Value>) -> bool {
     config.get("cross_fit").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// See [`crate::models::FamilySpec::cross_fits`].
 pub(super) fn cross_fits(config: &Map<String, Value>) -> Option<usize> {
-    Some(members(config)).filter(|&members| asks_to_cross_fit(config) && members > 1)
+    Some(members(config)).filter(|&members| has_cross_fit(config) && members > 1)
 }
 
 /// The configuration of the network and its training.

@@ -154,7 +154,7 @@ impl Network for SparseMlp {
             let mut active: Vec<u32> = entries.filter(|(_, value)| **value != 0.0).map(|(&index, _)| index).collect();
             effective += active.len() * self.net.skip.as_ref().map_or(0, |skip| skip.units);
             for ((layer, code), counts) in self.net.hidden.iter().zip(&scratch.codes).zip(&mut counts) {
-                effective += active.iter().map(|&input| layer.seen_by(input as usize)).sum::<usize>();
+                effective += active.iter().map(|&input| layer.fan_out(input as usize)).sum::<usize>();
                 let passed = code.units.iter().zip(&code.values).filter(|(_, value)| **value > 0.0);
                 active = passed.map(|(&unit, _)| unit).collect();
                 active.iter().for_each(|&unit| counts[unit as usize] += 1);

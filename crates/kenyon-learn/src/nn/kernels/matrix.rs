@@ -1,5 +1,5 @@
 //! Dense matrix products on plain slices, checked and single-threaded: the caller owns the threads. The work is done
-//! by the `gemm` crate, which picks AVX-512, AVX2 or NEON at run time.
+//! by the `gemm` crate, which selects AVX-512, AVX2 or NEON at run time.
 
 use gemm::Parallelism;
 

@@ -1,15 +1,15 @@
 //! The k strongest of many, exactly, without sorting.
 //!
-//! A threshold is guessed (from the last row: neighbours in a batch are similar), everything at or
+//! A threshold is estimated (from the last row: neighbours in a batch are similar), everything at or
 //! above it is packed together in one pass, and the k-th largest of that short list is found by
-//! halving the range of its keys. A wrong guess only costs another pass; it never changes the answer.
+//! halving the range of its keys. A wrong estimate only costs another pass; it never changes the answer.
 
 use super::isa::{Isa, dispatch};
 
 /// Scratch of [`top_k`], kept from row to row.
 #[derive(Clone, Debug, Default)]
 pub struct TopK {
-    guess: Option<u32>,
+    estimate: Option<u32>,
     keys: Vec<u32>,
     units: Vec<u32>,
 }
@@ -36,7 +36,7 @@ pub fn top_k(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK, out: &mut V
     let limit = 2 * k + 64;
     // `low` packs enough, once that is known; `high` never does.
     let (mut low, mut high) = (None, u32::MAX);
-    let mut threshold = scratch.guess.unwrap_or_else(|| first_guess(isa, scores, k));
+    let mut threshold = scratch.estimate.unwrap_or_else(|| first_estimate(isa, scores, k));
     scratch.keys.resize(scores.len() + 16, 0);
     scratch.units.resize(scores.len() + 16, 0);
     // Neighbouring rows are similar, so a miss first moves a little, then twice as far each time, and
@@ -68,17 +68,17 @@ pub fn top_k(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK, out: &mut V
     if found == k {
         out.extend_from_slice(units);
         // Aim a little lower next time, so that the next row likely packs enough at once.
-        scratch.guess = Some(lowered(keys.iter().fold(u32::MAX, |least, &key| least.min(key))));
+        scratch.estimate = Some(lowered(keys.iter().fold(u32::MAX, |least, &key| least.min(key))));
         return;
     }
     let kth = kth_largest(isa, keys, k, threshold);
-    scratch.guess = Some(lowered(kth));
+    scratch.estimate = Some(lowered(kth));
     let above = count_at_least(isa, keys, kth.saturating_add(1));
     let mut ties = k - above;
     if count_at_least(isa, keys, kth) == k && select(isa, keys, units, kth, out) {
         return;
     }
-    // Every unit is written and the next one takes its place unless it won: no branch that could be guessed wrong.
+    // Every unit is written and the next one takes its place unless it won: no branch that could be mispredicted.
     let before = out.len();
     out.resize(before + k + 1, 0);
     let (winners, mut won) = (&mut out[before..], 0);
@@ -99,14 +99,14 @@ fn lowered(key: u32) -> u32 {
 }
 
 /// Mean plus the deviations above which a share `k / n` of a normal distribution lies, roughly.
-fn first_guess(isa: Isa, scores: &[f32], k: usize) -> u32 {
+fn first_estimate(isa: Isa, scores: &[f32], k: usize) -> u32 {
     let n = scores.len() as f32;
     let mean = scores.iter().sum::<f32>() / n;
     let variance = super::vectors::squared_norm(isa, scores) / n - mean * mean;
     let share = (k as f32 / n).min(0.5);
     let deviations = (-2.0 * (share * 1.6).min(1.0).ln()).max(0.0).sqrt() - 0.3;
-    let guess = mean + deviations * variance.max(0.0).sqrt();
-    if guess.is_finite() { key(guess) } else { 1 << 31 }
+    let estimate = mean + deviations * variance.max(0.0).sqrt();
+    if estimate.is_finite() { key(estimate) } else { 1 << 31 }
 }
 
 /// Packs keys and indices of all scores whose key is at least `threshold`; returns how many.

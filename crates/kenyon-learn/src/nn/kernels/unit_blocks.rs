@@ -59,7 +59,7 @@ dispatch! {
     ///
     /// `weights` is `[inputs]` lines; entries are summed in four interleaved partial sums. `next` are
     /// the lines that the call after this one reads: rows read theirs in no order that the processor
-    /// could guess, and meanwhile these come from the third cache or from memory.
+    /// could predict, and meanwhile these come from the third cache or from memory.
     pub fn forward(
         weights: &[Lane], bias: &Lane, rows: &SparseRows<'_>, out: &mut [Lane], stride: usize, next: &[Lane],
     ) = forward_body

@@ -156,9 +156,9 @@ impl FilterBank {
             }
         }
         let mut random = Random::stream(seed, "filters.levels", 0);
-        let picks: Vec<usize> = (0..self.levels).map(|_| random.below(series.len().max(1))).collect();
-        for (pick, one) in series.iter().enumerate() {
-            if one.steps == 0 || !picks.contains(&pick) {
+        let sources: Vec<usize> = (0..self.levels).map(|_| random.below(series.len().max(1))).collect();
+        for (source, one) in series.iter().enumerate() {
+            if one.steps == 0 || !sources.contains(&source) {
                 continue;
             }
             let mut sorted = Vec::new();
@@ -166,7 +166,7 @@ impl FilterBank {
                 sorted.clear();
                 sorted.extend_from_slice(outputs);
                 sorted.sort_unstable_by(f32::total_cmp);
-                for (level, _) in picks.iter().enumerate().filter(|(_, p)| **p == pick) {
+                for (level, _) in sources.iter().enumerate().filter(|(_, p)| **p == source) {
                     let at = filter * self.levels + level;
                     let quantile = (((at + 1) as f32 * golden).fract() * sorted.len() as f32) as usize;
                     levels[at] = sorted[quantile.min(sorted.len() - 1)];

@@ -1,4 +1,4 @@
-//! `GatedScan`: a state that is carried from slot to slot of each row and replaced as far as gates say, as a candle
+//! `GatedScan`: a state that is carried from slot to slot of each row and replaced as far as gates are open, as a candle
 //! operation: `out_t = z_t r_t h_t + (1 − z_t) out_{t−1}`.
 
 use crate::nn::kernels::gated_scan::{ScanInputs, scan, scan_backward};

@@ -128,7 +128,7 @@ struct Scratch {
     patches: Vec<f32>,
     cells: Vec<u32>,
     scores: Vec<f32>,
-    picked: Vec<(f32, u32)>,
+    top: Vec<(f32, u32)>,
 }
 
 impl LocalGroups {
@@ -251,8 +251,8 @@ impl Patches {
         let (inputs, places) = (it.shape.inputs(), it.shape.places());
         // The variance floor comes first: a tenth of the mean variance over patches that are not uniform.
         let mut variances = (0.0f64, 0u64);
-        let looked = rows.rows().min(500);
-        for r in 0..looked {
+        let examined = rows.rows().min(500);
+        for r in 0..examined {
             it.cut(rows.entries(r).0, rows.entries(r).1, &mut scratch, |variance| {
                 variances.0 += f64::from(variance);
                 variances.1 += 1;
@@ -334,8 +334,8 @@ impl Patches {
         );
         for (scores, &cell) in scratch.scores.chunks_exact(units).zip(&scratch.cells) {
             let cell = &mut out[cell as usize * units..(cell as usize + 1) * units];
-            strongest(scores, self.shape.winners, &mut scratch.picked);
-            for &(score, unit) in &scratch.picked {
+            strongest(scores, self.shape.winners, &mut scratch.top);
+            for &(score, unit) in &scratch.top {
                 cell[unit as usize] += score.max(0.0);
             }
         }
@@ -397,8 +397,8 @@ impl Columns {
                     scratch.scores.iter_mut().zip(row).for_each(|(s, w)| *s += x * w);
                 }
             }
-            strongest(&scratch.scores, self.winners, &mut scratch.picked);
-            for &(score, unit) in &scratch.picked {
+            strongest(&scratch.scores, self.winners, &mut scratch.top);
+            for &(score, unit) in &scratch.top {
                 own[unit as usize] = score.clamp(0.0, 8.0) * self.scale;
             }
         }
@@ -429,25 +429,25 @@ impl Hashed {
     }
 }
 
-/// The `k` strongest scores into `picked`; of equal ones the earlier wins, so there are never more.
-pub(crate) fn strongest(scores: &[f32], k: usize, picked: &mut Vec<(f32, u32)>) {
-    picked.clear();
+/// The `k` strongest scores into `top`; of equal ones the earlier wins, so there are never more.
+pub(crate) fn strongest(scores: &[f32], k: usize, top: &mut Vec<(f32, u32)>) {
+    top.clear();
     let k = k.min(scores.len());
     if k == 0 {
         return;
     }
     let mut least = f32::NEG_INFINITY;
     for (unit, &score) in scores.iter().enumerate() {
-        if picked.len() == k && (score <= least || score.is_nan()) {
+        if top.len() == k && (score <= least || score.is_nan()) {
             continue;
         }
-        if picked.len() == k {
-            picked.pop();
+        if top.len() == k {
+            top.pop();
         }
-        let at = picked.iter().position(|p| p.0 < score).unwrap_or(picked.len());
-        picked.insert(at, (score, unit as u32));
-        if picked.len() == k {
-            least = picked[k - 1].0;
+        let at = top.iter().position(|p| p.0 < score).unwrap_or(top.len());
+        top.insert(at, (score, unit as u32));
+        if top.len() == k {
+            least = top[k - 1].0;
         }
     }
 }

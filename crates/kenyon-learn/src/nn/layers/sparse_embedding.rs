@@ -32,7 +32,7 @@ impl SparseInput {
     }
 
     /// One row a row of a compact batch: an entry for the bin that holds a number, and one for the sum of the bins below it. The kernels
-    /// alone know of sums.
+    /// alone have sums.
     pub(crate) fn compact(batch: &Batch, bins: &BinRanges, width: usize) -> Result<Self> {
         let sums = BinSums::new(width, bins);
         let mut lines = vec![0; width];

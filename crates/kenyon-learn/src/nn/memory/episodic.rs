@@ -175,9 +175,9 @@ impl Episodic {
 
     /// The `k` most similar: (similarity, position), most similar first.
     pub(crate) fn nearest(&self, similarities: &[f32], k: usize) -> Vec<(f32, usize)> {
-        let mut picked = Vec::new();
-        crate::nn::layers::local_groups::strongest(similarities, k, &mut picked);
-        picked.into_iter().map(|(s, at)| (s, at as usize)).collect()
+        let mut top = Vec::new();
+        crate::nn::layers::local_groups::strongest(similarities, k, &mut top);
+        top.into_iter().map(|(s, at)| (s, at as usize)).collect()
     }
 
     /// Distance (1 − cosine) to the `k`-th nearest entry, in `[0, 2]`; 1 when it is empty.

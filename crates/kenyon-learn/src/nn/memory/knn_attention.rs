@@ -241,7 +241,7 @@ impl KnnTape {
     }
 
     /// Adds the gradients for `dlogits` to `out`, those of the episodes' descriptions to `dkeys`.
-    #[expect(clippy::too_many_arguments, reason = "what the forward pass saw, and where gradients go")]
+    #[expect(clippy::too_many_arguments, reason = "what the forward pass read, and where gradients go")]
     pub(crate) fn backward(
         &mut self,
         layout: &KnnLayout,

@@ -1,5 +1,5 @@
 //! Which delimiter, quote and header a text has: the reading under which most records agree and most
-//! fields look like values (after van den Burg, Nazábal, Sutton 2019, "Wrangling messy CSV files by
+//! fields have the form of values (after van den Burg, Nazábal, Sutton 2019, "Wrangling messy CSV files by
 //! detecting row and type patterns").
 
 use super::record::{Fault, Fields, Syntax, parse};
@@ -17,7 +17,7 @@ const NUMERIC: f64 = 0.9;
 /// What was detected in addition to the options.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::data::formats) struct Findings {
-    /// Whether the first record looks like a row although the header was not specified.
+    /// Whether the first record has the form of a row although the header was not specified.
     pub(in crate::data::formats) header_like_data: bool,
 }
 
@@ -96,11 +96,6 @@ fn best_reading(head: &[u8], whole: bool, options: &ReadOptions) -> Reading {
         let carriage_return = options.carriage_return;
         Reading::new(head, whole, Syntax { delimiter, quote, escape, comment, carriage_return })
     };
-    let chosen = |q: Quote| match q {
-        Quote::Double => Some(b'"'),
-        Quote::Single => Some(b'\''),
-        Quote::None => None,
-    };
     let mut best: Option<Reading> = None;
     // The usual delimiters first; the others only where none of those fits.
     for delimiters in [b",;\t|".as_slice(), b" :^~\x01\x1f"] {
@@ -109,20 +104,7 @@ fn best_reading(head: &[u8], whole: bool, options: &ReadOptions) -> Reading {
             if given.is_none() && !head.contains(&delimiter) {
                 continue;
             }
-            let mut quotes = vec![Some(b'"')];
-            match options.quote {
-                Some(quote) => quotes = vec![chosen(quote)],
-                None => {
-                    if head.contains(&b'\'') {
-                        quotes.push(Some(b'\''));
-                    }
-                    // Quotes are ordinary characters in many tab-separated files, in few others.
-                    if matches!(delimiter, b'\t' | b'|') && head.contains(&b'"') {
-                        quotes.push(None);
-                    }
-                }
-            }
-            for quote in quotes {
+            for quote in quotes(head, delimiter, options.quote) {
                 let escapes: &[Option<u8>] = match quote {
                     Some(q) if memchr::memmem::find(head, &[b'\\', q]).is_some() => &[None, Some(b'\\')],
                     _ => &[None],
@@ -142,7 +124,7 @@ fn best_reading(head: &[u8], whole: bool, options: &ReadOptions) -> Reading {
         }
     }
     best.unwrap_or_else(|| {
-        let quote = options.quote.map_or(Some(b'"'), chosen);
+        let quote = options.quote.map_or(Some(b'"'), quote_byte);
         let commas = read(b',', quote, None);
         let single = commas.width == 1 && commas.records.first().is_some_and(|first| first.len() == 1);
         // Commas that separate nothing: one column of text, under a delimiter that the text does not contain.
@@ -151,6 +133,30 @@ fn best_reading(head: &[u8], whole: bool, options: &ReadOptions) -> Reading {
             false => commas,
         }
     })
+}
+
+fn quote_byte(quote: Quote) -> Option<u8> {
+    match quote {
+        Quote::Double => Some(b'"'),
+        Quote::Single => Some(b'\''),
+        Quote::None => None,
+    }
+}
+
+/// The quotes to try with a delimiter: the stated one, or those that may occur in the text.
+fn quotes(head: &[u8], delimiter: u8, stated: Option<Quote>) -> Vec<Option<u8>> {
+    if let Some(quote) = stated {
+        return vec![quote_byte(quote)];
+    }
+    let mut quotes = vec![Some(b'"')];
+    if head.contains(&b'\'') {
+        quotes.push(Some(b'\''));
+    }
+    // Quotes are ordinary characters in many tab-separated files, in few others.
+    if matches!(delimiter, b'\t' | b'|') && head.contains(&b'"') {
+        quotes.push(None);
+    }
+    quotes
 }
 
 /// The character of comment lines, where the text begins with such lines and others follow.
@@ -244,14 +250,14 @@ impl Reading {
         let filled = |r: &Vec<Sampled>| r.iter().filter(|f| !f.text.is_empty()).count();
         let first = &self.records.first();
         let Some(first) = first else { return 0 };
-        let looks = |r: &Vec<Sampled>| match r.len() == self.width {
+        let is_preamble = |r: &Vec<Sampled>| match r.len() == self.width {
             true => self.width >= 3 && filled(r) <= 1,
             false => r.len() == 1 && self.width >= 2,
         };
-        if !looks(first) {
+        if !is_preamble(first) {
             return 0;
         }
-        let skip = self.records.iter().take(PREAMBLE + 1).take_while(|r| looks(r)).count();
+        let skip = self.records.iter().take(PREAMBLE + 1).take_while(|r| is_preamble(r)).count();
         let Some(header) = self.records.get(skip).filter(|_| skip <= PREAMBLE) else { return 0 };
         // The table must be clear: a header of the full width with every name, then records of the same kind.
         let rest = &self.records[skip..];
@@ -276,7 +282,7 @@ impl Reading {
     }
 }
 
-/// How much a field looks like one value.
+/// How much a field has the form of one value.
 fn plausibility(field: &Sampled, quote: Option<u8>) -> f64 {
     let text = field.text.as_str();
     let has = |b: u8| text.as_bytes().contains(&b);

@@ -11,9 +11,9 @@ fn responses(case: &str) -> (Responses, Value) {
     let all = fixtures()["responses"].clone();
     let (p, values, case) = (10, numbers(&all["values"]), all["cases"][case].clone());
     let rows = indices(&case["rows"]);
-    let pick = |of: &str| -> Vec<String> { rows.iter().map(|&r| all[of][r].to_string()).collect() };
+    let labels = |of: &str| -> Vec<String> { rows.iter().map(|&r| all[of][r].to_string()).collect() };
     let values = rows.iter().flat_map(|&r| values[r * p..(r + 1) * p].to_vec()).collect();
-    (Responses::new(values, p, &pick("condition"), Some(&pick("run"))).unwrap(), case)
+    (Responses::new(values, p, &labels("condition"), Some(&labels("run"))).unwrap(), case)
 }
 
 fn distances(responses: &Responses, distance: Distance, shrinkage: Shrinkage) -> Vec<f64> {

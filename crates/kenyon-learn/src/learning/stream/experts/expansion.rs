@@ -5,6 +5,7 @@
 use super::{ExpertKind, ExpertRow, LEAD, Lesson, Pass, Shared, StreamExpert, Truth, from_bytes, to_bytes};
 use crate::Result;
 use crate::learning::stream::copy_on_write::CopyOnWrite;
+use crate::models::memory::Texts;
 use crate::nn::kernels::matrix::{MatrixShape, product};
 use crate::nn::probability::softmax;
 use crate::nn::readouts::Readout;
@@ -27,7 +28,7 @@ const COOL: f32 = -2.3;
 
 pub(super) const KIND: ExpertKind = ExpertKind {
     name: "expansion",
-    make: |shape| match shape.vectors && !shape.regression {
+    make: |shape| match shape.reads_vectors() && !shape.regression {
         true => vec![Box::new(Expansion::new(shape.code, shape.seed))],
         false => Vec::new(),
     },
@@ -155,11 +156,11 @@ impl StreamExpert for Expansion {
         }
     }
 
-    fn name_classes(&mut self, first: usize, vectors: &[f32]) {
+    fn name_classes(&mut self, first: usize, names: &Texts) {
         if self.named != first {
             return;
         }
-        for name in self.expand(vectors).chunks_exact(UNITS) {
+        for name in self.expand(&names.vectors).chunks_exact(UNITS) {
             let class = self.named;
             self.sums().add(name, class, 1.0, 1);
             self.named += 1;

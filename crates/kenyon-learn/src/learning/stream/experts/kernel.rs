@@ -5,7 +5,7 @@
 use super::{ExpertKind, ExpertRow, LEAD, Lesson, Pass, Shared, StreamExpert, Truth, from_bytes, to_bytes};
 use crate::Result;
 use crate::learning::stream::copy_on_write::CopyOnWrite;
-use crate::models::memory::{RIDGES, StoredVectors, kernel};
+use crate::models::memory::{RIDGES, StoredTexts, TextPlaces, Texts};
 use crate::nn::probability::softmax;
 use crate::nn::readouts::ridge::{RidgeRows, RidgeSearch, Solution, least_leave_one_out};
 use serde::{Deserialize, Serialize};
@@ -17,8 +17,8 @@ const SOLVED_EACH: usize = 16;
 
 pub(super) const KIND: ExpertKind = ExpertKind {
     name: "kernel",
-    make: |shape| match shape.vectors && !shape.regression {
-        true => vec![Box::new(Kernel::new(shape.code))],
+    make: |shape| match shape.reads_vectors() && !shape.regression {
+        true => vec![Box::new(Kernel::new(&shape.texts))],
         false => Vec::new(),
     },
     load: |bytes| Ok(Box::new(from_bytes::<Kernel>(bytes)?)),
@@ -27,13 +27,13 @@ pub(super) const KIND: ExpertKind = ExpertKind {
 /// Stored vectors and the last solution.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Kernel {
+    places: TextPlaces,
     width: usize,
-    /// `[rows, width]`, of length 1 each.
-    keys: Vec<f32>,
+    keys: Texts,
     labels: Vec<f32>,
-    /// The vectors of the names of classes up to the first that has none, `[classes, width]`.
-    names: Vec<f32>,
-    solved: Option<CopyOnWrite<StoredVectors>>,
+    /// The names of classes up to the first that has none.
+    names: Texts,
+    solved: Option<CopyOnWrite<StoredTexts>>,
     /// Classes of the last solution.
     classes: usize,
     /// Rows from which on the equations are solved again, and rows from which on settings are chosen again.
@@ -45,12 +45,13 @@ struct Kernel {
 }
 
 impl Kernel {
-    fn new(width: usize) -> Self {
+    fn new(places: &TextPlaces) -> Self {
         Self {
-            width,
-            keys: Vec::new(),
+            places: places.clone(),
+            width: places.width(),
+            keys: Texts::default(),
             labels: Vec::new(),
-            names: Vec::new(),
+            names: Texts::default(),
             solved: None,
             classes: 0,
             next: (0, 0),
@@ -60,18 +61,22 @@ impl Kernel {
     }
 
     /// The rows, with the names of classes behind them.
-    fn rows(&self, named: bool) -> (Vec<f32>, Vec<f32>) {
+    fn rows(&self, named: bool) -> (Texts, Vec<f32>) {
         let (mut keys, mut labels) = (self.keys.clone(), self.labels.clone());
         if named {
-            keys.extend_from_slice(&self.names);
-            labels.extend((0..self.names.len() / self.width.max(1)).map(|class| class as f32));
+            keys.extend(&self.names);
+            labels.extend((0..self.names.vectors.len() / self.width.max(1)).map(|class| class as f32));
         }
         (keys, labels)
     }
 
+    fn text(&self, row: &ExpertRow<'_>) -> Texts {
+        Texts { vectors: row.row.code.to_vec(), words: self.places.words_of(row.row.indices, row.row.values) }
+    }
+
     fn solution(&self, ridges: &[f64], named: bool, classes: usize, threads: usize) -> Option<Solution> {
         let (keys, targets) = self.rows(named);
-        let products: Vec<f64> = kernel(&keys, &keys, self.width).into_iter().map(f64::from).collect();
+        let products: Vec<f64> = keys.kernel(&keys, self.width).into_iter().map(f64::from).collect();
         let weights = vec![1.0; targets.len()];
         let from = RidgeRows { rows: Vec::new(), weights, targets, folds: Vec::new() };
         let search = RidgeSearch { outputs: classes, judged: self.labels.len(), ridges };
@@ -86,7 +91,7 @@ impl Kernel {
         let found = if rows >= self.next.1 {
             self.next.1 = rows + rows / 2 + 1;
             let of = |named| self.solution(&RIDGES, named, classes, shared.threads).map(|found| (named, found));
-            let tried = [of(false), if self.names.is_empty() { None } else { of(true) }];
+            let tried = [of(false), if self.names.vectors.is_empty() { None } else { of(true) }];
             tried.into_iter().flatten().min_by(|a, b| a.1.loss.total_cmp(&b.1.loss))
         } else {
             self.solution(&[ridge], named, classes, shared.threads).map(|found| (named, found))
@@ -95,7 +100,7 @@ impl Kernel {
         let Some((named, found)) = found else { return };
         self.chosen = (found.ridge, named);
         let (keys, outcomes) = self.rows(named);
-        self.solved = Some(StoredVectors::solved(keys, outcomes, &found).into());
+        self.solved = Some(StoredTexts::solved(keys, outcomes, &found).into());
     }
 }
 
@@ -116,7 +121,7 @@ impl StreamExpert for Kernel {
         let Some(solved) = self.solved.as_ref().filter(|_| row.row.code.len() == self.width) else {
             return out.fill(1.0 / out.len().max(1) as f32);
         };
-        let mut known = solved.answer(row.row.code, self.width, 0);
+        let mut known = solved.answer(&self.text(row), self.width, 0);
         known.truncate(out.len());
         softmax(&mut known);
         // Classes that came after the last solution are as likely as if nothing were known.
@@ -132,16 +137,17 @@ impl StreamExpert for Kernel {
         if self.full || row.row.code.len() != self.width {
             return;
         }
-        self.keys.extend_from_slice(row.row.code);
+        let text = self.text(row);
+        self.keys.extend(&text);
         self.labels.push(class as f32);
         if self.labels.len() >= self.next.0 || row.shared.classes > self.classes {
             self.solve(row.shared);
         }
     }
 
-    fn name_classes(&mut self, first: usize, vectors: &[f32]) {
-        if self.names.len() == first * self.width {
-            self.names.extend_from_slice(vectors);
+    fn name_classes(&mut self, first: usize, names: &Texts) {
+        if self.names.vectors.len() == first * self.width {
+            self.names.extend(names);
         }
     }
 
@@ -154,10 +160,11 @@ impl StreamExpert for Kernel {
     fn forget(&mut self, codes: &[f32], labels: &[f32], shared: &Shared) {
         let before = self.labels.len();
         for (code, &label) in codes.chunks_exact(self.width.max(1)).zip(labels) {
-            let same = |row: &usize| self.labels[*row] == label && self.keys[row * self.width..].starts_with(code);
+            let same =
+                |row: &usize| self.labels[*row] == label && self.keys.vectors[row * self.width..].starts_with(code);
             if let Some(row) = (0..self.labels.len()).find(same) {
                 self.labels.remove(row);
-                self.keys.drain(row * self.width..(row + 1) * self.width);
+                self.keys.remove(row, self.width);
             }
         }
         if self.labels.len() < before {
@@ -180,6 +187,6 @@ impl StreamExpert for Kernel {
 
     fn published(&self) -> Box<dyn StreamExpert> {
         let (solved, classes, full) = (self.solved.clone(), self.classes, self.full);
-        Box::new(Self { solved, classes, full, ..Self::new(self.width) })
+        Box::new(Self { solved, classes, full, ..Self::new(&self.places) })
     }
 }

@@ -17,6 +17,7 @@ mod rehearsal;
 use super::inputs::View;
 use super::shape::{MixtureShape, StreamRow};
 use crate::Result;
+use crate::models::memory::Texts;
 use crate::nn::memory::episodic::Episodic;
 use std::fmt::Debug;
 
@@ -131,8 +132,8 @@ pub(super) trait StreamExpert: Debug + Send + Sync {
     /// Removes rows, by their codes `[labels, width]`; a label is a class, a value or NaN.
     fn forget(&mut self, _codes: &[f32], _labels: &[f32], _shared: &Shared) {}
 
-    /// The names of new classes, from class `first` on, as vectors of the encoder that reads the rows: `[new, width]`.
-    fn name_classes(&mut self, _first: usize, _vectors: &[f32]) {}
+    /// The names of new classes, from class `first` on, as the encoder of the rows reads them.
+    fn name_classes(&mut self, _first: usize, _names: &Texts) {}
 
     /// Extends the arrays for classes up to `classes`.
     fn grow(&mut self, _classes: usize) {}

@@ -123,7 +123,7 @@ pub(super) fn by_memory(config: &forms::memory::Config, tensors: &Tensors, batch
 
 /// Gradients of the summed loss by the kernels of `sparse_mlp`: what a step at rate 1 without noise takes off.
 pub(super) fn by_sparse_mlp(case: &mut Case, state: &Tensors) -> Numbers {
-    let (asked, config) = (case.asked.clone(), case.config.clone());
+    let (requested, config) = (case.requested.clone(), case.config.clone());
     for (name, value) in [
         ("optimizer", Value::from("sgd")),
         ("learning_rate", 1.0.into()),
@@ -143,7 +143,7 @@ pub(super) fn by_sparse_mlp(case: &mut Case, state: &Tensors) -> Numbers {
     };
     learner.step(&case.batch, targets, Position { epoch: 0, epochs: 1, step: 0, steps: 1 }).unwrap();
     let after = learner.weights().unwrap();
-    (case.asked, case.config) = (asked, config);
+    (case.requested, case.config) = (requested, config);
     let learned = before.iter().filter(|(_, tensor)| tensor.dtype() == DType::F32);
     let taken = |(name, old): (&String, &Tensor)| (name.clone(), flat(&(old - &after[name]).unwrap()));
     learned.map(taken).collect()

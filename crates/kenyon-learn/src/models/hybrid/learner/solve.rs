@@ -11,7 +11,7 @@ use crate::{Error, Result};
 use serde_json::Value;
 
 /// What is tried where copies are learned: with them or without, and the shrinkage. The first is taken where no
-/// row can be judged.
+/// row can be evaluated.
 const CANDIDATES: [(bool, f64); 4] = [(true, 0.1), (true, 0.3), (false, 0.1), (false, 0.3)];
 /// Mean distance of a learned row's logit from the next best, before a temperature is fitted.
 const MARGIN: f32 = 3.0;
@@ -38,12 +38,12 @@ impl HybridLearner {
         {
             return alone(readout);
         }
-        let asked = self.config.get("shrinkage").and_then(Value::as_f64);
+        let requested = self.config.get("shrinkage").and_then(Value::as_f64);
         if self.copies > 0 && self.task == Task::Classification {
-            return self.solve_with_copies(sums, asked);
+            return self.solve_with_copies(sums, requested);
         }
         let soft = self.groups.as_ref().map_or(0, plain_width);
-        let (shrink, extra) = match asked {
+        let (shrink, extra) = match requested {
             Some(shrink) => (shrink, 1.0),
             None => self.choose(sums, soft)?,
         };
@@ -57,13 +57,13 @@ impl HybridLearner {
     }
 
     /// As [`Self::solve`], with the copies or without, whichever answers the rows that each fold leaves out better.
-    fn solve_with_copies(&self, sums: &Sums, asked: Option<f64>) -> Result<Solved> {
+    fn solve_with_copies(&self, sums: &Sums, requested: Option<f64>) -> Result<Solved> {
         let readout = |mut sums: Sums, shrink: f64| -> Result<Readout> {
             let factor = sums.factor(shrink, (sums.width(), 1.0), self.threads)?;
             Ok(read(&sums, &factor, self.task))
         };
         let (folds, few) = (self.folds.count(), self.labelled.1.len() <= CHOSEN_BY);
-        let candidates: Vec<(bool, f64)> = match asked {
+        let candidates: Vec<(bool, f64)> = match requested {
             Some(shrink) => vec![(true, shrink)],
             None if folds > 1 && few => CANDIDATES.to_vec(),
             None => vec![CANDIDATES[0]],

@@ -36,7 +36,7 @@ pub(crate) struct WeightRows {
     /// Which regions have an input; none where all have all.
     input_index: Option<InputIndex>,
     /// How many units have each input.
-    seen_by: Vec<u32>,
+    fan_out: Vec<u32>,
 }
 
 /// Neighbouring units with the same inputs.
@@ -167,7 +167,7 @@ impl InferenceNet {
 }
 
 impl WeightRows {
-    /// From weights `[inputs, units]` and biases `[units]`, as many as the sizes say; a region a field.
+    /// From weights `[inputs, units]` and biases `[units]`, as many as the sizes; a region a field.
     fn new(
         (inputs, sums): (usize, &BinSums),
         units: usize,
@@ -186,16 +186,16 @@ impl WeightRows {
                 Region::new(first..end, fields.next(), (units, weights, &summed), &bias[first..end])
             })
             .collect();
-        let mut seen_by = vec![0; inputs];
+        let mut fan_out = vec![0; inputs];
         for region in &regions {
-            region.inputs(inputs).for_each(|input| seen_by[input] += region.units as u32);
+            region.inputs(inputs).for_each(|input| fan_out[input] += region.units as u32);
         }
-        Self { inputs, units, regions, input_index, seen_by }
+        Self { inputs, units, regions, input_index, fan_out }
     }
 
     /// How many units have `input`, or a sum after the inputs.
-    pub(crate) fn seen_by(&self, input: usize) -> usize {
-        self.seen_by.get(input).map_or(self.units, |&units| units as usize)
+    pub(crate) fn fan_out(&self, input: usize) -> usize {
+        self.fan_out.get(input).map_or(self.units, |&units| units as usize)
     }
 
     /// The weight from `input` to `unit`; 0 where it is not an input of the unit.
@@ -232,7 +232,7 @@ impl WeightRows {
         let fields = self.regions.iter().filter_map(|region| region.field.as_ref());
         // Each input set, and the index of all, has a number for each input.
         let fields = fields.map(|field| 4 * (self.inputs + field.seen().len())).sum::<usize>();
-        self.bytes() + 2 * fields + size_of_val(&self.seen_by[..])
+        self.bytes() + 2 * fields + size_of_val(&self.fan_out[..])
     }
 }
 

@@ -312,8 +312,8 @@ impl Layer {
     /// The block of block `block`, and its group.
     fn at(&self, block: usize) -> (&Group, &UnitBlock) {
         // Groups differ by one block at most, so the right one is near.
-        let guess = block * self.groups.len() / self.blocks();
-        let near = self.groups[guess.saturating_sub(1)..].iter();
+        let estimate = block * self.groups.len() / self.blocks();
+        let near = self.groups[estimate.saturating_sub(1)..].iter();
         let group = near.take_while(|group| group.first_block <= block).last().unwrap_or(&self.groups[0]);
         (group, &group.unit_blocks[block - group.first_block])
     }
