@@ -41,7 +41,7 @@ use memory_network::MemoryNetwork;
 use query_reduction::QueryReduction;
 use serde_json::{Map, Value, json};
 use stories::StoryFields;
-pub(crate) use texts::{TextPlaces, Texts, texts_of_names, vectors_of};
+pub(crate) use texts::{TextPlaces, Texts, WORDS, texts_of_names, vectors_of};
 
 /// The family's entry in the registry.
 #[derive(Clone, Copy, Debug)]

@@ -95,7 +95,7 @@ impl StreamModel {
         // not, and were never learned by this stream.
         let Ok((batch, labels)) = self.read_back(rows) else { return Ok(()) };
         let codes = self.codes(&batch)?.0;
-        self.mixture.forget(&codes, &labels);
+        self.mixture.forget(&batch, &codes, &labels);
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use super::experts::{ExpertRow, Lesson, Pass, Truth};
 use super::hedge::log_loss;
 use super::mixture::{Mixture, Scratch};
 use super::shape::StreamRow;
+use crate::data::Batch;
 
 /// A row that counts less is no part of the recent past.
 const HARDLY: f32 = 0.05;
@@ -89,8 +90,8 @@ impl Mixture {
         self.experts.iter_mut().for_each(|expert| expert.settle(&self.shared));
     }
 
-    /// Removes rows, by their codes; a label is a class, a value or NaN.
-    pub(super) fn forget(&mut self, codes: &[f32], labels: &[f32]) {
+    /// Removes rows, whose codes these are; a label is a class, a value or NaN.
+    pub(super) fn forget(&mut self, rows: &Batch, codes: &[f32], labels: &[f32]) {
         for &label in labels.iter().filter(|label| !label.is_nan()) {
             let class = if self.shared.regression { 0 } else { label as usize };
             if let Some(count) = self.shared.counts.get_mut(class) {
@@ -98,7 +99,7 @@ impl Mixture {
             }
         }
         if !codes.is_empty() {
-            self.experts.iter_mut().for_each(|expert| expert.forget(codes, labels, &self.shared));
+            self.experts.iter_mut().for_each(|expert| expert.forget(rows, codes, labels, &self.shared));
         }
     }
 

@@ -61,8 +61,13 @@ impl TextPlaces {
         Texts { vectors: vectors_of(batch, &self.vectors), words: words.collect() }
     }
 
+    /// The text of a row whose vector is known.
+    pub(crate) fn text(&self, vector: &[f32], indices: &[u32], values: &[f32]) -> Texts {
+        Texts { vectors: vector.to_vec(), words: self.words_of(indices, values) }
+    }
+
     /// The words of a row; nothing where its columns have none.
-    pub(crate) fn words_of(&self, indices: &[u32], values: &[f32]) -> Vec<f32> {
+    fn words_of(&self, indices: &[u32], values: &[f32]) -> Vec<f32> {
         if self.words.is_empty() {
             return Vec::new();
         }

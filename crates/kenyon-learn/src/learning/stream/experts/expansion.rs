@@ -1,11 +1,13 @@
 //! Ridge regression on a random expansion of a pretrained encoder's vectors (McDonnell et al. 2023, "RanPAC"): `φ = relu(R x)`
-//! with a fixed random `R`. It is solved from sums, so the order of rows does not matter: classes that come one after the
+//! with a fixed random `R`, and the words of the same texts, hashed, beside them. It is solved from sums, so the order of rows does not matter: classes that come one after the
 //! other are learned as well as together, and a forgotten row is subtracted.
 
 use super::{ExpertKind, ExpertRow, LEAD, Lesson, Pass, Shared, StreamExpert, Truth, from_bytes, to_bytes};
 use crate::Result;
+use crate::data::Batch;
 use crate::learning::stream::copy_on_write::CopyOnWrite;
-use crate::models::memory::Texts;
+use crate::learning::stream::shape::StreamRow;
+use crate::models::memory::{TextPlaces, Texts, WORDS};
 use crate::nn::kernels::matrix::{MatrixShape, product};
 use crate::nn::probability::softmax;
 use crate::nn::readouts::Readout;
@@ -13,8 +15,11 @@ use crate::nn::readouts::discriminant::Sums;
 use crate::random::Random;
 use serde::{Deserialize, Serialize};
 
-/// Width of the expansion.
+/// Width of the expansion, words among it.
 const UNITS: usize = 2_048;
+/// Sums of words in it: hashes of [`Texts`] that fall together. What they are multiplied by hardly matters from .1 to .4.
+const WORD_SUMS: usize = 256;
+const WORD_SHARE: f32 = 0.2;
 /// Fewer rows are answered by other experts.
 const FEWEST: u64 = 1_000;
 /// Rows between two solutions are an eighth of those there are, this many at least; beyond so many an eighth of that. Classes of
@@ -29,12 +34,12 @@ const COOL: f32 = -2.3;
 pub(super) const KIND: ExpertKind = ExpertKind {
     name: "expansion",
     make: |shape| match shape.reads_vectors() && !shape.regression {
-        true => vec![Box::new(Expansion::new(shape.code, shape.seed))],
+        true => vec![Box::new(Expansion::new(&shape.texts, shape.seed))],
         false => Vec::new(),
     },
     load: |bytes| {
         let mut it = from_bytes::<Expansion>(bytes)?;
-        it.weights = weights(it.width, it.seed).into();
+        it.weights = weights(&it.places, it.seed).into();
         Ok(Box::new(it))
     },
 };
@@ -42,9 +47,9 @@ pub(super) const KIND: ExpertKind = ExpertKind {
 /// The sums and the last solution.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Expansion {
-    width: usize,
+    places: TextPlaces,
     seed: u64,
-    /// `R`, `[units, width]`: it follows from the seed.
+    /// `R`, `[units of vectors, width]`: it follows from the seed.
     #[serde(skip)]
     weights: CopyOnWrite<Vec<f32>>,
     sums: Option<Sums>,
@@ -56,17 +61,22 @@ struct Expansion {
     log_temperature: f32,
 }
 
-fn weights(width: usize, seed: u64) -> Vec<f32> {
+/// Units that read vectors.
+fn units(places: &TextPlaces) -> usize {
+    if places.words.is_empty() { UNITS } else { UNITS - WORD_SUMS }
+}
+
+fn weights(places: &TextPlaces, seed: u64) -> Vec<f32> {
     let (mut random, scale) = (Random::new(seed ^ 0x5ea1), (2.0 / UNITS as f32).sqrt());
-    (0..UNITS * width).map(|_| random.normal() * scale).collect()
+    (0..units(places) * places.width()).map(|_| random.normal() * scale).collect()
 }
 
 impl Expansion {
-    fn new(width: usize, seed: u64) -> Self {
+    fn new(places: &TextPlaces, seed: u64) -> Self {
         Self {
-            width,
+            places: places.clone(),
             seed,
-            weights: weights(width, seed).into(),
+            weights: weights(places, seed).into(),
             sums: None,
             named: 0,
             rows: 0,
@@ -76,19 +86,36 @@ impl Expansion {
         }
     }
 
-    /// `[vectors, width] -> [vectors, units]`.
-    fn expand(&self, vectors: &[f32]) -> Vec<f32> {
-        let count = vectors.len() / self.width.max(1);
-        let mut out = vec![0.0; count * UNITS];
+    /// The expansion of each text: `[texts, UNITS]`.
+    fn expand(&self, texts: &Texts) -> Vec<f32> {
+        let (width, units) = (self.places.width(), units(&self.places));
+        let count = texts.vectors.len() / width.max(1);
+        let mut of_vectors = vec![0.0; count * units];
         product(
-            (&mut out, MatrixShape::new(count, UNITS)),
-            (vectors, MatrixShape::new(count, self.width)),
-            (&self.weights, MatrixShape::new(UNITS, self.width).transposed()),
+            (&mut of_vectors, MatrixShape::new(count, units)),
+            (&texts.vectors, MatrixShape::new(count, width)),
+            (&self.weights, MatrixShape::new(units, width).transposed()),
             None,
             1.0,
         );
-        out.iter_mut().for_each(|v| *v = v.max(0.0));
+        let mut out = vec![0.0; count * UNITS];
+        for (row, of_vector) in out.chunks_exact_mut(UNITS).zip(of_vectors.chunks_exact(units)) {
+            row.iter_mut().zip(of_vector).for_each(|(out, v)| *out = v.max(0.0));
+        }
+        if units < UNITS {
+            for (row, words) in out.chunks_exact_mut(UNITS).zip(texts.words.chunks_exact(WORDS)) {
+                for part in words.chunks_exact(WORD_SUMS) {
+                    row[units..].iter_mut().zip(part).for_each(|(out, sum)| *out += WORD_SHARE * sum);
+                }
+            }
+        }
         out
+    }
+
+    /// None for a row that is no such text.
+    fn expand_row(&self, row: &ExpertRow<'_>) -> Option<Vec<f32>> {
+        let StreamRow { indices, values, code, .. } = row.row;
+        (code.len() == self.places.width()).then(|| self.expand(&self.places.text(code, indices, values)))
     }
 
     fn sums(&mut self) -> &mut Sums {
@@ -104,12 +131,6 @@ impl Expansion {
         if let Ok(factor) = sums.factor_of_all(ridge / (1.0 + ridge), shared.threads) {
             self.readout = Some(sums.read_shares(&factor).into());
         }
-    }
-
-    fn logits(&self, readout: &Readout, code: &[f32], classes: usize) -> Vec<f32> {
-        let mut logits = readout.forward(&self.expand(code));
-        logits.resize(classes, 0.0);
-        logits
     }
 }
 
@@ -127,28 +148,25 @@ impl StreamExpert for Expansion {
     }
 
     fn predict_one(&self, row: &ExpertRow<'_>, _buffer: &mut Vec<f32>, out: &mut [f32]) {
-        let Some(readout) = self.readout.as_ref().filter(|_| row.row.code.len() == self.width) else {
+        let Some((readout, expanded)) = self.readout.as_ref().zip(self.expand_row(row)) else {
             return out.fill(1.0 / out.len().max(1) as f32);
         };
         let cool = (-self.log_temperature).exp();
-        let logits = self.logits(readout, row.row.code, out.len());
+        let logits = logits(readout, &expanded, out.len());
         out.iter_mut().zip(logits).for_each(|(o, logit)| *o = logit * cool);
         softmax(out);
     }
 
     fn learn_one(&mut self, row: &ExpertRow<'_>, lesson: &Lesson<'_>) {
         let (Truth::Class(class), Pass::Stream) = (lesson.truth, lesson.pass) else { return };
-        if row.row.code.len() != self.width {
-            return;
-        }
+        let Some(expanded) = self.expand_row(row) else { return };
         if let Some(readout) = &self.readout {
             // One step of temperature: dL/d ln T = (z_truth − E z) / T.
-            let logits = self.logits(readout, row.row.code, row.shared.classes);
+            let logits = logits(readout, &expanded, row.shared.classes);
             let expected: f32 = logits.iter().zip(lesson.predicted).map(|(z, p)| z * p).sum();
             let slope = (logits[class] - expected) * (-self.log_temperature).exp();
             self.log_temperature = (self.log_temperature - 0.01 * slope.clamp(-1.0, 1.0)).clamp(-6.0, 2.0);
         }
-        let expanded = self.expand(row.row.code);
         self.sums().add(&expanded, class, 1.0, row.shared.threads);
         self.rows += 1;
         if self.rows >= self.next {
@@ -160,7 +178,7 @@ impl StreamExpert for Expansion {
         if self.named != first {
             return;
         }
-        for name in self.expand(&names.vectors).chunks_exact(UNITS) {
+        for name in self.expand(names).chunks_exact(UNITS) {
             let class = self.named;
             self.sums().add(name, class, 1.0, 1);
             self.named += 1;
@@ -171,10 +189,10 @@ impl StreamExpert for Expansion {
         self.solve(shared);
     }
 
-    fn forget(&mut self, codes: &[f32], labels: &[f32], shared: &Shared) {
-        let labelled = codes.chunks_exact(self.width.max(1)).zip(labels).filter(|(_, label)| !label.is_nan());
-        let (codes, labels): (Vec<&[f32]>, Vec<usize>) = labelled.map(|(code, label)| (code, *label as usize)).unzip();
-        let expanded = self.expand(&codes.concat());
+    fn forget(&mut self, rows: &Batch, _codes: &[f32], labels: &[f32], shared: &Shared) {
+        let labelled: Vec<usize> = (0..labels.len()).filter(|&row| !labels[row].is_nan()).collect();
+        let expanded = self.expand(&self.places.texts(&rows.select(&labelled)));
+        let labels: Vec<usize> = labelled.into_iter().map(|row| labels[row] as usize).collect();
         let Some(sums) = &mut self.sums else { return };
         expanded.chunks_exact(UNITS).zip(&labels).for_each(|(row, &class)| sums.take(row, class));
         sums.scatter_rows(&expanded, -1.0, shared.threads);
@@ -201,7 +219,7 @@ impl StreamExpert for Expansion {
             weights: self.weights.clone(),
             sums: None,
             readout: self.readout.clone(),
-            width: self.width,
+            places: self.places.clone(),
             seed: self.seed,
             named: 0,
             rows: self.rows,
@@ -209,4 +227,10 @@ impl StreamExpert for Expansion {
             log_temperature: self.log_temperature,
         })
     }
+}
+
+fn logits(readout: &Readout, expanded: &[f32], classes: usize) -> Vec<f32> {
+    let mut logits = readout.forward(expanded);
+    logits.resize(classes, 0.0);
+    logits
 }

@@ -4,6 +4,7 @@
 
 use super::{ExpertKind, ExpertRow, LEAD, Lesson, Pass, Shared, StreamExpert, Truth, from_bytes, to_bytes};
 use crate::Result;
+use crate::data::Batch;
 use crate::learning::stream::copy_on_write::CopyOnWrite;
 use crate::models::memory::{RIDGES, StoredTexts, TextPlaces, Texts};
 use crate::nn::probability::softmax;
@@ -71,7 +72,7 @@ impl Kernel {
     }
 
     fn text(&self, row: &ExpertRow<'_>) -> Texts {
-        Texts { vectors: row.row.code.to_vec(), words: self.places.words_of(row.row.indices, row.row.values) }
+        self.places.text(row.row.code, row.row.indices, row.row.values)
     }
 
     fn solution(&self, ridges: &[f64], named: bool, classes: usize, threads: usize) -> Option<Solution> {
@@ -157,7 +158,7 @@ impl StreamExpert for Kernel {
         }
     }
 
-    fn forget(&mut self, codes: &[f32], labels: &[f32], shared: &Shared) {
+    fn forget(&mut self, _rows: &Batch, codes: &[f32], labels: &[f32], shared: &Shared) {
         let before = self.labels.len();
         for (code, &label) in codes.chunks_exact(self.width.max(1)).zip(labels) {
             let same =

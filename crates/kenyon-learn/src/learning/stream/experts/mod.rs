@@ -17,6 +17,7 @@ mod rehearsal;
 use super::inputs::View;
 use super::shape::{MixtureShape, StreamRow};
 use crate::Result;
+use crate::data::Batch;
 use crate::models::memory::Texts;
 use crate::nn::memory::episodic::Episodic;
 use std::fmt::Debug;
@@ -129,8 +130,8 @@ pub(super) trait StreamExpert: Debug + Send + Sync {
     /// Updates what is solved at intervals.
     fn settle(&mut self, _shared: &Shared) {}
 
-    /// Removes rows, by their codes `[labels, width]`; a label is a class, a value or NaN.
-    fn forget(&mut self, _codes: &[f32], _labels: &[f32], _shared: &Shared) {}
+    /// Removes rows, whose codes are `[labels, width]`; a label is a class, a value or NaN.
+    fn forget(&mut self, _rows: &Batch, _codes: &[f32], _labels: &[f32], _shared: &Shared) {}
 
     /// The names of new classes, from class `first` on, as the encoder of the rows reads them.
     fn name_classes(&mut self, _first: usize, _names: &Texts) {}

@@ -4,6 +4,7 @@
 use super::few_shot::{self, Parts};
 use super::{ExpertKind, ExpertRow, Lesson, Pass, Shared, StreamExpert, Truth, from_bytes, to_bytes};
 use crate::Result;
+use crate::data::Batch;
 use crate::learning::stream::copy_on_write::CopyOnWrite;
 use crate::nn::linalg::cholesky::Factor;
 use crate::nn::probability::softmax;
@@ -216,7 +217,7 @@ impl StreamExpert for ReadoutExpert {
         self.solve(shared);
     }
 
-    fn forget(&mut self, codes: &[f32], labels: &[f32], shared: &Shared) {
+    fn forget(&mut self, _rows: &Batch, codes: &[f32], labels: &[f32], shared: &Shared) {
         if self.solver.take(codes, labels, shared) {
             self.solve(shared);
         }
