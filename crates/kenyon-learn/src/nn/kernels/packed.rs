@@ -4,7 +4,7 @@
 //! An output's sum runs over the inputs in their order, whatever the number of rows: a row gives the same bits alone
 //! and in a batch.
 
-use super::isa::{Isa, dispatch};
+use super::isa::Isa;
 use super::lane::{LANE, Lane, fused};
 
 /// Outputs of a panel.
@@ -102,11 +102,10 @@ impl PackedMatrix {
     /// # Panics
     /// When a row lies outside its slice: a bug of the caller, never of the input.
     pub(crate) fn product(&self, rows: usize, x: (&[f32], Stride), out: (&mut [f32], Stride)) {
-        let isa = Isa::best();
-        self.blocks(isa, MOST_ROWS[usize::from(isa.name() != "avx512")], rows, x, out);
+        self.blocks(Isa::best(), rows, x, out);
     }
 
-    fn blocks(&self, isa: Isa, most: usize, rows: usize, (x, xs): (&[f32], Stride), (out, os): (&mut [f32], Stride)) {
+    fn blocks(&self, isa: Isa, rows: usize, (x, xs): (&[f32], Stride), (out, os): (&mut [f32], Stride)) {
         for (panel, bias) in self.bias.iter().enumerate() {
             let lines = &self.lines[panel * self.inputs..][..self.inputs];
             let first = panel * PANEL;
@@ -114,85 +113,156 @@ impl PackedMatrix {
             let mut row = 0;
             while row < rows {
                 let x = (&x[xs.first + row * xs.step..], xs.step);
-                let out = (&mut out[os.first + row * os.step + first..], os.step);
-                let (block, taken): (Block, usize) = match (rows - row).min(most) {
-                    8.. => (block_8, 8),
-                    4.. => (block_4, 4),
-                    3 => (block_3, 3),
-                    2 => (block_2, 2),
-                    _ => (block_1, 1),
-                };
-                block(isa, lines, bias, x, out, width);
-                row += taken;
+                let out = (&mut out[os.first + row * os.step + first..], os.step, width);
+                row += block(isa, rows - row, lines, bias, x, out);
             }
         }
     }
 }
 
-/// One panel for some rows; `x` and `out` with the distances between two rows.
-type Block = fn(Isa, &[[Lane; 2]], &[Lane; 2], (&[f32], usize), (&mut [f32], usize), usize);
-
-/// Rows whose sums are kept in registers: 32 of 16 numbers, or 16 of 8.
-const MOST_ROWS: [usize; 2] = [8, 3];
-
-/// Generates a block of each number of rows. Each is a function of its own: inside a larger one the compiler does not
-/// keep the sums in registers.
-macro_rules! blocks {
-    ($($name:ident $body:ident $rows:literal),*) => {$(
-        dispatch! {
-            fn $name(
-                lines: &[[Lane; 2]],
-                bias: &[Lane; 2],
-                x: (&[f32], usize),
-                out: (&mut [f32], usize),
-                width: usize,
-            ) = $body
+/// One panel for at most `left` rows; how many it took. `x` and `out` come with the distances between two rows, `out` with
+/// how many outputs of the panel there are.
+fn block(
+    isa: Isa,
+    left: usize,
+    lines: &[[Lane; 2]],
+    bias: &[Lane; 2],
+    x: (&[f32], usize),
+    out: (&mut [f32], usize, usize),
+) -> usize {
+    #[cfg(target_arch = "x86_64")]
+    {
+        if isa.is_avx512() {
+            // Sums of twelve rows take 24 of 32 registers. SAFETY (each): the processor has AVX-512, see [`Isa`].
+            match left {
+                12.. => unsafe { avx512::<12>(lines, bias, x, out) },
+                6.. => unsafe { avx512::<6>(lines, bias, x, out) },
+                4.. => unsafe { avx512::<4>(lines, bias, x, out) },
+                2.. => unsafe { avx512::<2>(lines, bias, x, out) },
+                _ => unsafe { avx512::<1>(lines, bias, x, out) },
+            }
+            return [1, 1, 2, 2, 4, 4, 6, 6, 6, 6, 6, 6, 12][left.min(12)];
         }
-        #[inline(always)]
-        fn $body<const FMA: bool>(
-            lines: &[[Lane; 2]],
-            bias: &[Lane; 2],
-            x: (&[f32], usize),
-            out: (&mut [f32], usize),
-            width: usize,
-        ) {
-            block::<FMA, $rows>(lines, bias, x, out, width);
+        if isa.is_avx2() {
+            // Sums of three rows take twelve of sixteen registers. SAFETY (each): the processor has AVX2 and FMA, see [`Isa`].
+            match left {
+                3.. => unsafe { avx2::<3>(lines, bias, x, out) },
+                2 => unsafe { avx2::<2>(lines, bias, x, out) },
+                _ => unsafe { avx2::<1>(lines, bias, x, out) },
+            }
+            return left.clamp(1, 3);
         }
-    )*};
+    }
+    let _ = isa;
+    if left >= 4 {
+        portable::<4>(lines, bias, x, out);
+        return 4;
+    }
+    portable::<1>(lines, bias, x, out);
+    1
 }
 
-blocks!(block_8 body_8 8, block_4 body_4 4, block_3 body_3 3, block_2 body_2 2, block_1 body_1 1);
-
-/// The sums of one panel for `ROWS` rows, kept in registers.
-#[inline(always)]
-fn block<const FMA: bool, const ROWS: usize>(
+/// The sums of one panel for `ROWS` rows. Written with intrinsics: from loops over lanes the compiler stores every sum to the
+/// stack after every product, which takes three times as long.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn avx512<const ROWS: usize>(
     lines: &[[Lane; 2]],
     bias: &[Lane; 2],
     (x, x_step): (&[f32], usize),
-    (out, out_step): (&mut [f32], usize),
-    width: usize,
+    out: (&mut [f32], usize, usize),
 ) {
+    use std::arch::x86_64::{__m512, _mm512_fmadd_ps, _mm512_load_ps, _mm512_set1_ps, _mm512_store_ps};
     let x: [&[f32]; ROWS] = std::array::from_fn(|r| &x[r * x_step..][..lines.len()]);
-    let mut sums = [[bias[0].0, bias[1].0]; ROWS];
+    // SAFETY: a lane is 64 bytes, aligned to 64.
+    let of = |lanes: &[Lane; 2]| unsafe { [_mm512_load_ps(lanes[0].0.as_ptr()), _mm512_load_ps(lanes[1].0.as_ptr())] };
+    let mut sums: [[__m512; 2]; ROWS] = [of(bias); ROWS];
     for (k, line) in lines.iter().enumerate() {
-        for r in 0..ROWS {
-            let value = x[r][k];
-            for l in 0..LANE {
-                sums[r][0][l] = fused::<FMA>(value, line[0].0[l], sums[r][0][l]);
-            }
-            for l in 0..LANE {
-                sums[r][1][l] = fused::<FMA>(value, line[1].0[l], sums[r][1][l]);
+        let line = of(line);
+        for (x, sums) in x.iter().zip(&mut sums) {
+            // SAFETY: `k` is below the length of `lines`, and each of `x` is as long.
+            let value = _mm512_set1_ps(unsafe { *x.get_unchecked(k) });
+            sums[0] = _mm512_fmadd_ps(value, line[0], sums[0]);
+            sums[1] = _mm512_fmadd_ps(value, line[1], sums[1]);
+        }
+    }
+    let mut found = [[Lane::ZERO; 2]; ROWS];
+    for (found, sums) in found.iter_mut().zip(sums) {
+        for (lane, sum) in found.iter_mut().zip(sums) {
+            // SAFETY: as above.
+            unsafe { _mm512_store_ps(lane.0.as_mut_ptr(), sum) };
+        }
+    }
+    write(&found, out);
+}
+
+/// As [`avx512`], a lane in two registers.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn avx2<const ROWS: usize>(
+    lines: &[[Lane; 2]],
+    bias: &[Lane; 2],
+    (x, x_step): (&[f32], usize),
+    out: (&mut [f32], usize, usize),
+) {
+    use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_load_ps, _mm256_set1_ps, _mm256_store_ps};
+    let x: [&[f32]; ROWS] = std::array::from_fn(|r| &x[r * x_step..][..lines.len()]);
+    // SAFETY: a lane is 64 bytes, aligned to 64, so that both halves are aligned to 32.
+    let of = |lanes: &[Lane; 2], half: usize| unsafe {
+        _mm256_load_ps(lanes[half / 2].0.as_ptr().add(half % 2 * (LANE / 2)))
+    };
+    let mut sums: [[__m256; 4]; ROWS] = [std::array::from_fn(|half| of(bias, half)); ROWS];
+    for (k, line) in lines.iter().enumerate() {
+        let mut values = [_mm256_set1_ps(0.0); ROWS];
+        for (value, x) in values.iter_mut().zip(&x) {
+            // SAFETY: `k` is below the length of `lines`, and each of `x` is as long.
+            *value = _mm256_set1_ps(unsafe { *x.get_unchecked(k) });
+        }
+        for half in 0..4 {
+            let weights = of(line, half);
+            for (value, sums) in values.iter().zip(&mut sums) {
+                sums[half] = _mm256_fmadd_ps(*value, weights, sums[half]);
             }
         }
     }
+    let mut found = [[Lane::ZERO; 2]; ROWS];
+    for (found, sums) in found.iter_mut().zip(sums) {
+        for (half, sum) in sums.into_iter().enumerate() {
+            // SAFETY: as above.
+            unsafe { _mm256_store_ps(found[half / 2].0.as_mut_ptr().add(half % 2 * (LANE / 2)), sum) };
+        }
+    }
+    write(&found, out);
+}
+
+/// As [`avx512`], for any machine.
+fn portable<const ROWS: usize>(
+    lines: &[[Lane; 2]],
+    bias: &[Lane; 2],
+    (x, x_step): (&[f32], usize),
+    out: (&mut [f32], usize, usize),
+) {
+    let x: [&[f32]; ROWS] = std::array::from_fn(|r| &x[r * x_step..][..lines.len()]);
+    let mut sums = [*bias; ROWS];
+    for (k, line) in lines.iter().enumerate() {
+        for (x, sums) in x.iter().zip(&mut sums) {
+            for (sum, weights) in sums.iter_mut().zip(line) {
+                for (sum, weight) in sum.0.iter_mut().zip(weights.0) {
+                    *sum = fused::<{ cfg!(target_arch = "aarch64") }>(x[k], weight, *sum);
+                }
+            }
+        }
+    }
+    write(&sums, out);
+}
+
+/// Writes the sums of each row, of which the first `width` are outputs.
+fn write(sums: &[[Lane; 2]], (out, out_step, width): (&mut [f32], usize, usize)) {
     for (r, sums) in sums.iter().enumerate() {
         let out = &mut out[r * out_step..][..width];
-        if width == PANEL {
-            out[..LANE].copy_from_slice(&sums[0]);
-            out[LANE..].copy_from_slice(&sums[1]);
-        } else {
-            out.iter_mut().zip(sums.iter().flatten()).for_each(|(out, sum)| *out = *sum);
-        }
+        let (low, high) = out.split_at_mut(width.min(LANE));
+        low.copy_from_slice(&sums[0].0[..low.len()]);
+        high.copy_from_slice(&sums[1].0[..high.len()]);
     }
 }
 
@@ -215,7 +285,12 @@ mod tests {
             columns.pack_columns(&flipped, Stride::dense(outputs), inputs, outputs);
             let mut narrow = vec![0.0; rows * outputs];
             let strides = (Stride::dense(inputs), Stride::dense(outputs));
-            columns.blocks(Isa::best(), MOST_ROWS[1], rows, (&x, strides.0), (&mut narrow, strides.1));
+            columns.blocks(Isa::PORTABLE, rows, (&x, strides.0), (&mut narrow, strides.1));
+            for isa in Isa::available() {
+                let mut other = vec![0.0; rows * outputs];
+                packed.blocks(isa, rows, (&x, strides.0), (&mut other, strides.1));
+                assert!(other.iter().zip(&out).all(|(a, b)| (a - b).abs() < 1e-4), "{}", isa.name());
+            }
             for r in 0..rows {
                 let mut alone = vec![0.0; outputs];
                 let row = &x[r * inputs..][..inputs];
