@@ -5,6 +5,7 @@
 //! differently as time passes, which ADWIN takes for a change: in shuffled rows of Elec2 and weather it raised an alarm every
 //! 32,000 and 13,000 rows, and a fixed one none in 630,000 (benches, uncertainty).
 
+use super::StreamModel;
 use crate::data::encoder::Scale;
 use crate::data::{Column, Table};
 use serde::{Deserialize, Serialize};
@@ -163,6 +164,24 @@ fn value_of(column: &Column, r: usize) -> &str {
         Column::Boolean(values) => values[r].map_or("", |value| if value { "true" } else { "false" }),
         Column::Category(values) => values[r].as_deref().unwrap_or(""),
         _ => "",
+    }
+}
+
+impl StreamModel {
+    /// Whether the inputs have changed by row `r` of these columns, which was just predicted.
+    pub(super) fn have_inputs_changed(&mut self, columns: &[&Column], r: usize) -> bool {
+        if let Some(similarity) = self.mixture.similarity(&self.scratch) {
+            return self.figures.input(similarity, self.rows);
+        }
+        let Some(distance) = self.input_reference.distance(columns.iter().copied(), r) else {
+            self.figures.restart_inputs();
+            return false;
+        };
+        let changed = self.figures.input(distance, self.rows);
+        if changed {
+            self.input_reference = InputReference::default();
+        }
+        changed
     }
 }
 

@@ -56,7 +56,7 @@ use crate::data::encoder::Encoder;
 use crate::data::plan::ColumnPlan;
 use crate::data::rows::RowsReader;
 use crate::data::target::TargetEncoder;
-use crate::data::{Batch, Column, Table};
+use crate::data::{Batch, Table};
 use crate::models::Task;
 use crate::models::memory::texts_of_names;
 use crate::nn::probability::argmax;
@@ -278,22 +278,6 @@ impl StreamModel {
             self.mixture.name_classes(first, &texts);
         }
         Ok(())
-    }
-
-    /// Whether the inputs have changed by row `r` of these columns, which was just predicted.
-    fn have_inputs_changed(&mut self, columns: &[&Column], r: usize) -> bool {
-        if let Some(similarity) = self.mixture.similarity(&self.scratch) {
-            return self.figures.input(similarity, self.rows);
-        }
-        let Some(distance) = self.input_reference.distance(columns.iter().copied(), r) else {
-            self.figures.restart_inputs();
-            return false;
-        };
-        let changed = self.figures.input(distance, self.rows);
-        if changed {
-            self.input_reference = InputReference::default();
-        }
-        changed
     }
 
     /// Predicts and learns a row; whether it was held back.
