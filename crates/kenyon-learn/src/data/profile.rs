@@ -49,7 +49,7 @@ impl DataProfile {
                 width,
                 shape: shape.or_else(|| input.shape.clone().filter(|_| input.encoder.is_none())),
                 channels: input.channels,
-                encoded: input.encoder.is_some() && input.kind == ColumnKind::Text,
+                encoded: input.encoder.is_some(),
                 missing: column.map_or(1.0, missing),
             }
         };
@@ -81,7 +81,7 @@ impl DataProfile {
         self.features.iter().any(|feature| feature.kind == kind)
     }
 
-    /// Whether a row is a text that a pretrained encoder reads, and nothing else.
+    /// Whether a row is a text or picture that a pretrained encoder reads, and nothing else.
     pub fn is_encoded(&self) -> bool {
         matches!(&self.features[..], [feature] if feature.encoded)
     }

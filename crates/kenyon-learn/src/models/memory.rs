@@ -71,7 +71,8 @@ impl FamilySpec for Spec {
         if data.has_sentences() && data.has(ColumnKind::Text) {
             return Suitability::new(3, reason);
         }
-        let reason = "few texts that a pretrained encoder reads: each is stored, and its weight is solved for";
+        let reason =
+            "few texts or pictures that a pretrained encoder reads: each is stored, and its weight is solved for";
         recipe::are_few_encoded(data).then(|| Suitability::new(2, reason)).flatten()
     }
 

@@ -29,7 +29,7 @@ pub(super) fn is_selected(config: &Map<String, Value>) -> bool {
 pub(super) fn places(encoder: &Encoder) -> Result<TextPlaces> {
     let places = TextPlaces::of(encoder);
     if places.vectors.is_empty() {
-        let detail = "\"read\":\"kernel\" needs a text column that a pretrained encoder reads";
+        let detail = "\"read\":\"kernel\" needs a column that a pretrained encoder reads";
         return Err(Error::unprocessable("bad_config", detail));
     }
     Ok(places)

@@ -16,7 +16,7 @@ fn reads_in_order(data: &DataProfile, config: &Map<String, Value>) -> bool {
 /// Texts up to which each is stored and its weight solved for: the equations grow with the cube.
 const FEW_TEXTS: usize = 2_000;
 
-/// Whether rows are few texts that a pretrained encoder reads.
+/// Whether rows are few texts or pictures that a pretrained encoder reads.
 pub(super) fn are_few_encoded(data: &DataProfile) -> bool {
     data.task == Task::Classification && data.is_encoded() && data.rows <= FEW_TEXTS
 }
@@ -25,7 +25,7 @@ pub(super) fn are_few_encoded(data: &DataProfile) -> bool {
 pub(super) static RULES: &[Rule] = &[
     Rule {
         name: "few_encoded_texts",
-        sentence: "Few texts that a pretrained encoder reads are stored, and their weights solved for by kernel ridge regression.",
+        sentence: "Few texts or pictures that a pretrained encoder reads are stored, and their weights solved for by kernel ridge regression.",
         settings: &["read", "epochs", "batch_size", "early_stopping"],
         measured: "banking77 with MiniLM, beside a linear model of vectors and words, one draw, 1,000 validation rows: ten a class accuracy .854 instead of .851 (log loss .72, .56), five .784 instead of .763 (.97, .83), in less than half of the time (benches, encoders)",
         values: |data, config| {

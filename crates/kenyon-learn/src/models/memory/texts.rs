@@ -140,6 +140,11 @@ pub(crate) fn vectors_of(batch: &Batch, places: &[(u32, usize)]) -> Vec<f32> {
                 before += width;
             }
         }
+        // The sums of rectified numbers, as networks of convolutions give them: a few large ones would decide alone (Perronnin
+        // et al. 2010, "Improving the Fisher kernel for large-scale image classification").
+        if vector.iter().all(|value| *value >= 0.0) {
+            vector.iter_mut().for_each(|value| *value = value.sqrt());
+        }
         unit_length(vector);
     }
     out
