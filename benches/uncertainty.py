@@ -131,7 +131,10 @@ def run(args):
             if args.forest:
                 line["forest"] = uncertainty_peers.forest(folder)
             if args.mapie:
-                line["mapie"] = uncertainty_peers.mapie(path, target, folder, regression)
+                try:
+                    line["mapie"] = uncertainty_peers.mapie(path, target, folder, regression)
+                except ValueError as error:
+                    print(name, seed, "MAPIE:", error)
         line = json.loads(json.dumps(line))
         lines.append(line)
         with open(out, "a") as file:
