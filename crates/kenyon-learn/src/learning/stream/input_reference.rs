@@ -6,6 +6,7 @@
 //! 32,000 and 13,000 rows, and a fixed one none in 630,000 (benches, uncertainty).
 
 use super::StreamModel;
+use crate::data::cell::hash_bytes;
 use crate::data::encoder::Scale;
 use crate::data::{Column, Table};
 use serde::{Deserialize, Serialize};
@@ -30,8 +31,8 @@ pub(super) struct InputReference {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 enum Reference {
     Numbers(Vec<Number>),
-    /// Rows with each value; the empty one stands for missing cells.
-    Values(BTreeMap<String, u32>),
+    /// Rows with each value, by its hash; the empty one stands for missing cells.
+    Values(BTreeMap<u64, u32>),
     LeftOut,
 }
 
@@ -95,10 +96,10 @@ impl Reference {
             Self::Numbers(numbers) => numbers.iter_mut().zip(numbers_of(column, r)).for_each(|(it, v)| it.add(v)),
             Self::Values(values) => {
                 let value = value_of(column, r);
-                if let Some(rows) = values.get_mut(value) {
+                if let Some(rows) = values.get_mut(&value) {
                     *rows += 1;
                 } else if values.len() < MOST_VALUES {
-                    values.insert(value.to_owned(), 1);
+                    values.insert(value, 1);
                 } else {
                     *self = Self::LeftOut;
                 }
@@ -114,7 +115,7 @@ impl Reference {
                 let distances = numbers.iter().zip(numbers_of(column, r)).filter_map(|(it, v)| it.distance(v));
                 Some(distances.fold((0.0, 0), |(sum, count), distance| (sum + distance, count + 1)))
             }
-            Self::Values(values) => Some((unusual(values.get(value_of(column, r)).copied().unwrap_or(0)), 1)),
+            Self::Values(values) => Some((unusual(values.get(&value_of(column, r)).copied().unwrap_or(0)), 1)),
             Self::LeftOut => None,
         }
     }
@@ -159,12 +160,13 @@ fn numbers_of(column: &Column, r: usize) -> impl Iterator<Item = f64> {
     one.into_iter().chain(list.iter().map(|&v| f64::from(v)))
 }
 
-fn value_of(column: &Column, r: usize) -> &str {
-    match column {
+fn value_of(column: &Column, r: usize) -> u64 {
+    let value = match column {
         Column::Boolean(values) => values[r].map_or("", |value| if value { "true" } else { "false" }),
         Column::Category(values) => values[r].as_deref().unwrap_or(""),
         _ => "",
-    }
+    };
+    hash_bytes(value.as_bytes(), 0)
 }
 
 impl StreamModel {

@@ -134,32 +134,28 @@ fn block(
     {
         if isa.is_avx512() {
             // Sums of twelve rows take 24 of 32 registers. SAFETY (each): the processor has AVX-512, see [`Isa`].
-            match left {
+            return match left {
                 12.. => unsafe { avx512::<12>(lines, bias, x, out) },
                 6.. => unsafe { avx512::<6>(lines, bias, x, out) },
                 4.. => unsafe { avx512::<4>(lines, bias, x, out) },
                 2.. => unsafe { avx512::<2>(lines, bias, x, out) },
                 _ => unsafe { avx512::<1>(lines, bias, x, out) },
-            }
-            return [1, 1, 2, 2, 4, 4, 6, 6, 6, 6, 6, 6, 12][left.min(12)];
+            };
         }
         if isa.is_avx2() {
             // Sums of three rows take twelve of sixteen registers. SAFETY (each): the processor has AVX2 and FMA, see [`Isa`].
-            match left {
+            return match left {
                 3.. => unsafe { avx2::<3>(lines, bias, x, out) },
                 2 => unsafe { avx2::<2>(lines, bias, x, out) },
                 _ => unsafe { avx2::<1>(lines, bias, x, out) },
-            }
-            return left.clamp(1, 3);
+            };
         }
     }
     let _ = isa;
-    if left >= 4 {
-        portable::<4>(lines, bias, x, out);
-        return 4;
+    match left {
+        4.. => portable::<4>(lines, bias, x, out),
+        _ => portable::<1>(lines, bias, x, out),
     }
-    portable::<1>(lines, bias, x, out);
-    1
 }
 
 /// The sums of one panel for `ROWS` rows. Written with intrinsics: from loops over lanes the compiler stores every sum to the
@@ -171,7 +167,7 @@ fn avx512<const ROWS: usize>(
     bias: &[Lane; 2],
     (x, x_step): (&[f32], usize),
     out: (&mut [f32], usize, usize),
-) {
+) -> usize {
     use std::arch::x86_64::{__m512, _mm512_fmadd_ps, _mm512_load_ps, _mm512_set1_ps, _mm512_store_ps};
     let x: [&[f32]; ROWS] = std::array::from_fn(|r| &x[r * x_step..][..lines.len()]);
     // SAFETY: a lane is 64 bytes, aligned to 64.
@@ -193,7 +189,7 @@ fn avx512<const ROWS: usize>(
             unsafe { _mm512_store_ps(lane.0.as_mut_ptr(), sum) };
         }
     }
-    write(&found, out);
+    write(&found, out)
 }
 
 /// As [`avx512`], a lane in two registers.
@@ -204,7 +200,7 @@ fn avx2<const ROWS: usize>(
     bias: &[Lane; 2],
     (x, x_step): (&[f32], usize),
     out: (&mut [f32], usize, usize),
-) {
+) -> usize {
     use std::arch::x86_64::{__m256, _mm256_fmadd_ps, _mm256_load_ps, _mm256_set1_ps, _mm256_store_ps};
     let x: [&[f32]; ROWS] = std::array::from_fn(|r| &x[r * x_step..][..lines.len()]);
     // SAFETY: a lane is 64 bytes, aligned to 64, so that both halves are aligned to 32.
@@ -232,7 +228,7 @@ fn avx2<const ROWS: usize>(
             unsafe { _mm256_store_ps(found[half / 2].0.as_mut_ptr().add(half % 2 * (LANE / 2)), sum) };
         }
     }
-    write(&found, out);
+    write(&found, out)
 }
 
 /// As [`avx512`], for any machine.
@@ -241,7 +237,7 @@ fn portable<const ROWS: usize>(
     bias: &[Lane; 2],
     (x, x_step): (&[f32], usize),
     out: (&mut [f32], usize, usize),
-) {
+) -> usize {
     let x: [&[f32]; ROWS] = std::array::from_fn(|r| &x[r * x_step..][..lines.len()]);
     let mut sums = [*bias; ROWS];
     for (k, line) in lines.iter().enumerate() {
@@ -253,17 +249,18 @@ fn portable<const ROWS: usize>(
             }
         }
     }
-    write(&sums, out);
+    write(&sums, out)
 }
 
-/// Writes the sums of each row, of which the first `width` are outputs.
-fn write(sums: &[[Lane; 2]], (out, out_step, width): (&mut [f32], usize, usize)) {
+/// Writes the sums of each row, of which the first `width` are outputs; how many rows there are.
+fn write(sums: &[[Lane; 2]], (out, out_step, width): (&mut [f32], usize, usize)) -> usize {
     for (r, sums) in sums.iter().enumerate() {
         let out = &mut out[r * out_step..][..width];
         let (low, high) = out.split_at_mut(width.min(LANE));
         low.copy_from_slice(&sums[0].0[..low.len()]);
         high.copy_from_slice(&sums[1].0[..high.len()]);
     }
+    sums.len()
 }
 
 #[cfg(test)]

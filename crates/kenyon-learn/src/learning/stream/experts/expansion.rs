@@ -1,6 +1,6 @@
 //! Ridge regression on a random expansion of a pretrained encoder's vectors (McDonnell et al. 2023, "RanPAC"): `φ = relu(R x)`
-//! with a fixed random `R`, and the words of the same texts, hashed, beside them. It is solved from sums, so the order of rows does not matter: classes that come one after the
-//! other are learned as well as together, and a forgotten row is subtracted.
+//! with a fixed random `R`, and the words of the same texts, hashed, beside it. It is solved from sums, so the order of rows
+//! does not matter: classes that come one after the other are learned as well as together, and a forgotten row is subtracted.
 
 use super::{ExpertKind, ExpertRow, LEAD, Lesson, Pass, Shared, StreamExpert, Truth, from_bytes, to_bytes};
 use crate::Result;
