@@ -81,7 +81,7 @@ pub struct PlannedColumn {
 pub struct PlannedSplit {
     /// `folds`, `share`, `time`, `group` or `dataset`.
     pub by: &'static str,
-    /// Of `folds`, how many members there are; each learns from `training` rows and is judged by `validation` others.
+    /// Of `folds`, how many members there are; each learns from `training` rows and is evaluated on `validation` others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub folds: Option<u64>,
     /// The column that defines the split.

@@ -22,9 +22,9 @@ use uuid::Uuid;
 /// How long a request waits for a commit that changes its model before it is answered from the current table.
 const SETTLE_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Called with each version that was loaded, before it answers a request. The hook must not have a version
-/// loaded itself.
-pub(super) type LoadHook = Arc<dyn Fn(Arc<LoadedVersion>) -> BoxFuture<'static, ()> + Send + Sync>;
+/// Called with each version that was loaded, before it answers a request; where it fails the version does not answer.
+/// The hook must not have a version loaded itself.
+pub(super) type LoadHook = Arc<dyn Fn(Arc<LoadedVersion>) -> BoxFuture<'static, Result<()>> + Send + Sync>;
 
 /// See the module documentation.
 pub(super) struct Table {
@@ -152,7 +152,7 @@ impl Table {
         let loaded = loading.await.map_err(Error::internal)?.map_err(|error| unreadable(error.into()))?;
         loaded.touch(unix_millis());
         if let Some(hook) = self.load_hook.get() {
-            hook(Arc::clone(&loaded)).await;
+            hook(Arc::clone(&loaded)).await?;
         }
         slot.loaded.store(Some(Arc::clone(&loaded)));
         tracing::info!(model, version = slot.version, bytes = loaded.bytes(), "a version was loaded");

@@ -16,7 +16,8 @@ pub(crate) mod atomic {
 /// Tokio's channels, which need no executor of their own, with such points around what they do.
 pub(crate) mod mpsc {
     use super::point;
-    pub(crate) use tokio::sync::mpsc::error::{SendError, TryRecvError};
+    pub(crate) use tokio::sync::mpsc::error;
+    use tokio::sync::mpsc::error::{SendError, TryRecvError};
 
     pub(crate) struct Sender<T>(tokio::sync::mpsc::Sender<T>);
     pub(crate) struct Receiver<T>(tokio::sync::mpsc::Receiver<T>);
@@ -47,6 +48,11 @@ pub(crate) mod mpsc {
         pub(crate) fn try_recv(&mut self) -> Result<T, TryRecvError> {
             point();
             self.0.try_recv()
+        }
+
+        pub(crate) fn close(&mut self) {
+            point();
+            self.0.close();
         }
     }
 }

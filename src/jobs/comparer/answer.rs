@@ -134,7 +134,7 @@ pub struct MixtureOfSystems {
     pub folds: usize,
 }
 
-/// How much of recorded responses a system predicts: ridge regression, judged on stimuli that it was not fitted to.
+/// How much of recorded responses a system predicts: ridge regression, evaluated on stimuli that it was not fitted to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct EncodingFit {
     /// The system.

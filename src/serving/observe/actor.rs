@@ -18,7 +18,7 @@ use crate::{Error, Kind, Result, telemetry};
 use futures::future::join_all;
 use serde_json::{Map, Value, json};
 use std::sync::{Arc, Weak};
-use tokio::sync::broadcast;
+use tokio::sync::{broadcast, watch};
 
 /// Commands that wait at most; more wait in the channel's senders.
 const WAITING: usize = 64;
@@ -46,6 +46,8 @@ pub(super) struct Actor {
     published: Arc<Publication<Published>>,
     /// Alive while a consolidation uses a copy.
     copies: Weak<()>,
+    /// Dropped when the task ends.
+    _alive: watch::Sender<()>,
 }
 
 impl Actor {
@@ -58,10 +60,11 @@ impl Actor {
     ) -> StreamHandle {
         let (commands, receiver) = mpsc::channel(WAITING);
         let published = Arc::new(Publication::new(state.publish()));
-        let handle = StreamHandle { log: Arc::clone(&log), commands, published: Arc::clone(&published) };
+        let (alive, ended) = watch::channel(());
+        let handle = StreamHandle { log: Arc::clone(&log), commands, published: Arc::clone(&published), ended };
         published.show(&answering, (log.model.id, log.root));
         let state = Some(Box::new(state));
-        let actor = Self { log, engine, answering, drifts, state, published, copies: Weak::new() };
+        let actor = Self { log, engine, answering, drifts, state, published, copies: Weak::new(), _alive: alive };
         spawn(actor.run(receiver));
         handle
     }
@@ -85,8 +88,11 @@ impl Actor {
                 }
                 other => Some(other),
             };
-            if let Some(command) = next {
-                self.operate(command).await;
+            match next {
+                // What has come in until now is still done.
+                Some(Command::End) => commands.close(),
+                Some(command) => self.operate(command).await,
+                None => {}
             }
             if self.state.is_none() {
                 return;
@@ -110,6 +116,8 @@ impl Actor {
             Command::Copy(reply) => drop(reply.send(self.copy().await)),
             Command::TakeOver(candidate, reply) => drop(reply.send(self.take_over(candidate).await)),
             Command::IsDue(reply) => drop(reply.send(self.with(|state| Ok(state.is_due())))),
+            // Handled where commands are taken.
+            Command::End => {}
         }
     }
 
@@ -154,7 +162,7 @@ impl Actor {
         let mut answers = Vec::with_capacity(durable.len());
         for (rows, appended, reply) in durable {
             let count = rows.table.rows as u64;
-            let applied = if appended.replayed { Ok(()) } else { self.apply(rows, appended).await };
+            let applied = self.apply(rows, appended).await;
             answers.push((reply, applied.map(|()| count)));
         }
         if self.state.is_none() {
@@ -183,12 +191,13 @@ impl Actor {
         Ok(appended)
     }
 
-    /// Applies rows that were just appended here, after earlier records of the log.
+    /// Applies rows that were just appended, after earlier records of the log; or, of a replay, what is in the log.
     async fn apply(&mut self, rows: Rows, appended: Appended) -> Result<()> {
-        if self.next()? < appended.seq {
+        let next = self.next()?;
+        if next < appended.seq || (appended.replayed && next == appended.seq) {
             self.catch_up().await?;
         }
-        // They were applied while catching up.
+        // They were applied while catching up, or before.
         if self.next()? != appended.seq {
             return Ok(());
         }

@@ -11,7 +11,7 @@ use crate::{Error, Kind, Result};
 use kenyon_learn::data::Table;
 use serde_json::Value;
 use std::sync::Arc;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
 pub(super) type Reply<T> = oneshot::Sender<Result<T>>;
 
@@ -33,6 +33,8 @@ pub(super) enum Command {
     TakeOver(Box<Candidate>, Reply<()>),
     /// Why a consolidation is due: rows were forgotten, or nothing was learned since the last call.
     IsDue(Reply<Option<&'static str>>),
+    /// Take no more commands, and end once those that have come are done.
+    End,
 }
 
 /// Parsed rows to learn.
@@ -59,6 +61,8 @@ pub(super) struct StreamHandle {
     pub(super) log: Arc<StreamLog>,
     pub(super) commands: mpsc::Sender<Command>,
     pub(super) published: Arc<Publication<Published>>,
+    /// Closed when the task has ended.
+    pub(super) ended: watch::Receiver<()>,
 }
 
 impl StreamHandle {
@@ -77,12 +81,28 @@ impl StreamHandle {
         self.commands.is_closed()
     }
 
+    /// Ends the task, and waits until it has ended: it acknowledges and publishes nothing after that.
+    pub(super) async fn end(&self) {
+        // One that takes no more commands ends by itself.
+        let _ = self.commands.send(Command::End).await;
+        let _ = self.ended.clone().changed().await;
+    }
+
     /// Sends a command; its result comes later.
     pub(super) async fn send<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> oneshot::Receiver<Result<T>> {
         let (reply, result) = oneshot::channel();
         // A task that has ended drops the reply, which the receiver notices.
         let _ = self.commands.send(command(reply)).await;
         result
+    }
+
+    /// Sends rows to learn; their result comes later. Returns them where the task has ended.
+    pub(super) async fn observe(&self, rows: Rows) -> std::result::Result<oneshot::Receiver<Result<Value>>, Rows> {
+        let (reply, result) = oneshot::channel();
+        match self.commands.send(Command::Observe(rows, reply)).await {
+            Err(mpsc::error::SendError(Command::Observe(rows, _))) => Err(rows),
+            _ => Ok(result),
+        }
     }
 
     /// Sends a command and waits for its result.

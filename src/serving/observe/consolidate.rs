@@ -91,7 +91,7 @@ impl Streams {
         let (base, bytes) = (stream.log.base.clone(), copy.bytes);
         let (recomputed, done, digest) = blocking(move || {
             let mut old = StreamModel::restore(&bytes, base)?;
-            let (before, _) = old.judge_recent()?;
+            let (before, _) = old.evaluate_recent()?;
             let digest = recomputed.candidate.online.digest()?;
             let done = recomputed.candidate.online.recomputed(old.forgotten(), before)?;
             Ok((recomputed, done, digest))

@@ -1,6 +1,6 @@
 //! Observing: rows are parsed and passed to the stream's task.
 
-use super::command::{Command, Rows, StreamHandle, answered};
+use super::command::{Rows, StreamHandle, answered};
 use super::state::answer;
 use super::{Streams, blocking};
 use crate::store::{IdempotencyKey, ModelName};
@@ -11,6 +11,7 @@ use futures::{Stream as Flow, StreamExt};
 use kenyon_learn::data::rows::RowsReader;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
+use std::sync::Arc;
 use tokio::sync::oneshot;
 
 /// Rows of a streamed body that are made durable and learned together.
@@ -94,7 +95,7 @@ impl Streams {
     /// Learns from the rows of a JSON array, `[{…},{…}]`; answers once they are durable, applied and published.
     /// A row without its target is learned from as far as that goes.
     pub async fn observe(&self, name: &ModelName, rows: &[u8], from: Sender) -> Result<Value> {
-        let stream = self.learning(name).await?;
+        let mut stream = self.learning(name).await?;
         let rows: Vec<&RawValue> = serde_json::from_slice(rows)
             .map_err(|e| Error::malformed("invalid_json", format!("rows must be a list of objects: {e}")))?;
         let mut payload = Vec::with_capacity(rows.iter().map(|r| r.get().len() + 1).sum());
@@ -107,7 +108,7 @@ impl Streams {
             return Ok(nothing_observed(&stream));
         }
         let rows = self.read(&stream, payload, from).await?;
-        stream.call(|reply| Command::Observe(rows, reply)).await
+        answered(self.send(name, &mut stream, rows).await?).await
     }
 
     /// Learns from lines as they arrive, however many; `part` is called for each portion. While one portion is made
@@ -119,7 +120,7 @@ impl Streams {
         from: Sender,
         mut part: impl FnMut(&Value) -> BoxFuture<'static, Result<()>>,
     ) -> Result<Value> {
-        let stream = self.learning(name).await?;
+        let mut stream = self.learning(name).await?;
         let (mut lines, mut observed, mut number, mut ended) = (BodyRows::default(), 0, 0, false);
         let mut last = None;
         let mut learning: Option<Portion> = None;
@@ -152,7 +153,7 @@ impl Streams {
                 }
                 let read = read.map_err(|e| shifted(e, observed))?;
                 // The task learns what it has received even if the sender disconnects.
-                let result = stream.send(|reply| Command::Observe(read, reply)).await;
+                let result = self.send(name, &mut stream, read).await?;
                 learning = Some(Portion { result, before: observed });
                 observed += rows;
             }
@@ -189,7 +190,7 @@ impl Streams {
         target: &Value,
         source: &str,
     ) -> Result<Value> {
-        let stream = self.learning(name).await?;
+        let mut stream = self.learning(name).await?;
         let mut row: Map<String, Value> = serde_json::from_slice(row).map_err(Error::internal)?;
         row.insert(stream.log.target.clone(), target.clone());
         let mut payload = serde_json::to_vec(&row).map_err(Error::internal)?;
@@ -197,7 +198,25 @@ impl Streams {
         // A call that failed may have learned it all the same: then a repeated one does not learn it again.
         let key = IdempotencyKey::new("feedback", prediction, &payload);
         let rows = self.read(&stream, payload, Sender { key: Some(key), source: source.to_owned() }).await?;
-        stream.call(|reply| Command::Observe(rows, reply)).await
+        answered(self.send(name, &mut stream, rows).await?).await
+    }
+
+    /// Sends rows to a stream's task, or to the one that has taken its place because another version learns now.
+    async fn send(
+        &self,
+        name: &ModelName,
+        stream: &mut Arc<StreamHandle>,
+        mut rows: Rows,
+    ) -> Result<oneshot::Receiver<Result<Value>>> {
+        loop {
+            match stream.observe(rows).await {
+                Ok(result) => return Ok(result),
+                Err(Rows { payload, key, source, .. }) => {
+                    *stream = self.learning(name).await?;
+                    rows = read_rows(&stream.log.reader, payload, Sender { key, source }).await?;
+                }
+            }
+        }
     }
 
     /// Reads lines of JSON, which the sender may teach the model now.

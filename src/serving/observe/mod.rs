@@ -16,6 +16,7 @@ mod forgetting_tests;
 mod learn;
 mod open;
 mod past;
+mod places;
 mod recompute;
 mod remembered;
 mod rows_limit;
@@ -31,20 +32,21 @@ pub use remembered::{Forgetting, MemoryPage};
 use super::engine::Engine;
 use super::loaded_version::LoadedVersion;
 use crate::store::{Change, Model, ModelName, NewModel, NewVersion, Store};
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 use answering::Answering;
-use command::{Command, StreamHandle};
+use command::Command;
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::learning::stream::{StreamModel, StreamSpec};
 use kenyon_learn::models::Task;
+use places::Place;
 use rows_limit::RowsLimit;
 use serde_json::{Map, Value, json};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::{OnceCell, broadcast};
+use tokio::sync::broadcast;
 use uuid::Uuid;
 
 /// How long changes to the logs of other replicas gather before they are read.
@@ -79,9 +81,6 @@ pub struct StreamOptions {
     /// Rows a minute that a key may teach a model; 0 is without limit.
     pub key_rows_limit: u32,
 }
-
-/// Where a stream's handle is once it is open.
-type Place = OnceCell<Arc<StreamHandle>>;
 
 /// An empty model that learns only by observing: the body of `PUT /models/{name}`, with its columns parsed.
 #[derive(Clone, Debug)]
@@ -157,11 +156,12 @@ impl Streams {
         let weak = Arc::downgrade(&inner);
         // A version that is loaded answers with what its stream has learned, from the first answer
         // on: a stream that is not open yet is opened first.
-        engine.on_load(Arc::new(move |loaded: Arc<LoadedVersion>| -> BoxFuture<'static, ()> {
+        engine.on_load(Arc::new(move |loaded: Arc<LoadedVersion>| -> BoxFuture<'static, Result<()>> {
             let inner = weak.upgrade();
             Box::pin(async move {
-                if let Some(inner) = inner {
-                    Self { inner }.loaded(&loaded).await;
+                match inner {
+                    Some(inner) => Self { inner }.loaded(&loaded).await,
+                    None => Ok(()),
                 }
             })
         }));
@@ -177,31 +177,31 @@ impl Streams {
     /// need not wait.
     pub async fn start(&self) -> Result<()> {
         let streams = self.inner.store.streams().await?;
-        let open = |(name, id): (ModelName, Uuid)| async move { self.open_logged(&name, id).await };
+        let open = |(name, id): (ModelName, Uuid)| async move {
+            if let Err(error) = self.learning_of(&name, id).await {
+                tracing::error!(model = name.as_str(), %error, cause = ?error.cause, "a stream could not be opened");
+            }
+        };
         futures::stream::iter(streams).for_each_concurrent(OPENED_AT_ONCE, open).await;
         Ok(())
     }
 
-    async fn open_logged(&self, name: &ModelName, id: Uuid) {
-        if let Err(error) = self.learning_of(name, id).await {
-            tracing::error!(model = name.as_str(), %error, cause = ?error.cause, "a stream could not be opened");
-        }
-    }
-
-    /// A version was loaded and has not answered yet.
-    async fn loaded(&self, loaded: &Arc<LoadedVersion>) {
-        let Ok(name) = loaded.model.parse::<ModelName>() else { return };
+    /// A version was loaded and has not answered yet. It does not answer where what was learned cannot be read: without
+    /// that it would answer as if acknowledged rows had never come.
+    async fn loaded(&self, loaded: &Arc<LoadedVersion>) -> Result<()> {
+        let Ok(name) = loaded.model.parse::<ModelName>() else { return Ok(()) };
         let root = open::root_of(&loaded.bundle()).unwrap_or(loaded.version);
         self.inner.answering.add(root, loaded);
         if self.opened(&name).is_none_or(|stream| stream.log.model.id != loaded.model_id)
-            && self.inner.store.has_observed(&name, loaded.model_id, loaded.version).await.unwrap_or(false)
+            && self.inner.store.has_observed(&name, loaded.model_id, loaded.version).await?
         {
-            self.open_logged(&name, loaded.model_id).await;
+            self.learning_of(&name, loaded.model_id).await?;
         }
         let stream = self.opened(&name).filter(|s| s.log.model.id == loaded.model_id && s.log.root == root);
         if let Some(stream) = stream {
             stream.show_to(loaded);
         }
+        Ok(())
     }
 
     /// Follows the logs that other replicas write, until the store closes.
@@ -220,12 +220,12 @@ impl Streams {
                         }
                     }
                     for name in models {
-                        self.changed(&name).await;
+                        self.follow_change(&name).await;
                     }
                     names
                 }
                 Ok(Change::Model(name)) => {
-                    self.changed(&name).await;
+                    self.follow_change(&name).await;
                     continue;
                 }
                 Ok(Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => {
@@ -249,58 +249,36 @@ impl Streams {
 
     /// A model was removed, created again, or serves another version. A version that a consolidation
     /// made continues the same stream; any other starts its own.
-    pub(super) async fn changed(&self, name: &ModelName) {
-        let Some(stream) = self.opened(name) else { return };
-        let now = self.inner.store.model(name).await.ok().filter(|m| m.id == stream.log.model.id);
-        let Some(version) = now.and_then(|m| m.traffic.stable) else { return self.close(name) };
-        if version == stream.published().version {
-            return;
+    ///
+    /// # Errors
+    /// Where that cannot be read: the stream goes on.
+    pub(super) async fn changed(&self, name: &ModelName) -> Result<()> {
+        let Some(stream) = self.opened(name) else { return Ok(()) };
+        let now = found(self.inner.store.model(name).await)?.filter(|m| m.id == stream.log.model.id);
+        let version = now.and_then(|m| m.traffic.stable);
+        if version == Some(stream.published().version) {
+            return Ok(());
         }
-        let root = self.inner.store.version(name, version).await.ok();
-        let root = root.map(|v| v.info["stream_root"].as_u64().unwrap_or(version));
-        if root != Some(stream.log.root) {
-            return self.close(name);
-        }
-        // Its state came into the log as a snapshot, which is read here where it was not made here.
-        if let Err(error) = stream.call(|reply| Command::AnswerAs(version, reply)).await {
-            tracing::warn!(model = name.as_str(), %error, "a consolidated stream could not be followed");
-        }
-    }
-
-    fn places(&self) -> MutexGuard<'_, HashMap<ModelName, Arc<Place>>> {
-        self.inner.open.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// The place of a model's stream.
-    fn place(&self, name: &ModelName, id: Uuid) -> Arc<Place> {
-        let mut places = self.places();
-        // A task that has ended, because learning panicked, is replaced: the state is read from the log. So is one of
-        // an earlier model of the same name.
-        let stale = |stream: &Arc<StreamHandle>| stream.is_closed() || stream.log.model.id != id;
-        if places.get(name).and_then(|place| place.get()).is_some_and(stale) {
-            places.remove(name);
-        }
-        Arc::clone(places.entry(name.clone()).or_default())
-    }
-
-    /// Removes a place whose stream could not be opened.
-    fn give_up(&self, name: &ModelName, place: &Arc<Place>) {
-        let mut places = self.places();
-        if places.get(name).is_some_and(|there| Arc::ptr_eq(there, place) && !there.initialized()) {
-            places.remove(name);
+        let root = match version {
+            Some(version) => found(self.inner.store.version(name, version).await)?
+                .map(|v| v.info["stream_root"].as_u64().unwrap_or(version)),
+            None => None,
+        };
+        match version.filter(|_| root == Some(stream.log.root)) {
+            // Its state came into the log as a snapshot, which is read here where it was not made here.
+            Some(version) => stream.call(|reply| Command::AnswerAs(version, reply)).await,
+            None => {
+                self.close(&stream).await;
+                Ok(())
+            }
         }
     }
 
-    fn close(&self, name: &ModelName) {
-        self.places().remove(name);
-    }
-
-    fn opened(&self, name: &ModelName) -> Option<Arc<StreamHandle>> {
-        self.places().get(name)?.get().filter(|stream| !stream.is_closed()).cloned()
-    }
-
-    fn all_open(&self) -> Vec<Arc<StreamHandle>> {
-        self.places().values().filter_map(|place| place.get().cloned()).collect()
+    /// Does what is due after a change, which a later request does where this fails.
+    async fn follow_change(&self, name: &ModelName) {
+        if let Err(error) = self.changed(name).await {
+            tracing::warn!(model = name.as_str(), %error, "a change of a stream could not be followed");
+        }
     }
 
     /// Creates a model that learns only by observing; 409 when there is one of that name.
@@ -348,6 +326,14 @@ impl Streams {
         value["model"] = name.as_str().into();
         value["version"] = published.version.into();
         Ok(value)
+    }
+}
+
+/// What the store has found; nothing where there is none of that name.
+fn found<T>(result: Result<T>) -> Result<Option<T>> {
+    match result {
+        Err(error) if error.kind == Kind::NotFound => Ok(None),
+        other => other.map(Some),
     }
 }
 

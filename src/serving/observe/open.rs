@@ -20,7 +20,7 @@ impl Streams {
         let (id, version) = self.inner.engine.identity(name.as_str()).await?;
         let other = |open: Arc<StreamHandle>| open.log.model.id != id || Some(open.published().version) != version;
         if self.opened(name).is_some_and(other) {
-            self.changed(name).await;
+            self.changed(name).await?;
         }
         self.learning_of(name, id).await
     }
@@ -29,7 +29,11 @@ impl Streams {
     /// name is replaced.
     pub(super) async fn learning_of(&self, name: &ModelName, id: Uuid) -> Result<Arc<StreamHandle>> {
         let place = self.place(name, id);
-        let opened = place.get_or_try_init(|| self.open(name)).await.cloned();
+        let open = async || {
+            place.free().await;
+            self.open(name).await
+        };
+        let opened = place.stream.get_or_try_init(open).await.cloned();
         if opened.is_err() {
             self.give_up(name, &place);
         }

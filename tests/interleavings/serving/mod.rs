@@ -49,4 +49,5 @@ pub(crate) const CHECKS: &[(&str, fn())] = &[
         "what_was_acknowledged_is_learned_once_by_every_replica",
         observe::what_was_acknowledged_is_learned_once_by_every_replica,
     ),
+    ("an_ended_task_acknowledges_nothing", observe::an_ended_task_acknowledges_nothing),
 ];

@@ -21,7 +21,9 @@ mod due {
     pub(super) async fn queue_due(_: &super::stream_log::StreamLog, _: &str) {}
 }
 
-pub(super) use actor_checks::what_was_acknowledged_is_learned_once_by_every_replica;
+pub(super) use actor_checks::{
+    an_ended_task_acknowledges_nothing, what_was_acknowledged_is_learned_once_by_every_replica,
+};
 use kenyon::serving::observe::{Drift, DriftIn};
 
 async fn blocking<T>(work: impl FnOnce() -> crate::Result<T>) -> crate::Result<T> {
@@ -61,10 +63,10 @@ pub(super) fn a_version_that_is_loaded_answers_with_what_was_learned() {
     let table = Arc::new(Table::new(Arc::new(Stored::new(MODEL, 1)), Settings::default()));
     {
         let (answering, publication) = (Arc::clone(&answering), Arc::clone(&publication));
-        table.on_load(Arc::new(move |version: Arc<LoadedVersion>| -> BoxFuture<'static, ()> {
+        table.on_load(Arc::new(move |version: Arc<LoadedVersion>| -> BoxFuture<'static, crate::Result<()>> {
             answering.add(1, &version);
             publication.show_to(&version);
-            Box::pin(std::future::ready(()))
+            Box::pin(std::future::ready(Ok(())))
         }));
     }
     let acknowledged = Arc::new(AtomicUsize::new(0));

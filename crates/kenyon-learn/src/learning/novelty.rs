@@ -39,7 +39,7 @@ const LEAST_GAP: f32 = 0.05;
 /// With fewer reference rows no rank is given.
 const FEWEST: usize = 20;
 /// Held-out rows used as a reference.
-pub const JUDGED_ROWS: usize = 5_000;
+pub const HELD_OUT_ROWS: usize = 5_000;
 
 /// The reference of a model's novelty.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -83,10 +83,10 @@ pub struct NoveltyRows<'a> {
     /// Training rows.
     pub known: &'a [usize],
     /// Held-out rows.
-    pub judged: &'a [usize],
-    /// The encoded held-out rows, in the order of `judged`.
+    pub held_out: &'a [usize],
+    /// The encoded held-out rows, in the order of `held_out`.
     pub batch: &'a Batch,
-    /// Sketches of their codes, `[judged, SKETCH]`.
+    /// Sketches of their codes, `[held_out, SKETCH]`.
     pub sketches: &'a [f32],
 }
 
@@ -120,13 +120,13 @@ impl Ranking {
 impl Novelty {
     /// Fits statistics on training rows, and ranks on held-out rows.
     pub fn fit(codes: KnownCodes, rows: &NoveltyRows<'_>, seed: u64) -> Self {
-        let inputs = InputProfile::fit(rows.table, rows.columns, rows.known, rows.judged, seed);
+        let inputs = InputProfile::fit(rows.table, rows.columns, rows.known, rows.held_out, seed);
         let codes = Arc::new(codes);
         let mut it =
             Self { codes, threshold: f32::MAX, inputs: Some(Arc::new(inputs)), ranking: Some(Ranking::default()) };
-        let judged = &rows.judged[..rows.judged.len().min(JUDGED_ROWS)];
-        let scores = it.inputs.as_ref().map(|inputs| inputs.scores(&rows.table.select(judged))).unwrap_or_default();
-        let detected: Vec<Vec<f32>> = (0..judged.len())
+        let held_out = &rows.held_out[..rows.held_out.len().min(HELD_OUT_ROWS)];
+        let scores = it.inputs.as_ref().map(|inputs| inputs.scores(&rows.table.select(held_out))).unwrap_or_default();
+        let detected: Vec<Vec<f32>> = (0..held_out.len())
             .map(|row| {
                 let own = scores.get(row * SCORES..(row + 1) * SCORES);
                 it.detect(&rows.sketches.as_chunks().0[row], own, rows.batch.far(row))

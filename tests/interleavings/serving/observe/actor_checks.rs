@@ -77,6 +77,7 @@ fn teach(log: &StreamLog, replicas: &[Arc<StreamHandle>; 2], client: usize) {
     let other = &replicas[1 - client];
     let again = rows(log, client, RECORDS - 1);
     block_on(other.call(|reply| Command::Observe(again, reply))).expect("an acknowledgement");
+    assert!(observed(other) >= RECORDS as u64, "a retry is acknowledged before its rows are published");
 }
 
 /// Replaces the state by a copy that a consolidation could have made; the log may have been compacted meanwhile.
@@ -115,4 +116,28 @@ pub(crate) fn what_was_acknowledged_is_learned_once_by_every_replica() {
     for replica in &replicas {
         assert_eq!(observed(replica), 2 * RECORDS as u64);
     }
+}
+
+/// A task that has ended acknowledges and publishes nothing after that, so that a state that is read from the log then has what it
+/// acknowledged; rows that it does not take any more come back and are not in the log.
+pub(crate) fn an_ended_task_acknowledges_nothing() {
+    let store = store();
+    let log = log_of(&store);
+    let replica = replica(&log);
+    let senders: Vec<_> = (0..2)
+        .map(|client| {
+            let (log, replica) = (Arc::clone(&log), Arc::clone(&replica));
+            thread::spawn(move || {
+                let send = |record| block_on(replica.observe(rows(&log, client, record))).ok().map(block_on);
+                let answers: Vec<_> = (0..RECORDS).filter_map(send).collect();
+                answers.iter().for_each(|answer| assert!(matches!(answer, Ok(Ok(_))), "{answer:?}"));
+                answers.len()
+            })
+        })
+        .collect();
+    block_on(replica.end());
+    let (logged, published) = (store.records().len(), observed(&replica));
+    let acknowledged: usize = senders.into_iter().map(|sender| sender.join().expect("no panic")).sum();
+    assert_eq!((store.records().len(), observed(&replica)), (logged, published));
+    assert_eq!((logged, published), (acknowledged, acknowledged as u64));
 }

@@ -50,27 +50,27 @@ impl KnownRows {
         Ok(Self { codes, background, known, sketches })
     }
 
-    /// The novelty relative to these, and the background sample; `held_out` is the batch of the held-out rows.
+    /// The novelty relative to these, and the background sample; `batch` has the held-out rows, encoded.
     pub(super) fn novelty(
         self,
         table: &Table,
         encoder: &Encoder,
         data: Data<'_>,
-        held_out: &Batch,
+        batch: &Batch,
         seed: u64,
     ) -> (Novelty, Background) {
         let columns: Vec<&str> = encoder.fields.iter().map(|field| field.name.as_str()).collect();
         let validation = &data.split.validation;
         let new: Vec<usize> = (0..validation.len()).filter(|&at| stands_for_new(data, validation[at])).collect();
-        let judged: Vec<usize> = new.iter().map(|&at| validation[at]).collect();
+        let held_out: Vec<usize> = new.iter().map(|&at| validation[at]).collect();
         let sketch = |&at: &usize| &self.sketches[at * SKETCH..(at + 1) * SKETCH];
         let sketches: Vec<f32> = new.iter().flat_map(sketch).copied().collect();
         let rows = NoveltyRows {
             table,
             columns: &columns,
             known: &self.known,
-            judged: &judged,
-            batch: &held_out.select(&new),
+            held_out: &held_out,
+            batch: &batch.select(&new),
             sketches: &sketches,
         };
         (Novelty::fit(self.codes, &rows, seed), self.background)

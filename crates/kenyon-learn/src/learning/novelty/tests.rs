@@ -48,7 +48,7 @@ fn fitted(table: &Table) -> Novelty {
         table,
         columns: &["x", "y", "colour", "picture"],
         known: &half,
-        judged: &rest,
+        held_out: &rest,
         batch: &batch,
         sketches: &vec![0.0; rest.len() * SKETCH],
     };

@@ -10,7 +10,7 @@ const PRIOR: f64 = 6.0;
 const DEVIATION: f64 = 0.4;
 /// The least deviation, in distances.
 const LEAST_DEVIATION: f64 = 0.2;
-/// Distances have longer tails than normal numbers: they are judged at this share of the level.
+/// Distances have longer tails than normal numbers: they are compared at this share of the level.
 const STRICTER: f64 = 0.3;
 
 /// The share of rows by which two samples of counts differ (total variation).
@@ -64,7 +64,7 @@ impl Distances {
 
     /// Whether a distance is a change at this level. It counts as the largest that is none, so that changes that come again
     /// and again become usual.
-    pub(super) fn judge(&mut self, distance: f64, level: f64) -> bool {
+    pub(super) fn is_unusual(&mut self, distance: f64, level: f64) -> bool {
         let limit = if self.count < PRIOR { f64::INFINITY } else { self.limit(level * STRICTER) };
         let counted = distance.min(limit);
         self.count += 1.0;
@@ -119,10 +119,10 @@ mod tests {
     fn distances_far_beyond_the_usual_are_changes() {
         let mut usual = Distances::within(&(0..1_000).map(|row| row * 7 % 10).collect::<Vec<_>>(), 10);
         for block in 0..20 {
-            assert!(!usual.judge(0.05 + 0.002 * f64::from(block % 5), 1e-3), "{usual:?}");
+            assert!(!usual.is_unusual(0.05 + 0.002 * f64::from(block % 5), 1e-3), "{usual:?}");
         }
-        assert!(usual.judge(0.2, 1e-3) && !usual.judge(0.055, 1e-3));
-        assert!(!Distances::default().judge(0.9, 1e-3));
+        assert!(usual.is_unusual(0.2, 1e-3) && !usual.is_unusual(0.055, 1e-3));
+        assert!(!Distances::default().is_unusual(0.9, 1e-3));
         assert_eq!(distance(&[2.0, 2.0], &[0.0, 1.0]), 0.5);
     }
 }

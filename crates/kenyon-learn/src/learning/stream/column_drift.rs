@@ -239,7 +239,7 @@ impl Watched {
         }
         if past >= BLOCK as f64 / 4.0 {
             let distance = distance(&self.before, &block);
-            if self.usual.judge(distance, level) && distance > LEAST {
+            if self.usual.is_unusual(distance, level) && distance > LEAST {
                 let shares = |counts: &[f64], sum: f64| counts.iter().map(|n| n / sum).collect::<Vec<_>>();
                 let change = (distance, self.named(&shares(&self.before, past)), self.named(&shares(&block, now)));
                 self.before = block;

@@ -43,14 +43,15 @@ impl StreamModel {
         let labels = self.recent_labels.clone();
         let codes = self.codes(&batch)?;
         let replayed = Replay { batch: &batch, labels: &labels, codes: &codes.0, base: &codes.1 };
-        let before = replayed.judge(&self.mixture, half..rows, self.task, &mut self.scratch) * f64::from(self.unit());
+        let before =
+            replayed.evaluate(&self.mixture, half..rows, self.task, &mut self.scratch) * f64::from(self.unit());
         let mut candidate = self.mixture.fork();
         candidate.settle();
         for r in 0..half {
             candidate.answer(replayed.row(r), &mut self.scratch);
             candidate.replay_row(replayed.row(r), self.truth(labels[r]), &self.scratch);
         }
-        let after = replayed.judge(&candidate, half..rows, self.task, &mut self.scratch) * f64::from(self.unit());
+        let after = replayed.evaluate(&candidate, half..rows, self.task, &mut self.scratch) * f64::from(self.unit());
         let accepted = match self.task {
             Task::Classification => after >= before,
             Task::Regression => after <= before,
@@ -65,24 +66,24 @@ impl StreamModel {
 
     fn consolidate_without_forgotten(&mut self) -> Result<Consolidation> {
         let forgotten = self.forgotten;
-        let (before, _) = self.judge_recent()?;
+        let (before, _) = self.evaluate_recent()?;
         self.rebuild()?;
         self.recomputed(forgotten, before)
     }
 
     /// Accuracy (or mean absolute error) on the recent rows, and their number.
-    pub fn judge_recent(&mut self) -> Result<(f64, usize)> {
+    pub fn evaluate_recent(&mut self) -> Result<(f64, usize)> {
         let rows = self.recent_labels.len();
         let codes = self.codes(&self.recent)?;
         let replayed = Replay { batch: &self.recent, labels: &self.recent_labels, codes: &codes.0, base: &codes.1 };
-        let figure = replayed.judge(&self.mixture, 0..rows, self.task, &mut self.scratch);
+        let figure = replayed.evaluate(&self.mixture, 0..rows, self.task, &mut self.scratch);
         Ok((figure * f64::from(self.unit()), rows))
     }
 
     /// Records that this state was computed again without `forgotten` rows; recent rows were answered as `before` by the
     /// state before it.
     pub fn recomputed(&mut self, forgotten: u64, before: f64) -> Result<Consolidation> {
-        let (after, judged) = self.judge_recent()?;
+        let (after, judged) = self.evaluate_recent()?;
         let done = Consolidation { rows: self.rows, before, after, accepted: true, judged, forgotten };
         if forgotten > 0 {
             self.record(done.clone());
@@ -120,7 +121,7 @@ impl Replay<'_> {
         StreamRow { indices, values, code, base: &self.base[r * outputs..(r + 1) * outputs] }
     }
 
-    fn judge(&self, model: &Mixture, rows: std::ops::Range<usize>, task: Task, scratch: &mut Scratch) -> f64 {
+    fn evaluate(&self, model: &Mixture, rows: std::ops::Range<usize>, task: Task, scratch: &mut Scratch) -> f64 {
         let count = rows.len().max(1) as f64;
         let one = |r: usize| {
             model.answer(self.row(r), scratch);

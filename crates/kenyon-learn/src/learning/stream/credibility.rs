@@ -1,4 +1,4 @@
-//! How much a row teaches the experts: a single glitch or a wrong label far from everything must not cost accuracy for
+//! How much a row teaches the experts: a single outlier or a wrong label far from everything must not cost accuracy for
 //! hundreds of rows, and a real change must be learned (bounded influence, Huber 1981, "Robust Statistics").
 
 use super::experts::Truth;
@@ -26,9 +26,10 @@ pub(super) struct Credibility {
     error: f32,
     /// Whether all rows count in full, as in streams of 0.1.
     fixed: bool,
-    /// Rows whose inputs were judged, and in how many of them a column's number was clipped, by its feature.
+    /// Rows that were compared with the usual numbers, and in how many of them a column's number was clipped, by its feature.
     #[serde(default)]
-    judged: u64,
+    #[serde(rename = "judged")]
+    compared: u64,
     #[serde(default)]
     clipped: BTreeMap<u32, u32>,
 }
@@ -45,17 +46,17 @@ impl Credibility {
     }
 
     /// Whether a clipped number of this feature is unusual in its column.
-    pub(super) fn is_glitch(&self, feature: u32) -> bool {
+    pub(super) fn is_outlier(&self, feature: u32) -> bool {
         let rows = self.clipped.get(&feature).copied().unwrap_or_default();
-        self.fixed || rows <= FEW || u64::from(rows) * SELDOM < self.judged
+        self.fixed || rows <= FEW || u64::from(rows) * SELDOM < self.compared
     }
 
     /// Whether a number of the row is far from all usual ones of its column.
-    fn has_glitch(&mut self, row: StreamRow<'_>) -> bool {
-        self.judged += 1;
+    fn has_outlier(&mut self, row: StreamRow<'_>) -> bool {
+        self.compared += 1;
         let mut found = false;
         for (&feature, _) in row.indices.iter().zip(row.values).filter(|(_, value)| value.abs() >= CLIPPED) {
-            found |= self.is_glitch(feature);
+            found |= self.is_outlier(feature);
             *self.clipped.entry(feature).or_default() += 1;
         }
         found
@@ -66,7 +67,7 @@ impl Credibility {
         if self.fixed {
             return 1.0;
         }
-        let input = if numbers && self.has_glitch(row) { OUTLIER } else { 1.0 };
+        let input = if numbers && self.has_outlier(row) { OUTLIER } else { 1.0 };
         let (Truth::Value(value), Some(answer)) = (truth, answer.first()) else { return input };
         let error = (value - answer).abs();
         self.rows = (self.rows + 1).min(KNOWN + 1);
@@ -104,7 +105,7 @@ mod tests {
         let class = StreamRow { indices: &[4], values: &[8.0], ..StreamRow::default() };
         assert_eq!(it.of(class, Truth::Class(0), &[0.1, 0.9], true), OUTLIER);
         assert_eq!(it.of(class, Truth::Class(0), &[0.1, 0.9], false), 1.0);
-        // One row of ten is no glitch.
+        // One row of ten is no outlier.
         let mut flagged = |row: u32| {
             let values = [if row.is_multiple_of(10) { 8.0 } else { -0.1 }];
             it.of(

@@ -118,23 +118,23 @@ impl Familiar {
         all.append(self.newest.clone());
         let rows = all.table.rows;
         let split = rows - self.newest.table.rows / 3;
-        let (known, judged): (Vec<usize>, Vec<usize>) = ((0..split).collect(), (split..rows).collect());
+        let (known, held_out): (Vec<usize>, Vec<usize>) = ((0..split).collect(), (split..rows).collect());
         let names: Vec<String> = all.table.columns.iter().map(|(name, _)| name.clone()).collect();
         let columns: Vec<&str> = names.iter().map(String::as_str).collect();
         let codes = KnownCodes::of_sketches(&all.sketches[..split * SKETCH], width, seed);
         let mut batch = Batch::new();
-        judged.iter().for_each(|_| batch.end_bag());
+        held_out.iter().for_each(|_| batch.end_bag());
         let sketches = &all.sketches[split * SKETCH..];
         let of = NoveltyRows {
             table: &all.table,
             columns: &columns,
             known: &known,
-            judged: &judged,
+            held_out: &held_out,
             batch: &batch,
             sketches,
         };
         let novelty = Novelty::fit(codes, &of, seed);
-        batch.input_scores = novelty.of_inputs(&all.table.select(&judged));
+        batch.input_scores = novelty.of_inputs(&all.table.select(&held_out));
         let score = |(row, sketch): (usize, &[f32; SKETCH])| novelty.score(sketch, &batch, row);
         let scores = sketches.as_chunks().0.iter().enumerate().map(score).collect();
         (novelty, scores)

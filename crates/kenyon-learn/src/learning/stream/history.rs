@@ -27,26 +27,27 @@ pub(super) struct HistoryPoint {
 pub(super) struct History {
     pub(super) points: CopyOnWrite<Vec<HistoryPoint>>,
     stride: u64,
-    judged: u64,
+    #[serde(rename = "judged")]
+    answers: u64,
     coverage: f64,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { points: CopyOnWrite::default(), stride: 10, judged: 0, coverage: 0.0 }
+        Self { points: CopyOnWrite::default(), stride: 10, answers: 0, coverage: 0.0 }
     }
 }
 
 impl History {
     /// Whether the set or interval of an answer held the truth.
     pub(super) fn held(&mut self, held: bool) {
-        self.judged += 1;
-        self.coverage += (f64::from(u8::from(held)) - self.coverage) / (self.judged as f64).min(WINDOW);
+        self.answers += 1;
+        self.coverage += (f64::from(u8::from(held)) - self.coverage) / (self.answers as f64).min(WINDOW);
     }
 
     /// The running mean of the coverage, once it is known.
     pub(super) fn coverage(&self) -> Option<f64> {
-        Some(self.coverage).filter(|_| self.judged >= FEWEST)
+        Some(self.coverage).filter(|_| self.answers >= FEWEST)
     }
 
     /// Keeps a point where the figures keep one: at every so many labelled rows.

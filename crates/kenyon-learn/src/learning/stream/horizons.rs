@@ -4,7 +4,7 @@
 //! the cost is a small share of that of learning.
 
 use super::mixture::{Mixture, Scratch};
-use super::served::{Judged, ServedCalibration, Thresholds};
+use super::served::{Conformity, ServedCalibration, Thresholds};
 use super::shape::StreamRow;
 use crate::nn::probability::argmax;
 use serde::{Deserialize, Serialize};
@@ -20,7 +20,8 @@ pub(super) struct AgedFigures {
     rows: u64,
     /// Right answers, or absolute errors in the target's unit.
     sum: f64,
-    judged: u64,
+    #[serde(rename = "judged")]
+    answers: u64,
     held: u64,
 }
 
@@ -61,13 +62,13 @@ impl Horizons {
     }
 
     /// Counts an answer of this age.
-    pub(super) fn count(&mut self, age: usize, figure: f64, judged: Judged, thresholds: Option<&Thresholds>) {
+    pub(super) fn count(&mut self, age: usize, figure: f64, conformity: Conformity, thresholds: Option<&Thresholds>) {
         let figures = &mut self.figures[age];
         figures.rows += 1;
         figures.sum += figure;
         if let Some(thresholds) = thresholds {
-            figures.judged += 1;
-            figures.held += u64::from(ServedCalibration::holds(judged, thresholds));
+            figures.answers += 1;
+            figures.held += u64::from(ServedCalibration::holds(conformity, thresholds));
         }
     }
 
@@ -87,7 +88,7 @@ impl Horizons {
             rows_since,
             rows: figures.rows,
             figure: (figures.rows > 0).then(|| figures.sum / figures.rows as f64),
-            coverage: (figures.judged > 0).then(|| figures.held as f64 / figures.judged as f64),
+            coverage: (figures.answers > 0).then(|| figures.held as f64 / figures.answers as f64),
         };
         AGES.iter().zip(&self.figures).map(point).collect()
     }

@@ -185,8 +185,8 @@ impl Inputs {
     }
 
     /// Adds a row's columns to the statistics; before [`Inputs::view`], so that the first row
-    /// already has a scale. `is_glitch` says whether a clipped number of a feature is unusual there.
-    pub(super) fn observe(&mut self, indices: &[u32], values: &[f32], is_glitch: impl Fn(u32) -> bool) {
+    /// already has a scale. `is_outlier` says whether a clipped number of a feature is unusual there.
+    pub(super) fn observe(&mut self, indices: &[u32], values: &[f32], is_outlier: impl Fn(u32) -> bool) {
         self.rows += 1.0;
         let mut at = 0;
         for (i, &column) in self.columns.iter().enumerate() {
@@ -194,8 +194,8 @@ impl Inputs {
                 at += 1;
             }
             let value = if at < indices.len() && indices[at] == column { f64::from(values[at]) } else { 0.0 };
-            // A glitch says nothing about the usual numbers.
-            if value.abs() >= f64::from(CLIPPED) && is_glitch(column) {
+            // An outlier says nothing about the usual numbers.
+            if value.abs() >= f64::from(CLIPPED) && is_outlier(column) {
                 continue;
             }
             let before = value - self.means[i];

@@ -14,7 +14,7 @@ impl Mixture {
     pub(super) fn observe_inputs(&mut self, row: StreamRow<'_>) {
         if let Some(inputs) = &mut self.inputs {
             let credibility = &self.credibility;
-            inputs.observe(row.indices, row.values, |feature| credibility.is_glitch(feature));
+            inputs.observe(row.indices, row.values, |feature| credibility.is_outlier(feature));
         }
     }
 
@@ -42,7 +42,7 @@ impl Mixture {
         }
         memory.write(&scratch.key, &scratch.similarities, label, value, text);
         self.teach(row, truth, (Pass::Stream, credibility), scratch);
-        // A glitch is no part of the recent past that rows are compared with.
+        // An outlier is no part of the recent past that rows are compared with.
         self.pass(truth, scratch, credibility > HARDLY);
     }
 

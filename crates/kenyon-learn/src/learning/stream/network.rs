@@ -266,7 +266,7 @@ impl StreamModel {
     }
 
     /// Keeps the score of a row that was observed. Beyond nearly all others it counts as little more than they: a single
-    /// glitch does not make what is like it familiar, and what comes again and again moves the reference step by step.
+    /// outlier does not make what is like it familiar, and what comes again and again moves the reference step by step.
     pub(super) fn keep_novelty(&mut self, score: f32) {
         let recent = &self.novelty_scores[self.novelty_scores.len().saturating_sub(NOVELTY_WINDOW)..];
         let most = recent.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -303,20 +303,19 @@ impl StreamModel {
             return;
         }
         let before = self.novelty.as_ref();
-        let (found, judged, first) = if self.familiar.is_enough() {
-            let (found, judged) = self.familiar.fit(self.mixture.key_width(), self.seed);
-            (found, judged, before.is_none_or(|(_, before)| !before.reads_inputs()))
+        let (found, mut scores, first) = if self.familiar.is_enough() {
+            let (found, scores) = self.familiar.fit(self.mixture.key_width(), self.seed);
+            (found, scores, before.is_none_or(|(_, before)| !before.reads_inputs()))
         } else {
             let nothing_known = before.is_none_or(|(_, before)| before.codes.is_empty());
-            let (found, judged) = self.find_novelty(nothing_known);
-            (found, judged, nothing_known)
+            let (found, scores) = self.find_novelty(nothing_known);
+            (found, scores, nothing_known)
         };
         if first {
             // Scores of another kind, or from before anything was known, do not compare.
             self.novelty_scores.clear();
-            let mut judged = judged;
-            judged.sort_by(f32::total_cmp);
-            judged.into_iter().for_each(|score| self.keep_novelty(score));
+            scores.sort_by(f32::total_cmp);
+            scores.into_iter().for_each(|score| self.keep_novelty(score));
         }
         self.novelty = Some((self.rows, Arc::new(found)));
     }
@@ -338,7 +337,7 @@ impl StreamModel {
             return (Novelty::distance_alone(known, f32::MAX), Vec::new());
         }
         let known = KnownCodes::sample(&codes(0, 2 * step), width, self.seed);
-        let judged = codes(step, 2 * step).chunks_exact(width.max(1)).map(|code| known.distance(code)).collect();
-        (Novelty::distance_alone(known, f32::MAX), judged)
+        let scores = codes(step, 2 * step).chunks_exact(width.max(1)).map(|code| known.distance(code)).collect();
+        (Novelty::distance_alone(known, f32::MAX), scores)
     }
 }

@@ -4,7 +4,7 @@ use super::StreamModel;
 use super::experts::Truth;
 use super::horizons;
 use super::labels::Label;
-use super::served::{Judged, ServedCalibration, Thresholds};
+use super::served::{Conformity, ServedCalibration, Thresholds};
 use super::shape::StreamRow;
 use crate::data::{Batch, Column};
 use crate::learning::novelty::{KnownCodes, SKETCH};
@@ -14,7 +14,7 @@ pub(super) struct RecordAnswers<'a> {
     pub(super) batch: &'a Batch,
     /// The columns that are inputs.
     pub(super) columns: Vec<&'a Column>,
-    pub(super) judged: Vec<Option<Judged>>,
+    pub(super) conformity: Vec<Option<Conformity>>,
     /// Whether the first row is one of the sample.
     pub(super) first: bool,
     pub(super) thresholds: Option<Thresholds>,
@@ -33,17 +33,20 @@ impl StreamModel {
         if self.projector.width != width {
             self.projector = KnownCodes::new(&[], width);
         }
-        let mut judged = vec![None; labels.len()];
+        let mut conformity = vec![None; labels.len()];
         let sample = || ServedCalibration::sample(labels.len(), self.rows);
         let (first, rows) = (sample().next() == Some(0), sample());
         for r in rows.filter(|&r| r > 0 && !labels[r].learned.is_nan()) {
             self.mixture.answer(row(r), &mut self.scratch);
-            judged[r] =
-                Some(self.served.judge(&self.scratch.answer, self.truth(labels[r].learned), labels[r].observed));
+            conformity[r] = Some(self.served.conformity_of(
+                &self.scratch.answer,
+                self.truth(labels[r].learned),
+                labels[r].observed,
+            ));
         }
         let thresholds = self.served.thresholds(&self.scores);
         let sketches = Vec::with_capacity(labels.len() * SKETCH);
-        RecordAnswers { batch, columns, judged, first, thresholds, sketches }
+        RecordAnswers { batch, columns, conformity, first, thresholds, sketches }
     }
 
     /// Answers the row by a copy of the state some rows ago, if answers of that age are due to be measured.
@@ -55,11 +58,11 @@ impl StreamModel {
         thresholds: Option<&Thresholds>,
     ) {
         let Some(age) = self.horizons.answer(self.figures.labelled, row, &mut self.aged) else { return };
-        let judged = self.served.judge(&self.aged.answer, truth, label.observed);
+        let conformity = self.served.conformity_of(&self.aged.answer, truth, label.observed);
         let figure = match truth {
             Truth::Class(class) => horizons::hit(&self.aged.answer, class),
             Truth::Value(_) => f64::from((self.aged.answer[0] - label.observed).abs() * self.unit()),
         };
-        self.horizons.count(age, figure, judged, thresholds);
+        self.horizons.count(age, figure, conformity, thresholds);
     }
 }

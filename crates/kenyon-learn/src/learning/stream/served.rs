@@ -33,9 +33,9 @@ const POWERS: [f32; 2] = [-2.0, 1.0];
 /// The class of an answer from before classes were kept.
 const UNKNOWN: u32 = u32::MAX;
 
-/// How answers were judged.
+/// How well an answer fits the truth.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Judged {
+pub(super) struct Conformity {
     /// Conformity score of the truth, or absolute standardised error.
     score: f32,
     /// Slope of the truth's log probability in the logarithm of the power.
@@ -81,12 +81,12 @@ impl ServedCalibration {
     }
 
     /// Judges an answer: probabilities, or one standardised value, whose truth is `observed`.
-    pub(super) fn judge(&self, answer: &[f32], truth: Truth, observed: f32) -> Judged {
+    pub(super) fn conformity_of(&self, answer: &[f32], truth: Truth, observed: f32) -> Conformity {
         match truth {
-            Truth::Value(_) => Judged { score: (answer[0] - observed).abs(), slope: 0.0, class: 0 },
+            Truth::Value(_) => Conformity { score: (answer[0] - observed).abs(), slope: 0.0, class: 0 },
             // A class that the state does not know.
             Truth::Class(class) if class >= answer.len() => {
-                Judged { score: f32::INFINITY, slope: 0.0, class: class as u32 }
+                Conformity { score: f32::INFINITY, slope: 0.0, class: class as u32 }
             }
             Truth::Class(class) => {
                 let power = self.log_power.exp();
@@ -94,7 +94,7 @@ impl ServedCalibration {
                 softmax(&mut p);
                 let ln = |p: f32| p.max(1e-9).ln();
                 let expected: f32 = p.iter().map(|&p| p * ln(p)).sum();
-                Judged { score: score(&p, class), slope: ln(p[class]) - expected, class: class as u32 }
+                Conformity { score: score(&p, class), slope: ln(p[class]) - expected, class: class as u32 }
             }
         }
     }
@@ -117,15 +117,15 @@ impl ServedCalibration {
         Some(Thresholds(self.used.map(at)))
     }
 
-    /// Takes up a judged answer and keeps its score in `scores`; whether the reported set or interval held the truth.
+    /// Takes up the conformity of an answer and keeps its score in `scores`; whether the reported set or interval held the truth.
     pub(super) fn learn(
         &mut self,
-        judged: Judged,
+        conformity: Conformity,
         thresholds: Option<&Thresholds>,
         scores: &mut Vec<f32>,
     ) -> Option<bool> {
         if !self.fixed {
-            let step = RATE * judged.slope.clamp(-STEEPEST, STEEPEST);
+            let step = RATE * conformity.slope.clamp(-STEEPEST, STEEPEST);
             self.log_power = (self.log_power + step).clamp(POWERS[0], POWERS[1]);
         }
         self.classes.resize(scores.len(), UNKNOWN);
@@ -133,19 +133,19 @@ impl ServedCalibration {
             scores.drain(..KEPT);
             self.classes.drain(..KEPT);
         }
-        scores.push(judged.score);
-        self.classes.push(judged.class);
+        scores.push(conformity.score);
+        self.classes.push(conformity.class);
         let Thresholds(limits) = thresholds?;
         for ((used, level), limit) in self.used.iter_mut().zip(LEVELS).zip(limits) {
-            let held = if judged.score <= *limit { 1.0 } else { 0.0 };
+            let held = if conformity.score <= *limit { 1.0 } else { 0.0 };
             *used = (*used + STEP * (level - held)).clamp(0.0, 1.0);
         }
-        Some(judged.score <= limits[REPORTED])
+        Some(conformity.score <= limits[REPORTED])
     }
 
     /// Whether the reported set or interval of an answer holds the truth.
-    pub(super) fn holds(judged: Judged, thresholds: &Thresholds) -> bool {
-        judged.score <= thresholds.0[REPORTED]
+    pub(super) fn holds(conformity: Conformity, thresholds: &Thresholds) -> bool {
+        conformity.score <= thresholds.0[REPORTED]
     }
 
     /// What answers are published with.
@@ -198,16 +198,16 @@ mod tests {
                     }
                 }
                 let thresholds = it.thresholds(&scores);
-                let judged = it.judge(&p, Truth::Class(truth), 0.0);
-                it.learn(judged, thresholds.as_ref(), &mut scores);
+                let conformity = it.conformity_of(&p, Truth::Class(truth), 0.0);
+                it.learn(conformity, thresholds.as_ref(), &mut scores);
             }
             assert!((held[0] - 0.8).abs() < 0.05 && (held[1] - 0.9).abs() < 0.04, "{part}: {held:?}");
         }
         // The right power is a half; a fixed calibration leaves probabilities alone.
         assert!((it.log_power.exp() - 0.5).abs() < 0.1, "{}", it.log_power.exp());
         let mut fixed = ServedCalibration::fixed();
-        let judged = fixed.judge(&[0.9, 0.1], Truth::Class(1), 0.0);
-        fixed.learn(judged, None, &mut Vec::new());
+        let conformity = fixed.conformity_of(&[0.9, 0.1], Truth::Class(1), 0.0);
+        fixed.learn(conformity, None, &mut Vec::new());
         assert_eq!(fixed.published(&[], 2).temperature, 1.0);
     }
 

@@ -256,21 +256,21 @@ fn a_class_seen_once_is_told_from_those_known_well() {
     assert!(before >= 290 && after + 6 >= before && new >= 60, "{before} {after} {new}");
 }
 
-/// Rows like `rows`, numbered from `from`, with glitches where `glitch` gives some.
-fn shares(random: &mut Random, rows: usize, glitch: impl Fn(usize) -> Option<f64>) -> Vec<String> {
+/// Rows like `rows`, numbered from `from`, with outliers where `outlier` gives some.
+fn shares(random: &mut Random, rows: usize, outlier: impl Fn(usize) -> Option<f64>) -> Vec<String> {
     let row = |r: usize| {
         let (x, y) = (f64::from(random.uniform()), f64::from(random.uniform()));
-        json!({"x": glitch(r).unwrap_or(x), "y": y, "label": if x > 0.5 { "a" } else { "b" }}).to_string()
+        json!({"x": outlier(r).unwrap_or(x), "y": y, "label": if x > 0.5 { "a" } else { "b" }}).to_string()
     };
     (0..rows).map(row).collect()
 }
 
 #[test]
 fn outliers_cost_a_few_rows_and_are_novel() {
-    for glitch in [-9_999.0, 99_999.0, 1e6, 9.969_21e36] {
+    for outlier in [-9_999.0, 99_999.0, 1e6, 9.969_21e36] {
         for at in [1, 500, 1_200] {
             let (mut stream, mut random) = (online(numbers()), Random::new(9));
-            let lines = shares(&mut random, 1_500, |r| (r == at).then_some(glitch));
+            let lines = shares(&mut random, 1_500, |r| (r == at).then_some(outlier));
             let mut right = 0;
             for (part, lines) in lines.chunks(10).enumerate() {
                 let answers = observe(&mut stream, lines).answers;
@@ -279,11 +279,11 @@ fn outliers_cost_a_few_rows_and_are_novel() {
                 let hits = answers.iter().zip(lines).filter(|(a, l)| classes[**a as usize] == truth(l)).count();
                 right += if part >= 20 { hits } else { 0 };
             }
-            assert!(right > 1_300 * 93 / 100, "{glitch} at {at}: {right} of 1,300");
-            let table = stream.reader().from_ndjson(format!("{{\"x\":{glitch},\"y\":0.5}}").as_bytes()).unwrap();
+            assert!(right > 1_300 * 93 / 100, "{outlier} at {at}: {right} of 1,300");
+            let table = stream.reader().from_ndjson(format!("{{\"x\":{outlier},\"y\":0.5}}").as_bytes()).unwrap();
             let bundle = stream.publish();
             let answer = bundle.run(&bundle.encode(&table).unwrap()).unwrap();
-            assert!(bundle.abstains(answer.novelty[0], None), "{glitch} at {at}: {}", answer.novelty[0]);
+            assert!(bundle.abstains(answer.novelty[0], None), "{outlier} at {at}: {}", answer.novelty[0]);
         }
     }
 }

@@ -47,7 +47,7 @@ fn novelty(stream: &StreamModel, x: f64) -> f32 {
 }
 
 #[test]
-fn one_glitch_makes_neither_itself_nor_other_far_values_familiar() {
+fn one_outlier_makes_neither_itself_nor_other_far_values_familiar() {
     for rows in [60usize, 300, 2_500] {
         for at in [rows / 2, rows - 5] {
             let (mut stream, mut random) = (stream(Task::Classification), Random::new(9));

@@ -70,7 +70,7 @@ pub(crate) fn settings() -> Vec<Setting> {
             "cross_fit",
             Value::Null,
             Range::Boolean,
-            "Whether readouts that are solved for leave out a part of the rows each, by which they are judged, in place of held-out rows; needs a `blocks_share` of 0.",
+            "Whether readouts that are solved for leave out a part of the rows each, by which they are evaluated, in place of held-out rows; needs a `blocks_share` of 0.",
         )
         .otherwise(false),
         Setting::new(

@@ -143,7 +143,7 @@ impl KernelLearner {
         let (keys, targets) = self.rows(named);
         let from = RidgeRows { rows: Vec::new(), weights: self.weights_of(targets.len()), targets, folds: Vec::new() };
         let outputs = if self.task == Task::Regression { 1 } else { self.outputs };
-        let search = RidgeSearch { outputs, judged: self.outcomes.len(), ridges: &RIDGES };
+        let search = RidgeSearch { outputs, evaluated: self.outcomes.len(), ridges: &RIDGES };
         least_leave_one_out(&self.products(&keys), &from, search, self.threads)
     }
 

@@ -64,7 +64,7 @@ pub(super) fn settings() -> Vec<Setting> {
             "cross_fit",
             Value::Null,
             Boolean,
-            "Whether each member leaves a part of the rows out and is judged by it, so that none are held out; with 2 members or more.",
+            "Whether each member leaves a part of the rows out and is evaluated on it, so that none are held out; with 2 members or more.",
         )
         .otherwise(false),
         Setting::new("bins", Value::Null, Integer(0, 256), "Bins of a number, about as many rows in each; 0 for none.")

@@ -7,7 +7,7 @@
 //! Lengths are measured by the covariance within classes, `xᵀ Σ⁻¹ x`.
 //!
 //! The bias of such a class is calibrated on stored rows of known classes: it is as large as it can be while at
-//! most one in 600 of these is lost to the new class, judged as if that row had not been learned. With more rows
+//! most one in 600 of these is lost to the new class, evaluated as if that row had not been learned. With more rows
 //! the calibrated bias fades.
 
 use super::shrinkage::{class_discriminant, factor_with_ridge, kept_share, mean_diagonal};

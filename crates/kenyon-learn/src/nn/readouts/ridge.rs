@@ -119,7 +119,7 @@ pub(crate) fn tuned(
 /// # Errors
 /// `singular` where the rows do not differ.
 fn tuned_by(from: &RidgeRows, products: &[f64], (width, outputs): (usize, usize), threads: usize) -> Result<Weights> {
-    let search = RidgeSearch { outputs, judged: from.targets.len(), ridges: &RIDGES };
+    let search = RidgeSearch { outputs, evaluated: from.targets.len(), ridges: &RIDGES };
     let Some(Solution { dual, means, sharpness, .. }) = least_leave_one_out(products, from, search, threads)? else {
         return Ok((vec![0.0; width * outputs], vec![0.0; outputs]));
     };
@@ -147,7 +147,7 @@ pub(crate) fn leave_one_out_losses(
     threads: usize,
 ) -> Result<Vec<f64>> {
     let count = from.targets.len();
-    let search = RidgeSearch { outputs, judged: count, ridges: &RIDGES };
+    let search = RidgeSearch { outputs, evaluated: count, ridges: &RIDGES };
     let Some(Solution { alone, means, .. }) = least_leave_one_out(products, from, search, threads)? else {
         return Ok(vec![1.0; count]);
     };
@@ -167,8 +167,8 @@ pub(crate) fn leave_one_out_losses(
 pub(crate) struct RidgeSearch<'a> {
     /// Classes, or 1 for a value.
     pub(crate) outputs: usize,
-    /// So many of the first rows are judged by the others.
-    pub(crate) judged: usize,
+    /// So many of the first rows are evaluated by the others.
+    pub(crate) evaluated: usize,
     /// Ridges that are tried, as shares of the mean squared length of a row.
     pub(crate) ridges: &'a [f64],
 }
@@ -186,7 +186,7 @@ pub(crate) struct Solution {
     pub(crate) sharpness: f64,
     /// The ridge.
     pub(crate) ridge: f64,
-    /// The loss of the rows that are judged, in all.
+    /// The loss of the rows that are evaluated, in all.
     pub(crate) loss: f64,
 }
 
@@ -200,7 +200,7 @@ pub(crate) fn least_leave_one_out(
     search: RidgeSearch<'_>,
     threads: usize,
 ) -> Result<Option<Solution>> {
-    let RidgeSearch { outputs, judged, ridges } = search;
+    let RidgeSearch { outputs, evaluated, ridges } = search;
     let (count, total) = (from.targets.len(), from.weights.iter().map(|w| f64::from(*w)).sum::<f64>());
     // `[outputs, rows]`, less the mean of each output.
     let mut wanted: Vec<f64> = if outputs == 1 {
@@ -225,9 +225,9 @@ pub(crate) fn least_leave_one_out(
             .collect();
         let (loss, sharpness) = if outputs == 1 {
             let loss = |((a, w), weight): ((&f64, &f64), &f32)| (a - w).powi(2) * f64::from(*weight);
-            (alone.iter().zip(&wanted).zip(&from.weights).take(judged).map(loss).sum(), 1.0)
+            (alone.iter().zip(&wanted).zip(&from.weights).take(evaluated).map(loss).sum(), 1.0)
         } else {
-            sharpest(&alone, &means, from, judged)
+            sharpest(&alone, &means, from, evaluated)
         };
         if best.as_ref().is_none_or(|best| loss < best.loss) {
             best = Some(Solution { dual, alone, means: means.clone(), sharpness, ridge, loss });
@@ -238,7 +238,7 @@ pub(crate) fn least_leave_one_out(
 
 /// The least log loss of answers `[outputs, rows]` with `means` added, and what to multiply them by for that. One more row,
 /// of which any class may be true, keeps uncertainty where all answers are right.
-fn sharpest(answers: &[f64], means: &[f64], from: &RidgeRows, judged: usize) -> (f64, f64) {
+fn sharpest(answers: &[f64], means: &[f64], from: &RidgeRows, evaluated: usize) -> (f64, f64) {
     let count = from.targets.len();
     let loss = |sharpness: f64| -> f64 {
         let one = |row: usize| {
@@ -247,7 +247,7 @@ fn sharpest(answers: &[f64], means: &[f64], from: &RidgeRows, judged: usize) -> 
             let any = total - (0..means.len()).map(logit).sum::<f64>() / means.len() as f64;
             f64::from(from.weights[row]) * (total - logit(from.targets[row] as usize)) + any / count as f64
         };
-        (0..judged.min(count)).map(one).sum()
+        (0..evaluated.min(count)).map(one).sum()
     };
     let all = (2..=12).map(|half| f64::from(half) / 2.0).map(f64::exp2);
     all.map(|sharpness| (loss(sharpness), sharpness)).min_by(|a, b| a.0.total_cmp(&b.0)).unwrap_or((0.0, 1.0))

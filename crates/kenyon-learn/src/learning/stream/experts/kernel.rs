@@ -80,7 +80,7 @@ impl Kernel {
         let products: Vec<f64> = keys.kernel(&keys, self.width).into_iter().map(f64::from).collect();
         let weights = vec![1.0; targets.len()];
         let from = RidgeRows { rows: Vec::new(), weights, targets, folds: Vec::new() };
-        let search = RidgeSearch { outputs: classes, judged: self.labels.len(), ridges };
+        let search = RidgeSearch { outputs: classes, evaluated: self.labels.len(), ridges };
         // Rows that do not differ have no solution: it stays as it was.
         least_leave_one_out(&products, &from, search, threads).ok().flatten()
     }
