@@ -197,6 +197,26 @@ async fn a_version_that_cannot_be_loaded_leaves_the_one_before_and_is_no_success
     assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 2);
 }
 
+/// A version whose stream cannot be read would answer as if nothing had been learned.
+#[tokio::test]
+async fn a_version_does_not_answer_without_what_was_learned() {
+    let (library, engine) = engine(stable(1));
+    let readable = Arc::new(AtomicBool::new(false));
+    let hook = Arc::clone(&readable);
+    engine.on_load(Arc::new(move |_| {
+        let away = || Error::new(Kind::Unavailable, "database_unavailable", "away");
+        let read = hook.load(Ordering::Relaxed).then_some(()).ok_or_else(away);
+        Box::pin(std::future::ready(read))
+    }));
+    for _ in 0..2 {
+        let error = predict(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap_err();
+        assert_eq!((error.kind, error.code), (Kind::Unavailable, "database_unavailable"));
+    }
+    readable.store(true, Ordering::Relaxed);
+    assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 1);
+    assert_eq!(library.loads.load(Ordering::Relaxed), 3);
+}
+
 #[tokio::test]
 async fn a_canary_and_a_shadow_see_their_requests() {
     let canary = Some(Canary { version: 2, weight: 0.5 });

@@ -5,7 +5,7 @@
 use super::command::Command;
 use super::{EmptyModel, Forgetting, Sender, StreamOptions, Streams};
 use crate::serving::{Caller, Engine, Settings, StoredModels};
-use crate::store::{Change, JobFilter, JobKind, ModelName, NewJob, Store, StoreOptions};
+use crate::store::{Change, IdempotencyKey, JobFilter, JobKind, ModelName, NewJob, Store, StoreOptions};
 use bytes::Bytes;
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::data::schema::ColumnKind;
@@ -201,4 +201,33 @@ async fn an_idle_stream_is_consolidated_once() {
     next.queue_idle().await;
     next.queue_idle().await;
     assert_eq!(queued().await.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_that_takes_the_place_of_another_has_what_that_acknowledged() {
+    let replicas = Replicas::start(1).await;
+    let streams = &replicas.all[0].0;
+    replicas.observe(0, 0..10).await;
+    let before = streams.learning(&replicas.name).await.unwrap();
+    // One of these is acknowledged by the one or by the other, whatever comes first.
+    tokio::join!(replicas.observe(0, 10..20), streams.close(&before), replicas.observe(0, 20..30));
+    let after = streams.learning(&replicas.name).await.unwrap();
+    assert!(!Arc::ptr_eq(&before, &after) && before.is_closed());
+    assert_eq!(after.published().report.stream()["observed"], 30);
+    assert_eq!(replicas.state(0).await.0["observed"], 30);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_is_acknowledged_when_its_rows_are_learned_here() {
+    let replicas = Replicas::start(2).await;
+    let body = rows(0..10).to_string();
+    for (streams, _) in &replicas.all {
+        streams.learning(&replicas.name).await.unwrap();
+    }
+    for (streams, _) in &replicas.all {
+        let key = Some(IdempotencyKey::new("test", "once", body.as_bytes()));
+        streams.observe(&replicas.name, body.as_bytes(), Sender { key, source: String::new() }).await.unwrap();
+    }
+    // The second had opened the stream before the first learned; no notification has reached it.
+    assert_eq!(replicas.all[1].0.stream(&replicas.name).await.unwrap()["observed"], 10);
 }
