@@ -62,7 +62,7 @@ impl Credibility {
         found
     }
 
-    /// What a row counts, in `(0, 1]`, whose prediction was `answer`; `numbers` says that its entries are columns.
+    /// What a row counts, in `(0, 1]`, whose prediction was `answer`; `numbers` means that its entries are columns.
     pub(super) fn of(&mut self, row: StreamRow<'_>, truth: Truth, answer: &[f32], numbers: bool) -> f32 {
         if self.fixed {
             return 1.0;

@@ -61,7 +61,7 @@ pub(super) struct View {
     row_width: usize,
     /// `context` followed by the k-winner code.
     full: Vec<f32>,
-    picked: Vec<(f32, u32)>,
+    winners: Vec<(f32, u32)>,
     scores: Vec<f32>,
 }
 
@@ -154,7 +154,7 @@ impl Inputs {
             }
             sums.iter().sum::<f32>()
         }));
-        strongest(&view.scores, WINNERS, &mut view.picked);
+        strongest(&view.scores, WINNERS, &mut view.winners);
         if self.labels {
             for shares in &self.shares {
                 context.extend_from_slice(shares);
@@ -171,7 +171,7 @@ impl Inputs {
         view.full.clear();
         view.full.extend_from_slice(context);
         view.full.resize(context.len() + UNITS, 0.0);
-        for &(score, unit) in &view.picked {
+        for &(score, unit) in &view.winners {
             view.full[context.len() + unit as usize] = score.clamp(0.0, 5.0);
         }
     }
@@ -194,7 +194,7 @@ impl Inputs {
                 at += 1;
             }
             let value = if at < indices.len() && indices[at] == column { f64::from(values[at]) } else { 0.0 };
-            // An outlier says nothing about the usual numbers.
+            // An outlier is no evidence of the usual numbers.
             if value.abs() >= f64::from(CLIPPED) && is_outlier(column) {
                 continue;
             }

@@ -104,7 +104,7 @@ impl Graph {
         unit.chunks_exact_mut(width).for_each(to_length_one);
         let mut chosen: Vec<Vec<(u32, u32, f32)>> = vec![Vec::new(); count.div_ceil(BLOCK)];
         let scratch = || (Vec::new(), Vec::new());
-        parallel::each_with(&mut chosen, threads, scratch, |(similarities, picked), block, edges| {
+        parallel::each_with(&mut chosen, threads, scratch, |(similarities, nearest), block, edges| {
             let first = block * BLOCK;
             let high = BLOCK.min(count - first);
             dense::reset(similarities, high * count);
@@ -113,9 +113,9 @@ impl Graph {
             product((&mut similarities[..], MatrixShape::new(high, count)), own, all, None, 1.0);
             for (r, similarities) in similarities.chunks_exact_mut(count).enumerate() {
                 similarities[first + r] = f32::NEG_INFINITY;
-                strongest(similarities, NEIGHBOURS, picked);
+                strongest(similarities, NEIGHBOURS, nearest);
                 let of = (first + r) as u32;
-                let near = picked.iter().filter(|(similarity, _)| *similarity > 0.0);
+                let near = nearest.iter().filter(|(similarity, _)| *similarity > 0.0);
                 edges.extend(near.flat_map(|&(s, to)| [(of, to, s.powi(4)), (to, of, s.powi(4))]));
             }
         });
