@@ -1,12 +1,13 @@
 """Measures learning from streams through the HTTP interface of the real server.
 
-usage: streams.py BINARY WHAT... [--no-label-lags] [--seeds 1,2,3] [--draws 3] [--order 3,1,4,…] [--rows N]
+usage: streams.py BINARY WHAT... [--no-label-lags] [--seeds 1,2,3] [--draws 3] [--order 3,1,4,…] [--rows N] [--shuffle]
 
 WHAT is one or more of
   speed           durable rows/s of Elec2 as one NDJSON body, and single rows one after the other
   beside          how long predictions and observations take alone and at the same time
   elec2 weather phishing segments airlines covertype spam spam500
-                  prequential accuracy, rows in their order, covertype shuffled; spam500 has the 500 most frequent words
+                  prequential accuracy, rows in their order, covertype shuffled; spam500 has the 500 most frequent words;
+                  with --shuffle in random orders, one a seed, and with the numbers of alarms, all of which are false
   mnist fashion_mnist                      one pass over the 60,000, then the test set
   split_mnist split_fashion                the same, five steps of two classes, no task identity
   few             MNIST, 1/5/10/50 labelled rows a class, the other rows observed without a label
@@ -100,9 +101,14 @@ def prequential(name):
         found = []
         for seed in OPTIONS["seeds"]:
             stream = Stream(features, seed, lags)
+            if OPTIONS["shuffle"]:
+                random.Random(seed).shuffle(lines)
             # The body's lines are learned in portions of 1,000; the encoder's scales see a portion first.
-            figures = stream.observe(lines)["prequential"]
+            answer = stream.observe(lines)
+            figures, drift = answer["prequential"], answer["drift"]
             found.append(figures["accuracy"])
+            if OPTIONS["shuffle"]:
+                print(f"{name}, order {seed}: {drift['count']} alarms on errors, {drift['inputs']['count']} on inputs", flush=True)
             stream.end()
         using = "with the last labels as inputs" if lags else "without labels as inputs"
         print(f"{name}: {len(lines)} rows, {using}: {' '.join(f'{a:.4f}' for a in found)}, mean {statistics.mean(found):.4f}"
@@ -282,7 +288,8 @@ def million():
     stream.end()
 
 
-OPTIONS = {"no_lags": "--no-label-lags" in sys.argv, "seeds": [1, 2, 3], "draws": 3, "order": None, "rows": 0, "k": [1, 5, 10, 50]}
+OPTIONS = {"no_lags": "--no-label-lags" in sys.argv, "shuffle": "--shuffle" in sys.argv, "seeds": [1, 2, 3], "draws": 3,
+           "order": None, "rows": 0, "k": [1, 5, 10, 50]}
 NAMED = []
 ARGUMENTS = iter(sys.argv[1:])
 for word in ARGUMENTS:
