@@ -41,7 +41,8 @@ pub(super) struct Actor {
     engine: Engine,
     answering: Arc<Answering>,
     drifts: broadcast::Sender<Drift>,
-    /// None for good after a panic while learning: it may be inconsistent, and the log holds everything.
+    /// None for good after a panic while learning, when it may be inconsistent, and after another version has learned. The log
+    /// holds everything.
     state: Option<Box<State>>,
     published: Arc<Publication<Published>>,
     /// Alive while a consolidation uses a copy.
@@ -223,7 +224,14 @@ impl Actor {
                 Read::UpToDate => return Ok(()),
                 Read::Compacted => {
                     // A missing record is in a snapshot that another replica, or a consolidation, has made.
-                    let (reloaded, next) = self.log.reload(self.next()?).await?;
+                    let (reloaded, next) = match self.log.reload(self.next()?).await {
+                        // The log goes on from another state, with which a new task begins.
+                        Err(error) if error.code == "stream_replaced" => {
+                            self.state = None;
+                            return Err(error);
+                        }
+                        reloaded => reloaded?,
+                    };
                     // Requests to forget among them.
                     let known = self.with(|state| Ok(state.past.pending.len()))?;
                     self.forget_answers(reloaded.1.pending.get(known..).unwrap_or_default()).await?;

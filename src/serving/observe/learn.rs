@@ -153,7 +153,7 @@ impl Streams {
                 }
                 let read = read.map_err(|e| shifted(e, observed))?;
                 // The task learns what it has received even if the sender disconnects.
-                let result = self.send(name, &mut stream, read).await?;
+                let result = self.send(name, &mut stream, read).await.map_err(|e| shifted(e, observed))?;
                 learning = Some(Portion { result, before: observed });
                 observed += rows;
             }
@@ -212,7 +212,11 @@ impl Streams {
             match stream.observe(rows).await {
                 Ok(result) => return Ok(result),
                 Err(Rows { payload, key, source, .. }) => {
-                    *stream = self.learning(name).await?;
+                    let next = self.learning(name).await?;
+                    if next.log.model.id != stream.log.model.id {
+                        return Err(Error::not_found("model_not_found", "the model was removed while it learned"));
+                    }
+                    *stream = next;
                     rows = read_rows(&stream.log.reader, payload, Sender { key, source }).await?;
                 }
             }

@@ -34,7 +34,7 @@ use super::loaded_version::LoadedVersion;
 use crate::store::{Change, Model, ModelName, NewModel, NewVersion, Store};
 use crate::{Error, Kind, Result};
 use answering::Answering;
-use command::Command;
+use command::{Command, StreamHandle};
 use futures::StreamExt;
 use futures::future::BoxFuture;
 use kenyon_learn::data::plan::ColumnPlan;
@@ -192,16 +192,20 @@ impl Streams {
         let Ok(name) = loaded.model.parse::<ModelName>() else { return Ok(()) };
         let root = open::root_of(&loaded.bundle()).unwrap_or(loaded.version);
         self.inner.answering.add(root, loaded);
-        if self.opened(&name).is_none_or(|stream| stream.log.model.id != loaded.model_id)
-            && self.inner.store.has_observed(&name, loaded.model_id, loaded.version).await?
-        {
-            self.learning_of(&name, loaded.model_id).await?;
-        }
-        let stream = self.opened(&name).filter(|s| s.log.model.id == loaded.model_id && s.log.root == root);
-        if let Some(stream) = stream {
+        let is_its = |stream: &Arc<StreamHandle>| stream.log.model.id == loaded.model_id && stream.log.root == root;
+        loop {
+            let mut stream = self.opened(&name).filter(is_its);
+            if stream.is_none() && self.inner.store.has_observed(&name, loaded.model_id, loaded.version).await? {
+                self.changed(&name).await?;
+                stream = Some(self.learning_of(&name, loaded.model_id).await?).filter(is_its);
+            }
+            let Some(stream) = stream else { return Ok(()) };
             stream.show_to(loaded);
+            // One that takes its place may have published before.
+            if !stream.is_closed() {
+                return Ok(());
+            }
         }
-        Ok(())
     }
 
     /// Follows the logs that other replicas write, until the store closes.
@@ -229,6 +233,9 @@ impl Streams {
                     continue;
                 }
                 Ok(Change::Unknown) | Err(broadcast::error::RecvError::Lagged(_)) => {
+                    for stream in self.all_open() {
+                        self.follow_change(&stream.log.model.name).await;
+                    }
                     self.all_open().iter().map(|stream| stream.log.model.name.clone()).collect()
                 }
                 Ok(_) => continue,
@@ -236,11 +243,8 @@ impl Streams {
             };
             for name in names {
                 // A model that was not requested here is opened too: its answers must not be outdated.
-                let caught_up = match self.opened(&name) {
-                    Some(stream) => stream.call(Command::CatchUp).await,
-                    None => self.learning(&name).await.map(|_| ()),
-                };
-                if let Err(error) = caught_up {
+                let caught_up = async { self.learning(&name).await?.call(Command::CatchUp).await };
+                if let Err(error) = caught_up.await {
                     tracing::warn!(model = name.as_str(), %error, "a stream could not be followed");
                 }
             }

@@ -4,7 +4,7 @@ use super::actor::Actor;
 use super::command::StreamHandle;
 use super::past::Past;
 use super::state::State;
-use super::stream_log::{Read, StreamLog, root_of_snapshot};
+use super::stream_log::{Read, StreamLog, replaced, root_of_snapshot};
 use super::{Streams, blocking};
 use crate::store::ModelName;
 use crate::{Error, Kind, Result};
@@ -22,7 +22,15 @@ impl Streams {
         if self.opened(name).is_some_and(other) {
             self.changed(name).await?;
         }
-        self.learning_of(name, id).await
+        match self.learning_of(name, id).await {
+            // The model was deleted and made again, and the routing table here did not know.
+            Err(error) if error.code == "stream_replaced" => {
+                self.inner.engine.refresh(name.as_str()).await?;
+                let (id, _) = self.inner.engine.identity(name.as_str()).await?;
+                self.learning_of(name, id).await
+            }
+            other => other,
+        }
     }
 
     /// The stream of the model with this id, opened once for all requests; one of an earlier model of the same
@@ -31,7 +39,7 @@ impl Streams {
         let place = self.place(name, id);
         let open = async || {
             place.free().await;
-            self.open(name).await
+            self.open(name, id).await
         };
         let opened = place.stream.get_or_try_init(open).await.cloned();
         if opened.is_err() {
@@ -40,9 +48,13 @@ impl Streams {
         opened
     }
 
-    async fn open(&self, name: &ModelName) -> Result<Arc<StreamHandle>> {
+    async fn open(&self, name: &ModelName, id: Uuid) -> Result<Arc<StreamHandle>> {
         let inner = &self.inner;
         let model = inner.store.model(name).await?;
+        // Rows would be learned by another model than the one that answers.
+        if model.id != id {
+            return Err(replaced());
+        }
         let Some(version) = model.traffic.stable else {
             let error = Error::new(Kind::Unavailable, "no_version", "the model has no version that could learn yet");
             return Err(error.with_retry_after(1));
@@ -50,7 +62,7 @@ impl Streams {
         let files = inner.store.version_files(&inner.store.version(name, version).await?).await?;
         let snapshot = inner.store.log_snapshot(model.id).await?;
         let (threads, history_bytes) = (inner.options.threads, inner.options.history_bytes);
-        let (store, id) = (inner.store.clone(), model.id);
+        let store = inner.store.clone();
         let (log, online, next, adopt) = blocking(move || {
             let file = |wanted: &str| files.iter().find(|(n, _)| n == wanted).map(|(_, bytes)| &bytes[..]);
             let bundle = Arc::new(Bundle::load(file)?);

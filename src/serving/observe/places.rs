@@ -12,8 +12,8 @@ use uuid::Uuid;
 #[derive(Default)]
 pub(super) struct Place {
     pub(super) stream: OnceCell<Arc<StreamHandle>>,
-    /// The stream of the same model that was here before. Its task ends before another reads the log, so that what it
-    /// has acknowledged is in the state of the other.
+    /// The stream that was here before. Its task ends before another reads the log, so that what it has acknowledged is in
+    /// the state of the other.
     before: Mutex<Option<Arc<StreamHandle>>>,
 }
 
@@ -48,8 +48,8 @@ impl Streams {
         // an earlier model of the same name.
         let stale = |stream: &&Arc<StreamHandle>| stream.is_closed() || stream.log.model.id != id;
         if let Some(stream) = places.get(name).and_then(|place| place.stream.get()).filter(stale) {
-            let free = if stream.log.model.id == id { Place::after(stream) } else { Place::default() };
-            places.insert(name.clone(), Arc::new(free));
+            let next = Arc::new(Place::after(stream));
+            places.insert(name.clone(), next);
         }
         Arc::clone(places.entry(name.clone()).or_default())
     }

@@ -59,8 +59,7 @@ impl StreamLog {
     pub(super) async fn reload(&self, next: u64) -> Result<((StreamModel, Past), u64)> {
         let kept = self.store.log_snapshot(self.model.id).await?;
         let Some(kept) = kept.filter(|s| s.seq > next && root_of_snapshot(s) == Some(self.root)) else {
-            let detail = "another version has begun to learn; try again";
-            return Err(Error::new(Kind::Unavailable, "stream_replaced", detail).with_retry_after(1));
+            return Err(replaced());
         };
         let (base, threads) = (self.base.clone(), self.threads);
         super::blocking(move || {
@@ -150,6 +149,12 @@ impl StreamLog {
         metrics::counter!(telemetry::DRIFT_DETECTED, "model" => telemetry::stream_label(model), "in" => of.name())
             .increment(1);
     }
+}
+
+/// What was opened is not what learns now.
+pub(super) fn replaced() -> Error {
+    let detail = "another model or version has begun to learn; try again";
+    Error::new(Kind::Unavailable, "stream_replaced", detail).with_retry_after(1)
 }
 
 /// The version that the stream of a snapshot began with.
