@@ -52,7 +52,8 @@ struct Comparison {
     found: Paired,
 }
 
-/// Compares two versions on the same rows, each figure with bounds of the difference.
+/// Compares two versions on the same rows, each figure with bounds of the difference. Rows that a cross-fitted version was
+/// trained on are answered by the members that have left them out; other versions have learned from most of theirs.
 #[utoipa::path(get, path = "/api/v1/models/{name}/compare", tag = "models", security(("key" = ["predict"])),
     params(("name" = inline(ModelName), Path), Compared), responses((status = 200, body = Comparison),
     (status = 400, body = Problem, content_type = "application/problem+json"),
@@ -68,13 +69,15 @@ async fn compare_versions(
     let mut evaluated = Vec::with_capacity(2);
     for version in versions {
         let chosen = api.engine.choose(name.as_str(), Some(version), "").await?;
-        evaluated.push(evaluate(&api, chosen.loaded.bundle(), &dataset).await?);
+        let info = api.store.version(&name, version).await?.info;
+        let learned = info["dataset"]["digest"] == dataset.digest.as_str();
+        evaluated.push(evaluate(&api, chosen.loaded.bundle(), &dataset, learned).await?);
     }
     let found = blocking(move || Ok::<_, Error>(paired::compare(&evaluated[0], &evaluated[1]))).await?;
     Ok(Json(Comparison { versions, found }))
 }
 
-async fn evaluate(api: &Api, bundle: Arc<Bundle>, dataset: &Dataset) -> Result<EvaluatedRows> {
+async fn evaluate(api: &Api, bundle: Arc<Bundle>, dataset: &Dataset, learned: bool) -> Result<EvaluatedRows> {
     let (parts, limits) = (jobs::local_parts(&api.store, dataset).await?, api.file_limits());
     let columns = jobs::summary(&dataset.columns)?.columns;
     blocking(move || {
@@ -82,7 +85,7 @@ async fn evaluate(api: &Api, bundle: Arc<Bundle>, dataset: &Dataset) -> Result<E
         plans.extend(bundle.encoder.inputs.iter().cloned());
         let plans = spelled_as(&plans, &columns);
         let (table, _) = read_head(&parts, &[], &plans, &limits, ROWS)?;
-        paired::evaluate(&bundle, &table)
+        paired::evaluate(&bundle, &table, learned)
     })
     .await
 }

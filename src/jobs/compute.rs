@@ -4,6 +4,7 @@
 use super::device_lock::DeviceLock;
 use super::distiller::MADE_ENCODER;
 use super::memory;
+use super::probe::{self, AllRows, Probed};
 use super::search::{self, SearchRequest, Tried};
 use super::train_request::TrainRequest;
 use crate::store::Dataset;
@@ -17,7 +18,7 @@ use kenyon_learn::data::vectors::ColumnEncoder;
 use kenyon_learn::data::{Column, ColumnKind, Table, Warning};
 use kenyon_learn::device::DeviceName;
 use kenyon_learn::encoders::{self, Pretrained};
-use kenyon_learn::learning::bundle::Bundle;
+use kenyon_learn::learning::bundle::{Bundle, BundleConfig};
 use kenyon_learn::learning::evaluate::{self, Evaluation};
 use kenyon_learn::learning::fit::{EncoderChoice, Fitted, MoreRows};
 use kenyon_learn::learning::verify::verified_files;
@@ -97,6 +98,20 @@ pub(super) enum TaskKind {
         /// The column.
         column: String,
     },
+    /// What a training would take.
+    Probe {
+        training: Box<Training>,
+        rows: ProbeRows,
+    },
+}
+
+/// Rows of a trial.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) struct ProbeRows {
+    /// Rows of the whole training, with those of the dataset that it is evaluated by.
+    pub(super) all: u64,
+    /// Rows that are read at most.
+    pub(super) read: u64,
 }
 
 /// A training.
@@ -139,6 +154,8 @@ pub(super) enum Computed {
     Figures { metrics: Value, result: Value },
     /// An encoder, whose files are in the task's folder.
     Encoder { info: Value, metrics: Value },
+    /// What a training would take.
+    Probed(Box<Probed>),
 }
 
 impl Task {
@@ -151,6 +168,7 @@ impl Task {
             TaskKind::Train(training) => self.train(training, given.resume.as_deref(), monitor),
             TaskKind::Evaluate { version } => self.evaluate(*version, &given.files),
             TaskKind::Distill { teacher, column } => distilled(self, &teacher.folder, column, monitor),
+            TaskKind::Probe { training, rows } => self.probe(training, *rows, monitor),
         }
     }
 
@@ -241,6 +259,9 @@ impl Task {
         }
         info["dataset"] = json!({ "name": dataset.name, "revision": dataset.revision, "digest": dataset.digest });
         info["held_out"] = held_out(&fitted.held_out)?;
+        info["intervals"] = json!(fitted.intervals);
+        info["evaluated_on"] = evaluated_on(&fitted);
+        info["guarantee"] = guarantee(&fitted.bundle.config).into();
         info["sparsity"] = activity(&fitted.bundle, table)?;
         Ok(Computed::Model {
             family: fitted.bundle.config.family.name().to_owned(),
@@ -267,6 +288,22 @@ impl Task {
         Ok(Computed::Figures { metrics, result })
     }
 
+    fn probe(&self, training: &Training, rows: ProbeRows, monitor: &dyn Monitor) -> Result<Computed> {
+        let begun = Instant::now();
+        let summary = self.source.summary()?;
+        let columns = training.columns(&summary)?;
+        let other = training.held_out.as_ref().map_or(&[][..], |other| &other.parts);
+        let (table, from) = plan::read_head(&self.source.parts, other, &columns, &self.limits(), rows.read)?;
+        let reading = begun.elapsed().as_secs_f64();
+        let from = training.held_out.as_ref().map(|_| from);
+        let spec = FitSpec { device: self.device, ..training.request.fit_spec(from) };
+        let all = AllRows { rows: rows.all, sampled: sample_size(&training.request, &columns, rows.all) };
+        let (plan, choices) = training.choose_encoders(training.plan(&summary)?, &table, &spec, self.threads)?;
+        let choices = choices.into_iter().map(|choice| (choice.column, choice.note)).collect();
+        let found = probe::probed(&table, &plan, &spec, all, (self.threads, monitor))?;
+        Ok(Computed::Probed(Box::new(Probed { reading, choices, ..found })))
+    }
+
     /// The planned columns as the dataset spells them, and which cells did not fit and count as missing.
     fn read(&self, source: &Source, plans: &[ColumnPlan]) -> Result<(Table, Vec<Warning>)> {
         let plans = plan::spelled_as(plans, &source.summary()?.columns);
@@ -285,6 +322,12 @@ impl Source {
 }
 
 impl Training {
+    /// The encoders that it uses or tries.
+    pub(super) fn encoders(&self) -> Vec<ColumnEncoder> {
+        let named = self.inputs.iter().filter_map(|plan| plan.encoder.clone());
+        named.chain(self.candidates.iter().cloned()).collect()
+    }
+
     /// What is learned from which columns.
     pub(super) fn plan(&self, summary: &Summary) -> Result<Resolved> {
         Ok(Resolved { inputs: self.inputs.clone(), ..self.request.plan(summary)?.resolved })
@@ -379,8 +422,10 @@ fn searched(
     let one = |config: &Map<String, Value>, resume: Option<&[u8]>, monitor: &dyn Monitor| {
         let spec = FitSpec { family: Some(family), config: config.clone(), ..spec.clone() };
         let fitted = rows.fit(&spec, threads, resume, monitor)?;
-        let measure = ["log_loss", "rmse"].into_iter().find_map(|name| fitted.metrics.get(name)?.as_f64());
-        Ok((measure.unwrap_or(f64::INFINITY), fitted))
+        // Not by the rows that the metrics are of, where others have chosen the weights: the best of many trials would seem
+        // better than it is.
+        let of_metrics = || ["log_loss", "rmse"].into_iter().find_map(|name| fitted.metrics.get(name)?.as_f64());
+        Ok((fitted.stopping_loss.or_else(of_metrics).unwrap_or(f64::INFINITY), fitted))
     };
     let (mut fitted, tried) = search::run(search, family, &spec.config, spec.seed, resume, monitor, &one)?;
     fitted.bundle.config.family_reason = reason;
@@ -394,6 +439,21 @@ fn held_out(found: &Evaluation) -> Result<Value> {
         value["confusion"] = json!([]);
     }
     Ok(value)
+}
+
+/// The rows that the metrics are of.
+fn evaluated_on(fitted: &Fitted) -> Value {
+    let kind = if fitted.bundle.config.folds.is_empty() { "held_out" } else { "out_of_fold" };
+    json!({ "rows": fitted.held_out.rows, "kind": kind })
+}
+
+/// What holds of the sets and intervals: each held-out row is new to the whole network, or to a member only.
+fn guarantee(config: &BundleConfig) -> &'static str {
+    match (config.calibration.rows, config.folds.is_empty()) {
+        (0, _) => "none",
+        (_, true) => "split_conformal",
+        (_, false) => "cross_conformal",
+    }
 }
 
 /// Sparsity of the network, counted on some of its rows.

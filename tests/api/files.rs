@@ -235,6 +235,17 @@ async fn versions_are_compared_on_the_same_rows() {
     let number = |name: &str| accuracy[name].as_f64().unwrap();
     assert!((number("b") - number("a") - number("difference")).abs() < 1e-9, "{accuracy}");
     assert!(accuracy["interval"][0].as_f64().unwrap() <= number("difference"), "{accuracy}");
+    // On its own rows the first, cross-fitted, answers as it did when it was measured: by members that have not learned them.
+    let versions = server.get("/api/v1/models/m/versions").await.ok()["items"].clone();
+    let [second, first] = [0, 1].map(|at| versions[at].clone());
+    assert_eq!(accuracy["a"], first["metrics"]["accuracy"], "{first}");
+    assert_eq!(first["evaluated_on"], json!({"rows": 300, "kind": "out_of_fold"}), "{first}");
+    assert_eq!(second["evaluated_on"]["kind"], "held_out", "{second}");
+    assert!(second["evaluated_on"]["rows"].as_u64().unwrap() < 60, "a third of the held-out rows chose the pass: {second}");
+    assert_eq!((&first["guarantee"], &second["guarantee"]), (&json!("cross_conformal"), &json!("split_conformal")));
+    let interval = &first["intervals"]["accuracy"];
+    let ends = [0, 1].map(|at| interval[at].as_f64().unwrap());
+    assert!(ends[0] < number("a") && number("a") <= ends[1], "{first}");
     for (query, status) in
         [("versions=1&dataset=clouds", 400), ("versions=1,9&dataset=clouds", 404), ("versions=1,2", 400)]
     {

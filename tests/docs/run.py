@@ -73,7 +73,7 @@ def run_page(page, binary):
         ports = {port: port_for(port) for port in PORTS}
         script = ["set -euo pipefail"]
         for number, block in enumerate(found, 1):
-            block = block.replace("cargo run --release -- ", "kenyon ")
+            block = re.sub(r"cargo run --(release|profile quick) -- ", "kenyon ", block)
             for wanted, port in ports.items():
                 block = re.sub(rf"\b{wanted}\b", str(port), block)
             script += [f"echo '== block {number}'", block]

@@ -5,13 +5,73 @@ use crate::random::Random;
 use crate::{Error, Result};
 use std::collections::BTreeMap;
 
-/// Row numbers of the two sides, each in ascending order.
+/// Row numbers of each part, in ascending order.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Split {
     /// Training rows.
     pub training: Vec<usize>,
-    /// Rows held out.
+    /// Held-out rows that choose the pass whose weights are kept, and nothing else; none where members leave rows out.
+    pub stopping: Vec<usize>,
+    /// Held-out rows that calibrate the answers and give the metrics.
     pub validation: Vec<usize>,
+}
+
+/// Share of the held-out rows that choose the pass, and share of the training rows that do where the request says which
+/// rows are held out.
+const STOPPING: f32 = 1.0 / 3.0;
+const OF_TRAINING: f32 = 0.1;
+/// With fewer rows to choose the pass by, half of the held-out rows do.
+const FEW_STOPPING: usize = 200;
+
+impl Split {
+    /// Lets some of the held-out rows choose the pass.
+    #[must_use]
+    pub fn with_stopping(self, targets: &Encoded, seed: u64) -> Self {
+        let rows = self.validation.len();
+        let share = STOPPING.max((FEW_STOPPING as f32 / rows as f32).min(0.5));
+        let only = masked(targets, &self.validation);
+        match split(&only, share, seed) {
+            Ok(Self { validation: stopping, .. }) if stopping.len() < rows => {
+                let validation = without(&self.validation, &stopping);
+                Self { stopping, validation, ..self }
+            }
+            _ => self,
+        }
+    }
+
+    /// Lets some of the training rows choose the pass, held out by `rule` as the others were: of the targets it is given, the
+    /// rows that are held out have none.
+    #[must_use]
+    pub fn with_stopping_by(self, targets: &Encoded, rule: impl FnOnce(&Encoded, f32) -> Result<Self>) -> Self {
+        match rule(&masked(targets, &self.training), OF_TRAINING) {
+            Ok(Self { validation: stopping, .. }) => {
+                let training = without(&self.training, &stopping);
+                Self { training, stopping, ..self }
+            }
+            Err(_) => self,
+        }
+    }
+}
+
+/// The targets of `rows`; the others have none.
+fn masked(targets: &Encoded, rows: &[usize]) -> Encoded {
+    match targets {
+        Encoded::Classes(ids) => {
+            let mut of = vec![NO_CLASS; ids.len()];
+            rows.iter().for_each(|&row| of[row] = ids[row]);
+            Encoded::Classes(of)
+        }
+        Encoded::Values(values) => {
+            let mut of = vec![f32::NAN; values.len()];
+            rows.iter().for_each(|&row| of[row] = values[row]);
+            Encoded::Values(of)
+        }
+    }
+}
+
+/// The rows that are not among `others`; both ascending.
+fn without(rows: &[usize], others: &[usize]) -> Vec<usize> {
+    rows.iter().copied().filter(|row| others.binary_search(row).is_err()).collect()
 }
 
 /// The labelled rows in parts, each of which is left out by one member of an ensemble and evaluated by it.
@@ -107,7 +167,7 @@ pub fn held_out(targets: &Encoded, rows: &[usize]) -> Result<Split> {
     if validation.is_empty() || !training.iter().any(|&row| is_labelled(targets, row)) {
         return Err(Error::unprocessable("too_few_rows", "there are labelled rows on one side of the split only"));
     }
-    Ok(Split { training, validation })
+    Ok(Split { training, validation, ..Split::default() })
 }
 
 fn is_labelled(targets: &Encoded, row: usize) -> bool {
@@ -202,6 +262,30 @@ mod tests {
         assert!((150..250).contains(&s.validation.len()), "{}", s.validation.len());
         assert_eq!(s.training.len() + s.validation.len(), 1000);
         assert_eq!(groups(&targets, &vec![Some(1); 1000], 0.2, 7).unwrap_err().code, "too_few_groups");
+    }
+
+    #[test]
+    fn rows_that_choose_the_pass_are_neither_learned_nor_measured() {
+        let targets = Encoded::Classes((0..3000).map(|i| u32::from(i % 10 == 0)).chain([NO_CLASS]).collect());
+        let outer = split(&targets, 0.2, 7).unwrap();
+        let auto = outer.clone().with_stopping(&targets, 7);
+        assert_eq!((auto.stopping.len(), auto.validation.len(), &auto.training), (200, 400, &outer.training));
+        let time: Vec<f64> = (0..3001).map(f64::from).collect();
+        let named = newest(&targets, &time, 0.2).unwrap();
+        let ordered = named.clone().with_stopping_by(&targets, |of, share| newest(of, &time, share));
+        assert_eq!((&ordered.validation, ordered.stopping.first()), (&named.validation, Some(&2160)));
+        for split in [auto, ordered] {
+            let mut all = [split.training, split.stopping, split.validation].concat();
+            all.sort_unstable();
+            assert_eq!(all, (0..3001).collect::<Vec<_>>());
+        }
+        let small = split_of(4).with_stopping(&Encoded::Values(vec![1.0; 8]), 1);
+        assert_eq!((small.stopping.len(), small.validation.len()), (2, 2));
+        assert_eq!(split_of(1).with_stopping(&Encoded::Values(vec![1.0; 8]), 1).stopping, [0; 0]);
+    }
+
+    fn split_of(rows: usize) -> Split {
+        held_out(&Encoded::Values(vec![1.0; 8]), &(0..rows).collect::<Vec<_>>()).unwrap()
     }
 
     #[test]

@@ -152,14 +152,14 @@ fn values(
 ) -> Vec<Value> {
     let sets = options.sets();
     let mut cells = Vec::with_capacity(6);
-    let unsure = match &bundle.config.target_encoder {
+    let sure = match &bundle.config.target_encoder {
         TargetEncoder::Classes(classes) => {
             let set = bundle.set(outputs, sets);
             cells.push(bundle.label(outputs).cloned().unwrap_or_default());
             cells.push(short(outputs[bundle.named(outputs)]));
             cells.push(set.iter().map(|&class| classes[class].clone()).collect());
             cells.extend(options.top_k.map(|count| likeliest(classes, outputs, count)));
-            set.len() != 1
+            bundle.is_sure(outputs, &set)
         }
         TargetEncoder::Number { .. } => {
             let value = bundle.value(outputs[0]);
@@ -167,15 +167,10 @@ fn values(
             cells.push(json!(value));
             cells.push(json!(interval.map(|[lower, _]| lower)));
             cells.push(json!(interval.map(|[_, upper]| upper)));
-            bundle.is_wide(interval)
+            !bundle.is_wide(interval)
         }
     };
-    let verdict = match (bundle.abstains(novelty, options.novelty_level), unsure) {
-        (true, _) => "unfamiliar",
-        (_, true) => "unsure",
-        _ => "sure",
-    };
-    cells.extend([short(novelty), verdict.into()]);
+    cells.extend([short(novelty), bundle.verdict(novelty, options.novelty_level, sure).into()]);
     cells
 }
 
@@ -353,6 +348,22 @@ fn write_field(out: &mut Vec<u8>, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::learning::fixtures::trained;
+
+    #[test]
+    fn an_answer_is_sure_only_of_the_class_that_it_names() {
+        let (mut bundle, _) = trained(Some("sparse_mlp"));
+        let options = LineOptions { coverage: Some(0.5), ..LineOptions::default() };
+        let classes = bundle.classes().to_vec();
+        let answered = |bundle: &Bundle| {
+            let cells = values(bundle, &[0.95, 0.05], (0.0, None), &options);
+            [&cells[0], &cells[2], &cells[4]].map(Value::clone)
+        };
+        assert_eq!(answered(&bundle), [classes[0].clone(), json!([classes[0]]), json!("sure")]);
+        // The objective `balanced`: the set is that of the likeliest class, and another one is named.
+        bundle.config.decision = vec![0.5, 50.0];
+        assert_eq!(answered(&bundle), [classes[1].clone(), json!([classes[0]]), json!("unsure")]);
+    }
 
     #[test]
     fn fields_are_quoted_where_they_must_be() {

@@ -230,6 +230,11 @@ impl Bundle {
         Ok(self.calibrated(self.network.forward(batch)?))
     }
 
+    /// As [`Self::run_plain`] of a cross-fitted ensemble, each row answered by the one member that `members` names.
+    pub fn run_members(&self, batch: &Batch, members: &[u8]) -> Result<Answers> {
+        Ok(self.calibrated(self.network.forward_members(batch, members)?))
+    }
+
     /// Probabilities from logits; values unchanged.
     fn calibrated(&self, mut values: Vec<f32>) -> Answers {
         let outputs = self.network.outputs();
@@ -252,6 +257,21 @@ impl Bundle {
     /// The classes of row `probabilities`' conformal set, most probable first.
     pub fn set(&self, probabilities: &[f32], options: SetOptions) -> Vec<usize> {
         self.config.calibration.set(probabilities, options)
+    }
+
+    /// Whether a set of row `probabilities` holds the class that is named and no other. Sets are made around the likeliest
+    /// class, which is another one where the objective favours rare classes.
+    pub fn is_sure(&self, probabilities: &[f32], set: &[usize]) -> bool {
+        set == [self.named(probabilities)]
+    }
+
+    /// An answer with this novelty in one word: `unfamiliar` where it abstains, else `sure` or `unsure`.
+    pub fn verdict(&self, novelty: f32, level: Option<f32>, sure: bool) -> &'static str {
+        match (self.abstains(novelty, level), sure) {
+            (true, _) => "unfamiliar",
+            (false, true) => "sure",
+            (false, false) => "unsure",
+        }
     }
 
     /// A standardised answer in the target's own unit, to the precision of the target.

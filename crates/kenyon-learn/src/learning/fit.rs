@@ -23,6 +23,7 @@ use super::evaluate::Evaluation;
 use super::{FitSpec, Monitor, Objective, Prepared, Progress};
 use crate::data::Table;
 use crate::data::plan::Resolved;
+use crate::data::target::TargetEncoder;
 use crate::data::warning::Warning;
 use crate::device::DeviceName;
 use crate::models::autograd::DEVICE_FAILED;
@@ -45,6 +46,11 @@ pub struct Fitted {
     pub bundle: Bundle,
     /// Metrics on the held-out rows, and the training loss.
     pub metrics: Map<String, Value>,
+    /// A 95 % interval `[lower, upper]` of each metric on the held-out rows.
+    pub intervals: Map<String, Value>,
+    /// The least loss (log loss, or root mean squared error in the target's unit) on the rows that chose the pass, to compare settings by;
+    /// none where no rows did.
+    pub stopping_loss: Option<f64>,
     /// The held-out rows in detail: confusion, recall of each class, calibration. Without coverage, since
     /// the sets were fitted on the same rows.
     pub held_out: Evaluation,
@@ -108,11 +114,12 @@ pub fn fit_more(
     monitor: &dyn Monitor,
 ) -> Result<Fitted> {
     let mut ready = Ready::new(table, more, plan, spec)?;
-    let drawn = ready.row_weights.as_deref().map(|w| weights::drawn(&ready.parts.validation, w, spec.seed));
-    let drawn = drawn.as_ref().map(|(positions, rows)| Drawn { positions, rows: *rows });
     let mut warnings = std::mem::take(&mut ready.warnings);
+    let draw = |rows: &[usize]| ready.row_weights.as_deref().map(|weights| weights::drawn(rows, weights, spec.seed));
+    let drawn = draw(&ready.parts.validation).zip(draw(&ready.parts.stopping));
+    let drawn = drawn.as_ref().map(|((positions, rows), (stopping, _))| Drawn { positions, stopping, rows: *rows });
     let data = ready.data(drawn);
-    let Trained { network, second_members, curve, decision, fallback } =
+    let Trained { network, second_members, train_loss, stopping_loss, decision, fallback } =
         train(&ready, &warnings, data, spec, threads, resume, monitor)?;
     warnings.extend(fallback);
 
@@ -129,12 +136,11 @@ pub fn fit_more(
     let error_sizes = data.error_sizes(&calibrated, &known.sketches);
     let importance = ready.importance(&*network, calibrated.calibration.temperature, table, spec.seed)?;
     let (novelty, background) = known.novelty(table, &ready.encoder, data, &held_out, spec.seed);
-    let mut figures = data.figures(&calibrated.answers, &ready.target, &decision);
-    for (name, value) in curve {
-        figures.entry(name).or_insert(value);
-    }
+    let (mut figures, mut intervals) = data.figures(&calibrated.answers, &ready.target, &decision, spec.seed);
+    figures.insert("train_loss".into(), train_loss.into());
     if !data.can_evaluate() {
         figures.clear();
+        intervals.clear();
         warnings.push(warnings::of_single_rows(data.training_rows()));
     }
     let config = BundleConfig {
@@ -163,7 +169,11 @@ pub fn fit_more(
         warnings.extend(warnings::of_answers(plan, target_encoder, &truths, &calibrated.answers, decision));
     }
     let measured = Measured { rows: ready.parts.validation.clone(), members, outputs };
-    Ok(Fitted { bundle, metrics: figures, held_out, warnings, measured, notes: ready.notes })
+    let stopping_loss = stopping_loss.map(|loss| match ready.target {
+        TargetEncoder::Number { std, .. } => loss.sqrt() * std,
+        TargetEncoder::Classes(_) => loss,
+    });
+    Ok(Fitted { bundle, metrics: figures, intervals, stopping_loss, held_out, warnings, measured, notes: ready.notes })
 }
 
 /// A network that has learned.
@@ -171,8 +181,10 @@ struct Trained {
     network: Box<dyn Network>,
     /// The member besides the evaluating one that has not learned each held-out row, where there is one.
     second_members: Option<Vec<u8>>,
-    /// Figures of the last pass.
-    curve: Map<String, Value>,
+    /// Loss of the last pass.
+    train_loss: f64,
+    /// Of the weights that were kept, on the rows that chose them.
+    stopping_loss: Option<f64>,
     /// The factor of each class in the decision; none where the likeliest is named.
     decision: Vec<f32>,
     /// Why it was not trained on the requested device, if it was not.
@@ -220,14 +232,15 @@ fn train(
     let weights = Weights { rows: weights.as_deref(), classes: class_weights.as_deref() };
     let begin = |learner, device| Run::new(learner, data, weights, spec.seed, (monitor, device));
     let run = begin(learner, device);
-    let (validation, folds) = (ready.parts.validation.len(), ready.folds.as_ref().map_or(0, |folds| folds.count));
+    let held_out = ready.parts.validation.len() + ready.parts.stopping.len();
+    let folds = ready.folds.as_ref().map_or(0, |folds| folds.count);
     monitor.prepared(&Prepared {
         family: ready.family,
         reason: ready.reason.as_deref(),
         dropped: &ready.encoder.dropped,
         warnings,
         training: data.training_rows() - ready.parts.training.len().checked_div(folds).unwrap_or(0),
-        held_out: validation / folds.max(1),
+        held_out: held_out / folds.max(1),
         folds,
         bytes: ready.table_bytes + ready.batch.bytes(),
         training_bytes: &|| run.bytes(),
@@ -241,8 +254,9 @@ fn train(
     let (run, failed) = run_to_end(run, || Ok(begin(new()?, DeviceName::Cpu)), resume, monitor)?;
     let fallback = fallback.or(failed);
     let second_members = run.second_members();
-    let (network, curve) = run.finish()?;
-    Ok(Trained { network, second_members, curve, decision, fallback })
+    let stopping_loss = run.stopping_loss();
+    let (network, train_loss) = run.finish()?;
+    Ok(Trained { network, second_members, train_loss, stopping_loss, decision, fallback })
 }
 
 /// Trains; where the device fails, from the same point once more by what `again` makes, on the CPU. The reason is the

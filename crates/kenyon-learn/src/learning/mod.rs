@@ -15,6 +15,7 @@ pub mod fit;
 #[cfg(test)]
 mod fixtures;
 pub mod importance;
+mod metric_intervals;
 pub mod metrics;
 pub mod novelty;
 pub mod onnx;

@@ -73,9 +73,11 @@ pub struct EvaluatedRows {
     pub classes: bool,
 }
 
-/// Answers the rows of `table` whose truth is known.
-pub fn evaluate(bundle: &Bundle, table: &Table) -> Result<EvaluatedRows> {
+/// Answers the rows of `table` whose truth is known. Where they are those that it was trained on (`learned`), each is answered by
+/// the member that has left it out, if members did.
+pub fn evaluate(bundle: &Bundle, table: &Table, learned: bool) -> Result<EvaluatedRows> {
     let config = &bundle.config;
+    let folds = Some(&config.folds).filter(|folds| learned && folds.len() == table.rows);
     let missing = || crate::Error::unprocessable("unknown_column", "the data has no target column");
     let column = table.column(&config.target.name).ok_or_else(missing)?;
     let targets = config.target_encoder.encode(column)?;
@@ -87,7 +89,11 @@ pub fn evaluate(bundle: &Bundle, table: &Table) -> Result<EvaluatedRows> {
     let rows: Vec<usize> = (0..table.rows).filter(known).collect();
     let mut evaluated = EvaluatedRows { classes: !bundle.classes().is_empty(), ..EvaluatedRows::default() };
     for chunk in rows.chunks(CHUNK) {
-        let answers = bundle.run_plain(&batch.select(chunk))?;
+        let batch = batch.select(chunk);
+        let answers = match folds {
+            Some(folds) => bundle.run_members(&batch, &chunk.iter().map(|&row| folds[row]).collect::<Vec<_>>())?,
+            None => bundle.run_plain(&batch)?,
+        };
         for (row, outputs) in chunk.iter().zip(answers.values.chunks_exact(answers.outputs)) {
             let (answer, truth, losses) = match (&targets, &config.target_encoder) {
                 (Encoded::Classes(ids), _) => {

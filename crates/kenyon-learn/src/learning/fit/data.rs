@@ -7,6 +7,7 @@ use crate::data::target::{Encoded, TargetEncoder};
 use crate::learning::bundle::Bundle;
 use crate::learning::calibrate::{Calibration, ErrorModel, OutOfFold, Unseen, fit_temperature, log_loss};
 use crate::learning::evaluate::{self, Evaluation};
+use crate::learning::metric_intervals::intervals;
 use crate::learning::metrics;
 use crate::learning::novelty::SKETCH;
 use crate::learning::residuals::Residuals;
@@ -24,7 +25,7 @@ const COVERAGE: f64 = 0.9;
 pub(super) struct Data<'a> {
     pub(super) batch: &'a Batch,
     pub(super) targets: &'a Encoded,
-    /// The rows that are learned from, and those that are held out; cross-fitted, all labelled rows are both.
+    /// The rows of each part; cross-fitted, all labelled rows are learned from and held out.
     pub(super) split: &'a Split,
     /// Which member leaves each row out, where members do.
     pub(super) folds: Option<&'a Folds>,
@@ -40,6 +41,8 @@ pub(super) struct Data<'a> {
 pub(super) struct Drawn<'a> {
     /// Positions among the held-out rows.
     pub(super) positions: &'a [usize],
+    /// Positions among those that choose the pass.
+    pub(super) stopping: &'a [usize],
     /// The effective sample size.
     pub(super) rows: usize,
 }
@@ -48,7 +51,7 @@ pub(super) struct Drawn<'a> {
 pub(super) struct CalibratedAnswers {
     /// For answers to new rows.
     pub(super) calibration: Calibration,
-    /// Calibrated probabilities of the held-out rows, each by rows of other folds; or their values.
+    /// Calibrated probabilities of the held-out rows, each by rows of other parts; or their values.
     pub(super) answers: Vec<f32>,
     /// Of numbers: the rows that the intervals are fitted on.
     pub(super) out_of_fold: OutOfFold,
@@ -81,9 +84,10 @@ impl Data<'_> {
         self.class_sums(None, None).map(|sums| inverse(&sums, 1.0))
     }
 
-    /// The fold of held-out row `position`.
-    pub(super) fn fold(&self, position: usize) -> u8 {
-        self.folds.map_or(0, |folds| folds.of_row[self.split.validation[position]])
+    /// The part that held-out row `position` is in, of those whose answers are calibrated by the others: its fold, or one of
+    /// two halves.
+    fn part(&self, position: usize) -> usize {
+        self.folds.map_or(position % 2, |folds| usize::from(folds.of_row[self.split.validation[position]]))
     }
 
     /// Positions among the held-out rows, each as often as it weighs, of those that `wanted` holds for.
@@ -100,31 +104,57 @@ impl Data<'_> {
         positions.iter().flat_map(|&at| &answers[at * width..(at + 1) * width]).copied().collect()
     }
 
+    fn rows_at(&self, positions: &[usize]) -> Vec<usize> {
+        positions.iter().map(|&at| self.split.validation[at]).collect()
+    }
+
     fn classes_at(&self, positions: &[usize]) -> Option<Vec<u32>> {
+        self.classes_of(&self.rows_at(positions))
+    }
+
+    fn values_at(&self, positions: &[usize]) -> Vec<f32> {
+        self.values_of(&self.rows_at(positions))
+    }
+
+    fn classes_of(&self, rows: &[usize]) -> Option<Vec<u32>> {
         let Encoded::Classes(ids) = self.targets else { return None };
-        Some(positions.iter().map(|&at| ids[self.split.validation[at]]).collect())
+        Some(rows.iter().map(|&row| ids[row]).collect())
+    }
+
+    fn values_of(&self, rows: &[usize]) -> Vec<f32> {
+        let Encoded::Values(values) = self.targets else { return Vec::new() };
+        rows.iter().map(|&row| values[row]).collect()
     }
 
     /// The classes of all held-out rows; none where the target is a number.
     pub(super) fn held_out_classes(&self) -> Option<Vec<u32>> {
-        let Encoded::Classes(ids) = self.targets else { return None };
-        Some(self.split.validation.iter().map(|&row| ids[row]).collect())
+        self.classes_of(&self.split.validation)
     }
 
-    fn values_at(&self, positions: &[usize]) -> Vec<f32> {
-        let Encoded::Values(values) = self.targets else { return Vec::new() };
-        positions.iter().map(|&at| values[self.split.validation[at]]).collect()
-    }
-
-    /// Loss on the held-out rows that `wanted` holds for, to choose weights by: log loss at the best temperature (the
-    /// temperature is refitted at the end anyway), or mean squared error; and the accuracy. Not a number without rows.
+    /// Loss on the held-out rows that `wanted` holds for, to choose weights by, and the accuracy, as [`Self::loss`] has them.
     pub(super) fn validate(&self, answers: &[f32], wanted: impl Fn(usize) -> bool) -> (f64, Option<f64>) {
         let positions = self.positions(wanted);
-        if positions.is_empty() {
+        self.loss(&self.at(&positions, answers), &self.rows_at(&positions))
+    }
+
+    /// Loss on the rows that choose the pass, from the answers to them.
+    pub(super) fn validate_stopping(&self, answers: &[f32]) -> (f64, Option<f64>) {
+        let rows = &self.split.stopping;
+        match self.drawn {
+            Some(Drawn { stopping, .. }) => {
+                self.loss(&self.at(stopping, answers), &stopping.iter().map(|&at| rows[at]).collect::<Vec<_>>())
+            }
+            None => self.loss(answers, rows),
+        }
+    }
+
+    /// Log loss at the best temperature (the temperature is refitted at the end anyway), or mean squared error; and the
+    /// accuracy. Not a number without rows.
+    fn loss(&self, answers: &[f32], rows: &[usize]) -> (f64, Option<f64>) {
+        if rows.is_empty() {
             return (f64::NAN, None);
         }
-        let answers = &self.at(&positions, answers);
-        match self.classes_at(&positions) {
+        match self.classes_of(rows) {
             Some(truths) => {
                 let temperature = fit_temperature(answers, self.outputs, &truths);
                 let right =
@@ -133,7 +163,7 @@ impl Data<'_> {
                 (log_loss(answers, self.outputs, &truths, temperature), Some(accuracy))
             }
             None => {
-                let truths = self.values_at(&positions);
+                let truths = self.values_of(rows);
                 let sum: f64 = answers.iter().zip(&truths).map(|(a, t)| f64::from(a - t).powi(2)).sum();
                 (sum / truths.len() as f64, None)
             }
@@ -181,23 +211,24 @@ impl Data<'_> {
         if matches!(self.targets, Encoded::Classes(_)) {
             let temperatures = self.temperatures(answers, &calibration, &known);
             for (at, row) in calibrated.chunks_exact_mut(self.outputs).enumerate() {
-                softmax_with_temperature(row, temperatures[usize::from(self.fold(at))]);
+                softmax_with_temperature(row, temperatures[self.part(at)]);
             }
         }
         CalibratedAnswers { calibration, answers: calibrated, out_of_fold }
     }
 
-    /// The temperature for the rows of each fold, fitted on the others; one for all where there are no folds.
+    /// The temperature for the rows of each part, fitted on the others.
     fn temperatures(&self, answers: &[f32], calibration: &Calibration, known: &[bool]) -> Vec<f32> {
-        let Some(folds) = self.folds.filter(|_| calibration.rows > 0) else {
-            return vec![calibration.temperature; self.folds.map_or(1, |folds| folds.count)];
-        };
-        let without = |fold: usize| {
-            let positions = self.positions(|at| usize::from(self.fold(at)) != fold && known[at]);
+        let parts = self.folds.map_or(2, |folds| folds.count);
+        if calibration.rows == 0 {
+            return vec![calibration.temperature; parts];
+        }
+        let without = |part: usize| {
+            let positions = self.positions(|at| self.part(at) != part && known[at]);
             let truths = self.classes_at(&positions).unwrap_or_default();
             fit_temperature(&self.at(&positions, answers), self.outputs, &truths)
         };
-        (0..folds.count).map(without).collect()
+        (0..parts).map(without).collect()
     }
 
     /// Whether the network that evaluates a held-out row has learned from two others of its class at least: its answer about a class
@@ -268,19 +299,35 @@ impl Data<'_> {
         found
     }
 
-    /// Figures on the held-out rows, from what [`Self::calibrate`] gave.
-    pub(super) fn figures(&self, answers: &[f32], target: &TargetEncoder, decision: &[f32]) -> Map<String, Value> {
+    /// Figures on the held-out rows, from what [`Self::calibrate`] gave; and an interval for each.
+    pub(super) fn figures(
+        &self,
+        answers: &[f32],
+        target: &TargetEncoder,
+        decision: &[f32],
+        seed: u64,
+    ) -> (Map<String, Value>, Map<String, Value>) {
         let positions = self.positions(|_| true);
-        let answers = &self.at(&positions, answers);
-        match (self.classes_at(&positions), target) {
-            (Some(truths), _) => metrics::to_map(&metrics::classification(answers, self.outputs, &truths, decision)),
-            (None, TargetEncoder::Number { mean, std }) => {
-                let scale = |v: &f32| f64::from(*v) * std + mean;
-                let truths: Vec<f64> = self.values_at(&positions).iter().map(scale).collect();
-                metrics::regression(&answers.iter().map(scale).collect::<Vec<_>>(), &truths)
+        let of = |positions: &[usize]| {
+            let answers = self.at(positions, answers);
+            match (self.classes_at(positions), target) {
+                (Some(truths), _) => {
+                    metrics::to_map(&metrics::classification(&answers, self.outputs, &truths, decision))
+                }
+                (None, TargetEncoder::Number { mean, std }) => {
+                    let scale = |v: &f32| f64::from(*v) * std + mean;
+                    let truths: Vec<f64> = self.values_at(positions).iter().map(scale).collect();
+                    metrics::regression(&answers.iter().map(scale).collect::<Vec<_>>(), &truths)
+                }
+                (None, TargetEncoder::Classes(_)) => Map::new(),
             }
-            (None, TargetEncoder::Classes(_)) => Map::new(),
-        }
+        };
+        let figures = of(&positions);
+        let effective = self.drawn.map_or(positions.len(), |drawn| drawn.rows);
+        let intervals = intervals(&figures, (positions.len(), effective, self.outputs), seed, |drawn| {
+            of(&drawn.iter().map(|&at| positions[at]).collect::<Vec<_>>())
+        });
+        (figures, intervals)
     }
 }
 

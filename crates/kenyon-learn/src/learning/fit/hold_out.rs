@@ -7,15 +7,28 @@ use crate::learning::{FitSpec, Validation};
 use crate::{Detail, Error, Result};
 use std::collections::HashMap;
 
-/// The rows on both sides; `share` are held out where the request leaves it open.
+/// The rows of each part; `share` are held out where the request leaves it open. Where it says which are, those that choose
+/// the pass are held out from the others by the same rule.
 pub(super) fn hold_out(table: &Table, targets: &Encoded, spec: &FitSpec, share: f32) -> Result<Split> {
-    match &spec.validation {
-        Validation::Auto => split::split(targets, share, spec.seed),
-        Validation::Share(share) => split::split(targets, *share, spec.seed),
-        Validation::Newest { column, share } => split::newest(targets, &moments(table, column)?, *share),
-        Validation::Groups { column, share } => split::groups(targets, &groups(table, column)?, *share, spec.seed),
-        Validation::From(row) => split::held_out(targets, &(*row..table.rows).collect::<Vec<_>>()),
-    }
+    // Of a draw of its own: with the same one, the rows would be drawn as the first ones were.
+    let inner = spec.seed.wrapping_add(1);
+    Ok(match &spec.validation {
+        Validation::Auto => split::split(targets, share, spec.seed)?.with_stopping(targets, inner),
+        Validation::Share(share) => split::split(targets, *share, spec.seed)?
+            .with_stopping_by(targets, |of, share| split::split(of, share, inner)),
+        Validation::Newest { column, share } => {
+            let order = moments(table, column)?;
+            split::newest(targets, &order, *share)?
+                .with_stopping_by(targets, |of, share| split::newest(of, &order, share))
+        }
+        Validation::Groups { column, share } => {
+            let groups = groups(table, column)?;
+            split::groups(targets, &groups, *share, spec.seed)?
+                .with_stopping_by(targets, |of, share| split::groups(of, &groups, share, inner))
+        }
+        Validation::From(row) => split::held_out(targets, &(*row..table.rows).collect::<Vec<_>>())?
+            .with_stopping_by(targets, |of, share| split::split(of, share, inner)),
+    })
 }
 
 fn column<'t>(table: &'t Table, name: &str) -> Result<&'t Column> {

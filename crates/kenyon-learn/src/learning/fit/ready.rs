@@ -28,7 +28,7 @@ pub(super) struct Ready {
     pub(super) task: Task,
     pub(super) target: TargetEncoder,
     pub(super) targets: Encoded,
-    /// The rows that are learned from, and those that are held out.
+    /// The rows that are learned from, and those that are held out, to choose the pass and to calibrate and measure.
     pub(super) parts: Split,
     /// Which member leaves each row out, where members do.
     pub(super) folds: Option<Folds>,
@@ -223,15 +223,19 @@ fn divided(
         let in_folds = !family.learns_unlabelled() || labelled.len() == table.rows;
         if let Some(count) = family.cross_fits(&config).filter(|_| in_folds) {
             let folds = split::folds(targets, count, spec.seed);
-            return Ok((Split { training: (0..table.rows).collect(), validation: labelled }, Some(folds)));
+            let parts = Split { training: (0..table.rows).collect(), validation: labelled, ..Split::default() };
+            return Ok((parts, Some(folds)));
         }
     }
-    Ok((hold_out(table, targets, spec, recipe::validation(profile, &[]))?, None))
+    Ok((hold_out(table, targets, spec, recipe::validation(profile, &left_out(spec)))?, None))
 }
 
 fn recipe_of(family: Family, profile: &DataProfile, spec: &FitSpec) -> Recipe {
-    let without: Vec<&str> = spec.without_rules.iter().map(String::as_str).collect();
-    Recipe::without(family, profile, &spec.config, &without)
+    Recipe::without(family, profile, &spec.config, &left_out(spec))
+}
+
+fn left_out(spec: &FitSpec) -> Vec<&str> {
+    spec.without_rules.iter().map(String::as_str).collect()
 }
 
 /// Removes training rows without a target unless the family can use them; returns how many.

@@ -99,10 +99,18 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Ends the training with the weights that were best on the held-out rows; and the metrics of the
-    /// last pass.
-    pub(super) fn finish(self) -> Result<(Box<dyn Network>, Map<String, Value>)> {
-        Ok((self.learner.finish(self.best)?, self.state.metrics))
+    /// Ends the training with the weights that were best on the rows that choose the pass; and the training loss of the last.
+    pub(super) fn finish(self) -> Result<(Box<dyn Network>, f64)> {
+        let loss = self.state.metrics.get("train_loss").and_then(Value::as_f64).unwrap_or(f64::NAN);
+        Ok((self.learner.finish(self.best)?, loss))
+    }
+
+    /// The least loss on the rows that choose the pass, the mean over members where each has its own; none where no rows
+    /// do.
+    pub(super) fn stopping_loss(&self) -> Option<f64> {
+        let members: Vec<f64> = self.state.members.iter().filter_map(|member| member.best).collect();
+        let mean = (!members.is_empty()).then(|| members.iter().sum::<f64>() / members.len() as f64);
+        mean.or(self.state.best)
     }
 
     /// The member that stops by each held-out row, and has not learned it either; none where members do not stop by rows.
@@ -254,15 +262,18 @@ impl<'a> Run<'a> {
     /// Validates, keeps the best weights, reports to the monitor; decides whether training ends here.
     fn end_epoch(&mut self) -> Result<()> {
         let stops = self.stops_by_folds();
-        let members: Vec<u8> = match self.data.folds {
+        let data = self.data;
+        let members: Vec<u8> = match data.folds {
             Some(folds) => {
-                let folds_of_rows = self.data.split.validation.iter().map(|&row| folds.of_row[row]);
+                let folds_of_rows = data.split.validation.iter().map(|&row| folds.of_row[row]);
                 folds_of_rows.map(|fold| if stops.is_some() { stopped_by(fold, folds) } else { fold }).collect()
             }
             None => Vec::new(),
         };
-        let answers = self.validation_answers(&members)?;
-        let (loss, accuracy) = self.data.validate(&answers, |_| true);
+        let rows = if data.folds.is_some() { &data.split.validation } else { &data.split.stopping };
+        let answers = self.answers(rows, &members)?;
+        let (loss, accuracy) =
+            if data.folds.is_some() { data.validate(&answers, |_| true) } else { data.validate_stopping(&answers) };
         let train_loss = self.state.epoch_loss / self.state.epoch_steps.max(1) as f64;
         self.state.metrics.insert("train_loss".into(), train_loss.into());
         self.state.metrics.insert("validation_loss".into(), loss.into());
@@ -275,8 +286,8 @@ impl<'a> Run<'a> {
             self.state.since_best = 0;
         } else if let Some(folds) = stops {
             self.keep_best_members(folds.count, &members, &answers)?;
-        } else if self.data.folds.is_some() {
-            // A schedule of its own: the rows that evaluate a member do not decide when it ends.
+        } else if data.folds.is_some() || rows.is_empty() {
+            // A schedule of its own: the rows that the figures are of do not decide when it ends.
         } else if self.state.best.is_none_or(|best| loss < best) {
             self.state.best = Some(loss);
             self.state.since_best = 0;
@@ -323,12 +334,12 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// The answers to the held-out rows, each by the member that `members` names, if it names any.
-    fn validation_answers(&mut self, members: &[u8]) -> Result<Vec<f32>> {
-        let mut answers = Vec::with_capacity(self.data.split.validation.len() * self.data.outputs);
+    /// The answers to `rows`, each by the member that `members` names, if it names any.
+    fn answers(&mut self, rows: &[usize], members: &[u8]) -> Result<Vec<f32>> {
+        let mut answers = Vec::with_capacity(rows.len() * self.data.outputs);
         let mut chunk = Batch::new();
         let mut members = members.chunks(CHUNK);
-        for rows in self.data.split.validation.chunks(CHUNK) {
+        for rows in rows.chunks(CHUNK) {
             chunk.select_into(self.data.batch, rows);
             answers.extend(match members.next() {
                 Some(members) => self::members(&mut *self.learner)?.forward(&chunk, members)?,

@@ -94,6 +94,27 @@ fn every_row_is_evaluated_by_a_member_that_has_not_learned_it() {
 }
 
 #[test]
+fn rows_that_measure_choose_nothing_else() {
+    // The last 20 rows are held out by the request; two of them exchange their targets, which leaves their mean.
+    let rows = |exchanged: bool| {
+        let x = numbers(120, 6);
+        let mut y: Vec<f64> = x.iter().map(|x| (x * 4.0).round()).collect();
+        (y[118], y[119]) = if exchanged { (-5.0, 5.0) } else { (5.0, -5.0) };
+        sample(Column::Number(y), vec![Column::Number(x)])
+    };
+    let config = json!({ "members": 1, "cross_fit": false, "hidden": [16], "epochs": 20, "early_stopping": 20 });
+    let spec = FitSpec { validation: Validation::From(100), ..spec(config) };
+    let (one, other) = (trained(&rows(false), &spec), trained(&rows(true), &spec));
+    assert_eq!(one.measured, other.measured, "the same network, whatever the rows that measure it");
+    assert_eq!(one.stopping_loss, other.stopping_loss);
+    assert_ne!(one.metrics["rmse"], other.metrics["rmse"]);
+    assert_eq!((one.held_out.rows, one.measured.rows.len()), (20, 20));
+    let [low, high] = [0, 1].map(|at| one.intervals["rmse"][at].as_f64().unwrap());
+    let rmse = one.metrics["rmse"].as_f64().unwrap();
+    assert!(low < rmse && rmse < high && one.metrics.keys().all(|name| !name.starts_with("validation")));
+}
+
+#[test]
 fn what_is_saved_answers_by_single_members_and_by_all() {
     let sample = overlapping(81);
     let fitted = trained(&sample, &small(0));
@@ -198,7 +219,7 @@ fn a_folds_figures_are_of_a_calibration_without_it() {
         })
         .collect();
     let all: Vec<usize> = (0..40).collect();
-    let split = Split { training: all.clone(), validation: all };
+    let split = Split { training: all.clone(), validation: all, ..Split::default() };
     let (batch, targets) = (crate::data::Batch::new(), Encoded::Classes(ids));
     let (targets, split) = (&targets, &split);
     let data = Data { batch: &batch, targets, split, folds: Some(&folds), outputs: 2, drawn: None, rest: None };

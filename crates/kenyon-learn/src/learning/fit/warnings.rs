@@ -271,7 +271,7 @@ mod tests {
         let column = table.column("y").unwrap();
         let target = TargetEncoder::fit("y", column, task, false).unwrap();
         let targets = target.encode(column).unwrap();
-        let split = Split { training: Vec::new(), validation: (0..200).collect() };
+        let split = Split { validation: (0..200).collect(), ..Split::default() };
         let warnings = of_data(&table, &plan, false, &target, &targets, &split);
         warnings.into_iter().map(|w| (w.code, w.column)).collect()
     }
