@@ -13,7 +13,6 @@ use crate::jobs::{Outcome, Runner, Trainer, Work, WorkerConfig, Workers};
 use crate::serving::{Engine, Limits, Settings, StoredModels, StreamOptions, Streams, encoders};
 use crate::store::{Change, JobKind, Store, StoreOptions};
 use crate::{Error, Kind, Result, telemetry};
-use kenyon_learn::data::formats;
 use kenyon_learn::learning::{Bundle, Monitor};
 use std::net::SocketAddr;
 use std::path::Path;
@@ -221,17 +220,7 @@ fn on_device(config: Config) -> Config {
 }
 
 fn workers(store: &Store, streams: Streams, engine: Engine, config: &Config) -> Workers {
-    let limits = formats::Limits { decompressed: config.max_decompressed_bytes, columns: config.max_columns };
-    let runner = Jobs {
-        trainer: Trainer {
-            limits,
-            memory: config.train_memory(),
-            program: config.program.clone(),
-            device: config.device,
-        },
-        streams,
-        engine,
-    };
+    let runner = Jobs { trainer: Trainer::new(config), streams, engine };
     Workers::new(store.clone(), Arc::new(runner), worker_config(config))
 }
 

@@ -10,7 +10,7 @@ use std::io::IsTerminal;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// HTTP requests by method, route and status.
 pub const HTTP_REQUESTS: &str = "kenyon_http_requests_total";
@@ -29,14 +29,11 @@ pub const PREQUENTIAL_WINDOW: &str = "kenyon_prequential_window";
 /// Always 1, with the version as a label.
 pub const BUILD_INFO: &str = "kenyon_build_info";
 
-type FilterHandle = reload::Handle<EnvFilter, Registry>;
-static FILTER: OnceLock<FilterHandle> = OnceLock::new();
 static METRICS: OnceLock<PrometheusHandle> = OnceLock::new();
 
 /// Starts logging to standard error. Only the first call of a process has an effect.
 pub fn init_logs(config: &Config) {
     let filter = EnvFilter::try_new(&config.log).unwrap_or_else(|_| EnvFilter::new("info"));
-    let (filter, handle) = reload::Layer::new(filter);
     let json = match config.log_format {
         LogFormat::Json => true,
         LogFormat::Human => false,
@@ -48,15 +45,7 @@ pub fn init_logs(config: &Config) {
     } else {
         layer.with_target(false).with_ansi(std::io::stderr().is_terminal()).boxed()
     };
-    if tracing_subscriber::registry().with(filter).with(layer).try_init().is_ok() {
-        let _ = FILTER.set(handle);
-    }
-}
-
-/// Changes what is logged while running; `false` when the filter cannot be read.
-pub fn set_log_filter(filter: &str) -> bool {
-    let Ok(parsed) = EnvFilter::try_new(filter) else { return false };
-    FILTER.get().is_some_and(|handle| handle.reload(parsed).is_ok())
+    let _ = tracing_subscriber::registry().with(filter).with(layer).try_init();
 }
 
 /// The process's metrics; the first call starts counting.

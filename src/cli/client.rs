@@ -3,7 +3,8 @@
 use super::Connection;
 use super::show::{self, Bar};
 use anyhow::{Context as _, bail};
-use futures::StreamExt;
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt};
 use reqwest::{Method, RequestBuilder, Response};
 use serde_json::Value;
 use std::path::Path;
@@ -11,6 +12,9 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 
 const DEFAULT: &str = "http://127.0.0.1:8080";
+
+/// How often an empty line is sent where a pipe has nothing: a server gives up a sender that is silent for long.
+const KEEP_ALIVE: Duration = Duration::from_secs(2);
 
 /// A server and a key.
 #[derive(Clone, Debug)]
@@ -170,14 +174,39 @@ fn problem_text(problem: &Value) -> Option<String> {
     Some(text)
 }
 
-/// Reads a file, or the standard input for `-`.
+/// Reads a file, or lines of the standard input for `-`.
 pub(super) async fn read_input(path: &Path) -> anyhow::Result<reqwest::Body> {
     let path = if path.as_os_str() == "-" { Path::new("/dev/stdin") } else { path };
     let mut file = tokio::fs::File::open(path).await.with_context(|| format!("cannot open {}", path.display()))?;
-    if file.metadata().await?.len() < 1 << 16 {
+    let about = file.metadata().await?;
+    // The length of a pipe is 0, whatever comes out of it.
+    if !about.is_file() {
+        return Ok(reqwest::Body::wrap_stream(lines_of(file)));
+    }
+    if about.len() < 1 << 16 {
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).await?;
         return Ok(bytes.into());
     }
     Ok(reqwest::Body::wrap_stream(tokio_util::io::ReaderStream::with_capacity(file, 1 << 16)))
+}
+
+/// Whole lines of a pipe as they come out of it.
+fn lines_of(pipe: tokio::fs::File) -> impl Stream<Item = std::io::Result<Bytes>> {
+    futures::stream::try_unfold(Some((pipe, BytesMut::new())), |open| async move {
+        let Some((mut pipe, mut waiting)) = open else { return Ok(None) };
+        loop {
+            waiting.reserve(1 << 16);
+            // A read that is given up goes on, and the next one has what it found.
+            let Ok(read) = tokio::time::timeout(KEEP_ALIVE, pipe.read_buf(&mut waiting)).await else {
+                return Ok(Some((Bytes::from_static(b"\n"), Some((pipe, waiting)))));
+            };
+            if read? == 0 {
+                return Ok((!waiting.is_empty()).then(|| (waiting.freeze(), None)));
+            }
+            if let Some(end) = waiting.iter().rposition(|&byte| byte == b'\n') {
+                return Ok(Some((waiting.split_to(end + 1).freeze(), Some((pipe, waiting)))));
+            }
+        }
+    })
 }

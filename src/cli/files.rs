@@ -128,11 +128,18 @@ pub(super) async fn find_bundle(model: &str, connection: &Connection) -> anyhow:
     if path.is_file() {
         return Ok(Some(path));
     }
-    let local = local_bundle(model);
-    if local.is_file() && Client::if_running(connection).await?.is_none() {
-        return Ok(Some(local));
+    // No model of a server has such a name.
+    if model.contains(['.', '/', '\\']) {
+        bail!("there is no file {model}");
     }
-    Ok(None)
+    if Client::if_running(connection).await?.is_some() {
+        return Ok(None);
+    }
+    let local = local_bundle(model);
+    if !local.is_file() {
+        bail!("no server answers at {}, and there is no file {}", Client::new(connection)?.base(), local.display());
+    }
+    Ok(Some(local))
 }
 
 fn load(path: &Path) -> anyhow::Result<Bundle> {

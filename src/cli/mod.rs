@@ -141,7 +141,10 @@ enum Command {
 
 /// Runs the program; the exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misused(&error),
+    };
     if matches!(cli.command, Command::Job) {
         return crate::jobs::compute_for_supervisor();
     }
@@ -157,6 +160,20 @@ pub fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints what is wrong with the arguments, or the help that they ask for; the exit code.
+fn misused(error: &clap::Error) -> ExitCode {
+    let json = std::env::args_os().skip(1).take_while(|argument| argument != "--").any(|argument| argument == "--json");
+    if json && error.use_stderr() {
+        let text = error.render().to_string();
+        let detail = text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned();
+        eprintln!("{}", show::error(&anyhow::Error::msg(detail)));
+    } else {
+        // Nothing is left to do where that cannot be printed.
+        let _ = error.print();
+    }
+    ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
 }
 
 fn run(cli: Cli) -> anyhow::Result<()> {
@@ -201,7 +218,10 @@ fn run(cli: Cli) -> anyhow::Result<()> {
         // Done before anything else.
         Command::Job => Ok(()),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "kenyon", &mut std::io::stdout());
+            // Written at once: the generator panics where its writer fails.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "kenyon", &mut script);
+            show::bytes(&script);
             Ok(())
         }
         Command::Man { folder } => clap_mangen::generate_to(Cli::command(), &folder)
@@ -226,7 +246,11 @@ fn workers() -> anyhow::Result<tokio::runtime::Runtime> {
 
 /// A client command needs one thread only.
 fn client(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // A read of the standard input that was begun would be waited for.
+    runtime.shutdown_background();
+    result
 }
 
 /// The model name derived from a file's name.

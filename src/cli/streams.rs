@@ -58,7 +58,7 @@ impl Forget {
     }
 }
 
-/// Arguments of `kenyon traffic`.
+/// Arguments of `kenyon traffic`; what no option names stays as it is, and without any it is shown.
 #[derive(Debug, Args)]
 pub(super) struct Traffic {
     /// A model of the server.
@@ -69,9 +69,15 @@ pub(super) struct Traffic {
     /// A version that answers a share of the requests, `4=0.1`.
     #[arg(long, value_name = "VERSION=SHARE", value_parser = share)]
     canary: Option<(u64, f64)>,
+    /// Ends the canary.
+    #[arg(long, conflicts_with = "canary")]
+    no_canary: bool,
     /// A version that answers too, without being seen.
     #[arg(long)]
     shadow: Option<u64>,
+    /// Ends the shadow.
+    #[arg(long, conflicts_with = "shadow")]
+    no_shadow: bool,
 }
 
 fn share(text: &str) -> Result<(u64, f64), String> {
@@ -83,16 +89,34 @@ fn share(text: &str) -> Result<(u64, f64), String> {
 impl Traffic {
     pub(super) async fn run(self, at: Context) -> anyhow::Result<()> {
         let base = format!("/api/v1/models/{}", self.model);
-        let stable = match self.stable {
-            Some(stable) => stable,
-            None => match at.client()?.json(Method::GET, &base, None).await?["version"].as_u64() {
-                Some(version) => version,
-                None => bail!("the model serves no version yet"),
-            },
-        };
-        let canary = self.canary.map(|(version, weight)| json!({"version": version, "weight": weight}));
-        let body = json!({"stable": stable, "canary": canary, "shadow": self.shadow});
-        at.show(Method::PUT, &format!("{base}/traffic"), Some(&body)).await
+        let present = at.client()?.json(Method::GET, &base, None).await?["traffic"].take();
+        let moves = self.stable.is_some() || self.canary.is_some() || self.shadow.is_some();
+        if !(moves || self.no_canary || self.no_shadow) {
+            super::show::answer(&present, at.json);
+            return Ok(());
+        }
+        let wanted = self.changed(&present);
+        if wanted["stable"].is_null() {
+            bail!("the model serves no version yet");
+        }
+        at.show(Method::PUT, &format!("{base}/traffic"), Some(&wanted)).await
+    }
+
+    /// The present traffic with what the options name.
+    fn changed(&self, present: &Value) -> Value {
+        let mut traffic = present.clone();
+        if let Some(stable) = self.stable {
+            traffic["stable"] = stable.into();
+        }
+        if let Some((version, weight)) = self.canary {
+            traffic["canary"] = json!({"version": version, "weight": weight});
+        } else if self.no_canary {
+            traffic["canary"] = Value::Null;
+        }
+        if self.shadow.is_some() || self.no_shadow {
+            traffic["shadow"] = self.shadow.into();
+        }
+        traffic
     }
 }
 
@@ -137,6 +161,26 @@ impl Compare {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_option_leaves_the_rest_of_the_traffic() {
+        let none = || Traffic {
+            model: "m".into(),
+            stable: None,
+            canary: None,
+            no_canary: false,
+            shadow: None,
+            no_shadow: false,
+        };
+        let present = json!({"stable": 1, "canary": {"version": 2, "weight": 0.5}, "shadow": 3});
+        assert_eq!(none().changed(&present), present);
+        let canary = Traffic { canary: Some((4, 0.1)), ..none() }.changed(&present);
+        assert_eq!(canary, json!({"stable": 1, "canary": {"version": 4, "weight": 0.1}, "shadow": 3}));
+        let shadow = Traffic { shadow: Some(4), no_canary: true, ..none() }.changed(&present);
+        assert_eq!(shadow, json!({"stable": 1, "canary": null, "shadow": 4}));
+        let stable = Traffic { stable: Some(2), no_shadow: true, ..none() }.changed(&present);
+        assert_eq!(stable, json!({"stable": 2, "canary": {"version": 2, "weight": 0.5}, "shadow": null}));
+    }
 
     #[test]
     fn a_share_belongs_to_a_version() {

@@ -58,6 +58,7 @@ pub const CODES: &[&str] = &[
     "duplicate_condition",
     "duplicate_field",
     "duplicate_input",
+    "duplicate_output",
     "empty_file",
     "empty_filter",
     "encoder_exists",

@@ -64,7 +64,7 @@ struct ShownDataset {
     digest: String,
     /// Counts up with every change; null where nothing was stored.
     revision: Option<u64>,
-    /// Its columns; in a list without histograms and examples.
+    /// Its columns; in a list without histograms, examples and the members of groups.
     columns: Vec<ColumnInfo>,
     /// What was noticed and not refused.
     warnings: Vec<Warning>,
@@ -339,6 +339,7 @@ impl ReadAs {
             words.dedup();
             options.missing = (!words.is_empty()).then_some(words);
         }
+        options.day_first = options.day_first.or_else(|| order_of_dates(columns));
         Ok(Self {
             format: Format::deserialize(&Value::from(format)).map_err(Error::internal)?,
             compression: Compression::deserialize(&Value::from(compression)).map_err(Error::internal)?,
@@ -347,11 +348,28 @@ impl ReadAs {
     }
 }
 
+/// Whether the day comes first in the dates of a file; none where no date needs it, or columns differ.
+fn order_of_dates(columns: &[ColumnInfo]) -> Option<bool> {
+    let dates = columns.iter().filter(|c| c.kind == ColumnKind::Timestamp);
+    let ordered = dates.filter(|c| c.examples.iter().filter_map(Value::as_str).any(needs_an_order));
+    let mut orders = ordered.filter_map(|c| c.spelling.as_ref()).map(|spelling| spelling.day_first);
+    let first = orders.next()?;
+    orders.all(|order| order == first).then_some(first)
+}
+
+/// Whether a date is written as `3/4/2024`, with other separators or more behind it, and not with the year first.
+fn needs_an_order(date: &str) -> bool {
+    let mut numbers = date.split(['/', '-', '.']);
+    let mut is_short = || numbers.next().is_some_and(|n| n.len() <= 2 && n.parse::<u8>().is_ok());
+    is_short() && is_short()
+}
+
 impl ShownDataset {
     /// The form in lists: without histograms and other long fields.
     fn small(mut self) -> Self {
         for column in &mut self.columns {
             (column.histogram, column.examples, column.words) = (Vec::new(), Vec::new(), Vec::new());
+            column.members = None;
         }
         for warning in &mut self.warnings {
             warning.examples.clear();

@@ -6,7 +6,7 @@ use super::error::{Answer, Problem};
 use super::read::{Json, Path};
 use super::schemas::Code;
 use crate::store::ModelName;
-use crate::{Detail, Error};
+use crate::{Detail, Error, Kind};
 use axum::extract::State;
 use kenyon_learn::learning::bundle::Bundle;
 use kenyon_learn::models::{LayerCode, layer_code};
@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-/// Rows of one request.
-const MAX_ROWS: usize = 4096;
+/// Rows of one request, also over the inference protocol.
+pub(crate) const MAX_ROWS: usize = 4096;
 
 pub(crate) fn router() -> OpenApiRouter<Api> {
     OpenApiRouter::new().routes(routes!(embed_rows))
@@ -59,6 +59,7 @@ struct Codes {
     responses((status = 200, body = Codes),
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
+    (status = 413, description = "too many rows", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "rows that do not fit, or another layer", body = Problem, content_type = "application/problem+json"),
     (status = 503, body = Problem, content_type = "application/problem+json")))]
 async fn embed_rows(
@@ -75,7 +76,8 @@ async fn embed_rows(
 fn codes(bundle: &Bundle, request: &EmbedRows) -> crate::Result<(String, usize, Vec<Code>)> {
     if request.rows.len() > MAX_ROWS {
         let detail = format!("at most {MAX_ROWS} rows a call");
-        return Err(Error::unprocessable("too_many_rows", detail.clone()).with_details([Detail::path("rows", detail)]));
+        let error = Error::new(Kind::TooLarge, "too_many_rows", detail.clone());
+        return Err(error.with_details([Detail::path("rows", detail)]));
     }
     let batch = bundle.encode_plain(&bundle.reader().from_values(&request.rows)?)?;
     let LayerCode { layer, width, values } = layer_code(&*bundle.network, &batch, request.layer.as_deref())?;

@@ -5,7 +5,7 @@ use super::error::{Answer, Problem};
 use super::read::{Path, Query, page_cursor, page_limit};
 use crate::jobs::follow;
 use crate::store::{Caller, Job, JobEvent, JobFilter, JobId, JobKind, JobStatus, ModelName};
-use crate::{Error, Result};
+use crate::{Detail, Error, Result};
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event, KeepAlive, Sse};
@@ -15,6 +15,7 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::collections::HashMap;
+use std::str::FromStr;
 use std::time::Duration;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -36,14 +37,14 @@ pub(crate) fn router() -> OpenApiRouter<Api> {
 #[into_params(parameter_in = Query)]
 struct Wanted {
     /// Only these.
-    #[param(inline)]
-    status: Option<JobStatus>,
+    #[param(value_type = Option<JobStatus>, inline)]
+    status: Option<String>,
     /// Of this model.
     #[param(inline)]
     model: Option<ModelName>,
     /// Only of this kind.
-    #[param(inline)]
-    kind: Option<JobKind>,
+    #[param(value_type = Option<JobKind>, inline)]
+    kind: Option<String>,
     /// Entries of a page, at most 1,000; 100 when missing.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
@@ -55,7 +56,7 @@ struct Wanted {
 /// A page of jobs.
 #[derive(Debug, Serialize, ToSchema)]
 struct JobPage {
-    /// The jobs, newest first.
+    /// The jobs, newest first; `result` has only numbers and words, `warnings` have no examples.
     items: Vec<Job>,
     /// Where the next page starts; null after the last.
     next_cursor: Option<String>,
@@ -71,10 +72,31 @@ async fn list_jobs(
 ) -> Answer<Json<JobPage>> {
     let limit = page_limit(wanted.limit)?;
     let cursor = page_cursor::<JobId>(wanted.cursor.as_deref())?.map(|id| id.to_string());
-    let filter = JobFilter { status: wanted.status, model: wanted.model, kind: wanted.kind };
+    let (status, kind) = (word("status", wanted.status.as_deref())?, word("kind", wanted.kind.as_deref())?);
+    let filter = JobFilter { status, model: wanted.model, kind };
     let mut page = api.store.jobs(&filter, limit, cursor.as_deref()).await?;
     page.items.retain(|job| job.models().all(|model| caller.allows_model(model)));
+    page.items.iter_mut().for_each(reduce);
     Ok(Json(JobPage { items: page.items, next_cursor: page.next_cursor }))
+}
+
+/// Makes of a job its form in lists: only the plain values of its result, and warnings without examples.
+fn reduce(job: &mut Job) {
+    if let Some(Value::Object(result)) = &mut job.result {
+        result.retain(|_, value| !value.is_array() && !value.is_object());
+    }
+    for examples in job.warnings.iter_mut().filter_map(|warning| warning.get_mut("examples")) {
+        *examples = json!([]);
+    }
+}
+
+/// A word of the query, whose error names the known ones.
+fn word<T: FromStr<Err = Error>>(name: &str, text: Option<&str>) -> Result<Option<T>> {
+    let located = |error: Error| {
+        let reason = error.detail.clone();
+        error.with_details([Detail::path(name, reason)])
+    };
+    text.map(|text| text.parse().map_err(located)).transpose()
 }
 
 /// One job.

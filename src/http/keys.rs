@@ -2,7 +2,7 @@
 
 use super::Api;
 use super::error::{Answer, Problem};
-use super::read::{Json, Path};
+use super::read::{Json, NoParameters, Path, Query};
 use crate::store::{ApiKey, ModelName, NewKey, Scope};
 use crate::{Detail, Error, Result};
 use axum::extract::State;
@@ -56,8 +56,9 @@ struct KeyPage {
 }
 
 /// All keys, without their secrets.
-#[utoipa::path(get, path = "/api/v1/keys", tag = "keys", security(("key" = ["admin"])), responses((status = 200, body = KeyPage)))]
-async fn list_keys(State(api): State<Api>) -> Answer<axum::Json<KeyPage>> {
+#[utoipa::path(get, path = "/api/v1/keys", tag = "keys", security(("key" = ["admin"])), responses((status = 200, body = KeyPage),
+    (status = 400, body = Problem, content_type = "application/problem+json")))]
+async fn list_keys(State(api): State<Api>, _: Query<NoParameters>) -> Answer<axum::Json<KeyPage>> {
     Ok(axum::Json(KeyPage { items: api.store.keys().await?, next_cursor: None }))
 }
 

@@ -12,7 +12,7 @@ mod comparisons;
 pub(crate) mod context;
 mod datasets;
 mod description;
-mod embed;
+pub(crate) mod embed;
 mod empty_models;
 mod encoders;
 pub(crate) mod error;

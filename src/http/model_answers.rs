@@ -11,7 +11,8 @@ use kenyon_learn::data::{Task, Warning};
 use kenyon_learn::learning::evaluate::Evaluation;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use utoipa::ToSchema;
 
 /// A model, with metrics of the served version.
@@ -31,14 +32,16 @@ pub(crate) struct ShownModel {
     target: String,
     /// The version that is served.
     version: Option<u64>,
-    /// The columns of its rows and of its target.
+    /// The columns of its rows and of its target; in a list without the members of groups.
     schema: ModelSchema,
-    /// Settings in full.
+    /// Settings in full; only for a single model, once they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<HashMap<String, Value>>)]
     config: Option<Map<String, Value>>,
-    /// Decisions of its training.
+    /// Decisions of its training; only for a single model, once they are known.
+    #[serde(skip_serializing_if = "Option::is_none")]
     notes: Option<Vec<String>>,
-    /// Warnings of its training.
+    /// Warnings of its training; in a list without examples.
     warnings: Vec<Warning>,
     /// Metrics of the served version.
     #[schema(value_type = Option<HashMap<String, Option<f64>>>)]
@@ -53,7 +56,7 @@ pub(crate) struct ShownModel {
     created_at: Timestamp,
     /// When it, its versions or its traffic last changed.
     updated_at: Timestamp,
-    /// Its versions, newest first; only for a single model.
+    /// Its versions, newest first, in the form of lists; only for a single model.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) versions: Option<Vec<ShownVersion>>,
     /// How the shadow compares with the answers; only for a single model that has one.
@@ -102,7 +105,8 @@ pub(crate) struct ModelPage {
 #[schema(as = Version, examples(json!({
     "version": 2, "state": "served", "family": "sparse_mlp",
     "metrics": { "accuracy": 0.96, "macro_f1": 0.96, "log_loss": 0.11, "expected_calibration_error": 0.02 },
-    "bytes": 48211, "job_id": "019401f0-a3c4-7a1e-8b2c-000000000001",
+    "intervals": { "accuracy": [0.92, 0.987] }, "evaluated_on": { "rows": 150, "kind": "out_of_fold" },
+    "guarantee": "cross_conformal", "bytes": 48211, "job_id": "019401f0-a3c4-7a1e-8b2c-000000000001",
     "dataset": { "name": "iris", "revision": 1, "digest": "5c1e…" }, "held_out": null, "warnings": [],
     "created_at": "2026-01-05T10:00:00Z"
 })))]
@@ -116,30 +120,62 @@ pub(crate) struct ShownVersion {
     /// Its metrics.
     #[schema(value_type = HashMap<String, Option<f64>>)]
     metrics: Value,
-    /// Confidence intervals of metrics, where they are known.
+    /// 95 % confidence intervals of metrics, lower and upper end, from resampling the rows of `evaluated_on`; only where
+    /// they are known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<HashMap<String, [f64; 2]>>)]
-    intervals: Option<Value>,
-    /// The rows of the metrics, where they are known.
+    intervals: Option<BTreeMap<String, [f64; 2]>>,
+    /// The rows that the metrics are measured on; only where they are known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schema(value_type = Option<HashMap<String, Value>>)]
-    evaluated_on: Option<Value>,
-    /// The guarantee of its sets and intervals, where it is known.
+    evaluated_on: Option<EvaluatedOn>,
+    /// What is guaranteed of its sets and intervals; only where it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
-    guarantee: Option<String>,
+    guarantee: Option<Guarantee>,
     /// Bytes of its files.
     bytes: u64,
     /// The job that made it.
     job_id: Option<JobId>,
     /// Its dataset.
     dataset: Option<LearnedFrom>,
-    /// Confusion and calibration on held-out rows.
+    /// The evaluation on the rows of `evaluated_on`. Unless `detail` is requested, `classes`, `confusion`, `recall` and
+    /// `calibration` are empty and `regression` is null.
     #[schema(value_type = Option<Evaluation>)]
     held_out: Option<Value>,
-    /// Warnings of its training.
+    /// Warnings of its training; without examples unless `detail` is requested.
     warnings: Vec<Warning>,
     /// When it was made.
     created_at: Timestamp,
+}
+
+/// The rows that metrics are measured on.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+struct EvaluatedOn {
+    /// Their number.
+    rows: u64,
+    /// How they were kept from what is evaluated.
+    kind: EvaluatedKind,
+}
+
+/// How rows were kept from the networks that are evaluated on them.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum EvaluatedKind {
+    /// Cross-fitted: every row is answered by the members of the ensemble that did not learn it.
+    OutOfFold,
+    /// Set aside: no row has taught a member, chosen an epoch or calibrated the answers.
+    HeldOut,
+}
+
+/// How often prediction sets and intervals contain the truth, on rows exchangeable with those they were calibrated on.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Guarantee {
+    /// At least as often as the requested coverage, on average over rows: calibrated on rows that no network learned.
+    SplitConformal,
+    /// About as often as the requested coverage: cross-fitted, calibrated on rows of which each is new to some networks.
+    CrossConformal,
+    /// Nothing: there were no rows to calibrate on.
+    #[serde(rename = "none")]
+    Uncalibrated,
 }
 
 /// The dataset of a version, at the time of its training.
@@ -231,6 +267,31 @@ impl ShownModel {
             shadow: None,
         }
     }
+
+    /// The form in lists: without members of groups, settings, decisions and examples.
+    pub(crate) fn small(mut self) -> Self {
+        for column in self.schema.features.iter_mut().flatten().chain(&mut self.schema.target) {
+            column.members = None;
+        }
+        (self.config, self.notes) = (None, None);
+        remove_examples(&mut self.warnings);
+        self
+    }
+}
+
+impl ShownVersion {
+    /// The form in lists: without what grows with the classes or the rows.
+    pub(crate) fn small(mut self) -> Self {
+        for (name, value) in self.held_out.iter_mut().filter_map(Value::as_object_mut).flatten() {
+            match name.as_str() {
+                "classes" | "confusion" | "recall" | "calibration" => *value = json!([]),
+                "regression" => *value = Value::Null,
+                _ => {}
+            }
+        }
+        remove_examples(&mut self.warnings);
+        self
+    }
 }
 
 impl From<&Version> for ShownVersion {
@@ -251,6 +312,12 @@ impl From<&Version> for ShownVersion {
             warnings: part(info, "warnings").unwrap_or_default(),
             created_at: version.created_at,
         }
+    }
+}
+
+fn remove_examples(warnings: &mut [Warning]) {
+    for warning in warnings {
+        warning.examples.clear();
     }
 }
 

@@ -6,7 +6,7 @@ use super::jobs::queued;
 use super::model_answers::{EvaluateAnswer, ModelPage, ShownModel, ShownVersion, TrainAnswer, VersionPage};
 use super::read::{self, Json, Paging, Path, Query, Raw};
 use super::schemas::Activity;
-use crate::jobs::{DryRun, TrainRequest};
+use crate::jobs::{DryRun, TrainRequest, Trainer};
 use crate::serving::MemoryPage;
 use crate::store::{Caller, DatasetName, IdempotencyKey, Job, JobStatus, Model, ModelName, Traffic};
 use crate::{Detail, Error, Kind, Result};
@@ -14,7 +14,6 @@ use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::response::{IntoResponse, Response};
-use kenyon_learn::data::formats::Limits;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -49,7 +48,7 @@ async fn list_models(
     let page = api.store.models(paging.limit()?, cursor.as_ref().map(ModelName::as_str)).await?;
     let served = api.store.served_versions(&page.items).await?;
     let allowed = page.items.iter().filter(|m| caller.allows_model(m.name.as_str()));
-    let items = allowed.map(|model| ShownModel::new(model, served.get(&model.name))).collect();
+    let items = allowed.map(|model| ShownModel::new(model, served.get(&model.name)).small()).collect();
     Ok(axum::Json(ModelPage { items, next_cursor: page.next_cursor }))
 }
 
@@ -63,7 +62,7 @@ async fn get_model(State(api): State<Api>, Path(name): Path<ModelName>) -> Answe
     let served = versions.iter().find(|v| Some(v.version) == model.traffic.stable);
     let shadow = api.engine.shadow_figures(name.as_str());
     let mut shown = ShownModel::new(&model, served);
-    shown.versions = Some(versions.iter().map(ShownVersion::from).collect());
+    shown.versions = Some(versions.iter().map(|version| ShownVersion::from(version).small()).collect());
     shown.shadow = shadow;
     Ok(axum::Json(shown))
 }
@@ -160,12 +159,29 @@ async fn evaluate(
     }
 }
 
+/// What of the versions.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+struct VersionQuery {
+    /// Whether `held_out` has classes, confusion, recall, calibration and residuals, and `warnings` have examples.
+    detail: Option<bool>,
+}
+
 /// Versions, newest first.
 #[utoipa::path(get, path = "/api/v1/models/{name}/versions", tag = "models", security(("key" = ["read"])),
-    params(("name" = inline(ModelName), Path)), responses((status = 200, body = VersionPage),
+    params(("name" = inline(ModelName), Path), VersionQuery), responses((status = 200, body = VersionPage),
+    (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json")))]
-async fn versions(State(api): State<Api>, Path(name): Path<ModelName>) -> Answer<axum::Json<VersionPage>> {
-    let items = api.store.versions(&name).await?.iter().map(ShownVersion::from).collect();
+async fn versions(
+    State(api): State<Api>,
+    Path(name): Path<ModelName>,
+    Query(query): Query<VersionQuery>,
+) -> Answer<axum::Json<VersionPage>> {
+    let mut items: Vec<ShownVersion> = api.store.versions(&name).await?.iter().map(ShownVersion::from).collect();
+    if !query.detail.unwrap_or(false) {
+        items = items.into_iter().map(ShownVersion::small).collect();
+    }
     Ok(axum::Json(VersionPage { items, next_cursor: None }))
 }
 
@@ -274,9 +290,7 @@ impl Api {
 
     /// What a training would do.
     async fn dry_run(&self, request: &TrainRequest) -> Result<DryRun> {
-        let config = &self.config;
-        let limits = Limits { decompressed: config.max_decompressed_bytes, columns: config.max_columns };
-        self.queue.dry_run(request, limits, (config.job_threads(), config.device)).await
+        self.queue.dry_run(request, &Trainer::new(&self.config), self.config.job_threads()).await
     }
 
     /// The answer to a change of versions: this process serves the new version before it answers.

@@ -7,7 +7,7 @@ use super::read::{Json, Path};
 use super::schemas::Recalled;
 use crate::serving::reasons::Memory;
 use crate::store::ModelName;
-use crate::{Detail, Error};
+use crate::{Detail, Error, Kind};
 use axum::extract::State;
 use kenyon_learn::learning::bundle::Bundle;
 use serde::{Deserialize, Serialize};
@@ -62,6 +62,7 @@ struct Neighbors {
     (status = 400, body = Problem, content_type = "application/problem+json"),
     (status = 404, body = Problem, content_type = "application/problem+json"),
     (status = 409, description = "the model remembers no rows", body = Problem, content_type = "application/problem+json"),
+    (status = 413, description = "too many rows", body = Problem, content_type = "application/problem+json"),
     (status = 422, description = "rows that do not fit", body = Problem, content_type = "application/problem+json"),
     (status = 503, body = Problem, content_type = "application/problem+json")))]
 async fn find_neighbors(
@@ -76,14 +77,14 @@ async fn find_neighbors(
 }
 
 fn nearest(bundle: &Bundle, request: &FindNeighbors) -> crate::Result<Vec<Vec<Memory>>> {
-    let refused = |code, field, detail: String| {
-        Err(Error::unprocessable(code, detail.clone()).with_details([Detail::path(field, detail)]))
+    let refused = |kind, code, field, detail: String| {
+        Err(Error::new(kind, code, detail.clone()).with_details([Detail::path(field, detail)]))
     };
     if request.rows.len() > MAX_ROWS {
-        return refused("too_many_rows", "rows", format!("at most {MAX_ROWS} rows a call"));
+        return refused(Kind::TooLarge, "too_many_rows", "rows", format!("at most {MAX_ROWS} rows a call"));
     }
     if !(1..=MAX_NEIGHBORS).contains(&request.k) {
-        return refused("bad_neighbors", "k", format!("k is 1 to {MAX_NEIGHBORS}"));
+        return refused(Kind::Unprocessable, "bad_neighbors", "k", format!("k is 1 to {MAX_NEIGHBORS}"));
     }
     let batch = bundle.encode_plain(&bundle.reader().from_values(&request.rows)?)?;
     let Some(found) = bundle.network.nearest(&batch, request.k)? else {

@@ -41,7 +41,7 @@ pub(super) struct ReadQuery {
     day_first: Option<bool>,
     /// Refuse the file when a cell does not fit its column's kind.
     strict: Option<bool>,
-    /// Read the file and answer as usual, but store nothing (`PUT` only).
+    /// Read the file and answer as usual, but store nothing.
     pub(super) dry_run: Option<bool>,
 }
 

@@ -99,10 +99,7 @@ pub(super) enum TaskKind {
         column: String,
     },
     /// What a training would take.
-    Probe {
-        training: Box<Training>,
-        rows: ProbeRows,
-    },
+    Probe { training: Box<Training>, rows: ProbeRows },
 }
 
 /// Rows of a trial.

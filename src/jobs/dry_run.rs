@@ -1,41 +1,45 @@
 //! What a training would do: its data are read and encoded, and it trains for a moment, from which its time and
-//! memory are estimated. Nothing is stored.
+//! memory are estimated. That trial runs as a training does, in a process of its own and within its memory. Nothing is
+//! stored.
 
-use super::compute::{Training, sample_size};
-use super::inputs::local_parts;
-use super::inputs::summary;
+use super::compute::{self, Computed, Given, ProbeRows, Source, TaskKind, Training, sample_size};
+use super::memory;
+use super::probe::Probed;
 use super::train_request::{DivideBy, HeldOut, TrainRequest, TrainingPlan};
-use super::trainer::candidates;
+use super::trainer::{self, Trainer, candidates};
 use crate::store::Store;
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 use kenyon_learn::data::encoder::DroppedColumn;
-use kenyon_learn::data::formats::{Limits, RowFile};
 use kenyon_learn::data::plan;
 use kenyon_learn::data::schema::{ColumnKind, Summary};
 use kenyon_learn::data::warning::Warning;
 use kenyon_learn::device::DeviceName;
-use kenyon_learn::learning::fit::EncoderChoice;
-use kenyon_learn::learning::{FitSpec, Monitor, Prepared, Progress, fit};
+use kenyon_learn::learning::{Monitor, Progress, fit};
 use kenyon_learn::models::{Family, Task};
 use serde::Serialize;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::ToSchema;
 
 /// Rows that are read; what takes time and memory is scaled from them to all.
 const ROWS: u64 = 50_000;
 /// The same where a pretrained encoder may read a column, which takes milliseconds a row.
 const ENCODED_ROWS: u64 = 2_000;
-/// How long it trains.
-const PROBE: Duration = Duration::from_millis(1500);
-/// Share of the planned passes that a training makes before early stopping ends it, about (benches, estimates).
-const PASSES: f64 = 0.8;
+/// Fewer rows than that say nothing about all.
+const FEWEST_ROWS: u64 = 200;
+/// The part of the memory of a training that the rows take, by an estimate that is rather too low.
+const MEMORY_SHARE: u64 = 8;
 /// Seconds that every job takes besides training: claim, checkpoint, files, transaction.
 const FIXED_SECONDS: f64 = 0.1;
 /// Bytes that every training takes beside its rows and its network, about (benches, estimates).
 const FIXED_BYTES: f64 = 36.0 * (1 << 20) as f64;
 /// The peak of a training over the bytes of its rows: copies while it reads, encodes and calibrates.
 const PEAK: f64 = 2.5;
+/// Dry runs at a time. They do not wait for jobs, and each may take the memory of one.
+const AT_ONCE: usize = 2;
+/// Dry runs that run or wait.
+const ADMITTED: usize = 16;
 
 /// What a training would do.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -92,88 +96,161 @@ pub struct PlannedSplit {
     pub validation: u64,
 }
 
-/// Reads the data of `request` and trains on them for a moment.
+/// The dry runs of a server: a few at a time, some more wait, others are refused.
+#[derive(Clone, Debug)]
+pub(super) struct DryRuns {
+    admitted: Arc<Semaphore>,
+    running: Arc<Semaphore>,
+}
+
+/// The place of a dry run among them, until it is dropped.
+#[derive(Debug)]
+pub(super) struct Turn {
+    _admitted: OwnedSemaphorePermit,
+    _running: OwnedSemaphorePermit,
+}
+
+impl Default for DryRuns {
+    fn default() -> Self {
+        Self { admitted: Arc::new(Semaphore::new(ADMITTED)), running: Arc::new(Semaphore::new(AT_ONCE)) }
+    }
+}
+
+impl DryRuns {
+    /// Waits for one's turn; 429 `queue_full` where too many do.
+    pub(super) async fn turn(&self) -> Result<Turn> {
+        let full = |_| {
+            let error = Error::new(Kind::Overloaded, "queue_full", "too many dry runs are waiting");
+            error.with_retry_after(5)
+        };
+        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(full)?;
+        let running = Arc::clone(&self.running).acquire_owned().await.map_err(Error::internal)?;
+        Ok(Turn { _admitted: admitted, _running: running })
+    }
+}
+
+/// Reads the data of `request` and trains on them for a moment, on some threads.
 pub(super) async fn run(
     store: &Store,
     request: &TrainRequest,
     plan: TrainingPlan,
-    limits: Limits,
-    (threads, device): (usize, DeviceName),
+    (trainer, threads): (&Trainer, usize),
+    turn: Turn,
 ) -> Result<DryRun> {
-    let dataset = store.dataset(&request.dataset).await?;
-    let summary = summary(&dataset.columns)?;
-    let parts = local_parts(store, &dataset).await?;
+    let source = trainer::source(store, &store.dataset(&request.dataset).await?).await?;
     let held_out = match &request.validation {
-        Some(HeldOut::Dataset(name)) => Some(store.dataset(name).await?),
+        Some(HeldOut::Dataset(name)) => Some(trainer::source(store, &store.dataset(name).await?).await?),
         _ => None,
     };
-    let other = match &held_out {
-        Some(other) => local_parts(store, other).await?,
-        None => Vec::new(),
-    };
-    let rows = dataset.rows + held_out.map_or(0, |other| other.rows);
+    let summary = source.summary()?;
+    let all = source.dataset.rows + held_out.as_ref().map_or(0, |other| other.dataset.rows);
     let inputs = plan.resolved.inputs.clone();
     let candidates = candidates(store, request, &inputs).await?;
-    let training = Training { request: request.clone(), held_out: None, inputs, candidates };
-    let work = move || Probing { training, plan, summary, parts, other, rows, limits, threads, device }.run();
-    tokio::task::spawn_blocking(work).await.map_err(Error::internal)?
+    let training = Training { request: request.clone(), held_out, inputs, candidates };
+    let read = rows_read(&training, &plan, (&source, &summary), trainer.limit());
+    let scratch = store.scratch_folder()?;
+    let what = TaskKind::Probe { training: Box::new(training.clone()), rows: ProbeRows { all, read } };
+    let place = (threads, scratch.path());
+    let task = trainer.task(store, what, source, &training.encoders(), place).await?;
+    let probed = probed(trainer.clone(), task, (scratch, turn)).await?;
+    Ok(Planned { training, plan, summary, rows: all, probed }.dry_run())
 }
 
-struct Probing {
+/// How many rows are read: of large ones so few that they take a small part of the memory that a training may.
+fn rows_read(training: &Training, plan: &TrainingPlan, (source, summary): (&Source, &Summary), limit: u64) -> u64 {
+    let most = if training.encoders().is_empty() { ROWS } else { ENCODED_ROWS };
+    let estimated = memory::estimate(summary, &source.dataset, &plan.resolved, summary.rows);
+    let bytes_a_row = estimated / summary.rows.max(1) + 1;
+    let there = memory::available().map_or(limit, |there| there.min(limit)) / MEMORY_SHARE;
+    (there / bytes_a_row).clamp(FEWEST_ROWS, most)
+}
+
+/// Has the trial made; `held` is dropped when it has ended, which it does soon when nobody waits for it any more.
+async fn probed(trainer: Trainer, task: compute::Task, held: impl Send + 'static) -> Result<Probed> {
+    let waiting = Waiting(Arc::default());
+    let monitor = GivenUp(Arc::clone(&waiting.0));
+    let work = move || {
+        let _held = held;
+        trainer.run_within(trainer.limit(), task, Given::default(), &monitor)
+    };
+    let computed = tokio::task::spawn_blocking(work).await.map_err(Error::internal)?;
+    drop(waiting);
+    match computed.map_err(ended)? {
+        Computed::Probed(found) => Ok(*found),
+        _ => Err(Error::internal("a trial made something")),
+    }
+}
+
+/// Why there is no answer. That the process of a trial was ended is no fault of the server, and the client is to know.
+fn ended(error: Error) -> Error {
+    let kind = match (error.kind, error.code) {
+        (Kind::Internal, "out_of_memory") => Kind::Unprocessable,
+        (Kind::Internal, "killed") => Kind::Unavailable,
+        _ => return error,
+    };
+    Error { kind, ..error }
+}
+
+/// A request that waits for a trial.
+struct Waiting(Arc<AtomicBool>);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// The monitor of a trial, canceled when its request is gone.
+struct GivenUp(Arc<AtomicBool>);
+
+impl Monitor for GivenUp {
+    fn progress(&self, _progress: &Progress, _epoch_ended: bool) {}
+
+    fn log(&self, _line: &str) {}
+
+    fn canceled(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
+        false
+    }
+
+    fn checkpoint(&self, _step: u64, _bytes: Vec<u8>) -> kenyon_learn::Result<()> {
+        Ok(())
+    }
+}
+
+/// A training with what its trial has found.
+struct Planned {
     training: Training,
     plan: TrainingPlan,
     summary: Summary,
-    parts: Vec<RowFile>,
-    other: Vec<RowFile>,
     /// Rows of both datasets.
     rows: u64,
-    limits: Limits,
-    threads: usize,
-    device: DeviceName,
+    probed: Probed,
 }
 
-impl Probing {
-    fn run(mut self) -> Result<DryRun> {
-        let begun = Instant::now();
-        let encodes = !self.training.candidates.is_empty() || self.training.inputs.iter().any(|i| i.encoder.is_some());
-        let rows = if encodes { ENCODED_ROWS } else { ROWS };
-        let (table, from) = plan::read_head(&self.parts, &self.other, &self.plan.columns(), &self.limits, rows)?;
-        let reading = begun.elapsed().as_secs_f64();
-        let from = (!self.other.is_empty()).then_some(from);
-        let request = &self.training.request;
-        let spec = FitSpec { device: self.device, ..request.fit_spec(from) };
-        let scale = self.rows as f64 / table.rows.max(1) as f64;
-        let sample = sample_size(request, &self.plan.columns(), self.rows);
-        let held = sample.map_or(self.rows as f64, |rows| rows as f64) / table.rows.max(1) as f64;
-        let planned = self.plan.resolved.clone();
-        let (resolved, choices) = self.training.choose_encoders(planned, &table, &spec, self.threads)?;
-        self.plan.resolved = resolved;
-        let resolved = &self.plan.resolved;
-        let monitor = Probe::default();
-        let begun = Instant::now();
-        let fitted = fit::fit(&table, resolved, &spec, self.threads, None, &monitor);
-        let ended = begun.elapsed().as_secs_f64();
-        let reported = monitor.reported.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let learning = match fitted {
-            Ok(_) => ended,
-            Err(error) if error.kind == kenyon_learn::Kind::Canceled => reported.seconds(begun),
-            Err(error) => return Err(error.into()),
-        };
+impl Planned {
+    fn dry_run(self) -> DryRun {
+        let Probed { family, device, bytes, training_bytes, reading, learning, .. } = self.probed;
+        let read = self.probed.rows.max(1) as f64;
+        let scale = self.rows as f64 / read;
+        let sample = sample_size(&self.training.request, &self.plan.columns(), self.rows);
+        let held = sample.map_or(self.rows as f64, |rows| rows as f64) / read;
         let trainings = self.training.request.search.as_ref().map_or(1.0, super::search::trainings);
-        let family = reported.family.ok_or_else(|| Error::internal("a training ended before it began"))?;
-        Ok(DryRun {
-            task: resolved.task,
+        DryRun {
+            task: self.plan.resolved.task,
             task_reason: self.task_reason(),
             family,
-            reason: reported.reason.clone().unwrap_or_else(|| "the request names it".to_owned()),
-            columns: self.columns(&reported.dropped, &choices),
-            split: self.split(&reported, scale, sample),
+            reason: self.probed.reason.clone().unwrap_or_else(|| "the request names it".to_owned()),
+            columns: self.columns(&self.probed.dropped, &self.probed.choices),
+            split: self.split(scale, sample),
             estimated_seconds: rounded(FIXED_SECONDS + (reading + learning * trainings) * scale),
-            estimated_bytes: (FIXED_BYTES + PEAK * reported.bytes as f64 * held + reported.training_bytes as f64)
-                as u64,
-            device: reported.device,
-            warnings: reported.warnings,
-        })
+            estimated_bytes: (FIXED_BYTES + PEAK * bytes as f64 * held + training_bytes as f64) as u64,
+            device,
+            warnings: self.probed.warnings,
+        }
     }
 
     fn task_reason(&self) -> String {
@@ -192,12 +269,12 @@ impl Probing {
         }
     }
 
-    fn columns(&self, dropped: &[DroppedColumn], choices: &[EncoderChoice]) -> Vec<PlannedColumn> {
+    fn columns(&self, dropped: &[DroppedColumn], choices: &[(String, String)]) -> Vec<PlannedColumn> {
         let resolved = &self.plan.resolved;
         let input = |input: &plan::ColumnPlan| {
             let reason = dropped.iter().find(|column| column.name == input.name).map(|column| column.reason.clone());
             let used = reason.is_none();
-            let choice = choices.iter().find(|choice| choice.column == input.name).map(|choice| choice.note.clone());
+            let choice = choices.iter().find(|(column, _)| *column == input.name).map(|(_, note)| note.clone());
             PlannedColumn { name: input.name.clone(), kind: input.kind, used, reason: reason.or(choice) }
         };
         let ignored = |name: &String| {
@@ -217,7 +294,8 @@ impl Probing {
         resolved.inputs.iter().map(input).chain(resolved.ignored.iter().map(ignored)).collect()
     }
 
-    fn split(&self, reported: &Reported, scale: f64, sample: Option<usize>) -> PlannedSplit {
+    fn split(&self, scale: f64, sample: Option<usize>) -> PlannedSplit {
+        let reported = &self.probed;
         let (by, column) = match &self.training.request.validation {
             None if reported.folds > 0 => ("folds", None),
             None | Some(HeldOut::Share(_)) => ("share", None),
@@ -240,74 +318,35 @@ fn rounded(seconds: f64) -> f64 {
     (seconds * 1000.0).round() / 1000.0
 }
 
-/// A monitor that stops a training after a moment.
-#[derive(Default)]
-struct Probe {
-    reported: Mutex<Reported>,
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
 
-/// What the training reported.
-#[derive(Default)]
-struct Reported {
-    prepared: Option<Instant>,
-    family: Option<Family>,
-    reason: Option<String>,
-    dropped: Vec<DroppedColumn>,
-    device: DeviceName,
-    warnings: Vec<Warning>,
-    training: usize,
-    held_out: usize,
-    folds: usize,
-    bytes: u64,
-    training_bytes: u64,
-    /// Share of the planned steps, and when it was reached.
-    reached: Option<(f64, Instant)>,
-}
-
-impl Reported {
-    /// How long the training would take, extrapolated from the steps it has made.
-    fn seconds(&self, begun: Instant) -> f64 {
-        let Some(prepared) = self.prepared else { return 0.0 };
-        let preparing = (prepared - begun).as_secs_f64();
-        let steps = match self.reached {
-            Some((fraction, at)) if fraction > 0.0 => (at - prepared).as_secs_f64() / fraction * PASSES,
-            // Not even one step was made: it takes long.
-            _ => PROBE.as_secs_f64() * 100.0,
-        };
-        preparing + steps
-    }
-}
-
-impl Monitor for Probe {
-    fn prepared(&self, prepared: &Prepared<'_>) {
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        reported.family = Some(prepared.family);
-        reported.reason = prepared.reason.map(str::to_owned);
-        reported.dropped = prepared.dropped.to_vec();
-        reported.warnings = prepared.warnings.to_vec();
-        reported.device = prepared.device;
-        (reported.training, reported.held_out, reported.folds) = (prepared.training, prepared.held_out, prepared.folds);
-        (reported.bytes, reported.training_bytes) = (prepared.bytes, (prepared.training_bytes)());
-        reported.prepared = Some(Instant::now());
+    #[tokio::test]
+    async fn a_few_run_some_wait_and_others_are_refused() {
+        let runs = DryRuns::default();
+        let mut running = Vec::new();
+        for _ in 0..AT_ONCE {
+            running.push(runs.turn().await.unwrap());
+        }
+        let mut waiting: Vec<_> = (AT_ONCE..ADMITTED).map(|_| Box::pin(runs.turn())).collect();
+        for turn in &mut waiting {
+            assert!(futures::poll!(turn).is_pending());
+        }
+        let refused = runs.turn().await.unwrap_err();
+        assert_eq!((refused.kind, refused.code), (Kind::Overloaded, "queue_full"));
+        running.pop();
+        assert!(waiting[0].as_mut().await.is_ok());
+        // One that gives up makes room.
+        waiting.pop();
+        assert!(futures::poll!(Box::pin(runs.turn())).is_pending());
     }
 
-    fn progress(&self, progress: &Progress, _epoch_ended: bool) {
-        let mut reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        reported.reached = Some((progress.fraction, Instant::now()));
-    }
-
-    fn log(&self, _line: &str) {}
-
-    fn canceled(&self) -> bool {
-        let reported = self.reported.lock().unwrap_or_else(PoisonError::into_inner);
-        reported.prepared.is_some_and(|prepared| prepared.elapsed() > PROBE)
-    }
-
-    fn checkpoint_due(&self, _epoch_ended: bool) -> bool {
-        false
-    }
-
-    fn checkpoint(&self, _step: u64, _bytes: Vec<u8>) -> kenyon_learn::Result<()> {
-        Ok(())
+    #[test]
+    fn a_process_that_was_ended_is_no_failure_of_the_server() {
+        let of = |code| ended(Error::new(Kind::Internal, code, "it")).kind;
+        assert_eq!((of("out_of_memory"), of("killed")), (Kind::Unprocessable, Kind::Unavailable));
+        assert_eq!(ended(Error::internal("a fault")).kind, Kind::Internal);
     }
 }

@@ -28,6 +28,7 @@ mod inputs;
 mod memory;
 mod messages;
 mod predictor;
+mod probe;
 mod queue;
 mod reporter;
 mod runner;

@@ -2,15 +2,14 @@
 
 use super::comparer::CompareRequest;
 use super::distiller::{DistillRequest, Distillation};
-use super::dry_run::{self, DryRun};
+use super::dry_run::{self, DryRun, DryRuns};
 use super::inputs::summary;
 use super::predictor::BatchRequest;
 use super::schema_guard;
 use super::train_request::{HeldOut, TrainRequest, TrainingPlan};
+use super::trainer::Trainer;
 use crate::store::{DatasetName, EncoderName, IdempotencyKey, Job, JobId, JobKind, ModelName, NewJob, NewModel, Store};
 use crate::{Error, Result};
-use kenyon_learn::data::formats::Limits;
-use kenyon_learn::device::DeviceName;
 use serde_json::{Value, json};
 
 /// Where jobs are submitted. Cheap to clone.
@@ -18,12 +17,13 @@ use serde_json::{Value, json};
 pub struct Queue {
     store: Store,
     max_queued: u64,
+    dry_runs: DryRuns,
 }
 
 impl Queue {
     /// The queue of `store`; 429 `queue_full` when `max_queued` jobs wait already.
     pub fn new(store: Store, max_queued: u64) -> Self {
-        Self { store, max_queued }
+        Self { store, max_queued, dry_runs: DryRuns::default() }
     }
 
     /// Queues a training, which makes the model if there is none; `false` when the idempotency key
@@ -58,11 +58,12 @@ impl Queue {
         self.store.submit_job(new, self.max_queued, key).await
     }
 
-    /// What a training would do, determined by reading the data and training on them for a moment, on some threads or a
-    /// device.
-    pub async fn dry_run(&self, request: &TrainRequest, limits: Limits, place: (usize, DeviceName)) -> Result<DryRun> {
+    /// What a training by `trainer` on some threads would do, determined by reading the data and training on them for a
+    /// moment; 429 `queue_full` when too many requests wait for that.
+    pub async fn dry_run(&self, request: &TrainRequest, trainer: &Trainer, threads: usize) -> Result<DryRun> {
         let plan = self.checked(request).await?;
-        dry_run::run(&self.store, request, plan, limits, place).await
+        let turn = self.dry_runs.turn().await?;
+        dry_run::run(&self.store, request, plan, (trainer, threads), turn).await
     }
 
     /// The plan of a request, so that errors are returned before the job is queued.

@@ -11,6 +11,7 @@ use super::runner::{Outcome, Runner, Work};
 use super::schema_guard;
 use super::supervise::{self, Place};
 use super::train_request::TrainRequest;
+use crate::config::Config;
 use crate::store::{Dataset, JobInput, JobKind, NewVersion, Store};
 use crate::{Error, Kind, Result};
 use kenyon_learn::data::encoder::DroppedColumn;
@@ -55,11 +56,21 @@ impl Runner for Trainer {
 }
 
 impl Trainer {
+    /// By the settings of a server.
+    pub fn new(config: &Config) -> Self {
+        Self {
+            limits: Limits { decompressed: config.max_decompressed_bytes, columns: config.max_columns },
+            memory: config.train_memory(),
+            program: config.program.clone(),
+            device: config.device,
+        }
+    }
+
     fn train(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
         let request: TrainRequest = serde_json::from_value(work.job.spec.clone()).map_err(Error::internal)?;
         let JobInput { dataset, held_out, .. } = input(work)?;
-        let source = source(work, dataset)?;
-        let held_out = held_out.as_ref().map(|other| self::source(work, other)).transpose()?;
+        let source = work.wait(source(&work.store, dataset))?;
+        let held_out = held_out.as_ref().map(|other| work.wait(self::source(&work.store, other))).transpose()?;
         let mut inputs = request.plan(&source.summary()?)?.resolved.inputs;
         work.wait(work.store.find_encoders(&mut inputs))?;
         let candidates = work.wait(candidates(&work.store, &request, &inputs))?;
@@ -68,9 +79,8 @@ impl Trainer {
         training.check_memory(&source, memory::available().map_or(limit, |there| there.min(limit)))?;
         let what = TaskKind::Train(Box::new(training.clone()));
         let scratch = work.store.scratch_folder()?;
-        let named = training.inputs.iter().filter_map(|plan| plan.encoder.as_ref());
-        let encoders: Vec<&ColumnEncoder> = named.chain(&training.candidates).collect();
-        let task = self.task(work, what, source.clone(), &encoders, scratch.path())?;
+        let place = (work.threads, scratch.path());
+        let task = work.wait(self.task(&work.store, what, source.clone(), &training.encoders(), place))?;
         let given = Given { resume: work.resume.clone(), files: Vec::new() };
         let Computed::Model { family, task, metrics, info, dropped, files } =
             self.compute(work, task, given, monitor)?
@@ -89,14 +99,17 @@ impl Trainer {
         let version = work.wait(store.version(work.job.model()?, stable.ok_or_else(missing)?))?;
         let files = work.wait(store.version_files(&version))?;
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
-        let encoders: Vec<&ColumnEncoder> =
-            bundle.encoder.inputs.iter().filter_map(|plan| plan.encoder.as_ref()).collect();
+        let encoders: Vec<ColumnEncoder> =
+            bundle.encoder.inputs.iter().filter_map(|plan| plan.encoder.clone()).collect();
         let what = TaskKind::Evaluate { version: version.version };
         let scratch = work.store.scratch_folder()?;
-        let task = self.task(work, what, source(work, &input(work)?.dataset)?, &encoders, scratch.path())?;
+        let source = work.wait(source(store, &input(work)?.dataset))?;
+        let task = work.wait(self.task(store, what, source, &encoders, (work.threads, scratch.path())))?;
         match self.compute(work, task, Given { resume: None, files }, monitor)? {
             Computed::Figures { metrics, result } => Ok(Outcome::Result { metrics, result }),
-            Computed::Model { .. } | Computed::Encoder { .. } => Err(Error::internal("an evaluation made something")),
+            Computed::Model { .. } | Computed::Encoder { .. } | Computed::Probed(_) => {
+                Err(Error::internal("an evaluation made something"))
+            }
         }
     }
 
@@ -108,7 +121,8 @@ impl Trainer {
         let teacher = EncoderFolder { digest, folder: std::path::absolute(folder)?, vectors: Vec::new() };
         let what = TaskKind::Distill { teacher, column: request.column };
         let scratch = store.scratch_folder()?;
-        let task = self.task(work, what, source(work, &input(work)?.dataset)?, &[], scratch.path())?;
+        let source = work.wait(source(store, &input(work)?.dataset))?;
+        let task = work.wait(self.task(store, what, source, &[], (work.threads, scratch.path())))?;
         let Computed::Encoder { info, metrics } = self.compute(work, task, Given::default(), monitor)? else {
             return Err(Error::internal("a distillation made no encoder"));
         };
@@ -122,18 +136,19 @@ impl Trainer {
         Ok(Outcome::Result { metrics, result })
     }
 
-    fn task(
+    /// A task on the files of `source`, with the encoders that it uses, on some threads and in a folder.
+    pub(super) async fn task(
         &self,
-        work: &Work,
+        store: &Store,
         what: TaskKind,
         source: Source,
-        used: &[&ColumnEncoder],
-        scratch: &Path,
+        used: &[ColumnEncoder],
+        (threads, scratch): (usize, &Path),
     ) -> Result<Task> {
         let mut encoders = Vec::new();
         for encoder in used {
-            if let Some(folder) = work.wait(work.store.encoder_folder(&encoder.digest))? {
-                let vectors = work.wait(work.store.vector_files(&encoder.digest))?;
+            if let Some(folder) = store.encoder_folder(&encoder.digest).await? {
+                let vectors = store.vector_files(&encoder.digest).await?;
                 encoders.push(EncoderFolder {
                     digest: encoder.digest.clone(),
                     folder: std::path::absolute(folder)?,
@@ -144,7 +159,7 @@ impl Trainer {
         Ok(Task {
             what,
             source,
-            threads: work.threads,
+            threads,
             device: self.device,
             decompressed: self.limits.decompressed,
             columns: self.limits.columns,
@@ -154,12 +169,10 @@ impl Trainer {
     }
 
     fn compute(&self, work: &Work, task: Task, given: Given, monitor: &dyn Monitor) -> Result<Computed> {
-        let Some(program) = &self.program else { return task.run(&given, monitor) };
-        let scratch = task.scratch.clone();
+        let (scratch, encoders) = (task.scratch.clone(), task.encoders.clone());
         // What the system has ended, for lack of memory mostly, tries again with half.
         let memory = self.limit() >> work.job.kills.min(8);
-        let encoders = task.encoders.clone();
-        let computed = supervise::run(&Place { program, scratch: &scratch, memory }, task, given, monitor);
+        let computed = self.run_within(memory, task, given, monitor);
         // Whatever became of the job, another one need not encode the same cells again.
         for encoder in &encoders {
             let fresh = encoder.fresh_vectors(&scratch);
@@ -172,7 +185,15 @@ impl Trainer {
         computed
     }
 
-    fn limit(&self) -> u64 {
+    /// Has it computed in a process of its own within some bytes of memory; here, where no program is given.
+    pub(super) fn run_within(&self, memory: u64, task: Task, given: Given, monitor: &dyn Monitor) -> Result<Computed> {
+        let Some(program) = &self.program else { return task.run(&given, monitor) };
+        let scratch = task.scratch.clone();
+        supervise::run(&Place { program, scratch: &scratch, memory }, task, given, monitor)
+    }
+
+    /// Bytes of memory that a training may take.
+    pub(super) fn limit(&self) -> u64 {
         self.memory.or_else(memory::quarter).unwrap_or(u64::MAX)
     }
 }
@@ -203,8 +224,9 @@ fn input(work: &Work) -> Result<&JobInput> {
     work.input.as_ref().ok_or_else(|| Error::unprocessable("dataset_not_found", "the job's dataset was deleted"))
 }
 
-fn source(work: &Work, dataset: &Dataset) -> Result<Source> {
-    let mut parts = work.wait(local_parts(&work.store, dataset))?;
+/// A stored dataset with the paths of its parts.
+pub(super) async fn source(store: &Store, dataset: &Dataset) -> Result<Source> {
+    let mut parts = local_parts(store, dataset).await?;
     for part in &mut parts {
         part.path = std::path::absolute(&part.path)?;
     }

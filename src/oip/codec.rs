@@ -1,11 +1,10 @@
-//! Conversion between tensors and the columns of a model, shared by both transports.
+//! Conversion from tensors to the columns of a model, shared by both transports. What a model answers is in `outputs`.
 //!
 //! Every feature is an input tensor of its own name, `[batch]` or `[batch, …]`; a model whose
 //! features are all numbers, or that has a single vector, also takes one tensor `input`
-//! `[batch, features]`. Outputs are `label` and `probabilities`, or `value`.
+//! `[batch, features]`.
 
 use super::tensor::{Datatype, Tensor, Values};
-use crate::serving::Answer;
 use crate::{Detail, Error, Result};
 use kenyon_learn::data::encoder::Encoder;
 use kenyon_learn::data::plan::ColumnPlan;
@@ -39,44 +38,12 @@ pub(super) fn inputs(encoder: &Encoder) -> Vec<Described> {
     encoder.inputs.iter().map(one).collect()
 }
 
-/// The outputs of a model.
-pub(super) fn outputs(bundle: &Bundle) -> Vec<Described> {
-    let output = |name: &str, datatype: Datatype, shape: Vec<i64>| Described {
-        name: name.to_owned(),
-        datatype: datatype.name(),
-        shape,
-    };
-    let classes = bundle.classes();
-    if classes.is_empty() {
-        return vec![output("value", Datatype::Fp64, vec![-1])];
-    }
-    vec![
-        output("label", label_type(classes), vec![-1]),
-        output("probabilities", Datatype::Fp32, vec![-1, classes.len() as i64]),
-    ]
-}
-
 /// Numbers of a vector column.
 fn width(encoder: &Encoder, plan: &ColumnPlan) -> Option<usize> {
     let product = |shape: &Vec<usize>| shape.iter().product();
     let members = plan.members.as_ref().map(Vec::len).filter(|&n| n > 0);
     let field = encoder.fields.iter().find(|f| f.name == plan.name);
     members.or_else(|| plan.shape.as_ref().map(product)).or_else(|| field.map(|f| f.width as usize))
-}
-
-/// The type that holds every class: integers, floating-point numbers, booleans, or text.
-fn label_type(classes: &[Value]) -> Datatype {
-    if classes.iter().all(Value::is_i64) {
-        Datatype::Int64
-    } else if classes.iter().all(Value::is_u64) {
-        Datatype::Uint64
-    } else if classes.iter().all(Value::is_number) {
-        Datatype::Fp64
-    } else if classes.iter().all(Value::is_boolean) {
-        Datatype::Bool
-    } else {
-        Datatype::Bytes
-    }
 }
 
 /// Input tensors as an encoded batch.
@@ -117,7 +84,7 @@ pub(super) fn encode(bundle: &Bundle, tensors: Vec<Tensor>) -> Result<Batch> {
 }
 
 /// Rows of a request: the first dimension of its tensors.
-fn rows(tensors: &[Tensor]) -> Result<usize> {
+pub(super) fn rows(tensors: &[Tensor]) -> Result<usize> {
     let first = tensors.first().ok_or_else(|| Error::malformed("invalid_request", "the request has no inputs"))?;
     first.shape.first().copied().ok_or_else(|| shape_error(first, "the first dimension must be the batch"))
 }
@@ -260,69 +227,8 @@ fn element(tensor: &Tensor, at: usize, kind: ColumnKind) -> Result<Value> {
     })
 }
 
-/// The requested outputs; all when the request names none.
-pub(super) fn check_wanted<'a>(bundle: &Bundle, names: impl Iterator<Item = &'a str>) -> Result<()> {
-    let known: &[&str] = if bundle.classes().is_empty() { &["value"] } else { &["label", "probabilities"] };
-    for name in names {
-        if !known.contains(&name) {
-            let detail = format!("there is no output '{}'; this model has {}", shown(name), known.join(", "));
-            return Err(Error::malformed("unknown_output", detail));
-        }
-    }
-    Ok(())
-}
-
-/// The output `name` of an answer.
-pub(super) fn output(answer: &Answer, name: &str) -> Tensor {
-    let rows = answer.rows();
-    let width = answer.outputs.width;
-    let (datatype, shape, values) = match name {
-        "label" => {
-            let classes = answer.snapshot.bundle.classes();
-            let datatype = label_type(classes);
-            let bundle = &answer.snapshot.bundle;
-            let best = answer.outputs.values.chunks_exact(width.max(1)).map(|row| &classes[bundle.named(row)]);
-            let values = match datatype {
-                Datatype::Int64 => Values::Int(best.map(|c| c.as_i64().unwrap_or_default()).collect()),
-                Datatype::Uint64 => Values::Uint(best.map(|c| c.as_u64().unwrap_or_default()).collect()),
-                Datatype::Fp64 => Values::F64(best.map(|c| c.as_f64().unwrap_or_default()).collect()),
-                Datatype::Bool => Values::Bool(best.map(|c| c.as_bool().unwrap_or_default()).collect()),
-                _ => Values::Text(best.map(class_text).collect()),
-            };
-            (datatype, vec![rows], values)
-        }
-        "value" => {
-            let values = answer.outputs.values.iter().map(|&v| answer.snapshot.bundle.value(v)).collect();
-            (Datatype::Fp64, vec![rows], Values::F64(values))
-        }
-        _ => (Datatype::Fp32, vec![rows, width], Values::F32(answer.outputs.values.clone())),
-    };
-    Tensor { name: name.to_owned(), datatype, shape, values, missing: Vec::new() }
-}
-
-/// The `count` most likely classes as `probability:index:label` (Triton's classification extension).
-pub(super) fn classification(answer: &Answer, name: &str, count: usize) -> Tensor {
-    let width = answer.outputs.width;
-    let count = count.min(width);
-    let classes = answer.snapshot.bundle.classes();
-    let mut texts = Vec::with_capacity(answer.rows() * count);
-    for row in answer.outputs.values.chunks_exact(width.max(1)) {
-        let mut order: Vec<usize> = (0..width).collect();
-        order.sort_by(|&a, &b| row[b].total_cmp(&row[a]).then(a.cmp(&b)));
-        for &class in order.iter().take(count) {
-            texts.push(format!("{}:{class}:{}", row[class], class_text(&classes[class])).into());
-        }
-    }
-    let shape = vec![answer.rows(), count];
-    Tensor { name: name.to_owned(), datatype: Datatype::Bytes, shape, values: Values::Text(texts), missing: Vec::new() }
-}
-
-fn class_text(class: &Value) -> Box<str> {
-    kenyon_learn::learning::bundle::class_name(class).into()
-}
-
 /// A name from a request, short enough to be shown.
-fn shown(name: &str) -> String {
+pub(super) fn shown(name: &str) -> String {
     name.chars().take(64).collect()
 }
 

@@ -1,10 +1,11 @@
 //! The Open Inference Protocol over gRPC, with health and reflection.
 
 use super::codec::Described;
-use super::infer::{self, Output};
+use super::infer;
+use super::outputs::RequestedOutput;
 use super::proto::grpc_inference_service_server::{GrpcInferenceService, GrpcInferenceServiceServer};
 use super::proto::infer_parameter::ParameterChoice;
-use super::proto::model_infer_request::InferInputTensor;
+use super::proto::model_infer_request::{InferInputTensor, InferRequestedOutputTensor};
 use super::proto::model_infer_response::InferOutputTensor;
 use super::proto::model_metadata_response::TensorMetadata;
 use super::proto::repository_index_response::ModelIndex;
@@ -24,6 +25,7 @@ use crate::telemetry::traces::{self, Protocol};
 use crate::{Error, Kind, Result};
 use bytes::Bytes;
 use serde_json::Value;
+use std::collections::HashMap;
 use std::time::{Duration, Instant, SystemTime};
 use tonic::codec::CompressionEncoding;
 use tonic::metadata::MetadataMap;
@@ -120,13 +122,14 @@ impl Service {
         let routed = self.api.engine.choose(&request.model_name, version, &drawn).await?;
         let raw = !request.raw_input_contents.is_empty();
         let inputs = tensors(request.inputs, &request.raw_input_contents)?;
-        let mut wanted: Vec<Output> = request
-            .outputs
-            .into_iter()
-            .map(|o| Output { classes: classes(&o.parameters), name: o.name.into() })
-            .collect();
+        let requested = |output: InferRequestedOutputTensor| RequestedOutput {
+            classes: classes(&output.parameters),
+            layer: layer(&output.parameters),
+            name: output.name,
+        };
+        let requested = request.outputs.into_iter().map(requested).collect();
         let caller = Caller { request_id: &drawn, deadline };
-        let (answer, outputs) = infer::run(&self.api.engine, &routed, inputs, &mut wanted, caller).await?;
+        let (answer, outputs) = infer::run(&self.api.engine, &routed, inputs, requested, caller).await?;
         let mut response = ModelInferResponse {
             model_name: request.model_name,
             model_version: answer.loaded.version.to_string(),
@@ -182,7 +185,14 @@ fn deadline(metadata: &MetadataMap) -> Option<Instant> {
     Instant::now().checked_add(time)
 }
 
-fn classes(parameters: &std::collections::HashMap<String, InferParameter>) -> Option<usize> {
+fn layer(parameters: &HashMap<String, InferParameter>) -> Option<String> {
+    match parameters.get("layer")?.parameter_choice.as_ref()? {
+        ParameterChoice::StringParam(name) => Some(name.clone()),
+        _ => None,
+    }
+}
+
+fn classes(parameters: &HashMap<String, InferParameter>) -> Option<usize> {
     match parameters.get("classification")?.parameter_choice.as_ref()? {
         ParameterChoice::Int64Param(count) => usize::try_from(*count).ok().filter(|&c| c > 0),
         _ => None,

@@ -3,6 +3,7 @@
 mod codec;
 pub(crate) mod grpc;
 mod infer;
+mod outputs;
 mod reader;
 pub(crate) mod rest;
 mod schemas;

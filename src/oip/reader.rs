@@ -47,6 +47,8 @@ pub(super) struct Wanted<'a> {
     pub(super) binary: Option<bool>,
     /// This many classes as `value:index:label` strings instead (Triton's classification extension).
     pub(super) classes: Option<usize>,
+    /// Of an embedding: another layer than the last one.
+    pub(super) layer: Option<Cow<'a, str>>,
 }
 
 /// Reads a request.
@@ -145,6 +147,7 @@ impl<'a> Scanner<'a> {
                 "parameters" => reader.object(|reader, key| {
                     match key {
                         "binary_data" => wanted.binary = Some(reader.boolean()?),
+                        "layer" => wanted.layer = reader.optional_string()?,
                         "classification" => wanted.classes = Some(reader.size()?).filter(|&n| n > 0),
                         _ => reader.skip(0)?,
                     }

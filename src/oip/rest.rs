@@ -1,7 +1,8 @@
 //! The Open Inference Protocol over HTTP, with the binary tensor extension.
 
 use super::codec;
-use super::infer::{self, Output};
+use super::infer;
+use super::outputs::{self, RequestedOutput};
 use super::reader::{self, Data};
 use super::schemas::{
     V2Error, V2IndexEntry, V2IndexRequest, V2InferAnswer, V2InferRequest, V2Live, V2Model, V2ModelParameters,
@@ -167,7 +168,7 @@ pub(super) async fn metadata(api: &Api, model: &str, version: Option<u64>) -> Re
         versions: versions.iter().map(u64::to_string).collect(),
         platform: format!("kenyon_{}", bundle.config.family.name()),
         inputs: codec::inputs(&bundle.encoder),
-        outputs: codec::outputs(&bundle),
+        outputs: outputs::describe(&bundle),
         labels: Some(bundle.classes().to_vec()).filter(|classes| !classes.is_empty()),
     })
 }
@@ -293,15 +294,22 @@ async fn answer(api: &Api, model: &str, version: Option<u64>, headers: &HeaderMa
     let (text, raw) = split(headers, body)?;
     let parsed = reader::parse(text)?;
     let inputs = tensors(parsed.inputs, raw)?;
-    let mut wanted: Vec<Output> = parsed
-        .outputs
-        .iter()
-        .map(|w| Output { name: Cow::Owned(w.name.clone().into_owned()), classes: w.classes })
-        .collect();
-    let (answer, outputs) = infer::run(&api.engine, &routed, inputs, &mut wanted, caller).await?;
+    let requested = |w: &reader::Wanted<'_>| RequestedOutput {
+        name: w.name.to_string(),
+        classes: w.classes,
+        layer: w.layer.as_ref().map(ToString::to_string),
+    };
+    let requested = parsed.outputs.iter().map(requested).collect();
+    let (answer, outputs) = infer::run(&api.engine, &routed, inputs, requested, caller).await?;
     let binary = |at: usize| parsed.outputs.get(at).and_then(|w| w.binary).unwrap_or(parsed.binary_output);
     let binary: Vec<bool> = (0..outputs.len()).map(binary).collect();
-    Ok(render(model, answer.loaded.version, parsed.id.as_deref(), &outputs, &binary, answer.timing))
+    let (version, timing) = (answer.loaded.version, answer.timing);
+    if outputs.iter().map(|tensor| tensor.values.len()).sum::<usize>() <= infer::LARGE {
+        return Ok(render(model, version, parsed.id.as_deref(), &outputs, &binary, timing));
+    }
+    let (model, id) = (model.to_owned(), parsed.id.map(Cow::into_owned));
+    let work = move || render(&model, version, id.as_deref(), &outputs, &binary, timing);
+    Ok(tokio::task::spawn_blocking(work).await.map_err(Error::internal)?)
 }
 
 /// The JSON and the raw tensors after it.

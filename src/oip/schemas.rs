@@ -77,7 +77,11 @@ pub(super) struct V2IndexEntry {
 #[schema(examples(json!({
     "name": "iris", "versions": ["1"], "platform": "kenyon_hybrid",
     "inputs": [{ "name": "petal_length", "datatype": "FP64", "shape": [-1] }],
-    "outputs": [{ "name": "label", "datatype": "BYTES", "shape": [-1] }, { "name": "probabilities", "datatype": "FP32", "shape": [-1, 3] }],
+    "outputs": [
+        { "name": "label", "datatype": "BYTES", "shape": [-1] }, { "name": "probabilities", "datatype": "FP32", "shape": [-1, 3] },
+        { "name": "novelty", "datatype": "FP32", "shape": [-1] }, { "name": "verdict", "datatype": "BYTES", "shape": [-1] },
+        { "name": "embedding", "datatype": "FP32", "shape": [-1, 128] }
+    ],
     "parameters": { "labels": ["setosa", "versicolor", "virginica"] }
 })))]
 pub(super) struct V2Model {
@@ -89,7 +93,8 @@ pub(super) struct V2Model {
     pub(super) platform: String,
     /// The tensors that it takes: one for each column.
     pub(super) inputs: Vec<Described>,
-    /// The tensors that it answers.
+    /// The tensors that it answers: `label` and `probabilities`, or `value`, and where they are requested `novelty`, `verdict`
+    /// and `embedding`.
     pub(super) outputs: Vec<Described>,
     /// What the protocol has no field for; only for classification.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -182,7 +187,7 @@ pub(super) struct V2InferRequest {
     parameters: Option<V2InferParameters>,
     /// One tensor for each column, or one named `input` with all.
     inputs: Vec<V2Input>,
-    /// The tensors to answer; all when missing.
+    /// The tensors to answer; `label` and `probabilities`, or `value`, when missing.
     outputs: Option<Vec<V2WantedOutput>>,
 }
 
@@ -222,7 +227,7 @@ struct V2RawSize {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "a description only: `reader` parses it")]
 struct V2WantedOutput {
-    /// Its name.
+    /// Its name, one of those in the model's metadata.
     name: String,
     parameters: Option<V2OutputParameters>,
 }
@@ -235,6 +240,8 @@ struct V2OutputParameters {
     binary_data: Option<bool>,
     /// This many classes, as `probability:index:label`, in place of all probabilities.
     classification: Option<u64>,
+    /// Of `embedding`: a layer of `/activity`, or `features`; the last layer when missing.
+    layer: Option<String>,
 }
 
 /// An inference answer.
@@ -260,7 +267,7 @@ pub(super) struct V2InferAnswer {
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "a description only: `rest` writes it")]
 struct V2Output {
-    /// `label`, `probabilities`, `value`, `embedding` or `novelty`.
+    /// `label`, `probabilities`, `value`, `novelty`, `verdict` or `embedding`.
     name: String,
     /// As in requests.
     datatype: String,

@@ -115,6 +115,34 @@ impl Answer {
         self.outputs.novelty.iter().filter(|&&n| self.snapshot.bundle.abstains(n, options.novelty_level)).count()
     }
 
+    /// The verdict on a row in one word, as the JSON has it; needs the novelty.
+    pub fn verdict(&self, row: usize, options: &PredictOptions) -> &'static str {
+        let (bundle, values) = (&self.snapshot.bundle, self.row(row));
+        let sure = if self.is_classification() {
+            bundle.is_sure(values, &bundle.set(values, options.sets()))
+        } else {
+            !bundle.is_wide(self.interval(row, options))
+        };
+        bundle.verdict(self.novelty(row), options.novelty_level, sure)
+    }
+
+    /// How novel a row is; 0 where it was not computed.
+    pub fn novelty(&self, row: usize) -> f32 {
+        self.outputs.novelty.get(row).copied().unwrap_or_default()
+    }
+
+    /// The outputs of a row.
+    fn row(&self, row: usize) -> &[f32] {
+        &self.outputs.values[row * self.outputs.width..(row + 1) * self.outputs.width]
+    }
+
+    /// The interval around a row's value, at the coverage of its verdict.
+    fn interval(&self, row: usize, options: &PredictOptions) -> Option<[f64; 2]> {
+        let bundle = &self.snapshot.bundle;
+        let error_size = self.outputs.error_sizes.get(row).copied();
+        bundle.interval(bundle.value(self.row(row)[0]), error_size, options.sets().coverage)
+    }
+
     /// The whole answer as JSON; `ids` has the prediction id of each row.
     pub(super) fn to_json(&self, options: &PredictOptions, ids: impl Iterator<Item = Id>) -> Vec<u8> {
         let classes = self.outputs.width.min(options.top_k.unwrap_or(DEFAULT_TOP_K));
@@ -129,24 +157,19 @@ impl Answer {
             json::raw(out, "{\"prediction_id\":\"");
             out.extend_from_slice(&id);
             out.push(b'"');
-            let values = &self.outputs.values[row * self.outputs.width..(row + 1) * self.outputs.width];
             let sure = if self.is_classification() {
-                self.write_classes(out, values, options, &mut order)
+                self.write_classes(out, self.row(row), options, &mut order)
             } else {
                 self.write_value(out, row, options)
             };
             if let Some(&novelty) = self.outputs.novelty.get(row) {
                 json::raw(out, ",\"novelty\":");
                 json::value(out, &novelty);
-                let abstained = self.snapshot.bundle.abstains(novelty, options.novelty_level);
+                let (bundle, level) = (&self.snapshot.bundle, options.novelty_level);
+                let abstained = bundle.abstains(novelty, level);
                 json::raw(out, if abstained { ",\"abstained\":true" } else { ",\"abstained\":false" });
-                let verdict = match (abstained, sure) {
-                    (true, _) => "unfamiliar",
-                    (false, true) => "sure",
-                    (false, false) => "unsure",
-                };
                 json::raw(out, ",\"verdict\":\"");
-                json::raw(out, verdict);
+                json::raw(out, bundle.verdict(novelty, level, sure));
                 out.push(b'"');
             }
             if let Some(reasons) = self.reasons.get(row) {
@@ -159,7 +182,7 @@ impl Answer {
         out
     }
 
-    /// Whether the answer is sure: one class is in the set.
+    /// Whether the answer is sure: the class that is named is the only one in the set.
     fn write_classes(&self, out: &mut Vec<u8>, values: &[f32], options: &PredictOptions, order: &mut Vec<u32>) -> bool {
         let shown = values.len().min(options.top_k.unwrap_or(DEFAULT_TOP_K));
         most_likely(values, shown, order);
@@ -179,7 +202,7 @@ impl Answer {
         }
         out.push(b'}');
         let set = self.snapshot.bundle.set(values, options.sets());
-        let sure = set.len() == 1;
+        let sure = self.snapshot.bundle.is_sure(values, &set);
         if options.coverage.is_some() {
             json::raw(out, ",\"set\":");
             json::list(out, set, |out, class| json::raw(out, &self.snapshot.labels[class]));
@@ -190,11 +213,9 @@ impl Answer {
     /// Whether the answer is sure: its interval is not wide.
     fn write_value(&self, out: &mut Vec<u8>, row: usize, options: &PredictOptions) -> bool {
         let bundle = &self.snapshot.bundle;
-        let value = bundle.value(self.outputs.values[row * self.outputs.width]);
         json::raw(out, ",\"value\":");
-        json::value(out, &value);
-        let coverage = options.coverage.unwrap_or(VERDICT_COVERAGE);
-        let interval = bundle.interval(value, self.outputs.error_sizes.get(row).copied(), coverage);
+        json::value(out, &bundle.value(self.row(row)[0]));
+        let interval = self.interval(row, options);
         if options.coverage.is_some() {
             json::raw(out, ",\"interval\":");
             json::value(out, &interval);

@@ -199,7 +199,9 @@ impl Engine {
                 let deadline = Instant::now() + engine.inner.settings.deadline;
                 let (outputs, _) = theirs.queue.run(batch, false, deadline).await?;
                 let places = places(&snapshot.bundle, &bundle);
-                slot.shadow.compare(&ours, &outputs, &places, |a, b| snapshot.bundle.value(a) - bundle.value(b));
+                let ours_of = &snapshot.bundle;
+                let named: [&dyn Fn(&[f32]) -> usize; 2] = [&|p| ours_of.named(p), &|p| bundle.named(p)];
+                slot.shadow.compare(&ours, &outputs, named, &places, |a, b| ours_of.value(a) - bundle.value(b));
                 Ok(())
             };
             if compared.await.is_err() {
@@ -208,7 +210,7 @@ impl Engine {
         });
     }
 
-    /// Reads a model's traffic and versions from the library shadow_encode: after training, promote,
+    /// Reads a model's traffic and versions from the library again: after training, promote,
     /// rollback, a traffic change, removal. The version it names is loaded before the switch, so
     /// that requests are answered by either the one or the other, without a gap.
     pub async fn refresh(&self, model: &str) -> Result<()> {
@@ -255,11 +257,6 @@ impl Engine {
     /// The version if it is loaded already; the stable one when none is named.
     pub fn loaded(&self, model: &str, version: Option<u64>) -> Option<Arc<LoadedVersion>> {
         self.inner.table.peek(model, version)
-    }
-
-    /// Whether the model (or the given version of it) can answer without loading first.
-    pub fn is_live(&self, model: &str, version: Option<u64>) -> bool {
-        self.loaded(model, version).is_some()
     }
 
     /// How the shadow of a model compares with what was sent.
@@ -333,8 +330,8 @@ fn places(ours: &Bundle, theirs: &Bundle) -> Vec<Option<usize>> {
 
 async fn explain(answer: &Answer, batch: Batch, table: Option<data::Table>, how: Explain) -> Result<Vec<Reasons>> {
     let (snapshot, width) = (Arc::clone(&answer.snapshot), answer.outputs.width);
-    let largest = |row: &[f32]| (0..row.len()).max_by(|&a, &b| row[a].total_cmp(&row[b]).then(b.cmp(&a))).unwrap_or(0);
-    let answered: Vec<usize> = answer.outputs.values.chunks_exact(width.max(1)).map(largest).collect();
+    let rows = answer.outputs.values.chunks_exact(width.max(1));
+    let answered: Vec<usize> = rows.map(|row| snapshot.bundle.named(row)).collect();
     blocking(move || {
         let bundle = &snapshot.bundle;
         let one = |(row, &output): (usize, &usize)| {

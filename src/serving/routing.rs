@@ -69,22 +69,23 @@ pub struct ShadowFigures {
 }
 
 impl Shadow {
-    /// Compares the shadow's answers with those that were sent; `places` maps each class of
+    /// Compares the shadow's answers with those that were sent; `named` is the class that each names, `places` maps each class of
     /// ours to its index in theirs, `apart` is the distance of two answers of one index.
     pub(super) fn compare(
         &self,
         ours: &Outputs,
         theirs: &Outputs,
+        named: [&dyn Fn(&[f32]) -> usize; 2],
         places: &[Option<usize>],
         apart: impl Fn(f32, f32) -> f64,
     ) {
         let (mut rows, mut disagreed, mut difference) = (0, 0, 0.0f64);
         let theirs = theirs.values.chunks_exact(theirs.width.max(1));
         for (a, b) in ours.values.chunks_exact(ours.width.max(1)).zip(theirs) {
-            let label = largest(a);
+            let label = named[0](a);
             let place = places.get(label).copied().flatten();
             rows += 1;
-            disagreed += u64::from(ours.width > 1 && place != Some(largest(b)));
+            disagreed += u64::from(ours.width > 1 && place != Some(named[1](b)));
             difference += apart(a[label], place.and_then(|p| b.get(p)).copied().unwrap_or(0.0)).abs();
         }
         self.rows.fetch_add(rows, Relaxed);
@@ -108,16 +109,6 @@ impl Shadow {
             skipped: self.skipped.load(Relaxed),
         }
     }
-}
-
-fn largest(values: &[f32]) -> usize {
-    let mut best = 0;
-    for (i, v) in values.iter().enumerate() {
-        if *v > values[best] {
-            best = i;
-        }
-    }
-    best
 }
 
 /// A model's routing table. Replaced as a whole, read without a lock.
@@ -195,7 +186,9 @@ mod tests {
         let outputs = |values: &[f32]| Outputs { values: values.to_vec(), width: 2, ..Outputs::default() };
         // Their classes are in reverse order.
         let (ours, theirs) = (outputs(&[0.9, 0.1, 0.2, 0.8]), outputs(&[0.3, 0.7, 0.4, 0.6]));
-        shadow.compare(&ours, &theirs, &[Some(1), Some(0)], |a, b| f64::from(a - b));
+        let first_if = |least: f32| move |p: &[f32]| usize::from(p[0] < least);
+        let named: [&dyn Fn(&[f32]) -> usize; 2] = [&first_if(0.5), &first_if(0.5)];
+        shadow.compare(&ours, &theirs, named, &[Some(1), Some(0)], |a, b| f64::from(a - b));
         let figures = shadow.figures(5);
         assert_eq!((figures.rows, figures.disagreed, figures.disagreement), (2, 1, 0.5));
         assert!((figures.mean_difference - 0.3).abs() < 1e-6, "{figures:?}");

@@ -19,8 +19,22 @@ use serde_json::{Value, json};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
-/// Versions 1 and 2 of a model that separates small numbers from large ones; 2 has the names swapped.
-static VERSIONS: LazyLock<[Files; 2]> = LazyLock::new(|| [toy("small", "large"), toy("large", "small")]);
+/// Versions of a model that separates small numbers from large ones; 2 has the names swapped, 3 names `large` also where
+/// it is unlikely.
+static VERSIONS: LazyLock<[Files; 3]> = LazyLock::new(|| {
+    let first = toy("small", "large");
+    let favouring = favouring(first.clone());
+    [first, toy("large", "small"), favouring]
+});
+
+/// The model with a decision as that of the objective `balanced`: the classes are `large` and `small`.
+fn favouring(mut files: Files) -> Files {
+    let (_, bytes) = files.iter_mut().find(|(name, _)| *name == "config.json").unwrap();
+    let mut config: Value = serde_json::from_slice(bytes).unwrap();
+    config["decision"] = json!([1e6, 1e-6]);
+    *bytes = config.to_string().into_bytes().into();
+    files
+}
 
 fn toy(low: &str, high: &str) -> Files {
     let plan = |name: &str, kind| ColumnPlan::new(name, kind);
@@ -215,6 +229,20 @@ async fn a_version_does_not_answer_without_what_was_learned() {
     readable.store(true, Ordering::Relaxed);
     assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 1);
     assert_eq!(library.loads.load(Ordering::Relaxed), 3);
+}
+
+#[tokio::test]
+async fn the_verdict_and_the_explanation_are_of_the_class_that_is_named() {
+    let (_, engine) = engine(stable(1));
+    for (version, named, verdict) in [(1, "small", "sure"), (3, "large", "unsure")] {
+        let body = json!({ "rows": [{ "x": 0.1 }], "coverage": 0.5, "explain": true, "version": version });
+        let answer = predict(&engine, "", body).await.unwrap();
+        let p = &answer["predictions"][0];
+        // The set is made around the likeliest class.
+        assert_eq!((&p["label"], &p["set"], &p["verdict"]), (&json!(named), &json!(["small"]), &json!(verdict)), "{p}");
+        let (probability, output) = (p["probability"].as_f64().unwrap(), p["explanation"]["output"].as_f64().unwrap());
+        assert_eq!(output > 0.0, probability > 0.5, "the log-odds of the class that is named: {p}");
+    }
 }
 
 #[tokio::test]

@@ -9,9 +9,10 @@ use crate::{Error, Kind, Result};
 use bytes::Bytes;
 use kenyon_learn::data::encoder::Encoder;
 use kenyon_learn::data::vectors::ColumnEncoder;
-use kenyon_learn::learning::bundle::Bundle;
+use kenyon_learn::learning::bundle::{Bundle, BundleConfig};
 use kenyon_learn::learning::onnx;
-use kenyon_learn::models::Task;
+use kenyon_learn::models::{Task, settings};
+use serde_json::{Map, Value};
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -20,6 +21,10 @@ use std::path::PathBuf;
 
 /// Size limit of an unpacked bundle.
 const MAX_BYTES: u64 = 4 << 30;
+
+/// Settings that the server writes into a version, and that are true of it under its own number in its own model alone:
+/// `stream_root` is the version whose stream it continues.
+const INTERNAL: [&str; 1] = ["stream_root"];
 
 /// The export formats.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize)]
@@ -125,9 +130,11 @@ fn encoders_in(files: &[(&'static str, Vec<u8>)]) -> Result<Vec<ColumnEncoder>> 
 }
 
 /// Makes a version of a bundle that has answered.
-async fn publish(store: &Store, model: &ModelName, files: Vec<(&'static str, Vec<u8>)>) -> Result<Version> {
+async fn publish(store: &Store, model: &ModelName, mut files: Vec<(&'static str, Vec<u8>)>) -> Result<Version> {
     let work = move || {
+        remove_internal(&mut files)?;
         let bundle = guarded(|| Ok(Bundle::load(|name| file_of(&files, name))?))?;
+        check_settings(&bundle.config)?;
         tried(&bundle)?;
         Ok::<_, Error>((files, bundle.describe(), bundle.config))
     };
@@ -163,6 +170,33 @@ async fn publish(store: &Store, model: &ModelName, files: Vec<(&'static str, Vec
         withheld: None,
     };
     store.publish_version(model, new).await
+}
+
+/// Removes what an imported version must not say about itself: it would answer with what another version has learned. All
+/// other bundles stay as they are, byte for byte.
+fn remove_internal(files: &mut [(&'static str, Vec<u8>)]) -> Result<()> {
+    let Some((_, content)) = files.iter_mut().find(|(name, _)| *name == "config.json") else { return Ok(()) };
+    // One that cannot be read is refused by the bundle, with the reason.
+    let Ok(mut config) = serde_json::from_slice::<Value>(content) else { return Ok(()) };
+    let Some(settings) = config.get_mut("config").and_then(Value::as_object_mut) else { return Ok(()) };
+    let before = settings.len();
+    settings.retain(|name, _| !INTERNAL.contains(&name.as_str()));
+    if settings.len() < before {
+        *content = serde_json::to_vec(&config).map_err(Error::internal)?;
+    }
+    Ok(())
+}
+
+/// Refuses settings of the family that no request could have: a stream of the version would be made by them. Others are
+/// those of an earlier release, which nothing reads.
+fn check_settings(config: &BundleConfig) -> Result<()> {
+    let known = config.family.settings();
+    let known = config.config.iter().filter(|(name, _)| known.iter().any(|setting| setting.name == name.as_str()));
+    let known: Map<String, Value> = known.map(|(name, value)| (name.clone(), value.clone())).collect();
+    let bad = |error: kenyon_learn::Error| {
+        Error::unprocessable("bad_bundle", format!("not a bundle: config.json: {}", error.detail))
+    };
+    settings::complete(config.family, &known).map(drop).map_err(bad)
 }
 
 /// Predicts two rows with an untrusted bundle: what is wrong with it is found here instead of by the first request.

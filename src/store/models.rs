@@ -98,17 +98,6 @@ impl Store {
         Ok(Page::from_fetched(items, limit, |m| m.name.to_string()))
     }
 
-    /// Changes what a model stores apart from its versions.
-    pub async fn set_model_info(&self, name: &ModelName, info: &Value) -> Result<()> {
-        let mut tx = self.inner.db.begin().await?;
-        let update = "UPDATE models SET info = $2, updated_at = $3 WHERE name = $1";
-        if tx.exec(sql(update).bind(name).bind(info).bind(now())).await? == 0 {
-            return Err(no_model(name));
-        }
-        tx.notify(Change::Model(name.clone()));
-        tx.commit().await
-    }
-
     /// Removes a model with its versions and its log, and cancels its jobs.
     pub async fn delete_model(&self, name: &ModelName) -> Result<()> {
         let mut tx = self.inner.db.begin().await?;

@@ -13,7 +13,7 @@ function verdict(p, coverage, it) {
 	const reasons = [];
 	if (p.set) {
 		const some = p.set.map((one) => `“${cell(one, 40)}”`);
-		reasons.push(!some.length ? `No class is in the ${level} prediction set.` : some.length === 1 ? `${some[0]} is the only class in the ${level} prediction set.` : `${some.length} classes are in the ${level} prediction set: ${some.slice(0, 6).join(', ')}${some[6] ? ', …' : ''}.`);
+		reasons.push(!some.length ? `No class is in the ${level} prediction set.` : some.length === 1 ? `${some[0]} is the only class in the ${level} prediction set${p.set[0] === p.label ? '' : ', and another one is named'}.` : `${some.length} classes are in the ${level} prediction set: ${some.slice(0, 6).join(', ')}${some[6] ? ', …' : ''}.`);
 	} else if (p.interval) {
 		const width = { sure: 'narrower', unsure: 'wider' }[p.verdict];
 		reasons.push(`The ${level} prediction interval is ${num(p.interval[0], 4)} to ${num(p.interval[1], 4)}${width ? `, ${width} than half of the usual range of the target` : ''}.`);

@@ -35,29 +35,28 @@ async function compared(it, path, [a, b], dataset, items, signal) {
 			name: words(name), difference: one.difference, interval: one.interval, text: `${metric(name, one.a)} → ${metric(name, one.b)}`, verdict: rating(name, one, [a, b]) }))),
 		note('The point is the difference, the bar its 95 % interval over resampled rows, the line is no difference. Rows that a version learned from favour it.')),
 		h('div.grid2', x?.calibration?.length && y?.calibration?.length ? [card(`Calibration of version ${a}`, calibration(x.calibration)), card(`Calibration of version ${b}`, calibration(y.calibration))] : null,
-			change ? card('Change of the confusion', change) : null),
+			change && card('Change of the confusion', change)),
 		card('Rows they answer differently', shown.length ? [table('Rows they answer differently', ['Row', `Version ${a}`, `Version ${b}`, 'Truth', 'The row'], shown.map((one, i) => [
-			h('a', { href: `#/datasets/${dataset}?row=${one.row}` }, num(one.row + 1)), mark(one.a, one.truth), mark(one.b, one.truth), cell(one.truth),
+			h('a', { href: `#/datasets/${dataset}?row=${one.row}` }, num(one.row + 1)), mark(it, one.a, one.truth), mark(it, one.b, one.truth), cell(one.truth),
 			rowText(rows[i], it.target)])),
 		note(`${num(shown.length)} of ${num(made.disagree.length)}${made.disagree.length === 100 ? ' or more' : ''} shown.`)] : h('p.mute', 'They answer all rows alike.')));
 }
 
-const mark = (answer, truth) => (typeof truth === 'number' && typeof answer === 'number' && !Number.isInteger(answer) ? cell(answer) : h(answer === truth ? 'span' : 'span.bad', cell(answer), answer === truth ? ' ✓' : ''));
+const mark = (it, answer, truth) => (it.task === 'regression' ? cell(answer) : h(answer === truth ? 'span' : 'span.bad', cell(answer), answer === truth && ' ✓'));
 
 export async function compareTab({ it, path, signal }) {
-	const { items } = await get(`${path}/versions`, signal);
+	const { items } = await get(`${path}/versions?detail=true`, signal);
 	if (items.length < 2) return empty('Only one version', 'Two versions can be compared on the same rows. Train again, and choose to keep the new version unserved until you have compared it.');
-	const options = versionOptions(it, items);
+	const options = versionOptions(it);
 	const other = items.find((v) => v.version !== it.version);
 	const a = select(options, query().a ?? it.version ?? items[1].version);
 	const b = select(options, query().b ?? other.version);
-	const own = it.versions.find((v) => v.version === it.version)?.dataset?.name;
 	const out = h('div', { 'aria-live': 'polite' });
 	const run = () => into(out, async () => {
 		setQuery({ a: a.value, b: b.value, dataset: sets.value });
 		out.replaceChildren(h('p.mute', 'Comparing…'));
 		return compared(it, path, [Number(a.value), Number(b.value)], sets.value, items, signal);
 	});
-	const sets = datasetPick(signal, query().dataset ?? own, () => query().dataset && run());
+	const sets = datasetPick(signal, query().dataset ?? it.served?.dataset?.name, () => query().dataset && run());
 	return h('div.stack', card(null, h('form.fields', { submit: run }, field('First', a), field('Second', b), field('On the rows of', sets), h('div.field.bottom', h('button.main', 'Compare')))), out);
 }

@@ -60,7 +60,7 @@ export async function job(signal, id) {
 		bar.set(share, moving);
 		put(text, [moving ? '' : percent(share, 0), pace(now)].filter(Boolean).join(' · '));
 		put(tilesBox, figures(now.metrics, p.epochs > 1 ? [['Epoch', `${p.epoch} / ${p.epochs}`], ['Speed', short(p.rows_per_second), 'rows/s']] : []));
-		put(outcome, now.served_reason ? [now.served ? `Version ${now.version} serves` : `Version ${now.version} is ready and not served`, `: ${now.served_reason}.`, now.served === false ? [' ', link('See the versions', 'models', now.model, 'versions')] : null] : null);
+		put(outcome, now.served_reason && [now.served ? `Version ${now.version} serves` : `Version ${now.version} is ready and not served`, `: ${now.served_reason}.`, now.served === false && [' ', link('See the versions', 'models', now.model, 'versions')]]);
 		put(warnings, now.warnings?.length ? card('Warnings', warningList(now.warnings)) : null);
 		const points = Object.values(curves).flat().length;
 		plots.classList.toggle('hide', ended(now) && !points);
@@ -82,7 +82,7 @@ export async function job(signal, id) {
 	return [
 		heading(`${words(first.kind)} ${first.model ?? ''}`, [link('Jobs', 'jobs'), ' / ', first.version ? `version ${first.version}, ` : '', `attempt ${first.attempt}${first.resumed_from_step ? `, resumed from step ${first.resumed_from_step}` : ''}, submitted `, ago(first.created_at)], status, tools),
 		h('div.stack',
-			first.error ? trouble({ message: first.error.detail ?? first.error, details: first.error.details }) : null,
+			first.error && trouble({ message: first.error.detail, details: first.error.details }),
 			h('section.card.stack.tight', { label: 'Progress' }, text, bar.node, outcome),
 			tilesBox, warnings,
 			plots,

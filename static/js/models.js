@@ -2,7 +2,7 @@
 
 import { h, bytes, words, to, link, go, ago } from './dom.js';
 import { get } from './api.js';
-import { heading, card, empty, into, chip, quality, score, listing, named, warningList } from './parts.js';
+import { heading, card, empty, into, chip, quality, measured, score, listing, named, warningList } from './parts.js';
 
 export const models = (signal) => [heading('Models'), card(null, listing('/models', {
 	caption: 'Models',
@@ -27,19 +27,19 @@ const TABS = { try: 'Try it', use: 'Use it', quality: 'Quality', versions: 'Vers
 export async function model(signal, name, tab) {
 	const path = `/models/${name}`;
 	const it = await get(path, signal);
+	const served = it.served = it.versions.find((v) => v.version === it.version);
 	const here = tab in TABS ? tab : 'try';
 	const body = h('div');
 	into(body, async () => (await import(`./${here}.js`))[`${here}Tab`]({ it, path, name, signal }));
-	const served = it.versions.find((v) => v.version === it.version);
 	const origin = served && h('p.small.mute.origin', 'Learned from ', served.dataset ? [link(served.dataset.name, 'datasets', served.dataset.name), ` revision ${served.dataset.revision}`] : 'observations',
-		served.job_id ? [', ', link('its job', 'jobs', served.job_id)] : null, ', ', ago(served.created_at));
+		served.job_id && [', ', link('its job', 'jobs', served.job_id)], ', ', ago(served.created_at));
 	return [
 		heading(name, [link('Models', 'models'), ` / ${words(it.family ?? 'not trained yet')}`],
 			it.version ? h('span.chip.good', `version ${it.version} serves`) : chip('no version yet'),
-			h('span.mute.small', `predicts ${it.target}`, ` · ${quality(it.metrics)}`.replace(' · –', ''))),
+			h('span.mute.small', `predicts ${it.target}`, ` · ${measured(served ?? it)}`.replace(' · –', ''))),
 		origin,
 		h('nav.tabs', { label: 'Parts of the model' }, Object.entries(TABS).map(([key, text]) => h('a', { href: to('models', name, key), 'aria-current': key === here && 'page' }, text))),
-		here === 'try' || here === 'quality' ? warned(it) : null,
+		['try', 'quality'].includes(here) && warned(it),
 		body,
 	];
 }

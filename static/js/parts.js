@@ -18,9 +18,8 @@ export function toast(text, bad) {
 export function trouble(error) {
 	if (!(error instanceof Problem)) console.error(error);
 	const help = { 0: 'Start it with “kenyon serve”, then reload.', 401: 'This server requires an API key: use the key button at the top right.', 403: 'The key lacks the scope for this.', 429: 'Try again in a moment.', 503: 'Try again in a moment.' }[error.status];
-	const placed = error.details?.some((d) => d.row != null);
-	return h('div.note.fail', { role: 'alert' }, h('p', error.message, help ? ` ${help}` : ''),
-		error.details?.length ? table('Errors', [...(placed ? ['Row'] : []), 'Place', 'Reason'], error.details.map((d) => [...(placed ? [d.row ?? '–'] : []), d.column ?? d.path ?? '–', d.reason])) : null);
+	return h('div.note.fail', { role: 'alert' }, h('p', error.message, help && ` ${help}`),
+		error.details?.length ? table('Errors', ['Place', 'Reason'], error.details.map((d) => [[d.row == null ? null : `row ${d.row}`, d.column ?? d.path].filter(Boolean).join(', ') || '–', d.reason])) : null);
 }
 
 // A page that could not be shown: why, and ways back.
@@ -75,39 +74,50 @@ export async function askKey(refused) {
 export const empty = (title, text, ...actions) => h('div.empty', h('strong', title), h('p', text), ...actions);
 
 export const heading = (title, crumbs, ...tools) => h('div.head',
-	h('div', crumbs ? h('p.crumb', crumbs) : null, h('h1', { tabindex: '-1' }, title)), h('div.row', tools));
+	h('div', crumbs && h('p.crumb', crumbs), h('h1', { tabindex: '-1' }, title)), h('div.row', tools));
 
-export const card = (title, ...content) => h('section.card', title ? h('h2', title) : null, content);
+export const card = (title, ...content) => h('section.card', title && h('h2', title), content);
 
 export const tiles = (items) => h('dl.tiles', items.map(([name, value, unit]) =>
-	h('div.tile', h('dt', name), h('dd', value, ' ', unit ? h('small', unit) : null))));
+	h('div.tile', h('dt', name), h('dd', value, ' ', unit && h('small', unit)))));
 
 // Whether a metric is a share, which is written in percent.
 const isShare = (name) => /accuracy|f1|auc|precision|recall|coverage|calibration_error/.test(name);
 export const metric = (name, v) => (isShare(name) ? percent(v) : num(v));
 
+const range = (name, [low, high]) => `${metric(name, low).replace(' %', '')} to ${metric(name, high)}`;
+
 // Metrics as tiles, with their intervals; a validation figure only where there is no better.
-export const figures = (metrics = {}, before = [], intervals = {}) => tiles([...before, ...Object.entries(metrics ?? {})
+export const figures = (metrics, before = [], intervals) => tiles([...before, ...Object.entries(metrics ?? {})
 	.filter(([name, v]) => typeof v === 'number' && !(name.startsWith('validation_') && name.slice(11) in metrics))
-	.map(([name, v]) => [words(name), metric(name, v), intervals?.[name] ? `${metric(name, intervals[name][0]).replace(' %', '')} to ${metric(name, intervals[name][1])}` : ''])].slice(0, 12));
+	.map(([name, v]) => [words(name), metric(name, v), intervals?.[name] && range(name, intervals[name])])].slice(0, 12));
 
 const CHIP = { succeeded: 'good', served: 'good', ready: 'plain', running: 'good live', failed: 'fail', canceled: 'warn', canary: 'warn', shadow: 'warn' };
 export const chip = (state) => h('span', { class: `chip ${CHIP[state] ?? ''}` }, words(state));
 
-const MAIN = ['accuracy', 'validation_accuracy', 'rmse', 'validation_rmse'];
-const mainMetric = (metrics) => MAIN.find((one) => metrics?.[one] != null);
+const mainMetric = (metrics) => ['accuracy', 'validation_accuracy', 'rmse', 'validation_rmse'].find((one) => metrics?.[one] != null);
 
 // The figure that a list shows and is sorted by, the best first.
 export const quality = (metrics) => {
 	const name = mainMetric(metrics);
-	return !name ? '–' : name.endsWith('accuracy') ? percent(metrics[name]) : `RMSE ${num(metrics[name])}`;
+	return name ? `${isShare(name) ? '' : 'RMSE '}${metric(name, metrics[name])}` : '–';
 };
 export const score = (metrics) => {
 	const name = mainMetric(metrics);
-	return !name ? null : name.endsWith('accuracy') ? metrics[name] : -metrics[name];
+	return name && (isShare(name) ? 1 : -1) * metrics[name];
 };
 
-export const named = (name, version, ...target) => [link(name, ...target), version ? h('span.mute', ` version ${version}`) : null];
+// The rows of a version's metrics.
+export const measuredOn = ({ held_out, evaluated_on: on = held_out }) => on && `${num(on.rows)} ${on.kind?.replaceAll('_', '-') ?? 'held-out'} rows`;
+
+// 95.3 % (94.1 to 96.4 %), 1,204 held-out rows.
+export const measured = (version) => {
+	const name = mainMetric(version.metrics);
+	const interval = version.intervals?.[name];
+	return [quality(version.metrics) + (interval ? ` (${range(name, interval)})` : ''), measuredOn(version)].filter(Boolean).join(', ');
+};
+
+export const named = (name, version, ...target) => [link(name, ...target), version && h('span.mute', ` version ${version}`)];
 
 // The query of the address.
 export const query = () => Object.fromEntries(new URLSearchParams(location.hash.split('?')[1]));
@@ -160,18 +170,16 @@ export function paged(path, [caption, columns, row], none, signal, params = () =
 // A row in words, without its target.
 export const rowText = (row, target) => h('div.cell.wide.mute', Object.entries(row ?? {}).filter(([name]) => name !== target).slice(0, 16).map(([name, v]) => `${name} ${cell(v, 24)}`).join(', '));
 
+// Lists that are complete in one answer and take no parameters.
+const COMPLETE = ['/encoders'];
+
 // Every item of a list of the interface.
-export async function everything(path, signal) {
-	const items = [];
-	for (let cursor = null; ;) {
-		const page = await list(path, { limit: 1000, cursor }, signal);
-		items.push(...page.items);
-		cursor = page.next_cursor;
-		if (!cursor) return items;
-	}
+export async function everything(path, signal, cursor) {
+	const { items, next_cursor: next } = await list(path, COMPLETE.includes(path) ? {} : { limit: 1000, cursor }, signal);
+	return next ? [...items, ...await everything(path, signal, next)] : items;
 }
 
-export const versionOptions = (it, items = it.versions) => items.map((v) => [v.version, `version ${v.version}${v.version === it.version ? ' (serves)' : ''}`]);
+export const versionOptions = (it) => it.versions.map((v) => [v.version, `version ${v.version}${v.version === it.version ? ' (serves)' : ''}`]);
 
 // A choice of datasets.
 export function datasetPick(signal, value = '', then = () => {}) {
@@ -222,7 +230,7 @@ export function listing(path, { caption, columns, text, choices = [], none }, si
 			return { order: here ? (down ? 'descending' : 'ascending') : null, node: sorted && h('button.sort', { onclick: press, 'data-name': name }, name, here ? (down ? ' ↓' : ' ↑') : '') };
 		};
 		tools.classList.toggle('hide', !items.length);
-		put(box, !items.length ? none : !found.length ? empty('Nothing found', 'No entry matches the search and the filters.', act('Clear them', () => { search.value = ''; for (const [, node] of selects) node.value = ''; change({ q: '', ...Object.fromEntries(choices.map(([name]) => [name, ''])) }); })) : [
+		put(box, !items.length ? none : !found.length ? empty('Nothing found', 'No entry matches the search and the filters.', act('Clear them', () => { setQuery({ q: '', page: '', ...Object.fromEntries(choices.map(([name]) => [name, ''])) }); reload(); })) : [
 			table(caption, columns.map(({ name, figure }) => (figure ? `#${name}` : name)), found.slice((at - 1) * PAGE, at * PAGE).map((item) => columns.map(({ cell }) => cell(item))), true, columns.map(head)),
 			pages > 1 ? h('nav.pager', { label: 'Pages' }, `${num(found.length)} found · Page ${at} of ${pages}`, turn('Previous', at - 1), turn('Next', at + 1)) : h('p.pager', `${num(found.length)} of ${num(items.length)}`)]);
 	}
@@ -256,8 +264,8 @@ export function copyable(text, label) {
 // Warnings of data or of a training; nothing without warnings.
 export function warningList(warnings) {
 	if (!warnings?.length) return null;
-	return h('ul.warnings', warnings.map((w) => h('li', h('span.chip.warn', words(w.code)), h('div', h('p', w.column ? [h('strong', w.column), ': '] : null, w.detail),
-		w.examples?.length ? note(w.rows ? `${num(w.rows)} in all, such as ` : 'Such as ', w.examples.slice(0, 5).map((e) => (e.value == null ? `row ${num(e.row)}` : `row ${num(e.row)}: ${typeof e.value === 'object' ? JSON.stringify(e.value) : String(e.value).slice(0, 40)}`)).join(', ')) : null))));
+	return h('ul.warnings', warnings.map((w) => h('li', h('span.chip.warn', words(w.code)), h('div', h('p', w.column && [h('strong', w.column), ': '], w.detail),
+		w.examples?.length ? note(w.rows ? `${num(w.rows)} in all, such as ` : 'Such as ', w.examples.map((e) => `row ${num(e.row)}${e.value == null ? '' : `: ${cell(e.value, 40)}`}`).join(', ')) : null))));
 }
 
 // Stores the values of the named fields for this tab; whether there were stored values.
@@ -282,8 +290,7 @@ export function meter(label) {
 	const set = (share, moving = false) => {
 		style(bar, { width: part(moving ? 1 : share) });
 		node.classList.toggle('moving', moving);
-		if (moving) node.removeAttribute('aria-valuenow');
-		else node.setAttribute('aria-valuenow', Math.round((share || 0) * 100));
+		node.ariaValueNow = moving ? null : Math.round((share || 0) * 100);
 		return node;
 	};
 	return { node, set };
@@ -329,7 +336,7 @@ export function follow(job, changed, signal, line) {
 export function pace(job) {
 	const p = job.progress ?? {};
 	if (job.status === 'queued') return 'waiting for a free worker';
-	if (ended(job)) return job.error ? (job.error.detail ?? job.error) : job.started_at ? `took ${seconds((new Date(job.finished_at) - new Date(job.started_at)) / 1000)}` : '';
+	if (ended(job)) return job.error?.detail ?? (job.started_at ? `took ${seconds((new Date(job.finished_at) - new Date(job.started_at)) / 1000)}` : '');
 	const since = job.started_at ? `${seconds(Math.max(0, Math.round((Date.now() - new Date(job.started_at)) / 1000)))} so far` : '';
 	if (finishing(job)) return ['calibrating and measuring', since].filter(Boolean).join(' · ');
 	return [p.epochs > 1 && `epoch ${Math.min(p.epochs, (p.epoch ?? 0) + 1)} of ${p.epochs}`, p.rows_per_second && `${short(p.rows_per_second)} rows/s`,

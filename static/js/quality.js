@@ -3,7 +3,7 @@
 
 import { h, num, percent, select, table, link, words, note } from './dom.js';
 import { get, post } from './api.js';
-import { card, into, empty, query, setQuery, curvesOf, series, figures, versionOptions, datasetPick } from './parts.js';
+import { card, into, empty, query, setQuery, curvesOf, series, figures, measuredOn, versionOptions, datasetPick } from './parts.js';
 import { lines, bars, confusion, calibration } from './charts.js';
 import { scatter, columns } from './plots.js';
 
@@ -14,15 +14,15 @@ function regression(r, target) {
 	return [
 		h('div.grid2', card('Predicted against actual', scatter('Predicted against actual', r.points, { xLabel: `actual ${target}`, yLabel: `predicted ${target}`, diagonal: true })),
 		card('Residuals', h('div.stack', columns('Residuals', r.histogram, { xLabel: 'predicted minus actual' }), scatter('Residuals', r.points.map(([truth, made]) => [made, made - truth]), { xLabel: `predicted ${target}`, yLabel: 'residual', height: 180 })))),
-		card('By the size of the target', table('Errors by quantile', [`Actual ${target}`, '#Rows', '#Mean error', '#Mean absolute error', ...(r.quantiles.some((q) => q.coverage != null) ? ['#In the 90 % interval'] : [])],
-			r.quantiles.map((q) => [range(q), num(q.rows), num(q.bias, 2), num(q.mae, 2), ...(q.coverage == null ? [] : [h(q.coverage < 0.8 ? 'span.warm' : 'span', percent(q.coverage, 0))])])),
+		card('By the size of the target', table('Errors by quantile', [`Actual ${target}`, '#Rows', '#Mean error', '#Mean absolute error', '#In the 90 % interval'],
+			r.quantiles.map((q) => [range(q), num(q.rows), num(q.bias, 2), num(q.mae, 2), q.coverage == null ? null : h(q.coverage < 0.8 ? 'span.warm' : 'span', percent(q.coverage, 0))])),
 		note('Rows are divided by quantiles of the actual value. An interval that holds overall may hold less often for the largest or the smallest values.')),
 	];
 }
 
 const evaluated = (e, target) => [h('div.grid2',
 	e.calibration?.length ? card('Calibration', calibration(e.calibration)) : null,
-	e.coverage?.length ? card(e.classes?.length ? 'Coverage of the prediction sets' : 'Coverage of the prediction intervals', table('Coverage', ['#Requested', '#Observed', e.classes?.length ? '#Classes in a set' : '#Width'], e.coverage.map((c) => [percent(c.asked, 0), percent(c.reached), num(c.size)]))) : null,
+	e.coverage?.length ? card(`Coverage of the prediction ${e.classes?.length ? 'sets' : 'intervals'}`, table('Coverage', ['#Requested', '#Observed', e.classes?.length ? '#Classes in a set' : '#Width'], e.coverage.map((c) => [percent(c.asked, 0), percent(c.reached), num(c.size)]))) : null,
 	e.confusion?.length ? card('Confusion', confusion(e.classes, e.confusion)) : null), regression(e.regression, target)];
 
 // Evaluations are jobs; long ones are waited for here.
@@ -57,25 +57,27 @@ const importance = (found) => card('Importance of the features',
 	bars(found.features.map((one) => [one.name, one.importance, { span: one.interval }]), (v) => num(v, 2), 20),
 	note(`How much ${words(found.metric)} rises on ${num(found.rows)} held-out rows when a column has the values of other rows, with 95 % intervals. An interval that contains 0 is no evidence that the column matters.`));
 
+// How often sets and intervals contain the truth, by the guarantee of the version.
+const OFTEN = { split_conformal: 'at least as often as requested', cross_conformal: 'about as often as requested', none: 'with no guaranteed share' };
+
 export async function qualityTab({ it, path, signal }) {
-	const { items } = await get(`${path}/versions`, signal);
+	const { items } = await get(`${path}/versions?detail=true`, signal);
 	if (!items.length) return empty('No metrics yet', 'Metrics appear when the first training ends.');
 	const body = h('div.stack');
-	const pick = select(versionOptions(it, items), query().version ?? it.version ?? items[0].version, { label: 'Version' });
+	const pick = select(versionOptions(it), query().version ?? it.version ?? items[0].version, { label: 'Version' });
 	const draw = () => into(body, async () => {
 		const version = items.find((v) => v.version === Number(pick.value)) ?? items[0];
 		pick.value = version.version;
-		const served = version.version === it.version;
 		const [curves, matter] = await Promise.all([version.job_id ? curvesOf(version.job_id, signal).catch(() => ({})) : {}, get(`${path}/importance?version=${pick.value}`, signal).catch(() => null)]);
-		const notes = (served && it.notes) || [];
-		const on = version.evaluated_on;
-		const where = [on?.rows ? `Measured on ${num(on.rows)} ${words(on.kind ?? 'held-out')} rows` : version.held_out?.rows ? `Measured on ${num(version.held_out.rows)} held-out rows` : '', version.guarantee ? `sets and intervals: ${words(version.guarantee)}` : ''].filter(Boolean).join('; ');
-		return [figures(version.metrics, [], version.intervals), where ? note(`${where}.`) : null,
-			h('div.grid2', matter ? importance(matter) : null, Object.values(curves).some((points) => points.length > 1) ? card('Learning', lines('Loss', series(curves))) : null),
+		const notes = (version.version === it.version && it.notes) || [];
+		const on = measuredOn(version);
+		return [figures(version.metrics, [], version.intervals),
+			note(on && `Measured on ${on}${version.intervals ? ', with 95 % intervals' : ''}. `, version.guarantee && `Sets and intervals contain the truth ${OFTEN[version.guarantee]}.`),
+			h('div.grid2', matter && importance(matter), Object.values(curves).some((points) => points.length > 1) && card('Learning', lines('Loss', series(curves)))),
 			evaluated(version.held_out ?? {}, it.target),
 			notes.length ? card('Decisions of the training', h('ul.list', notes.map((line) => h('li', line.replace(/^\w+:/, words))))) : null];
 	});
 	pick.onchange = () => { setQuery({ version: pick.value }); draw(); };
 	draw();
-	return h('div.stack', h('div.row', pick, items.length > 1 ? link('Compare two versions', 'models', it.name, 'compare') : null), body, it.version ? onDataset(it, path, signal) : null);
+	return h('div.stack', h('div.row', pick, items.length > 1 && link('Compare two versions', 'models', it.name, 'compare')), body, it.version && onDataset(it, path, signal));
 }

@@ -8,7 +8,7 @@ import { answer } from './answer.js';
 
 // The dataset that the served version learned from, if it still exists.
 export async function source(it, signal) {
-	const name = it.versions.find((v) => v.version === it.version)?.dataset?.name;
+	const name = it.served?.dataset?.name;
 	return name ? get(`/datasets/${name}`, signal).catch(() => null) : null;
 }
 

@@ -142,6 +142,17 @@ async fn rows_that_do_not_fit() {
         let expected = if status == 0 { problem.0 == 400 || problem.0 == 422 } else { problem.0 == status };
         assert!(expected && (code.is_empty() || problem.1 == code), "{body}: {}", answer.body);
     }
+    // Options in the query are for files: beside JSON they are refused, not ignored.
+    for (query, field) in [("version=1", "version"), ("top_k=2&coverage=0.9", "top_k"), ("depth=2", "depth")] {
+        let answer = server.post(&format!("/api/v1/models/m/predict?{query}"), json!({"rows": [good]})).await;
+        assert_eq!(answer.problem(), (400, "unknown_field"), "{query}: {}", answer.body);
+        assert_eq!(answer.body["details"][0]["path"], field, "{query}: {}", answer.body);
+        assert!(answer.body["detail"].to_string().contains("in the body"), "{query}: {}", answer.body);
+    }
+    for (call, rows) in [("embed", 4097), ("neighbors", 1025)] {
+        let answer = server.post(&format!("/api/v1/models/m/{call}"), json!({"rows": vec![&good; rows]})).await;
+        assert_eq!(answer.problem(), (413, "too_many_rows"), "{call}: {}", answer.body);
+    }
     server.assert_alive().await;
 }
 
@@ -185,7 +196,25 @@ async fn names_and_queries_that_are_none() {
         let answer = server.get(&format!("/api/v1/jobs?{query}")).await;
         assert_eq!(answer.problem().0, 400, "{query}");
     }
-    assert_eq!(server.get("/api/v1/jobs?status=gone").await.problem().0, 400);
+    for (query, code, path) in [
+        ("status=gone", "unknown_status", "status"),
+        ("kind=training", "unknown_kind", "kind"),
+        ("status=queued&kind=", "unknown_kind", "kind"),
+    ] {
+        let answer = server.get(&format!("/api/v1/jobs?{query}")).await;
+        assert_eq!(answer.problem(), (400, code), "{query}");
+        assert_eq!(answer.body["details"][0]["path"], path, "{query}: {}", answer.body);
+    }
+    let text = server.get("/api/v1/jobs?kind=training").await.body["detail"].to_string();
+    assert!(text.contains("distill"), "the known words are named: {text}");
+    // Lists that are always complete have no pages.
+    for list in ["keys", "encoders", "families", "models/none/versions"] {
+        for query in ["limit=1", "cursor=x", "nothing=1"] {
+            let answer = server.get(&format!("/api/v1/{list}?{query}")).await;
+            assert_eq!(answer.problem(), (400, "unknown_field"), "{list}?{query}: {}", answer.body);
+        }
+    }
+    server.get("/api/v1/encoders?").await.ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,11 @@ use serde_json::{Value, json};
 type Files = Vec<(String, Vec<u8>)>;
 
 async fn exported(server: &TestServer, model: &str) -> Files {
-    let path = format!("/api/v1/models/{model}/versions/1/export?format=bundle");
+    exported_version(server, model, 1).await
+}
+
+async fn exported_version(server: &TestServer, model: &str, version: u64) -> Files {
+    let path = format!("/api/v1/models/{model}/versions/{version}/export?format=bundle");
     let archive = server.request(Method::GET, &path).send().await.unwrap().bytes().await.unwrap();
     let mut files = Vec::new();
     for entry in tar::Archive::new(&archive[..]).entries().unwrap() {
@@ -119,4 +123,72 @@ async fn a_bundle_with_odd_numbers_is_no_failure_of_the_server() {
         let answer = server.post("/api/v1/models/b/predict", &rows).await;
         assert!(answer.status == 200 || answer.problem() == (422, "not_finite"), "{}", answer.body);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn settings_that_no_request_could_have_are_refused() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/d", clouds(200)).await.ok();
+    server.train("m", json!({"dataset": "d", "target": "label", "family": "hybrid"})).await;
+    let files = exported(&server, "m").await;
+    let setting = |value: &str| changed(&files, "config.json", |c| replaced(c, "\"memory_per_class\":100", value));
+    let (status, body) = import(&server, "a", setting("\"memory_per_class\":100000000000")).await;
+    assert_eq!((status, &body["code"]), (422, &json!("bad_bundle")), "{body}");
+    assert!(body["detail"].as_str().unwrap().contains("memory_per_class"), "{body}");
+    // One that this release does not know is that of another.
+    assert_eq!(import(&server, "b", setting("\"memory_per_class\":100,\"forgotten_setting\":1")).await.0, 201);
+}
+
+/// How probable a version finds it that a row is on the right.
+async fn probability(server: &TestServer, model: &str, version: u64) -> f64 {
+    let request = json!({"rows": [{"x": 2.0, "y": 0.0, "colour": "red"}], "version": version});
+    let answer = server.post(&format!("/api/v1/models/{model}/predict"), request).await.ok();
+    answer["predictions"][0]["probabilities"]["right"].as_f64().unwrap()
+}
+
+/// A trained model `m` whose stream has learned the opposite of its training, and what it answered before.
+async fn contradicted(server: &TestServer) -> f64 {
+    server.put("/api/v1/datasets/d", clouds(200)).await.ok();
+    server.train("m", json!({"dataset": "d", "target": "label", "family": "hybrid"})).await;
+    let known = probability(server, "m", 1).await;
+    let rows: Vec<Value> = (0..400).map(|_| json!({"x": 2.0, "y": 0.0, "colour": "red", "label": "left"})).collect();
+    server.post("/api/v1/models/m/observe", json!({"rows": rows})).await.ok();
+    assert!(probability(server, "m", 1).await < known - 0.05, "the stream has learned");
+    known
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_imported_version_never_answers_as_the_stream_of_another() {
+    let server = TestServer::start().await;
+    let known = contradicted(&server).await;
+    let forged = changed(&exported(&server, "m").await, "config.json", |c| {
+        let mut config: Value = serde_json::from_slice(c).unwrap();
+        config["config"]["stream_root"] = json!(1);
+        *c = serde_json::to_vec(&config).unwrap();
+    });
+    let (status, body) = import(&server, "m", forged).await;
+    assert_eq!(status, 201, "{body}");
+    assert!((probability(&server, "m", 2).await - known).abs() < 1e-3, "by its own weights");
+    assert_eq!(server.get("/api/v1/models/m/stream").await.ok()["observed"], 0, "with a stream of its own");
+    assert!((probability(&server, "m", 2).await - known).abs() < 1e-3);
+    let stored = exported_version(&server, "m", 2).await;
+    let config = &stored.iter().find(|(name, _)| name == "config.json").unwrap().1;
+    assert!(!String::from_utf8_lossy(config).contains("stream_root"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consolidated_version_is_imported_with_a_stream_of_its_own() {
+    let server = TestServer::start().await;
+    let known = contradicted(&server).await;
+    // What was forgotten is always computed again, and that is a version.
+    server.post("/api/v1/models/m/forget", json!({"where": {"label": "left"}})).await.ok();
+    let job = server.post("/api/v1/models/m/consolidate", json!({})).await;
+    let job = server.ended(job.body["id"].as_str().unwrap()).await;
+    assert_eq!(job["status"], "succeeded", "{job}");
+    let files = exported_version(&server, "m", 2).await;
+    assert!(files.iter().any(|(name, c)| name == "config.json" && String::from_utf8_lossy(c).contains("stream_root")));
+    let (status, body) = import(&server, "t", packed(&files)).await;
+    assert_eq!(status, 201, "{body}");
+    assert!((probability(&server, "t", 1).await - known).abs() < 1e-3);
+    assert_eq!(server.get("/api/v1/models/t/stream").await.ok()["observed"], 0);
 }

@@ -2,7 +2,7 @@
 
 use crate::server::{TestServer, clouds, send};
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use std::io::Write;
 
 fn gzip(text: &str) -> Vec<u8> {
@@ -128,6 +128,16 @@ async fn how_a_file_is_read_can_be_said_and_is_answered() {
     assert_eq!(said.body["read_as"]["encoding"], "windows-1252");
     let found = server.get("/api/v1/datasets/q/rows").await.ok();
     assert_eq!(found["rows"], json!([{"name": "José", "x": 1}, {"name": "\"A", "x": 2}]));
+    let dates = |spelled: fn(u32) -> String| {
+        let lines = (1..25).map(|day| format!("{},{}\n", spelled(day), day % 2)).collect::<String>();
+        server.put("/api/v1/datasets/dates", format!("date,y\n{lines}"))
+    };
+    let order = |answer: &Value| answer["read_as"]["day_first"].clone();
+    assert_eq!(order(&dates(|day| format!("{day:02}/03/2024")).await.body), true);
+    assert_eq!(order(&server.get("/api/v1/datasets/dates").await.ok()), true);
+    assert_eq!(order(&dates(|day| format!("3/{day}/2024 10:30")).await.body), false);
+    assert_eq!(order(&dates(|day| format!("{day:02}.03.2024")).await.body), true);
+    assert_eq!(order(&dates(|day| format!("2024-03-{day:02}")).await.body), json!(null), "needs no order");
     for (query, field) in [
         ("delimiter=ab", "delimiter"),
         ("header=maybe", "header"),

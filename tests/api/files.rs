@@ -4,6 +4,7 @@ use crate::server::{TestServer, clouds, send};
 use crate::support::process::{Process, kenyon};
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -241,7 +242,10 @@ async fn versions_are_compared_on_the_same_rows() {
     assert_eq!(accuracy["a"], first["metrics"]["accuracy"], "{first}");
     assert_eq!(first["evaluated_on"], json!({"rows": 300, "kind": "out_of_fold"}), "{first}");
     assert_eq!(second["evaluated_on"]["kind"], "held_out", "{second}");
-    assert!(second["evaluated_on"]["rows"].as_u64().unwrap() < 60, "a third of the held-out rows chose the pass: {second}");
+    assert!(
+        second["evaluated_on"]["rows"].as_u64().unwrap() < 60,
+        "a third of the held-out rows chose the pass: {second}"
+    );
     assert_eq!((&first["guarantee"], &second["guarantee"]), (&json!("cross_conformal"), &json!("split_conformal")));
     let interval = &first["intervals"]["accuracy"];
     let ends = [0, 1].map(|at| interval[at].as_f64().unwrap());
@@ -271,6 +275,80 @@ async fn a_label_that_came_late_is_learned_once() {
     assert_eq!(server.get("/api/v1/models/s/stream").await.ok()["observed"], 3);
     let other = json!({"prediction_id": label["prediction_id"], "target": "q"});
     assert_eq!(feedback(&other).await.problem(), (422, "idempotency_mismatch"));
+}
+
+/// Fields that grow with columns, classes or rows.
+const DETAILS: [&str; 9] =
+    ["members", "examples", "histogram", "config", "notes", "confusion", "recall", "calibration", "regression"];
+
+/// Those of the details that have content anywhere in `value`.
+fn details(value: &Value) -> BTreeSet<&'static str> {
+    let full = |field: &Value| {
+        field.as_array().is_some_and(|items| !items.is_empty()) || field.as_object().is_some_and(|map| !map.is_empty())
+    };
+    match value {
+        Value::Array(items) => items.iter().flat_map(details).collect(),
+        Value::Object(fields) => {
+            let named = |name: &str| DETAILS.into_iter().find(|detail| *detail == name);
+            let own = fields.iter().filter(|(_, field)| full(field)).filter_map(|(name, _)| named(name));
+            own.chain(fields.values().flat_map(details)).collect()
+        }
+        _ => BTreeSet::new(),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_single_resources_have_details() {
+    let server = TestServer::start().await;
+    let get = async |path: &str| server.get(&format!("/api/v1/{path}")).await.ok();
+    server.put("/api/v1/datasets/digits", kenyon_learn::data::bundled::DIGITS).await.ok();
+    // A cell that does not fit makes a warning with an example.
+    server.put("/api/v1/datasets/clouds", clouds(200) + "far,0.1,red,left\n").await.ok();
+    let mut jobs = Vec::new();
+    for (model, dataset, target, task) in [
+        ("digits", "digits", "target", "classification"),
+        ("clouds", "clouds", "label", "classification"),
+        ("slope", "clouds", "y", "regression"),
+    ] {
+        let config = json!({"epochs": 2});
+        let request =
+            json!({"dataset": dataset, "target": target, "task": task, "family": "sparse_mlp", "config": config});
+        let job = server.train(model, request).await;
+        assert_eq!(job["status"], "succeeded", "{job}");
+        jobs.push(format!("jobs/{}", job["id"].as_str().unwrap()));
+    }
+    server.post("/api/v1/models/digits/evaluate", json!({"dataset": "digits"})).await.ok();
+
+    for list in ["datasets", "models", "jobs", "models/digits/versions", "models/clouds/versions?detail=false"] {
+        let listed = get(list).await;
+        assert!(!listed["items"].as_array().unwrap().is_empty(), "{list}");
+        assert!(details(&listed).is_empty(), "{list} has {:?}: {listed}", details(&listed));
+    }
+    for model in ["digits", "clouds", "slope"] {
+        let versions = get(&format!("models/{model}")).await["versions"].take();
+        assert!(details(&versions).is_empty(), "{model} has {:?}: {versions}", details(&versions));
+        let held_out = &versions[0]["held_out"];
+        assert!(held_out["rows"].as_u64() > Some(0) && held_out["classes"] == json!([]), "{held_out}");
+    }
+    let evaluation = get("jobs?kind=evaluate").await["items"][0].take();
+    assert_eq!((&evaluation["result"]["rows"], &evaluation["result"]["classes"]), (&json!(1797), &Value::Null));
+    jobs.push(format!("jobs/{}", evaluation["id"].as_str().unwrap()));
+
+    let expected: [(&str, &[&str]); 8] = [
+        ("datasets/digits", &["members"]),
+        ("datasets/clouds", &["examples", "histogram"]),
+        ("models/digits", &["config", "members"]),
+        ("models/clouds", &["config", "examples"]),
+        ("models/digits/versions?detail=true", &["calibration", "confusion", "recall"]),
+        ("models/slope/versions?detail=true", &["examples", "histogram", "regression"]),
+        (&jobs[1], &["examples"]),
+        (&jobs[3], &["calibration", "confusion", "recall"]),
+    ];
+    for (path, names) in expected {
+        let one = get(path).await;
+        assert!(names.iter().all(|name| details(&one).contains(name)), "{path} lacks one of {names:?}: {one}");
+    }
+    assert_eq!(server.get("/api/v1/models/digits/versions?details=true").await.status, 400);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,6 +15,7 @@ mod earlier;
 mod encoders;
 mod files;
 mod forgetting;
+mod inference;
 mod jobs;
 mod limits;
 mod main_job;

@@ -96,6 +96,14 @@ impl TestServer {
         }
     }
 
+    /// The address of its gRPC interface, which the configuration must switch on.
+    pub(crate) fn grpc(&self) -> String {
+        match self.running.as_ref().unwrap() {
+            Runs::Here(running) => format!("http://{}", running.grpc_addr.unwrap()),
+            Runs::There(process) => process.grpc.clone().unwrap(),
+        }
+    }
+
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))
     }
@@ -184,6 +192,7 @@ fn environment(config: &Config) -> Vec<(String, String)> {
     }
     assert_eq!(config.log_format, LogFormat::Auto, "the address is read from the log");
     let mut all = variables![
+        grpc_listen,
         database_url,
         objects,
         workers,

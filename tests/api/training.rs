@@ -1,6 +1,7 @@
 //! Training requests: what is refused, what is held out, which version is served afterwards, and the warnings.
 
-use crate::server::{Answer, TestServer, clouds};
+use crate::server::{Answer, TestServer, clouds, send};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 const EPOCHS: u64 = 3;
@@ -351,6 +352,17 @@ async fn the_objective_decides_which_class_is_named_and_nothing_else() {
         assert_eq!(answer["label"], named, "{answer}");
         assert_eq!(answer["probability"], answer["probabilities"][named]);
         probabilities.push(answer["probabilities"].clone());
+        // The set is made around the likeliest class, which is not the one that `balanced` names.
+        let path = format!("/api/v1/models/{model}/predict");
+        let asked = json!({"rows": [{"x": 90, "z": 50}], "coverage": 0.5, "novelty_level": 1.0, "explain": true});
+        let answer = &server.post(&path, asked).await.ok()["predictions"][0];
+        let verdict = json!(if named == "common" { "sure" } else { "unsure" });
+        assert_eq!((&answer["set"], &answer["verdict"]), (&json!(["common"]), &verdict), "{answer}");
+        let output = answer["explanation"]["output"].as_f64().unwrap();
+        assert_eq!(output > 0.0, named == "common", "the explanation is of the class that is named: {answer}");
+        let lines = server.request(Method::POST, &format!("{path}?coverage=0.5&novelty_level=1"));
+        let line = send(lines.header("content-type", "text/csv").body("x,z\n90,50\n")).await.ok();
+        assert_eq!((&line["predicted"], &line["verdict"]), (&json!(named), &verdict), "{line}");
         let tensor = |name: &str, value: f64| json!({"name": name, "datatype": "FP64", "shape": [1], "data": [value]});
         let infer = json!({"inputs": [tensor("x", 90.0), tensor("z", 50.0)], "outputs": [{"name": "label"}]});
         let output = server.post(&format!("/v2/models/{model}/infer"), infer).await.ok();

@@ -36,6 +36,8 @@ async fn errors_of_numbers_are_drawn_and_any_dataset_can_be_evaluated() {
     server.train("slope", request).await;
     browser.go("/models/slope/quality").await;
     browser.shows("Importance of the features").await;
+    browser.shows("Measured on 400 out-of-fold rows, with 95 % intervals.").await;
+    browser.shows("Sets and intervals contain the truth about as often as requested.").await;
     browser.until("document.querySelectorAll('circle.dot').length >= 200").await;
     browser.shows("Predicted against actual").await;
     browser.until("document.querySelectorAll('[aria-label=\"Errors by quantile\"] tbody tr').length === 5").await;

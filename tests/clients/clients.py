@@ -240,7 +240,8 @@ def triton_grpc_defaults(s):
     with g.InferenceServerClient(s.grpc) as client:
         assert client.is_server_live() and client.is_server_ready() and client.is_model_ready("flowers", "1")
         assert client.get_server_metadata().name == "kenyon"
-        assert [o.name for o in client.get_model_metadata("flowers").outputs] == ["label", "probabilities"]
+        outputs = [o.name for o in client.get_model_metadata("flowers").outputs]
+        assert outputs == ["label", "probabilities", "novelty", "verdict", "embedding"]
         assert "flowers" in [m.name for m in client.get_model_repository_index().models]
         assert client.get_inference_statistics("flowers").model_stats[0].version == "1"
         rows = s.flowers[:6]
@@ -250,6 +251,10 @@ def triton_grpc_defaults(s):
         same(client.infer("flowers", flower_inputs(g, rows), model_version="1", compression_algorithm="gzip"), expected, FLOWERS)
         only = client.infer("flowers", flower_inputs(g, rows), outputs=[g.InferRequestedOutput("label")])
         assert only.as_numpy("probabilities") is None
+        more = client.infer("flowers", flower_inputs(g, rows), outputs=[g.InferRequestedOutput(name) for name in outputs])
+        assert [v.decode() for v in more.as_numpy("verdict")] == [p["verdict"] for p in expected]
+        assert np.allclose(more.as_numpy("novelty"), [p["novelty"] for p in expected])
+        assert more.as_numpy("embedding").shape[0] == len(rows)
         for name, version, code in (("nothing", "", "NOT_FOUND"), ("flowers", "9", "NOT_FOUND")):
             try:
                 client.infer(name, flower_inputs(g, rows), model_version=version)

@@ -2,10 +2,14 @@
 
 use crate::support::process::{Process, binary, kenyon};
 use kenyon_learn::data::bundled::BREAST_CANCER;
-use serde_json::Value;
+use serde_json::{Map, Value, json};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// How long a server may take for a row before a test fails.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// `kenyon …` in `folder`, without what the environment says.
 fn command(folder: &Path, arguments: &[&str]) -> Command {
@@ -66,6 +70,12 @@ fn commands_reach_a_server_and_work_on_files() {
     let compared = at(&["compare", "cancer", "1", "2", "--dataset", "cancer"]);
     assert!(compared.contains("accuracy") && compared.contains("difference"), "{compared}");
     at(&["traffic", "cancer", "--stable", "1", "--canary", "2=0.5"]);
+    at(&["traffic", "cancer", "--shadow", "2"]);
+    let split: Value = serde_json::from_str(&at(&["--json", "traffic", "cancer"])).unwrap();
+    assert_eq!(split, json!({"stable": 1, "canary": {"version": 2, "weight": 0.5}, "shadow": 2}));
+    at(&["traffic", "cancer", "--no-canary"]);
+    let split: Value = serde_json::from_str(&at(&["--json", "traffic", "cancer"])).unwrap();
+    assert_eq!(split, json!({"stable": 1, "canary": null, "shadow": 2}));
     let important = at(&["importance", "cancer"]);
     assert!(important.lines().count() > 10 && important.contains("worst"), "{important}");
 
@@ -78,6 +88,68 @@ fn commands_reach_a_server_and_work_on_files() {
     assert_eq!(error["error"]["code"], "model_not_found", "{error}");
     let missing = run(folder, &["predict", "cancer.kenyon", "nothing.csv"]);
     assert!(String::from_utf8_lossy(&missing.stderr).contains("nothing.csv"), "{missing:?}");
+    let missing = run(folder, &["predict", "absent.kenyon", "cancer.csv"]);
+    let text = String::from_utf8_lossy(&missing.stderr);
+    assert!(!missing.status.success() && text.contains("no file absent.kenyon"), "{text}");
+}
+
+#[test]
+fn wrong_arguments_are_json_where_that_is_requested() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    let wrong = run(folder, &["predict", "--json", "--depth"]);
+    let error: Value = serde_json::from_slice(&wrong.stderr).unwrap();
+    assert!(error["error"]["detail"].as_str().is_some_and(|text| text.contains("--depth")), "{error}");
+    assert_eq!((wrong.status.code(), wrong.stdout.len()), (Some(2), 0));
+    let wrong = run(folder, &["predict", "--depth"]);
+    assert!(wrong.status.code() == Some(2) && wrong.stderr.starts_with(b"error: "), "{wrong:?}");
+    for (arguments, text) in [(["--json", "--help"], "Usage:"), (["--json", "--version"], env!("CARGO_PKG_VERSION"))] {
+        assert!(printed(folder, &arguments).contains(text));
+    }
+}
+
+#[test]
+fn rows_of_a_pipe_are_learned_while_it_is_open() {
+    let temporary = tempfile::tempdir().unwrap();
+    let folder = temporary.path();
+    std::fs::write(folder.join("cancer.csv"), BREAST_CANCER).unwrap();
+    let server = Process::start(kenyon("serve").arg("--data-dir").arg(folder.join("data"))).unwrap();
+    let url = server.url.as_str();
+    printed(folder, &["--server", url, "train", "cancer.csv", "--target", "target", "--set", "epochs=1"]);
+    let head = csv_head(2);
+    let (names, values) = head.trim_end().split_once('\n').unwrap();
+    let cells = names.split(',').zip(values.split(','));
+    let row: Map<String, Value> = cells.map(|(name, value)| (name.to_owned(), value.into())).collect();
+    let piped = |model: &str| {
+        let mut observe = command(folder, &["--server", url, "--json", "observe", model, "-"]);
+        observe.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let mut child = piped("cancer");
+    // As many as are learned together, the last one in two pieces and a line that is empty before.
+    let line = Value::from(row).to_string();
+    let pipe = child.stdin.as_mut().unwrap();
+    pipe.write_all(format!("{line}\n").repeat(999).as_bytes()).unwrap();
+    pipe.write_all(format!("\n{}", &line[..9]).as_bytes()).unwrap();
+    pipe.write_all(format!("{}\n", &line[9..]).as_bytes()).unwrap();
+    let begun = Instant::now();
+    loop {
+        let stream = run(folder, &["--server", url, "--json", "stream", "cancer"]);
+        let figures: Value = serde_json::from_slice(&stream.stdout).unwrap_or_default();
+        if figures["observed"] == 1000 {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE && child.try_wait().unwrap().is_none(), "{stream:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    drop(child.stdin.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    // A refusal is reported although the pipe stays open.
+    let mut refused = piped("nobody");
+    let pipe = refused.stdin.take();
+    let output = refused.wait_with_output().unwrap();
+    assert!(!output.status.success() && String::from_utf8_lossy(&output.stderr).contains("model_not_found"));
+    drop(pipe);
 }
 
 fn csv_head(lines: usize) -> String {
@@ -126,6 +198,12 @@ fn a_doctor_changes_nothing_and_descriptions_are_written() {
     after.sort();
     assert_eq!(before, after);
     assert!(printed(folder, &["completions", "bash"]).contains("kenyon"));
+    // Into a pipe whose reader has ended.
+    let mut child =
+        command(folder, &["completions", "bash"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     printed(folder, &["man", "."]);
     assert!(folder.join("kenyon.1").exists() && folder.join("kenyon-predict.1").exists());
 }

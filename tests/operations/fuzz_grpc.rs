@@ -103,7 +103,10 @@ fn twist(infer: &mut ModelInferRequest, random: &mut Random) {
         }
         6 => infer.raw_input_contents.push(vec![0xff; random.below(64)].into()),
         7 => infer.model_version = ["0", "-1", "99", "one", "18446744073709551616"][random.below(5)].into(),
-        _ => infer.outputs[0].name = ["", "label", "probabilities", "\n"][random.below(4)].into(),
+        _ => {
+            let names = ["", "label", "probabilities", "\n", "novelty", "verdict", "embedding"];
+            infer.outputs[0].name = names[random.below(names.len())].into();
+        }
     }
 }
 

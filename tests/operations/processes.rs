@@ -140,6 +140,35 @@ async fn a_training_that_exceeds_its_memory_is_a_failed_job_and_nothing_else() {
     assert!(children(server.id()).is_empty());
 }
 
+/// The trial of a dry run is such a process, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_that_is_ended_from_outside_is_an_error_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (server, client) = server(folder.path(), &["--train-memory", "150000000"]).await;
+    let load = PredictLoad::start(&client);
+    let dry_run = |config: Value| {
+        let request = json!({ "dataset": "d", "target": "label", "family": "sparse_mlp", "config": config,
+            "dry_run": true });
+        let (client, body) = (client.clone(), request.to_string().into_bytes());
+        async move {
+            let (status, body) = client.once("POST", "/api/v1/models/t/train", Some(body)).await.unwrap();
+            (status, serde_json::from_slice::<Value>(&body).unwrap())
+        }
+    };
+    let (status, found) = dry_run(json!({ "epochs": 5000 })).await;
+    assert!(status == 200 && found["estimated_seconds"].as_f64().unwrap() > 1.0, "{status} {found}");
+    let (status, refused) = dry_run(json!({ "hidden": [40_000], "members": 4 })).await;
+    assert_eq!((status, &refused["code"]), (422, &json!("out_of_memory")), "{refused}");
+    let waiting = tokio::spawn(dry_run(json!({ "epochs": 5000, "early_stopping": 0 })));
+    let child = until("a process that tries", async || children(server.id()).first().copied()).await;
+    Command::new("kill").args(["-KILL", &child.to_string()]).status().unwrap();
+    let (status, refused) = waiting.await.unwrap();
+    assert_eq!((status, &refused["code"]), (503, &json!("killed")), "{refused}");
+    load.end().await;
+    assert!(children(server.id()).is_empty());
+    assert_eq!(std::fs::read_dir(folder.path().join("scratch")).unwrap().count(), 0, "nothing is left over");
+}
+
 /// More rows than are held in memory: they are learned from in blocks, and the memory there is changes nothing.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_learned_from_many_rows_does_not_depend_on_the_memory_there_is() {

@@ -62,6 +62,8 @@ def test_answers_about_models_are_as_typed(client: Client, trained: str) -> None
     right(api.list_models(limit=1), t.ModelPage)
     right(api.get_model(trained), t.Model)
     right(api.versions(trained), t.Versions)
+    short, whole = (api.versions(trained, detail=detail)["items"][0]["held_out"] for detail in (False, True))
+    assert not short["confusion"] and whole["confusion"]
     right(api.activity(trained), t.Activity)
     right(api.plan_training(trained, dataset=trained, target="species", seed=3), t.DryRun)
     rows = flowers(3).drop(columns="species").fillna(1.0).to_dict("records")

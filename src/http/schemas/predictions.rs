@@ -80,7 +80,7 @@ pub(crate) struct PredictAnswer {
 pub(crate) struct Prediction {
     /// The id for `feedback`.
     prediction_id: String,
-    /// The likeliest class.
+    /// The class that is named: the likeliest, but for models of the objective `balanced`.
     #[schema(required = false)]
     label: Label,
     /// Its probability.
@@ -125,7 +125,7 @@ pub(crate) enum PredictLine {
 /// The answer to a row in a line.
 #[derive(Serialize, ToSchema)]
 pub(crate) struct LineAnswer {
-    /// The likeliest class, or the number predicted.
+    /// The class that is named, or the number predicted.
     predicted: Label,
     /// Its probability.
     #[schema(required = false)]
@@ -180,9 +180,9 @@ pub(crate) struct LineFault {
 #[derive(Serialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Verdict {
-    /// One class, or a narrow interval.
+    /// The class that is named is the only one in the set, or the interval is narrow.
     Sure,
-    /// More than one class in the set, or a wide interval.
+    /// The set has other classes, or none, or the interval is wide.
     Unsure,
     /// The row is unlike the training data.
     Unfamiliar,

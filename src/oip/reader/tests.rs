@@ -17,13 +17,15 @@ fn a_request_with_everything() {
         "inputs":[{"name":"x","shape":[2,2],"datatype":"FP32","data":[[1,2.5],[-3e-1,0.0]]},
                   {"data":["ü","\"b\""],"name":"t","shape":[2],"datatype":"BYTES"},
                   {"name":"r","shape":[2],"datatype":"INT8","parameters":{"binary_data_size":2}}],
-        "outputs":[{"name":"label","parameters":{"binary_data":false,"classification":0}},{"name":"probabilities"}]} "#;
+        "outputs":[{"name":"label","parameters":{"binary_data":false,"classification":0}},
+                   {"name":"embedding","parameters":{"layer":"hidden_0"}},{"name":"probabilities","parameters":{"layer":null}}]} "#;
     let parsed = parse(json.as_bytes()).unwrap();
     assert_eq!((parsed.id.as_deref(), parsed.binary_output), (Some("a\n7"), true));
     assert_eq!(parsed.inputs[0].data, Data::Here(Values::F32(vec![1.0, 2.5, -0.3, 0.0])));
     assert_eq!(parsed.inputs[1].data, Data::Here(Values::Text(vec!["ü".into(), "\"b\"".into()])));
     assert_eq!(parsed.inputs[2].data, Data::Binary(2));
-    assert_eq!(parsed.outputs[0], Wanted { name: "label".into(), binary: Some(false), classes: None });
+    assert_eq!(parsed.outputs[0], Wanted { name: "label".into(), binary: Some(false), ..Wanted::default() });
+    assert_eq!((parsed.outputs[1].layer.as_deref(), parsed.outputs[2].layer.as_deref()), (Some("hidden_0"), None));
 }
 
 #[test]

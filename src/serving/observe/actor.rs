@@ -267,7 +267,7 @@ impl Actor {
         self.catch_up_and_publish().await
     }
 
-    /// Reports changes that rows have caused.
+    /// Reports alarms that rows have caused.
     fn notice(&self, applied: Applied) {
         for (of, row, window) in applied.drifts {
             self.log.notice_drift(of, row, window);

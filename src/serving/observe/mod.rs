@@ -122,7 +122,7 @@ impl DriftIn {
     }
 }
 
-/// A change that a stream's detectors have noticed.
+/// An alarm of a stream's detectors: one a change.
 #[derive(Clone, Debug)]
 pub struct Drift {
     /// The model, and its id: a later model of the same name has another.
@@ -133,7 +133,8 @@ pub struct Drift {
     pub version: u64,
     /// What has changed.
     pub of: DriftIn,
-    /// Rows observed by then.
+    /// The row at which it was raised, as the description of the stream lists it: its number among the labelled rows
+    /// (error) or all rows (inputs).
     pub row: u64,
     /// Accuracy (or mean absolute error) over the last rows.
     pub window: f64,
@@ -168,7 +169,7 @@ impl Streams {
         Self { inner }
     }
 
-    /// Changes that are noticed from now on, by every replica that applies the rows.
+    /// Alarms that are raised from now on, by every replica that applies the rows.
     pub fn drifts(&self) -> broadcast::Receiver<Drift> {
         self.inner.drifts.subscribe()
     }

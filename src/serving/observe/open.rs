@@ -129,7 +129,8 @@ async fn caught_up(log: &Arc<StreamLog>, mut state: State) -> Result<State> {
     }
 }
 
-/// The version whose stream a consolidated version continues.
+/// The version whose stream a consolidated version continues. A consolidation alone writes that: an import removes it
+/// (`serving::transfer`).
 pub(super) fn root_of(bundle: &Bundle) -> Option<u64> {
     bundle.config.config.get("stream_root").and_then(Value::as_u64)
 }

@@ -45,7 +45,7 @@ pub(super) struct Published {
     pub(super) report: StreamReport,
 }
 
-/// Changes detected while applying a record, with the row and the window's figure.
+/// Alarms raised while applying a record, with the row and the window's figure.
 #[derive(Debug, Default)]
 pub(super) struct Applied {
     pub(super) drifts: Vec<(DriftIn, u64, f64)>,
@@ -103,11 +103,11 @@ impl State {
         self.since_snapshot.1 += payload.len();
         self.drift |= observed.drift;
         self.next = next;
-        let (row, window) = (self.online.rows(), self.online.figures().window());
+        let window = self.online.figures().window();
         let label = telemetry::stream_label(&self.name);
         metrics::gauge!(telemetry::PREQUENTIAL_WINDOW, "model" => label).set(window);
-        let changes = [(observed.drift, DriftIn::Error), (observed.input_drift, DriftIn::Inputs)];
-        let drifts = changes.into_iter().filter(|(changed, _)| *changed).map(|(_, of)| (of, row, window));
+        let alarms = [(DriftIn::Error, observed.alarms), (DriftIn::Inputs, observed.input_alarms)];
+        let drifts = alarms.into_iter().flat_map(|(of, rows)| rows.into_iter().map(move |row| (of, row, window)));
         Ok(Applied { drifts: drifts.collect() })
     }
 

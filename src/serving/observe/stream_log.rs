@@ -142,7 +142,7 @@ impl StreamLog {
         self.reader.from_ndjson(&record.payload).inspect_err(warn).ok()
     }
 
-    /// Logs and counts a change.
+    /// Logs and counts an alarm.
     pub(super) fn notice_drift(&self, of: DriftIn, row: u64, window: f64) {
         let model = self.model.name.as_str();
         tracing::warn!(model, row, of = of.name(), window, "a stream has changed");

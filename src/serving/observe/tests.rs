@@ -3,13 +3,18 @@
 #![allow(clippy::unwrap_used)]
 
 use super::command::Command;
-use super::{EmptyModel, Forgetting, Sender, StreamOptions, Streams};
+use super::past::Past;
+use super::state::State;
+use super::{DriftIn, EmptyModel, Forgetting, Sender, StreamOptions, Streams};
 use crate::serving::{Caller, Engine, Settings, StoredModels};
 use crate::store::{Change, IdempotencyKey, JobFilter, JobKind, ModelName, NewJob, Store, StoreOptions};
 use bytes::Bytes;
+use jiff::Timestamp;
 use kenyon_learn::data::plan::ColumnPlan;
 use kenyon_learn::data::schema::ColumnKind;
+use kenyon_learn::learning::stream::{StreamModel, StreamSpec};
 use kenyon_learn::models::Task;
+use kenyon_learn::random::Random;
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -242,4 +247,48 @@ async fn rows_are_learned_by_the_model_that_answers() {
     assert_eq!(error.code, "stream_replaced");
     replicas.observe(0, 0..10).await;
     assert_eq!(replicas.state(0).await.0["observed"], 10);
+}
+
+/// Applies rows to a fresh state, `portion` at a time: how many portions changed the error, and the rows of alarms that
+/// were reported and that the stream lists.
+fn alarms(rows: &[Value], portion: usize) -> (usize, Vec<u64>, Vec<u64>) {
+    let spec = StreamSpec {
+        task: Task::Classification,
+        target: column("label", ColumnKind::Category),
+        classes: Vec::new(),
+        inputs: vec![column("x", ColumnKind::Number)],
+        config: Map::new(),
+        seed: 1,
+    };
+    let mut state = State::new("s", 1, (StreamModel::new(&spec).unwrap(), Past::from(1)), 1);
+    let (mut changes, mut reported) = (0, Vec::new());
+    for (next, rows) in (2..).zip(rows.chunks(portion)) {
+        let payload = rows.iter().map(Value::to_string).collect::<Vec<_>>().join("\n").into_bytes();
+        let table = state.online.reader().from_ndjson(&payload).unwrap();
+        let applied = state.learn(&table, &payload, (next, Timestamp::UNIX_EPOCH, "")).unwrap();
+        changes += usize::from(std::mem::take(&mut state.drift));
+        reported.extend(applied.drifts.iter().filter(|(of, ..)| *of == DriftIn::Error).map(|&(_, row, _)| row));
+    }
+    let listed = serde_json::from_value(state.publish().report.stream()["drift"]["rows"].take()).unwrap();
+    (changes, reported, listed)
+}
+
+#[test]
+fn reported_alarms_are_those_that_the_stream_lists() {
+    let mut random = Random::new(1);
+    let mut row = |keeps: bool| {
+        let x = f64::from(random.normal());
+        json!({"x": x, "label": if (x > 0.0) == keeps { "right" } else { "left" }})
+    };
+    // Labels are exchanged at row 2,000, and follow from nothing from row 2,500 on: too soon for another alarm.
+    let mut coins = Random::new(2);
+    let mut keeps = |i: usize| if i < 2_500 { i < 2_000 } else { coins.below(2) == 1 };
+    let soon: Vec<Value> = (0..2_950).map(|i| row(keeps(i))).collect();
+    let (changes, reported, listed) = alarms(&soon, 10);
+    assert_eq!((reported.len(), &reported), (1, &listed));
+    assert!(changes > 1, "what learns adapts to every change: {changes}");
+    // Two changes in one record are two alarms.
+    let twice: Vec<Value> = (0..6_000).map(|i| row(!(2_000..4_000).contains(&i))).collect();
+    let (_, reported, listed) = alarms(&twice, 6_000);
+    assert!(reported == listed && reported.len() >= 2, "{reported:?}, {listed:?}");
 }

@@ -198,9 +198,9 @@ class Client:
         """Removes a model with all it has learned."""
         self.api.delete_model(name)
 
-    def versions(self, name: str) -> list[types.Version]:
-        """Versions of a model, newest first."""
-        return self.api.versions(name)["items"]
+    def versions(self, name: str, *, detail: bool | None = None) -> list[types.Version]:
+        """Versions of a model, newest first; with ``detail`` also confusion, calibration and residuals of ``held_out``."""
+        return self.api.versions(name, detail=detail)["items"]
 
     def promote(self, name: str, version: int) -> types.Model:
         """Serves this version at once."""

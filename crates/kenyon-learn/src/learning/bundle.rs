@@ -305,8 +305,8 @@ impl Bundle {
         [low.min(value), high.max(value)]
     }
 
-    /// Whether an interval is uninformative: wider than half the range that nine tenths of the training targets
-    /// lie in. None is.
+    /// Whether an interval is uninformative: wider than half the range that nine tenths of the targets of the
+    /// training, or of a stream, lie in. None is.
     pub fn is_wide(&self, interval: Option<[f64; 2]>) -> bool {
         let TargetEncoder::Number { std, .. } = &self.config.target_encoder else { return false };
         // Models of before the range was kept have the deviation alone: nine tenths of a normal distribution.

@@ -42,7 +42,7 @@ pub struct Calibration {
     /// How the size of errors varies from row to row; none in models from before it was stored: all rows have one width.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub errors: Option<ErrorModel>,
-    /// The range of the training rows' targets; for regression.
+    /// The range of the training rows' targets, and of those that a stream has observed; for regression.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<TargetSpan>,
     /// Of a stream: requested coverages, ascending, and the quantile that gives each at present.

@@ -120,16 +120,17 @@ impl Ranking {
 impl Novelty {
     /// Fits statistics on training rows, and ranks on held-out rows.
     pub fn fit(codes: KnownCodes, rows: &NoveltyRows<'_>, seed: u64) -> Self {
-        let inputs = InputProfile::fit(rows.table, rows.columns, rows.known, rows.held_out, seed);
+        let positions = evenly_spaced(rows.held_out.len(), HELD_OUT_ROWS);
+        let held_out: Vec<usize> = positions.iter().map(|&at| rows.held_out[at]).collect();
+        let inputs = InputProfile::fit(rows.table, rows.columns, rows.known, &held_out, seed);
         let codes = Arc::new(codes);
         let mut it =
             Self { codes, threshold: f32::MAX, inputs: Some(Arc::new(inputs)), ranking: Some(Ranking::default()) };
-        let held_out = &rows.held_out[..rows.held_out.len().min(HELD_OUT_ROWS)];
-        let scores = it.inputs.as_ref().map(|inputs| inputs.scores(&rows.table.select(held_out))).unwrap_or_default();
-        let detected: Vec<Vec<f32>> = (0..held_out.len())
-            .map(|row| {
+        let scores = it.inputs.as_ref().map(|inputs| inputs.scores(&rows.table.select(&held_out))).unwrap_or_default();
+        let detected: Vec<Vec<f32>> = (positions.iter().enumerate())
+            .map(|(row, &at)| {
                 let own = scores.get(row * SCORES..(row + 1) * SCORES);
-                it.detect(&rows.sketches.as_chunks().0[row], own, rows.batch.far(row))
+                it.detect(&rows.sketches.as_chunks().0[at], own, rows.batch.far(at))
             })
             .collect();
         let tails: Vec<Tail> = (0..SCORES + 2)
@@ -231,6 +232,12 @@ impl Novelty {
     pub fn bytes(&self) -> u64 {
         self.codes.bytes() + self.inputs.as_ref().map_or(0, |inputs| inputs.bytes())
     }
+}
+
+/// Positions of at most `most` rows among `rows`: the rows of a file may be ordered.
+fn evenly_spaced(rows: usize, most: usize) -> Vec<usize> {
+    let count = rows.min(most);
+    (0..count).map(|i| i * rows / count).collect()
 }
 
 /// One score of all detectors' scores.

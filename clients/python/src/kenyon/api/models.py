@@ -192,9 +192,9 @@ class Models(Resource):
         """Active share of each layer, and what a prediction costs."""
         return self._json(types.Activity, "GET /api/v1/models/{name}/activity", name)
 
-    def versions(self, name: str) -> types.Versions:
-        """Versions, newest first."""
-        return self._json(types.Versions, "GET /api/v1/models/{name}/versions", name)
+    def versions(self, name: str, *, detail: bool | None = None) -> types.Versions:
+        """Versions, newest first; with ``detail`` also confusion, calibration and residuals of ``held_out``."""
+        return self._json(types.Versions, "GET /api/v1/models/{name}/versions", name, query={"detail": detail})
 
     def promote(self, name: str, version: int) -> types.Model:
         """Serves this version at once."""

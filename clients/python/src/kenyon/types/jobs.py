@@ -28,7 +28,7 @@ class JobError(TypedDict):
 
 
 class Job(TypedDict):
-    """Work that runs by itself."""
+    """Work that runs by itself; lists and objects of ``result`` where one job is requested."""
 
     id: str
     kind: JobKind

@@ -20,7 +20,7 @@ from .figures import (
     StreamPoint,
     KnownRange,
 )
-from .names import ColumnKind, Row, Task, VersionState
+from .names import ColumnKind, EvaluatedKind, Guarantee, Row, Task, VersionState
 
 
 class Canary(TypedDict):
@@ -64,8 +64,15 @@ class ModelSchema(TypedDict):
     left_out: list[LeftOut] | None
 
 
+class EvaluatedOn(TypedDict):
+    """The rows that metrics are measured on."""
+
+    rows: int
+    kind: EvaluatedKind
+
+
 class Version(TypedDict):
-    """A version of a model."""
+    """A version of a model; ``held_out`` has confusion, calibration and residuals where ``detail`` is requested."""
 
     version: int
     state: VersionState
@@ -75,9 +82,9 @@ class Version(TypedDict):
     job_id: str | None
     dataset: NotRequired[Any]
     held_out: NotRequired[Any]
-    evaluated_on: NotRequired[Any]
-    intervals: NotRequired[dict[str, list[float]]]
-    guarantee: NotRequired[Any]
+    evaluated_on: NotRequired[EvaluatedOn | None]
+    intervals: NotRequired[dict[str, list[float]] | None]
+    guarantee: NotRequired[Guarantee | None]
     warnings: NotRequired[list[DataWarning]]
     created_at: str
 
@@ -90,7 +97,7 @@ class Versions(TypedDict):
 
 
 class Model(TypedDict):
-    """A model; ``versions`` and ``shadow`` where one model is requested."""
+    """A model; ``config``, ``notes``, ``versions`` and ``shadow`` where one model is requested."""
 
     name: str
     family: str | None

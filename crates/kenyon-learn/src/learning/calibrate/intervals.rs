@@ -42,7 +42,9 @@ pub struct ErrorModel {
 /// The rows that an [`ErrorModel`] was fitted on, each with the size of error that the other folds expect of it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct OutOfFold {
-    /// Which of the rows; the fold of each is its place here modulo [`FOLDS`].
+    /// The fold of each.
+    folds: Vec<usize>,
+    /// Which of the rows.
     rows: Vec<usize>,
     /// Expected sizes of their errors.
     sizes: Vec<f32>,
@@ -55,7 +57,8 @@ impl OutOfFold {
     pub fn plain(answers: &[f32], truths: &[f32]) -> Self {
         let rows: Vec<usize> = (0..answers.len()).filter(|&row| (truths[row] - answers[row]).is_finite()).collect();
         let errors = rows.iter().map(|&row| truths[row] - answers[row]).collect();
-        Self { sizes: vec![1.0; rows.len()], rows, errors }
+        let folds = folds(&rows, |a, b| answers[a] == answers[b] && truths[a] == truths[b]);
+        Self { folds, sizes: vec![1.0; rows.len()], rows, errors }
     }
 
     /// The number of rows.
@@ -69,7 +72,7 @@ impl OutOfFold {
     pub fn reaches(&self, count: usize, effective: Option<usize>, coverage: f64) -> Vec<Option<[f32; 2]>> {
         let mut reaches = vec![None; count];
         for fold in 0..FOLDS {
-            let others = self.errors.iter().enumerate().filter(|(at, _)| at % FOLDS != fold).map(|(_, error)| *error);
+            let others = self.errors.iter().zip(&self.folds).filter(|(_, own)| **own != fold).map(|(error, _)| *error);
             let others: Vec<f32> = others.collect();
             let mut model =
                 ErrorModel { rows: others.len(), errors: thin(others, MAX_ERRORS), ..ErrorModel::default() };
@@ -77,7 +80,7 @@ impl OutOfFold {
                 model.of_rows(effective - effective / FOLDS);
             }
             let Some(reach) = model.reach(coverage) else { continue };
-            for at in (fold..self.rows.len()).step_by(FOLDS) {
+            for at in (0..self.rows.len()).filter(|&at| self.folds[at] == fold) {
                 reaches[self.rows[at]] = Some(reach.map(|end| end * self.sizes[at]));
             }
         }
@@ -85,7 +88,7 @@ impl OutOfFold {
     }
 }
 
-/// The range of the training rows' targets, in their own unit.
+/// The range of targets, in their own unit.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TargetSpan {
     /// The least.
@@ -137,21 +140,21 @@ impl ErrorModel {
             return None;
         }
         let error = |row: usize| truths[row] - answers[row];
+        let sketch = |row: usize| &sketches[row * SKETCH..(row + 1) * SKETCH];
+        let same = |a: usize, b: usize| answers[a] == answers[b] && truths[a] == truths[b] && sketch(a) == sketch(b);
+        let folds = folds(&order, same);
         let knots = knots(order.iter().map(|&row| answers[row]).collect());
         let rows: Vec<Example> = order
             .iter()
-            .map(|&row| Example {
-                features: features(&knots, answers[row], &sketches[row * SKETCH..(row + 1) * SKETCH]),
-                error: error(row),
-            })
+            .map(|&row| Example { features: features(&knots, answers[row], sketch(row)), error: error(row) })
             .collect();
         let mut best: Option<(f64, f64, Vec<f32>)> = None;
         for ridge in RIDGES {
             let mut sizes = vec![0.0f32; rows.len()];
             for fold in 0..FOLDS {
-                let learned = rows.iter().enumerate().filter(|(at, _)| at % FOLDS != fold).map(|(_, row)| row);
+                let learned = rows.iter().zip(&folds).filter(|(_, own)| **own != fold).map(|(row, _)| row);
                 let weights = solve(learned, knots.len(), ridge)?;
-                for at in (fold..rows.len()).step_by(FOLDS) {
+                for at in (0..rows.len()).filter(|&at| folds[at] == fold) {
                     sizes[at] = size(&weights, &rows[at].features);
                 }
             }
@@ -168,7 +171,7 @@ impl ErrorModel {
         let own = relative(unseen.one);
         let errors = unseen.scores(own.clone(), unseen.two.map(relative));
         let model = Self { knots, weights, errors: thin(errors, MAX_ERRORS), rows: rows.len() };
-        Some((model, OutOfFold { rows: order, sizes, errors: own }))
+        Some((model, OutOfFold { rows: order, folds, sizes, errors: own }))
     }
 
     /// The expected size of the error of a row with this answer and sketch of its code.
@@ -289,6 +292,20 @@ fn solve<'a>(rows: impl Iterator<Item = &'a Example> + Clone, knots: usize, ridg
     Some(weights)
 }
 
+/// The fold of each row of `order`: its place there modulo [`FOLDS`]. Copies of a row, which follow it where rows are drawn as often as they
+/// weigh, are in its fold, so that none is judged by itself.
+fn folds(order: &[usize], same: impl Fn(usize, usize) -> bool) -> Vec<usize> {
+    let rows = order.iter().max().map_or(0, |most| most + 1);
+    let mut first: Vec<usize> = (0..rows).collect();
+    for row in 1..rows {
+        if same(row - 1, row) {
+            first[row] = first[row - 1];
+        }
+    }
+    let mut fold_of = vec![None; rows];
+    order.iter().enumerate().map(|(at, &row)| *fold_of[first[row]].get_or_insert(at % FOLDS)).collect()
+}
+
 /// Mean negative log likelihood of errors that are spread by the best multiple of `sizes`.
 fn laplace_loss(rows: &[Example], sizes: &[f32]) -> f64 {
     let count = rows.len() as f64;
@@ -317,6 +334,14 @@ mod tests {
             sketches.extend(sketch);
         }
         (answers, truths, sketches)
+    }
+
+    #[test]
+    fn copies_of_a_row_are_in_its_fold() {
+        let values = [1, 1, 1, 2, 3, 3, 1];
+        assert_eq!(folds(&[6, 2, 0, 5, 3, 4, 1], |a, b| values[a] == values[b]), [0, 1, 1, 3, 4, 3, 1]);
+        assert_eq!(folds(&[2, 0, 1], |_, _| false), [0, 1, 2]);
+        assert_eq!(folds(&[], |_, _| true), [0; 0]);
     }
 
     #[test]

@@ -97,6 +97,12 @@ fn one_ordinary_row_in_a_hundred_abstains_and_every_kind_of_foreign_one() {
 }
 
 #[test]
+fn of_many_held_out_rows_the_reference_is_evenly_spaced() {
+    assert_eq!(evenly_spaced(12, 5), [0, 2, 4, 7, 9]);
+    assert_eq!((evenly_spaced(3, 5), evenly_spaced(0, 5)), (vec![0, 1, 2], vec![]));
+}
+
+#[test]
 fn it_is_saved_whole_and_ranks_among_recent_rows_where_asked() {
     let table = table(400, 1);
     let novelty = fitted(&table);

@@ -16,6 +16,15 @@ const DEVIATIONS: f64 = 4.0;
 /// Alarms kept.
 const MOST_ALARMS: usize = 10_000;
 
+/// What a detector says of a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Detection {
+    /// It dropped older rows, which differ from the newest. One change can be detected several times.
+    pub change: bool,
+    /// The row in the list of alarms, where one was raised: one a change.
+    pub alarm: Option<u64>,
+}
+
 /// Prequential figures and drift detectors.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Figures {
@@ -69,7 +78,7 @@ impl Figures {
     }
 
     /// A row was answered `predicted` and its class is `class`.
-    pub fn class(&mut self, predicted: usize, class: usize) -> bool {
+    pub fn class(&mut self, predicted: usize, class: usize) -> Detection {
         let right = predicted == class;
         let as_last = self.last == Some(class as f32);
         self.right += u64::from(right);
@@ -85,7 +94,7 @@ impl Figures {
     }
 
     /// A row was answered `predicted` and its value is `value`.
-    pub fn value(&mut self, predicted: f32, value: f32) -> bool {
+    pub fn value(&mut self, predicted: f32, value: f32) -> Detection {
         let error = f64::from((predicted - value).abs());
         self.absolute += error;
         self.squares += error * error;
@@ -100,12 +109,10 @@ impl Figures {
     }
 
     /// How unusual the inputs of a row are, in `[0, 1]`.
-    pub fn input(&mut self, input_novelty: f64, row: u64) -> bool {
-        let changed = self.inputs.add(input_novelty);
-        if changed && self.input_drifts.last().is_none_or(|&last| last + QUIET <= row) {
-            remember(&mut self.input_drifts, row);
-        }
-        changed
+    pub fn input(&mut self, input_novelty: f64, row: u64) -> Detection {
+        let change = self.inputs.add(input_novelty);
+        let alarming = change && self.input_drifts.last().is_none_or(|&last| last + QUIET <= row);
+        Detection { change, alarm: remember(&mut self.input_drifts, alarming.then_some(row)) }
     }
 
     /// The rows that follow are measured on another scale.
@@ -113,12 +120,10 @@ impl Figures {
         self.inputs = input_window();
     }
 
-    fn changed(&mut self, error: f64) -> bool {
-        let changed = self.error.add(error);
-        if changed && self.is_alarming() {
-            remember(&mut self.drifts, self.labelled);
-        }
-        changed
+    fn changed(&mut self, error: f64) -> Detection {
+        let change = self.error.add(error);
+        let alarming = change && self.is_alarming();
+        Detection { change, alarm: remember(&mut self.drifts, alarming.then_some(self.labelled)) }
     }
 
     fn push(&mut self, value: f32, of_last: f32) {
@@ -250,9 +255,40 @@ fn listed(rows: &[u64]) -> &[u64] {
     &rows[rows.len().saturating_sub(100)..]
 }
 
-fn remember(rows: &mut Vec<u64>, row: u64) {
-    rows.push(row);
+/// Adds the row of an alarm, if there is one, and returns it.
+fn remember(rows: &mut Vec<u64>, alarm: Option<u64>) -> Option<u64> {
+    rows.extend(alarm);
     if rows.len() > MOST_ALARMS {
         rows.remove(0);
+    }
+    alarm
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_alarm_is_one_a_change_and_is_what_is_listed() {
+        let mut figures = Figures::new(false);
+        let wrong = |row: u64| [2_000..2_100, 2_500..2_600, 4_000..4_100].iter().any(|rows| rows.contains(&row));
+        let found: Vec<Detection> = (0..4_200).map(|row| figures.class(0, usize::from(wrong(row)))).collect();
+        let alarms: Vec<u64> = found.iter().filter_map(|detection| detection.alarm).collect();
+        assert_eq!((alarms.as_slice(), figures.drift_count()), (&figures.drifts[..], 2));
+        assert!((2_000..2_100).contains(&alarms[0]) && (4_000..4_100).contains(&alarms[1]), "{alarms:?}");
+        // What learns reacts to the second change, too, which came too soon for an alarm of its own.
+        let reacted = |rows: std::ops::Range<usize>| found[rows].iter().any(|detection| detection.change);
+        assert!(reacted(2_000..2_100) && reacted(2_500..2_600) && reacted(4_000..4_100));
+    }
+
+    #[test]
+    fn inputs_that_change_again_soon_raise_one_alarm() {
+        let mut figures = Figures::new(false);
+        // Every 300 rows the inputs lie elsewhere.
+        let found: Vec<Detection> =
+            (0..1_200).map(|row| figures.input(if row / 300 % 2 == 0 { 0.1 } else { 0.6 }, row)).collect();
+        let alarms: Vec<u64> = found.iter().filter_map(|detection| detection.alarm).collect();
+        assert_eq!(alarms, figures.input_drifts);
+        assert!(alarms.len() == 1 && found.iter().filter(|detection| detection.change).count() > 1, "{alarms:?}");
     }
 }

@@ -5,7 +5,7 @@
 //! cannot be reversed one by one: the next consolidation trains them again from the rows that are
 //! still stored, whether or not that predicts better. Rows that nothing stores any more, neither memory
 //! nor log, cannot be identified; their part of the sums stays, and so do the scales of
-//! columns and the names of classes and categories.
+//! columns, the sample of targets, and the names of classes and categories.
 
 use super::StreamModel;
 use super::experts::{Pass, Truth};

@@ -6,6 +6,7 @@
 //! 32,000 and 13,000 rows, and a fixed one none in 630,000 (benches, uncertainty).
 
 use super::StreamModel;
+use super::figures::Detection;
 use crate::data::cell::hash_bytes;
 use crate::data::encoder::Scale;
 use crate::data::{Column, Table};
@@ -171,19 +172,19 @@ fn value_of(column: &Column, r: usize) -> u64 {
 
 impl StreamModel {
     /// Whether the inputs have changed by row `r` of these columns, which was just predicted.
-    pub(super) fn have_inputs_changed(&mut self, columns: &[&Column], r: usize) -> bool {
+    pub(super) fn have_inputs_changed(&mut self, columns: &[&Column], r: usize) -> Detection {
         if let Some(similarity) = self.mixture.similarity(&self.scratch) {
             return self.figures.input(similarity, self.rows);
         }
         let Some(distance) = self.input_reference.distance(columns.iter().copied(), r) else {
             self.figures.restart_inputs();
-            return false;
+            return Detection::default();
         };
-        let changed = self.figures.input(distance, self.rows);
-        if changed {
+        let detection = self.figures.input(distance, self.rows);
+        if detection.change {
             self.input_reference = InputReference::default();
         }
-        changed
+        detection
     }
 }
 

@@ -44,7 +44,7 @@ mod trust_tests;
 
 pub use column_drift::ColumnChange;
 pub use consolidate::Consolidation;
-pub use figures::Figures;
+pub use figures::{Detection, Figures};
 pub use forget::Forgotten;
 pub use horizons::HorizonPoint;
 pub use report::StreamReport;
@@ -63,7 +63,6 @@ use crate::nn::probability::argmax;
 use crate::{Error, Result};
 use code::Code;
 use column_drift::ColumnDrift;
-use experts::Truth;
 use familiar::Familiar;
 use history::History;
 use horizons::Horizons;
@@ -160,10 +159,15 @@ pub struct Observed {
     pub rows: u64,
     /// Predictions before learning: class ids, or values; one a row.
     pub answers: Vec<f32>,
-    /// The error changed with one of the rows.
+    /// The error changed with one of the rows, and the experts adapted.
     pub drift: bool,
     /// The inputs changed with one of the rows.
     pub input_drift: bool,
+    /// Rows of the alarms that were raised because of the error, one a change: those that are added to `drift.rows` of
+    /// [`StreamReport::stream`].
+    pub alarms: Vec<u64>,
+    /// The same because of the inputs, as in `drift.inputs.rows`.
+    pub input_alarms: Vec<u64>,
     /// Classes that occurred for the first time.
     pub new_classes: usize,
 }
@@ -304,7 +308,9 @@ impl StreamModel {
             Task::Regression => self.scratch.answer[0],
         };
         out.answers.push(answer);
-        out.input_drift |= self.have_inputs_changed(&record.columns, r);
+        let inputs = self.have_inputs_changed(&record.columns, r);
+        out.input_drift |= inputs.change;
+        out.input_alarms.extend(inputs.alarm);
         if label.learned.is_nan() {
             self.figures.unlabelled += 1;
             self.mixture.learn_unlabelled(row, &self.scratch);
@@ -324,20 +330,11 @@ impl StreamModel {
         {
             self.history.held(held);
         }
-        let drift = match truth {
-            Truth::Class(class) => {
-                self.sources.error(&self.source, f64::from(u8::from(answer as usize != class)));
-                self.figures.class(answer as usize, class)
-            }
-            Truth::Value(_) => {
-                let unit = self.unit();
-                self.sources.error(&self.source, f64::from((answer - label.observed).abs() * unit));
-                self.figures.value(answer * unit, label.observed * unit)
-            }
-        };
+        let error = self.measure_error(answer, truth, label);
+        out.alarms.extend(error.alarm);
         self.mixture.learn(row, truth, || text.map(Box::from), &mut self.scratch);
         self.history.point(self.figures.labelled, self.at, self.mixture.shared.memory.entries().len());
-        if drift {
+        if error.change {
             out.drift = true;
             // Errors that come with new classes are no reason to forget the old ones.
             self.mixture.on_drift(self.rows - self.newest_class > 20_000);

@@ -205,14 +205,15 @@ impl StreamModel {
         let (base, code) = (self.base.clone(), self.code.published());
         let network = Published { base, code, mixture: self.mixture.published() };
         let classes = if self.task == Task::Regression { 0 } else { self.target_encoder.outputs() };
-        let calibration = self.served.published(&self.scores, classes);
+        let target = self.targets.span();
+        let calibration = Calibration { target, ..self.served.published(&self.scores, classes) };
         let config = match &self.base {
             Some(base) => BundleConfig {
                 target_encoder: self.target_encoder.clone(),
                 calibration: if self.scores.len() < 50 {
-                    Calibration { temperature: 1.0, ..base.config.calibration.clone() }
+                    Calibration { temperature: 1.0, target, ..base.config.calibration.clone() }
                 } else {
-                    Calibration { target: base.config.calibration.target, ..calibration }
+                    calibration
                 },
                 folds: Vec::new(),
                 ..base.config.clone()

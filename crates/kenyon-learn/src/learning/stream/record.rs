@@ -2,6 +2,7 @@
 
 use super::StreamModel;
 use super::experts::Truth;
+use super::figures::Detection;
 use super::horizons;
 use super::labels::Label;
 use super::served::{Conformity, ServedCalibration, Thresholds};
@@ -47,6 +48,21 @@ impl StreamModel {
         let thresholds = self.served.thresholds(&self.scores);
         let sketches = Vec::with_capacity(labels.len() * SKETCH);
         RecordAnswers { batch, columns, conformity, first, thresholds, sketches }
+    }
+
+    /// Counts the error of the answer to a row.
+    pub(super) fn measure_error(&mut self, answer: f32, truth: Truth, label: Label) -> Detection {
+        match truth {
+            Truth::Class(class) => {
+                self.sources.error(&self.source, f64::from(u8::from(answer as usize != class)));
+                self.figures.class(answer as usize, class)
+            }
+            Truth::Value(_) => {
+                let unit = self.unit();
+                self.sources.error(&self.source, f64::from((answer - label.observed).abs() * unit));
+                self.figures.value(answer * unit, label.observed * unit)
+            }
+        }
     }
 
     /// Answers the row by a copy of the state some rows ago, if answers of that age are due to be measured.

@@ -136,6 +136,7 @@ impl StreamModel {
             base: !steady,
             ..shape(base.config.task, base.config.target_encoder.outputs(), &config, base.config.seed)
         };
+        let targets = TargetRange::over(&base);
         let mut it = Self::assemble(Parts {
             task: base.config.task,
             target: base.config.target.clone(),
@@ -149,9 +150,7 @@ impl StreamModel {
             ignored: base.config.ignored.clone(),
             base: Some(base),
         });
-        if let TargetEncoder::Number { mean, std } = &it.target_encoder {
-            it.targets = TargetRange::of(*mean, *std);
-        }
+        it.targets = targets;
         if let Some(sums) = sums {
             for (count, &rows) in it.mixture.shared.counts.iter_mut().zip(sums.counts()) {
                 *count = rows as u64;

@@ -14,6 +14,7 @@ use super::horizons::Horizons;
 use super::inputs::Inputs;
 use super::mixture::{Mixture, Scratch};
 use super::served::ServedCalibration;
+use super::targets::TargetRange;
 use super::{Bundle, StreamModel, broken};
 use crate::Result;
 use crate::data::Batch;
@@ -257,7 +258,9 @@ impl StreamModel {
         let mut plans = encoder.inputs.clone();
         plans.push(target.clone());
         let ignored = base.as_ref().map(|b| b.config.ignored.clone()).unwrap_or_default();
-        let targets = optional(&mut described, "targets")?.unwrap_or_default();
+        let learned = state.regression && state.figures.labelled > 0;
+        let targets = optional::<TargetRange>(&mut described, "targets")?.unwrap_or_default();
+        let targets = targets.completed(base.as_deref(), learned);
         // Snapshots of 0.1 have none: the rank begins with the next rows.
         let novelty_scores = optional(&mut described, "novelty_scores")?.unwrap_or_default();
         let mut mixture = state.mixture.load(state.regression, kinds)?;

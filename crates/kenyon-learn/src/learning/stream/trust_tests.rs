@@ -1,5 +1,5 @@
 //! Random streams: what their answers are worth. Outliers stay novel, wrong labels cost little, coverage holds for the way
-//! rows arrive, and horizons are distinguished.
+//! rows arrive, horizons are distinguished, and intervals are judged by the targets observed.
 
 #![allow(clippy::unwrap_used)]
 
@@ -132,6 +132,65 @@ fn one_wrong_label_at_an_extreme_input_costs_little() {
             println!("{task:?} x {x} label {value}: error {hit:.4}, {plain:.4} without");
             assert!(hit <= plain + slack, "{task:?} x {x} label {value}: error {hit}, {plain} without");
         }
+    }
+}
+
+/// The intervals of coverage 0.9 of fresh rows, and how many of them are wide.
+fn intervals(stream: &StreamModel, rows: &[Value]) -> (Vec<[f64; 2]>, usize) {
+    let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
+    let table = stream.reader().from_ndjson(lines.join("\n").as_bytes()).unwrap();
+    let bundle = stream.publish();
+    let answers = bundle.run(&bundle.encode(&table).unwrap()).unwrap();
+    let values = answers.values.iter().map(|&answer| bundle.value(answer));
+    let found: Vec<_> = values.map(|value| bundle.interval(value, None, 0.9)).collect();
+    let wide = found.iter().filter(|interval| bundle.is_wide(**interval)).count();
+    (found.into_iter().flatten().collect(), wide)
+}
+
+#[test]
+fn which_intervals_are_wide_does_not_depend_on_the_unit_of_the_target() {
+    for (signal, wide) in [(1.0, 0), (0.0, 50)] {
+        for per_metre in [1.0, 1e3] {
+            let (mut stream, mut random) = (stream(Task::Regression), Random::new(8));
+            let mut rows = |count: usize| -> Vec<Value> {
+                let one = |_| {
+                    let (x, y) = (f64::from(random.uniform()), f64::from(random.uniform()));
+                    let metres = signal * (x - 0.4 * y) + 0.01 * f64::from(random.normal());
+                    json!({"x": x, "y": y, "label": per_metre * metres})
+                };
+                (0..count).map(one).collect()
+            };
+            (0..60).for_each(|_| drop(observe(&mut stream, &rows(20))));
+            assert_eq!(intervals(&stream, &rows(50)).1, wide, "{per_metre} a metre, signal {signal}");
+        }
+    }
+}
+
+#[test]
+fn intervals_of_counts_end_at_zero_until_a_negative_target_was_observed() {
+    let mut random = Random::new(6);
+    let mut rows = |count: usize| -> Vec<Value> {
+        let one = |_| json!({"x": random.uniform(), "y": 0, "label": if random.uniform() < 0.8 { 2 } else { 20 }});
+        (0..count).map(one).collect()
+    };
+    let mut stream = stream(Task::Regression);
+    (0..60).for_each(|_| drop(observe(&mut stream, &rows(20))));
+    // The sample of targets is part of the state, and a stream over a model begins with the model's span.
+    let mut again = StreamModel::restore(&stream.snapshot().unwrap(), None).unwrap();
+    let over = StreamModel::over(stream.publish().into());
+    for _ in 0..10 {
+        let more = rows(20);
+        assert_eq!(observe(&mut again, &more), observe(&mut stream, &more));
+    }
+    assert_eq!(again.snapshot().unwrap(), stream.snapshot().unwrap());
+    let asked = rows(50);
+    for mut stream in [stream, over] {
+        let lowest = |stream: &StreamModel| {
+            intervals(stream, &asked).0.iter().map(|interval| interval[0]).fold(f64::INFINITY, f64::min)
+        };
+        assert_eq!(lowest(&stream), 0.0);
+        observe(&mut stream, &[json!({"x": 0.5, "y": 0, "label": -1})]);
+        assert!(lowest(&stream) < 0.0, "{}", lowest(&stream));
     }
 }
 
