@@ -232,7 +232,9 @@ impl Models {
         match self {
             Self::List => at.show(Method::GET, base, None).await,
             Self::Show { model } => at.show(Method::GET, &format!("{base}/{model}"), None).await,
-            Self::Versions { model } => at.show(Method::GET, &format!("{base}/{model}/versions"), None).await,
+            Self::Versions { model } => {
+                at.show(Method::GET, &format!("{base}/{model}/versions?detail=true"), None).await
+            }
             Self::Promote { model, version } => {
                 at.show(Method::POST, &format!("{base}/{model}/versions/{version}/promote"), None).await
             }

@@ -429,7 +429,7 @@ fn searched(
     Ok((fitted, tried))
 }
 
-/// Confusion and calibration of the held-out rows, small enough to be part of every list of versions.
+/// The held-out rows in detail, without the confusion of very many classes.
 fn held_out(found: &Evaluation) -> Result<Value> {
     let mut value = serde_json::to_value(found).map_err(Error::internal)?;
     if found.classes.len() > MAX_CONFUSION {
