@@ -135,11 +135,8 @@ pub(super) async fn find_bundle(model: &str, connection: &Connection) -> anyhow:
     if Client::if_running(connection).await?.is_some() {
         return Ok(None);
     }
-    let local = local_bundle(model);
-    if !local.is_file() {
-        bail!("no server answers at {}, and there is no file {}", Client::new(connection)?.base(), local.display());
-    }
-    Ok(Some(local))
+    // A server that is slow to answer may have it.
+    Ok(Some(local_bundle(model)).filter(|local| local.is_file()))
 }
 
 fn load(path: &Path) -> anyhow::Result<Bundle> {

@@ -337,7 +337,11 @@ mod tests {
         let refused = runs.turn().await.unwrap_err();
         assert_eq!((refused.kind, refused.code), (Kind::Overloaded, "queue_full"));
         running.pop();
-        assert!(waiting[0].as_mut().await.is_ok());
+        let next = waiting.remove(0).await;
+        assert!(next.is_ok());
+        let mut last = Box::pin(runs.turn());
+        assert!(futures::poll!(&mut last).is_pending());
+        assert!(runs.turn().await.is_err(), "all places are taken again");
         // One that gives up makes room.
         waiting.pop();
         assert!(futures::poll!(Box::pin(runs.turn())).is_pending());

@@ -203,7 +203,7 @@ async fn versions_switch_under_load_without_a_failed_or_mixed_answer() {
 async fn a_version_that_cannot_be_loaded_leaves_the_one_before_and_is_no_success() {
     let (library, engine) = engine(stable(1));
     assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 1);
-    *library.traffic.lock().unwrap() = stable(3);
+    *library.traffic.lock().unwrap() = stable(9);
     assert_eq!(engine.refresh("m").await.unwrap_err().code, "version_not_found");
     assert_eq!(predict(&engine, "", json!({ "rows": [{ "x": 0 }] })).await.unwrap()["version"], 1);
     *library.traffic.lock().unwrap() = stable(2);

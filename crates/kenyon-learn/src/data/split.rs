@@ -40,10 +40,16 @@ impl Split {
     }
 
     /// Lets some of the training rows choose the pass, held out by `rule` as the others were: of the targets it is given, the
-    /// rows that are held out have none.
+    /// rows that are held out have none. Where the rule leaves none of them (one group, one moment), they are drawn at random.
     #[must_use]
-    pub fn with_stopping_by(self, targets: &Encoded, rule: impl FnOnce(&Encoded, f32) -> Result<Self>) -> Self {
-        match rule(&masked(targets, &self.training), OF_TRAINING) {
+    pub fn with_stopping_by(
+        self,
+        targets: &Encoded,
+        seed: u64,
+        rule: impl FnOnce(&Encoded, f32) -> Result<Self>,
+    ) -> Self {
+        let left = masked(targets, &self.training);
+        match rule(&left, OF_TRAINING).or_else(|_| split(&left, OF_TRAINING, seed)) {
             Ok(Self { validation: stopping, .. }) => {
                 let training = without(&self.training, &stopping);
                 Self { training, stopping, ..self }
@@ -272,9 +278,14 @@ mod tests {
         assert_eq!((auto.stopping.len(), auto.validation.len(), &auto.training), (200, 400, &outer.training));
         let time: Vec<f64> = (0..3001).map(f64::from).collect();
         let named = newest(&targets, &time, 0.2).unwrap();
-        let ordered = named.clone().with_stopping_by(&targets, |of, share| newest(of, &time, share));
+        let ordered = named.clone().with_stopping_by(&targets, 7, |of, share| newest(of, &time, share));
         assert_eq!((&ordered.validation, ordered.stopping.first()), (&named.validation, Some(&2160)));
-        for split in [auto, ordered] {
+        // The rows that are left have one moment.
+        let months: Vec<f64> = (0..3001).map(|row| f64::from(row / 1500)).collect();
+        let named = newest(&targets, &months, 0.2).unwrap();
+        let drawn = named.with_stopping_by(&targets, 7, |of, share| newest(of, &months, share));
+        assert_eq!((drawn.validation.first(), drawn.stopping.len()), (Some(&1500), 150));
+        for split in [auto, ordered, drawn] {
             let mut all = [split.training, split.stopping, split.validation].concat();
             all.sort_unstable();
             assert_eq!(all, (0..3001).collect::<Vec<_>>());

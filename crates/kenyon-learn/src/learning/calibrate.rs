@@ -53,7 +53,7 @@ pub struct Calibration {
 impl Calibration {
     /// Fits on held-out `logits` `[rows, classes]` and their classes.
     pub fn classification(logits: &[f32], classes: usize, truths: &[u32]) -> Self {
-        Self::of_ensemble(Unseen { one: logits, two: None, members: 1 }, classes, truths)
+        Self::of_ensemble(Unseen { one: logits, two: None, members: 1, drawn: false }, classes, truths)
     }
 
     /// The same of an ensemble whose members have not learned the held-out rows, each for other rows.
@@ -91,7 +91,7 @@ impl Calibration {
 
     /// Fits on held-out standardised answers and truths.
     pub fn regression(answers: &[f32], truths: &[f32]) -> Self {
-        Self::of_mean(Unseen { one: answers, two: None, members: 1 }, truths)
+        Self::of_mean(Unseen { one: answers, two: None, members: 1, drawn: false }, truths)
     }
 
     /// The same of an ensemble.
@@ -105,7 +105,7 @@ impl Calibration {
     pub(in crate::learning) fn of_stream(temperature: f32, scores: &[f32], truths: &[u32], classes: usize) -> Self {
         let mut it = Self { temperature, rows: scores.len(), ..Self::default() };
         if classes > 0 && truths.iter().all(|&truth| (truth as usize) < classes) {
-            let unseen = Unseen { one: &[], two: None, members: 1 };
+            let unseen = Unseen { one: &[], two: None, members: 1, drawn: false };
             it.keep_by_class(&unseen, (scores, None), truths, classes);
         }
         it.scores = thin(scores.to_vec(), MAX_SCORES);

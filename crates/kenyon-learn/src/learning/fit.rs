@@ -232,14 +232,14 @@ fn train(
     let weights = Weights { rows: weights.as_deref(), classes: class_weights.as_deref() };
     let begin = |learner, device| Run::new(learner, data, weights, spec.seed, (monitor, device));
     let run = begin(learner, device);
-    let held_out = ready.parts.validation.len() + ready.parts.stopping.len();
+    let (stopping, held_out) = (ready.parts.stopping.len(), ready.parts.validation.len());
     let folds = ready.folds.as_ref().map_or(0, |folds| folds.count);
     monitor.prepared(&Prepared {
         family: ready.family,
         reason: ready.reason.as_deref(),
         dropped: &ready.encoder.dropped,
         warnings,
-        training: data.training_rows() - ready.parts.training.len().checked_div(folds).unwrap_or(0),
+        training: data.training_rows() + stopping - ready.parts.training.len().checked_div(folds).unwrap_or(0),
         held_out: held_out / folds.max(1),
         folds,
         bytes: ready.table_bytes + ready.batch.bytes(),

@@ -6,10 +6,12 @@ use serde_json::{Map, Value, json};
 /// Deviations of a 95 % interval.
 const Z: f64 = 1.96;
 
-/// Resamples of the rows, and rows of all resamples together times the outputs of a row, at most; but some resamples at least.
+/// Resamples of the rows, and rows of all resamples together times the outputs of a row, at most; but some resamples of some rows
+/// at least.
 const MOST: usize = 200;
 const MOST_NUMBERS: usize = 1_000_000;
 const LEAST: usize = 25;
+const LEAST_ROWS: usize = 2_000;
 
 /// Metrics that lie between 0 and 1.
 const SHARES: [&str; 6] =
@@ -30,9 +32,13 @@ pub(super) fn intervals(
     if rows == 0 || effective == 0 {
         return Map::new();
     }
-    let count = (MOST_NUMBERS / (effective * outputs.max(1))).clamp(LEAST, MOST);
+    let rows_of_all = MOST_NUMBERS / outputs.max(1);
+    let count = (rows_of_all / effective).clamp(LEAST, MOST);
+    // Of fewer rows than there are, a metric deviates more.
+    let size = effective.min((rows_of_all / count).max(LEAST_ROWS));
+    let scale = (size as f64 / effective as f64).sqrt();
     let mut random = Random::stream(seed, "metric intervals", 0);
-    let mut drawn = vec![0; effective];
+    let mut drawn = vec![0; size];
     let resampled: Vec<Map<String, Value>> = (0..count)
         .map(|_| {
             drawn.fill_with(|| random.below(rows));
@@ -45,7 +51,7 @@ pub(super) fn intervals(
             "accuracy" => wilson(metric, effective as f64),
             _ => {
                 let values: Vec<f64> = resampled.iter().filter_map(|one| one.get(name)?.as_f64()).collect();
-                let half = Z * deviation(&values)?;
+                let half = Z * scale * deviation(&values)?;
                 [metric - half, metric + half]
             }
         };
@@ -63,7 +69,8 @@ fn wilson(share: f64, rows: f64) -> [f64; 2] {
     let z = Z * Z / rows;
     let centre = (share + z / 2.0) / (1.0 + z);
     let half = Z * (share * (1.0 - share) / rows + z / (4.0 * rows)).sqrt() / (1.0 + z);
-    [centre - half, centre + half]
+    // Rounding must not leave the share itself out.
+    [(centre - half).min(share), (centre + half).max(share)]
 }
 
 /// The standard deviation; none where all are the same.
@@ -102,9 +109,26 @@ mod tests {
     }
 
     #[test]
+    fn of_very_many_rows_some_are_drawn() {
+        let metrics = |rows: &[usize]| {
+            assert_eq!(rows.len(), 2_000);
+            let mean = rows.iter().filter(|&row| row % 10 == 0).count() as f64 / rows.len() as f64;
+            Map::from_iter([("log_loss".to_owned(), json!(mean))])
+        };
+        let all = Map::from_iter([("log_loss".to_owned(), json!(0.1))]);
+        let [low, high] = ends(&intervals(&all, (200_000, 200_000, 1_000), 1, metrics), "log_loss");
+        // 3.92 · √(.1 · .9 / 200,000) = .0026
+        assert!((high - low - 0.0026).abs() < 0.001, "{low} {high}");
+    }
+
+    #[test]
     fn rows_that_were_all_answered_right_do_not_make_sure() {
         let metrics =
             |_: &[usize]| Map::from_iter([("accuracy".to_owned(), json!(1.0)), ("auc".to_owned(), json!(1.0))]);
+        for rows in [300, 900, 1797] {
+            let found = intervals(&metrics(&[]), (rows, rows, 2), 1, metrics);
+            assert_eq!(ends(&found, "accuracy")[1], 1.0, "{rows}");
+        }
         let found = intervals(&metrics(&[]), (30, 30, 2), 1, metrics);
         let [low, high] = ends(&found, "accuracy");
         assert!((0.88..0.89).contains(&low) && high == 1.0, "{low} {high}");

@@ -156,7 +156,7 @@ pub struct Prepared<'a> {
     pub dropped: &'a [DroppedColumn],
     /// Warnings about the data.
     pub warnings: &'a [Warning],
-    /// Training rows.
+    /// Rows that are learned from, or choose the pass whose weights are kept.
     pub training: usize,
     /// Rows held out.
     pub held_out: usize,

@@ -79,6 +79,10 @@ impl FamilySpec for Spec {
         cross_fits(config)
     }
 
+    fn makes_passes(&self, config: &Map<String, Value>) -> bool {
+        config.get("epochs").and_then(Value::as_u64).is_some_and(|epochs| epochs > 1)
+    }
+
     fn search_space(&self) -> Value {
         json!({ "units": [64, 128, 192], "winners": [3, 6, 12], "pool": [2, 3, 4] })
     }

@@ -93,6 +93,10 @@ impl FamilySpec for Spec {
         })
     }
 
+    fn makes_passes(&self, config: &Map<String, Value>) -> bool {
+        config.get("read").and_then(Value::as_str) != Some("kernel")
+    }
+
     fn learner(&self, spec: &LearnerSpec<'_>) -> Result<Box<dyn Learner>> {
         learner(spec)
     }

@@ -86,6 +86,11 @@ pub trait FamilySpec: Send + Sync {
         None
     }
 
+    /// Whether training by `config` in full makes several passes, of which held-out rows choose one.
+    fn makes_passes(&self, config: &Map<String, Value>) -> bool {
+        config.get("epochs").and_then(Value::as_u64) != Some(1)
+    }
+
     /// The settings a search varies where the request names none: lists of values, or bounds.
     fn search_space(&self) -> Value;
 

@@ -18,6 +18,8 @@ pub struct Unseen<'a> {
     pub two: Option<&'a [f32]>,
     /// Members that answer new rows together.
     pub members: usize,
+    /// Whether rows are drawn as often as they weigh: one that is as the one before is a copy of it.
+    pub drawn: bool,
 }
 
 impl Unseen<'_> {
@@ -75,7 +77,7 @@ mod tests {
     #[test]
     fn the_mean_of_all_is_calibrated_by_one_and_two() {
         let (two, truths) = drawn(4_000, 2, 1);
-        let unseen = Unseen { one: &two[0], two: Some(&mean(&two)), members: MEMBERS };
+        let unseen = Unseen { one: &two[0], two: Some(&mean(&two)), members: MEMBERS, drawn: false };
         let calibration = Calibration::of_ensemble(unseen, 2, &truths);
         let alone = Calibration::classification(&two[0], 2, &truths);
         let (all, truths) = drawn(6_000, MEMBERS, 2);
@@ -108,7 +110,7 @@ mod tests {
             (answers, truths)
         };
         let (two, truths) = rows(3_000, 2);
-        let unseen = Unseen { one: &two[0], two: Some(&mean(&two)), members: MEMBERS };
+        let unseen = Unseen { one: &two[0], two: Some(&mean(&two)), members: MEMBERS, drawn: false };
         let sketches = vec![0.0; truths.len() * crate::learning::novelty::SKETCH];
         let model = ErrorModel::of_ensemble(unseen, &truths, &sketches, 7).unwrap().0;
         let (all, truths) = rows(6_000, MEMBERS);

@@ -53,11 +53,11 @@ pub struct OutOfFold {
 }
 
 impl OutOfFold {
-    /// Of rows whose errors all have one expected size.
-    pub fn plain(answers: &[f32], truths: &[f32]) -> Self {
+    /// Of rows whose errors all have one expected size; `drawn` as in [`Unseen`].
+    pub fn plain(answers: &[f32], truths: &[f32], drawn: bool) -> Self {
         let rows: Vec<usize> = (0..answers.len()).filter(|&row| (truths[row] - answers[row]).is_finite()).collect();
         let errors = rows.iter().map(|&row| truths[row] - answers[row]).collect();
-        let folds = folds(&rows, |a, b| answers[a] == answers[b] && truths[a] == truths[b]);
+        let folds = folds(&rows, |a, b| drawn && answers[a] == answers[b] && truths[a] == truths[b]);
         Self { folds, sizes: vec![1.0; rows.len()], rows, errors }
     }
 
@@ -126,7 +126,7 @@ impl TargetSpan {
 impl ErrorModel {
     /// Fits on held-out answers, truths (both standardised) and sketches of codes `[rows, SKETCH]`.
     pub fn fit(answers: &[f32], truths: &[f32], sketches: &[f32], seed: u64) -> Option<(Self, OutOfFold)> {
-        Self::of_ensemble(Unseen { one: answers, two: None, members: 1 }, truths, sketches, seed)
+        Self::of_ensemble(Unseen { one: answers, two: None, members: 1, drawn: false }, truths, sketches, seed)
     }
 
     /// The same of an ensemble whose members have not learned the held-out rows, each for other rows.
@@ -141,7 +141,8 @@ impl ErrorModel {
         }
         let error = |row: usize| truths[row] - answers[row];
         let sketch = |row: usize| &sketches[row * SKETCH..(row + 1) * SKETCH];
-        let same = |a: usize, b: usize| answers[a] == answers[b] && truths[a] == truths[b] && sketch(a) == sketch(b);
+        let alike = |a: usize, b: usize| answers[a] == answers[b] && truths[a] == truths[b] && sketch(a) == sketch(b);
+        let same = |a, b| unseen.drawn && alike(a, b);
         let folds = folds(&order, same);
         let knots = knots(order.iter().map(|&row| answers[row]).collect());
         let rows: Vec<Example> = order
@@ -391,7 +392,7 @@ mod tests {
             let (answers, truths, _) = rows(30, seed);
             let error = |row: usize| truths[row] - answers[row];
             let half = super::super::Calibration::regression(&answers, &truths).threshold(0.8);
-            let reaches = OutOfFold::plain(&answers, &truths).reaches(30, None, 0.8);
+            let reaches = OutOfFold::plain(&answers, &truths, false).reaches(30, None, 0.8);
             total += 30;
             own += (0..30).filter(|&row| error(row).abs() <= half).count();
             apart += (0..30)
@@ -401,7 +402,7 @@ mod tests {
         let (own, apart) = (f64::from(own as u32) / f64::from(total), f64::from(apart as u32) / f64::from(total));
         assert!((own - 25.0 / 30.0).abs() < 1e-9, "whatever the rows: {own}");
         assert!((apart - 0.8).abs() < 0.02, "{apart}");
-        assert_eq!(OutOfFold::plain(&[0.0; 3], &[1.0; 3]).reaches(3, None, 0.9), [None; 3]);
+        assert_eq!(OutOfFold::plain(&[0.0; 3], &[1.0; 3], false).reaches(3, None, 0.9), [None; 3]);
     }
 
     #[test]

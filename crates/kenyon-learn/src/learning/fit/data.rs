@@ -188,7 +188,8 @@ impl Data<'_> {
             at_positions.iter().zip(second).map(|(&one, other)| f32::midpoint(one, other)).collect()
         });
         let members = self.folds.map_or(1, |folds| folds.count);
-        let unseen = Unseen { one: &at_positions, two: by_two.as_deref(), members };
+        let drawn = self.drawn.is_some();
+        let unseen = Unseen { one: &at_positions, two: by_two.as_deref(), members, drawn };
         let calibration = match self.classes_at(&positions) {
             Some(_) if self.folds.is_some() && positions.len() < FEWEST => Calibration::none(),
             Some(truths) => Calibration::of_ensemble(unseen, self.outputs, &truths),
@@ -197,7 +198,7 @@ impl Data<'_> {
                 let sketch = |&at: &usize| &sketches[at * SKETCH..(at + 1) * SKETCH];
                 let sketches: Vec<f32> = positions.iter().flat_map(sketch).copied().collect();
                 let fitted = ErrorModel::of_ensemble(unseen, &truths, &sketches, seed);
-                let plain = || (None, OutOfFold::plain(&at_positions, &truths));
+                let plain = || (None, OutOfFold::plain(&at_positions, &truths, drawn));
                 let errors;
                 (errors, out_of_fold) = fitted.map_or_else(plain, |(model, own)| (Some(model), own));
                 Calibration { errors, ..Calibration::of_mean(unseen, &truths) }

@@ -54,7 +54,7 @@ pub fn choose_encoders(
     let targets = encoder.encode(target)?;
     let rows = match &spec.validation {
         Validation::Auto => crate::data::split::labelled(&targets),
-        _ => hold_out(table, &targets, spec, super::OF_SAMPLE)?.training,
+        _ => hold_out(table, &targets, spec, super::OF_SAMPLE, false)?.training,
     };
     let outputs = if plan.task == Task::Regression { 1 } else { encoder.outputs() };
     let compared = ChoiceRows { table, targets: &targets, outputs, rows, seed: spec.seed, threads };

@@ -7,27 +7,37 @@ use crate::learning::{FitSpec, Validation};
 use crate::{Detail, Error, Result};
 use std::collections::HashMap;
 
-/// The rows of each part; `share` are held out where the request leaves it open. Where it says which are, those that choose
-/// the pass are held out from the others by the same rule.
-pub(super) fn hold_out(table: &Table, targets: &Encoded, spec: &FitSpec, share: f32) -> Result<Split> {
+/// The rows of each part; `share` are held out where the request leaves it open. Where there are `passes` to choose from, some rows
+/// choose one: of those held out, or, where the request says which are, of the others by the same rule.
+pub(super) fn hold_out(table: &Table, targets: &Encoded, spec: &FitSpec, share: f32, passes: bool) -> Result<Split> {
     // Of a draw of its own: with the same one, the rows would be drawn as the first ones were.
     let inner = spec.seed.wrapping_add(1);
+    let at_random = |of: &Encoded, share| split::split(of, share, inner);
     Ok(match &spec.validation {
-        Validation::Auto => split::split(targets, share, spec.seed)?.with_stopping(targets, inner),
-        Validation::Share(share) => split::split(targets, *share, spec.seed)?
-            .with_stopping_by(targets, |of, share| split::split(of, share, inner)),
+        Validation::Auto => {
+            let outer = split::split(targets, share, spec.seed)?;
+            if passes { outer.with_stopping(targets, inner) } else { outer }
+        }
+        Validation::Share(share) => {
+            let outer = split::split(targets, *share, spec.seed)?;
+            if passes { outer.with_stopping_by(targets, inner, at_random) } else { outer }
+        }
         Validation::Newest { column, share } => {
             let order = moments(table, column)?;
-            split::newest(targets, &order, *share)?
-                .with_stopping_by(targets, |of, share| split::newest(of, &order, share))
+            let newest = |of: &Encoded, share| split::newest(of, &order, share);
+            let outer = newest(targets, *share)?;
+            if passes { outer.with_stopping_by(targets, inner, newest) } else { outer }
         }
         Validation::Groups { column, share } => {
             let groups = groups(table, column)?;
-            split::groups(targets, &groups, *share, spec.seed)?
-                .with_stopping_by(targets, |of, share| split::groups(of, &groups, share, inner))
+            let outer = split::groups(targets, &groups, *share, spec.seed)?;
+            let whole = |of: &Encoded, share| split::groups(of, &groups, share, inner);
+            if passes { outer.with_stopping_by(targets, inner, whole) } else { outer }
         }
-        Validation::From(row) => split::held_out(targets, &(*row..table.rows).collect::<Vec<_>>())?
-            .with_stopping_by(targets, |of, share| split::split(of, share, inner)),
+        Validation::From(row) => {
+            let outer = split::held_out(targets, &(*row..table.rows).collect::<Vec<_>>())?;
+            if passes { outer.with_stopping_by(targets, inner, at_random) } else { outer }
+        }
     })
 }
 

@@ -64,7 +64,8 @@ impl Ready {
         let mut target = TargetEncoder::fit(&plan.target.name, column, plan.task, spec.task.is_some())?;
         let mut targets = target.encode(column)?;
         let profile = DataProfile::new(table, plan);
-        let (mut parts, folds) = divided(table, more.is_some(), &profile, &targets, (family, target.outputs()), spec)?;
+        let (mut parts, folds) =
+            divided(table, more.map(|more| more.rows), &profile, &targets, (family, target.outputs()), spec)?;
         let mut warnings = warnings::of_data(table, plan, spec.task.is_some(), &target, &targets, &parts);
         let dropped = keep_learnable(family, &targets, &mut parts);
         if dropped > 0 {
@@ -203,22 +204,25 @@ pub fn default_family(table: &Table, plan: &Resolved) -> Result<(Family, String)
         .ok_or_else(|| Error::unprocessable("no_family", "no family of networks learns from such columns"))
 }
 
-/// The rows that are learned from and held out; and, where the members of the ensemble leave rows out instead, which.
+/// The rows that are learned from and held out; and, where the members of the ensemble leave rows out instead, which. `more` rows
+/// besides those of the table are learned from.
 fn divided(
     table: &Table,
-    sampled: bool,
+    more: Option<usize>,
     profile: &DataProfile,
     targets: &Encoded,
     (family, outputs): (Family, usize),
     spec: &FitSpec,
 ) -> Result<(Split, Option<Folds>)> {
-    if sampled {
-        return Ok((hold_out(table, targets, spec, OF_SAMPLE)?, None));
+    let labelled = split::labelled(targets);
+    let mut learned = profile.clone().of_rows(&labelled, targets, outputs);
+    learned.rows += more.unwrap_or(0);
+    let config = recipe_of(family, &learned, spec).config;
+    let passes = family.makes_passes(&config);
+    if more.is_some() {
+        return Ok((hold_out(table, targets, spec, OF_SAMPLE, passes)?, None));
     }
     if spec.validation == Validation::Auto {
-        let labelled = split::labelled(targets);
-        let profile = profile.clone().of_rows(&labelled, targets, outputs);
-        let config = recipe_of(family, &profile, spec).config;
         // Rows without a label are in no fold.
         let in_folds = !family.learns_unlabelled() || labelled.len() == table.rows;
         if let Some(count) = family.cross_fits(&config).filter(|_| in_folds) {
@@ -227,7 +231,7 @@ fn divided(
             return Ok((parts, Some(folds)));
         }
     }
-    Ok((hold_out(table, targets, spec, recipe::validation(profile, &left_out(spec)))?, None))
+    Ok((hold_out(table, targets, spec, recipe::validation(profile, &left_out(spec)), passes)?, None))
 }
 
 fn recipe_of(family: Family, profile: &DataProfile, spec: &FitSpec) -> Recipe {

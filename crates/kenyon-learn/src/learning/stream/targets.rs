@@ -57,9 +57,13 @@ impl TargetSample {
     /// Of the targets that a model was trained on. Where it is from before spans were stored, any may have been among them.
     fn over(base: &Bundle) -> Self {
         let TargetEncoder::Number { mean, std } = base.config.target_encoder else { return Self::default() };
-        let reach = NINE_TENTHS * std;
-        let any = TargetSpan { least: -LARGEST, low: mean - reach, high: mean + reach, most: LARGEST };
-        Self::of(base.config.calibration.target.unwrap_or(any))
+        base.config.calibration.target.map_or_else(|| Self::about(mean, std), Self::of)
+    }
+
+    /// Of normal targets of which some may have been anywhere.
+    fn about(mean: f64, deviation: f64) -> Self {
+        let reach = NINE_TENTHS * deviation;
+        Self::of(TargetSpan { least: -LARGEST, low: mean - reach, high: mean + reach, most: LARGEST })
     }
 
     /// Adds a target (reservoir sampling; from [`MEMORY`] targets on, older ones leave at a constant rate).
@@ -93,7 +97,14 @@ impl TargetRange {
     /// observed.
     pub(super) fn completed(mut self, base: Option<&Bundle>, learned: bool) -> Self {
         if self.sample.rows == 0 {
-            self.sample = base.map_or_else(TargetSample::default, TargetSample::over);
+            self.sample = match base {
+                Some(base) => TargetSample::over(base),
+                None if !self.is_empty() => {
+                    let (mean, deviation) = self.scale.centre_and_deviation();
+                    TargetSample::about(mean, deviation)
+                }
+                None => TargetSample::default(),
+            };
             if learned {
                 self.sample.ends = Some([-LARGEST, LARGEST]);
             }

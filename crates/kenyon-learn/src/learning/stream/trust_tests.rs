@@ -170,7 +170,12 @@ fn which_intervals_are_wide_does_not_depend_on_the_unit_of_the_target() {
 fn intervals_of_counts_end_at_zero_until_a_negative_target_was_observed() {
     let mut random = Random::new(6);
     let mut rows = |count: usize| -> Vec<Value> {
-        let one = |_| json!({"x": random.uniform(), "y": 0, "label": if random.uniform() < 0.8 { 2 } else { 20 }});
+        let one = |i: usize| {
+            // Of small counts, whose intervals are as wide as those of large ones, and large ones.
+            let large = f64::from(u8::from(i % 2 == 1));
+            let label = f64::from(random.uniform()) + large * (40.0 + 10.0 * f64::from(random.normal()));
+            json!({"x": large, "y": 0, "label": label.max(0.0).round()})
+        };
         (0..count).map(one).collect()
     };
     let mut stream = stream(Task::Regression);
