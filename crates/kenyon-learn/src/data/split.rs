@@ -281,10 +281,10 @@ mod tests {
         let ordered = named.clone().with_stopping_by(&targets, 7, |of, share| newest(of, &time, share));
         assert_eq!((&ordered.validation, ordered.stopping.first()), (&named.validation, Some(&2160)));
         // The rows that are left have one moment.
-        let months: Vec<f64> = (0..3001).map(|row| f64::from(row / 1500)).collect();
+        let months: Vec<f64> = (0..3001).map(|row| f64::from(u8::from(row >= 2400))).collect();
         let named = newest(&targets, &months, 0.2).unwrap();
         let drawn = named.with_stopping_by(&targets, 7, |of, share| newest(of, &months, share));
-        assert_eq!((drawn.validation.first(), drawn.stopping.len()), (Some(&1500), 150));
+        assert_eq!((drawn.validation.first(), drawn.stopping.len()), (Some(&2400), 240));
         for split in [auto, ordered, drawn] {
             let mut all = [split.training, split.stopping, split.validation].concat();
             all.sort_unstable();
