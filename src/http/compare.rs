@@ -47,6 +47,11 @@ struct Compared {
 struct Comparison {
     /// The versions: `a`, then `b`.
     versions: [u64; 2],
+    /// The versions that have learned from most of these rows, so that their figures are too good: trained on this dataset without
+    /// members that left rows out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    learned_from: Vec<u64>,
     /// What was found.
     #[serde(flatten)]
     found: Paired,
@@ -66,15 +71,22 @@ async fn compare_versions(
 ) -> Answer<Json<Comparison>> {
     let versions = compared.versions()?;
     let dataset = api.store.dataset(&compared.dataset).await?;
-    let mut evaluated = Vec::with_capacity(2);
+    let (mut evaluated, mut learned_from) = (Vec::with_capacity(2), Vec::new());
     for version in versions {
         let chosen = api.engine.choose(name.as_str(), Some(version), "").await?;
         let info = api.store.version(&name, version).await?.info;
         let learned = info["dataset"]["digest"] == dataset.digest.as_str();
+        if learned && chosen.loaded.bundle().config.folds.is_empty() {
+            learned_from.push(version);
+        }
         evaluated.push(evaluate(&api, chosen.loaded.bundle(), &dataset, learned).await?);
     }
     let found = blocking(move || Ok::<_, Error>(paired::compare(&evaluated[0], &evaluated[1]))).await?;
-    Ok(Json(Comparison { versions, found }))
+    if found.rows == 0 {
+        let detail = "no row of the dataset has a target that both versions know";
+        return Err(Error::unprocessable("too_few_rows", detail).into());
+    }
+    Ok(Json(Comparison { versions, learned_from, found }))
 }
 
 async fn evaluate(api: &Api, bundle: Arc<Bundle>, dataset: &Dataset, learned: bool) -> Result<EvaluatedRows> {

@@ -4,7 +4,7 @@ use super::Api;
 use super::error::{Answer, Problem};
 use super::jobs::queued;
 use super::models::idempotency;
-use super::read::{Json, NoParameters, Path, Query, Raw, body_error, json};
+use super::read::{Json, OnePage, Path, Query, Raw, body_error, json};
 use super::schemas::Binary;
 use crate::jobs::DistillRequest;
 use crate::serving::encoders;
@@ -79,10 +79,11 @@ struct Embeddings {
 }
 
 /// All encoders.
-#[utoipa::path(get, path = "/api/v1/encoders", tag = "encoders", security(("key" = ["read"])),
+#[utoipa::path(get, path = "/api/v1/encoders", tag = "encoders", security(("key" = ["read"])), params(OnePage),
     responses((status = 200, body = EncoderPage),
     (status = 400, body = Problem, content_type = "application/problem+json")))]
-async fn list_encoders(State(api): State<Api>, _: Query<NoParameters>) -> Answer<axum::Json<EncoderPage>> {
+async fn list_encoders(State(api): State<Api>, Query(page): Query<OnePage>) -> Answer<axum::Json<EncoderPage>> {
+    page.check()?;
     let Page { items, next_cursor } = api.store.encoders().await?;
     let items = items.into_iter().map(shown).collect::<Result<_>>()?;
     Ok(axum::Json(EncoderPage { items, next_cursor }))

@@ -1,8 +1,8 @@
 //! The families of networks, with what can be set, as JSON Schema to draw forms from.
 
 use super::Api;
-use super::error::Problem;
-use super::read::{NoParameters, Query};
+use super::error::{Answer, Problem};
+use super::read::{OnePage, Query};
 use axum::Json;
 use kenyon_learn::models::Family;
 use kenyon_learn::models::settings;
@@ -39,12 +39,14 @@ struct FamilyPage {
 }
 
 /// Each family with its settings, defaults and limits.
-#[utoipa::path(get, path = "/api/v1/families", tag = "families", security(("key" = ["read"])), responses((status = 200, body = FamilyPage),
+#[utoipa::path(get, path = "/api/v1/families", tag = "families", security(("key" = ["read"])), params(OnePage),
+    responses((status = 200, body = FamilyPage),
     (status = 400, body = Problem, content_type = "application/problem+json")))]
-async fn families(_: Query<NoParameters>) -> Json<FamilyPage> {
+async fn families(Query(page): Query<OnePage>) -> Answer<Json<FamilyPage>> {
+    page.check()?;
     let one = |family: Family| {
         let (name, description, schema) = (family.name(), family.purpose(), settings::schema(family));
         ShownFamily { name, description, schema }
     };
-    Json(FamilyPage { items: Family::all().map(one).collect(), next_cursor: None })
+    Ok(Json(FamilyPage { items: Family::all().map(one).collect(), next_cursor: None }))
 }

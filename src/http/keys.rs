@@ -2,7 +2,7 @@
 
 use super::Api;
 use super::error::{Answer, Problem};
-use super::read::{Json, NoParameters, Path, Query};
+use super::read::{Json, OnePage, Path, Query};
 use crate::store::{ApiKey, ModelName, NewKey, Scope};
 use crate::{Detail, Error, Result};
 use axum::extract::State;
@@ -56,9 +56,11 @@ struct KeyPage {
 }
 
 /// All keys, without their secrets.
-#[utoipa::path(get, path = "/api/v1/keys", tag = "keys", security(("key" = ["admin"])), responses((status = 200, body = KeyPage),
+#[utoipa::path(get, path = "/api/v1/keys", tag = "keys", security(("key" = ["admin"])), params(OnePage),
+    responses((status = 200, body = KeyPage),
     (status = 400, body = Problem, content_type = "application/problem+json")))]
-async fn list_keys(State(api): State<Api>, _: Query<NoParameters>) -> Answer<axum::Json<KeyPage>> {
+async fn list_keys(State(api): State<Api>, Query(page): Query<OnePage>) -> Answer<axum::Json<KeyPage>> {
+    page.check()?;
     Ok(axum::Json(KeyPage { items: api.store.keys().await?, next_cursor: None }))
 }
 

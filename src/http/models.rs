@@ -166,6 +166,11 @@ async fn evaluate(
 struct VersionQuery {
     /// Whether `held_out` has classes, confusion, recall, calibration and residuals, and `warnings` have examples.
     detail: Option<bool>,
+    /// Taken as other lists take it; the page has all versions.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// There is none: every one is refused.
+    cursor: Option<String>,
 }
 
 /// Versions, newest first.
@@ -178,6 +183,7 @@ async fn versions(
     Path(name): Path<ModelName>,
     Query(query): Query<VersionQuery>,
 ) -> Answer<axum::Json<VersionPage>> {
+    read::one_page(query.limit, query.cursor.as_deref())?;
     let mut items: Vec<ShownVersion> = api.store.versions(&name).await?.iter().map(ShownVersion::from).collect();
     if !query.detail.unwrap_or(false) {
         items = items.into_iter().map(ShownVersion::small).collect();

@@ -218,10 +218,33 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for Path<T>
     }
 }
 
-/// The query of a list that is always complete: a parameter there would be ignored, so any is refused.
-#[derive(Debug, Deserialize)]
+/// Which part of a list that has one page: all of it.
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct NoParameters {}
+#[into_params(parameter_in = Query)]
+pub(crate) struct OnePage {
+    /// Taken as other lists take it; the page has all entries.
+    #[param(minimum = 1, maximum = 1000)]
+    limit: Option<usize>,
+    /// There is none: every one is refused.
+    cursor: Option<String>,
+}
+
+impl OnePage {
+    /// Refuses what no list takes, and cursors, none of which was given.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        one_page(self.limit, self.cursor.as_deref())
+    }
+}
+
+/// See [`OnePage::check`].
+pub(crate) fn one_page(limit: Option<usize>, cursor: Option<&str>) -> Result<(), Error> {
+    page_limit(limit)?;
+    match cursor {
+        Some(_) => Err(unknown_cursor()),
+        None => Ok(()),
+    }
+}
 
 /// Which part of a list by name.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
@@ -254,12 +277,12 @@ pub(crate) fn page_limit(limit: Option<usize>) -> Result<usize, Error> {
 
 /// A cursor that may be one of ours: it names the last entry of the page before.
 pub(crate) fn page_cursor<T: FromStr>(cursor: Option<&str>) -> Result<Option<T>, Error> {
-    let unknown = |_| {
-        let reason = "was not given by this list";
-        Error::malformed("invalid_cursor", format!("that cursor {reason}"))
-            .with_details([Detail::path("cursor", reason)])
-    };
-    cursor.map(|cursor| cursor.parse().map_err(unknown)).transpose()
+    cursor.map(|cursor| cursor.parse().map_err(|_| unknown_cursor())).transpose()
+}
+
+fn unknown_cursor() -> Error {
+    let reason = "was not given by this list";
+    Error::malformed("invalid_cursor", format!("that cursor {reason}")).with_details([Detail::path("cursor", reason)])
 }
 
 /// A number between two bounds, both included.

@@ -207,14 +207,16 @@ async fn names_and_queries_that_are_none() {
     }
     let text = server.get("/api/v1/jobs?kind=training").await.body["detail"].to_string();
     assert!(text.contains("distill"), "the known words are named: {text}");
-    // Lists that are always complete have no pages.
+    // Lists of one page.
     for list in ["keys", "encoders", "families", "models/none/versions"] {
-        for query in ["limit=1", "cursor=x", "nothing=1"] {
+        for (query, code) in
+            [("limit=0", "invalid_request"), ("limit=5&cursor=x", "invalid_cursor"), ("nothing=1", "unknown_field")]
+        {
             let answer = server.get(&format!("/api/v1/{list}?{query}")).await;
-            assert_eq!(answer.problem(), (400, "unknown_field"), "{list}?{query}: {}", answer.body);
+            assert_eq!(answer.problem(), (400, code), "{list}?{query}: {}", answer.body);
         }
     }
-    server.get("/api/v1/encoders?").await.ok();
+    server.get("/api/v1/encoders?limit=1000").await.ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]

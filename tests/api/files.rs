@@ -232,6 +232,7 @@ async fn versions_are_compared_on_the_same_rows() {
     assert_eq!(server.train("m", request).await["status"], "succeeded");
     let found = server.get("/api/v1/models/m/compare?versions=1,2&dataset=clouds").await.ok();
     assert_eq!((&found["versions"], &found["rows"]), (&json!([1, 2]), &json!(300)), "{found}");
+    assert_eq!(found["learned_from"], json!([2]), "the first is cross-fitted");
     let accuracy = &found["metrics"]["accuracy"];
     let number = |name: &str| accuracy[name].as_f64().unwrap();
     assert!((number("b") - number("a") - number("difference")).abs() < 1e-9, "{accuracy}");
@@ -250,6 +251,9 @@ async fn versions_are_compared_on_the_same_rows() {
     let interval = &first["intervals"]["accuracy"];
     let ends = [0, 1].map(|at| interval[at].as_f64().unwrap());
     assert!(ends[0] < number("a") && number("a") <= ends[1], "{first}");
+    server.put("/api/v1/datasets/bare", "x,y,colour\n1,2,red\n".to_owned()).await.ok();
+    let refused = server.get("/api/v1/models/m/compare?versions=1,2&dataset=bare").await;
+    assert_eq!(refused.status, 422, "{}", refused.body);
     for (query, status) in
         [("versions=1&dataset=clouds", 400), ("versions=1,9&dataset=clouds", 404), ("versions=1,2", 400)]
     {

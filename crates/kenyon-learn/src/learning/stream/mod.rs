@@ -323,9 +323,8 @@ impl StreamModel {
         }
         let truth = self.truth(label.learned);
         self.measure_horizon(row, truth, label, record.thresholds.as_ref());
-        let first =
-            (r == 0 && record.first).then(|| self.served.conformity_of(&self.scratch.answer, truth, label.observed));
-        if let Some(conformity) = first.or(record.conformity[r])
+        let own = record.by_itself[r].then(|| self.served.conformity_of(&self.scratch.answer, truth, label.observed));
+        if let Some(conformity) = own.or(record.conformity[r])
             && let Some(held) = self.served.learn(conformity, record.thresholds.as_ref(), &mut self.scores)
         {
             self.history.held(held);

@@ -16,14 +16,15 @@ pub(super) struct RecordAnswers<'a> {
     /// The columns that are inputs.
     pub(super) columns: Vec<&'a Column>,
     pub(super) conformity: Vec<Option<Conformity>>,
-    /// Whether the first row is one of the sample.
-    pub(super) first: bool,
+    /// Whether the answer to a row by the state just before it is one of the sample: it needs no answer of its own.
+    pub(super) by_itself: Vec<bool>,
     pub(super) thresholds: Option<Thresholds>,
     pub(super) sketches: Vec<f32>,
 }
 
 impl StreamModel {
-    /// Answers a sample of the labelled rows of a record by the state before it.
+    /// Answers a sample of the labelled rows of a record by the state before it. Answers of a state that has learned nothing say
+    /// nothing of those that the record leads to: the answers to its second half, each by the state just before the row, stand for them.
     pub(super) fn answer_as_served<'a>(
         &mut self,
         (batch, columns): (&'a Batch, Vec<&'a Column>),
@@ -35,9 +36,15 @@ impl StreamModel {
             self.projector = KnownCodes::new(&[], width);
         }
         let mut conformity = vec![None; labels.len()];
-        let sample = || ServedCalibration::sample(labels.len(), self.rows);
-        let (first, rows) = (sample().next() == Some(0), sample());
-        for r in rows.filter(|&r| r > 0 && !labels[r].learned.is_nan()) {
+        let mut by_itself = vec![false; labels.len()];
+        let untrained = self.base.is_none() && self.figures.labelled == 0 && !self.served.is_fixed();
+        if untrained && labels.len() > 1 {
+            by_itself[labels.len() / 2..].fill(true);
+        } else if ServedCalibration::sample(labels.len(), self.rows).next() == Some(0) {
+            by_itself[0] = true;
+        }
+        let sample = ServedCalibration::sample(labels.len(), self.rows).filter(|_| !untrained);
+        for r in sample.filter(|&r| r > 0 && !labels[r].learned.is_nan()) {
             self.mixture.answer(row(r), &mut self.scratch);
             conformity[r] = Some(self.served.conformity_of(
                 &self.scratch.answer,
@@ -47,7 +54,7 @@ impl StreamModel {
         }
         let thresholds = self.served.thresholds(&self.scores);
         let sketches = Vec::with_capacity(labels.len() * SKETCH);
-        RecordAnswers { batch, columns, conformity, first, thresholds, sketches }
+        RecordAnswers { batch, columns, conformity, by_itself, thresholds, sketches }
     }
 
     /// Counts the error of the answer to a row.

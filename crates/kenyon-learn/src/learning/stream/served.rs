@@ -72,6 +72,11 @@ impl ServedCalibration {
         Self { fixed: true, ..Self::default() }
     }
 
+    /// Whether it is of a stream that version 0.1 began.
+    pub(super) fn is_fixed(&self) -> bool {
+        self.fixed
+    }
+
     /// Numbers of the rows of a record of `rows` rows, after `before` others, that are answered before it is learned: at
     /// every age alike, and few, since each is predicted once more. The first needs no answer of its own.
     pub(super) fn sample(rows: usize, before: u64) -> impl Iterator<Item = usize> {

@@ -135,6 +135,41 @@ fn one_wrong_label_at_an_extreme_input_costs_little() {
     }
 }
 
+#[test]
+fn sets_and_intervals_hold_after_one_large_first_call() {
+    let mut random = Random::new(5);
+    let mut rows = |count: usize, task: Task| -> Vec<Value> {
+        let one = |_| {
+            let (x, y) = (random.uniform(), random.uniform());
+            let label = match task {
+                Task::Classification => json!(if (x > 0.5) ^ (random.uniform() < 0.2) { "a" } else { "b" }),
+                Task::Regression => json!(5.0 + 3.0 * x + random.normal()),
+            };
+            json!({"x": x, "y": y, "label": label})
+        };
+        (0..count).map(one).collect()
+    };
+    for task in [Task::Classification, Task::Regression] {
+        let mut stream = stream(task);
+        observe(&mut stream, &rows(1_000, task));
+        let bundle = stream.publish();
+        let asked = rows(1_000, task);
+        let lines: Vec<String> = asked.iter().map(Value::to_string).collect();
+        let table = stream.reader().from_ndjson(lines.join("\n").as_bytes()).unwrap();
+        let answers = bundle.run(&bundle.encode(&table).unwrap()).unwrap();
+        let options = SetOptions { allow_empty: true, ..SetOptions::of(0.9) };
+        let holds = |(answer, row): (&[f32], &Value)| match row["label"].as_f64() {
+            Some(truth) => {
+                let [low, high] = bundle.interval(bundle.value(answer[0]), None, 0.9).unwrap();
+                low <= truth && truth <= high
+            }
+            None => bundle.set(answer, options).iter().any(|&class| bundle.classes()[class] == row["label"]),
+        };
+        let held = answers.values.chunks_exact(answers.outputs).zip(&asked).filter(|&row| holds(row)).count();
+        assert!((860..=945).contains(&held), "{task:?}: {held} of 1,000");
+    }
+}
+
 /// The intervals of coverage 0.9 of fresh rows, and how many of them are wide.
 fn intervals(stream: &StreamModel, rows: &[Value]) -> (Vec<[f64; 2]>, usize) {
     let lines: Vec<String> = rows.iter().map(Value::to_string).collect();
