@@ -16,9 +16,9 @@ MARGIN = 60.0
 class Models(Resource):
     """``/api/v1/models``, ``/api/v1/families``."""
 
-    def families(self) -> types.Families:
-        """Each family with its settings, defaults and limits as JSON Schema."""
-        return self._json(types.Families, "GET /api/v1/families")
+    def families(self, *, limit: int | None = None, cursor: str | None = None) -> types.Families:
+        """Each family with its settings, defaults and limits as JSON Schema, on one page whatever the limit."""
+        return self._json(types.Families, "GET /api/v1/families", query={"limit": limit, "cursor": cursor})
 
     def list_models(self, *, limit: int | None = None, cursor: str | None = None) -> types.ModelPage:
         """All models, by name."""
@@ -192,9 +192,12 @@ class Models(Resource):
         """Active share of each layer, and what a prediction costs."""
         return self._json(types.Activity, "GET /api/v1/models/{name}/activity", name)
 
-    def versions(self, name: str, *, detail: bool | None = None) -> types.Versions:
-        """Versions, newest first; with ``detail`` also confusion, calibration and residuals of ``held_out``."""
-        return self._json(types.Versions, "GET /api/v1/models/{name}/versions", name, query={"detail": detail})
+    def versions(
+        self, name: str, *, detail: bool | None = None, limit: int | None = None, cursor: str | None = None
+    ) -> types.Versions:
+        """Versions, newest first, on one page whatever the limit; with ``detail`` also confusion, calibration and residuals of ``held_out``."""
+        query = {"detail": detail, "limit": limit, "cursor": cursor}
+        return self._json(types.Versions, "GET /api/v1/models/{name}/versions", name, query=query)
 
     def promote(self, name: str, version: int) -> types.Model:
         """Serves this version at once."""

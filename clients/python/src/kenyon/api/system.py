@@ -37,9 +37,9 @@ class SystemRoutes(Resource):
         """The server and how it does."""
         return self._json(types.System, "GET /api/v1/system")
 
-    def list_keys(self) -> types.Keys:
-        """All keys, without their secrets."""
-        return self._json(types.Keys, "GET /api/v1/keys")
+    def list_keys(self, *, limit: int | None = None, cursor: str | None = None) -> types.Keys:
+        """All keys, without their secrets, on one page whatever the limit."""
+        return self._json(types.Keys, "GET /api/v1/keys", query={"limit": limit, "cursor": cursor})
 
     def create_key(
         self,
@@ -76,9 +76,9 @@ class SystemRoutes(Resource):
 class Encoders(Resource):
     """``/api/v1/encoders``: pretrained networks for text and images."""
 
-    def list_encoders(self) -> types.Encoders:
-        """All encoders."""
-        return self._json(types.Encoders, "GET /api/v1/encoders")
+    def list_encoders(self, *, limit: int | None = None, cursor: str | None = None) -> types.Encoders:
+        """All encoders, on one page whatever the limit."""
+        return self._json(types.Encoders, "GET /api/v1/encoders", query={"limit": limit, "cursor": cursor})
 
     def get_encoder(self, name: str) -> types.Encoder:
         """One encoder with its architecture, width and digest."""

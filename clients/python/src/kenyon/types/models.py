@@ -199,6 +199,7 @@ class VersionComparison(TypedDict):
     """Two versions on the same rows."""
 
     versions: list[int]
+    learned_from: NotRequired[list[int]]
     rows: int
     metrics: dict[str, dict[str, Any]]
     disagree: list[dict[str, Any]]
