@@ -17,6 +17,10 @@ use serde_json::{Map, Value};
 /// With fewer rows of known classes to calibrate by, a cross-fitted ensemble is not calibrated.
 const FEWEST: usize = 10;
 
+/// Parts of held-out rows, where members do not leave rows out, of which each is calibrated by the others: so many that a part's
+/// temperature is nearly that of all.
+const PARTS: usize = 5;
+
 /// The coverage of the intervals that are evaluated by the size of the target.
 const COVERAGE: f64 = 0.9;
 
@@ -85,9 +89,9 @@ impl Data<'_> {
     }
 
     /// The part that held-out row `position` is in, of those whose answers are calibrated by the others: its fold, or one of
-    /// two halves.
+    /// [`PARTS`].
     fn part(&self, position: usize) -> usize {
-        self.folds.map_or(position % 2, |folds| usize::from(folds.of_row[self.split.validation[position]]))
+        self.folds.map_or(position % PARTS, |folds| usize::from(folds.of_row[self.split.validation[position]]))
     }
 
     /// Positions among the held-out rows, each as often as it weighs, of those that `wanted` holds for.
@@ -220,7 +224,7 @@ impl Data<'_> {
 
     /// The temperature for the rows of each part, fitted on the others.
     fn temperatures(&self, answers: &[f32], calibration: &Calibration, known: &[bool]) -> Vec<f32> {
-        let parts = self.folds.map_or(2, |folds| folds.count);
+        let parts = self.folds.map_or(PARTS, |folds| folds.count);
         if calibration.rows == 0 {
             return vec![calibration.temperature; parts];
         }
