@@ -3,6 +3,7 @@
 
 use super::device_lock::DeviceLock;
 use super::distiller::MADE_ENCODER;
+use super::measured::{activity, evaluated_on, guarantee, held_out};
 use super::memory;
 use super::probe::{self, AllRows, Probed};
 use super::search::{self, SearchRequest, Tried};
@@ -18,8 +19,8 @@ use kenyon_learn::data::vectors::ColumnEncoder;
 use kenyon_learn::data::{Column, ColumnKind, Table, Warning};
 use kenyon_learn::device::DeviceName;
 use kenyon_learn::encoders::{self, Pretrained};
-use kenyon_learn::learning::bundle::{Bundle, BundleConfig};
-use kenyon_learn::learning::evaluate::{self, Evaluation};
+use kenyon_learn::learning::bundle::Bundle;
+use kenyon_learn::learning::evaluate;
 use kenyon_learn::learning::fit::{EncoderChoice, Fitted, MoreRows};
 use kenyon_learn::learning::verify::verified_files;
 use kenyon_learn::learning::{FitSpec, Monitor, Progress, fit};
@@ -27,12 +28,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-
-/// Rows on which a new model's activity is counted.
-const SAMPLE: usize = 256;
-
-/// Largest number of classes whose confusion matrix is stored with a version.
-const MAX_CONFUSION: usize = 40;
 
 /// The file of rows that are learned from and not held in memory.
 const ENCODED_ROWS: &str = "rows";
@@ -427,44 +422,6 @@ fn searched(
     let (mut fitted, tried) = search::run(search, family, &spec.config, spec.seed, resume, monitor, &one)?;
     fitted.bundle.config.family_reason = reason;
     Ok((fitted, tried))
-}
-
-/// The held-out rows in detail, without the confusion of very many classes.
-fn held_out(found: &Evaluation) -> Result<Value> {
-    let mut value = serde_json::to_value(found).map_err(Error::internal)?;
-    if found.classes.len() > MAX_CONFUSION {
-        value["confusion"] = json!([]);
-    }
-    Ok(value)
-}
-
-/// The rows that the metrics are of.
-fn evaluated_on(fitted: &Fitted) -> Value {
-    let kind = if fitted.bundle.config.folds.is_empty() { "held_out" } else { "out_of_fold" };
-    json!({ "rows": fitted.held_out.rows, "kind": kind })
-}
-
-/// What holds of the sets and intervals: each held-out row is new to the whole network, or to a member only.
-fn guarantee(config: &BundleConfig) -> &'static str {
-    match (config.calibration.rows, config.folds.is_empty()) {
-        (0, _) => "none",
-        (_, true) => "split_conformal",
-        (_, false) => "cross_conformal",
-    }
-}
-
-/// Sparsity of the network, counted on some of its rows.
-fn activity(bundle: &Bundle, table: &Table) -> Result<Value> {
-    let rows: Vec<usize> = (0..table.rows.min(SAMPLE)).collect();
-    let batch = bundle.encode_plain(&table.select(&rows))?;
-    let activity = bundle.network.activity(&batch)?;
-    let (winners, units) = activity.layers.iter().fold((0.0, 0), |(w, u), layer| (w + layer.winners, u + layer.units));
-    Ok(json!({
-        "active_share": if units == 0 { 1.0 } else { winners / units as f64 },
-        "dense_macs": activity.dense_macs,
-        "effective_macs": activity.effective_macs,
-        "bytes": activity.bytes,
-    }))
 }
 
 /// What is learned of the texts in `column` of the task's dataset, written to the task's folder.

@@ -25,6 +25,7 @@ mod distiller;
 mod dry_run;
 mod follow;
 mod inputs;
+mod measured;
 mod memory;
 mod messages;
 mod predictor;
