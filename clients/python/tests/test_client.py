@@ -201,7 +201,7 @@ def test_errors_say_what_and_where(client: Client, trained: str, name: str) -> N
     again = pickle.loads(pickle.dumps(error))
     assert str(again) == str(error) and again.details == error.details
     with pytest.raises(BadRequestError, match="unknown field"):
-        client.plan_training(trained, "species", speed=3)
+        client.plan_training(trained, "species", config={"speed": 3})
     with pytest.raises(UnprocessableError, match="no column"):
         client.train(trained, "height")
     with pytest.raises(NotFoundError, match="model_not_found"):

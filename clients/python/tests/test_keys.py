@@ -24,8 +24,8 @@ def test_keys_are_made_used_and_revoked(guarded: LocalServer) -> None:
         Client(guarded.url).models()
     master = Client(guarded.url, key=MASTER)
     made = master.api.create_key("reader", scopes=["read"])
-    assert differences(made, t.Key) == []
-    assert differences(master.api.list_keys(), t.Keys) == []
+    assert differences(made, t.MadeKey) == []
+    assert differences(master.api.list_keys(), t.KeyPage) == []
     entries = master.api.list_audit()
     assert differences(entries, t.AuditPage) == []
     assert entries["items"][0]["path"] == "/api/v1/keys"

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from kenyon.api.jobs import _events
+from kenyon.events import job_events
 from kenyon.errors import ConnectionFailedError, OverloadedError, UnavailableError
 from kenyon.transport import Transport, encoded
 
@@ -100,7 +100,7 @@ def test_queries_are_written_as_the_server_reads_them() -> None:
 
 def test_events_are_read() -> None:
     lines = [": alive", "", "id: 1", "event: status", 'data: {"status":', 'data: "running"}', "", "data: {}", ""]
-    assert list(_events(iter(lines))) == [
+    assert list(job_events(iter(lines))) == [
         {"id": "1", "event": "status", "data": {"status": "running"}},
         {"id": "", "event": "message", "data": {}},
     ]

@@ -11,9 +11,9 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Unpack
 
 from . import frames, types
-from .api import Api, ReadOptions
+from .api import Api
 from .errors import JobFailedError
-from .frames import Table
+from .frames import ReadOptions, Table
 from .local import LocalServer
 from .progress import ProgressOption
 from .transport import CHUNK, Transport
@@ -258,10 +258,10 @@ class Client:
             self.api.delete_dataset(name)
 
     def _evaluated(self, model: str, dataset: str) -> dict[str, Any]:
-        answer = self.api.evaluate(model, dataset)
+        answer: dict[str, Any] = dict(self.api.evaluate(model, dataset))
         if "id" in answer and "status" in answer:
             # It takes longer than a request may.
-            answer = dict(self.wait(answer["id"])["result"])
+            answer = dict(self.wait(answer["id"])["result"] or {})
         return answer
 
     # Streams.
@@ -270,9 +270,9 @@ class Client:
         """Makes an empty model that learns by :meth:`observe`; ``request`` may hold ``task``, ``classes``, ``config``."""
         return self.api.put_model(name, target=target, features=features, **request)
 
-    def observe(self, model: str, table: Table) -> types.Observed | None:
+    def observe(self, model: str, table: Table) -> types.ObserveAnswer | None:
         """Learns from labelled rows now; ``None`` for an empty table. What was acknowledged is durable."""
-        answer: types.Observed | None = None
+        answer: types.ObserveAnswer | None = None
         total = 0
         for part in _parts(frames.rows(table)):
             answer = self.api.observe(model, part, idempotency_key=_key())
@@ -281,11 +281,11 @@ class Client:
             answer["observed"] = total
         return answer
 
-    def feedback(self, model: str, prediction_id: str, target: Any) -> types.Observed:
+    def feedback(self, model: str, prediction_id: str, target: Any) -> types.ObserveAnswer:
         """Learns the late label of a prediction."""
         return self.api.feedback(model, prediction_id, frames.plain(target))
 
-    def forget(self, model: str, **where: Any) -> types.Forgotten:
+    def forget(self, model: str, **where: Any) -> types.ForgetAnswer:
         """Forgets every remembered row with these values: ``client.forget("m", patient="17")``."""
         return self.api.forget(model, where={name: frames.plain(value) for name, value in where.items()})
 
@@ -305,7 +305,7 @@ class Client:
         """A version (the served one) as a bundle."""
         return self.api.export_version(model, version or self._served(model)).read()
 
-    def import_model(self, model: str, bundle: str | os.PathLike[str] | bytes) -> types.Imported:
+    def import_model(self, model: str, bundle: str | os.PathLike[str] | bytes) -> types.ImportAnswer:
         """Brings an exported bundle to this server, as a new model or as the next version of one, and serves it."""
         if isinstance(bundle, bytes):
             return self.api.import_model(model, bundle, timeout=UPLOAD_TIMEOUT)

@@ -14,9 +14,8 @@ import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeGuard, Union
+from typing import IO, TYPE_CHECKING, Any, Literal, TypedDict, TypeGuard, Union
 
-from .api import CONTENT_TYPES
 from .errors import MissingDependencyError
 from .types import Row
 
@@ -25,6 +24,29 @@ if TYPE_CHECKING:
 
 #: A DataFrame, an Arrow table or anything that exports one, rows, or the path of a file.
 Table = Union["pd.DataFrame", Sequence[Mapping[str, Any]], str, os.PathLike[str], Any]
+
+#: Content types of bodies with rows, by a file's ending.
+CONTENT_TYPES = {
+    "csv": "text/csv",
+    "tsv": "text/tab-separated-values",
+    "ndjson": "application/x-ndjson",
+    "jsonl": "application/x-ndjson",
+    "json": "application/json",
+    "parquet": "application/vnd.apache.parquet",
+}
+
+
+class ReadOptions(TypedDict, total=False):
+    """How a file is read, where its content does not say it well enough: arguments of ``put_dataset`` and ``append_rows``."""
+
+    delimiter: str
+    quote: str
+    header: Literal["present", "absent"]
+    encoding: str
+    decimal: Literal[".", ","]
+    missing: str | Sequence[str]
+    day_first: bool
+    strict: bool
 
 
 class Upload:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TextIO, Union
 
-from .types import Job, Progress
+from .types import Job, JobProgress
 
 #: ``True`` and ``False``, ``None`` for a bar where there is a terminal or a notebook, or what is called with each change.
 ProgressOption = Union[bool, Callable[[Job], None], None]
@@ -26,7 +26,7 @@ class Bar:
         self._length = 0
         self._shown = ("", 0.0)
 
-    def show(self, status: str, progress: Progress | None) -> None:
+    def show(self, status: str, progress: JobProgress | None) -> None:
         """Draws the state of a job."""
         now = time.monotonic()
         if status == self._shown[0] and now - self._shown[1] < PAUSE:

@@ -10,6 +10,7 @@ from typing import Any, cast
 from . import types
 from .api import Api
 from .errors import ConnectionFailedError
+from .events import JobEvent
 from .progress import Bar, ProgressOption, wants_bar
 
 #: States in which a job stays.
@@ -59,7 +60,7 @@ def _follow(
 ) -> str | None:
     """Takes the job's events into ``state`` until it ends or the time is up; the id of the last one."""
     silence = SILENCE if end is None else min(SILENCE, max(end - time.monotonic(), 0.01))
-    events = cast(Generator[types.JobEvent, None, None], api.job_events(state["id"], last_event_id=last, timeout=silence))
+    events = cast(Generator[JobEvent, None, None], api.job_events(state["id"], last_event_id=last, timeout=silence))
     try:
         for event in events:
             last = event["id"] or last
@@ -79,8 +80,8 @@ def _take(state: types.Job, event: str, data: dict[str, Any]) -> None:
     if event == "status":
         state["status"] = data.get("status", state["status"])
     elif event == "progress":
-        known = types.Progress.__annotations__
+        known = types.JobProgress.__annotations__
         fields = {name: value for name, value in data.items() if name in known}
-        state["progress"] = cast(types.Progress, {**(state["progress"] or {}), **fields})
+        state["progress"] = cast(types.JobProgress, {**(state["progress"] or {}), **fields})
     elif event == "metric":
         state["metrics"] = {**(state["metrics"] or {}), **data}

@@ -1,33 +1,21 @@
-"""How a method of the interface becomes a request."""
+"""How a generated method becomes a request, and how its answer is read. Written by hand."""
 
 from __future__ import annotations
 
 import json
 import urllib.parse
-from collections.abc import Mapping
-from typing import Any, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from ..events import JobEvent, job_events
 from ..transport import Body, Reply, Transport
 
-T = TypeVar("T")
-
-#: Content types of bodies with rows, by a file's ending.
-CONTENT_TYPES = {
-    "csv": "text/csv",
-    "tsv": "text/tab-separated-values",
-    "ndjson": "application/x-ndjson",
-    "jsonl": "application/x-ndjson",
-    "json": "application/json",
-    "parquet": "application/vnd.apache.parquet",
-}
+#: Seconds that a request may take beyond those for which the server waits with its answer.
+MARGIN = 60.0
 
 
 class Resource:
-    """What the methods of all resources share.
-
-    Each public method holds one call, written ``"METHOD /path"`` as in the server's document: ``generate.py`` reads these to
-    see whether the client is current.
-    """
+    """What the methods of all groups share. A method holds one call, ``"METHOD /path"`` as in the server's document."""
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
@@ -37,13 +25,16 @@ class Resource:
         call: str,
         *path: object,
         query: Mapping[str, Any] | None = None,
-        body: Any = None,
+        body: Mapping[str, Any] | None = None,
         data: Body | None = None,
         headers: Mapping[str, str | None] | None = None,
         repeatable: bool | None = None,
         timeout: float | None = None,
     ) -> Reply:
-        """Sends ``body`` as JSON, or ``data`` as it is. ``path`` fills the braces of ``call`` in their order."""
+        """Sends the fields of ``body`` as JSON, or ``data`` as it is; fields, query and headers that are ``None`` are left out.
+
+        ``path`` fills the braces of ``call`` in their order.
+        """
         method, template = call.split(" ")
         parts = template.split("{")
         address = parts[0]
@@ -51,16 +42,17 @@ class Resource:
             address += urllib.parse.quote(str(value), safe="") + part.split("}")[1]
         sent = {name: value for name, value in (headers or {}).items() if value is not None}
         if body is not None:
-            data = encoded_json(body)
-            sent.setdefault("Content-Type", "application/json")
+            data = encoded_json({name: value for name, value in body.items() if value is not None})
+            sent["Content-Type"] = "application/json"
+        wait = (query or {}).get("wait")
+        if timeout is None and wait is not None:
+            timeout = wait + MARGIN
         return self.transport.request(
             method, address, query=query, body=data, headers=sent, repeatable=repeatable, timeout=timeout
         )
 
-    def _json(self, kind: type[T], call: str, *path: object, **options: Any) -> T:
-        """The answer as JSON; ``kind`` is its type, which is not checked when the program runs."""
-        answer: T = self._reply(call, *path, **options).json()
-        return answer
+    def _json(self, call: str, *path: object, **options: Any) -> Any:
+        return self._reply(call, *path, **options).json()
 
     def _text(self, call: str, *path: object, **options: Any) -> str:
         return self._reply(call, *path, **options).read().decode()
@@ -68,12 +60,13 @@ class Resource:
     def _done(self, call: str, *path: object, **options: Any) -> None:
         self._reply(call, *path, **options).read()
 
+    def _lines(self, call: str, *path: object, **options: Any) -> Iterator[str]:
+        return self._reply(call, *path, **options).lines()
+
+    def _events(self, call: str, *path: object, **options: Any) -> Iterator[JobEvent]:
+        return job_events(self._reply(call, *path, **options).lines())
+
 
 def encoded_json(value: Any) -> bytes:
     """JSON as the server reads it: NaN and infinity are refused here, since JSON has none."""
     return json.dumps(value, allow_nan=False, separators=(",", ":")).encode()
-
-
-def given(**fields: Any) -> dict[str, Any]:
-    """The fields that are not ``None``. A name that Python reserves is written with ``_`` behind it."""
-    return {name.rstrip("_"): value for name, value in fields.items() if value is not None}

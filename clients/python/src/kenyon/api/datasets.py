@@ -1,79 +1,192 @@
-"""Datasets: files of rows that models are trained on."""
+# Generated from the server's OpenAPI document by generate.py. Do not edit.
+"""Tables: upload, append, look at, delete."""
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict, Unpack
+from collections.abc import Sequence
+from typing import Literal
 
 from .. import types
 from ..transport import Body
 from .base import Resource
 
 
-class ReadOptions(TypedDict, total=False):
-    """How a file is read, where its content does not say it well enough."""
-
-    delimiter: str
-    quote: str
-    header: Literal["present", "absent"]
-    encoding: str
-    decimal: Literal[".", ","]
-    missing: str | list[str]
-    day_first: bool
-    strict: bool
-
-
 class Datasets(Resource):
-    """``/api/v1/datasets``."""
+    """Tables: upload, append, look at, delete."""
 
-    def list_datasets(self, *, limit: int | None = None, cursor: str | None = None) -> types.DatasetPage:
-        """All datasets, by name."""
-        return self._json(types.DatasetPage, "GET /api/v1/datasets", query={"limit": limit, "cursor": cursor})
+    def list_datasets(
+        self,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        timeout: float | None = None,
+    ) -> types.DatasetPage:
+        """All datasets, by name.
 
-    def get_dataset(self, name: str) -> types.Dataset:
-        """One dataset with its schema, statistics and first rows."""
-        return self._json(types.Dataset, "GET /api/v1/datasets/{name}", name)
+        Args:
+            limit: Entries of a page, at most 1,000; 100 when missing.
+            cursor: ``next_cursor`` of the page before.
+        """
+        answer: types.DatasetPage = self._json(
+            "GET /api/v1/datasets",
+            query={"limit": limit, "cursor": cursor},
+            timeout=timeout,
+        )
+        return answer
+
+    def get_dataset(self, name: str, *, timeout: float | None = None) -> types.Dataset:
+        """One dataset with its schema, statistics and first rows.
+
+        Args:
+            name: Name of the dataset.
+        """
+        answer: types.Dataset = self._json("GET /api/v1/datasets/{name}", name, timeout=timeout)
+        return answer
 
     def put_dataset(
         self,
         name: str,
         data: Body,
         *,
+        delimiter: str | None = None,
+        quote: str | None = None,
+        header: Literal["present", "absent"] | None = None,
+        encoding: str | None = None,
+        decimal: Literal[".", ","] | None = None,
+        missing: str | Sequence[str] | None = None,
+        day_first: bool | None = None,
+        strict: bool | None = None,
+        dry_run: bool | None = None,
         content_type: str | None = None,
         content_encoding: str | None = None,
-        dry_run: bool | None = None,
         timeout: float | None = None,
-        **read: Unpack[ReadOptions],
     ) -> types.Dataset:
-        """Creates the dataset from a file, or replaces it. With ``dry_run`` nothing is stored."""
-        query: dict[str, Any] = {**read, "dry_run": dry_run}
-        headers = {"Content-Type": content_type, "Content-Encoding": content_encoding}
-        return self._json(
-            types.Dataset, "PUT /api/v1/datasets/{name}", name, query=query, data=data, headers=headers, timeout=timeout
+        """Creates the dataset from a file, or replaces it.
+
+        The format comes from ``Content-Type``, else from the content. gzip and zstd are decoded. With ``dry_run`` the
+        answer is the same (200), and nothing is stored.
+
+        Args:
+            name: Name of the dataset.
+            data: The body, which is sent as it is.
+            delimiter: What separates fields: one character, or ``tab`` or ``space``.
+            quote: What encloses fields: ``"`` (or ``double``), ``'`` (or ``single``) or ``none``.
+            header: ``present`` when the first record names the columns, ``absent`` when it is a row.
+            encoding: Character encoding, such as ``windows-1252`` or ``utf-16le``; other labels of the WHATWG Encoding
+                Standard are read, too.
+            decimal: Decimal mark of all number columns: ``.`` or ``,``.
+            missing: Words that mean "no value", separated by commas.
+            day_first: Whether the day comes first in dates such as ``03/04/2024``.
+            strict: Refuse the file when a cell does not fit its column's kind.
+            dry_run: Read the file and answer as usual, but store nothing.
+            content_type: What it is: ``application/octet-stream``, ``application/vnd.apache.parquet``,
+                ``application/x-ndjson``, ``text/csv``, ``text/tab-separated-values``.
+            content_encoding: How it is compressed: ``gzip`` or ``zstd``.
+        """
+        answer: types.Dataset = self._json(
+            "PUT /api/v1/datasets/{name}",
+            name,
+            query={
+                "delimiter": delimiter,
+                "quote": quote,
+                "header": header,
+                "encoding": encoding,
+                "decimal": decimal,
+                "missing": missing,
+                "day_first": day_first,
+                "strict": strict,
+                "dry_run": dry_run,
+            },
+            headers={"Content-Type": content_type, "Content-Encoding": content_encoding},
+            data=data,
+            timeout=timeout,
         )
+        return answer
 
-    def delete_dataset(self, name: str) -> None:
-        """Removes it; 409 while a running job reads it."""
-        self._done("DELETE /api/v1/datasets/{name}", name)
+    def delete_dataset(self, name: str, *, timeout: float | None = None) -> None:
+        """Removes it.
 
-    def get_rows(self, name: str, *, offset: int | None = None, limit: int | None = None) -> types.DatasetRows:
-        """Rows as JSON, at most 10,000 of a call."""
-        query = {"offset": offset, "limit": limit}
-        return self._json(types.DatasetRows, "GET /api/v1/datasets/{name}/rows", name, query=query)
+        Args:
+            name: Name of the dataset.
+        """
+        self._done("DELETE /api/v1/datasets/{name}", name, timeout=timeout)
+
+    def get_rows(
+        self,
+        name: str,
+        *,
+        offset: int | None = None,
+        limit: int | None = None,
+        timeout: float | None = None,
+    ) -> types.DatasetRows:
+        """Rows as JSON.
+
+        Args:
+            name: Name of the dataset.
+            offset: Rows to skip.
+            limit: Rows to show, at most 10,000; 100 when missing.
+        """
+        answer: types.DatasetRows = self._json(
+            "GET /api/v1/datasets/{name}/rows",
+            name,
+            query={"offset": offset, "limit": limit},
+            timeout=timeout,
+        )
+        return answer
 
     def append_rows(
         self,
         name: str,
         data: Body,
         *,
+        delimiter: str | None = None,
+        quote: str | None = None,
+        header: Literal["present", "absent"] | None = None,
+        encoding: str | None = None,
+        decimal: Literal[".", ","] | None = None,
+        missing: str | Sequence[str] | None = None,
+        day_first: bool | None = None,
+        strict: bool | None = None,
+        dry_run: bool | None = None,
         content_type: str | None = None,
         content_encoding: str | None = None,
-        dry_run: bool | None = None,
         timeout: float | None = None,
-        **read: Unpack[ReadOptions],
     ) -> types.Appended:
-        """Appends the rows of a file, all or none. With ``dry_run`` nothing is stored."""
-        query: dict[str, Any] = {**read, "dry_run": dry_run}
-        headers = {"Content-Type": content_type, "Content-Encoding": content_encoding}
-        return self._json(
-            types.Appended, "POST /api/v1/datasets/{name}/rows", name, query=query, data=data, headers=headers, timeout=timeout
+        """Appends the rows of a file, all or none. With ``dry_run`` the answer is the same, and nothing is stored.
+
+        Args:
+            name: Name of the dataset.
+            data: The body, which is sent as it is.
+            delimiter: What separates fields: one character, or ``tab`` or ``space``.
+            quote: What encloses fields: ``"`` (or ``double``), ``'`` (or ``single``) or ``none``.
+            header: ``present`` when the first record names the columns, ``absent`` when it is a row.
+            encoding: Character encoding, such as ``windows-1252`` or ``utf-16le``; other labels of the WHATWG Encoding
+                Standard are read, too.
+            decimal: Decimal mark of all number columns: ``.`` or ``,``.
+            missing: Words that mean "no value", separated by commas.
+            day_first: Whether the day comes first in dates such as ``03/04/2024``.
+            strict: Refuse the file when a cell does not fit its column's kind.
+            dry_run: Read the file and answer as usual, but store nothing.
+            content_type: What it is: ``application/octet-stream``, ``application/vnd.apache.parquet``,
+                ``application/x-ndjson``, ``text/csv``, ``text/tab-separated-values``.
+            content_encoding: How it is compressed: ``gzip`` or ``zstd``.
+        """
+        answer: types.Appended = self._json(
+            "POST /api/v1/datasets/{name}/rows",
+            name,
+            query={
+                "delimiter": delimiter,
+                "quote": quote,
+                "header": header,
+                "encoding": encoding,
+                "decimal": decimal,
+                "missing": missing,
+                "day_first": day_first,
+                "strict": strict,
+                "dry_run": dry_run,
+            },
+            headers={"Content-Type": content_type, "Content-Encoding": content_encoding},
+            data=data,
+            timeout=timeout,
         )
+        return answer

@@ -1,74 +1,109 @@
-"""Jobs: what waits, runs and has ended."""
+# Generated from the server's OpenAPI document by generate.py. Do not edit.
+"""Work in the background: trainings, batches, comparisons."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
+from typing import Literal
 
 from .. import types
+from ..events import JobEvent
 from ..transport import Reply
 from .base import Resource
 
 
 class Jobs(Resource):
-    """``/api/v1/jobs``."""
+    """Work in the background: trainings, batches, comparisons."""
 
     def list_jobs(
         self,
         *,
-        status: types.JobStatus | None = None,
+        status: Literal["queued", "running", "succeeded", "failed", "canceled"] | None = None,
         model: str | None = None,
-        kind: types.JobKind | None = None,
+        kind: Literal["train", "consolidate", "evaluate", "predict", "compare", "distill"] | None = None,
         limit: int | None = None,
         cursor: str | None = None,
+        timeout: float | None = None,
     ) -> types.JobPage:
-        """Jobs, newest first."""
-        query = {"status": status, "model": model, "kind": kind, "limit": limit, "cursor": cursor}
-        return self._json(types.JobPage, "GET /api/v1/jobs", query=query)
+        """Jobs, newest first.
 
-    def get_job(self, id: str) -> types.Job:
-        """One job."""
-        return self._json(types.Job, "GET /api/v1/jobs/{id}", id)
+        Args:
+            status: Only these.
+            model: Of this model.
+            kind: Only of this kind.
+            limit: Entries of a page, at most 1,000; 100 when missing.
+            cursor: ``next_cursor`` of the page before.
+        """
+        answer: types.JobPage = self._json(
+            "GET /api/v1/jobs",
+            query={"status": status, "model": model, "kind": kind, "limit": limit, "cursor": cursor},
+            timeout=timeout,
+        )
+        return answer
 
-    def cancel_job(self, id: str) -> types.Job:
-        """Ends a waiting job at once, a running one within a second."""
-        return self._json(types.Job, "POST /api/v1/jobs/{id}/cancel", id, repeatable=True)
+    def get_job(self, id: str, *, timeout: float | None = None) -> types.Job:
+        """One job.
 
-    def retry_job(self, id: str) -> types.Job:
-        """Queues a failed or cancelled job again."""
-        return self._json(types.Job, "POST /api/v1/jobs/{id}/retry", id)
+        Args:
+            id: Id of the job.
+        """
+        answer: types.Job = self._json("GET /api/v1/jobs/{id}", id, timeout=timeout)
+        return answer
 
-    def job_metrics(self, id: str) -> types.JobMetrics:
-        """The curves so far."""
-        return self._json(types.JobMetrics, "GET /api/v1/jobs/{id}/metrics", id)
+    def cancel_job(self, id: str, *, timeout: float | None = None) -> types.Job:
+        """Ends a waiting job at once, a running one within a second. One that has ended stays as it is.
 
-    def job_output(self, id: str) -> Reply:
-        """The file of a batch prediction; read the reply's body in parts."""
-        return self._reply("GET /api/v1/jobs/{id}/output", id)
+        Args:
+            id: Id of the job.
+        """
+        answer: types.Job = self._json("POST /api/v1/jobs/{id}/cancel", id, repeatable=True, timeout=timeout)
+        return answer
 
     def job_events(
-        self, id: str, *, last_event_id: str | None = None, timeout: float | None = None
-    ) -> Iterator[types.JobEvent]:
-        """What happens to the job, until it has ended; ``last_event_id`` goes on after an event."""
-        headers = {"Accept": "text/event-stream", "Last-Event-ID": last_event_id}
-        reply = self._reply("GET /api/v1/jobs/{id}/events", id, headers=headers, timeout=timeout)
-        return _events(reply.lines())
+        self,
+        id: str,
+        *,
+        last_event_id: str | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[JobEvent]:
+        """The job's events, as server-sent events, until it has ended.
 
+        Events are ``status``, ``progress``, ``metric`` and ``log``. ``Last-Event-ID`` resumes after an event; when the
+        job has ended and nothing is left, the answer is 204, after which a browser does not reconnect.
 
-def _events(lines: Iterator[str]) -> Iterator[types.JobEvent]:
-    """Reads server-sent events: fields up to an empty line are an event, a line that begins with a colon is a comment."""
-    fields: dict[str, str] = {}
-    for line in lines:
-        if line.startswith(":"):
-            continue
-        if line:
-            name, _, value = line.partition(":")
-            value = value.removeprefix(" ")
-            fields[name] = f"{fields[name]}\n{value}" if name == "data" and name in fields else value
-        elif "data" in fields:
-            yield {
-                "id": fields.get("id", ""),
-                "event": fields.get("event", "message"),
-                "data": json.loads(fields["data"]),
-            }
-            fields = {}
+        Args:
+            id: Id of the job.
+            last_event_id: Number of the last event that was received.
+        """
+        return self._events(
+            "GET /api/v1/jobs/{id}/events",
+            id,
+            headers={"Last-Event-ID": last_event_id, "Accept": "text/event-stream"},
+            timeout=timeout,
+        )
+
+    def job_metrics(self, id: str, *, timeout: float | None = None) -> types.JobCurves:
+        """The curves so far.
+
+        Args:
+            id: Id of the job.
+        """
+        answer: types.JobCurves = self._json("GET /api/v1/jobs/{id}/metrics", id, timeout=timeout)
+        return answer
+
+    def job_output(self, id: str, *, timeout: float | None = None) -> Reply:
+        """The file that a job of the kind ``predict`` wrote.
+
+        Args:
+            id: Id of the job.
+        """
+        return self._reply("GET /api/v1/jobs/{id}/output", id, timeout=timeout)
+
+    def retry_job(self, id: str, *, timeout: float | None = None) -> types.Job:
+        """Queues a failed or cancelled job again.
+
+        Args:
+            id: Id of the job.
+        """
+        answer: types.Job = self._json("POST /api/v1/jobs/{id}/retry", id, timeout=timeout)
+        return answer

@@ -1,74 +1,26 @@
-"""Jobs and what happens to them."""
+# Generated from the server's OpenAPI document by generate.py. Do not edit.
+"""Types that only ``kenyon.api.jobs`` uses."""
 
 from typing import Any, NotRequired, TypedDict
 
-from .data import DataWarning
-from .names import JobKind, JobStatus
+from .common import Job
 
 
-class Progress(TypedDict, total=False):
-    """How far a job is."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    fraction: float
-    rows_per_second: float
-    eta_seconds: float
-    device: str
+#: A point of a job's curves: what was measured at a step.
+CurvePoint = dict[str, Any]
 
 
-class JobError(TypedDict):
-    """Why a job ended."""
+class JobCurves(TypedDict):
+    """The curves of a job."""
 
-    code: str
-    detail: str
-    details: NotRequired[list[dict[str, Any]]]
-
-
-class Job(TypedDict):
-    """Work that runs by itself; lists and objects of ``result`` where one job is requested."""
-
-    id: str
-    kind: JobKind
-    model: str | None
-    version: int | None
-    dataset: NotRequired[str | None]
-    status: JobStatus
-    priority: int
-    progress: Progress | None
-    metrics: dict[str, Any] | None
-    result: NotRequired[Any]
-    served: NotRequired[bool | None]
-    served_reason: NotRequired[str | None]
-    warnings: NotRequired[list[DataWarning]]
-    attempt: int
-    resumed_from_step: int
-    worker: str | None
-    cancel_requested: NotRequired[bool]
-    error: JobError | None
-    created_at: str
-    started_at: str | None
-    finished_at: str | None
+    #: Points in the order of their steps.
+    points: list[CurvePoint]
 
 
 class JobPage(TypedDict):
-    """Some jobs, and where the next ones are."""
+    """A page of jobs."""
 
+    #: The jobs, newest first; ``result`` has only numbers and words, ``warnings`` have no examples.
     items: list[Job]
-    next_cursor: str | None
-
-
-class JobMetrics(TypedDict):
-    """The curves of a job."""
-
-    points: list[dict[str, Any]]
-
-
-class JobEvent(TypedDict):
-    """Something that happened to a job: ``status``, ``progress``, ``metric`` or ``log``."""
-
-    id: str
-    event: str
-    data: dict[str, Any]
+    #: Where the next page starts; null after the last.
+    next_cursor: NotRequired[str | None]

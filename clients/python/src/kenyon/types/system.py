@@ -1,129 +1,52 @@
-"""The server, keys, families, encoders."""
+# Generated from the server's OpenAPI document by generate.py. Do not edit.
+"""Types that only ``kenyon.api.system`` uses."""
 
-from typing import Any, NotRequired, TypedDict
-
-from .names import Scope
-
-
-class FamilyInfo(TypedDict):
-    """A family of networks with its settings as JSON Schema."""
-
-    name: str
-    description: str
-    schema: dict[str, Any]
-
-
-class Families(TypedDict):
-    """All families."""
-
-    items: list[FamilyInfo]
-    next_cursor: str | None
-
-
-class Key(TypedDict):
-    """An API key; ``key`` is the secret, in the answer that made it and never again."""
-
-    id: str
-    name: str
-    scopes: list[Scope]
-    models: list[str]
-    created_at: str
-    expires_at: str | None
-    key: NotRequired[str]
-
-
-class Keys(TypedDict):
-    """All keys."""
-
-    items: list[Key]
-    next_cursor: str | None
-
-
-class AuditEntry(TypedDict):
-    """A change that was made through the interface."""
-
-    id: str
-    at: str
-    caller: str
-    caller_name: str | None
-    method: str
-    path: str
-    status: int
-    request_id: str
-
-
-class AuditPage(TypedDict):
-    """A page of entries of the audit log."""
-
-    items: list[AuditEntry]
-    next_cursor: str | None
+from typing import NotRequired, TypedDict
 
 
 class Memory(TypedDict):
-    """Memory of the server's process."""
+    """Memory of the process."""
 
-    resident_bytes: int | None
-
-
-class System(TypedDict):
-    """The server and how it does."""
-
-    name: str
-    version: str
-    cores: int
-    device: str
-    database: str
-    workers: int
-    queue_depth: int
-    uptime: float
-    memory: Memory
-    keys_required: bool
-
-
-class Health(TypedDict):
-    """Whether the server lives or is ready."""
-
-    status: str
-    version: str
+    #: Resident bytes, where the system reports them.
+    resident_bytes: NotRequired[int | None]
 
 
 class Snapshot(TypedDict):
     """A snapshot that was made."""
 
+    #: Name of its file.
     name: str
+    #: Bytes of the objects in it.
     bytes: int
-    rows: Any
+    #: Rows of the database in it.
+    rows: int
+    #: Objects in it.
     objects: int
+    #: When it was made.
     created_at: str
 
 
-class Encoder(TypedDict, total=False):
-    """A pretrained encoder."""
+class System(TypedDict):
+    """The server and its state."""
 
+    #: Name of the program.
     name: str
-    architecture: str
-    reads: str
-    width: int
-    max_tokens: int
-    image_size: list[int]
-    digest: str
-    bytes: int
-    license: str | None
-    files: list[str]
-    rows_per_second: float
-    created_at: str
-
-
-class Encoders(TypedDict):
-    """All encoders."""
-
-    items: list[Encoder]
-    next_cursor: str | None
-
-
-class EncoderEmbeddings(TypedDict):
-    """Vectors of some texts or images."""
-
-    encoder: str
-    width: int
-    embeddings: list[list[float]]
+    #: Its version.
+    version: str
+    #: Cores it may use.
+    cores: int
+    #: The device that trainings run on: ``cpu``, ``cuda:N`` or ``metal``. Where it is not there they run on the CPU,
+    #: with the warning ``device_fallback``.
+    device: str
+    #: ``sqlite`` or ``postgres``.
+    database: str
+    #: Jobs it trains at the same time.
+    workers: int
+    #: Jobs that wait.
+    queue_depth: int
+    #: Seconds since it started.
+    uptime: float
+    #: Memory.
+    memory: Memory
+    #: Whether requests need a key.
+    keys_required: bool
