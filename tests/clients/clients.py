@@ -7,6 +7,7 @@ checks every answer against Kenyon's own predict. Prints one line a check.
 import asyncio
 import gzip
 import json
+import math
 import os
 import random
 import socket
@@ -102,6 +103,20 @@ def flats(rows, rng):
         garden = rng.random() < 0.5
         price = size * {"Łódź": 1.0, "Kraków": 1.5, "Wien": 4.0}[city] + 20 * garden
         out.append({"size": round(size, 1), "city": city, "garden": garden, "price": round(price, 2)})
+    return out
+
+
+def waves(rows, rng):
+    """Series of three shapes, some of them with a flat part, without a step, or shorter."""
+    out = []
+    for i in range(rows):
+        steps, phase, slow = 60 - 7 * (i % 5 == 4), rng.uniform(0, 6), (0.2, 0.35, 0.5)[i % 3]
+        wave = [round(math.sin(slow * t + phase) + rng.gauss(0, 0.2), 3) for t in range(steps)]
+        if i % 4 == 1:
+            wave[20:40] = [0.7] * 20
+        if i % 7 == 3:
+            wave[11] = None
+        out.append({"wave": wave, "shape": ("slow", "even", "quick")[i % 3]})
     return out
 
 
@@ -402,6 +417,30 @@ def attention_and_a_hybrid_in_onnx_answer_the_same(s):
     odd = [{**flats[0], "city": None}, {**flats[1], "city": "Atlantis"}, {**flats[2], "size": None, "garden": None}]
     for model, rows, target in (("attended", flats[:20] + odd, "dear"), ("grouped", flats[:20] + odd, "dear"), ("seen", s.pictures[:20], "digit")):
         in_onnx(s, model, rows, target)
+
+
+@check
+def series_in_onnx_answer_the_same(s):
+    rows = waves(120, random.Random(3))
+    # Numbered columns, lists, and steps of three numbers.
+    wide = [{"shape": r["shape"], **{f"t{t}": r["wave"][t] if t < len(r["wave"]) else None for t in range(60)}} for r in rows]
+    turned = [{"shape": r["shape"], "wave": [[x or 0, -(x or 0), t / 60] for t, x in enumerate(r["wave"])]} for r in rows]
+    s.train("waves", wide, "shape", family="attention")
+    in_onnx(s, "waves", wide, "shape")
+    lists = {"features": {"wave": "sequence"}}
+    s.train("listed", rows, "shape", family="attention", **lists)
+    s.train("turned", turned, "shape", family="attention", **lists)
+    s.train("filtered", rows, "shape", family="attention", **lists, config={"series_features": "filters", "filters": 2000})
+    s.train("summed", turned, "shape", family="sparse_mlp", **lists, config={"epochs": 5})
+    s.train("summed_up", rows, "shape", family="hybrid", **lists)
+    short = [{"wave": [0.5]}, {"wave": [0.5, -0.5, 0.1]}, {"wave": []}]
+    for model, rows in (("listed", rows + short), ("turned", turned), ("filtered", rows + short), ("summed", turned), ("summed_up", rows + short)):
+        in_onnx(s, model, rows, "shape")
+    mixed = {"blocks_share": 0.5, "cross_fit": False, "epochs": 1}
+    s.train("mixed", turned, "shape", family="attention", **lists, config=mixed)
+    refused = requests.get(f"{s.url}/api/v1/models/mixed/versions/1/export?format=onnx")
+    problem = refused.json()
+    assert refused.status_code == 422 and problem["code"] == "no_onnx_form" and "blocks_share" in problem["detail"], problem
 
 
 @check
