@@ -91,7 +91,9 @@ const RIDGES: [f64; 8] = [1e-4, 1e-3, 1e-2, 0.03, 0.1, 0.3, 1.0, 3.0];
 /// Weights `[width, outputs]` and biases `[outputs]` of a readout.
 pub(crate) type Weights = (Vec<f32>, Vec<f32>);
 
-/// The readout from all rows, then of each of `folds` folds that from the other rows.
+/// The readout from all rows, then of each of `folds` folds that from the other rows. All have the sharpness of the first:
+/// each row is compared with others by the answers of its own fold, whose scale must be one, and a scale that is common
+/// to all is what the temperature corrects.
 pub(crate) fn tuned(
     from: &RidgeRows,
     folds: usize,
@@ -99,30 +101,42 @@ pub(crate) fn tuned(
     outputs: usize,
     threads: usize,
 ) -> Vec<Result<Weights>> {
-    let count = from.targets.len();
+    let (count, sizes) = (from.targets.len(), (width, outputs));
     let all = products(&from.rows, count, width);
+    let (first, sharpness) = match tuned_by(from, &all, sizes, None, threads) {
+        Ok((weights, sharpness)) => (Ok(weights), Some(sharpness)),
+        Err(error) => (Err(error), None),
+    };
     let without = |fold: usize| {
         let at: Vec<usize> =
             (0..count).filter(|&row| from.folds.get(row).is_none_or(|&f| usize::from(f) != fold)).collect();
         let products: Vec<f64> =
             at.iter().flat_map(|&a| at.iter().map(move |&b| (a, b))).map(|(a, b)| all[a * count + b]).collect();
-        tuned_by(&from.part(&at, width), &products, (width, outputs), threads)
+        tuned_by(&from.part(&at, width), &products, sizes, sharpness, threads).map(|(weights, _)| weights)
     };
-    std::iter::once(tuned_by(from, &all, (width, outputs), threads)).chain((0..folds).map(without)).collect()
+    std::iter::once(first).chain((0..folds).map(without)).collect()
 }
 
 /// A readout of `outputs` classes, or of a value if that is 1, from rows of `width` numbers and the `products` of all pairs
-/// of them. The ridge and the sharpness of the logits are those with the least leave-one-out
+/// of them, and its sharpness. The ridge and, where none is given, the sharpness of the logits are those with the least leave-one-out
 /// loss; a row's answer without it follows from the solution with all (Allen 1974, "The relationship between variable selection and data augmentation and a method for
 /// prediction").
 ///
 /// # Errors
 /// `singular` where the rows do not differ.
-fn tuned_by(from: &RidgeRows, products: &[f64], (width, outputs): (usize, usize), threads: usize) -> Result<Weights> {
+fn tuned_by(
+    from: &RidgeRows,
+    products: &[f64],
+    (width, outputs): (usize, usize),
+    sharpness: Option<f64>,
+    threads: usize,
+) -> Result<(Weights, f64)> {
     let search = RidgeSearch { outputs, evaluated: from.targets.len(), ridges: &RIDGES };
-    let Some(Solution { dual, means, sharpness, .. }) = least_leave_one_out(products, from, search, threads)? else {
-        return Ok((vec![0.0; width * outputs], vec![0.0; outputs]));
+    let Some(Solution { dual, means, sharpness: own, .. }) = least_leave_one_out(products, from, search, threads)?
+    else {
+        return Ok(((vec![0.0; width * outputs], vec![0.0; outputs]), 1.0));
     };
+    let sharpness = sharpness.unwrap_or(own);
     let dual: Vec<f32> = dual.iter().map(|&d| (d * sharpness) as f32).collect();
     let mut weights = vec![0.0; width * outputs];
     product(
@@ -132,7 +146,7 @@ fn tuned_by(from: &RidgeRows, products: &[f64], (width, outputs): (usize, usize)
         None,
         1.0,
     );
-    Ok((weights, means.iter().map(|&mean| (mean * sharpness) as f32).collect()))
+    Ok(((weights, means.iter().map(|&mean| (mean * sharpness) as f32).collect()), sharpness))
 }
 
 /// The loss of each row by the answer that it gets from all others: 1 where the class is wrong and else 0, or the
@@ -262,7 +276,6 @@ pub(crate) fn one_hot(labels: &[u32], classes: usize) -> Vec<f32> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::random::Random;
 
@@ -341,7 +354,7 @@ mod tests {
     }
 
     #[test]
-    fn a_fold_has_the_readout_of_the_other_rows() {
+    fn a_fold_has_the_readout_of_the_other_rows_in_the_scale_of_all() {
         let (mut random, count, width) = (Random::new(4), 40, 60);
         let mut from =
             RidgeRows { rows: random.normals(count * width, 1.0), weights: vec![1.0; count], ..RidgeRows::default() };
@@ -349,7 +362,10 @@ mod tests {
         from.folds = (0..count).map(|row| (row % 4) as u8).collect();
         let solved = tuned(&from, 4, width, 2, 1);
         let kept: Vec<usize> = (0..count).filter(|row| row % 4 != 2).collect();
-        let alone = tuned(&from.part(&kept, width), 0, width, 2, 1).remove(0).unwrap();
+        let part = from.part(&kept, width);
+        let own = products(&part.rows, kept.len(), width);
+        let sharpness = tuned_by(&from, &products(&from.rows, count, width), (width, 2), None, 1).unwrap().1;
+        let alone = tuned_by(&part, &own, (width, 2), Some(sharpness), 1).unwrap().0;
         let of_fold = solved[3].as_ref().unwrap();
         assert!(of_fold.0.iter().zip(&alone.0).all(|(a, b)| (a - b).abs() < 1e-4));
         assert!(of_fold.0 != solved[0].as_ref().unwrap().0);
