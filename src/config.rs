@@ -148,7 +148,7 @@ settings! {
     mcp: bool = false, "KENYON_MCP", num_args = 0..=1, default_missing_value = "true", require_equals = true;
     /// Requests a second of each key; 0 is without limit. [default: 0]
     rate_limit: u32 = 0, "KENYON_RATE_LIMIT";
-    /// Rows a minute that each key may teach each model, and at least 1,000 at once; 0 is without limit. [default: 0]
+    /// Rows a minute that each model learns from each key, and at least 1,000 at once; 0 is without limit. [default: 0]
     key_rows_limit: u32 = 0, "KENYON_KEY_ROWS_LIMIT";
     /// Requests a second of each address without a key; 0 is without limit. [default: 0]
     rate_limit_address: u32 = 0, "KENYON_RATE_LIMIT_ADDRESS";
@@ -186,7 +186,7 @@ settings! {
     job_retention_days: f64 = 30.0, "KENYON_JOB_RETENTION_DAYS";
     /// Address that receives webhooks: finished jobs and changes in streams.
     webhook_url: String = String::new(), "KENYON_WEBHOOK_URL";
-    /// Secret that signs webhooks as Standard Webhooks says (`whsec_…` is read as base64).
+    /// Secret that signs webhooks as Standard Webhooks specifies (`whsec_…` is read as base64).
     webhook_secret: Secret = Secret(String::new()), "KENYON_WEBHOOK_SECRET";
     /// Allow a webhook to a private or loopback address.
     webhook_allow_private: bool = false, "KENYON_WEBHOOK_ALLOW_PRIVATE", num_args = 0..=1, default_missing_value = "true", require_equals = true;
@@ -341,7 +341,6 @@ fn wrong(name: &str, why: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use clap::Parser;
 

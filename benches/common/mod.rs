@@ -1,5 +1,6 @@
 //! Shared by the benchmark programs: the shared data, and CPU seconds in addition to wall seconds.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)]
+#![allow(dead_code, reason = "each program uses its own part")]
 
 use std::io::Read;
 use std::path::PathBuf;

@@ -1,5 +1,5 @@
 //! Webhooks: HTTP callbacks for jobs that have ended here and for changes in streams. Signed as Standard Webhooks
-//! says, retried for a while, and never sent to an address of a private network unless that is allowed.
+//! specifies, retried for a while, and never sent to an address of a private network unless that is allowed.
 
 use crate::config::Config;
 use crate::serving::Drift;
@@ -180,7 +180,6 @@ fn is_public(address: IpAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

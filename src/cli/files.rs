@@ -143,7 +143,7 @@ fn load(path: &Path) -> anyhow::Result<Bundle> {
     let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
     let folder = tempfile::tempdir()?;
     let files = exchange::unpack(&bytes, LIMIT, folder.path()).map_err(explain)?;
-    // Those that the bundle carries; they are read into memory.
+    // Those that the bundle contains; they are read into memory.
     let mut carried = HashMap::new();
     for encoder in std::fs::read_dir(folder.path())? {
         let encoder = encoder?.path();

@@ -162,7 +162,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Prints what is wrong with the arguments, or the help that they ask for; the exit code.
+/// Prints what is wrong with the arguments, or the help that they request; the exit code.
 fn misused(error: &clap::Error) -> ExitCode {
     let json = std::env::args_os().skip(1).take_while(|argument| argument != "--").any(|argument| argument == "--json");
     if json && error.use_stderr() {

@@ -73,7 +73,7 @@ pub(super) struct Predict {
     /// Print CSV with a line of names: the answer, the probability of each class, novelty.
     #[arg(long, conflicts_with = "json")]
     csv: bool,
-    /// Say what each answer is made of.
+    /// Explain each answer by the contributions of its columns.
     #[arg(long)]
     explain: bool,
 }

@@ -42,7 +42,7 @@ pub(super) struct Forget {
     /// Rows whose column has this value are forgotten; all of several must hold.
     #[arg(long = "where", value_name = "COLUMN=VALUE", value_parser = super::train::setting, required_unless_present = "by_key")]
     columns: Vec<(String, Value)>,
-    /// Rows that the key with this id has taught are forgotten.
+    /// Rows that were learned from the key with this id are forgotten.
     #[arg(long, value_name = "ID", conflicts_with = "columns")]
     by_key: Option<String>,
 }
@@ -83,7 +83,8 @@ pub(super) struct Traffic {
 fn share(text: &str) -> Result<(u64, f64), String> {
     let (version, share) = text.split_once('=').ok_or("must be VERSION=SHARE")?;
     let version = version.parse().map_err(|_| format!("{version} is not a version"))?;
-    Ok((version, share.parse().map_err(|_| format!("{share} is not a share"))?))
+    let known = share.parse().ok().filter(|share| (0.0..=1.0).contains(share));
+    Ok((version, known.ok_or_else(|| format!("{share} is not a share between 0 and 1"))?))
 }
 
 impl Traffic {
@@ -99,7 +100,9 @@ impl Traffic {
         if wanted["stable"].is_null() {
             bail!("the model serves no version yet");
         }
-        at.show(Method::PUT, &format!("{base}/traffic"), Some(&wanted)).await
+        let changed = at.client()?.json(Method::PUT, &format!("{base}/traffic"), Some(&wanted)).await?;
+        super::show::answer(&changed["traffic"], at.json);
+        Ok(())
     }
 
     /// The present traffic with what the options name.
@@ -185,6 +188,6 @@ mod tests {
     #[test]
     fn a_share_belongs_to_a_version() {
         assert_eq!(share("4=0.1"), Ok((4, 0.1)));
-        assert!(share("4").is_err() && share("x=0.1").is_err() && share("4=much").is_err());
+        assert!(share("4").is_err() && share("x=0.1").is_err() && share("4=nan").is_err() && share("4=much").is_err());
     }
 }

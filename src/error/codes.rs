@@ -1,4 +1,4 @@
-//! Every code that an error may carry. `tests/api` finds one that is used and not listed here.
+//! Every code that an error may have. `tests/api` finds one that is used and not listed here.
 
 use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};

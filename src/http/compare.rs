@@ -58,7 +58,8 @@ struct Comparison {
 }
 
 /// Compares two versions on the same rows, each figure with bounds of the difference. Rows that a cross-fitted version was
-/// trained on are answered by the members that have left them out; other versions have learned from most of theirs.
+/// trained on are answered by the members that have left them out; other versions have learned from most of theirs. Where both were
+/// trained with the same `weight` column and the dataset has it, rows count by it.
 #[utoipa::path(get, path = "/api/v1/models/{name}/compare", tag = "models", security(("key" = ["predict"])),
     params(("name" = inline(ModelName), Path), Compared), responses((status = 200, body = Comparison),
     (status = 400, body = Problem, content_type = "application/problem+json"),
@@ -71,33 +72,44 @@ async fn compare_versions(
 ) -> Answer<Json<Comparison>> {
     let versions = compared.versions()?;
     let dataset = api.store.dataset(&compared.dataset).await?;
-    let (mut evaluated, mut learned_from) = (Vec::with_capacity(2), Vec::new());
+    let (mut bundles, mut learned_from) = (Vec::with_capacity(2), Vec::new());
     for version in versions {
         let chosen = api.engine.choose(name.as_str(), Some(version), "").await?;
         let info = api.store.version(&name, version).await?.info;
         let learned = info["dataset"]["digest"] == dataset.digest.as_str();
-        if learned && chosen.loaded.bundle().config.folds.is_empty() {
+        let bundle = chosen.loaded.bundle();
+        if learned && bundle.config.folds.is_empty() {
             learned_from.push(version);
         }
-        evaluated.push(evaluate(&api, chosen.loaded.bundle(), &dataset, learned).await?);
+        bundles.push((bundle, learned));
+    }
+    let weight = paired::common_weight(&bundles[0].0, &bundles[1].0).map(str::to_owned);
+    let mut evaluated = Vec::with_capacity(2);
+    for (bundle, learned) in bundles {
+        evaluated.push(evaluate(&api, bundle, &dataset, learned, weight.clone()).await?);
     }
     let found = blocking(move || Ok::<_, Error>(paired::compare(&evaluated[0], &evaluated[1]))).await?;
     if found.rows == 0 {
-        let detail = "no row of the dataset has a target that both versions know";
+        let detail = "no row of the dataset has a target that both versions predict";
         return Err(Error::unprocessable("too_few_rows", detail).into());
     }
     Ok(Json(Comparison { versions, learned_from, found }))
 }
 
-async fn evaluate(api: &Api, bundle: Arc<Bundle>, dataset: &Dataset, learned: bool) -> Result<EvaluatedRows> {
+async fn evaluate(
+    api: &Api,
+    bundle: Arc<Bundle>,
+    dataset: &Dataset,
+    learned: bool,
+    weight: Option<String>,
+) -> Result<EvaluatedRows> {
     let (parts, limits) = (jobs::local_parts(&api.store, dataset).await?, api.file_limits());
-    let columns = jobs::summary(&dataset.columns)?.columns;
+    let summary = jobs::summary(&dataset.columns)?;
+    let plans = jobs::evaluation_columns(&bundle.config.target, &bundle.encoder.inputs, weight.as_deref(), &summary)?;
+    let plans = spelled_as(&plans, &summary.columns);
     blocking(move || {
-        let mut plans = vec![bundle.config.target.clone()];
-        plans.extend(bundle.encoder.inputs.iter().cloned());
-        let plans = spelled_as(&plans, &columns);
         let (table, _) = read_head(&parts, &[], &plans, &limits, ROWS)?;
-        paired::evaluate(&bundle, &table, learned)
+        paired::evaluate(&bundle, &table, learned, weight.as_deref())
     })
     .await
 }

@@ -38,7 +38,7 @@ struct ListedComparison {
     status: JobStatus,
     /// Names of the systems.
     systems: Vec<String>,
-    /// How dissimilarities are measured, where the request says.
+    /// How dissimilarities are measured, where the request sets it.
     #[schema(required)]
     distance: Option<Distance>,
     /// How matrices are compared.

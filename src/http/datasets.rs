@@ -143,7 +143,7 @@ async fn put_dataset(
 ) -> Answer<Response> {
     let dry_run = query.dry_run.unwrap_or(false);
     if !dry_run {
-        api.room_for_dataset(&name).await?;
+        api.check_dataset_quota(&name).await?;
     }
     let upload = Upload::take(&api, &headers, &query, body, None).await?;
     if dry_run {
@@ -188,7 +188,7 @@ async fn append_rows(
     body: Body,
 ) -> Answer<axum::Json<Appended>> {
     let mut known = api.store.dataset(&name).await?;
-    api.room_for_bytes().await?;
+    api.check_bytes_quota().await?;
     let mut upload = Upload::take(&api, &headers, &query, body, Some(summary_of(&known)?)).await?;
     if query.dry_run.unwrap_or(false) {
         let (appended, warnings) = (upload.part.rows, upload.summary.warnings);
@@ -385,8 +385,8 @@ impl Api {
     }
 
     /// 507 `quota_reached` when another dataset would be one too many.
-    async fn room_for_dataset(&self, name: &DatasetName) -> Result<()> {
-        self.room_for_bytes().await?;
+    async fn check_dataset_quota(&self, name: &DatasetName) -> Result<()> {
+        self.check_bytes_quota().await?;
         let full = self.store.counts().await?.datasets >= self.config.max_datasets;
         if full && self.store.dataset(name).await.is_err() {
             let detail = format!("this server keeps at most {} datasets", self.config.max_datasets);
@@ -395,7 +395,7 @@ impl Api {
         Ok(())
     }
 
-    async fn room_for_bytes(&self) -> Result<()> {
+    async fn check_bytes_quota(&self) -> Result<()> {
         let limit = self.config.max_dataset_bytes;
         if limit > 0 && self.store.counts().await?.dataset_bytes >= limit {
             let detail = format!("the datasets of this server may take {limit} bytes, and do");

@@ -53,13 +53,15 @@ pub(super) fn complete(mut document: Value, open: bool) -> Value {
                 }
             }
             let responses = operation.entry("responses").or_insert_with(|| json!({}));
+            // Host names, rates and queries are checked in front of every route.
+            responses["4XX"] = error_of(path);
             responses["default"] = error_of(path);
             for (_, response) in responses.as_object_mut().into_iter().flatten() {
                 // The document needs a description, and a status without one means success.
                 if let Some(response) = response.as_object_mut()
                     && response.get("description").is_none_or(|text| text == "")
                 {
-                    response.insert("description".to_owned(), "as asked".into());
+                    response.insert("description".to_owned(), "success".into());
                 }
             }
             if open || !operation.contains_key("security") {
@@ -72,7 +74,49 @@ pub(super) fn complete(mut document: Value, open: bool) -> Value {
             }
         }
     }
+    for (_, schema) in document["components"]["schemas"].as_object_mut().into_iter().flatten() {
+        state_defaults(schema);
+    }
+    plain(&mut document);
     document
+}
+
+/// Puts defaults of optional properties into their descriptions: generators take a property with a `default` for one
+/// that is always there.
+fn state_defaults(schema: &mut Value) {
+    let required = schema["required"].as_array().cloned().unwrap_or_default();
+    for (name, property) in schema.get_mut("properties").and_then(Value::as_object_mut).into_iter().flatten() {
+        let Some(property) = property.as_object_mut().filter(|_| !required.contains(&json!(name))) else { continue };
+        let Some(default) = property.remove("default").filter(|default| !default.is_null()) else { continue };
+        let text = property.get("description").and_then(Value::as_str).unwrap_or_default();
+        let text = format!("{text} Default: {default}.");
+        property.insert("description".to_owned(), text.trim().into());
+    }
+    for part in ["oneOf", "anyOf", "allOf"] {
+        schema.get_mut(part).and_then(Value::as_array_mut).into_iter().flatten().for_each(state_defaults);
+    }
+}
+
+/// Descriptions without links into the source; none beside a reference to one of several alternatives, which some
+/// generators take for a schema of its own.
+fn plain(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            if let Some(Value::String(text)) = fields.get_mut("description") {
+                *text = text.replace("[`", "`").replace("`]", "`");
+            }
+            if let Some(parts) = fields.get_mut("oneOf").and_then(Value::as_array_mut)
+                && !parts.iter().any(|part| part["type"] == "null")
+            {
+                for part in parts.iter_mut().filter_map(Value::as_object_mut).filter(|part| part.contains_key("$ref")) {
+                    part.remove("description");
+                }
+            }
+            fields.values_mut().for_each(plain);
+        }
+        Value::Array(items) => items.iter_mut().for_each(plain),
+        _ => {}
+    }
 }
 
 /// The answer to a call that fails.
@@ -115,5 +159,8 @@ mod tests {
         let predict = &closed["paths"]["/api/v1/models/{name}/predict"]["post"];
         assert!(predict["parameters"][0]["schema"]["pattern"].is_string(), "{predict}");
         assert_eq!(predict["security"], json!([{ "key": ["predict"] }, { "header": ["predict"] }]));
+        let promote = &closed["components"]["schemas"]["TrainRequest"]["properties"]["promote"];
+        assert!(promote["default"].is_null() && promote["description"].as_str().unwrap().ends_with("Default: true."));
+        assert!(!closed.to_string().contains("[`"));
     }
 }

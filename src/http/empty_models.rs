@@ -134,6 +134,10 @@ fn planned(name: ModelName, empty: Empty) -> Result<EmptyModel> {
     }
     let task_assumed = empty.task.is_none() && empty.classes.is_empty();
     let task = empty.task.unwrap_or(Task::Classification);
+    if task == Task::Regression && !empty.classes.is_empty() {
+        let reason = "a model of numbers has no classes";
+        return Err(Error::unprocessable("bad_task", reason).with_details([Detail::path("classes", reason)]));
+    }
     let numbers = !empty.classes.is_empty() && empty.classes.iter().all(Value::is_number);
     let truths = !empty.classes.is_empty() && empty.classes.iter().all(Value::is_boolean);
     let kind = match task {

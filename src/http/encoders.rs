@@ -153,7 +153,7 @@ async fn embed_inputs(
 
 /// Queues a job that makes a static encoder, one vector a token, from a transformer and the texts of a dataset.
 ///
-/// It becomes an encoder like one that was added; the job's metrics say how near its vectors are to the transformer's.
+/// It becomes an encoder like one that was added; the job's metrics state how near its vectors are to the transformer's.
 #[utoipa::path(post, path = "/api/v1/encoders/{name}/distill", operation_id = "distill", tag = "encoders",
     security(("key" = ["train"])), params(("name" = inline(EncoderName), Path),
     ("Idempotency-Key" = Option<String>, Header, pattern = "^[!-~]{1,255}$")), request_body = DistillRequest,

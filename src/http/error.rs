@@ -143,7 +143,7 @@ fn log(error: &Error, status: StatusCode, request_id: &str) {
         cause = at.source();
     }
     if error.kind == Kind::Internal {
-        tracing::error!(request_id, code = error.code, cause = causes, "a request failed by our fault");
+        tracing::error!(request_id, code = error.code, cause = causes, "a request failed with an internal error");
     } else {
         tracing::warn!(
             request_id,

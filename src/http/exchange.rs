@@ -32,7 +32,7 @@ struct Form {
     #[serde(default)]
     #[param(value_type = Option<String>, pattern = "^(columns|features)$")]
     inputs: Inputs,
-    /// Whether a bundle carries the pretrained encoders that the version reads columns with; `true` when missing.
+    /// Whether a bundle contains the pretrained encoders that the version reads columns with; `true` when missing.
     encoder: Option<bool>,
 }
 

@@ -108,6 +108,9 @@ async fn check(api: &Api, route: Route, request: &Parts) -> Result<(Caller, Runn
         caller.require_model(name)?;
     }
     api.limits.rate(&caller, address)?;
+    if route.no_query {
+        read::no_query(&request.uri, "this request has no options there")?;
+    }
     if content_length(headers).is_some_and(|length| length > body_limit(api, route, headers)) {
         return Err(read::too_large());
     }

@@ -161,7 +161,7 @@ struct EvaluatedOn {
 enum EvaluatedKind {
     /// Cross-fitted: every row is answered by the members of the ensemble that did not learn it.
     OutOfFold,
-    /// Set aside: no row has taught a member, chosen an epoch or calibrated the answer to itself.
+    /// Set aside: no row has trained a member, chosen an epoch or calibrated the answer to itself.
     HeldOut,
 }
 

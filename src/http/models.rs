@@ -112,7 +112,7 @@ async fn train(
     let request: TrainRequest = read::json(&body)?;
     let wait = query.seconds()?;
     if request.dry_run {
-        return Ok(axum::Json(TrainAnswer::DryRun(api.dry_run(&request).await?)).into_response());
+        return Ok(axum::Json(TrainAnswer::DryRun(api.dry_run(&name, &request).await?)).into_response());
     }
     api.check_quota(&name).await?;
     let key = idempotency(&headers, &caller, &Method::POST, &format!("/models/{name}/train"), &body)?;
@@ -136,7 +136,10 @@ struct EvaluateRequest {
     dataset: DatasetName,
 }
 
-/// Metrics of the served version on a dataset.
+/// Metrics of the served version on a dataset that has its columns and its target.
+///
+/// It is the version that is served when the request arrives. Where it was trained with a `weight` column that the dataset has too,
+/// rows count by it, as in the version's own metrics.
 #[utoipa::path(post, path = "/api/v1/models/{name}/evaluate", operation_id = "evaluate", tag = "models",
     security(("key" = ["predict"])), params(("name" = inline(ModelName), Path)), request_body = EvaluateRequest,
     responses((status = 200, body = EvaluateAnswer), (status = 202, description = "takes long: look at the job", body = Job),
@@ -295,8 +298,8 @@ impl Api {
     }
 
     /// What a training would do.
-    async fn dry_run(&self, request: &TrainRequest) -> Result<DryRun> {
-        self.queue.dry_run(request, &Trainer::new(&self.config), self.config.job_threads()).await
+    async fn dry_run(&self, model: &ModelName, request: &TrainRequest) -> Result<DryRun> {
+        self.queue.dry_run(model, request, &Trainer::new(&self.config), self.config.job_threads()).await
     }
 
     /// The answer to a change of versions: this process serves the new version before it answers.

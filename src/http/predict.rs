@@ -3,15 +3,15 @@
 use super::Api;
 use super::blocking::blocking;
 use super::error::{Answer, Problem, described};
-use super::read::{Path, Query, Raw, body_error, printable};
+use super::read::{Path, Query, Raw, body_error, no_query};
 use super::schemas::{Binary, PredictAnswer, PredictLine, PredictRequest};
 use crate::jobs::Conditional;
 use crate::serving::{self, LoadedVersion};
 use crate::store::{ModelName, Staged};
-use crate::{Detail, Error, Result};
+use crate::{Error, Result};
 use axum::body::{Body, Bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use futures::{StreamExt, TryStreamExt};
 use kenyon_learn::data::formats::{self, RowFile};
@@ -86,7 +86,7 @@ async fn predict(State(api): State<Api>, Path(name): Path<ModelName>, request: R
     if is_file(request.headers()) {
         return answer_file(api, name, request).await;
     }
-    refuse_query(request.uri())?;
+    no_query(request.uri(), "a JSON request has its options in the body; only files have them in the query")?;
     let Raw(body) = Raw::from_request(request, &()).await?;
     let id = super::context::request_id();
     let caller = serving::Caller { request_id: &id, deadline: None };
@@ -104,16 +104,6 @@ async fn predict(State(api): State<Api>, Path(name): Path<ModelName>, request: R
 fn seconds(duration: Duration) -> HeaderValue {
     let text = format!("{:.6}", duration.as_secs_f64());
     HeaderValue::from_str(&text).unwrap_or(HeaderValue::from_static("0"))
-}
-
-/// Refuses a query: options there would be ignored, and the answer would not be the requested one.
-fn refuse_query(uri: &Uri) -> Result<()> {
-    let fields = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri).map(|fields| fields.0);
-    let Some((name, _)) = fields.unwrap_or_default().into_iter().next() else { return Ok(()) };
-    let name = printable(&name);
-    let reason = format!("unknown field '{name}' in the query");
-    let detail = format!("{reason}: a JSON request has its options in the body; only files have them in the query");
-    Err(Error::malformed("unknown_field", detail).with_details([Detail::path(name, reason)]))
 }
 
 /// Whether the body is a file of rows, by its type.

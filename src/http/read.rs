@@ -7,9 +7,9 @@ use crate::store::ModelName;
 use crate::{Detail, Error, Kind};
 use axum::extract::rejection::BytesRejection;
 use axum::extract::{FromRequest, FromRequestParts, Request};
-use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use axum::http::request::Parts;
+use axum::http::{HeaderMap, Uri};
 use bytes::Bytes;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -198,6 +198,15 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
         })?;
         Ok(Self(value))
     }
+}
+
+/// Refuses a query: options there would be ignored, and the answer would not be the requested one.
+pub(crate) fn no_query(uri: &Uri, why: &str) -> Result<(), Error> {
+    let fields = axum::extract::Query::<Vec<(String, String)>>::try_from_uri(uri).map(|fields| fields.0);
+    let Some((name, _)) = fields.unwrap_or_default().into_iter().next() else { return Ok(()) };
+    let name = printable(&name);
+    let reason = format!("unknown field '{name}' in the query");
+    Err(Error::malformed("unknown_field", format!("{reason}: {why}")).with_details([Detail::path(name, reason)]))
 }
 
 /// Parts of the path, each checked by its type.

@@ -4,8 +4,8 @@
 use crate::store::Scope;
 use axum::http::Method;
 use std::collections::HashMap;
-use utoipa::openapi::OpenApi;
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, ParameterIn};
+use utoipa::openapi::{OpenApi, RefOr};
 
 /// What kind of work a route is, which decides how large its body and how long its work may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,12 +35,14 @@ pub(crate) struct Route {
     pub(crate) takes_files: bool,
     /// Whether it changes something that is entered in the audit log.
     pub(crate) audited: bool,
+    /// Whether a query would be ignored: the document has no parameter for it.
+    pub(crate) no_query: bool,
 }
 
 impl Route {
     /// A path that no route has: nothing to protect.
     pub(crate) const UNKNOWN: Self =
-        Self { scope: None, class: Class::Plain, of_model: false, takes_files: false, audited: false };
+        Self { scope: None, class: Class::Plain, of_model: false, takes_files: false, audited: false, no_query: false };
 }
 
 /// All routes.
@@ -91,11 +93,18 @@ fn route(path: &str, method: &Method, operation: &Operation) -> Route {
         _ => Class::Plain,
     };
     let takes_files = operation.operation_id.as_deref() == Some("predict");
+    // The pages and `/v2` take what browsers and clients of other servers add.
+    let no_query = path.starts_with("/api/")
+        && !operation
+            .parameters
+            .iter()
+            .flatten()
+            .any(|p| matches!(p, RefOr::T(p) if p.parameter_in == ParameterIn::Query));
     let scope = scope(operation);
     // Rows that are observed and feedback are in the stream's own log.
     let logged = matches!(operation.operation_id.as_deref(), Some("observe" | "feedback"));
     let reads = method.is_safe() || matches!(scope, None | Some(Scope::Predict | Scope::Read));
-    Route { scope, class, of_model: path.contains("/models/{"), takes_files, audited: !reads && !logged }
+    Route { scope, class, of_model: path.contains("/models/{"), takes_files, audited: !reads && !logged, no_query }
 }
 
 /// The scope that `security(("key" = ["scope"]))` names.

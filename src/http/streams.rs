@@ -192,11 +192,11 @@ struct Forget {
     by_key: Option<String>,
 }
 
-/// Forgets every row that matches, or that a key has taught.
+/// Forgets every row that matches, or that was learned from a key.
 ///
 /// The rows leave the log and the memory at once. The next consolidation, which is queued within a minute, computes the
-/// model's state again from the log without them: it is then that of a model that never received them. `statement` says
-/// so in words, and what is not covered.
+/// model's state again from the log without them: it is then that of a model that never received them. `statement` states
+/// this in words, and what is not covered.
 #[utoipa::path(post, path = "/api/v1/models/{name}/forget", operation_id = "forget", tag = "models",
     security(("key" = ["observe"])), params(("name" = inline(ModelName), Path)), request_body = ForgetRequest,
     responses((status = 200, body = ForgetAnswer), (status = 400, body = Problem, content_type = "application/problem+json"),

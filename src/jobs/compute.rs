@@ -3,6 +3,7 @@
 
 use super::device_lock::DeviceLock;
 use super::distiller::MADE_ENCODER;
+use super::inputs::evaluation_columns;
 use super::measured::{activity, evaluated_on, guarantee, held_out};
 use super::memory;
 use super::probe::{self, AllRows, Probed};
@@ -267,8 +268,8 @@ impl Task {
 
     fn evaluate(&self, version: u64, files: &[(String, Bytes)]) -> Result<Computed> {
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
-        let mut plans = vec![bundle.config.target.clone()];
-        plans.extend(bundle.encoder.inputs.iter().cloned());
+        let (config, summary) = (&bundle.config, self.source.summary()?);
+        let plans = evaluation_columns(&config.target, &bundle.encoder.inputs, config.weight.as_deref(), &summary)?;
         let (table, warnings) = self.read(&self.source, &plans)?;
         let evaluation = evaluate::evaluate(&bundle, &table)?;
         let metrics = Value::Object(evaluation.metrics.clone());

@@ -59,7 +59,6 @@ impl DeviceLock {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use kenyon_learn::learning::Progress;
     use kenyon_learn::learning::fit::Silent;

@@ -26,7 +26,7 @@ use utoipa::ToSchema;
 const ROWS: u64 = 50_000;
 /// The same where a pretrained encoder may read a column, which takes milliseconds a row.
 const ENCODED_ROWS: u64 = 2_000;
-/// Fewer rows than that say nothing about all.
+/// Fewer rows than that are no estimate for all.
 const FEWEST_ROWS: u64 = 200;
 /// The part of the memory of a training that the rows take, by an estimate that is rather too low.
 const MEMORY_SHARE: u64 = 8;
@@ -181,7 +181,7 @@ async fn probed(trainer: Trainer, task: compute::Task, held: impl Send + 'static
     }
 }
 
-/// Why there is no answer. That the process of a trial was ended is no fault of the server, and the client is to know.
+/// Why there is no answer. That the process of a trial was ended is no error of the server, and is reported to the client.
 fn ended(error: Error) -> Error {
     let kind = match (error.kind, error.code) {
         (Kind::Internal, "out_of_memory") => Kind::Unprocessable,
@@ -320,7 +320,6 @@ fn rounded(seconds: f64) -> f64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[tokio::test]
@@ -342,7 +341,7 @@ mod tests {
         let mut last = Box::pin(runs.turn());
         assert!(futures::poll!(&mut last).is_pending());
         assert!(runs.turn().await.is_err(), "all places are taken again");
-        // One that gives up makes room.
+        // A request that is dropped frees its place.
         waiting.pop();
         assert!(futures::poll!(Box::pin(runs.turn())).is_pending());
     }
@@ -351,6 +350,6 @@ mod tests {
     fn a_process_that_was_ended_is_no_failure_of_the_server() {
         let of = |code| ended(Error::new(Kind::Internal, code, "it")).kind;
         assert_eq!((of("out_of_memory"), of("killed")), (Kind::Unprocessable, Kind::Unavailable));
-        assert_eq!(ended(Error::internal("a fault")).kind, Kind::Internal);
+        assert_eq!(ended(Error::internal("an error")).kind, Kind::Internal);
     }
 }

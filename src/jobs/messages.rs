@@ -103,7 +103,6 @@ pub(super) fn read<T: for<'de> Deserialize<'de>>(line: &str) -> Result<T> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

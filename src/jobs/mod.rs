@@ -14,7 +14,7 @@
 //! and each makes the version whose number it was given when it was submitted. Evaluations run in
 //! parallel. A worker that crashes loses its lease; the job is queued again and continues from its
 //! checkpoint. Three attempts in a row that got no further fail the job; one that died before its
-//! first heartbeat counts a third of that, because a power cut is not the job's fault.
+//! first heartbeat counts a third of that, because the job does not cause a power cut.
 
 mod child;
 mod comparer;
@@ -49,7 +49,7 @@ pub use comparer::{CompareRequest, Findings, ListedRdm};
 pub use distiller::DistillRequest;
 pub use dry_run::{DryRun, PlannedColumn, PlannedSplit};
 pub use follow::follow;
-pub use inputs::{local_parts, summary};
+pub use inputs::{evaluation_columns, local_parts, summary};
 pub use predictor::BatchRequest;
 pub use queue::Queue;
 pub use runner::{Outcome, Runner, Work};

@@ -208,7 +208,6 @@ impl Monitor for Probe<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use kenyon_learn::data::plan::ColumnPlan;
     use kenyon_learn::data::{Column, ColumnKind};

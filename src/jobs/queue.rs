@@ -3,13 +3,15 @@
 use super::comparer::CompareRequest;
 use super::distiller::{DistillRequest, Distillation};
 use super::dry_run::{self, DryRun, DryRuns};
-use super::inputs::summary;
+use super::inputs::{evaluation_columns, summary};
 use super::predictor::BatchRequest;
 use super::schema_guard;
 use super::train_request::{HeldOut, TrainRequest, TrainingPlan};
 use super::trainer::Trainer;
 use crate::store::{DatasetName, EncoderName, IdempotencyKey, Job, JobId, JobKind, ModelName, NewJob, NewModel, Store};
 use crate::{Error, Result};
+use kenyon_learn::data::plan::ColumnPlan;
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 /// Where jobs are submitted. Cheap to clone.
@@ -34,12 +36,7 @@ impl Queue {
         request: &TrainRequest,
         key: Option<&IdempotencyKey>,
     ) -> Result<(Job, bool)> {
-        let plan = self.checked(request).await?;
-        if !request.schema_change
-            && let Some(changes) = schema_guard::changes(&self.store, model, &plan.resolved, &[]).await?
-        {
-            return Err(changes.refused());
-        }
+        self.checked(model, request).await?;
         let create = NewModel {
             name: model.clone(),
             family: request.family.map(|f| f.name().to_owned()),
@@ -59,21 +56,33 @@ impl Queue {
     }
 
     /// What a training by `trainer` on some threads would do, determined by reading the data and training on them for a
-    /// moment; 429 `queue_full` when too many requests wait for that.
-    pub async fn dry_run(&self, request: &TrainRequest, trainer: &Trainer, threads: usize) -> Result<DryRun> {
-        let plan = self.checked(request).await?;
+    /// moment. It is refused where the training would be; 429 `queue_full` when too many requests wait for that.
+    pub async fn dry_run(
+        &self,
+        model: &ModelName,
+        request: &TrainRequest,
+        trainer: &Trainer,
+        threads: usize,
+    ) -> Result<DryRun> {
+        let plan = self.checked(model, request).await?;
         let turn = self.dry_runs.turn().await?;
         dry_run::run(&self.store, request, plan, (trainer, threads), turn).await
     }
 
-    /// The plan of a request, so that errors are returned before the job is queued.
-    async fn checked(&self, request: &TrainRequest) -> Result<TrainingPlan> {
+    /// The plan of a request, so that errors are returned before the job is queued; 409 `schema_change` where it differs from that of
+    /// the served version and the request does not allow it.
+    async fn checked(&self, model: &ModelName, request: &TrainRequest) -> Result<TrainingPlan> {
         let dataset = self.store.dataset(&request.dataset).await?;
         let mut plan = request.check(&summary(&dataset.columns)?)?;
         self.store.find_encoders(&mut plan.resolved.inputs).await?;
         if let Some(HeldOut::Dataset(name)) = &request.validation {
             let other = self.store.dataset(name).await?;
             request.check_held_out(&plan, name, &summary(&other.columns)?)?;
+        }
+        if !request.schema_change
+            && let Some(changes) = schema_guard::changes(&self.store, model, &plan.resolved, &[]).await?
+        {
+            return Err(changes.refused());
         }
         Ok(plan)
     }
@@ -90,22 +99,32 @@ impl Queue {
         self.store.submit_job(new, self.max_queued, key).await
     }
 
-    /// Queues an evaluation of the served version; 503 `no_version` when there is none.
+    /// Queues an evaluation of the version that is served now; 503 `no_version` when there is none, and 422 where the dataset lacks
+    /// what it takes.
     pub async fn evaluate(
         &self,
         model: &ModelName,
         dataset: &DatasetName,
         key: Option<&IdempotencyKey>,
     ) -> Result<(Job, bool)> {
-        if self.store.model(model).await?.traffic.stable.is_none() {
+        let missing = || {
             let error = Error::new(crate::Kind::Unavailable, "no_version", "the model has no version yet");
-            return Err(error.with_retry_after(1));
+            error.with_retry_after(1)
+        };
+        let version = self.store.model(model).await?.traffic.stable.ok_or_else(missing)?;
+        let info = self.store.version(model, version).await?.info;
+        let columns = self.store.dataset(dataset).await?.columns;
+        // Of a version whose columns are described in another form it is found when its files are read.
+        if let (Ok(target), Ok(inputs)) =
+            (ColumnPlan::deserialize(&info["target"]), Vec::<ColumnPlan>::deserialize(&info["features"]))
+        {
+            evaluation_columns(&target, &inputs, info["weight"].as_str(), &summary(&columns)?)?;
         }
         let new = NewJob {
             kind: JobKind::Evaluate,
             model: Some(model.clone()),
             dataset: Some(dataset.clone()),
-            spec: json!({}),
+            spec: json!({ "version": version }),
             // A request waits for the answer.
             priority: 100,
             create: None,

@@ -265,7 +265,7 @@ fn report_progress(monitor: &dyn Monitor, history: &Trial, total: usize) {
     monitor.progress(&progress, true);
 }
 
-/// A training within the search: its checkpoints carry the finished trials.
+/// A training within the search: its checkpoints contain the finished trials.
 struct Within<'a> {
     monitor: &'a dyn Monitor,
     history: &'a Trial,

@@ -253,7 +253,7 @@ impl TrainRequest {
         if let (Some(HeldOut::By { by: DivideBy::Group, .. }), Some(divider)) = (&self.validation, &divider) {
             features.entry(divider.name.clone()).or_insert(FeatureSpec::Kind(FeatureKind::Ignore));
         }
-        let weight = self.weight.as_ref().map(|name| weight(summary, name, &self.target)).transpose()?;
+        let weight = self.weight.as_ref().map(|name| weight_column(summary, name, &self.target)).transpose()?;
         if let Some(weight) = &weight {
             features.insert(weight.name.clone(), FeatureSpec::Kind(FeatureKind::Ignore));
         }
@@ -345,7 +345,7 @@ fn check_class_weights(named: &Map<String, Value>, target: Option<&ColumnInfo>) 
 }
 
 /// How the column is read that weighs the rows.
-fn weight(summary: &Summary, name: &str, target: &str) -> Result<ColumnPlan> {
+pub(super) fn weight_column(summary: &Summary, name: &str, target: &str) -> Result<ColumnPlan> {
     let bad = |reason: String| {
         Error::unprocessable("bad_weight", format!("weight: {reason}")).with_details([Detail::path("weight", reason)])
     };
@@ -392,7 +392,6 @@ fn divider(summary: &Summary, by: DivideBy, name: &str, target: &str) -> Result<
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn request(validation: Value) -> serde_json::Result<TrainRequest> {

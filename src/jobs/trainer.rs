@@ -94,9 +94,13 @@ impl Trainer {
 
     fn evaluate(&self, work: &Work, monitor: &dyn Monitor) -> Result<Outcome> {
         let store = &work.store;
-        let stable = work.wait(store.model(work.job.model()?))?.traffic.stable;
+        // Jobs of before the version was fixed when they were submitted have none.
+        let version = match work.job.version {
+            Some(version) => Some(version),
+            None => work.wait(store.model(work.job.model()?))?.traffic.stable,
+        };
         let missing = || Error::new(Kind::Unprocessable, "no_version", "the model has no version to evaluate");
-        let version = work.wait(store.version(work.job.model()?, stable.ok_or_else(missing)?))?;
+        let version = work.wait(store.version(work.job.model()?, version.ok_or_else(missing)?))?;
         let files = work.wait(store.version_files(&version))?;
         let bundle = Bundle::load(|name| files.iter().find(|(n, _)| n == name).map(|(_, bytes)| &**bytes))?;
         let encoders: Vec<ColumnEncoder> =

@@ -404,5 +404,5 @@ pub(super) fn panicked(panic: &(dyn std::any::Any + Send)) -> Error {
     let text = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
     tracing::error!(panic = %text, "a job panicked");
-    Error::new(Kind::Internal, "job_panicked", "the job ended by a fault of the program; its log has the cause")
+    Error::new(Kind::Internal, "job_panicked", "the job ended by an error in the program; its log has the cause")
 }

@@ -89,7 +89,7 @@ fn code(kind: Kind) -> Code {
 fn status(error: Error) -> Status {
     if error.kind == Kind::Internal {
         let cause = error.cause.as_deref().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(code = error.code, cause, "a request failed by our fault");
+        tracing::error!(code = error.code, cause, "a request failed with an internal error");
     }
     let mut detail = error.detail;
     if let Some(first) = error.details.first() {

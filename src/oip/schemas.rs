@@ -191,7 +191,7 @@ pub(super) struct V2InferRequest {
     outputs: Option<Vec<V2WantedOutput>>,
 }
 
-/// How outputs are sent that do not say it themselves.
+/// How outputs are sent that do not set it themselves.
 #[derive(ToSchema)]
 #[expect(dead_code, reason = "a description only: `reader` parses it")]
 struct V2InferParameters {

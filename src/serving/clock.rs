@@ -65,7 +65,6 @@ fn text(high: u64, low: u64) -> Id {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -207,7 +207,6 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T> + Send + '
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::io::{Cursor, Write};
     use zip::write::{SimpleFileOptions, ZipWriter};

@@ -56,7 +56,7 @@ pub(super) fn model_card(model: &ModelName, version: &Version) -> String {
         "\n## Use\n\nThe archive is imported by a Kenyon server, which then predicts with it:\n\n```sh\n\
          kenyon import {model}-{number}.tar --model {model}\n\
          curl localhost:8080/api/v1/models/{model}/predict --json '{{\"rows\":[{{…}}]}}'\n```\n\n\
-         It holds for data like those that it was made from: an answer's `novelty` says how unlike them a row is.\n"
+         It holds for data like those that it was made from: an answer's `novelty` is how unlike them a row is.\n"
     );
     text
 }
@@ -68,7 +68,6 @@ fn cell(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::store::VersionState;
 

@@ -251,7 +251,6 @@ fn field_of(fields: &[Field], index: u32) -> usize {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

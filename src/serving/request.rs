@@ -223,7 +223,6 @@ fn unreadable(error: &serde_json::Error, path: Option<String>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

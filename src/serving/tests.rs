@@ -1,7 +1,5 @@
 //! The engine over a library in memory, with real small networks.
 
-#![allow(clippy::unwrap_used)]
-
 use super::engine::{Caller, Engine};
 use super::library::{Canary, Files, Library, Traffic};
 use super::settings::Settings;

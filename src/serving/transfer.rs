@@ -57,7 +57,7 @@ pub struct ExportOptions {
     pub format: Format,
     /// The inputs of an ONNX file.
     pub inputs: onnx::Inputs,
-    /// Whether a bundle carries the pretrained encoders that the version reads columns with.
+    /// Whether a bundle contains the pretrained encoders that the version reads columns with.
     pub encoders: bool,
 }
 
@@ -172,7 +172,7 @@ async fn publish(store: &Store, model: &ModelName, mut files: Vec<(&'static str,
     store.publish_version(model, new).await
 }
 
-/// Removes what an imported version must not say about itself: it would answer with what another version has learned. All
+/// Removes what an imported version must not claim: it would answer with what another version has learned. All
 /// other bundles stay as they are, byte for byte.
 fn remove_internal(files: &mut [(&'static str, Vec<u8>)]) -> Result<()> {
     let Some((_, content)) = files.iter_mut().find(|(name, _)| *name == "config.json") else { return Ok(()) };
@@ -210,7 +210,7 @@ fn tried(bundle: &Bundle) -> Result<()> {
     })
 }
 
-/// What `attempt` does with an untrusted bundle; a panic that its own checks did not prevent is the bundle's fault.
+/// What `attempt` does with an untrusted bundle; a panic that its own checks did not prevent is an error of the bundle.
 fn guarded<T>(attempt: impl FnOnce() -> Result<T>) -> Result<T> {
     let unfit = || Error::unprocessable("bad_bundle", "not a bundle: its parts do not fit together");
     match catch_unwind(AssertUnwindSafe(attempt)) {

@@ -1,7 +1,7 @@
 //! Authorisation: the master key and the stored keys, for HTTP and gRPC.
 
 use super::Store;
-use super::keys::{ApiKey, Scope};
+use super::api_key::{ApiKey, Scope};
 use super::objects::digest;
 use crate::{Error, Kind, Result};
 use std::sync::Arc;

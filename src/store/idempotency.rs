@@ -5,30 +5,12 @@
 use super::Store;
 use super::clock::now;
 use super::db::{Tx, sql};
-use super::objects::digest;
+use super::idempotency_key::IdempotencyKey;
 use crate::{Error, Result};
 use std::time::Duration;
 
 /// After this a request that never finished (its process died) may be executed again.
 const IN_FLIGHT_MS: i64 = 60_000;
-
-/// An `Idempotency-Key` with what it was sent for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct IdempotencyKey {
-    /// Who and where: `{api key id} {method} {path}`.
-    pub scope: String,
-    /// The header's value.
-    pub key: String,
-    /// SHA-256 of the body.
-    pub body_hash: String,
-}
-
-impl IdempotencyKey {
-    /// A key for this body.
-    pub fn new(scope: impl Into<String>, key: impl Into<String>, body: &[u8]) -> Self {
-        Self { scope: scope.into(), key: key.into(), body_hash: digest(body) }
-    }
-}
 
 /// A stored answer.
 #[derive(Clone, Debug, PartialEq, Eq)]

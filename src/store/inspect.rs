@@ -29,7 +29,7 @@ pub async fn database(options: &StoreOptions) -> Result<String> {
             if !file.exists() {
                 return Ok(format!("{} is not there yet; a server makes it", file.display()));
             }
-            // Without a log nobody has it open, and one that is not to be locked leaves no files behind.
+            // Without a log no process has it open, and one that is not to be locked leaves no files behind.
             let is_closed = !PathBuf::from(format!("{}-wal", file.display())).exists();
             let connect = SqliteConnectOptions::new()
                 .filename(&file)

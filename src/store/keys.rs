@@ -2,119 +2,16 @@
 //! by that hash, so that timing reveals nothing. Revoking works on all replicas at once.
 
 use super::Store;
+use super::api_key::{ApiKey, NewKey};
 use super::change::Change;
 use super::clock::now;
 use super::db::{Row, sql};
 use super::objects::{digest, hex};
 use crate::{Error, Kind, Result};
 use jiff::Timestamp;
-use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::sync::broadcast;
-use utoipa::ToSchema;
-
-/// How long a list of keys is used without a change notification.
-const MAX_AGE: Duration = Duration::from_secs(5);
-
-/// What a key allows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Scope {
-    /// Use models for predictions.
-    Predict,
-    /// Teach models row by row: `observe` and `feedback`.
-    Observe,
-    /// Train models and steer their versions.
-    Train,
-    /// Make, change and remove datasets.
-    Datasets,
-    /// Everything, including keys and snapshots.
-    Admin,
-    /// Read everything, change nothing.
-    Read,
-}
-
-/// A key as it is listed; the secret is not known.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct ApiKey {
-    /// Its id.
-    pub id: String,
-    /// The name given by its creator.
-    pub name: String,
-    /// What it allows.
-    pub scopes: Vec<Scope>,
-    /// Names of the models it may use, or `*`.
-    pub models: Vec<String>,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// When it ends, if it does.
-    pub expires_at: Option<Timestamp>,
-}
-
-/// A key to make.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct NewKey {
-    /// The name given by its creator.
-    pub name: String,
-    /// What it allows.
-    pub scopes: Vec<Scope>,
-    /// Names of the models it may use, or `*`; all when missing.
-    #[serde(default = "all_models")]
-    pub models: Vec<String>,
-    /// When it ends, if it does.
-    #[serde(default)]
-    pub expires_at: Option<Timestamp>,
-}
-
-fn all_models() -> Vec<String> {
-    vec!["*".to_owned()]
-}
-
-impl ApiKey {
-    /// Whether it may do `scope`: `admin` may do everything.
-    pub fn allows(&self, scope: Scope) -> bool {
-        self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
-    }
-
-    /// Whether it may use the model of this name.
-    pub fn allows_model(&self, name: &str) -> bool {
-        self.models.iter().any(|m| m == "*" || m == name)
-    }
-}
-
-/// The keys as last read, by hash.
-#[derive(Debug, Default)]
-pub(super) struct KeyCache {
-    state: Mutex<Cached>,
-}
-
-#[derive(Debug, Default)]
-struct Cached {
-    keys: Arc<HashMap<String, ApiKey>>,
-    read_at: Option<Instant>,
-    changes: Option<broadcast::Receiver<Change>>,
-}
-
-impl Cached {
-    /// The keys, unless they may have changed since they were read.
-    fn current(&mut self) -> Option<Arc<HashMap<String, ApiKey>>> {
-        use broadcast::error::TryRecvError;
-        let changes = self.changes.as_mut()?;
-        let mut stale = self.read_at.is_none_or(|at| at.elapsed() > MAX_AGE);
-        loop {
-            match changes.try_recv() {
-                Ok(Change::Keys | Change::Unknown) | Err(TryRecvError::Lagged(_)) => stale = true,
-                Ok(_) => {}
-                Err(_) => break,
-            }
-        }
-        (!stale).then(|| self.keys.clone())
-    }
-}
+use std::sync::Arc;
 
 impl Store {
     /// Makes a key; the second value is the secret, which is never shown again.
@@ -171,19 +68,15 @@ impl Store {
     }
 
     async fn keys_by_hash(&self) -> Result<Arc<HashMap<String, ApiKey>>> {
-        {
-            let mut state = self.inner.keys.state.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(keys) = state.current() {
-                return Ok(keys);
-            }
+        if let Some(keys) = self.inner.keys.current() {
+            return Ok(keys);
         }
         // Subscribed before the first query, so that no change is missed between the two.
         let changes = self.changes();
         let rows = self.inner.db.all(sql("SELECT * FROM api_keys")).await?;
         let pairs = rows.iter().map(|row| Ok((row.get::<String>("hash")?, from_row(row)?)));
         let keys = Arc::new(pairs.collect::<Result<HashMap<_, _>>>()?);
-        let mut state = self.inner.keys.state.lock().unwrap_or_else(PoisonError::into_inner);
-        *state = Cached { keys: keys.clone(), read_at: Some(Instant::now()), changes: Some(changes) };
+        self.inner.keys.replace(keys.clone(), changes);
         Ok(keys)
     }
 }

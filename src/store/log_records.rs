@@ -1,10 +1,40 @@
-//! What a log holds: records, and snapshots of the state that follows from them.
+//! What a log holds: records, as they are appended and as they are read, and snapshots of the state that follows from them.
 
 use super::db::Row;
+use super::idempotency_key::IdempotencyKey;
 use crate::Result;
 use bytes::Bytes;
 use jiff::Timestamp;
 use serde_json::Value;
+
+/// A record to append.
+#[derive(Clone, Debug, Default)]
+pub struct NewRecord {
+    /// What it is (`rows`, `forget` …), for the replay.
+    pub kind: String,
+    /// How many rows it counts; 0 for an operation, which takes up one number.
+    pub rows: u64,
+    /// The rows in the caller's encoding.
+    pub payload: Vec<u8>,
+    /// The request it belongs to: the same key never appends twice. A request of several records
+    /// appends `#` and their index to the key (`abc#3`).
+    pub idempotency: Option<IdempotencyKey>,
+    /// The id of the key that sent it; empty without keys.
+    pub source: String,
+}
+
+/// Where a record was appended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// Its number.
+    pub seq: u64,
+    /// The number after it.
+    pub next: u64,
+    /// Whether it was there already, from an earlier try of the same request.
+    pub replayed: bool,
+    /// When it was appended; of a replay, when it was requested again.
+    pub at: Timestamp,
+}
 
 /// A record that was read.
 #[derive(Clone, Debug, PartialEq)]

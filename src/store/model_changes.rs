@@ -101,7 +101,6 @@ impl Drop for Writing {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use futures::FutureExt;
 

@@ -1,4 +1,4 @@
-//! Validated names and ids: parsed once at the edge, trusted by every layer below.
+//! Validated names and ids: parsed once in the interface, valid in every layer below.
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
@@ -141,7 +141,6 @@ impl fmt::Display for JobId {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

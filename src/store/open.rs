@@ -2,9 +2,10 @@
 
 use super::change::Change;
 use super::db::{Db, Pools, sql};
-use super::keys::KeyCache;
-use super::observations::LogWriter;
-use super::{ModelChanges, Objects, postgres, scratch};
+use super::key_cache::KeyCache;
+use super::log_writer::LogWriter;
+use super::scratch::{self, ScratchFolder};
+use super::{ModelChanges, Objects, postgres};
 use crate::{Error, Kind, Result};
 use sqlx::Connection;
 use sqlx::SqlStr;
@@ -177,6 +178,11 @@ impl Store {
         &self.inner.data_dir
     }
 
+    /// A new folder for files of a job.
+    pub fn scratch_folder(&self) -> Result<ScratchFolder> {
+        ScratchFolder::new(self.data_dir())
+    }
+
     /// `sqlite` or `postgres`.
     pub fn backend(&self) -> &'static str {
         if self.inner.db.is_postgres() { "postgres" } else { "sqlite" }
@@ -294,7 +300,6 @@ async fn migrate(pools: &Pools) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::store::JobId;
 

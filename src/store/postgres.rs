@@ -18,8 +18,8 @@ const STATEMENT: Duration = Duration::from_secs(30);
 const PING: Duration = Duration::from_secs(3);
 /// A connection that was in use so recently is not checked.
 const RECENT: Duration = Duration::from_secs(1);
-/// How long to listen in silence before the connection is tried.
-const SILENCE: Duration = Duration::from_secs(20);
+/// How long to wait for a notification before the connection is checked.
+const LISTEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What the database does about a client that has gone: it ends the transaction, so that its locks are free again.
 const SESSION: &str = "SET idle_in_transaction_session_timeout = '15s'; SET tcp_keepalives_idle = 10; \
@@ -131,7 +131,7 @@ impl Drop for Session {
 /// Sends what other replicas notify of to `changes`, as long as the program runs.
 pub(super) async fn listen(pool: PgPool, mut listener: PgListener, changes: broadcast::Sender<Change>) {
     loop {
-        let change = match timeout(SILENCE, listener.try_recv()).await {
+        let change = match timeout(LISTEN_TIMEOUT, listener.try_recv()).await {
             Ok(Ok(Some(message))) => message.payload().parse().unwrap_or(Change::Unknown),
             // The connection was lost and is being made again: notifications sent meanwhile are lost.
             Ok(Ok(None)) => Change::Unknown,

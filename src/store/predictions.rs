@@ -121,7 +121,6 @@ fn cost(id: &str, share: usize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -1,7 +1,6 @@
 //! Folders for files of jobs on their way. Each has a lock that its process holds, so that another process of the same
 //! data folder can find what a crash has left.
 
-use super::Store;
 use crate::Result;
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,6 +16,18 @@ pub struct ScratchFolder {
 }
 
 impl ScratchFolder {
+    /// A new folder in a data folder.
+    pub(super) fn new(data_dir: &Path) -> Result<Self> {
+        let all = std::path::absolute(data_dir.join(SCRATCH))?;
+        std::fs::create_dir_all(&all)?;
+        let lock = all.join(format!("{}.lock", uuid::Uuid::now_v7().simple()));
+        let locked = File::create(&lock)?;
+        locked.lock()?;
+        let name = lock.file_stem().unwrap_or_default();
+        let folder = tempfile::Builder::new().prefix(name).rand_bytes(0).tempdir_in(&all)?;
+        Ok(Self { folder, lock, _locked: locked })
+    }
+
     /// Where it is, from the root.
     pub fn path(&self) -> &Path {
         self.folder.path()
@@ -28,20 +39,6 @@ impl Drop for ScratchFolder {
         // One that stays is removed at the next start.
         let _ = std::fs::remove_dir_all(self.folder.path());
         let _ = std::fs::remove_file(&self.lock);
-    }
-}
-
-impl Store {
-    /// A new folder for files of a job.
-    pub fn scratch_folder(&self) -> Result<ScratchFolder> {
-        let all = std::path::absolute(self.data_dir().join(SCRATCH))?;
-        std::fs::create_dir_all(&all)?;
-        let lock = all.join(format!("{}.lock", uuid::Uuid::now_v7().simple()));
-        let locked = File::create(&lock)?;
-        locked.lock()?;
-        let name = lock.file_stem().unwrap_or_default();
-        let folder = tempfile::Builder::new().prefix(name).rand_bytes(0).tempdir_in(&all)?;
-        Ok(ScratchFolder { folder, lock, _locked: locked })
     }
 }
 
@@ -71,8 +68,8 @@ pub(super) fn remove_abandoned(data_dir: &Path) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::store::Store;
 
     #[tokio::test]
     async fn folders_of_ended_processes_are_removed_and_those_in_use_stay() {

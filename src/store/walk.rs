@@ -1,6 +1,6 @@
-//! One walk over the folder of a local object store: removes what a crash left half written, and lists the rest.
+//! One scan of the folder of a local object store: removes what a crash left half written, and lists the rest.
 //!
-//! With ten thousand models a second walk, or a system call for each file, is most of a start.
+//! With ten thousand models a second scan, or a system call for each file, is most of a start.
 
 use std::fs::DirEntry;
 use std::path::Path;
@@ -68,7 +68,6 @@ fn is_old(entry: &DirEntry) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

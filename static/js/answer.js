@@ -1,4 +1,4 @@
-// Renders a prediction: the answer, one verdict with its reasons, the explanation, a form to teach.
+// Renders a prediction: the answer, one verdict with its reasons, the explanation, a label form.
 
 import { h, num, percent, cell, select, note } from './dom.js';
 import { post } from './api.js';
@@ -26,19 +26,19 @@ function verdict(p, coverage, it) {
 	return h('div.row.verdict', { id: 'verdict' }, p.verdict ? h(p.verdict === 'sure' ? 'span.chip.good' : p.verdict === 'unsure' ? 'span.chip.warn' : 'span.chip.fail', p.verdict) : null, h('span.small.mute', reasons.join(' ')));
 }
 
-// Learns the true value of the row that was just predicted; apart from trying, and never without asking.
-function teach(p, it, labels, path) {
+// Learns the true value of the row that was just predicted; apart from trying, and never unconfirmed.
+function learn(p, it, labels, path) {
 	const numeric = p.label == null;
 	const known = it.schema.classes?.length ? it.schema.classes : labels.map(([name]) => name);
 	const truth = numeric ? h('input', { type: 'number', step: 'any', label: 'True value', required: true }) : select([['', 'choose the true label'], ...known.map((one, i) => [i, String(one)])], '', { label: 'True label', required: true });
-	return h('details', { id: 'teach' }, h('summary', 'Teach the true value'), h('form.stack.tight', { submit: () => {
+	return h('details', { id: 'learn' }, h('summary', 'Learn the true value'), h('form.stack.tight', { submit: () => {
 		attempt(async () => {
 			const target = numeric ? Number(truth.value) : known[truth.value];
-			if (!(await sure('Teach this row?', `The served model learns at once that ${it.target} of this row is ${cell(target)}. Predictions of other rows may change.`, 'Teach', 'button.main'))) return;
+			if (!(await sure('Learn this row?', `The served model learns at once that ${it.target} of this row is ${cell(target)}. Predictions of other rows may change.`, 'Learn', 'button.main'))) return;
 			await post(`${path}/feedback`, { prediction_id: p.prediction_id, target });
 			toast('Learned.');
 		});
-	} }, note('The served model learns the row with this value at once. Trying a row never changes the model.'), h('div.row', truth, h('button', 'Teach'))));
+	} }, note('The served model learns the row with this value at once. Trying a row never changes the model.'), h('div.row', truth, h('button', 'Learn'))));
 }
 
 export function answer(made, it, list, row, path, { coverage, truth }) {
@@ -57,6 +57,6 @@ export function answer(made, it, list, row, path, { coverage, truth }) {
 			note([p.interval ? `The band is the ${percent(coverage, 0)} prediction interval` : '', target ? 'the line is the range of the dataset' : '', typeof truth === 'number' ? 'the mark is the value in the dataset' : ''].filter(Boolean).join(', ').replace(/^./, (c) => c.toUpperCase()), '.')) : null,
 		p.explanation ? contributions(p.explanation, list, row, p.label) : null,
 		internals(p, list, row),
-		p.prediction_id ? teach(p, it, labels, path) : null,
+		p.prediction_id ? learn(p, it, labels, path) : null,
 		note(`Version ${made.version} answered.`));
 }

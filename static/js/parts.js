@@ -61,7 +61,7 @@ export const remover = (label, title, text, path, back) => act(label, async () =
 	location.hash = back;
 }, 'button.danger');
 
-// Asks for an API key; `refused` when one was given and not accepted.
+// Requests an API key; `refused` when one was given and not accepted.
 export async function askKey(refused) {
 	const input = h('input', { type: 'password', autocomplete: 'off', name: 'key', required: true });
 	const yes = await confirmDialog('API key', h('div.stack.tight',

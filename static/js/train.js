@@ -1,5 +1,5 @@
 // Training from a dataset, in two steps: choose, see the plan, train. Nothing that could replace a served model is
-// preselected, and what would break its callers is asked for.
+// preselected, and what would break its callers is confirmed.
 
 import { h, put, num, bytes, seconds, words, to, link, select, field, table, cell, ago } from './dom.js';
 import { get, post } from './api.js';

@@ -20,7 +20,7 @@ const LANGUAGES = {
 const CALLS = {
 	predict: ['Predict a row', (row) => ({ rows: [row], coverage: 0.9 })],
 	explain: ['Predict and explain a row', (row) => ({ rows: [row], coverage: 0.9, explain: true })],
-	observe: ['Teach a labelled row', (row, label) => ({ rows: [{ ...row, ...label }] })],
+	observe: ['Learn a labelled row', (row, label) => ({ rows: [{ ...row, ...label }] })],
 };
 
 // A row of the data, or of the memory; without either one of the right columns without values.

@@ -217,6 +217,11 @@ async fn names_and_queries_that_are_none() {
         }
     }
     server.get("/api/v1/encoders?limit=1000").await.ok();
+    // What has no parameters takes none.
+    for path in ["models/none", "datasets/none", "models/none/activity", "system"] {
+        let answer = server.get(&format!("/api/v1/{path}?detail=true")).await;
+        assert_eq!(answer.problem(), (400, "unknown_field"), "{path}: {}", answer.body);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -269,7 +274,7 @@ async fn numbers_and_bodies_of_another_form() {
     server.put("/api/v1/datasets/d", clouds(100)).await.ok();
     let train =
         json!({"dataset": "d", "target": "label", "family": "sparse_mlp", "priority": 2.0, "config": {"epochs": 2}});
-    assert_eq!(server.train("m", train).await["priority"], 2, "1.0 is 1 to whoever writes JSON");
+    assert_eq!(server.train("m", train).await["priority"], 2, "1.0 is 1 in JSON");
     let rows = json!([{"x": 2.0, "y": 0.0, "colour": "red"}]);
     server.post("/api/v1/models/m/predict", json!({"rows": rows, "version": 1.0, "top_k": 1.0})).await.ok();
     server.post("/api/v1/models/m/predict", json!({"top_k": 1.0, "rows": rows})).await.ok();

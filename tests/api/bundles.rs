@@ -135,7 +135,7 @@ async fn settings_that_no_request_could_have_are_refused() {
     let (status, body) = import(&server, "a", setting("\"memory_per_class\":100000000000")).await;
     assert_eq!((status, &body["code"]), (422, &json!("bad_bundle")), "{body}");
     assert!(body["detail"].as_str().unwrap().contains("memory_per_class"), "{body}");
-    // One that this release does not know is that of another.
+    // An unknown one is that of another release.
     assert_eq!(import(&server, "b", setting("\"memory_per_class\":100,\"forgotten_setting\":1")).await.0, 201);
 }
 

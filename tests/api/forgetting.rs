@@ -91,7 +91,7 @@ async fn a_keys_rows_are_withdrawn_as_if_they_had_never_been_received() {
         keyed.observe(&shop.1, "honest", &honest).await;
         keyed.observe(&mallory.1, "s", &rows(part * 20..part * 20 + 20, true)).await;
     }
-    // Who taught it how much, and who contradicts the others.
+    // How many rows were learned from each key, and which one contradicts the others.
     let stream = keyed.stream("s").await;
     let keys = stream["keys"].as_array().unwrap();
     assert_eq!((&keys[0]["key"], &keys[0]["rows"]), (&json!(shop.0), &json!(300)), "{stream}");
@@ -171,7 +171,7 @@ async fn rows_of_recent_predictions_are_forgotten_too_and_a_short_log_is_stated(
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_key_may_teach_only_so_fast() {
+async fn the_rows_of_a_key_are_limited_by_the_minute() {
     let keyed = Keyed::start(|config| config.key_rows_limit = 1_200).await;
     let shop = keyed.key("shop").await;
     keyed.make("s", json!({})).await;

@@ -111,7 +111,7 @@ async fn over_raw_tensors(server: &TestServer, model: &str, rows: &Value, output
 
 type Client = GrpcInferenceServiceClient<Channel>;
 
-/// A request over gRPC; `raw` puts the values beside the tensors, which asks for the same of the answer.
+/// A request over gRPC; `raw` puts the values beside the tensors, which requests the same for the answer.
 fn message(model: &str, rows: &Value, outputs: &[&str], raw: bool) -> ModelInferRequest {
     let mut message = ModelInferRequest { model_name: model.into(), ..Default::default() };
     for tensor in tensors(rows) {

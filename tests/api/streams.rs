@@ -25,6 +25,9 @@ async fn the_settings_of_an_empty_model_are_checked() {
         let made = send(server.request(Method::PUT, "/api/v1/models/s").json(&request)).await;
         assert_eq!(made.problem().1, code, "{}", made.body);
     }
+    let classes = json!({"target": "y", "task": "regression", "features": {"x": "number"}, "classes": [1, 2]});
+    let made = send(server.request(Method::PUT, "/api/v1/models/s").json(&classes)).await;
+    assert_eq!(made.problem(), (422, "bad_task"));
     let config = json!({"memory_per_class": 10, "recent_labels": false, "seed": 4});
     let request = json!({"target": "label", "features": {"x": "number"}, "config": config});
     let made = send(server.request(Method::PUT, "/api/v1/models/s").json(&request)).await;

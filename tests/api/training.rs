@@ -94,6 +94,11 @@ async fn a_changed_schema_needs_a_word() {
     let refused = server.post(train, request("renamed", json!({}))).await;
     assert_eq!(refused.problem(), (409, "schema_change"));
     assert!(refused.body["detail"].as_str().unwrap().contains("'y' is missing"), "{}", refused.body);
+    // A dry run is refused as the training would be.
+    let dry = |more: Value| server.post(train, request("renamed", more));
+    let tried = dry(json!({"dry_run": true})).await;
+    assert_eq!((tried.problem(), &tried.body["details"]), ((409, "schema_change"), &refused.body["details"]));
+    assert!(dry(json!({"dry_run": true, "schema_change": true})).await.ok()["columns"].is_array());
     let other_target = json!({"dataset": "d", "target": "colour"});
     assert_eq!(server.post(train, other_target).await.problem(), (409, "schema_change"));
     let job = train_and_wait(&server, "m", request("renamed", json!({"schema_change": true}))).await;
@@ -185,6 +190,94 @@ async fn rows_weigh_as_their_column_says() {
     let hybrid = json!({"dataset": "d", "target": "label", "family": "hybrid", "weight": "w"});
     let job = train_and_wait(&server, "h", hybrid).await;
     assert_eq!((&job["status"], &job["error"]["code"]), (&json!("failed"), &json!("weights_unsupported")));
+}
+
+/// Rows of which two of three are left, and those that are right weigh twenty times as much; with `weigh` the column is there.
+fn weighted(rows: usize, weigh: bool) -> String {
+    let mut csv = String::from(if weigh { "x,y,w,label\n" } else { "x,y,label\n" });
+    for i in 0..rows {
+        let (weight, label) = if i.is_multiple_of(3) { ("10.0,", "right") } else { ("0.5,", "left") };
+        csv += &format!("{},{},{}{label}\n", i % 7, i % 5, if weigh { weight } else { "" });
+    }
+    csv
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_of_a_weighted_training_are_weighted_everywhere() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/d", weighted(600, true)).await.ok();
+    server.put("/api/v1/datasets/later", weighted(90, true)).await.ok();
+    server.put("/api/v1/datasets/plain", weighted(90, false)).await.ok();
+    let by = |more: Value| {
+        let mut all = json!({"weight": "w", "validation": {"dataset": "later"}, "promote": false});
+        all.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        request("d", all)
+    };
+    let unweighted = json!({"validation": {"dataset": "later"}, "features": {"w": "ignore"}, "promote": false});
+    for request in [by(json!({"promote": true})), by(json!({"seed": 1})), request("d", unweighted)] {
+        assert_eq!(train_and_wait(&server, "m", request).await["status"], "succeeded");
+    }
+    let versions = server.get("/api/v1/models/m/versions?detail=true").await.ok()["items"].clone();
+    let (first, last) = (&versions[2], &versions[0]);
+    let held = &first["held_out"];
+    assert_eq!((&held["weight"], &held["rows"], &first["evaluated_on"]["rows"]), (&json!("w"), &json!(90), &json!(90)));
+    assert!(last["held_out"]["weight"].is_null(), "{last}");
+    let counted = |found: &Value| -> u64 {
+        let cells = found["confusion"].as_array().unwrap().iter().flat_map(|row| row.as_array().unwrap());
+        cells.map(|cell| cell.as_u64().unwrap()).sum()
+    };
+    assert_eq!(counted(held), 90, "{held}");
+
+    let evaluated = async |dataset: &str| server.post("/api/v1/models/m/evaluate", json!({"dataset": dataset})).await;
+    let accuracy = |metrics: &Value| metrics["accuracy"].as_f64().unwrap();
+    let (here, plain) = (evaluated("later").await.ok(), evaluated("plain").await.ok());
+    assert_eq!((&here["weight"], &here["rows"], counted(&here)), (&json!("w"), &json!(90), 90), "{here}");
+    assert!((accuracy(&here["metrics"]) - accuracy(&first["metrics"])).abs() < 1e-6, "{here} {first}");
+    assert!(accuracy(&here["metrics"]) > 0.6 && accuracy(&plain["metrics"]) < 0.5, "{here} {plain}");
+    assert!(plain["weight"].is_null(), "{plain}");
+
+    let compare = async |versions: &str| {
+        server.get(&format!("/api/v1/models/m/compare?versions={versions}&dataset=later")).await.ok()
+    };
+    let both = compare("1,2").await;
+    assert_eq!((&both["weight"], &both["rows"]), (&json!("w"), &json!(90)), "{both}");
+    let a = both["metrics"]["accuracy"]["a"].as_f64().unwrap();
+    assert!((a - accuracy(&first["metrics"])).abs() < 1e-6, "{both} {first}");
+    // With one that knows no weights every row counts once.
+    let mixed = compare("1,3").await;
+    assert!(mixed["weight"].is_null() && mixed["metrics"]["accuracy"]["a"].as_f64().unwrap() < 0.5, "{mixed}");
+
+    for (name, of) in [("negative", "-10.0"), ("without", ""), ("words", "ten")] {
+        server.put(&format!("/api/v1/datasets/{name}"), weighted(90, true).replace("10.0", of)).await.ok();
+        assert_eq!(evaluated(name).await.problem(), (422, "bad_weight"), "{name}");
+        let compared = server.get(&format!("/api/v1/models/m/compare?versions=1,2&dataset={name}")).await;
+        assert_eq!(compared.problem(), (422, "bad_weight"), "{name}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_evaluation_that_cannot_be_made_is_refused_at_once_and_others_show_their_version() {
+    let server = TestServer::start().await;
+    server.put("/api/v1/datasets/d", clouds(200)).await.ok();
+    for promote in [true, false] {
+        train_and_wait(&server, "m", request("d", json!({"promote": promote}))).await;
+    }
+    let evaluate = |dataset: &str| server.post("/api/v1/models/m/evaluate", json!({"dataset": dataset}));
+    server.put("/api/v1/datasets/bare", "x,y,colour\n1,2,red\n").await.ok();
+    server.put("/api/v1/datasets/other", "x,colour,label\n1,red,left\n2,blue,right\n").await.ok();
+    for (dataset, column) in [("bare", "label"), ("other", "y")] {
+        let refused = evaluate(dataset).await;
+        assert_eq!(refused.problem(), (422, "unknown_column"), "{dataset}");
+        assert!(refused.body["detail"].as_str().unwrap().contains(&format!("'{column}'")), "{}", refused.body);
+        assert_eq!(refused.body["details"][0]["column"], column, "{}", refused.body);
+        let compared = server.get(&format!("/api/v1/models/m/compare?versions=1,2&dataset={dataset}")).await;
+        assert_eq!((compared.problem(), &compared.body["detail"]), ((422, "unknown_column"), &refused.body["detail"]));
+    }
+    assert_eq!(evaluate("none").await.problem(), (404, "dataset_not_found"));
+    assert_eq!(server.get("/api/v1/jobs?kind=evaluate").await.ok()["items"], json!([]));
+    assert_eq!(evaluate("d").await.ok()["version"], 1);
+    let job = server.get("/api/v1/jobs?kind=evaluate").await.ok()["items"][0].take();
+    assert_eq!((&job["version"], &job["result"]["version"]), (&json!(1), &json!(1)), "{job}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

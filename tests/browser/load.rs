@@ -118,6 +118,7 @@ fn serving_seconds(pid: u32) -> f64 {
 /// The share of one core that serving takes for a while.
 async fn share(server: &Server, length: Duration) -> f64 {
     let before = serving_seconds(server.pid());
+    // A share of time is measured over time.
     tokio::time::sleep(length).await;
     (serving_seconds(server.pid()) - before) / length.as_secs_f64()
 }
@@ -148,7 +149,7 @@ async fn dashboard(url: String, job: String, delay: Duration) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn twenty_dashboards_cost_little() {
     if !Path::new("/proc/self/task").exists() {
-        println!("skipped: no /proc");
+        crate::skip::skip("no /proc here");
         return;
     }
     let server = crowded().await;

@@ -1,7 +1,9 @@
 //! The dashboard under user actions: headless Chromium against a server of its own.
-//! Without chromedriver and chromium each test prints what is missing and passes.
+//! Without chromedriver and chromium each test prints what is missing and passes, unless `KENYON_REQUIRE_ALL` is set.
 #![allow(clippy::unwrap_used)]
 
+#[path = "../support/skip.rs"]
+mod skip;
 mod support;
 
 use serde_json::json;

@@ -102,22 +102,22 @@ async fn a_column_of_texts_is_read_by_an_encoder() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn teaching_is_apart_from_trying_and_asks() {
+async fn learning_is_apart_from_trying_and_confirmed() {
     with_browser!(server, browser);
     server.upload("points", points(200)).await;
     server.train("points", json!({"dataset": "points", "target": "side", "family": "hybrid"})).await;
     browser.go("/models/points/try").await;
     browser.press("Take a row from the dataset").await;
-    browser.until("document.querySelector('#teach')").await;
-    browser.press("Teach the true value").await;
-    assert_eq!(browser.script("return document.querySelector('#teach select').value").await, json!(""));
-    browser.choose("#teach select", "0").await;
-    browser.press("Teach").await;
+    browser.until("document.querySelector('#learn')").await;
+    browser.press("Learn the true value").await;
+    assert_eq!(browser.script("return document.querySelector('#learn select').value").await, json!(""));
+    browser.choose("#learn select", "0").await;
+    browser.press("Learn").await;
     browser.shows("The served model learns at once").await;
     browser.press("Cancel").await;
     let observed = async || server.call("GET", "/models/points/stream", None).await["observed"].as_u64().unwrap();
     assert_eq!(observed().await, 0);
-    browser.press("Teach").await;
+    browser.press("Learn").await;
     browser.find("dialog[open]").await;
     browser.script("document.querySelector('dialog button.main').click()").await;
     browser.shows("Learned.").await;

@@ -40,7 +40,7 @@ fn a_reader_waits() {
     let before = changes.counter();
     let settled = block_on(changes.settled(&model()));
     let seen = *visible.lock().expect("no panic");
-    // A copy made now is as new as `before` says, or the counter shows that it may not be.
+    // A copy made now is as new as `before`, or the counter shows that it may not be.
     let unchanged = changes.counter() == before && settled <= before;
     writers.into_iter().for_each(|writer| writer.join().expect("no panic"));
     let end = *visible.lock().expect("no panic");

@@ -79,24 +79,24 @@ impl Client {
     #[track_caller]
     pub(crate) fn bytes(&self, method: &str, path: &str) -> impl Future<Output = Vec<u8>> {
         let (client, method, path) = (self.clone(), method.to_owned(), path.to_owned());
-        async move { client.patiently(&method, &path, None, None).await }
+        async move { client.send_until_answered(&method, &path, None, None).await }
     }
 
     pub(crate) async fn get(&self, path: &str) -> Value {
-        serde_json::from_slice(&self.patiently("GET", path, None, None).await).unwrap()
+        serde_json::from_slice(&self.send_until_answered("GET", path, None, None).await).unwrap()
     }
 
     pub(crate) async fn put(&self, path: &str, body: &[u8]) -> Value {
-        serde_json::from_slice(&self.patiently("PUT", path, Some(body), None).await).unwrap()
+        serde_json::from_slice(&self.send_until_answered("PUT", path, Some(body), None).await).unwrap()
     }
 
     pub(crate) async fn post(&self, path: &str, body: &Value, key: Option<&str>) -> Value {
         let body = serde_json::to_vec(body).unwrap();
-        serde_json::from_slice(&self.patiently("POST", path, Some(&body), key).await).unwrap()
+        serde_json::from_slice(&self.send_until_answered("POST", path, Some(&body), key).await).unwrap()
     }
 
     pub(crate) async fn post_bytes(&self, path: &str, body: &[u8]) -> Value {
-        serde_json::from_slice(&self.patiently("POST", path, Some(body), None).await).unwrap()
+        serde_json::from_slice(&self.send_until_answered("POST", path, Some(body), None).await).unwrap()
     }
 
     /// Trains and waits; the job as it ended.
@@ -116,7 +116,7 @@ impl Client {
         }
     }
 
-    async fn patiently(&self, method: &str, path: &str, body: Option<&[u8]>, key: Option<&str>) -> Vec<u8> {
+    async fn send_until_answered(&self, method: &str, path: &str, body: Option<&[u8]>, key: Option<&str>) -> Vec<u8> {
         let begun = Instant::now();
         loop {
             let last = self.keyed(method, path, body.map(<[u8]>::to_vec), key).await;
@@ -125,7 +125,7 @@ impl Client {
                 // No server, one that is starting, or the first try with this key was cut off and may still run.
                 None | Some((409 | 429 | 503, _)) if begun.elapsed() < PATIENCE => {}
                 Some((status, bytes)) => panic!("{method} {path}: {status} {}", String::from_utf8_lossy(&bytes)),
-                None => panic!("{method} {path}: nobody answers"),
+                None => panic!("{method} {path}: no answer"),
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

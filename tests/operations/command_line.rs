@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 /// How long a server may take for a row before a test fails.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// `kenyon …` in `folder`, without what the environment says.
+/// `kenyon …` in `folder`, without the settings of the environment.
 fn command(folder: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(binary());
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("KENYON_")) {

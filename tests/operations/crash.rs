@@ -195,6 +195,7 @@ async fn survives(name: &str, database: Option<String>) {
     });
     let mut killed = 0;
     while killed < kills || !submitted.load(Ordering::Acquire) || cluster.unfinished().await > 0 {
+        // A kill comes at a random time, whatever the processes do then.
         tokio::time::sleep(Duration::from_millis(500 + random.below(3500) as u64).mul_f64(slowness)).await;
         if killed < kills || name == "SQLite" {
             let victim = random.below(cluster.running.len());

@@ -43,7 +43,7 @@ fn odd(random: &mut Random) -> Value {
 }
 
 /// Changes one place of a JSON value.
-fn twist(value: &mut Value, random: &mut Random) {
+fn mutate(value: &mut Value, random: &mut Random) {
     match value {
         Value::Object(map) if !map.is_empty() && random.below(6) > 0 => {
             let key = map.keys().nth(random.below(map.len())).unwrap().clone();
@@ -53,7 +53,7 @@ fn twist(value: &mut Value, random: &mut Random) {
                     let taken = map[&key].clone();
                     map.insert(format!("{key}x"), taken);
                 }
-                _ => twist(&mut map[&key], random),
+                _ => mutate(&mut map[&key], random),
             }
         }
         Value::Array(items) if !items.is_empty() && random.below(6) > 0 => {
@@ -61,7 +61,7 @@ fn twist(value: &mut Value, random: &mut Random) {
             match random.below(8) {
                 0 => drop(items.remove(at)),
                 1 => items.push(items[at].clone()),
-                _ => twist(&mut items[at], random),
+                _ => mutate(&mut items[at], random),
             }
         }
         other => *other = odd(random),
@@ -95,7 +95,7 @@ fn mutated(body: &[u8], random: &mut Random) -> Vec<u8> {
         && let Ok(mut value) = serde_json::from_slice::<Value>(body)
     {
         for _ in 0..=random.below(3) {
-            twist(&mut value, random);
+            mutate(&mut value, random);
         }
         return value.to_string().into_bytes();
     }

@@ -85,7 +85,7 @@ fn raw_request() -> ModelInferRequest {
 }
 
 /// Changes one field of a message that is otherwise right.
-fn twist(infer: &mut ModelInferRequest, random: &mut Random) {
+fn mutate(infer: &mut ModelInferRequest, random: &mut Random) {
     let shapes: [&[i64]; 6] = [&[], &[-1], &[0], &[i64::MAX, i64::MAX], &[2, 1], &[1 << 40]];
     let datatypes = ["", "FP64", "INT8", "UINT64", "BOOL", "BYTES", "FP16", "fp32", "\0"];
     if infer.inputs.is_empty() {
@@ -142,7 +142,7 @@ async fn no_message_breaks_it() {
         sent += 1;
         let mut infer = if random.below(2) == 0 { request() } else { raw_request() };
         for _ in 0..random.below(3) {
-            twist(&mut infer, &mut random);
+            mutate(&mut infer, &mut random);
         }
         let mut message = infer.encode_to_vec();
         let mut method = INFER;

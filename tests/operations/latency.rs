@@ -105,6 +105,7 @@ async fn cancelling_is_quick_at_any_moment() {
         while client.get(&path).await["status"] == "queued" {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
+        // A cancellation comes at a random time, whatever the job does then.
         tokio::time::sleep(Duration::from_millis(random.below(1000) as u64)).await;
         let begun = Instant::now();
         client.post(&format!("{path}/cancel"), &json!({}), None).await;

@@ -4,6 +4,7 @@
 use crate::client::{Client, clouds};
 use crate::support::process::{Process, kenyon};
 use serde_json::json;
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -92,6 +93,7 @@ async fn too_much_is_refused_at_once() {
     let (_server, client) = served(&folder, &["--max-requests", "8"]).await;
     let body = rows(200);
     let load = async |clients: usize| {
+        let answers = Cell::new(0);
         let clients_running = (0..clients).map(async |_| {
             let (begun, mut accepted, mut refused) = (Instant::now(), Vec::new(), 0u64);
             while begun.elapsed() < Duration::from_secs(1) {
@@ -104,11 +106,15 @@ async fn too_much_is_refused_at_once() {
                     }
                     other => panic!("{other:?}"),
                 }
+                answers.set(answers.get() + 1);
             }
             (accepted, refused)
         });
         let live = async {
-            tokio::time::sleep(Duration::from_millis(500)).await;
+            // Under load: as many answers as clients.
+            while answers.get() < clients {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
             let sent_at = Instant::now();
             assert!(matches!(client.once("GET", "/livez", None).await, Some((200, _))));
             sent_at.elapsed()

@@ -20,7 +20,9 @@ impl S3 {
         let named = std::env::var_os("KENYON_TEST_S3").map(PathBuf::from);
         let found = std::env::split_paths(&path).map(|folder| folder.join("moto_server"));
         let Some(program) = named.into_iter().chain(found).find(|file| file.exists()) else {
-            crate::support::skip("no moto_server in PATH and none in KENYON_TEST_S3 (pip install 'moto[server]')");
+            crate::support::skip::skip(
+                "no moto_server in PATH and none in KENYON_TEST_S3 (pip install 'moto[server]')",
+            );
             return None;
         };
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();

@@ -27,7 +27,7 @@ async fn a_new_certificate_is_taken_up() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let (folder, next) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     if !issue(folder.path()) || !issue(next.path()) {
-        crate::support::skip("no openssl here");
+        crate::support::skip::skip("no openssl here");
         return;
     }
     let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));

@@ -1,5 +1,5 @@
 //! The OpenAPI document as a contract: answers and examples are checked against its schemas. Of JSON Schema it supports
-//! what the document uses. Beyond it, a field that no schema names is a fault: what is answered is described.
+//! what the document uses. Beyond it, a field that no schema names is an error: what is answered is described.
 
 use reqwest::Method;
 use serde_json::{Map, Value};
@@ -20,7 +20,7 @@ impl Contract {
         &self.0
     }
 
-    /// Panics where an answer of the interface is not as the document says. What lies outside `/api/`, `/v2` and `/mcp` is not
+    /// Panics where an answer of the interface is not as the document describes it. What lies outside `/api/`, `/v2` and `/mcp` is not
     /// looked at.
     #[track_caller]
     pub(crate) fn check(&self, method: &Method, path: &str, status: u16, content_type: Option<&str>, body: &Value) {
@@ -76,7 +76,7 @@ impl Contract {
         fitting.first()?.1.get(method.as_str().to_lowercase())
     }
 
-    /// What of `value` is not as `schema` says.
+    /// What of `value` does not match `schema`.
     pub(crate) fn faults(&self, schema: &Value, value: &Value) -> Vec<String> {
         let mut faults = Vec::new();
         self.collect(schema, value, "$", &mut faults);

@@ -1,18 +1,14 @@
 //! Shared by tests and benchmark programs that run Kenyon as a user does: the built program as a
 //! process, and a private Postgres server.
-#![allow(dead_code, clippy::unwrap_used)]
+#![allow(clippy::unwrap_used)]
+#![allow(dead_code, reason = "each test program uses its own part")]
 
 pub(crate) mod contract;
 #[path = "../../src/store/tests/postgres.rs"]
 pub(crate) mod postgres;
 pub(crate) mod process;
 pub(crate) mod random;
-
-/// Prints why a test does nothing; with `KENYON_REQUIRE_ALL` set, as in CI, that is a failure.
-pub(crate) fn skip(reason: &str) {
-    println!("skipped: {reason}");
-    assert!(std::env::var_os("KENYON_REQUIRE_ALL").is_none(), "{reason}");
-}
+pub(crate) mod skip;
 
 /// A small table that can be learned: two clouds of points and a column without information.
 pub(crate) fn clouds(rows: usize) -> String {

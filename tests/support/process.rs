@@ -27,7 +27,7 @@ pub(crate) fn binary() -> PathBuf {
     }
 }
 
-/// `kenyon COMMAND` on free ports, without whatever the environment says.
+/// `kenyon COMMAND` on free ports, without the settings of the environment.
 pub(crate) fn kenyon(command: &str) -> Command {
     let mut program = Command::new(binary());
     for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("KENYON_")) {
@@ -53,7 +53,7 @@ impl Process {
         let log = Arc::new(Mutex::new(String::new()));
         let (sender, receiver) = std::sync::mpsc::channel();
         let kept = log.clone();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             for line in lines.map_while(Result::ok) {
                 if line.contains("kenyon serves") || line.contains("kenyon works") {
                     let _ = sender.send(line.clone());
@@ -66,8 +66,8 @@ impl Process {
             Err(_) => {
                 let _ = child.kill();
                 let _ = child.wait();
-                // Its last output is still in the pipe.
-                std::thread::sleep(Duration::from_millis(100));
+                // Its last output may still be in the pipe.
+                let _ = reader.join();
                 Err(log.lock().unwrap().clone())
             }
         }

@@ -198,7 +198,7 @@ pub(crate) fn named(file: &File, code: &str) -> Vec<Named> {
         if fresh && let Some(start) = starts.iter().find(|s| rest.starts_with(**s)) {
             let mut paths = Vec::new();
             let length = tree(rest, &mut Vec::new(), &mut paths);
-            for path in paths {
+            for (path, _) in paths {
                 if let Some(path) = absolute(file, path, depths.len()) {
                     found.push(Named { path, line });
                 }
@@ -227,13 +227,13 @@ pub(crate) fn named(file: &File, code: &str) -> Vec<Named> {
     found
 }
 
-/// Reads one path or group and returns its length.
-fn tree(text: &str, before: &mut Vec<String>, found: &mut Vec<Vec<String>>) -> usize {
+/// Reads one path or group, each path with the name that `use` gives it, and returns its length.
+fn tree(text: &str, before: &mut Vec<String>, found: &mut Vec<(Vec<String>, String)>) -> usize {
     let depth = before.len();
     let mut at = 0;
     loop {
         let rest = &text[at..];
-        let word: String = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+        let word = first_word(rest);
         if !word.is_empty() {
             at += word.len();
             before.push(word);
@@ -261,10 +261,15 @@ fn tree(text: &str, before: &mut Vec<String>, found: &mut Vec<Vec<String>>) -> u
             before.truncate(depth);
             return at;
         }
-        found.push(before.clone());
+        let renamed = text[at..].strip_prefix(" as ").map(first_word);
+        found.push((before.clone(), renamed.or_else(|| before.last().cloned()).unwrap_or_default()));
         before.truncate(depth);
         return at;
     }
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
 }
 
 fn absolute(file: &File, path: Vec<String>, inline: usize) -> Option<Vec<String>> {
@@ -296,14 +301,53 @@ fn full_is_crate(name: &str) -> bool {
     CRATES.iter().any(|(known, _)| *known == name)
 }
 
-/// Which file uses which, by index: all names but those of a file's own descendants, which it declares.
+/// Names that a file imports or exports again, with the paths they stand for.
+type Imports = BTreeMap<String, Vec<String>>;
+
+/// The imports of a file. Globs are left out: outside of tests the source has none of its own modules.
+fn imports(file: &File, code: &str) -> Imports {
+    let mut found = Vec::new();
+    for line in code.match_indices("use ").map(|(at, _)| at) {
+        let before = &code[code[..line].rfind('\n').map_or(0, |end| end + 1)..line];
+        if before.is_empty() || before.starts_with("pub") {
+            tree(&code[line + "use ".len()..], &mut Vec::new(), &mut found);
+        }
+    }
+    let named = |(mut path, mut name): (Vec<String>, String)| {
+        if name == "self" {
+            path.pop();
+            name = path.last()?.clone();
+        }
+        let first = path.first()?.as_str();
+        let known = ["crate", "super", "self"].contains(&first) || full_is_crate(first);
+        // Any other path begins at a module of the file; that of a foreign crate leads back to the file.
+        let path = if known { absolute(file, path, 0)? } else { file.module.iter().cloned().chain(path).collect() };
+        Some((name, path))
+    };
+    found.into_iter().filter_map(named).collect()
+}
+
+/// Which file uses which, by index: all names but those of a file's own descendants, which it declares. A name that a file
+/// exports again is one of the file that it comes from.
 pub(crate) fn uses(files: &[File]) -> BTreeMap<(usize, usize), (String, usize)> {
     let by_module: BTreeMap<&[String], usize> = files.iter().enumerate().map(|(i, f)| (&f.module[..], i)).collect();
+    let codes: Vec<String> = files.iter().map(File::code_without_tests).collect();
+    let imports: Vec<Imports> = files.iter().zip(&codes).map(|(file, code)| imports(file, code)).collect();
+    let origin = |mut path: Vec<String>| {
+        let mut file = None;
+        // More steps than any chain of exports has: `use name;` leads back to itself.
+        for _ in 0..8 {
+            let (length, at) = (1..=path.len()).rev().find_map(|n| Some((n, *by_module.get(&path[..n])?)))?;
+            file = Some(at);
+            let Some(source) = path.get(length).and_then(|name| imports[at].get(name)) else { break };
+            path = source.iter().chain(&path[length + 1..]).cloned().collect();
+        }
+        file
+    };
     let mut edges = BTreeMap::new();
     for (from, file) in files.iter().enumerate().filter(|(_, file)| !file.is_test()) {
-        for named in named(file, &file.code_without_tests()) {
-            let target = (1..=named.path.len()).rev().find_map(|n| by_module.get(&named.path[..n]).copied());
-            let Some(to) = target.filter(|to| *to != from) else { continue };
+        for named in named(file, &codes[from]) {
+            let Some(to) = origin(named.path.clone()).filter(|to| *to != from) else { continue };
             if !files[to].module.starts_with(&file.module) {
                 edges.entry((from, to)).or_insert((named.path.join("::"), named.line));
             }

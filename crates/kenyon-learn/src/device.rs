@@ -104,7 +104,6 @@ pub fn free_bytes(device: &Device) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -65,7 +65,7 @@ impl Detail {
     }
 }
 
-/// How many details an error carries at most.
+/// How many details an error contains at most.
 pub const MAX_DETAILS: usize = 20;
 
 /// A failure: how to handle it, a stable code, a sentence for a person, and where.

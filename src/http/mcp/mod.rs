@@ -52,7 +52,7 @@ struct RpcRequest {
     id: Option<RpcId>,
     /// `initialize`, `tools/list`, `tools/call`, …
     method: String,
-    /// As the protocol says for the method.
+    /// As the protocol defines it for the method.
     #[schema(value_type = Option<HashMap<String, Value>>)]
     params: Option<Map<String, Value>>,
 }
@@ -72,7 +72,7 @@ struct RpcAnswer {
     jsonrpc: String,
     /// That of the request.
     id: Option<RpcId>,
-    /// As the protocol says for the method.
+    /// As the protocol defines it for the method.
     #[schema(value_type = Option<HashMap<String, Value>>)]
     result: Option<Map<String, Value>>,
     /// Why there is no result.

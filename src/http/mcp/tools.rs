@@ -36,7 +36,7 @@ const DECLARED: &[Declared] = &[
     reads("get_rows", "Shows rows of a dataset."),
     changes(
         "put_dataset",
-        "Creates a dataset from rows, or replaces it. With dry_run nothing is stored, and the answer says how the rows are read.",
+        "Creates a dataset from rows, or replaces it. With dry_run nothing is stored, and the answer reports how the rows are read.",
         &["dry_run"],
     ),
     changes("append_rows", "Appends rows to a dataset, all or none.", &["dry_run"]),
@@ -46,8 +46,8 @@ const DECLARED: &[Declared] = &[
     changes(
         "train",
         "Trains a model to predict a column of a dataset, as a job. With wait (seconds) the answer is the ended job if it \
-         ends in time; otherwise ask get_job until its status is succeeded or failed. With dry_run nothing is trained, and \
-         the answer says what would be.",
+         ends in time; otherwise call get_job until its status is succeeded or failed. With dry_run nothing is trained, and \
+         the answer reports what would be.",
         &["wait"],
     ),
     reads("list_jobs", "Lists jobs, newest first."),
@@ -71,7 +71,7 @@ const DECLARED: &[Declared] = &[
         reads: true,
     },
     reads("evaluate", "Measures the served version of a model on a dataset that has the target column."),
-    changes("observe", "Teaches a model labelled rows at once, without a training.", &[]),
+    changes("observe", "A model learns labelled rows at once, without a training.", &[]),
 ];
 
 /// A tool, ready to be called.

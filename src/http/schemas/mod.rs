@@ -15,7 +15,7 @@ pub(crate) use streams::{
 
 use serde::{Deserialize, Serialize};
 use utoipa::openapi::schema::{
-    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, SchemaFormat, SchemaType, Type,
+    AdditionalProperties, ArrayBuilder, KnownFormat, ObjectBuilder, OneOfBuilder, SchemaFormat, Type,
 };
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
@@ -40,8 +40,11 @@ pub(crate) struct Label;
 
 impl PartialSchema for Label {
     fn schema() -> RefOr<Schema> {
-        let types = [Type::String, Type::Number, Type::Boolean];
-        let label = ObjectBuilder::new().schema_type(SchemaType::from_iter(types));
+        let of = |kind| ObjectBuilder::new().schema_type(kind);
+        let label = [Type::String, Type::Number, Type::Boolean]
+            .map(of)
+            .into_iter()
+            .fold(OneOfBuilder::new(), OneOfBuilder::item);
         label.description(Some("A label, with the type and spelling of the training data.")).into()
     }
 }

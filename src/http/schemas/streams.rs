@@ -28,7 +28,7 @@ pub(crate) struct ObserveRequest {
 pub(crate) enum ForgetRequest {
     /// Rows that match.
     Where(ForgetWhere),
-    /// Rows that a key has taught.
+    /// Rows that were learned from a key.
     ByKey(ForgetByKey),
 }
 
@@ -41,7 +41,7 @@ pub(crate) struct ForgetWhere {
     r#where: Filter,
 }
 
-/// Rows that a key has taught.
+/// Rows that were learned from a key.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ForgetByKey {
@@ -196,7 +196,7 @@ pub(crate) struct StreamAnswer {
     forgotten_since: u64,
     /// Rows that were held back, where the setting `quarantine` is on.
     quarantine: StreamQuarantine,
-    /// Who has taught it how much, the largest contributors first.
+    /// How many rows it learned from each key, the largest numbers first.
     keys: Vec<KeyShare>,
 }
 

@@ -20,7 +20,7 @@ pub struct Findings {
     /// The best mixture of systems.
     #[schema(required)]
     pub weighting: Option<MixtureOfSystems>,
-    /// How much of the reference's responses each system predicts, where it was asked for.
+    /// How much of the reference's responses each system predicts, where it was requested.
     pub encoding: Vec<EncodingFit>,
     /// Stimuli that all systems have, in the order of the matrices.
     pub conditions: Vec<String>,

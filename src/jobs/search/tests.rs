@@ -1,5 +1,4 @@
 //! Searches: which trials run, which are kept and which continue.
-#![allow(clippy::unwrap_used)]
 use super::*;
 use std::cell::RefCell;
 

@@ -105,6 +105,7 @@ async fn killed_at_random_on_sqlite() {
         fixture = fixture
             .away(|options| async move {
                 let mut worker = start(&options);
+                // A kill comes at a random time, whatever the worker does then.
                 tokio::time::sleep(pause(done) + Duration::from_millis(150)).await;
                 worker.kill().unwrap();
                 worker.wait().unwrap();
@@ -128,6 +129,7 @@ async fn killed_at_random_on_postgres_with_three_workers() {
     submit_all(&fixture.store, jobs).await;
     let mut workers: Vec<Child> = (0..3).map(|_| start(&fixture.options)).collect();
     for n in 0..kills {
+        // A kill comes at a random time, whatever the worker does then.
         tokio::time::sleep(pause(n) + Duration::from_millis(100)).await;
         let worker = &mut workers[n as usize % 3];
         worker.kill().unwrap();

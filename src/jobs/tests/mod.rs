@@ -1,7 +1,5 @@
 //! The workers, driven step by step with a toy on both databases.
 
-#![allow(clippy::unwrap_used)]
-
 mod crash;
 mod real;
 pub(crate) mod toy;
@@ -69,7 +67,10 @@ async fn a_panic_or_an_error_fails_the_job_and_nothing_else() {
         let job = f.store.job(panics).await.unwrap();
         assert_eq!((job.status, &job.error.unwrap()["code"]), (JobStatus::Failed, &json!("job_panicked")));
         let job = f.store.job(fails).await.unwrap();
-        assert_eq!((job.status, &job.error.unwrap()["detail"]), (JobStatus::Failed, &json!("the toy failed as asked")));
+        assert_eq!(
+            (job.status, &job.error.unwrap()["detail"]),
+            (JobStatus::Failed, &json!("the toy failed as requested"))
+        );
         assert_eq!(f.store.job(good).await.unwrap().status, JobStatus::Succeeded);
     })
     .await;
@@ -85,7 +86,7 @@ async fn a_worker_that_ends_hands_its_job_on_at_a_checkpoint() {
             assert!(w.tick().await.unwrap());
             attempts += 1;
             if attempts < 4 {
-                tokio::time::sleep(Duration::from_millis(15)).await;
+                // Stopped as soon as there is a checkpoint to continue from.
                 w.drain().await;
             } else {
                 w.idle().await;

@@ -122,9 +122,14 @@ async fn a_version_is_evaluated_beside_its_models_trainings() {
     let store = Store::open_temporary().await.unwrap();
     let data = upload(&store).await;
     run(&store, "a", &request(json!({})), 0).await;
+    run(&store, "a", &request(json!({ "promote": false })), 0).await;
     let queue = Queue::new(store.clone(), 10);
-    let (job, _) = queue.evaluate(&"a".parse().unwrap(), &data, None).await.unwrap();
-    assert_eq!((job.kind, job.version), (JobKind::Evaluate, None));
+    let model: crate::store::ModelName = "a".parse().unwrap();
+    let (job, _) = queue.evaluate(&model, &data, None).await.unwrap();
+    assert_eq!((job.kind, job.version), (JobKind::Evaluate, Some(1)));
+    // It stays with the version that was served when it was submitted.
+    let traffic = store.model(&model).await.unwrap().traffic;
+    store.set_traffic(&model, &crate::store::Traffic { stable: Some(2), ..traffic }).await.unwrap();
     let w = workers(&store, None);
     assert!(w.tick().await.unwrap());
     let job = queue.wait(job.id).await.unwrap();

@@ -27,9 +27,9 @@ impl Runner for Toy {
             if monitor.canceled() {
                 return Err(Error::new(Kind::Canceled, "canceled", "the job was canceled"));
             }
-            assert_ne!(number("panic_at"), Some(step), "as asked");
+            assert_ne!(number("panic_at"), Some(step), "as requested");
             if number("fail_at") == Some(step) {
-                return Err(Error::unprocessable("as_asked", "the toy failed as asked"));
+                return Err(Error::unprocessable("as_requested", "the toy failed as requested"));
             }
             state = next(state, step);
             step += 1;

@@ -1,5 +1,4 @@
 //! Order and contents of answers, with a network that a test can block.
-#![allow(clippy::unwrap_used)]
 use super::*;
 use std::sync::mpsc;
 

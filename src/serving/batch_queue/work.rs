@@ -34,7 +34,7 @@ impl Work {
             }
             let delay = shared.limits.max_batch_delay;
             let waiting = |inbox: &Inbox| inbox.items.len() + self.items.len();
-            // Waiting for further rows pays only when some wait already.
+            // Waiting for further rows is faster only when some wait already.
             if !delay.is_zero() && waiting(&inbox) > 1 {
                 let full = |inbox: &mut Inbox| {
                     let rows: usize = inbox.items.iter().chain(&self.items).map(|w| w.batch.rows() - w.done).sum();
@@ -116,7 +116,7 @@ impl Work {
         }
     }
 
-    /// A pass failed. A single request is at fault; of several, each is run on its own, so that
+    /// A pass failed. A single request is the cause; of several, each is run on its own, so that
     /// one bad row fails only its own request.
     fn deliver_failure(&mut self, shared: &Shared, parts: &[usize], error: Error) {
         let taking = parts.iter().filter(|&&part| part > 0).count();

@@ -175,7 +175,7 @@ impl Actor {
         for (reply, applied) in answers {
             let _ = reply.send(applied.map(|rows| answer(&published.report, published.version, rows)));
         }
-        self.do_due(due).await;
+        self.run_due(due).await;
     }
 
     async fn append(&self, rows: &Rows) -> Result<Appended> {
@@ -322,7 +322,7 @@ impl Actor {
         ((kept_rows >= SNAPSHOT_ROWS || kept_bytes >= SNAPSHOT_BYTES) && !consolidating, consolidate)
     }
 
-    async fn do_due(&mut self, (snapshot, consolidate): (bool, Option<&'static str>)) {
+    async fn run_due(&mut self, (snapshot, consolidate): (bool, Option<&'static str>)) {
         if let Some(because) = consolidate {
             super::due::queue_due(&self.log, because).await;
         }

@@ -1,6 +1,4 @@
-//! Random small histories: after what `forget` promises, a state equals that of a stream that never received the rows.
-
-#![allow(clippy::unwrap_used)]
+//! Random small histories: after `forget`, a state equals that of a stream that never received the rows.
 
 use super::command::Command;
 use super::{EmptyModel, Forgetting, Sender, StreamOptions, Streams};

@@ -223,7 +223,7 @@ impl Streams {
         }
     }
 
-    /// Reads lines of JSON, which the sender may teach the model now.
+    /// Reads lines of JSON, which the model may learn from the sender now.
     async fn read(&self, stream: &StreamHandle, payload: Vec<u8>, from: Sender) -> Result<Rows> {
         let rows = read_rows(&stream.log.reader, payload, from).await?;
         check_assumed_task(stream, &rows.payload)?;

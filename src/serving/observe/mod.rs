@@ -78,7 +78,7 @@ pub struct StreamOptions {
     pub threads: usize,
     /// Bytes of each log that stay behind a snapshot, at least half of them.
     pub history_bytes: u64,
-    /// Rows a minute that a key may teach a model; 0 is without limit.
+    /// Rows a minute that a model learns from a key; 0 is without limit.
     pub key_rows_limit: u32,
 }
 

@@ -23,7 +23,7 @@ impl Streams {
             self.changed(name).await?;
         }
         match self.learning_of(name, id).await {
-            // The model was deleted and made again, and the routing table here did not know.
+            // The model was deleted and made again, and the routing table here is older.
             Err(error) if error.code == "stream_replaced" => {
                 self.inner.engine.refresh(name.as_str()).await?;
                 let (id, _) = self.inner.engine.identity(name.as_str()).await?;

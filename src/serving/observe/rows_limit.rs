@@ -1,4 +1,4 @@
-//! A limit on how fast a key may teach a model.
+//! A limit on how many rows a minute a model learns from a key.
 
 use crate::{Error, Kind, Result};
 use governor::clock::{Clock, DefaultClock};
@@ -23,7 +23,7 @@ impl RowsLimit {
         Self { limiter: NonZeroU32::new(rows_a_minute).map(|rate| RateLimiter::keyed(quota(rate))) }
     }
 
-    /// 429 `learning_limited` where the key has taught the model too much in the last time.
+    /// 429 `learning_limited` where the model has learned too many rows from the key lately.
     pub(super) fn admit(&self, key: &str, model: Uuid, rows: usize) -> Result<()> {
         let (Some(limiter), Some(rows)) = (&self.limiter, u32::try_from(rows).ok().and_then(NonZeroU32::new)) else {
             return Ok(());
@@ -36,10 +36,11 @@ impl RowsLimit {
             Ok(Ok(())) => Ok(()),
             Ok(Err(later)) => {
                 let wait = later.wait_time_from(DefaultClock::default().now()).as_secs() + 1;
-                let error = refused("this key has taught the model as many rows as it may for now; try again later");
+                let error =
+                    refused("the model has learned as many rows from this key as it may for now; try again later");
                 error.map_err(|error: Error| error.with_retry_after(wait))
             }
-            Err(_) => refused("one request has more rows than this key may teach the model at once; send fewer"),
+            Err(_) => refused("one request has more rows than the model may learn from this key at once; send fewer"),
         }
     }
 
@@ -51,7 +52,6 @@ impl RowsLimit {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -1,7 +1,5 @@
 //! Two replicas on one store: each continues from what the other consolidates or compacts.
 
-#![allow(clippy::unwrap_used)]
-
 use super::command::Command;
 use super::past::Past;
 use super::state::State;
@@ -242,7 +240,7 @@ async fn a_retry_is_acknowledged_when_its_rows_are_learned_here() {
 async fn rows_are_learned_by_the_model_that_answers() {
     let replicas = Replicas::start(1).await;
     let streams = &replicas.all[0].0;
-    // As with a routing table that does not know yet that the model was deleted and made again.
+    // As with a routing table from before the model was deleted and made again.
     let error = streams.learning_of(&replicas.name, Uuid::nil()).await.map(drop).unwrap_err();
     assert_eq!(error.code, "stream_replaced");
     replicas.observe(0, 0..10).await;

@@ -30,7 +30,7 @@ pub enum JobKind {
     Train,
     /// Makes a version from the served one and what was observed.
     Consolidate,
-    /// Measures the served version on a dataset.
+    /// Measures the version that was served when it was submitted on a dataset.
     Evaluate,
     /// Answers a dataset.
     Predict,
@@ -137,7 +137,7 @@ pub struct Job {
     /// For which model; none for a comparison.
     #[schema(required)]
     pub model: Option<ModelName>,
-    /// The version it makes, fixed when it was submitted.
+    /// The version it makes, or evaluates; fixed when it was submitted.
     pub version: Option<u64>,
     /// What it reads.
     pub dataset: Option<DatasetName>,
@@ -268,14 +268,16 @@ pub(super) fn fenced(changed: u64) -> Result<()> {
 fn from_row(row: &Row) -> Result<Job> {
     let result = row.opt_json("result")?;
     let found = |name: &str| result.as_ref().and_then(|result| result.get(name));
+    let (kind, spec): (JobKind, Value) = (row.parse("kind")?, row.json("spec")?);
+    let evaluated = spec["version"].as_u64().filter(|_| kind == JobKind::Evaluate);
     Ok(Job {
         id: row.parse("id")?,
-        kind: row.parse("kind")?,
+        kind,
         model: Some(row.get::<String>("model")?)
             .filter(|name| !name.is_empty())
             .map(|name| name.parse())
             .transpose()?,
-        version: row.opt_u64("version")?,
+        version: row.opt_u64("version")?.or(evaluated),
         dataset: row.get::<Option<String>>("dataset")?.map(|d| d.parse()).transpose()?,
         status: row.parse("status")?,
         priority: row.get("priority")?,
@@ -293,7 +295,7 @@ fn from_row(row: &Row) -> Result<Job> {
         created_at: row.time("created_at")?,
         started_at: row.opt_time("started_at")?,
         finished_at: row.opt_time("finished_at")?,
-        spec: row.json("spec")?,
+        spec,
         kills: row.u64("kills")?,
     })
 }

@@ -174,8 +174,8 @@ impl Machine {
     }
 
     async fn reap(&mut self) {
-        // Leases of no length are over in the next millisecond.
-        tokio::time::sleep(Duration::from_millis(3)).await;
+        // Leases of no length are over then.
+        next_millisecond().await;
         let moved = self.store.reap_expired().await.unwrap();
         let mut wanted = 0;
         for job in self.jobs.iter_mut().filter(|job| job.status == JobStatus::Running && job.expired) {

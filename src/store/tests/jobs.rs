@@ -78,7 +78,7 @@ async fn what_a_lost_worker_writes_changes_nothing() {
         let s = &f.store;
         let id = submit(s, "m", 0).await;
         let lost = s.claim_job("old", Duration::ZERO).await.unwrap().unwrap();
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        next_millisecond().await;
         assert_eq!(s.reap_expired().await.unwrap(), 1);
         let held = claim(s, "new").await.unwrap();
         assert_eq!((held.job.id, held.job.attempt), (id, 2));
@@ -113,7 +113,7 @@ async fn three_attempts_without_progress_fail_a_job_and_progress_saves_it() {
             if step > claim.job.resumed_from_step {
                 s.save_checkpoint(&claim, step, vec![step as u8]).await.unwrap();
             }
-            tokio::time::sleep(Duration::from_millis(2)).await;
+            next_millisecond().await;
             s.reap_expired().await.unwrap();
             s.job(claim.job.id).await.unwrap()
         };
@@ -181,7 +181,7 @@ async fn cancel_and_retry() {
         // A worker that dies with a cancelled job does not revive it.
         s.cancel_job(running).await.unwrap();
         s.heartbeat("w", Duration::ZERO).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        next_millisecond().await;
         s.reap_expired().await.unwrap();
         assert_eq!(s.job(running).await.unwrap().status, JobStatus::Canceled);
         s.delete_model(&"b".parse().unwrap()).await.unwrap();
@@ -251,7 +251,7 @@ async fn events_are_numbered_and_only_the_last_progress_is_kept() {
         s.succeed_job(&c, &json!({ "accuracy": 1 }), &json!({})).await.unwrap();
         assert_eq!(s.job(id).await.unwrap().metrics, json!({ "accuracy": 1 }));
         assert_eq!(s.prune_jobs(LEASE).await.unwrap(), 0);
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        next_millisecond().await;
         assert_eq!(s.prune_jobs(Duration::ZERO).await.unwrap(), 1);
         assert_eq!(s.job(id).await.unwrap_err().code, "job_not_found");
     })
@@ -324,7 +324,7 @@ async fn a_comparison_reads_several_datasets_and_stays_until_it_is_deleted() {
         }
         s.put_output(job.id, 0, b"found".to_vec()).await.unwrap();
         s.succeed_job(&claim, &json!({}), &json!({ "segments": 1 })).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        next_millisecond().await;
         assert_eq!(s.prune_jobs(Duration::ZERO).await.unwrap(), 0, "it has no age");
         assert_eq!(&s.output(job.id, 0).await.unwrap()[..], b"found");
         s.delete_comparison(job.id).await.unwrap();

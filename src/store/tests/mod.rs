@@ -1,7 +1,5 @@
 //! Every test of the store runs on SQLite and, where its binaries are found, on Postgres.
 
-#![allow(clippy::unwrap_used)]
-
 mod datasets;
 mod job_machine;
 mod jobs;
@@ -57,6 +55,15 @@ impl Fixture {
     }
 }
 
+/// Waits until the clocks of this process and of the database, in milliseconds, have moved on: what has no length is over then.
+async fn next_millisecond() {
+    // One more than a difference, since a database may round.
+    let begun = clock::now();
+    while clock::now() < begun + 2 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
 /// Runs a test on both databases, one after the other.
 pub(crate) async fn on_both<F: Future<Output = ()>>(test: impl Fn(Fixture) -> F) {
     let mut urls = vec![None];
@@ -65,7 +72,7 @@ pub(crate) async fn on_both<F: Future<Output = ()>>(test: impl Fn(Fixture) -> F)
     }
     for url in urls {
         let fixture = Fixture::new(url).await;
-        // A test's block takes only the fields that it names; the folder must outlive it all the same.
+        // A test's block takes only the fields that it names; the folder must be dropped after it all the same.
         let _folder = fixture._folder.clone();
         test(fixture).await;
     }

@@ -17,7 +17,7 @@ async fn a_retried_request_is_answered_as_before() {
         assert_eq!(s.begin_idempotent(&key).await.unwrap(), Begun::Replay(answer), "an answer is not abandoned");
         let other = IdempotencyKey::new("me POST /x", "k", b"other");
         assert_eq!(s.begin_idempotent(&other).await.unwrap_err().code, "idempotency_mismatch");
-        tokio::time::sleep(Duration::from_millis(2)).await;
+        next_millisecond().await;
         assert_eq!(s.prune_idempotency(Duration::ZERO).await.unwrap(), 1);
     })
     .await;

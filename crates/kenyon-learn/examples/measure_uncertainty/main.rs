@@ -1,11 +1,11 @@
-//! Measures how far novelty, sets, intervals, probabilities and explanations of a model can be trusted, on rows that it
+//! Measures how far novelty, sets, intervals, probabilities and explanations of a model are reliable, on rows that it
 //! has never seen:
 //! `cargo run --release -p kenyon-learn --example measure_uncertainty -- FILE TARGET [--family sparse_mlp]
 //! [--most-rows N] [--foreign FILE] [--explain 50] [--reference 30] [--task regression] [--config '{}'] [--seed 0] [--write FOLDER]
 //! [--stream ROWS [--each 100] [--shuffle SEED]]`.
 //!
 //! Two fifths of the rows are set aside. It prints one JSON object: the share of them that abstains; of foreign rows
-//! (columns of numbers exchanged, columns drawn from different rows, lists shuffled and drowned in noise, letters
+//! (columns of numbers exchanged, columns drawn from different rows, lists shuffled and with strong noise, letters
 //! exchanged, rows of another file) the share found at 1 % false alarms, beside the distance to the third-nearest of all
 //! training rows; the coverage of sets and intervals, by quarter of the predicted value and by class; the calibration
 //! error; and how explanations agree with what replacing a feature by others' values does. With `--write` the rows are

@@ -106,7 +106,6 @@ const POWERS_F64: [f64; 20] =
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use proptest::prelude::*;
 

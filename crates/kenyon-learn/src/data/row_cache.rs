@@ -167,7 +167,6 @@ fn words(bytes: &mut &[u8], count: usize) -> Option<Vec<u32>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     fn rows(from: u32, count: u32) -> Batch {

@@ -45,7 +45,7 @@ impl RowsReader {
         &self.compiled.plans
     }
 
-    /// Whether a row may carry a field of this name.
+    /// Whether a row may have a field of this name.
     pub fn has_field(&self, name: &str) -> bool {
         self.compiled.find(name, 0).is_some()
     }

@@ -16,8 +16,8 @@ pub struct Split {
     pub validation: Vec<usize>,
 }
 
-/// Share of the held-out rows that choose the pass, and share of the training rows that do where the request says which
-/// rows are held out.
+/// Share of the held-out rows that choose the pass, and share of the training rows that do where the request names those
+/// that are held out.
 const STOPPING: f32 = 1.0 / 3.0;
 const OF_TRAINING: f32 = 0.1;
 /// With fewer rows to choose the pass by, half of the held-out rows do.
@@ -231,7 +231,6 @@ fn divide(mut rows: Vec<usize>, share: f32, random: &mut Random, split: &mut Spl
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -46,7 +46,7 @@ pub enum Encoded {
 
 impl Encoded {
     /// How many rows there are.
-    #[allow(clippy::len_without_is_empty)]
+    #[expect(clippy::len_without_is_empty, reason = "a training has rows")]
     pub fn len(&self) -> usize {
         match self {
             Self::Classes(ids) => ids.len(),
@@ -302,7 +302,6 @@ fn class_at(column: &Column, row: usize) -> Option<(Name, Value)> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::json;
 

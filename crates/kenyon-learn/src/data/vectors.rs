@@ -36,7 +36,7 @@ pub fn provide(opener: impl Fn(&str) -> Result<Option<Arc<dyn CellVectors>>> + S
 pub struct ColumnEncoder {
     /// Its name where the model was made.
     pub name: String,
-    /// SHA-256 of its files: what the model knows it by.
+    /// SHA-256 of its files, which identifies it to the model.
     #[serde(default)]
     pub digest: String,
     #[serde(skip)]

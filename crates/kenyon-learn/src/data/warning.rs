@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// Examples a warning carries at most.
+/// Examples a warning contains at most.
 pub const MAX_EXAMPLES: usize = 5;
 
 /// Something the user should know about their data or their model.

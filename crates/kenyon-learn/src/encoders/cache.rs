@@ -205,7 +205,6 @@ fn record(width: usize) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::cell::Cell;
 

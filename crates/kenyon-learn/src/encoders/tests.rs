@@ -1,5 +1,4 @@
 //! Encoders against the vectors that other programs give, and folders that are refused.
-#![allow(clippy::unwrap_used)]
 
 use super::*;
 use crate::data::vectors::CellVectors;

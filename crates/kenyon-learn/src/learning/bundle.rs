@@ -48,7 +48,7 @@ pub struct BundleConfig {
     pub target: ColumnPlan,
     /// Classes, or mean and deviation.
     pub target_encoder: TargetEncoder,
-    /// Columns a row may carry that are not read.
+    /// Columns a row may have that are not read.
     #[serde(default)]
     pub ignored: Vec<String>,
     /// The settings in full.
@@ -76,6 +76,9 @@ pub struct BundleConfig {
     /// one is.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decision: Vec<f32>,
+    /// The column with the weight of each row that it was trained with; metrics count rows by it where they have it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weight: Option<String>,
     /// The seed it was trained with.
     pub seed: u64,
 }
@@ -173,6 +176,7 @@ impl Bundle {
             "family_reason": config.family_reason,
             "config": config.config,
             "rows": config.rows,
+            "weight": config.weight,
             "seed": config.seed,
         })
     }
@@ -283,7 +287,7 @@ impl Bundle {
     }
 
     /// The conformal interval around `value` for a row whose error has this expected size, where that is known;
-    /// `None` where too few rows were held out to promise one.
+    /// `None` where too few rows were held out for a guarantee.
     pub fn interval(&self, value: f64, error_size: Option<f32>, coverage: f64) -> Option<[f64; 2]> {
         let TargetEncoder::Number { std, .. } = &self.config.target_encoder else { return None };
         let calibration = &self.config.calibration;

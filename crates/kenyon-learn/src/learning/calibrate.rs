@@ -84,7 +84,7 @@ impl Calibration {
         it
     }
 
-    /// Of a network that no rows can be held against: probabilities as they are, and sets that promise nothing.
+    /// Of a network without held-out rows: probabilities as they are, and sets without a guarantee.
     pub fn none() -> Self {
         Self { temperature: 1.0, ..Self::default() }
     }
@@ -226,7 +226,7 @@ mod tests {
     }
 
     #[test]
-    fn too_few_rows_promise_nothing() {
+    fn too_few_rows_have_no_guarantee() {
         let calibration = Calibration::regression(&[0.0; 5], &[1.0, 2.0, 3.0, 4.0, 5.0]);
         assert_eq!(calibration.threshold(0.95), f32::INFINITY);
         assert_eq!(calibration.threshold(0.5), 3.0);

@@ -42,7 +42,6 @@ impl Bundle {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::learning::fixtures::trained;
 

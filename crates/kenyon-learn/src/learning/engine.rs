@@ -65,7 +65,7 @@ impl Bundle {
     /// Calibration and novelty are those of the kernels, whose answers differ by rounding.
     ///
     /// # Errors
-    /// `bad_setting` where `engine` insists on candle and the network does not answer by it.
+    /// `bad_setting` where `engine` requires candle and the network does not answer by it.
     pub fn placed(self, wanted: DeviceName, engine: Engine) -> Result<PlacedBundle> {
         let wanted = wanted.resolved();
         if engine.is_kernels(wanted) {
@@ -110,7 +110,6 @@ impl Bundle {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::learning::fixtures::trained;
 

@@ -117,7 +117,9 @@ pub fn fit_more(
     let mut warnings = std::mem::take(&mut ready.warnings);
     let draw = |rows: &[usize]| ready.row_weights.as_deref().map(|weights| weights::drawn(rows, weights, spec.seed));
     let drawn = draw(&ready.parts.validation).zip(draw(&ready.parts.stopping));
-    let drawn = drawn.as_ref().map(|((positions, rows), (stopping, _))| Drawn { positions, stopping, rows: *rows });
+    let drawn = drawn.as_ref().zip(ready.row_weights.as_deref());
+    let drawn =
+        drawn.map(|(((positions, rows), (stopping, _)), weights)| Drawn { positions, stopping, rows: *rows, weights });
     let data = ready.data(drawn);
     let Trained { network, second_members, train_loss, stopping_loss, decision, fallback } =
         train(&ready, &warnings, data, spec, threads, resume, monitor)?;
@@ -160,6 +162,7 @@ pub fn fit_more(
         rows: data.training_rows(),
         folds: ready.folds.as_ref().map(|folds| folds.of_row.clone()).unwrap_or_default(),
         decision,
+        weight: spec.weight.clone(),
         seed: spec.seed,
     };
     let bundle = Bundle::new(config, ready.encoder.clone(), network, novelty).with_background(Some(background.into()));

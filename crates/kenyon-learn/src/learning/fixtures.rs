@@ -1,7 +1,5 @@
 //! A small trained model, for the tests of what is done with one.
 
-#![allow(clippy::unwrap_used)]
-
 use super::{Bundle, FitSpec, fit, fit::Silent};
 use crate::data::{Table, bundled, formats, plan, schema};
 use crate::models::Family;

@@ -21,8 +21,8 @@ const SHARES: [&str; 6] =
 /// resamples of the rows (the bootstrap of Efron 1979, normal); for the accuracy by Wilson (1927), which holds for few rows, and where all were answered
 /// right. None for a metric that is the same in all resamples.
 ///
-/// `effective` rows are drawn each time, fewer than `rows` where rows are repeated as they weigh; a row has `outputs` numbers;
-/// `of` has the metrics of some rows.
+/// `effective` is the effective sample size (Kish 1965), fewer than `rows` where rows weigh differently, as they do in `of`, which has the
+/// metrics of some rows; a row has `outputs` numbers.
 pub(super) fn intervals(
     metrics: &Map<String, Value>,
     (rows, effective, outputs): (usize, usize, usize),
@@ -33,10 +33,10 @@ pub(super) fn intervals(
         return Map::new();
     }
     let rows_of_all = MOST_NUMBERS / outputs.max(1);
-    let count = (rows_of_all / effective).clamp(LEAST, MOST);
+    let count = (rows_of_all / rows).clamp(LEAST, MOST);
     // Of fewer rows than there are, a metric deviates more.
-    let size = effective.min((rows_of_all / count).max(LEAST_ROWS));
-    let scale = (size as f64 / effective as f64).sqrt();
+    let size = rows.min((rows_of_all / count).max(LEAST_ROWS));
+    let scale = (size as f64 / rows as f64).sqrt();
     let mut random = Random::stream(seed, "metric intervals", 0);
     let mut drawn = vec![0; size];
     let resampled: Vec<Map<String, Value>> = (0..count)
@@ -103,9 +103,19 @@ mod tests {
         assert!((high - low - 0.0392).abs() < 0.006 && ((low + high) / 2.0 - 0.1).abs() < 1e-9, "{low} {high}");
         let [low, high] = ends(&found, "accuracy");
         assert!((low - 0.8787).abs() < 1e-3 && (high - 0.9180).abs() < 1e-3, "{low} {high}");
-        // A quarter of the rows by weight: twice as wide.
-        let [low, high] = ends(&intervals(&metrics(&all), (900, 225, 1), 1, metrics), "log_loss");
-        assert!((high - low - 0.0784).abs() < 0.012, "{low} {high}");
+        // A quarter of the rows has nearly all of the weight: twice as wide.
+        let weighed = |rows: &[usize]| {
+            let weight = |row: usize| if row.is_multiple_of(4) { 1.0 } else { 1e-6 };
+            let total: f64 = rows.iter().map(|&row| weight(row)).sum();
+            let mean =
+                rows.iter().map(|&row| weight(row) * f64::from((row / 4).is_multiple_of(10))).sum::<f64>() / total;
+            Map::from_iter([("accuracy".to_owned(), json!(1.0 - mean)), ("log_loss".to_owned(), json!(mean))])
+        };
+        let found = intervals(&weighed(&all), (900, 225, 1), 1, weighed);
+        let [low, high] = ends(&found, "log_loss");
+        assert!((high - low - 0.0784).abs() < 0.014, "{low} {high}");
+        let [low, high] = ends(&found, "accuracy");
+        assert!((0.06..0.1).contains(&(high - low)), "{low} {high}");
     }
 
     #[test]

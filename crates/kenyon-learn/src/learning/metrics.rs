@@ -1,10 +1,11 @@
 //! Metrics from answers and truths. Pure arithmetic; nothing here runs a network.
 
+use super::row_weights::RowWeights;
 use crate::nn::probability::{argmax, named};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-/// The metrics of a classifier on labelled rows.
+/// The metrics of a classifier on labelled rows. Shares and means are by the weights of rows, where they weigh differently.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct ClassificationMetrics {
     /// Share of rows whose named class is the true one.
@@ -28,55 +29,78 @@ pub struct ClassificationMetrics {
 const SMALLEST_PROBABILITY: f64 = 1e-15;
 
 /// Figures for `probabilities` `[rows, classes]` row-major against `truths` `[rows]` (class ids). The class that is
-/// named is the one with the largest probability times its factor in `decision`, if there are any.
+/// named is the one with the largest probability times its factor in `decision`, if there are any. Every row counts by its
+/// weight.
 pub fn classification(
     probabilities: &[f32],
     classes: usize,
     truths: &[u32],
     decision: &[f32],
+    weights: RowWeights<'_>,
 ) -> ClassificationMetrics {
-    let matrix = confusion(probabilities, classes, truths, decision);
-    let rows = truths.len().max(1) as f64;
-    let correct: u64 = (0..classes).map(|c| matrix[c][c]).sum();
-    let log_loss = probabilities
-        .chunks_exact(classes.max(1))
-        .zip(truths)
-        .map(|(p, &t)| -f64::from(p.get(t as usize).copied().unwrap_or(0.0)).max(SMALLEST_PROBABILITY).ln())
-        .sum::<f64>()
-        / rows;
+    let matrix = weighted_confusion(probabilities, classes, truths, decision, weights);
+    let total = weights.total(truths.len());
+    let correct: f64 = (0..classes).map(|c| matrix[c][c]).sum();
+    let loss = |(row, (p, &t)): (usize, (&[f32], &u32))| {
+        let probability = f64::from(p.get(t as usize).copied().unwrap_or(0.0)).max(SMALLEST_PROBABILITY);
+        -probability.ln() * weights.of(row)
+    };
+    let losses: f64 = probabilities.chunks_exact(classes.max(1)).zip(truths).enumerate().map(loss).sum();
     ClassificationMetrics {
-        accuracy: correct as f64 / rows,
-        balanced_accuracy: mean(recalls(&matrix).into_iter().flatten()),
-        average_precision: macro_average_precision(probabilities, classes, truths),
+        accuracy: correct / total,
+        balanced_accuracy: mean(recalls_of(&matrix).into_iter().flatten()),
+        average_precision: macro_average_precision(probabilities, classes, truths, weights),
         macro_f1: macro_f1(&matrix),
-        log_loss,
+        log_loss: losses / total,
         auc: (classes == 2).then(|| {
             let scores: Vec<f32> = probabilities.chunks_exact(2).map(|p| p[1]).collect();
-            auc(&scores, truths)
+            auc(&scores, truths, weights)
         }),
-        expected_calibration_error: calibration_curve(probabilities, classes, truths)
-            .iter()
-            .map(|bin| bin.rows as f64 / rows * (bin.accuracy - bin.confidence).abs())
+        expected_calibration_error: calibration_bins(probabilities, classes, truths, weights)
+            .map(|bin| bin.weight / total * (bin.right / bin.weight - bin.confidence / bin.weight).abs())
             .sum(),
     }
 }
 
-/// Rows by true class (outer) and named class (inner); `decision` as in [`classification`].
+/// Rows by true class (outer) and named class (inner), each counted once; `decision` as in [`classification`].
 pub fn confusion(probabilities: &[f32], classes: usize, truths: &[u32], decision: &[f32]) -> Vec<Vec<u64>> {
-    let mut matrix = vec![vec![0; classes]; classes];
-    for (p, &truth) in probabilities.chunks_exact(classes.max(1)).zip(truths) {
-        if let Some(row) = matrix.get_mut(truth as usize) {
-            row[named(p, decision)] += 1;
+    let matrix = weighted_confusion(probabilities, classes, truths, decision, RowWeights::EQUAL);
+    matrix.into_iter().map(|row| row.into_iter().map(|rows| rows as u64).collect()).collect()
+}
+
+/// The weights of the rows of a [`confusion`].
+fn weighted_confusion(
+    probabilities: &[f32],
+    classes: usize,
+    truths: &[u32],
+    decision: &[f32],
+    weights: RowWeights<'_>,
+) -> Vec<Vec<f64>> {
+    let mut matrix = vec![vec![0.0; classes]; classes];
+    for (row, (p, &truth)) in probabilities.chunks_exact(classes.max(1)).zip(truths).enumerate() {
+        if let Some(answers) = matrix.get_mut(truth as usize) {
+            answers[named(p, decision)] += weights.of(row);
         }
     }
     matrix
 }
 
-/// Share of each class's rows that are named right, from a [`confusion`]; none where a class has no rows.
-pub fn recalls(matrix: &[Vec<u64>]) -> Vec<Option<f64>> {
-    let recall = |(class, row): (usize, &Vec<u64>)| {
-        let rows: u64 = row.iter().sum();
-        (rows > 0).then(|| row[class] as f64 / rows as f64)
+/// Share of each class's rows that are named right, by weight; none where a class has no rows. `decision` as in
+/// [`classification`].
+pub fn recalls(
+    probabilities: &[f32],
+    classes: usize,
+    truths: &[u32],
+    decision: &[f32],
+    weights: RowWeights<'_>,
+) -> Vec<Option<f64>> {
+    recalls_of(&weighted_confusion(probabilities, classes, truths, decision, weights))
+}
+
+fn recalls_of(matrix: &[Vec<f64>]) -> Vec<Option<f64>> {
+    let recall = |(class, row): (usize, &Vec<f64>)| {
+        let sum: f64 = row.iter().sum();
+        (sum > 0.0).then(|| row[class] / sum)
     };
     matrix.iter().enumerate().map(recall).collect()
 }
@@ -86,62 +110,65 @@ fn mean(values: impl Iterator<Item = f64>) -> f64 {
     sum / count.max(1) as f64
 }
 
-fn macro_average_precision(probabilities: &[f32], classes: usize, truths: &[u32]) -> f64 {
+fn macro_average_precision(probabilities: &[f32], classes: usize, truths: &[u32], weights: RowWeights<'_>) -> f64 {
     mean((0..classes).filter_map(|class| {
         let scores: Vec<f32> = probabilities.chunks_exact(classes).map(|p| p[class]).collect();
-        average_precision(&scores, |row| truths[row] as usize == class)
+        average_precision(&scores, |row| truths[row] as usize == class, weights)
     }))
 }
 
 /// Mean precision at each positive row, rows in falling order of their score and equal scores at once; none without a
-/// positive row.
-fn average_precision(scores: &[f32], is_positive: impl Fn(usize) -> bool) -> Option<f64> {
+/// positive row. Rows count by their weight.
+fn average_precision(scores: &[f32], is_positive: impl Fn(usize) -> bool, weights: RowWeights<'_>) -> Option<f64> {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-    let (mut sum, mut found, mut start) = (0.0, 0usize, 0);
+    let (mut sum, mut found, mut passed, mut start) = (0.0, 0.0, 0.0, 0);
     while start < order.len() {
         let same = order[start..].iter().take_while(|&&row| scores[row] == scores[order[start]]).count();
-        let positives = order[start..start + same].iter().filter(|&&row| is_positive(row)).count();
+        let mut positives = 0.0;
+        for &row in &order[start..start + same] {
+            passed += weights.of(row);
+            positives += if is_positive(row) { weights.of(row) } else { 0.0 };
+        }
         start += same;
         found += positives;
-        sum += positives as f64 * found as f64 / start as f64;
+        if positives > 0.0 {
+            sum += positives * found / passed;
+        }
     }
-    (found > 0).then(|| sum / found as f64)
+    (found > 0.0).then(|| sum / found)
 }
 
-fn macro_f1(matrix: &[Vec<u64>]) -> f64 {
+fn macro_f1(matrix: &[Vec<f64>]) -> f64 {
     let (mut sum, mut count) = (0.0, 0usize);
     for (class, row) in matrix.iter().enumerate() {
-        let true_rows: u64 = row.iter().sum();
-        let answered: u64 = matrix.iter().map(|r| r[class]).sum();
-        if true_rows + answered > 0 {
-            sum += 2.0 * row[class] as f64 / (true_rows + answered) as f64;
+        let true_rows: f64 = row.iter().sum();
+        let answered: f64 = matrix.iter().map(|r| r[class]).sum();
+        if true_rows + answered > 0.0 {
+            sum += 2.0 * row[class] / (true_rows + answered);
             count += 1;
         }
     }
     sum / count.max(1) as f64
 }
 
-/// Area under the ROC curve by ranks, ties counted half; 0.5 where one class is missing.
-pub fn auc(scores: &[f32], truths: &[u32]) -> f64 {
+/// Area under the ROC curve, ties counted half, rows by their weight; 0.5 where one class is missing.
+pub fn auc(scores: &[f32], truths: &[u32], weights: RowWeights<'_>) -> f64 {
     let mut order: Vec<usize> = (0..scores.len()).collect();
     order.sort_by(|&a, &b| scores[a].total_cmp(&scores[b]));
-    let positives = truths.iter().filter(|&&t| t == 1).count() as f64;
-    let negatives = truths.len() as f64 - positives;
-    if positives == 0.0 || negatives == 0.0 {
-        return 0.5;
-    }
-    let (mut ranks, mut start) = (0.0, 0);
+    let (mut area, mut positives, mut negatives, mut start) = (0.0, 0.0, 0.0, 0);
     while start < order.len() {
-        let mut end = start;
-        while end < order.len() && scores[order[end]] == scores[order[start]] {
-            end += 1;
+        let same = order[start..].iter().take_while(|&&row| scores[row] == scores[order[start]]).count();
+        let (mut above, mut ties) = (0.0, 0.0);
+        for &row in &order[start..start + same] {
+            *(if truths[row] == 1 { &mut above } else { &mut ties }) += weights.of(row);
         }
-        let rank = (start + 1 + end) as f64 / 2.0;
-        ranks += rank * order[start..end].iter().filter(|&&i| truths[i] == 1).count() as f64;
-        start = end;
+        area += above * (negatives + ties / 2.0);
+        positives += above;
+        negatives += ties;
+        start += same;
     }
-    (ranks - positives * (positives + 1.0) / 2.0) / (positives * negatives)
+    if positives > 0.0 && negatives > 0.0 { area / (positives * negatives) } else { 0.5 }
 }
 
 /// One bin of a calibration curve.
@@ -152,37 +179,63 @@ pub struct CalibrationBin {
     pub confidence: f64,
     /// Share of its rows answered right.
     pub accuracy: f64,
-    /// Rows in it.
+    /// Rows in it, each counted once.
     pub rows: u64,
 }
 
-/// Ten equal bins of the largest probability; bins without rows are left out.
-pub fn calibration_curve(probabilities: &[f32], classes: usize, truths: &[u32]) -> Vec<CalibrationBin> {
-    let mut bins = [(0.0f64, 0u64, 0u64); 10];
-    for (p, &truth) in probabilities.chunks_exact(classes.max(1)).zip(truths) {
-        let best = argmax(p);
-        let bin = &mut bins[((p[best] * 10.0) as usize).min(9)];
-        bin.0 += f64::from(p[best]);
-        bin.1 += u64::from(best == truth as usize);
-        bin.2 += 1;
-    }
-    bins.iter()
-        .filter(|bin| bin.2 > 0)
-        .map(|&(sum, right, rows)| CalibrationBin {
-            confidence: sum / rows as f64,
-            accuracy: right as f64 / rows as f64,
-            rows,
+/// Ten equal bins of the largest probability, whose means are by weight; bins without rows are left out.
+pub fn calibration_curve(
+    probabilities: &[f32],
+    classes: usize,
+    truths: &[u32],
+    weights: RowWeights<'_>,
+) -> Vec<CalibrationBin> {
+    calibration_bins(probabilities, classes, truths, weights)
+        .map(|bin| CalibrationBin {
+            confidence: bin.confidence / bin.weight,
+            accuracy: bin.right / bin.weight,
+            rows: bin.rows,
         })
         .collect()
 }
 
-/// Mean absolute error, root mean squared error and R² of `answers` against `truths`.
-pub fn regression(answers: &[f64], truths: &[f64]) -> Map<String, Value> {
-    let rows = truths.len().max(1) as f64;
-    let mean = truths.iter().sum::<f64>() / rows;
-    let absolute: f64 = answers.iter().zip(truths).map(|(a, t)| (a - t).abs()).sum();
-    let squared: f64 = answers.iter().zip(truths).map(|(a, t)| (a - t).powi(2)).sum();
-    let total: f64 = truths.iter().map(|t| (t - mean).powi(2)).sum();
+/// Weighted sums over the rows of a bin.
+#[derive(Clone, Copy, Default)]
+struct BinSums {
+    confidence: f64,
+    right: f64,
+    weight: f64,
+    rows: u64,
+}
+
+/// The bins of a [`calibration_curve`] that have rows.
+fn calibration_bins(
+    probabilities: &[f32],
+    classes: usize,
+    truths: &[u32],
+    weights: RowWeights<'_>,
+) -> impl Iterator<Item = BinSums> {
+    let mut bins = [BinSums::default(); 10];
+    for (row, (p, &truth)) in probabilities.chunks_exact(classes.max(1)).zip(truths).enumerate() {
+        let (best, weight) = (argmax(p), weights.of(row));
+        let bin = &mut bins[((p[best] * 10.0) as usize).min(9)];
+        bin.confidence += f64::from(p[best]) * weight;
+        bin.right += if best == truth as usize { weight } else { 0.0 };
+        bin.weight += weight;
+        bin.rows += 1;
+    }
+    bins.into_iter().filter(|bin| bin.weight > 0.0)
+}
+
+/// Mean absolute error, root mean squared error and R² of `answers` against `truths`, rows by their weight.
+pub fn regression(answers: &[f64], truths: &[f64], weights: RowWeights<'_>) -> Map<String, Value> {
+    let rows = weights.total(truths.len());
+    let sum = |of: &dyn Fn(f64, f64) -> f64| -> f64 {
+        answers.iter().zip(truths).enumerate().map(|(row, (&a, &t))| weights.of(row) * of(a, t)).sum()
+    };
+    let mean = sum(&|_, t| t) / rows;
+    let (absolute, squared) = (sum(&|a, t| (a - t).abs()), sum(&|a, t| (a - t).powi(2)));
+    let total = sum(&|_, t| (t - mean).powi(2));
     let r2 = if total > 0.0 { 1.0 - squared / total } else { 0.0 };
     let figures = json!({"mae": absolute / rows, "rmse": (squared / rows).sqrt(), "r2": r2});
     figures.as_object().cloned().unwrap_or_default()
@@ -195,7 +248,6 @@ pub fn to_map(metrics: &ClassificationMetrics) -> Map<String, Value> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -203,7 +255,7 @@ mod tests {
         // Truth 0,0,1,1; answered 0,1,1,1 with these probabilities of class 1.
         let p1 = [0.1f32, 0.6, 0.7, 0.9];
         let probabilities: Vec<f32> = p1.iter().flat_map(|p| [1.0 - p, *p]).collect();
-        let m = classification(&probabilities, 2, &[0, 0, 1, 1], &[]);
+        let m = classification(&probabilities, 2, &[0, 0, 1, 1], &[], RowWeights::EQUAL);
         assert!((m.accuracy - 0.75).abs() < 1e-9);
         // F1 of class 0: 2·1/(2+1); of class 1: 2·2/(2+3).
         assert!((m.macro_f1 - (2.0 / 3.0 + 0.8) / 2.0).abs() < 1e-9);
@@ -212,7 +264,7 @@ mod tests {
         assert_eq!(m.auc, Some(1.0));
         assert_eq!((m.balanced_accuracy, m.average_precision), (0.75, 1.0));
         // Class 0 counts twice: the second row is named right, the third wrong.
-        let m = classification(&probabilities, 2, &[0, 0, 1, 1], &[3.0, 1.0]);
+        let m = classification(&probabilities, 2, &[0, 0, 1, 1], &[3.0, 1.0], RowWeights::EQUAL);
         assert_eq!((m.accuracy, m.balanced_accuracy), (0.75, 0.75));
         let matrix = confusion(&probabilities, 2, &[0, 0, 1, 1], &[3.0, 1.0]);
         assert_eq!(matrix, [[2, 0], [1, 1]]);
@@ -222,9 +274,10 @@ mod tests {
     fn average_precision_by_hand_and_with_ties() {
         // Positives at ranks 1 and 3: (1/1 + 2/3) / 2.
         let positive = |row: usize| row == 0 || row == 2;
-        assert!((average_precision(&[0.9, 0.8, 0.7, 0.1], positive).unwrap() - 5.0 / 6.0).abs() < 1e-12);
-        assert_eq!(average_precision(&[0.5; 4], positive), Some(0.5));
-        assert_eq!(average_precision(&[0.5; 4], |_| false), None);
+        let equal = RowWeights::EQUAL;
+        assert!((average_precision(&[0.9, 0.8, 0.7, 0.1], positive, equal).unwrap() - 5.0 / 6.0).abs() < 1e-12);
+        assert_eq!(average_precision(&[0.5; 4], positive, equal), Some(0.5));
+        assert_eq!(average_precision(&[0.5; 4], |_| false, equal), None);
     }
 
     #[test]
@@ -232,21 +285,50 @@ mod tests {
         let probabilities: Vec<f32> =
             (0..100).flat_map(|row| if row < 2 { [0.6, 0.4] } else { [0.99, 0.01] }).collect();
         let truths: Vec<u32> = (0..100).map(|row| u32::from(row < 2)).collect();
-        let m = classification(&probabilities, 2, &truths, &[]);
+        let of = |decision: &[f32]| classification(&probabilities, 2, &truths, decision, RowWeights::EQUAL);
+        let m = of(&[]);
         assert_eq!((m.accuracy, m.balanced_accuracy, m.average_precision), (0.98, 0.5, 1.0));
-        assert_eq!(classification(&probabilities, 2, &truths, &[0.5, 25.0]).balanced_accuracy, 1.0);
+        assert_eq!(of(&[0.5, 25.0]).balanced_accuracy, 1.0);
     }
 
     #[test]
     fn auc_counts_ties_half() {
-        assert_eq!(auc(&[0.5, 0.5], &[0, 1]), 0.5);
-        assert_eq!(auc(&[0.9, 0.1], &[0, 1]), 0.0);
+        assert_eq!(auc(&[0.5, 0.5], &[0, 1], RowWeights::EQUAL), 0.5);
+        assert_eq!(auc(&[0.9, 0.1], &[0, 1], RowWeights::EQUAL), 0.0);
+        assert_eq!(auc(&[0.9, 0.1], &[1, 1], RowWeights::EQUAL), 0.5);
     }
 
     #[test]
     fn r2_of_the_mean_is_zero() {
-        let m = regression(&[2.0, 2.0, 2.0], &[1.0, 2.0, 3.0]);
+        let m = regression(&[2.0, 2.0, 2.0], &[1.0, 2.0, 3.0], RowWeights::EQUAL);
         assert_eq!(m["r2"], 0.0);
         assert!((m["mae"].as_f64().unwrap_or(9.0) - 2.0 / 3.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_row_of_weight_three_counts_as_three_rows() {
+        let (probabilities, truths) = ([0.9f32, 0.1, 0.4, 0.6, 0.55, 0.45, 0.2, 0.8], [0, 0, 1, 1]);
+        let copies = [0, 0, 0, 1, 2, 2, 3];
+        let weights = [3.0, 1.0, 2.0, 1.0];
+        let weights = RowWeights::new(Some(&weights));
+        let repeated: Vec<f32> = copies.iter().flat_map(|&row| probabilities[row * 2..][..2].to_vec()).collect();
+        let of_copies: Vec<u32> = copies.iter().map(|&row| truths[row]).collect();
+        let weighed = to_map(&classification(&probabilities, 2, &truths, &[], weights));
+        let counted = to_map(&classification(&repeated, 2, &of_copies, &[], RowWeights::EQUAL));
+        for (name, value) in &counted {
+            let (value, weighed) = (value.as_f64().unwrap(), weighed[name].as_f64().unwrap());
+            assert!((value - weighed).abs() < 1e-9, "{name}: {weighed} against {value}");
+        }
+        let recalls = recalls(&probabilities, 2, &truths, &[], weights);
+        assert_eq!((recalls[0], recalls[1]), (Some(0.75), Some(1.0 / 3.0)));
+        assert_eq!(confusion(&probabilities, 2, &truths, &[]), [[1, 1], [1, 1]]);
+        let curve = calibration_curve(&probabilities, 2, &truths, weights);
+        assert_eq!(curve.iter().map(|bin| bin.rows).sum::<u64>(), 4);
+        let (answers, values) = ([1.0, 2.0, 4.0, 3.0], [1.5, 2.0, 2.0, 5.0]);
+        let of = |rows: &[f64]| -> Vec<f64> { copies.iter().map(|&row| rows[row]).collect() };
+        let counted = regression(&of(&answers), &of(&values), RowWeights::EQUAL);
+        for (name, value) in &regression(&answers, &values, weights) {
+            assert!((value.as_f64().unwrap() - counted[name].as_f64().unwrap()).abs() < 1e-12, "{name}");
+        }
     }
 }

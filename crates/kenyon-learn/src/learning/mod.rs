@@ -21,6 +21,7 @@ pub mod novelty;
 pub mod onnx;
 pub mod paired;
 pub mod residuals;
+pub mod row_weights;
 pub mod stream;
 pub mod verify;
 

@@ -7,10 +7,13 @@
 //! `[batch]` in the target's own unit, as doubles.
 
 use super::bundle::Bundle;
+use crate::data::encoder::Layout;
+use crate::data::encoder::onnx::{Encoded, NoForm};
 use crate::data::target::TargetEncoder;
 use crate::models::Family;
+use crate::models::onnx::no_form;
 use crate::onnx::{BOOL, DOUBLE, FLOAT, Graph, INT64, Node, STRING, integer};
-use crate::{Detail, Error, Kind, Result};
+use crate::{Detail, Error, Result};
 use serde_json::Value;
 
 /// What the exported graph takes.
@@ -28,27 +31,38 @@ pub enum Inputs {
 ///
 /// # Errors
 /// 422 `no_onnx_form` for families whose output is not a fixed graph over one row of features (tokens in an order,
-/// codes by hashing, a memory that grows), and for columns of text and series where `inputs` are columns.
+/// codes by hashing, a memory that grows), and for columns of text, and of pictures in patches, where `inputs` are columns.
 pub fn export(bundle: &Bundle, inputs: Inputs) -> Result<Vec<u8>> {
     let mut graph = Graph::default();
     let mut metadata = vec![("encoder.json", serde_json::to_string(&bundle.encoder).map_err(Error::internal)?)];
-    let features = match inputs {
-        Inputs::Features => graph.input("features", FLOAT, &[None, Some(i64::from(bundle.encoder.width))]),
+    let encoded = match inputs {
+        Inputs::Features => {
+            Encoded::Features(graph.input("features", FLOAT, &[None, Some(i64::from(bundle.encoder.width))]))
+        }
         Inputs::Columns => {
-            let encoder = bundle.encoder.onnx(&mut graph).map_err(|column| {
-                let reason = "text and series are encoded by no ONNX operators";
-                refused(format!("column '{column}' has no ONNX form: {reason}; export with inputs=features"))
-                    .with_details([Detail::column(column, reason)])
+            let encoder = bundle.encoder.onnx(&mut graph).map_err(|NoForm { column, reason }| {
+                // Tokens in an order are no row of features.
+                let instead = match bundle.encoder.layout {
+                    Layout::Bag => "export with inputs=features, or a bundle",
+                    Layout::Tokens => "export a bundle",
+                };
+                let detail = format!("column '{column}' has no ONNX form: {reason}; {instead}");
+                no_form(detail).with_details([Detail::column(column, reason)])
             })?;
             metadata.push(("columns", encoder.columns.to_string()));
-            encoder.features
+            encoder.encoded
         }
     };
-    let Some(logits) = bundle.network.onnx(&mut graph, &features, &bundle.encoder)? else {
+    let logits = match &encoded {
+        Encoded::Features(features) => bundle.network.onnx(&mut graph, features, &bundle.encoder)?,
+        Encoded::Series(series) => bundle.network.onnx_of_series(&mut graph, series)?,
+    };
+    let Some(logits) = logits else {
         let with: Vec<&str> = Family::all().filter(|family| family.has_onnx()).map(|family| family.name()).collect();
         let (name, with) = (bundle.config.family.name(), with.join(", "));
-        return Err(refused(format!(
-            "this model of family {name} has no ONNX form (over columns of a table, {with} have one); export a bundle"
+        return Err(no_form(format!(
+            "this model of family {name} has no ONNX form over {} (over columns of a table, {with} have one); export a bundle",
+            if inputs == Inputs::Features { "features" } else { "its columns" },
         )));
     };
     match &bundle.config.target_encoder {
@@ -78,10 +92,6 @@ pub fn export(bundle: &Bundle, inputs: Inputs) -> Result<Vec<u8>> {
         }
     }
     Ok(graph.into_bytes(metadata))
-}
-
-fn refused(detail: String) -> Error {
-    Error::new(Kind::Unprocessable, "no_onnx_form", detail)
 }
 
 /// The classes as a list in their own type, strings where they have several, and that type.

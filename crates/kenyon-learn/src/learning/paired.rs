@@ -1,6 +1,7 @@
 //! Two models on the same labelled rows: how much their figures differ, and how sure that is.
 
 use super::bundle::Bundle;
+use super::row_weights::{self, RowWeights};
 use crate::Result;
 use crate::data::Table;
 use crate::data::target::{Encoded, TargetEncoder};
@@ -23,8 +24,11 @@ const LISTED: usize = 100;
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Paired {
-    /// Rows that both answered, and whose truth is known.
+    /// Rows that both answered, and whose truth is known; where rows weigh, those with a weight above 0.
     pub rows: usize,
+    /// The column by which rows weigh in the figures, where both models were trained with it and the rows have it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weight: Option<String>,
     /// By the name of each figure.
     #[cfg_attr(feature = "openapi", schema(value_type = std::collections::HashMap<String, PairedFigure>))]
     pub metrics: IndexMap<&'static str, PairedFigure>,
@@ -71,11 +75,24 @@ pub struct EvaluatedRows {
     pub losses: Vec<[f64; 2]>,
     /// Whether the answers are classes.
     pub classes: bool,
+    /// The column by which rows weigh, if they do.
+    pub weight: Option<String>,
+    /// The weights of the rows, each above 0; empty where all weigh alike.
+    pub weights: Vec<f32>,
+}
+
+/// The column by which rows weigh where two models are compared: that of both trainings. Where it is that of one only, each row
+/// counts once.
+pub fn common_weight<'a>(a: &'a Bundle, b: &Bundle) -> Option<&'a str> {
+    a.config.weight.as_deref().filter(|name| b.config.weight.as_deref() == Some(name))
 }
 
 /// Answers the rows of `table` whose truth is known. Where they are those that it was trained on (`learned`), each is answered by
-/// the member that has left it out, if members did.
-pub fn evaluate(bundle: &Bundle, table: &Table, learned: bool) -> Result<EvaluatedRows> {
+/// the member that has left it out, if members did. Rows weigh by the column `weight`, where the table has it.
+///
+/// # Errors
+/// There is no target column, it does not fit, or the weights are bad.
+pub fn evaluate(bundle: &Bundle, table: &Table, learned: bool, weight: Option<&str>) -> Result<EvaluatedRows> {
     let config = &bundle.config;
     let folds = Some(&config.folds).filter(|folds| learned && folds.len() == table.rows);
     let missing = || crate::Error::unprocessable("unknown_column", "the data has no target column");
@@ -86,8 +103,14 @@ pub fn evaluate(bundle: &Bundle, table: &Table, learned: bool) -> Result<Evaluat
         Encoded::Classes(ids) => ids[*row] != UNLABELLED,
         Encoded::Values(values) => values[*row].is_finite(),
     };
-    let rows: Vec<usize> = (0..table.rows).filter(known).collect();
+    let mut rows: Vec<usize> = (0..table.rows).filter(known).collect();
     let mut evaluated = EvaluatedRows { classes: !bundle.classes().is_empty(), ..EvaluatedRows::default() };
+    if let Some(name) = weight.filter(|name| table.column(name).is_some() && !rows.is_empty()) {
+        let weights = row_weights::of_column(table, name, &rows)?;
+        rows.retain(|&row| weights[row] > 0.0);
+        evaluated.weights = rows.iter().map(|&row| weights[row]).collect();
+        evaluated.weight = Some(name.to_owned());
+    }
     for chunk in rows.chunks(CHUNK) {
         let batch = batch.select(chunk);
         let answers = match folds {
@@ -117,7 +140,7 @@ pub fn evaluate(bundle: &Bundle, table: &Table, learned: bool) -> Result<Evaluat
     Ok(evaluated)
 }
 
-/// Compares two models by the rows that both have evaluated.
+/// Compares two models by the rows that both have evaluated, which weigh as they do for the first.
 pub fn compare(a: &EvaluatedRows, b: &EvaluatedRows) -> Paired {
     let mut pairs = Vec::new();
     let mut at = 0;
@@ -130,20 +153,24 @@ pub fn compare(a: &EvaluatedRows, b: &EvaluatedRows) -> Paired {
         }
     }
     let losses: Vec<([f64; 2], [f64; 2])> = pairs.iter().map(|&(i, j)| (a.losses[i], b.losses[j])).collect();
+    let weights: Option<Vec<f32>> = (!a.weights.is_empty()).then(|| pairs.iter().map(|&(i, _)| a.weights[i]).collect());
+    let weights = RowWeights::new(weights.as_deref());
     let figures: [(&'static str, fn([f64; 2]) -> f64); 2] = match a.classes {
         true => [("accuracy", |mean| 1.0 - mean[0]), ("log_loss", |mean| mean[1])],
         false => [("mae", |mean| mean[0]), ("rmse", |mean| mean[1].sqrt())],
     };
     let means = |rows: &mut dyn Iterator<Item = usize>| {
-        let (mut of_a, mut of_b) = ([0.0; 2], [0.0; 2]);
+        let (mut of_a, mut of_b, mut total) = ([0.0; 2], [0.0; 2], 0.0);
         for row in rows {
+            let weight = weights.of(row);
             for k in 0..2 {
-                of_a[k] += losses[row].0[k];
-                of_b[k] += losses[row].1[k];
+                of_a[k] += weight * losses[row].0[k];
+                of_b[k] += weight * losses[row].1[k];
             }
+            total += weight;
         }
-        let n = losses.len().max(1) as f64;
-        (of_a.map(|sum| sum / n), of_b.map(|sum| sum / n))
+        let total = if total > 0.0 { total } else { 1.0 };
+        (of_a.map(|sum| sum / total), of_b.map(|sum| sum / total))
     };
     let all = means(&mut (0..losses.len()));
     let mut random = Random::stream(0, "compare", 0);
@@ -169,7 +196,8 @@ pub fn compare(a: &EvaluatedRows, b: &EvaluatedRows) -> Paired {
         let (row, truth) = (a.rows[i], a.answers[i].1.clone());
         Disagreement { row, a: a.answers[i].0.clone(), b: b.answers[j].0.clone(), truth }
     });
-    Paired { rows: pairs.len(), metrics: figures.into_iter().map(figure).collect(), disagree: listed.collect() }
+    let metrics = figures.into_iter().map(figure).collect();
+    Paired { rows: pairs.len(), weight: a.weight.clone(), metrics, disagree: listed.collect() }
 }
 
 #[cfg(test)]
@@ -183,7 +211,26 @@ mod tests {
             answers: mistakes.iter().map(answer).collect(),
             losses: mistakes.iter().map(|&wrong| [f64::from(u8::from(wrong)), 0.5]).collect(),
             classes: true,
+            ..EvaluatedRows::default()
         }
+    }
+
+    #[test]
+    fn rows_count_by_their_weight() {
+        let mistakes: Vec<bool> = (0..400).map(|i| i % 4 == 0).collect();
+        let weighed = |mistakes: &[bool]| EvaluatedRows {
+            weight: Some("w".to_owned()),
+            weights: (0..400).map(|i| if i % 4 == 0 { 3.0 } else { 1.0 }).collect(),
+            ..evaluated(mistakes)
+        };
+        let found = compare(&weighed(&mistakes), &weighed(&[false; 400]));
+        let accuracy = found.metrics["accuracy"];
+        assert_eq!((found.rows, found.weight.as_deref()), (400, Some("w")));
+        assert!((accuracy.a - 0.5).abs() < 1e-12 && (accuracy.b - 1.0).abs() < 1e-12, "{accuracy:?}");
+        // 300 effective rows of 400: the share of mistakes by weight deviates by about 0.035.
+        let [low, high] = accuracy.interval;
+        assert!(low < 0.5 && 0.5 < high && (0.08..0.2).contains(&(high - low)), "{accuracy:?}");
+        assert_eq!(compare(&evaluated(&mistakes), &evaluated(&[false; 400])).metrics["accuracy"].a, 0.75);
     }
 
     #[test]

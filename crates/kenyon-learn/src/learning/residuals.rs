@@ -1,5 +1,6 @@
 //! The errors of predicted numbers in detail: points for a picture, and how errors depend on the size of the target.
 
+use super::row_weights::RowWeights;
 use serde::Serialize;
 
 /// Points that are kept of any number of rows.
@@ -34,7 +35,7 @@ pub struct QuantileErrors {
     pub to: f64,
     /// The rows.
     pub rows: u64,
-    /// Mean of predicted minus true value.
+    /// Mean of predicted minus true value; here and below rows count by their weight.
     pub bias: f64,
     /// Mean absolute error.
     pub mae: f64,
@@ -43,8 +44,8 @@ pub struct QuantileErrors {
 }
 
 impl Residuals {
-    /// Of predictions and truths; `held` is for each row whether its interval contains the truth.
-    pub(super) fn new(answers: &[f64], truths: &[f64], held: Option<&[bool]>) -> Self {
+    /// Of predictions and truths; `held` is for each row whether its interval contains the truth. All rows weigh more than 0.
+    pub(super) fn new(answers: &[f64], truths: &[f64], held: Option<&[bool]>, weights: RowWeights<'_>) -> Self {
         let mut order: Vec<usize> = (0..truths.len()).collect();
         order.sort_by(|&a, &b| truths[a].total_cmp(&truths[b]));
         let step = (order.len() as f64 / POINTS as f64).max(1.0);
@@ -53,8 +54,8 @@ impl Residuals {
         let groups = (order.len() / FEWEST).clamp(1, QUANTILES);
         let size = order.len().div_ceil(groups).max(1);
         let group = |rows: &[usize]| {
-            let count = rows.len() as f64;
-            let mean = |of: &dyn Fn(usize) -> f64| rows.iter().map(|&row| of(row)).sum::<f64>() / count;
+            let sum: f64 = rows.iter().map(|&row| weights.of(row)).sum();
+            let mean = |of: &dyn Fn(usize) -> f64| rows.iter().map(|&row| weights.of(row) * of(row)).sum::<f64>() / sum;
             QuantileErrors {
                 from: truths[rows[0]],
                 to: truths[rows[rows.len() - 1]],
@@ -95,7 +96,7 @@ mod tests {
         let truths: Vec<f64> = (0..1_000).rev().map(f64::from).collect();
         let answers: Vec<f64> = truths.iter().map(|t| if *t < 800.0 { *t } else { t - 10.0 }).collect();
         let held: Vec<bool> = truths.iter().map(|t| *t < 900.0).collect();
-        let found = Residuals::new(&answers, &truths, Some(&held));
+        let found = Residuals::new(&answers, &truths, Some(&held), RowWeights::EQUAL);
         assert_eq!(found.points.len(), 400);
         assert!(found.points.is_sorted_by(|a, b| a[0] < b[0]) && found.points[399][0] > 990.0);
         assert_eq!(found.quantiles.len(), 5);
@@ -107,10 +108,19 @@ mod tests {
     }
 
     #[test]
+    fn means_of_a_group_are_weighted_and_its_rows_are_counted_once() {
+        let weights = [3.0, 1.0];
+        let found = Residuals::new(&[2.0, 2.0], &[1.0, 2.0], Some(&[true, false]), RowWeights::new(Some(&weights)));
+        let group = found.quantiles[0];
+        assert_eq!((group.rows, group.bias, group.mae, group.coverage), (2, 0.75, 0.75, Some(0.75)));
+        assert_eq!(found.histogram.iter().map(|bin| bin.1).sum::<u64>(), 2);
+    }
+
+    #[test]
     fn few_or_equal_errors_are_no_problem() {
-        let none = Residuals::new(&[], &[], None);
+        let none = Residuals::new(&[], &[], None, RowWeights::EQUAL);
         assert!(none.points.is_empty() && none.histogram.is_empty() && none.quantiles.is_empty());
-        let one = Residuals::new(&[2.0], &[1.0], None);
+        let one = Residuals::new(&[2.0], &[1.0], None, RowWeights::EQUAL);
         assert_eq!((one.histogram, one.quantiles[0].coverage), (vec![(1.0, 1)], None));
     }
 }

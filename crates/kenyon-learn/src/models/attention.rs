@@ -10,13 +10,15 @@ pub(super) use learner::{loss_gradient, row_weights};
 pub(crate) use settings::settings;
 
 use super::candle::{TokenConfig, attention as form};
+use super::family::Rule;
 use super::fold_readouts::{each_by_its_fold, load_fold_readouts, save_fold_readouts};
-use super::recipe::Rule;
+use super::onnx::no_form;
 use super::{
     Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, SavedNetwork, Setting,
     Suitability,
 };
 use crate::Result;
+use crate::data::encoder::onnx::SeriesGraph;
 use crate::data::encoder::{Encoder, Field, Layout};
 use crate::data::plan::ColumnPlan;
 use crate::data::profile::DataProfile;
@@ -431,6 +433,16 @@ impl Network for Attention {
         let a_token_each = self.branch.is_none() && encoder.has_a_token_a_field();
         let network = || onnx::network(graph, features, &encoder.fields, &self.plan.shape, &self.save()?);
         a_token_each.then(network).transpose()
+    }
+
+    fn onnx_of_series(&self, graph: &mut Graph, series: &[SeriesGraph]) -> Result<Option<Node>> {
+        match self.branch.as_ref().filter(|branch| branch.answers_alone()) {
+            Some(branch) => onnx::series_network(graph, branch, series).map(Some),
+            None => Err(no_form(
+                "attention blocks read the windows of its series, whose number varies from row to row, and have no ONNX \
+                 form; train with a `blocks_share` of 0, or export a bundle",
+            )),
+        }
     }
 }
 

@@ -1,7 +1,6 @@
 //! Tests that every family must pass: learn a toy problem, be the same after saving, give
 //! the same bits for the same seed, answer rows one by one as in a batch, explain
 //! its answers, and continue from a checkpoint without a difference.
-#![allow(clippy::unwrap_used)]
 
 mod autograd;
 mod candle;

@@ -17,8 +17,8 @@ use self::folds::FOLDS;
 use self::tensors::{load_groups, load_sums, save_filters, save_readout, save_sums};
 use self::untrained::UntrainedHybrid;
 use super::candle::{HybridConfig, TokenConfig};
+use super::family::Rule;
 use super::fold_readouts::{each_by_its_fold, load_fold_readouts, save_fold_readouts};
-use super::recipe::Rule;
 use super::tensors::{bad, get};
 use super::{
     Activity, Explanation, Family, FamilySpec, LayerActivity, Learner, LearnerSpec, Network, RECALLED, Recalled,

@@ -44,9 +44,8 @@ pub fn layer_code(network: &dyn Network, batch: &Batch, wanted: Option<&str>) ->
     let last = names.len().checked_sub(2).map_or(FEATURES, |at| &names[at]);
     if wanted.is_some_and(|name| name != last && name != FEATURES) {
         let message = format!("there is no such layer; this network has {}", names.join(", "));
-        return Err(
-            Error::unprocessable("unknown_layer", message.clone()).with_details([Detail::path("layer", message)])
-        );
+        let detail = Detail::path("layer", "no layer of this network");
+        return Err(Error::unprocessable("unknown_layer", message).with_details([detail]));
     }
     let (width, values) = (network.feature_width(), network.features(batch)?);
     let layer = match wanted {

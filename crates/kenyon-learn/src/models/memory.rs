@@ -17,7 +17,7 @@ mod texts;
 
 use super::attention::{number, whole};
 use super::candle::{TokenConfig, memory as form};
-use super::recipe::Rule;
+use super::family::Rule;
 use super::{FamilySpec, Learner, LearnerSpec, Network, SavedNetwork, Schedule, Setting, Suitability, Task};
 use crate::Result;
 use crate::data::ColumnKind;

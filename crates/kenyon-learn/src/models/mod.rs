@@ -1,6 +1,6 @@
 //! The families, and the traits of trained networks and of networks in training.
 //!
-//! A new family is one file here and one line in [`registry`].
+//! A new family is one file here and one line in `registry.rs`.
 
 pub(crate) mod attention;
 pub mod autograd;
@@ -8,14 +8,15 @@ pub mod candle;
 pub(crate) mod candle_network;
 #[cfg(test)]
 mod conformance;
+pub mod family;
 mod fold_readouts;
 pub(crate) mod hybrid;
 mod layers;
 mod members;
 pub(crate) mod memory;
-mod onnx;
+pub(crate) mod onnx;
 pub mod recipe;
-pub mod registry;
+mod registry;
 mod reports;
 pub mod settings;
 pub(crate) mod sparse_mlp;
@@ -25,6 +26,7 @@ mod toy;
 
 use crate::data::Batch;
 use crate::data::encoder::Encoder;
+use crate::data::encoder::onnx::SeriesGraph;
 use crate::nn::Tensors;
 use crate::onnx::{Graph, Node};
 use crate::{Error, Result};
@@ -33,8 +35,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 pub use crate::data::Task;
+pub use family::{Family, FamilySpec, SavedNetwork, Suitability};
 pub use layers::{LayerCode, layer_code, layer_names};
-pub use registry::{Family, FamilySpec, SavedNetwork, Suitability};
 pub use reports::{Activity, Explanation, LayerActivity, RECALLED, Recalled, RecalledRow, leave_one_out};
 
 /// One setting of a family: enough to check a request, draw a form and write JSON Schema.
@@ -358,6 +360,14 @@ pub trait Network: Send + Sync {
     /// # Errors
     /// Tensors that are missing.
     fn onnx(&self, _graph: &mut Graph, _features: &Node, _encoder: &Encoder) -> Result<Option<Node>> {
+        Ok(None)
+    }
+
+    /// The same on the steps of its series.
+    ///
+    /// # Errors
+    /// 422 `no_onnx_form`, with the reason.
+    fn onnx_of_series(&self, _graph: &mut Graph, _series: &[SeriesGraph]) -> Result<Option<Node>> {
         Ok(None)
     }
 }

@@ -2,8 +2,13 @@
 
 use crate::nn::Tensors;
 use crate::onnx::{Graph, Node, integer};
-use crate::{Error, Result};
+use crate::{Error, Kind, Result};
 use candle_core::Tensor;
+
+/// 422 `no_onnx_form`.
+pub(crate) fn no_form(detail: impl Into<String>) -> Error {
+    Error::new(Kind::Unprocessable, "no_onnx_form", detail)
+}
 
 /// A saved tensor of `dims` dimensions.
 pub(super) fn tensor(graph: &mut Graph, name: &str, tensors: &Tensors, dims: usize) -> Result<Node> {

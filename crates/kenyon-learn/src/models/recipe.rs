@@ -4,33 +4,19 @@
 //! else from [`Setting::otherwise`]. Each rule has a description, the settings that override it and its
 //! measured gain; `cargo run --release -p kenyon-learn --example measure_recipes` measures each against its absence.
 
-use super::{Family, Setting};
+use super::Setting;
+use super::family::{Family, Rule};
 use crate::data::encoder::EncoderOptions;
 use crate::data::profile::DataProfile;
 use serde_json::{Map, Value, json};
 
-/// A default that depends on data.
-#[derive(Clone, Copy, Debug)]
-pub struct Rule {
-    /// Its name for the measuring command, unique within its family.
-    pub name: &'static str,
-    /// What it does and why, in one sentence.
-    pub sentence: &'static str,
-    /// The settings it decides; one that a request names overrides it.
-    pub settings: &'static [&'static str],
-    /// The gain that was measured, and on what.
-    pub measured: &'static str,
-    /// The values as an object, where it applies; gets the settings that are decided already.
-    pub values: fn(&DataProfile, &Map<String, Value>) -> Option<Value>,
-}
-
 /// Rules that belong to no family.
 pub static GENERAL: &[Rule] = &[Rule {
     name: "large_data_holds_out_less",
-    sentence: "From 20,000 rows on a tenth of them calibrates as well as a fifth.",
+    sentence: "From 50,000 rows on a tenth of them stops and calibrates as well as a fifth, and more are learned.",
     settings: &["validation"],
-    measured: "not measured yet",
-    values: |data, _| (data.rows >= 20_000).then(|| json!({ "validation": 0.1 })),
+    measured: "make_table.py, means of 3 seeds: 72,800 rows log loss .4068 instead of .4087; of fewer a tenth is too little: 33,600 rows .4130 instead of .4103, airlines with 24,600 .6288 instead of .6163",
+    values: |data, _| (data.rows >= 50_000).then(|| json!({ "validation": 0.1 })),
 }];
 
 /// The family, encoder and settings of a training.
@@ -87,7 +73,6 @@ fn apply(rules: &[Rule], data: &DataProfile, config: &mut Map<String, Value>, wi
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::data::Task;
     use crate::data::profile::FeatureProfile;

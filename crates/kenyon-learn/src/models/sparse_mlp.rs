@@ -14,8 +14,8 @@ mod vocabulary;
 
 use super::autograd::AutogradLearner;
 use super::candle::{TokenConfig, sparse_mlp as form};
+use super::family::Rule;
 use super::members::each_by_its_member;
-use super::recipe::Rule;
 use super::{
     FamilySpec, Learner, LearnerSpec, MemberLearner, Network, Next, Position, SavedNetwork, Schedule, Setting,
     Suitability, Targets,

@@ -32,7 +32,7 @@ impl Graph {
         name.clone_into(&mut self.proto.name);
     }
 
-    /// Declares an input; dimensions without a size are the batch.
+    /// Declares an input; the first dimension without a size is the batch, another one the steps of a series.
     pub(crate) fn input(&mut self, name: &str, elem_type: i32, dims: &[Option<i64>]) -> Node {
         self.proto.input.push(value_info(name, elem_type, dims));
         Node(name.to_owned())
@@ -167,12 +167,13 @@ pub(crate) fn list(name: &str, values: &[i64]) -> AttributeProto {
     AttributeProto { name: name.into(), ints: values.to_vec(), r#type: 7, ..AttributeProto::default() }
 }
 
-/// A named tensor of the graph's interface; dimensions without a size are the batch.
+/// A named tensor of the graph's interface. Of two series each has its own number of steps.
 fn value_info(name: &str, elem_type: i32, dims: &[Option<i64>]) -> ValueInfoProto {
-    let dim = |size: &Option<i64>| Dimension {
-        value: Some(size.map_or_else(|| DimensionValue::Param("batch".into()), DimensionValue::Value)),
+    let free = |at: usize| if at == 0 { "batch".to_owned() } else { format!("steps of {name}") };
+    let dim = |(at, size): (usize, &Option<i64>)| Dimension {
+        value: Some(size.map_or_else(|| DimensionValue::Param(free(at)), DimensionValue::Value)),
     };
-    let shape = Some(TensorShapeProto { dim: dims.iter().map(dim).collect() });
+    let shape = Some(TensorShapeProto { dim: dims.iter().enumerate().map(dim).collect() });
     let r#type = Some(TypeProto { tensor_type: Some(TensorType { elem_type, shape }) });
     ValueInfoProto { name: name.into(), r#type }
 }

@@ -67,7 +67,7 @@ fn observed(replica: &StreamHandle) -> u64 {
 }
 
 /// A client has rows learned by its replica, the second time also by a retry at the other one.
-fn teach(log: &StreamLog, replicas: &[Arc<StreamHandle>; 2], client: usize) {
+fn observe_rows(log: &StreamLog, replicas: &[Arc<StreamHandle>; 2], client: usize) {
     for record in 0..RECORDS {
         let own = &replicas[client];
         let before = observed(own);
@@ -100,7 +100,7 @@ pub(crate) fn what_was_acknowledged_is_learned_once_by_every_replica() {
     let mut others: Vec<_> = (0..2)
         .map(|client| {
             let (log, replicas) = (Arc::clone(&log), replicas.clone());
-            thread::spawn(move || teach(&log, &replicas, client))
+            thread::spawn(move || observe_rows(&log, &replicas, client))
         })
         .collect();
     let first = Arc::clone(&replicas[0]);

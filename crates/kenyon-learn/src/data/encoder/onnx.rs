@@ -1,7 +1,9 @@
 //! The encoder as ONNX operators: an input a column, each `[batch, 1]` (vectors and pictures `[batch, elements]`).
 //!
 //! Numbers, timestamps (Unix seconds) and booleans (1 and 0) are doubles, NaN where there is no value; categories are
-//! strings in their canonical form, empty where there is none; elements of vectors are floats.
+//! strings in their canonical form, empty where there is none; elements of vectors and steps of series are floats.
+
+mod series;
 
 use super::columns::Fitted;
 use super::pairs::{Cells, Paired};
@@ -11,48 +13,63 @@ use crate::data::kinds::canonical;
 use crate::onnx::{BOOL, DOUBLE, FLOAT, Graph, Node, STRING, integer};
 use indexmap::{IndexMap, IndexSet};
 use serde_json::{Value, json};
+pub(crate) use series::{SeriesGraph, positions};
 
 /// The encoder's operators.
 #[derive(Debug)]
 pub(crate) struct EncoderGraph {
-    /// Rows of features, `[batch, width]`.
-    pub(crate) features: Node,
-    /// What the inputs are, for the file's metadata: name, kind, type and shape.
+    /// What the network reads.
+    pub(crate) encoded: Encoded,
+    /// What the inputs are, for the file's metadata: name, kind, type and shape, and the data's own columns where several are
+    /// read as one.
     pub(crate) columns: Value,
 }
 
+/// Encoded rows.
+#[derive(Debug)]
+pub(crate) enum Encoded {
+    /// Rows of features, `[batch, width]`.
+    Features(Node),
+    /// The series columns step by step, where there are any that are cut into window tokens.
+    Series(Vec<SeriesGraph>),
+}
+
+/// A column without an ONNX form.
+#[derive(Debug)]
+pub(crate) struct NoForm {
+    /// Its name.
+    pub(crate) column: String,
+    /// Why it has none.
+    pub(crate) reason: &'static str,
+}
+
 impl Encoder {
-    /// Adds an input for each column and the operators that encode it. An error names the first column that has no
-    /// such form: text and series.
-    pub(crate) fn onnx(&self, graph: &mut Graph) -> Result<EncoderGraph, String> {
+    /// Adds an input for each column and the operators that encode it.
+    ///
+    /// # Errors
+    /// The first column that has no such form.
+    pub(crate) fn onnx(&self, graph: &mut Graph) -> Result<EncoderGraph, NoForm> {
         let (mut inputs, mut columns) = (IndexMap::new(), Vec::new());
         let mut free = 0;
         for (field, fitted) in self.fields.iter().zip(&self.fitted) {
-            let (element, width) = match fitted {
-                Fitted::Number { .. } | Fitted::Timestamp { .. } | Fitted::Boolean => (DOUBLE, 1),
-                Fitted::Category { .. } => (STRING, 1),
-                Fitted::Vector { width, .. } => (FLOAT, *width),
-                Fitted::Text { .. }
-                | Fitted::Words
-                | Fitted::Patches { .. }
-                | Fitted::Windows { .. }
-                | Fitted::Pooled { .. }
-                | Fitted::Encoded { .. } => return Err(field.name.clone()),
-            };
+            let refused = |reason| NoForm { column: field.name.clone(), reason };
+            let (element, dims) = input_of(fitted).map_err(refused)?;
             if field.start != free {
-                return Err(field.name.clone());
+                return Err(refused("its features are not behind those of the column before"));
             }
             free = field.start + field.width;
-            inputs.insert(field.name.as_str(), graph.input(&field.name, element, &[None, Some(width as i64)]));
-            columns.push(describe(field, element, width));
+            let batch = std::iter::once(None).chain(dims.iter().copied()).collect::<Vec<_>>();
+            inputs.insert(field.name.as_str(), graph.input(&field.name, element, &batch));
+            columns.push(self.describe(field, element, &dims));
         }
-        let mut parts = Vec::with_capacity(inputs.len());
-        for (fitted, (_, input)) in self.fitted.iter().zip(&inputs) {
+        let (mut parts, mut series) = (Vec::with_capacity(inputs.len()), Vec::new());
+        for (index, (fitted, (_, input))) in self.fitted.iter().zip(&inputs).enumerate() {
             match fitted {
                 Fitted::Number { scale, edges, pairs } => {
                     number(graph, input, (scale, edges), &mut parts);
                     for pair in pairs {
-                        let other = inputs.get(pair.with.as_str()).ok_or_else(|| pair.with.clone())?;
+                        let missing = || NoForm { column: pair.with.clone(), reason: "it is not an input" };
+                        let other = inputs.get(pair.with.as_str()).ok_or_else(missing)?;
                         paired(graph, [input, other], pair, &mut parts);
                     }
                 }
@@ -60,21 +77,56 @@ impl Encoder {
                 Fitted::Boolean => boolean(graph, input, &mut parts),
                 Fitted::Category { names, slots } => parts.push(category(graph, input, names, *slots)),
                 Fitted::Vector { width, scaling, .. } => parts.push(vector(graph, input, *width, scaling)),
+                Fitted::Pooled { pooled } => parts.extend(series::statistics(graph, input, pooled)),
+                Fitted::Windows { windows } => series.push(series::steps(graph, input, index, windows)),
                 _ => {}
             }
         }
-        let features = graph.op("Concat", &parts.iter().collect::<Vec<_>>(), vec![integer("axis", 1)]);
-        Ok(EncoderGraph { features, columns: columns.into() })
+        let encoded = if series.is_empty() {
+            Encoded::Features(graph.op("Concat", &parts.iter().collect::<Vec<_>>(), vec![integer("axis", 1)]))
+        } else {
+            Encoded::Series(series)
+        };
+        Ok(EncoderGraph { encoded, columns: columns.into() })
+    }
+
+    fn describe(&self, field: &Field, element: i32, dims: &[Option<i64>]) -> Value {
+        let element = match element {
+            DOUBLE => "double",
+            STRING => "string",
+            _ => "float",
+        };
+        let shape = match &field.shape {
+            Some(shape) => json!(shape),
+            None => dims.iter().map(|size| size.unwrap_or(-1)).collect(),
+        };
+        let mut column = json!({ "name": field.name, "kind": field.kind, "type": element, "shape": shape });
+        let plan = self.inputs.iter().find(|plan| plan.name == field.name);
+        if let Some(members) = plan.and_then(|plan| plan.members.as_ref()) {
+            column["members"] = json!(members);
+        }
+        column
     }
 }
 
-fn describe(field: &Field, element: i32, width: usize) -> Value {
-    let element = match element {
-        DOUBLE => "double",
-        STRING => "string",
-        _ => "float",
+/// The type of a column's input and its size after the batch (`None` for the steps of a series), or why it has none.
+fn input_of(fitted: &Fitted) -> Result<(i32, Vec<Option<i64>>), &'static str> {
+    let steps = |channels: usize| match channels {
+        1 => vec![None],
+        channels => vec![None, Some(channels as i64)],
     };
-    json!({ "name": field.name, "kind": field.kind, "type": element, "shape": field.shape.clone().unwrap_or(vec![width]) })
+    Ok(match fitted {
+        Fitted::Number { .. } | Fitted::Timestamp { .. } | Fitted::Boolean => (DOUBLE, vec![Some(1)]),
+        Fitted::Category { .. } => (STRING, vec![Some(1)]),
+        Fitted::Vector { width, .. } => (FLOAT, vec![Some(*width as i64)]),
+        Fitted::Windows { windows } => (FLOAT, steps(windows.cut().0)),
+        Fitted::Pooled { pooled } => (FLOAT, steps(pooled.channels())),
+        Fitted::Text { .. } | Fitted::Words => {
+            return Err("the words and n-grams of a text are hashed, and ONNX has no operator for that");
+        }
+        Fitted::Encoded { .. } => return Err("a pretrained encoder reads it, which is not part of the model"),
+        Fitted::Patches { .. } => return Err("pictures are read as tokens, a patch each"),
+    })
 }
 
 /// Whether each element has a value, and the elements with zero where it has none.
@@ -258,4 +310,53 @@ fn vector(graph: &mut Graph, input: &Node, width: usize, scaling: &Scaling) -> N
     };
     let [_, clean] = known(graph, &scaled, &zero);
     graph.op("Clip", &[&clean, &low, &high], vec![])
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::data::encoder::Layout;
+    use crate::data::plan::ColumnPlan;
+    use crate::data::{Column, ColumnKind, Table};
+
+    fn encoder(name: &str, column: Column, plan: ColumnPlan, layout: Layout) -> Encoder {
+        let table = Table { rows: 4, columns: vec![(name.into(), column)] };
+        Encoder::fit(&table, &[0, 1, 2, 3], &[plan], layout).unwrap()
+    }
+
+    #[test]
+    fn a_series_is_an_input_of_any_length() {
+        let series = |channels| Column::Series {
+            channels,
+            offsets: vec![0, 3, 5, 9, 12],
+            values: (0..12 * channels).map(|i| (i % 5) as f32).collect(),
+        };
+        for layout in [Layout::Bag, Layout::Tokens] {
+            for (channels, shape) in [(1, json!([-1])), (2, json!([-1, 2]))] {
+                let plan = ColumnPlan {
+                    channels: Some(channels),
+                    members: (channels == 1).then(|| vec!["s0".into(), "s1".into()]),
+                    ..ColumnPlan::new("s", ColumnKind::Sequence)
+                };
+                let made = encoder("s", series(channels), plan, layout).onnx(&mut Graph::default()).unwrap();
+                assert_eq!(made.columns[0]["shape"], shape, "{layout:?}");
+                assert_eq!(made.columns[0]["type"], "float");
+                assert_eq!(made.columns[0]["members"].is_array(), channels == 1);
+                assert_eq!(matches!(made.encoded, Encoded::Series(_)), layout == Layout::Tokens);
+            }
+        }
+    }
+
+    #[test]
+    fn a_column_without_a_form_is_named_with_the_reason() {
+        let texts = ["a word", "two words", "a third", "more of them"].map(|text| Some(text.into()));
+        for layout in [Layout::Bag, Layout::Tokens] {
+            let plan = ColumnPlan::new("note", ColumnKind::Text);
+            let encoder = encoder("note", Column::Text(texts.to_vec()), plan, layout);
+            let refused = encoder.onnx(&mut Graph::default()).unwrap_err();
+            assert_eq!(refused.column, "note");
+            assert!(refused.reason.contains("hashed"), "{}", refused.reason);
+        }
+    }
 }

@@ -58,6 +58,11 @@ impl Windows {
         (self.channels, self.window, self.stride)
     }
 
+    /// A scale a channel.
+    pub(super) fn scales(&self) -> &[Scale] {
+        &self.scales
+    }
+
     /// How far beyond the fitted range a step lies, in `[0, 1]`.
     pub(super) fn out_of_range(&self, values: &[f32]) -> f32 {
         let one = |(i, value): (usize, &f32)| self.scales[i % self.channels].out_of_range(f64::from(*value));
@@ -145,7 +150,7 @@ pub(super) struct Pooled {
 }
 
 /// Mean, deviation, least, largest of whole and thirds; first, last, mean step.
-const STATISTICS: usize = 4 * 4 + 3;
+pub(super) const STATISTICS: usize = 4 * 4 + 3;
 
 impl Pooled {
     pub(super) fn fit(values: &[f32], offsets: &[usize], channels: usize, rows: &[usize]) -> Self {
@@ -165,6 +170,15 @@ impl Pooled {
     pub(super) fn width(&self) -> usize {
         // The last entry means that the series is empty.
         self.channels * STATISTICS + 1
+    }
+
+    pub(super) fn channels(&self) -> usize {
+        self.channels
+    }
+
+    /// A scale a statistic.
+    pub(super) fn scales(&self) -> &[Scale] {
+        &self.scales
     }
 
     /// How far beyond the fitted range one of its statistics lies, in `[0, 1]`.

@@ -1,5 +1,5 @@
 //! The text format of the bAbI tasks: numbered lines, a story starting over at 1; a question's line
-//! carries its answer and the numbers of the facts that support it, between tabs.
+//! contains its answer and the numbers of the facts that support it, between tabs.
 //!
 //! A question becomes a row: `context` (the facts so far), `question`, `answer`. The supporting facts
 //! are left out: as a column they would reveal the answer.

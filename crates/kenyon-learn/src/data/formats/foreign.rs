@@ -17,8 +17,8 @@ const FORMATS: &[(&[u8], &str, &str)] = &[
     (b"7z\xbc\xaf", "a 7-Zip archive", "send the file inside it"),
     (b"%PDF", "a PDF document", "export the table as CSV"),
     (b"{\\rtf", "an RTF document", "save it as plain text"),
-    (b"\x89PNG", "an image", "send a table whose rows carry images as base64 text"),
-    (b"\xff\xd8\xff", "an image", "send a table whose rows carry images as base64 text"),
+    (b"\x89PNG", "an image", "send a table whose rows contain images as base64 text"),
+    (b"\xff\xd8\xff", "an image", "send a table whose rows contain images as base64 text"),
 ];
 
 /// Whether the first line that is no comment declares a relation.

@@ -197,6 +197,7 @@ impl<'s, S: RowSink> Rows<'s, S> {
         self.names.push(key.into());
         self.index.insert(key.into(), self.names.len() - 1);
         self.seen.push(0);
+        self.sink.unnamed(self.names.len() - 1);
         let detail = format!("a field has no name in the data and is read as '{own}'");
         self.sink.warn(Warning::new(WarningCode::UnnamedColumn, Some(&own), detail));
         Ok(self.names.len() - 1)

@@ -307,6 +307,9 @@ pub(crate) trait RowSink {
     /// The column cannot be read, for this reason; no cell of it follows.
     fn unreadable(&mut self, _column: usize, _reason: &str) {}
 
+    /// The column has no name in the file, so the reader gave it one.
+    fn unnamed(&mut self, _column: usize) {}
+
     /// A warning of the reader about the file.
     fn warn(&mut self, _warning: Warning) {}
 

@@ -28,6 +28,7 @@ pub(super) fn send(
             let base = if i == 0 { INDEX.to_owned() } else { format!("column_{}", i + 1) };
             let own = free(&base, &mut taken);
             sink.column(&own, kind(i))?;
+            sink.unnamed(i);
             let detail = format!("column {} has no name in the file and is read as '{own}'", i + 1);
             sink.warn(Warning::new(WarningCode::UnnamedColumn, Some(&own), detail));
         } else if !seen.insert(name) {

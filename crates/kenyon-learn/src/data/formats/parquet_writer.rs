@@ -185,7 +185,6 @@ fn objects(lines: &mut File, mut take: impl FnMut(Map<String, Value>) -> Result<
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::data::formats::{self, Limits};
     use crate::data::{ColumnKind, plan, schema};

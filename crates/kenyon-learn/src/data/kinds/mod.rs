@@ -257,7 +257,6 @@ pub(in crate::data) fn single(x: f64) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use serde_json::json;
 

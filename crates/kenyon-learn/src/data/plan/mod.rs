@@ -56,7 +56,7 @@ pub struct Resolved {
     pub task: Task,
     /// The features, in the order of the data.
     pub inputs: Vec<ColumnPlan>,
-    /// Columns of the data that are not features; a predict row may carry them, and they are not read.
+    /// Columns of the data that are not features; a predict row may have them, and they are not read.
     pub ignored: Vec<String>,
 }
 

@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 /// Whole numbers with at most this many different values are read as classes.
 const MOST_NUMBER_CLASSES: u64 = 20;
 
-/// Applies a training request to a dataset's columns. Errors carry the JSON path of the field.
+/// Applies a training request to a dataset's columns. Errors contain the JSON path of the field.
 pub fn resolve(summary: &Summary, features: &Features, target: &str, task: Option<Task>) -> Result<Resolved> {
     let columns = Columns::new(summary);
     let (target, task) = resolve_target(&columns, features, target, task)?;
@@ -293,7 +293,7 @@ fn single<'s>(
     info: &'s ColumnInfo,
     member: bool,
 ) -> Result<(Vec<&'s str>, Option<ColumnPlan>)> {
-    // The name as the data owns it, to outlive the request.
+    // The name as the data owns it: the request is dropped earlier.
     let own = columns.by_name.get_key_value(name).map_or("", |(key, _)| *key);
     let Some(kind) = group.kind.kind() else { return Ok((vec![own], None)) };
     if info.unused == Some(Unused::Unreadable) {

@@ -189,7 +189,6 @@ impl RowSink for Chunks<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use std::io::Write;
 

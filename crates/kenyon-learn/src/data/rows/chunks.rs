@@ -149,7 +149,6 @@ impl RowSink for ChunkSink<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::data::formats::{Header, ReadOptions};
     use crate::data::plan::ColumnPlan;

@@ -361,6 +361,10 @@ impl RowSink for Gathering<'_> {
         self.columns[column].unreadable_why = Some(reason.to_owned());
     }
 
+    fn unnamed(&mut self, column: usize) {
+        self.columns[column].unnamed = true;
+    }
+
     fn warn(&mut self, warning: Warning) {
         self.warnings.push(warning);
     }

@@ -1,5 +1,7 @@
 //! Runs of numbered number columns (`p0`…`p783`, `t1`…`t96`, `pixel_0_0`…`pixel_7_7`) become one vector where
 //! their values are similar.
+//!
+//! Names that have a stem in common and end in consecutive numbers may be a run; what the words mean has no effect.
 
 use super::alike::{Alike, Members};
 use super::{ColumnInfo, ColumnKind, Spelling};

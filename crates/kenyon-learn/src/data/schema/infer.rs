@@ -152,7 +152,7 @@ fn survey(part: &RowFile, limits: &Limits, known: Option<&Summary>) -> Result<Su
     let columns = pass.columns.into_iter().zip(readings).map(|(mut stats, reading)| {
         let mut info = describe(&mut stats, reading, rows, &mut warnings);
         if known.is_none() {
-            notes::mark_index(&mut info, rows, &warnings);
+            notes::mark_index(&mut info, rows, stats.unnamed);
             warnings.extend(notes::of_column(&info, rows));
         }
         warnings.extend(notes::extremes(&stats, &info));

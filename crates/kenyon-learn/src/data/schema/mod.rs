@@ -86,7 +86,7 @@ pub struct ColumnInfo {
     pub histogram: Vec<(String, u64)>,
 }
 
-/// Half of a pair of a name and a count; generators of clients know no pairs.
+/// Half of a pair of a name and a count; client generators do not support tuples.
 #[cfg(feature = "openapi")]
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(untagged)]

@@ -85,14 +85,9 @@ fn all_different(info: &ColumnInfo, rows: u64) -> bool {
     kind && rows >= 2 && info.missing == 0 && info.distinct as f64 >= 0.95 * rows as f64
 }
 
-/// A column without a name whose values number the rows is left out unless a training names it.
-pub(super) fn mark_index(info: &mut ColumnInfo, rows: u64, warnings: &[Warning]) {
-    let unnamed =
-        warnings.iter().any(|w| w.code == WarningCode::UnnamedColumn && w.column.as_deref() == Some(&info.name));
-    let made_up = info.name.starts_with("index") || info.name.starts_with("column_");
-    // What pandas calls a column without a name when it writes it again.
-    let pandas = info.name.strip_prefix("Unnamed: ").is_some_and(|n| n.bytes().all(|b| b.is_ascii_digit()));
-    if ((unnamed && made_up) || pandas) && info.unused.is_none() && all_different(info, rows) {
+/// A column that the file has no name for and whose values number the rows is left out unless a training names it.
+pub(super) fn mark_index(info: &mut ColumnInfo, rows: u64, unnamed: bool) {
+    if unnamed && info.unused.is_none() && all_different(info, rows) {
         info.unused = Some(Unused::Index);
     }
 }
@@ -115,16 +110,19 @@ pub(super) fn of_column(info: &ColumnInfo, rows: u64) -> Option<Warning> {
         return warning(WarningCode::Constant, "every row has the same value".into());
     }
     let dense = info.min.zip(info.max).is_some_and(|(low, high)| high - low < 1.5 * rows as f64);
-    if rows >= MIN_ROWS
-        && all_different(info, rows)
-        && (info.kind == ColumnKind::Category || dense || is_key(&info.name))
-    {
-        return warning(WarningCode::Identifier, "nearly every row has a value of its own".into());
+    if rows >= MIN_ROWS && all_different(info, rows) {
+        let detail = "nearly every row has a value of its own";
+        if info.kind == ColumnKind::Category || dense {
+            return warning(WarningCode::Identifier, detail.into());
+        }
+        if is_key(&info.name) {
+            return warning(WarningCode::Identifier, format!("{detail}, and the name is one of identifiers"));
+        }
     }
     None
 }
 
-/// Whether a name suggests that its column identifies rows.
+/// Whether a name suggests that its column identifies rows. A warning alone depends on it: how the column is used does not.
 fn is_key(name: &str) -> bool {
     let lower = name.to_ascii_lowercase();
     ["id", "uuid", "guid", "key", "index", "rowid", "row_number"].contains(&lower.as_str())

@@ -52,6 +52,8 @@ impl Reading {
 /// Gathered statistics of a column.
 pub(super) struct Stats {
     pub(super) name: String,
+    /// Whether the file has no name for it.
+    pub(super) unnamed: bool,
     /// How it is read, once that is known: by the dataset appended to, the format, or an earlier pass.
     pub(super) reading: Option<Reading>,
     /// Cells with a value; words for "no value" and cells that do not fit are none.
@@ -141,6 +143,7 @@ impl Stats {
     pub(super) fn new(name: &str, bounds: Bounds) -> Self {
         Self {
             name: name.to_owned(),
+            unnamed: false,
             reading: None,
             present: 0,
             misfits: 0,

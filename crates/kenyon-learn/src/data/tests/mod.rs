@@ -1,5 +1,4 @@
 //! From files to tables: every format, and errors in them.
-#![allow(clippy::unwrap_used)]
 
 mod bad_input;
 mod bundled;

@@ -62,6 +62,14 @@ fn an_index_is_left_out_unless_it_is_requested() {
 }
 
 #[test]
+fn a_column_with_a_name_is_used_whatever_the_name_is() {
+    for names in ["id,a,y", "index,index,y", "column_1,column_2,y", "Unnamed: 0,Unnamed: 1,y"] {
+        let (summary, _) = warned(format!("{names}\n0,5,p\n1,6,q\n2,7,p\n").as_bytes());
+        assert!(summary.columns.iter().all(|column| column.unused.is_none()), "{names}");
+    }
+}
+
+#[test]
 fn warnings_are_kept_and_added_to_by_an_append() {
     let (_file, _, known) = upload(b"a,y\n1,p\n2,q\n1,p\n", &ReadOptions::default()).unwrap();
     let (_more, part) = file(b"a,y\n5,p\n5,p\n", None).unwrap();

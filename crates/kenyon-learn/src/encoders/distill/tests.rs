@@ -1,5 +1,4 @@
 //! A static encoder of a tiny transformer.
-#![allow(clippy::unwrap_used)]
 
 use super::*;
 use std::cell::Cell;

@@ -136,57 +136,82 @@ pub(super) fn open(config: &Config, weights: &mut Weights) -> Result<Convolution
     if depths.iter().sum::<usize>() > MOST_BLOCKS || depths.len() != config.strides.len() {
         return Err(refused("config.json: num_block_repeats and strides are those of no supported network"));
     }
-    let named = |at: &str| format!("{prefix}{at}");
-    let full = |weights: &mut Weights, at: &str, norm: &str, inputs: usize, moves: Moves| -> Result<Step> {
-        dense(weights, &Named { convolution: &named(at), norm: &named(norm), epsilon }, inputs, moves)
-    };
-    let plain = |then: Activation| Moves { stride: 1, padding: Padding::Fixed(0, 0), then };
+    let mut parts = Parts { weights, prefix, then, epsilon, odd: &config.depthwise_padding };
     let moves = Moves { stride: 2, padding: Padding::Fixed(0, 1), then };
-    let first = full(weights, "embeddings.convolution", "embeddings.batchnorm", 3, moves)?;
+    let first = parts.dense("embeddings.convolution", "embeddings.batchnorm", 3, moves)?;
     let mut inputs = first.outputs().unwrap_or(0);
     let mut blocks = vec![Block::plain(vec![first])];
     for (depth, stride) in depths.into_iter().zip(&config.strides) {
         for layer in 0..depth {
-            let number = blocks.len() - 1;
-            let at = format!("encoder.blocks.{number}");
             let stride = if layer == 0 { *stride } else { 1 };
             if !(1..=2).contains(&stride) {
                 return Err(refused("config.json: a stride is neither 1 nor 2"));
             }
-            let mut steps = Vec::new();
-            let mut channels = inputs;
-            let expand = format!("{at}.expansion.expand_conv");
-            if weights.shape(&named(&format!("{expand}.weight"))).is_some() {
-                let norm = format!("{at}.expansion.expand_bn");
-                steps.push(full(weights, &expand, &norm, inputs, plain(then))?);
-                channels = steps[0].outputs().unwrap_or(0);
-            }
-            let convolution = named(&format!("{at}.depthwise_conv.depthwise_conv"));
-            let [_, _, kernel, _] = shape(weights, &format!("{convolution}.weight"))?;
-            let half = kernel / 2;
-            let padding = match stride {
-                1 => Padding::Fixed(half, half),
-                // The published padding; blocks of the list are those whose input has an odd side.
-                _ if config.depthwise_padding.contains(&number) => Padding::Fixed(half, half),
-                _ => Padding::Fixed(half.saturating_sub(1), half),
-            };
-            let norm = named(&format!("{at}.depthwise_conv.depthwise_norm"));
-            let depthwise = Named { convolution: &convolution, norm: &norm, epsilon };
-            steps.push(by_channel(weights, &depthwise, channels, Moves { stride, padding, then })?);
-            let names = ["reduce", "expand"].map(|part| named(&format!("{at}.squeeze_excite.{part}")));
-            steps.push(excite(weights, [&names[0], &names[1]], channels, then)?);
-            let (project, norm) = (format!("{at}.projection.project_conv"), format!("{at}.projection.project_bn"));
-            let last = full(weights, &project, &norm, channels, plain(Activation::None))?;
-            let outputs = last.outputs().unwrap_or(0);
-            steps.push(last);
+            let steps = parts.block(blocks.len() - 1, inputs, stride)?;
+            let outputs = steps.last().and_then(Step::outputs).unwrap_or(0);
             let adds = stride == 1 && layer > 0 && inputs == outputs;
             let shortcut = if adds { Shortcut::Identity } else { Shortcut::None };
             blocks.push(Block { steps, shortcut, then: Activation::None });
             inputs = outputs;
         }
     }
-    let head = full(weights, "encoder.top_conv", "encoder.top_bn", inputs, plain(then))?;
+    let head = parts.dense("encoder.top_conv", "encoder.top_bn", inputs, plain(then))?;
     let width = head.outputs().unwrap_or(0);
     blocks.push(Block::plain(vec![head]));
     Ok(Convolutional { blocks, width })
+}
+
+fn plain(then: Activation) -> Moves {
+    Moves { stride: 1, padding: Padding::Fixed(0, 0), then }
+}
+
+/// The weights of a network of `transformers`, and what its parts have in common.
+struct Parts<'a> {
+    weights: &'a mut Weights,
+    prefix: String,
+    then: Activation,
+    epsilon: f32,
+    /// Blocks whose input has an odd side.
+    odd: &'a [usize],
+}
+
+impl Parts<'_> {
+    fn named(&self, at: &str) -> String {
+        format!("{}{at}", self.prefix)
+    }
+
+    fn dense(&mut self, at: &str, norm: &str, inputs: usize, moves: Moves) -> Result<Step> {
+        let (convolution, norm) = (self.named(at), self.named(norm));
+        dense(self.weights, &Named { convolution: &convolution, norm: &norm, epsilon: self.epsilon }, inputs, moves)
+    }
+
+    /// The steps of block `number`.
+    fn block(&mut self, number: usize, inputs: usize, stride: usize) -> Result<Vec<Step>> {
+        let at = format!("encoder.blocks.{number}");
+        let mut steps = Vec::new();
+        let mut channels = inputs;
+        let expand = format!("{at}.expansion.expand_conv");
+        if self.weights.shape(&self.named(&format!("{expand}.weight"))).is_some() {
+            let norm = format!("{at}.expansion.expand_bn");
+            steps.push(self.dense(&expand, &norm, inputs, plain(self.then))?);
+            channels = steps[0].outputs().unwrap_or(0);
+        }
+        let convolution = self.named(&format!("{at}.depthwise_conv.depthwise_conv"));
+        let [_, _, kernel, _] = shape(self.weights, &format!("{convolution}.weight"))?;
+        let half = kernel / 2;
+        let padding = match stride {
+            1 => Padding::Fixed(half, half),
+            // The published padding; blocks of the list are those whose input has an odd side.
+            _ if self.odd.contains(&number) => Padding::Fixed(half, half),
+            _ => Padding::Fixed(half.saturating_sub(1), half),
+        };
+        let norm = self.named(&format!("{at}.depthwise_conv.depthwise_norm"));
+        let depthwise = Named { convolution: &convolution, norm: &norm, epsilon: self.epsilon };
+        steps.push(by_channel(self.weights, &depthwise, channels, Moves { stride, padding, then: self.then })?);
+        let names = ["reduce", "expand"].map(|part| self.named(&format!("{at}.squeeze_excite.{part}")));
+        steps.push(excite(self.weights, [&names[0], &names[1]], channels, self.then)?);
+        let (project, norm) = (format!("{at}.projection.project_conv"), format!("{at}.projection.project_bn"));
+        steps.push(self.dense(&project, &norm, channels, plain(Activation::None))?);
+        Ok(steps)
+    }
 }

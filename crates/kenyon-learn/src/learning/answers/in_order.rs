@@ -54,7 +54,6 @@ pub(super) fn in_order<T: Send, R: Send>(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     /// What comes of the tasks 0, 1, … 99, taken up to `most` results; task `wrong` fails.

@@ -49,7 +49,6 @@ impl Unseen<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::learning::calibrate::{Calibration, ErrorModel, SetOptions};
     use crate::nn::probability::softmax_with_temperature;

@@ -168,7 +168,7 @@ mod tests {
                 let share = held as f64 / half as f64;
                 assert!((share - coverage).abs() < 0.02, "{classes} classes: {share} at {coverage}");
                 assert!(never_empty as f64 / half as f64 > coverage - 0.02);
-                // From RAPS_FROM classes on, room that the likeliest class leaves is not filled with others.
+                // From RAPS_FROM classes on, probability that the likeliest class leaves is not filled by others.
                 assert!(classes >= RAPS_FROM || never_empty >= held);
             }
         }

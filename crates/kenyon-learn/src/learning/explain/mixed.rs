@@ -79,7 +79,6 @@ impl<'a> MixedRows<'a> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::data::encoder::EncoderOptions;
     use crate::data::plan::ColumnPlan;

@@ -15,7 +15,7 @@ use std::ops::Range;
 /// Parts of a picture or a series at most; more cells are taken together.
 const MAX_PARTS: usize = 64;
 /// Words up to which the path is sampled; of longer texts each word is left out by itself.
-const MAX_WALKED: usize = 64;
+const MAX_SAMPLED: usize = 64;
 /// Approximate number of predictions for the parts of a column.
 const ANSWERS: usize = 1_024;
 /// The same for the words of a text.
@@ -61,30 +61,42 @@ pub(super) fn of_column(subject: &Subject<'_>, at: usize, weight: f64) -> Result
             Ok(vec![Contribution { map: Some(parts.map(&weights)), ..whole() }])
         }
         Column::Series { channels, offsets, values } => {
-            let steps = offsets[own + 1] - offsets[own];
-            if steps == 0 {
-                return Ok(vec![whole()]);
-            }
-            let parts = Parts::of_lines(*channels, steps);
-            let of = |row: usize| &values[offsets[row] * channels..offsets[row + 1] * channels];
-            let weights = shares(subject, at, weight, parts.count(), &|points| {
-                let mut mixed = Vec::with_capacity(points.len() * steps * channels);
-                for point in points {
-                    let (other, own) = (of(point.from), of(own));
-                    let length = other.len() / channels;
-                    for i in 0..steps * channels {
-                        let (step, channel) = (i / channels, i % channels);
-                        let kept = point.kept[parts.part_of(channel * steps + step)] || length == 0;
-                        mixed.push(if kept { own[i] } else { other[step * length / steps * channels + channel] });
-                    }
-                }
-                let offsets = (0..=points.len()).map(|row| row * steps).collect();
-                Column::Series { channels: *channels, offsets, values: mixed }
-            })?;
-            Ok(vec![Contribution { map: Some(parts.map(&weights)), ..whole() }])
+            of_series(subject, at, (*channels, offsets, values), weight, whole())
         }
         _ => Ok(vec![whole()]),
     }
+}
+
+/// The contribution of the column numbered `at`, a series, divided among its channels and steps; `whole` is that of all of it.
+fn of_series(
+    subject: &Subject<'_>,
+    at: usize,
+    (channels, offsets, values): (usize, &[usize], &[f32]),
+    weight: f64,
+    whole: Contribution,
+) -> Result<Vec<Contribution>> {
+    let own = subject.own();
+    let steps = offsets[own + 1] - offsets[own];
+    if steps == 0 {
+        return Ok(vec![whole]);
+    }
+    let parts = Parts::of_lines(channels, steps);
+    let of = |row: usize| &values[offsets[row] * channels..offsets[row + 1] * channels];
+    let weights = shares(subject, at, weight, parts.count(), &|points| {
+        let mut mixed = Vec::with_capacity(points.len() * steps * channels);
+        for point in points {
+            let (other, own) = (of(point.from), of(own));
+            let length = other.len() / channels;
+            for i in 0..steps * channels {
+                let (step, channel) = (i / channels, i % channels);
+                let kept = point.kept[parts.part_of(channel * steps + step)] || length == 0;
+                mixed.push(if kept { own[i] } else { other[step * length / steps * channels + channel] });
+            }
+        }
+        let offsets = (0..=points.len()).map(|row| row * steps).collect();
+        Column::Series { channels, offsets, values: mixed }
+    })?;
+    Ok(vec![Contribution { map: Some(parts.map(&weights)), ..whole }])
 }
 
 /// The share of each of `parts` parts in `weight`; `mixed` makes the column at some points of a path.
@@ -177,7 +189,7 @@ fn words(subject: &Subject<'_>, at: usize, text: &str, weight: f64, whole: Contr
         out.push_str(&text[last..]);
         Some(out.into())
     };
-    let weights = if words.len() <= MAX_WALKED {
+    let weights = if words.len() <= MAX_SAMPLED {
         let ends = (WORD_ANSWERS / (2 * words.len())).clamp(2, 8);
         let found = shapley(words.len(), ends, |points| {
             let texts = points.iter().map(|point| without(&|i| point.kept[i])).collect();

@@ -1,4 +1,4 @@
-//! The parts of a picture that a pretrained encoder reads: what the answer owes to each, by leaving them out.
+//! The parts of a picture that a pretrained encoder reads: the contribution of each to the answer, by leaving it out.
 
 use super::shapley::{settle, shapley};
 use super::{Contribution, Subject};

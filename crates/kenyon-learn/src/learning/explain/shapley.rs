@@ -75,7 +75,6 @@ pub(super) fn settle(weights: &mut [f64], total: f64) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -11,6 +11,7 @@ use crate::learning::metric_intervals::intervals;
 use crate::learning::metrics;
 use crate::learning::novelty::SKETCH;
 use crate::learning::residuals::Residuals;
+use crate::learning::row_weights::RowWeights;
 use crate::nn::probability::{argmax, softmax_with_temperature};
 use serde_json::{Map, Value};
 
@@ -49,6 +50,8 @@ pub(super) struct Drawn<'a> {
     pub(super) stopping: &'a [usize],
     /// The effective sample size.
     pub(super) rows: usize,
+    /// The weight of every row of the table.
+    pub(super) weights: &'a [f32],
 }
 
 /// Calibration, and the calibrated answers to the held-out rows.
@@ -100,6 +103,21 @@ impl Data<'_> {
             Some(drawn) => drawn.positions.iter().copied().filter(|&at| wanted(at)).collect(),
             None => (0..self.split.validation.len()).filter(|&at| wanted(at)).collect(),
         }
+    }
+
+    /// Positions among the held-out rows that metrics are of, each once: those with a weight above 0; where none has one, all.
+    fn evaluated(&self) -> Vec<usize> {
+        let rows = &self.split.validation;
+        let weighs = |at: &usize| self.drawn.is_none_or(|drawn| drawn.weights[rows[*at]] > 0.0);
+        let weighing: Vec<usize> = (0..rows.len()).filter(weighs).collect();
+        if weighing.is_empty() { (0..rows.len()).collect() } else { weighing }
+    }
+
+    /// The weights at `positions`; none where all rows count alike.
+    fn weights_at(&self, positions: &[usize]) -> Option<Vec<f32>> {
+        let Drawn { weights, .. } = self.drawn?;
+        let weights: Vec<f32> = positions.iter().map(|&at| weights[self.split.validation[at]]).collect();
+        weights.iter().any(|weight| *weight > 0.0).then_some(weights)
     }
 
     /// The answers at `positions`, from those of all held-out rows.
@@ -195,7 +213,7 @@ impl Data<'_> {
         let drawn = self.drawn.is_some();
         let unseen = Unseen { one: &at_positions, two: by_two.as_deref(), members, drawn };
         let calibration = match self.classes_at(&positions) {
-            Some(_) if self.folds.is_some() && positions.len() < FEWEST => Calibration::none(),
+            Some(_) if self.folds.is_some() && distinct(&positions) < FEWEST => Calibration::none(),
             Some(truths) => Calibration::of_ensemble(unseen, self.outputs, &truths),
             None => {
                 let truths = self.values_at(&positions);
@@ -260,7 +278,20 @@ impl Data<'_> {
     pub(super) fn error_sizes(&self, calibrated: &CalibratedAnswers, sketches: &[f32]) -> Vec<f32> {
         let Some(errors) = &calibrated.calibration.errors else { return Vec::new() };
         let size = |at: usize| errors.size(calibrated.answers[at], &sketches[at * SKETCH..(at + 1) * SKETCH]);
-        self.positions(|_| true).into_iter().map(size).collect()
+        self.evaluated().into_iter().map(size).collect()
+    }
+
+    /// What the intervals of each held-out row reach below and above its answer, from rows that it has no part in; none for rows that
+    /// none were fitted on.
+    fn reaches(&self, out_of_fold: &OutOfFold) -> Vec<Option<Option<[f32; 2]>>> {
+        let positions = self.positions(|_| true);
+        let found = out_of_fold.reaches(positions.len(), self.drawn.map(|drawn| drawn.rows), COVERAGE);
+        let mut reaches: Vec<Option<Option<[f32; 2]>>> = vec![None; self.split.validation.len()];
+        for (&at, found) in positions.iter().zip(found) {
+            let reach = reaches[at].get_or_insert(None);
+            *reach = reach.or(found);
+        }
+        reaches
     }
 
     /// The held-out rows in detail, from what [`Self::calibrate`] and [`Self::error_sizes`] gave. Intervals are those of rows that
@@ -272,36 +303,40 @@ impl Data<'_> {
         error_sizes: &[f32],
         out_of_fold: &OutOfFold,
     ) -> Evaluation {
-        let positions = self.positions(|_| true);
+        let positions = self.evaluated();
         let answers = &self.at(&positions, answers);
-        let mut found = match (self.classes_at(&positions), &bundle.config.target_encoder) {
+        let weighed = self.weights_at(&positions);
+        let weights = RowWeights::new(weighed.as_deref());
+        let found = match (self.classes_at(&positions), &bundle.config.target_encoder) {
             (Some(truths), TargetEncoder::Classes(classes)) => {
-                evaluate::classified(bundle, classes, answers, &truths, 0)
+                evaluate::classified(bundle, classes, answers, &truths, weights)
             }
             (_, TargetEncoder::Number { mean, std }) => {
                 let scale = |v: &f32| f64::from(*v) * std + mean;
                 let truths: Vec<f64> = self.values_at(&positions).iter().map(scale).collect();
                 let values: Vec<f64> = answers.iter().map(scale).collect();
-                let effective = self.drawn.map(|drawn| drawn.rows);
-                let reaches = out_of_fold.reaches(values.len(), effective, COVERAGE);
+                let reaches = self.reaches(out_of_fold);
                 // Of very many rows the intervals are fitted on some; the others had no part in them anyway.
-                let errors = bundle.config.calibration.errors.as_ref().filter(|_| out_of_fold.count() < values.len());
-                let of_all = errors.and_then(|errors| errors.reach(COVERAGE));
+                let some = bundle.config.calibration.errors.is_some()
+                    && out_of_fold.count() < self.drawn.map_or(values.len(), |drawn| drawn.positions.len());
                 let held = |row: usize| {
-                    let apart = || Some(of_all?.map(|end| end * error_sizes.get(row).copied().unwrap_or(f32::NAN)));
-                    let reach = reaches[row].or_else(apart)?.map(|end| f64::from(end) * std);
-                    let [low, high] = bundle.around(values[row], reach);
+                    let [low, high] = match reaches[positions[row]] {
+                        Some(Some(reach)) => bundle.around(values[row], reach.map(|end| f64::from(end) * std)),
+                        Some(None) if !some => return None,
+                        _ => bundle.interval(values[row], error_sizes.get(row).copied(), COVERAGE)?,
+                    };
                     Some((low..=high).contains(&truths[row]))
                 };
                 let held: Option<Vec<bool>> = (0..values.len()).map(held).collect();
-                let found = evaluate::regressed(bundle, (&values, error_sizes), &truths, 0);
-                Evaluation { regression: Some(Residuals::new(&values, &truths, held.as_deref())), ..found }
+                let found = evaluate::regressed(bundle, (&values, error_sizes), &truths, weights);
+                let residuals = Residuals::new(&values, &truths, held.as_deref(), weights);
+                Evaluation { regression: Some(residuals), ..found }
             }
-            (None, TargetEncoder::Classes(classes)) => evaluate::classified(bundle, classes, &[], &[], 0),
+            (None, TargetEncoder::Classes(classes)) => evaluate::classified(bundle, classes, &[], &[], weights),
         };
-        found.coverage.clear();
-        found.rows = self.split.validation.len();
-        found
+        let (rows, skipped) = (positions.len(), self.split.validation.len() - positions.len());
+        let weight = bundle.config.weight.clone().filter(|_| weighed.is_some());
+        Evaluation { rows, skipped, weight, coverage: Vec::new(), ..found }
     }
 
     /// Figures on the held-out rows, from what [`Self::calibrate`] gave; and an interval for each.
@@ -312,17 +347,18 @@ impl Data<'_> {
         decision: &[f32],
         seed: u64,
     ) -> (Map<String, Value>, Map<String, Value>) {
-        let positions = self.positions(|_| true);
+        let positions = self.evaluated();
         let of = |positions: &[usize]| {
-            let answers = self.at(positions, answers);
+            let (answers, weights) = (self.at(positions, answers), self.weights_at(positions));
+            let weights = RowWeights::new(weights.as_deref());
             match (self.classes_at(positions), target) {
                 (Some(truths), _) => {
-                    metrics::to_map(&metrics::classification(&answers, self.outputs, &truths, decision))
+                    metrics::to_map(&metrics::classification(&answers, self.outputs, &truths, decision, weights))
                 }
                 (None, TargetEncoder::Number { mean, std }) => {
                     let scale = |v: &f32| f64::from(*v) * std + mean;
                     let truths: Vec<f64> = self.values_at(positions).iter().map(scale).collect();
-                    metrics::regression(&answers.iter().map(scale).collect::<Vec<_>>(), &truths)
+                    metrics::regression(&answers.iter().map(scale).collect::<Vec<_>>(), &truths, weights)
                 }
                 (None, TargetEncoder::Classes(_)) => Map::new(),
             }
@@ -334,6 +370,11 @@ impl Data<'_> {
         });
         (figures, intervals)
     }
+}
+
+/// How many positions there are without repetition; they are in ascending order.
+fn distinct(positions: &[usize]) -> usize {
+    positions.chunk_by(|a, b| a == b).count()
 }
 
 /// The inverse of each class's share of `sums`, 1 on average; no class counts as having less than `least`.

@@ -20,7 +20,7 @@ const ROWS: (usize, usize) = (1_000, 20);
 /// Bytes of text in a column beyond which no encoder is tried: to encode them would take minutes.
 const MOST_TEXT: usize = 20_000_000;
 /// How many standard errors the losses must fall by.
-const SURE: f64 = 2.0;
+const MIN_STANDARD_ERRORS: f64 = 2.0;
 
 /// What was decided about a column.
 #[derive(Clone, Debug, PartialEq)]
@@ -116,7 +116,7 @@ impl ChoiceRows<'_> {
             rows.len(),
             encoder.name
         );
-        Ok(match sureness > SURE {
+        Ok(match sureness > MIN_STANDARD_ERRORS {
             true => choice(Some(encoder), format!("read by the encoder {}: {found}", encoder.name)),
             false => choice(None, format!("words alone are read: {found}")),
         })

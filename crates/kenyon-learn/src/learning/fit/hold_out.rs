@@ -8,7 +8,7 @@ use crate::{Detail, Error, Result};
 use std::collections::HashMap;
 
 /// The rows of each part; `share` are held out where the request leaves it open. Where there are `passes` to choose from, some rows
-/// choose one: of those held out, or, where the request says which are, of the others by the same rule.
+/// choose one: of those held out, or, where the request names those, of the others by the same rule.
 pub(super) fn hold_out(table: &Table, targets: &Encoded, spec: &FitSpec, share: f32, passes: bool) -> Result<Split> {
     // Of a draw of its own: with the same one, the rows would be drawn as the first ones were.
     let inner = spec.seed.wrapping_add(1);

@@ -36,7 +36,7 @@ pub(super) fn fallback(wanted: DeviceName, reason: &str) -> Warning {
 /// will learn.
 ///
 /// # Errors
-/// `bad_setting` where `config` insists on candle and the family cannot be trained by it.
+/// `bad_setting` where `config` requires candle and the family cannot be trained by it.
 pub(super) fn placed(
     wanted: DeviceName,
     config: &Map<String, Value>,

@@ -193,7 +193,7 @@ fn an_interrupted_cross_fitting_ends_with_the_same_bits() {
 }
 
 #[test]
-fn one_row_a_class_trains_and_promises_nothing() {
+fn one_row_a_class_trains_without_a_guarantee() {
     let names = ["a", "b", "c", "d", "e", "f"];
     let target = words(6, |row| Some(names[row]));
     let sample = sample(target, vec![Column::Number((0..6).map(f64::from).collect())]);
@@ -310,6 +310,66 @@ fn a_row_with_all_of_the_weight_is_reported() {
             warning.detail
         );
     }
+}
+
+#[test]
+fn figures_of_weighted_rows_are_weighted_means_and_rows_are_counted_once() {
+    let rows = 401;
+    let mut all = overlapping(rows);
+    let weight = |row: usize| [0.0, 1.0, 5.0][row % 3];
+    all.table.columns.push(("w".to_owned(), Column::Number((0..rows).map(weight).collect())));
+    let weighed = FitSpec { weight: Some("w".to_owned()), ..small(2) };
+    let fitted = trained(&all, &weighed);
+    let Some(Column::Category(words)) = all.table.column("y") else { unreachable!() };
+    let (mut right, mut sum) = (0.0, 0.0);
+    for (&row, outputs) in fitted.measured.rows.iter().zip(fitted.measured.outputs.chunks_exact(2)) {
+        let named = &fitted.bundle.class_names()[usize::from(outputs[1] > outputs[0])];
+        right += if words[row].as_deref() == Some(named.as_str()) { weight(row) } else { 0.0 };
+        sum += weight(row);
+    }
+    let accuracy = fitted.metrics["accuracy"].as_f64().unwrap();
+    assert!((accuracy - right / sum).abs() < 1e-6, "{accuracy} against {}", right / sum);
+    let held = &fitted.held_out;
+    let counted = (0..rows - 1).filter(|row| row % 3 > 0).count();
+    assert_eq!((held.rows, held.rows + held.skipped, held.weight.as_deref()), (counted, rows - 1, Some("w")));
+    assert_eq!(held.confusion.iter().flatten().sum::<u64>(), counted as u64);
+    assert_eq!(held.calibration.iter().map(|bin| bin.rows).sum::<u64>(), counted as u64);
+    // A third of the rows has weight 0, and the others weigh 1 or 5: Kish, (Σw)² / Σw².
+    let calibration = &fitted.bundle.config.calibration;
+    assert!((180..=195).contains(&calibration.rows), "{}", calibration.rows);
+    let [low, high] = [0, 1].map(|at| fitted.intervals["accuracy"][at].as_f64().unwrap());
+    let half = 1.96 * (accuracy * (1.0 - accuracy) / 185.0).sqrt();
+    assert!(((high - low) / 2.0 - half).abs() < 0.2 * half, "{low} {high} against {half}");
+
+    // Evaluated on other data rows weigh, too, where they have the column.
+    let again = evaluate::evaluate(&fitted.bundle, &all.table).unwrap();
+    assert_eq!((again.rows, again.skipped, again.weight.as_deref()), (counted, rows - counted, Some("w")));
+    let mut bare = all.table.clone();
+    bare.columns.pop();
+    let plain = evaluate::evaluate(&fitted.bundle, &bare).unwrap();
+    assert_eq!((plain.rows, plain.weight), (rows - 1, None));
+    bare.columns.push(("w".to_owned(), Column::Number(vec![-1.0; rows])));
+    assert_eq!(evaluate::evaluate(&fitted.bundle, &bare).unwrap_err().code, "bad_weight");
+}
+
+#[test]
+fn numbers_that_weigh_are_evaluated_once_each() {
+    let rows = 300;
+    let (x, noise) = (numbers(rows, 1), numbers(rows, 2));
+    let target = Column::Number((0..rows).map(|row| x[row] * 3.0 + noise[row]).collect());
+    let mut all = sample(target, vec![Column::Number(x)]);
+    // Some weigh so little that they are hardly ever drawn.
+    let weight = |row: usize| [0.001, 1.0, 4.0][row % 3];
+    all.table.columns.push(("w".to_owned(), Column::Number((0..rows).map(weight).collect())));
+    let fitted = trained(&all, &FitSpec { weight: Some("w".to_owned()), ..small(2) });
+    let held = &fitted.held_out;
+    assert_eq!((held.rows, held.skipped), (rows, 0));
+    let residuals = held.regression.as_ref().unwrap();
+    assert_eq!(residuals.quantiles.iter().map(|group| group.rows).sum::<u64>(), rows as u64);
+    assert_eq!(residuals.histogram.iter().map(|bin| bin.1).sum::<u64>(), rows as u64);
+    let shares: Option<Vec<f64>> = residuals.quantiles.iter().map(|group| group.coverage).collect();
+    let shares = shares.unwrap();
+    assert!(shares.iter().sum::<f64>() / shares.len() as f64 > 0.7, "{shares:?}");
 }
 
 /// A monitor that keeps every checkpoint with its step.

@@ -1,10 +1,10 @@
-//! The weight of each row: in the loss, and where held-out rows are counted.
+//! The weight of each row: in the loss, and where held-out rows calibrate.
 
+use crate::Result;
+use crate::data::Table;
 use crate::data::target::{Encoded, TargetEncoder};
-use crate::data::{Column, Table};
-use crate::learning::{ClassWeights, FitSpec};
+use crate::learning::{ClassWeights, FitSpec, row_weights};
 use crate::random::Random;
-use crate::{Detail, Error, Result};
 use serde_json::{Map, Value};
 
 /// Held-out rows are repeated at most this many times, in proportion to their weight.
@@ -14,22 +14,7 @@ const MAX_DRAWN: usize = 200_000;
 
 /// The weight of every row of the table by its own column, 1 on average over the training rows.
 pub(super) fn of_rows(table: &Table, spec: &FitSpec, training: &[usize]) -> Result<Option<Vec<f32>>> {
-    let Some(name) = &spec.weight else { return Ok(None) };
-    let bad = |reason: String| {
-        Error::unprocessable("bad_weight", format!("weight: {name}: {reason}"))
-            .with_details([Detail::path("weight", reason)])
-    };
-    let Some(Column::Number(values)) = table.column(name) else {
-        return Err(bad("must be a column of numbers".to_owned()));
-    };
-    if let Some(row) = values.iter().position(|w| !(w.is_finite() && *w >= 0.0)) {
-        return Err(bad(format!("row {} has no weight of 0 or more", row + 1)));
-    }
-    let mean = training.iter().map(|&row| values[row]).sum::<f64>() / training.len().max(1) as f64;
-    if !(mean.is_finite() && mean > 0.0) {
-        return Err(bad("the weights of the rows to learn from add up to 0".to_owned()));
-    }
-    Ok(Some(values.iter().map(|w| (w / mean) as f32).collect()))
+    spec.weight.as_ref().map(|name| row_weights::of_column(table, name, training)).transpose()
 }
 
 /// The weight of each class, from the request or else the family's settings.
@@ -66,8 +51,8 @@ pub(super) fn joined(rows: Option<&[f32]>, classes: Option<&[f32]>, targets: &En
     Some((0..count).map(|row| of_class(row) * rows.map_or(1.0, |weights| weights[row])).collect())
 }
 
-/// Positions in `rows`, each about as often as it weighs, so that plain counts over them are weighted counts; and
-/// the effective sample size (Kish 1965).
+/// Positions in `rows`, ascending, each about as often as it weighs, so that plain counts over them are weighted counts; and
+/// the effective sample size (Kish 1965). What is reported is of the rows themselves, by their weights.
 pub(super) fn drawn(rows: &[usize], weights: &[f32], seed: u64) -> (Vec<usize>, usize) {
     let weight = |&row: &usize| f64::from(weights[row]);
     let (sum, squares) = rows.iter().map(weight).fold((0.0, 0.0), |(sum, squares), w| (sum + w, squares + w * w));

@@ -51,7 +51,7 @@ pub struct ColumnChange {
     pub after: Vec<(String, f64)>,
 }
 
-/// Half of a pair of a name and a share; generators of clients know no pairs.
+/// Half of a pair of a name and a share; client generators do not support tuples.
 #[cfg(feature = "openapi")]
 #[derive(Serialize, utoipa::ToSchema)]
 #[serde(untagged)]

@@ -20,7 +20,7 @@ pub struct Consolidation {
     pub after: f64,
     /// Whether the result was kept.
     pub accepted: bool,
-    /// Rows it was judged by.
+    /// Rows it was evaluated on.
     pub judged: usize,
     /// Rows that were forgotten before it: then its result is kept whatever its accuracy, because the
     /// experts before it had still learned from them.

@@ -1,4 +1,4 @@
-//! How much a row teaches the experts: a single outlier or a wrong label far from everything must not cost accuracy for
+//! How much the experts learn from a row: a single outlier or a wrong label far from everything must not cost accuracy for
 //! hundreds of rows, and a real change must be learned (bounded influence, Huber 1981, "Robust Statistics").
 
 use super::experts::Truth;
@@ -13,7 +13,7 @@ const OUTLIER: f32 = 0.02;
 const USUAL: f32 = 5.0;
 const PACE: f32 = 0.05;
 /// A number that is far from the mean in more rows than this, and in more than one row of so many, is usual in its
-/// column: a flag that is seldom set, say.
+/// column, for example a flag that is seldom set.
 const FEW: u32 = 3;
 const SELDOM: u64 = 1_000;
 /// Rows from which on the usual error is known.

@@ -1,7 +1,5 @@
 //! Streams whose texts a pretrained encoder reads.
 
-#![allow(clippy::unwrap_used)]
-
 use super::{StreamModel, StreamSpec};
 use crate::Result;
 use crate::data::plan::ColumnPlan;

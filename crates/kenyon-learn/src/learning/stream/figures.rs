@@ -16,7 +16,7 @@ const DEVIATIONS: f64 = 4.0;
 /// Alarms kept.
 const MOST_ALARMS: usize = 10_000;
 
-/// What a detector says of a row.
+/// The result of a detector for a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Detection {
     /// It dropped older rows, which differ from the newest. One change can be detected several times.
@@ -247,7 +247,8 @@ fn recent(window: &[f32]) -> &[f32] {
 }
 
 fn mean(values: &[f32]) -> f32 {
-    values.iter().sum::<f32>() / values.len().max(1) as f32
+    // The sum of nothing is -0.
+    if values.is_empty() { 0.0 } else { values.iter().sum::<f32>() / values.len() as f32 }
 }
 
 /// The last alarms, which are listed.

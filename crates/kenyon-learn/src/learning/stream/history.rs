@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 /// Points of a curve that are kept; when there are twice as many, every second is dropped.
 pub(super) const POINTS: usize = 200;
-/// Judged rows from which on coverage is shown.
+/// Compared rows from which on coverage is shown.
 const FEWEST: u64 = 64;
 /// Rows over which coverage is a mean.
 const WINDOW: f64 = 500.0;

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 /// Rows since learning, and for how many rows from there on answers are measured.
 const AGES: [(u64, u64); 3] = [(10, 10), (100, 20), (1_000, 50)];
-/// The youngest stream that is measured.
+/// Rows of a stream from which on it is measured.
 const FIRST: u64 = 20;
 
 /// The answers of some age.
@@ -72,7 +72,7 @@ impl Horizons {
         }
     }
 
-    /// Whether it is time for a new copy after `labelled` rows. Copies of a young stream are renewed soon, so that short
+    /// Whether it is time for a new copy after `labelled` rows. Copies of a new stream are renewed soon, so that short
     /// horizons are known early.
     pub(super) fn is_due(&self, labelled: u64) -> bool {
         let (last, rows) = AGES[AGES.len() - 1];

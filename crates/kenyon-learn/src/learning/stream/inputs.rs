@@ -185,7 +185,7 @@ impl Inputs {
     }
 
     /// Adds a row's columns to the statistics; before [`Inputs::view`], so that the first row
-    /// already has a scale. `is_outlier` says whether a clipped number of a feature is unusual there.
+    /// already has a scale. `is_outlier` returns whether a clipped number of a feature is unusual there.
     pub(super) fn observe(&mut self, indices: &[u32], values: &[f32], is_outlier: impl Fn(u32) -> bool) {
         self.rows += 1.0;
         let mut at = 0;

@@ -7,7 +7,7 @@ use super::shape::StreamRow;
 use crate::data::Batch;
 
 /// A row that counts less is no part of the recent past.
-const HARDLY: f32 = 0.05;
+const LEAST_CREDIBILITY: f32 = 0.05;
 
 impl Mixture {
     /// Adds a row's inputs to the running statistics, with or without a label.
@@ -41,9 +41,9 @@ impl Mixture {
             memory.record_hit(nearest);
         }
         memory.write(&scratch.key, &scratch.similarities, label, value, text);
-        self.teach(row, truth, (Pass::Stream, credibility), scratch);
+        self.update_experts(row, truth, (Pass::Stream, credibility), scratch);
         // An outlier is no part of the recent past that rows are compared with.
-        self.pass(truth, scratch, credibility > HARDLY);
+        self.pass(truth, scratch, credibility > LEAST_CREDIBILITY);
     }
 
     /// Learns from the inputs of the last predicted row, without a label.
@@ -57,7 +57,7 @@ impl Mixture {
 
     /// Learns a stored row once more: gradient steps alone, without counts or time.
     pub(super) fn replay_row(&mut self, row: StreamRow<'_>, truth: Truth, scratch: &Scratch) {
-        self.teach(row, truth, (Pass::Rehearsal, 1.0), scratch);
+        self.update_experts(row, truth, (Pass::Rehearsal, 1.0), scratch);
     }
 
     /// Resets what single rows cannot be removed from.
@@ -80,7 +80,7 @@ impl Mixture {
         for (row, truth) in rows {
             self.answer(row, scratch);
             self.charge(truth, 1.0, scratch);
-            self.teach(row, truth, (pass, 1.0), scratch);
+            self.update_experts(row, truth, (pass, 1.0), scratch);
             self.pass(truth, scratch, true);
         }
     }
@@ -125,7 +125,13 @@ impl Mixture {
         }
     }
 
-    fn teach(&mut self, row: StreamRow<'_>, truth: Truth, (pass, credibility): (Pass, f32), scratch: &Scratch) {
+    fn update_experts(
+        &mut self,
+        row: StreamRow<'_>,
+        truth: Truth,
+        (pass, credibility): (Pass, f32),
+        scratch: &Scratch,
+    ) {
         let row = ExpertRow { row, view: &scratch.view, similarities: &scratch.similarities, shared: &self.shared };
         for ((expert, predicted), &weight) in self.experts.iter_mut().zip(&scratch.answers).zip(&scratch.weights) {
             expert.learn_one(&row, &Lesson { truth, predicted, weight, pass, credibility });

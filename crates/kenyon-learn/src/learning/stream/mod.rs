@@ -215,14 +215,7 @@ impl StreamModel {
         }
         let labels = self.new_labels(table)?;
         if out.new_classes > 0 {
-            let classes = self.target_encoder.outputs();
-            // From so many classes on scores have another meaning.
-            if classes >= RAPS_FROM && classes - out.new_classes < RAPS_FROM {
-                self.scores.clear();
-            }
-            self.mixture.grow(classes);
-            self.newest_class = self.rows;
-            self.name_classes(classes - out.new_classes)?;
+            self.add_classes(out.new_classes)?;
         }
         if self.running {
             Arc::make_mut(&mut self.encoder).observe(table)?;
@@ -263,7 +256,7 @@ impl StreamModel {
             self.replay()?;
         }
         if let (TargetEncoder::Number { mean, .. }, None) = (&self.target_encoder, &self.base)
-            && let Some(centre) = self.targets.astray(*mean)
+            && let Some(centre) = self.targets.restart_centre(*mean)
         {
             self.restart_regression(centre);
         }
@@ -271,6 +264,18 @@ impl StreamModel {
         self.sources.rows(&self.source, labels.len() as u64);
         out.rows = labels.len() as u64;
         Ok(out)
+    }
+
+    /// Prepares everything for the last `new` classes of the target.
+    fn add_classes(&mut self, new: usize) -> Result<()> {
+        let classes = self.target_encoder.outputs();
+        // From so many classes on scores have another meaning.
+        if classes >= RAPS_FROM && classes - new < RAPS_FROM {
+            self.scores.clear();
+        }
+        self.mixture.grow(classes);
+        self.newest_class = self.rows;
+        self.name_classes(classes - new)
     }
 
     /// Gives the experts the names of classes from `first` on, where a pretrained encoder reads texts.
@@ -299,7 +304,7 @@ impl StreamModel {
         let sketch = self.projector.sketch(self.mixture.key(row.code, &self.scratch));
         record.sketches.extend_from_slice(&sketch);
         let score = self.novelty_score(&sketch, record.batch, r);
-        let held = !label.learned.is_nan() && self.is_suspect(score, self.truth(label.learned));
+        let held = !label.learned.is_nan() && self.is_contradicted(score, self.truth(label.learned));
         if let Some(score) = score {
             self.keep_novelty(score);
         }

@@ -72,7 +72,7 @@ impl Published {
         let rows = batch.rows().max(1);
         let (width, outputs) = (codes.len() / rows, answers.len() / rows);
         // A stream that has learned nothing changes nothing: the trained network's output stands.
-        let untaught = outputs > 0 && self.mixture.shared.counts.iter().all(|&rows| rows == 0);
+        let unlearned = outputs > 0 && self.mixture.shared.counts.iter().all(|&rows| rows == 0);
         SCRATCH.with_borrow_mut(|scratch| {
             Ok((0..batch.rows())
                 .map(|r| {
@@ -80,7 +80,7 @@ impl Published {
                     let code = &codes[r * width..(r + 1) * width];
                     let base = &answers[r * outputs..(r + 1) * outputs];
                     self.mixture.answer(StreamRow { indices, values, code, base }, scratch);
-                    if untaught {
+                    if unlearned {
                         scratch.answer.clear();
                         scratch.answer.extend_from_slice(base);
                     }
@@ -235,12 +235,13 @@ impl StreamModel {
                 rows: self.rows as usize,
                 folds: Vec::new(),
                 decision: Vec::new(),
+                weight: None,
                 seed: self.seed,
             },
         };
         let recent = &self.novelty_scores[self.novelty_scores.len().saturating_sub(NOVELTY_WINDOW)..];
         let novelty = match (&self.base, &self.novelty) {
-            // A model of 0.1 keeps its meaning, and few rows say less than those the training held out.
+            // A model of 0.1 keeps its meaning, and few rows are less evidence than those the training held out.
             (Some(base), _) if !base.novelty.is_rank() || recent.len() < FEWEST_RECENT => Arc::clone(&base.novelty),
             (Some(base), _) => base.novelty.among(recent).into(),
             (None, Some((_, found))) => found.among(recent).into(),

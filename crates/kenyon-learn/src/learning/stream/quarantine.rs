@@ -1,7 +1,7 @@
 //! Rows that are held back: novel ones whose label contradicts their neighbours, as a poisoned row in an empty part of the
 //! input space does. Off unless the setting `quarantine` is on.
 //!
-//! Both are needed: a wrong label among many right ones costs little, and a novel row that fits is welcome. What comes again
+//! Both are needed: a wrong label among many right ones costs little, and a novel row that fits is learned. What comes again
 //! and again becomes familiar ([`StreamModel::keep_novelty`]) and is learned then, so a real change is late, not lost.
 
 use super::StreamModel;
@@ -61,7 +61,7 @@ impl Quarantine {
 
 impl StreamModel {
     /// Whether the last predicted row is to be held back, whose novelty has this score.
-    pub(super) fn is_suspect(&self, score: Option<f32>, truth: Truth) -> bool {
+    pub(super) fn is_contradicted(&self, score: Option<f32>, truth: Truth) -> bool {
         let (Some(score), Some(true)) = (score, self.config.get("quarantine").and_then(Value::as_bool)) else {
             return false;
         };

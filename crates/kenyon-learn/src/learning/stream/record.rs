@@ -23,8 +23,8 @@ pub(super) struct RecordAnswers<'a> {
 }
 
 impl StreamModel {
-    /// Answers a sample of the labelled rows of a record by the state before it. Answers of a state that has learned nothing say
-    /// nothing of those that the record leads to: the answers to its second half, each by the state just before the row, stand for them.
+    /// Answers a sample of the labelled rows of a record by the state before it. Answers of a state that has learned nothing are
+    /// no estimate of those that the record leads to: the answers to its second half, each by the state just before the row, stand for them.
     pub(super) fn answer_as_served<'a>(
         &mut self,
         (batch, columns): (&'a Batch, Vec<&'a Column>),

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 /// Answers that are kept as the reference.
 pub(super) const KEPT: usize = 512;
-/// With fewer nothing is promised.
+/// With fewer there is no guarantee.
 const FEWEST: usize = 20;
 /// Rows of a long record that are answered, evenly spaced; of a shorter one a row in so many.
 const SAMPLE: usize = 32;
@@ -85,11 +85,11 @@ impl ServedCalibration {
         (first..rows).step_by(step)
     }
 
-    /// Judges an answer: probabilities, or one standardised value, whose truth is `observed`.
+    /// Compares an answer with the truth: probabilities, or one standardised value, whose truth is `observed`.
     pub(super) fn conformity_of(&self, answer: &[f32], truth: Truth, observed: f32) -> Conformity {
         match truth {
             Truth::Value(_) => Conformity { score: (answer[0] - observed).abs(), slope: 0.0, class: 0 },
-            // A class that the state does not know.
+            // A class that the state has not learned.
             Truth::Class(class) if class >= answer.len() => {
                 Conformity { score: f32::INFINITY, slope: 0.0, class: class as u32 }
             }
@@ -170,7 +170,6 @@ fn recent(scores: &[f32]) -> &[f32] {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::learning::calibrate::SetOptions;
 

@@ -1,4 +1,4 @@
-//! Who taught a stream: rows and errors by source, which a server takes from the keys of its requests.
+//! The sources of a stream: rows and errors of each, which a server takes from the keys of its requests.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

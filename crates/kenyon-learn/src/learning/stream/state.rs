@@ -233,23 +233,13 @@ impl StreamModel {
     }
 
     pub(super) fn restore_with(bytes: &[u8], base: Option<Arc<Bundle>>, kinds: &[ExpertKind]) -> Result<Self> {
-        let (layout, _) = postcard::take_from_bytes::<u32>(bytes).map_err(broken)?;
-        let (state, newer) = match layout {
-            LAYOUT => postcard::take_from_bytes::<Read>(bytes).map_err(broken)?,
-            _ => (earlier::read(bytes, layout)?, &[][..]),
-        };
-        let newer = match newer {
-            // Snapshots of before these parts were kept end here.
-            [] => Newer::default(),
-            newer => postcard::from_bytes::<Newer<Familiar, Vec<f32>>>(newer).map_err(broken)?,
-        };
+        let (state, newer) = read(bytes)?;
         let mut described = match Value::from(state.described) {
             Value::Object(described) => described,
             _ => return Err(broken("it is not described")),
         };
-        let mut target: ColumnPlan = part(&mut described, "target")?;
         // As when a stream begins; snapshots of 0.1 do not contain it.
-        target.labels = !state.regression;
+        let target = ColumnPlan { labels: !state.regression, ..part(&mut described, "target")? };
         let encoder: Encoder = part(&mut described, "encoder")?;
         let base = base.filter(|_| state.over);
         if state.over && base.is_none() {
@@ -263,13 +253,11 @@ impl StreamModel {
         let targets = targets.completed(base.as_deref(), learned);
         // Snapshots of 0.1 have none: the rank begins with the next rows.
         let novelty_scores = optional(&mut described, "novelty_scores")?.unwrap_or_default();
-        let mut mixture = state.mixture.load(state.regression, kinds)?;
-        if let Some(credibility) = optional(&mut described, "credibility")? {
-            mixture.credibility = credibility;
-        }
-        let load = |(made, copy): (u64, MixtureState)| copy.load(state.regression, kinds).map(|copy| (made, copy));
-        let figures = optional(&mut described, "horizons")?.unwrap_or_default();
-        let horizons = Horizons { figures, copy: newer.copy.map(load).transpose()? };
+        let load = |mixture: MixtureState| mixture.load(state.regression, kinds);
+        let mut mixture = load(state.mixture)?;
+        mixture.credibility = optional(&mut described, "credibility")?.unwrap_or(mixture.credibility);
+        let copy = newer.copy.map(|(made, copy)| load(copy).map(|copy| (made, copy))).transpose()?;
+        let horizons = Horizons { figures: optional(&mut described, "horizons")?.unwrap_or_default(), copy };
         let saved = optional::<Option<SavedNovelty>>(&mut described, "novelty")?.flatten();
         let novelty = state.novelty.map(|fitted| novelty(fitted, saved, newer.input_keys, &encoder)).transpose()?;
         Ok(Self {
@@ -313,6 +301,21 @@ impl StreamModel {
             novelty_scores,
         })
     }
+}
+
+/// The parts of a snapshot.
+fn read(bytes: &[u8]) -> Result<(Read, Newer<Familiar, Vec<f32>>)> {
+    let (layout, _) = postcard::take_from_bytes::<u32>(bytes).map_err(broken)?;
+    let (state, newer) = match layout {
+        LAYOUT => postcard::take_from_bytes::<Read>(bytes).map_err(broken)?,
+        _ => (earlier::read(bytes, layout)?, &[][..]),
+    };
+    let newer = match newer {
+        // Snapshots of before these parts were kept end here.
+        [] => Newer::default(),
+        newer => postcard::from_bytes(newer).map_err(broken)?,
+    };
+    Ok((state, newer))
 }
 
 fn part<T: DeserializeOwned>(described: &mut Map<String, Value>, name: &str) -> Result<T> {

@@ -16,7 +16,7 @@ const FAR: f64 = 1e6;
 /// Number of targets from which on the deviation is used.
 const KNOWN: f64 = 20.0;
 /// Deviations between the mean and the experts' initial centre from which on they restart.
-const ASTRAY: f64 = 1e4;
+const RESTART_DEVIATIONS: f64 = 1e4;
 
 /// Targets that are kept as a sample. Of so many, one has a twentieth of the others on one side.
 const KEPT: usize = 501;
@@ -174,9 +174,9 @@ impl TargetRange {
 
     /// The centre that experts should restart with, where the one they have, `mean`, was that of an outlier
     /// among the first targets.
-    pub(super) fn astray(&self, mean: f64) -> Option<f64> {
+    pub(super) fn restart_centre(&self, mean: f64) -> Option<f64> {
         let (centre, deviation) = self.scale.centre_and_deviation();
-        (self.scale.rows() == KNOWN && (centre - mean).abs() > ASTRAY * deviation).then_some(centre)
+        (self.scale.rows() == KNOWN && (centre - mean).abs() > RESTART_DEVIATIONS * deviation).then_some(centre)
     }
 }
 
@@ -189,7 +189,6 @@ pub(super) fn median(targets: &[f64]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]
@@ -214,7 +213,7 @@ mod tests {
         for i in 1..20 {
             range.learn(f64::from(i));
         }
-        assert!(range.astray(1e14).unwrap() < 30.0);
+        assert!(range.restart_centre(1e14).unwrap() < 30.0);
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Random streams: changes are detected, forgotten rows are removed, snapshots of every version can be resumed, outliers cost little.
 
-#![allow(clippy::unwrap_used)]
-
 use super::experts::{self, EXPERTS, ExpertKind, ExpertRow, Lesson, StreamExpert, Truth, readout::Solver};
 use super::{Observed, StreamModel, StreamSpec};
 use crate::data::plan::ColumnPlan;

@@ -1,7 +1,5 @@
-//! Random streams: what their answers are worth. Outliers stay novel, wrong labels cost little, coverage holds for the way
-//! rows arrive, horizons are distinguished, and intervals are judged by the targets observed.
-
-#![allow(clippy::unwrap_used)]
+//! Random streams: how reliable their answers are. Outliers stay novel, wrong labels cost little, coverage holds for the way
+//! rows arrive, horizons are distinguished, and intervals are compared with the targets observed.
 
 use super::{Observed, StreamModel, StreamSpec};
 use crate::data::plan::ColumnPlan;
@@ -90,13 +88,13 @@ fn a_real_change_is_unfamiliar_at_first_and_then_familiar_and_its_return_too() {
     assert!(novelty(&stream, 0.5) < 0.995 && novelty(&stream, 30.0) > 0.99);
 }
 
-/// Mean error of the 300 rows after row 600, which is `spoilt` where something is given.
-fn error_after(task: Task, seed: u64, spoilt: Option<(f64, f64)>) -> f64 {
+/// Mean error of the 300 rows after row 600, which is `outlier` where something is given.
+fn error_after(task: Task, seed: u64, outlier: Option<(f64, f64)>) -> f64 {
     let (mut stream, mut random) = (stream(task), Random::new(seed));
     let (mut sum, mut count) = (0.0, 0.0);
     for r in 0..900 {
         let mut row = row(&mut random, task);
-        if let (600, Some((x, value))) = (r, spoilt) {
+        if let (600, Some((x, value))) = (r, outlier) {
             row["x"] = json!(x);
             row["label"] = match task {
                 Task::Classification => json!(if x > 0.5 { "b" } else { "a" }),
@@ -127,7 +125,7 @@ fn error_after(task: Task, seed: u64, spoilt: Option<(f64, f64)>) -> f64 {
 fn one_wrong_label_at_an_extreme_input_costs_little() {
     for (task, slack) in [(Task::Classification, 0.01), (Task::Regression, 0.02)] {
         for (x, value) in [(1e6, -1e4), (4.0, -60.0), (1.0, 60.0), (0.0, 1e5)] {
-            let mean = |spoilt| (1..=3).map(|seed| error_after(task, seed, spoilt)).sum::<f64>() / 3.0;
+            let mean = |outlier| (1..=3).map(|seed| error_after(task, seed, outlier)).sum::<f64>() / 3.0;
             let (plain, hit) = (mean(None), mean(Some((x, value))));
             println!("{task:?} x {x} label {value}: error {hit:.4}, {plain:.4} without");
             assert!(hit <= plain + slack, "{task:?} x {x} label {value}: error {hit}, {plain} without");

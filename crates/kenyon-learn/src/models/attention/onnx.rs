@@ -1,4 +1,6 @@
-//! The family's network over columns of a table as ONNX operators: a token a column.
+//! The family's networks as ONNX operators: over columns of a table, a token a column, and over series by filters alone.
+
+mod filters;
 
 use crate::Result;
 use crate::data::encoder::Field;
@@ -7,6 +9,7 @@ use crate::nn::Tensors;
 use crate::nn::kernels::dense::EPSILON;
 use crate::nn::layers::attention::AttentionShape;
 use crate::onnx::{Graph, Node, integer, list};
+pub(super) use filters::network as series_network;
 
 /// The network from saved weights over rows of features, of which each of the `fields` is one token; returns the logits.
 pub(super) fn network(

@@ -2,7 +2,7 @@
 
 use crate::data::profile::DataProfile;
 use crate::data::schema::ColumnKind;
-use crate::models::recipe::Rule;
+use crate::models::family::Rule;
 use serde_json::json;
 
 /// Texts below which blocks overfit the training texts.
@@ -76,7 +76,7 @@ pub(super) static RULES: &[Rule] = &[
         name: "passes",
         sentence: "Enough steps for small data, and no more passes than large data need.",
         settings: &["epochs", "batch_size", "early_stopping"],
-        measured: "not measured yet",
+        measured: "eight small tables of the collection, 2 seeds each: accuracy .811 instead of .796, log loss .410 instead of .448, in six times the time",
         values: |data, _| {
             let batch_size = if data.rows < 256 { 16 } else { 64 };
             let epochs = (3_000 / data.rows.div_ceil(batch_size).max(1)).clamp(12, 120);

@@ -211,7 +211,6 @@ fn descend(outputs: &Tensor, weights: &[WeightSlice<'_>], learned: &Learned<'_>,
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::random::Random;
 

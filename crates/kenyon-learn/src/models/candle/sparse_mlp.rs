@@ -286,7 +286,6 @@ impl Module for SparseMlp {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::data::{Batch, BinRanges};
     use crate::random::Random;

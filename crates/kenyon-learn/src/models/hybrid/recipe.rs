@@ -1,7 +1,7 @@
 //! The defaults of the family that depend on data.
 
 use crate::data::Task;
-use crate::models::recipe::Rule;
+use crate::models::family::Rule;
 use serde_json::json;
 
 /// Up to so many pictures a class, and in all, deformed copies of each are learned.

@@ -3,6 +3,7 @@
 use crate::nn::Tensors;
 use crate::onnx::{Graph, Node, integer, list};
 use crate::{Error, Result};
+use candle_core::{Tensor, WithDType};
 
 /// A `memory` with stored training rows: the row's embedding compared with theirs by cosine, a softmax, and
 /// their outcomes added to a linear readout (see [`crate::nn::memory::knn_attention`]). Returns the logits.
@@ -14,35 +15,10 @@ pub(super) fn recall(
     regression: bool,
 ) -> Result<Node> {
     graph.name("Recall");
-    let missing = |name: &str| Error::internal(format!("{name} is missing"));
-    let floats = |name: &str| -> Result<Vec<f32>> {
-        Ok(tensors.get(name).ok_or_else(|| missing(name))?.flatten_all()?.to_vec1::<f32>()?)
-    };
-    let whole = |name: &str| -> Result<Vec<u32>> {
-        Ok(tensors.get(name).ok_or_else(|| missing(name))?.flatten_all()?.to_vec1::<u32>()?)
-    };
-    let width = tensors.get("features").ok_or_else(|| missing("features"))?.dims().last().copied().unwrap_or(0);
-    let (table, outcomes) = (floats("features")?, floats("episodes.outcomes")?);
-    let (offsets, indices, values) =
-        (whole("episodes.offsets")?, whole("episodes.indices")?, floats("episodes.values")?);
-    let count = outcomes.len();
-    // Keys are columns, `[width, episodes]`, votes `[episodes, outputs]`.
-    let (mut keys, mut votes) = (vec![0.0f32; width * count], vec![0.0f32; count * outputs]);
-    for (episode, (at, outcome)) in offsets.windows(2).zip(&outcomes).enumerate() {
-        let mut key = vec![0.0f32; width];
-        for entry in at[0] as usize..at[1] as usize {
-            let line = &table[indices[entry] as usize * width..][..width];
-            key.iter_mut().zip(line).for_each(|(k, weight)| *k += values[entry] * weight);
-        }
-        let length = key.iter().map(|k| k * k).sum::<f32>().sqrt().max(1e-6);
-        key.iter().enumerate().for_each(|(i, k)| keys[i * count + episode] = k / length);
-        let own = &mut votes[episode * outputs..(episode + 1) * outputs];
-        if regression {
-            own[0] = *outcome;
-        } else if let Some(vote) = own.get_mut(*outcome as usize) {
-            *vote = 1.0;
-        }
-    }
+    let floats = |name: &str| values::<f32>(tensors, name);
+    let width = tensor(tensors, "features")?.dims().last().copied().unwrap_or(0);
+    let table = floats("features")?;
+    let Stored { count, keys, votes } = Stored::of(tensors, &table, width, outputs, regression)?;
     let readout = floats("readout")?;
     let columns = (0..width).flat_map(|i| (0..outputs).map(move |o| (o, i))).map(|(o, i)| readout[o * width + i]);
     let columns: Vec<f32> = columns.collect();
@@ -70,4 +46,49 @@ pub(super) fn recall(
     let recalled = graph.op("MatMul", &[&weights, &votes], vec![]);
     let trusted = graph.op("Mul", &[&recalled, &trust], vec![]);
     Ok(graph.op("Add", &[&linear, &trusted], vec![]))
+}
+
+/// The stored rows as the operators read them.
+struct Stored {
+    count: usize,
+    /// Columns of unit length, `[width, episodes]`.
+    keys: Vec<f32>,
+    /// `[episodes, outputs]`.
+    votes: Vec<f32>,
+}
+
+impl Stored {
+    /// Embeds the rows by `table`, `[features, width]`.
+    fn of(tensors: &Tensors, table: &[f32], width: usize, outputs: usize, regression: bool) -> Result<Self> {
+        let outcomes = values::<f32>(tensors, "episodes.outcomes")?;
+        let (offsets, indices) =
+            (values::<u32>(tensors, "episodes.offsets")?, values::<u32>(tensors, "episodes.indices")?);
+        let weights = values::<f32>(tensors, "episodes.values")?;
+        let count = outcomes.len();
+        let (mut keys, mut votes) = (vec![0.0f32; width * count], vec![0.0f32; count * outputs]);
+        for (episode, (at, outcome)) in offsets.windows(2).zip(&outcomes).enumerate() {
+            let mut key = vec![0.0f32; width];
+            for entry in at[0] as usize..at[1] as usize {
+                let line = &table[indices[entry] as usize * width..][..width];
+                key.iter_mut().zip(line).for_each(|(k, weight)| *k += weights[entry] * weight);
+            }
+            let length = key.iter().map(|k| k * k).sum::<f32>().sqrt().max(1e-6);
+            key.iter().enumerate().for_each(|(i, k)| keys[i * count + episode] = k / length);
+            let own = &mut votes[episode * outputs..(episode + 1) * outputs];
+            if regression {
+                own[0] = *outcome;
+            } else if let Some(vote) = own.get_mut(*outcome as usize) {
+                *vote = 1.0;
+            }
+        }
+        Ok(Self { count, keys, votes })
+    }
+}
+
+fn tensor<'t>(tensors: &'t Tensors, name: &str) -> Result<&'t Tensor> {
+    tensors.get(name).ok_or_else(|| Error::internal(format!("{name} is missing")))
+}
+
+fn values<T: WithDType>(tensors: &Tensors, name: &str) -> Result<Vec<T>> {
+    Ok(tensor(tensors, name)?.flatten_all()?.to_vec1::<T>()?)
 }

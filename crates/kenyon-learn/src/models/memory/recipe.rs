@@ -2,7 +2,7 @@
 
 use crate::data::Task;
 use crate::data::profile::DataProfile;
-use crate::models::recipe::Rule;
+use crate::models::family::Rule;
 use serde_json::{Map, Value, json};
 
 /// Stories from which on the number of rows alone prevents overfitting: dropout and decay
@@ -36,7 +36,7 @@ pub(super) static RULES: &[Rule] = &[
     },
     Rule {
         name: "many_stories",
-        sentence: "Many stories teach a wider network that neither drops nor decays; of many kinds of question a small batch holds one or two each, so batches are large.",
+        sentence: "Many stories train a wider network without dropout or weight decay; of many kinds of question a small batch holds one or two each, so batches are large.",
         settings: &[
             "width",
             "wide_gates",
@@ -76,14 +76,14 @@ pub(super) static RULES: &[Rule] = &[
     },
     Rule {
         name: "passes",
-        sentence: "Stories need ten times the steps of stored rows; few rows are trained in smaller batches.",
+        sentence: "Stories need many steps; few of them are trained in smaller batches.",
         settings: &["epochs", "batch_size", "early_stopping"],
-        measured: "not measured yet",
+        measured: "a thousand stories of bAbI tasks 2 and 6, one split each: accuracy .68 instead of .37 and .98 instead of .47; of stored rows the rule had no gain (eight small tables, 2 seeds each: log loss .451 instead of .435)",
         values: |data, _| {
-            let (batch_size, steps, least) = if data.has_sentences() { (32, 34_000, 20) } else { (64, 3_000, 12) };
-            let batch_size = if data.rows < 512 { 16 } else { batch_size };
-            let epochs = (steps / data.rows.div_ceil(batch_size).max(1)).clamp(least, 200);
-            Some(json!({ "epochs": epochs, "batch_size": batch_size, "early_stopping": epochs / 3 }))
+            let batch_size = if data.rows < 512 { 16 } else { 32 };
+            let epochs = (34_000 / data.rows.div_ceil(batch_size).max(1)).clamp(20, 200);
+            let values = json!({ "epochs": epochs, "batch_size": batch_size, "early_stopping": epochs / 3 });
+            data.has_sentences().then_some(values)
         },
     },
 ];

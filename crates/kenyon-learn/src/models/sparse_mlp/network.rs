@@ -50,7 +50,7 @@ impl SparseMlp {
         Ok(self.members.get_or_init(|| members))
     }
 
-    /// Runs all rows, some at a time, and hands each portion (first row, rows, scratch) to `take`.
+    /// Runs all rows, some at a time, and passes each portion (first row, rows, scratch) to `take`.
     fn run(&self, batch: &Batch, take: impl FnMut(usize, &SparseRows<'_>, &Scratch)) -> Result<()> {
         self.run_net(&self.net, batch, take)
     }

@@ -3,7 +3,7 @@
 use crate::data::Task;
 use crate::data::profile::{DataProfile, LISTED};
 use crate::data::schema::ColumnKind;
-use crate::models::recipe::Rule;
+use crate::models::family::Rule;
 use serde_json::{Map, Value, json};
 
 /// From so many rows a table is learned by a few large networks, below by more small ones that are cross-fitted.
@@ -209,18 +209,8 @@ pub(super) static RULES: &[Rule] = &[
         name: "fine_bins",
         sentence: "Many rows fill finer bins of a number.",
         settings: &["bins"],
-        measured: "with many_rows (0.1)",
+        measured: "adult log loss .295 instead of .303, california R² .830 instead of .804 (one seed); no gain on airlines (.630 instead of .614) and make_table.py (.412 instead of .408, 2 seeds each)",
         values: |data, _| (data.rows >= 2_000).then(|| json!({ "bins": 64 })),
-    },
-    Rule {
-        name: "passes",
-        sentence: "Small data are passed over more often, in smaller batches.",
-        settings: &["epochs", "early_stopping", "batch_size"],
-        measured: "not measured yet",
-        values: |data, _| {
-            let batch_size = if data.rows < 5_000 { 32 } else { 128 };
-            Some(merged(json!({ "batch_size": batch_size }), passes((200_000 / data.rows.max(1)).clamp(20, 200))))
-        },
     },
 ];
 

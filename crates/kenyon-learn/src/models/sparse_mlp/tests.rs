@@ -1,5 +1,4 @@
 //! Compact batches against plain ones, through training, answers, reasons and what is saved.
-#![allow(clippy::unwrap_used)]
 
 use super::{learner, load};
 use crate::data::encoder::{Encoder, EncoderOptions, Layout};

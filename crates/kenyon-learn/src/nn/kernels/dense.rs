@@ -266,7 +266,6 @@ pub(crate) fn winners_rows(z: &mut [f32], width: usize, k: usize, scratch: &mut 
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

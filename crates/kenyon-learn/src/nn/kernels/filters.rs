@@ -33,7 +33,7 @@ dispatch! {
 }
 
 /// Kernels that compete, and steps that are compared at once.
-pub(crate) const RIVALS: usize = 8;
+pub(crate) const GROUP_KERNELS: usize = 8;
 /// Taps of a kernel.
 pub(crate) const TAPS: usize = 9;
 const AT_ONCE: usize = 16;
@@ -62,7 +62,7 @@ impl Winners {
 }
 
 dispatch! {
-    /// Lets `kernels` `[RIVALS, TAPS]` compete at each of the steps of `winners`. `padded` has the series with
+    /// Lets `kernels` `[GROUP_KERNELS, TAPS]` compete at each of the steps of `winners`. `padded` has the series with
     /// `4 dilation` zeros before it and as many and [`MARGIN`] behind.
     pub(crate) fn compete(padded: &[f32], dilation: usize, kernels: &[f32], winners: &mut Winners) {
         let steps = winners.high.len();

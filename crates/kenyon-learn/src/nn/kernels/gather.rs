@@ -323,7 +323,6 @@ fn entries_back_body<const FMA: bool>(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::random::Random;
 

@@ -28,19 +28,19 @@ impl Isa {
 
     /// All instruction sets of this processor, slowest first.
     pub fn available() -> Vec<Self> {
-        #[allow(unused_mut)]
-        let mut found = vec![Self::PORTABLE];
         #[cfg(target_arch = "x86_64")]
-        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-            found.push(Self(Level::Avx2));
-            if is_x86_feature_detected!("avx512f")
+        let found = {
+            let avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+            let avx512 = avx2
+                && is_x86_feature_detected!("avx512f")
                 && is_x86_feature_detected!("avx512vl")
                 && is_x86_feature_detected!("avx512bw")
-                && is_x86_feature_detected!("avx512dq")
-            {
-                found.push(Self(Level::Avx512));
-            }
-        }
+                && is_x86_feature_detected!("avx512dq");
+            let levels = [(true, Level::Portable), (avx2, Level::Avx2), (avx512, Level::Avx512)];
+            levels.into_iter().filter_map(|(there, level)| there.then_some(Self(level))).collect()
+        };
+        #[cfg(not(target_arch = "x86_64"))]
+        let found = vec![Self::PORTABLE];
         found
     }
 

@@ -1,4 +1,4 @@
-//! Sparse rows and winners as the kernels take them: checked once, then trusted.
+//! Sparse rows and winners as the kernels take them: checked once, when made.
 
 use super::lane::LANE;
 

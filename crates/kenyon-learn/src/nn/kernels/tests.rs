@@ -1,5 +1,4 @@
 //! Kernels against plain loops, on every instruction set this machine has.
-#![allow(clippy::unwrap_used)]
 
 use super::vectors::dot;
 use super::*;

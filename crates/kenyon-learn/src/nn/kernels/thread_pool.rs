@@ -15,7 +15,7 @@ type Job<'a> = dyn Fn(usize) + Sync + 'a;
 
 /// Threads that run the same job side by side. The caller is one of them.
 ///
-/// No job queue: a phase hands each thread its own fixed part, so what a thread computes, and in
+/// No job queue: a phase gives each thread its own fixed part, so what a thread computes, and in
 /// which order, does not depend on timing.
 #[derive(Debug)]
 pub(crate) struct ThreadPool {
@@ -34,7 +34,7 @@ struct Shared {
     ending: AtomicBool,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// How many helpers are blocked; waking costs a system call, so it is done only when needed.
-    sleeping: Mutex<usize>,
+    blocked: Mutex<usize>,
     wake: Condvar,
 }
 
@@ -57,7 +57,7 @@ impl ThreadPool {
             working: AtomicUsize::new(0),
             ending: AtomicBool::new(false),
             panic: Mutex::new(None),
-            sleeping: Mutex::new(0),
+            blocked: Mutex::new(0),
             wake: Condvar::new(),
         });
         // Without a thread that cannot be created the others do its part: parts follow from how many there are.
@@ -141,9 +141,9 @@ impl Shared {
     /// Starts the helpers on the current job.
     fn next_generation(&self) {
         // Under this lock, so that no helper decides to block between its check and the increment.
-        let sleeping = lock(&self.sleeping);
+        let blocked = lock(&self.blocked);
         self.generation.fetch_add(1, Ordering::Release);
-        if *sleeping > 0 {
+        if *blocked > 0 {
             self.wake.notify_all();
         }
     }
@@ -159,12 +159,12 @@ impl Shared {
                     std::hint::spin_loop();
                     continue;
                 }
-                let mut sleeping = lock(&self.sleeping);
-                *sleeping += 1;
+                let mut blocked = lock(&self.blocked);
+                *blocked += 1;
                 while self.generation.load(Ordering::Acquire) == seen {
-                    sleeping = self.wake.wait(sleeping).unwrap_or_else(PoisonError::into_inner);
+                    blocked = self.wake.wait(blocked).unwrap_or_else(PoisonError::into_inner);
                 }
-                *sleeping -= 1;
+                *blocked -= 1;
             }
             seen = self.generation.load(Ordering::Acquire);
             if self.ending.load(Ordering::Acquire) {

@@ -33,37 +33,7 @@ pub fn top_k(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK, out: &mut V
     if k == 0 {
         return;
     }
-    let limit = 2 * k + 64;
-    // `low` packs enough, once that is known; `high` never does.
-    let (mut low, mut high) = (None, u32::MAX);
-    let mut threshold = scratch.estimate.unwrap_or_else(|| first_estimate(isa, scores, k));
-    scratch.keys.resize(scores.len() + 16, 0);
-    scratch.units.resize(scores.len() + 16, 0);
-    // Neighbouring rows are similar, so a miss first moves a little, then twice as far each time, and
-    // halves what is left once both sides are known.
-    let mut stride = 1u32 << 20;
-    let found = loop {
-        let found = pack(isa, scores, threshold, &mut scratch.keys, &mut scratch.units);
-        if found == k {
-            break found;
-        }
-        if found < k {
-            high = threshold;
-        } else {
-            low = Some(threshold);
-            // Few enough to continue with, or no threshold packs fewer: many equal scores.
-            if found <= limit || high - threshold <= 1 {
-                break found;
-            }
-        }
-        threshold = match low {
-            // All keys are at or above 0, so this ends.
-            None => high.saturating_sub(stride),
-            Some(low) if high == u32::MAX => low.saturating_add(stride).min(u32::MAX - 1),
-            Some(low) => low + (high - low) / 2,
-        };
-        stride = stride.saturating_mul(2);
-    };
+    let (found, threshold) = pack_enough(isa, scores, k, scratch);
     let (keys, units) = (&scratch.keys[..found], &scratch.units[..found]);
     if found == k {
         out.extend_from_slice(units);
@@ -90,6 +60,41 @@ pub fn top_k(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK, out: &mut V
     }
     debug_assert_eq!(won, k);
     out.truncate(before + k);
+}
+
+/// Packs `k` or few more of the largest scores, where it can: how many were packed, and the key from which on they were.
+fn pack_enough(isa: Isa, scores: &[f32], k: usize, scratch: &mut TopK) -> (usize, u32) {
+    let limit = 2 * k + 64;
+    // `low` packs enough, once that is known; `high` never does.
+    let (mut low, mut high) = (None, u32::MAX);
+    let mut threshold = scratch.estimate.unwrap_or_else(|| first_estimate(isa, scores, k));
+    scratch.keys.resize(scores.len() + 16, 0);
+    scratch.units.resize(scores.len() + 16, 0);
+    // Neighbouring rows are similar, so a miss first moves a little, then twice as far each time, and
+    // halves what is left once both sides are known.
+    let mut stride = 1u32 << 20;
+    loop {
+        let found = pack(isa, scores, threshold, &mut scratch.keys, &mut scratch.units);
+        if found == k {
+            return (found, threshold);
+        }
+        if found < k {
+            high = threshold;
+        } else {
+            low = Some(threshold);
+            // Few enough to continue with, or no threshold packs fewer: many equal scores.
+            if found <= limit || high - threshold <= 1 {
+                return (found, threshold);
+            }
+        }
+        threshold = match low {
+            // All keys are at or above 0, so this ends.
+            None => high.saturating_sub(stride),
+            Some(low) if high == u32::MAX => low.saturating_add(stride).min(u32::MAX - 1),
+            Some(low) => low + (high - low) / 2,
+        };
+        stride = stride.saturating_mul(2);
+    }
 }
 
 /// A key a few percent below, as a value.

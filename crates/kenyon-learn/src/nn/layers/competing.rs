@@ -3,21 +3,22 @@
 //! group.
 
 use super::filters::{Series, some_channels};
-use crate::nn::kernels::filters::{MARGIN, RIVALS, TAPS, Winners, compete};
+use crate::nn::kernels::filters::{GROUP_KERNELS, MARGIN, TAPS, Winners, compete};
 use crate::random::Random;
 
 /// Pooled values of a group: the outputs that win and the counts of the last, a value a kernel each.
-const OF_GROUP: usize = 2 * RIVALS;
+const OF_GROUP: usize = 2 * GROUP_KERNELS;
 
 /// The groups of one series column.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct CompetingKernels {
     dilations: usize,
-    groups: usize,
-    /// `[dilations, groups, RIVALS, TAPS]`, each of mean zero and sum of sizes 1.
-    kernels: Vec<f32>,
+    /// Groups of a dilation.
+    pub(crate) groups: usize,
+    /// `[dilations, groups, GROUP_KERNELS, TAPS]`, each of mean zero and sum of sizes 1.
+    pub(crate) kernels: Vec<f32>,
     /// Channels that each (dilation, group) sums.
-    channels_of: Vec<Vec<usize>>,
+    pub(crate) channels_of: Vec<Vec<usize>>,
 }
 
 /// Space for one series; reused from row to row.
@@ -31,7 +32,7 @@ impl CompetingKernels {
     /// `groups` groups for each of `dilations` dilations (powers of two).
     pub(crate) fn new(channels: usize, dilations: u32, groups: usize, seed: u64) -> Self {
         let (dilations, mut random) = (dilations as usize, Random::stream(seed, "competing kernels", 0));
-        let mut kernels = random.normals(dilations * groups * RIVALS * TAPS, 1.0);
+        let mut kernels = random.normals(dilations * groups * GROUP_KERNELS * TAPS, 1.0);
         for kernel in kernels.chunks_exact_mut(TAPS) {
             let mean = kernel.iter().sum::<f32>() / TAPS as f32;
             kernel.iter_mut().for_each(|weight| *weight -= mean);
@@ -50,7 +51,7 @@ impl CompetingKernels {
     /// Calls `then(group, winners)` for each group of each dilation.
     fn each(&self, series: &Series, scratch: &mut Scratch, mut then: impl FnMut(usize, &Winners)) {
         scratch.winners.resize(series.steps);
-        let each = self.kernels.chunks_exact(RIVALS * TAPS).zip(&self.channels_of);
+        let each = self.kernels.chunks_exact(GROUP_KERNELS * TAPS).zip(&self.channels_of);
         let mut built: Option<(usize, &[usize])> = None;
         for (group, (kernels, channels)) in each.enumerate() {
             let dilation = 1 << (group / self.groups);
@@ -92,7 +93,7 @@ impl CompetingKernels {
             for (factor, weight) in factors.iter_mut().zip(&weights[group * OF_GROUP..]) {
                 *factor = if *factor > 0.0 { weight * (*factor * scale).sqrt() / *factor } else { 0.0 };
             }
-            let (of_high, of_low) = factors.split_at(RIVALS);
+            let (of_high, of_low) = factors.split_at(GROUP_KERNELS);
             let steps = winners.high.iter().zip(&winners.of_high).zip(&winners.of_low);
             for (((high, first), last), term) in steps.zip(&mut *terms) {
                 *term += of_high[usize::from(*first)] * high + of_low[usize::from(*last)];
@@ -108,7 +109,7 @@ impl CompetingKernels {
 
 /// Sums of the winning outputs by kernel, then how often each comes last.
 fn add_up(winners: &Winners, out: &mut [f32]) {
-    let (high, low) = out.split_at_mut(RIVALS);
+    let (high, low) = out.split_at_mut(GROUP_KERNELS);
     for ((value, first), last) in winners.high.iter().zip(&winners.of_high).zip(&winners.of_low) {
         high[usize::from(*first)] += value;
         low[usize::from(*last)] += 1.0;
@@ -134,16 +135,16 @@ mod tests {
             let (dilation, mut expected) = (1 << (group / 3), [0.0f32; OF_GROUP]);
             for t in 0..21usize {
                 let output = |k: usize| -> f32 {
-                    let kernel = &bank.kernels[(group * RIVALS + k) * TAPS..];
+                    let kernel = &bank.kernels[(group * GROUP_KERNELS + k) * TAPS..];
                     let at = |tap: usize| {
                         (t + tap * dilation).checked_sub(4 * dilation).and_then(|at| series.values.get(at))
                     };
                     (0..TAPS).map(|tap| kernel[tap] * at(tap).unwrap_or(&0.0)).sum()
                 };
                 let order = |a: &usize, b: &usize| output(*a).total_cmp(&output(*b));
-                let (first, last) = ((0..RIVALS).max_by(order), (0..RIVALS).min_by(order));
+                let (first, last) = ((0..GROUP_KERNELS).max_by(order), (0..GROUP_KERNELS).min_by(order));
                 expected[first.unwrap_or(0)] += output(first.unwrap_or(0)) / 21.0;
-                expected[RIVALS + last.unwrap_or(0)] += 1.0 / 21.0;
+                expected[GROUP_KERNELS + last.unwrap_or(0)] += 1.0 / 21.0;
             }
             for (ours, expected) in pooled[group * OF_GROUP..].iter().zip(expected) {
                 assert!((ours - expected.max(0.0).sqrt()).abs() < 1e-4, "{ours} and {}", expected.sqrt());

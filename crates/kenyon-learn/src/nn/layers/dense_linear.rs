@@ -57,7 +57,7 @@ impl Product {
     ) -> Result<(CpuStorage, Shape)> {
         let ((rows, inputs), (own, outputs)) = (x_layout.shape().dims2()?, layout.shape().dims2()?);
         if inputs != own || bias.is_some_and(|bias| bias.len() != outputs) {
-            bail!("rows of {inputs} meet a weight of {own} by {outputs}");
+            bail!("rows of {inputs} do not match a weight of {own} by {outputs}");
         }
         let (x, weight) = (contiguous(x, x_layout)?, contiguous(weight, layout)?);
         let mut y = vec![0.0; rows * outputs];
@@ -168,7 +168,6 @@ impl CustomOp3 for Product {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::random::Random;
     use candle_core::{Device, Var};

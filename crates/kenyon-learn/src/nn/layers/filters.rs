@@ -16,11 +16,14 @@ const PATTERNS: usize = 84;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct FilterBank {
     channels: usize,
-    dilations: Vec<usize>,
-    levels: usize,
-    strong: Vec<[usize; 3]>,
+    /// Steps between two taps.
+    pub(crate) dilations: Vec<usize>,
+    /// Levels of a filter.
+    pub(crate) levels: usize,
+    /// The taps of weight two, by pattern.
+    pub(crate) strong: Vec<[usize; 3]>,
     /// Channels that each (dilation, pattern) sums.
-    channels_of: Vec<Vec<usize>>,
+    pub(crate) channels_of: Vec<Vec<usize>>,
 }
 
 /// A series, channel after channel, `[channels, steps]`.

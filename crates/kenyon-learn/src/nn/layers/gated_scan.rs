@@ -118,7 +118,6 @@ impl CustomOp3 for GatedScan {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::random::Random;
     use candle_core::{Device, Var};

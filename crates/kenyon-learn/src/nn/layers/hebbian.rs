@@ -23,7 +23,7 @@ pub(crate) struct Competition {
 /// How strongly a unit above its share is handicapped, at least.
 const CONSCIENCE: f32 = 0.1;
 /// The same for each unit's fair share of the inputs (DeSieno 1988): among few units a unit that has
-/// never won must be able to beat one that points the right way.
+/// never won must be able to win against one that points in the right direction.
 const FAIRNESS: f32 = 10.0;
 /// Exponent of the falling step.
 const FALL: f32 = -0.6;

@@ -74,7 +74,6 @@ impl CustomOp2 for Normalise {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::random::Random;
     use candle_core::{Device, Var};

@@ -11,19 +11,25 @@ const FILTERS_OF_GROUP: usize = 160;
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct SeriesFeatures {
     channels: usize,
-    parts: Vec<SeriesPart>,
+    /// One after the other.
+    pub(crate) parts: Vec<SeriesPart>,
 }
 
+/// Features of one kind.
 #[derive(Clone, Debug, PartialEq)]
-struct SeriesPart {
+pub(crate) struct SeriesPart {
     /// Whether it reads the differences of neighbouring steps.
-    differences: bool,
-    bank: Bank,
+    pub(crate) differences: bool,
+    /// What makes them.
+    pub(crate) bank: Bank,
 }
 
+/// The kinds of features.
 #[derive(Clone, Debug, PartialEq)]
-enum Bank {
+pub(crate) enum Bank {
+    /// How often filters exceed their levels.
     Filters(FilterBank),
+    /// How much kernels win.
     Competing(CompetingKernels),
 }
 
@@ -130,7 +136,8 @@ impl SeriesFeatures {
 }
 
 impl SeriesPart {
-    fn len(&self) -> usize {
+    /// How many features it has.
+    pub(crate) fn len(&self) -> usize {
         match &self.bank {
             Bank::Filters(bank) => bank.len(),
             Bank::Competing(kernels) => kernels.len(),

@@ -149,7 +149,7 @@ impl SparseEmbedding {
         let (inputs, units) = self.weight.dims2()?;
         let (rows, device) = (input.rows(), self.weight.device());
         if inputs != rows.bound() {
-            bail!("rows of {} features meet a weight of {inputs}", rows.bound());
+            bail!("rows of {} features do not match a weight of {inputs}", rows.bound());
         }
         let mut sum = Tensor::zeros((rows.len(), units), self.weight.dtype(), device)?;
         if rows.entries() > 0 {
@@ -187,7 +187,7 @@ impl GatherSum {
     pub(super) fn sums(&self, weight: &[f32], [inputs, units]: [usize; 2], bias: Option<&[f32]>) -> Result<Vec<f32>> {
         let Entries { width, sums, .. } = &*self.input.0;
         if inputs != *width {
-            bail!("rows of {width} features meet a weight of {inputs}");
+            bail!("rows of {width} features do not match a weight of {inputs}");
         }
         let (rows, reach) = (self.input.rows(), self.reach.as_deref());
         if sums.is_empty() {
@@ -292,7 +292,6 @@ pub(super) fn contiguous<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::random::Random;
     use candle_core::{Device, Var};

@@ -179,7 +179,6 @@ fn at_winners(sum: &GatherSum, weight: &Tensor, gradient: &Tensor) -> Result<Ten
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use candle_core::{Device, Var};
 

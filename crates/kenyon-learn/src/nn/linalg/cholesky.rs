@@ -116,7 +116,6 @@ impl Factor {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::random::Random;
 

@@ -129,7 +129,6 @@ fn implicit_ql(diagonal: &mut [f64], off: &mut [f64], vectors: &mut [f64], n: us
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::random::Random;
 

@@ -207,43 +207,13 @@ impl MemoryNetworkTape {
         stories: &Stories,
         row: usize,
         linear: bool,
-        mut gaps: Option<(f32, &mut Random)>,
+        gaps: Option<(f32, &mut Random)>,
     ) {
         let (shape, d, size) = (&layout.shape, layout.shape.width, layout.shape.row());
         let slots = stories.rows[row] as usize..stories.rows[row + 1] as usize;
-        // Time runs backwards from the latest slot; in training it skips a step now and then.
-        self.times.clear();
-        let mut time = 0u32;
-        for _ in slots.start + 1..slots.end {
-            if let Some((share, random)) = &mut gaps
-                && random.uniform() < *share
-            {
-                time += 1;
-            }
-            if time as usize >= shape.slots {
-                break;
-            }
-            self.times.push(time);
-            time += 1;
-        }
-        self.times.reverse();
+        self.number(&slots, shape.slots, gaps);
+        self.embed(layout, encoding, w, stories, slots.start);
         let seen = self.times.len();
-        self.first = slots.end - seen;
-        self.embedded.clear();
-        self.embedded.resize((1 + seen) * size, 0.0);
-        for (at, out) in self.embedded.chunks_exact_mut(size).enumerate() {
-            let slot = if at == 0 { slots.start } else { self.first + at - 1 };
-            let words = stories.slot(slot);
-            let length = words.len();
-            if at > 0 {
-                let time = layout.time.start + self.times[at - 1] as usize * size;
-                out.copy_from_slice(&w[time..time + size]);
-            }
-            for (j, word) in words.enumerate() {
-                let id = layout.words.start + stories.words[word] as usize * size;
-                slot_sum(out, &w[id..id + size], encoding.of(length, j), stories.values[word]);
-            }
-        }
         self.states.clear();
         self.states.extend_from_slice(&self.embedded[..d]);
         self.reads.clear();
@@ -266,6 +236,54 @@ impl MemoryNetworkTape {
         let last = &self.states[shape.hops * d..];
         for (logit, readout) in self.logits.iter_mut().zip(w[layout.readout.clone()].chunks_exact(d)) {
             *logit += dense::dot(readout, last);
+        }
+    }
+
+    /// Which of a row's slots are seen, at most `most`, and their times, which run backwards from the latest slot; in
+    /// training time skips a step now and then.
+    fn number(&mut self, slots: &std::ops::Range<usize>, most: usize, mut gaps: Option<(f32, &mut Random)>) {
+        self.times.clear();
+        let mut time = 0u32;
+        for _ in slots.start + 1..slots.end {
+            if let Some((share, random)) = &mut gaps
+                && random.uniform() < *share
+            {
+                time += 1;
+            }
+            if time as usize >= most {
+                break;
+            }
+            self.times.push(time);
+            time += 1;
+        }
+        self.times.reverse();
+        self.first = slots.end - self.times.len();
+    }
+
+    /// The vectors of the question, which is slot `question`, and of the slots seen.
+    fn embed(
+        &mut self,
+        layout: &MemoryNetworkLayout,
+        encoding: &PositionEncoding,
+        w: &[f32],
+        stories: &Stories,
+        question: usize,
+    ) {
+        let size = layout.shape.row();
+        self.embedded.clear();
+        self.embedded.resize((1 + self.times.len()) * size, 0.0);
+        for (at, out) in self.embedded.chunks_exact_mut(size).enumerate() {
+            let slot = if at == 0 { question } else { self.first + at - 1 };
+            let words = stories.slot(slot);
+            let length = words.len();
+            if at > 0 {
+                let time = layout.time.start + self.times[at - 1] as usize * size;
+                out.copy_from_slice(&w[time..time + size]);
+            }
+            for (j, word) in words.enumerate() {
+                let id = layout.words.start + stories.words[word] as usize * size;
+                slot_sum(out, &w[id..id + size], encoding.of(length, j), stories.values[word]);
+            }
         }
     }
 

@@ -227,7 +227,7 @@ impl QueryReductionTape {
         &self.last
     }
 
-    /// What hop `hop` carries at the end of the chunk's only row, `[width]`.
+    /// The state of hop `hop` at the end of the chunk's only row, `[width]`.
     pub(crate) fn carried(&self, hop: usize) -> &[f32] {
         let forward = &self.states[hop].forward;
         &forward[forward.len() - self.last.len()..]
@@ -356,14 +356,27 @@ impl QueryReductionTape {
             gated_scan::match_backward(&dmatches, &self.slots, &states.questions, &mut dslots, dquestions);
             dbackward.copy_from_slice(dquestions);
         }
+        if !self.drop.is_empty() {
+            dense::multiply(&mut dslots, &self.drop);
+        }
+        self.words_backward(layout, encoding, stories, (&dslots, &dforward), out);
+    }
+
+    /// Adds the gradients of the slots and of the first hop's question to those of the words.
+    fn words_backward(
+        &self,
+        layout: &QueryReductionLayout,
+        encoding: &PositionEncoding,
+        stories: &Stories,
+        (dslots, dforward): (&[f32], &[f32]),
+        out: &mut [f32],
+    ) {
+        let (rows, d) = (self.rows.len(), layout.shape.width);
         // The first hop's question is the same at every slot.
         let mut dfirst = vec![0.0; rows * d];
         for row in 0..rows {
             let at = self.offsets[row]..self.offsets[row + 1];
             dense::sum_rows(&dforward[at.start * d..at.end * d], &mut dfirst[row * d..(row + 1) * d]);
-        }
-        if !self.drop.is_empty() {
-            dense::multiply(&mut dslots, &self.drop);
         }
         let out = &mut out[layout.words.clone()];
         for (slot, gradient) in self.seen.iter().zip(dslots.chunks_exact(d)) {

@@ -175,7 +175,6 @@ pub(crate) fn calibrated_bias(mut margins: Vec<f64>, rows: u64) -> f32 {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::random::Random;
 

@@ -62,9 +62,9 @@ fn spreads(graph: &Graph, rows: &[f32], labels: &[u32], classes: usize, centre: 
             labels.iter().enumerate().map(|(row, &label)| (!held(row)).then_some(label)).collect();
         let spread = graph.spread(&kept, classes);
         let code = |row: usize| &rows[row * width..(row + 1) * width];
-        let taught: Vec<f32> = (0..labels.len()).filter(|&r| !held(r)).flat_map(|r| code(r).to_vec()).collect();
+        let training_codes: Vec<f32> = (0..labels.len()).filter(|&r| !held(r)).flat_map(|r| code(r).to_vec()).collect();
         let wanted = one_hot(&kept.iter().flatten().copied().collect::<Vec<_>>(), classes);
-        let Ok(readout) = few_rows(&taught, &wanted, classes, centre, threads) else { return true };
+        let Ok(readout) = few_rows(&training_codes, &wanted, classes, centre, threads) else { return true };
         for row in (0..labels.len()).filter(|&r| held(r)) {
             let right = |answer: &[f32]| usize::from(argmax(&answer[..classes]) == labels[row] as usize);
             by_graph += right(&spread[row * classes..(row + 1) * classes]);
@@ -77,7 +77,6 @@ fn spreads(graph: &Graph, rows: &[f32], labels: &[u32], classes: usize, centre: 
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::random::Random;
 

@@ -59,7 +59,6 @@ pub(crate) fn class_discriminant(mean: &[f64], solved: &[f64], centre: &[f64], l
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
 
     #[test]

@@ -27,7 +27,7 @@ impl<T, F: FnOnce(&str) -> T> Visitor<'_> for KeySeed<F> {
     }
 }
 
-/// Reads any JSON value as a cell and hands it to `take`.
+/// Reads any JSON value as a cell and passes it to `take`.
 pub(crate) struct CellSeed<'l, F> {
     pub(crate) list: &'l mut List,
     pub(crate) take: F,

@@ -29,7 +29,7 @@ const MANY_BETWEEN: u64 = 250;
 /// The ridge for one row, as a share of the mean squared length of an expansion.
 const RIDGE: f64 = 0.1;
 /// The first logarithm of the temperature: outputs are between 0 and 1.
-const COOL: f32 = -2.3;
+const INITIAL_LOG_TEMPERATURE: f32 = -2.3;
 
 pub(super) const KIND: ExpertKind = ExpertKind {
     name: "expansion",
@@ -82,7 +82,7 @@ impl Expansion {
             rows: 0,
             next: FEWEST,
             readout: None,
-            log_temperature: COOL,
+            log_temperature: INITIAL_LOG_TEMPERATURE,
         }
     }
 

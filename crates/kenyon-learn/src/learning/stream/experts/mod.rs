@@ -163,7 +163,7 @@ pub(super) struct ExpertKind {
     pub(super) load: fn(&[u8]) -> Result<Box<dyn StreamExpert>>,
 }
 
-/// How far experts are ahead that keep what every row says about a pretrained encoder's vectors: one that is better by a
+/// How far experts are ahead that keep the evidence of every row about a pretrained encoder's vectors: one that is better by a
 /// fifth of a nat over a hundred rows draws level. One that follows the newest class does not.
 const LEAD: f32 = 6.0;
 

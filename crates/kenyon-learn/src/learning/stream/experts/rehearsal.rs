@@ -1,6 +1,6 @@
 //! A network of one hidden layer that learns every new row together with a few stored ones (rehearsal: Robins 1995,
 //! "Catastrophic forgetting, rehearsal and pseudorehearsal"; experience replay: Lin 1992). A single pass over a stream
-//! then teaches it as much as several passes. A stored row gives way to a new one at random, so that the age of what is
+//! then has the effect of several passes. A stored row gives way to a new one at random, so that the age of what is
 //! rehearsed has a bounded mean and the network follows change.
 
 use super::{ExpertKind, ExpertRow, Lesson, Pass, StreamExpert, Truth, from_bytes, to_bytes};
@@ -300,8 +300,6 @@ impl StreamExpert for Rehearsal {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     /// A checkerboard of four cells, which no linear model can separate.

@@ -87,7 +87,6 @@ impl CustomOp1 for RowAttention {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::random::Random;
     use candle_core::{Device, Var};

@@ -210,12 +210,28 @@ impl AttentionTape {
         if !self.drop_pooled.is_empty() {
             dense::multiply(&mut self.scratch, &self.drop_pooled);
         }
-        // Through the read, to the gradient of the normed tokens.
-        let scale = 1.0 / (d as f32).sqrt();
         let mut dy = std::mem::take(&mut self.scratch2);
         reset(&mut dy, n * d);
+        self.reads_backward(layout, w, &mut dy, g);
+        let dx = &mut out.inputs;
+        reset(dx, n * d);
+        dense::rms_norm_backward(&self.x, &w[layout.norm.clone()], &self.inverse, &dy, dx, &mut g[layout.norm.clone()]);
+        let mut branch = std::mem::take(&mut self.scratch);
+        let mut wide = Vec::new();
+        for (block, saved) in layout.blocks.iter().zip(&self.saved).rev() {
+            block_backward(shape, block, w, &self.offsets, saved, dx, g, (&mut branch, &mut wide, &mut dy));
+        }
+        self.scratch = branch;
+        self.scratch2 = dy;
+    }
+
+    /// Adds the gradients through the reads, of what was pooled (in `scratch`): of the normed tokens to `dy`, of weights to `g`.
+    fn reads_backward(&self, layout: &AttentionLayout, w: &[f32], dy: &mut [f32], g: &mut [f32]) {
+        let shape = &layout.shape;
+        let (d, n, pooled) = (shape.width, self.tokens.len(), layout.pooled());
+        let scale = 1.0 / (d as f32).sqrt();
         let mut dweights = Vec::new();
-        for row in 0..rows {
+        for row in 0..self.offsets.len() - 1 {
             let tokens = self.offsets[row]..self.offsets[row + 1];
             let dpooled = &self.scratch[row * pooled..(row + 1) * pooled];
             let values = &self.normed[tokens.start * d..tokens.end * d];
@@ -242,16 +258,6 @@ impl AttentionTape {
                 }
             }
         }
-        let dx = &mut out.inputs;
-        reset(dx, n * d);
-        dense::rms_norm_backward(&self.x, &w[layout.norm.clone()], &self.inverse, &dy, dx, &mut g[layout.norm.clone()]);
-        let mut branch = std::mem::take(&mut self.scratch);
-        let mut wide = Vec::new();
-        for (block, saved) in layout.blocks.iter().zip(&self.saved).rev() {
-            block_backward(shape, block, w, &self.offsets, saved, dx, g, (&mut branch, &mut wide, &mut dy));
-        }
-        self.scratch = branch;
-        self.scratch2 = dy;
     }
 
     /// Adds the gradient of the field embedding, which the caller sums with the other tables.

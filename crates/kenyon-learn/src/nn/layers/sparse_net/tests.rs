@@ -1,5 +1,4 @@
 //! Gradients against differences, bits against threads, and invariants.
-#![allow(clippy::unwrap_used)]
 
 mod bins;
 

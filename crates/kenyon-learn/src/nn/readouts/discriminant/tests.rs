@@ -1,5 +1,4 @@
 //! The readout on blobs: order of rows, shrinking, few rows.
-#![allow(clippy::unwrap_used)]
 use super::*;
 use crate::random::Random;
 

@@ -128,31 +128,8 @@ impl RowShare {
     ) {
         let outputs = net.shape.outputs;
         let blocks = outputs.div_ceil(LANE);
-        self.answers.clear();
-        self.answers.resize(self.count * blocks, Lane::ZERO);
         let levels = net.hidden.len();
-        if let (Some(readout), true) = (&net.readout, self.count > 0) {
-            let row_in = self.codes[levels - 1].code.rows(readout.inputs);
-            for (block, unit_block) in readout.unit_blocks().enumerate() {
-                kernels::forward(
-                    isa,
-                    &unit_block.weights,
-                    &unit_block.bias,
-                    &row_in,
-                    &mut self.answers[block..],
-                    blocks,
-                    &[],
-                );
-            }
-        }
-        if let Some(skip) = &net.skip {
-            for i in 0..self.count {
-                let z = skip.groups.iter().flat_map(|group| group.row(self.first + i));
-                for (answer, z) in self.answers[i * blocks..].iter_mut().zip(z) {
-                    (0..LANE).for_each(|l| answer.0[l] += z.0[l]);
-                }
-            }
-        }
+        self.read_out(isa, net, blocks);
         self.gradients.clear();
         self.gradients.resize(self.count * blocks, Lane::ZERO);
         for i in 0..self.count {
@@ -184,6 +161,34 @@ impl RowShare {
             }
             self.codes[last].code = code;
             self.finish_deltas(last, scale, step.dropout);
+        }
+    }
+
+    /// Outputs of these rows, in `blocks` lanes each.
+    fn read_out(&mut self, isa: Isa, net: &SparseNet, blocks: usize) {
+        self.answers.clear();
+        self.answers.resize(self.count * blocks, Lane::ZERO);
+        if let (Some(readout), true) = (&net.readout, self.count > 0) {
+            let row_in = self.codes[net.hidden.len() - 1].code.rows(readout.inputs);
+            for (block, unit_block) in readout.unit_blocks().enumerate() {
+                kernels::forward(
+                    isa,
+                    &unit_block.weights,
+                    &unit_block.bias,
+                    &row_in,
+                    &mut self.answers[block..],
+                    blocks,
+                    &[],
+                );
+            }
+        }
+        if let Some(skip) = &net.skip {
+            for i in 0..self.count {
+                let z = skip.groups.iter().flat_map(|group| group.row(self.first + i));
+                for (answer, z) in self.answers[i * blocks..].iter_mut().zip(z) {
+                    (0..LANE).for_each(|l| answer.0[l] += z.0[l]);
+                }
+            }
         }
     }
 

@@ -180,14 +180,7 @@ impl Trainer {
         // Gradients of sums are spread before they are applied, so that these are gathered in any case.
         let summing = !self.sums.is_empty();
         let gathers = |level: usize| is_adam || (level == 0 && summing);
-        let none = BinSums::default();
-        for level in (0..=levels).filter(|&level| gathers(level)) {
-            let rows_in = inputs_of(level, rows_in, &self.parts, &self.net);
-            match level.checked_sub(1) {
-                None => self.slots[0].fill(&rows_in, self.net.shape.inputs, &self.sums),
-                Some(below) => self.slots[level].fill(&rows_in, self.net.shape.hidden[below].units, &none),
-            }
-        }
+        (0..=levels).filter(|&level| gathers(level)).for_each(|level| self.fill_slots(level, rows_in));
         let (isa, pool) = (self.isa, &self.pool);
         let adam = step.adam(self.adam_steps);
         for level in (0..levels.max(1)).rev() {
@@ -236,6 +229,15 @@ impl Trainer {
                     },
                 );
             }
+        }
+    }
+
+    /// Finds where the gradients of a level are gathered.
+    fn fill_slots(&mut self, level: usize, rows_in: &[SparseRows<'_>]) {
+        let rows_in = inputs_of(level, rows_in, &self.parts, &self.net);
+        match level.checked_sub(1) {
+            None => self.slots[0].fill(&rows_in, self.net.shape.inputs, &self.sums),
+            Some(below) => self.slots[level].fill(&rows_in, self.net.shape.hidden[below].units, &BinSums::default()),
         }
     }
 

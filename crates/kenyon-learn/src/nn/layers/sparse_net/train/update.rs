@@ -47,7 +47,7 @@ pub(super) struct Level<'a> {
 /// `benches/README.md`, "Prefetching".
 const PREFETCH_FROM: usize = 4096;
 
-/// The lines of `next`, one of `unit_blocks` blocks of a group, where prefetching them pays.
+/// The lines of `next`, one of `unit_blocks` blocks of a group, where prefetching them is faster.
 fn prefetched(next: Option<&UnitBlock>, unit_blocks: usize) -> &[Lane] {
     next.map(|unit_block| &unit_block.weights[..])
         .filter(|lines| lines.len() * unit_blocks > PREFETCH_FROM)
@@ -101,17 +101,10 @@ impl Level<'_> {
                 Winners::new(&code.starts, blocks, &code.code.units, &code.steps)
             };
             let Some(slots) = slots else {
+                let UnitBlock { weights, bias, .. } = unit_block;
                 for (part, row_in) in rows_in.iter().enumerate() {
                     let next = prefetch_share(next, &self.parts[part], self.rows);
-                    kernels::update(
-                        self.isa,
-                        &mut unit_block.weights,
-                        &mut unit_block.bias,
-                        row_in,
-                        &steps(part),
-                        block,
-                        next,
-                    );
+                    kernels::update(self.isa, weights, bias, row_in, &steps(part), block, next);
                 }
                 continue;
             };
