@@ -3,6 +3,7 @@
 use super::client::Client;
 use super::train::Train;
 use super::{Connection, local_bundle, show};
+use crate::jobs;
 use crate::serving::exchange;
 use crate::serving::reasons::Terms;
 use anyhow::{Context as _, bail};
@@ -157,9 +158,12 @@ fn load(path: &Path) -> anyhow::Result<Bundle> {
 
 /// Reads a file with its target by a model's plan.
 fn read_labelled(bundle: &Bundle, file: &Path) -> anyhow::Result<Table> {
-    let mut plans = bundle.encoder.inputs.clone();
-    plans.insert(0, bundle.config.target.clone());
-    plan::read_table(&[detected(file)?], &plans, &Limits::default()).map_err(explain)
+    let (limits, config) = (Limits::default(), &bundle.config);
+    let (part, summary, _) =
+        schema::infer_upload(detected(file)?, &Default::default(), None, &limits).map_err(explain)?;
+    let plans = jobs::evaluation_columns(&config.target, &bundle.encoder.inputs, config.weight.as_deref(), &summary)
+        .map_err(explain)?;
+    plan::read_table(&[part], &plans, &limits).map_err(explain)
 }
 
 /// The standard input as a file.

@@ -64,8 +64,7 @@ def clients(folder, url):
     if not npm_answers():
         print("skipped: openapi-typescript, for npm is not reachable")
         return
-    # A field of a request that has a default may be left out.
-    types = ["npm:openapi-typescript@^7.13", "openapi.json", "--output", "schema.d.ts", "--default-non-nullable=false"]
+    types = ["npm:openapi-typescript@^7.13", "openapi.json", "--output", "schema.d.ts"]
     run(folder, "deno", "run", "--quiet", "--allow-all", *types)
     used(folder, "paths.ts", url)
 
