@@ -109,7 +109,8 @@ class Models(Resource):
     ) -> types.VersionComparison:
         """Compares two versions on the same rows, each figure with bounds of the difference. Rows that a cross-fitted
         version was trained on are answered by the members that have left them out; other versions have learned from
-        most of theirs.
+        most of theirs. Where both were trained with the same ``weight`` column and the dataset has it, rows count by
+        it.
 
         Args:
             name: Name of the model.
@@ -174,7 +175,10 @@ class Models(Resource):
         *,
         timeout: float | None = None,
     ) -> types.EvaluateAnswer | types.Job:
-        """Metrics of the served version on a dataset.
+        """Metrics of the served version on a dataset that has its columns and its target.
+
+        It is the version that is served when the request arrives. Where it was trained with a ``weight`` column that
+        the dataset has too, rows count by it, as in the version's own metrics.
 
         Args:
             name: Name of the model.
@@ -329,7 +333,7 @@ class Models(Resource):
         Args:
             name: Name of the model.
             rows: The rows, as for a prediction, 1024 at most.
-            k: How many neighbours of each.
+            k: How many neighbours of each. Default: 5.
         """
         answer: types.NeighborsAnswer = self._json(
             "POST /api/v1/models/{name}/neighbors",
@@ -668,7 +672,7 @@ class Models(Resource):
             class_weights: How much each class weighs.
             objective: Which class is named.
             search: Tries several configurations and trains the best in full.
-            promote: Whether the version is served once it is ready.
+            promote: Whether the version is served once it is ready. Default: true.
             schema_change: Whether the version may need other rows than the served one, or predict something else.
             idempotency_key: Repeating a call with the same key has no further effect and the same answer.
         """
@@ -740,7 +744,7 @@ class Models(Resource):
             class_weights: How much each class weighs.
             objective: Which class is named.
             search: Tries several configurations and trains the best in full.
-            promote: Whether the version is served once it is ready.
+            promote: Whether the version is served once it is ready. Default: true.
             schema_change: Whether the version may need other rows than the served one, or predict something else.
             idempotency_key: Repeating a call with the same key has no further effect and the same answer.
         """

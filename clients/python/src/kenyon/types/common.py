@@ -107,7 +107,7 @@ class JobProgress(TypedDict):
     device: NotRequired[str | None]
 
 
-#: The kinds of [``Warning``].
+#: The kinds of ``Warning``.
 WarningCode = Literal[
     "mixed_kind", "identifier", "constant", "unreadable_column", "unnamed_column", "header_like_data", "one_column",
     "missing_words", "leaks_target", "ambiguous_dates", "duplicate_rows", "few_rows_in_class", "extreme_values",
@@ -135,7 +135,7 @@ class Warning(TypedDict):
     detail: str
     #: Rows concerned.
     rows: int
-    #: The first of them, at most [``MAX_EXAMPLES``].
+    #: The first of them, at most ``MAX_EXAMPLES``.
     examples: list[WarningExample]
 
 
@@ -159,7 +159,7 @@ class Job(TypedDict):
     kind: JobKind
     #: For which model; none for a comparison.
     model: ModelName | None
-    #: The version it makes, fixed when it was submitted.
+    #: The version it makes, or evaluates; fixed when it was submitted.
     version: NotRequired[int | None]
     #: What it reads.
     dataset: NotRequired[DatasetName | None]
@@ -227,15 +227,16 @@ Row = dict[str, Any]
 class Spelling(TypedDict):
     """The spelling of a column's cells."""
 
-    #: Words that mean "no value" in this column.
+    #: Words that mean "no value" in this column. Default: [].
     missing: NotRequired[list[str]]
-    #: Numbers have a decimal comma: ``1.234,5``.
+    #: Numbers have a decimal comma: ``1.234,5``. Default: false.
     decimal_comma: NotRequired[bool]
-    #: No number of a column with decimal commas has separators of thousands: ``9.876`` is a decimal point.
+    #: No number of a column with decimal commas has separators of thousands: ``9.876`` is a decimal point. Default:
+    #: false.
     ungrouped: NotRequired[bool]
-    #: ``03/04/2024`` is the third of April.
+    #: ``03/04/2024`` is the third of April. Default: false.
     day_first: NotRequired[bool]
-    #: Booleans that are the numbers 1 and 0.
+    #: Booleans that are the numbers 1 and 0. Default: false.
     booleans: NotRequired[bool]
 
 

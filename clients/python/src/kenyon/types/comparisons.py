@@ -26,12 +26,12 @@ class BootstrapDone(TypedDict):
 class BootstrapRequest(TypedDict):
     """Settings of the bootstrap."""
 
-    #: Number of samples.
+    #: Number of samples. Default: 1000.
     samples: NotRequired[int]
     #: What is drawn with replacement: the result holds for others of these. Subjects are drawn only where the reference
-    #: has several.
+    #: has several. Default: ["stimuli","subjects"].
     over: NotRequired[list[Drawn]]
-    #: The samples follow from it.
+    #: The samples follow from it. Default: 0.
     seed: NotRequired[int]
 
 

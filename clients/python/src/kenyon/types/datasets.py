@@ -99,19 +99,19 @@ class ReadOptions(TypedDict):
     missing: NotRequired[list[str] | None]
     #: Whether ``03/04/2024`` is the third of April; without it, each date column's own order.
     day_first: NotRequired[bool | None]
-    #: Whether a cell that does not fit its column's kind is refused.
+    #: Whether a cell that does not fit its column's kind is refused. Default: false.
     strict: NotRequired[bool]
     #: Where the file does not name its columns: their names.
     names: NotRequired[list[str] | None]
-    #: Records before the header (or the first row) that are no data.
+    #: Records before the header (or the first row) that are no data. Default: 0.
     skip_records: NotRequired[int]
     #: Lines that begin with it are comments.
     comment: NotRequired[str | None]
-    #: Whether every record ends with a delimiter that begins no further field.
+    #: Whether every record ends with a delimiter that begins no further field. Default: false.
     trailing_delimiter: NotRequired[bool]
-    #: Whether records begin with a row name for which the header has no field (R's ``write.table``).
+    #: Whether records begin with a row name for which the header has no field (R's ``write.table``). Default: false.
     row_names: NotRequired[bool]
-    #: Whether a carriage return alone ends a record.
+    #: Whether a carriage return alone ends a record. Default: false.
     carriage_return: NotRequired[bool]
 
 

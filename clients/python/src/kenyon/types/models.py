@@ -67,7 +67,7 @@ class SparseCoding(TypedDict):
     #: How many units respond most to each class.
     preferred: list[int]
     #: Mean over units of the responses to all stimuli, strongest first, each unit's largest set to 1; at
-    #: [``TUNING_POINTS``] shares of the stimuli.
+    #: ``TUNING_POINTS`` shares of the stimuli.
     tuning_curve: list[float]
 
 
@@ -220,7 +220,7 @@ class CalibrationBin(TypedDict):
     confidence: float
     #: Share of its rows answered right.
     accuracy: float
-    #: Rows in it.
+    #: Rows in it, each counted once.
     rows: int
 
 
@@ -320,7 +320,7 @@ class Consolidation(TypedDict):
     after: float
     #: Whether the result was kept.
     accepted: bool
-    #: Rows it was judged by.
+    #: Rows it was evaluated on.
     judged: int
     #: Rows that were forgotten before it: then its result is kept whatever its accuracy, because the experts before it
     #: had still learned from them.
@@ -479,33 +479,34 @@ FeatureSpec = FeatureKind | FeatureGroup
 class StreamSettings(TypedDict):
     """Settings of the family, and a seed; null is as if missing."""
 
-    #: Filters of a patch, or units of a text projection / 16.
+    #: Filters of a patch, or units of a text projection / 16. Default: 128.
     units: NotRequired[int | None]
-    #: Filters that win at each position.
+    #: Filters that win at each position. Default: 6.
     winners: NotRequired[int | None]
     #: Side of a patch; null: 5, or 3 for small images.
     patch: NotRequired[int | None]
     #: Distance between patches; null: from the size.
     stride: NotRequired[int | None]
-    #: Cells a side that positions are pooled to.
+    #: Cells a side that positions are pooled to. Default: 4.
     pool: NotRequired[int | None]
     #: Groups of units over columns of a table.
     groups: NotRequired[int | None]
     #: Null: selected on rows set aside.
     shrinkage: NotRequired[float | None]
-    #: Whether the filters learn from the inputs before they are frozen.
+    #: Whether the filters learn from the inputs before they are frozen. Default: "hebbian".
     plasticity: NotRequired[Literal["hebbian", "none"] | None]
     #: Copies of each picture that are learned with it: slightly shifted, rotated, scaled, sheared and bent.
     deformed_copies: NotRequired[int | None]
-    #: How far copies differ from their picture.
+    #: How far copies differ from their picture. Default: 1.0.
     deformation: NotRequired[float | None]
     #: Whether parts of the rows are left out in turn to calibrate by, so that none are held out.
     cross_fit: NotRequired[bool | None]
-    #: Memory entries of each class.
+    #: Memory entries of each class. Default: 100.
     memory_per_class: NotRequired[int | None]
-    #: Whether the last labels of a stream are inputs for the next prediction; false where rows have no order.
+    #: Whether the last labels of a stream are inputs for the next prediction; false where rows have no order. Default:
+    #: true.
     recent_labels: NotRequired[bool | None]
-    #: Whether a stream holds back rows that are novel and whose label contradicts their neighbours.
+    #: Whether a stream holds back rows that are novel and whose label contradicts their neighbours. Default: false.
     quarantine: NotRequired[bool | None]
     #: Passes over the training rows.
     epochs: NotRequired[int | None]
@@ -514,9 +515,9 @@ class StreamSettings(TypedDict):
     #: Passes without a better validation loss before training ends; 0 for never.
     early_stopping: NotRequired[int | None]
     #: What trains: Kenyon's kernels, on the CPU alone, or candle's autograd, on any device; auto is candle on a device
-    #: and the kernels on the CPU.
+    #: and the kernels on the CPU. Default: "auto".
     engine: NotRequired[Literal["auto", "kernels", "candle"] | None]
-    #: Whether rare classes weigh more, by the inverse of their share.
+    #: Whether rare classes weigh more, by the inverse of their share. Default: "none".
     class_weights: NotRequired[Literal["none", "balanced"] | None]
     #: Everything random follows from it.
     seed: NotRequired[int | None]
@@ -548,7 +549,7 @@ QuantileErrors = TypedDict("QuantileErrors", {
     "to": float,
     #: The rows.
     "rows": int,
-    #: Mean of predicted minus true value.
+    #: Mean of predicted minus true value; here and below rows count by their weight.
     "bias": float,
     #: Mean absolute error.
     "mae": float,
@@ -571,15 +572,18 @@ class Residuals(TypedDict):
 class Evaluation(TypedDict):
     """The figures of a model on a dataset."""
 
-    #: Rows with a known target.
+    #: Rows with a known target, each counted once.
     rows: int
-    #: Rows left out: no target, or a class that is not one of the model's.
+    #: Rows left out: no target, a class that is not one of the model's, or weight 0.
     skipped: int
+    #: The column by which rows weigh in all shares and means, where the model was trained with it and the rows have it;
+    #: rows are counted once everywhere.
+    weight: NotRequired[str | None]
     #: ``accuracy``, ``macro_f1``, ``log_loss`` … or ``mae``, ``rmse``, ``r2``.
     metrics: dict[str, float | None]
     #: The classes, in the order of the matrix; empty for regression.
     classes: list[Any]
-    #: Rows by true class (outer) and answer (inner).
+    #: Rows by true class (outer) and answer (inner), each counted once.
     confusion: list[list[int]]
     #: Share of each class's rows that was answered right.
     recall: list[float | None]
@@ -703,7 +707,7 @@ class FindNeighbors(TypedDict):
 
     #: The rows, as for a prediction, 1024 at most.
     rows: list[dict[str, Any]]
-    #: How many neighbours of each.
+    #: How many neighbours of each. Default: 5.
     k: NotRequired[int]
 
 
@@ -1172,8 +1176,10 @@ class PairedFigure(TypedDict):
 class Paired(TypedDict):
     """How two models compare."""
 
-    #: Rows that both answered, and whose truth is known.
+    #: Rows that both answered, and whose truth is known; where rows weigh, those with a weight above 0.
     rows: int
+    #: The column by which rows weigh in the figures, where both models were trained with it and the rows have it.
+    weight: NotRequired[str | None]
     #: By the name of each figure.
     metrics: dict[str, PairedFigure]
     #: The first rows that they answer differently; of numbers those that they answer most differently.
@@ -1277,7 +1283,7 @@ SearchSpace = list[SettingValue] | SearchRange
 class SearchRequest(TypedDict):
     """What to search."""
 
-    #: Configurations to try.
+    #: Configurations to try. Default: 20.
     trials: NotRequired[int]
     #: Settings to vary; the family's own search space when missing.
     space: NotRequired[dict[str, SearchSpace]]
@@ -1378,7 +1384,7 @@ class TrainSettings(TypedDict):
     field: NotRequired[float | None]
     #: Learning rate at its highest.
     learning_rate: NotRequired[float | None]
-    #: How weights follow gradients; the rate of sgd is per row, that of adam per mini-batch.
+    #: How weights follow gradients; the rate of sgd is per row, that of adam per mini-batch. Default: "auto".
     optimizer: NotRequired[Literal["auto", "sgd", "adam"] | None]
     #: Decoupled weight decay; with adam.
     weight_decay: NotRequired[float | None]
@@ -1390,7 +1396,7 @@ class TrainSettings(TypedDict):
     anneal: NotRequired[float | None]
     #: Label smoothing: probability spread evenly over all classes.
     label_smoothing: NotRequired[float | None]
-    #: Whether the row also reaches the answers directly.
+    #: Whether the row also reaches the answers directly. Default: true.
     skip: NotRequired[bool | None]
     #: Networks that are trained side by side and answer together; above 1, sizes are rounded up to sixteens.
     members: NotRequired[int | None]
@@ -1401,7 +1407,7 @@ class TrainSettings(TypedDict):
     bins: NotRequired[int | None]
     #: Pairs of numbers that are read together, at most; those that explain the target together are chosen.
     pairs: NotRequired[int | None]
-    #: Whether units that never win in an epoch are reinitialised.
+    #: Whether units that never win in an epoch are reinitialised. Default: true.
     revive: NotRequired[bool | None]
     #: Passes over the training rows.
     epochs: NotRequired[int | None]
@@ -1410,19 +1416,19 @@ class TrainSettings(TypedDict):
     #: Passes without a better validation loss before training ends; 0 for never.
     early_stopping: NotRequired[int | None]
     #: What trains: Kenyon's kernels, on the CPU alone, or candle's autograd, on any device; auto is candle on a device
-    #: and the kernels on the CPU.
+    #: and the kernels on the CPU. Default: "auto".
     engine: NotRequired[Literal["auto", "kernels", "candle"] | None]
-    #: Whether rare classes weigh more, by the inverse of their share.
+    #: Whether rare classes weigh more, by the inverse of their share. Default: "none".
     class_weights: NotRequired[Literal["none", "balanced"] | None]
     #: Numbers a token is described by; by kind and number of rows if not given.
     width: NotRequired[int | None]
-    #: Attention heads; they share the width.
+    #: Attention heads; they share the width. Default: 4.
     heads: NotRequired[int | None]
     #: Attention blocks; by kind and number of rows if not given: a few texts are read without.
     layers: NotRequired[int | None]
-    #: Attention-pooling heads over the tokens, in addition to max pooling.
+    #: Attention-pooling heads over the tokens, in addition to max pooling. Default: 2.
     reads: NotRequired[int | None]
-    #: Pooled values of fixed filters over series columns, in all; 0 for none.
+    #: Pooled values of fixed filters over series columns, in all; 0 for none. Default: 4000.
     filters: NotRequired[int | None]
     #: Whether a series is read by filters alone, or also by filters over its differences and by competing kernels.
     series_features: NotRequired[Literal["filters", "all"] | None]
@@ -1430,54 +1436,55 @@ class TrainSettings(TypedDict):
     blocks_share: NotRequired[float | None]
     #: Whether the readout of the filters is solved for, or learned by gradient steps.
     filter_readout: NotRequired[Literal["ridge", "gradient"] | None]
-    #: Positions within a column with an embedding of their own.
+    #: Positions within a column with an embedding of their own. Default: 1024.
     positions: NotRequired[int | None]
-    #: How often the question reads the slots.
+    #: How often the question reads the slots. Default: 3.
     hops: NotRequired[int | None]
-    #: Latest slots of a row that are read.
+    #: Latest slots of a row that are read. Default: 256.
     slots: NotRequired[int | None]
     #: Whether hops scan the slots in order, or weigh all of them at once (a classic memory network), or stored vectors
     #: of a pretrained encoder answer (kernel ridge regression).
     read: NotRequired[Literal["ordered", "softmax", "kernel"] | None]
     #: Whether the name of each class is stored as a text of it where left-out rows are answered better so (kernel
-    #: read).
+    #: read). Default: true.
     class_names: NotRequired[bool | None]
     #: A gate for each number that is carried instead of one for a slot (ordered read); by the number of rows if not
     #: given.
     wide_gates: NotRequired[bool | None]
-    #: Training rows stored where rows have no slots of their own.
+    #: Training rows stored where rows have no slots of their own. Default: 512.
     episodes: NotRequired[int | None]
     #: Number of restarts; the network with the least training error is trained further.
     restarts: NotRequired[int | None]
-    #: Share of gaps in time while training (softmax read).
+    #: Share of gaps in time while training (softmax read). Default: 0.1.
     time_noise: NotRequired[float | None]
-    #: Read without softmax until validation stalls (softmax read).
+    #: Read without softmax until validation stalls (softmax read). Default: true.
     linear_start: NotRequired[bool | None]
-    #: Filters of a patch, or units of a text projection / 16.
+    #: Filters of a patch, or units of a text projection / 16. Default: 128.
     units: NotRequired[int | None]
-    #: Filters that win at each position.
+    #: Filters that win at each position. Default: 6.
     winners: NotRequired[int | None]
     #: Side of a patch; null: 5, or 3 for small images.
     patch: NotRequired[int | None]
     #: Distance between patches; null: from the size.
     stride: NotRequired[int | None]
-    #: Cells a side that positions are pooled to.
+    #: Cells a side that positions are pooled to. Default: 4.
     pool: NotRequired[int | None]
     #: Groups of units over columns of a table.
     groups: NotRequired[int | None]
     #: Null: selected on rows set aside.
     shrinkage: NotRequired[float | None]
-    #: Whether the filters learn from the inputs before they are frozen.
+    #: Whether the filters learn from the inputs before they are frozen. Default: "hebbian".
     plasticity: NotRequired[Literal["hebbian", "none"] | None]
     #: Copies of each picture that are learned with it: slightly shifted, rotated, scaled, sheared and bent.
     deformed_copies: NotRequired[int | None]
-    #: How far copies differ from their picture.
+    #: How far copies differ from their picture. Default: 1.0.
     deformation: NotRequired[float | None]
-    #: Memory entries of each class.
+    #: Memory entries of each class. Default: 100.
     memory_per_class: NotRequired[int | None]
-    #: Whether the last labels of a stream are inputs for the next prediction; false where rows have no order.
+    #: Whether the last labels of a stream are inputs for the next prediction; false where rows have no order. Default:
+    #: true.
     recent_labels: NotRequired[bool | None]
-    #: Whether a stream holds back rows that are novel and whose label contradicts their neighbours.
+    #: Whether a stream holds back rows that are novel and whose label contradicts their neighbours. Default: false.
     quarantine: NotRequired[bool | None]
 
 
@@ -1510,7 +1517,7 @@ class TrainRequest(TypedDict):
     objective: NotRequired[Objective | None]
     #: Tries several configurations and trains the best in full.
     search: NotRequired[SearchRequest | None]
-    #: Whether the version is served once it is ready.
+    #: Whether the version is served once it is ready. Default: true.
     promote: NotRequired[bool]
     #: Whether the version may need other rows than the served one, or predict something else.
     schema_change: NotRequired[bool]
