@@ -102,7 +102,7 @@ export function trainForm(set, families, encoders, signal) {
 	};
 	const show = () => into(plan, async () => {
 		put(plan, h('p.mute', 'Reading the data…'));
-		const found = await post(`/models/${model.value}/train`, request({ dry_run: true }), signal);
+		const found = await post(`/models/${model.value}/train`, request({ dry_run: true, schema_change: true }), signal);
 		return card('The plan', planned(found, set.rows), h('div.row.after', act('Train', () => train(), 'button.main')));
 	});
 	const form = h('form.stack', { submit: show },
