@@ -36,6 +36,7 @@ SETS = {
     "fashion": (["fashion_mnist"], "label", [], "mnist"),
     "crop": (["ucr/Crop_train.csv.gz"], "label", [], None),
     "phalanges": (["ucr/PhalangesOutlinesCorrect_train.csv.gz", "ucr/PhalangesOutlinesCorrect_test.csv.gz"], "label", [], None),
+    "control": (["ucr/SyntheticControl_train.csv.gz", "ucr/SyntheticControl_test.csv.gz"], "label", [], None),
 }
 # File, target, rows a call, further arguments.
 STREAMS = {
