@@ -108,7 +108,7 @@ def test_training_is_waited_for_and_watched(client: Client, name: str, capsys: A
     assert job["status"] == "succeeded" and progress[-1] == "succeeded" and job["served"]
     client.train(name, "species", progress=True, family="hybrid")
     assert "100%" in capsys.readouterr().err or "succeeded" in capsys.readouterr().err
-    with pytest.raises(kenyon.errors.ConflictError, match="'place' is missing"):
+    with pytest.raises(ConflictError, match="'place' is missing"):
         client.plan_training(name, "species", features={"place": "ignore"})
     plan = client.plan_training(name, "species", features={"place": "ignore"}, schema_change=True)
     assert {column["name"]: column["used"] for column in plan["columns"]}["place"] is False
