@@ -172,7 +172,8 @@ struct VersionQuery {
     /// Taken as other lists take it; the page has all versions.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
-    /// There is none: every one is refused.
+    /// There is none but the empty one.
+    #[param(max_length = 0)]
     cursor: Option<String>,
 }
 

@@ -235,7 +235,8 @@ pub(crate) struct OnePage {
     /// Taken as other lists take it; the page has all entries.
     #[param(minimum = 1, maximum = 1000)]
     limit: Option<usize>,
-    /// There is none: every one is refused.
+    /// There is none but the empty one.
+    #[param(max_length = 0)]
     cursor: Option<String>,
 }
 
@@ -250,8 +251,8 @@ impl OnePage {
 pub(crate) fn one_page(limit: Option<usize>, cursor: Option<&str>) -> Result<(), Error> {
     page_limit(limit)?;
     match cursor {
+        Some("") | None => Ok(()),
         Some(_) => Err(unknown_cursor()),
-        None => Ok(()),
     }
 }
 

@@ -24,7 +24,7 @@ class Encoders(Resource):
 
         Args:
             limit: Taken as other lists take it; the page has all entries.
-            cursor: There is none: every one is refused.
+            cursor: There is none but the empty one.
         """
         answer: types.EncoderPage = self._json(
             "GET /api/v1/encoders",

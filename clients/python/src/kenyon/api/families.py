@@ -21,7 +21,7 @@ class Families(Resource):
 
         Args:
             limit: Taken as other lists take it; the page has all entries.
-            cursor: There is none: every one is refused.
+            cursor: There is none but the empty one.
         """
         answer: types.FamilyPage = self._json(
             "GET /api/v1/families",

@@ -75,7 +75,7 @@ class Keys(Resource):
 
         Args:
             limit: Taken as other lists take it; the page has all entries.
-            cursor: There is none: every one is refused.
+            cursor: There is none but the empty one.
         """
         answer: types.KeyPage = self._json(
             "GET /api/v1/keys",

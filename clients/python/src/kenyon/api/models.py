@@ -792,7 +792,7 @@ class Models(Resource):
             detail: Whether ``held_out`` has classes, confusion, recall, calibration and residuals, and ``warnings``
                 have examples.
             limit: Taken as other lists take it; the page has all versions.
-            cursor: There is none: every one is refused.
+            cursor: There is none but the empty one.
         """
         answer: types.VersionPage = self._json(
             "GET /api/v1/models/{name}/versions",
